@@ -1,0 +1,75 @@
+# The two commands for a fresh machine are `make demo` and `make test`; each makes its own virtual environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+XDIST ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test format live live-ci conformance differential clean
+
+help:
+	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
+	@echo "make test         format check, lint, types, import rules and all tests"
+	@echo "make format       reformat the code"
+	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/live.md)"
+	@echo "make live-ci      the same on a Conductor of its own (needs Maven and a JDK of 21 or later) and the embedded lakeFS"
+	@echo "make conformance  compare the embedded services with recordings and a Conductor of its own (docs/conformance.md)"
+	@echo "make differential only its last part: random conversations"
+	@echo "make clean        remove the virtual environments"
+
+demo: $(VENV)/.installed
+	@echo "== perago demo: two tasks on the Palmer penguins, over HTTP, in real worker processes"
+	@$(BIN)/perago demo
+
+test: $(VENV)/.installed-dev
+	@echo "== format"
+	@$(BIN)/ruff format --check --quiet .
+	@echo "== lint"
+	@$(BIN)/ruff check --quiet .
+	@echo "== types"
+	@$(BIN)/mypy
+	@echo "== import rules"
+	@$(BIN)/lint-imports
+	@echo "== tests"
+	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+live: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest tests/live -m live -q
+
+live-ci: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.live.conductor_server run -- $(BIN)/python -m pytest tests/live -m live -q
+
+conformance: $(VENV)/.installed-dev
+	@echo "== recordings of real servers, and the ports: embedded services"
+	@$(BIN)/python -m pytest tests/conformance -m "not live" -q -n $(XDIST)
+	@echo "== the same: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
+	@$(BIN)/python -m tests.live.conductor_server run -- \
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance tests/embedded_conductor -m live -q --ignore tests/conformance/differential"; $$tell || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
+	@$(MAKE) --no-print-directory differential
+
+differential: $(VENV)/.installed-dev
+	@echo "== random conversations: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
+	@$(BIN)/python -m tests.live.conductor_server run -- \
+	  sh -c 'PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL" exec $(BIN)/python -m pytest tests/conformance/differential -m live -q'
+
+clean:
+	@rm -rf .venv .venv-*
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"perago needs Python 3.11 or later, but $(PYTHON) is {v.major}.{v.minor}; try: make PYTHON=python3.12 ...")'
+	@echo "== making a virtual environment in $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml
+	@test -e $(VENV)/.installed-dev && test $(VENV)/.installed-dev -nt pyproject.toml || \
+	  { echo "== installing perago and what it needs"; $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'; }
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
+	@echo "== installing perago and its development tools"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@

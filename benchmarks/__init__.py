@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks.<name>` each. They print ratios of one run and never fail (docs/benchmarks.md)."""

@@ -1,0 +1,102 @@
+"""A full queue of tasks that do nothing: `perago start` against a bare conductor-python worker on the same server.
+
+The queue is filled before the worker starts. Tasks a second are counted by the server's clock, from the first task
+taken to the last one completed; processor time is that of the whole process tree with its start.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.harness import Row, Target, arguments, at_least, at_most, print_table, ratio, seconds, under
+from benchmarks.processes import tree_cpu
+from benchmarks.workers import Kind, running
+from benchmarks.workflows import Workflows, workflows
+
+TASKS = 300
+LIMIT = 60.0
+BARE_ONE, BARE_FOUR = Kind("bare, 1 thread", 1, bare=True), Kind("bare, 4 threads", 4, bare=True)
+PERAGO_ONE, PERAGO_FOUR = Kind("perago, 1 slot", 1), Kind("perago, 4 slots", 4)
+KINDS = (BARE_ONE, PERAGO_ONE, BARE_FOUR, PERAGO_FOUR)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One queue worked off."""
+
+    rate: float
+    """Tasks a second."""
+    cpu: float
+    """Seconds."""
+    start: float
+    """Seconds from the start of the command to the first line of the first task."""
+
+
+def main() -> None:
+    """Run and print."""
+    rounds = arguments(__doc__, rounds=3).rounds
+    runs: dict[str, list[Run]] = {kind.name: [] for kind in KINDS}
+    with tempfile.TemporaryDirectory() as scratch, workflows(servers.conductor(), "noop") as flows:
+        for number in range(rounds):
+            for kind in KINDS:
+                runs[kind.name].append(work_off(kind, flows, Path(scratch) / f"{number}-{kind.slots}-{kind.bare}"))
+    medians = {name: middle(found) for name, found in runs.items()}
+    print_table(
+        f"throughput, {TASKS} queued tasks, median of {rounds}, taking turns; ratios to bare with as many threads",
+        ["tasks/s", "ratio", "cpu", "ratio", "to first task"],
+        [row for kind in KINDS for row in rows_of(kind, medians)],
+        depends_on="the Conductor server (its database sets the pace) and the cores it shares with the worker",
+    )
+
+
+def work_off(kind: Kind, flows: Workflows, scratch: Path) -> Run:
+    """Fill the queue, start a worker, and look when everything is done."""
+    ids = flows.start(TASKS)
+    with running(kind, flows.task, flows.url, scratch) as worker:
+        flows.wait(LIMIT)
+        cpu = tree_cpu(worker.pid)
+    tasks = flows.tasks(ids)
+    span = max(task["endTime"] for task in tasks) - min(task["startTime"] for task in tasks)
+    first = min(task["outputData"]["result"]["ran"] for task in tasks)
+    return Run(TASKS / (span / 1000), cpu, first - worker.started)
+
+
+def middle(runs: list[Run]) -> Run:
+    """The median of each figure by itself."""
+    return Run(
+        statistics.median(run.rate for run in runs),
+        statistics.median(run.cpu for run in runs),
+        statistics.median(run.start for run in runs),
+    )
+
+
+def rows_of(kind: Kind, medians: dict[str, Run]) -> list[Row]:
+    """The line of a worker, and one for each further target."""
+    run = medians[kind.name]
+    base = medians[(BARE_ONE if kind.slots == 1 else BARE_FOUR).name]
+    values = [
+        f"{run.rate:.0f}",
+        ratio(run.rate, base.rate),
+        seconds(run.cpu),
+        ratio(run.cpu, base.cpu),
+        seconds(run.start),
+    ]
+    targets = [] if kind.bare else targets_of(kind, run, base)
+    first = targets[0] if targets else None
+    return [Row(kind.name, values, first), *(Row("", [""] * len(values), target) for target in targets[1:])]
+
+
+def targets_of(kind: Kind, run: Run, base: Run) -> list[Target]:
+    """The rate counts for one slot, the start for four."""
+    cpu = at_most(1.5 * base.cpu, run.cpu, "cpu at most 1.5 x bare")
+    if kind.slots == 1:
+        return [at_least(base.rate, run.rate, "at least bare"), cpu]
+    return [cpu, under(1.5, run.start, "first task under 1.5 s")]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""perago: a typed runtime for Conductor workers on versioned lakeFS workspaces.
+
+This is what a task module imports; `docs/` and contract 2 describe it. The rest of the package is imported
+where it is needed: `perago.testing` by tests, `perago.cli` by the command.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perago.authoring import (
+        Example,
+        ExecutionLimits,
+        PublishBudget,
+        RetryPolicy,
+        TaskControls,
+        TaskDefinitionError,
+        TaskFailed,
+        TaskTerminalError,
+        TimeoutPolicy,
+        WorkspaceSpec,
+        current,
+        forbid_glob,
+        require_dir,
+        require_file,
+        require_glob,
+        task,
+    )
+
+    __version__: str
+
+__all__ = [
+    "Example",
+    "ExecutionLimits",
+    "PublishBudget",
+    "RetryPolicy",
+    "TaskControls",
+    "TaskDefinitionError",
+    "TaskFailed",
+    "TaskTerminalError",
+    "TimeoutPolicy",
+    "WorkspaceSpec",
+    "__version__",
+    "current",
+    "forbid_glob",
+    "require_dir",
+    "require_file",
+    "require_glob",
+    "task",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Load a name when it is asked for: `perago --help` and shell completion need none of them."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: object = version("perago")
+    elif name in __all__:
+        from perago import authoring
+
+        value = getattr(authoring, name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The ports on the official SDKs: `lakefs` is a `WorkspaceStore`, `conductor` a `TaskQueue`."""

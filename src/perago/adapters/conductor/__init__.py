@@ -1,0 +1,5 @@
+"""`TaskQueue` on conductor-python."""
+
+from perago.adapters.conductor.queue import ConductorQueue
+
+__all__ = ["ConductorQueue"]

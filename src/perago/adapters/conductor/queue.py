@@ -1,0 +1,142 @@
+"""`ConductorQueue`: the task queue of a real Conductor server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from perago.adapters.conductor import wire_format
+from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
+from perago.adapters.conductor.session import Session, json_of
+from perago.adapters.http import Patience
+from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report
+from perago.settings import ConductorSettings
+
+LONGEST_WAIT = 5.0
+"""Seconds; Conductor refuses longer polls."""
+_POLL_MARGIN = 30.0
+_PATIENCE = Patience(answer=30.0, tries=3)
+
+
+class ConductorQueue:
+    """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
+
+    Args:
+        settings: where the server is (contract 6).
+        patience: time limits and repetitions, for tests.
+    """
+
+    def __init__(self, settings: ConductorSettings, *, patience: Patience = _PATIENCE) -> None:
+        self._session = Session(settings, patience)
+
+    def ping(self) -> None:
+        """Find out whether a Conductor answers and lets us in, without changing anything.
+
+        Raises:
+            Unavailable: nobody answers, something that is not a Conductor, or one at another path.
+            AccessDenied: the credentials are not accepted.
+        """
+        operation = "reach the server"
+        try:
+            answer = self._session.once(operation, self._session.tasks.size, task_type=["perago.ping"], write=False)
+        except (NotFound, Refused) as error:
+            raise unreadable(operation, f"Conductor's ({error.detail})", write=False) from error
+        json_of(operation, answer, dict, "Conductor's")
+
+    def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
+        response time-out (`reference/conductor.md` 2), so the client's limit lies well beyond the server's.
+
+        Raises:
+            Unclear: the answer was lost, perhaps with deliveries in it.
+        """
+        wait = min(max(wait_seconds, 0.0), LONGEST_WAIT)
+        operation = f"poll for {task_name}"
+        answer = self._session.once(
+            operation,
+            self._session.tasks.batch_poll,
+            task_name,
+            count=count,
+            timeout=int(wait * 1000),
+            workerid=worker_id,
+            answer_within=wait + _POLL_MARGIN,
+        )
+        polled = json_of(operation, answer, list, "a list of tasks", write=True)
+        try:
+            return tuple(wire_format.delivery_from(task) for task in polled)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise unreadable(operation, "a list of tasks", write=True) from error
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
+        removed. Only Conductor's own word counts for that, not a proxy's 404."""
+        task = self._read_task(delivery.task_id)
+        return task is not None and wire_format.is_same_delivery(task, delivery)
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
+        """The row of any attempt; None: Conductor itself says that there is none."""
+        task = self._read_task(task_id)
+        return None if task is None else wire_format.attempt_from(task)
+
+    def extend_lease(self, delivery: Delivery) -> None:
+        """Move the response time-out; repeated if the answer is lost, which is harmless."""
+        operation = f"extend the lease of task {delivery.task_id}"
+        body = wire_format.to_json(operation, wire_format.lease_extension(delivery))
+        self._session.read(operation, self._session.tasks.update_task, body)
+
+    def hand_back(self, delivery: Delivery) -> None:
+        """Give an undelivered attempt back. Sent once: a repetition could take it from whoever has it by then."""
+        operation = f"hand back task {delivery.task_id}"
+        self._update(operation, wire_format.hand_back(delivery))
+
+    def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
+        """Send the final status once, by update v1: v2 would hand out a further task (contract 7)."""
+        operation = f"report {report.status.value} for task {delivery.task_id}"
+        self._update(operation, wire_format.final_result(delivery, report, worker_id))
+
+    def add_log(self, task_id: str, text: str) -> None:
+        """Append one entry to the task's log; an empty text is left out, Conductor takes none."""
+        if text:
+            self._session.once(f"log to task {task_id}", self._session.tasks.log, _sendable(text), task_id)
+
+    def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
+        """The registered TaskDef as JSON, or None."""
+        operation = f"read task definition {name}"
+        try:
+            answer = self._session.read(operation, self._session.metadata.get_task_def, name)
+        except NotFound as error:
+            if NO_SUCH_URL in error.detail:
+                raise
+            return None
+        definition: dict[str, Any] = json_of(operation, answer, dict, "a task definition")
+        return definition
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace TaskDefs, all or none. An upsert, so it is repeated if the answer is lost."""
+        names = ", ".join(str(definition.get("name")) for definition in definitions)
+        operation = f"register {names}"
+        body = wire_format.to_json(operation, [dict(definition) for definition in definitions])
+        self._session.read(operation, self._session.metadata.register_task_def, body)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._session.close()
+
+    def _read_task(self, task_id: str) -> Mapping[str, Any] | None:
+        operation = f"read task {task_id}"
+        try:
+            answer = self._session.read(operation, self._session.tasks.get_task, task_id)
+        except NotFound as error:
+            if task_id in error.detail and NO_SUCH_URL not in error.detail:
+                return None
+            raise
+        task: dict[str, Any] = json_of(operation, answer, dict, "a task")
+        return task
+
+    def _update(self, operation: str, update: Mapping[str, Any]) -> None:
+        self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))
+
+
+def _sendable(text: str) -> str:
+    """Text that UTF-8 can carry: undecodable bytes of a file name or of output become question marks."""
+    return text.encode(errors="replace").decode()

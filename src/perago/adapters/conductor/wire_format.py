@@ -1,0 +1,84 @@
+"""Conductor's JSON and the port's values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from perago.adapters.conductor.errors import SERVICE
+from perago.ports import AttemptRow, Delivery, Refused, Report
+
+_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`reference/conductor.md` 1)
+
+
+def delivery_from(task: Mapping[str, Any]) -> Delivery:
+    """The delivery in a polled task. Null fields are left out on the wire.
+
+    Raises:
+        KeyError, TypeError, ValueError: this is not a task.
+    """
+    definition = task.get("taskDefinition") or {}
+    return Delivery(
+        task_id=str(task["taskId"]),
+        poll_count=int(task["pollCount"]),
+        start_time=int(task["startTime"]),
+        task_name=str(task["taskDefName"]),
+        workflow_id=str(task["workflowInstanceId"]),
+        reference_name=str(task["referenceTaskName"]),
+        iteration=int(task.get("iteration") or 0),
+        retry_count=int(task.get("retryCount") or 0),
+        retried_task_id=task.get("retriedTaskId"),
+        input=task.get("inputData") or {},
+        external_input=bool(task.get("externalInputPayloadStoragePath")),
+        response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
+        timeout_seconds=float(definition.get("timeoutSeconds") or 0),
+    )
+
+
+def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
+    """What recovery needs to know of a task as read."""
+    return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
+
+
+def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
+    """Whether a task as read is still in the hands of this delivery (contract 1)."""
+    identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
+    return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
+
+
+def lease_extension(delivery: Delivery) -> dict[str, Any]:
+    """The update that moves the response time-out and nothing else (`reference/conductor.md` 3)."""
+    return {**_update(delivery, "IN_PROGRESS"), "extendLease": True}
+
+
+def hand_back(delivery: Delivery) -> dict[str, Any]:
+    """The update that puts a task back into the queue at once (`reference/conductor.md` 9)."""
+    return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": 0}
+
+
+def final_result(delivery: Delivery, report: Report, worker_id: str) -> dict[str, Any]:
+    """The update that ends a delivery."""
+    result = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
+    if report.reason is not None:
+        result["reasonForIncompletion"] = report.reason
+    return result
+
+
+def to_json(operation: str, payload: object) -> str:
+    """The exact text to send.
+
+    Raises:
+        Refused: the payload is not JSON; Conductor would answer 500.
+    """
+    try:
+        return json.dumps(payload, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        detail = f"the payload cannot be written as JSON ({type(error).__name__})"
+        raise Refused(SERVICE, operation, detail) from error
+
+
+def _update(delivery: Delivery, status: str) -> dict[str, Any]:
+    # A workflow id that does not belong to the task completes it and leaves its workflow undecided
+    # (`reference/conductor.md` 2), so both always come from one delivery.
+    return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}

@@ -1,0 +1,77 @@
+"""How long to wait, and how often to repeat what is harmless to repeat."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from perago.ports import ServiceError, Unavailable
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Limits of one client, in seconds; `tries` counts calls, not repetitions."""
+
+    connect: float = 10.0
+    answer: float = 60.0
+    """The longest silence within an answer, and the time limit of a small one."""
+    merge: float = 300.0
+    """Time limit of a merge, during which the server may run other people's hooks."""
+    slowest: float = 8 * 1024
+    """Bytes a second below which one transfer counts as stuck."""
+    tries: int = 4
+    first_pause: float = 0.2
+    longest_pause: float = 8.0
+
+    def pause(self, repetition: int, asked: float = 0.0) -> float:
+        """Seconds to wait before a repetition (0, 1, ...): exponential with full jitter; longer if the server asked."""
+        ceiling = min(self.longest_pause, self.first_pause * 2.0**repetition)
+        jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
+        return max(jittered, min(asked, self.longest_pause))
+
+
+class Overloaded(Unavailable):
+    """The service asked for patience (`Retry-After`, seconds)."""
+
+    retry_after: float = 0.0
+
+
+def repeat(
+    call: Callable[[], Result],
+    patience: Patience,
+    *,
+    stopped: threading.Event | None = None,
+    after: tuple[type[ServiceError], ...] = (Unavailable,),
+) -> Result:
+    """The result of `call`, repeated while it raises one of `after` and tries are left. Only for harmless calls.
+
+    Raises:
+        ServiceError: of the last try, or of the current one once `stopped` is set.
+    """
+    event = stopped or threading.Event()
+    for repetition in range(patience.tries - 1):
+        try:
+            return call()
+        except after as error:
+            asked = error.retry_after if isinstance(error, Overloaded) else 0.0
+            if event.wait(patience.pause(repetition, asked)):
+                raise
+    return call()
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a `Retry-After` header asks for (a number or an HTTP date); 0 without one that can be read."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return 0.0

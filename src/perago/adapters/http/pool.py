@@ -1,0 +1,174 @@
+"""One service's connections: keep-alive, nothing opened before the first request, no hidden retries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout, make_headers, parse_url
+
+from perago.adapters.http.failures import NoAnswerError, no_answer
+from perago.adapters.http.network import proxy_for, tls_context
+from perago.adapters.http.patience import Patience
+from perago.adapters.http.wire import POOL_CLASSES
+from perago.ports import Refused
+
+_READ_SIZE = 64 * 1024
+
+Body = bytes | Iterable[bytes | memoryview] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, whatever its status. Header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpPool:
+    """Connections to one service below one base URL.
+
+    Args:
+        service: `"lakeFS"` or `"Conductor"`, for messages.
+        base_url: with scheme, without a trailing slash; requests name targets relative to it.
+        size: connections to keep for re-use.
+
+    Raises:
+        Refused: the URL, the proxy or the certificate bundle cannot be used.
+    """
+
+    def __init__(
+        self, service: str, base_url: str, *, headers: Mapping[str, str], size: int, patience: Patience
+    ) -> None:
+        url = parse_url(base_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise Refused(service, "set up the connection", "the server URL must look like https://host[:port]/path")
+        self._patience = patience
+        proxy = proxy_for(url.scheme, url.host, url.port)
+        try:
+            self.manager = _manager(service, url.scheme, proxy, size)
+        except OSError as error:
+            detail = f"the certificate bundle cannot be read: {error.strerror}"
+            raise Refused(service, "set up the connection", detail) from error
+        self._pool = self.manager.connection_from_url(base_url)
+        self._headers = dict(headers)
+        forwarded = proxy is not None and url.scheme == "http"  # a plain proxy wants the whole URL in the request
+        self._base = base_url if forwarded else (url.path or "")
+        if forwarded and isinstance(self.manager, urllib3.ProxyManager):
+            self._headers.update(self.manager.proxy_headers)
+
+    def open(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        body: Body = None,
+        answer_within: float | None = None,
+        decode: bool = False,
+    ) -> BaseHTTPResponse:
+        """Send a request and return its answer with the body still unread; the caller reads it whole or closes it.
+
+        Args:
+            answer_within: the longest silence, in seconds.
+            decode: undo a compression that the request allowed.
+
+        Raises:
+            NoAnswerError: the transport failed.
+        """
+        try:
+            return self._pool.urlopen(
+                method,
+                self._base + target,
+                body=body,  # type: ignore[arg-type] # memoryviews are fine
+                headers={**self._headers, **(headers or {})},  # type: ignore[dict-item]
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=Timeout(connect=self._patience.connect, read=answer_within or self._patience.answer),
+                preload_content=False,
+                decode_content=decode,
+            )
+        except (HTTPError, HTTPException, OSError) as error:
+            raise no_answer(error) from error
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        body: Body = None,
+        answer_within: float | None = None,
+        lasting: float | None = None,
+    ) -> Answer:
+        """Send a request and return its whole answer.
+
+        Args:
+            answer_within: the longest silence, in seconds.
+            lasting: time limit of the whole call, if its body is large.
+
+        Raises:
+            NoAnswerError: the transport failed, or the answer was cut off or trickled beyond the limit.
+        """
+        whole = lasting or self._patience.connect + (answer_within or self._patience.answer)
+        limit = time.monotonic() + whole
+        response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)
+        return Answer(response.status, response.headers, read_whole(response, limit))
+
+    def close(self) -> None:
+        """Close the connections; requests after this fail."""
+        self._pool.close()
+        self.manager.clear()
+
+
+def read_whole(response: BaseHTTPResponse, limit: float) -> bytes:
+    """The rest of an answer's body.
+
+    Args:
+        limit: moment on the monotonic clock after which a trickling server is given up.
+
+    Raises:
+        NoAnswerError: cut off, or not complete in time.
+    """
+    chunks: list[bytes] = []
+    try:
+        while (chunk := response.read1(_READ_SIZE)) and time.monotonic() <= limit:
+            chunks.append(chunk)
+    except (HTTPError, HTTPException, OSError) as error:
+        response.close()
+        raise no_answer(error) from error
+    if chunk:
+        response.close()
+        raise NoAnswerError("the answer did not end within the time limit", sent=True)
+    response.release_conn()
+    return b"".join(chunks)
+
+
+def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3.PoolManager:
+    context = tls_context() if scheme == "https" or (proxy or "").startswith("https:") else None
+    if proxy is None:
+        manager = urllib3.PoolManager(num_pools=1, maxsize=size, retries=False, ssl_context=context)
+    elif proxy.startswith(("http://", "https://")):
+        auth = parse_url(proxy).auth
+        manager = urllib3.ProxyManager(
+            proxy,
+            num_pools=1,
+            maxsize=size,
+            retries=False,
+            ssl_context=context,
+            proxy_ssl_context=context,
+            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
+        )
+    else:
+        kind = proxy.split(":", 1)[0]
+        raise Refused(service, "set up the connection", f"a {kind} proxy is not supported; use an http or https proxy")
+    manager.pool_classes_by_scheme = POOL_CLASSES
+    return manager

@@ -1,0 +1,5 @@
+"""`WorkspaceStore` on the official lakeFS SDK, with object bytes on parallel keep-alive connections."""
+
+from perago.adapters.lakefs.store import LakeFSStore
+
+__all__ = ["LakeFSStore"]

@@ -1,0 +1,361 @@
+"""Branches, commits and merges through the official SDK's API classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPException
+from typing import Any
+
+from urllib3.exceptions import HTTPError
+
+from perago.adapters.http import HttpPool, Patience, repeat
+from perago.adapters.http.failures import no_answer
+from perago.adapters.lakefs import errors
+from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
+from perago.ports import AccessDenied, Commit, NotFound, Refused, ServiceError, Unclear
+
+_PAGE = 1000
+_DELETE_BATCH = 1000
+
+Reject = Callable[[Call, Rejection], ServiceError]
+
+
+def _as_is(answer: Any) -> Any:
+    return answer
+
+
+class Control:
+    """The calls that move refs. Constructing it imports the SDK (about 0.6 s) and opens no connection."""
+
+    def __init__(self, base_url: str, key: str, secret: str, pool: HttpPool, patience: Patience) -> None:
+        import lakefs_sdk
+
+        self._sdk: Any = lakefs_sdk
+        self._patience = patience
+        configuration = lakefs_sdk.Configuration(host=base_url, username=key, password=secret)
+        client = lakefs_sdk.ApiClient(configuration)
+        # The store's own connections: with the proxy and TLS variables, and without urllib3's hidden repetitions.
+        client.rest_client.pool_manager = pool.manager
+        self._branches: Any = lakefs_sdk.BranchesApi(client)
+        self._commits: Any = lakefs_sdk.CommitsApi(client)
+        self._refs: Any = lakefs_sdk.RefsApi(client)
+        self._objects: Any = lakefs_sdk.ObjectsApi(client)
+        self._users: Any = lakefs_sdk.AuthApi(client)
+
+    # ------------------------------------------------------------------ reads
+
+    def ping(self) -> None:
+        """Ask who we are: the one call that needs valid credentials and no permission."""
+        call = Call("reach the server", "", "the user of these credentials")
+        try:
+            self._once(call, self._users.get_current_user)
+        except (NotFound, Refused) as error:
+            raise errors.unreadable(call) from error
+
+    def commit_by_id(self, repository: str, commit_id: str) -> Commit:
+        """The commit with exactly this id; lakeFS resolves prefixes and branches too (`reference/lakefs.md` 2)."""
+        call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
+        commit: Commit = self._repeat(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
+        if commit.id != commit_id:
+            raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
+        return commit
+
+    def head(self, repository: str, branch: str) -> str:
+        """The commit id at the head of a branch, and of nothing else that has this name."""
+        call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
+        head: str = self._repeat(
+            call,
+            self._branches.get_branch,
+            repository,
+            branch,
+            reject=_no_such_branch,
+            read_as=lambda answer: str(answer.commit_id),
+        )
+        return head
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits from the head down to `until`, read from one head so that pages fit together."""
+        head = self.head(repository, branch)
+        found: list[Commit] = []
+        more = head != until
+        while more and len(found) < limit:
+            page, more = self._log_page(repository, head, found[-1].id if found else None, until, limit - len(found))
+            for commit in page:
+                if commit.id == until or len(found) == limit:
+                    return tuple(found)
+                found.append(commit)
+        return tuple(found)
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether anything is staged on a branch."""
+        call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
+        dirty: bool = self._repeat(
+            call, self._branches.diff_branch, repository, branch, amount=1, read_as=lambda answer: bool(answer.results)
+        )
+        return dirty
+
+    def staged_keys(self, repository: str, branch: str) -> frozenset[str]:
+        """The keys of the objects that are staged on a branch, without those that are staged to be deleted."""
+        call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
+        found: set[str] = set()
+        more, after = True, ""
+        while more:
+            options = {"after": after, "amount": _PAGE}
+            page = self._repeat(call, self._branches.diff_branch, repository, branch, read_as=_changes, **options)
+            changes, more = page
+            found.update(key for key, kind in changes if kind != "removed")
+            after = changes[-1][0] if changes else ""
+        return frozenset(found)
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """Branch names, from as many pages as there are."""
+        call = Call(f"list branches of {repository}", repository, f"repository {repository}")
+        found: list[str] = []
+        more, after = True, ""
+        while more:
+            options = {"prefix": prefix, "after": after, "amount": _PAGE, "show_hidden": True}
+            names, more = self._repeat(call, self._branches.list_branches, repository, read_as=_names, **options)
+            found += names
+            after = found[-1] if found else ""
+        return tuple(found)
+
+    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
+        """The keys at which two commits differ, from as many pages as there are."""
+        call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
+        found: list[str] = []
+        more, after = True, ""
+        while more:
+            options = {"type": "two_dot", "after": after, "amount": _PAGE}
+            keys, more = self._repeat(call, self._refs.diff_refs, repository, left, right, read_as=_keys, **options)
+            found += keys
+            after = found[-1] if found else ""
+        return frozenset(found)
+
+    def checksum(self, repository: str, commit: str, key: str) -> str | None:
+        """The checksum of one object; None only if lakeFS says that the commit is there and the object is not."""
+        call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
+        try:
+            found: str = self._repeat(
+                call, self._objects.stat_object, repository, commit, key, read_as=lambda answer: str(answer.checksum)
+            )
+        except NotFound:
+            self.commit_by_id(repository, commit)
+            return None
+        return found
+
+    # ----------------------------------------------------------------- writes
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch. A lost answer is resolved by looking, and the call repeated if nothing is there."""
+        call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
+        creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
+        unclear: Unclear | None = None
+        for _ in range(self._patience.tries):
+            try:
+                self._once(call, self._branches.create_branch, repository, creation, reject=_branch_rejected)
+                return
+            except BranchExistsError:
+                if unclear is None or not self._is_at(repository, branch, source):
+                    raise
+                return
+            except Unclear as error:
+                unclear = error
+                if self._is_at(repository, branch, source):
+                    return
+        raise unclear or Unclear(SERVICE, call.operation, "the answer was lost")
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is gone is fine."""
+        call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
+        try:
+            self._repeat(call, self._branches.delete_branch, repository, branch)
+        except NotFound:
+            return
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage deletions. An unknown branch answers 200 without errors (`reference/lakefs.md` 2): the commit tells."""
+        for start in range(0, len(keys), _DELETE_BATCH):
+            batch = list(keys[start : start + _DELETE_BATCH])
+            call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
+            paths = self._sdk.PathList(paths=batch)
+            problems = self._repeat(
+                call,
+                self._objects.delete_objects,
+                repository,
+                branch,
+                paths,
+                read_as=lambda answer: list(answer.errors),
+            )
+            _raise_first(call, problems)
+
+    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Commit what is staged, with one request."""
+        call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
+        creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata))
+        commit: Commit = self._once(
+            call,
+            self._commits.commit,
+            repository,
+            branch,
+            creation,
+            reject=errors.commit_rejected,
+            read_as=_commit,
+        )
+        return commit
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo a merge commit, with one request."""
+        operation = f"revert {commit[:12]}… on {branch} of {repository}"
+        call = Call(operation, repository, f"branch {branch} or commit {commit}", write=True)
+        creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
+        self._once(
+            call,
+            self._branches.revert_branch_with_http_info,
+            repository,
+            branch,
+            creation,
+            reject=errors.commit_rejected,
+            read_as=_done,
+        )
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool,
+        within: float | None,
+    ) -> str:
+        """Merge a commit by id, with one request, without strategy, squash or force (`reference/lakefs.md` 1.10)."""
+        operation = f"merge {source[:12]}… into {branch} of {repository}"
+        call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
+        merge_id: str = self._once(
+            call,
+            self._refs.merge_into_branch,
+            repository,
+            source,
+            branch,
+            merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
+            reject=errors.merge_rejected,
+            answer_within=within or self._patience.merge,
+            read_as=_reference,
+        )
+        return merge_id
+
+    # ---------------------------------------------------------------- helpers
+
+    def _log_page(
+        self, repository: str, head: str, after: str | None, until: str, remaining: int
+    ) -> tuple[list[Commit], bool]:
+        """Some commits and whether more follow."""
+        call = Call(f"read the history of {repository}", repository, f"commit {head} or {until}")
+        amount = min(_PAGE, remaining + 1)
+        options = {"amount": amount, "first_parent": True, "stop_at": until}
+        if after is not None:
+            options["after"] = after
+        page: tuple[list[Commit], bool] = self._repeat(
+            call, self._refs.log_commits, repository, head, read_as=_log, **options
+        )
+        return page
+
+    def _is_at(self, repository: str, branch: str, commit_id: str) -> bool:
+        try:
+            return self.head(repository, branch) == commit_id
+        except NotFound:
+            return False
+
+    def _repeat(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return repeat(lambda: self._once(call, method, *arguments, **options), self._patience)
+
+    def _once(
+        self,
+        call: Call,
+        method: Callable[..., Any],
+        *arguments: Any,
+        reject: Reject = errors.rejected,
+        read_as: Callable[[Any], Any] = _as_is,
+        answer_within: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """One SDK call, sent once and with a time limit; its errors in the port's words."""
+        limits = (self._patience.connect, answer_within or self._patience.answer)
+        try:
+            return read_as(method(*arguments, _request_timeout=limits, **options))
+        except self._sdk.ApiException as error:
+            if not error.status:  # the SDK's way to say that TLS failed
+                raise errors.lost(call, no_answer(error)) from error
+            body = error.body if isinstance(error.body, bytes) else (error.body or "").encode()
+            raise reject(call, Rejection(error.status, body, error.headers or {})) from error
+        except (HTTPError, HTTPException, OSError) as error:
+            raise errors.lost(call, no_answer(error)) from error
+        except (ValueError, TypeError, AttributeError, KeyError) as error:  # the SDK cannot make sense of it
+            raise errors.unreadable(call) from error
+
+
+class BranchExistsError(Refused):
+    """409: the name is taken."""
+
+
+def _branch_rejected(call: Call, answer: Rejection) -> ServiceError:
+    if answer.status == 409:
+        return BranchExistsError(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
+    return errors.rejected(call, answer)
+
+
+def _no_such_branch(call: Call, answer: Rejection) -> ServiceError:
+    if answer.status == 400 and answer.message is not None:  # an expression such as main~1 is no branch's name
+        return NotFound(SERVICE, call.operation, f"{call.missing} does not exist: {answer.message}")
+    return errors.rejected(call, answer)
+
+
+def _raise_first(call: Call, problems: Sequence[Any]) -> None:
+    """Raise for the first entry of a batch answer's error list, which comes with status 200."""
+    if not problems:
+        return
+    first = problems[0]
+    kind = AccessDenied if first.status_code in (401, 403) else Refused
+    detail = f"{len(problems)} were refused, first {first.path!r}: status {first.status_code}: {first.message}"
+    raise kind(SERVICE, call.operation, detail)
+
+
+def _log(answer: Any) -> tuple[list[Commit], bool]:
+    return [_commit(item) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+
+
+def _keys(answer: Any) -> tuple[list[str], bool]:
+    return [str(item.path) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+
+
+def _changes(answer: Any) -> tuple[list[tuple[str, str]], bool]:
+    found = [(str(item.path), str(item.type)) for item in answer.results]
+    return found, bool(answer.results) and answer.pagination.has_more
+
+
+def _names(answer: Any) -> tuple[list[str], bool]:
+    return [str(item.id) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+
+
+def _done(answer: Any) -> None:
+    if answer.status_code != 204:
+        raise ValueError("a revert answers 204")
+
+
+def _reference(answer: Any) -> str:
+    if not answer.reference:
+        raise ValueError("a merge without a commit")
+    return str(answer.reference)
+
+
+def _commit(answer: Any) -> Commit:
+    return Commit(
+        id=answer.id,
+        parents=tuple(answer.parents),
+        committer=answer.committer,
+        message=answer.message,
+        created=answer.creation_date,
+        metadata=dict(answer.metadata or {}),
+        meta_range_id=answer.meta_range_id,
+    )

@@ -1,0 +1,132 @@
+"""What lakeFS's answers mean (`reference/lakefs.md` 1.3 and 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from perago.adapters.http import NoAnswerError, Overloaded, clean
+from perago.adapters.http.patience import retry_after
+from perago.ports import (
+    FENCE_MARKER,
+    AccessDenied,
+    MergeRefusal,
+    MergeRefused,
+    NotFound,
+    NothingToCommit,
+    Refused,
+    ServiceError,
+    Unavailable,
+    Unclear,
+)
+
+SERVICE = "lakeFS"
+
+_NOT_NOW = (408, 423, 429, 503)
+_HOOK_FAILED = "hook aborted"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call as its errors need to know it.
+
+    `operation` says it in plain words. `missing` names what a 404 is about unless the server says that it is the
+    repository. `write` tells whether a lost answer matters; False also for writes that are harmless to repeat.
+    """
+
+    operation: str
+    repository: str
+    missing: str
+    write: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An answer that is not 2xx."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str | None:
+        """lakeFS's own error text, or None if somebody else answered. A merge conflict has an empty one."""
+        try:
+            body = json.loads(self.body)
+        except ValueError:
+            return None
+        if not isinstance(body, dict):
+            return None
+        message = body.get("message", "")
+        return message if isinstance(message, str) else None
+
+
+def lost(call: Call, failure: NoAnswerError) -> ServiceError:
+    """The error for a call without an answer: a write that may have arrived is `Unclear`."""
+    kind = Unclear if call.write and failure.sent else Unavailable
+    return kind(SERVICE, call.operation, failure.text)
+
+
+def unreadable(call: Call) -> ServiceError:
+    """The error for a 2xx answer that is not lakeFS's."""
+    detail = "the answer is not lakeFS's; is LAKECTL_SERVER_ENDPOINT_URL the address of a lakeFS server?"
+    return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
+
+
+def rejected(call: Call, answer: Rejection) -> ServiceError:
+    """The error for an answer that is not 2xx."""
+    status, message, detail = answer.status, answer.message, _detail(answer)
+    if status in (401, 403):
+        return AccessDenied(SERVICE, call.operation, detail)
+    if status in _NOT_NOW:
+        error = Overloaded(SERVICE, call.operation, detail)
+        error.retry_after = retry_after(answer.headers)
+        return error
+    if status == 404 and message is None:
+        return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
+    if status == 404 and "invalid API endpoint" not in detail:
+        subject = f"repository {call.repository}" if "repository not found" in detail else call.missing
+        return NotFound(SERVICE, call.operation, f"{subject} does not exist")
+    if status == 500 and "predicate failed" in detail:
+        return Unavailable(SERVICE, call.operation, "another change came first (predicate failed); nothing was done")
+    if status < 500 or status == 501 or _HOOK_FAILED in detail:
+        return Refused(SERVICE, call.operation, detail)
+    return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
+
+
+def commit_rejected(call: Call, answer: Rejection) -> ServiceError:
+    """The error for a refused commit."""
+    if answer.status == 400 and "no changes" in (answer.message or ""):
+        return NothingToCommit(SERVICE, call.operation, "nothing is staged")
+    return rejected(call, answer)
+
+
+def merge_rejected(call: Call, answer: Rejection) -> ServiceError:
+    """The error for a refused merge, with the reason where it is one of the known ones."""
+    reason = _merge_refusal(answer)
+    if reason is None:
+        return rejected(call, answer)
+    detail = "both sides changed one path" if reason is MergeRefusal.CONFLICT else _detail(answer)
+    return MergeRefused(SERVICE, call.operation, detail, reason)
+
+
+def _merge_refusal(answer: Rejection) -> MergeRefusal | None:
+    message = answer.message or ""
+    if answer.status == 412:
+        return MergeRefusal.HEAD_MOVED if FENCE_MARKER in message else MergeRefusal.HOOK
+    if answer.status == 409 and answer.message is not None:
+        return MergeRefusal.CONFLICT
+    if answer.status == 400 and "no changes" in message:
+        return MergeRefusal.NO_CHANGES
+    if answer.status == 400 and "uncommitted changes" in message:
+        return MergeRefusal.DIRTY
+    return None
+
+
+def _detail(answer: Rejection) -> str:
+    if 300 <= answer.status < 400:
+        return f"status {answer.status}: the server redirects; set LAKECTL_SERVER_ENDPOINT_URL to the final address"
+    if answer.message is None:
+        return f"status {answer.status}, without lakeFS's error text (a proxy, or another server?)"
+    return clean(f"status {answer.status}: {answer.message}")

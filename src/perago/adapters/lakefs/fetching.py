@@ -1,0 +1,103 @@
+"""One object from the server, verified while it streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http.client import HTTPException
+from typing import Protocol
+from urllib.parse import quote
+
+from urllib3.exceptions import HTTPError
+from urllib3.response import BaseHTTPResponse
+
+from perago.adapters.http import HttpPool, NoAnswerError, Patience
+from perago.adapters.http.failures import no_answer
+from perago.adapters.http.wire import Wire
+from perago.adapters.lakefs import errors
+from perago.adapters.lakefs.checksums import is_md5, new_md5
+from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
+from perago.ports import CorruptTransfer, ObjectEntry
+
+CHUNK = 1024 * 1024
+_LONGEST_ERROR = 64 * 1024
+
+
+class Consume(Protocol):
+    """Takes an object's bytes; what they end with (an exception or nothing) says whether they are right."""
+
+    def __call__(self, chunks: Iterator[bytes], /) -> None: ...
+
+
+class Fetcher:
+    """Reads objects of one commit. By commit id: a read by branch would also look at what is staged."""
+
+    def __init__(self, pool: HttpPool, patience: Patience, repository: str, commit: str) -> None:
+        self._pool = pool
+        self._patience = patience
+        self._repository = repository
+        self._target = f"/repositories/{quote(repository, safe='')}/refs/{quote(commit, safe='')}/objects?path="
+
+    def fetch(self, entry: ObjectEntry, wire: Wire, consume: Consume) -> None:
+        """Send one request and hand its verified bytes to `consume`.
+
+        Raises:
+            CorruptTransfer: size or MD5 differ from the listing.
+            Unavailable: no complete answer.
+            NotFound, AccessDenied, Refused: by status.
+        """
+        call = Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
+        try:
+            with wire.exchange(self._limit(entry)):
+                response = self._pool.open("GET", self._target + quote(entry.key))
+                try:
+                    _check_status(call, response)
+                    consume(_verified(call, entry, response))
+                    response.release_conn()
+                except BaseException:
+                    response.close()
+                    raise
+        except NoAnswerError as failure:
+            raise errors.lost(call, failure) from failure
+
+    def _limit(self, entry: ObjectEntry) -> float:
+        return self._patience.connect + self._patience.answer + entry.size / self._patience.slowest
+
+
+def _check_status(call: Call, response: BaseHTTPResponse) -> None:
+    if response.status == 200:
+        return
+    try:
+        body = response.read(_LONGEST_ERROR)
+    except (HTTPError, HTTPException, OSError) as error:
+        raise no_answer(error) from error
+    raise errors.rejected(call, Rejection(response.status, body, response.headers))
+
+
+def _verified(call: Call, entry: ObjectEntry, response: BaseHTTPResponse) -> Iterator[bytes]:
+    """The body in chunks. Asks for one byte more than the listing promises, which is how an over-long one shows."""
+    announced = response.headers.get("Content-Length")
+    if announced is not None and announced != str(entry.size):
+        raise _corrupt(call, f"the server sends {announced} bytes")
+    digest = new_md5()
+    received = 0
+    while chunk := _read(response, min(CHUNK, entry.size + 1 - received)):
+        received += len(chunk)
+        if received > entry.size:
+            raise _corrupt(call, f"the server sends more than {entry.size} bytes")
+        digest.update(chunk)
+        yield chunk
+    if received != entry.size:
+        raise NoAnswerError(f"the answer was cut off after {received} of {entry.size} bytes", sent=True)
+    if is_md5(entry.checksum) and digest.hexdigest() != entry.checksum:
+        raise _corrupt(call, f"the MD5 of what came is {digest.hexdigest()}")
+
+
+def _read(response: BaseHTTPResponse, amount: int) -> bytes:
+    try:
+        return response.read(amount)
+    except (HTTPError, HTTPException, OSError) as error:
+        raise no_answer(error) from error
+
+
+def _corrupt(call: Call, what: str) -> CorruptTransfer:
+    return CorruptTransfer(SERVICE, call.operation, f"{what}, which is not what the listing says")

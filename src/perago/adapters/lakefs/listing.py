@@ -1,0 +1,92 @@
+"""Listings as raw JSON: the SDK's models cost more than the listing itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from os.path import commonprefix
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from perago.adapters.http import HttpPool, NoAnswerError, Patience, repeat
+from perago.adapters.lakefs import errors
+from perago.adapters.lakefs.errors import Call, Rejection
+from perago.ports import ObjectEntry
+
+PAGE = 1000
+"""Objects a page, the server's maximum."""
+
+
+def list_objects(
+    pool: HttpPool, patience: Patience, repository: str, commit: str, prefix: str
+) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
+    """The objects below a prefix, page by page, each page with whether more follow.
+
+    Raises:
+        NotFound: no such repository or commit.
+        Unavailable: a page could not be read.
+    """
+    call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
+    yield from _pages(pool, patience, call, commit, prefix)
+
+
+def newest_upload(
+    pool: HttpPool, patience: Patience, repository: str, branch: str, staged: Collection[str]
+) -> int | None:
+    """The upload second of the newest of the objects `staged` on a branch; None if none of them is there any more.
+
+    Only the bare name of a branch shows what is staged on it (`reference/lakefs.md` 3), and only a listing its times.
+
+    Raises:
+        NotFound: no such repository or branch.
+        Unavailable: a page could not be read.
+    """
+    call = Call(f"list {repository} at {branch}", repository, f"branch {branch}")
+    last = max(staged)  # code points are in the order of their UTF-8
+    shared = commonprefix(list(staged))  # noqa: RUF071 - a listing's prefix is one of characters, too
+    times: list[int] = []
+    for page, _ in _pages(pool, patience, call, branch, shared):
+        times += [entry.mtime for entry in page if entry.key in staged]
+        if page and page[-1].key >= last:
+            break
+    return max(times, default=None)
+
+
+def _pages(
+    pool: HttpPool, patience: Patience, call: Call, commit: str, prefix: str
+) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
+    after, more = "", True
+    while more:
+        page, more, after = repeat(lambda at=after: _page(pool, call, commit, prefix, at), patience)  # type: ignore[misc]
+        yield page, more
+
+
+def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> tuple[Sequence[ObjectEntry], bool, str]:
+    query = urlencode({"prefix": prefix, "after": after, "amount": PAGE}, quote_via=quote)
+    target = f"/repositories/{quote(call.repository, safe='')}/refs/{quote(commit, safe='')}/objects/ls?{query}"
+    try:
+        answer = pool.call("GET", target)
+    except NoAnswerError as failure:
+        raise errors.lost(call, failure) from failure
+    if answer.status != 200:
+        raise errors.rejected(call, Rejection(answer.status, answer.body, answer.headers))
+    try:
+        page = json.loads(answer.body)
+        entries = [_entry(item) for item in page["results"]]
+        more, offset = bool(page["pagination"]["has_more"]), str(page["pagination"]["next_offset"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise errors.unreadable(call) from error
+    if more and offset <= after:  # would be read for ever
+        raise errors.unreadable(call)
+    return entries, more, offset
+
+
+def _entry(item: dict[str, Any]) -> ObjectEntry:
+    return ObjectEntry(
+        key=item["path"],
+        size=item["size_bytes"],
+        checksum=item["checksum"],
+        mtime=item["mtime"],
+        content_type=item.get("content_type") or "application/octet-stream",
+        metadata=item.get("metadata") or {},
+    )

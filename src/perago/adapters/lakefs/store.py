@@ -1,0 +1,147 @@
+"""`LakeFSStore`: the versioned trees of a real lakeFS server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from urllib3.util import make_headers
+
+from perago.adapters.http import HttpPool, Patience
+from perago.adapters.lakefs.control import Control
+from perago.adapters.lakefs.download import Download
+from perago.adapters.lakefs.errors import SERVICE
+from perago.adapters.lakefs.listing import newest_upload
+from perago.adapters.lakefs.upload import Uploads
+from perago.ports import Commit, Layout, Placement, Progress, Upload, no_progress
+from perago.settings import LakeFSSettings
+
+_API = "/api/v1"
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_CONTROL_CONNECTIONS = 2
+
+
+class LakeFSStore:
+    """A `WorkspaceStore` on the official SDK.
+
+    Opens no connection and starts no thread before the first call, so it may be made before a fork. Transfers run on
+    their own threads, which are gone when the call returns.
+
+    Args:
+        settings: where the server is; the URL with or without `/api/v1`.
+        threads: streams of one transfer.
+        patience: time limits and repetitions, for tests.
+    """
+
+    def __init__(self, settings: LakeFSSettings, *, threads: int = 16, patience: Patience | None = None) -> None:
+        self._patience = patience or Patience()
+        self._threads = threads
+        base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+        key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
+        self._pool = HttpPool(
+            SERVICE,
+            base_url,
+            headers=make_headers(basic_auth=f"{key}:{secret}"),
+            size=threads + _CONTROL_CONNECTIONS,
+            patience=self._patience,
+        )
+        self._control = Control(base_url, key, secret, self._pool, self._patience)
+
+    def ping(self) -> None:
+        """Find out whether a lakeFS answers and lets us in, without changing anything.
+
+        Raises:
+            Unavailable: nobody answers, or something that is not a lakeFS.
+            AccessDenied: the credentials are not accepted.
+        """
+        self._control.ping()
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit of a full commit id, or the head of a branch of exactly this name.
+
+        Never what lakeFS would make of an abbreviated id, a tag or an expression (`reference/lakefs.md` 2).
+        """
+        full = _COMMIT_ID.fullmatch(ref) is not None
+        return self._control.commit_by_id(repository, ref if full else self._control.head(repository, ref))
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of `branch`, newest first, down to `until` (left out)."""
+        return self._control.history(repository, branch, until=until, limit=limit)
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether anything is staged on `branch`."""
+        return self._control.has_uncommitted_changes(repository, branch)
+
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """When the newest object that is staged on `branch` was uploaded, or None."""
+        staged = self._control.staged_keys(repository, branch)
+        return newest_upload(self._pool, self._patience, repository, branch, staged) if staged else None
+
+    def download(
+        self, repository: str, commit: str, prefix: str, layout: Layout, on_progress: Progress = no_progress
+    ) -> Sequence[Placement]:
+        """Bring every object below `prefix` to disk, each verified before it appears."""
+        transfer = Download(self._pool, self._patience, self._threads, repository, commit)
+        return transfer.run(prefix, layout, on_progress)
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch at commit `source`."""
+        self._control.create_branch(repository, branch, source)
+
+    def upload(
+        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
+    ) -> None:
+        """Stage files on `branch`.
+
+        Raises:
+            CorruptTransfer: a file is not what change detection saw any more.
+        """
+        Uploads(self._pool, self._patience, self._threads, repository, branch).run(uploads, on_progress)
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage the deletion of `keys`."""
+        self._control.delete_objects(repository, branch, keys)
+
+    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Commit what is staged on `branch`."""
+        return self._control.commit(repository, branch, message, metadata)
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool = False,
+        within: float | None = None,
+    ) -> str:
+        """Merge commit id `source` into `branch`; returns the merge commit's id."""
+        return self._control.merge(
+            repository, source, branch, message, metadata, allow_empty=allow_empty, within=within
+        )
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo a merge commit on `branch`."""
+        self._control.revert(repository, branch, commit)
+
+    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
+        """The keys at which two commits differ."""
+        return self._control.changed_keys(repository, left, right)
+
+    def checksum(self, repository: str, commit: str, key: str) -> str | None:
+        """The checksum of one object of a commit, or None."""
+        return self._control.checksum(repository, commit, key)
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """All branches whose names begin with `prefix`, hidden ones included."""
+        return self._control.list_branches(repository, prefix)
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is already gone is fine."""
+        self._control.delete_branch(repository, branch)
+
+    def close(self) -> None:
+        """Close the connections; calls after this fail."""
+        self._pool.close()

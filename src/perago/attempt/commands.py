@@ -1,0 +1,214 @@
+"""What the protocol asks the driver to do. One at a time; each is answered by one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from perago.attempt.events import Metadata, WorkspaceRef
+from perago.ports import Report
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateInput:
+    """Check the payload against the task."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBranch:
+    """Read the branch's commits after the input ref."""
+
+    workspace: WorkspaceRef
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLineage:
+    """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits were found."""
+
+    task_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindLeftovers:
+    """List the staging branches that other deliveries of this step have made, if any are left; never fails."""
+
+    repository: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Make the attempt directory and download the workspace into it."""
+
+    workspace: WorkspaceRef
+
+
+@dataclass(frozen=True, slots=True)
+class CheckGuardrails:
+    """Scan the tree once and evaluate the rules of a phase."""
+
+    phase: Literal["pre", "post"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunFunction:
+    """Call the author's function."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateResult:
+    """Check what the function returned against the result model, and make it JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValidateRecordedResult:
+    """Check the result that an earlier attempt recorded against today's result model."""
+
+    recorded: str
+    """JSON, as it stands in the publication's metadata."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectChanges:
+    """Compare the tree of the last scan with what was downloaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckFence:
+    """Ask whether this is still the delivery that Conductor is waiting for."""
+
+
+@dataclass(frozen=True, slots=True)
+class CreateStagingBranch:
+    """Create the hidden branch that holds the changes until they are published."""
+
+    repository: str
+    branch: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevertStale:
+    """Undo stale publications, newest first, on a staging branch that began at `source`, and make sure that the tree is
+    that of `input_ref` then."""
+
+    repository: str
+    branch: str
+    source: str
+    stale: tuple[str, ...]
+    input_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadHead:
+    """Read the commit that an empty fence commit is to be put on."""
+
+    repository: str
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageChanges:
+    """Upload what was added or changed and delete what was removed, on the staging branch."""
+
+    repository: str
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStaging:
+    """Commit what is staged on a branch that began at commit `source`."""
+
+    repository: str
+    branch: str
+    source: str
+    message: str
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyStaging:
+    """Compare the staging commit with the input ref: exactly the planned changes may be between them."""
+
+    repository: str
+    input_ref: str
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPublishFence:
+    """Look whether the commit that is to be merged carries the publish fence. A commit does not change, so what is
+    found holds for every merge of it."""
+
+    repository: str
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Merge the staging commit, by its id, into the workspace branch.
+
+    `source` is the branch's own head for an empty fence commit, which changes nothing but who is next.
+    """
+
+    repository: str
+    source: str
+    branch: str
+    message: str
+    metadata: Metadata
+    allow_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPublication:
+    """Read the merge commit back."""
+
+    repository: str
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveStagingBranches:
+    """Delete staging branches; a failure is logged and nothing else."""
+
+    repository: str
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDirectory:
+    """Delete the attempt directory; a failure is logged and nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendReport:
+    """Tell Conductor."""
+
+    report: Report
+
+
+Command = (
+    ValidateInput
+    | ReadBranch
+    | ReadLineage
+    | FindLeftovers
+    | Fetch
+    | CheckGuardrails
+    | RunFunction
+    | ValidateResult
+    | ValidateRecordedResult
+    | DetectChanges
+    | CheckFence
+    | CreateStagingBranch
+    | RevertStale
+    | ReadHead
+    | StageChanges
+    | CommitStaging
+    | VerifyStaging
+    | CheckPublishFence
+    | Merge
+    | ReadPublication
+    | RemoveStagingBranches
+    | RemoveDirectory
+    | SendReport
+)

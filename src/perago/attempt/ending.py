@@ -1,0 +1,101 @@
+"""The end of every attempt, however it goes: clean-up, and the report."""
+
+from __future__ import annotations
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt import outcome
+from perago.attempt.state import State
+from perago.attempt.steps import Step
+
+REPORT_TRIES = 150
+"""More than an hour with the driver's pauses, and more than any response time-out (`perago.driver.reporting`)."""
+
+Next = tuple[State, do.Command | None]
+
+
+def published(state: State, commit_id: str) -> Next:
+    """Success: `commit_id` now holds the workspace."""
+    state = state.at(Step.PUBLISHED, publication=commit_id)
+    return clean(state.known(report=outcome.completed(state)))
+
+
+def fail(state: State, reason: str, *, terminal: bool) -> Next:
+    """Failure, for the reason given. An attempt that fails early may not know yet whether what it found is dead."""
+    state = state.at(Step.FAILED, report=outcome.failure(state, reason, terminal=terminal))
+    if state.leftovers and not state.leftovers_are_dead:
+        return state, do.CheckFence()
+    return clean(state)
+
+
+def fence_held_before_cleaning(state: State, _: on.FenceHeld) -> Next:
+    """No later delivery can have made the leftovers."""
+    return clean(state.known(leftovers_are_dead=True))
+
+
+def clean(state: State) -> Next:
+    """Remove what the attempt made for itself, and what earlier deliveries of its step left."""
+    own = () if state.staging_branch is None else (state.staging_branch,)
+    branches = own + (state.leftovers if state.leftovers_are_dead else ())
+    if branches:
+        return state, do.RemoveStagingBranches(state.ref.repository, branches)
+    return staging_branches_removed(state, None)
+
+
+def staging_branches_removed(state: State, _: on.StagingBranchesRemoved | None) -> Next:
+    """The directory is next."""
+    if state.has_directory:
+        return state, do.RemoveDirectory()
+    return directory_removed(state, None)
+
+
+def directory_removed(state: State, _: on.DirectoryRemoved | None) -> Next:
+    """Only the report is left, if there is one to send."""
+    return (state, None) if state.step is Step.LOST else cleaned(state)
+
+
+def cleaned(state: State) -> Next:
+    """Ask once more whether anybody waits for the report."""
+    return state.at(Step.CLEANED), do.CheckFence()
+
+
+def fence_held_before_report(state: State, event: on.FenceHeld) -> Next:
+    """Report, a bounded number of times; not on old news, for Conductor takes a report by the task's id alone, also for
+    a later delivery."""
+    if state.report is None:
+        raise ValueError("the outcome of this attempt is open")
+    if event.late and not state.asked_again:
+        return state.known(asked_again=True), do.CheckFence()
+    if state.reports_sent >= REPORT_TRIES:
+        return state, None
+    return state.known(reports_sent=state.reports_sent + 1, asked_again=False), do.SendReport(state.report)
+
+
+def report_unclear(state: State, event: on.ReportUnclear) -> Next:
+    """The fence tells whether it arrived."""
+    return state.known(problem=event.detail, report_open=state.report_open or event.sent), do.CheckFence()
+
+
+def report_sent(state: State, _: on.ReportSent) -> Next:
+    """The attempt is over."""
+    return state.at(Step.REPORTED, problem=None), None
+
+
+def failed(state: State, event: on.Failed) -> Next:
+    """Before the outcome is known, a command that fails is the outcome. Afterwards only the report is left; clean-up
+    does not fail, it leaves something behind; so does a fence that gives no answer before it."""
+    if state.step is Step.CLEANED:
+        return state.known(problem=event.reason), None
+    if state.step is Step.FAILED and state.leftovers and not state.leftovers_are_dead:
+        return clean(state.known(leftovers=()))
+    if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
+        raise ValueError(f"Failed cannot happen to an attempt that is {state.step}")
+    return fail(state, event.reason, terminal=event.terminal)
+
+
+def fence_lost(state: State, _: on.FenceLost) -> Next:
+    """Conductor no longer waiting is what success looks like after a report whose answer was lost."""
+    if state.step is Step.CLEANED and state.report_open:
+        return state.at(Step.REPORTED, problem=None), None
+    lost = state.at(Step.LOST, report=None, problem=outcome.lost(state))
+    return (lost, None) if state.step is Step.CLEANED else clean(lost)

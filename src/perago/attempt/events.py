@@ -1,0 +1,271 @@
+"""What the driver tells the protocol: the result of the command that it carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from perago.ports import AttemptRow, Commit, MergeRefusal
+
+
+class FenceState(StrEnum):
+    """How the file of the publish fence is found in a commit."""
+
+    INSTALLED = "installed"
+    ABSENT = "absent"
+    ALTERED = "altered"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRef:
+    """The workspace block of an input: what to read, and the branch that success advances."""
+
+    repository: str
+    branch: str
+    ref: str
+    ref_key: str = "ref_type"
+    """How the input spells it, and so the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputAccepted:
+    """The input is valid. `workspace` is None for a task without one."""
+
+    workspace: WorkspaceRef | None
+    params_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRead:
+    """The branch as it stands: its commits after the input ref, newest first.
+
+    `reaches_ref` tells whether the first-parent history was followed down to the input ref. Where it was not, either
+    the ref is not in the branch's history or there are more commits than were read. `late`: the answer took so long
+    that what was asked before it is old news.
+    """
+
+    since: tuple[Commit, ...]
+    reaches_ref: bool
+    late: bool = False
+
+    def head(self, ref: str) -> str:
+        """The branch head, given the input ref."""
+        return self.since[0].id if self.since else ref
+
+
+@dataclass(frozen=True, slots=True)
+class LineageRead:
+    """What Conductor knows of the attempts whose commits were found.
+
+    `chain` are the task ids of the own chain, this attempt's first. `rows` has every attempt that was asked for; None
+    stands for one that is gone.
+    """
+
+    chain: tuple[str, ...]
+    rows: Mapping[str, AttemptRow | None]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftoversFound:
+    """Staging branches of other deliveries of this step, all of them made before this answer. Not `complete`: lakeFS
+    did not tell, so there may be some."""
+
+    branches: tuple[str, ...]
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The workspace is on disk, complete and verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardrailsChecked:
+    """One phase of guardrails was evaluated; `violations` has a complete sentence for each violated rule."""
+
+    violations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionReturned:
+    """The author's function came back. Its value stays with the driver until it is validated."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAccepted:
+    """The returned value is a valid result; `result` is its JSON."""
+
+    result: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesDetected:
+    """What the function did to the tree: paths relative to the workspace, `size` in bytes to upload."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    size: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.added) + len(self.changed) + len(self.removed)
+
+
+@dataclass(frozen=True, slots=True)
+class FenceHeld:
+    """The delivery is still the one that Conductor is waiting for; or was when it was asked, if the answer took so long
+    to arrive that it is `late`."""
+
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FenceLost:
+    """Conductor no longer waits for this delivery: an answer to `CheckFence`, and, where that was noticed elsewhere
+    meanwhile, to every other command but those that clean up. The command may have been carried out then, but not a
+    `Merge`: one that was sent is `MergeUnclear`."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingBranchCreated:
+    """The staging branch exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """Stale publications are undone on the staging branch; the tree of `commit`, its head, is that of the input ref."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRead:
+    """The commit that an empty fence commit is to be put on."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesStaged:
+    """Changed files are uploaded and removed ones deleted, on the staging branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingCommitted:
+    """The staging branch has a commit, as far as the driver can tell this attempt's."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class NothingStaged:
+    """lakeFS found nothing to commit: what was staged equals the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingVerified:
+    """The staging commit differs from the input ref in the planned changes and in nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFenceSeen:
+    """Whether the commit that is to be merged carries perago's publish fence, as shipped."""
+
+    state: FenceState
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """lakeFS answered that the merge took place."""
+
+    commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeDenied:
+    """lakeFS refused the merge; the text is the server's."""
+
+    reason: MergeRefusal
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeUnclear:
+    """The answer to the merge did not arrive, so it may have taken place."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicationRead:
+    """The merge commit as it is on the server."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class StagingBranchesRemoved:
+    """The staging branches are gone, or could not be removed (which is logged and nothing else)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryRemoved:
+    """The attempt directory is gone, or could not be removed (which is logged and nothing else)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSent:
+    """Conductor answered the report. It does not say whether it took it (`reference/conductor.md` 7.2)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUnclear:
+    """The report got no answer. `sent` is False if it certainly did not arrive."""
+
+    detail: str
+    sent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A command could not be carried out. `reason` is a complete sentence, its most useful part first."""
+
+    reason: str
+    terminal: bool
+
+
+Event = (
+    InputAccepted
+    | BranchRead
+    | LineageRead
+    | LeftoversFound
+    | Fetched
+    | GuardrailsChecked
+    | FunctionReturned
+    | ResultAccepted
+    | ChangesDetected
+    | FenceHeld
+    | FenceLost
+    | StagingBranchCreated
+    | Reverted
+    | HeadRead
+    | ChangesStaged
+    | StagingCommitted
+    | NothingStaged
+    | StagingVerified
+    | PublishFenceSeen
+    | Merged
+    | MergeDenied
+    | MergeUnclear
+    | PublicationRead
+    | StagingBranchesRemoved
+    | DirectoryRemoved
+    | ReportSent
+    | ReportUnclear
+    | Failed
+)
+
+Metadata = Mapping[str, str]

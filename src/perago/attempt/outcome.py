@@ -1,0 +1,240 @@
+"""The words in which an attempt ends: what Conductor is told, and the sentences of the failures decided here.
+
+Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first (contract 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from perago.attempt.events import BranchRead, ChangesDetected, FenceState
+from perago.attempt.state import State
+from perago.ports import Commit, Report, TaskStatus
+
+REASON_LIMIT = 500
+_NAMED = 10
+
+
+def completed(state: State) -> Report:
+    """Success, with the output of contract 4."""
+    output: dict[str, Any] = {"result": state.result}
+    if state.workspace is not None:
+        workspace = state.workspace
+        block = {"repository": workspace.repository, "branch": workspace.branch, workspace.ref_key: "commit"}
+        output = {"workspace": {**block, "ref": state.publication}, **output}
+    return Report(TaskStatus.COMPLETED, output)
+
+
+def failure(state: State, reason: str, *, terminal: bool) -> Report:
+    """A failure. `terminal`: a retry could not succeed, so Conductor must not try.
+
+    A merge that may have taken place is mentioned, however long the reason is.
+    """
+    status = TaskStatus.FAILED_WITH_TERMINAL_ERROR if terminal else TaskStatus.FAILED
+    return Report(status, reason=fitted(reason, f" {state.open_merge}" if state.open_merge else ""))
+
+
+def fitted(reason: str, ending: str = "") -> str:
+    """`reason` and `ending` as text that every server can store, within the limit; a sign shows where it was cut.
+
+    Conductor counts UTF-16 units, as Java does. File names may hold surrogates, which UTF-8 cannot carry, and a NUL is
+    refused by some databases.
+    """
+    reason, ending = _storable(reason), _storable(ending)
+    room = REASON_LIMIT - _length(ending)
+    if _length(reason) > room:
+        reason = reason.encode("utf-16-le")[: 2 * (room - 1)].decode("utf-16-le", errors="ignore") + "…"
+    return reason + ending
+
+
+def _storable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\0")
+
+
+def _length(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+def short(commit_id: str) -> str:
+    """A commit id as people read it."""
+    return commit_id[:12]
+
+
+def violated(violations: Sequence[str]) -> str:
+    """Guardrail violations as one reason."""
+    return "; ".join(violations)
+
+
+def moved_head(state: State, read: BranchRead) -> str:
+    """Others have advanced the branch since the input ref (contract 2, `on_moved_head`)."""
+    ref, others = state.ref, read.since
+    newest = others[0]
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    rebase = "This version does not rebase yet, although the task asks for it. " if state.plan.rebase else ""
+    nothing = "" if state.open_merge else "Nothing of this attempt was published. "
+    return (
+        f"Branch {ref.branch} of {ref.repository} has moved since the input ref {short(ref.ref)}: its head is "
+        f"{short(newest.id)}, committed by {newest.committer or 'unknown'}: {_quoted(newest.message)}{more}. "
+        f"{rebase}{nothing}A retry would get the same ref; start the workflow from the new head."
+    )
+
+
+def lost(state: State) -> str:
+    """Conductor no longer waits for this delivery."""
+    return fitted("Conductor no longer waits for this delivery", f". {state.open_merge}" if state.open_merge else "")
+
+
+def foreign_staging(state: State, commit: Commit) -> str:
+    """The staging branch holds something else than what this attempt put there."""
+    return (
+        f"The head {short(commit.id)} of staging branch {state.staging_branch} of {state.ref.repository} is not the "
+        "commit of this attempt on the input ref: somebody else used the branch. Nothing was published."
+    )
+
+
+def unconfirmed(state: State, tries: int) -> str:
+    """The merge was sent as often as it may be, and nothing tells that it took place."""
+    return (
+        f"The merge into branch {state.ref.branch} of {state.ref.repository} could not be confirmed in {tries} tries: "
+        f"{state.problem or 'no usable answer'}."
+    )
+
+
+def hook_refused(state: State, detail: str) -> str:
+    """Somebody else's pre-merge hook said no; its own text comes last."""
+    return f"A merge hook refused the publication to branch {state.ref.branch} of {state.ref.repository}: {detail}"
+
+
+def dirty(state: State) -> str:
+    """Somebody has staged objects on the branch (`reference/lakefs.md` 1.3)."""
+    return (
+        f"Somebody has uncommitted changes on branch {state.ref.branch} of {state.ref.repository}, so lakeFS refuses "
+        "every merge into it. Commit or reset them; a retry then succeeds."
+    )
+
+
+def unanswered_merge(state: State) -> str:
+    """The words for a merge whose answer did not arrive."""
+    staged = short(state.staging_commit.id) if state.staging_commit else "unknown"
+    return (
+        f"A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch "
+        f"{state.ref.branch}; a retry will recognise it."
+    )
+
+
+def unverified_merge(state: State, commit_id: str) -> str:
+    """The words for a merge that took place and has not been read back."""
+    return f"The merge took place as commit {short(commit_id)} on branch {state.ref.branch}, but was not verified."
+
+
+def buried(state: State, own: Commit, newest: Commit) -> str:
+    """An earlier attempt of this step has published, and somebody else's commit lies in or on what it made."""
+    task_id = own.metadata.get("perago.task_id", "unknown")
+    return (
+        f"An earlier attempt of this step (task {task_id}) has published commit {short(own.id)} to branch "
+        f"{state.ref.branch} of {state.ref.repository}, but others have committed there as well: the head is "
+        f"{short(newest.id)}, by {newest.committer or 'unknown'}: {_quoted(newest.message)}. Nothing is lost and "
+        "nothing is published twice: check that commit and continue from it, or start the workflow from the new head."
+    )
+
+
+def stale_in_a_loop(state: State, read: BranchRead) -> str:
+    """Publications of steps that Conductor has forgotten, in a loop, where it forgets steps that are still good."""
+    newest = read.since[0]
+    return (
+        f"Branch {state.ref.branch} of {state.ref.repository} holds commit {short(newest.id)} of step "
+        f"{newest.metadata.get('perago.reference_name', 'unknown')} of this workflow, which Conductor does not know "
+        "any more. In a loop it cannot be told whether that is stale, so it is not undone. Check it, and start the "
+        "workflow from the new head."
+    )
+
+
+def unfenced(state: State, found: FenceState) -> str:
+    """The publish fence is required and is not there."""
+    how = "has another text than the one that perago ships" if found is FenceState.ALTERED else "is not there"
+    return (
+        f"PERAGO_PUBLISH_FENCE is `required`, but the publish fence {how} in commit {short(state.expected_head)} of "
+        f"{state.ref.repository}. Nothing was published. Install it with `perago fence install {state.ref.repository} "
+        f"{state.ref.branch}` and start the workflow from the new head."
+    )
+
+
+def adopted_is_gone(state: State) -> str:
+    """What was to be adopted is not the head of the branch any more."""
+    adopted = short(state.adopts) if state.adopts else "unknown"
+    return (
+        f"Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {state.ref.branch} of "
+        f"{state.ref.repository} changed in the meantime. A retry looks again."
+    )
+
+
+def restless(state: State) -> str:
+    """Other deliveries of this workflow keep publishing to the branch."""
+    return (
+        f"Branch {state.ref.branch} of {state.ref.repository} changed {state.rebuilt + 1} times while this attempt "
+        "tried to publish. A retry looks again."
+    )
+
+
+def not_on_branch(state: State, read: BranchRead) -> str:
+    """The first-parent history of the branch was read and the input ref is not in it."""
+    return (
+        f"Commit {short(state.ref.ref)} is not in the first-parent history of branch {state.ref.branch} of "
+        f"{state.ref.repository} (looked through {len(read.since)} commits from the head "
+        f"{short(read.head(state.ref.ref))}). Give a commit of that branch as the ref, as `perago input` does."
+    )
+
+
+def changed_read_only(changes: ChangesDetected) -> str:
+    """A read-only task changed its workspace."""
+    parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
+    listed = "; ".join(f"{what} {named(paths)}" for what, paths in parts if paths)
+    return f"The workspace is read-only, but the function changed it: {listed}. Nothing was published."
+
+
+def over_budget(state: State) -> str | None:
+    """The publish budget that the changes exceed, in words; None if they do not."""
+    plan, changes = state.plan, state.changes
+    if plan.max_changed_objects is not None and changes.count > plan.max_changed_objects:
+        return (
+            f"{changes.count} changed objects exceed publish_budget.max_changed_objects "
+            f"({plan.max_changed_objects}). Nothing was published."
+        )
+    if plan.max_changed_bytes is not None and changes.size > plan.max_changed_bytes:
+        return (
+            f"{changes.size:,} changed bytes exceed publish_budget.max_changed_bytes "
+            f"({plan.max_changed_bytes:,}). Nothing was published."
+        )
+    return None
+
+
+def wrong_publication(state: State, commit: Commit) -> str | None:
+    """How the merge commit differs from what was to be published, in words; None if it does not."""
+    staging, expected = state.staging_commit, state.expected_head
+    if staging is None:
+        raise ValueError("there is no staging commit")
+    if commit.parents[:1] != (expected,):
+        found = short(commit.parents[0]) if commit.parents else "nothing"
+        wrong = (
+            f"its first parent is {found}, not the expected head {short(expected)}: somebody else's commit came between"
+        )
+    elif commit.meta_range_id != staging.meta_range_id:
+        wrong = f"its tree differs from the staging commit {short(staging.id)}"
+    else:
+        return None
+    return (
+        f"Commit {short(commit.id)} on branch {state.ref.branch} of {state.ref.repository} is not what this attempt "
+        f"built: {wrong}. Compare the branch with both parents before anybody goes on from it."
+    )
+
+
+def named(paths: Sequence[str]) -> str:
+    """Some of `paths`, and how many more there are."""
+    shown = ", ".join(repr(path) for path in paths[:_NAMED])
+    return f"{shown} and {len(paths) - _NAMED} more" if len(paths) > _NAMED else shown
+
+
+def _quoted(text: str) -> str:
+    line = " ".join(text.split())
+    return f"'{line if len(line) <= 80 else line[:79] + '…'}'"

@@ -1,0 +1,219 @@
+"""The state machine of one attempt, and the argument why it is safe.
+
+    received ─► validated ─► recovered ─► fetched ─► pre-checked ─► ran ─► post-checked
+                                                                                 │
+       reported ◄─ cleaned ◄─ published ◄─ committed ◄─ staged ◄─ planned ◄──────┘
+                      ▲
+                      └─ failed, lost: reached from every step
+
+Short cuts: a task without a workspace goes from validation to its function and from its result to `cleaned`; an attempt
+that changed nothing goes from `post-checked` to `published` with its input ref as the published commit; one that adopts
+goes from `recovered` to `committed`. One way back: from `committed` to `planned`, where the branch has become another
+and the same changes can be published on it. docs/protocol.md has the whole diagram, drawn from the table below.
+
+Why nothing is lost and nothing is published twice
+1. Only the merge is visible to others. Whatever fails before it leaves a hidden branch and a private directory, which
+   both can be thrown away. Whatever follows it only reads, cleans up and reports, and can be repeated.
+2. The merge is sent only on the head that the publication was built on: the branch is read right before, and the
+   publish fence of the server compares again inside the merge (`reference/lakefs.md` 1.1). On an unmoved head lakeFS
+   takes the staging tree as it is, so its lossy three-way merge (1.7) is never entered. A branch without the publish
+   fence keeps a gap between the two: 4 notices what falls into it, and says so.
+3. Sending a merge again is harmless. It names its source by id, without squash, so lakeFS answers "no changes" for one
+   that it has merged (1.3); one that may be empty, such as a fence commit, names the head that it was sent for, which
+   is not the head any more once it is there. After an answer that does not settle the matter the attempt goes back to
+   reading the branch, finds its own commit by (task id, poll count, start time), or sends the merge again; at most
+   MERGE_TRIES times.
+4. What is merged differs from the input ref in exactly the planned keys; this is compared on the server before
+   (`VerifyStaging`, and `RevertStale` for what was undone). What was published is read back: first parent and tree must
+   be those that were intended. From a merge without a clear answer until then, every failure and every loss says that a
+   publication may exist (`State.open_merge`).
+5. The attempt fence stands before anything is staged, before every merge and before every report; its answer does not
+   count any more for a merge once reading the branch took long, nor for a report once it took long itself: a process
+   can be stopped anywhere. A delivery that is no longer current sends nothing more. One that loses its currency while
+   a merge is on the wire may still publish; 7 and 8 are for that.
+6. A report is sent for a current delivery only, and an unclear one is followed by the fence again: Conductor ignores
+   reports for a task that is over, so a second one cannot do harm (`reference/conductor.md` 7.2). A task that is run
+   again keeps its id, by which alone Conductor knows a report: one that overtakes the fence's answer to arrive after
+   such a rerun ends it, with the result of the run before. That gap is Conductor's.
+7. A publication carries the identity of its delivery, its input and its result. On arrival, and whenever the head is
+   not the expected one, all commits since the input ref are judged (`recovery`). It is adopted, and no function run, if
+   it is the head, came on the head that it was built on (so by 4 it is the input and the changes of its attempt), is of
+   this attempt's own chain and of the run that Conductor knows, and was made from the same input. It is undone if it is
+   of this workflow and of a run that Conductor has forgotten or begun again; never by moving the branch back, but by a
+   publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
+8. Whoever completes after a predecessor has put a commit of its own on the branch: its changes, or an empty fence
+   commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges that are
+   still on their way, and nothing appears after the step was completed. Who had a predecessor is told by Conductor for
+   retries and redeliveries, and by a staging branch that was there before for a rerun or restart, which look new.
+9. Staging branches of other deliveries are removed only if they were there before the attempt fence held: a branch of a
+   later delivery cannot have been, for with a later one this is not the current. Merges name commits, not branches, so
+   even that would lose nothing.
+
+Each transition is one function below: it gets the state and the event, and returns the next state and one command.
+`TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from perago.attempt import commands as do
+from perago.attempt import ending, outcome, publication, publishing
+from perago.attempt import events as on
+from perago.attempt.ending import Next, cleaned, fail
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, asked, judge
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.ports import Report
+
+
+def begin(plan: Plan) -> Next:
+    """The start of an attempt: a delivery has been received."""
+    return State(plan), do.ValidateInput()
+
+
+def begin_report(plan: Plan, report: Report) -> Next:
+    """The second half of an attempt whose first half ran in another process: from `cleaned` to `reported`."""
+    return State(plan, Step.CLEANED, report=report), do.CheckFence()
+
+
+def advance(state: State, event: on.Event) -> Next:
+    """The next state, and the command to carry out there; None: the attempt is over.
+
+    Raises:
+        ValueError: the event cannot happen at this step.
+    """
+    if isinstance(event, on.Failed):
+        return ending.failed(state, event)
+    if isinstance(event, on.FenceLost):
+        return ending.fence_lost(state, event)
+    try:
+        transition = TRANSITIONS[state.step, type(event)]
+    except KeyError:
+        raise ValueError(f"{type(event).__name__} cannot happen to an attempt that is {state.step}") from None
+    return transition(state, event)
+
+
+# ------------------------------------------------------------------------ before the function
+
+
+def _input_accepted(state: State, event: on.InputAccepted) -> Next:
+    state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
+    if event.workspace is None:
+        return state.at(Step.PRE_CHECKED), do.RunFunction()
+    return state, do.ReadBranch(event.workspace)
+
+
+def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
+    """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
+    to Conductor's clients (`reference/conductor.md` 9)."""
+    state = state.known(read=event)
+    if state.plan.read_only:
+        return _judge(state, event)
+    prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
+    return state, do.FindLeftovers(state.ref.repository, prefix)
+
+
+def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
+    if state.read is None:
+        raise ValueError("no range is being judged")
+    return _judge(state.known(leftovers=event.branches, leftovers_known=event.complete), state.read)
+
+
+def _judge(state: State, event: on.BranchRead) -> Next:
+    if task_ids := asked(state, event):
+        return state, do.ReadLineage(task_ids)
+    return _decide(state, judge(state, event, None))
+
+
+def _lineage_read(state: State, event: on.LineageRead) -> Next:
+    if state.read is None:
+        raise ValueError("no range is being judged")
+    return _decide(state, judge(state, state.read, event))
+
+
+def _decide(state: State, judgement: Judgement) -> Next:
+    match judgement:
+        case Refuse(reason):
+            return fail(state, reason, terminal=True)
+        case Adopt(commit):
+            return publishing.adopt(state.at(Step.RECOVERED), commit)
+        case Build(base):
+            return state.at(Step.RECOVERED, base=base, has_directory=True), do.Fetch(state.ref)
+
+
+def _fetched(state: State, _: on.Fetched) -> Next:
+    return state.at(Step.FETCHED), do.CheckGuardrails("pre")
+
+
+def _pre_checked(state: State, event: on.GuardrailsChecked) -> Next:
+    if event.violations:
+        return fail(state, outcome.violated(event.violations), terminal=True)
+    return state.at(Step.PRE_CHECKED), do.RunFunction()
+
+
+# ------------------------------------------------------------------------- after the function
+
+
+def _returned(state: State, _: on.FunctionReturned) -> Next:
+    return state.at(Step.RAN), do.ValidateResult()
+
+
+def _result_accepted(state: State, event: on.ResultAccepted) -> Next:
+    state = state.known(result=event.result)
+    if state.workspace is None:
+        return cleaned(state.known(report=outcome.completed(state)))
+    return state, do.CheckGuardrails("post")
+
+
+def _post_checked(state: State, event: on.GuardrailsChecked) -> Next:
+    if event.violations:
+        return fail(state, outcome.violated(event.violations), terminal=False)
+    return state.at(Step.POST_CHECKED), do.DetectChanges()
+
+
+TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
+    (Step.RECEIVED, on.InputAccepted): _input_accepted,
+    (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
+    (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
+    (Step.VALIDATED, on.LineageRead): _lineage_read,
+    (Step.RECOVERED, on.Fetched): _fetched,
+    (Step.RECOVERED, on.ResultAccepted): publishing.recorded_result_accepted,
+    (Step.RECOVERED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.FETCHED, on.GuardrailsChecked): _pre_checked,
+    (Step.PRE_CHECKED, on.FunctionReturned): _returned,
+    (Step.RAN, on.ResultAccepted): _result_accepted,
+    (Step.RAN, on.GuardrailsChecked): _post_checked,
+    (Step.POST_CHECKED, on.ChangesDetected): publishing.changes_detected,
+    (Step.PLANNED, on.FenceHeld): publishing.fence_held_before_staging,
+    (Step.PLANNED, on.StagingBranchCreated): publishing.staging_branch_created,
+    (Step.PLANNED, on.StagingBranchesRemoved): publishing.old_staging_branch_removed,
+    (Step.PLANNED, on.Reverted): publishing.reverted,
+    (Step.PLANNED, on.HeadRead): publishing.head_read,
+    (Step.PLANNED, on.ChangesStaged): publishing.changes_staged,
+    (Step.STAGED, on.NothingStaged): publishing.nothing_staged,
+    (Step.STAGED, on.HeadRead): publishing.head_read,
+    (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
+    (Step.STAGED, on.StagingVerified): publishing.staging_verified,
+    (Step.STAGED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.COMMITTED, on.FenceHeld): publishing.fence_held_before_merge,
+    (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
+    (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
+    (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
+    (Step.COMMITTED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.COMMITTED, on.Merged): publishing.merged,
+    (Step.COMMITTED, on.MergeDenied): publishing.merge_denied,
+    (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,
+    (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
+    (Step.PUBLISHED, on.StagingBranchesRemoved): ending.staging_branches_removed,
+    (Step.PUBLISHED, on.DirectoryRemoved): ending.directory_removed,
+    (Step.FAILED, on.FenceHeld): ending.fence_held_before_cleaning,
+    (Step.FAILED, on.StagingBranchesRemoved): ending.staging_branches_removed,
+    (Step.FAILED, on.DirectoryRemoved): ending.directory_removed,
+    (Step.LOST, on.StagingBranchesRemoved): ending.staging_branches_removed,
+    (Step.LOST, on.DirectoryRemoved): ending.directory_removed,
+    (Step.CLEANED, on.FenceHeld): ending.fence_held_before_report,
+    (Step.CLEANED, on.ReportSent): ending.report_sent,
+    (Step.CLEANED, on.ReportUnclear): ending.report_unclear,
+}

@@ -1,0 +1,142 @@
+"""How a publication is named and described, so that it can be traced and recognised later (contract 8)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+
+from perago.attempt.state import Plan, State
+from perago.ports import Commit, Delivery
+
+EXPECTED_HEAD = "perago.expected_head"
+PHASE = "perago.phase"
+STAGING_BRANCH = "perago.staging_branch"
+STEP_KEY = "perago.step_key"
+WORKFLOW_ID = "perago.workflow_id"
+TASK_ID = "perago.task_id"
+POLL_COUNT = "perago.poll_count"
+START_TIME = "perago.start_time"
+INPUT_REF = "perago.input_ref"
+PREFIX = "perago.prefix"
+PARAMS = "perago.params_sha256"
+RESULT = "perago.result"
+
+_STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
+
+
+def step_key(delivery: Delivery) -> str:
+    """The identity of a workflow step across its attempts.
+
+    The reference name differs per loop iteration already; retry count and task id change with every retry and are no
+    part of it (contract 1).
+    """
+    return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
+
+
+def staging_branch(plan: Plan, rebuilt: int) -> str:
+    """`perago-<16 hex of sha256(step key)>-<12 hex>`: lakeFS allows letters, digits, `_` and `-` only. Changes that are
+    staged again get another name: what is still on its way to the old branch must not arrive on the new one."""
+    suffix = plan.staging_suffix
+    if rebuilt:
+        suffix = hashlib.sha256(f"{suffix}:{rebuilt}".encode()).hexdigest()[:12]
+    return f"{staging_prefix(step_key(plan.delivery))}{suffix}"
+
+
+def staging_prefix(key: str) -> str:
+    """What the staging branches of all attempts of one step have in common."""
+    return f"perago-{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}-"
+
+
+def is_staging_branch(name: str) -> bool:
+    """Whether `name` is one that `staging_branch` gives."""
+    return _STAGING_BRANCH.fullmatch(name) is not None
+
+
+def message(state: State) -> str:
+    """The commit message of staging commit and merge, for the people who read the branch's log."""
+    delivery, changes = state.plan.delivery, state.changes
+    if state.adopts is not None:
+        counts = f"adopts {state.adopts[:12]}"
+    elif changes.count:
+        counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
+    else:
+        counts = "no changes"
+    return f"{delivery.task_name}: {counts} (workflow {delivery.workflow_id}, {delivery.reference_name})"
+
+
+def metadata(state: State, *, phase: str) -> Mapping[str, str]:
+    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, or `fence` for an empty
+    fence commit."""
+    delivery = state.plan.delivery
+    return {
+        "perago.version": state.plan.perago_version,
+        PHASE: phase,
+        STEP_KEY: step_key(delivery),
+        WORKFLOW_ID: delivery.workflow_id,
+        "perago.task_name": delivery.task_name,
+        "perago.reference_name": delivery.reference_name,
+        "perago.iteration": str(delivery.iteration),
+        TASK_ID: delivery.task_id,
+        "perago.retry_count": str(delivery.retry_count),
+        "perago.retried_task_id": delivery.retried_task_id or "",
+        POLL_COUNT: str(delivery.poll_count),
+        START_TIME: str(delivery.start_time),
+        INPUT_REF: state.ref.ref,
+        "perago.branch": state.ref.branch,
+        PREFIX: state.plan.prefix or "/",
+        EXPECTED_HEAD: state.expected_head,
+        STAGING_BRANCH: state.staging_branch or "",
+        PARAMS: state.params_sha256,
+        RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
+        "perago.adopts": state.adopts or "",
+        "perago.supersedes": ",".join(state.base.stale) if state.base else "",
+    }
+
+
+def staged_for(commit: Commit, branch: str) -> Delivery | None:
+    """The delivery that made `commit` on its staging branch `branch`, as far as the metadata tell: without its input.
+
+    None for any other commit, such as the one that a staging branch begins at.
+    """
+    found = commit.metadata
+    if found.get(PHASE) != "staging" or found.get(STAGING_BRANCH) != branch:
+        return None
+    try:
+        return Delivery(
+            task_id=found[TASK_ID],
+            poll_count=int(found[POLL_COUNT]),
+            start_time=int(found[START_TIME]),
+            task_name=found["perago.task_name"],
+            workflow_id=found[WORKFLOW_ID],
+            reference_name=found["perago.reference_name"],
+            iteration=int(found["perago.iteration"]),
+            retry_count=int(found["perago.retry_count"]),
+            retried_task_id=found["perago.retried_task_id"] or None,
+            input={},
+        )
+    except (KeyError, ValueError):  # made by hand
+        return None
+
+
+def is_mine(commit: Commit, delivery: Delivery) -> bool:
+    """Whether `commit` was published by this very delivery, not by another of the same attempt."""
+    found = (commit.metadata.get(TASK_ID), commit.metadata.get(POLL_COUNT), commit.metadata.get(START_TIME))
+    return found == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
+
+
+def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:
+    """Whether `commit` was published by any attempt of the same workflow."""
+    return commit.metadata.get(WORKFLOW_ID) == delivery.workflow_id
+
+
+def is_for_my_input(commit: Commit, state: State) -> bool:
+    """Whether `commit` was made from the same workspace and the same params."""
+    found = [commit.metadata.get(key) for key in (INPUT_REF, PREFIX, PARAMS)]
+    return found == [state.ref.ref, state.plan.prefix or "/", state.params_sha256]
+
+
+def is_of_my_step(commit: Commit, delivery: Delivery) -> bool:
+    """Whether `commit` was published by any attempt of the same workflow step."""
+    return commit.metadata.get(STEP_KEY) == step_key(delivery)

@@ -1,0 +1,111 @@
+"""What has happened on the branch since the input ref, and what follows from it (contract 8).
+
+An earlier attempt may have published and died before it could report; a rerun or restart may have made publications
+stale; others may have committed. The range, the first-parent commits after the input ref, is judged on arrival, and
+again whenever the head turns out to be another than the one that a publication was built on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from perago.attempt import outcome, publication
+from perago.attempt.events import BranchRead, LineageRead
+from perago.attempt.state import Base, State
+from perago.ports import Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Publish on this base: the unmoved head, or stale publications that are undone."""
+
+    base: Base
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """An earlier attempt of the own chain has published `commit`, the branch head: take it over."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A publication could only go wrong. Final: a retry would get the same ref."""
+
+    reason: str
+
+
+Judgement = Build | Adopt | Refuse
+
+
+class _Kind(Enum):
+    OWN = auto()
+    """Of the own chain, for the same input: it can be adopted."""
+    STALE = auto()
+    """Of an attempt that Conductor has run anew, or forgotten."""
+    FOREIGN = auto()
+    """Anybody else's, among them living attempts of other steps."""
+
+
+def asked(state: State, read: BranchRead) -> tuple[str, ...]:
+    """The attempts whose rows must be known before the range can be judged: those of this workflow, in order."""
+    if not read.reaches_ref:
+        return ()
+    mine = (commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery))
+    return tuple(dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine))
+
+
+def own_publication(state: State, read: BranchRead) -> Commit | None:
+    """What this very delivery has merged: the merge took place although its answer did not arrive."""
+    if not state.merges_sent:
+        return None
+    return next((commit for commit in read.since if publication.is_mine(commit, state.plan.delivery)), None)
+
+
+def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgement:
+    """Judge the range; `lineage` answers for the attempts that `asked` names, None if it names none."""
+    if not read.since:
+        return Build(Base(state.ref.ref))
+    if not read.reaches_ref:
+        return Refuse(outcome.not_on_branch(state, read))
+    if lineage is None:
+        return Refuse(outcome.moved_head(state, read))
+    kinds = [_kind(state, commit, lineage) for commit in read.since]
+    newest = read.since[0]
+    if kinds[0] is _Kind.OWN and _is_whole(newest):
+        return Adopt(newest)
+    if _Kind.FOREIGN in kinds:
+        return Refuse(_foreign(state, read, kinds))
+    other_steps = any(not publication.is_of_my_step(commit, state.plan.delivery) for commit in read.since)
+    if other_steps and state.plan.delivery.iteration > 0:
+        return Refuse(outcome.stale_in_a_loop(state, read))
+    return Build(Base(newest.id, tuple(commit.id for commit in read.since)))
+
+
+def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:
+    delivery, found = state.plan.delivery, commit.metadata
+    if not publication.is_of_my_workflow(commit, delivery):
+        return _Kind.FOREIGN
+    task_id, started = found.get(publication.TASK_ID, ""), found.get(publication.START_TIME)
+    if task_id == delivery.task_id:
+        is_living = started == str(delivery.start_time)
+    else:
+        row = lineage.rows.get(task_id)
+        is_living = row is not None and started == str(row.start_time)
+    if publication.is_of_my_step(commit, delivery):
+        own = is_living and task_id in lineage.chain and publication.is_for_my_input(commit, state)
+        return _Kind.OWN if own else _Kind.STALE
+    return _Kind.FOREIGN if is_living else _Kind.STALE
+
+
+def _is_whole(commit: Commit) -> bool:
+    """Whether it came on the head that its attempt was built on. Without the publish fence another commit may have
+    come between, and then its tree is not what the attempt made."""
+    return commit.parents[:1] == (commit.metadata.get(publication.EXPECTED_HEAD),)
+
+
+def _foreign(state: State, read: BranchRead, kinds: list[_Kind]) -> str:
+    own = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.OWN), None)
+    return outcome.moved_head(state, read) if own is None else outcome.buried(state, own, read.since[0])

@@ -1,0 +1,118 @@
+"""What is known about an attempt so far. Immutable: each transition makes a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from perago.attempt.events import BranchRead, ChangesDetected, FenceState, WorkspaceRef
+from perago.attempt.steps import Step
+from perago.ports import Commit, Delivery, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the protocol must know about the task, the delivery and the deployment before it starts."""
+
+    delivery: Delivery
+    perago_version: str
+    staging_suffix: str
+    """12 random hex digits that make the staging branch of this delivery unique."""
+    prefix: str = ""
+    read_only: bool = False
+    rebase: bool = False
+    """The task asks for `on_moved_head="rebase"`, which this version cannot do; its failures say so."""
+    max_changed_objects: int | None = None
+    max_changed_bytes: int | None = None
+    fence_required: bool = False
+    """Nothing is published without the publish fence (`PERAGO_PUBLISH_FENCE=required`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a publication is built on: the branch head that it expects, and the publications that it supersedes."""
+
+    head: str
+    stale: tuple[str, ...] = ()
+    """Commits between input ref and head, newest first, that are undone."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One attempt at one moment."""
+
+    plan: Plan
+    step: Step = Step.RECEIVED
+    workspace: WorkspaceRef | None = None
+    params_sha256: str = ""
+    read: BranchRead | None = None
+    """The range that is being judged."""
+    base: Base | None = None
+    """Set once the range is judged."""
+    adopts: str | None = None
+    """The publication of an earlier attempt that is taken over."""
+    result: Any = field(default=None, repr=False)
+    changes: ChangesDetected = field(default_factory=ChangesDetected)
+    has_directory: bool = False
+    staging_branch: str | None = None
+    """Set from the moment at which the branch may exist."""
+    leftovers: tuple[str, ...] = ()
+    """Staging branches that earlier deliveries of this step left."""
+    leftovers_known: bool = True
+    """lakeFS told them. Where it did not, there may be some."""
+    leftovers_are_dead: bool = False
+    """This delivery was current after `leftovers` were listed, so none of them belongs to a later one."""
+    rebuilt: int = 0
+    """How often the publication had to be built anew because the branch had become another."""
+    reverted: Commit | None = None
+    """Head of the staging branch after stale publications were undone on it."""
+    staging_commit: Commit | None = None
+    """What is to be merged. For an empty fence commit that is the branch head itself."""
+    fence: FenceState | None = None
+    """How the publish fence was found in what is to be merged."""
+    merges_sent: int = 0
+    open_merge: str | None = None
+    """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
+    asked_again: bool = False
+    """A question is being asked a second time because the first answer came late. One that is late again counts: a slow
+    service must not stop everything."""
+    publication: str | None = None
+    """The merge commit, once verified."""
+    report: Report | None = None
+    """The outcome. None as long as it is open, and for a lost delivery."""
+    reports_sent: int = 0
+    report_open: bool = False
+    """A report was sent and not answered, so it may have arrived."""
+    problem: str | None = None
+    """Why the delivery was lost, or why its report could not be delivered."""
+
+    def at(self, step: Step, **changes: Any) -> State:
+        """The state after reaching `step`."""
+        return replace(self, step=step, **changes)
+
+    def known(self, **changes: Any) -> State:
+        """The state at the same step with more known."""
+        return replace(self, **changes)
+
+    @property
+    def has_predecessor(self) -> bool:
+        """Whether an earlier delivery of this step may have been at work: a retry, a later poll (contract 4), or one
+        whose predecessor has left a staging branch. The branch also tells of a rerun and of a restart: a merge that is
+        still to be sent has one, which was there before this delivery began, for the attempt fence stands between."""
+        delivery = self.plan.delivery
+        is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
+        return is_later or bool(self.leftovers) or not self.leftovers_known
+
+    @property
+    def expected_head(self) -> str:
+        """The head of the branch on which alone the publication may come."""
+        if self.base is None:
+            raise ValueError("the branch has not been judged yet")
+        return self.base.head
+
+    @property
+    def ref(self) -> WorkspaceRef:
+        """The workspace of a task that has one."""
+        if self.workspace is None:
+            raise ValueError("this attempt has no workspace")
+        return self.workspace

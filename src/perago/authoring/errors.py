@@ -1,0 +1,65 @@
+"""The exceptions of the authoring API.
+
+`TaskFailed` and `TaskTerminalError` are raised by task functions; `TaskDefinitionError` is raised at import,
+by perago, for a declaration that cannot work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+class TaskFailed(Exception):
+    """Raise it in a task function: the attempt failed and may be tried again. The message becomes the reason."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class TaskTerminalError(Exception):
+    """Raise it in a task function: the step failed for good, a retry would not help. The message becomes the reason."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+
+
+class TaskDefinitionError(Exception):
+    """A task module or a declaration in it is not valid.
+
+    `message` says what is wrong, `fix` what to do about it; `file` and `line` (from 1) say where the author wrote
+    it, or are None where there is no such place, as for a module that does not exist.
+    """
+
+    def __init__(
+        self, message: str, *, file: str | None = None, line: int | None = None, fix: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.fix = fix
+
+    def __str__(self) -> str:
+        where = f"{_readable(self.file)}:{self.line}: " if self.file and self.line else ""
+        if self.file and not self.line:
+            where = f"{_readable(self.file)}: "
+        fix = f"\n  fix: {self.fix}" if self.fix else ""
+        return f"{where}{self.message}{fix}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_restore, (type(self), self.message, self.file, self.line, self.fix))
+
+
+def _restore(
+    kind: type[TaskDefinitionError], message: str, file: str | None, line: int | None, fix: str | None
+) -> TaskDefinitionError:
+    return kind(message, file=file, line=line, fix=fix)
+
+
+def _readable(file: str) -> str:
+    """The path as somebody in the current directory would write it."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file

@@ -1,0 +1,67 @@
+"""`WorkspaceSpec`: which part of the repository a task sees, and which rules hold there (contract 2)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import field_validator
+
+from perago.authoring.declaration import Declaration
+from perago.authoring.guardrails import GUARDRAIL_TYPES, Guardrail
+from perago.authoring.paths import canonical_prefix
+
+
+class WorkspaceSpec(Declaration):
+    """The versioned tree that a task reads and changes."""
+
+    prefix: str = ""
+    """Canonical: `""` for the whole repository (declared as `/`), otherwise without leading or trailing slash."""
+    pre: tuple[Guardrail, ...] = ()
+    """Rules that must hold before the function is called."""
+    post: tuple[Guardrail, ...] = ()
+    """Rules that must hold after it, before anything is published."""
+    read_only: bool = False
+    """Publish nothing, and treat any change as a failure."""
+    on_moved_head: Literal["fail", "rebase"] = "fail"
+    """What to do when others have advanced the branch since the input ref (contract 8)."""
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            *,
+            prefix: str | os.PathLike[str] = "/",
+            pre: Iterable[Guardrail] = (),
+            post: Iterable[Guardrail] = (),
+            read_only: bool = False,
+            on_moved_head: Literal["fail", "rebase"] = "fail",
+        ) -> None: ...
+
+    @property
+    def key_prefix(self) -> str:
+        """What every object key of the workspace begins with: `""` or like `audio/render/`."""
+        return f"{self.prefix}/" if self.prefix else ""
+
+    @field_validator("prefix", mode="before")
+    @classmethod
+    def _canonical_prefix(cls, prefix: object) -> str:
+        return canonical_prefix(prefix)
+
+    @field_validator("pre", "post", mode="plain")
+    @classmethod
+    def _guardrails(cls, rules: object) -> tuple[Guardrail, ...]:
+        checked: list[Guardrail] = []
+        if isinstance(rules, str) or not isinstance(rules, Iterable):
+            wrap = f"; wrap it: [{rules}]" if isinstance(rules, GUARDRAIL_TYPES) else ""
+            raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
+                f"must be a list of guardrails, not {type(rules).__name__}{wrap}"
+            )
+        for index, rule in enumerate(rules):
+            if not isinstance(rule, GUARDRAIL_TYPES):
+                raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
+                    f"item {index} is a {type(rule).__name__}, not a guardrail such as require_file('a.csv')"
+                )
+            checked.append(rule)
+        return tuple(checked)

@@ -1,0 +1,107 @@
+"""The `perago` command: options that every command knows, and a table of commands.
+
+A command's module is imported when that command runs, not before: `perago --help` is paid for by people who wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from perago.cli import debug as debugging
+from perago.cli.boundary import error_boundary
+from perago.cli.streams import prepare_streams
+
+COMMANDS = {
+    "check": "Check task modules and the local configuration.",
+    "extract": "Write the TaskDef of a task module as JSON.",
+    "register": "Put the TaskDefs of task modules on the Conductor server.",
+    "dev": "Develop task modules on embedded services.",
+    "demo": "Run the bundled sample workflow on real data.",
+    "fence": "Guard the publications to a branch, or look whether they are.",
+    "gc": "Remove what killed attempts left, here and on lakeFS.",
+    "input": "Print the input of a task, ready to start a workflow with.",
+    "run": "Run one attempt of a task here, without any server.",
+    "start": "Run workers for a task module against the configured servers.",
+}
+"""Name and summary. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""
+
+EPILOG = """\b
+First steps:
+  perago demo                           see it work, without any server
+  perago check my_tasks.features        is everything in order?
+  perago run my_tasks.features -w DIR   try one attempt, without any server
+  perago dev my_tasks.features -w DIR   services and workers, while you write
+  perago register my_tasks.features     tell Conductor about the task
+  perago start my_tasks.features -j 2   run two workers
+
+Modules are given by import path; the current directory is importable.
+Configuration comes from the environment and .env (docs/configuration.md).
+Exit codes and JSON output are described in docs/cli.md."""
+
+
+class CommandTable(TyperGroup):
+    """A group that lists its commands from `COMMANDS` and imports one when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = {
+            name: TyperCommand(name, help=summary, rich_markup_mode=None) for name, summary in COMMANDS.items()
+        }
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The real command instead of its line in the list."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, self._load(name) if name and listed else listed, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; errors become messages and exit codes."""
+        with error_boundary():
+            return super().invoke(ctx)
+
+    def _load(self, name: str) -> Any:
+        module = importlib.import_module(f"perago.cli.commands.{name}")
+        holder = typer.Typer(add_completion=False, rich_markup_mode=None)
+        holder.command(name, epilog=module.EXAMPLES)(module.command)
+        command = typer.main.get_command(holder)
+        command.params += [param for param in self.params if param.name == "debug"]
+        return command
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"perago {version('perago')}")
+        raise typer.Exit
+
+
+app = typer.Typer(cls=CommandTable, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback(epilog=EPILOG, no_args_is_help=True)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", callback=debugging.remember, expose_value=False, help="Show tracebacks of errors."),
+    ] = False,
+) -> None:
+    """Typed Conductor workers on versioned lakeFS workspaces."""
+
+
+def run() -> None:
+    """Run the command line of this process and exit."""
+    prepare_streams()
+    with contextlib.suppress(OSError):  # a deleted directory; whoever needs it will say so
+        if sys.path[:1] != [os.getcwd()]:  # noqa: PTH109
+            sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    app(prog_name="perago")

@@ -1,0 +1,108 @@
+"""Where exceptions end: a message on standard error and an exit code, never a traceback unless asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import NoReturn
+
+from perago.cli import debug
+from perago.cli.exit_codes import ExitCode
+from perago.cli.render import messages
+from perago.cli.signals import sigint_noted
+
+
+class Failure(Exception):
+    """Ends a command with `exit_code`. Without a message everything has been said already."""
+
+    def __init__(self, exit_code: ExitCode, message: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.message = message
+        self.fix = fix
+
+
+@contextlib.contextmanager
+def error_boundary() -> Iterator[None]:
+    """Run a command inside; whatever it raises becomes a message and the exit status of this process.
+
+    Usage errors and orderly exits are Typer's and pass through.
+    """
+    try:
+        with sigint_noted():
+            yield
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        _interrupted()
+    except BrokenPipeError:  # the reader of our output is gone, and knows that it is
+        _drop_unwritable_output()
+        raise SystemExit(ExitCode.FAILURE) from None
+    except Exception as error:
+        if _is_typers(error):
+            raise
+        if debug.wanted():
+            _print_traceback(error)
+        _drop_unwritable_output()
+        raise SystemExit(_report(error)) from None
+
+
+def _interrupted() -> NoReturn:
+    """End as Ctrl-C ends a command. Where the interrupt met code made from text (a dataclass), Python remembers it and
+    ends by SIGINT itself, which a shell shows as the same 130."""
+    messages.error("interrupted")
+    raise SystemExit(ExitCode.INTERRUPTED) from None
+
+
+def _is_typers(error: Exception) -> bool:
+    """Typer's usage errors and `Exit`. Newer versions carry their own copy of Click, so the class is told by its
+    module."""
+    return type(error).__module__.partition(".")[0] in ("typer", "click")
+
+
+def _report(error: Exception) -> ExitCode:
+    """Say what happened."""
+    if isinstance(error, Failure):
+        if error.message:
+            messages.error(error.message, error.fix)
+        return error.exit_code
+
+    if isinstance(error, OSError) and error.strerror:
+        messages.error(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+        return ExitCode.FAILURE
+
+    from perago.authoring import TaskDefinitionError
+    from perago.cli.advice import advice
+    from perago.ports import AccessDenied, ServiceError, Unavailable
+    from perago.settings import ConfigurationError, mask_secrets
+
+    match error:
+        case TaskDefinitionError():
+            messages.error(str(error))
+            return ExitCode.INVALID_MODULE
+        case ConfigurationError():
+            messages.configuration_errors(error.details)
+            return ExitCode.INVALID_CONFIGURATION
+        case ServiceError():
+            messages.service_error(error, advice(error))
+            return ExitCode.UNREACHABLE if isinstance(error, Unavailable | AccessDenied) else ExitCode.FAILURE
+    text = mask_secrets(f"unexpected {type(error).__name__}: {error}")
+    messages.error(text, "run it again with --debug to see where")
+    return ExitCode.FAILURE
+
+
+def _print_traceback(error: Exception) -> None:
+    import traceback
+
+    from perago.settings import mask_secrets
+
+    sys.stderr.write(mask_secrets("".join(traceback.format_exception(error))))
+
+
+def _drop_unwritable_output() -> None:
+    """If standard output takes nothing more, point it elsewhere, so that Python's last flush finds no fault."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,49 @@
+"""`perago extract`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perago.cli.files import write_atomically
+from perago.cli.loading import load_tasks
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+from perago.cli.render import messages
+
+EXAMPLES = """\b
+Examples:
+  perago extract my_tasks.features
+  perago extract my_tasks.features --output features.json
+  perago extract my_tasks.features --register-list |
+    curl -H 'Content-Type: application/json' -d @- $URL/metadata/taskdefs"""
+
+
+def command(
+    module: Module,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write to FILE, whole or not at all."),
+    ] = None,
+    register_list: Annotated[
+        bool, typer.Option("--register-list", help="Wrap it in a list, as Conductor's register call wants it.")
+    ] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Write the TaskDef of a task module as JSON.
+
+    The same module always gives the same bytes, so the file can be kept under version control and compared. What the
+    module prints while it is imported goes to standard error.
+    """
+    (task,) = load_tasks([module], timeout)
+    text = task.definition
+    if register_list:
+        text = json.dumps([json.loads(text)], indent=2, ensure_ascii=False) + "\n"
+    if output is None or output == Path("-"):
+        sys.stdout.buffer.write(text.encode())
+        return
+    write_atomically(output, text.encode())
+    messages.note(f"wrote the TaskDef of {task.name} to {output}")

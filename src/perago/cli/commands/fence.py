@@ -1,0 +1,69 @@
+"""`perago fence`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from perago.cli.boundary import Failure
+from perago.cli.exit_codes import ExitCode
+from perago.cli.render import fence as render
+
+EXAMPLES = """\b
+The fence is a small pre-merge hook that lies in the branch itself, in
+_lakefs_actions/. It lets a publication through only on the head that it was
+built on, so two workers can never both publish, whatever dies or stalls.
+Tasks never see it. docs/protocol.md says why it is safe.
+
+\b
+Examples:
+  perago fence install my-data main
+  perago fence status my-data main
+  perago fence remove my-data main"""
+
+
+class Action(StrEnum):
+    """What to do with the fence."""
+
+    INSTALL = "install"
+    STATUS = "status"
+    REMOVE = "remove"
+
+
+def command(
+    action: Annotated[Action, typer.Argument(show_default=False, help="What to do with the fence.")],
+    repository: Annotated[str, typer.Argument(metavar="REPO", show_default=False, help="A lakeFS repository.")],
+    branch: Annotated[str, typer.Argument(metavar="BRANCH", show_default=False, help="A branch of it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the state as JSON.")] = False,
+) -> None:
+    """Guard the publications to a branch, or look whether they are guarded.
+
+    `install` and `remove` make one commit on the branch each, if there is anything to change; staged work of others
+    is never committed along. `status` also tries the fence on a scratch branch, since a server can have its hooks
+    switched off, and exits with 1 when publications are not guarded.
+    """
+    from perago.settings import load_settings
+
+    lakefs = load_settings().require_lakefs()
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.driver.fencing import fence_status, install_fence, remove_fence
+    from perago.ports import MergeRefused, NotFound
+
+    act = {Action.INSTALL: install_fence, Action.STATUS: fence_status, Action.REMOVE: remove_fence}[action]
+    store = LakeFSStore(lakefs)
+    try:
+        status = act(store, repository, branch)
+    except NotFound as error:
+        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
+        raise Failure(ExitCode.FAILURE, message, "check both names, and that the address is the right one") from error
+    except MergeRefused as error:
+        message = f"lakeFS refused the merge into {branch} of {repository}: {error.detail}"
+        advice = "commit or reset what others have staged on the branch if that is the reason, and try again"
+        raise Failure(ExitCode.FAILURE, message, advice) from error
+    finally:
+        store.close()
+    render.status(status, repository, branch, as_json=as_json)
+    if action is not Action.REMOVE and not status.holds:
+        raise typer.Exit(ExitCode.FAILURE)

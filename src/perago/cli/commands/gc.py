@@ -1,0 +1,136 @@
+"""`perago gc`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perago.cli.boundary import Failure
+from perago.cli.exit_codes import ExitCode
+from perago.cli.render import gc as render
+from perago.cli.render import messages
+
+if TYPE_CHECKING:
+    from perago.driver.leftovers import Leftover, Policy
+    from perago.driver.sightings import Sightings
+    from perago.settings import Settings
+
+EXAMPLES = """\b
+What goes, once it is older than --older-than:
+  attempt directories     whose marker no process holds
+  staging branches        whose delivery Conductor is not waiting for; if it
+  with a commit             gives no answer, or none is configured, they stay
+  staging branches        where nothing was staged for that long, and for at
+  without a commit          least an hour; scratch branches of perago fence
+                            are judged in the same way
+
+\b
+lakeFS does not tell when a branch was made. So a branch on which nothing is
+staged goes only if an earlier gc has seen it like that; gc remembers this in
+gc.json in perago's state directory. A dry run neither removes nor remembers.
+Publications are not affected: a merge names a commit, and needs no branch.
+
+\b
+Examples:
+  perago gc                                attempt directories of this machine
+  perago gc my-data --dry-run              and what would go in a repository
+  perago gc my-data other --older-than 7d"""
+
+
+def _seconds(age: str) -> float:
+    from perago.settings.units import parse_age
+
+    try:
+        return parse_age(age)
+    except ValueError as error:
+        raise typer.BadParameter(f"{age!r} is {error}.", param_hint="--older-than") from error
+
+
+def command(
+    repositories: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="REPO", show_default=False, help="lakeFS repositories to look for branches in."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Spare what is younger, such as 12h or 7d.")
+    ] = "1d",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+) -> None:
+    """Remove what killed attempts left: their directories here, their hidden branches on lakeFS.
+
+    Whatever belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
+    directories below their root and the repositories that they were given work in.
+    """
+    limit, names = _seconds(older_than), list(dict.fromkeys(repositories or ()))
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    if names:
+        settings.require_lakefs()
+    from perago.driver import SystemClock
+    from perago.driver.leftovers import Fate, Policy
+
+    policy = Policy(limit, SystemClock().now(), dry_run)
+    found: list[Leftover] = []
+    try:
+        for leftover in _clear(settings, names, policy):
+            found.append(leftover)
+            if not as_json:
+                render.line(leftover, policy)
+    finally:
+        if as_json:
+            render.document(found, policy)
+    if not as_json:
+        render.summary(found, policy, names)
+    if any(leftover.fate is Fate.FAILED for leftover in found):
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _clear(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
+    from perago.driver.leftovers import clear_directories
+
+    yield from clear_directories(settings.workspace_root, policy)
+    if repositories:
+        yield from _clear_branches(settings, repositories, policy)
+
+
+def _clear_branches(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
+    from perago.adapters.conductor import ConductorQueue
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.driver.leftovers import BranchClearing
+    from perago.driver.sightings import Sightings
+    from perago.ports import NotFound
+    from perago.settings import state_directory
+
+    lakefs = settings.require_lakefs()
+    sightings = Sightings(state_directory() / "gc.json", lakefs.endpoint_url)
+    queue = ConductorQueue(settings.conductor) if settings.conductor else None
+    store = LakeFSStore(lakefs)
+    clearing = BranchClearing(store, queue, sightings, policy)
+    try:
+        for repository in repositories:
+            yield from clearing.clear(repository)
+    except NotFound as error:
+        message = f"{lakefs.endpoint_url} has no such repository: {error.detail}"
+        raise Failure(ExitCode.FAILURE, message, "check the name, and that the address is the right one") from error
+    finally:
+        store.close()
+        if queue is not None:
+            queue.close()
+        if not policy.dry_run:
+            _save(sightings)
+    if clearing.silence is not None:
+        raise clearing.silence
+
+
+def _save(sightings: Sightings) -> None:
+    try:
+        sightings.save()
+    except OSError as error:
+        messages.warning(
+            f"{sightings.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
+            "for the first time each time, and stay"
+        )

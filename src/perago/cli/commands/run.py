@@ -1,0 +1,54 @@
+"""`perago run`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+
+EXAMPLES = """\b
+Examples:
+  perago run my_tasks.features --params '{"min_rows": 1}' --workspace ./sample
+  perago run my_tasks.features --params @params.json --workspace ./sample --output ./result
+  perago run my_tasks.summary --params '{"day": "2026-01-31"}' | jq .total
+
+The result is printed to standard output, everything else to standard error.
+Status 0 means that the task completed."""
+
+
+def command(
+    module: Module,
+    params: Annotated[
+        str, typer.Option("--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object.")
+    ] = "{}",
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace", "-w", metavar="DIR", show_default=False, help="The task's input files; DIR is only read."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            show_default=False,
+            help="Write the published tree to DIR, which must be new or empty.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole outcome as JSON (docs/cli.md).")] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Run one attempt of a task on in-memory services: no server is needed.
+
+    The attempt is the real one: the input is validated, the files are committed to an in-memory lakeFS and downloaded
+    into a private directory, guardrails are checked, the function runs in a worker process, and what it changed is
+    published and verified. Nothing is written outside perago's own directories and --output.
+    """
+    from perago.cli.running import run_once
+
+    raise typer.Exit(run_once(module, params, workspace, output, as_json=as_json, import_limit=timeout))

@@ -1,0 +1,77 @@
+"""One worker process of `perago dev`: a real `perago start`, its lines, and its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO
+
+READY = "ready: "
+"""How the line begins that `perago start` prints once it polls."""
+_LAST_LINES = 1.0
+"""Seconds for the last lines after the process ended; what it left behind may hold its output open for ever."""
+
+
+class WorkerChild:
+    """`perago start MODULE -j N` in a process group of its own, so that Ctrl-C reaches it through us only.
+
+    `on_line` and `on_end` are called from other threads; the latter once, last, with the exit status.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        slots: int,
+        environment: Mapping[str, str],
+        import_limit: float,
+        on_line: Callable[[str], None],
+        on_end: Callable[[int], None],
+    ) -> None:
+        self.started = time.monotonic()
+        self.asked_to_stop = 0
+        """How many times; the second request cancels what runs, the third kills."""
+        self._on_line = on_line
+        self._on_end = on_end
+        held, self._tether = os.pipe()
+        options = ["start", module, "--jobs", str(slots), "--timeout", str(import_limit)]
+        command = [sys.executable, "-m", "perago.cli.dev.tether", str(held), *options]
+        try:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[held],
+            )
+        finally:
+            os.close(held)
+        threading.Thread(target=self._attend, name=f"perago-dev-{module}", daemon=True).start()
+
+    def stop(self) -> None:
+        """First drain, then cancel, then kill."""
+        self.asked_to_stop += 1
+        if self.asked_to_stop <= 2:
+            self._process.send_signal(signal.SIGTERM)
+        elif self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _attend(self) -> None:
+        reader = threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True)
+        reader.start()
+        status = self._process.wait()
+        reader.join(_LAST_LINES)
+        os.close(self._tether)
+        self._on_end(status)
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            self._on_line(line.decode("utf-8", "replace").rstrip("\n"))

@@ -1,0 +1,120 @@
+"""What `perago dev` does, from the first look at the modules to the end of the last process."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from perago.cli.boundary import Failure
+from perago.cli.dev.seeding import seed
+from perago.cli.dev.session import Session
+from perago.cli.exit_codes import ExitCode
+from perago.cli.extras import require_embedded
+from perago.cli.probe import probing
+from perago.cli.render import messages
+from perago.cli.render import modules as render
+from perago.cli.running import valid_settings
+from perago.cli.signals import sigterm_unwinds
+
+if TYPE_CHECKING:
+    from perago.cli.probe import Probed
+    from perago.embedded.http.services import EmbeddedServices
+
+FRIENDLY_PORT = 7777
+LONGEST_POLL = 0.5
+"""Seconds: what a worker that has nothing to do may still take to notice that it is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What was asked for on the command line."""
+
+    modules: tuple[str, ...]
+    workspace: Path | None
+    slots: int
+    port: int | None
+    """0 for any, None for the friendly one or any."""
+    state: Path | None
+    import_limit: float
+
+
+def develop(wishes: Wishes) -> int:
+    """Serve, run workers and reload them until told to stop; returns the exit code.
+
+    Raises:
+        Failure: modules, configuration, workspace, port or state cannot be used; nothing was started.
+    """
+    begun = time.monotonic()
+    require_embedded("dev")
+    if wishes.workspace is not None and not wishes.workspace.is_dir():
+        raise typer.BadParameter(f"--workspace {wishes.workspace} is not a directory.")
+    with sigterm_unwinds(), _held_port(wishes.port) as held:
+        probed, log_root = _valid_modules(wishes)
+        from perago.embedded.http.services import EmbeddedServices
+
+        services = EmbeddedServices(
+            held=held,
+            with_page=True,
+            worker_logs=log_root,
+            state=wishes.state,
+            on_problem=messages.warning,
+            longest_poll=LONGEST_POLL,
+        )
+        with _entered(services):
+            seed(services, wishes.workspace)
+            session = Session(services, probed, wishes.slots, _environment(services), wishes.import_limit)
+            return session.run(begun, wishes.state)
+
+
+@contextmanager
+def _entered(services: EmbeddedServices) -> Iterator[None]:
+    """Serve, or say why the state cannot be used."""
+    from perago.embedded.saving.errors import StateError
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(services)
+        except StateError as error:
+            raise Failure(ExitCode.FAILURE, f"--state: {error}") from error
+        yield
+
+
+def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Path]:
+    with probing(wishes.modules, wishes.import_limit) as results:
+        settings = valid_settings()
+        import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
+
+        probed = results()
+    if not render.report(probed):
+        raise Failure(ExitCode.INVALID_MODULE)
+    return probed, settings.log_root
+
+
+@contextmanager
+def _held_port(wanted: int | None) -> Iterator[socket.socket]:
+    from perago.embedded.http.serve import bound
+
+    try:
+        held = bound(FRIENDLY_PORT if wanted is None else wanted)
+    except OSError as error:
+        if wanted is not None:
+            fix = "stop what uses it, choose another one, or let perago choose with --port 0"
+            raise Failure(ExitCode.FAILURE, f"port {wanted} cannot be used: {error.strerror}", fix) from error
+        messages.note(f"port {FRIENDLY_PORT} is taken, so another one is used")
+        held = bound()
+    with held:
+        yield held
+
+
+def _environment(services: EmbeddedServices) -> Mapping[str, str]:
+    """The environment of the workers: ours, but with these services, and no proxy on the way to them."""
+    bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
+    return {**os.environ, **services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed}

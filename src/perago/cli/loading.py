@@ -1,0 +1,22 @@
+"""Task modules for the commands that need their TaskDefs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from perago.cli.boundary import Failure
+from perago.cli.exit_codes import ExitCode
+from perago.cli.probe import TaskSummary, probe_modules
+from perago.cli.render import modules as render
+
+
+def load_tasks(modules: Sequence[str], seconds: float) -> list[TaskSummary]:
+    """The task of every module, in order, without importing any of them here.
+
+    Raises:
+        Failure: at least one is not valid; all that is wrong with any of them has been said.
+    """
+    probed = probe_modules(modules, seconds)
+    if not render.report(probed):
+        raise Failure(ExitCode.INVALID_MODULE)
+    return [one.task for one in probed if one.task is not None]

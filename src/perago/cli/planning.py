@@ -1,0 +1,28 @@
+"""What every worker takes from the settings, wherever its services are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perago.driver import Limits
+    from perago.settings import Settings
+    from perago.worker import LogPlan
+
+
+def logs_of(settings: Settings) -> LogPlan:
+    """Where and how its logs are written."""
+    from perago.worker import LogPlan
+
+    return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
+
+
+def limits_of(settings: Settings, *, fence_required: bool = False) -> Limits:
+    """What its attempts are allowed. The publish fence is a matter of real servers only."""
+    from perago.driver import Limits
+
+    return Limits(
+        max_result_bytes=settings.max_result_bytes,
+        max_workspace_bytes=settings.max_workspace_bytes,
+        fence_required=fence_required,
+    )

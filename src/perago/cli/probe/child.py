@@ -1,0 +1,119 @@
+"""Inside the child process: import one task module and write a report about it."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from perago.cli.probe.holding import release_signals
+
+REPORT = "report.json"
+STACK = "stack.txt"
+
+
+def run_forked(module: str, directory: str, seconds: float, output: int) -> None:
+    """Go on in a child that was just forked; standard output and error become `output`. Does not return."""
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        release_signals()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.closerange(3, output + 1)
+        inspect_module(module, directory, seconds)
+    finally:
+        os._exit(1)
+
+
+def run_fresh() -> None:
+    """Go on in an interpreter of its own, started with the arguments of `inspect_module`."""
+    release_signals()
+    module, directory, seconds = sys.argv[1:]
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109
+    inspect_module(module, directory, float(seconds))
+
+
+def inspect_module(module: str, directory: str, seconds: float) -> None:
+    """Write the report and end at once, whatever threads and exit handlers the module has left."""
+    own = os.getpid()
+    sys.argv = [module]
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    with Path(directory, STACK).open("w") as stack:
+        faulthandler.enable(stack)
+        faulthandler.dump_traceback_later(seconds, file=stack)
+        report = _report(module)
+        if os.getpid() != own:  # a fork of the module comes along here as well
+            os._exit(0)
+        faulthandler.cancel_dump_traceback_later()
+        faulthandler.disable()
+    new = Path(directory, "new")
+    new.write_text(json.dumps(report), encoding="utf-8")
+    new.replace(Path(directory, REPORT))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _report(module: str) -> dict[str, Any]:
+    from perago.authoring import TaskDefinitionError
+    from perago.taskdef import build_task_definition, canonical_json, load_task
+
+    before = set(sys.modules)
+    try:
+        task = load_task(module)
+        workspace = task.workspace
+        return {
+            "task": {
+                "name": task.name,
+                "workspace": None if workspace is None else f"/{workspace.prefix}",
+                "read_only": workspace is not None and workspace.read_only,
+                "pre": 0 if workspace is None else len(workspace.pre),
+                "post": 0 if workspace is None else len(workspace.post),
+                "examples": len(task.examples),
+                "definition": canonical_json(build_task_definition(task)),
+                "example": dict(task.examples[0].params) if task.examples else None,
+            },
+            "files": _files_of(module, before),
+        }
+    except TaskDefinitionError as error:
+        where = f"{_readable(error.file)}:{error.line}" if error.file and error.line else _readable(error.file or "")
+        return _problem("invalid-module", error.message, where, error.fix or "", error)
+    except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
+        return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
+
+
+def _files_of(module: str, before: set[str]) -> list[str]:
+    """What an author would edit: the module itself, and what it imported from below the current directory."""
+    here, installed = Path.cwd(), Path(sys.prefix).resolve()
+    found = set()
+    for name, loaded in list(sys.modules.items()):
+        file = getattr(loaded, "__file__", None)
+        if not isinstance(file, str) or (name in before and name != module):
+            continue
+        path = Path(file).resolve()
+        if name == module or (path.is_relative_to(here) and not path.is_relative_to(installed)):
+            found.add(str(path))
+    return sorted(found)
+
+
+def _problem(code: str, message: str, where: str, fix: str, error: BaseException) -> dict[str, Any]:
+    text = "".join(traceback.format_exception(error))
+    return {"problem": {"code": code, "message": message, "where": where, "fix": fix, "traceback": text}}
+
+
+def _readable(file: str) -> str:
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return file

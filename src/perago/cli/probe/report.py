@@ -1,0 +1,68 @@
+"""What is known about a module after its child process is gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Code(StrEnum):
+    """Kinds of problems, for programs (docs/cli.md)."""
+
+    INVALID = "invalid-module"
+    TIMEOUT = "import-timeout"
+    EXIT = "import-exit"
+    CRASH = "import-crash"
+    DUPLICATE = "duplicate-task"
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleProblem:
+    """What is wrong with a module: the kind, what happened, where (`file:line` or empty) and what to do."""
+
+    code: str
+    message: str
+    where: str = ""
+    fix: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """The task that a module declares, in short, and its TaskDef as canonical text."""
+
+    name: str
+    workspace: str | None
+    """The prefix, `/` for the root; None for a task without a workspace."""
+    read_only: bool
+    pre: int
+    post: int
+    examples: int
+    definition: str
+    example: dict[str, Any] | None = None
+    """The parameters of its first example."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """One module: either `task` or `problem`, and what the module left behind."""
+
+    module: str
+    task: TaskSummary | None
+    problem: ModuleProblem | None
+    output: str = ""
+    """The end of what it printed at import."""
+    printed: int = 0
+    """Bytes that it printed in all."""
+    left_running: bool = False
+    """It started processes that were still there and were stopped."""
+    files: tuple[str, ...] = ()
+    """The module's file and those that it imported from below the current directory; empty if there is a problem."""
+
+
+def from_json(module: str, report: dict[str, Any]) -> Probed:
+    """The child's report."""
+    if "problem" in report:
+        return Probed(module, None, ModuleProblem(**report["problem"]))
+    return Probed(module, TaskSummary(**report["task"]), None, files=tuple(report["files"]))

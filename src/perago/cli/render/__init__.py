@@ -1,0 +1,1 @@
+"""How results and messages look. Results go to standard output, messages to standard error."""

@@ -1,0 +1,236 @@
+"""An attempt as a person sees it: what happens while it runs, then guardrails, changes and the outcome.
+
+The same text goes to a terminal, with colours and a moving status line, and into a pipe, without them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from perago.ports import TaskStatus
+from perago.worker import events
+
+if TYPE_CHECKING:
+    from perago.driver import AttemptRecord
+    from perago.workspace.changes import ChangedFile
+    from perago.workspace.guardrails import Finding
+
+STEPS = {
+    "ValidateInput": "validating the input",
+    "ReadBranch": "looking at the branch",
+    "FindLeftovers": "looking for what earlier deliveries left",
+    "ReadLineage": "reading the attempts whose commits were found",
+    "ValidateRecordedResult": "validating the result of an earlier attempt",
+    "Fetch": "downloading the workspace",
+    "CheckGuardrails": "checking guardrails",
+    "RunFunction": "running the function",
+    "ValidateResult": "validating the result",
+    "DetectChanges": "looking for changes",
+    "CheckFence": "asking whether the attempt is still wanted",
+    "CreateStagingBranch": "creating the staging branch",
+    "RevertStale": "undoing stale publications",
+    "ReadHead": "reading the branch head",
+    "StageChanges": "uploading changes",
+    "CommitStaging": "committing",
+    "VerifyStaging": "comparing the commit with the changes",
+    "CheckPublishFence": "looking for the publish fence",
+    "Merge": "publishing",
+    "ReadPublication": "verifying the publication",
+    "RemoveStagingBranches": "removing the staging branch",
+    "RemoveDirectory": "cleaning up",
+}
+_SHOWN_FILES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the attempt ended: Conductor's row, and the driver's record unless the process died."""
+
+    row: Mapping[str, Any]
+    record: AttemptRecord | None
+
+    @property
+    def completed(self) -> bool:
+        """Whether it was a success."""
+        return bool(self.row["status"] == "COMPLETED")
+
+    @property
+    def result(self) -> Any:
+        """The task's result."""
+        return self.row.get("outputData", {}).get("result")
+
+    @property
+    def ref(self) -> str | None:
+        """The commit that now holds the workspace, for a completed task with one."""
+        workspace = self.row.get("outputData", {}).get("workspace")
+        return workspace["ref"] if workspace else None
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        record = self.record
+        return {
+            "task": self.row["taskDefName"],
+            "status": self.row["status"],
+            "reason": self.row.get("reasonForIncompletion"),
+            "result": self.result,
+            "ref": self.ref,
+            "guardrails": [_finding_json(finding) for finding in record.findings] if record else [],
+            "changes": _changes_json(record),
+            "steps": [{"name": step.name, "seconds": round(step.seconds, 6)} for step in record.steps]
+            if record
+            else [],
+        }
+
+
+class AttemptView:
+    """A listener that shows attempts one after the other. Use it as a context manager around the run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._status: Status | None = None
+        self._records: dict[str, AttemptRecord] = {}
+
+    def __enter__(self) -> AttemptView:
+        if self._console.is_terminal:
+            self._status = self._console.status("starting a worker process")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+            self._status = None
+
+    def __call__(self, event: events.Event) -> None:
+        """Show `event`, if it is of interest to whoever runs one attempt."""
+        match event:
+            case events.AttemptReceived(delivery, _):
+                self._console.print(f"[bold]{escape(delivery.task_name)}[/]")
+            case events.StepStarted(_, name):
+                self._now(STEPS.get(name, name))
+            case events.Transferred():
+                self._transferred(event)
+            case events.FunctionSaid(_, text):
+                for line in text.rstrip("\n").splitlines():
+                    self._console.print(f"[dim]  | [/]{escape(line)}")
+            case events.FunctionProgress(_, done, total):
+                self._progress(done, total)
+            case events.AttemptRecorded(_, record):
+                self._records[record.delivery.task_id] = record
+            case events.AttemptReported():
+                self._reported(event)
+            case events.AttemptLost(_, _, reason, _):
+                self._console.print(f"[bold red]lost:[/] {escape(reason)}")
+            case events.SlotStartFailed(_, reason):
+                self._console.print(f"[bold red]the worker process cannot start:[/] {escape(reason)}")
+            case events.SlotDied(_, pid, reason, _):
+                self._console.print(f"[bold red]worker process {pid}:[/] {escape(reason)}")
+
+    def outcome(self, row: Mapping[str, Any]) -> Outcome:
+        """Conductor's `row` of an attempt, together with what was seen of it."""
+        return Outcome(row, self._records.get(row["taskId"]))
+
+    # ------------------------------------------------------------------------- while it runs
+
+    def _now(self, text: str) -> None:
+        if self._status is not None:
+            self._status.update(escape(text))
+
+    def _transferred(self, event: events.Transferred) -> None:
+        verb = "downloaded" if event.direction == "download" else "uploaded"
+        if event.objects < event.total_objects:
+            self._now(f"{verb} {event.objects:,} of {event.total_objects:,} files, {size(event.size)}")
+        elif event.total_objects:
+            self._console.print(f"{verb} {files(event.total_objects)}, {size(event.total_size)}")
+
+    def _progress(self, done: int, total: int) -> None:
+        if self._status is not None:
+            self._now(f"running the function: {done:,} of {total:,}")
+        elif done == total:
+            self._console.print(f"  | progress {done:,} of {total:,}")
+
+    # ---------------------------------------------------------------------------- afterwards
+
+    def _reported(self, event: events.AttemptReported) -> None:
+        record = self._records.get(event.delivery.task_id)
+        if record is not None:
+            self._show_guardrails(record.findings)
+            self._show_changes(record)
+            for note in record.notes:
+                self._console.print(f"[yellow]note:[/] {escape(note)}")
+        if event.status is TaskStatus.COMPLETED:
+            where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
+            self._console.print(f"[bold green]completed[/] in {event.seconds:.2f} s{where}\n")
+        else:
+            final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
+            self._console.print(f"[bold red]failed{final}:[/] {escape(event.reason or 'no reason was given')}")
+
+    def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
+        if findings:
+            self._console.print("guardrails")
+        for finding in findings:
+            mark = "[green]ok    [/]" if finding.satisfied else "[bold red]broken[/]"
+            self._console.print(f"  {mark} {escape(finding.message)}")
+
+    def _show_changes(self, record: AttemptRecord) -> None:
+        if record.input_ref is None or record.report is None or record.report.reason is not None:
+            return
+        changes = record.changes
+        if not changes:
+            self._console.print("no changes: nothing to publish")
+            return
+        self._console.print("changes")
+        parts = (("green", "+", changes.added), ("yellow", "~", changes.changed), ("red", "-", changes.removed))
+        lines = [(colour, sign, file) for colour, sign, changed in parts for file in changed]
+        for colour, sign, file in lines[:_SHOWN_FILES]:
+            amount = "" if sign == "-" else f"  {size(file.size)}"
+            self._console.print(f"  [{colour}]{sign}[/] {escape(file.path)}{amount}")
+        if len(lines) > _SHOWN_FILES:
+            self._console.print(f"  and {len(lines) - _SHOWN_FILES:,} more")
+
+
+def size(number: int) -> str:
+    """Bytes as people read them."""
+    if number < 1000:
+        return f"{number} B"
+    amount = float(number)
+    for unit in ("KB", "MB", "GB"):
+        amount /= 1000
+        if amount < 1000:
+            return f"{amount:.1f} {unit}"
+    return f"{amount / 1000:.1f} TB"
+
+
+def files(number: int) -> str:
+    """A number of files in words."""
+    return "1 file" if number == 1 else f"{number:,} files"
+
+
+def _finding_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": None if finding.rule is None else str(finding.rule),
+        "satisfied": finding.satisfied,
+        "matched": finding.matched,
+        "message": finding.message,
+    }
+
+
+def _changes_json(record: AttemptRecord | None) -> dict[str, list[dict[str, Any]]]:
+    if record is None:
+        return {"added": [], "changed": [], "removed": []}
+
+    def listed(changed: tuple[ChangedFile, ...]) -> list[dict[str, Any]]:
+        return [{"path": file.path, "size": file.size} for file in changed]
+
+    changes = record.changes
+    return {
+        "added": listed(changes.added),
+        "changed": listed(changes.changed),
+        "removed": [{"path": file.path} for file in changes.removed],
+    }

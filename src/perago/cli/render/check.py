@@ -1,0 +1,77 @@
+"""The findings of `perago check`, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from perago.cli.render import messages, modules
+from perago.cli.render.style import Colour, painted
+
+if TYPE_CHECKING:
+    from perago.cli.configuration import Configuration
+    from perago.cli.probe import Probed, TaskSummary
+    from perago.settings import Problem
+
+
+def as_text(probed: Sequence[Probed], configuration: Configuration) -> None:
+    """One line for everything that is well on standard output; notes and problems on standard error."""
+    ok = painted("ok", Colour.GREEN, sys.stdout)
+    for one in probed:
+        modules.notes(one)
+        if one.task is not None:
+            sys.stdout.write(f"{ok}  {one.module}: {_summary(one.task)}\n")
+            sys.stdout.flush()
+        modules.problem(one)
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.problems:
+        messages.configuration_errors(configuration.problems)
+    else:
+        sys.stdout.write(f"{ok}  configuration\n")
+
+
+def as_json(probed: Sequence[Probed], configuration: Configuration) -> None:
+    """The document that docs/cli.md describes, on standard output."""
+    document = {
+        "ok": all(one.problem is None for one in probed) and not configuration.problems,
+        "modules": [_module(one) for one in probed],
+        "configuration": {
+            "ok": not configuration.problems,
+            "errors": [_setting(problem) for problem in configuration.problems],
+            "warnings": list(configuration.warnings),
+        },
+    }
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+
+
+def _summary(task: TaskSummary) -> str:
+    if task.workspace is None:
+        kind = "no workspace"
+    else:
+        kind = f"workspace {task.workspace}{' (read-only)' if task.read_only else ''}, "
+        kind += f"guardrails {task.pre} before and {task.post} after"
+    examples = f", examples {task.examples}" if task.examples else ""
+    return f"task {task.name}, {kind}{examples}"
+
+
+def _module(probed: Probed) -> dict[str, Any]:
+    found = probed.problem
+    return {
+        "module": probed.module,
+        "ok": found is None,
+        "task": probed.task.name if probed.task else None,
+        "output": modules.masked(probed.output),
+        "errors": [] if found is None else [_error(found.code, modules.masked(found.message), found.where, found.fix)],
+    }
+
+
+def _setting(problem: Problem) -> dict[str, Any]:
+    where = f"{problem.variable} ({problem.where})" if problem.where else problem.variable
+    return _error("invalid-configuration", problem.message, where, problem.fix)
+
+
+def _error(code: str, message: str, where: str, fix: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "where": where or None, "fix": fix or None}

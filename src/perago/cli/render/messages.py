@@ -1,0 +1,48 @@
+"""Messages for people, on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from perago.cli.render.style import Colour, painted
+
+if TYPE_CHECKING:
+    from perago.ports import ServiceError
+    from perago.settings import Problem
+
+
+def error(message: str, fix: str = "") -> None:
+    """Something is wrong. `message` may have further lines; `fix` says what to do."""
+    _write("error", Colour.RED, f"{message}\n  fix: {fix}" if fix else message)
+
+
+def warning(message: str) -> None:
+    """Something looks wrong but is carried on with."""
+    _write("warning", Colour.YELLOW, message)
+
+
+def note(message: str) -> None:
+    """Something worth knowing."""
+    _write("note", Colour.CYAN, message)
+
+
+def raw(text: str) -> None:
+    """Text as it is, such as a traceback."""
+    sys.stderr.write(text)
+
+
+def configuration_errors(problems: Sequence[Problem]) -> None:
+    """Every problem of the configuration, one below the other."""
+    error("\n  ".join(["the configuration is not valid", *map(str, problems)]))
+
+
+def service_error(failure: ServiceError, fix: str) -> None:
+    """A service that did not do what was asked."""
+    error(f"{failure.service} did not {failure.operation}: {failure.detail}", fix)
+
+
+def _write(kind: str, colour: Colour, message: str) -> None:
+    sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {message}\n")
+    sys.stderr.flush()

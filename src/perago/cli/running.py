@@ -1,0 +1,162 @@
+"""What `perago run` does: one attempt of one task, from directories and back to directories."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from perago.cli.boundary import Failure
+from perago.cli.configuration import look_at_configuration
+from perago.cli.exit_codes import ExitCode
+from perago.cli.json_input import read_object
+from perago.cli.loading import load_tasks
+from perago.cli.planning import limits_of, logs_of
+from perago.cli.render import messages
+from perago.cli.signals import end_if_told, sigterm_unwinds
+
+if TYPE_CHECKING:
+    from perago.cli.probe import TaskSummary
+    from perago.local import LocalServices
+    from perago.local.served import ServedServices
+    from perago.settings import Settings
+    from perago.worker import WorkerPlan
+
+_GRACE = 2.0
+"""Seconds between TERM and KILL when somebody at a terminal has had enough."""
+
+
+def run_once(
+    module: str, params: str, workspace: Path | None, output: Path | None, *, as_json: bool, import_limit: float
+) -> int:
+    """Run the task once; returns the exit code.
+
+    Raises:
+        Failure: module, configuration or directories are not valid; nothing was run.
+    """
+    given = read_object(params)
+    (task,) = load_tasks([module], import_limit)
+    settings = valid_settings()
+    _check_directories(task, workspace, output)
+
+    from perago.cli.render.attempt import AttemptView
+    from perago.local import LocalServices, LocalStep, RunFailed, run_workflow
+
+    view = AttemptView(sys.stderr)
+    with sigterm_unwinds(), LocalServices() as services:
+        ref = _seed(services, task, workspace)
+        step = LocalStep(
+            plan_for(module, settings, services, 1), json.loads(task.definition), given, task.workspace is not None
+        )
+        try:
+            with view:
+                row = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
+        except RunFailed as error:
+            raise Failure(ExitCode.FAILURE, f"{error}; see the messages above") from error
+        outcome = view.outcome(row)
+        if output is not None:
+            write_tree(services, outcome.ref, prefix_of(task), output)
+    _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
+    return ExitCode.OK if outcome.completed else ExitCode.FAILURE
+
+
+def valid_settings() -> Settings:
+    """The configuration, with its roots made.
+
+    Raises:
+        Failure: it is not valid, and everything that is wrong has been said.
+    """
+    from perago.settings import prepare_roots
+
+    configuration = look_at_configuration()
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.settings is None or configuration.problems:
+        messages.configuration_errors(configuration.problems)
+        raise Failure(ExitCode.INVALID_CONFIGURATION)
+    prepare_roots(configuration.settings)
+    return configuration.settings
+
+
+def plan_for(module: str, settings: Settings, services: LocalServices | ServedServices, number: int) -> WorkerPlan:
+    """A worker with one slot on these services, watched. `number` tells workers of one module apart."""
+    from perago.worker import WorkerPlan
+
+    return WorkerPlan(
+        module=module,
+        worker_prefix=f"local{number}",
+        workspace_root=settings.workspace_root,
+        logs=logs_of(settings),
+        store_factory=services.store_factory,
+        limits=limits_of(settings),
+        shutdown_grace=_GRACE,
+        preload=services.preload,
+        watch=True,
+    )
+
+
+def prefix_of(task: TaskSummary) -> str:
+    """What every key of the task's workspace begins with."""
+    prefix = (task.workspace or "").strip("/")
+    return f"{prefix}/" if prefix else ""
+
+
+def _check_directories(task: TaskSummary, workspace: Path | None, output: Path | None) -> None:
+    if task.workspace is None:
+        for option, value in (("--workspace", workspace), ("--output", output)):
+            if value is not None:
+                raise typer.BadParameter(f"task {task.name} has no workspace; leave {option} out.")
+    if workspace is not None and not workspace.is_dir():
+        raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
+    check_output(output)
+
+
+def check_output(output: Path | None) -> None:
+    """Refuse a directory that has something in it.
+
+    Raises:
+        typer.BadParameter: nothing may be overwritten.
+    """
+    if output is not None and output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise typer.BadParameter(f"--output {output} exists and is not an empty directory; nothing was run.")
+
+
+def _seed(services: LocalServices, task: TaskSummary, workspace: Path | None) -> str | None:
+    from perago.cli.trees import TreeRefused, files_below
+    from perago.workspace.errors import WorkspaceError
+
+    if task.workspace is None:
+        return None
+    if workspace is None:
+        messages.note("no --workspace was given: the task gets an empty one")
+        return services.seed({}, "an empty workspace")
+    try:
+        return services.seed(files_below(workspace, prefix_of(task)), f"the files of {workspace}")
+    except (TreeRefused, WorkspaceError, OSError) as error:
+        raise Failure(ExitCode.FAILURE, str(error)) from error
+
+
+def write_tree(services: LocalServices | ServedServices, ref: str | None, prefix: str, output: Path) -> None:
+    """Write the objects of commit `ref` below `prefix` to a directory.
+
+    Raises:
+        Failure: the disk refused.
+    """
+    from perago.local.services import REPOSITORY
+
+    if ref is None:
+        messages.note(f"nothing was published, so {output} was not written")
+        return
+    try:
+        services.lakefs.export(REPOSITORY, ref, output, prefix=prefix)
+    except (OSError, ValueError) as error:
+        raise Failure(ExitCode.FAILURE, f"cannot write the published tree to {output}: {error}") from error
+    messages.note(f"wrote the published tree to {output}")
+
+
+def _print_result(value: Any, *, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,135 @@
+"""Reaching the servers before a worker starts (contract 7: an unreachable service fails at start, not per task)."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perago.cli.exit_codes import ExitCode
+from perago.cli.render import messages
+from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
+from perago.settings import LakeFSSettings
+
+if TYPE_CHECKING:
+    from perago.adapters.lakefs import LakeFSStore
+
+T = TypeVar("T")
+
+_PING_LIMIT = 90.0
+"""Seconds; the adapter's own limits are shorter."""
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLakeFS:
+    """Makes a connection to lakeFS in whatever process calls it; picklable, so that slots can be handed one."""
+
+    settings: LakeFSSettings
+    threads: int
+
+    def __call__(self) -> LakeFSStore:
+        from perago.adapters.lakefs import LakeFSStore
+
+        return LakeFSStore(self.settings, threads=self.threads)
+
+
+def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
+    """The answer to `ask`. With `wait`, ask again until the service is there and lets us in.
+
+    Raises:
+        ServiceError: without `wait`, that it is not; always, that it gave an answer which waiting cannot mend.
+    """
+    tries = 0
+    said = ""
+    while True:
+        try:
+            return ask()
+        except (Unavailable, AccessDenied) as error:
+            if not wait:
+                raise
+            pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
+            if str(error) != said:
+                said = str(error)
+                messages.warning(f"{said}; trying again, at most every {_PAUSES[-1]:g} seconds")
+            clock.sleep(pause)
+            tries += 1
+
+
+def ping_lakefs(open_store: OpenLakeFS) -> None:
+    """Find out whether lakeFS answers and lets us in, in a process that is gone afterwards.
+
+    A supervisor never speaks to lakeFS again, so it need not carry the SDK (20 MB) for the rest of its life.
+
+    Raises:
+        ServiceError: it does not.
+    """
+    context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    reader, writer = context.Pipe(duplex=False)
+    process = context.Process(target=_ping, args=(open_store, writer), daemon=True)
+    process.start()
+    writer.close()
+    try:
+        error = reader.recv() if reader.poll(_PING_LIMIT) else _no_answer("no answer in time")
+    except EOFError:
+        error = _no_answer("the process that asked is gone")
+    finally:
+        process.kill()
+        process.join()
+    if error is not None:
+        raise error
+
+
+def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
+    store = open_store()
+    answer = None
+    try:
+        store.ping()
+    except ServiceError as error:
+        answer = error
+    finally:
+        store.close()
+    with contextlib.suppress(BrokenPipeError):  # whoever asked has been told to stop meanwhile
+        writer.send(answer)
+
+
+def _no_answer(detail: str) -> ServiceError:
+    return Unavailable("lakeFS", "reach the server", detail)
+
+
+class _Stop(BaseException):
+    """Unwinds from wherever a signal came. Whatever is to be said is said later: a handler must not write to a stream
+    that it may have interrupted."""
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """While nothing runs yet, SIGTERM and SIGINT end the command well. PID 1 would not even notice them otherwise."""
+
+    told = False
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
+        nonlocal told
+        told = True
+        raise _Stop
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Stop:
+        pass
+    except Exception:  # it may come of the signal: see `perago.cli.signals`
+        if not told:
+            raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if told:
+        messages.note("stopped before anything was started")
+        raise SystemExit(ExitCode.OK)

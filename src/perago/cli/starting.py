@@ -1,0 +1,120 @@
+"""What `perago start` does before the supervisor takes over: validate everything, reach the servers, compare."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from perago.cli.boundary import Failure
+from perago.cli.configuration import look_at_configuration, look_at_services
+from perago.cli.exit_codes import ExitCode
+from perago.cli.planning import limits_of, logs_of
+from perago.cli.probe import Probed, TaskSummary, probing
+from perago.cli.render import messages
+from perago.cli.render import modules as render
+
+if TYPE_CHECKING:
+    from perago.cli.services import OpenLakeFS
+    from perago.ports import TaskQueue
+    from perago.settings import Settings
+    from perago.worker import WorkerPlan
+
+_PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
+"""What slots share from their birth. Never the task module."""
+BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
+"""With the limits of `perago gc` and the configuration of the worker."""
+
+
+def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) -> int:
+    """Run a worker until it is stopped; returns its exit code.
+
+    Raises:
+        Failure: module or configuration are not valid, and all that is wrong has been said.
+        ServiceError: a server does not let us in, and nobody wants to `wait`.
+    """
+    task, settings = _validated(module, import_limit)
+    from perago.adapters.conductor import ConductorQueue
+    from perago.cli.services import OpenLakeFS, ping_lakefs, reach, stoppable
+    from perago.driver import SystemClock
+    from perago.settings import prepare_roots
+    from perago.worker import PlainLines, Supervisor, warm_up
+
+    prepare_roots(settings)
+    open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads) if task.workspace else None
+    plan = _plan(module, slots, settings, open_lakefs)
+    warm_up(plan.preload)  # takes its time, beside everything else that happens here
+    clock = SystemClock()
+    queue = ConductorQueue(settings.require_conductor())
+    try:
+        with stoppable():
+            reach(queue.ping, wait=wait, clock=clock)
+            _compare(queue, module, task)
+            if open_lakefs is not None:
+                reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
+        return Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock).run()
+    finally:
+        queue.close()
+
+
+def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
+    """The task and the settings; both are looked at before either is complained about."""
+    with probing([module], seconds) as results:
+        configuration = look_at_configuration()
+        _import_meanwhile()
+        (probed,) = results()
+    render.report([probed])
+    for text in configuration.warnings:
+        messages.warning(text)
+    problems = configuration.problems + look_at_services(configuration, lakefs=_needs_lakefs(probed))
+    if problems:
+        messages.configuration_errors(problems)
+    if probed.task is None:
+        raise Failure(ExitCode.INVALID_MODULE)
+    if configuration.settings is None or problems:
+        raise Failure(ExitCode.INVALID_CONFIGURATION)
+    return probed.task, configuration.settings
+
+
+def _needs_lakefs(probed: Probed) -> bool:
+    return probed.task is not None and probed.task.workspace is not None
+
+
+def _import_meanwhile() -> None:
+    """Load what the start will need while the child process is busy with the task module."""
+    import perago.adapters.conductor
+    import perago.worker  # noqa: F401
+
+
+def _plan(module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None) -> WorkerPlan:
+    from perago.settings import PublishFence, default_worker_id_prefix
+    from perago.worker import WorkerPlan
+
+    return WorkerPlan(
+        module=module,
+        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(module),
+        workspace_root=settings.workspace_root,
+        logs=logs_of(settings),
+        slots=slots,
+        store_factory=open_lakefs,
+        limits=limits_of(settings, fence_required=settings.publish_fence is PublishFence.REQUIRED),
+        shutdown_grace=settings.shutdown_grace,
+        branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
+        preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
+    )
+
+
+def _compare(queue: TaskQueue, module: str, task: TaskSummary) -> None:
+    """Warn if the server's TaskDef is not the module's. Never replaced here: others may work with it."""
+    from perago.taskdef import compare_definitions
+
+    registered = queue.get_task_definition(task.name)
+    if registered is None:
+        messages.warning(f"the server has no TaskDef {task.name}; create it with: perago register {module}")
+        return
+    differences = compare_definitions(registered, json.loads(task.definition))
+    if differences:
+        title = f"the server's TaskDef {task.name} differs from the module's, and stays as it is"
+        lines = [title, *(difference.text for difference in differences)]
+        messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))

@@ -1,0 +1,32 @@
+"""The driver: carries out the commands of one attempt, one at a time, through the ports and the workspace.
+
+It decides nothing about the protocol. Each command of `perago.attempt.commands` has one method that does the work and
+answers with one event of `perago.attempt.events`; what goes wrong becomes an event, too.
+"""
+
+from perago.driver.attempt import run_attempt
+from perago.driver.clock import SystemClock
+from perago.driver.function import FunctionCaller, Raised, Returned, call_function
+from perago.driver.interruption import Interrupted, Interruptible
+from perago.driver.limits import Limits
+from perago.driver.observer import SILENT, Observer
+from perago.driver.record import AttemptRecord, StepTime
+from perago.driver.reporting import Delivered, deliver_report
+
+__all__ = [
+    "SILENT",
+    "AttemptRecord",
+    "Delivered",
+    "FunctionCaller",
+    "Interrupted",
+    "Interruptible",
+    "Limits",
+    "Observer",
+    "Raised",
+    "Returned",
+    "StepTime",
+    "SystemClock",
+    "call_function",
+    "deliver_report",
+    "run_attempt",
+]

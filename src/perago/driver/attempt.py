@@ -1,0 +1,368 @@
+"""Runs the first half of an attempt: from a delivery to `cleaned`, when only the report is left."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+import perago
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.protocol import advance, begin
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.authoring import Task
+from perago.authoring.context import Current
+from perago.driver.failures import failed, unexpected, where
+from perago.driver.function import FunctionCaller, Raised, call_function
+from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
+from perago.driver.limits import Limits
+from perago.driver.lineage import read_lineage
+from perago.driver.local import LocalWorkspace
+from perago.driver.observer import SILENT, Observer
+from perago.driver.patience import ask_fence
+from perago.driver.record import AttemptRecord, StepTime
+from perago.driver.remote import Publisher
+from perago.ports import AttemptFence, Clock, Delivery, ServiceError, WorkspaceStore
+from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
+from perago.workspace.changes import Changes
+from perago.workspace.errors import WorkspaceError
+from perago.workspace.guardrails import Finding
+
+_EXTERNAL = (
+    "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
+    "into the workspace and pass references."
+)
+
+
+def run_attempt(
+    task: Task,
+    delivery: Delivery,
+    *,
+    store: WorkspaceStore | None,
+    fence: AttemptFence,
+    workspace_root: Path,
+    clock: Clock,
+    limits: Limits | None = None,
+    call: FunctionCaller = call_function,
+    observer: Observer = SILENT,
+    worker_id: str = "",
+    interruptible: Interruptible = nullcontext,
+) -> AttemptRecord:
+    """Run one delivery up to, and without, its report (for that see `deliver_report`).
+
+    Never raises for anything that the author, the data or the services did: it is in the record.
+
+    Args:
+        store: lakeFS; None only for a task without a workspace.
+        fence: answers whether the delivery is still current.
+        workspace_root: where attempt directories are made.
+        call: how the task function is called; a worker captures its output there.
+        interruptible: makes the blocks in which a loss that is noticed elsewhere ends the attempt at once.
+    """
+    run = _AttemptRun(
+        task,
+        delivery,
+        store,
+        fence,
+        workspace_root,
+        clock,
+        limits or Limits(),
+        call,
+        observer,
+        worker_id,
+        interruptible,
+    )
+    return run.run()
+
+
+class _AttemptRun:
+    """The state of the driver for one delivery, and a method for each command."""
+
+    def __init__(
+        self,
+        task: Task,
+        delivery: Delivery,
+        store: WorkspaceStore | None,
+        fence: AttemptFence,
+        workspace_root: Path,
+        clock: Clock,
+        limits: Limits,
+        call: FunctionCaller,
+        observer: Observer,
+        worker_id: str,
+        interruptible: Interruptible,
+    ) -> None:
+        self._task = task
+        self._delivery = delivery
+        self._fence = fence
+        self._clock = clock
+        self._limits = limits
+        self._call = call
+        self._observer = observer
+        self._worker_id = worker_id
+        self._interruptible = interruptible
+        self._local: LocalWorkspace | None = None
+        self._remote: Publisher | None = None
+        if task.workspace is not None:
+            if store is None:
+                raise ValueError(f"task {task.name} has a workspace and needs a store")
+            self._local = LocalWorkspace(task.workspace, workspace_root, delivery, limits)
+            budget = task.controls.publish_budget
+            merge_within = budget.lakefs_merge_timeout_seconds if budget else None
+            self._remote = Publisher(store, clock, limits, observer, merge_within)
+        self._params: BaseModel | None = None
+        self._returned: Any = None
+        self._findings: tuple[Finding, ...] = ()
+        self._changes = Changes()
+        self._steps: list[StepTime] = []
+        self._notes: list[str] = []
+        self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
+            do.ValidateInput: self._validate_input,
+            do.ReadBranch: lambda command: self._publisher.read_branch(command),
+            do.ReadLineage: self._read_lineage,
+            do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
+            do.Fetch: self._fetch,
+            do.CheckGuardrails: self._check_guardrails,
+            do.RunFunction: self._run_function,
+            do.ValidateResult: self._validate_result,
+            do.ValidateRecordedResult: self._validate_recorded,
+            do.DetectChanges: self._detect_changes,
+            do.CheckFence: self._check_fence,
+            do.CreateStagingBranch: lambda command: self._publisher.create_branch(command),
+            do.RevertStale: lambda command: self._publisher.revert_stale(command),
+            do.ReadHead: lambda command: self._publisher.read_head(command),
+            do.StageChanges: self._stage,
+            do.CommitStaging: lambda command: self._publisher.commit(command),
+            do.VerifyStaging: self._verify_staging,
+            do.CheckPublishFence: lambda command: self._publisher.check_fence(command),
+            do.Merge: lambda command: self._publisher.merge(command),
+            do.ReadPublication: lambda command: self._publisher.read_publication(command),
+            do.RemoveStagingBranches: self._remove_branches,
+            do.RemoveDirectory: self._remove_directory,
+        }
+
+    def run(self) -> AttemptRecord:
+        """Advance until the report is all that is left, or the delivery is lost."""
+        state, command = begin(self._plan())
+        reached = state.step
+        try:
+            while command is not None and state.step is not Step.CLEANED:
+                event = self._carry_out(command, state)
+                if state.step not in (Step.FAILED, Step.LOST):
+                    reached = state.step
+                state, command = advance(state, event)
+        except Exception:
+            if self._local is not None:
+                self._local.remove()
+            raise
+        return self._record(state, reached)
+
+    def _plan(self) -> Plan:
+        spec, budget = self._task.workspace, self._task.controls.publish_budget
+        return Plan(
+            self._delivery,
+            perago.__version__,
+            secrets.token_hex(6),
+            prefix=spec.prefix if spec else "",
+            read_only=spec.read_only if spec else False,
+            rebase=spec.on_moved_head == "rebase" if spec else False,
+            max_changed_objects=budget.max_changed_objects if budget else None,
+            max_changed_bytes=budget.max_changed_bytes if budget else None,
+            fence_required=self._limits.fence_required,
+        )
+
+    def _carry_out(self, command: do.Command, state: State) -> on.Event:
+        name = type(command).__name__
+        self._observer.step(name)
+        start = time.perf_counter()
+        try:
+            return self._handle(command)
+        except NotImplementedError:  # a model says what it cannot do; that is nobody's failed attempt
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - author's validators and our defects end in any way
+            return self._gone_wrong(command, error, state.step)
+        finally:
+            self._steps.append(StepTime(name, time.perf_counter() - start))
+
+    def _handle(self, command: do.Command) -> on.Event:
+        """Carry out a command unless the delivery is lost by then, or until it is."""
+        handler, sent = self._handlers[type(command)], False
+        if isinstance(command, TIDYING):
+            return handler(command)
+        try:
+            with self._interruptible():
+                sent = True
+                if isinstance(command, ON_THE_NETWORK):
+                    return handler(command)
+            return handler(command)
+        except Interrupted:
+            is_open = sent and isinstance(command, do.Merge)
+            return on.MergeUnclear("the delivery was lost meanwhile") if is_open else on.FenceLost()
+
+    def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
+        """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
+        lakeFS's own word settles a merge."""
+        if isinstance(error, ServiceError | WorkspaceError | OSError):
+            event = failed(error, step)
+        else:
+            event = unexpected(error, command)
+            self._note(where(error))
+        if isinstance(command, do.RemoveStagingBranches):
+            names = ", ".join(command.branches)
+            self._note(f"Staging branches of {command.repository} are left behind: {names}. {event.reason}")
+            return on.StagingBranchesRemoved()
+        if isinstance(command, do.FindLeftovers):
+            self._note(f"Staging branches of earlier deliveries could not be looked for. {event.reason}")
+            return on.LeftoversFound((), complete=False)
+        if isinstance(command, do.RemoveDirectory):
+            self._note(f"The attempt directory is left behind. {event.reason}")
+            return on.DirectoryRemoved()
+        if isinstance(command, do.Merge) and not isinstance(error, ServiceError):
+            return on.MergeUnclear(event.reason)
+        return event
+
+    def _record(self, state: State, reached: Step) -> AttemptRecord:
+        return AttemptRecord(
+            delivery=self._delivery,
+            report=state.report,
+            lost_reason=state.problem if state.step is Step.LOST else None,
+            reached=reached,
+            steps=tuple(self._steps),
+            findings=self._findings,
+            changes=self._changes,
+            input_ref=state.workspace.ref if state.workspace else None,
+            published_commit=state.publication,
+            adopted_commit=state.adopts,
+            superseded_commits=state.base.stale if state.base and state.publication else (),
+            fence=state.fence,
+            notes=tuple(self._notes),
+        )
+
+    # ------------------------------------------------------------------------ the commands
+
+    def _validate_input(self, _: do.ValidateInput) -> on.Event:
+        if self._delivery.external_input:
+            return on.Failed(_EXTERNAL, terminal=True)
+        try:
+            found = parse_input(self._task, self._delivery.input)
+        except InvalidInput as error:
+            return on.Failed(f"Invalid input: {error}", terminal=True)
+        self._params = found.params
+        block = found.workspace
+        if block is None:
+            return on.InputAccepted(None, found.params_sha256)
+        workspace = on.WorkspaceRef(block.repository, block.branch, block.ref, block.ref_key)
+        return on.InputAccepted(workspace, found.params_sha256)
+
+    def _fetch(self, command: do.Fetch) -> on.Event:
+        if self._task.workspace is None:
+            raise ValueError("a task without a workspace fetches nothing")
+        self._workspace.create()
+        self._publisher.fetch(command, self._workspace, self._task.workspace.key_prefix)
+        return on.Fetched()
+
+    def _check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
+        findings = self._workspace.check(command.phase)
+        self._findings = (*self._findings, *findings)
+        return on.GuardrailsChecked(tuple(finding.message for finding in findings if not finding.satisfied))
+
+    def _run_function(self, _: do.RunFunction) -> on.Event:
+        if self._params is None:
+            raise ValueError("the input has not been validated")
+        workspace = self._local.path if self._local else None
+        outcome = self._call(self._task, workspace, self._params, self._current())
+        if isinstance(outcome, Raised):
+            return on.Failed(outcome.message, terminal=outcome.kind == "terminal")
+        self._returned = outcome.value
+        return on.FunctionReturned()
+
+    def _validate_result(self, _: do.ValidateResult) -> on.Event:
+        try:
+            return on.ResultAccepted(dump_result(self._task, self._returned, self._limits.max_result_bytes))
+        except InvalidResult as error:
+            return on.Failed(f"Invalid result: {error}", terminal=True)
+
+    def _validate_recorded(self, command: do.ValidateRecordedResult) -> on.Event:
+        try:
+            recorded = json.loads(command.recorded)
+            check_recorded_result(self._task, recorded)
+        except (ValueError, InvalidResult) as error:
+            return on.Failed(
+                f"An earlier attempt of this step has published, but the result that it recorded cannot be taken over: "
+                f"{error}. Nothing is published twice: check the head of the branch and continue from it.",
+                terminal=True,
+            )
+        return on.ResultAccepted(recorded)
+
+    def _detect_changes(self, _: do.DetectChanges) -> on.Event:
+        changes = self._changes = self._workspace.changes()
+        return on.ChangesDetected(
+            tuple(file.path for file in changes.added),
+            tuple(file.path for file in changes.changed),
+            tuple(file.path for file in changes.removed),
+            sum(file.size for file in (*changes.added, *changes.changed)),
+        )
+
+    def _check_fence(self, _: do.CheckFence) -> on.Event:
+        return ask_fence(self._fence, self._delivery, self._clock, self._limits.answer_patience)
+
+    def _read_lineage(self, command: do.ReadLineage) -> on.Event:
+        return read_lineage(self._fence, self._delivery, command.task_ids, self._clock, self._limits.answer_patience)
+
+    def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
+        local = self._workspace
+        planned = {upload.key for upload in local.uploads(self._changes)} | set(local.deletions(self._changes))
+        return self._publisher.verify(command, planned)
+
+    def _stage(self, command: do.StageChanges) -> on.Event:
+        local = self._workspace
+        return self._publisher.stage(command, local.uploads(self._changes), local.deletions(self._changes))
+
+    def _remove_branches(self, command: do.RemoveStagingBranches) -> on.Event:
+        for problem in self._publisher.remove_branches(command):
+            self._note(problem)
+        return on.StagingBranchesRemoved()
+
+    def _remove_directory(self, _: do.RemoveDirectory) -> on.Event:
+        self._note(self._workspace.remove())
+        return on.DirectoryRemoved()
+
+    # ------------------------------------------------------------------------------ parts
+
+    @property
+    def _workspace(self) -> LocalWorkspace:
+        if self._local is None:
+            raise ValueError("this task has no workspace")
+        return self._local
+
+    @property
+    def _publisher(self) -> Publisher:
+        if self._remote is None:
+            raise ValueError("this task has no workspace")
+        return self._remote
+
+    def _current(self) -> Current:
+        delivery = self._delivery
+        return Current(
+            workflow_id=delivery.workflow_id,
+            task_id=delivery.task_id,
+            task_name=delivery.task_name,
+            reference_name=delivery.reference_name,
+            iteration=delivery.iteration,
+            retry_count=delivery.retry_count,
+            worker_id=self._worker_id,
+            on_log=self._observer.log,
+            on_progress=self._observer.progress,
+        )
+
+    def _note(self, problem: str | None) -> None:
+        if problem is not None:
+            self._notes.append(problem)

@@ -1,0 +1,63 @@
+"""Which failures a retry may cure (contract 4)."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+
+from perago.attempt import commands as do
+from perago.attempt.events import Failed
+from perago.attempt.steps import Step
+from perago.ports import NotFound, ServiceError
+from perago.workspace.errors import DirectoryRefused, LayoutRefused, WorkspaceError
+
+_BEFORE_DOWNLOAD = (Step.VALIDATED, Step.RECOVERED)
+
+
+def failed(error: ServiceError | WorkspaceError | OSError, step: Step) -> Failed:
+    """The event for a command that could not be carried out at `step`.
+
+    An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
+    only have been taken away. A listing or an id that no disk takes is final, a full disk is not.
+    """
+    if isinstance(error, DirectoryRefused | LayoutRefused):
+        return Failed(str(error), terminal=not error.retryable)
+    if isinstance(error, ServiceError):
+        return Failed(str(error), terminal=isinstance(error, NotFound) and step in _BEFORE_DOWNLOAD)
+    if isinstance(error, OSError):
+        return Failed(_words(error), terminal=False)
+    return Failed(str(error), terminal=False)
+
+
+_CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}
+_DEEPEST_FRAMES = -15
+
+
+def unexpected(error: Exception | SystemExit, command: do.Command) -> Failed:
+    """The event for a command that ended in a way that nobody foresaw: a defect, no memory, an author's validator.
+
+    What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
+    the exception is left out where it may quote params or the result (contract 4).
+    """
+    checked = _CHECKED.get(type(command))
+    if checked and isinstance(error, RecursionError):
+        return Failed(f"Invalid {checked}: it is nested too deeply.", terminal=True)
+    text = "" if checked or isinstance(command, do.RunFunction) else f": {error}"
+    return Failed(f"perago could not carry out {type(command).__name__}: {type(error).__name__}{text}", terminal=False)
+
+
+def where(error: BaseException) -> str:
+    """The frames that an exception came through, for the log; without its text, which may quote values."""
+    return f"{type(error).__name__}, raised at:\n{''.join(traceback.format_tb(error.__traceback__, _DEEPEST_FRAMES))}"
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ConnectionError | TimeoutError):
+        return f"A connection broke: {error.strerror or type(error).__name__}."
+    where = f": {error.filename}" if error.filename else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    advice = " Free space, or point PERAGO_WORKSPACE_ROOT elsewhere." if error.errno in _FULL else ""
+    return f"The local disk refused{where}: {reason}.{advice}"
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,170 @@
+"""Finding and removing what attempts left behind: their directories here, their hidden branches on lakeFS.
+
+Attempts tidy up after themselves, and after earlier deliveries of their step; workers sweep their directories. What
+remains comes from workers that were killed, in workflows that never went on.
+
+Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
+without its branch (`reference/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging. So a
+branch goes only when Conductor says that its delivery is over, or, where the branch does not name one, when nothing
+has happened on it for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from perago.attempt.publication import is_staging_branch, staged_for
+from perago.driver.fencing import is_scratch_branch
+from perago.driver.sightings import Sightings
+from perago.ports import AttemptFence, Commit, Delivery, NotFound, ServiceError, Unavailable, WorkspaceStore
+from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
+
+LONGEST_SILENCE = 3600.0
+"""Seconds that a living delivery may well spend between creating its branch and its commit without staging anything
+whole: a branch that names no delivery is left alone for so long, whatever the age limit."""
+
+_PREFIX = "perago-"
+_UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+class Fate(StrEnum):
+    """What became of a leftover, or in a dry run would become of it."""
+
+    REMOVED = "removed"
+    KEPT = "kept"
+    UNDECIDED = "undecided"
+    """Kept, because Conductor did not say whether anybody still works on it."""
+    FAILED = "failed"
+    """It was to be removed, and could not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An attempt directory (`repository` is None, `name` its path) or a branch of a repository."""
+
+    name: str
+    repository: str | None
+    fate: Fate
+    reason: str
+    size: int | None = None
+    """Bytes, of a directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is to be removed: what is older than `older_than` seconds at `now`. `dry_run`: nothing at all."""
+
+    older_than: float
+    now: float
+    dry_run: bool = False
+
+    def keeps(self, since: float, longest: float = 0.0) -> bool:
+        """Whether something that happened at `since` is too young to go."""
+        return self.now - since < max(self.older_than, longest)
+
+    def ago(self, since: float) -> str:
+        """`3 d ago`."""
+        passed = max(0.0, self.now - since)
+        for seconds, unit in _UNITS:
+            if passed >= seconds:
+                return f"{int(passed / seconds)} {unit} ago"
+        return f"{int(passed)} s ago"
+
+
+def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:
+    """Remove attempt directories below `root` that nobody holds; what is held is no leftover, and not mentioned."""
+    for found in dead_directories(root):
+        yield _clear_directory(root, found, policy)
+
+
+def _clear_directory(root: Path, found: DeadDirectory, policy: Policy) -> Leftover:
+    began = f"no process holds it; its attempt began {policy.ago(found.began)}"
+    leftover = Leftover(str(found.path), None, Fate.REMOVED, began, found.size)
+    if policy.keeps(found.began):
+        return replace(leftover, fate=Fate.KEPT)
+    problem = None if policy.dry_run else remove_dead(root, found.path)
+    return leftover if problem is None else replace(leftover, fate=Fate.FAILED, reason=problem)
+
+
+class BranchClearing:
+    """Judges and removes hidden branches. `fence`: Conductor; None if there is none to ask."""
+
+    def __init__(self, store: WorkspaceStore, fence: AttemptFence | None, sightings: Sightings, policy: Policy) -> None:
+        self._store = store
+        self._fence = fence
+        self._sightings = sightings
+        self._policy = policy
+        self.silence: ServiceError | None = None
+        """Why Conductor did not answer. It is not asked again then."""
+
+    def clear(self, repository: str) -> Iterator[Leftover]:
+        """Every staging branch and every scratch branch of the fence in `repository`, removed or not.
+
+        Raises:
+            ServiceError: lakeFS does not answer, or has no such repository.
+        """
+        names = self._store.list_branches(repository, _PREFIX)
+        branches = [name for name in names if is_staging_branch(name) or is_scratch_branch(name)]
+        self._sightings.keep_only(repository, branches)
+        for branch in branches:
+            try:
+                head = self._store.get_commit(repository, branch)
+            except NotFound:  # gone since the list was made
+                continue
+            yield self._carry_out(self._judge(repository, branch, head))
+
+    def _judge(self, repository: str, branch: str, head: Commit) -> Leftover:
+        delivery = staged_for(head, branch)
+        fate, reason = (
+            self._judge_undated(repository, branch, head)
+            if delivery is None
+            else self._judge_delivery(delivery, head.created)
+        )
+        return Leftover(branch, repository, fate, reason)
+
+    def _judge_delivery(self, delivery: Delivery, committed: float) -> tuple[Fate, str]:
+        whose = f"task {delivery.task_id} of workflow {delivery.workflow_id}"
+        made = f"committed {self._policy.ago(committed)} for {whose}"
+        if self._policy.keeps(committed):
+            return Fate.KEPT, made
+        if self._fence is None:
+            return Fate.KEPT, f"{made}; no Conductor is configured that could say whether that is over"
+        is_current = self._ask(self._fence, delivery)
+        if is_current is None:
+            return Fate.UNDECIDED, f"{made}; Conductor did not say whether that is over"
+        if is_current:
+            return Fate.KEPT, f"{made}, which Conductor is waiting for"
+        return Fate.REMOVED, f"{made}, which Conductor is not waiting for"
+
+    def _ask(self, fence: AttemptFence, delivery: Delivery) -> bool | None:
+        if self.silence is None:
+            try:
+                return fence.is_current(delivery)
+            except ServiceError as error:
+                self.silence = error
+        return None
+
+    def _judge_undated(self, repository: str, branch: str, head: Commit) -> tuple[Fate, str]:
+        """Nothing on the branch names a delivery: it has no commit of its own, or one that only undoes others."""
+        staged = self._store.newest_staged(repository, branch)
+        if staged is not None:
+            fate = Fate.KEPT if self._policy.keeps(staged, LONGEST_SILENCE) else Fate.REMOVED
+            return fate, f"names no delivery; something was staged there {self._policy.ago(staged)}"
+        seen = self._sightings.first(repository, branch, head.id, self._policy.now)
+        if not self._policy.keeps(seen, LONGEST_SILENCE):
+            return Fate.REMOVED, f"names no delivery, has nothing staged, and was like this {self._policy.ago(seen)}"
+        return Fate.KEPT, f"names no delivery and has nothing staged; seen first {self._policy.ago(seen)}"
+
+    def _carry_out(self, leftover: Leftover) -> Leftover:
+        if leftover.fate is not Fate.REMOVED or self._policy.dry_run or leftover.repository is None:
+            return leftover
+        try:
+            self._store.delete_branch(leftover.repository, leftover.name)
+        except Unavailable:
+            raise
+        except ServiceError as error:
+            return replace(leftover, fate=Fate.FAILED, reason=error.detail)
+        return leftover

@@ -1,0 +1,97 @@
+"""The local half of an attempt: its directory, the tree in it, and what the function did there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from perago.authoring import WorkspaceSpec
+from perago.driver.limits import Limits
+from perago.ports import Delivery, ObjectEntry, Placement, Upload
+from perago.workspace.changes import Baseline, Changes, detect_changes
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.guardrails import Finding, Phase, check_tree, evaluate
+from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.scan import Tree, scan_tree
+
+
+class LocalWorkspace:
+    """Holds the attempt directory from the download to its removal."""
+
+    def __init__(self, spec: WorkspaceSpec, root: Path, delivery: Delivery, limits: Limits) -> None:
+        self._spec = spec
+        self._root = root
+        self._delivery = delivery
+        self._limits = limits
+        self._directory: AttemptDirectory | None = None
+        self._baseline = Baseline({})
+        self._tree: Tree | None = None
+        self.total_objects = 0
+        self.total_size = 0
+
+    @property
+    def path(self) -> Path:
+        """What the function gets as its workspace."""
+        if self._directory is None:
+            raise ValueError("the attempt directory does not exist yet")
+        return self._directory.workspace
+
+    def create(self) -> None:
+        """Make the attempt directory.
+
+        Raises:
+            DirectoryRefused: a hostile id, an unusable root, or one in use.
+        """
+        self._directory = AttemptDirectory.create(self._root, self._delivery)
+
+    def layout(self, entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
+        """Where a complete listing goes; makes the directories that it needs."""
+        prefix = self._spec.key_prefix
+        placements = plan_layout(entries, prefix, self.path, max_bytes=self._limits.max_workspace_bytes)
+        create_directories(self.path, directories_to_create(placements, prefix))
+        placed = [placement.entry.size for placement in placements if placement.path is not None]
+        self.total_objects, self.total_size = len(placed), sum(placed)
+        return placements
+
+    def record(self, placements: Sequence[Placement]) -> None:
+        """Remember the tree as it was downloaded."""
+        self._tree = scan_tree(self.path)
+        self._baseline = Baseline.record(self._tree, placements, self._spec.key_prefix)
+
+    def check(self, phase: Literal["pre", "post"]) -> tuple[Finding, ...]:
+        """The verdicts of one phase on one scan, which change detection then uses, too."""
+        if self._tree is None or phase == "post":
+            self._tree = scan_tree(self.path)
+        tree = self._tree
+        rules = self._spec.pre if phase == "pre" else self._spec.post
+        always = check_tree(tree, self._spec.key_prefix) if phase == "post" else ()
+        return (*always, *evaluate(rules, tree.files, phase=Phase(phase), directories=tree.directories))
+
+    def changes(self) -> Changes:
+        """What the function did to the tree, as of the last scan."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        return detect_changes(self._baseline, self._tree)
+
+    def uploads(self, changes: Changes) -> list[Upload]:
+        """The files to stage."""
+        return [
+            Upload(
+                key=self._spec.key_prefix + file.path,
+                path=self.path / file.path,
+                size=file.size,
+                checksum=file.checksum,
+                content_type=file.content_type,
+                metadata=file.metadata,
+            )
+            for file in (*changes.added, *changes.changed)
+        ]
+
+    def deletions(self, changes: Changes) -> list[str]:
+        """The keys to delete."""
+        return [self._spec.key_prefix + file.path for file in changes.removed]
+
+    def remove(self) -> str | None:
+        """Remove the attempt directory; returns what stood in the way."""
+        return None if self._directory is None else self._directory.remove()

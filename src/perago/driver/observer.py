@@ -1,0 +1,45 @@
+"""Watching an attempt while it runs."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+Direction = Literal["download", "upload"]
+
+
+class Observer(Protocol):
+    """Is told what happens. Methods may be called by several threads, must be quick and must not raise."""
+
+    def step(self, name: str) -> None:
+        """A command is about to be carried out."""
+        ...
+
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """So many objects and bytes of a transfer are done."""
+        ...
+
+    def log(self, text: str) -> None:
+        """The function called `current().log`."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """The function called `current().progress`."""
+        ...
+
+
+class _Silent:
+    def step(self, name: str) -> None:
+        """Nobody watches."""
+
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """Nobody watches."""
+
+    def log(self, text: str) -> None:
+        """Nobody listens."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Nobody watches."""
+
+
+SILENT: Observer = _Silent()
+"""For those who do not watch."""

@@ -1,0 +1,62 @@
+"""What is known about an attempt when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perago.attempt.events import FenceState
+from perago.attempt.outcome import short
+from perago.attempt.steps import Step
+from perago.ports import Delivery, Report
+from perago.workspace.changes import Changes
+from perago.workspace.guardrails import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """How long one command took. `name` is that of the command, `seconds` by a clock that only runs forward."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """One delivery, from its receipt up to, and without, its report. Picklable."""
+
+    delivery: Delivery
+    report: Report | None
+    """None: the delivery was lost, and nothing may be reported."""
+    lost_reason: str | None
+    reached: Step
+    """The last step of a success, or the one at which the attempt failed or was lost."""
+    steps: tuple[StepTime, ...]
+    findings: tuple[Finding, ...]
+    """Verdicts of the guardrails that were evaluated, `pre` before `post`."""
+    changes: Changes
+    input_ref: str | None
+    published_commit: str | None
+    """The commit that now holds the workspace: the merge, or the input ref where nothing changed."""
+    adopted_commit: str | None = None
+    """The publication of an earlier attempt that was taken over; then no function ran."""
+    superseded_commits: tuple[str, ...] = ()
+    """Stale publications that this one undid, newest first."""
+    fence: FenceState | None = None
+    """How the publish fence was found in what was published; None where nothing was."""
+    notes: tuple[str, ...] = ()
+    """What went wrong without changing the outcome, such as a directory that could not be removed."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What an operator should know about the publication, in a few words each."""
+        if self.published_commit is not None and self.published_commit == self.input_ref:
+            return ("nothing changed",)
+        found = []
+        if self.published_commit is not None and self.adopted_commit is not None:
+            found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt")
+        if self.superseded_commits:
+            number = len(self.superseded_commits)
+            found.append(f"undid {number} stale publication{'' if number == 1 else 's'}")
+        if self.published_commit is not None and self.fence is not None and self.fence is not FenceState.INSTALLED:
+            found.append("without a publish fence")
+        return tuple(found)

@@ -1,0 +1,78 @@
+"""The last part of an attempt, from `cleaned` to `reported`. In a worker it runs in the supervisor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import perago
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.protocol import advance, begin_report
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.driver.limits import Limits
+from perago.driver.patience import PASSING, ask_fence
+from perago.ports import Clock, Delivery, NotFound, Report, ServiceError, TaskQueue, Unclear
+
+_FIRST_PAUSE = 0.5
+_LONGEST_PAUSE = 30.0
+_TRIES_PER_TIMEOUT = 100
+"""A pause is at most this part of the response time-out, or `_LONGEST_PAUSE` if that is longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How it went: both None for a report that Conductor answered."""
+
+    lost_reason: str | None = None
+    """Conductor no longer waited for the delivery, so nothing was sent."""
+    error: str | None = None
+    """No report got through; Conductor's response time-out will notice."""
+
+
+def deliver_report(
+    queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, limits: Limits | None = None
+) -> Delivered:
+    """The attempt fence, then the report; both again, a bounded number of times, while answers do not arrive.
+
+    A result survives as long as it may matter. A Conductor that is silent gives the delivery up after its response
+    time-out, but notices that only when its sweeper comes round, and takes a late result until then: so it is asked
+    for that long and `Limits.answer_patience` more, anew after every answer. One that still waits for the delivery and
+    does not take the report (heartbeats keep the delivery alive then) gets it `REPORT_TRIES` times, which is more than
+    an hour and more than the response time-out. After that the publication is there for the next attempt to adopt.
+    """
+    patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
+    state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
+    while command is not None:
+        state, command = advance(state, _carry_out(command, state, queue, clock, worker_id, patience))
+    if state.step is Step.LOST:
+        return Delivered(lost_reason=state.problem)
+    return Delivered(error=None if state.step is Step.REPORTED else state.problem or "the report got no answer")
+
+
+def _carry_out(
+    command: do.Command, state: State, queue: TaskQueue, clock: Clock, worker_id: str, patience: float
+) -> on.Event:
+    delivery = state.plan.delivery
+    try:
+        if isinstance(command, do.CheckFence):
+            # Any error is no answer: Conductor's own word that a task is gone is a "no".
+            return ask_fence(queue, delivery, clock, patience, passing=(ServiceError,))
+        if isinstance(command, do.SendReport):
+            queue.report(delivery, command.report, worker_id)
+            return on.ReportSent()
+    except NotImplementedError:  # a model says what it cannot do
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it was, there is no answer, and the worker goes on
+        if isinstance(command, do.SendReport) and isinstance(error, (*PASSING, NotFound)):
+            clock.sleep(_pause(state.reports_sent, delivery))
+            return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))
+        words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+        return on.Failed(words, terminal=False)
+    raise ValueError(f"{type(command).__name__} is no part of reporting")
+
+
+def _pause(reports_sent: int, delivery: Delivery) -> float:
+    """Seconds to wait after so many reports without an answer."""
+    longest = max(_LONGEST_PAUSE, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)
+    return min(_FIRST_PAUSE * 2.0 ** min(reports_sent - 1, 30), longest)

@@ -1,0 +1,29 @@
+"""A Conductor in memory that behaves like the real one, its unpleasant sides included.
+
+It models definitions, `${...}` expressions, polling, updates, retries, time-outs, leases, domains, pause, retry,
+restart and rerun (`reference/conductor.md`), for SIMPLE tasks within forks, loops, switches, sub-workflows and the
+other operators that `systemtasks` lists. Whatever else there is in a real Conductor is refused by name, if possible
+when it is defined.
+"""
+
+from __future__ import annotations
+
+from perago.embedded.conductor.errors import Conflict, InvalidRequest, Malformed, NoSuchEntity, ServerError
+from perago.embedded.conductor.limits import PayloadLimits
+from perago.embedded.conductor.port import InMemoryConductor
+from perago.embedded.conductor.rows import Status, WorkflowStatus
+from perago.embedded.conductor.state import Happening, HistoryEntry
+
+__all__ = [
+    "Conflict",
+    "Happening",
+    "HistoryEntry",
+    "InMemoryConductor",
+    "InvalidRequest",
+    "Malformed",
+    "NoSuchEntity",
+    "PayloadLimits",
+    "ServerError",
+    "Status",
+    "WorkflowStatus",
+]

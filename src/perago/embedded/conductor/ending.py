@@ -1,0 +1,130 @@
+"""How workflows end: their output, their failed steps, what is still open, and the parent that waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from perago.embedded.conductor.expressions import resolve
+from perago.embedded.conductor.failing import start_failure_workflow
+from perago.embedded.conductor.javatext import java_set, java_text
+from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
+from perago.embedded.conductor.scheduling import expression_context
+from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.systemtasks import system_task
+from perago.embedded.conductor.turn import Turn
+
+
+def end_workflow(
+    state: State,
+    workflow: WorkflowRow,
+    status: WorkflowStatus,
+    reason: str | None,
+    tasks: Sequence[TaskRow] | None = None,
+) -> None:
+    """End `workflow` unsuccessfully and cancel what is still open, children included.
+
+    `tasks` are working copies that tell more than what is stored.
+    """
+    seen = [row.copy() for row in workflow.tasks] if tasks is None else tasks
+    workflow.status = status
+    workflow.output = _output(workflow, seen)
+    _note_failures(workflow, seen)
+    workflow.reason = reason
+    cancel_open_tasks(state, workflow, seen)
+    state.store_workflow(workflow)
+    for row in seen:
+        state.queue.remove(row.task_id)
+    _tell_parent(state, workflow)
+
+
+def fail_workflow(
+    state: State,
+    workflow: WorkflowRow,
+    status: WorkflowStatus,
+    reason: str | None,
+    tasks: Sequence[TaskRow],
+    cause: TaskRow | None,
+) -> None:
+    """End `workflow` because of what happened in it, and start the workflow that it names for such an end."""
+    if cause is not None:
+        state.store(cause, Happening.CHANGED)
+    end_workflow(state, workflow, status, reason, tasks)
+    start_failure_workflow(state, workflow, cause)
+
+
+def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    """End `workflow` well."""
+    workflow.output = _output(workflow, tasks)
+    workflow.status = WorkflowStatus.COMPLETED
+    _note_failures(workflow, tasks)
+    state.store_workflow(workflow)
+    _tell_parent(state, workflow)
+
+
+def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> None:
+    """End `workflow` as its TERMINATE task says, which wins over whatever is still open.
+
+    The input of a rerun may say nothing or anything; a workflow of which no failure is said ends well.
+    """
+    status = java_text(row.input.get("terminationStatus"))
+    reason = row.input.get("terminationReason") or f"Workflow is {status} by TERMINATE task: {row.task_id}"
+    if status in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
+        fail_workflow(state, workflow, WorkflowStatus(status), reason, tasks, row)
+        return
+    workflow.reason = reason
+    complete_workflow(state, workflow, tasks)
+    cancel_open_tasks(state, workflow, tasks)
+
+
+def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    """Cancel what has not ended; a sub-workflow ends with its step."""
+    for row in tasks:
+        if row.status.terminal:
+            continue
+        row.status = Status.CANCELED
+        task = system_task(row)
+        child = state.workflows.get((task.ends_with(state, row) if task else None) or "")
+        if child is not None:
+            with_what = f"reason: {workflow.reason}" if workflow.reason else f"status {workflow.status}"
+            reason = f"Parent workflow has been terminated with {with_what}"
+            end_workflow(state, child, WorkflowStatus.TERMINATED, reason)
+        state.store(row, Happening.CHANGED)
+
+
+def _tell_parent(state: State, workflow: WorkflowRow) -> None:
+    """Update the step of the parent that this workflow is the work of, and have the parent decided."""
+    row = state.tasks.get(workflow.parent_task_id or "")
+    parent = state.workflows.get(workflow.parent_id or "")
+    if row is None or parent is None:
+        return
+    row = row.copy()
+    task = system_task(row)
+    if task is not None and task.execute(Turn.of(state, parent), row):
+        state.store(row, Happening.CHANGED)
+    state.call_attention(parent.workflow_id, decide=True)
+
+
+def terminating(tasks: Sequence[TaskRow]) -> TaskRow | None:
+    """The row that has ended the workflow by itself, if there is one."""
+    ending = ((row, system_task(row)) for row in tasks if row.status is Status.COMPLETED)
+    return next((row for row, task in ending if task is not None and task.ends_workflow), None)
+
+
+def _note_failures(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    failed = [row for row in tasks if row.status in (Status.FAILED, Status.FAILED_WITH_TERMINAL_ERROR)]
+    workflow.failed_references = java_set([*workflow.failed_references, *(row.reference_name for row in failed)])
+    workflow.failed_tasks = java_set([*workflow.failed_tasks, *(row.task_name for row in failed)])
+
+
+def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
+    """That of a TERMINATE task, else `outputParameters` if the definition has them, else that of the last row."""
+    if not tasks:
+        return workflow.output
+    ended = terminating(tasks)
+    if ended is not None:
+        return ended.output
+    parameters = workflow.definition["outputParameters"]
+    if parameters:
+        return dict(resolve(parameters, expression_context(workflow, tasks)))
+    return tasks[-1].output

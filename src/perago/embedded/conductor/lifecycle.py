@@ -1,0 +1,127 @@
+"""What people do to whole workflows: start, end, pause, remove; `reviving` has retry, restart and rerun."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from perago.embedded.conductor.decider import decide
+from perago.embedded.conductor.ending import end_workflow
+from perago.embedded.conductor.errors import bad_request, conflict, server_error, validation_failed
+from perago.embedded.conductor.indexing import workflow_summary
+from perago.embedded.conductor.reviving import rerun, restart, retry
+from perago.embedded.conductor.rows import Status, WorkflowRow, WorkflowStatus
+from perago.embedded.conductor.starting import OPERATION, create_workflow, workflow_definition
+from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.workflowdefs import parse_workflow_definition
+
+__all__ = [
+    "pause",
+    "remove",
+    "rerun",
+    "reset_callbacks",
+    "restart",
+    "resume",
+    "retry",
+    "start",
+    "terminate",
+    "workflow_definition",
+]
+
+MAX_PRIORITY = 99
+
+INLINE_DEFINITION = "startWorkflow.arg0.workflowDef"
+
+
+def start(
+    state: State,
+    name: str,
+    payload: Mapping[str, Any] | None,
+    *,
+    version: int | None,
+    correlation_id: str | None,
+    priority: int,
+    definition: Mapping[str, Any] | None,
+    task_to_domain: Mapping[str, str] | None,
+) -> WorkflowRow:
+    """Start a workflow. With a `definition` of its own, `name` and `version` are not looked at further."""
+    _check_start(name, priority, named_by_definition=definition is not None)
+    parsed = None
+    if definition is not None:
+        parsed = {**parse_workflow_definition(definition, 0, path=INLINE_DEFINITION)}
+        parsed["createTime"] = definition.get("createTime") or 0
+    workflow = create_workflow(
+        state,
+        name,
+        payload,
+        version=version,
+        definition=parsed,
+        correlation_id=correlation_id,
+        priority=priority,
+        task_to_domain=task_to_domain,
+    )
+    decide(state, workflow)
+    return workflow
+
+
+def _check_start(name: str, priority: int, *, named_by_definition: bool) -> None:
+    if not 0 <= priority <= MAX_PRIORITY:
+        limit = "minimum 0" if priority < 0 else f"maximum {MAX_PRIORITY}"
+        message = f"priority: {priority} should be {limit}"
+        problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
+        raise validation_failed(OPERATION, [problem])
+    if not name and not named_by_definition:
+        raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
+
+
+def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
+    """End a workflow by hand; open attempts become CANCELED. One that is TERMINATED already is left alone."""
+    if workflow.status is WorkflowStatus.COMPLETED:
+        raise conflict("terminate workflow", "Cannot terminate a COMPLETED workflow.")
+    if workflow.status is not WorkflowStatus.TERMINATED:
+        end_workflow(state, workflow, WorkflowStatus.TERMINATED, reason)
+
+
+def pause(state: State, workflow: WorkflowRow) -> None:
+    """Stop scheduling. What is queued is still handed out, results are still accepted (`reference/conductor.md` 2)."""
+    if workflow.status.terminal:
+        raise conflict("pause workflow", f"Workflow {workflow} has ended, status cannot be updated.")
+    if workflow.status is not WorkflowStatus.PAUSED:
+        workflow.status = WorkflowStatus.PAUSED
+        state.store_workflow(workflow)
+
+
+def resume(state: State, workflow: WorkflowRow) -> None:
+    """Go on, and catch up with what happened during the pause."""
+    if workflow.status is not WorkflowStatus.PAUSED:
+        detail = (
+            f"The workflow {workflow.workflow_id} is not PAUSED so cannot resume. Current status is {workflow.status}"
+        )
+        raise server_error("resume workflow", detail)
+    workflow.status = WorkflowStatus.RUNNING
+    workflow.last_retried_time = state.now()
+    state.store_workflow(workflow)
+    decide(state, workflow)
+
+
+def reset_callbacks(state: State, workflow: WorkflowRow) -> None:
+    """Make delayed attempts pollable now."""
+    if workflow.status.terminal:
+        detail = f"Workflow is in terminal state. Status = {workflow.status}"
+        raise conflict("reset callbacks", detail)
+    for row in [row.copy() for row in workflow.tasks]:
+        if row.kind == "SIMPLE" and row.status is Status.SCHEDULED and row.callback_after_seconds > 0:
+            row.callback_after_seconds = row.callback_after_ms = 0
+            state.enqueue(row)
+            state.store(row, Happening.CHANGED)
+
+
+def remove(state: State, workflow: WorkflowRow) -> None:
+    """Forget a finished workflow and its attempts."""
+    if not workflow.status.terminal:
+        detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
+        raise bad_request("remove workflow", detail)
+    state.archived.append(workflow_summary(workflow))
+    for row in list(workflow.tasks):
+        state.remove_task(row)
+    del state.workflows[workflow.workflow_id]

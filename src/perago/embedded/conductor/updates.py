@@ -1,0 +1,128 @@
+"""What a worker sends about its attempt: results, leases, logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from perago.embedded.conductor.decider import decide
+from perago.embedded.conductor.errors import not_found, server_error
+from perago.embedded.conductor.results import OPERATION, TaskResult, read_result
+from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
+from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.steps import every_step, holds
+
+_NO_STATUS = (
+    'Cannot invoke "com.netflix.conductor.common.metadata.tasks.TaskResult$Status.name()" because the return value of '
+    '"com.netflix.conductor.common.metadata.tasks.TaskResult.getStatus()" is null'
+)
+
+
+def update_task(state: State, result: Mapping[str, Any]) -> str:
+    """Apply a task result as `POST /tasks` does; returns the task id that was sent.
+
+    A result for an attempt or a workflow that has ended is ignored, with success all the same. An IN_PROGRESS result
+    gives the attempt back to the queue (`reference/conductor.md` 2).
+
+    Raises:
+        Malformed, ServerError: malformed, or no status for a live attempt (500).
+        InvalidRequest: ids missing (400).
+        NoSuchEntity: unknown workflow or task (404).
+    """
+    return _update(state, read_result(result))
+
+
+def _update(state: State, result: TaskResult) -> str:
+    if result.extends_lease:
+        _extend_lease(state, result.task_id)
+        return result.task_id
+    workflow = state.workflow(OPERATION, result.workflow_id)
+    row = _find(state, result.task_id)
+    if row.status.terminal or workflow.status.terminal:
+        state.queue.remove(row.task_id)
+        state.record(Happening.IGNORED, row)
+        return row.task_id
+    if result.status is None:
+        raise server_error(OPERATION, _NO_STATUS)
+    row = row.copy()
+    _apply(state, row, result.status, result)
+    for text, created in result.logs:
+        add_log(state, row.task_id, text, created)
+    if not _left_to_a_join(workflow, row):
+        decide(state, workflow)
+    return row.task_id
+
+
+def _left_to_a_join(workflow: WorkflowRow, row: TaskRow) -> bool:
+    """What ends a branch well is not followed by a decision: the JOIN that waits for it brings one about."""
+    if row.iteration or row.status.unsuccessful:
+        return False
+    steps = list(every_step(workflow.definition["tasks"]))
+    forked = any(step["type"] == "FORK_JOIN" and holds(step, row.reference_name) for step in steps)
+    return forked and any(row.reference_name in step["joinOn"] for step in steps)
+
+
+def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:
+    """Apply a task result; the attempt if it is finished now, or was before. A lease extension finishes nothing."""
+    found = read_result(result)
+    row = state.tasks[_update(state, found)]
+    return row if row.status.terminal and not found.extends_lease else None
+
+
+def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow | None:
+    """The attempt of a step that waits for a result, if there is one."""
+    workflow = state.workflows.get(workflow_id)
+    rows = [] if workflow is None else [row for row in workflow.tasks if not row.status.terminal]
+    return next((row for row in rows if row.reference_name == reference_name), None)
+
+
+def update_row(state: State, row: TaskRow, status: str, output: Mapping[str, Any], worker_id: str | None) -> str:
+    """Give `row` a status and add to its output; everything else of it stays. Returns its id."""
+    result = {
+        "taskId": row.task_id,
+        "workflowInstanceId": row.workflow_id,
+        "status": status,
+        "workerId": worker_id,
+        "reasonForIncompletion": row.reason,
+        "callbackAfterSeconds": row.callback_after_seconds,
+        "outputData": {**row.output, **output},
+    }
+    return update_task(state, result)
+
+
+def _find(state: State, task_id: str) -> TaskRow:
+    try:
+        return state.tasks[task_id]
+    except KeyError:
+        raise not_found(OPERATION, f"No such task found by id: {task_id}") from None
+
+
+def _apply(state: State, row: TaskRow, status: str, result: TaskResult) -> None:
+    given_back = status == "IN_PROGRESS" and row.kind == "SIMPLE"
+    row.status = Status.SCHEDULED if given_back else Status(status)
+    row.reason = result.reason
+    row.worker_id = result.worker_id
+    row.callback_after_seconds = result.callback_after_seconds
+    row.callback_after_ms = 0
+    row.output, row.external_output = result.output, None
+    row.attached_workflow_id = result.sub_workflow_id
+    if row.status.terminal:
+        state.queue.remove(row.task_id)
+    else:
+        state.postpone(row)
+    state.store(row, Happening.UPDATED)
+
+
+def _extend_lease(state: State, task_id: str) -> None:
+    """Moves `updateTime` and nothing else; says nothing about who holds the attempt (`reference/conductor.md` 3)."""
+    row = _find(state, task_id).copy()
+    if row.status.terminal:
+        state.record(Happening.IGNORED, row)
+    else:
+        state.store(row, Happening.LEASE_EXTENDED)
+
+
+def add_log(state: State, task_id: str, text: str, created: int) -> None:
+    """Append one entry, whether the task exists or not. `created` is in milliseconds."""
+    shown = text.encode(errors="replace").decode()
+    state.logs[task_id].append({"log": shown, "taskId": task_id, "createdTime": created})

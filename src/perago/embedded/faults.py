@@ -1,0 +1,137 @@
+"""Faults as data: what goes wrong with which call of a model.
+
+A script is written before the run; the models ask it around each operation. A fault that no call met is
+reported by `FaultScript.unused()`, so that a test cannot pass because its fault never happened.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from perago.ports import Clock, ServiceError
+
+InjectedError = Exception | type[ServiceError]
+"""An exception to raise as it is, or a class of service error that is filled in with the call's own words."""
+
+
+class Moment(StrEnum):
+    """When, in the life of one call, a fault happens."""
+
+    BEFORE = "before it takes effect"
+    AFTER = "after it took effect"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that happens to the `nth` call (from 1) of `operation`."""
+
+    operation: str
+    nth: int
+    moment: Moment
+    error: InjectedError | None = None
+    seconds: float = 0.0
+    callback: Callable[[], object] | None = None
+
+    def __str__(self) -> str:
+        return f"{self.operation} #{self.nth}, {self.moment}: {self._what()}"
+
+    def _what(self) -> str:
+        if self.error is not None:
+            return self.error.__name__ if isinstance(self.error, type) else repr(self.error)
+        return f"wait {self.seconds:g} s" if self.callback is None else "callback"
+
+    def happen(self, service: str, clock: Clock) -> None:
+        """Wait, call back, raise: whatever this fault is."""
+        if self.seconds:
+            clock.sleep(self.seconds)
+        if self.callback is not None:
+            self.callback()
+        if isinstance(self.error, type):
+            raise self.error(service, self.operation, f"injected fault ({self.moment})")
+        if self.error is not None:
+            raise self.error
+
+
+class FaultScript:
+    """The faults of one run. Methods return the script, so that it reads as a list.
+
+    Calls are counted per operation name (the method's name: `"merge"`, `"upload"`, `"report"`) from the creation of
+    the script, in whatever thread they happen. Faults of one moment happen in the order in which they were written.
+    """
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+        self._met: set[int] = set()
+        self._calls: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def before(self, operation: str, *, nth: int = 1, error: InjectedError) -> FaultScript:
+        """Fail the call; it does not take effect."""
+        return self._add(Fault(operation, nth, Moment.BEFORE, error=error))
+
+    def after(self, operation: str, *, nth: int = 1, error: InjectedError) -> FaultScript:
+        """Let the call take effect (or be refused), then lose the answer: `error` is all the caller sees."""
+        return self._add(Fault(operation, nth, Moment.AFTER, error=error))
+
+    def delay(self, operation: str, *, nth: int = 1, seconds: float) -> FaultScript:
+        """Let `seconds` pass on the model's clock before the call takes effect."""
+        return self._add(Fault(operation, nth, Moment.BEFORE, seconds=seconds))
+
+    def between(
+        self, operation: str, callback: Callable[[], object], *, nth: int = 1, moment: Moment = Moment.BEFORE
+    ) -> FaultScript:
+        """Run `callback` between sending and effect, or (`Moment.AFTER`) between effect and answer.
+
+        The model's lock is not held: the callback may use the model, and its calls are counted, too.
+        """
+        return self._add(Fault(operation, nth, moment, callback=callback))
+
+    @contextmanager
+    def around(self, operation: str, *, service: str, clock: Clock) -> Iterator[None]:
+        """What a model wraps each operation in; must be entered before the model takes its lock."""
+        faults = self._meet(operation)
+        for fault in faults:
+            if fault.moment is Moment.BEFORE:
+                fault.happen(service, clock)
+        try:
+            yield
+        except ServiceError:
+            self._after(faults, service, clock)
+            raise
+        self._after(faults, service, clock)
+
+    def unused(self) -> tuple[Fault, ...]:
+        """The faults that no call has met, in the order in which they were written."""
+        with self._lock:
+            return tuple(fault for index, fault in enumerate(self._faults) if index not in self._met)
+
+    def calls(self, operation: str) -> int:
+        """How many calls of `operation` there were."""
+        with self._lock:
+            return self._calls[operation]
+
+    def _add(self, fault: Fault) -> FaultScript:
+        if fault.nth < 1:
+            raise ValueError(f"fault for {fault.operation!r}: calls are counted from 1, not from {fault.nth}")
+        with self._lock:
+            self._faults.append(fault)
+        return self
+
+    def _meet(self, operation: str) -> tuple[Fault, ...]:
+        with self._lock:
+            self._calls[operation] += 1
+            nth = self._calls[operation]
+            met = [i for i, fault in enumerate(self._faults) if (fault.operation, fault.nth) == (operation, nth)]
+            self._met.update(met)
+            return tuple(self._faults[i] for i in met)
+
+    @staticmethod
+    def _after(faults: tuple[Fault, ...], service: str, clock: Clock) -> None:
+        for fault in faults:
+            if fault.moment is Moment.AFTER:
+                fault.happen(service, clock)

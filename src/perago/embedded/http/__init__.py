@@ -1,0 +1,1 @@
+"""The embedded services over HTTP on loopback (extra `embedded`)."""

@@ -1,0 +1,107 @@
+"""Foreign text made fit to be looked at: nothing hidden, nothing reordered, nothing endless."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+LINE_LIMIT = 300
+"""Characters of a name, a key, a reason in a table."""
+BLOCK_LIMIT = 20_000
+"""Characters of a payload, a log entry, a message."""
+
+_STRING_LIMIT = 2_000
+_ITEM_LIMIT = 200
+_DEPTH_LIMIT = 40
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` with its control, direction and zero-width characters spelled out; tabs and line ends stay."""
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Text of which possibly only a part is shown; then `note` says so."""
+
+    text: str
+    note: str = ""
+
+
+def block(text: str, limit: int = BLOCK_LIMIT) -> Shown:
+    """`text` with its lines, cut to `limit` characters."""
+    if len(text) <= limit:
+        return Shown(text)
+    return Shown(text[:limit], f"cut: the first {limit:,} of {len(text):,} characters are shown")
+
+
+def tail(text: str, limit: int = BLOCK_LIMIT) -> Shown:
+    """The end of `text`, which in a log matters most."""
+    if len(text) <= limit:
+        return Shown(text)
+    return Shown(text[-limit:], f"cut: the last {limit:,} of {len(text):,} characters are shown")
+
+
+def line(text: str, limit: int = LINE_LIMIT) -> Shown:
+    """`text` on one line, cut to `limit` characters."""
+    found = block(text, limit)
+    return Shown(found.text.replace("\r\n", "\n").replace("\n", "⏎"), found.note)
+
+
+def readable_json(value: Any) -> Shown:
+    """`value`, which came through JSON, indented. Long strings, long lists and deep nesting are shortened inside, so
+    that one large member does not hide the others."""
+    shortening = _Shortening()
+    found = block(json.dumps(shortening.of(value, 1), indent=2, ensure_ascii=False))
+    note = "; ".join(part for part in (found.note, "long members are shortened" if shortening.happened else "") if part)
+    return Shown(found.text, note)
+
+
+class _Shortening:
+    """Walks one value and remembers whether anything was left out."""
+
+    def __init__(self) -> None:
+        self.happened = False
+
+    def of(self, value: Any, depth: int) -> Any:
+        """A copy that is small enough."""
+        if isinstance(value, str) and len(value) > _STRING_LIMIT:
+            return self._left_out(f"{value[:_STRING_LIMIT]}… ({len(value):,} characters)")
+        if not isinstance(value, dict | list):
+            return value
+        if depth > _DEPTH_LIMIT:
+            return self._left_out(f"… (nested deeper than {_DEPTH_LIMIT} levels)")
+        left_out = len(value) - _ITEM_LIMIT
+        if isinstance(value, list):
+            items = [self.of(item, depth + 1) for item in value[:_ITEM_LIMIT]]
+            return [*items, self._left_out(f"… ({left_out:,} more)")] if left_out > 0 else items
+        members = {block(key, LINE_LIMIT).text: self.of(value[key], depth + 1) for key in list(value)[:_ITEM_LIMIT]}
+        return {**members, "…": self._left_out(f"({left_out:,} more)")} if left_out > 0 else members
+
+    def _left_out(self, text: str) -> str:
+        self.happened = True
+        return text
+
+
+def size(count: int) -> str:
+    """A number of bytes for people."""
+    if count < 1024:
+        return f"{count} B"
+    amount = float(count)
+    for unit in ("KiB", "MiB", "GiB"):
+        amount /= 1024
+        if amount < 1024 or unit == "GiB":
+            break
+    return f"{amount:.1f} {unit}"
+
+
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
+    """`1 file`, `1,200 files`."""
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"

@@ -1,0 +1,238 @@
+"""Both embedded services and the local page on one port of this machine.
+
+`EmbeddedServices` is what `perago dev` and `perago demo` run on, and what tests that want real HTTP use. Paths decide
+who answers: `/api/v1/...` is lakeFS's, all else below `/api` is Conductor's, the rest is the page.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from starlette.responses import PlainTextResponse
+
+from perago.driver import SystemClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.conductor.model import MAX_WAIT_SECONDS
+from perago.embedded.http.conductor import conductor_app
+from perago.embedded.http.faults import Application, HttpFaultScript, Receive, Scope, Send
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.http.loopback import LoopbackOnly
+from perago.embedded.http.serve import serve
+from perago.embedded.keys import KeyPair
+from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
+from perago.ports import Clock
+
+SWEEP_SECONDS = 0.5
+"""How often time-outs are looked for."""
+
+
+def embedded_app(
+    conductor: InMemoryConductor,
+    lakefs: LakeFSServer,
+    *,
+    access_key_id: str,
+    secret_access_key: str,
+    page: Application | None = None,
+    conductor_faults: HttpFaultScript | None = None,
+    lakefs_faults: HttpFaultScript | None = None,
+) -> Application:
+    """Both services and, if there is one, the `page` as one ASGI application for requests of this machine.
+
+    The key pair is lakeFS's; Conductor is open, as its open-source edition is.
+    """
+    return LoopbackOnly(
+        _ByPath(
+            conductor=conductor_app(conductor, faults=conductor_faults),
+            lakefs=lakefs_app(
+                lakefs, access_key_id=access_key_id, secret_access_key=secret_access_key, faults=lakefs_faults
+            ),
+            page=page or _no_page,
+        )
+    )
+
+
+class _ByPath:
+    def __init__(self, *, conductor: Application, lakefs: Application, page: Application) -> None:
+        self._conductor = conductor
+        self._lakefs = lakefs
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._chosen(scope["path"])(scope, receive, send)
+
+    def _chosen(self, path: str) -> Application:
+        if path.startswith("/api/v1/") or path == "/_health":
+            return self._lakefs
+        if path.startswith("/api/") or path in ("/api", "/health"):
+            return self._conductor
+        return self._page
+
+
+async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
+    text = "nothing here: Conductor's API is below /api, lakeFS's below /api/v1\n"
+    await PlainTextResponse(text, 404)(scope, receive, send)
+
+
+def _ignore(text: str) -> None:
+    """Say nothing."""
+
+
+class _Conductor(InMemoryConductor):
+    """Waits no longer than it is told to, so that nobody has to wait for a poll that is in flight when workers end."""
+
+    def __init__(self, clock: Clock, longest_poll: float) -> None:
+        super().__init__(clock)
+        self._longest_poll = longest_poll
+
+    def _poll(self, *arguments: Any, wait_seconds: float, **options: Any) -> list[Any]:
+        if wait_seconds <= MAX_WAIT_SECONDS:  # else it is refused
+            wait_seconds = min(wait_seconds, self._longest_poll)
+        return super()._poll(*arguments, wait_seconds=wait_seconds, **options)
+
+
+class EmbeddedServices:
+    """An in-memory Conductor and lakeFS in real time, served on 127.0.0.1 from entering the context to leaving it.
+
+    `conductor` and `lakefs` are the models, for looks behind the HTTP; they may be used at any time. With `state`, a
+    directory, everything is kept there and found again; `on_problem` is told, in another thread, when that fails. A
+    poll waits for `longest_poll` seconds at most, whatever it asks for. The page shows the steps of attempts whose
+    workers log below `worker_logs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        held: socket.socket | None = None,
+        with_page: bool = False,
+        worker_logs: Path | None = None,
+        state: Path | None = None,
+        on_problem: Callable[[str], None] = _ignore,
+        longest_poll: float = MAX_WAIT_SECONDS,
+        sweep_seconds: float = SWEEP_SECONDS,
+        conductor_faults: HttpFaultScript | None = None,
+        lakefs_faults: HttpFaultScript | None = None,
+    ) -> None:
+        self.clock = SystemClock()
+        self.conductor = _Conductor(self.clock, longest_poll)
+        self.lakefs = InMemoryLakeFS(self.clock)
+        self.keys = KeyPair.random()
+        """What lakeFS lets in; with a state, those that are kept in it."""
+        self.url = ""
+        """Where the page is; set while the context is entered."""
+        self._port = port
+        self._held = held
+        self._with_page = with_page
+        self._worker_logs = worker_logs
+        self._state = state
+        self._on_problem = on_problem
+        self._sweep_seconds = sweep_seconds
+        self._conductor_faults = conductor_faults
+        self._lakefs_faults = lakefs_faults
+        self._stack = ExitStack()
+
+    @property
+    def conductor_url(self) -> str:
+        """Conductor's address, `/api` included."""
+        return f"{self.url}/api"
+
+    @property
+    def lakefs_url(self) -> str:
+        """lakeFS's address."""
+        return self.url
+
+    def environment(self) -> Mapping[str, str]:
+        """The variables that lead any perago command, lakectl and the lakeFS SDK here (contract 6)."""
+        return {
+            "CONDUCTOR_SERVER_URL": self.conductor_url,
+            "LAKECTL_SERVER_ENDPOINT_URL": self.lakefs_url,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.keys.access_key_id,
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.keys.secret_access_key,
+        }
+
+    def __enter__(self) -> EmbeddedServices:
+        """Serve.
+
+        Raises:
+            OSError: the port is taken.
+            TimeoutError: the server did not start within 20 s.
+            StateError: the state cannot be used.
+        """
+        with ExitStack() as stack:
+            stack.callback(self.lakefs.close)
+            if self._state is not None:
+                self.keys = stack.enter_context(self._kept(self._state))
+            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds))
+            self.url = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
+            stack.callback(self.conductor.end_waits)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _kept(self, state: Path) -> AbstractContextManager[KeyPair]:
+        from perago.embedded.saving.services import kept_in
+
+        return kept_in(state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
+
+    def _app(self) -> Application:
+        return embedded_app(
+            self.conductor,
+            self.lakefs.server,
+            access_key_id=self.keys.access_key_id,
+            secret_access_key=self.keys.secret_access_key,
+            page=_Page(self.conductor, self.lakefs.server, self._worker_logs) if self._with_page else None,
+            conductor_faults=self._conductor_faults,
+            lakefs_faults=self._lakefs_faults,
+        )
+
+
+class _Page:
+    """The local page, made when somebody first looks at it: nobody who does not should wait for its templates."""
+
+    def __init__(self, conductor: InMemoryConductor, lakefs: LakeFSServer, worker_logs: Path | None) -> None:
+        self._conductor = conductor
+        self._lakefs = lakefs
+        self._worker_logs = worker_logs
+        self._app: Application | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._app is None:
+            from perago.embedded.http.page import page_app
+            from perago.embedded.http.page.models import no_steps
+            from perago.embedded.http.page.worker_logs import WorkerLogs
+
+            steps = no_steps if self._worker_logs is None else WorkerLogs(self._worker_logs)
+            self._app = page_app(self._conductor, self._lakefs, steps=steps)
+        await self._app(scope, receive, send)
+
+
+class _Sweeper:
+    """Looks for time-outs all the time, as Conductor's sweeper does, whether anybody calls or not."""
+
+    def __init__(self, conductor: InMemoryConductor, seconds: float) -> None:
+        self._conductor = conductor
+        self._seconds = seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="perago-sweeper", daemon=True)
+
+    def __enter__(self) -> _Sweeper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds):
+            self._conductor.sweep()

@@ -1,0 +1,14 @@
+"""A model of lakeFS 1.84 that runs in this process.
+
+`InMemoryLakeFS` is the port an attempt works with; its `server` speaks lakeFS's own operations. The behaviour is that
+of `reference/lakefs.md`; what is not modelled raises `NotModelled` and names the call. Where the real server's
+three-way merge loses files, the model gives the right answer and warns with `ServerDivergence`.
+"""
+
+from __future__ import annotations
+
+from perago.embedded.lakefs.errors import LakeFSError, NotModelled, ServerDivergence
+from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.store import InMemoryLakeFS
+
+__all__ = ["InMemoryLakeFS", "LakeFSError", "LakeFSServer", "NotModelled", "ServerDivergence"]

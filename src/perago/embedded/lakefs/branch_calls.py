@@ -1,0 +1,186 @@
+"""The modelled server's calls about branches and tags."""
+
+from __future__ import annotations
+
+from perago.embedded.lakefs.errors import Exists, Forbidden, LakeFSError, Missing
+from perago.embedded.lakefs.listing import page_of
+from perago.embedded.lakefs.names import check_branch_name, check_new_branch_name, check_ref, check_tag_name
+from perago.embedded.lakefs.refs import SHOULD_BE_A_COMMIT
+from perago.embedded.lakefs.repository import Branch, Repository
+from perago.embedded.lakefs.staging import check_path
+from perago.embedded.lakefs.state import ServerState
+from perago.embedded.lakefs.values import BranchInfo, Page, TagInfo
+
+
+class BranchCalls(ServerState):
+    """Create, describe, list, reset and delete branches; create, describe, list and delete tags."""
+
+    def create_branch(
+        self, repository: str, name: str, source: str, *, hidden: bool = False, force: bool = False
+    ) -> BranchInfo:
+        """Create a branch at the commit that `source` points at; staged changes are not inherited.
+
+        Raises:
+            Missing: unknown repository or source.
+            Invalid: a name that lakeFS refuses.
+            Exists: the name is that of a branch, of a tag or of a commit.
+            ReadOnly: the repository is.
+        """
+        check_new_branch_name(name)
+        check_ref(source)
+        with self._open_to_write(repository, force) as repo:
+            if name in repo.graph:
+                raise Exists(f"commit ID {name}: conflict found")
+            if name in repo.tags:
+                raise Exists(f"tag ID {name}: conflict found")
+            commit_id = _source(repo, source)
+            if name in repo.branches:
+                raise Exists("branch already exists: not unique")
+            branch = repo.branches[name] = Branch(name, commit_id, hidden)
+            return branch.info()
+
+    def get_branch(self, repository: str, name: str) -> BranchInfo:
+        """Describe a branch.
+
+        Raises:
+            Missing: there is none.
+            Invalid: it cannot be a branch's name.
+        """
+        check_branch_name(name)
+        with self._open(repository) as repo:
+            return repo.branch(name).info()
+
+    def list_branches(
+        self, repository: str, *, prefix: str = "", after: str = "", amount: int = -1, show_hidden: bool = False
+    ) -> Page[BranchInfo]:
+        """One page of branches, by name; hidden ones only on request."""
+        with self._open(repository) as repo:
+            found = [repo.branches[name].info() for name in sorted(repo.branches) if name > after]
+        shown = (info for info in found if info.name.startswith(prefix) and (show_hidden or not info.hidden))
+        return page_of(shown, lambda info: info.name, amount)
+
+    def delete_branch(self, repository: str, name: str, *, force: bool = False) -> None:
+        """Delete a branch, also a dirty one. Its commits stay readable by id.
+
+        Raises:
+            Missing: there is none.
+            Forbidden: it is the default branch, or the repository is read-only.
+        """
+        check_branch_name(name, "name")
+        with self._open_to_write(repository, force) as repo:
+            if name == repo.info.default_branch:
+                raise Forbidden("cannot delete repository default branch")
+            repo.branch(name)
+            del repo.branches[name]
+
+    def reset_branch(self, repository: str, name: str, *, prefix: str = "", force: bool = False) -> None:
+        """Drop what is staged below `prefix`, which is all of it by default.
+
+        Raises:
+            Missing: no such branch.
+            ReadOnly: the repository is.
+        """
+        check_branch_name(name)
+        with self._open_to_write(repository, force) as repo:
+            repo.branch(name).unstage(lambda path: path.startswith(prefix))
+
+    def reset_object(self, repository: str, name: str, path: str, *, force: bool = False) -> None:
+        """Drop what is staged for one path; nothing staged there is fine.
+
+        Raises:
+            Missing: no such branch.
+            Invalid: a path that lakeFS refuses.
+            ReadOnly: the repository is.
+        """
+        check_branch_name(name)
+        check_path(path)
+        with self._open_to_write(repository, force) as repo:
+            repo.branch(name, "getting branch: branch not found").unstage(lambda staged: staged == path)
+
+    def hard_reset_branch(self, repository: str, name: str, ref: str, *, force: bool = False) -> None:
+        """Let a branch point at another commit. What is staged stays staged (`reference/lakefs.md` 2).
+
+        Raises:
+            Missing: no such branch or ref.
+            Invalid: the ref is not a commit.
+            ReadOnly: the repository is.
+        """
+        check_branch_name(name)
+        check_ref(ref)
+        with self._open_to_write(repository, force) as repo:
+            branch = repo.branch(name)
+            try:
+                branch.point_at(repo.resolve_commit(ref).commit.id)
+            except LakeFSError as error:
+                raise error.within(f"hard-reset {name} to {ref}") from None
+
+    # -------------------------------------------------------------------- tags
+
+    def create_tag(self, repository: str, name: str, ref: str, *, force: bool = False) -> TagInfo:
+        """Name the commit that `ref` points at. A tag never moves, `force` or not.
+
+        Raises:
+            Missing: unknown repository or ref.
+            Invalid: a name that lakeFS refuses.
+            Exists: the name is that of a tag, of a branch or of a commit.
+            ReadOnly: the repository is.
+        """
+        check_tag_name(name)
+        with self._open(repository) as repo:
+            if name in repo.branches:
+                raise Exists(f"branch name {name}: conflict found")
+            if name in repo.graph:
+                raise Exists(f"commit ID {name}: conflict found")
+            commit_id = repo.resolve_commit(ref, SHOULD_BE_A_COMMIT).commit.id
+        with self._open_to_write(repository, force) as repo:
+            if name in repo.tags:
+                raise Exists("tag already exists: not unique")
+            repo.tags[name] = commit_id
+            return TagInfo(name, commit_id)
+
+    def get_tag(self, repository: str, name: str) -> TagInfo:
+        """Describe a tag.
+
+        Raises:
+            Missing: there is none.
+            Invalid: it cannot be a tag's name.
+        """
+        check_tag_name(name)
+        with self._open(repository) as repo:
+            return TagInfo(name, _tagged(repo, name))
+
+    def list_tags(self, repository: str, *, prefix: str = "", after: str = "", amount: int = -1) -> Page[TagInfo]:
+        """One page of tags, by name."""
+        with self._open(repository) as repo:
+            found = [TagInfo(name, repo.tags[name]) for name in sorted(repo.tags) if name > after]
+        return page_of((info for info in found if info.name.startswith(prefix)), lambda info: info.name, amount)
+
+    def delete_tag(self, repository: str, name: str, *, force: bool = False) -> None:
+        """Delete a tag.
+
+        Raises:
+            Missing: there is none.
+            ReadOnly: the repository is.
+        """
+        check_tag_name(name)
+        with self._open_to_write(repository, force) as repo:
+            _tagged(repo, name)
+            del repo.tags[name]
+
+
+def _tagged(repository: Repository, name: str) -> str:
+    try:
+        return repository.tags[name]
+    except KeyError:
+        raise Missing("tag not found") from None
+
+
+def _source(repository: Repository, ref: str) -> str:
+    words = f"source reference '{ref}'"
+    try:
+        resolved = repository.resolve(ref)
+    except LakeFSError as error:
+        raise error.within(words) from None
+    if resolved.explicit_staging:
+        raise LakeFSError(f"{words}: can't create a branch without commit")
+    return resolved.commit_id

@@ -1,0 +1,113 @@
+"""What the modelled server answers when it says no, with the status and the words of the real one.
+
+`perago.embedded.lakefs.store` turns these into the port's errors, `perago.embedded.http.lakefs` into HTTP answers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LakeFSError(Exception):
+    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`reference/lakefs.md` 2)."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def within(self, context: str) -> LakeFSError:
+        """The same refusal, with the words that an outer operation puts in front."""
+        return type(self)(f"{context}: {self.message}")
+
+
+class Missing(LakeFSError):
+    """No such repository, branch, ref or object."""
+
+    status = 404
+
+
+class Invalid(LakeFSError):
+    """An argument that the server does not accept."""
+
+    status = 400
+
+
+class Forbidden(LakeFSError):
+    """Deleting a default branch, or writing to a read-only repository."""
+
+    status = 403
+
+
+class ReadOnly(Forbidden):
+    """A write to a read-only repository that is not forced."""
+
+    def __init__(self, message: str = "read-only repository") -> None:
+        super().__init__(message)
+
+
+class Exists(LakeFSError):
+    """The name is taken."""
+
+    status = 409
+
+
+class Conflict(LakeFSError):
+    """Both sides of a merge changed one path, or a merge commit is reverted without a parent number."""
+
+    status = 409
+
+
+class NoChanges(LakeFSError):
+    """Nothing to commit or to merge."""
+
+    status = 400
+
+
+class Dirty(LakeFSError):
+    """The target of a merge, revert or cherry-pick has uncommitted changes."""
+
+    status = 400
+
+    def __init__(self, message: str = "uncommitted changes (dirty branch)") -> None:
+        super().__init__(message)
+
+
+class PathExists(LakeFSError):
+    """An upload with `If-None-Match: *` on a path that is taken."""
+
+    status = 412
+
+    def __init__(self, message: str = "path already exists") -> None:
+        super().__init__(message)
+
+
+class HookAborted(LakeFSError):
+    """A pre-merge hook refused the merge."""
+
+    status = 412
+
+
+class NotModelled(LakeFSError, NotImplementedError):
+    """lakeFS can do this, the model cannot. It says so instead of pretending."""
+
+    status = 501
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"the embedded lakeFS does not model {call}; use a real server for it")
+        self.call = call
+
+    def __reduce__(self) -> tuple[type[NotModelled], tuple[str]]:
+        return (type(self), (self.call,))
+
+    def within(self, context: str) -> LakeFSError:  # noqa: ARG002 - the call has been named already
+        return self
+
+
+class ServerDivergence(UserWarning):
+    """The real server would lose or overwrite a file in this three-way merge; the model does not.
+
+    lakeFS looks the base entry up by "next key", so a new file with the content of the next base key is mistaken for
+    an unchanged one (`reference/lakefs.md` 1.7). A run that depends on such a merge behaves differently in production.
+    """

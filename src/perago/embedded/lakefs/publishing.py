@@ -1,0 +1,158 @@
+"""Making commits in one repository: commit and merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from perago.embedded.lakefs.errors import Dirty, LakeFSError, NoChanges
+from perago.embedded.lakefs.fence import PreMergeHook, check_actions, run_hooks
+from perago.embedded.lakefs.graph import CommitRecord
+from perago.embedded.lakefs.merging import Strategy, merge_trees
+from perago.embedded.lakefs.names import check_branch_name
+from perago.embedded.lakefs.repository import Branch, Repository
+from perago.embedded.lakefs.tree import Tree
+from perago.embedded.lakefs.values import MergeEvent
+
+_PREPARING = "prepare-commit hook aborted, run id '0'"
+STRATEGY_KEY = ".lakefs.merge.strategy"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Who makes a commit and when, in seconds since the epoch."""
+
+    committer: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class MergeOptions:
+    """The flags of a merge request. perago sends none of them, save `allow_empty` for a fence commit.
+
+    `force` allows an empty merge, too, and one into a read-only repository.
+    """
+
+    strategy: Strategy = Strategy.NONE
+    allow_empty: bool = False
+    squash: bool = False
+    force: bool = False
+
+
+def commit(
+    repository: Repository,
+    branch_name: str,
+    message: str,
+    metadata: Mapping[str, str],
+    signature: Signature,
+    hooks: Mapping[str, PreMergeHook],
+    *,
+    allow_empty: bool = False,
+) -> CommitRecord:
+    """Commit what is staged.
+
+    Raises:
+        Missing: no such branch.
+        NoChanges: nothing staged that differs from the head.
+        NotModelled: the tree would hold an action file that the model does not know.
+    """
+    check_branch_name(branch_name)
+    branch = _branch_to_commit(repository, branch_name)
+    changes = repository.changes(branch)
+    if not changes and not allow_empty:
+        raise NoChanges("commit: no changes")
+    tree = repository.head(branch).tree.with_changes(changes)
+    check_actions(hooks, tree, f"committing to {branch_name!r}", _PREPARING)
+    return advance(repository, branch, (branch.commit_id,), tree, message, metadata, signature)
+
+
+def _branch_to_commit(repository: Repository, name: str) -> Branch:
+    """The branch. lakeFS looks for actions first, so what is no ref at all fails there."""
+    if name not in repository.branches:
+        try:
+            repository.resolve(name)
+        except LakeFSError as error:
+            raise error.within(f"{_PREPARING}: list actions from commit: listing actions") from None
+    return repository.branch(name)
+
+
+def merge(
+    repository: Repository,
+    source: str,
+    branch_name: str,
+    message: str,
+    metadata: Mapping[str, str],
+    options: MergeOptions,
+    signature: Signature,
+    hooks: Mapping[str, PreMergeHook],
+) -> CommitRecord:
+    """Merge a ref into a branch: always a new merge commit, never a fast-forward.
+
+    The order of checks is the server's: unknown target, dirty target, unknown source, no changes, conflict, hook
+    (`reference/lakefs.md` 1.3). A merge that the hook refuses leaves its commit behind, on no branch.
+    """
+    target = clean_branch(repository, branch_name, "destination")
+    try:
+        theirs = commit_by(repository, source, f"get commit by ref {source}")
+        head = repository.head(target)
+        base = repository.graph.record(repository.graph.merge_base(theirs.commit.id, head.commit.id))
+        allow_empty = options.allow_empty or options.force
+        tree = merge_trees(base.tree, theirs.tree, head.tree, strategy=options.strategy, allow_empty=allow_empty)
+    except LakeFSError as error:
+        raise error.within(f"update branch {branch_name}") from None
+    record = repository.graph.add(
+        parents=(head.commit.id,) if options.squash else (head.commit.id, theirs.commit.id),
+        tree=tree,
+        message=message or f"Merge '{source}' into '{branch_name}'",
+        metadata={**metadata, STRATEGY_KEY: options.strategy or "default"},
+        committer=signature.committer,
+        at=signature.at,
+        squashed=theirs.commit.id if options.squash else None,
+    )
+    run_hooks(repository, hooks, theirs.tree, MergeEvent(branch_name, source, record.commit))
+    target.advance(record.commit.id)
+    return record
+
+
+def clean_branch(repository: Repository, name: str, argument: str = "branch") -> Branch:
+    """A branch without uncommitted changes.
+
+    Raises:
+        Missing: no such branch.
+        Dirty: it has some.
+    """
+    check_branch_name(name, argument)
+    branch = repository.branch(name)
+    if repository.changes(branch):
+        raise Dirty
+    return branch
+
+
+def commit_by(repository: Repository, ref: str, context: str) -> CommitRecord:
+    """The commit that a ref points at; `context` is put in front of a refusal."""
+    try:
+        return repository.resolve_commit(ref)
+    except LakeFSError as error:
+        raise error.within(context) from None
+
+
+def advance(
+    repository: Repository,
+    branch: Branch,
+    parents: tuple[str, ...],
+    tree: Tree,
+    message: str,
+    metadata: Mapping[str, str],
+    signature: Signature,
+) -> CommitRecord:
+    """Make a commit and let the branch point at it."""
+    record = repository.graph.add(
+        parents=parents,
+        tree=tree,
+        message=message,
+        metadata=metadata,
+        committer=signature.committer,
+        at=signature.at,
+    )
+    branch.advance(record.commit.id)
+    return record

@@ -1,0 +1,27 @@
+"""The modelled server: lakeFS's operations with their options, under one lock.
+
+Each method answers as lakeFS 1.84 does (`reference/lakefs.md` 2 and 3) or raises a `LakeFSError` that carries the
+real status and words. What lakeFS has and this class does not (imports, branch protection, garbage collection, other
+hooks than pre-merge, ...) is not modelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from perago.embedded.lakefs.branch_calls import BranchCalls
+from perago.embedded.lakefs.commit_calls import CommitCalls
+from perago.embedded.lakefs.fence import FENCE_PATH, HeadFence, PreMergeHook
+from perago.embedded.lakefs.object_calls import ObjectCalls
+from perago.embedded.lakefs.repository_calls import RepositoryCalls
+from perago.ports import Clock
+
+
+class LakeFSServer(RepositoryCalls, BranchCalls, ObjectCalls, CommitCalls):
+    """All repositories of one server. Thread-safe."""
+
+    def __init__(
+        self, clock: Clock, *, committer: str = "admin", hooks: Mapping[str, PreMergeHook] | None = None
+    ) -> None:
+        known = {FENCE_PATH: HeadFence()} if hooks is None else hooks
+        super().__init__(clock, committer=committer, hooks=known)

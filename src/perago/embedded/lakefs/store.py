@@ -1,0 +1,276 @@
+"""The port `WorkspaceStore` on the modelled server, with faults and conveniences for tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from perago import ports
+from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs.errors import (
+    Conflict,
+    Dirty,
+    Forbidden,
+    HookAborted,
+    Invalid,
+    LakeFSError,
+    Missing,
+    NoChanges,
+    NotModelled,
+)
+from perago.embedded.lakefs.fence import PreMergeHook
+from perago.embedded.lakefs.publishing import MergeOptions
+from perago.embedded.lakefs.seeding import export_tree, files_of
+from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.staging import MAX_BATCH
+from perago.embedded.lakefs.transfer import read_upload, write_files
+from perago.ports import FENCE_MARKER, Clock, Commit, Layout, MergeRefusal, Placement, Progress, Upload, no_progress
+
+SERVICE = "lakeFS"
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class InMemoryLakeFS:
+    """A lakeFS in this process that implements `perago.ports.WorkspaceStore`.
+
+    `server` is the same model with lakeFS's own operations and options, for tests that need more than an attempt
+    does. Faults are met by operation name: the name of the port's method. Use it as a context manager, or call
+    `close`, to remove the directory that large objects are spooled to.
+    """
+
+    def __init__(
+        self, clock: Clock, faults: FaultScript | None = None, *, hooks: Mapping[str, PreMergeHook] | None = None
+    ) -> None:
+        self.server = LakeFSServer(clock, hooks=hooks)
+        self.faults = faults or FaultScript()
+        self._clock = clock
+
+    def __enter__(self) -> InMemoryLakeFS:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # ---------------------------------------------------------------- the port
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit that a full commit id or a branch name points at."""
+        with self._operation("get_commit", f"get commit {ref!r} of {repository!r}"):
+            commit_id = ref if _COMMIT_ID.fullmatch(ref) else self._head(repository, ref)
+            return self.server.get_commit(repository, commit_id).commit
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of `branch` after `until`, newest first, at most `limit`."""
+        with self._operation("history", f"read the history of {branch!r} in {repository!r}"):
+            self.server.get_branch(repository, branch)
+            commits: list[Commit] = []
+            for record in self.server.first_parents(repository, branch):
+                if record.commit.id == until or len(commits) == limit:
+                    break
+                commits.append(record.commit)
+            return tuple(commits)
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether a merge into `branch` would be refused as dirty."""
+        with self._operation("has_uncommitted_changes", f"diff {branch!r} of {repository!r}"):
+            return bool(self.server.diff_branch(repository, branch, amount=1).results)
+
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """When the newest staged object of `branch` was uploaded."""
+        with self._operation("newest_staged", f"diff {branch!r} of {repository!r}"):
+            return max((entry.mtime for entry in self.server.staged_objects(repository, branch)), default=None)
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        prefix: str,
+        layout: Layout,
+        on_progress: Progress = no_progress,
+    ) -> Sequence[Placement]:
+        """Write every object below `prefix` where `layout` says."""
+        with self._operation("download", f"download {prefix or '/'!r} of {repository!r} at {commit}"):
+            entries = self.server.all_objects(repository, commit, prefix)
+            placements = layout([entry.as_listed() for entry in entries])
+            write_files(entries, placements, prefix, on_progress)
+            return placements
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch."""
+        with self._operation("create_branch", f"create branch {branch!r} in {repository!r}"):
+            self.server.create_branch(repository, branch, source, hidden=True)
+
+    def upload(
+        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
+    ) -> None:
+        """Stage files."""
+        size = 0
+        with self._operation("upload", f"upload to {branch!r} of {repository!r}"):
+            for number, upload in enumerate(uploads, start=1):
+                self.server.put_object(
+                    repository,
+                    branch,
+                    upload.key,
+                    read_upload(self.server.blobs, upload),
+                    content_type=upload.content_type,
+                    metadata=upload.metadata,
+                )
+                size += upload.size
+                on_progress(number, size)
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage deletions, in batches as the server wants them."""
+        with self._operation("delete_objects", f"delete objects on {branch!r} of {repository!r}"):
+            for start in range(0, len(keys), MAX_BATCH):
+                self.server.delete_objects(repository, branch, keys[start : start + MAX_BATCH])
+
+    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Commit what is staged."""
+        with self._operation("commit", f"commit {branch!r} of {repository!r}"):
+            return self.server.commit(repository, branch, message, metadata).commit
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo a merge commit on a branch."""
+        with self._operation("revert", f"revert {commit} on {branch!r} of {repository!r}"):
+            self.server.revert(repository, branch, commit, parent_number=1)
+
+    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
+        """The keys at which two commits differ."""
+        with self._operation("changed_keys", f"compare {left} and {right} of {repository!r}"):
+            return frozenset(change.path for change in self.server.diff_refs(repository, left, right).results)
+
+    def checksum(self, repository: str, commit: str, key: str) -> str | None:
+        """The checksum of one object of a commit."""
+        with self._operation("checksum", f"look for {key!r} in {commit} of {repository!r}"):
+            try:
+                return self.server.stat_object(repository, commit, key).blob.checksum
+            except Missing:
+                self.server.get_commit(repository, commit)
+                return None
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool = False,
+        within: float | None = None,  # noqa: ARG002 - the model answers at once
+    ) -> str:
+        """Merge a commit into a branch, without other options."""
+        with self._operation("merge", f"merge {source} into {branch!r} of {repository!r}"):
+            options = MergeOptions(allow_empty=allow_empty)
+            merged = self.server.merge(repository, source, branch, message, metadata, options)
+            return merged.commit.id
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """All branches whose names begin with `prefix`."""
+        with self._operation("list_branches", f"list branches {prefix!r} of {repository!r}"):
+            found = self.server.list_branches(repository, prefix=prefix, show_hidden=True)
+            return tuple(branch.name for branch in found.results)
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is already gone is fine."""
+        with self._operation("delete_branch", f"delete branch {branch!r} of {repository!r}"):
+            try:
+                self.server.delete_branch(repository, branch)
+            except Missing:
+                self.server.get_repository(repository)
+
+    def close(self) -> None:
+        """Remove the directory of large objects."""
+        self.server.close()
+
+    # ------------------------------------------------------------ conveniences
+
+    def seed(
+        self,
+        repository: str,
+        branch: str,
+        tree: Mapping[str, str | bytes | Path | None] | Path,
+        *,
+        message: str = "Seed",
+    ) -> Commit:
+        """Put files on a branch and commit them, creating repository and branch where they are missing.
+
+        `tree` maps keys to contents (text is UTF-8; a path is a file to take them from; None, an empty directory,
+        leaves nothing in an object store), or is a directory. Other objects of the branch stay.
+        """
+        self._ensure_branch(repository, branch)
+        for key, content in files_of(tree):
+            blob = content if isinstance(content, bytes) else self.server.blobs.of_file(content)
+            self.server.put_object(repository, branch, key, blob)
+        return self.server.commit(repository, branch, message, allow_empty=True).commit
+
+    def tree(self, repository: str, ref: str) -> dict[str, bytes]:
+        """All objects of a ref with their bytes, in byte order."""
+        return {entry.path: entry.blob.read() for entry in self.server.all_objects(repository, ref)}
+
+    def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
+        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix.
+
+        Raises:
+            ValueError: a key would land outside of `target`, or is no file name.
+        """
+        export_tree(self.server.all_objects(repository, ref), target, prefix)
+
+    def _ensure_branch(self, repository: str, branch: str) -> None:
+        try:
+            info = self.server.get_repository(repository)
+        except Missing:
+            info = self.server.create_repository(repository, default_branch=branch)
+        try:
+            self.server.get_branch(repository, branch)
+        except Missing:
+            self.server.create_branch(repository, branch, info.default_branch)
+
+    def _head(self, repository: str, branch: str) -> str:
+        """What a branch of exactly this name points at; no branch has a name that none can have."""
+        try:
+            return self.server.get_branch(repository, branch).commit_id
+        except Invalid as error:
+            raise Missing(error.message) from error
+
+    @contextmanager
+    def _operation(self, name: str, words: str) -> Iterator[None]:
+        """Meet the faults of an operation, and turn the server's refusals into the port's errors."""
+        with self.faults.around(name, service=SERVICE, clock=self._clock):
+            try:
+                yield
+            except NotModelled:
+                raise
+            except LakeFSError as error:
+                raise _port_error(name, words, error) from error
+
+
+def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError:
+    if name == "merge" and (reason := _refusal(error)) is not None:
+        return ports.MergeRefused(SERVICE, words, error.message, reason)
+    if isinstance(error, NoChanges):
+        return ports.NothingToCommit(SERVICE, words, error.message)
+    if isinstance(error, Missing):
+        return ports.NotFound(SERVICE, words, error.message)
+    if isinstance(error, Forbidden):
+        return ports.AccessDenied(SERVICE, words, error.message)
+    return ports.Refused(SERVICE, words, error.message)
+
+
+def _refusal(error: LakeFSError) -> MergeRefusal | None:
+    match error:
+        case HookAborted():
+            return MergeRefusal.HEAD_MOVED if FENCE_MARKER in error.message else MergeRefusal.HOOK
+        case Conflict():
+            return MergeRefusal.CONFLICT
+        case NoChanges():
+            return MergeRefusal.NO_CHANGES
+        case Dirty():
+            return MergeRefusal.DIRTY
+        case _:
+            return None

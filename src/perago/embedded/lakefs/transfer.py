@@ -1,0 +1,84 @@
+"""Bytes between the model and the disk, under the words of `perago.ports.WorkspaceStore`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from perago.embedded.lakefs.blobs import Blob, BlobStore
+from perago.embedded.lakefs.values import Entry
+from perago.ports import CorruptTransfer, Placement, Progress, Upload
+
+
+def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
+    """The bytes of a local file, compared with what change detection saw.
+
+    Raises:
+        CorruptTransfer: size or MD5 differ: the file changed in between.
+        OSError: the file cannot be read.
+    """
+    blob = blobs.of_file(upload.path)
+    if (blob.size, blob.checksum) != (upload.size, upload.checksum):
+        raise CorruptTransfer(
+            "lakeFS",
+            f"upload {upload.key!r}",
+            f"{upload.path} has {blob.size} bytes with MD5 {blob.checksum}, but {upload.size} bytes with "
+            f"MD5 {upload.checksum} were announced: it changed while it was being published",
+        )
+    return blob
+
+
+def write_files(entries: Sequence[Entry], placements: Sequence[Placement], prefix: str, on_progress: Progress) -> None:
+    """Write the placed objects: complete under a temporary name first, then renamed.
+
+    Temporary files lie in a fresh directory beside the workspace, so that none can collide with a workspace name.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    by_key = {entry.path: entry for entry in entries}
+    placed = [(by_key[place.entry.key], place.path) for place in placements if place.path is not None]
+    if not placed:
+        return
+    incoming = _incoming_directory(placed, prefix)
+    partial = os.fspath(incoming / "object")
+    parents: set[str] = set()
+    size = 0
+    try:
+        for number, (entry, path) in enumerate(placed, start=1):
+            target = os.fspath(path)
+            parent = os.path.dirname(target)  # noqa: PTH120 - text is measurably faster for thousands of files
+            if parent not in parents:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                parents.add(parent)
+            if entry.is_directory_marker:
+                path.mkdir(exist_ok=True)
+            else:
+                _write(entry, partial, target)
+            size += entry.blob.size
+            on_progress(number, size)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+
+
+def _write(entry: Entry, partial: str, target: str) -> None:
+    with open(partial, "wb") as file:  # noqa: PTH123 - text is faster than paths, as above
+        entry.blob.copy_to(file)
+    os.utime(partial, (entry.mtime, entry.mtime))
+    os.replace(partial, target)  # noqa: PTH105 - as above
+
+
+def _incoming_directory(placed: Sequence[tuple[Entry, Path]], prefix: str) -> Path:
+    """Beside the workspace root, found by taking the key's own parts off the path."""
+    entry, path = placed[0]
+    root = path
+    for part in reversed(entry.path[len(prefix) :].rstrip("/").split("/")):
+        if root.name != part:
+            root = path.parent
+            break
+        root = root.parent
+    root.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix="incoming-", dir=root.parent))

@@ -1,0 +1,9 @@
+"""Real workers on in-memory services: what `perago run` and `perago demo` stand on.
+
+The lakeFS and the Conductor are models in this process; supervisor and slot processes are those of production.
+"""
+
+from perago.local.services import LocalServices
+from perago.local.steps import LocalStep, RunFailed, run_workflow
+
+__all__ = ["LocalServices", "LocalStep", "RunFailed", "run_workflow"]

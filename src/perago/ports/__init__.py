@@ -1,0 +1,67 @@
+"""The seams between an attempt and the two services it works with.
+
+The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and
+Conductor only through what stands here. `perago.adapters` implements it on the
+official SDKs, `perago.embedded` in memory; both obey the same words.
+
+Errors carry the one distinction that matters after a failed call: *did it take
+effect?* `Unavailable` means certainly not, or that repeating is harmless;
+`Unclear` means nobody knows until somebody looks.
+"""
+
+from __future__ import annotations
+
+from perago.ports.clock import Clock
+from perago.ports.errors import (
+    FENCE_MARKER,
+    AccessDenied,
+    CorruptTransfer,
+    MergeRefusal,
+    MergeRefused,
+    NotFound,
+    NothingToCommit,
+    Refused,
+    ServiceError,
+    Unavailable,
+    Unclear,
+)
+from perago.ports.tasks import AttemptFence, AttemptRow, Delivery, Report, TaskQueue, TaskStatus
+from perago.ports.workspaces import (
+    Commit,
+    Layout,
+    ObjectEntry,
+    Placement,
+    Progress,
+    Upload,
+    WorkspaceStore,
+    no_progress,
+)
+
+__all__ = [
+    "FENCE_MARKER",
+    "AccessDenied",
+    "AttemptFence",
+    "AttemptRow",
+    "Clock",
+    "Commit",
+    "CorruptTransfer",
+    "Delivery",
+    "Layout",
+    "MergeRefusal",
+    "MergeRefused",
+    "NotFound",
+    "NothingToCommit",
+    "ObjectEntry",
+    "Placement",
+    "Progress",
+    "Refused",
+    "Report",
+    "ServiceError",
+    "TaskQueue",
+    "TaskStatus",
+    "Unavailable",
+    "Unclear",
+    "Upload",
+    "WorkspaceStore",
+    "no_progress",
+]

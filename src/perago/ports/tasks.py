@@ -1,0 +1,121 @@
+"""The seam to Conductor: attempts that are delivered, and what becomes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One hand-over of an attempt to a worker.
+
+    `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
+    (`reference/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
+    """
+
+    task_id: str
+    poll_count: int
+    start_time: int
+    task_name: str
+    workflow_id: str
+    reference_name: str
+    iteration: int
+    retry_count: int
+    retried_task_id: str | None
+    input: Mapping[str, Any]
+    external_input: bool = False
+    """Conductor moved the input to external storage, so `input` is empty (from about 4 MB)."""
+    response_timeout_seconds: float = 600
+    timeout_seconds: float = 0
+    """0: no limit."""
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        return (self.task_id, self.poll_count, self.start_time)
+
+
+class TaskStatus(StrEnum):
+    """The statuses that perago reports, spelled as Conductor spells them."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    FAILED_WITH_TERMINAL_ERROR = "FAILED_WITH_TERMINAL_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What Conductor is told about a finished delivery. `reason` is at most 500 characters (the server cuts there)."""
+
+    status: TaskStatus
+    output: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """What Conductor knows today of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
+
+    task_id: str
+    start_time: int
+    retried_task_id: str | None
+
+
+class AttemptFence(Protocol):
+    """Answers the one question that stands before every step that cannot be taken back."""
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether this is still the delivery that Conductor is waiting for. Reads the task; never guesses.
+
+        Raises:
+            ServiceError: no answer; the caller must not take silence for a yes or a no.
+        """
+        ...
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
+        """The row of any attempt, for the recovery of `delivery`; None: Conductor says that there is none (its workflow
+        was restarted, rerun from an earlier step, or removed).
+
+        Raises:
+            ServiceError: no answer.
+        """
+        ...
+
+
+class TaskQueue(AttemptFence, Protocol):
+    """What a worker needs from Conductor. Every method may raise any `ServiceError`; each has a time limit."""
+
+    def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
+        (at most 5)."""
+        ...
+
+    def extend_lease(self, delivery: Delivery) -> None:
+        """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
+        ...
+
+    def hand_back(self, delivery: Delivery) -> None:
+        """Give an undelivered attempt back for immediate redelivery to any poller."""
+        ...
+
+    def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
+        """Send the final status. Success does not mean that it was accepted (`reference/conductor.md` 7.2)."""
+        ...
+
+    def add_log(self, task_id: str, text: str) -> None:
+        """Append one entry to the task's log."""
+        ...
+
+    def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
+        """The registered TaskDef as JSON, or None."""
+        ...
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace TaskDefs."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads."""
+        ...

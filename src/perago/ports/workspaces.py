@@ -1,0 +1,193 @@
+"""The seam to lakeFS: versioned trees of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One lakeFS commit. `created` is in seconds since the epoch."""
+
+    id: str
+    parents: tuple[str, ...]
+    committer: str
+    message: str
+    created: int
+    metadata: Mapping[str, str]
+    meta_range_id: str
+    """Identity of the tree: equal trees have equal ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """One object of a listing. `key` is relative to the repository, `mtime` in seconds."""
+
+    key: str
+    size: int
+    checksum: str
+    """As listed: a hex MD5 where the server computed one, otherwise opaque."""
+    mtime: int
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """An object and the absolute local path where its bytes go; `path` is None for objects to leave out."""
+
+    entry: ObjectEntry
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A local file to stage under `key`.
+
+    `checksum` is the hex MD5 that change detection computed; bytes that differ from it when they are sent
+    raise `CorruptTransfer`. `content_type` None lets the store decide.
+    """
+
+    key: str
+    path: Path
+    size: int
+    checksum: str
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+Layout = Callable[[Sequence[ObjectEntry]], Sequence[Placement]]
+"""Decides where a complete listing goes on disk, or raises to refuse it whole. Called exactly once per download,
+before a single byte is written."""
+
+Progress = Callable[[int, int], None]
+"""Called with (objects, bytes) finished by one transfer so far. May be called from several threads."""
+
+
+def no_progress(objects: int, transferred: int) -> None:
+    """A `Progress` for callers who do not watch."""
+
+
+class WorkspaceStore(Protocol):
+    """What an attempt needs from lakeFS. Every method may raise any `ServiceError`; each has a time limit."""
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit that a full commit id or a branch name points at.
+
+        Raises:
+            NotFound: no such repository or ref.
+        """
+        ...
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
+
+        At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
+        `until` is the head.
+        """
+        ...
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether somebody has staged objects on `branch` (a merge into it would be refused)."""
+        ...
+
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """When the newest object that is staged on `branch` was uploaded, in seconds since the epoch; None: no object
+        is staged there. A staged deletion is no object."""
+        ...
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        prefix: str,
+        layout: Layout,
+        on_progress: Progress = no_progress,
+    ) -> Sequence[Placement]:
+        """Bring every object below `prefix` (`""` or ending in `/`) of an immutable commit to disk.
+
+        `layout` sees the whole listing once and decides; nothing is written before it returns. Files appear under
+        their final name only when complete and verified, with the object's modification time.
+
+        Raises:
+            CorruptTransfer: size or MD5 differ from the listing.
+            OSError: the local disk refused (full, read-only, ...).
+        """
+        ...
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch at commit `source`."""
+        ...
+
+    def upload(
+        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
+    ) -> None:
+        """Stage files on `branch`. Repeating is harmless."""
+        ...
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage the deletion of `keys`, however many. Repeating is harmless."""
+        ...
+
+    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+        """Commit what is staged on `branch`.
+
+        Raises:
+            NothingToCommit: nothing is staged.
+            Unclear: the answer was lost; the branch head tells.
+        """
+        ...
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo on `branch` what merge commit `commit` brought, by a commit of its own. Not to be repeated blindly.
+
+        Raises:
+            Refused: later changes are in the way.
+            Unclear: the answer was lost; the branch head tells.
+        """
+        ...
+
+    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
+        """The keys at which two commits differ (a two-dot diff, complete)."""
+        ...
+
+    def checksum(self, repository: str, commit: str, key: str) -> str | None:
+        """The checksum of one object of a commit, as listings show it; None if there is no such object."""
+        ...
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool = False,
+        within: float | None = None,
+    ) -> str:
+        """Merge commit id `source` into `branch`, without strategy, squash or force; returns the merge commit's id.
+
+        `allow_empty` lets a merge through that changes nothing, such as that of the head into its own branch.
+        `within` limits the wait for the answer, in seconds; None leaves it to the store.
+
+        Raises:
+            MergeRefused: with the reason.
+            Unclear: the answer was lost; the history of `branch` tells.
+        """
+        ...
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """All branches whose names begin with `prefix`, hidden ones included, in order."""
+        ...
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is already gone is fine."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads."""
+        ...

@@ -1,0 +1,1 @@
+"""Task modules to learn from and to try perago with."""

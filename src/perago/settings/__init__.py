@@ -1,0 +1,42 @@
+"""Configuration: variables in, one frozen `Settings` out, or every problem at once (contract 6)."""
+
+from __future__ import annotations
+
+from perago.settings.errors import ConfigurationError, Problem
+from perago.settings.roots import check_roots, prepare_roots, state_directory
+from perago.settings.sources import mask_secrets
+from perago.settings.values import (
+    ConductorSettings,
+    LakeFSSettings,
+    PublishFence,
+    Settings,
+    default_worker_id_prefix,
+)
+
+__all__ = [
+    "ConductorSettings",
+    "ConfigurationError",
+    "LakeFSSettings",
+    "Problem",
+    "PublishFence",
+    "Settings",
+    "check_roots",
+    "default_worker_id_prefix",
+    "load_settings",
+    "mask_secrets",
+    "prepare_roots",
+    "state_directory",
+]
+
+
+def load_settings() -> Settings:
+    """The configuration from the process environment and, below it, `.env` in the current directory.
+
+    Connects to nothing and creates nothing.
+
+    Raises:
+        ConfigurationError: with all problems, each naming its variable and where it was set.
+    """
+    from perago.settings.load import load  # pydantic-settings costs more than all the rest of the package
+
+    return load()

@@ -1,0 +1,107 @@
+"""Where values come from: the process environment, then `.env` in the current directory (contract 6).
+
+`.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` mean what they mean everywhere.
+What is added here is the line of every variable, because a message without a place makes people search.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from perago.settings.errors import Problem
+
+DOTENV = ".env"
+SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
+
+_SHORTEST_MASKED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class DotEnv:
+    """The variables of one `.env` file that are set and not empty, and the line of each."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+    lines: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """All variables that are set and not empty; the environment wins over `.env`."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    dotenv: DotEnv
+
+    @property
+    def values(self) -> dict[str, str]:
+        return {**self.dotenv.values, **self.environment}
+
+    def origin(self, name: str) -> str:
+        """`"environment"`, `".env:4"`, or `""` for a variable that is not set."""
+        if name in self.environment:
+            return "environment"
+        return f"{DOTENV}:{self.dotenv.lines[name]}" if name in self.dotenv.values else ""
+
+
+def read_sources() -> Sources:
+    """What the environment and the current directory's `.env` say now. A `.env` further up is not searched."""
+    environment = {name: value for name, value in os.environ.items() if value}
+    return Sources(environment, _read_dotenv(Path(DOTENV)))
+
+
+def mask_secrets(text: str) -> str:
+    """`text` with the values of the configured secrets struck out.
+
+    For text that others wrote, such as the output of a task module. Works with an invalid configuration, too.
+    """
+    values = read_sources().values
+    secrets = [values[name] for name in SECRET_VARIABLES if len(values.get(name, "")) >= _SHORTEST_MASKED]
+    for secret in secrets:
+        text = text.replace(secret, "***")
+    return text
+
+
+def _read_dotenv(path: Path) -> DotEnv:
+    if path.is_dir() or not os.path.lexists(path):  # a directory of that name is somebody's virtual environment
+        return DotEnv()
+    if not path.is_file():  # passing over the very settings that somebody relies on would be worse than stopping
+        what = f"is a symlink to {path.readlink()}, which is no file" if path.is_symlink() else "is not a file"
+        return DotEnv(problems=(Problem(DOTENV, DOTENV, what, "Put a file there, or remove it."),))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        return DotEnv(problems=(Problem(DOTENV, DOTENV, "not UTF-8", "Save the file as UTF-8."),))
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
+        return DotEnv(problems=(Problem(DOTENV, DOTENV, reason, "Make it readable, or remove it."),))
+    return _parse_dotenv(text)
+
+
+def _parse_dotenv(text: str) -> DotEnv:
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    lines: dict[str, int] = {}
+    problems: list[Problem] = []
+    readable: list[str] = []
+    for binding in parse_stream(io.StringIO(text)):
+        original = binding.original.string
+        leading = original[: len(original) - len(original.lstrip())]
+        line = binding.original.line + leading.count("\n")
+        if binding.error:
+            problems.append(_bad_line(line))
+            continue
+        readable.append(original)
+        if binding.key is not None:
+            lines[binding.key] = line
+    values = dotenv_values(stream=io.StringIO("".join(readable)))
+    return DotEnv({name: value for name, value in values.items() if value}, lines, tuple(problems))
+
+
+def _bad_line(line: int) -> Problem:
+    fix = "Write NAME=value, put values with blanks or # into quotes, and close every quote."
+    return Problem(DOTENV, f"{DOTENV}:{line}", "this line cannot be understood", fix)

@@ -1,0 +1,105 @@
+"""The validated configuration, as everything else receives it.
+
+All values are frozen and picklable, because spawned slot processes get them through a pipe.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from perago.settings.errors import ConfigurationError, Problem
+
+
+class PublishFence(StrEnum):
+    """How strictly a publication insists on the server-side publish fence (contract 6)."""
+
+    IF_INSTALLED = "if-installed"
+    """Use the hook where the branch has it; elsewhere check before and after the merge."""
+    REQUIRED = "required"
+    """Refuse to publish to a branch that lacks the hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorSettings:
+    """How to reach Conductor. The two credentials are both set or both None."""
+
+    server_url: str
+    auth_key: str | None = field(default=None, repr=False)
+    auth_secret: SecretStr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFSSettings:
+    """How to reach lakeFS."""
+
+    endpoint_url: str
+    access_key_id: str = field(repr=False)
+    secret_access_key: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The whole configuration (contract 6; docs/configuration.md lists the variables)."""
+
+    conductor: ConductorSettings | None
+    """None: `CONDUCTOR_SERVER_URL` is not set."""
+    lakefs: LakeFSSettings | None
+    """None: none of the `LAKECTL_` variables is set."""
+    workspace_root: Path
+    log_root: Path
+    log_file_max_size: int
+    """In bytes."""
+    log_retention: int
+    """In days."""
+    worker_id_prefix: str | None
+    """None: `default_worker_id_prefix` of the task module."""
+    worker_id: str | None
+    """What the supervisor wrote into the environment of a slot."""
+    publish_fence: PublishFence
+    shutdown_grace: float
+    """In seconds."""
+    transfer_threads: int
+    max_result_bytes: int
+    max_workspace_bytes: int | None
+    warnings: tuple[str, ...] = ()
+    """What looks like a mistake but does no harm: unknown `PERAGO_` variables."""
+
+    def require_conductor(self) -> ConductorSettings:
+        """The Conductor settings of a command that cannot do without them.
+
+        Raises:
+            ConfigurationError: they are not set.
+        """
+        if self.conductor is None:
+            raise ConfigurationError([_not_set("CONDUCTOR_SERVER_URL", "http://localhost:8080/api")])
+        return self.conductor
+
+    def require_lakefs(self) -> LakeFSSettings:
+        """The lakeFS settings of a command that cannot do without them.
+
+        Raises:
+            ConfigurationError: they are not set.
+        """
+        if self.lakefs is None:
+            raise ConfigurationError(
+                [
+                    _not_set("LAKECTL_SERVER_ENDPOINT_URL", "http://localhost:8000"),
+                    _not_set("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "<access key id>"),
+                    _not_set("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "<secret access key>"),
+                ]
+            )
+        return self.lakefs
+
+
+def _not_set(variable: str, example: str) -> Problem:
+    return Problem(variable, "", "not set", f"Set it in the environment or in .env: {variable}={example}")
+
+
+def default_worker_id_prefix(module: str) -> str:
+    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits (contract 6)."""
+    return re.sub(r"[^A-Za-z0-9]", "", module) or "worker"

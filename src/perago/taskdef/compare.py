@@ -1,0 +1,133 @@
+"""What changes when a TaskDef replaces the registered one.
+
+Conductor fills in defaults and keeps notes of its own (`reference/conductor.md` 5); neither is a difference.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
+
+from perago.taskdef.pointer import join_pointer
+
+
+class Absent(Enum):
+    """The other side of something that was added or removed."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+
+SERVER_FIELDS = frozenset({"createTime", "updateTime", "createdBy", "updatedBy", "accessPolicy"})
+"""Written by the server, into the definition and into each of its schemas; a definition cannot set them."""
+
+SCHEMAS = ("inputSchema", "outputSchema")
+
+SERVER_DEFAULTS: Mapping[str, Any] = {
+    "retryCount": 3,
+    "retryLogic": "FIXED",
+    "retryDelaySeconds": 60,
+    "maxRetryDelaySeconds": 0,
+    "backoffJitterMs": 0,
+    "backoffScaleFactor": 1,
+    "timeoutPolicy": "TIME_OUT_WF",
+    "timeoutSeconds": 0,
+    "responseTimeoutSeconds": 3600,
+    "pollTimeoutSeconds": 0,
+    "totalTimeoutSeconds": 0,
+    "concurrentExecLimit": 0,
+    "rateLimitPerFrequency": 0,
+    "rateLimitFrequencyInSeconds": 1,
+    "taskStatusListenerEnabled": True,
+    "enforceSchema": False,
+    "inputKeys": [],
+    "outputKeys": [],
+    "runtimeMetadata": [],
+    "inputTemplate": {},
+}
+
+_SHOWN = 80
+"""Characters of a value that `Difference.text` shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One change. `path` is a JSON pointer; `old` or `new` is `ABSENT` for something added or removed."""
+
+    path: str
+    old: Any
+    new: Any
+
+    @property
+    def text(self) -> str:
+        """The change in one line."""
+        if self.old is ABSENT:
+            return f"{self.path}: added {_shown(self.new)}"
+        if self.new is ABSENT:
+            return f"{self.path}: removed {_shown(self.old)}"
+        return f"{self.path}: {_shown(self.old)} -> {_shown(self.new)}"
+
+
+def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """What registering `new` over `old` would change, in the order of the pointers."""
+    before, after = _comparable(old), _comparable(new)
+    for key, default in SERVER_DEFAULTS.items():  # a default is shown once the other side deviates from it
+        if (key in before) != (key in after):
+            before.setdefault(key, default)
+            after.setdefault(key, default)
+    return tuple(_differences("", before, after))
+
+
+def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition without what the server adds."""
+    return {
+        key: _without_stamps(value) if key in SCHEMAS else value
+        for key, value in definition.items()
+        if value is not None
+        and key not in SERVER_FIELDS
+        and not (key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key]))
+    }
+
+
+def _without_stamps(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    return {key: value for key, value in schema.items() if key not in SERVER_FIELDS}
+
+
+def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted({*old, *new}):
+            yield from _differences(join_pointer(path, key), old.get(key, ABSENT), new.get(key, ABSENT))
+    elif _are_comparable_lists(old, new):
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(join_pointer(path, index), before, after)
+    elif not same_json(old, new):
+        yield Difference(path, old, new)
+
+
+def _are_comparable_lists(old: Any, new: Any) -> bool:
+    """Lists of objects are compared item by item, as long as no item came or went."""
+    if not (isinstance(old, list) and isinstance(new, list) and len(old) == len(new)):
+        return False
+    return all(isinstance(item, Mapping) for item in (*old, *new))
+
+
+def same_json(old: Any, new: Any) -> bool:
+    """Equality of JSON values: 1 is 1.0, but 1 is not true."""
+    if isinstance(old, bool) or isinstance(new, bool):
+        return old is new
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return old.keys() == new.keys() and all(same_json(old[key], new[key]) for key in old)
+    if isinstance(old, list) and isinstance(new, list):
+        return len(old) == len(new) and all(map(same_json, old, new))
+    return bool(old == new)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

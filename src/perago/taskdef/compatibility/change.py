@@ -1,0 +1,99 @@
+"""The words of the classification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from perago.taskdef.compare import ABSENT, Difference, same_json
+from perago.taskdef.pointer import join_pointer
+
+
+class Impact(StrEnum):
+    """What a change does to workflows that are already running."""
+
+    BREAKING = "breaking"
+    COMPATIBLE = "compatible"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change. `pointer` leads to it in the new definition, or in the old one for what is gone.
+
+    `old` or `new` is `ABSENT` for something added or removed; `reason` is for people.
+    """
+
+    pointer: str
+    old: Any
+    new: Any
+    impact: Impact
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """The change in one line."""
+        return f"{self.impact}: {Difference(self.pointer, self.old, self.new).text} ({self.reason})"
+
+
+class Hurts(StrEnum):
+    """Who may fail because a schema changed.
+
+    Senders write values by the old schema: they are hurt if it got narrower. Readers understand values of the old
+    schema: they are hurt if it got wider.
+    """
+
+    NOBODY = "nobody"
+    SENDERS = "senders"
+    READERS = "readers"
+    BOTH = "both"
+
+    @classmethod
+    def of(cls, *, senders: bool, readers: bool) -> Hurts:
+        """The word for both answers."""
+        if senders:
+            return cls.BOTH if readers else cls.SENDERS
+        return cls.READERS if readers else cls.NOBODY
+
+    @classmethod
+    def of_all(cls, found: Iterable[Hurts]) -> Hurts:
+        """Whom several changes hurt together."""
+        seen = set(found)
+        return cls.of(senders=bool(seen & {cls.SENDERS, cls.BOTH}), readers=bool(seen & {cls.READERS, cls.BOTH}))
+
+    @property
+    def senders(self) -> bool:
+        """Whether the schema got narrower."""
+        return self in (Hurts.SENDERS, Hurts.BOTH)
+
+    @property
+    def readers(self) -> bool:
+        """Whether the schema got wider."""
+        return self in (Hurts.READERS, Hurts.BOTH)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """A change inside a schema, before it is known whether it describes parameters or results."""
+
+    pointer: str
+    old: Any
+    new: Any
+    hurts: Hurts
+    reason: str
+
+
+def keyword_changes(
+    pointer: str, old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str], hurts: Hurts, reason: str
+) -> Iterator[SchemaChange]:
+    """One change for each of these keywords that differs; they are judged together."""
+    for keyword in keywords:
+        before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
+        if not same_json(before, after):
+            yield SchemaChange(join_pointer(pointer, keyword), before, after, hurts, reason)
+
+
+def differ(old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str]) -> bool:
+    """Whether any of these keywords differs."""
+    return any(not same_json(old.get(keyword, ABSENT), new.get(keyword, ABSENT)) for keyword in keywords)

@@ -1,0 +1,152 @@
+"""What Conductor hands to a task: reading and checking it (contract 4).
+
+Everything passes through JSON text, so that a test sees exactly what the wire would do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ValidationError
+
+from perago.authoring import Task
+from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import problem_lines
+from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
+
+__all__ = [
+    "InvalidInput",
+    "InvalidResult",
+    "TaskInput",
+    "WorkspaceInput",
+    "check_recorded_result",
+    "dump_result",
+    "parse_input",
+]
+
+RefKey: TypeAlias = Literal["ref_type", "refType"]
+
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 80
+
+
+class InvalidInput(Exception):
+    """The input can never succeed.
+
+    `problems` has one line for each thing that is wrong: a JSON pointer and a reason, without values of params.
+    """
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "; ".join(self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceInput:
+    """The workspace block: an immutable commit to read and the branch that success advances."""
+
+    repository: str
+    branch: str
+    ref: str
+    ref_key: RefKey
+    """How the input spells its `ref_type`; the output uses the same spelling."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """A valid input. `params_sha256` identifies the parameters as they were sent."""
+
+    workspace: WorkspaceInput | None
+    params: BaseModel = field(repr=False)
+    params_sha256: str
+
+
+def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
+    """Check an input from Conductor against the task.
+
+    Raises:
+        InvalidInput: with all that is wrong.
+    """
+    keys = ("workspace", "params") if task.workspace is not None else ("params",)
+    problems = list(_key_problems(payload, keys, f"task {task.name!r} takes"))
+    workspace, params = None, None
+    if "workspace" in keys and "workspace" in payload:
+        workspace = _parse_workspace(payload["workspace"], problems)
+    if "params" in payload:
+        params = _parse_params(task, payload["params"], problems)
+    if problems or params is None:
+        raise InvalidInput(tuple(problems))
+    return TaskInput(workspace, params, params_sha256(payload["params"]))
+
+
+def params_sha256(params: Any) -> str:
+    """Hex digest of the canonical JSON of parameters as sent: keys sorted, no blanks, ASCII."""
+    text = json.dumps(params, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _key_problems(found: Mapping[str, Any], keys: tuple[str, ...], takes: str, parent: str = "") -> Iterator[str]:
+    for key in keys:
+        if key not in found:
+            yield f"{join_pointer(parent, key)}: is missing"
+    for key in found:
+        if key not in keys:
+            yield f"{join_pointer(parent, key)}: is unknown; {takes} {' and '.join(keys)}"
+
+
+def _parse_params(task: Task, params: Any, problems: list[str]) -> BaseModel | None:
+    try:
+        text = json.dumps(params, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        problems.append(f"/params: is not JSON ({type(error).__name__})")
+        return None
+    try:
+        return task.params_model.model_validate_json(text)
+    except ValidationError as error:
+        problems.extend(problem_lines(error, json.loads(text), "/params"))
+    except Exception as error:  # noqa: BLE001 - a validator of the author may fail in any way
+        problems.append(f"/params: a validator of {task.params_model.__name__} raised {type(error).__name__}")
+    return None
+
+
+def _parse_workspace(block: Any, problems: list[str]) -> WorkspaceInput | None:
+    if not isinstance(block, Mapping):
+        problems.append(f"/workspace: must be an object, not {type(block).__name__}")
+        return None
+    ref_key: RefKey = "refType" if "refType" in block and "ref_type" not in block else "ref_type"
+    found = tuple(_workspace_problems(block, ref_key))
+    problems.extend(found)
+    if found:
+        return None
+    return WorkspaceInput(block["repository"], block["branch"], block["ref"], ref_key)
+
+
+def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
+    keys = ("repository", "branch", ref_key, "ref")
+    if "ref_type" in block and "refType" in block:
+        yield "/workspace/refType: stands beside ref_type; send one of them"
+        block = {key: value for key, value in block.items() if key != "refType"}
+    yield from _key_problems(block, keys, "the workspace has", "/workspace")
+    for key in ("repository", "branch"):
+        if key in block and not (isinstance(block[key], str) and block[key].strip()):
+            yield f"/workspace/{key}: must be a name, not {_shown(block[key])}"
+    if ref_key in block and block[ref_key] != "commit":
+        yield f"/workspace/{ref_key}: must be 'commit', not {_shown(block[ref_key])}; nothing else is immutable"
+    if "ref" in block and not (isinstance(block["ref"], str) and _COMMIT_ID.fullmatch(block["ref"])):
+        yield (
+            f"/workspace/ref: must be a full commit id (64 hexadecimal digits, lower case), not {_shown(block['ref'])}"
+            "; `perago input` prints the one of a branch"
+        )
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

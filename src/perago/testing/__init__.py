@@ -1,0 +1,83 @@
+"""The testing toolkit: run a task exactly as the runtime does, on services in memory. Needs no pytest.
+
+Only `task_tests` is for pytest, and is understood by its plugin. `perago.testing.strategies` has what hypothesis tests
+need, `perago.testing.trees` builds trees from guardrails.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from perago.embedded.clock import VirtualClock
+    from perago.embedded.faults import FaultScript, Moment
+    from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
+    from perago.testing.building import Symlink
+    from perago.testing.conductor import Conductor
+    from perago.testing.outcome import Outcome
+    from perago.testing.provided import provide_params
+    from perago.testing.runner import TaskRunner
+    from perago.testing.selection import TaskTests, task_tests
+    from perago.testing.services import BRANCH, InMemoryServices
+    from perago.testing.serving import serve
+    from perago.testing.tree_sources import BadTree, TreeBuilder, build_tree, tree_of
+    from perago.testing.trees import Contradiction, smallest_tree, violating_tree
+
+__all__ = [
+    "BRANCH",
+    "AccessDenied",
+    "BadTree",
+    "Conductor",
+    "Contradiction",
+    "FaultScript",
+    "InMemoryServices",
+    "Moment",
+    "Outcome",
+    "ServiceError",
+    "Symlink",
+    "TaskRunner",
+    "TaskStatus",
+    "TaskTests",
+    "TreeBuilder",
+    "Unavailable",
+    "Unclear",
+    "VirtualClock",
+    "build_tree",
+    "provide_params",
+    "serve",
+    "smallest_tree",
+    "task_tests",
+    "tree_of",
+    "violating_tree",
+]
+
+_HOMES = {
+    "perago.embedded.clock": ("VirtualClock",),
+    "perago.embedded.faults": ("FaultScript", "Moment"),
+    "perago.ports": ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
+    "perago.testing.building": ("Symlink",),
+    "perago.testing.conductor": ("Conductor",),
+    "perago.testing.outcome": ("Outcome",),
+    "perago.testing.provided": ("provide_params",),
+    "perago.testing.runner": ("TaskRunner",),
+    "perago.testing.selection": ("TaskTests", "task_tests"),
+    "perago.testing.services": ("BRANCH", "InMemoryServices"),
+    "perago.testing.serving": ("serve",),
+    "perago.testing.tree_sources": ("BadTree", "TreeBuilder", "build_tree", "tree_of"),
+    "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Load a name when it is asked for: who only selects task modules need not load the services."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

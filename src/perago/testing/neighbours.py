@@ -1,0 +1,247 @@
+"""Paths close to a guardrail: some that it means, and some that only look like it. No hypothesis needed.
+
+Nobody says here which are which: that is for the oracle to judge, and for the runtime to agree.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireDir, RequireFile, RequireGlob
+from perago.testing.building import Symlink
+from perago.testing.globs import Kind, Place, name_places, only
+
+_COMPOSED = "\u00e9"
+_DECOMPOSED = "e\u0301"
+_FOR_ONE = "qa1Zz_.-é"
+_MOST_COUNTED = 40
+
+_Segments: TypeAlias = "list[list[Place] | None]"
+"""The names of a pattern; None is `**`."""
+
+Planting: TypeAlias = "tuple[str, str | Symlink | None]"
+"""A path, and what stands there."""
+
+
+class Likeness(StrEnum):
+    """In which way a path is close to a rule."""
+
+    OTHER_CASE = "the same in other case"
+    TWIN_OF_DIRECTORY = "a directory whose name begins alike"
+    GLUED = "a directory and a name without the slash between them"
+    LONGER = "more behind the name"
+    DOT = "a dot before the name"
+    HIDDEN = "a dot before a directory"
+    HIGHER = "the same name one directory up"
+    DEEPER = "one directory more above the name"
+    ELSEWHERE = "the same below another directory"
+    DIRECTORY = "a directory of such a name"
+    BELOW = "a file below a directory of such a name"
+    EMPTY_DIRECTORY = "the directories without the file"
+    LINK_INSIDE = "a link to a file of the tree"
+    LINK_OUTSIDE = "a link to a file outside"
+    LINKED_DIRECTORY = "a link to a directory outside that holds such files"
+    COMPOSED = "with a composed letter"
+    DECOMPOSED = "with a decomposed letter"
+
+
+def plain(rule: Guardrail, number: int) -> str:
+    """Paths that are ordinary for the rule, numbered; mostly different ones, and mostly ones that it counts."""
+    return _filled(_segments(rule), star=f"f{number}")
+
+
+def instances(rule: Guardrail) -> tuple[str, ...]:
+    """Paths that the rule probably counts, odd ones among them: no directory for `**` and several, names that begin
+    with a dot, stars that stand for nothing."""
+    segments = _segments(rule)
+    found = [
+        _filled(segments, star=star, directories=between) for star in ("a", ".a", "", "a b") for between in _BETWEEN
+    ]
+    return tuple(dict.fromkeys(path for path in found if is_path(path)))
+
+
+def amounts(rule: Guardrail) -> tuple[int, ...]:
+    """Numbers of files at the limits of the rule, and one file beyond them."""
+    match rule:
+        case RequireGlob(_, least, most):
+            near = {least - 1, least, *(() if most is None else (most, most + 1))}
+            return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
+        case _:
+            return (0, 1)
+
+
+def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
+    """What is like the rule in this way; for some rules nothing is."""
+    found = _MAKERS[likeness](_segments(rule))
+    return tuple((path, content) for path, content in found if is_path(path))
+
+
+def is_path(path: str) -> bool:
+    """Whether a file could have that path on any disk."""
+    names = path.split("/")
+    return len(path.encode()) <= 512 and all(
+        name not in ("", ".", "..") and len(name.encode()) <= 200 and "\0" not in name for name in names
+    )
+
+
+_BETWEEN: Sequence[tuple[str, ...]] = ((), ("d",), ("d", "e"), (".d",))
+"""Directories for `**`."""
+
+
+def _segments(rule: Guardrail) -> _Segments:
+    match rule:
+        case RequireFile(path):
+            return [list(only(name).places) for name in path.split("/")]
+        case RequireDir(path):
+            return [*(list(only(name).places) for name in path.split("/")), None, [Place(Kind.STAR)]]
+        case RequireGlob(pattern) | ForbidGlob(pattern):
+            names: _Segments = [None if name == "**" else name_places(name) for name in pattern.split("/")]
+            return [*names, [Place(Kind.STAR)]] if names[-1] is None else names
+
+
+def _filled(segments: _Segments, *, star: str = "a", directories: Sequence[str] = ()) -> str:
+    """A path of the pattern, with these in place of the wildcards."""
+    names: list[str] = []
+    for segment in segments:
+        if segment is None:
+            names += directories
+        else:
+            names.append("".join(_text(place, star) for place in segment))
+    return "/".join(names)
+
+
+def _text(place: Place, star: str) -> str:
+    if place.kind is Kind.STAR:
+        return star
+    if place.kind is Kind.EXACTLY:
+        return place.text
+    return next((letter for letter in _FOR_ONE if place.takes(letter)), "x")
+
+
+def _other_case(segments: _Segments) -> Iterator[Planting]:
+    path = _filled(segments, star="case")
+    above, slash, name = path.rpartition("/")
+    yield path.swapcase(), ""
+    yield f"{above}{slash}{name.swapcase()}", ""
+    yield f"{above.swapcase()}{slash}{name}", ""
+
+
+def _twin_of_directory(segments: _Segments) -> Iterator[Planting]:
+    names = _filled(segments, star="twin").split("/")
+    for depth in range(len(names) - 1):
+        for ending in ("er", ".old", "-"):
+            yield "/".join([*names[:depth], names[depth] + ending, *names[depth + 1 :]]), ""
+
+
+def _glued(segments: _Segments) -> Iterator[Planting]:
+    above, _, name = _filled(segments, star="glued").rpartition("/")
+    yield above + name, ""
+
+
+def _longer(segments: _Segments) -> Iterator[Planting]:
+    path = _filled(segments, star="longer")
+    yield from ((path + ending, "") for ending in ("x", ".bak", "\n", " "))
+
+
+def _dot(segments: _Segments) -> Iterator[Planting]:
+    above, slash, name = _filled(segments, star="dot").rpartition("/")
+    yield f"{above}{slash}.{name}", ""
+
+
+def _hidden(segments: _Segments) -> Iterator[Planting]:
+    yield _filled(segments, star="hidden", directories=(".hidden",)), ""
+    yield f".{_filled(segments, star='hidden')}", ""
+
+
+def _higher(segments: _Segments) -> Iterator[Planting]:
+    names = _filled(segments, star="higher").split("/")
+    yield "/".join([*names[:-2], names[-1]]), ""
+    yield names[-1], ""
+
+
+def _deeper(segments: _Segments) -> Iterator[Planting]:
+    above, slash, name = _filled(segments, star="deeper").rpartition("/")
+    yield f"{above}{slash}between/{name}", ""
+
+
+def _elsewhere(segments: _Segments) -> Iterator[Planting]:
+    yield f"elsewhere/{_filled(segments, star='other')}", ""
+
+
+def _directory(segments: _Segments) -> Iterator[Planting]:
+    yield _filled(segments, star="folder"), None
+
+
+def _below(segments: _Segments) -> Iterator[Planting]:
+    yield f"{_filled(segments, star='filled')}/inner", ""
+
+
+def _empty_directory(segments: _Segments) -> Iterator[Planting]:
+    yield _filled(segments).rpartition("/")[0], None
+
+
+def _link_inside(segments: _Segments) -> Iterator[Planting]:
+    path = _filled(segments, star="link")
+    yield path, Symlink(_filled(segments, star="a").rpartition("/")[2])
+
+
+def _link_outside(segments: _Segments) -> Iterator[Planting]:
+    path = _filled(segments, star="exit")
+    yield path, Symlink(f"{_way_out(path)}outside.bin")
+
+
+def _linked_directory(segments: _Segments) -> Iterator[Planting]:
+    """In the place of `**`, if there is one, and of the outermost directory."""
+    name = _filled(segments[-1:], star="a")
+    whole = _filled(segments, star="a")
+    if None in segments:
+        above = _filled(segments[: segments.index(None)])
+        path = f"{above}/linked" if above else "linked"
+        rest = _filled(segments, star="a")[len(above) :].lstrip("/")
+        yield path, Symlink(f"{_way_out(path)}outside", (rest or name,))
+    if "/" in whole:
+        first, _, rest = whole.partition("/")
+        yield first, Symlink("../elsewhere", (rest,))
+
+
+def _composed(segments: _Segments) -> Iterator[Planting]:
+    yield from _in_form(segments, _COMPOSED, "NFC")
+
+
+def _decomposed(segments: _Segments) -> Iterator[Planting]:
+    yield from _in_form(segments, _DECOMPOSED, "NFD")
+
+
+def _in_form(segments: _Segments, star: str, form: Literal["NFC", "NFD"]) -> Iterator[Planting]:
+    yield _filled(segments, star=star), ""
+    path = _filled(segments, star="form")
+    if not path.isascii():
+        yield unicodedata.normalize(form, path), ""
+
+
+def _way_out(path: str) -> str:
+    return "../" * (path.count("/") + 1)
+
+
+_MAKERS: Mapping[Likeness, Callable[[_Segments], Iterator[Planting]]] = {
+    Likeness.OTHER_CASE: _other_case,
+    Likeness.TWIN_OF_DIRECTORY: _twin_of_directory,
+    Likeness.GLUED: _glued,
+    Likeness.LONGER: _longer,
+    Likeness.DOT: _dot,
+    Likeness.HIDDEN: _hidden,
+    Likeness.HIGHER: _higher,
+    Likeness.DEEPER: _deeper,
+    Likeness.ELSEWHERE: _elsewhere,
+    Likeness.DIRECTORY: _directory,
+    Likeness.BELOW: _below,
+    Likeness.EMPTY_DIRECTORY: _empty_directory,
+    Likeness.LINK_INSIDE: _link_inside,
+    Likeness.LINK_OUTSIDE: _link_outside,
+    Likeness.LINKED_DIRECTORY: _linked_directory,
+    Likeness.COMPOSED: _composed,
+    Likeness.DECOMPOSED: _decomposed,
+}

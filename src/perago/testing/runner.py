@@ -1,0 +1,246 @@
+"""Running task functions in a test: one call for an attempt, one more for what may come after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago.authoring import Task
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.ports import Delivery
+from perago.testing.building import Symlink
+from perago.testing.conductor import Conductor
+from perago.testing.functions import TaskFunction, task_of
+from perago.testing.outcome import Outcome
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
+from perago.testing.tree_sources import BadTree, TreeSource, tree_of
+
+_OPERATOR_SECONDS = 1.0
+"""What an operator takes at least: a rerun attempt differs from itself by its start time alone."""
+
+
+class TaskRunner:
+    """Runs task functions as a worker does, on services in memory: `perago_run` is one.
+
+        with TaskRunner() as run:
+            outcome = run(build_features, Params(), tree={"raw/a.csv": "x\\n1\\n"})
+
+    Paths are relative to the task's workspace, its prefix not included. Faults that no call met are an error at the
+    end, so that no test passes because its fault never happened.
+    """
+
+    def __init__(self) -> None:
+        self.services = InMemoryServices()
+        self._task: Task | None = None
+        self._last: Outcome | None = None
+        self._repositories = 0
+        self._repository = REPOSITORY
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The time of both services: `perago_clock`."""
+        return self.services.clock
+
+    @property
+    def lakefs(self) -> InMemoryLakeFS:
+        """The lakeFS that the workspaces are in: `perago_lakefs`."""
+        return self.services.lakefs
+
+    @property
+    def conductor(self) -> Conductor:
+        """The Conductor that the attempts come from: `perago_conductor`."""
+        return self.services.conductor
+
+    @property
+    def faults(self) -> FaultScript:
+        """What goes wrong with which call of both services: `run.faults.after("merge", error=Unclear)`."""
+        return self.services.faults
+
+    @property
+    def repository(self) -> str:
+        """The repository of the last run; its branch is `perago.testing.BRANCH`."""
+        return self._repository
+
+    # ------------------------------------------------------------------------ running
+
+    def __call__(
+        self,
+        function: TaskFunction,
+        params: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        tree: TreeSource | None = None,
+        controls: Mapping[str, Any] | None = None,
+        delivery: Delivery | None = None,
+        report: bool = True,
+    ) -> Outcome:
+        """Start a workflow of this one task, and run its first attempt.
+
+        Args:
+            function: the task function.
+            params: a model, or a mapping that is sent as it is, so that invalid input can be tried. It goes through
+                JSON as on the wire.
+            tree: the workspace, in a repository of its own. None goes on where the last run left its branch.
+            controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
+            delivery: run this one instead of starting a workflow: an outdated one, for example.
+            report: False ends the worker after the publication, before it could report.
+
+        Raises:
+            TypeError: it is no task function, or one without a workspace gets a tree; or a delivery comes with params,
+                tree or controls.
+            BadTree: see `perago.testing.tree_of`.
+        """
+        task = task_of(function)
+        if delivery is None:
+            delivery = self.deliver(function, params, tree=tree, controls=controls)
+        elif params is not None or tree is not None or controls is not None:
+            raise TypeError("a delivery has its params, its tree and its controls already")
+        return self._attempt(task, delivery, report=report)
+
+    def deliver(
+        self,
+        function: TaskFunction,
+        params: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        tree: TreeSource | None = None,
+        controls: Mapping[str, Any] | None = None,
+    ) -> Delivery:
+        """Start a workflow as a call does, take its first attempt, and leave it to the test when to run it."""
+        task = task_of(function)
+        if task.workspace is None and tree is not None:
+            raise TypeError(f"{task.name} has no workspace, so it takes no tree")
+        self._task, self._last = task, None
+        ref = None if task.workspace is None else self._input_ref(task, tree)
+        self.services.start(task, params or {}, ref=ref, controls=controls, repository=self._repository)
+        return self.services.take(task)
+
+    def again(self, *, report: bool = True) -> Outcome:
+        """Run the next attempt of the last task, once it is due: a retry after its delay, or, if the last attempt
+        has not been reported, what comes after its response time-out.
+
+        Raises:
+            LookupError: nothing ran before, or nothing comes any more.
+        """
+        task = self._known_task()
+        return self._attempt(task, self.conductor.next_delivery(task.name), report=report)
+
+    def redeliver(self, *, report: bool = True) -> Outcome:
+        """Give the last attempt back, as a worker does that stops, and run its next delivery: the same task id. The
+        attempt must not have been reported.
+
+        Raises:
+            LookupError: nothing ran before, or Conductor does not wait for the last attempt any more.
+        """
+        self.conductor.hand_back(self.last.record.delivery)
+        return self.again(report=report)
+
+    def rerun(self, *, report: bool = True) -> Outcome:
+        """Have an operator rerun the finished workflow from its last attempt, and run that: the same task id, too.
+
+        Raises:
+            LookupError: nothing ran before.
+            perago.ports.ServiceError: the workflow has not ended.
+        """
+        delivery = self.last.record.delivery
+        self.conductor.advance(_OPERATOR_SECONDS)
+        self.conductor.rerun_workflow(delivery.workflow_id, delivery.task_id)
+        return self.again(report=report)
+
+    def restart(self, *, report: bool = True) -> Outcome:
+        """Have an operator restart the finished workflow, and run its first attempt.
+
+        Raises:
+            LookupError: nothing ran before.
+            perago.ports.ServiceError: the workflow has not ended.
+        """
+        self.conductor.advance(_OPERATOR_SECONDS)
+        self.conductor.restart_workflow(self.last.record.delivery.workflow_id)
+        return self.again(report=report)
+
+    def report(self, outcome: Outcome) -> Outcome:
+        """Send, late, the report of an attempt that was run with `report=False`."""
+        return self.services.report(outcome.record, outcome.log)
+
+    # ------------------------------------------------------------------------ looking
+
+    @property
+    def last(self) -> Outcome:
+        """The outcome of the last attempt.
+
+        Raises:
+            LookupError: nothing ran before.
+        """
+        if self._last is None:
+            raise LookupError("nothing ran yet: call the runner with a task function first")
+        return self._last
+
+    def tree(self, ref: str = BRANCH) -> dict[str, bytes]:
+        """The workspace of the last run as it is committed: at the head of its branch, or at a commit id.
+
+        Raises:
+            LookupError: nothing ran before, or a task without a workspace.
+        """
+        prefix = _prefix(self._known_task())
+        found = self.services.tree(ref, repository=self._repository)
+        return {key.removeprefix(prefix): content for key, content in found.items() if key.startswith(prefix)}
+
+    def commit(self, tree: TreeSource, message: str = "Somebody else's commit") -> str:
+        """Commit files to the branch of the last run, as somebody else would; returns the commit id.
+
+        Raises:
+            LookupError: nothing ran before, or a task without a workspace.
+            BadTree: see `perago.testing.tree_of`.
+        """
+        files = _keys(self._known_task(), tree)
+        return self.lakefs.seed(self._repository, BRANCH, files, message=message).id
+
+    # ---------------------------------------------------------------------------- end
+
+    def __enter__(self) -> TaskRunner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.services.close()
+        unused = self.faults.unused()
+        if unused and error is None:
+            raise AssertionError(f"faults that no call met: {'; '.join(map(str, unused))}")
+
+    def _attempt(self, task: Task, delivery: Delivery, *, report: bool) -> Outcome:
+        self._task = task
+        self._last = self.services.attempt(task.function, delivery, report=report)
+        return self._last
+
+    def _known_task(self) -> Task:
+        if self._task is None:
+            raise LookupError("nothing ran yet: call the runner with a task function first")
+        return self._task
+
+    def _input_ref(self, task: Task, tree: TreeSource | None) -> str:
+        if tree is None and self._repositories:
+            return self.lakefs.get_commit(self._repository, BRANCH).id
+        self._repositories += 1
+        self._repository = REPOSITORY if self._repositories == 1 else f"{REPOSITORY}-{self._repositories}"
+        return self.services.seed(_keys(task, tree or {}), repository=self._repository)
+
+
+def _keys(task: Task, tree: TreeSource) -> dict[str, str | bytes | None]:
+    """The objects of the tree by their keys in the repository."""
+    prefix = _prefix(task)
+    found: dict[str, str | bytes | None] = {}
+    for path, content in tree_of(tree).items():
+        if isinstance(content, Symlink):
+            raise BadTree(f"{path!r} is a symlink: lakeFS cannot hold one; build it with perago_tree instead")
+        found[prefix + path] = content
+    return found
+
+
+def _prefix(task: Task) -> str:
+    if task.workspace is None:
+        raise LookupError(f"{task.name} has no workspace")
+    return task.workspace.key_prefix

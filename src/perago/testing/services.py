@@ -1,0 +1,189 @@
+"""An in-memory lakeFS and an in-memory Conductor on one virtual clock, and the real attempt protocol between them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago.authoring import Task
+from perago.driver import AttemptRecord, FunctionCaller, Limits, call_function, deliver_report, run_attempt
+from perago.driver.observer import Direction
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.ports import Delivery
+from perago.testing.conductor import WORKER, Conductor
+from perago.testing.functions import TaskFunction, task_of
+from perago.testing.outcome import Outcome
+from perago.testing.scratch import fast_directory
+
+REPOSITORY = "workspace"
+BRANCH = "main"
+
+Tree = Mapping[str, str | bytes | None] | Path
+
+
+class InMemoryServices:
+    """Runs attempts in this process. Use it as a context manager, or call `close`.
+
+    `lakefs`, `conductor` and `clock` are the models themselves, `faults` is the script that both obey. `call` calls
+    the task function.
+    """
+
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        workspace_root: Path | None = None,
+        call: FunctionCaller = call_function,
+    ) -> None:
+        self.clock = VirtualClock()
+        self.faults = FaultScript()
+        self.lakefs = InMemoryLakeFS(self.clock, self.faults)
+        self.conductor = Conductor(self.clock, self.faults, self.attempt)
+        self.limits = limits or Limits()
+        self._call = call
+        self._scratch = tempfile.TemporaryDirectory(prefix="perago-test-", dir=fast_directory())
+        self.workspace_root = workspace_root or Path(self._scratch.name)
+
+    def __enter__(self) -> InMemoryServices:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove what was written to disk."""
+        self.lakefs.close()
+        self._scratch.cleanup()
+
+    # --------------------------------------------------------------------- whole attempts
+
+    def run(self, function: TaskFunction, params: BaseModel | Mapping[str, Any], tree: Tree | None = None) -> Outcome:
+        """Seed the workspace with `tree`, start a workflow of this one task, and run its first attempt to the end.
+
+        `params` go through JSON as on the wire. A mapping is sent as it is, so invalid input can be tried.
+        """
+        task = task_of(function)
+        self.start(task, params, ref=self.seed(tree or {}) if task.workspace else None)
+        return self.attempt(function)
+
+    def attempt(self, function: TaskFunction, delivery: Delivery | None = None, *, report: bool = True) -> Outcome:
+        """Take the next delivery of the task (or the given one), run it and report it.
+
+        `report=False` ends the worker before it could report.
+
+        Raises:
+            LookupError: no delivery is waiting.
+        """
+        task = task_of(function)
+        heard = _Lines()
+        record = self.run_delivery(task, delivery or self.take(task), heard)
+        lines = tuple(heard.lines)
+        return self.report(record, lines) if report else Outcome(record, None, self._row(record), lines)
+
+    def report(self, record: AttemptRecord, lines: tuple[str, ...] = ()) -> Outcome:
+        """Report an attempt that was run, if there is something to report."""
+        delivered = None
+        if record.report is not None:
+            delivered = deliver_report(self.conductor, self.clock, record.delivery, record.report, WORKER, self.limits)
+        return Outcome(record, delivered, self._row(record), lines)
+
+    # ----------------------------------------------------------------------------- pieces
+
+    def seed(self, tree: Tree, *, repository: str = REPOSITORY) -> str:
+        """Commit files to the workspace branch; returns the commit id, an input ref."""
+        return self.lakefs.seed(repository, BRANCH, tree).id
+
+    def start(
+        self,
+        task: Task,
+        params: BaseModel | Mapping[str, Any],
+        *,
+        ref: str | None = None,
+        controls: Mapping[str, Any] | None = None,
+        repository: str = REPOSITORY,
+    ) -> str:
+        """Start a workflow of this one task; returns its id. `controls` replaces fields of the TaskDef."""
+        sent = (
+            params.model_dump(mode="json", by_alias=True, round_trip=True)
+            if isinstance(params, BaseModel)
+            else dict(params)
+        )
+        payload: dict[str, Any] = {"params": sent}
+        if ref is not None:
+            payload["workspace"] = {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+        return self.start_raw(task, payload, controls=controls)
+
+    def start_raw(self, task: Task, payload: Mapping[str, Any], *, controls: Mapping[str, Any] | None = None) -> str:
+        """Start a workflow whose one task gets exactly `payload` as its input."""
+        self.conductor.register(task.function, controls=controls)
+        workflow = f"test.{task.name}"
+        step = {
+            "name": task.name,
+            "taskReferenceName": "step",
+            "type": "SIMPLE",
+            "inputParameters": {key: f"${{workflow.input.{key}}}" for key in payload},
+        }
+        definition = {"name": workflow, "version": 1, "schemaVersion": 2, "tasks": [step]}
+        self.conductor.create_workflow_definition(definition, overwrite=True)
+        return self.conductor.start_workflow(workflow, payload)
+
+    def take(self, task: Task) -> Delivery:
+        """Poll once, as a worker does.
+
+        Raises:
+            LookupError: no delivery is waiting.
+        """
+        for delivery in self.conductor.poll(task.name, WORKER, count=1, wait_seconds=0):
+            return delivery
+        raise LookupError(f"no delivery of {task.name} is waiting; a retry may be delayed: advance the clock")
+
+    def run_delivery(self, task: Task, delivery: Delivery, observer: _Lines | None = None) -> AttemptRecord:
+        """Run one delivery up to, and without, its report."""
+        return run_attempt(
+            task,
+            delivery,
+            store=self.lakefs,
+            fence=self.conductor,
+            workspace_root=self.workspace_root,
+            clock=self.clock,
+            limits=self.limits,
+            call=self._call,
+            observer=observer or _Lines(),
+            worker_id=WORKER,
+        )
+
+    def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
+        """The workspace as it is committed at `ref`."""
+        return self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
+
+    def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
+        return self.conductor.get_task(record.delivery.task_id)
+
+
+class _Lines:
+    """An observer that keeps what the function logs."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step(self, name: str) -> None:
+        """Steps are in the record."""
+
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """Transfers are over before anybody could look."""
+
+    def log(self, text: str) -> None:
+        """Keep a line."""
+        self.lines.append(text)
+
+    def progress(self, done: int, total: int) -> None:
+        """Progress is over before anybody could look."""

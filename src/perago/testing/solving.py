@@ -1,0 +1,215 @@
+"""Finding a smallest set of files that meets all demands, or knowing that there is none.
+
+The sets of the demands cut all paths into areas: the paths that are in exactly these sets. First it is decided how many
+files each area gets, then files are named. That there is no solution is said only if every way was tried.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from perago.testing.demands import Demand
+from perago.testing.globs import PathSet
+from perago.testing.pathsets import Paths, TooComplex
+from perago.workspace.keys import Folding, find_collisions
+
+MOST_FILES = 500
+_MOST_TRIES = 4_000
+_MOST_NAMES = 2_000
+_MOST_AREAS = 100
+
+
+class Undecided(Exception):
+    """Whether there is such a tree could not be found out within reason; the message says why."""
+
+
+@dataclass(slots=True)
+class _Area:
+    """The paths in the sets of the `inside` demands and in those of no others."""
+
+    inside: frozenset[int]
+    paths: Paths
+    plain: Paths
+    room: int | None = None
+    """How many paths there are; None if nobody has run out of them."""
+
+
+def solve(demands: Sequence[Demand], nowhere: Iterable[PathSet], folding: Folding) -> frozenset[str] | None:
+    """The paths of as few files as possible; None if no tree meets the demands. No file is in a set of `nowhere`, and
+    all can stand on one disk.
+
+    Raises:
+        Undecided: see there.
+    """
+    none_there = [*nowhere, *(demand.paths for demand in demands if demand.most == 0)]
+    counted = [demand for demand in demands if demand.most != 0]
+    if sum(demand.least for demand in counted) > MOST_FILES:
+        raise Undecided(f"the rules ask for more than {MOST_FILES} files")
+    try:
+        areas = _areas(counted, none_there)
+        while True:
+            numbers = _Counting(counted, areas).fewest()
+            if numbers is None:
+                return None
+            names = _named(areas, numbers, folding)
+            if names is not None:
+                return names
+    except TooComplex:
+        raise Undecided("the patterns of the rules are too intricate together") from None
+
+
+def _areas(demands: Sequence[Demand], nowhere: Sequence[PathSet]) -> list[_Area]:
+    """Every area that holds a path and that a demand is about."""
+    chosen: list[list[int]] = [[]]
+    for number in range(len(demands)):
+        grown = [[*inside, number] for inside in chosen]
+        chosen += [inside for inside in grown if Paths([demands[index].paths for index in inside], nowhere).exist()]
+        if len(chosen) > _MOST_AREAS:
+            raise TooComplex
+    areas = []
+    for inside in chosen[1:]:
+        outside = [demand.paths for index, demand in enumerate(demands) if index not in inside] + [*nowhere]
+        paths = Paths([demands[index].paths for index in inside], outside)
+        if paths.exist():
+            plain = Paths([demands[index].plain for index in inside], outside)
+            areas.append(_Area(frozenset(inside), paths, plain))
+    return areas
+
+
+@dataclass(slots=True)
+class _Counting:
+    """The search for the number of files in each area."""
+
+    demands: Sequence[Demand]
+    areas: Sequence[_Area]
+    tries: int = 0
+    dead_ends: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
+
+    def fewest(self) -> list[int] | None:
+        """The smallest numbers that meet all demands, None if none do.
+
+        Raises:
+            Undecided: too many ways.
+        """
+        if any(
+            demand.least and not any(index in area.inside for area in self.areas)
+            for index, demand in enumerate(self.demands)
+        ):
+            return None
+        for total in range(self._at_least(), sum(demand.least for demand in self.demands) + 1):
+            self.dead_ends.clear()
+            found = self._with(total, [0] * len(self.areas))
+            if found is not None:
+                return found
+        return None
+
+    def _at_least(self) -> int:
+        """No tree is smaller: demands that have no area in common need files of their own."""
+        total, covered = 0, set[int]()
+        for index, demand in sorted(enumerate(self.demands), key=lambda item: -item[1].least):
+            if index not in covered:
+                total += demand.least
+                covered.update(*(area.inside for area in self.areas if index in area.inside))
+        return total
+
+    def _with(self, left: int, numbers: list[int]) -> list[int] | None:
+        """Add files, `left` at most, until nothing is missing. In a smallest tree every file is one that some demand
+        misses when the others are there, so adding to the first such demand loses none."""
+        missing = [demand.least - self._count(index, numbers) for index, demand in enumerate(self.demands)]
+        lacking = next((index for index, number in enumerate(missing) if number > 0), None)
+        if lacking is None:
+            return numbers
+        state = (left, tuple(numbers))
+        if max(missing) > left or state in self.dead_ends:
+            return None
+        self.tries += 1
+        if self.tries > _MOST_TRIES:
+            raise Undecided("there are too many ways to combine the rules")
+        for place in self._by_use(lacking, missing):
+            most = min(left, self._room(place, numbers), max(missing[index] for index in self.areas[place].inside))
+            for amount in sorted({most, 1}, reverse=True):
+                if 0 < amount <= most:
+                    more = [number + (amount if index == place else 0) for index, number in enumerate(numbers)]
+                    found = self._with(left - amount, more)
+                    if found is not None:
+                        return found
+        self.dead_ends.add(state)
+        return None
+
+    def _by_use(self, lacking: int, missing: Sequence[int]) -> list[int]:
+        """The areas of a demand, those first that meet the most others and are counted by the fewest."""
+        places = [place for place, area in enumerate(self.areas) if lacking in area.inside]
+        return sorted(
+            places,
+            key=lambda place: (
+                -sum(missing[index] > 0 for index in self.areas[place].inside),
+                len(self.areas[place].inside),
+            ),
+        )
+
+    def _room(self, place: int, numbers: Sequence[int]) -> int:
+        """How many more files the area can take."""
+        area = self.areas[place]
+        rooms = [
+            most - self._count(index, numbers)
+            for index in area.inside
+            if (most := self.demands[index].most) is not None
+        ]
+        if area.room is not None:
+            rooms.append(area.room - numbers[place])
+        return min(rooms, default=MOST_FILES)
+
+    def _count(self, index: int, numbers: Sequence[int]) -> int:
+        return sum(number for area, number in zip(self.areas, numbers, strict=True) if index in area.inside)
+
+
+def _named(areas: Sequence[_Area], numbers: Sequence[int], folding: Folding) -> frozenset[str] | None:
+    """Files for the numbers; None if an area turned out to be too small, which it then knows.
+
+    Raises:
+        Undecided: enough paths exist, but not enough were found that can stand beside each other.
+    """
+    names: set[str] = set()
+    for area, number in sorted(zip(areas, numbers, strict=True), key=lambda pair: -len(pair[0].inside)):
+        if number and not _add_names(area, number, names, folding):
+            return None
+    return frozenset(names)
+
+
+def _add_names(area: _Area, number: int, names: set[str], folding: Folding) -> bool:
+    wanted = len(names) + number
+    tried: list[str] = []
+    for path in itertools.islice(_candidates(area), _MOST_NAMES):
+        tried.append(path)
+        if path not in names and can_join(path, names, folding):
+            names.add(path)
+        if len(names) == wanted:
+            return True
+    distinct = set(tried)
+    if len(tried) < _MOST_NAMES and len(distinct) < number and area.paths.is_every_one(distinct):
+        area.room = len(distinct)
+        return False
+    raise Undecided("not enough names were found that can stand beside each other")
+
+
+def _candidates(area: _Area) -> Iterable[str]:
+    """Paths of the area, readable ones first; some come more than once."""
+    return itertools.chain(
+        itertools.islice(area.plain.shortest_first(readable=True), _MOST_NAMES // 3),
+        itertools.islice(area.paths.shortest_first(readable=True), _MOST_NAMES // 3),
+        area.paths.shortest_first(),
+    )
+
+
+def can_join(path: str, others: Collection[str], folding: Folding) -> bool:
+    """Whether a file at `path` can stand in one tree with the others."""
+    if path in others:
+        return True
+    above = path.split("/")
+    if any("/".join(above[:depth]) in others for depth in range(1, len(above))):
+        return False
+    if any(other.startswith(f"{path}/") for other in others):
+        return False
+    return not folding or not find_collisions([*others, path], folding)

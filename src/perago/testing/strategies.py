@@ -1,0 +1,147 @@
+"""Hypothesis strategies for trees, guardrail paths and the params of tasks. Needs `pip install 'perago[fuzz]'`.
+
+    @given(satisfying_trees(build_features), params(build_features))
+    def test_features_are_built(tree, params):
+        with TaskRunner() as run:
+            assert run(build_features, params, tree=tree).status == "COMPLETED"
+
+Everything is built near the rules, never filtered: no example is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias
+
+from hypothesis import strategies as st
+
+from perago.authoring import WorkspaceSpec
+from perago.authoring.guardrails import Guardrail, RequireGlob
+from perago.testing.building import Tree
+from perago.testing.functions import TaskFunction, task_of
+from perago.testing.neighbours import Likeness, amounts, instances, lookalikes
+from perago.testing.param_strategies import NoParams, params
+from perago.testing.path_strategies import guardrail_paths, hostile_paths
+from perago.testing.planting import Plot
+from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree, violations
+from perago.workspace.keys import Folding
+
+__all__ = [
+    "NoParams",
+    "guardrail_paths",
+    "hostile_paths",
+    "near_trees",
+    "params",
+    "satisfying_trees",
+    "trees",
+    "violating_trees",
+]
+
+Rules: TypeAlias = "WorkspaceSpec | TaskFunction | Iterable[Guardrail]"
+"""Some rules, or those of one phase of a workspace or of a task function."""
+
+Phase: TypeAlias = Literal["pre", "post"]
+
+
+def trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+    """Trees on both sides of the rules, and on their edges."""
+    wanted = _rules(rules, phase)
+    options = [near_trees(wanted, folding=folding)]
+    with contextlib.suppress(Contradiction, Undecided):
+        options.append(satisfying_trees(wanted, folding=folding))
+    with contextlib.suppress(Contradiction, Undecided):
+        options.append(violating_trees(wanted, folding=folding))
+    return st.one_of(options)
+
+
+def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+    """Trees that satisfy all rules: the smallest one, and more.
+
+    Raises:
+        Contradiction: there are none.
+        Undecided: the rules are too intricate to tell.
+    """
+    wanted = _rules(rules, phase)
+    return _grown([smallest_tree(wanted, folding=folding)], wanted, folding)
+
+
+def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
+    """Trees that break exactly one rule where that is possible, and otherwise as few others as possible with it.
+
+    Raises:
+        Contradiction: no rule can be broken.
+        Undecided: the rules are too intricate to tell.
+    """
+    wanted = _rules(rules, phase)
+    seeds = []
+    for rule in wanted:
+        for violation in violations(rule):
+            others = wanted
+            while True:
+                try:
+                    seeds.append(violating_tree(rule, others, violation, folding=folding))
+                    break
+                except Contradiction as contradiction:
+                    entangled = set(contradiction.rules) - {rule}
+                    if not entangled:
+                        break
+                    others = tuple(other for other in others if other not in entangled)
+    if not seeds:
+        raise Contradiction(wanted, "no tree breaks any rule")
+    return _grown(seeds, wanted, folding)
+
+
+@st.composite
+def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> Tree:
+    """Trees near the rules: odd files that they mean, things that only look like it (see `Likeness`), and counts at,
+    below and above each limit."""
+    wanted = _rules(rules, phase)
+    plot = Plot(folding)
+    for rule in wanted:
+        options = instances(rule)
+        number = min(draw(st.sampled_from(amounts(rule))), len(options))
+        chosen = st.lists(st.sampled_from(options), min_size=number, max_size=number, unique=True) if options else _NONE
+        for path in draw(chosen):
+            plot.add(path, draw(_CONTENT))
+    for likeness in _drawn_likenesses(draw):
+        for rule in draw(st.lists(st.sampled_from(wanted), min_size=1, unique=True)) if wanted else ():
+            for path, content in lookalikes(rule, likeness):
+                plot.add(path, content)
+    last = draw(st.one_of(st.none(), st.sampled_from(wanted))) if wanted else None
+    for rule in (*(rule for rule in wanted if isinstance(rule, RequireGlob)), *([last] if last else [])):
+        plot.bring_to(rule, draw(st.sampled_from(amounts(rule))))
+    return dict(plot.tree)
+
+
+@st.composite
+def _grown(
+    draw: st.DrawFn, seeds: Sequence[dict[str, str | None]], rules: Sequence[Guardrail], folding: Folding
+) -> Tree:
+    """One of the seeds, and around it what changes no verdict."""
+    plot = Plot(folding)
+    for path in draw(st.sampled_from(seeds)):
+        plot.add(path)
+    for likeness in _drawn_likenesses(draw):
+        for rule in rules:
+            for path, content in lookalikes(rule, likeness):
+                if isinstance(content, str | None):
+                    plot.add_if(rules, path, content)
+    return dict(plot.tree)
+
+
+_CONTENT = st.sampled_from(["", "x\n1\n"])
+_NONE: st.SearchStrategy[list[str]] = st.just([])
+
+
+def _drawn_likenesses(draw: st.DrawFn) -> list[Likeness]:
+    chosen = draw(st.lists(st.booleans(), min_size=len(Likeness), max_size=len(Likeness)))
+    return [likeness for likeness, wanted in zip(Likeness, chosen, strict=True) if wanted]
+
+
+def _rules(rules: Rules, phase: Phase) -> tuple[Guardrail, ...]:
+    if callable(rules):
+        rules = task_of(rules).workspace or ()
+    if isinstance(rules, WorkspaceSpec):
+        rules = rules.pre if phase == "pre" else rules.post
+    return tuple(dict.fromkeys(rules))

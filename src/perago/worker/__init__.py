@@ -1,0 +1,9 @@
+"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (contract 7)."""
+
+from perago.worker.child import warm_up
+from perago.worker.events import Event, Listener
+from perago.worker.lines import PlainLines
+from perago.worker.plan import LogPlan, WorkerPlan
+from perago.worker.supervisor import Supervisor
+
+__all__ = ["Event", "Listener", "LogPlan", "PlainLines", "Supervisor", "WorkerPlan", "warm_up"]

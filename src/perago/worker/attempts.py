@@ -1,0 +1,194 @@
+"""One delivery in the supervisor's care: from the hand-over to a slot until Conductor has its result.
+
+The slot is free as soon as it says `Finished`; the report, and the heartbeat until the report is through, go on here.
+Once an attempt is lost (not ours any more, over its time, cancelled) nothing is sent for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
+from perago.worker.events import (
+    AttemptLost,
+    AttemptReceived,
+    AttemptReported,
+    CleanUpFailed,
+    Event,
+    LeaseDoubtful,
+    ReportFailed,
+)
+from perago.worker.heartbeat import beat, keep_lease
+from perago.worker.messages import FenceAnswer, FenceQuestion, Finished
+from perago.worker.plan import WorkerPlan
+from perago.worker.pools import Pools
+from perago.worker.reporting import clean_up, send_report
+from perago.worker.slots import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every attempt of a worker shares."""
+
+    plan: WorkerPlan
+    queue: TaskQueue
+    clock: Clock
+    pools: Pools
+    emit: Callable[[Event], None]
+
+
+class Attempt:
+    """Belongs to the event loop's thread. `run` is its life; everything else is told to it by its slot and timers."""
+
+    def __init__(self, delivery: Delivery, slot: Slot, services: Services) -> None:
+        self.delivery = delivery
+        self._slot = slot
+        self._services = services
+        self._worker_id = slot.worker_id
+        self._started = time.monotonic()
+        self._seconds = 0.0
+        self._lost: str | None = None
+        self._over: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
+        self._lease: asyncio.Task[None] | None = None
+        self._crashed = False
+
+    # ------------------------------------------------------------- told by the slot
+
+    def finished(self, message: Finished) -> None:
+        """The slot is done and free again."""
+        self._end(message)
+
+    def process_died(self, how: str) -> None:
+        """The slot's process is gone, and with it its process group."""
+        self._crashed = True
+        report = Report(TaskStatus.FAILED, reason=f"{how} while it ran the attempt")
+        self._end(Finished(self.delivery.identity, report))
+
+    def _end(self, message: Finished) -> None:
+        if not self._over.done():
+            self._seconds = time.monotonic() - self._started
+            self._over.set_result(message)
+
+    async def answer(self, question: FenceQuestion) -> None:
+        """Ask Conductor for the slot. An error travels as that error; a lost attempt gets its "no" at once, whatever it
+        asked.
+
+        An attempt that is over gets no answer: by then the slot may have another process with questions of its own.
+        """
+        answer = FenceAnswer(question.number)
+        if self._lost is None and question.identity == self.delivery.identity:
+            queue, pool = self._services.queue, self._services.pools.questions
+            try:
+                if question.read is not None:
+                    row = await pool.run(queue.read_attempt, self.delivery, question.read)
+                    answer = FenceAnswer(question.number, current=True, row=row)
+                else:
+                    answer = FenceAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))
+            except ServiceError as error:
+                answer = FenceAnswer(question.number, error=error)
+            except Exception as error:  # noqa: BLE001 - whatever went wrong, it was no answer
+                detail = f"{type(error).__name__}: {error}"
+                answer = FenceAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
+        if not self._over.done():
+            self._slot.answer(answer if self._lost is None else FenceAnswer(question.number))
+
+    # --------------------------------------------------------------------- its life
+
+    def lose(self, reason: str) -> None:
+        """The attempt must not go on: stop the slot's work, and send nothing from now on, not even a heartbeat.
+
+        Once the slot is done there is nothing to stop, and the report asks its own fence question.
+        """
+        if self._lease is not None:
+            self._lease.cancel()
+        if self._lost is None and not self._over.done():
+            self._lost = reason
+            self._slot.cancel(reason)
+
+    @property
+    def running(self) -> bool:
+        """Whether it still occupies its slot."""
+        return not self._over.done()
+
+    async def run(self) -> None:
+        """Watch over the attempt until it is reported or lost."""
+        emit = self._services.emit
+        emit(AttemptReceived(self.delivery, self._worker_id))
+        self._lease = asyncio.create_task(self._keep_lease())
+        timer = self._start_timer()
+        try:
+            outcome = await self._over
+            if timer is not None:
+                timer.cancel()
+            if self._lost is None and outcome.report is not None:
+                await self._report(outcome, outcome.report)
+            else:
+                emit(self._lost_event(self._lost or outcome.lost_reason or "it lost its delivery"))
+        finally:
+            self._lease.cancel()
+        if self._crashed:
+            await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        services = self._services
+        error = await services.pools.reports.run(clean_up, services.plan.workspace_root, self.delivery)
+        if error is not None:
+            services.emit(CleanUpFailed(services.plan.workspace_root, error))
+
+    async def _keep_lease(self) -> None:
+        services = self._services
+
+        async def ask() -> bool:
+            return await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+
+        def doubt(reason: str) -> None:
+            services.emit(LeaseDoubtful(self.delivery, self._worker_id, reason))
+
+        await keep_lease(self.delivery, ask, doubt)
+        self.lose("Conductor is no longer waiting for this delivery")
+
+    def _still_wanted(self) -> bool:
+        return self._lost is None
+
+    def _lost_event(self, reason: str) -> AttemptLost:
+        return AttemptLost(self.delivery, self._worker_id, reason, self._seconds)
+
+    def _start_timer(self) -> asyncio.TimerHandle | None:
+        """Enforce the task's own time limit, counted from its start time. What follows is Conductor's decision.
+
+        Only a redelivery has spent part of it elsewhere; the first delivery starts now, whatever the two clocks say.
+        """
+        limit = self.delivery.timeout_seconds
+        if limit <= 0:
+            return None
+        spent = 0.0
+        if self.delivery.poll_count > 1:
+            spent = max(0.0, self._services.clock.now() - self.delivery.start_time / 1000)
+        reason = f"it ran longer than its time limit of {limit:g} s"
+        return asyncio.get_running_loop().call_later(max(0.0, limit - spent), self.lose, reason)
+
+    async def _report(self, outcome: Finished, report: Report) -> None:
+        services = self._services
+        result = await services.pools.reports.run(
+            send_report, services.queue, services.clock, self.delivery, report, self._worker_id, outcome.log_chunks
+        )
+        if result.lost is not None:
+            services.emit(self._lost_event(result.lost))
+        elif result.error is not None:
+            services.emit(ReportFailed(self.delivery, self._worker_id, report.status, result.error))
+        else:
+            services.emit(
+                AttemptReported(
+                    self.delivery,
+                    self._worker_id,
+                    report.status,
+                    report.reason,
+                    outcome.published_commit,
+                    outcome.steps,
+                    self._seconds,
+                    outcome.remarks,
+                )
+            )

@@ -1,0 +1,166 @@
+"""One slot process, seen from the supervisor's event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from perago.worker.channel import ChannelError, open_channel
+from perago.worker.messages import FromSlot, ToSlot
+from perago.worker.plan import WorkerPlan
+
+JOIN_LIMIT = 5.0
+"""Seconds to wait for a process that was killed."""
+
+FORK_SERVER_GUARD = "perago.worker.preload"
+"""Loaded last by the fork server: settles memory and signals there."""
+
+_STARTING_OR_ENDING = threading.Lock()
+"""multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
+a wrong exit status. There may be several supervisors in one process, each on a thread."""
+
+
+def warm_up(preload: Sequence[str]) -> None:
+    """Let the fork server load `preload` while this process goes on with its own imports. Returns at once.
+
+    Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
+    """
+    if sys.platform == "linux":
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload([*preload, FORK_SERVER_GUARD])
+        forkserver.ensure_running()
+
+
+class SlotProcess:
+    """Starts a slot process, reads what it says, ends it together with its process group.
+
+    `ended` becomes the description of how it ended, once everything it said before has been passed to `on_message`.
+    All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_message = on_message
+        self.ended: asyncio.Future[str] = self._loop.create_future()
+        self._channel, theirs = open_channel()
+        try:
+            self._process = _start(plan, worker_id, theirs)
+        except BaseException:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid: int = self._process.pid or 0
+        self._loop.add_reader(self._channel.fileno(), self._read)
+        self._loop.add_reader(self._process.sentinel, self._exited)
+
+    def send(self, message: ToSlot) -> bool:
+        """Send `message`; False when the process cannot be reached, which then is its end."""
+        try:
+            self._channel.send(message)
+        except ChannelError:
+            self.kill()
+            return False
+        return True
+
+    def terminate(self, grace: float) -> None:
+        """TERM to the process group, and KILL after `grace` seconds."""
+        self._signal(signal.SIGTERM)
+        self._loop.call_later(grace, self.kill)
+
+    def kill(self) -> None:
+        """KILL the process group. Harmless when it is gone."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self.ended.done():
+            return
+        if not signal_group(self.pid, signum):  # it has not made its own group yet
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def _read(self) -> None:
+        try:
+            message = self._channel.receive()
+        except ChannelError:
+            self._loop.remove_reader(self._channel.fileno())
+            self.kill()
+            return
+        self._on_message(message)
+
+    def _exited(self) -> None:
+        self._loop.remove_reader(self._process.sentinel)
+        self._loop.remove_reader(self._channel.fileno())
+        self._read_rest()
+        # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
+        # it true, leaves a status that is already decided as it is, and takes whatever is left of the group along.
+        self.kill()
+        with _STARTING_OR_ENDING:
+            self._process.join(JOIN_LIMIT)
+            how = describe_exit(self._process.exitcode)
+        _reap_group(self.pid)
+        self._channel.close()
+        with contextlib.suppress(ValueError):  # not even KILL ended it
+            self._process.close()
+        self.ended.set_result(how)
+
+    def _read_rest(self) -> None:
+        while self._channel.pending():
+            try:
+                message = self._channel.receive()
+            except ChannelError:
+                return
+            self._on_message(message)
+
+
+def _start(plan: WorkerPlan, worker_id: str, connection: Any) -> BaseProcess:
+    from perago.worker.slot_process import slot_main
+
+    if plan.start_method == "forkserver":
+        warm_up(plan.preload)
+    context: Any = multiprocessing.get_context(plan.start_method)
+    process: BaseProcess = context.Process(target=slot_main, args=(plan, worker_id, connection), name=worker_id)
+    with _STARTING_OR_ENDING:
+        process.start()
+    return process
+
+
+def signal_group(group: int, signum: int) -> bool:
+    """Send a signal to every process of `group`; False when there is none."""
+    try:
+        os.killpg(group, signum)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # macOS says so of a group that consists of zombies
+    return True
+
+
+def _reap_group(group: int) -> None:
+    """As PID 1 we inherit the orphans of a dead slot; collect those of its group, and nobody else's children."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """How a slot process ended, in words for Conductor and the log."""
+    if exit_code is None:
+        return "the slot's process could not be ended"
+    if exit_code >= 0:
+        return f"the slot's process ended with exit status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (out of memory, or killed from outside)" if name == "SIGKILL" else ""
+    return f"the slot's process was killed by {name}{hint}"

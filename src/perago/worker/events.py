@@ -1,0 +1,263 @@
+"""What happens in a worker, as values: the supervisor tells a `Listener`, which prints, logs or asserts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.driver import AttemptRecord
+from perago.driver.observer import Direction
+from perago.ports import Delivery, TaskStatus
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """The first slot is ready and polling begins. `seconds` since `Supervisor.run` was called."""
+
+    module: str
+    task_name: str
+    worker_id: str
+    slots: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReady:
+    """A slot process has imported the task module and takes deliveries."""
+
+    worker_id: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStartFailed:
+    """A slot process could not import the task module or make its store."""
+
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDied:
+    """A slot process ended by itself. A new one starts after `restart_seconds`."""
+
+    worker_id: str
+    pid: int
+    reason: str
+    restart_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReplaced:
+    """A slot process was ended on purpose, for `reason`; a new one starts at once."""
+
+    worker_id: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReceived:
+    """A delivery went to a slot."""
+
+    delivery: Delivery
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReported:
+    """Conductor has the attempt's result. `seconds` from the hand-over to the slot until the slot was free again."""
+
+    delivery: Delivery
+    worker_id: str
+    status: TaskStatus
+    reason: str | None
+    published_commit: str | None
+    steps: tuple[tuple[str, float], ...]
+    seconds: float
+    remarks: tuple[str, ...] = ()
+    """What an operator should know about the publication: adopted, undone, not fenced."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """The delivery is no longer ours, or was cancelled; nothing was reported."""
+
+    delivery: Delivery
+    worker_id: str
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReportFailed:
+    """The attempt is over but Conductor could not be told; its response time-out will notice."""
+
+    delivery: Delivery
+    worker_id: str
+    status: TaskStatus
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """A delivery that no slot took was given back to Conductor, or could not be (`error`)."""
+
+    delivery: Delivery
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseDoubtful:
+    """No heartbeat got through for as long as Conductor waits. The attempt goes on: its fences decide."""
+
+    delivery: Delivery
+    worker_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorUnreachable:
+    """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected."""
+
+    reason: str
+    denied: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorBack:
+    """Polling works again after `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoriesSwept:
+    """Attempt directories that an earlier worker left behind were removed."""
+
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchesSwept:
+    """Staging branches that killed attempts left behind were removed; `branches` as `repository/branch`."""
+
+    branches: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchSweepFailed:
+    """Staging branches could not be looked for in `repositories`, or not all of them be removed. The next look tries
+    again."""
+
+    repositories: tuple[str, ...]
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CleanUpFailed:
+    """An attempt directory could not be removed. The next start tries again."""
+
+    path: Path
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The worker takes nothing more and finishes `running` attempts."""
+
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelling:
+    """A second signal: `running` attempts are being cancelled."""
+
+    signal: str
+    running: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The worker is down."""
+
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """Watched attempts only: the driver begins to carry out a command."""
+
+    worker_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred:
+    """Watched attempts only: so many objects and bytes of a download or an upload are done."""
+
+    worker_id: str
+    direction: Direction
+    objects: int
+    size: int
+    total_objects: int
+    total_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSaid:
+    """Watched attempts only: a line that the function printed or logged, or its traceback."""
+
+    worker_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionProgress:
+    """Watched attempts only: `current().progress(done, total)`."""
+
+    worker_id: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecorded:
+    """Watched attempts only: everything about the attempt, before it is reported."""
+
+    worker_id: str
+    record: AttemptRecord
+
+
+Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded
+"""What `WorkerPlan.watch` adds. Not logged: the slot's own log has it."""
+WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded)
+
+Event = (
+    WorkerReady
+    | SlotReady
+    | SlotStartFailed
+    | SlotDied
+    | SlotReplaced
+    | AttemptReceived
+    | AttemptReported
+    | AttemptLost
+    | ReportFailed
+    | HandedBack
+    | LeaseDoubtful
+    | ConductorUnreachable
+    | ConductorBack
+    | DirectoriesSwept
+    | BranchesSwept
+    | BranchSweepFailed
+    | CleanUpFailed
+    | Draining
+    | Cancelling
+    | Stopped
+    | Watched
+)
+
+
+Listener = Callable[[Event], None]
+"""Is told every event, on the supervisor's thread. Must be quick and must not raise."""

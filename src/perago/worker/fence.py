@@ -1,0 +1,81 @@
+"""The attempt fence inside a slot: the question goes to the supervisor, which asks Conductor."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+
+from perago.ports import AttemptRow, Delivery, Unavailable
+from perago.worker.channel import Channel, ChannelError
+from perago.worker.messages import FenceAnswer, FenceQuestion
+
+ANSWER_LIMIT = 120.0
+"""Seconds to wait for an answer. The supervisor's own calls have shorter limits."""
+
+
+class PipeFence:
+    """An `AttemptFence`. Once closed, nothing is current any more."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._waiting: dict[int, Future[FenceAnswer]] = {}
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Ask, and wait for the answer.
+
+        Raises:
+            ServiceError: as Conductor's adapter raised it, or `Unavailable` when no answer came in time.
+        """
+        return self._ask(delivery, None).current
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
+        """Ask for the row of another attempt, on behalf of the delivery at hand.
+
+        Raises:
+            ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that nobody was asked for
+                is not one that is gone.
+        """
+        found = self._ask(delivery, task_id)
+        if not found.current:
+            raise Unavailable("Conductor", f"read task {task_id}", "the delivery that asked is lost")
+        return found.row
+
+    def _ask(self, delivery: Delivery, read: str | None) -> FenceAnswer:
+        number, answer = next(self._numbers), Future[FenceAnswer]()
+        with self._lock:
+            if self._closed:
+                return FenceAnswer(number)
+            self._waiting[number] = answer
+        try:
+            self._channel.send(FenceQuestion(number, delivery.identity, read))
+            found = answer.result(ANSWER_LIMIT)
+        except ChannelError:
+            return FenceAnswer(number)  # without a supervisor nobody may publish
+        except FutureTimeoutError:
+            raise Unavailable("Conductor", "read the task", f"no answer within {ANSWER_LIMIT:.0f} s") from None
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if found.error is not None:
+            raise found.error
+        return found
+
+    def answered(self, answer: FenceAnswer) -> None:
+        """An answer has come in, on the listening thread."""
+        with self._lock:
+            waiting = self._waiting.pop(answer.number, None)
+        if waiting is not None:
+            waiting.set_result(answer)
+
+    def close(self) -> None:
+        """The supervisor is gone: answer "no" to what was asked and to whatever will be."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = dict(self._waiting), {}
+        for number, future in waiting.items():
+            future.set_result(FenceAnswer(number, current=False))

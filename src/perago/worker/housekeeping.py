@@ -1,0 +1,104 @@
+"""What a worker tidies on the side: what killed workers left, here and on lakeFS, and logs past their time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+from collections.abc import Callable, Collection, Mapping
+
+from perago.ports import Delivery
+from perago.worker.events import BranchesSwept, BranchSweepFailed, CleanUpFailed, DirectoriesSwept, Event
+from perago.worker.logs import remove_old_logs
+from perago.worker.plan import WorkerPlan
+from perago.worker.pools import Pool
+from perago.workspace.directory import sweep
+
+SWEEP_INTERVAL = 3600.0
+"""Seconds between two sweeps. What a killed neighbour left must not wait for the next start of a worker."""
+
+BRANCH_SWEEP_LIMIT = 900.0
+"""Seconds after which a sweep of branches is given up until the next one."""
+
+_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
+"""What lakeFS takes for the name of a repository (`reference/lakefs.md` 2)."""
+
+LOG_INTERVAL = 24 * 3600.0
+"""Seconds between two looks at old logs."""
+
+
+def repository_of(delivery: Delivery) -> str | None:
+    """The repository that a delivery is about. Its input is not checked yet, so it may be anything at all."""
+    workspace = delivery.input.get("workspace")
+    name = workspace.get("repository") if isinstance(workspace, Mapping) else None
+    return name if isinstance(name, str) and _REPOSITORY.fullmatch(name) else None
+
+
+async def keep_house(
+    plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
+) -> None:
+    """Sweep attempt directories and staging branches now and then, and remove old logs. On the side, so that neither a
+    large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. `repositories`: those
+    that this worker was given work in so far."""
+    await asyncio.gather(
+        _keep_swept(plan, pool, emit), _keep_branches_swept(plan, emit, repositories), _keep_logs(plan, pool)
+    )
+
+
+async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
+    while True:
+        try:
+            swept = await pool.run(sweep, plan.workspace_root)
+        except OSError as error:
+            emit(CleanUpFailed(plan.workspace_root, str(error)))
+        else:
+            if swept:
+                emit(DirectoriesSwept(tuple(swept)))
+        await asyncio.sleep(SWEEP_INTERVAL)
+
+
+async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], repositories: Collection[str]) -> None:
+    """In a process of its own: the supervisor has no connection to lakeFS, and needs none."""
+    while plan.branch_sweep:
+        await asyncio.sleep(SWEEP_INTERVAL)
+        names = tuple(sorted(repositories))
+        if not names:
+            continue
+        try:
+            swept, problem = await sweep_branches((*plan.branch_sweep, *names))
+        except (OSError, ValueError, KeyError, TimeoutError) as error:
+            swept, problem = (), str(error)
+        if swept:
+            emit(BranchesSwept(swept))
+        if problem:
+            emit(BranchSweepFailed(names, problem))
+
+
+async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """What was removed, and the first thing that was complained about. Nothing of it outlives the worker."""
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    reading = asyncio.ensure_future(asyncio.to_thread(child.communicate))
+    try:
+        await asyncio.wait([reading], timeout=BRANCH_SWEEP_LIMIT)
+    finally:
+        late = not reading.done()
+        child.kill()  # nothing, if it has ended
+        output, errors = await reading
+    if late:
+        raise TimeoutError(f"it took longer than {BRANCH_SWEEP_LIMIT:.0f} s")
+    complaints = errors.decode(errors="replace").strip().splitlines() if child.returncode else []
+    removed = [found for found in json.loads(output or b'{"leftovers": []}')["leftovers"] if _is_gone(found)]
+    return tuple(f"{found['repository']}/{found['branch']}" for found in removed), complaints[0] if complaints else ""
+
+
+def _is_gone(found: Mapping[str, str]) -> bool:
+    return found["kind"] == "branch" and found["fate"] == "removed"
+
+
+async def _keep_logs(plan: WorkerPlan, pool: Pool) -> None:
+    while True:
+        await pool.run(remove_old_logs, plan)
+        await asyncio.sleep(LOG_INTERVAL)

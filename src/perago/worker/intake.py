@@ -1,0 +1,129 @@
+"""Takes deliveries from Conductor while slots are free, and gives back what no slot can take."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from perago.ports import AccessDenied, Delivery, TaskQueue
+from perago.worker.events import ConductorBack, ConductorUnreachable, Event, HandedBack
+from perago.worker.polling import BackOff, Cadence, NextPoll, poll_problem
+from perago.worker.pools import Pools
+from perago.worker.reporting import hand_back
+from perago.worker.slots import Slot
+
+
+class Intake:
+    """The one place that polls. Belongs to the event loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        queue: TaskQueue,
+        pools: Pools,
+        worker_id: str,
+        slots: Sequence[Slot],
+        emit: Callable[[Event], None],
+        give: Callable[[Delivery, Slot], bool],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        unreported: Callable[[], int],
+    ) -> None:
+        """`give` hands a delivery to a slot and says whether it arrived; `spawn` runs a coroutine on the side;
+        `unreported` counts the attempts whose report is not through."""
+        self._queue = queue
+        self._pools = pools
+        self._worker_id = worker_id
+        self._slots = slots
+        self._emit = emit
+        self._give = give
+        self._spawn = spawn
+        self._unreported = unreported
+        self._backlog = 2 * pools.reports.threads
+        self._cadence = Cadence()
+        self._back_off = BackOff()
+        self._failing_since: float | None = None
+        self._denied = False
+        self._stopping = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Make no further poll. One in flight is awaited, and what it brings is given back."""
+        self._stopping.set()
+        self._wake.set()
+
+    def slot_freed(self) -> None:
+        """A slot has become free."""
+        self._wake.set()
+
+    def attempt_reported(self) -> None:
+        """Conductor has a result, so a workflow may have its next step ready."""
+        self._cadence.worked()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Poll until `stop`."""
+        while not self._stopping.is_set():
+            self._wake.clear()
+            free = self._free()
+            if not free or self._unreported() >= self._backlog:
+                await self._wake.wait()
+                continue
+            poll = self._cadence.next(len(free))
+            if poll.pause and await self._woken_within(poll.pause):
+                continue
+            await self._poll(free[0].task_name or "", poll)
+
+    def _free(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.free]
+
+    async def _woken_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        return self._wake.is_set()
+
+    async def _poll(self, task_name: str, poll: NextPoll) -> None:
+        try:
+            deliveries = await self._pools.polls.run(
+                self._queue.poll, task_name, self._worker_id, count=poll.count, wait_seconds=poll.wait_seconds
+            )
+        except Exception as error:  # noqa: BLE001 - no failed poll may end the worker
+            await self._failed(error)
+            return
+        self._succeeded()
+        if not deliveries:
+            self._cadence.found_nothing()
+            return
+        self._cadence.worked()
+        self._hand_out(deliveries)
+
+    def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
+        for delivery in deliveries:
+            free = self._free()
+            given = bool(free) and not self._stopping.is_set() and self._give(delivery, free[0])
+            if not given:
+                self._spawn(self._hand_back(delivery))
+
+    async def _hand_back(self, delivery: Delivery) -> None:
+        error = await self._pools.reports.run(hand_back, self._queue, delivery)
+        self._emit(HandedBack(delivery, error))
+
+    def _succeeded(self) -> None:
+        self._back_off.succeeded()
+        if self._failing_since is not None:
+            self._emit(ConductorBack(time.monotonic() - self._failing_since))
+            self._failing_since, self._denied = None, False
+
+    async def _failed(self, error: Exception) -> None:
+        denied = isinstance(error, AccessDenied)
+        if self._failing_since is None or denied != self._denied:
+            self._emit(ConductorUnreachable(poll_problem(error), denied))
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        self._denied = denied
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._back_off.failed()):
+                await self._stopping.wait()

@@ -1,0 +1,80 @@
+"""The supervisor's own log: every event as one JSONL line, with ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from perago.ports import Delivery, TaskStatus
+from perago.worker import events
+from perago.worker.events import Event
+from perago.worker.lines import describe
+from perago.worker.logs import JsonLog
+from perago.worker.plan import WorkerPlan
+
+WARNINGS = (
+    events.SlotDied,
+    events.AttemptLost,
+    events.LeaseDoubtful,
+    events.ConductorUnreachable,
+    events.CleanUpFailed,
+    events.BranchSweepFailed,
+    events.Cancelling,
+)
+ERRORS = (events.SlotStartFailed, events.ReportFailed)
+
+
+def delivery_ids(delivery: Delivery) -> dict[str, Any]:
+    """The ids that every log line about a delivery carries."""
+    return {
+        "workflow_id": delivery.workflow_id,
+        "task_id": delivery.task_id,
+        "task_name": delivery.task_name,
+        "reference_name": delivery.reference_name,
+        "iteration": delivery.iteration,
+        "retry_count": delivery.retry_count,
+        "poll_count": delivery.poll_count,
+        "start_time": delivery.start_time,
+    }
+
+
+class Journal:
+    """A `Listener` that writes the log of the supervisor."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        self._log = JsonLog(plan.logs, plan.module, plan.supervisor_id)
+
+    def __call__(self, event: Event) -> None:
+        """Write `event`."""
+        if isinstance(event, events.WATCHED):
+            return
+        self._log.write(_level(event), describe(event), event=type(event).__name__, **_fields(event))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._log.close()
+
+
+def _level(event: Event) -> str:
+    failed = isinstance(event, events.AttemptReported) and event.status is not TaskStatus.COMPLETED
+    denied = isinstance(event, events.ConductorUnreachable) and event.denied
+    if denied or isinstance(event, ERRORS):
+        return "ERROR"
+    return "WARNING" if failed or isinstance(event, WARNINGS) else "INFO"
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    delivery = getattr(event, "delivery", None)
+    if delivery is not None:
+        fields.update(delivery_ids(delivery))
+    if isinstance(event, events.AttemptReported):
+        fields.update(
+            status=event.status.value,
+            reason=event.reason,
+            published_commit=event.published_commit,
+            remarks=list(event.remarks),
+            seconds=round(event.seconds, 4),
+            steps={name: round(seconds, 4) for name, seconds in event.steps},
+        )
+    slot = getattr(event, "worker_id", None)
+    return fields if slot is None else {"slot": slot, **fields}

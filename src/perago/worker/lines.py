@@ -1,0 +1,105 @@
+"""The supervisor's events as plain text, one line each: for the terminal, and as the message of the JSONL log."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TextIO
+
+from perago.ports import Delivery, TaskStatus
+from perago.worker import events
+from perago.worker.events import Event
+
+
+def _which(delivery: Delivery) -> str:
+    text = f"{delivery.task_name} {delivery.task_id}"
+    return f"{text} (retry {delivery.retry_count})" if delivery.retry_count else text
+
+
+def _outcome(event: events.AttemptReported) -> str:
+    text = f"{event.worker_id}: {event.status.lower()} {_which(event.delivery)} in {event.seconds:.2f} s"
+    if event.published_commit is not None:
+        text += f", workspace at {event.published_commit[:12]}"
+    if event.remarks:
+        text += f" ({', '.join(event.remarks)})"
+    if event.status is not TaskStatus.COMPLETED and event.reason:
+        text += f": {event.reason}"
+    return text
+
+
+def _handed_back(event: events.HandedBack) -> str:
+    if event.error is None:
+        return f"handed back {_which(event.delivery)}"
+    return f"could not hand back {_which(event.delivery)}: {event.error}; its response time-out will free it"
+
+
+def describe(event: Event) -> str:
+    """`event` as one line, ids included, without a time."""
+    match event:
+        case events.WorkerReady(module, task_name, worker_id, slots, seconds):
+            plural = "slot" if slots == 1 else "slots"
+            return f"ready: {task_name} ({module}), {slots} {plural}, polling as {worker_id}, after {seconds:.2f} s"
+        case events.SlotReady(worker_id, pid):
+            return f"{worker_id}: ready (process {pid})"
+        case events.SlotStartFailed(worker_id, reason):
+            return f"{worker_id}: cannot start: {reason}"
+        case events.SlotDied(worker_id, pid, reason, restart_seconds):
+            return f"{worker_id}: {reason} (process {pid}); restart in {restart_seconds:g} s"
+        case events.SlotReplaced(worker_id, pid, reason):
+            return f"{worker_id}: process {pid} replaced: {reason}"
+        case events.AttemptReceived(delivery, worker_id):
+            return f"{worker_id}: received {_which(delivery)}"
+        case events.AttemptReported():
+            return _outcome(event)
+        case events.AttemptLost(delivery, worker_id, reason, seconds):
+            return f"{worker_id}: lost {_which(delivery)} after {seconds:.2f} s, nothing was sent: {reason}"
+        case events.ReportFailed(delivery, worker_id, status, reason):
+            return f"{worker_id}: could not report {_which(delivery)} as {status.lower()}: {reason}"
+        case events.HandedBack():
+            return _handed_back(event)
+        case events.LeaseDoubtful(delivery, worker_id, reason):
+            return f"{worker_id}: no heartbeat of {_which(delivery)} gets through, its delivery is in doubt: {reason}"
+        case events.ConductorUnreachable(reason, denied):
+            what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"
+            return f"{what}, trying on: {reason}"
+        case events.ConductorBack(seconds):
+            return f"Conductor answers again after {seconds:.0f} s"
+        case events.DirectoriesSwept(paths):
+            return f"removed {len(paths)} attempt directories of an earlier worker"
+        case events.BranchesSwept(branches):
+            return f"removed staging branches of killed attempts: {', '.join(branches)}"
+        case events.BranchSweepFailed(repositories, error):
+            return f"could not remove all dead staging branches of {', '.join(repositories)}: {error}"
+        case events.CleanUpFailed(path, error):
+            return f"could not remove {path}: {error}"
+        case events.Draining(running):
+            return f"stopping: no further polls, {running} running; signal again to cancel"
+        case events.Cancelling(signal, running):
+            return f"{signal} again: cancelling {running} running; a third signal kills"
+        case events.Stopped(exit_code):
+            return f"stopped with exit code {exit_code}"
+        case _:
+            return f"{event.worker_id}: {type(event).__name__}"
+
+
+QUIET = (
+    events.AttemptReceived,
+    events.SlotReady,
+    events.DirectoriesSwept,
+    events.BranchesSwept,
+    events.BranchSweepFailed,
+    *events.WATCHED,
+)
+"""Events that a terminal need not show: the log has them."""
+
+
+class PlainLines:
+    """A `Listener` that prints one line per event of interest, at most one per attempt."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __call__(self, event: Event) -> None:
+        """Print `event`. A reader that has gone away is no reason to stop working."""
+        if not isinstance(event, QUIET):
+            with contextlib.suppress(OSError, ValueError):
+                print(describe(event), file=self._stream, flush=True)

@@ -1,0 +1,106 @@
+"""What the supervisor and a slot say to each other over their pipe.
+
+One message is one frozen dataclass. A slot has at most one delivery at a time, so only fence questions, which may
+outlive their delivery, need a number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from perago.ports import AttemptRow, Delivery, Report, ServiceError
+from perago.worker.events import Watched
+
+Identity = tuple[str, int, int]
+"""`Delivery.identity`."""
+
+
+# ------------------------------------------------------------------ supervisor to slot
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Run this delivery."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class FenceAnswer:
+    """The answer to question `number`: yes, no, or the error that stood in the way; and the row that was asked for."""
+
+    number: int
+    current: bool = False
+    error: ServiceError | None = None
+    row: AttemptRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The delivery at hand is lost, timed out or cancelled: stop the function, publish nothing more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the process. Only sent to a slot without a delivery."""
+
+
+ToSlot = Deliver | FenceAnswer | Cancel | Stop
+
+
+# ------------------------------------------------------------------ slot to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The task module is imported; the slot takes deliveries of `task_name`."""
+
+    task_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The slot cannot take deliveries and ends: the task module or the store factory raised."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FenceQuestion:
+    """Is `identity` still the delivery that Conductor is waiting for? Or, with `read`: what does Conductor know of that
+    attempt, which `identity` found the commits of?"""
+
+    number: int
+    identity: Identity
+    read: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The delivery's attempt is over, except for its report."""
+
+    identity: Identity
+    report: Report | None
+    """None: the delivery was lost, `lost_reason` says how, and nothing may be sent."""
+    lost_reason: str | None = None
+    published_commit: str | None = None
+    remarks: tuple[str, ...] = ()
+    """`AttemptRecord.remarks`."""
+    steps: tuple[tuple[str, float], ...] = ()
+    """Name and seconds of each step."""
+    log_chunks: tuple[str, ...] = ()
+    """Entries for Conductor's task log."""
+    unfit: str | None = None
+    """Why the process must not run another attempt, such as threads or children that the function left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saw:
+    """Something happened inside a watched attempt."""
+
+    event: Watched
+
+
+FromSlot = Ready | StartFailed | FenceQuestion | Finished | Saw

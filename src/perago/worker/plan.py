@@ -1,0 +1,75 @@
+"""What a worker is started with: one frozen value that travels to every slot process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from perago.driver import Limits
+from perago.ports import WorkspaceStore
+
+StoreFactory = Callable[[], WorkspaceStore]
+"""Makes a slot's connection to lakeFS, inside the slot. Must be picklable: a module-level function, a class, or a
+`functools.partial` of one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPlan:
+    """Where the JSONL logs go and how long they stay (contract 7)."""
+
+    root: Path
+    max_bytes: int = 100_000_000
+    """A file that reaches this size is rotated."""
+    retention_days: int = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerPlan:
+    """One worker: a supervisor and its slots, for one task module. Durations are seconds.
+
+    Everything in it is picklable, since slots get it by pickle wherever they are spawned.
+    """
+
+    module: str
+    """The import path of the task module. Only slots import it."""
+    worker_prefix: str
+    """The supervisor polls as `<prefix>0000`, slots report as `<prefix>0001` and so on."""
+    workspace_root: Path
+    logs: LogPlan
+    slots: int = 1
+    store_factory: StoreFactory | None = None
+    """Needed by a task with a workspace; a task without one never calls it."""
+    limits: Limits
+    shutdown_grace: float = 30.0
+    """Between TERM and KILL of a cancelled attempt; also the limit for each step of a shutdown."""
+    preload: tuple[str, ...] = ("perago.driver",)
+    """Modules that the fork server loads once for all slots. Never the task module."""
+    branch_sweep: tuple[str, ...] = ()
+    """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
+    now and then for those that this worker was given work in. Empty: nobody does it here."""
+    watch: bool = False
+    """Also emit what happens inside attempts (steps, transfers, output, the record): for one person at a terminal,
+    not for production, since all of it travels through the pipe."""
+    start_limit: float = 60.0
+    """A slot that has not imported the task module after this long is killed and replaced."""
+
+    start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
+    """How slot processes come to life (contract 7): fork is not safe on macOS."""
+
+    @property
+    def supervisor_id(self) -> str:
+        """The worker id that polls."""
+        return worker_id(self.worker_prefix, 0)
+
+    @property
+    def slot_ids(self) -> tuple[str, ...]:
+        """The worker ids that results carry, one per slot."""
+        return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
+
+
+def worker_id(prefix: str, number: int) -> str:
+    """The id of the supervisor (number 0) or of slot `number`."""
+    return f"{prefix}{number:04d}"

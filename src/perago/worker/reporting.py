@@ -1,0 +1,118 @@
+"""What is said to Conductor about a delivery, on a thread of the report pool. Nothing here raises."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.driver import deliver_report
+from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.errors import DirectoryRefused
+
+HAND_BACK_TRIES = 3
+HAND_BACK_PAUSE = 0.5
+CLEAN_UP_TRIES = 10
+CLEAN_UP_PAUSE = 0.2
+WAKING_INTERVAL = 0.5
+"""Seconds after which a sleeper notices that it need not go on."""
+
+
+class GivenUpError(Exception):
+    """The worker ends now, whatever has not been said to Conductor."""
+
+
+class EndingClock:
+    """A clock whose sleepers can be woken for good: a report may be tried for hours, and a worker must be able to
+    end."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ended = threading.Event()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed.
+
+        Raises:
+            GivenUpError: `end` was called, before or meanwhile.
+        """
+        while not self._ended.is_set():
+            if seconds <= 0:
+                return
+            self._clock.sleep(min(seconds, WAKING_INTERVAL))
+            seconds -= WAKING_INTERVAL
+        raise GivenUpError("the worker was told to stop before Conductor had answered")
+
+    def end(self) -> None:
+        """Let every sleep end, now and later. For any thread."""
+        self._ended.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How a report went: through, refused because the delivery was lost, or not deliverable."""
+
+    lost: str | None = None
+    error: str | None = None
+
+
+def send_report(
+    queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, log_chunks: Sequence[str]
+) -> Sent:
+    """Send the final status, then the log: the next step of the workflow must not wait for the log."""
+    try:
+        delivered = deliver_report(queue, clock, delivery, report, worker_id)
+    except Exception as error:  # noqa: BLE001 - reported as text
+        return Sent(error=f"{type(error).__name__}: {error}")
+    if delivered.lost_reason is not None:
+        return Sent(lost=delivered.lost_reason)
+    if delivered.error is not None:
+        return Sent(error=delivered.error)
+    with contextlib.suppress(ServiceError):  # a result without its log is still a result
+        for chunk in log_chunks:
+            queue.add_log(delivery.task_id, chunk)
+    return Sent()
+
+
+def clean_up(root: Path, delivery: Delivery) -> str | None:
+    """Remove what a dead slot process left of `delivery` on disk; returns what could not be removed.
+
+    Making the directory anew removes a dead owner's, and is refused as long as a dying one holds it.
+    """
+    problem = None
+    for attempt in range(CLEAN_UP_TRIES):
+        if attempt:
+            time.sleep(CLEAN_UP_PAUSE)
+        try:
+            return AttemptDirectory.create(root, delivery).remove()
+        except (DirectoryRefused, OSError) as error:
+            problem = str(error)
+    return problem
+
+
+def hand_back(queue: TaskQueue, delivery: Delivery) -> str | None:
+    """Give an undelivered attempt back; returns what stood in the way, after which its response time-out decides.
+
+    Conductor takes a task away from whoever has it, so each try reads first: the answer to the poll may be old, and a
+    try without an answer may have been heard.
+    """
+    problem: Exception | None = None
+    for attempt in range(HAND_BACK_TRIES):
+        if attempt:
+            time.sleep(HAND_BACK_PAUSE)
+        try:
+            if queue.is_current(delivery):
+                queue.hand_back(delivery)
+        except Exception as error:  # noqa: BLE001 - reported as text
+            problem = error
+        else:
+            return None
+    return str(problem)

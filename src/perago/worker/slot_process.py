@@ -1,0 +1,205 @@
+"""Inside a slot process: one delivery at a time, from the pipe through the driver and back.
+
+The main thread runs attempts, as author's code may expect; one thread listens to the supervisor. The slot leads its
+own session and process group, so that whatever an attempt starts can be ended with it. When the supervisor is gone
+(its end of the pipe is closed), the attempt is lost: the fence says "no", the function is interrupted, and after the
+grace the whole group is killed, this process included.
+
+A function that forks and returns in both processes would run the rest of the attempt twice. So a forked child loses
+the pipe at birth, and ends where the function returns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import signal
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from queue import SimpleQueue
+
+from pydantic import BaseModel
+
+from perago.authoring import Task
+from perago.authoring.context import Current
+from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
+from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
+from perago.taskdef import load_task
+from perago.worker.attempt_log import AttemptLog, logging_to
+from perago.worker.cancellation import Cancellation
+from perago.worker.channel import Channel, ChannelError
+from perago.worker.events import AttemptRecorded
+from perago.worker.fence import PipeFence
+from perago.worker.leftovers import adopt_descendants, end_leftovers
+from perago.worker.logs import JsonLog
+from perago.worker.messages import Cancel, Deliver, FenceAnswer, Finished, Ready, Saw, StartFailed, Stop, ToSlot
+from perago.worker.output import OutputPipe, flush_streams
+from perago.worker.plan import WorkerPlan
+from perago.worker.watching import WatchedAttemptLog
+
+
+def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
+    """The life of a slot process."""
+    os.setsid()
+    os.environ["PERAGO_WORKER_ID"] = worker_id
+    adopt_descendants()
+    channel = Channel(connection)
+    os.register_at_fork(after_in_child=channel.close)
+    logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
+    try:
+        _SlotMain(plan, worker_id, channel).run()
+    except ChannelError:
+        os.killpg(os.getpid(), signal.SIGKILL)
+
+
+class _SlotMain:
+    def __init__(self, plan: WorkerPlan, worker_id: str, channel: Channel) -> None:
+        self._plan = plan
+        self._worker_id = worker_id
+        self._channel = channel
+        self._pid = os.getpid()
+        self._log = JsonLog(plan.logs, plan.module, worker_id)
+        self._fence = PipeFence(channel)
+        self._cancellation = Cancellation()
+        self._output = OutputPipe()
+        self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._unfit: str | None = None
+
+    def run(self) -> None:
+        """Get ready, then run deliveries until told to stop.
+
+        Raises:
+            ChannelError: the supervisor is gone.
+        """
+        self._cancellation.install()
+        threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
+        try:
+            task = load_task(self._plan.module)
+            store = self._open_store(task)
+        except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
+            self._log.write("ERROR", traceback.format_exc(), source="start")
+            self._channel.send(StartFailed(f"{type(error).__name__}: {error}"))
+            return
+        self._channel.send(Ready(task.name))
+        while isinstance(message := self._inbox.get(), Deliver):
+            finished = self._attempt(task, store, message.delivery)
+            self._idle.set()
+            self._channel.send(finished)
+        if store is not None:
+            store.close()
+        self._log.close()
+
+    def _open_store(self, task: Task) -> WorkspaceStore | None:
+        if task.workspace is None:
+            return None
+        if self._plan.store_factory is None:
+            raise ValueError(f"task {task.name} has a workspace, but no lakeFS is configured")
+        return self._plan.store_factory()
+
+    # --------------------------------------------------------------------- one attempt
+
+    def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
+        attempt_log = self._attempt_log(delivery)
+        self._unfit = None
+
+        def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+            return self._call(attempt_log, task, workspace, params, current)
+
+        try:
+            record = run_attempt(
+                task,
+                delivery,
+                store=store,
+                fence=self._fence,
+                workspace_root=self._plan.workspace_root,
+                clock=SystemClock(),
+                limits=self._plan.limits,
+                call=call,
+                observer=attempt_log,
+                worker_id=self._worker_id,
+                interruptible=self._cancellation.interrupting,
+            )
+        except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
+            attempt_log.traceback(traceback.format_exc())
+            reason = f"perago failed: {type(error).__name__}: {error}"
+            return Finished(delivery.identity, Report(TaskStatus.FAILED, reason=reason[:500]), unfit=reason)
+        return self._finished(record, attempt_log)
+
+    def _attempt_log(self, delivery: Delivery) -> AttemptLog:
+        if not self._plan.watch:
+            return AttemptLog(self._log, delivery)
+        return WatchedAttemptLog(self._log, delivery, self._worker_id, self._channel)
+
+    def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:
+        for note in record.notes:
+            attempt_log.note("WARNING", note)
+        if self._plan.watch:
+            self._channel.send(Saw(AttemptRecorded(self._worker_id, record)))
+        steps = tuple((step.name, step.seconds) for step in record.steps)
+        status = record.report.status.value if record.report else "LOST"
+        attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps))
+        return Finished(
+            record.delivery.identity,
+            record.report,
+            lost_reason=record.lost_reason,
+            published_commit=record.published_commit,
+            remarks=record.remarks,
+            steps=steps,
+            log_chunks=attempt_log.chunks(),
+            unfit=self._unfit,
+        )
+
+    def _call(
+        self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current
+    ) -> Returned | Raised:
+        """Call the function with its output captured, and leave nothing of it running."""
+        current = dataclasses.replace(current, is_cancelled=self._cancellation.announced)
+        threads = set(threading.enumerate())
+        with self._output.capture(attempt_log.output), logging_to(attempt_log):
+            with self._cancellation.interrupting():
+                outcome = call_function(task, workspace, params, current)
+            if os.getpid() != self._pid:
+                flush_streams()
+                os._exit(0)
+        if leftovers := end_leftovers(threads):
+            self._unfit = f"the function left {leftovers}"
+        elif self._output.clogged:
+            self._unfit = "the function's output could not be read to its end"
+        if isinstance(outcome, Raised) and outcome.kind == "error":
+            attempt_log.traceback(outcome.traceback)
+        return outcome
+
+    # ------------------------------------------------------------- the listening thread
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                message: ToSlot = self._channel.receive()
+            except ChannelError:
+                self._supervisor_gone()
+                return
+            match message:
+                case Deliver():
+                    self._idle.clear()
+                    self._inbox.put(message)
+                case Stop():
+                    self._inbox.put(message)
+                case FenceAnswer():
+                    self._fence.answered(message)
+                case Cancel():
+                    self._fence.close()
+                    self._cancellation.announce()
+
+    def _supervisor_gone(self) -> None:
+        """Publish nothing from now on; give a running function the grace to end; then end everything."""
+        self._fence.close()
+        if not self._idle.is_set():
+            self._cancellation.announce()
+            os.killpg(self._pid, signal.SIGTERM)
+            self._idle.wait(self._plan.shutdown_grace)
+        os.killpg(self._pid, signal.SIGKILL)

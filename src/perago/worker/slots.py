@@ -1,0 +1,199 @@
+"""One slot: a place for an attempt, with a process in it that is replaced whenever it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from perago.ports import Delivery
+from perago.worker.child import SlotProcess
+from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed
+from perago.worker.messages import (
+    Cancel,
+    Deliver,
+    FenceAnswer,
+    FenceQuestion,
+    Finished,
+    FromSlot,
+    Ready,
+    Saw,
+    StartFailed,
+    Stop,
+)
+from perago.worker.plan import WorkerPlan
+from perago.worker.restarts import RestartDelay
+
+STOP_LIMIT = 2.0
+"""Seconds that an idle slot gets to end after `Stop`."""
+
+
+class Occupant(Protocol):
+    """The attempt in a slot, as far as the slot knows it."""
+
+    delivery: Delivery
+
+    def finished(self, message: Finished) -> None:
+        """The slot is done with it."""
+        ...
+
+    def process_died(self, how: str) -> None:
+        """The slot's process ended in the middle of it, and its whole process group is gone."""
+        ...
+
+
+class Owner(Protocol):
+    """What a slot tells the supervisor."""
+
+    def slot_changed(self, slot: Slot) -> None:
+        """The slot became free, or failed to start."""
+        ...
+
+    def slot_asks(self, slot: Slot, question: FenceQuestion) -> None:
+        """The attempt in the slot asks a fence question."""
+        ...
+
+
+class Slot:
+    """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread."""
+
+    def __init__(self, plan: WorkerPlan, worker_id: str, owner: Owner, emit: Callable[[Event], None]) -> None:
+        self.worker_id = worker_id
+        self.task_name: str | None = None
+        """What the slot's module declares; known once it has been ready."""
+        self.start_failure: str | None = None
+        self.occupant: Occupant | None = None
+        self._plan = plan
+        self._owner = owner
+        self._emit = emit
+        self._process: SlotProcess | None = None
+        self._ready = False
+        self._retiring: str | None = None
+        self._closing = asyncio.Event()
+        self._delay = RestartDelay()
+
+    @property
+    def free(self) -> bool:
+        """Whether it can take a delivery now."""
+        return self._ready and self.occupant is None and self._retiring is None and not self._closing.is_set()
+
+    async def keep(self) -> None:
+        """Start a process, and another whenever one ends, until `close`."""
+        while not self._closing.is_set():
+            wait = await self._live_once()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._closing.wait()
+
+    def take(self, occupant: Occupant) -> bool:
+        """Hand over a delivery; False when the process could not be reached, and nothing was started."""
+        if self._process is None or not self._process.send(Deliver(occupant.delivery)):
+            self._ready = False
+            return False
+        self.occupant = occupant
+        return True
+
+    def answer(self, answer: FenceAnswer) -> None:
+        """Send the answer to a fence question, if the process still lives."""
+        if self._process is not None:
+            self._process.send(answer)
+
+    def cancel(self, reason: str) -> None:
+        """Stop the attempt at hand: TERM, grace, KILL. The process is replaced."""
+        self._retiring = reason
+        if self._process is not None:
+            self._process.send(Cancel(reason))
+            self._process.terminate(self._plan.shutdown_grace)
+
+    def kill(self) -> None:
+        """End the process and its group now."""
+        if self._process is not None:
+            self._process.kill()
+
+    def drain(self) -> None:
+        """Start no further process; the present one ends as soon as it has no attempt."""
+        self._closing.set()
+        if self.occupant is None:
+            self._end_process()
+
+    def close(self) -> None:
+        """Start no further process and end the present one, whatever it does."""
+        self.drain()
+        if self.occupant is not None:
+            self.kill()
+
+    def _end_process(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if self._ready and self._retiring is None and process.send(Stop()):
+            asyncio.get_running_loop().call_later(STOP_LIMIT, process.kill)
+        else:
+            process.kill()
+
+    async def _live_once(self) -> float:
+        """Run one process to its end; returns the seconds until the next may start."""
+        started = time.monotonic()
+        try:
+            process = SlotProcess(self._plan, self.worker_id, self._on_message)
+        except (OSError, EOFError) as error:
+            return self._died(0, f"the slot's process could not be started: {error}", started)
+        self._process = process
+        overdue = asyncio.get_running_loop().call_later(self._plan.start_limit, self._kill_unless_ready)
+        how = await process.ended
+        overdue.cancel()
+        self._process, self._ready = None, False
+        occupant, self.occupant = self.occupant, None
+        wait = self._died(process.pid, how, started)
+        if occupant is not None:
+            occupant.process_died(how)
+        return wait
+
+    def _kill_unless_ready(self) -> None:
+        if not self._ready:
+            self.start_failure = f"the task module was not imported within {self._plan.start_limit:g} s"
+            self._emit(SlotStartFailed(self.worker_id, self.start_failure))
+            self.kill()
+            self._owner.slot_changed(self)
+
+    def _died(self, pid: int, how: str, started: float) -> float:
+        reason, self._retiring = self._retiring, None
+        if self._closing.is_set():
+            return 0.0
+        if reason is not None:
+            self._emit(SlotReplaced(self.worker_id, pid, reason))
+            return 0.0
+        delay = self._delay.after_crash(time.monotonic() - started)
+        self._emit(SlotDied(self.worker_id, pid, how, delay))
+        return delay
+
+    def _on_message(self, message: FromSlot) -> None:
+        match message:
+            case Ready(task_name):
+                self.task_name, self.start_failure, self._ready = task_name, None, True
+                self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0))
+                self._owner.slot_changed(self)
+            case StartFailed(reason):
+                self.start_failure = reason
+                self._emit(SlotStartFailed(self.worker_id, reason))
+                self._owner.slot_changed(self)
+            case FenceQuestion():
+                self._owner.slot_asks(self, message)
+            case Finished():
+                self._on_finished(message)
+            case Saw(event):
+                self._emit(event)
+
+    def _on_finished(self, message: Finished) -> None:
+        occupant, self.occupant = self.occupant, None
+        if self._retiring is None:
+            self._retiring = message.unfit
+        if self._retiring is not None:
+            self.kill()
+        elif self._closing.is_set():
+            self._end_process()
+        if occupant is not None:
+            occupant.finished(message)
+        self._owner.slot_changed(self)

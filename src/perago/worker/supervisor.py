@@ -1,0 +1,259 @@
+"""The supervisor: owns Conductor, the slots and the attempts of one worker.
+
+Why it is safe, thread by thread and process by process
+-------------------------------------------------------
+* **One thread owns all state.** Slots, attempts, cadence and flags are touched by the event loop's thread only; what
+  happens between two `await`s is atomic. Every other thread (`pools`) calls Conductor with immutable arguments and
+  hands its result back to the loop.
+* **The loop waits for nobody.** Conductor is asked on pool threads; slots are read and written through sockets with
+  time limits (`channel`). Only a fork blocks, for milliseconds.
+* **A delivery has one owner at a time.** It comes from the one poll in flight (`intake`) and goes to one free slot or
+  is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead; only then,
+  and only if it was not lost before, is there a report.
+* **A slot is replaced only when nothing of it runs.** Its process ends together with its process group, so two
+  attempts never share a slot, and a crash is reported when no line of the author's code can follow.
+* **A slot cannot act without its supervisor.** Its fence questions are answered here; the end of the pipe is a "no"
+  for ever, and the end of the slot.
+* **Everything started here ends here.** `run` returns when every slot process is gone and every pool is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+from perago.driver import SystemClock
+from perago.ports import Clock, Delivery, TaskQueue
+from perago.worker.attempts import Attempt, Services
+from perago.worker.child import warm_up
+from perago.worker.events import Cancelling, Draining, Event, Listener, Stopped, WorkerReady
+from perago.worker.housekeeping import keep_house, repository_of
+from perago.worker.intake import Intake
+from perago.worker.journal import Journal
+from perago.worker.messages import FenceQuestion
+from perago.worker.plan import WorkerPlan
+from perago.worker.pools import Pools
+from perago.worker.reporting import EndingClock
+from perago.worker.slots import Slot
+
+EXIT_INVALID_MODULE = 3
+GIVE_UP_AFTER = 5.0
+"""After a second signal: seconds beyond twice the grace for reports that are still on their way."""
+
+LAST_WORDS = 2.0
+"""Seconds for reports that were given up to be said to be."""
+
+CLOSE_LIMIT = 10.0
+"""Seconds for idle slots to end, by themselves and then by KILL."""
+
+
+class Supervisor:
+    """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread."""
+
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue, listener: Listener, *, clock: Clock | None = None) -> None:
+        self._plan = plan
+        self._queue = queue
+        self._listener = listener
+        self._clock = clock or SystemClock()
+        self._lock = threading.RLock()  # the listener may call `stop`
+        self._inside: tuple[asyncio.AbstractEventLoop, _Worker] | None = None
+        self._stop_requests = 0
+
+    def run(self) -> int:
+        """Work until stopped by a signal or by `stop`; returns the exit code of contract 5."""
+        if self._plan.start_method == "forkserver":
+            warm_up(self._plan.preload)
+        return asyncio.run(self._run())
+
+    def stop(self) -> None:
+        """Do what a first SIGTERM does; called again, what a second one does."""
+        with self._lock:
+            if self._inside is None:
+                self._stop_requests += 1
+            else:
+                loop, worker = self._inside
+                loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM)
+
+    async def _run(self) -> int:
+        worker = _Worker(self._plan, self._queue, self._clock, self._listener)
+        with self._lock:
+            self._inside = asyncio.get_running_loop(), worker
+            for _ in range(self._stop_requests):
+                worker.signalled(signal.SIGTERM)
+        try:
+            with _signal_handlers(worker):
+                return await worker.run()
+        finally:
+            with self._lock:
+                self._inside = None
+
+
+@contextlib.contextmanager
+def _signal_handlers(worker: _Worker) -> Iterator[None]:
+    """Signals reach the loop; in a thread that cannot have handlers, `Supervisor.stop` is the only way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for signum in signals:
+        loop.add_signal_handler(signum, worker.signalled, signum)
+    try:
+        yield
+    finally:
+        for signum in signals:
+            loop.remove_signal_handler(signum)
+
+
+class _Worker:
+    """One worker, from inside: what happens on the event loop."""
+
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue, clock: Clock, listener: Listener) -> None:
+        self._plan = plan
+        self._started = time.monotonic()
+        self._listener = listener
+        self._journal = Journal(plan)
+        self._pools = Pools(plan.slots)
+        self._clock = EndingClock(clock)
+        self._services = Services(plan, queue, self._clock, self._pools, self._emit)
+        self._slots = [Slot(plan, worker_id, self, self._emit) for worker_id in plan.slot_ids]
+        self._attempts: set[Attempt] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._repositories: set[str] = set()
+        self._intake = Intake(
+            queue=queue,
+            pools=self._pools,
+            worker_id=plan.supervisor_id,
+            slots=self._slots,
+            emit=self._emit,
+            give=self._give,
+            spawn=self._spawn,
+            unreported=lambda: len(self._attempts),
+        )
+        self._was_ready = False
+        self._signals = 0
+        self._exit_code = 0
+        self._give_up_at = float("inf")
+        self._failure: BaseException | None = None
+
+    async def run(self) -> int:
+        """Work until stopped, then bring everything down."""
+        asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
+        keepers = [asyncio.create_task(slot.keep()) for slot in self._slots]
+        house = asyncio.create_task(keep_house(self._plan, self._pools.reports, self._emit, self._repositories))
+        for task in (*keepers, house):
+            task.add_done_callback(self._note_failure)
+        try:
+            await self._intake.run()
+            await self._drain()
+        finally:
+            house.cancel()
+            await self._close_slots([*keepers, house])
+            self._clock.end()
+            self._pools.close()
+            self._emit(Stopped(self._exit_code))
+            self._journal.close()
+        if self._failure is not None:
+            raise self._failure
+        return self._exit_code
+
+    # ----------------------------------------------------------------------- stopping
+
+    def signalled(self, signum: signal.Signals) -> None:
+        """First: drain. Second: cancel what runs. From the third on: kill it."""
+        self._signals += 1
+        running = [attempt for attempt in self._attempts if attempt.running]
+        if self._signals == 1:
+            self._emit(Draining(len(running)))
+            self._intake.stop()
+            for slot in self._slots:
+                slot.drain()
+        elif self._signals == 2:
+            self._exit_code = 128 + signum
+            self._give_up_at = time.monotonic() + 2 * self._plan.shutdown_grace + GIVE_UP_AFTER
+            self._emit(Cancelling(signum.name, len(running)))
+            for attempt in running:
+                attempt.lose(f"the worker was told to stop by a second signal ({signum.name})")
+        else:
+            for slot in self._slots:
+                slot.kill()
+
+    async def _drain(self) -> None:
+        """Wait for running attempts, reports and hand-backs. Only a second signal puts a limit on it, since attempts
+        have their own, and reports, too."""
+        while self._tasks and time.monotonic() < self._give_up_at:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        self._clock.end()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=LAST_WORDS)
+
+    async def _close_slots(self, keepers: list[asyncio.Task[None]]) -> None:
+        for slot in self._slots:
+            slot.close()
+        await asyncio.wait(keepers, timeout=CLOSE_LIMIT)
+
+    # ------------------------------------------------------------ told by slots and intake
+
+    def slot_changed(self, slot: Slot) -> None:
+        """A slot has become free, has finished an attempt or failed to start."""
+        if slot.free and not self._was_ready:
+            self._was_ready = True
+            plan, seconds = self._plan, time.monotonic() - self._started
+            self._emit(WorkerReady(plan.module, slot.task_name or "", plan.supervisor_id, plan.slots, seconds))
+        if not self._was_ready and all(slot.start_failure for slot in self._slots):
+            self._exit_code = EXIT_INVALID_MODULE
+            self._intake.stop()
+        self._intake.slot_freed()
+
+    def slot_asks(self, slot: Slot, question: FenceQuestion) -> None:
+        """An attempt asks whether its delivery is still current."""
+        if isinstance(slot.occupant, Attempt):
+            self._spawn(slot.occupant.answer(question))
+
+    def _give(self, delivery: Delivery, slot: Slot) -> bool:
+        attempt = Attempt(delivery, slot, self._services)
+        if not slot.take(attempt):
+            return False
+        self._attempts.add(attempt)
+        if (repository := repository_of(delivery)) is not None:
+            self._repositories.add(repository)
+        self._spawn(self._attend(attempt))
+        return True
+
+    async def _attend(self, attempt: Attempt) -> None:
+        try:
+            await attempt.run()
+        finally:
+            self._attempts.discard(attempt)
+            self._intake.attempt_reported()
+
+    # ------------------------------------------------------------------------ plumbing
+
+    def _emit(self, event: Event) -> None:
+        self._journal(event)
+        self._listener(event)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._note_failure)
+
+    def _note_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def _on_loop_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        self._fail(context.get("exception") or RuntimeError(context["message"]))
+
+    def _fail(self, error: BaseException) -> None:
+        """A defect of the supervisor itself ends the worker, loudly, instead of leaving it half alive."""
+        self._failure = self._failure or error
+        self._exit_code = 1
+        self._give_up_at = 0.0
+        self._intake.stop()

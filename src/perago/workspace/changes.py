@@ -1,0 +1,162 @@
+"""What the function did to its workspace: the tree after it against the files that were downloaded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from perago.ports import ObjectEntry, Placement
+from perago.workspace.disk import probe_disk
+from perago.workspace.errors import UnreadableFile, WorkspaceError
+from perago.workspace.hashing import hash_files
+from perago.workspace.keys import is_marker, is_reserved
+from perago.workspace.scan import FileStat, Tree
+from perago.workspace.text import listing, quoted
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineFile:
+    """A downloaded file: what the disk says about it, and the object that it came from."""
+
+    stat: FileStat
+    entry: ObjectEntry
+    md5: str | None
+    """None where the listed checksum is opaque and the bytes were not hashed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The workspace as it was downloaded."""
+
+    files: Mapping[str, BaselineFile]
+    markers: frozenset[str] = frozenset()
+    """Directories that have a marker object, without the slash at its end."""
+    stat_tells_changes: bool = True
+    """Whether an untouched `FileStat` proves untouched bytes on this disk."""
+
+    @classmethod
+    def record(cls, tree: Tree, placements: Iterable[Placement], key_prefix: str) -> Baseline:
+        """Remember `tree`, scanned after the download of `placements` and before the function runs.
+
+        On a disk where times prove nothing, objects with an opaque checksum are read once to know their MD5.
+
+        Raises:
+            WorkspaceError: a downloaded file is missing or has another size.
+        """
+        placed: dict[str, ObjectEntry] = {}
+        markers = []
+        for placement in placements:
+            path = placement.entry.key[len(key_prefix) :]
+            if placement.path is not None:
+                placed[path] = placement.entry
+            elif path and is_marker(placement.entry) and not is_reserved(placement.entry.key):
+                markers.append(path[:-1])
+        _check_complete(tree, placed)
+        tells = probe_disk(tree.root).stat_tells_changes
+        opaque = (
+            {} if tells else {path: tree.files[path] for path in placed if not _MD5.fullmatch(placed[path].checksum)}
+        )
+        hashed = hash_files(tree.root, opaque)
+        files = {
+            path: BaselineFile(tree.files[path], entry, hashed.get(path) or _listed_md5(entry))
+            for path, entry in placed.items()
+        }
+        return cls(files, frozenset(markers), tells)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A file to publish or delete. `path` is relative to the workspace, `size` in bytes, `checksum` a hex MD5.
+
+    A rewritten object keeps its content type and user metadata (contract 7). For a removed file everything is as it
+    was listed; the path of a removed directory marker ends in `/`.
+    """
+
+    path: str
+    size: int
+    checksum: str
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The difference between two trees, each part sorted by path. Modes and empty directories are no changes."""
+
+    added: tuple[ChangedFile, ...] = ()
+    changed: tuple[ChangedFile, ...] = ()
+    removed: tuple[ChangedFile, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
+    """Compare `tree` with the `baseline`; reads only files that may have changed.
+
+    Size, mtime, ctime and inode as they were mean unchanged. Otherwise the MD5 decides; where the old one is not
+    known, the file counts as changed. Irregular entries are the caller's to refuse first: a file replaced by a
+    symlink is a removed one here.
+
+    A directory marker `x/` is left alone, unless the function put a file in the place of that directory: then it is
+    removed, because a file and a directory at once could never be laid out again.
+
+    Raises:
+        UnreadableFile: a file cannot be read, or a directory not looked into.
+        FileChanging: something still writes to the workspace.
+    """
+    if tree.unreadable:
+        named = listing([f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable])
+        raise UnreadableFile(f"What changed in the workspace cannot be known, because parts are unreadable: {named}.")
+    sums = hash_files(tree.root, {path: stat for path, stat in tree.files.items() if _is_suspect(baseline, path, stat)})
+    added, changed = [], []
+    for path, checksum in sums.items():
+        before = baseline.files.get(path)
+        size = tree.files[path].size
+        if before is None:
+            added.append(ChangedFile(path, size, checksum))
+        elif size != before.entry.size or checksum != before.md5:
+            changed.append(ChangedFile(path, size, checksum, before.entry.content_type, before.entry.metadata))
+    return Changes(tuple(added), tuple(changed), tuple(_removed(baseline, tree)))
+
+
+def _is_suspect(baseline: Baseline, path: str, stat: FileStat) -> bool:
+    before = baseline.files.get(path)
+    return before is None or not baseline.stat_tells_changes or before.stat != stat
+
+
+def _removed(baseline: Baseline, tree: Tree) -> list[ChangedFile]:
+    gone = {path: file.entry for path, file in baseline.files.items() if path not in tree.files}
+    removed = [
+        ChangedFile(path, entry.size, entry.checksum, entry.content_type, entry.metadata)
+        for path, entry in gone.items()
+    ]
+    removed += [ChangedFile(f"{marker}/", 0, "") for marker in baseline.markers if _has_file_above(marker, tree)]
+    return sorted(removed, key=lambda file: file.path)
+
+
+def _has_file_above(directory: str, tree: Tree) -> bool:
+    """Whether a file stands where `directory` or one above it was."""
+    while directory:
+        if directory in tree.files:
+            return True
+        directory = directory.rpartition("/")[0]
+    return False
+
+
+def _listed_md5(entry: ObjectEntry) -> str | None:
+    return entry.checksum if _MD5.fullmatch(entry.checksum) else None
+
+
+def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:
+    wrong = [
+        quoted(path) for path, entry in placed.items() if path not in tree.files or tree.files[path].size != entry.size
+    ]
+    if wrong:
+        raise WorkspaceError(
+            f"The download is incomplete: {listing(wrong)} missing or of another size than listed. Something else "
+            "writes to the attempt directory, or the disk lost data."
+        )

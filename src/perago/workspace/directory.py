@@ -1,0 +1,214 @@
+"""The private local directory of one delivery (contract 7).
+
+    <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
+        .perago-attempt.json    the marker, locked while the attempt lives
+        workspace/              what the task function gets
+
+Creating, removing and sweeping go on side by side in any number of processes, without a lock of the root. It rests
+on three things: a marker is locked before it has its name, so an unlocked one has no living owner; a directory
+without a marker is empty; and the system removes only empty directories, so whoever finds one removed starts again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from perago.ports import Delivery
+from perago.workspace.descent import Descent
+from perago.workspace.errors import DirectoryRefused
+from perago.workspace.keys import is_utf8
+from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
+from perago.workspace.removal import remove_attempt
+from perago.workspace.root import check_root
+from perago.workspace.sweep import sweep
+from perago.workspace.text import listing, quoted
+
+__all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
+
+WORKSPACE = "workspace"
+
+_PATIENCE_SECONDS = 10.0
+"""How long making a directory is tried again. A try takes well under a millisecond and is lost only to a sweep or a
+removal that takes an empty directory away at that very moment, so even sweeps that never stop cannot win them all."""
+
+
+class AttemptDirectory:
+    """An attempt directory that exists and is held by this process. Made by `create`, ended by `remove` or `close`."""
+
+    def __init__(self, root: Path, relative: str, marker: int) -> None:
+        self.root = root
+        self.path = root / relative
+        self.workspace = self.path / WORKSPACE
+        self._relative = relative
+        self._marker: int | None = marker
+
+    @classmethod
+    def create(cls, root: Path, delivery: Delivery) -> AttemptDirectory:
+        """Make the directory of `delivery` and an empty workspace in it, both 0700; makes `root` where it is missing.
+
+        What a dead owner left of the same delivery is removed first: nothing in it is ever used again. A living
+        owner is left in peace.
+
+        Raises:
+            DirectoryRefused: an id that is no plain file name (final), an unusable root, a directory in use.
+            OSError: the disk refused.
+        """
+        root = root.absolute()
+        relative = _relative_path(delivery)
+        if problems := check_root(root):
+            raise DirectoryRefused(" ".join(problems), retryable=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        given_up = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < given_up:
+            try:
+                return cls(root, relative, _make(root, relative, _fields(delivery)))
+            except FileNotFoundError:
+                continue
+            except FileExistsError:
+                _remove_stale(root, relative)
+        raise DirectoryRefused(
+            f"The attempt directory {root / relative} was removed by something else each time it was made, "
+            f"for {_PATIENCE_SECONDS:g} seconds. "
+            "Give PERAGO_WORKSPACE_ROOT to perago alone.",
+            retryable=True,
+        )
+
+    def write_marker(self, **fields: Any) -> None:
+        """Add JSON `fields` to the marker, for whoever sweeps this directory should the process die.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        if self._marker is None:
+            raise ValueError("the attempt directory was given up before")
+        write_fields(self._marker, {**(read_fields(self._marker) or {}), **fields})
+
+    def remove(self) -> str | None:
+        """Delete the directory with all that is in it, and those above it that are empty then; gives the lock back.
+
+        Returns what could not be deleted and why, or None; never raises for the disk (a failed removal is logged
+        only, contract 7).
+        """
+        if self._marker is None:
+            return None
+        try:
+            with Descent(self.root, root_may_be_symlink=True) as descent:
+                return remove_attempt(descent, self._relative)
+        except OSError as error:
+            return f"{self.path}: {error.strerror}"
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the lock back and leave the directory where it is; the next sweep removes it. Repeating is harmless."""
+        if self._marker is not None:
+            os.close(self._marker)
+            self._marker = None
+
+
+def _relative_path(delivery: Delivery) -> str:
+    """Ids come from a server that checks none of them, so none is a path before it was looked at (contract 2)."""
+    for what, name in (
+        ("workflow id", delivery.workflow_id),
+        ("task name", delivery.task_name),
+        ("task id", delivery.task_id),
+    ):
+        problem = _name_problem(name)
+        if problem:
+            raise DirectoryRefused(
+                f"The {what} {quoted(name)} cannot name a directory: it {problem}. Nothing was written.",
+                retryable=False,
+            )
+    leaf = f"retry={delivery.retry_count:d},poll={delivery.poll_count:d},start={delivery.start_time:d}"
+    return f"{delivery.workflow_id}/{delivery.task_name}/{delivery.task_id}/{leaf}"
+
+
+def _name_problem(name: str) -> str | None:
+    if name in ("", ".", ".."):
+        return "is no name"
+    if "/" in name or "\\" in name:
+        return "contains a path separator"
+    if not is_utf8(name) or not name.isprintable():
+        return "contains characters that cannot be printed"
+    return "is longer than 255 bytes" if len(name.encode()) > 255 else None
+
+
+def _fields(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "workflow_id": delivery.workflow_id,
+        "task_name": delivery.task_name,
+        "reference_name": delivery.reference_name,
+        "iteration": delivery.iteration,
+        "task_id": delivery.task_id,
+        "retry_count": delivery.retry_count,
+        "poll_count": delivery.poll_count,
+        "start_time": delivery.start_time,
+    }
+
+
+def _make(root: Path, relative: str, fields: dict[str, Any]) -> int:
+    with Descent(root, root_may_be_symlink=True) as descent:
+        directory = _make_private(descent, relative)
+        marker = place_marker(descent.root, directory, fields)
+        try:
+            _refuse_foreign_files(root / relative, directory)
+            os.mkdir(WORKSPACE, 0o700, dir_fd=directory)
+        except BaseException:
+            os.close(marker)
+            raise
+    return marker
+
+
+def _refuse_foreign_files(path: Path, directory: int) -> None:
+    with os.scandir(directory) as entries:
+        foreign = sorted(quoted(entry.name) for entry in entries if entry.name != MARKER)
+    if foreign:
+        unlink_if_there(MARKER, directory)
+        raise DirectoryRefused(
+            f"The attempt directory {path} held {listing(foreign, 3)} before it was made, and no marker, so that is "
+            "not perago's. Move it away.",
+            retryable=True,
+        )
+
+
+def _make_private(descent: Descent, relative: str) -> int:
+    above, path = descent.root, ""
+    for name in relative.split("/"):
+        path = f"{path}/{name}" if path else name
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=above)
+        try:
+            above = descent.enter(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise DirectoryRefused(
+                f"{quoted(path)} below the workspace root is a symlink or a file where a directory belongs. "
+                "Delete it; perago makes its directories itself.",
+                retryable=True,
+            ) from error
+    return above
+
+
+def _remove_stale(root: Path, relative: str) -> None:
+    with Descent(root, root_may_be_symlink=True) as descent:
+        try:
+            marker = claim_marker(descent.enter(relative))
+        except FileNotFoundError:
+            return
+        if marker is None:
+            raise DirectoryRefused(
+                f"The attempt directory {root / relative} is in use: another process works on the same delivery.",
+                retryable=True,
+            )
+        try:
+            problem = remove_attempt(descent, relative)
+        finally:
+            os.close(marker)
+    if problem:
+        raise DirectoryRefused(f"What a dead process left cannot be removed: {problem}.", retryable=True)

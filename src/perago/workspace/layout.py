@@ -1,0 +1,135 @@
+"""Where the objects of a listing go on disk, decided for all of them before a byte is written (contract 7).
+
+The directories are made here, once; the objects themselves are written by the store.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from perago.ports import ObjectEntry, Placement
+from perago.workspace.descent import Descent, split
+from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
+from perago.workspace.errors import LayoutRefused
+from perago.workspace.keys import KeyProblem, NameLimits, check_keys, is_reserved
+from perago.workspace.text import count, listing, quoted, size
+
+RESERVE = 64 * 1024 * 1024
+"""Bytes that a download leaves free: a disk filled to the brim stops more than one attempt."""
+
+
+def plan_layout(
+    entries: Sequence[ObjectEntry],
+    key_prefix: str,
+    workspace: Path,
+    *,
+    max_bytes: int | None = None,
+    free_bytes: int | None = None,
+    disk: Disk | None = None,
+) -> list[Placement]:
+    """A placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
+
+    `max_bytes` is `PERAGO_MAX_WORKSPACE_BYTES`, None for no limit. `free_bytes` and `disk` are found out at
+    `workspace`, which exists, unless they are given. Sizes are bytes.
+
+    Raises:
+        LayoutRefused: keys that cannot be files (all are named), too many bytes (both final), or a full disk
+            (retryable).
+    """
+    disk = disk or probe_disk(workspace)
+    problems = check_keys(entries, key_prefix, _limits(disk, workspace))
+    if problems:
+        raise LayoutRefused(_describe(problems), retryable=False)
+    placed = [Placement(entry, _path_of(entry, key_prefix, workspace)) for entry in entries]
+    _check_size(placed, max_bytes)
+    _check_room(placed, key_prefix, workspace, free_bytes)
+    return placed
+
+
+def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> tuple[str, ...]:
+    """Every directory that the placed files and the directory markers need, relative, parents first."""
+    needed: set[str] = set()
+    for placement in placements:
+        if is_reserved(placement.entry.key):
+            continue
+        above = split(placement.entry.key[len(key_prefix) :])[0]
+        while above and above not in needed:
+            needed.add(above)
+            above = split(above)[0]
+    return tuple(sorted(needed))
+
+
+def create_directories(workspace: Path, directories: Iterable[str]) -> None:
+    """Make `directories`, parents first, below `workspace` without following a symlink; existing ones are fine.
+
+    Raises:
+        OSError: the disk refused, or something else has one of the names.
+    """
+    with Descent(workspace) as descent:
+        for directory in directories:
+            above, name = split(directory)
+            try:
+                os.mkdir(name, dir_fd=descent.enter(above))
+            except FileExistsError:
+                descent.enter(directory)
+
+
+def _limits(disk: Disk, workspace: Path) -> NameLimits:
+    """An absolute path takes the workspace's own path, a slash, and a NUL at its end."""
+    used = len(os.fsencode(workspace.absolute())) + 2
+    return NameLimits(disk.name_max, max(disk.path_max - used, 0), disk.folding)
+
+
+def _path_of(entry: ObjectEntry, key_prefix: str, workspace: Path) -> Path | None:
+    path = entry.key[len(key_prefix) :]
+    if not path or path.endswith("/") or is_reserved(entry.key):
+        return None
+    return workspace / path
+
+
+def _describe(problems: Sequence[KeyProblem]) -> str:
+    named = listing([f"{quoted(problem.key)} {problem.problem}" for problem in problems])
+    return (
+        f"{count(len(problems), 'key')} of the workspace ref cannot be laid out as files; nothing was downloaded: "
+        f"{named}. Rename or delete these objects in the repository, or narrow the task's prefix."
+    )
+
+
+def _check_size(placed: Sequence[Placement], max_bytes: int | None) -> None:
+    sizes = [placement.entry.size for placement in placed if placement.path is not None]
+    if max_bytes is not None and sum(sizes) > max_bytes:
+        raise LayoutRefused(
+            f"The workspace ref holds {size(sum(sizes))} in {count(len(sizes), 'object')}, more than the "
+            f"{size(max_bytes)} that PERAGO_MAX_WORKSPACE_BYTES allows; nothing was downloaded. Raise the limit, or "
+            "narrow the task's prefix.",
+            retryable=False,
+        )
+
+
+def _check_room(placed: Sequence[Placement], key_prefix: str, workspace: Path, free_bytes: int | None) -> None:
+    space = free_space(workspace)
+    free = space.size if free_bytes is None else free_bytes
+    sizes = [placement.entry.size for placement in placed if placement.path is not None]
+    directories = len(directories_to_create(placed, key_prefix))
+    needed = _on_disk(sizes, directories, space) + RESERVE
+    if needed > free:
+        raise LayoutRefused(
+            f"The workspace ref needs {size(needed)} on disk (a reserve of {size(RESERVE)} included), but {workspace} "
+            f"has {size(free)} left; nothing was downloaded. Free space, or point PERAGO_WORKSPACE_ROOT elsewhere.",
+            retryable=True,
+        )
+    if space.inodes is not None and len(sizes) + directories > space.inodes:
+        raise LayoutRefused(
+            f"The workspace ref needs {count(len(sizes) + directories, 'inode')}, but the disk of {workspace} has "
+            f"{space.inodes:,} left; nothing was downloaded. Delete files there, or point PERAGO_WORKSPACE_ROOT "
+            "elsewhere.",
+            retryable=True,
+        )
+
+
+def _on_disk(sizes: Sequence[int], directories: int, space: FreeSpace) -> int:
+    """Bytes that files and directories take in whole blocks."""
+    blocks = sum(-(-number // space.block) for number in sizes) + directories
+    return blocks * space.block

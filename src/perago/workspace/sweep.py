@@ -1,0 +1,149 @@
+"""Removing what dead processes left below a workspace root (contract 7)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.workspace.descent import Descent
+from perago.workspace.marker import UNFINISHED, claim_marker, unlink_if_there
+from perago.workspace.removal import remove_attempt, remove_empty
+
+_LEVELS_ABOVE = 3
+_LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadDirectory:
+    """An attempt directory whose marker nobody holds."""
+
+    path: Path
+    size: int
+    """Bytes of the files in it."""
+    began: float
+    """When its attempt began, in seconds since the epoch."""
+
+
+def dead_directories(root: Path) -> Iterator[DeadDirectory]:
+    """What a sweep would remove now, measured. Changes nothing; what cannot be looked at is left out."""
+    try:
+        descent = Descent(root, root_may_be_symlink=True)
+    except OSError:
+        return
+    with descent:
+        for path in sorted(_attempts(descent)):
+            with _claimed(descent, path) as marker:
+                found = None if marker is None else DeadDirectory(root / path, _size(descent, path), _began(marker))
+            if found is not None:
+                yield found
+
+
+def remove_dead(root: Path, directory: Path) -> str | None:
+    """Remove an attempt directory of `root` if its marker is still held by nobody; returns what stood in the way.
+
+    One that is gone already is fine.
+    """
+    path = directory.relative_to(root).as_posix()
+    try:
+        with Descent(root, root_may_be_symlink=True) as descent, _claimed(descent, path) as marker:
+            if marker is not None:
+                return remove_attempt(descent, path)
+        return "somebody holds its marker by now, or has taken the right to open it" if directory.exists() else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"{directory}: {error.strerror}"
+
+
+def sweep(root: Path) -> tuple[Path, ...]:
+    """Remove every attempt directory whose marker nobody holds; returns those.
+
+    Whatever else lies in the root stays, and so does what cannot be removed. Any number of sweeps, and attempts that
+    begin or end, may go on at the same time. A missing root is an empty one.
+    """
+    try:
+        descent = Descent(root, root_may_be_symlink=True)
+    except OSError:
+        return ()
+    with descent:
+        for name in _names(descent, "", directories=False):
+            if name.startswith(UNFINISHED):
+                _sweep_unfinished(descent.root, name)
+        return tuple(root / path for path in list(_attempts(descent)) if _sweep_attempt(descent, path))
+
+
+def _attempts(descent: Descent) -> Iterator[str]:
+    """Paths that have the depth and the name of an attempt directory."""
+    pending = [("", 0)]
+    while pending:
+        path, level = pending.pop()
+        for name in _names(descent, path, directories=True):
+            below = f"{path}/{name}" if path else name
+            if level < _LEVELS_ABOVE:
+                pending.append((below, level + 1))
+            elif _LEAF.fullmatch(name):
+                yield below
+
+
+def _names(descent: Descent, path: str, *, directories: bool) -> list[str]:
+    """The entries of a directory that are directories, or that are not; none if it cannot be read."""
+    try:
+        with os.scandir(descent.enter(path)) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False) == directories]
+    except OSError:
+        return []
+
+
+def _sweep_attempt(descent: Descent, path: str) -> bool:
+    with _claimed(descent, path) as marker:
+        if marker is not None:
+            return remove_attempt(descent, path) is None
+    remove_empty(descent, path)  # one without a marker is empty; the system refuses to remove any other
+    return False
+
+
+@contextlib.contextmanager
+def _claimed(descent: Descent, path: str) -> Iterator[int | None]:
+    """Hold the marker of an attempt directory meanwhile; None if it has a living owner, or no marker that opens."""
+    try:
+        marker = claim_marker(descent.enter(path))
+    except OSError:
+        marker = None
+    try:
+        yield marker
+    finally:
+        if marker is not None:
+            os.close(marker)
+
+
+def _began(marker: int) -> float:
+    return os.fstat(marker).st_mtime
+
+
+def _size(descent: Descent, directory: str) -> int:
+    """Bytes of the files below `directory`, as far as they can be seen; no link is followed."""
+    total, pending = 0, [directory]
+    while pending:
+        path = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(descent.enter(path)) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(f"{path}/{entry.name}")
+                elif entry.is_file(follow_symlinks=False):
+                    total += entry.stat(follow_symlinks=False).st_size
+    return total
+
+
+def _sweep_unfinished(root: int, name: str) -> None:
+    """A marker whose maker died before it was in place, or is about to lock it: then the maker starts again."""
+    try:
+        marker = claim_marker(root, name)
+    except OSError:
+        return
+    if marker is not None:
+        unlink_if_there(name, root)
+        os.close(marker)

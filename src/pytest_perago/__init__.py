@@ -1,0 +1,109 @@
+"""The pytest plugin of perago: task modules become tests (docs/testing.md). PYTEST_DONT_REWRITE
+
+This module is loaded at every start of pytest, so it imports nothing of perago or pydantic, and nothing of the rest
+of the plugin, until modules are named by `--perago-modules` or `perago_modules`, or a test file calls
+`perago.testing.task_tests`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from pytest_perago import fixtures, hooks, options
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options and ini values."""
+    options.add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """The hooks that a conftest may implement."""
+    pluginmanager.add_hookspecs(hooks)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the fixtures and markers, and wake up if there is something to do."""
+    config.pluginmanager.register(fixtures, "perago-fixtures")
+    options.add_markers(config)
+    options.refuse_update_under_ci(config)
+    if options.configured_modules(config):
+        from pytest_perago.active import activate
+
+        activate(config)
+
+
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> pytest.Collector | None:
+    """Collect what `perago.testing.task_tests` returned."""
+    selection = sys.modules.get("perago.testing.selection")
+    if selection is None or not isinstance(obj, selection.TaskTests):
+        return None
+    from pytest_perago.collection import TaskTestsCollector
+
+    found: pytest.Collector = TaskTestsCollector.from_parent(collector, name=name, selection=obj)
+    return found
+
+
+def pytest_report_teststatus(report: pytest.CollectReport | pytest.TestReport) -> tuple[str, str, str] | None:
+    """An error of the harness is an ERROR, not a failed test."""
+    if report.failed and options.HARNESS_ERROR in getattr(report, "user_properties", ()):
+        return "error", "E", "ERROR"
+    return None
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Remember that this run is not complete."""
+    if items:
+        items[0].config.stash[options.DESELECTED] = True
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take what a worker of pytest-xdist found out about snapshots."""
+    output = {} if error else getattr(node, "workeroutput", {})
+    node.config.stash.setdefault(options.WORKERS, []).append(output.get(options.WORKER_OUTPUT))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Look for snapshots of tasks that are gone, if any task was looked at."""
+    reports: list[list[str] | None] = session.config.stash.get(options.WORKERS, [])
+    if any(reports) or "pytest_perago.project" in sys.modules:
+        from pytest_perago.unused import finish
+
+        finish(session)
+
+
+@pytest.fixture
+def perago_snapshot(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, or writes it under --perago-update."""
+    from pytest_perago.snapshots import checker
+
+    return checker(request)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what happened to snapshots, and which tests were opted out of, and why."""
+    unused = sys.modules.get("pytest_perago.unused")
+    left = config.stash.get(unused.UNUSED, ()) if unused is not None else ()
+    if left or config.getoption("--perago-update"):
+        from pytest_perago.summary import summarise_snapshots
+
+        summarise_snapshots(terminalreporter, config, left)
+    skipped = terminalreporter.stats.get("skipped", ())
+    lines = sorted(
+        f"{report.nodeid}: {reason}"
+        for report in skipped
+        for name, reason in getattr(report, "user_properties", ())
+        if name == options.OPT_OUT
+    )
+    if lines:
+        terminalreporter.section("perago opt-outs")
+        for line in lines:
+            terminalreporter.line(line)

@@ -1,0 +1,98 @@
+"""What code of authors may do to the process of the test: print, but not close the output, and not end the process.
+
+A worker runs a function in a process of its own, and loses no more than that process. Here the process is pytest's:
+a closed output would break every test that follows, and `os._exit` would end the session without a word.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, NoReturn
+
+
+class ProcessEnded(BaseException):
+    """`os._exit` was called. Not an Exception, so that `except Exception` does not go on after it."""
+
+
+ProcessEnded.__module__ = "builtins"  # authors know `os._exit`, not this
+
+
+class OpenText(io.TextIOWrapper):
+    """Text output to bytes that belong to somebody else: nobody can close either, also not by dropping a wrapper."""
+
+    def __init__(self, target: IO[bytes], *, encoding: str = "utf-8", errors: str = "backslashreplace") -> None:
+        super().__init__(_OpenBytes(target), encoding=encoding, errors=errors, newline="", write_through=True)
+
+    def close(self) -> None:
+        """Only flush."""
+        self.flush()
+
+
+class _OpenBytes(io.BufferedIOBase):
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+
+    @property
+    def name(self) -> str:
+        """As the standard streams have it."""
+        return str(getattr(self._target, "name", "<output>"))
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._target.write(data)
+
+    def flush(self) -> None:
+        with suppress(ValueError):  # the owner has closed it, long after the code of the author
+            self._target.flush()
+
+    def fileno(self) -> int:
+        return self._target.fileno()
+
+    def isatty(self) -> bool:
+        return self._target.isatty()
+
+    def close(self) -> None:
+        self.flush()
+
+
+@contextmanager
+def confined() -> Iterator[None]:
+    """While code of the author runs: an output that stays open, whatever is done to it, and no end of the process."""
+    outputs = sys.stdout, sys.stderr
+    end = os._exit
+    sys.stdout, sys.stderr = map(_kept_open, outputs)
+    os._exit = _refuser(end)
+    try:
+        yield
+    finally:
+        os._exit = end
+        for output in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                output.flush()
+        sys.stdout, sys.stderr = outputs
+
+
+def _kept_open(stream: Any) -> Any:
+    """The stream that nobody can close; as it is if it is no text over bytes."""
+    buffer = getattr(stream, "buffer", None)
+    if not isinstance(stream, io.TextIOWrapper) or buffer is None:
+        return stream
+    stream.flush()
+    return OpenText(buffer, encoding=stream.encoding, errors=stream.errors or "backslashreplace")
+
+
+def _refuser(end: Any) -> Any:
+    owner = os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != owner:  # a child, such as multiprocessing's, ends this way
+            end(status)
+        raise ProcessEnded(f"os._exit({status}) would end the whole worker process; raise an exception instead")
+
+    return refuse

@@ -1,0 +1,111 @@
+"""Whether a declared case can still be what it says: its params, its result, and its tree under its own guardrails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from perago.authoring import Task, WorkspaceSpec
+from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
+from perago.taskdef.schema import output_schema
+from perago.testing.casefiles import BrokenCase, RunCase, read_tree
+from perago.testing.samples import validated
+from perago.testing.schema_check import schema_problem
+from perago.testing.unread import unread_keys
+from perago.workspace.guardrails import Phase, evaluate
+from pytest_perago.failures import CaseFailed, Cause
+
+_WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit", "ref": "0" * 64}
+
+
+def check_case(task: Task, case: RunCase) -> None:
+    """Check a case without running the task.
+
+    Raises:
+        CaseFailed: its params or result no longer validate, or its tree breaks the task's own rules.
+    """
+    params_are_valid = _check_params(task, case)
+    if case.result is not None:
+        _check_result(task, case)
+    tree = _tree(case)
+    if task.workspace is None:
+        if tree or case.expect in ("pre", "post"):
+            raise CaseFailed(
+                Cause.MISTAKE,
+                f"{case.label!r} has {'a tree' if tree else f'expect={case.expect!r}'}, but the task has no workspace",
+            )
+    elif params_are_valid:
+        _check_tree(task.workspace, case, tree)
+
+
+def _check_params(task: Task, case: RunCase) -> bool:
+    payload = {"params": dict(case.params)}
+    try:
+        parse_input(task, payload if task.workspace is None else {**payload, "workspace": _WORKSPACE})
+    except InvalidInput as error:
+        if case.expect == "terminal":
+            return False
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"the params of {case.label!r} are not valid",
+            facts=[("expected", f"a valid {task.params_model.__name__}"), ("actual", "\n".join(error.problems))],
+        ) from None
+    _check_that_all_is_read(task, case)
+    return True
+
+
+def _check_that_all_is_read(task: Task, case: RunCase) -> None:
+    """A case that sets what the model ignores tests something else than it says."""
+    document = dict(case.params)
+    unread = list(unread_keys(document, validated(task.params_model, document)))
+    if unread:
+        raise CaseFailed(
+            Cause.MISTAKE,
+            f"the params of {case.label!r} set what {task.params_model.__name__} ignores",
+            facts=[
+                ("ignored", "\n".join(unread)),
+                ("fix", 'correct or remove it; with ConfigDict(extra="forbid") a workflow that sends it fails, too'),
+            ],
+        )
+
+
+def _check_result(task: Task, case: RunCase) -> None:
+    try:
+        check_recorded_result(task, case.result)
+        problem = schema_problem(output_schema(task)["properties"]["result"], case.result)
+    except InvalidResult as error:
+        problem = str(error)
+    if problem is not None:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"the result of {case.label!r} is not valid",
+            facts=[("expected", f"a valid {task.result_model.__name__}"), ("actual", problem)],
+        )
+
+
+def _tree(case: RunCase) -> Mapping[str, str | bytes | None]:
+    try:
+        return read_tree(case.tree)
+    except BrokenCase as error:
+        raise CaseFailed(Cause.MISTAKE, f"{case.label!r}: {error}") from None
+
+
+def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:
+    files = [path for path, content in tree.items() if content is not None]
+    directories = [path for path, content in tree.items() if content is None]
+    found = evaluate(spec.pre, files, phase=Phase.PRE, directories=directories)
+    violated = [finding.message for finding in found if not finding.satisfied]
+    if case.expect == "pre" and not violated:
+        raise CaseFailed(
+            Cause.RULE,
+            f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all",
+            facts=[("rule", str(rule)) for rule in spec.pre] or [("rule", "there is none")],
+            tree=tree,
+        )
+    if case.expect != "pre" and violated:
+        raise CaseFailed(
+            Cause.RULE,
+            f"the tree of {case.label!r} breaks the task's own guardrails",
+            facts=[("expected", f"{case.expect}, after all pre guardrails are satisfied")]
+            + [("rule", message) for message in violated],
+            tree=tree,
+        )

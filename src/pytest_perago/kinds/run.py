@@ -1,0 +1,50 @@
+"""Kind `run`: a declared case through the real attempt protocol, on an in-memory lakeFS and Conductor.
+
+The case is run twice in one process, so that state which the function keeps between calls shows. The report of the
+second attempt is lost, and what happens then must not publish twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from perago.authoring import Example, Task
+from perago.testing.casefiles import BrokenCase, RunCase, case_files, case_of_example, read_case_file
+from pytest_perago.cases import Case, Location
+from pytest_perago.failures import CaseFailed, Cause
+from pytest_perago.settings import RunMode, Settings
+
+
+def cases_run(task: Task, settings: Settings) -> Iterable[Case]:
+    """A case for each declared example and each case file; none executes the task before it is run itself."""
+    if settings.run is RunMode.OFF:
+        return
+    for case in _declared(task, settings):
+        yield Case("run", case.label, partial(_run, task, case, settings))
+    for file in case_files(settings.cases_dir, task):
+        yield Case("run", file.stem, partial(_run_file, task, file, settings), location=Location(file, 1))
+
+
+def _declared(task: Task, settings: Settings) -> Iterator[RunCase]:
+    for example in task.examples:
+        yield case_of_example(task, example)
+    if settings.run is RunMode.ALL:
+        for provided in settings.provided(task):
+            if isinstance(provided, Example):
+                yield case_of_example(task, provided)
+
+
+def _run_file(task: Task, file: Path, settings: Settings) -> None:
+    try:
+        case = read_case_file(file)
+    except BrokenCase as error:
+        raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
+    _run(task, case, settings)
+
+
+def _run(task: Task, case: RunCase, settings: Settings) -> None:
+    from pytest_perago.running import run_case  # the services are loaded when something runs
+
+    run_case(task, case, settings.watch_run())

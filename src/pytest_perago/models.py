@@ -1,0 +1,125 @@
+"""Whether the models of a task survive the wire, by sample values and by what authors provide."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from perago.authoring import Example, Task
+from perago.taskdef.payload import InvalidResult, dump_result
+from perago.taskdef.problems import problem_lines
+from perago.taskdef.schema import input_schema, output_schema
+from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
+from perago.testing.schema_check import schema_problem
+from perago.testing.wire import round_trip_problem, shared_state
+from pytest_perago.failures import CaseFailed, Cause
+
+_MAX_RESULT_BYTES = 1024 * 1024
+
+Provided = Iterable[Mapping[str, Any] | Example]
+
+
+def check_params(task: Task, provided: Provided) -> None:
+    """Sample params survive JSON, obey the input schema and share nothing from call to call.
+
+    Raises:
+        CaseFailed: they do not.
+        pytest.skip.Exception: no params could be made, and none were provided.
+    """
+    model = task.params_model
+    schema = input_schema(task)["properties"]["params"]
+    samples = _samples(task, model, list(_params_of(task, provided)))
+    if not samples.found:
+        pytest.skip(
+            f"no params of {task.name} can be made: {samples.problem}; give some by the hook pytest_perago_params, by "
+            f"perago.testing.provide_params({task.name!r}, ...) or by an Example of the task"
+        )
+    for sample in samples.found:
+        _check_sample("params", model, sample, by_alias=True)
+        problem = schema_problem(schema, sample.document)
+        if problem is not None:
+            raise _broken("params", sample, "the model takes what the input schema of the TaskDef rejects", problem)
+
+
+def check_result(task: Task, provided: Provided) -> None:
+    """Sample results survive JSON, and obey the output schema when they are written.
+
+    Raises:
+        CaseFailed: they do not.
+        pytest.skip.Exception: no result could be made, and no example declares one.
+    """
+    model = task.result_model
+    schema = output_schema(task)["properties"]["result"]
+    examples = [*task.examples, *(item for item in provided if isinstance(item, Example))]
+    samples = _samples(task, model, [example.result for example in examples if example.result is not None])
+    if not samples.found:
+        pytest.skip(
+            f"no result of {task.name} can be made: {samples.problem}; declare an Example with a result, or give one "
+            "by the hook pytest_perago_params"
+        )
+    for sample in samples.found:
+        _check_sample("result", model, sample, by_alias=False)
+        try:
+            document = dump_result(task, sample.value, _MAX_RESULT_BYTES)
+        except InvalidResult as error:
+            raise _broken("result", sample, "the runtime would refuse this result", str(error)) from None
+        problem = schema_problem(schema, document)
+        if problem is not None:
+            raise _broken("result", sample, "what is written breaks the output schema of the TaskDef", problem)
+
+
+def _params_of(task: Task, provided: Provided) -> Iterator[Any]:
+    for example in task.examples:
+        if example.expect != "terminal":  # such params may be wrong on purpose
+            yield example.params
+    for item in provided:
+        yield item.params if isinstance(item, Example) else item
+
+
+def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Samples:
+    """Generated samples and those of the author."""
+    own: list[Sample] = []
+    try:
+        generated = sample_model(model)
+        for document in documents:
+            own.append(Sample(document, validated(model, document)))  # noqa: PERF401 - the error is about the next one
+    except ValidatorRaised as error:
+        cause = error.__cause__
+        raise CaseFailed(
+            Cause.MISTAKE,
+            f"{error}: raise ValueError for what is not valid",
+            details=[f"{type(cause).__name__}: {cause}"],
+        ) from None
+    except ValidationError as error:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"a declared or provided value is not valid for {model.__name__} of {task.name}",
+            facts=[("actual", "\n".join(problem_lines(error, documents[len(own)], "")))],
+        ) from None
+    return Samples((*own, *generated.found), generated.problem)
+
+
+def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias: bool) -> None:
+    problem = round_trip_problem(model, sample.value, by_alias=by_alias)
+    if problem is not None:
+        raise _broken(what, sample, f"{model.__name__} does not survive JSON", problem)
+    pointer = shared_state(sample.value, validated(model, sample.document))
+    if pointer is not None:
+        raise _broken(
+            what,
+            sample,
+            f"{model.__name__} keeps mutable state between calls",
+            f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator",
+        )
+
+
+def _broken(what: str, sample: Sample, summary: str, actual: str) -> CaseFailed:
+    return CaseFailed(
+        Cause.CONTRACT,
+        summary,
+        facts=[(what, json.dumps(sample.document, ensure_ascii=False)), ("actual", actual)],
+    )

@@ -1,0 +1,166 @@
+"""Command line options, ini values and markers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+import pytest
+
+from pytest_perago.kinds import KINDS
+
+HARNESS_ERROR = ("perago_cause", "harness error")
+"""The user property of a test that broke by itself."""
+
+OPT_OUT = "perago_opt_out"
+"""The name of the user property that holds the reason of an opt-out."""
+
+SNAPSHOT = "perago_snapshot"
+"""The name of the user property that says which snapshot a test wrote."""
+
+DESELECTED = pytest.StashKey[bool]()
+"""Set if tests were taken out of the run after they had been collected."""
+
+WORKER_OUTPUT = "perago_unused"
+"""The key under which a worker of pytest-xdist tells its controller which snapshots are unused."""
+
+WORKERS = pytest.StashKey[list[list[str] | None]]()
+"""What the workers told; None for one that could not tell, or crashed."""
+
+DEFAULT_CASES_DIR = "tests/perago_cases"
+"""Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
+
+_INI: tuple[tuple[str, str, str | list[str], str], ...] = (
+    ("perago_modules", "linelist", [], "Task modules and packages to make tests from."),
+    ("perago_kinds", "linelist", [], f"Kinds of generated tests: {', '.join(KINDS)}. Default: all."),
+    ("perago_skip", "linelist", [], "Opt-outs, one a line: `<task>[::<kind>[<label>]]: <reason>`."),
+    ("perago_run", "string", "marked", "Which tasks are executed: off, marked (what declares a case) or all."),
+    ("perago_run_timeout", "string", "60", "Seconds that a `run` test may take."),
+    ("perago_import_timeout", "string", "60", "Seconds that the import of a task module may take."),
+    ("perago_fuzz_examples", "string", "25", "How many examples a `fuzz` test tries."),
+    ("perago_cases_dir", "string", DEFAULT_CASES_DIR, "Directory of case files, relative to the root directory."),
+    (
+        "perago_snapshot_dir",
+        "string",
+        "tests/__taskdefs__",
+        "Directory of TaskDef snapshots, relative to the root directory.",
+    ),
+    (
+        "perago_unused",
+        "string",
+        "fail",
+        "What snapshots and case files of tasks that are gone do to a complete run: fail, warn, ignore.",
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Add all that the plugin understands."""
+    group = parser.getgroup("perago", "tests made from perago task modules")
+    group.addoption(
+        "--perago-modules",
+        action="append",
+        default=[],
+        metavar="MODULE[,MODULE]",
+        help="task modules to make tests from; a package means all below it (ini: perago_modules)",
+    )
+    group.addoption(
+        "--perago-kinds",
+        action="append",
+        default=[],
+        metavar="KIND[,KIND]",
+        help=f"which tests to make: {', '.join(KINDS)}; default all (ini: perago_kinds)",
+    )
+    _add_snapshot_options(group)
+    for name, kind, default, text in _INI:
+        parser.addini(name, text, type=kind, default=default)  # type: ignore[arg-type]
+
+
+def _add_snapshot_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--perago-update",
+        nargs="?",
+        const="all",
+        default=None,
+        type=_update,
+        metavar="new|all",
+        help="write TaskDef snapshots: only missing ones, or all (the default); use = to give the word",
+    )
+    group.addoption(
+        "--perago-snapshot-dir",
+        default=None,
+        metavar="DIR",
+        help="directory of TaskDef snapshots (ini: perago_snapshot_dir; default tests/__taskdefs__)",
+    )
+    group.addoption(
+        "--perago-unused",
+        choices=("fail", "warn", "ignore"),
+        default=None,
+        help="what snapshots and case files of tasks that are gone do to a complete run "
+        "(ini: perago_unused; default fail)",
+    )
+
+
+def _update(text: str) -> str:
+    if text not in ("new", "all"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither new nor all; write --perago-update=all {text}")
+    return text
+
+
+def refuse_update_under_ci(config: pytest.Config) -> None:
+    """Snapshots are written by people, who look at them and commit them.
+
+    Raises:
+        pytest.UsageError: the environment says that nobody looks.
+    """
+    if config.getoption("--perago-update") and os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        raise pytest.UsageError(
+            "--perago-update writes snapshots, but CI is set, so nobody would see them: run it where you develop, and "
+            "commit the snapshots (or unset CI)"
+        )
+
+
+def add_markers(config: pytest.Config) -> None:
+    """Register the markers that generated tests carry, so that `--strict-markers` passes."""
+    config.addinivalue_line("markers", "perago: generated from a perago task module")
+    for kind, (_, proves) in KINDS.items():
+        config.addinivalue_line("markers", f"perago_{kind}: {proves}")
+
+
+def named_on_command_line(config: pytest.Config) -> tuple[str, ...]:
+    """The modules of `--perago-modules`, as written."""
+    return _listed(config.getoption("--perago-modules"))
+
+
+def named_in_ini(config: pytest.Config) -> tuple[str, ...]:
+    """The modules of `perago_modules`, as written."""
+    return _listed(config.getini("perago_modules"))
+
+
+def configured_modules(config: pytest.Config) -> tuple[str, ...]:
+    """The modules of command line and ini file, as written."""
+    return tuple(dict.fromkeys((*named_on_command_line(config), *named_in_ini(config))))
+
+
+def kinds_in_ini(config: pytest.Config) -> tuple[str, ...]:
+    """The kinds of `perago_kinds`, as written; all if it is not set."""
+    return _listed(config.getini("perago_kinds")) or tuple(KINDS)
+
+
+def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
+    """The kinds to make, in the order of the table.
+
+    Raises:
+        pytest.UsageError: there is no such kind.
+    """
+    wanted = _listed(config.getoption("--perago-kinds")) or kinds_in_ini(config)
+    unknown = [kind for kind in wanted if kind not in KINDS]
+    if unknown:
+        raise pytest.UsageError(f"--perago-kinds / perago_kinds: no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in wanted)
+
+
+def _listed(values: list[str]) -> tuple[str, ...]:
+    parts = (part for value in values for part in re.split(r"[,\s]+", value))
+    return tuple(dict.fromkeys(filter(None, parts)))

@@ -1,0 +1,107 @@
+"""The task modules of one pytest session: found, loaded once, turned into cases."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from perago.authoring import Example, Task
+from pytest_perago.cases import Case, distinct
+from pytest_perago.discovery import FoundModule, add_import_roots, find_modules
+from pytest_perago.kinds import KINDS
+from pytest_perago.loading import LoadedModule, load_module
+from pytest_perago.optouts import parse_opt_outs
+from pytest_perago.settings import Settings, read_settings
+
+_KEY = pytest.StashKey["Project"]()
+
+
+class Project:
+    """Made once a session, by the first that needs it: see `project_of`."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._loaded: dict[str, LoadedModule] = {}
+        self._found: dict[str, FoundModule] = {}
+        self.opt_outs = parse_opt_outs(config.getini("perago_skip"))
+        self.settings: Settings = read_settings(config, self._provided, self._namesakes)
+
+    def find(self, names: Sequence[str]) -> tuple[FoundModule, ...]:
+        """The modules that the names mean. Where nothing on `sys.path` provides one, the root directory and its `src`
+        are put there, as pytest does for test files."""
+        roots = [self._config.invocation_params.dir, self._config.rootpath, self._config.rootpath / "src"]
+        add_import_roots(list(dict.fromkeys(roots)), names)
+        found = find_modules(names)
+        for module in found:
+            known = self._found.get(module.name)
+            if known is None or module.named:
+                self._found[module.name] = module
+        return found
+
+    def load(self, found: FoundModule) -> LoadedModule:
+        """The module, imported at most once."""
+        if found.name not in self._loaded:
+            self._loaded[found.name] = load_module(found, self.settings.watch_import())
+        return replace(self._loaded[found.name], found=found)
+
+    @property
+    def loaded(self) -> Mapping[str, LoadedModule]:
+        """The modules that were imported so far, by name."""
+        return self._loaded
+
+    def can_import(self, package: str) -> bool:
+        """Whether the package itself can be imported, whatever it declares."""
+        loaded = self.load(FoundModule(package, None, named=False))
+        return loaded.error is None or package in sys.modules
+
+    def cases(self, task: Task, kinds: Iterable[str] | None = None) -> Iterator[Case]:
+        """All cases of the task, by kind. A kind that cannot make its cases is one case that fails."""
+        wanted = self.settings.kinds if kinds is None else tuple(kind for kind in KINDS if kind in set(kinds))
+        return distinct(itertools.chain.from_iterable(self._of_kind(kind, task) for kind in wanted))
+
+    def _of_kind(self, kind: str, task: Task) -> list[Case]:
+        module = importlib.import_module(KINDS[kind][0])
+        try:
+            return list(getattr(module, f"cases_{kind}")(task, self.settings))
+        except Exception as error:  # noqa: BLE001 - a defect of ours must not hide the other tests
+            return [Case(kind, "cases", _raiser(error))]
+
+    def _provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
+        from perago.testing.provided import provided_params
+
+        answers = self._config.hook.pytest_perago_params(task=task)
+        return (*provided_params(task.name), *itertools.chain.from_iterable(answer or () for answer in answers))
+
+    def _namesakes(self, task: Task) -> Sequence[Task]:
+        loaded = [self.load(found) for _, found in sorted(self._found.items())]
+        tasks = [module.task for module in loaded if module.task is not None]
+        return [other for other in tasks if other.name == task.name and other.module != task.module]
+
+
+def existing_project(config: pytest.Config) -> Project | None:
+    """The project of the session, if anything needed it."""
+    return config.stash.get(_KEY, None)
+
+
+def project_of(config: pytest.Config) -> Project:
+    """The project of the session.
+
+    Raises:
+        pytest.UsageError: an option or an ini value is not valid.
+    """
+    if _KEY not in config.stash:
+        config.stash[_KEY] = Project(config)
+    return config.stash[_KEY]
+
+
+def _raiser(error: Exception) -> Any:
+    def call() -> None:
+        raise error
+
+    return call

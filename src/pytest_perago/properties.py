@@ -1,0 +1,222 @@
+"""The properties that fuzz tests check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from hypothesis import strategies as st
+
+from perago.authoring import (
+    Task,
+    TaskDefinitionError,
+    WorkspaceSpec,
+    forbid_glob,
+    require_dir,
+    require_file,
+    require_glob,
+)
+from perago.authoring.guardrails import Guardrail, RequireDir, RequireFile
+from perago.ports import ObjectEntry
+from perago.testing.building import Symlink, Tree, build, files_of
+from perago.testing.oracle import Verdict, is_in_prefix, judge
+from perago.testing.path_strategies import Written, guardrail_paths, hostile_paths
+from perago.testing.planting import Plot, corner_trees
+from perago.testing.strategies import near_trees
+from perago.workspace.disk import Disk, probe_disk
+from perago.workspace.guardrails import Phase, check_tree, evaluate
+from perago.workspace.keys import ACTIONS, Folding
+from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.scan import scan_tree
+from perago.workspace.text import count
+from pytest_perago.failures import CaseFailed, Cause
+from pytest_perago.fuzzing import fuzz
+from pytest_perago.settings import FuzzSettings
+
+Declare: TypeAlias = Callable[[Any], Guardrail]
+
+_NAMES = ("a.csv", "raw/a.csv", ".hidden/x", "\u00e9", "e\u0301", "b c", "...")
+_MOST_HOSTILE = 8
+
+
+def check_phase(task: Task, how: FuzzSettings, phase: Literal["pre", "post"]) -> None:
+    """The runtime and the oracle agree about trees near the rules: the corners first, then what hypothesis makes up.
+
+    Raises:
+        CaseFailed: they do not.
+    """
+    spec = _spec_of(task)
+    rules = spec.pre if phase == "pre" else spec.post
+
+    def check(tree: Tree) -> None:
+        with build(tree) as root:
+            _compare(Phase(phase), rules, tree, root, spec.key_prefix)
+
+    folding = _disk().folding
+    corners = corner_trees(rules, folding)[: how.examples // 2]
+    left = replace(how, examples=how.examples - len(corners))
+    try:
+        for tree in corners:
+            check(tree)
+        fuzz(f"{task.name} {phase}", near_trees(rules, folding=folding), check, left)
+    except CaseFailed as failure:
+        raise _reduced(failure, check) from None
+
+
+def check_declarations(task: Task, how: FuzzSettings) -> None:
+    """Guardrails take every good spelling of a path for the same, and no hostile one.
+
+    Raises:
+        CaseFailed: they do not.
+    """
+    near = [path for path in _declared_paths(_spec_of(task)) if "*" not in path]
+    strategy = st.tuples(
+        st.lists(guardrail_paths(near), max_size=_MOST_HOSTILE),
+        st.lists(hostile_paths(near), min_size=1, max_size=_MOST_HOSTILE),
+    )
+    fuzz(f"{task.name} paths", strategy, _compare_declarations, how)
+
+
+def check_prefix(task: Task, how: FuzzSettings) -> None:
+    """Keys below the prefix, and no others, are files of the workspace, each its own.
+
+    Raises:
+        CaseFailed: they are not.
+    """
+    spec = _spec_of(task)
+    fuzz(f"{task.name} prefix", keys_near(spec.prefix, _disk().folding), partial(_compare_prefix, spec), how)
+
+
+@st.composite
+def keys_near(draw: st.DrawFn, prefix: str, folding: Folding) -> list[str]:
+    """Keys of a repository inside the prefix, and some that only look like it."""
+    above = f"{prefix}/" if prefix else ""
+    plot = Plot(folding)
+    for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
+        forms = [
+            above + name,
+            f"{above}{above}{name}",
+            f"{above}{ACTIONS}/{name}",
+            f"{prefix}er/{name}",
+            prefix + name,
+            f"{prefix.swapcase()}/{name}",
+            f"elsewhere/{above}{name}",
+            name,
+            f"{ACTIONS}/{name}",
+            f"{ACTIONS}{name}",
+            prefix,
+        ]
+        for key in draw(st.lists(st.sampled_from(forms), min_size=1, unique=True)):
+            plot.add(key)
+    return list(plot.tree)
+
+
+def _reduced(failure: CaseFailed, check: Callable[[Tree], None]) -> CaseFailed:
+    """The same failure with every path left out that it does not need; hypothesis only knows what it has drawn."""
+    smallest = failure
+    tree: dict[str, Any] = dict(failure.tree or {})
+    for path in sorted(tree, reverse=True):
+        less = {other: content for other, content in tree.items() if other != path}
+        try:
+            check(less)
+        except CaseFailed as still:
+            smallest, tree = still, less
+    smallest.rerun_options = failure.rerun_options
+    return smallest
+
+
+def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, key_prefix: str) -> None:
+    """One tree, its scan, and both judges."""
+    scan = scan_tree(root)
+    facts: list[tuple[str, str]] = []
+    for finding in evaluate(rules, scan.files, phase=phase, directories=scan.directories):
+        if finding.rule is not None:
+            expected, actual = judge(finding.rule, files_of(tree)), Verdict(finding.satisfied, finding.matched)
+            if expected != actual:
+                facts += [("rule", str(finding.rule)), ("expected", _words(expected)), ("actual", _words(actual))]
+    links = sorted(path for path, content in tree.items() if isinstance(content, Symlink))
+    if phase is Phase.POST and (bool(check_tree(scan, key_prefix)), [item.path for item in scan.irregular]) != (
+        bool(links),
+        links,
+    ):
+        listed = ", ".join(item.path for item in scan.irregular)
+        facts += [("expected", f"symlinks that are refused: {', '.join(links)}"), ("actual", f"refused: {listed}")]
+    if facts:
+        raise CaseFailed(Cause.CONTRACT, f"a {phase} guardrail is not judged as documented", facts=facts, tree=tree)
+
+
+def _words(verdict: Verdict) -> str:
+    return f"{'satisfied' if verdict.satisfied else 'violated'}, matched {count(verdict.matched, 'file')}"
+
+
+def _compare_declarations(paths: tuple[Sequence[tuple[Written, str]], Sequence[Written]]) -> None:
+    good, hostile = paths
+    facts: list[tuple[str, str]] = []
+    for written, canonical in good:
+        for declare in (require_file, require_dir, require_glob, forbid_glob):
+            actual = _declared(declare, written)
+            if actual != canonical:
+                facts += _declaration(declare, written, f"taken as {canonical!r}", f"taken as {actual!r}")
+    for written in hostile:
+        for declare in (require_file, require_dir, require_glob, forbid_glob):
+            actual = _declared(declare, written)
+            if actual is not None:
+                facts += _declaration(declare, written, "rejected", f"taken as {actual!r}")
+    if facts:
+        raise CaseFailed(Cause.CONTRACT, "a declared path is not understood as documented", facts=facts)
+
+
+def _declaration(declare: Declare, written: Written, expected: str, actual: str) -> list[tuple[str, str]]:
+    return [("rule", f"{declare.__name__}({written!r})"), ("expected", expected), ("actual", actual)]
+
+
+def _declared(declare: Declare, path: Written) -> str | None:
+    """The canonical form; None if the path is rejected."""
+    try:
+        rule = declare(path)
+    except TaskDefinitionError:
+        return None
+    return rule.path if isinstance(rule, RequireFile | RequireDir) else rule.pattern
+
+
+def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
+    """lakeFS lists the keys that begin with the key prefix. Every file holds its object's key, to say which it was."""
+    expected = {key: key for key in keys if is_in_prefix(spec.prefix, key)}
+    entries = [ObjectEntry(key, len(key.encode()), "", 0) for key in keys if key.startswith(spec.key_prefix)]
+    with build({}) as root:
+        placements = plan_layout(entries, spec.key_prefix, root, disk=_disk())
+        create_directories(root, directories_to_create(placements, spec.key_prefix))
+        files = [(placement.path, placement.entry.key) for placement in placements if placement.path is not None]
+        for path, key in files:
+            path.write_text(key, encoding="utf-8")
+        actual = {
+            spec.key_prefix + path.relative_to(root).as_posix(): path.read_text(encoding="utf-8") for path, _ in files
+        }
+    if actual != expected:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"the prefix {spec.prefix or '/'!r} does not map keys to files one to one",
+            facts=[("keys", repr(list(keys))), ("expected", repr(expected)), ("actual", repr(actual))],
+        )
+
+
+def _declared_paths(spec: WorkspaceSpec) -> list[str]:
+    return [
+        rule.path if isinstance(rule, RequireFile | RequireDir) else rule.pattern for rule in (*spec.pre, *spec.post)
+    ]
+
+
+def _spec_of(task: Task) -> WorkspaceSpec:
+    if task.workspace is None:
+        raise ValueError("a task without a workspace has no guardrails")
+    return task.workspace
+
+
+@cache
+def _disk() -> Disk:
+    """The disk of the trees."""
+    with build({}) as root:
+        return probe_disk(root)

@@ -1,0 +1,218 @@
+"""Running one case on services in memory, twice, losing the second report, and comparing what both left."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago.authoring import Task
+from perago.authoring.context import Current
+from perago.driver import AttemptRecord, Raised, Returned, call_function
+from perago.ports import TaskStatus
+from perago.testing.casefiles import BrokenCase, RunCase, read_tree
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
+from pytest_perago.failures import CaseFailed, Cause
+from pytest_perago.frames import formatted_stack
+from pytest_perago.memory import Memory
+from pytest_perago.verdict import Attempt, check_attempt
+from pytest_perago.watch import TimeLimitExceeded, Watch
+
+_RESPONSE_SECONDS = 60
+_EXCERPT = 60
+_MOST_EXCERPTS = 3
+_CONTROLS = {
+    "retryCount": 1,
+    "retryLogic": "FIXED",
+    "retryDelaySeconds": 0,
+    "backoffJitterMs": 0,
+    "timeoutSeconds": 0,
+    "totalTimeoutSeconds": 0,
+    "responseTimeoutSeconds": _RESPONSE_SECONDS,
+}
+"""Whatever the task declares, a lost report is followed by one more attempt at once."""
+
+
+def run_case(task: Task, case: RunCase, watch: Watch) -> None:
+    """Run the case in services of its own.
+
+    Raises:
+        CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
+    """
+    run = _Run(task, case, watch)
+    with watch:
+        try:
+            run.first_attempt()
+            run.second_attempt_with_a_lost_report()
+            run.check_that_calls_are_alike()
+        except TimeLimitExceeded:
+            raise run.too_long() from None
+        except CaseFailed as failure:
+            raise (run.too_long() if watch.stuck else failure) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a completed attempt left: its result, and the files by their keys in the repository."""
+
+    result: Any
+    files: Mapping[str, bytes]
+
+    def difference(self, other: Seen) -> list[tuple[str, str]]:
+        """What is different, as facts of a failure."""
+        facts = []
+        if self.result != other.result:
+            facts += [("first run", repr(self.result)), ("second run", repr(other.result))]
+        missing, extra = sorted(self.files.keys() - other.files.keys()), sorted(other.files.keys() - self.files.keys())
+        if missing or extra:
+            facts += [
+                ("first run", ", ".join(missing) or "no other file"),
+                ("second run", ", ".join(extra) or "no other file"),
+            ]
+        changed = [key for key in sorted(self.files.keys() & other.files.keys()) if self.files[key] != other.files[key]]
+        for key in changed[:_MOST_EXCERPTS]:
+            facts += [
+                ("first run", f"{key}: {_excerpt(self.files[key])}"),
+                ("second run", f"{key}: {_excerpt(other.files[key])}"),
+            ]
+        return facts
+
+
+def _excerpt(content: bytes) -> str:
+    return repr(content) if len(content) <= _EXCERPT else f"{content[:_EXCERPT]!r}... ({len(content):,} bytes)"
+
+
+class _Run:
+    def __init__(self, task: Task, case: RunCase, watch: Watch) -> None:
+        self._task = task
+        self._case = case
+        self._watch = watch
+        self._ended: Returned | Raised | None = None
+        self._memory = Memory(task.module)
+        self._seen: list[Seen] = []
+        try:
+            self._tree = read_tree(case.tree)
+        except BrokenCase as error:
+            raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
+
+    def first_attempt(self) -> None:
+        """A plain attempt in a fresh repository."""
+        with InMemoryServices(call=self._call) as services:
+            services.start(self._task, self._case.params, ref=self._seed(services))
+            before = frozenset(self._committed(services))
+            outcome = services.attempt(self._task.function)
+            self._seen.append(self._result_of(services, outcome.record))
+            check_attempt(self._attempt(services, outcome.record, before, outcome.log))
+            if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
+                raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
+
+    def second_attempt_with_a_lost_report(self) -> None:
+        """The same again in the same process; if it published, its report is lost and Conductor asks once more."""
+        with InMemoryServices(call=self._call) as services:
+            ref = self._seed(services)
+            services.start(self._task, self._case.params, ref=ref, controls=_CONTROLS)
+            before = frozenset(self._committed(services))
+            record = services.run_delivery(self._task, services.take(self._task))
+            self._seen.append(self._result_of(services, record))
+            self._check_same_again(self._attempt(services, record, before))
+            if ref is not None and record.published_commit not in (None, ref):
+                self._check_published_once(services, ref, str(record.published_commit))
+
+    def check_that_calls_are_alike(self) -> None:
+        """Where the second attempt left something else than the first: whether the module's memory is the reason.
+
+        It is, if calls with the memory of the start are alike and one with a later memory is not. Chance and time
+        make calls different whatever is remembered, and are no reason to complain.
+        """
+        first, second = self._seen
+        changes = self._memory.changes()
+        if first == second or not changes:
+            return
+        self._memory.restore()
+        fresh, later = self._seen_again(), self._seen_again()
+        self._memory.restore()
+        if fresh == self._seen_again() != later:
+            raise CaseFailed(
+                Cause.CONTRACT,
+                f"case {self._case.label!r}: the second run in the same process left something else than the first, "
+                "so the module keeps state between calls",
+                facts=[("state", "\n".join(changes)), *first.difference(second)],
+                tree=self._tree if self._task.workspace else None,
+            )
+
+    def too_long(self) -> CaseFailed:
+        """The failure after the time limit."""
+        return CaseFailed(
+            Cause.MISTAKE,
+            f"case {self._case.label!r} did not end within {self._watch.seconds:g} s (perago_run_timeout)",
+            details=[formatted_stack(self._watch.stuck.stack)] if self._watch.stuck else (),
+        )
+
+    def _check_same_again(self, attempt: Attempt) -> None:
+        try:
+            check_attempt(attempt)
+        except CaseFailed as failure:
+            failure.args = (failure.summary,)
+            changes = self._memory.changes()
+            reason = (
+                ", so the module keeps state between calls" if changes else ": by chance, or by state outside of it"
+            )
+            failure.summary = f"the second run in the same process ended differently{reason}; {failure.summary}"
+            failure.facts += tuple(("state", change) for change in changes)
+            failure.cause = Cause.CONTRACT
+            raise
+
+    def _seen_again(self) -> Seen:
+        """What one more plain attempt leaves."""
+        with InMemoryServices(call=self._call) as services:
+            services.start(self._task, self._case.params, ref=self._seed(services))
+            return self._result_of(services, services.attempt(self._task.function).record)
+
+    def _result_of(self, services: InMemoryServices, record: AttemptRecord) -> Seen:
+        report = record.report
+        if report is None or report.status is not TaskStatus.COMPLETED:
+            return Seen(None, {})
+        return Seen(report.output["result"], self._committed(services))
+
+    def _check_published_once(self, services: InMemoryServices, ref: str, published: str) -> None:
+        """The next attempt adopts the publication or refuses it by name; in no case it publishes again."""
+        tree = self._committed(services)
+        services.clock.advance(_RESPONSE_SECONDS + 1)
+        services.conductor.sweep()
+        services.clock.advance(1)
+        again = services.attempt(self._task.function)
+        commits = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
+        trees = [services.lakefs.get_commit(REPOSITORY, ref), *reversed(commits)]
+        changing = sum(new.meta_range_id != old.meta_range_id for old, new in itertools.pairwise(trees))
+        named = again.status is TaskStatus.COMPLETED or published[:12] in (again.reason or "")
+        if changing != 1 or self._committed(services) != tree or not named:
+            raise RuntimeError(
+                f"after a lost report the task published {changing} times; the next attempt ended as {again.status}: "
+                f"{again.reason}"
+            )
+
+    def _seed(self, services: InMemoryServices) -> str | None:
+        if self._task.workspace is None:
+            return None
+        prefix = self._task.workspace.key_prefix
+        return services.seed({prefix + path: content for path, content in self._tree.items()})
+
+    def _committed(self, services: InMemoryServices) -> dict[str, bytes]:
+        return {} if self._task.workspace is None else services.tree()
+
+    def _attempt(
+        self, services: InMemoryServices, record: AttemptRecord, before: frozenset[str], log: tuple[str, ...] = ()
+    ) -> Attempt:
+        after = frozenset(self._committed(services))
+        return Attempt(self._task, self._case, self._tree, record, self._ended, log, before, after)
+
+    def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+        """Call the function within the limit, and keep how it ended."""
+        self._ended = None
+        with self._watch.code_of_author():
+            self._ended = call_function(task, workspace, params, current)
+        return self._ended

@@ -1,0 +1,137 @@
+"""Snapshots and case files of tasks that are gone, or that were never there under that name.
+
+A snapshot is unused if its module is gone, or was imported in this run and declares another task or none. Nothing is
+said about modules that this run did not look at. A directory of case files is unused if no task has its name; that is
+known only where the ini file or the test files say what all modules are, and all of them could be imported.
+
+The verdict is given only after a complete run: nothing selected, nothing stopped, no worker lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_perago.discovery import find_modules
+from pytest_perago.options import DESELECTED, WORKER_OUTPUT, WORKERS, named_on_command_line
+from pytest_perago.project import Project, existing_project
+from pytest_perago.snapshot_settings import SnapshotSettings, Unused, read_snapshot_settings
+
+UNUSED = pytest.StashKey[Sequence[str]]()
+"""What was found, in the process that reports."""
+
+_SELECTING = (
+    "file_or_dir",
+    "keyword",
+    "markexpr",
+    "deselect",
+    "ignore",
+    "ignore_glob",
+    "lf",
+    "stepwise",
+    "collectonly",
+)
+_COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+
+
+def finish(session: pytest.Session) -> None:
+    """Give the verdict at the end of a session: to the controller, or by its exit status."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[WORKER_OUTPUT] = _verdict(session)
+        return
+    found = _of_workers(session) if WORKERS in config.stash else _verdict(session)
+    if not found:
+        return
+    config.stash[UNUSED] = found
+    fails = read_snapshot_settings(config).unused is Unused.FAIL
+    if fails and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def unused_snapshots(project: Project) -> Iterator[str]:
+    """A line for each unused snapshot: its path and why."""
+    settings = project.settings.snapshots
+    used = set(_identities(project, settings))
+    for path in sorted(settings.directory.glob("*/*.json")):
+        if path.name.startswith(".") or _identity(path) in used:
+            continue
+        reason = _why_unused(path.parent.name, project)
+        if reason is not None:
+            yield f"{settings.shown(path)}: {reason}"
+
+
+def unused_cases(project: Project) -> Iterator[str]:
+    """A line for each directory of case files that no task reads: its path, and which was meant perhaps."""
+    modules = project.loaded.values()
+    if any(module.task is None and not module.is_passed_over for module in modules):
+        return  # the task may be theirs
+    settings = project.settings
+    names = sorted({module.task.name for module in modules if module.task is not None})
+    for directory in sorted({file.parent for file in settings.cases_dir.glob("*/*.toml")}):
+        if directory.name not in names:
+            near = difflib.get_close_matches(directory.name, names, n=1)
+            meant = f"; did you mean {near[0]}?" if near else ""
+            yield f"{settings.snapshots.shown(directory)}: no task is called {directory.name}{meant}"
+
+
+def _verdict(session: pytest.Session) -> Sequence[str] | None:
+    project = existing_project(session.config)
+    if project is None or not _is_complete(session):
+        return None
+    settings = project.settings
+    if settings.snapshots.unused is Unused.IGNORE:
+        return []
+    found = list(unused_snapshots(project)) if "taskdef" in settings.kinds else []
+    if {"run", "contract"} & set(settings.kinds) and not named_on_command_line(session.config):
+        found += unused_cases(project)
+    return found
+
+
+def _of_workers(session: pytest.Session) -> Sequence[str] | None:
+    """What all workers say; nothing if one of them cannot."""
+    reports = session.config.stash[WORKERS]
+    if None in reports or not _is_complete(session):
+        return None
+    agreed = set.intersection(*(set(report) for report in reports if report is not None))
+    return sorted(agreed)
+
+
+def _is_complete(session: pytest.Session) -> bool:
+    config = session.config
+    if config.stash.get(DESELECTED, False) or session.shouldstop or session.shouldfail:
+        return False
+    if any(config.getoption(name, None) for name in _SELECTING):
+        return False
+    return session.exitstatus in _COMPLETE
+
+
+def _identities(project: Project, settings: SnapshotSettings) -> Iterator[object]:
+    """The files that tasks look at, as the file system knows them: it may not care for case."""
+    for module in project.loaded.values():
+        if module.task is not None:
+            identity = _identity(settings.path(module.task))
+            if identity is not None:
+                yield identity
+
+
+def _identity(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _why_unused(name: str, project: Project) -> str | None:
+    module = project.loaded.get(name)
+    if module is not None:
+        if module.task is not None:
+            return f"module {name} declares {module.task.name}"
+        return f"module {name} declares no task" if module.is_passed_over else None
+    exists = name in sys.modules or any(found.name == name and found.file for found in find_modules([name]))
+    return None if exists else f"there is no module {name}"

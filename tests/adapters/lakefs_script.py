@@ -1,0 +1,129 @@
+"""A scripted lakeFS: the happy path of the transfer calls, to be overridden where a test wants trouble."""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from perago.adapters.http import Patience
+from perago.adapters.lakefs import LakeFSStore
+from perago.ports import Layout, ObjectEntry, Placement, Upload
+from perago.settings import LakeFSSettings
+
+from .scripted import Action, Reply, Request, Script, ScriptedServer, reply_json
+
+SECRET = "a-secret-that-must-not-show"
+COMMIT = "c0" * 32
+HEAD = "ab" * 32
+API = "/api/v1/repositories/repo"
+QUICK = Patience(connect=1, answer=1, merge=1, tries=2, first_pause=0.01, longest_pause=0.02)
+"""Limits for tests that wait for one to pass."""
+CALM = Patience(connect=10, answer=60, merge=60, tries=3, first_pause=0.01, longest_pause=0.02)
+"""Limits that must not matter."""
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Tree:
+    """The objects of one commit, served page by page; `trouble` may answer instead."""
+
+    objects: Mapping[str, bytes]
+    trouble: Callable[[Request], Action | None] = lambda _: None
+    listed: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Changes to what the listing says about a key."""
+    page: int = 1000
+    mtime: int = 1_700_000_000
+
+    def __call__(self, request: Request) -> Action:
+        action = self.trouble(request)
+        if action is not None:
+            return action
+        if request.path.endswith("/objects/ls"):
+            return self._list(request.query["prefix"], request.query["after"])
+        if request.method == "GET" and request.path == f"{API}/refs/{COMMIT}/objects":
+            return Reply(200, self.objects[request.query["path"]])
+        if request.method == "POST" and request.path.endswith("/objects"):
+            return reply_json({"checksum": md5(request.body), "size_bytes": len(request.body)}, 201)
+        raise AssertionError(f"the test did not expect {request.method} {request.target}")
+
+    def _list(self, prefix: str, after: str) -> Action:
+        keys = [key for key in sorted(self.objects, key=str.encode) if key.startswith(prefix) and key > after]
+        results = [self._entry(key) for key in keys[: self.page]]
+        more = len(keys) > self.page
+        return reply_json(
+            {"pagination": {"has_more": more, "next_offset": keys[self.page - 1] if more else ""}, "results": results}
+        )
+
+    def _entry(self, key: str) -> dict[str, object]:
+        content = self.objects[key]
+        entry = {"path": key, "size_bytes": len(content), "checksum": md5(content), "mtime": self.mtime}
+        return {**entry, **self.listed.get(key, {})}
+
+
+@contextmanager
+def lakefs(
+    script: Callable[[Request], Action], patience: Patience = CALM, *, tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[LakeFSStore, ScriptedServer]]:
+    """A store on a scripted server. Afterwards no thread of a transfer may be left."""
+    before = threading.enumerate()
+    with ScriptedServer(script, tls=tls) as server:
+        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=8, patience=patience)
+        try:
+            yield store, server
+        finally:
+            store.close()
+            left = [thread for thread in threading.enumerate() if thread not in before]
+            assert [thread.name for thread in left if thread.name.startswith("perago-")] == []
+
+
+def into(workspace: Path) -> Layout:
+    """The plain layout: every key at its own path."""
+    return lambda entries: [Placement(entry, workspace / entry.key) for entry in entries]
+
+
+def to_upload(path: Path, content: bytes, key: str | None = None) -> Upload:
+    """A file on disk as change detection reports it."""
+    path.write_bytes(content)
+    return Upload(key or path.name, path, len(content), md5(content))
+
+
+def entry_of(key: str, content: bytes) -> ObjectEntry:
+    return ObjectEntry(key, len(content), md5(content), 0)
+
+
+def failure(status: int, message: str) -> Reply:
+    return reply_json({"message": message}, status)
+
+
+def files_in(directory: Path) -> dict[str, bytes]:
+    """Every file below a directory, hidden ones too."""
+    return {str(p.relative_to(directory)): p.read_bytes() for p in directory.rglob("*") if p.is_file()}
+
+
+def branch_json(commit_id: str) -> Action:
+    return reply_json({"id": "main", "commit_id": commit_id})
+
+
+def routes(**answers: Action | list[Action]) -> Script:
+    """Answer by method and the end of the path, e.g. `GET_main`; of a list each answer once, the last for ever."""
+
+    def script(request: Request) -> Action:
+        for name, answer in answers.items():
+            method, _, end = name.partition("_")
+            if request.method == method and request.path.endswith(end):
+                if isinstance(answer, list):
+                    return answer.pop(0) if len(answer) > 1 else answer[0]
+                return answer
+        raise AssertionError(f"the test did not expect {request.method} {request.target}")
+
+    return script

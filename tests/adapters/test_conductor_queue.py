@@ -1,0 +1,295 @@
+"""`ConductorQueue`: what goes over the wire, how often, and what each answer means."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from perago.adapters.conductor import ConductorQueue
+from perago.ports import (
+    AccessDenied,
+    NotFound,
+    Refused,
+    Report,
+    ServiceError,
+    TaskStatus,
+    Unavailable,
+    Unclear,
+)
+
+from .conductor_script import ACCEPTED, DELIVERY, POLLED, REPORT, conductor, conductor_error
+from .lakefs_script import QUICK
+from .scripted import Action, Drop, Hang, Reply, Request, reply_json
+
+# -------------------------------------------------------------------- polling
+
+
+def test_a_poll_brings_deliveries_exactly_as_on_the_wire() -> None:
+    with conductor(reply_json([POLLED])) as (queue, server):
+        assert queue.poll("features.build", "w0000", count=4, wait_seconds=2.5) == (DELIVERY,)
+    (request,) = server.requests
+    assert (request.method, request.path) == ("GET", "/api/tasks/poll/batch/features.build")
+    assert request.query == {"count": "4", "timeout": "2500", "workerid": "w0000"}
+
+
+def test_a_compressed_answer_is_read() -> None:
+    packed = Reply(200, gzip.compress(json.dumps([POLLED]).encode()), {"Content-Encoding": "gzip"})
+    with conductor(packed) as (queue, server):
+        assert queue.poll("features.build", "w", count=1, wait_seconds=0) == (DELIVERY,)
+    assert server.requests[0].headers["accept-encoding"] == "gzip"
+
+
+def test_fields_that_are_null_are_left_out_by_the_server() -> None:
+    bare = {key: POLLED[key] for key in POLLED if key not in ("retriedTaskId", "iteration", "taskDefinition")}
+    with conductor(reply_json([{**bare, "inputData": {}, "externalInputPayloadStoragePath": "x"}])) as (queue, _):
+        (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
+    assert (delivery.retried_task_id, delivery.iteration, delivery.timeout_seconds) == (None, 0, 0)
+    assert (delivery.input, delivery.external_input) == ({}, True)
+
+
+def test_a_poll_never_asks_for_more_than_the_server_allows() -> None:
+    with conductor(reply_json([])) as (queue, server):
+        assert queue.poll("t", "w", count=1, wait_seconds=60) == ()
+    assert server.requests[0].query["timeout"] == "5000"
+
+
+def test_a_task_name_cannot_leave_its_place_in_the_url() -> None:
+    with conductor(reply_json([])) as (queue, server):
+        queue.poll("../../x?y", "w&count=9", count=1, wait_seconds=0)
+    assert server.requests[0].target.startswith("/api/tasks/poll/batch/..%2F..%2Fx%3Fy?")
+    assert server.requests[0].query["count"] == "1"
+
+
+def test_a_long_poll_is_not_given_up_before_the_server_answers() -> None:
+    release = threading.Event()
+
+    def slowly(_: Request) -> Action:
+        release.wait(1.5)
+        return reply_json([POLLED])
+
+    with conductor(slowly, replace(QUICK, answer=0.5)) as (queue, _):
+        assert len(queue.poll("t", "w", count=1, wait_seconds=1)) == 1
+
+
+LOST_POLLS = {
+    "dropped": Drop(),
+    "cut off": Reply(200, b"[", length=50),
+    "504 of a proxy": Reply(504, b"<html>"),
+    "not JSON": Reply(200, b"<html>"),
+    "broken compression": Reply(200, b"[]", {"Content-Encoding": "gzip"}),
+    "not a list": reply_json({}),
+    "not tasks": reply_json([{"taskId": "x"}, 7]),
+}
+
+
+@pytest.mark.parametrize("answer", LOST_POLLS.values(), ids=LOST_POLLS.keys())
+def test_a_lost_poll_is_unclear_and_not_repeated(answer: Action) -> None:
+    with conductor(answer) as (queue, server), pytest.raises(Unclear):
+        queue.poll("t", "w", count=1, wait_seconds=0)
+    assert len(server.requests) == 1
+
+
+# --------------------------------------------------------------------- fences
+
+STATES: dict[str, tuple[dict[str, object], bool]] = {
+    "as polled": ({}, True),
+    "redelivered": ({"pollCount": 4}, False),
+    "rerun": ({"startTime": 1_795_565_999_999}, False),
+    "back in the queue": ({"status": "SCHEDULED"}, False),
+    "timed out": ({"status": "TIMED_OUT"}, False),
+    "cancelled": ({"status": "CANCELED"}, False),
+    "completed": ({"status": "COMPLETED"}, False),
+}
+
+
+@pytest.mark.parametrize(("change", "current"), STATES.values(), ids=STATES.keys())
+def test_a_delivery_is_current_while_nothing_about_it_changed(change: dict[str, object], current: bool) -> None:
+    with conductor(reply_json({**POLLED, **change})) as (queue, server):
+        assert queue.is_current(DELIVERY) is current
+    assert server.requests[0].path == "/api/tasks/task"
+
+
+def test_a_task_that_is_gone_is_not_current() -> None:
+    with conductor(conductor_error(404, "Task not found for taskId: task")) as (queue, _):
+        assert queue.is_current(DELIVERY) is False
+
+
+SILENCE: dict[str, tuple[Action, type[ServiceError]]] = {
+    "404 of a proxy": (Reply(404, b"<html>"), Unavailable),
+    "404 of another server": (reply_json({"detail": "nope"}, 404), Unavailable),
+    "404 of a wrong path": (conductor_error(404, "No static resource api/tasks/task."), NotFound),
+    "401": (reply_json({"message": "no"}, 401), AccessDenied),
+    "500": (conductor_error(500, "database is locked"), Unavailable),
+    "503": (Reply(503, b""), Unavailable),
+    "dropped": (Drop(), Unavailable),
+    "silent": (Hang(), Unavailable),
+    "not JSON": (Reply(200, b"OK"), Unavailable),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), SILENCE.values(), ids=SILENCE.keys())
+def test_silence_is_neither_a_yes_nor_a_no(answer: Action, error: type[ServiceError]) -> None:
+    with conductor(answer, QUICK) as (queue, _), pytest.raises(error):
+        queue.is_current(DELIVERY)
+
+
+def test_a_dropped_connection_does_not_cost_an_answer() -> None:
+    queue_of_answers: list[Action] = [Drop(), reply_json(POLLED)]
+    with conductor(lambda _: queue_of_answers.pop(0)) as (queue, _):
+        assert queue.is_current(DELIVERY) is True
+
+
+def test_a_broken_connection_leaves_a_poll_in_flight_alone() -> None:
+    polling, broken = threading.Event(), threading.Event()
+
+    def script(request: Request) -> Action:
+        if "/poll/" in request.path:
+            polling.set()
+            broken.wait(10)
+            return reply_json([POLLED])
+        return Drop()
+
+    with conductor(script, QUICK) as (queue, _):
+        found: list[object] = []
+        thread = threading.Thread(target=lambda: found.extend(queue.poll("t", "w", count=1, wait_seconds=5)))
+        thread.start()
+        polling.wait(10)
+        with pytest.raises(Unavailable):
+            queue.is_current(DELIVERY)
+        broken.set()
+        thread.join(10)
+    assert found == [DELIVERY]
+
+
+# -------------------------------------------------------------------- updates
+
+
+def test_a_report_is_an_update_v1_with_the_slot_s_id() -> None:
+    with conductor(ACCEPTED) as (queue, server):
+        queue.report(DELIVERY, REPORT, "w0001")
+        queue.report(DELIVERY, Report(TaskStatus.FAILED, {}, "why"), "w0001")
+    assert [request.target for request in server.requests] == ["/api/tasks", "/api/tasks"]
+    assert server.requests[0].json == {
+        "taskId": "task",
+        "workflowInstanceId": "workflow",
+        "status": "COMPLETED",
+        "workerId": "w0001",
+        "outputData": {"result": {"big": 2**70, "one": 1.0, "nothing": None}},
+    }
+    assert b'"one":1.0' in server.requests[0].body
+    assert server.requests[1].json["reasonForIncompletion"] == "why"
+
+
+def test_a_lease_extension_is_nothing_but_that() -> None:
+    with conductor(ACCEPTED) as (queue, server):
+        queue.extend_lease(DELIVERY)
+    sent = server.requests[0].json
+    assert sent["extendLease"] is True
+    assert (sent["taskId"], sent["workflowInstanceId"]) == ("task", "workflow")
+
+
+def test_a_lost_lease_extension_is_repeated() -> None:
+    answers: list[Action] = [Drop(), ACCEPTED]
+    with conductor(lambda _: answers.pop(0)) as (queue, server):
+        queue.extend_lease(DELIVERY)
+    assert len(server.requests) == 2
+
+
+def test_a_hand_back_asks_for_redelivery_at_once() -> None:
+    with conductor(ACCEPTED) as (queue, server):
+        queue.hand_back(DELIVERY)
+    sent = server.requests[0].json
+    assert (sent["status"], sent["callbackAfterSeconds"]) == ("IN_PROGRESS", 0)
+    assert "extendLease" not in sent
+
+
+ONCE: dict[str, Callable[[ConductorQueue], None]] = {
+    "report": lambda queue: queue.report(DELIVERY, REPORT, "w0001"),
+    "hand back": lambda queue: queue.hand_back(DELIVERY),
+    "log": lambda queue: queue.add_log("task", "line"),
+}
+ANSWERS: dict[str, tuple[Action, type[ServiceError]]] = {
+    "dropped": (Drop(), Unclear),
+    "silent": (Hang(), Unclear),
+    "500": (conductor_error(500, "database is locked"), Unclear),
+    "502": (Reply(502, b"<html>"), Unclear),
+    "malformed": (conductor_error(500, "JSON parse error: Unexpected character"), Refused),
+    "429": (Reply(429, b""), Unavailable),
+    "503": (Reply(503, b""), Unavailable),
+    "403": (Reply(403, b""), AccessDenied),
+    "404 of a proxy": (Reply(404, b"<html>"), Unavailable),
+    "workflow removed": (conductor_error(404, "No such workflow found by id: workflow"), NotFound),
+    "400": (conductor_error(400, "taskId cannot be empty"), Refused),
+}
+
+
+@pytest.mark.parametrize("write", ONCE.values(), ids=ONCE.keys())
+@pytest.mark.parametrize(("answer", "error"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_a_write_is_sent_once_and_its_answer_tells(
+    write: Callable[[ConductorQueue], None], answer: Action, error: type[ServiceError]
+) -> None:
+    with conductor(answer, QUICK) as (queue, server), pytest.raises(error):
+        write(queue)
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_is_down_certainly_did_nothing() -> None:
+    with conductor(Drop()) as (queue, server):
+        server.__exit__()
+        with pytest.raises(Unavailable, match="connection refused"):
+            queue.report(DELIVERY, REPORT, "w0001")
+
+
+@pytest.mark.parametrize("value", [float("nan"), object()], ids=["NaN", "an object"])
+def test_a_payload_that_is_not_json_is_refused_without_asking(value: object) -> None:
+    with conductor(ACCEPTED) as (queue, server), pytest.raises(Refused, match="JSON"):
+        queue.report(DELIVERY, replace(REPORT, output={"x": value}), "w0001")
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ['one\ntwo "quoted" \\ üñ 😀', '{"looks": "like JSON"}'])
+def test_a_log_line_arrives_as_it_is(text: str) -> None:
+    with conductor(Reply(200)) as (queue, server):
+        queue.add_log("task", text)
+        queue.add_log("task", "")
+    assert [request.body.decode() for request in server.requests] == [text]
+    assert server.requests[0].path == "/api/tasks/task/log"
+
+
+def test_undecodable_output_can_be_logged() -> None:
+    with conductor(Reply(200)) as (queue, server):
+        queue.add_log("task", "bad \udcff byte")
+    assert server.requests[0].body == b"bad ? byte"
+
+
+# ---------------------------------------------------------------- definitions
+
+
+def test_definitions_are_read_as_they_are() -> None:
+    with conductor(reply_json({"name": "t", "unknownField": [1]})) as (queue, _):
+        assert queue.get_task_definition("t") == {"name": "t", "unknownField": [1]}
+    with conductor(conductor_error(404, "No such taskType found by name: t")) as (queue, _):
+        assert queue.get_task_definition("t") is None
+    wrong_path = conductor_error(404, "No static resource metadata/taskdefs/t.")
+    with conductor(wrong_path) as (queue, _), pytest.raises(NotFound):
+        queue.get_task_definition("t")
+
+
+def test_definitions_are_registered_as_a_list_and_again_if_the_answer_is_lost() -> None:
+    answers: list[Action] = [Drop(), Reply(200)]
+    with conductor(lambda _: answers.pop(0)) as (queue, server):
+        queue.register_task_definitions([{"name": "a"}, {"name": "b"}])
+    assert [request.json for request in server.requests] == [[{"name": "a"}, {"name": "b"}]] * 2
+    assert server.requests[0].path == "/api/metadata/taskdefs"
+
+
+def test_a_refused_definition_says_what_is_wrong_with_it() -> None:
+    problems = [{"path": "p", "message": "retryCount: -1 must be >= 0"}]
+    answer = conductor_error(400, "Validation failed, check below errors for detail.", validationErrors=problems)
+    with conductor(answer) as (queue, _), pytest.raises(Refused, match="retryCount: -1 must be >= 0"):
+        queue.register_task_definitions([{"name": "a"}])

@@ -1,0 +1,326 @@
+"""What holds for both clients: proxies, TLS, secrets, and nothing opened before it is needed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from perago.adapters.conductor import ConductorQueue
+from perago.adapters.http import HttpPool, NoAnswerError, Overloaded, Patience, repeat
+from perago.adapters.http.patience import retry_after
+from perago.adapters.http.wire import Wire
+from perago.adapters.lakefs import LakeFSStore
+from perago.ports import AccessDenied, Refused, ServiceError, TaskQueue, Unavailable, Unclear, WorkspaceStore
+from perago.settings import ConductorSettings, LakeFSSettings
+
+from .lakefs_script import CALM, COMMIT, QUICK, SECRET, Tree, failure, into, lakefs
+from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer, Trickle, reply_json
+from .tls import Tunnel, tls_context
+
+PROXY_SECRET = "proxy-secret-that-must-not-show"
+VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+        monkeypatch.delenv(variable.lower(), raising=False)
+
+
+def answers(request: Request) -> Action:
+    """Enough of lakeFS and of Conductor for one call of each kind."""
+    if request.path.endswith("/objects/ls"):
+        return reply_json({"pagination": {"has_more": False, "next_offset": ""}, "results": []})
+    if "/branches/" in request.path:
+        return reply_json({"id": "main", "commit_id": COMMIT})
+    return reply_json({})
+
+
+def store_at(url: str) -> LakeFSStore:
+    return LakeFSStore(LakeFSSettings(url, "key", SecretStr(SECRET)), patience=CALM)
+
+
+def queue_at(url: str) -> ConductorQueue:
+    return ConductorQueue(ConductorSettings(f"{url}/api", "key", SecretStr(SECRET)), patience=CALM)
+
+
+def list_nothing(url: str) -> None:
+    store_at(url).download("repo", COMMIT, "", into(Path("unused")))
+
+
+def read_branch(url: str) -> None:
+    store_at(url).history("repo", "main", until=COMMIT, limit=1)
+
+
+def ping(url: str) -> None:
+    ConductorQueue(ConductorSettings(f"{url}/api"), patience=CALM).ping()
+
+
+CALLS: dict[str, Callable[[str], None]] = {
+    "lakeFS transfers": list_nothing,
+    "the lakeFS SDK": read_branch,
+    "Conductor": ping,
+}
+each_client = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
+
+
+@each_client
+def test_a_proxy_is_used_with_its_credentials(call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedServer(answers) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:{proxy.port}")
+        call("http://server.invalid:8000")
+    assert all(request.target.startswith("http://server.invalid:8000/api") for request in proxy.requests)
+    assert all(request.headers["proxy-authorization"].startswith("Basic ") for request in proxy.requests)
+    assert proxy.requests
+
+
+@each_client
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "127.0.0.0/8"])
+def test_no_proxy_exempts_a_server(call: Callable[[str], None], exempt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    with ScriptedServer(answers) as server:
+        call(server.url)
+    assert all(request.target.startswith("/api") for request in server.requests)
+
+
+@each_client
+def test_a_proxy_that_is_down_is_no_answer_and_its_password_stays_out_of_the_message(
+    call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:1")
+    with pytest.raises(Unavailable) as caught:
+        call("http://server.invalid:8000")
+    assert PROXY_SECRET not in str(caught.value)
+
+
+def test_an_unknown_kind_of_proxy_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", f"socks5://user:{PROXY_SECRET}@127.0.0.1:1")
+    with pytest.raises(Refused, match="socks5 proxy is not supported") as caught:
+        store_at("http://server.invalid")
+    assert PROXY_SECRET not in str(caught.value)
+
+
+def tls_server(certificate: Path) -> ScriptedServer:
+    return ScriptedServer(answers, tls=tls_context(certificate))
+
+
+@each_client
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"])
+def test_a_private_authority_is_trusted_where_a_variable_names_it(
+    call: Callable[[str], None], variable: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    with tls_server(certificate) as server:
+        call(server.url)
+    assert server.requests
+
+
+@each_client
+def test_a_tls_server_is_reached_through_a_proxy_s_tunnel(
+    call: Callable[[str], None], certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    with tls_server(certificate) as server, Tunnel() as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:{proxy.port}")
+        call(server.url)
+    assert server.requests
+    assert all(head.startswith(f"CONNECT 127.0.0.1:{server.port} ") for head in proxy.heads)
+    assert all("proxy-authorization: basic" in head.lower() for head in proxy.heads)
+    assert len(proxy.heads) == server.connections
+
+
+@each_client
+def test_a_proxy_that_wants_other_credentials_is_quoted(
+    call: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ScriptedServer(lambda _: Reply(407)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:{PROXY_SECRET}@127.0.0.1:{proxy.port}")
+        with pytest.raises(Unavailable, match=r"the proxy refused: .*407") as caught:
+            call("https://server.invalid")
+    assert PROXY_SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("trouble", ["another fails", "it trickles"])
+def test_a_stream_over_tls_can_be_ended_from_outside(
+    trouble: str, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    both = threading.Barrier(2)
+
+    def script(request: Request) -> Action | None:
+        if not request.path.endswith("/objects"):
+            return None
+        if trouble == "it trickles":
+            return Trickle(1000, 0.2)
+        both.wait(10)
+        return failure(403, "no") if request.query["path"] == "b" else Hang()
+
+    tree = Tree({"a": b"x" * 1000, "b": b"y" * 1000}, script)
+    patience = QUICK if trouble == "it trickles" else CALM
+    with lakefs(tree, patience, tls=tls_context(certificate)) as (store, _):
+        started = time.monotonic()
+        with pytest.raises((AccessDenied, Unavailable)):
+            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        assert time.monotonic() - started < 20
+
+
+@each_client
+def test_an_unknown_certificate_is_refused_before_anything_is_sent(
+    call: Callable[[str], None], certificate: Path
+) -> None:
+    with tls_server(certificate) as server, pytest.raises(Unavailable, match="certificate is not trusted"):
+        call(server.url)
+    assert server.requests == []
+
+
+def test_a_bundle_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    with pytest.raises(Refused, match="certificate bundle cannot be read"):
+        store_at("https://server.invalid")
+
+
+@pytest.mark.parametrize("url", ["server:8000", "ftp://server", "http://"])
+def test_a_url_that_cannot_be_one_is_refused(url: str) -> None:
+    with pytest.raises(Refused, match="must look like"):
+        store_at(url)
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/api/v1", "/api/v1/"])
+def test_the_lakefs_url_may_name_the_api_or_not(suffix: str) -> None:
+    with ScriptedServer(answers) as server:
+        list_nothing(server.url + suffix)
+        read_branch(server.url + suffix)
+    assert {request.path.split("/repositories")[0] for request in server.requests} == {"/api/v1"}
+
+
+def test_the_adapters_have_the_shape_of_the_ports() -> None:
+    store: WorkspaceStore = store_at("http://127.0.0.1:1")  # the type checker is the judge
+    queue: TaskQueue = queue_at("http://127.0.0.1:1")
+    for port, adapter in ((WorkspaceStore, store), (TaskQueue, queue)):
+        assert [name for name in vars(port) if not name.startswith("_") and not callable(getattr(adapter, name))] == []
+        adapter.close()
+
+
+def test_making_a_client_opens_nothing_and_starts_nothing() -> None:
+    before = threading.active_count()
+    with ScriptedServer(answers) as server:
+        running = threading.active_count()
+        store_at(server.url).close()
+        queue_at(server.url).close()
+        assert threading.active_count() == running
+        assert server.connections == 0
+    assert threading.active_count() <= before
+
+
+def test_connections_are_kept_for_the_next_call() -> None:
+    with ScriptedServer(answers) as server:
+        store = store_at(server.url)
+        for _ in range(5):
+            store.history("repo", "main", until=COMMIT, limit=1)
+            store.download("repo", COMMIT, "", into(Path("unused")))
+        store.close()
+    assert server.connections == 1
+
+
+def test_a_stopped_transfer_sends_nothing_more_on_a_kept_connection() -> None:
+    with ScriptedServer(answers) as server:
+        pool = HttpPool("service", server.url, headers={}, size=1, patience=CALM)
+        wire = Wire()
+        with wire.exchange(10):
+            assert pool.call("GET", "/first").status == 200
+        wire.cut()
+        with wire.exchange(10), pytest.raises(NoAnswerError):
+            pool.call("GET", "/second")
+        pool.close()
+    assert [request.path for request in server.requests] == ["/first"]
+
+
+def test_a_closed_client_says_so() -> None:
+    store = store_at("http://127.0.0.1:1")
+    store.close()
+    with pytest.raises(Unavailable, match="has been closed"):
+        store.download("repo", COMMIT, "", into(Path("unused")))
+
+
+FAULTS: dict[str, Action] = {"401": failure(401, "no"), "500": failure(500, "boom"), "dropped": Drop()}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+def test_secrets_show_nowhere_and_no_client_prints(
+    fault: Action, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    texts: list[str] = []
+    with ScriptedServer(lambda _: fault) as server:
+        store, queue = store_at(server.url), queue_at(server.url)
+        calls: list[Callable[[], Any]] = [
+            lambda: store.history("repo", "main", until="x", limit=1),
+            lambda: store.commit("repo", "main", "text", {}),
+            lambda: queue.poll("task", "w", count=1, wait_seconds=0),
+            queue.ping,
+        ]
+        for call in calls:
+            with pytest.raises(ServiceError) as caught:
+                call()
+            texts += [str(caught.value), repr(caught.value), repr(caught.value.args)]
+    output = capfd.readouterr()
+    everything = "\n".join([*texts, caplog.text, output.out, output.err, repr(store), repr(queue)])
+    assert SECRET not in everything
+    assert output.out + output.err == ""
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_a_pause_grows_is_jittered_and_bounded() -> None:
+    patience = Patience(first_pause=1, longest_pause=4)
+    for repetition, ceiling in enumerate([1, 2, 4, 4]):
+        pauses = {patience.pause(repetition) for _ in range(20)}
+        assert all(ceiling / 2 <= pause <= ceiling for pause in pauses)
+        assert len(pauses) > 1
+
+
+def test_a_service_may_ask_for_a_longer_pause_within_bounds() -> None:
+    patience = Patience(first_pause=0.01, longest_pause=4)
+    assert patience.pause(0, asked=3) == 3
+    assert patience.pause(0, asked=3600) == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("7", 7.0), ("", 0.0), ("soon", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
+)
+def test_retry_after_is_read_in_both_spellings(value: str, expected: float) -> None:
+    assert retry_after({"Retry-After": value}) == expected
+
+
+def test_only_what_is_unavailable_is_repeated() -> None:
+    calls: list[int] = []
+
+    def unclear() -> None:
+        calls.append(1)
+        raise Unclear("service", "write", "lost")
+
+    with pytest.raises(Unclear):
+        repeat(unclear, CALM)
+    assert len(calls) == 1
+
+
+def test_an_overloaded_service_is_unavailable() -> None:
+    assert issubclass(Overloaded, Unavailable)
+    with ScriptedServer(lambda _: Reply(503, b"", {"Retry-After": "0"})) as server, pytest.raises(Overloaded):
+        ping(server.url)

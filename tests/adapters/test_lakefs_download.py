@@ -1,0 +1,275 @@
+"""Downloads: what reaches the disk, when, and what happens if the server misbehaves."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from perago.ports import (
+    AccessDenied,
+    CorruptTransfer,
+    NotFound,
+    ObjectEntry,
+    Placement,
+    Refused,
+    ServiceError,
+    Unavailable,
+)
+
+from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, into, lakefs, md5
+from .scripted import Action, Chunked, Drop, Hang, Reply, Request, Trickle, reply_json
+
+OBJECT = f"{API}/refs/{COMMIT}/objects"
+
+
+def on_object(*actions: Action, key: str = "a") -> Callable[[Request], Action | None]:
+    """Answer the first requests for a key with `actions`, later ones properly."""
+    queue = list(actions)
+
+    def trouble(request: Request) -> Action | None:
+        if request.path == OBJECT and request.query["path"] == key and queue:
+            return queue.pop(0)
+        return None
+
+    return trouble
+
+
+def always(action: Action, key: str = "a") -> Callable[[Request], Action | None]:
+    """Answer every request for a key with `action`."""
+    return lambda request: action if request.path == OBJECT and request.query["path"] == key else None
+
+
+def test_every_object_below_the_prefix_arrives_with_its_bytes_and_time(tmp_path: Path) -> None:
+    objects = {"in/a": b"1", "in/deep/ü +%41&?.txt": b"22", "in/empty": b"", "out/b": b"no"}
+    workspace = tmp_path / "attempt" / "workspace"
+    finished: list[tuple[int, int]] = []
+    with lakefs(Tree(objects)) as (store, _):
+        placements = store.download(
+            "repo", COMMIT, "in/", _below(workspace, "in/"), lambda n, b: finished.append((n, b))
+        )
+    assert files_in(tmp_path / "attempt") == {
+        "workspace/a": b"1",
+        "workspace/deep/ü +%41&?.txt": b"22",
+        "workspace/empty": b"",
+    }
+    assert [place.name for place in (tmp_path / "attempt").iterdir()] == ["workspace"], "nothing is left beside it"
+    assert {placement.entry.key for placement in placements} == {"in/a", "in/deep/ü +%41&?.txt", "in/empty"}
+    assert (workspace / "a").stat().st_mtime == 1_700_000_000
+    assert sorted(finished)[-1] == (3, 3)
+
+
+def test_files_are_0644_less_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with lakefs(Tree({"a": b"1"})) as (store, _):
+            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "w" / "a").stat().st_mode) == 0o640
+
+
+def test_nothing_is_written_before_the_whole_listing_was_approved_and_fetching_starts_before_it_ends(
+    tmp_path: Path,
+) -> None:
+    objects = {f"k{number:04}": b"%d" % number for number in range(2500)}
+    fetched = threading.Event()
+
+    def trouble(request: Request) -> Action | None:
+        if request.path == OBJECT:
+            fetched.set()
+        if request.path.endswith("/ls") and request.query["after"] >= "k1":
+            assert fetched.wait(10), "no object was asked for while pages were outstanding"
+        return None
+
+    def layout(entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
+        assert len(entries) == 2500
+        assert list(tmp_path.iterdir()) == []
+        return into(tmp_path / "w")(entries)
+
+    with lakefs(Tree(objects, trouble)) as (store, server):
+        store.download("repo", COMMIT, "", layout)
+    assert files_in(tmp_path / "w") == objects
+    assert server.count("GET", "/objects") == 2500, "each object is asked for once"
+
+
+def test_a_refused_layout_leaves_no_trace(tmp_path: Path) -> None:
+    class TooBigError(Exception):
+        pass
+
+    def layout(_: Sequence[ObjectEntry]) -> Sequence[Placement]:
+        raise TooBigError
+
+    with lakefs(Tree({f"k{number:04}": b"x" for number in range(1500)})) as (store, _), pytest.raises(TooBigError):
+        store.download("repo", COMMIT, "", layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_object_without_a_place_is_not_fetched(tmp_path: Path) -> None:
+    def layout(entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
+        return [Placement(entry, None if entry.key == "_hidden" else tmp_path / "w" / entry.key) for entry in entries]
+
+    with lakefs(Tree({"_hidden": b"1", "a": b"2"})) as (store, server):
+        store.download("repo", COMMIT, "", layout)
+    assert files_in(tmp_path) == {"w/a": b"2"}
+    assert server.count("GET", "/objects") == 1
+
+
+def test_an_empty_object_costs_no_request(tmp_path: Path) -> None:
+    with lakefs(Tree({"empty": b""})) as (store, server):
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert files_in(tmp_path / "w") == {"empty": b""}
+    assert server.count("GET", "/objects") == 0
+
+
+def test_an_empty_prefix_is_laid_out_too(tmp_path: Path) -> None:
+    with lakefs(Tree({})) as (store, _):
+        assert list(store.download("repo", COMMIT, "", into(tmp_path / "w"))) == []
+
+
+PASSING = {
+    "500": failure(500, "boom"),
+    "503 with Retry-After": reply_json({"message": "busy"}, 503, Retry_After="0"),
+    "429": failure(429, "slow down"),
+    "423": failure(423, "locked"),
+    "proxy page": Reply(502, b"<html>bad gateway</html>"),
+    "dropped": Drop(),
+    "cut off": Reply(200, b"ri", length=5),
+    "half a head": Drop(b"HTTP/1.1 200 OK\r\nContent-"),
+    "not HTTP": Drop(b"SSH-2.0-OpenSSH\r\n"),
+    "wrong bytes once": Reply(200, b"wrong"),
+}
+
+
+@pytest.mark.parametrize("action", PASSING.values(), ids=PASSING.keys())
+def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
+    with lakefs(Tree({"a": b"right"}, on_object(action))) as (store, server):
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert files_in(tmp_path) == {"w/a": b"right"}
+    assert server.count("GET", "/objects") == 2
+
+
+LASTING: dict[str, tuple[Action, type[ServiceError], str]] = {
+    "500": (failure(500, "boom"), Unavailable, "boom"),
+    "503": (failure(503, "busy"), Unavailable, "busy"),
+    "401": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
+    "404": (failure(404, "not found"), NotFound, "object 'a' does not exist"),
+    "404 of a proxy": (Reply(404, b"<html>"), Unavailable, "proxy"),
+    "410": (failure(410, "No data"), Refused, "No data"),
+    "redirect": (Reply(307, b"", {"Location": "http://127.0.0.1:1/"}), Refused, "redirects"),
+    "cut off": (Reply(200, b"ri", length=5), Unavailable, "cut off"),
+    "too short": (Reply(200, b"righ"), CorruptTransfer, "sends 4 bytes"),
+    "too long": (Reply(200, b"right+"), CorruptTransfer, "sends 6 bytes"),
+    "too long, without a length": (Chunked(b"right+"), CorruptTransfer, "more than 5 bytes"),
+    "too short, without a length": (Chunked(b"righ"), Unavailable, "cut off after 4 of 5 bytes"),
+    "wrong bytes": (Reply(200, b"wrong"), CorruptTransfer, "MD5"),
+}
+
+
+@pytest.mark.parametrize(("action", "error", "text"), LASTING.values(), ids=LASTING.keys())
+def test_a_lasting_fault_fails_the_download_and_leaves_no_partial_file(
+    tmp_path: Path, action: Action, error: type[ServiceError], text: str
+) -> None:
+    with lakefs(Tree({"a": b"right"}, always(action))) as (store, _), pytest.raises(error, match="read 'a'") as caught:
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert text in str(caught.value)
+    assert files_in(tmp_path) == {}
+
+
+def test_a_checksum_that_is_no_md5_is_not_compared(tmp_path: Path) -> None:
+    tree = Tree({"a": b"12345"}, listed={"a": {"checksum": md5(b"") + "-3"}})
+    with lakefs(tree) as (store, _):
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert files_in(tmp_path / "w") == {"a": b"12345"}
+
+
+def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    silent = Hang(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nri")
+    with lakefs(Tree({"a": b"right"}, always(silent)), QUICK) as (store, _):
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match="no answer within the time limit"):
+            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        assert time.monotonic() - started < 15
+    assert files_in(tmp_path) == {}
+
+
+def test_a_server_that_trickles_is_given_up(tmp_path: Path) -> None:
+    with lakefs(Tree({"a": b"x" * 1000}, always(Trickle(1000, 0.2))), QUICK) as (store, _):
+        started = time.monotonic()
+        with pytest.raises(Unavailable):
+            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        assert time.monotonic() - started < 25
+    assert files_in(tmp_path) == {}
+
+
+def test_the_first_error_ends_the_waits_of_all_streams(tmp_path: Path) -> None:
+    arrived = threading.Barrier(8)
+
+    def trouble(request: Request) -> Action | None:
+        if request.path != OBJECT:
+            return None
+        arrived.wait(10)
+        return failure(403, "no permission") if request.query["path"] == "k3" else Hang()
+
+    tree = Tree({f"k{number}": b"x" for number in range(8)}, trouble)
+    with lakefs(tree) as (store, _):
+        started = time.monotonic()
+        with pytest.raises(AccessDenied, match="k3"):
+            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        assert time.monotonic() - started < 5, "the others hang for 60 s if nobody cuts them"
+    assert files_in(tmp_path) == {}
+
+
+def test_an_object_that_hangs_before_the_listing_ends_does_not_hold_it_up(tmp_path: Path) -> None:
+    objects = {f"k{number:04}": b"%d" % number for number in range(1200)}
+    with lakefs(Tree(objects, on_object(Hang(), key="k0000"))) as (store, _):
+        started = time.monotonic()
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        assert time.monotonic() - started < 10
+    assert files_in(tmp_path / "w") == objects
+
+
+def test_large_objects_stream_through_bounded_buffers(tmp_path: Path) -> None:
+    content = os.urandom(9 * 1024 * 1024 + 17)
+    with lakefs(Tree({"big": content, "small": b"1"})) as (store, _):
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert (tmp_path / "w" / "big").read_bytes() == content
+
+
+def test_a_disk_that_refuses_is_an_os_error(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "a").write_text("a file where a directory must be")
+    with lakefs(Tree({"a/b": b"1"})) as (store, _), pytest.raises(OSError):
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+
+
+LISTINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
+    "not JSON": (Reply(200, b"<html>"), Unavailable, "not lakeFS's"),
+    "another JSON": (reply_json([]), Unavailable, "not lakeFS's"),
+    "entries without a path": (reply_json({"pagination": {}, "results": [{}]}), Unavailable, "not lakeFS's"),
+    "a page that does not advance": (
+        reply_json({"pagination": {"has_more": True, "next_offset": ""}, "results": []}),
+        Unavailable,
+        "not lakeFS's",
+    ),
+    "unknown repository": (failure(404, "repository not found"), NotFound, "repository repo does not exist"),
+    "unknown commit": (failure(404, "not found"), NotFound, f"commit {COMMIT} does not exist"),
+    "wrong address": (failure(404, "invalid API endpoint"), Refused, "invalid API endpoint"),
+    "rejected": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
+}
+
+
+@pytest.mark.parametrize(("action", "error", "text"), LISTINGS.values(), ids=LISTINGS.keys())
+def test_a_listing_that_fails_says_why(tmp_path: Path, action: Action, error: type[ServiceError], text: str) -> None:
+    with lakefs(lambda _: action) as (store, _), pytest.raises(error) as caught:
+        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+    assert text in str(caught.value)
+
+
+def _below(workspace: Path, prefix: str) -> Callable[[Sequence[ObjectEntry]], Sequence[Placement]]:
+    return lambda entries: [Placement(entry, workspace / entry.key.removeprefix(prefix)) for entry in entries]

@@ -1,0 +1,338 @@
+"""Commits, branches and merges: what is sent how often, and what each answer means."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import pytest
+
+from perago.adapters.lakefs import LakeFSStore
+from perago.ports import (
+    FENCE_MARKER,
+    AccessDenied,
+    Commit,
+    MergeRefusal,
+    MergeRefused,
+    NotFound,
+    NothingToCommit,
+    Refused,
+    ServiceError,
+    Unavailable,
+    Unclear,
+)
+
+from .lakefs_script import API, COMMIT, HEAD, QUICK, branch_json, failure, lakefs, routes
+from .scripted import Action, Drop, Hang, Reply, Request, Script, reply_json
+
+
+def commit_json(commit_id: str = COMMIT, *parents: str) -> dict[str, object]:
+    return {
+        "id": commit_id,
+        "parents": list(parents),
+        "committer": "someone",
+        "message": "a message",
+        "creation_date": 1_700_000_000,
+        "meta_range_id": "tree",
+        "metadata": {"perago.phase": "merge"},
+    }
+
+
+# ------------------------------------------------------------------- reading
+
+
+def test_a_full_commit_id_is_read_as_a_commit_and_nothing_else() -> None:
+    with lakefs(lambda _: reply_json(commit_json(COMMIT, HEAD))) as (store, server):
+        commit = store.get_commit("repo", COMMIT)
+    assert commit == Commit(COMMIT, (HEAD,), "someone", "a message", 1_700_000_000, {"perago.phase": "merge"}, "tree")
+    assert [request.path for request in server.requests] == [f"{API}/commits/{COMMIT}"]
+
+
+def test_an_id_that_lakefs_resolves_to_another_commit_does_not_exist() -> None:
+    with lakefs(lambda _: reply_json(commit_json(HEAD))) as (store, _), pytest.raises(NotFound, match=COMMIT):
+        store.get_commit("repo", COMMIT)
+
+
+@pytest.mark.parametrize("name", ["main", "c0c0", "v1"])
+def test_any_other_name_is_read_as_a_branch_and_nothing_else(name: str) -> None:
+    def script(request: Request) -> Action:
+        return branch_json(HEAD) if "/branches/" in request.path else reply_json(commit_json(HEAD))
+
+    with lakefs(script) as (store, server):
+        assert store.get_commit("repo", name).id == HEAD
+    assert [r.path for r in server.requests] == [f"{API}/branches/{name}", f"{API}/commits/{HEAD}"]
+
+
+MISSING: dict[str, tuple[Action, str]] = {
+    "branch": (failure(404, "branch not found"), "branch main does not exist"),
+    "repository": (failure(404, "repository not found"), "repository repo does not exist"),
+    "no name of a branch": (failure(400, "branch id: invalid value"), "branch main does not exist"),
+}
+
+
+@pytest.mark.parametrize(("answer", "text"), MISSING.values(), ids=MISSING.keys())
+def test_what_is_missing_is_named(answer: Action, text: str) -> None:
+    with lakefs(lambda _: answer) as (store, _), pytest.raises(NotFound, match=text):
+        store.get_commit("repo", "main")
+
+
+def test_a_404_that_is_not_lakefs_s_proves_nothing() -> None:
+    with lakefs(lambda _: Reply(404, b"<html>")) as (store, _), pytest.raises(Unavailable, match="proxy"):
+        store.get_commit("repo", "main")
+
+
+def history_script(chain: list[str], page: int) -> Script:
+    """A branch whose first-parent history is `chain`, newest first."""
+
+    def script(request: Request) -> Action:
+        if request.path.endswith("/branches/main"):
+            return branch_json(chain[0])
+        assert request.query["first_parent"] in ("True", "true")
+        start = chain.index(request.query["after"]) + 1 if "after" in request.query else 0
+        amount = min(page, int(request.query["amount"]))
+        shown = chain[start : start + amount]
+        pagination = {
+            "has_more": start + amount < len(chain),
+            "next_offset": shown[-1] if shown else "",
+            "results": len(shown),
+            "max_per_page": 1000,
+        }
+        return reply_json({"pagination": pagination, "results": [commit_json(commit_id) for commit_id in shown]})
+
+    return script
+
+
+CHAIN = [f"{number:064x}" for number in range(9, 0, -1)]
+HISTORIES = {
+    "down to until": (CHAIN[4], 100, CHAIN[:4]),
+    "until is the head": (CHAIN[0], 100, []),
+    "until is not in it": ("f" * 64, 100, CHAIN),
+    "cut at the limit": ("f" * 64, 3, CHAIN[:3]),
+    "limit reached exactly before until": (CHAIN[3], 3, CHAIN[:3]),
+}
+
+
+@pytest.mark.parametrize("page", [2, 1000], ids=["small pages", "one page"])
+@pytest.mark.parametrize(("until", "limit", "expected"), HISTORIES.values(), ids=HISTORIES.keys())
+def test_history_runs_from_the_head_down_to_until(until: str, limit: int, expected: list[str], page: int) -> None:
+    with lakefs(history_script(CHAIN, page)) as (store, _):
+        found = store.history("repo", "main", until=until, limit=limit)
+    assert [commit.id for commit in found] == expected
+
+
+@pytest.mark.parametrize(
+    ("results", "dirty"), [([], False), ([{"type": "added", "path": "a", "path_type": "object"}], True)]
+)
+def test_uncommitted_changes_are_seen(results: list[object], dirty: bool) -> None:
+    pagination = {"has_more": False, "next_offset": "", "results": len(results), "max_per_page": 1000}
+    with lakefs(lambda _: reply_json({"pagination": pagination, "results": results})) as (store, _):
+        assert store.has_uncommitted_changes("repo", "main") is dirty
+
+
+def test_the_newest_staged_object_is_found_among_all_that_the_branch_lists() -> None:
+    """Staged deletions have no time, other objects do not count, and pages after the last staged key are not read."""
+    staged = [("in/b", "changed"), ("in/d", "added"), ("in/gone", "removed")]
+    listed = [("in/a", 900), ("in/b", 50), ("in/c", 900), ("in/d", 70), ("in/e", 900), ("in/f", 900)]
+
+    def answer(request: Request) -> Action:
+        after = request.query.get("after", "")
+        page: list[dict[str, object]]
+        if request.path.endswith("/branches/staging/diff"):
+            changes = [change for change in staged if change[0] > after][:2]
+            page = [{"type": kind, "path": path, "path_type": "object"} for path, kind in changes]
+            last, final = str(page[-1]["path"]), "in/gone"
+        else:
+            assert (request.path, request.query["prefix"]) == (f"{API}/refs/staging/objects/ls", "in/")
+            found = [(path, mtime) for path, mtime in listed if path > after][:2]
+            page = [{"path": path, "size_bytes": 1, "checksum": "x", "mtime": mtime} for path, mtime in found]
+            last, final = found[-1][0], "in/f"
+        pagination = {"has_more": last != final, "next_offset": last, "results": len(page), "max_per_page": 1000}
+        return reply_json({"pagination": pagination, "results": page})
+
+    with lakefs(answer) as (store, server):
+        assert store.newest_staged("repo", "staging") == 70
+    assert [request.query["after"] for request in server.requests if request.path.endswith("/ls")] == ["", "in/b"]
+
+
+PINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
+    "rejected": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
+    "another server": (Reply(200, b"<html>"), Unavailable, "not lakeFS's"),
+    "wrong path": (failure(404, "invalid API endpoint"), Unavailable, "LAKECTL_SERVER_ENDPOINT_URL"),
+    "starting up": (failure(503, "not ready"), Unavailable, "not ready"),
+}
+
+
+@pytest.mark.parametrize(("answer", "error", "text"), PINGS.values(), ids=PINGS.keys())
+def test_a_ping_tells_the_troubles_apart(answer: Action, error: type[ServiceError], text: str) -> None:
+    with lakefs(lambda _: answer) as (store, _), pytest.raises(error) as caught:
+        store.ping()
+    assert text in str(caught.value)
+
+
+def test_a_read_is_repeated_and_then_given_up() -> None:
+    with lakefs(lambda _: Drop()) as (store, server), pytest.raises(Unavailable, match="closed"):
+        store.get_commit("repo", "main")
+    assert len(server.requests) == 3
+
+
+# ------------------------------------------------------------------- writing
+
+Write = Callable[[LakeFSStore], object]
+WRITES: dict[str, Write] = {
+    "commit": lambda store: store.commit("repo", "staging", "text", {}),
+    "merge": lambda store: store.merge("repo", COMMIT, "main", "text", {}),
+    "revert": lambda store: store.revert("repo", "staging", COMMIT),
+}
+LOST = {
+    "dropped": Drop(),
+    "silent": Hang(),
+    "cut off": Reply(200, b"{", length=50),
+    "502 of a proxy": Reply(502, b"<html>"),
+    "500": failure(500, "boom"),
+    "504": failure(504, "time-out"),
+    "not JSON": Reply(200, b"<html>"),
+    "another JSON": reply_json({}, 201),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("answer", LOST.values(), ids=LOST.keys())
+def test_a_lost_answer_is_unclear_and_the_write_is_sent_once(write: Write, answer: Action) -> None:
+    with lakefs(lambda _: answer, QUICK) as (store, server), pytest.raises(Unclear):
+        write(store)
+    assert len(server.requests) == 1
+
+
+NOT_DONE = {
+    "429": failure(429, "too many"),
+    "503": failure(503, "busy"),
+    "423": failure(423, "locked"),
+    "lost race": failure(500, "update branch: predicate failed"),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+@pytest.mark.parametrize("answer", NOT_DONE.values(), ids=NOT_DONE.keys())
+def test_an_answer_that_says_not_now_certainly_did_nothing(write: Write, answer: Action) -> None:
+    with lakefs(lambda _: answer) as (store, server), pytest.raises(Unavailable):
+        write(store)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
+def test_a_server_that_is_down_certainly_did_nothing(write: Write) -> None:
+    with lakefs(lambda _: Drop()) as (store, server):
+        server.__exit__()
+        with pytest.raises(Unavailable, match="connection refused"):
+            write(store)
+
+
+def test_a_commit_carries_its_message_and_metadata() -> None:
+    with lakefs(lambda _: reply_json(commit_json(COMMIT, HEAD), 201)) as (store, server):
+        assert store.commit("repo", "staging", "text", {"perago.phase": "stage"}).id == COMMIT
+    assert server.requests[0].path == f"{API}/branches/staging/commits"
+    sent = server.requests[0].json
+    assert (sent["message"], sent["metadata"]) == ("text", {"perago.phase": "stage"})
+
+
+COMMIT_REFUSALS: dict[str, tuple[Action, type[ServiceError]]] = {
+    "nothing staged": (failure(400, "commit: no changes"), NothingToCommit),
+    "no branch": (
+        failure(404, "prepare-commit hook aborted, run id 'x': list actions from commit: listing actions: not found"),
+        NotFound,
+    ),
+    "bad action file": (failure(500, "prepare-commit hook aborted, run id 'x': parsing"), Refused),
+    "protected": (failure(403, "cannot write to protected branch"), AccessDenied),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), COMMIT_REFUSALS.values(), ids=COMMIT_REFUSALS.keys())
+def test_a_refused_commit_says_why(answer: Action, error: type[ServiceError]) -> None:
+    with lakefs(lambda _: answer) as (store, _), pytest.raises(error):
+        store.commit("repo", "staging", "text", {})
+
+
+def test_a_merge_goes_by_commit_id_without_any_flag() -> None:
+    with lakefs(lambda _: reply_json({"reference": HEAD})) as (store, server):
+        assert store.merge("repo", COMMIT, "main", "text", {"perago.expected_head": "x"}) == HEAD
+    (request,) = server.requests
+    assert request.path == f"{API}/refs/{COMMIT}/merge/main"
+    assert (request.json["message"], request.json["metadata"]) == ("text", {"perago.expected_head": "x"})
+    assert not any(request.json.get(flag) for flag in ("strategy", "force", "allow_empty", "squash_merge"))
+
+
+def test_a_fence_commit_may_be_empty_and_carries_no_other_flag() -> None:
+    with lakefs(lambda _: reply_json({"reference": HEAD})) as (store, server):
+        store.merge("repo", COMMIT, "main", "text", {}, allow_empty=True)
+    sent = server.requests[0].json
+    assert sent["allow_empty"] is True
+    assert not any(sent.get(flag) for flag in ("strategy", "force", "squash_merge"))
+
+
+def test_a_revert_names_the_first_parent_of_the_merge() -> None:
+    with lakefs(lambda _: Reply(204)) as (store, server):
+        store.revert("repo", "staging", COMMIT)
+    (request,) = server.requests
+    assert (request.method, request.path) == ("POST", f"{API}/branches/staging/revert")
+    assert (request.json["ref"], request.json["parent_number"]) == (COMMIT, 1)
+
+
+def test_a_revert_that_undoes_nothing_says_so() -> None:
+    with lakefs(lambda _: failure(400, "update branch: no changes")) as (store, _), pytest.raises(NothingToCommit):
+        store.revert("repo", "staging", COMMIT)
+
+
+def test_changed_keys_come_from_all_pages() -> None:
+    pages = {"": ["a", "b"], "b": ["c"]}
+
+    def answer(request: Request) -> Action:
+        keys = pages[request.query.get("after", "")]
+        pagination = {"has_more": "c" not in keys, "next_offset": keys[-1], "results": len(keys), "max_per_page": 1000}
+        results = [{"type": "added", "path": key, "path_type": "object"} for key in keys]
+        return reply_json({"pagination": pagination, "results": results})
+
+    with lakefs(answer) as (store, server):
+        assert store.changed_keys("repo", COMMIT, HEAD) == {"a", "b", "c"}
+    assert {request.query["type"] for request in server.requests} == {"two_dot"}
+
+
+def test_a_missing_object_has_no_checksum_if_lakefs_knows_the_commit() -> None:
+    known = routes(GET_stat=failure(404, "not found"), **{f"GET_{COMMIT}": reply_json(commit_json(COMMIT))})
+    with lakefs(known) as (store, _):
+        assert store.checksum("repo", COMMIT, "_lakefs_actions/x.yaml") is None
+
+
+def test_a_missing_commit_is_not_taken_for_a_missing_object() -> None:
+    with lakefs(lambda _: failure(404, "not found")) as (store, _), pytest.raises(NotFound):
+        store.checksum("repo", COMMIT, "_lakefs_actions/x.yaml")
+
+
+FENCED = f"update branch main: pre-merge hook aborted, run id 'x':\n\t* action failed: {FENCE_MARKER}: head moved"
+MERGE_REFUSALS: dict[str, tuple[Action, MergeRefusal]] = {
+    "perago's fence": (failure(412, FENCED), MergeRefusal.HEAD_MOVED),
+    "another hook": (failure(412, "pre-merge hook aborted:\n1 error:\n\n* policy"), MergeRefusal.HOOK),
+    "conflict": (reply_json({"reference": ""}, 409), MergeRefusal.CONFLICT),
+    "merged before": (failure(400, "update branch main: no changes"), MergeRefusal.NO_CHANGES),
+    "dirty target": (failure(400, "uncommitted changes (dirty branch)"), MergeRefusal.DIRTY),
+}
+
+
+@pytest.mark.parametrize(("answer", "reason"), MERGE_REFUSALS.values(), ids=MERGE_REFUSALS.keys())
+def test_a_refused_merge_names_its_reason(answer: Action, reason: MergeRefusal) -> None:
+    with lakefs(lambda _: answer) as (store, _), pytest.raises(MergeRefused) as caught:
+        store.merge("repo", COMMIT, "main", "text", {})
+    assert caught.value.reason is reason
+    assert "\n" not in str(caught.value), "the hook's text is made fit for one line"
+    assert pickle.loads(pickle.dumps(caught.value)).reason is reason
+
+
+def test_a_merge_waits_for_its_answer_as_long_as_the_caller_allows() -> None:
+    with lakefs(lambda _: Hang()) as (store, server), pytest.raises(Unclear):
+        store.merge("repo", COMMIT, "main", "text", {}, within=0.2)
+    assert server.count("POST") == 1
+
+
+def test_a_conflict_of_a_proxy_is_none_of_lakefs() -> None:
+    with lakefs(lambda _: Reply(409, b"<html>")) as (store, _), pytest.raises(Refused) as caught:
+        store.merge("repo", COMMIT, "main", "text", {})
+    assert not isinstance(caught.value, MergeRefused)

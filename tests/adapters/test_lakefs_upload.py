@@ -1,0 +1,206 @@
+"""Uploads and deletions: what reaches the server, and what happens if file or server change."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perago.ports import AccessDenied, CorruptTransfer, NotFound, Refused, ServiceError, Unavailable, Upload
+
+from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload
+from .scripted import Action, Drop, Hang, Reply, Request, reply_json
+
+OBJECT = f"{API}/branches/staging/objects"
+
+
+def test_files_arrive_with_their_bytes_type_and_metadata(tmp_path: Path) -> None:
+    plain = to_upload(tmp_path / "plain", b"1", key="d/ü +%41&?")
+    rich = replace(
+        to_upload(tmp_path / "rich", b"22"), content_type="text/csv", metadata={"Owner": "Jörg", "empty": ""}
+    )
+    finished: list[tuple[int, int]] = []
+    with lakefs(Tree({})) as (store, server):
+        store.upload("repo", "staging", [plain, rich], lambda n, b: finished.append((n, b)))
+    sent = {request.query["path"]: request for request in server.requests}
+    assert sent["d/ü +%41&?"].body == b"1"
+    assert sent["d/ü +%41&?"].headers["content-type"] == "application/octet-stream"
+    assert sent["rich"].headers["content-type"] == "text/csv"
+    assert sent["rich"].headers["x-lakefs-meta-owner"].encode("latin-1").decode() == "Jörg"
+    assert {request.path for request in server.requests} == {OBJECT}
+    assert sorted(finished)[-1] == (2, 3)
+
+
+def test_a_large_file_is_streamed_with_its_length(tmp_path: Path) -> None:
+    content = os.urandom(9 * 1024 * 1024 + 17)
+    with lakefs(Tree({})) as (store, server):
+        store.upload("repo", "staging", [to_upload(tmp_path / "big", content)])
+    assert server.requests[0].body == content
+    assert server.requests[0].headers["content-length"] == str(len(content))
+
+
+def test_an_empty_file_is_sent(tmp_path: Path) -> None:
+    with lakefs(Tree({})) as (store, server):
+        store.upload("repo", "staging", [to_upload(tmp_path / "empty", b"")])
+    assert server.requests[0].body == b""
+
+
+def test_nothing_to_upload_asks_nothing() -> None:
+    with lakefs(Tree({})) as (store, server):
+        store.upload("repo", "staging", [])
+    assert server.requests == []
+
+
+def _grow(upload: Upload) -> None:
+    upload.path.write_bytes(b"more than before")
+
+
+def _rewrite(upload: Upload) -> None:
+    upload.path.write_bytes(b"after!")
+
+
+def _vanish(upload: Upload) -> None:
+    upload.path.unlink()
+
+
+def _become_link(upload: Upload) -> None:
+    upload.path.rename(upload.path.with_name("elsewhere"))
+    upload.path.symlink_to("elsewhere")
+
+
+def _become_fifo(upload: Upload) -> None:
+    upload.path.unlink()
+    os.mkfifo(upload.path)
+
+
+def _become_directory(upload: Upload) -> None:
+    upload.path.unlink()
+    upload.path.mkdir()
+
+
+CHANGES: dict[str, tuple[Callable[[Upload], None], str]] = {
+    "other size": (_grow, "has 16 bytes now, not 6"),
+    "other bytes": (_rewrite, "the server stored 6 bytes with checksum"),
+    "gone": (_vanish, "No such file"),
+    "a symbolic link": (_become_link, "is a symbolic link now"),
+    "a FIFO": (_become_fifo, "is no regular file now"),
+    "a directory": (_become_directory, "is no regular file now"),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), CHANGES.values(), ids=CHANGES.keys())
+def test_a_file_that_is_not_what_change_detection_saw_is_refused(
+    tmp_path: Path, change: Callable[[Upload], None], text: str
+) -> None:
+    upload = to_upload(tmp_path / "file", b"before")
+    change(upload)
+    with lakefs(Tree({})) as (store, _), pytest.raises(CorruptTransfer) as caught:
+        store.upload("repo", "staging", [upload])
+    assert f"{upload.path} changed while it was being published" in str(caught.value)
+    assert text in str(caught.value)
+
+
+def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None:
+    upload = to_upload(tmp_path / "big", os.urandom(64 * 1024 * 1024))  # far more than sockets buffer
+    with lakefs(Tree({})) as (store, server):
+        server.before_body = lambda: os.truncate(upload.path, 1024)
+        with pytest.raises(CorruptTransfer, match="bytes early"):
+            store.upload("repo", "staging", [upload])
+
+
+PASSING = {
+    "500": failure(500, "boom"),
+    "503 with Retry-After": reply_json({"message": "busy"}, 503, Retry_After="0"),
+    "423": failure(423, "locked"),
+    "proxy page": Reply(502, b"<html>bad gateway</html>"),
+    "dropped after the request was read": Drop(),
+    "cut off": Reply(201, b"{", length=50),
+    "not JSON": Reply(201, b"<html>"),
+}
+
+
+@pytest.mark.parametrize("action", PASSING.values(), ids=PASSING.keys())
+def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
+    queue = [action]
+    with lakefs(Tree({}, lambda _: queue.pop() if queue else None)) as (store, server):
+        store.upload("repo", "staging", [to_upload(tmp_path / "a", b"right")])
+    assert [request.body for request in server.requests] == [b"right", b"right"]
+
+
+LASTING: dict[str, tuple[Action, type[ServiceError], str]] = {
+    "500": (failure(500, "boom"), Unavailable, "boom"),
+    "401": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
+    "read-only repository": (failure(403, "read-only repository"), AccessDenied, "read-only repository"),
+    "unknown branch": (failure(404, "branch 'staging' not found"), NotFound, "branch staging does not exist"),
+    "unknown repository": (failure(404, "repository not found"), NotFound, "repository repo does not exist"),
+    "path too long": (failure(400, "path too long"), Refused, "path too long"),
+    "other bytes stored": (reply_json({"checksum": md5(b"?"), "size_bytes": 5}, 201), CorruptTransfer, "stored"),
+}
+
+
+@pytest.mark.parametrize(("action", "error", "text"), LASTING.values(), ids=LASTING.keys())
+def test_a_lasting_fault_fails_the_upload(tmp_path: Path, action: Action, error: type[ServiceError], text: str) -> None:
+    with lakefs(lambda _: action) as (store, _), pytest.raises(error, match="stage 'a'") as caught:
+        store.upload("repo", "staging", [to_upload(tmp_path / "a", b"right")])
+    assert text in str(caught.value)
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    with lakefs(lambda _: Hang(), QUICK) as (store, _), pytest.raises(Unavailable, match="time limit"):
+        store.upload("repo", "staging", [to_upload(tmp_path / "a", b"right")])
+
+
+def test_the_first_error_ends_the_waits_of_all_streams(tmp_path: Path) -> None:
+    arrived = threading.Barrier(8)
+
+    def script(request: Request) -> Action:
+        arrived.wait(10)
+        return failure(403, "no permission") if request.query["path"] == "k3" else Hang()
+
+    uploads = [to_upload(tmp_path / f"k{number}", b"x") for number in range(8)]
+    with lakefs(script) as (store, _):
+        started = time.monotonic()
+        with pytest.raises(AccessDenied, match="k3"):
+            store.upload("repo", "staging", uploads)
+        assert time.monotonic() - started < 5
+
+
+UNSENDABLE: dict[str, tuple[dict[str, object], str]] = {
+    "undecodable name": ({"key": "bad\udcff"}, "not valid UTF-8"),
+    "line break in metadata": ({"metadata": {"k": "a\r\nInjected: b"}}, "x-lakefs-meta-k.* cannot be sent"),
+    "undecodable metadata": ({"metadata": {"k": "bad\udcff"}}, "x-lakefs-meta-k.* cannot be sent"),
+    "blank in a metadata key": ({"metadata": {"two words": "v"}}, "two words.* cannot be sent"),
+    "line break in the type": ({"content_type": "text/plain\n"}, "Content-Type.* cannot be sent"),
+}
+
+
+@pytest.mark.parametrize(("change", "text"), UNSENDABLE.values(), ids=UNSENDABLE.keys())
+def test_what_cannot_be_sent_faithfully_is_refused(tmp_path: Path, change: dict[str, str], text: str) -> None:
+    upload = replace(to_upload(tmp_path / "a", b"x"), **change)  # type: ignore[arg-type]
+    with lakefs(Tree({})) as (store, server), pytest.raises(Refused, match=text):
+        store.upload("repo", "staging", [upload])
+    assert server.requests == []
+
+
+def test_deletions_go_in_batches_the_server_takes() -> None:
+    keys = [f"k{number}" for number in range(2100)]
+    with lakefs(lambda _: reply_json({"errors": []})) as (store, server):
+        store.delete_objects("repo", "staging", keys)
+        store.delete_objects("repo", "staging", [])
+    batches = [request.json["paths"] for request in server.requests]
+    assert [len(batch) for batch in batches] == [1000, 1000, 100]
+    assert [key for batch in batches for key in batch] == keys
+    assert {request.path for request in server.requests} == {f"{OBJECT}/delete"}
+
+
+def test_a_deletion_refused_inside_a_200_is_an_error() -> None:
+    problem = {"path": "a", "status_code": 403, "message": "cannot write to protected branch"}
+    with lakefs(lambda _: reply_json({"errors": [problem]})) as (store, _), pytest.raises(AccessDenied) as caught:
+        store.delete_objects("repo", "staging", ["a"])
+    assert "'a'" in str(caught.value)
+    assert "protected branch" in str(caught.value)

@@ -1,0 +1,102 @@
+"""The state diagram of docs/protocol.md, drawn from the table of transitions.
+
+    python -m tests.attempt.diagram
+
+The table says which event can happen at which step; where it leads is found by going every way through it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from perago.attempt import publishing
+from perago.attempt.protocol import begin, begin_report
+from perago.attempt.steps import Step
+from perago.ports import Report, TaskStatus
+
+from .exploring import READ_ONLY, RETRY, Moment, every_moment
+from .making import PLAN
+
+PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
+BEGIN = "<!-- drawn by `python -m tests.attempt.diagram`: -->"
+END = "<!-- end of the drawing -->"
+ENDINGS = (Step.FAILED, Step.LOST)
+
+Edge = tuple[Step, str, Step]
+
+
+def explored() -> list[Moment]:
+    """The first half of an attempt that may build its publication anew once: of a first one, of a retry, of a task that
+    only reads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publishing, "REBUILD_TRIES", 1)
+        return [moment for plan in (PLAN, RETRY, READ_ONLY) for moment in every_moment(Moment(*begin(plan)))]
+
+
+def explored_report() -> list[Moment]:
+    """The second half, which may run in another process."""
+    return every_moment(Moment(*begin_report(PLAN, Report(TaskStatus.COMPLETED))))
+
+
+def edges(moments: Iterable[Moment]) -> set[Edge]:
+    """Every step, what can happen there, and the step that it leads to."""
+    found = set()
+    for moment in moments:
+        if moment.state.step is Step.CLEANED and moment.state.reports_sent == 0 and moment.answers[0] is not None:
+            continue  # the first half ends here
+        for following in moment.following():
+            found.add((moment.state.step, type(following.answers[0]).__name__, _reached(moment, following)))
+    return found
+
+
+def _reached(moment: Moment, following: Moment) -> Step:
+    """Where an event leads: an attempt that fails before it has made anything has nothing to clean up, and passes
+    through `failed` at once."""
+    source, target, report = moment.state.step, following.state.step, following.state.report
+    is_failure = report is not None and report.status is not TaskStatus.COMPLETED
+    leaps = target is Step.CLEANED and source not in (Step.CLEANED, *ENDINGS)
+    return Step.FAILED if leaps and is_failure else target
+
+
+def drawn(found: set[Edge]) -> str:
+    """A Mermaid diagram of the moves, and a sentence for each of the two ways out that lead from nearly everywhere."""
+    labels: dict[tuple[Step, Step], list[str]] = defaultdict(list)
+    for source, event, target in sorted(found, key=lambda edge: edge[1]):
+        labels[source, target].append(event)
+    order = list(Step)
+    lines = ["```mermaid", "stateDiagram-v2"]
+    lines += [f'    state "{step}" as {_id(step)}' for step in order if "-" in step]
+    lines.append(f"    [*] --> {_id(Step.RECEIVED)}")
+    for source, target in sorted(labels, key=lambda pair: (order.index(pair[0]), order.index(pair[1]))):
+        if target not in ENDINGS and source is not target:
+            lines.append(f"    {_id(source)} --> {_id(target)}: {'<br>'.join(labels[source, target])}")
+    lines += [f"    {_id(Step.REPORTED)} --> [*]", f"    {_id(Step.LOST)} --> [*]", "```", ""]
+    for ending in ENDINGS:
+        sources = [step for step in order if (step, ending) in labels and step is not ending]
+        lines.append(f"`{ending}` can be reached from {', '.join(f'`{step}`' for step in sources)}.")
+    return "\n".join(lines)
+
+
+def _id(step: Step) -> str:
+    return step.value.replace("-", "_")
+
+
+def with_drawing(page: str, drawing: str) -> str:
+    """The page with its drawing replaced."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{drawing}\n{END}{after}"
+
+
+def main() -> None:
+    """Bring the page up to date."""
+    found = edges(explored()) | edges(explored_report())
+    PAGE.write_text(with_drawing(PAGE.read_text("utf-8"), drawn(found)), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Every path through the state machine: each command answered in every way in which it can be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.protocol import advance
+from perago.attempt.state import State
+from perago.attempt.steps import Step
+from perago.ports import AttemptRow, MergeRefusal
+
+from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+
+REVERTED = "f" * 64
+MINE = publication_of(DELIVERY)
+EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
+READ_ONLY = replace(PLAN, read_only=True)
+RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
+LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
+FAILED = (on.Failed("no luck", terminal=False), on.Failed("no hope", terminal=True))
+ANSWERS: dict[type, tuple[on.Event, ...]] = {
+    do.ValidateInput: (on.InputAccepted(WORKSPACE, "00"), on.InputAccepted(None, "00"), *FAILED),
+    do.ReadBranch: (
+        on.BranchRead((), reaches_ref=True),
+        on.BranchRead((), reaches_ref=True, late=True),
+        on.BranchRead((commit(OTHER, REF),), reaches_ref=True),
+        on.BranchRead((commit(OTHER),), reaches_ref=False),
+        on.BranchRead((EARLIER,), reaches_ref=True),
+        on.BranchRead((MINE,), reaches_ref=True),
+        on.BranchRead((commit(OTHER, MERGED), MINE), reaches_ref=True),
+        *FAILED,
+    ),
+    do.FindLeftovers: (on.LeftoversFound(("perago-old",)),),
+    do.ReadLineage: (
+        on.LineageRead(("task-1", "task-0"), LIVING),
+        on.LineageRead(("task-1",), {"task-0": None}),
+        *FAILED,
+    ),
+    do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
+    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
+    do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),
+    do.VerifyStaging: (on.StagingVerified(), *FAILED),
+    do.CheckPublishFence: (*(on.PublishFenceSeen(state) for state in on.FenceState), *FAILED),
+    do.Fetch: (on.Fetched(), *FAILED),
+    do.CheckGuardrails: (on.GuardrailsChecked(()), on.GuardrailsChecked(("violated",)), *FAILED),
+    do.RunFunction: (on.FunctionReturned(), *FAILED),
+    do.ValidateResult: (on.ResultAccepted({"n": 1}), *FAILED),
+    do.DetectChanges: (on.ChangesDetected(), on.ChangesDetected(added=("a",)), *FAILED),
+    do.CheckFence: (on.FenceHeld(), *FAILED),
+    do.CreateStagingBranch: (on.StagingBranchCreated(), *FAILED),
+    do.StageChanges: (on.ChangesStaged(), *FAILED),
+    do.CommitStaging: (
+        on.StagingCommitted(commit(STAGED, REF, by=MINE.metadata)),
+        on.StagingCommitted(commit(STAGED, OTHER, by=MINE.metadata)),
+        on.StagingCommitted(commit(STAGED, REVERTED, by=MINE.metadata)),
+        on.NothingStaged(),
+        *FAILED,
+    ),
+    do.Merge: (
+        on.Merged(MERGED),
+        *(on.MergeDenied(reason, "no") for reason in MergeRefusal),
+        on.MergeUnclear("no answer"),
+        *FAILED,
+    ),
+    do.ReadPublication: (
+        on.PublicationRead(MINE),
+        on.PublicationRead(replace(MINE, parents=(OTHER, STAGED))),
+        on.PublicationRead(replace(MINE, meta_range_id="another tree")),
+        *FAILED,
+    ),
+    do.RemoveStagingBranches: (on.StagingBranchesRemoved(),),
+    do.RemoveDirectory: (on.DirectoryRemoved(),),
+    do.SendReport: (
+        on.ReportSent(),
+        on.ReportUnclear("no answer"),
+        on.ReportUnclear("not sent", sent=False),
+        FAILED[0],
+    ),
+}
+CLEAN_UP = (do.RemoveStagingBranches, do.RemoveDirectory)
+NEVER_CUT_SHORT = (*CLEAN_UP, do.SendReport)
+"""Whatever else is done, a loss that is noticed elsewhere ends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A state, the command that was just given, and the two answers before it, newest first."""
+
+    state: State
+    command: do.Command | None
+    answers: tuple[on.Event | None, on.Event | None] = (None, None)
+
+    def following(self) -> Iterator[Moment]:
+        """What may come next. The first half of an attempt ends where only the report is left."""
+        if self.command is None:
+            return
+        lost = () if isinstance(self.command, NEVER_CUT_SHORT) else (on.FenceLost(),)
+        for event in (*ANSWERS[type(self.command)], *self._more_answers(), *lost):
+            state, command = advance(self.state, event)
+            yield Moment(state, command, (event, self.answers[0]))
+
+    def _more_answers(self) -> tuple[on.Event, ...]:
+        """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
+        if isinstance(self.command, do.FindLeftovers) and self.state.read and not self.state.read.since:
+            return (on.LeftoversFound(()),)
+        if isinstance(self.command, do.CheckFence) and self.state.step is Step.CLEANED:
+            return (on.FenceHeld(late=True),)
+        return ()
+
+
+def every_moment(start: Moment) -> list[Moment]:
+    """All moments that can be reached, each once.
+
+    Raises:
+        AssertionError: an attempt can come back to where it was, so it might never end.
+    """
+    found: dict[int, Moment] = {}
+    path: set[int] = set()
+
+    def visit(moment: Moment) -> None:
+        key = hash(repr(moment))
+        assert key not in path, f"an attempt might never end: {moment}"
+        if key in found:
+            return
+        found[key] = moment
+        path.add(key)
+        if not (moment.state.step is Step.CLEANED and start.state.step is Step.RECEIVED):
+            for following in moment.following():
+                visit(following)
+        path.remove(key)
+
+    visit(start)
+    return list(found.values())

@@ -1,0 +1,166 @@
+"""The table of ranges and of what is made of them (contract 8)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from perago.attempt import events as on
+from perago.attempt import recovery
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, asked
+from perago.attempt.state import Base, State
+from perago.ports import AttemptRow, Commit
+
+from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+
+RETRY = replace(DELIVERY, task_id="task-3", retry_count=2, retried_task_id="task-2", start_time=3000)
+FIRST = replace(DELIVERY, task_id="task-1", start_time=1000)
+SECOND = replace(DELIVERY, task_id="task-2", start_time=2000, retry_count=1, retried_task_id="task-1")
+CHAIN = ("task-3", "task-2", "task-1")
+ROWS: dict[str, AttemptRow | None] = {
+    "task-1": AttemptRow("task-1", 1000, None),
+    "task-2": AttemptRow("task-2", 2000, "task-1"),
+}
+ELSEWHERE = replace(DELIVERY, task_id="task-9", reference_name="later", start_time=9000)
+"""An attempt of another step of the workflow."""
+STATE = State(replace(PLAN, delivery=RETRY), workspace=WORKSPACE, params_sha256="00")
+
+
+def read(*since: Commit) -> on.BranchRead:
+    return on.BranchRead(since, reaches_ref=True)
+
+
+def fence_on(below: Commit, delivery: object = SECOND) -> Commit:
+    """The fence commit with which an attempt adopted `below`."""
+    return replace(publication_of(SECOND, NEWER, below.id), parents=(below.id, below.id))
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    since: tuple[Commit, ...]
+    expected: Judgement
+    rows: dict[str, AttemptRow | None] | None = None
+    state: State = STATE
+
+    def __str__(self) -> str:
+        return self.name.replace(" ", "-")
+
+    def judged(self) -> Judgement:
+        """What is made of the range."""
+        range_read = read(*self.since)
+        ids = asked(self.state, range_read)
+        lineage = on.LineageRead(CHAIN, ROWS if self.rows is None else self.rows) if ids else None
+        return recovery.judge(self.state, range_read, lineage)
+
+    def holds(self) -> bool:
+        """Whether that is what should be made of it; a refusal names the head."""
+        found = self.judged()
+        if isinstance(self.expected, Refuse):
+            return isinstance(found, Refuse) and self.since[0].id[:12] in found.reason
+        return found == self.expected
+
+
+PREDECESSOR = publication_of(FIRST)
+FOREIGN = commit(OTHER, REF)
+ABOVE = commit(OTHER, MERGED)
+MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
+REFUSED = Refuse("")
+LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration=2)))
+
+CASES = (
+    Case("nothing happened", (), Build(Base(REF))),
+    Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR)),
+    Case(
+        "a predecessor has adopted",
+        (fence_on(PREDECESSOR), PREDECESSOR),
+        Adopt(fence_on(PREDECESSOR)),
+    ),
+    Case(
+        "an earlier delivery of this attempt has published",
+        (publication_of(replace(RETRY, poll_count=7)),),
+        Adopt(publication_of(replace(RETRY, poll_count=7))),
+    ),
+    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,)))),
+    Case(
+        "the predecessor was run again",
+        (PREDECESSOR,),
+        Build(Base(MERGED, (MERGED,))),
+        rows={**ROWS, "task-1": AttemptRow("task-1", 0, None)},
+    ),
+    Case(
+        "the workflow was restarted",
+        (publication_of(replace(DELIVERY, task_id="task-old")),),
+        Build(Base(MERGED, (MERGED,))),
+        rows={**ROWS, "task-old": None},
+    ),
+    Case(
+        "an attempt of this step outside of the own chain",
+        (publication_of(replace(DELIVERY, task_id="task-7")),),
+        Build(Base(MERGED, (MERGED,))),
+        rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
+    ),
+    Case(
+        "the params have changed",
+        (PREDECESSOR,),
+        Build(Base(MERGED, (MERGED,))),
+        state=replace(STATE, params_sha256="11"),
+    ),
+    Case(
+        "the prefix has changed",
+        (PREDECESSOR,),
+        Build(Base(MERGED, (MERGED,))),
+        state=replace(STATE, plan=replace(STATE.plan, prefix="audio")),
+    ),
+    Case(
+        "the input ref has changed",
+        (publication_of(FIRST, ref=NEWER),),
+        Build(Base(MERGED, (MERGED,))),
+    ),
+    Case(
+        "a later step of the run before",
+        (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
+        Build(Base(NEWER, (NEWER, MERGED))),
+        rows={**ROWS, "task-9": None},
+    ),
+    Case(
+        "a later step that is to run again",
+        (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
+        Build(Base(NEWER, (NEWER, MERGED))),
+        rows={**ROWS, "task-9": AttemptRow("task-9", 0, None)},
+    ),
+    Case(
+        "a living attempt of another step",
+        (publication_of(ELSEWHERE),),
+        REFUSED,
+        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
+    ),
+    Case(
+        "a forgotten step in a loop", (publication_of(ELSEWHERE),), REFUSED, rows={**ROWS, "task-9": None}, state=LOOP
+    ),
+    Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,))), state=LOOP),
+    Case("somebody else", (FOREIGN,), REFUSED),
+    Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
+    Case("somebody else on a stale publication", (ABOVE, MINE_BEFORE_A_RERUN), REFUSED),
+    Case(
+        "another workflow of the same shape",
+        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        REFUSED,
+    ),
+    Case(
+        "a step of another workflow that Conductor has removed",
+        (publication_of(replace(ELSEWHERE, workflow_id="wf-2")),),
+        REFUSED,
+        rows={**ROWS, "task-9": None},
+    ),
+    Case(
+        "a predecessor's publication that came over somebody else's commit",
+        (replace(publication_of(FIRST), parents=(OTHER, STAGED)), FOREIGN),
+        REFUSED,
+    ),
+    Case(
+        "a stale publication on the predecessor's",
+        (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
+        Build(Base(NEWER, (NEWER, MERGED))),
+        rows={**ROWS, "task-old": None},
+    ),
+)

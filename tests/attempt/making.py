@@ -1,0 +1,54 @@
+"""Deliveries and commits for protocol tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from perago.attempt import events as on
+from perago.attempt.publication import metadata
+from perago.attempt.state import Base, Plan, State
+from perago.ports import Commit, Delivery
+
+REF = "a" * 64
+STAGED = "b" * 64
+MERGED = "c" * 64
+OTHER = "d" * 64
+NEWER = "e" * 64
+WORKSPACE = on.WorkspaceRef("repo", "main", REF)
+
+DELIVERY = Delivery(
+    task_id="task-1",
+    poll_count=1,
+    start_time=1000,
+    task_name="features.build",
+    workflow_id="wf-1",
+    reference_name="build",
+    iteration=0,
+    retry_count=0,
+    retried_task_id=None,
+    input={},
+)
+
+PLAN = Plan(DELIVERY, "1.2.3", "0123456789ab")
+
+
+def commit(
+    commit_id: str, *parents: str, tree: str = "tree-1", message: str = "a change", by: Mapping[str, str] | None = None
+) -> Commit:
+    return Commit(commit_id, parents, "somebody", message, 0, by or {}, tree)
+
+
+def publication_of(
+    delivery: Delivery, commit_id: str = MERGED, parent: str = REF, tree: str = "tree-1", ref: str = REF
+) -> Commit:
+    """The merge commit that an attempt of `delivery` would have made."""
+    state = State(
+        replace(PLAN, delivery=delivery),
+        workspace=replace(WORKSPACE, ref=ref),
+        params_sha256="00",
+        base=Base(parent),
+        result={"n": 1},
+    )
+    by = metadata(state, phase="merge")
+    return commit(commit_id, parent, STAGED, tree=tree, by=by)

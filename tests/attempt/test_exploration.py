@@ -1,0 +1,122 @@
+"""What holds on every path through the state machine, whatever the answers to its commands are."""
+
+from __future__ import annotations
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.ending import REPORT_TRIES
+from perago.attempt.protocol import TRANSITIONS
+from perago.attempt.publishing import MERGE_TRIES
+from perago.attempt.steps import Step
+from perago.ports import TaskStatus
+
+from .diagram import PAGE, drawn, edges, explored, explored_report, with_drawing
+from .exploring import ANSWERS, CLEAN_UP, Moment
+from .making import MERGED, REF
+
+
+@pytest.fixture(scope="module")
+def moments() -> list[Moment]:
+    return explored()
+
+
+def test_every_attempt_ends_and_every_step_is_reached(moments: list[Moment]) -> None:
+    assert {moment.state.step for moment in moments} == set(Step) - {Step.REPORTED}
+    ends = [moment for moment in moments if moment.command is None]
+    assert {moment.state.step for moment in ends} == {Step.LOST}, "all others go on to the report"
+
+
+def test_every_answer_of_the_table_can_be_given(moments: list[Moment]) -> None:
+    given = {repr(moment.answers[0]) for moment in moments}
+    missing = {repr(event) for kind, events in ANSWERS.items() for event in events if kind is not do.SendReport} - given
+    assert missing == set()
+
+
+def test_a_merge_follows_the_fence_and_an_unmoved_branch_and_is_sent_a_bounded_number_of_times(
+    moments: list[Moment],
+) -> None:
+    merges = [moment for moment in moments if isinstance(moment.command, do.Merge)]
+    assert {moment.state.merges_sent for moment in merges} == set(range(1, MERGE_TRIES + 1))
+    for moment in merges:
+        read = moment.answers[0]
+        assert isinstance(read, on.BranchRead)
+        assert read.head(REF) == moment.state.expected_head
+        assert moment.answers[1] == on.FenceHeld()
+
+
+def test_staging_follows_the_fence(moments: list[Moment]) -> None:
+    for moment in moments:
+        if isinstance(moment.command, do.CreateStagingBranch):
+            assert moment.answers[0] == on.FenceHeld()
+
+
+def test_a_lost_delivery_only_cleans_up_and_has_no_report(moments: list[Moment]) -> None:
+    for moment in moments:
+        if moment.state.step is Step.LOST:
+            assert moment.command is None or isinstance(moment.command, CLEAN_UP)
+            assert moment.state.report is None
+
+
+def test_success_names_a_verified_publication_or_the_input_where_nothing_changed(moments: list[Moment]) -> None:
+    completed = [moment for moment in moments if moment.state.report and _status(moment) is TaskStatus.COMPLETED]
+    found = {moment.state.publication for moment in completed}
+    assert found == {MERGED, REF, None}
+    for moment in completed:
+        if moment.state.step is Step.PUBLISHED and isinstance(moment.command, do.RemoveStagingBranches):
+            answer = moment.answers[0]
+            if isinstance(answer, on.PublicationRead):
+                assert answer.commit.parents[0] == moment.state.expected_head
+            else:
+                assert answer == on.NothingStaged()
+        assert moment.state.open_merge is None
+
+
+def test_a_failure_says_what_is_not_known_about_its_merge(moments: list[Moment]) -> None:
+    failed = [moment for moment in moments if moment.state.report and _status(moment) is not TaskStatus.COMPLETED]
+    assert any(moment.state.open_merge for moment in failed)
+    for moment in failed:
+        report = moment.state.report
+        assert report is not None
+        assert report.reason is not None
+        assert len(report.reason) <= 500
+        if moment.state.open_merge:
+            assert report.reason.endswith(moment.state.open_merge)
+
+
+def test_what_was_made_is_removed_before_the_report(moments: list[Moment]) -> None:
+    for moment in moments:
+        if moment.state.step is Step.CLEANED and moment.state.has_directory:
+            assert moment.answers[0] == on.DirectoryRemoved()
+            if moment.state.staging_branch:
+                assert moment.answers[1] == on.StagingBranchesRemoved()
+
+
+def test_a_report_is_always_sent_right_after_the_fence_and_a_bounded_number_of_times() -> None:
+    moments = explored_report()
+    reports = [moment for moment in moments if isinstance(moment.command, do.SendReport)]
+
+    assert all(isinstance(moment.answers[0], on.FenceHeld) for moment in reports)
+    late = [moment for moment in reports if moment.answers[0] == on.FenceHeld(late=True)]
+    assert all(moment.answers[1] == on.FenceHeld(late=True) for moment in late), "old news only if it is always old"
+    assert late
+    assert max(moment.state.reports_sent for moment in reports) == REPORT_TRIES
+    ends = {moment.state.step for moment in moments if moment.command is None}
+    assert ends == {Step.REPORTED, Step.LOST, Step.CLEANED}
+
+
+def test_the_table_lists_exactly_what_can_happen(moments: list[Moment]) -> None:
+    always = {"Failed", "FenceLost"}
+    found = {edge[:2] for edge in edges(moments) | edges(explored_report()) if edge[1] not in always}
+    assert found == {(step, event.__name__) for step, event in TRANSITIONS}
+
+
+def test_the_diagram_on_the_page_is_that_of_the_table(moments: list[Moment]) -> None:
+    page = PAGE.read_text("utf-8")
+    drawing = drawn(edges(moments) | edges(explored_report()))
+    assert with_drawing(page, drawing) == page, "run `python -m tests.attempt.diagram`"
+
+
+def _status(moment: Moment) -> TaskStatus | None:
+    return moment.state.report.status if moment.state.report else None

@@ -1,0 +1,85 @@
+"""Every message about a publication has its row on the page that operators read (docs/protocol.md)."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from perago.attempt import events as on
+from perago.attempt import outcome
+from perago.attempt.state import Base, State
+from perago.ports import Commit
+
+from .diagram import PAGE
+from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+
+STATE = State(
+    replace(PLAN, max_changed_objects=1),
+    workspace=WORKSPACE,
+    base=Base(REF),
+    staging_branch="perago-0123-4567",
+    staging_commit=commit(STAGED, REF),
+    adopts=MERGED,
+    changes=on.ChangesDetected(added=("a", "b")),
+)
+FOREIGN: Commit = commit(OTHER, REF)
+READ = on.BranchRead((FOREIGN,), reaches_ref=True)
+MESSAGES: dict[str, Callable[[], str | None]] = {
+    "moved_head": lambda: outcome.moved_head(STATE, READ),
+    "lost": lambda: outcome.lost(STATE),
+    "foreign_staging": lambda: outcome.foreign_staging(STATE, FOREIGN),
+    "unconfirmed": lambda: outcome.unconfirmed(STATE, 3),
+    "hook_refused": lambda: outcome.hook_refused(STATE, "no"),
+    "dirty": lambda: outcome.dirty(STATE),
+    "unanswered_merge": lambda: outcome.unanswered_merge(STATE),
+    "unverified_merge": lambda: outcome.unverified_merge(STATE, MERGED),
+    "buried": lambda: outcome.buried(STATE, publication_of(DELIVERY), FOREIGN),
+    "stale_in_a_loop": lambda: outcome.stale_in_a_loop(STATE, READ),
+    "unfenced": lambda: outcome.unfenced(STATE, on.FenceState.ABSENT),
+    "adopted_is_gone": lambda: outcome.adopted_is_gone(STATE),
+    "restless": lambda: outcome.restless(STATE),
+    "not_on_branch": lambda: outcome.not_on_branch(STATE, READ),
+    "changed_read_only": lambda: outcome.changed_read_only(STATE.changes),
+    "over_budget": lambda: outcome.over_budget(STATE),
+    "wrong_publication": lambda: outcome.wrong_publication(STATE, commit(OTHER, MERGED)),
+}
+NO_MESSAGES = {"completed", "failure", "fitted", "short", "violated", "named"}
+"""Parts of messages and reports; guardrails speak for themselves."""
+
+
+def rows() -> list[str]:
+    """The first column of the operators' table."""
+    table = PAGE.read_text("utf-8").partition("## What an operator sees")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+
+
+def fits(row: str, message: str) -> bool:
+    """Whether a message is like a row says. Dots stand for anything; inner back-quotes are left out on the page."""
+    return re.match(".*".join(map(re.escape, row.split("..."))), message.replace("`", "")) is not None
+
+
+def test_all_messages_are_looked_for() -> None:
+    functions = inspect.getmembers(outcome, inspect.isfunction)
+    own = {name for name, function in functions if function.__module__ == outcome.__name__ and name[0] != "_"}
+    assert own == set(MESSAGES) | NO_MESSAGES
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_a_message_has_one_row_on_the_operators_page(name: str) -> None:
+    message = MESSAGES[name]()
+    assert message
+    found = [row for row in rows() if fits(row, message)]
+    assert len(found) == 1, f"{found} for: {message}"
+
+
+def test_messages_of_the_driver_are_on_the_page_as_they_are_in_the_code() -> None:
+    driver = " ".join(path.read_text("utf-8") for path in (PAGE.parents[1] / "src/perago/driver").glob("*.py"))
+    said = re.sub(r'"\s*f?"|\{[^}]*\}', "", driver)
+    others = [row for row in rows() if not any(fits(row, str(message())) for message in MESSAGES.values())]
+    assert len(others) == 4
+    for row in others:
+        assert all(part.strip() in said for part in row.split("...")), row

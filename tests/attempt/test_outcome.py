@@ -1,0 +1,158 @@
+"""The words of an outcome: what a reason may hold, and what it must not keep quiet."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.outcome import fitted
+from perago.attempt.protocol import advance, begin, begin_report
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.ports import Commit, MergeRefusal, Report, TaskStatus
+
+from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
+from .test_protocol import ACCEPTED, TO_COMMITTED, TO_MERGE, UNMOVED, run
+
+FOREIGN = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
+UNCLEAR = (on.MergeUnclear("time-out"), on.FenceHeld())
+MAY_APPEAR = f"A merge of staging commit {STAGED[:12]} was sent without a clear answer, so it may still appear"
+TOOK_PLACE = f"The merge took place as commit {MERGED[:12]} on branch main, but was not verified."
+
+
+def reason_of(state: State) -> str:
+    assert state.report is not None
+    return str(state.report.reason)
+
+
+# --------------------------------------------------------------------- what a server can store
+
+
+def test_a_reason_that_utf_8_cannot_carry_is_written_with_escapes() -> None:
+    found = fitted("no file 'a\udcff\0b'")
+    assert found == "no file 'a\\udcff\\0b'"
+    assert json.loads(json.dumps(found, ensure_ascii=False).encode()) == found
+
+
+@pytest.mark.parametrize("text", ["x" * 499 + "😀", "😀" * 251, "é" * 501, "x" * 10_000])
+def test_a_reason_is_cut_in_the_units_that_the_server_counts_and_never_inside_a_character(text: str) -> None:
+    found = fitted(text)
+    assert len(found.encode("utf-16-le")) // 2 <= 500
+    assert found.endswith("…")
+    assert text.startswith(found[:-1])
+
+
+def test_what_must_be_said_is_said_however_long_the_reason_is() -> None:
+    found = fitted("x" * 600, " The end.")
+    assert len(found) == 500
+    assert found.endswith("x… The end.")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        commit(STAGED, OTHER, by=publication_of(DELIVERY).metadata),
+        commit(STAGED, REF, OTHER, by=publication_of(DELIVERY).metadata),
+        commit(STAGED, REF, by=publication_of(replace(DELIVERY, task_id="task-2")).metadata),
+    ],
+    ids=["another parent", "a merge", "another attempt"],
+)
+def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit) -> None:
+    state, commands = run(*TO_COMMITTED[:-1], on.StagingCommitted(found))
+
+    assert isinstance(commands[-1], do.RemoveStagingBranches)
+    assert "somebody else used the branch" in reason_of(state)
+
+
+# -------------------------------------------------------------------- possible publications
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        on.Failed("lakeFS: read branch main: no answer", terminal=False),
+        on.Failed("x" * 600, terminal=False),
+        FOREIGN,
+        on.BranchRead((commit(OTHER),), reaches_ref=False),
+    ],
+    ids=["no answer", "a long reason", "a foreign commit", "a rewritten branch"],
+)
+def test_after_a_merge_without_an_answer_every_failure_says_that_it_may_appear(last: on.Event) -> None:
+    state, _ = run(*TO_MERGE, *UNCLEAR, last)
+
+    assert MAY_APPEAR in reason_of(state)
+    assert "Nothing of this attempt was published" not in reason_of(state)
+
+
+@pytest.mark.parametrize("reason", [MergeRefusal.HOOK, MergeRefusal.DIRTY])
+def test_a_clear_refusal_does_not_settle_an_earlier_merge(reason: MergeRefusal) -> None:
+    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.MergeDenied(reason, "no"))
+    assert MAY_APPEAR in reason_of(state)
+
+
+def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> None:
+    state, _ = run(*TO_MERGE, on.Merged(MERGED), on.Failed("lakeFS: no answer", terminal=False))
+
+    assert state.report == Report(TaskStatus.FAILED, reason=f"lakeFS: no answer {TOOK_PLACE}")
+
+
+def test_a_delivery_lost_after_a_merge_without_an_answer_says_so_too() -> None:
+    state, _ = run(*TO_MERGE, on.MergeUnclear("time-out"), on.FenceLost())
+
+    assert state.step is Step.LOST
+    assert MAY_APPEAR in str(state.problem)
+
+
+def test_a_failure_before_any_merge_says_nothing_of_one() -> None:
+    state, _ = run(*TO_COMMITTED, on.FenceHeld(), FOREIGN)
+    assert "Nothing of this attempt was published." in reason_of(state)
+
+
+def test_a_publication_that_is_not_what_was_built_is_not_called_unverified_as_well() -> None:
+    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), on.PublicationRead(commit(MERGED, OTHER, STAGED)))
+    assert "is not what this attempt built" in reason_of(state)
+    assert "may still appear" not in reason_of(state)
+
+
+def test_a_task_that_asks_for_a_rebase_learns_that_there_is_none_yet() -> None:
+    state, command = begin(replace(PLAN, rebase=True))
+    for event in (ACCEPTED, FOREIGN, on.LeftoversFound(())):
+        state, command = advance(state, event)
+
+    assert command == do.CheckFence()
+    assert "This version does not rebase yet, although the task asks for it." in reason_of(state)
+
+
+# ---------------------------------------------------------------------------- old answers
+
+
+def test_a_branch_that_took_long_to_read_costs_the_fence_its_word_once() -> None:
+    late = replace(UNMOVED, late=True)
+    state, commands = run(*TO_COMMITTED, on.FenceHeld(), late)
+    assert commands[-1] == do.CheckFence()
+
+    _, lost = advance(state, on.FenceLost())
+    assert isinstance(lost, do.RemoveStagingBranches)
+    state, again = advance(state, on.FenceHeld())
+    assert isinstance(again, do.ReadBranch)
+    _, merge = advance(state, late)
+    assert isinstance(merge, do.Merge), "a server that is always slow can be published to"
+
+
+@pytest.mark.parametrize(("sent", "step"), [(True, Step.REPORTED), (False, Step.LOST)])
+def test_only_a_report_that_may_have_arrived_counts_as_the_end_of_the_delivery(sent: bool, step: Step) -> None:
+    state, _ = begin_report(Plan(PLAN.delivery, "1", ""), Report(TaskStatus.COMPLETED))
+    for event in (on.FenceHeld(), on.ReportUnclear("no answer", sent=sent), on.FenceLost()):
+        state, _ = advance(state, event)
+
+    assert state.step is step
+
+
+@pytest.mark.parametrize("step", [Step.PUBLISHED, Step.FAILED, Step.LOST])
+def test_clean_up_cannot_change_an_outcome(step: Step) -> None:
+    with pytest.raises(ValueError, match=f"Failed cannot happen to an attempt that is {step}"):
+        advance(State(PLAN, step), on.Failed("no", terminal=False))

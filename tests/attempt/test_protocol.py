@@ -1,0 +1,381 @@
+"""The state machine: which command follows which event, and what is never sent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.ending import REPORT_TRIES
+from perago.attempt.protocol import TRANSITIONS, advance, begin, begin_report
+from perago.attempt.publishing import MERGE_TRIES
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.ports import Commit, MergeRefusal, Report, TaskStatus
+
+from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+
+ACCEPTED = on.InputAccepted(WORKSPACE, "00")
+NOTHING_LEFT = on.LeftoversFound(())
+UNMOVED = on.BranchRead((), reaches_ref=True)
+SATISFIED = on.GuardrailsChecked(())
+RESULT = on.ResultAccepted({"n": 1})
+ONE_ADDED = on.ChangesDetected(added=("out.txt",), size=3)
+STAGING_COMMIT = on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata))
+PUBLICATION = on.PublicationRead(commit(MERGED, REF, STAGED))
+CLEANED_UP_BY: dict[type, on.Event] = {
+    do.RemoveStagingBranches: on.StagingBranchesRemoved(),
+    do.RemoveDirectory: on.DirectoryRemoved(),
+}
+CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
+
+TO_CHANGES = (ACCEPTED, UNMOVED, NOTHING_LEFT, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event is not NOTHING_LEFT)
+TO_COMMITTED = (
+    *TO_CHANGES,
+    ONE_ADDED,
+    on.FenceHeld(),
+    on.StagingBranchCreated(),
+    on.ChangesStaged(),
+    STAGING_COMMIT,
+    on.StagingVerified(),
+    on.PublishFenceSeen(on.FenceState.INSTALLED),
+)
+TO_MERGE = (*TO_COMMITTED, on.FenceHeld(), UNMOVED)
+
+
+def run(*events: on.Event, plan: Plan = PLAN) -> tuple[State, list[do.Command | None]]:
+    """Feed events; returns the last state and every command from the first on."""
+    state, command = begin(plan)
+    commands = [command]
+    for event in events:
+        state, command = advance(state, event)
+        commands.append(command)
+    return state, commands
+
+
+def kinds(commands: list[do.Command | None]) -> list[str]:
+    return [type(command).__name__ for command in commands]
+
+
+def test_a_successful_attempt_takes_every_step_in_order() -> None:
+    state, commands = run(*TO_MERGE, on.Merged(MERGED), PUBLICATION, *CLEANED_UP, on.FenceHeld(), on.ReportSent())
+
+    assert kinds(commands) == [
+        "ValidateInput",
+        "ReadBranch",
+        "FindLeftovers",
+        "Fetch",
+        "CheckGuardrails",
+        "RunFunction",
+        "ValidateResult",
+        "CheckGuardrails",
+        "DetectChanges",
+        "CheckFence",
+        "CreateStagingBranch",
+        "StageChanges",
+        "CommitStaging",
+        "VerifyStaging",
+        "CheckPublishFence",
+        "CheckFence",
+        "ReadBranch",
+        "Merge",
+        "ReadPublication",
+        "RemoveStagingBranches",
+        "RemoveDirectory",
+        "CheckFence",
+        "SendReport",
+        "NoneType",
+    ]
+    assert state.step is Step.REPORTED
+    assert state.report == Report(
+        TaskStatus.COMPLETED,
+        {
+            "workspace": {"repository": "repo", "branch": "main", "ref_type": "commit", "ref": MERGED},
+            "result": {"n": 1},
+        },
+    )
+
+
+def test_the_merge_names_the_staging_commit_and_carries_where_it_comes_from() -> None:
+    _, commands = run(*TO_MERGE)
+
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.branch) == (STAGED, "main")
+    assert merge.metadata["perago.expected_head"] == REF
+    assert merge.metadata["perago.phase"] == "merge"
+    assert merge.metadata["perago.step_key"] == "wf-1:build:features.build"
+    assert merge.metadata["perago.result"] == '{"n":1}'
+    assert merge.metadata["perago.staging_branch"].startswith("perago-")
+    assert all(isinstance(value, str) for value in merge.metadata.values())
+
+
+def test_the_output_spells_the_ref_type_as_the_input_did() -> None:
+    accepted = on.InputAccepted(replace(WORKSPACE, ref_key="refType"), "00")
+    state, _ = run(accepted, *TO_CHANGES[1:], on.ChangesDetected())
+
+    assert state.report is not None
+    assert state.report.output["workspace"] == {"repository": "repo", "branch": "main", "refType": "commit", "ref": REF}
+
+
+def test_a_task_without_a_workspace_touches_neither_disk_nor_lakefs() -> None:
+    state, commands = run(on.InputAccepted(None, "00"), on.FunctionReturned(), RESULT)
+
+    assert kinds(commands) == ["ValidateInput", "RunFunction", "ValidateResult", "CheckFence"]
+    assert state.step is Step.CLEANED
+    assert state.report == Report(TaskStatus.COMPLETED, {"result": {"n": 1}})
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_no_change_completes_with_the_input_ref_and_publishes_nothing(read_only: bool) -> None:
+    state, commands = run(
+        *(READ_ONLY_TO_CHANGES if read_only else TO_CHANGES),
+        on.ChangesDetected(),
+        plan=replace(PLAN, read_only=read_only),
+    )
+
+    assert kinds(commands)[-1] == "RemoveDirectory"
+    assert state.publication == REF
+
+
+def test_a_read_only_task_that_changes_files_fails_retryably_and_lists_them() -> None:
+    changed = on.ChangesDetected(added=("a",), changed=("b",), removed=("c",))
+    state, commands = run(*READ_ONLY_TO_CHANGES, changed, plan=replace(PLAN, read_only=True))
+
+    assert kinds(commands)[-1] == "RemoveDirectory"
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert state.report.reason is not None
+    assert "added 'a'; changed 'b'; removed 'c'" in state.report.reason
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ((0, None), "max_changed_objects (0)"),
+        ((None, 2), "max_changed_bytes (2)"),
+        ((1, 3), None),
+    ],
+)
+def test_a_publish_budget_is_checked_before_anything_is_staged(
+    limits: tuple[int | None, int | None], expected: str | None
+) -> None:
+    plan = replace(PLAN, max_changed_objects=limits[0], max_changed_bytes=limits[1])
+    state, commands = run(*TO_CHANGES, ONE_ADDED, plan=plan)
+
+    if expected is None:
+        assert kinds(commands)[-1] == "CheckFence"
+        return
+    assert kinds(commands)[-1] == "RemoveDirectory"
+    assert state.report is not None
+    assert expected in str(state.report.reason)
+
+
+@pytest.mark.parametrize(
+    ("phase", "events", "status"),
+    [
+        ("pre", (ACCEPTED, UNMOVED, NOTHING_LEFT, on.Fetched()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
+        ("post", TO_CHANGES[:-1], TaskStatus.FAILED),
+    ],
+)
+def test_guardrail_violations_are_all_reported(phase: str, events: tuple[on.Event, ...], status: TaskStatus) -> None:
+    state, _ = run(*events, on.GuardrailsChecked(("first", "second")))
+
+    assert state.report == Report(status, reason="first; second")
+
+
+# -------------------------------------------------------------------------- the branch
+
+
+def test_a_foreign_commit_is_final_before_anything_is_downloaded() -> None:
+    foreign = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
+    state, commands = run(ACCEPTED, foreign, NOTHING_LEFT)
+
+    assert "Fetch" not in kinds(commands)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    reason = str(state.report.reason)
+    assert all(part in reason for part in (REF[:12], OTHER[:12], "somebody", "fix typo"))
+
+
+def test_a_ref_that_is_not_in_the_branch_is_final() -> None:
+    state, _ = run(ACCEPTED, on.BranchRead((commit(OTHER),), reaches_ref=False), NOTHING_LEFT)
+
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "not in the first-parent history of branch main" in str(state.report.reason)
+
+
+def test_a_head_that_moved_while_the_function_ran_is_seen_before_the_merge() -> None:
+    moved = on.BranchRead((commit(OTHER, REF),), reaches_ref=True)
+    state, commands = run(*TO_COMMITTED, on.FenceHeld(), moved)
+
+    assert "Merge" not in kinds(commands)
+    assert kinds(commands)[-1] == "RemoveStagingBranches"
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+
+# ----------------------------------------------------------------------------- the merge
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        on.MergeUnclear("lost"),
+        on.MergeDenied(MergeRefusal.NO_CHANGES, "no changes"),
+        on.MergeDenied(MergeRefusal.HEAD_MOVED, "fence"),
+        on.MergeDenied(MergeRefusal.CONFLICT, ""),
+    ],
+    ids=lambda answer: getattr(answer, "reason", "unclear"),
+)
+def test_an_answer_that_settles_nothing_is_resolved_by_looking(answer: on.Event) -> None:
+    state, commands = run(*TO_MERGE, answer, on.FenceHeld())
+    assert kinds(commands)[-2:] == ["CheckFence", "ReadBranch"]
+
+    mine = publication_of(DELIVERY)
+    state, command = advance(state, on.BranchRead((mine,), reaches_ref=True))
+    assert command == do.ReadPublication("repo", MERGED)
+    state, _ = advance(state, on.PublicationRead(mine))
+    assert state.publication == MERGED
+
+
+def test_a_merge_that_did_not_take_place_is_sent_again_a_bounded_number_of_times() -> None:
+    again = (on.MergeUnclear("lost"), on.FenceHeld(), UNMOVED)
+    state, commands = run(*TO_MERGE, *again * MERGE_TRIES)
+
+    assert kinds(commands).count("Merge") == MERGE_TRIES
+    assert kinds(commands)[-1] == "RemoveStagingBranches"
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert "lost" in str(state.report.reason)
+
+
+def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None:
+    mine = publication_of(DELIVERY)
+    state, _ = run(*TO_MERGE, on.MergeUnclear("lost"), on.FenceHeld())
+    _, command = advance(state, on.BranchRead((commit(OTHER, MERGED), mine), reaches_ref=True))
+
+    assert command == do.ReadPublication("repo", MERGED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [(MergeRefusal.HOOK, "their text"), (MergeRefusal.DIRTY, "uncommitted changes")],
+)
+def test_what_an_operator_must_settle_is_retryable(reason: MergeRefusal, words: str) -> None:
+    state, commands = run(*TO_MERGE, on.MergeDenied(reason, "their text"))
+
+    assert kinds(commands)[-1] == "RemoveStagingBranches"
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert words in str(state.report.reason)
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (commit(MERGED, OTHER, STAGED), "first parent is dddddddddddd"),
+        (commit(MERGED, REF, STAGED, tree="tree-2"), "its tree differs"),
+    ],
+    ids=["parent", "tree"],
+)
+def test_a_publication_that_is_not_what_was_built_is_final_and_loud(found: Commit, words: str) -> None:
+    state, _ = run(*TO_MERGE, on.Merged(MERGED), on.PublicationRead(found))
+
+    assert state.publication is None
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert words in str(state.report.reason)
+
+
+# ------------------------------------------------------------------------------ the fence
+
+
+@pytest.mark.parametrize(
+    ("events", "clean_up"),
+    [
+        ((*TO_CHANGES, ONE_ADDED), ["RemoveDirectory", "NoneType"]),
+        (TO_COMMITTED, ["RemoveStagingBranches", "RemoveDirectory", "NoneType"]),
+        ((*TO_MERGE, on.MergeUnclear("lost")), ["RemoveStagingBranches", "RemoveDirectory", "NoneType"]),
+    ],
+    ids=["before staging", "before the merge", "before the second merge"],
+)
+def test_a_lost_delivery_cleans_up_and_sends_nothing_more(events: tuple[on.Event, ...], clean_up: list[str]) -> None:
+    state, commands = run(*events, on.FenceLost())
+    found = [commands[-1]]
+    while found[-1] is not None:
+        state, command = advance(state, CLEANED_UP_BY[type(found[-1])])
+        found.append(command)
+
+    assert kinds(found) == clean_up
+    assert (state.step, state.report) == (Step.LOST, None)
+
+
+def test_a_delivery_lost_before_its_report_is_not_reported() -> None:
+    state, command = begin_report(PLAN, Report(TaskStatus.COMPLETED))
+    assert command == do.CheckFence()
+    state, command = advance(state, on.FenceLost())
+
+    assert (state.step, command) == (Step.LOST, None)
+
+
+def test_an_unclear_report_is_followed_by_the_fence_which_tells_whether_it_arrived() -> None:
+    state, _ = begin_report(PLAN, Report(TaskStatus.COMPLETED))
+    state, command = advance(state, on.FenceHeld())
+    assert command == do.SendReport(Report(TaskStatus.COMPLETED))
+    state, command = advance(state, on.ReportUnclear("lost"))
+    assert command == do.CheckFence()
+    state, command = advance(state, on.FenceLost())
+
+    assert (state.step, command) == (Step.REPORTED, None)
+
+
+def test_reporting_gives_up_after_a_bounded_number_of_tries() -> None:
+    state, command = begin_report(PLAN, Report(TaskStatus.COMPLETED))
+    sent = 0
+    while command is not None:
+        sent += isinstance(command, do.SendReport)
+        event: on.Event = on.ReportUnclear("no answer") if isinstance(command, do.SendReport) else on.FenceHeld()
+        state, command = advance(state, event)
+
+    assert sent == REPORT_TRIES
+    assert (state.step, state.problem) == (Step.CLEANED, "no answer")
+
+
+# --------------------------------------------------------------------------- every step
+
+
+@pytest.mark.parametrize("length", range(len(TO_MERGE) + 1))
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_failure_at_any_step_is_cleaned_up_and_reported(length: int, terminal: bool) -> None:
+    state, commands = run(*TO_MERGE[:length], on.Failed("no luck", terminal=terminal))
+    command = commands[-1]
+    while not isinstance(command, do.CheckFence):
+        state, command = advance(state, CLEANED_UP_BY[type(command)])
+
+    assert state.step is Step.CLEANED
+    expected = TaskStatus.FAILED_WITH_TERMINAL_ERROR if terminal else TaskStatus.FAILED
+    assert state.report == Report(expected, reason="no luck")
+
+
+def test_a_reason_is_cut_where_the_server_would_cut_it_and_shows_it() -> None:
+    state, _ = run(on.Failed("x" * 600, terminal=False))
+
+    assert state.report is not None
+    assert len(str(state.report.reason)) == 500
+    assert str(state.report.reason).endswith("…")
+
+
+def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
+    state, _ = begin(PLAN)
+    with pytest.raises(ValueError, match="Merged cannot happen to an attempt that is received"):
+        advance(state, on.Merged(MERGED))
+
+
+def test_every_step_but_the_last_leads_somewhere() -> None:
+    left = {step for step, _ in TRANSITIONS}
+    assert set(Step) - left == {Step.REPORTED}

@@ -1,0 +1,266 @@
+"""How the commits between input ref and head are judged (contract 8), on arrival and before the merge."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.protocol import advance, begin
+from perago.attempt.publishing import REBUILD_TRIES
+from perago.attempt.recovery import asked
+from perago.attempt.state import State
+from perago.ports import TaskStatus
+
+from .judging import CASES, CHAIN, FIRST, MINE_BEFORE_A_RERUN, PREDECESSOR, RETRY, ROWS, STATE, Case, fence_on, read
+from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
+from .test_protocol import ACCEPTED, CLEANED_UP, ONE_ADDED, RESULT, SATISFIED, kinds
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_range_is_judged_as_the_contract_says(case: Case) -> None:
+    assert case.holds(), case.judged()
+
+
+def test_only_attempts_of_this_workflow_are_asked_about() -> None:
+    others = publication_of(replace(FIRST, workflow_id="wf-2"), OTHER)
+    assert asked(STATE, read(commit(NEWER), PREDECESSOR, others, PREDECESSOR)) == ("task-1",)
+    assert asked(STATE, on.BranchRead((PREDECESSOR,), reaches_ref=False)) == (), "it is refused whatever they say"
+
+
+# ------------------------------------------------------------------------- what follows
+
+RETRY_PLAN = replace(PLAN, delivery=RETRY)
+LINEAGE = on.LineageRead(CHAIN, ROWS)
+FENCED = on.PublishFenceSeen(on.FenceState.INSTALLED)
+
+
+def run(*events: on.Event) -> tuple[State, list[do.Command | None]]:
+    state, command = begin(RETRY_PLAN)
+    commands = [command]
+    for event in events:
+        state, command = advance(state, event)
+        commands.append(command)
+    return state, commands
+
+
+NONE_LEFT = on.LeftoversFound(())
+TO_ADOPTION = (ACCEPTED, read(PREDECESSOR), NONE_LEFT, LINEAGE, RESULT, FENCED, on.FenceHeld(), read(PREDECESSOR))
+
+
+def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fence_commit() -> None:
+    state, commands = run(*TO_ADOPTION)
+
+    assert kinds(commands) == [
+        "ValidateInput",
+        "ReadBranch",
+        "FindLeftovers",
+        "ReadLineage",
+        "ValidateRecordedResult",
+        "CheckPublishFence",
+        "CheckFence",
+        "ReadBranch",
+        "Merge",
+    ]
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.branch, merge.allow_empty) == (MERGED, "main", True)
+    found = {key.removeprefix("perago."): value for key, value in merge.metadata.items()}
+    assert (found["phase"], found["adopts"], found["expected_head"]) == ("fence", MERGED, MERGED)
+    assert (found["task_id"], found["result"]) == ("task-3", '{"n":1}')
+
+    fence = commit(NEWER, MERGED, MERGED)
+    state, command = advance(state, on.Merged(NEWER))
+    state, command = advance(state, on.PublicationRead(fence))
+    assert isinstance(command, do.CheckFence), "there is neither a branch nor a directory to remove"
+    assert state.report is not None
+    assert state.report.output["workspace"]["ref"] == NEWER
+    assert state.report.output["result"] == {"n": 1}
+
+
+def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
+    state, _ = run(*TO_ADOPTION[:4], on.Failed("the model has changed", terminal=True))
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+
+RERUN = read(replace(MINE_BEFORE_A_RERUN, id=OTHER))
+TO_STALE_CHANGES = (
+    ACCEPTED,
+    RERUN,
+    NONE_LEFT,
+    LINEAGE,
+    on.Fetched(),
+    SATISFIED,
+    on.FunctionReturned(),
+    RESULT,
+    SATISFIED,
+)
+UNDONE = on.Reverted(commit(NEWER, OTHER))
+
+
+def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published() -> None:
+    mine = publication_of(RETRY).metadata
+    _, commands = run(
+        *TO_STALE_CHANGES,
+        ONE_ADDED,
+        on.FenceHeld(),
+        on.StagingBranchCreated(),
+        UNDONE,
+        on.ChangesStaged(),
+        on.StagingCommitted(commit(STAGED, NEWER, by=mine)),
+        on.StagingVerified(),
+        FENCED,
+        on.FenceHeld(),
+        RERUN,
+    )
+
+    created, revert, _, committed, verify, _, _, _, merge = commands[-9:]
+    assert isinstance(created, do.CreateStagingBranch)
+    assert created.source == OTHER
+    assert isinstance(revert, do.RevertStale)
+    assert (revert.stale, revert.input_ref) == ((OTHER,), REF)
+    assert isinstance(committed, do.CommitStaging)
+    assert committed.source == NEWER
+    assert verify == do.VerifyStaging("repo", REF, STAGED)
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty) == (STAGED, True), "what is undone may be what is done again"
+    assert merge.metadata["perago.supersedes"] == OTHER
+    assert merge.metadata["perago.expected_head"] == OTHER
+
+
+def test_superseding_without_changes_publishes_the_revert_alone() -> None:
+    events = (*TO_STALE_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.StagingBranchCreated(), UNDONE, FENCED)
+    _, commands = run(*events, on.FenceHeld(), RERUN)
+
+    assert "StageChanges" not in kinds(commands)
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.metadata["perago.supersedes"]) == (NEWER, OTHER)
+    assert merge.allow_empty, "the head may be a revert already"
+
+
+TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+
+
+def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
+    events = (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.HeadRead(commit(REF)), FENCED, on.FenceHeld())
+    _, commands = run(*events, read())
+
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (REF, True, "fence")
+
+
+def test_no_changes_on_a_second_poll_do_so_too() -> None:
+    state, command = begin(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)))
+    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld()):
+        state, command = advance(state, event)
+    assert command == do.ReadHead("repo", REF)
+
+
+@pytest.mark.parametrize(
+    "left", [on.LeftoversFound(("perago-old",)), on.LeftoversFound((), complete=False)], ids=["left", "not told"]
+)
+def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.LeftoversFound) -> None:
+    """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
+    state, command = begin(PLAN)
+    for event in (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.FenceHeld()):
+        state, command = advance(state, event)
+    assert command == do.ReadHead("repo", REF)
+
+
+TO_COMMITTED = (
+    *TO_NO_CHANGES,
+    ONE_ADDED,
+    on.FenceHeld(),
+    on.StagingBranchCreated(),
+    on.ChangesStaged(),
+    on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
+    on.StagingVerified(),
+    FENCED,
+    on.FenceHeld(),
+)
+
+
+def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> None:
+    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld(), read(PREDECESSOR))
+
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.metadata["perago.adopts"]) == (MERGED, MERGED)
+    assert merge.allow_empty, "it is an empty fence commit, whatever this attempt has changed"
+    state, _ = advance(state, on.Merged(NEWER))
+    state, command = advance(state, on.PublicationRead(commit(NEWER, MERGED, MERGED)))
+    assert isinstance(command, do.RemoveStagingBranches), "the changes of this attempt are thrown away"
+
+
+def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
+    """An adoption takes the result over; if it comes to nothing, the own one is gone."""
+    state, commands = run(
+        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld(), RERUN, LINEAGE, *CLEANED_UP
+    )
+    assert isinstance(commands[-1], do.CheckFence)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert "was to be adopted" in str(state.report.reason)
+
+
+def test_a_stale_publication_that_comes_while_the_function_runs_makes_it_stage_again_on_a_new_branch() -> None:
+    _, commands = run(*TO_COMMITTED, RERUN, LINEAGE, on.StagingBranchesRemoved(), on.FenceHeld())
+
+    removed, _, created = commands[-3:]
+    assert isinstance(removed, do.RemoveStagingBranches)
+    assert isinstance(created, do.CreateStagingBranch)
+    assert removed.branches != (created.branch,)
+    assert created.source == OTHER
+
+
+def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> None:
+    other = read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld()
+    again = read(fence_on(PREDECESSOR), PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld()
+    turns = (other, again) * REBUILD_TRIES
+    state, _ = run(*TO_COMMITTED, *(event for turn in turns[:REBUILD_TRIES] for event in turn))
+    state, _ = advance(state, turns[REBUILD_TRIES][0])
+    state, command = advance(state, LINEAGE)
+
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert "A retry looks again" in str(state.report.reason)
+    for event in CLEANED_UP:
+        state, command = advance(state, event)
+    assert isinstance(command, do.CheckFence)
+
+
+@pytest.mark.parametrize("current", [True, False])
+def test_what_earlier_deliveries_left_is_removed_once_it_is_sure_that_they_were_earlier(current: bool) -> None:
+    """A branch that was listed before the fence held cannot be that of a later delivery."""
+    left = on.LeftoversFound(("perago-old-1", "perago-old-2"))
+    events = (ACCEPTED, read(), left, *TO_NO_CHANGES[3:], ONE_ADDED)
+    state, command = begin(RETRY_PLAN)
+    for event in (*events, on.FenceHeld() if current else on.FenceLost()):
+        state, command = advance(state, event)
+    if current:
+        state, command = advance(state, on.Failed("no luck", terminal=False))
+        assert isinstance(command, do.RemoveStagingBranches)
+        assert command.branches[1:] == left.branches
+    else:
+        assert isinstance(command, do.RemoveDirectory)
+
+
+@pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])
+@pytest.mark.parametrize("required", [False, True])
+def test_a_publish_fence_that_is_required_and_not_there_ends_the_attempt(found: on.FenceState, required: bool) -> None:
+    state, command = begin(replace(RETRY_PLAN, fence_required=required))
+    for event in (*TO_COMMITTED[:-2], on.PublishFenceSeen(found)):
+        state, command = advance(state, event)
+
+    if not required:
+        assert isinstance(command, do.CheckFence)
+        return
+    assert isinstance(command, do.RemoveStagingBranches)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "perago fence install repo main" in str(state.report.reason)

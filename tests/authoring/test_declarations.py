@@ -1,0 +1,230 @@
+"""Contract 2: WorkspaceSpec, TaskControls and Example refuse at import what could not work."""
+
+# The declarations below are wrong on purpose, and type checkers see it.
+# mypy: disable-error-code="arg-type, call-arg, dict-item, list-item"
+
+from __future__ import annotations
+
+import inspect
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago import (
+    Example,
+    ExecutionLimits,
+    PublishBudget,
+    RetryPolicy,
+    TaskControls,
+    TaskDefinitionError,
+    TimeoutPolicy,
+    WorkspaceSpec,
+    require_file,
+)
+
+LARGE = 2**31
+
+
+def budget(**changes: Any) -> PublishBudget:
+    """A valid budget: 30 + 10 + 15 + 5 = 60 seconds of response timeout."""
+    fields: dict[str, Any] = {
+        "observed_merge_p99_seconds": 12.5,
+        "safety_margin_seconds": 7.5,
+        "lakefs_merge_timeout_seconds": 30,
+        "conductor_completion_timeout_seconds": 10,
+        "worker_shutdown_grace_seconds": 15,
+        "heartbeat_interval_seconds": 5,
+    }
+    return PublishBudget(**(fields | changes))
+
+
+REFUSED: list[tuple[str, Callable[[], object], str]] = [
+    ("retry count 11", lambda: RetryPolicy(count=11), "count: must be at most 10, not 11"),
+    ("retry count -1", lambda: RetryPolicy(count=-1), "count: must be at least 0, not -1: Conductor refuses"),
+    ("retry count as bool", lambda: RetryPolicy(count=True), "count: must be an int, not bool"),
+    ("retry count as text", lambda: RetryPolicy(count="3"), "count: must be an int, not str"),
+    ("retry count as float", lambda: RetryPolicy(count=3.0), "count: must be an int, not float"),
+    ("lower-case logic", lambda: RetryPolicy(logic="fixed"), "logic: must be 'FIXED', 'LINEAR_BACKOFF' or"),
+    ("negative delay", lambda: RetryPolicy(delay_seconds=-1), "delay_seconds: must be at least 0"),
+    ("delay too large", lambda: RetryPolicy(delay_seconds=LARGE), "32-bit integer"),
+    ("negative cap", lambda: RetryPolicy(max_delay_seconds=-1), "max_delay_seconds: must be at least 0"),
+    ("negative jitter", lambda: RetryPolicy(jitter_ms=-1), "jitter_ms: must be at least 0"),
+    ("scale 0", lambda: RetryPolicy(backoff_scale_factor=0), "backoff_scale_factor: must be at least 1"),
+    ("unknown policy", lambda: TimeoutPolicy(policy="STOP"), "policy: must be 'RETRY', 'TIME_OUT_WF' or 'ALERT_ONLY'"),
+    ("negative timeout", lambda: TimeoutPolicy(seconds=-1), "seconds: must be at least 0"),
+    ("response 0", lambda: TimeoutPolicy(response_seconds=0), "response_seconds: must be at least 1"),
+    ("negative poll", lambda: TimeoutPolicy(poll_seconds=-1), "poll_seconds: must be at least 0"),
+    ("negative total", lambda: TimeoutPolicy(total_seconds=-1), "total_seconds: must be at least 0"),
+    (
+        "response above timeout",
+        lambda: TimeoutPolicy(seconds=60, response_seconds=61),
+        "response_seconds (61) is more than seconds (60): Conductor refuses",
+    ),
+    (
+        "timeout above total",
+        lambda: TimeoutPolicy(seconds=61, total_seconds=60),
+        "seconds (61) is more than total_seconds (60): Conductor refuses",
+    ),
+    ("a policy by position", lambda: TaskControls(RetryPolicy()), "TaskControls takes named arguments only"),
+    ("limit 0", lambda: ExecutionLimits(concurrent_exec_limit=0), "must be at least 1, not 0: leave it out"),
+    ("limit as bool", lambda: ExecutionLimits(concurrent_exec_limit=True), "must be an int, not bool"),
+    ("rate without period", lambda: ExecutionLimits(rate_limit_per_frequency=5), "set both or neither"),
+    ("period without rate", lambda: ExecutionLimits(rate_limit_frequency_in_seconds=5), "set both or neither"),
+    (
+        "merge timeout too short",
+        lambda: budget(lakefs_merge_timeout_seconds=19.9),
+        "lakefs_merge_timeout_seconds (19.9) does not cover observed_merge_p99_seconds + safety_margin_seconds (20)",
+    ),
+    ("infinite margin", lambda: budget(safety_margin_seconds=float("inf")), "must be a finite number"),
+    ("margin as bool", lambda: budget(safety_margin_seconds=True), "must be a number, not bool"),
+    (
+        "negative heartbeat",
+        lambda: budget(heartbeat_interval_seconds=-1),
+        "heartbeat_interval_seconds: must be at least",
+    ),
+    ("negative objects", lambda: budget(max_changed_objects=-1), "max_changed_objects: must be at least 0"),
+    ("budget without fields", lambda: PublishBudget(), "field 'safety_margin_seconds' is missing"),
+    (
+        "budget and response time",
+        lambda: TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(response_seconds=60)),
+        "timeout.response_seconds must not be set beside it",
+    ),
+    (
+        "budget above timeout",
+        lambda: TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(seconds=59)),
+        "publish_budget needs a response timeout of 60 s, more than timeout.seconds (59)",
+    ),
+    ("misspelt control", lambda: TaskControls(retyr=RetryPolicy()), "unknown field 'retyr'; did you mean 'retry'?"),
+    (
+        "misspelt nested control",
+        lambda: TaskControls(retry={"cuont": 1}),
+        "unknown field 'cuont'; did you mean 'count'?",
+    ),
+    ("wrong kind of control", lambda: TaskControls(retry=TimeoutPolicy()), "retry: must be RetryPolicy(...)"),
+    ("misspelt workspace field", lambda: WorkspaceSpec(readonly=True), "unknown field 'readonly'"),
+    ("read_only as number", lambda: WorkspaceSpec(read_only=1), "read_only: must be True or False, not int"),
+    ("unknown on_moved_head", lambda: WorkspaceSpec(on_moved_head="merge"), "must be 'fail' or 'rebase'"),
+    ("rule as text", lambda: WorkspaceSpec(pre=["raw"]), "pre: item 0 is a str, not a guardrail"),
+    ("rules as text", lambda: WorkspaceSpec(post="raw"), "post: must be a list of guardrails, not str"),
+    ("a single rule", lambda: WorkspaceSpec(pre=require_file("a")), "wrap it: [require_file('a')]"),
+    ("example id with a blank", lambda: Example(id="a b", params={}), "id: 'a b' must be letters"),
+    ("example id empty", lambda: Example(id="", params={}), "id: '' must be letters"),
+    ("example params as list", lambda: Example(id="a", params=[]), "params: must be a valid"),
+    ("example without params", lambda: Example(id="a"), "field 'params' is missing"),
+    ("example params not JSON", lambda: Example(id="a", params={"n": object()}), "params: must be JSON, as a workflow"),
+    ("example params NaN", lambda: Example(id="a", params={"n": float("nan")}), "params: must be JSON, as a workflow"),
+    ("example result not JSON", lambda: Example(id="a", params={}, result={1j}), "result: must be JSON, as a workflow"),
+    ("example directory empty", lambda: Example(id="a", params={}, tree=""), "tree: a directory is written relative"),
+    (
+        "example directory absolute",
+        lambda: Example(id="a", params={}, tree="/etc"),
+        "tree: a directory is written relative",
+    ),
+    (
+        "example text not UTF-8",
+        lambda: Example(id="a", params={}, tree={"a": "\udc80"}),
+        "has no UTF-8 form; write it as",
+    ),
+    ("example tree absolute", lambda: Example(id="a", params={}, tree={"/a": ""}), "tree: '/a' is absolute"),
+    (
+        "example tree content",
+        lambda: Example(id="a", params={}, tree={"a": 1}),
+        "the content of 'a' must be str, bytes",
+    ),
+    ("example tree list", lambda: Example(id="a", params={}, tree=["a"]), "tree: must be a mapping of path to content"),
+    ("example tree twice", lambda: Example(id="a", params={}, tree={"a": "", "./a": ""}), "the same path"),
+    ("example file as directory", lambda: Example(id="a", params={}, tree={"a": "", "a/b": ""}), "'a' is a file"),
+    ("example expects anything", lambda: Example(id="a", params={}, expect="ok"), "expect: must be 'completed'"),
+    ("example fails with a result", lambda: Example(id="a", params={}, expect="failed", result={}), "has no result"),
+]
+
+
+@pytest.mark.parametrize(("declare", "message"), [pytest.param(*case[1:], id=case[0]) for case in REFUSED])
+def test_a_declaration_that_cannot_work_is_refused_at_the_authors_line(
+    declare: Callable[[], object], message: str
+) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        declare()
+    assert message in caught.value.message
+    assert caught.value.file == __file__
+    assert "pydantic" not in str(caught.value)
+
+
+def test_the_line_is_the_one_of_the_declaration() -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        TaskControls(
+            retry=RetryPolicy(),
+            retyr=RetryPolicy(),
+        )
+    first_line = inspect.currentframe().f_lineno - 4  # type: ignore[union-attr]
+    assert caught.value.line == first_line
+
+
+def test_all_problems_of_one_declaration_are_told_together() -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        RetryPolicy(count=11, delay_seconds=-1)
+    assert "count: must be at most 10" in caught.value.message
+    assert "delay_seconds: must be at least 0" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("controls", "seconds"),
+    [
+        (TaskControls(), 600),
+        (TaskControls(timeout=TimeoutPolicy(seconds=60)), 60),
+        (TaskControls(timeout=TimeoutPolicy(seconds=6000)), 600),
+        (TaskControls(timeout=TimeoutPolicy(seconds=6000, response_seconds=30)), 30),
+        (TaskControls(timeout=TimeoutPolicy(seconds=30, response_seconds=30)), 30),
+        (TaskControls(publish_budget=budget()), 60),
+        (TaskControls(publish_budget=budget(heartbeat_interval_seconds=5.1)), 61),
+        (TaskControls(publish_budget=budget(), timeout=TimeoutPolicy(seconds=60)), 60),
+    ],
+)
+def test_the_response_timeout_always_fits_into_the_timeout(controls: TaskControls, seconds: int) -> None:
+    assert controls.response_timeout_seconds == seconds
+
+
+def test_an_example_tree_has_canonical_paths() -> None:
+    example = Example(id="a", params={}, tree={"./raw//a.csv": "x", "raw/": None, "b": b"\x00"})
+    assert example.tree == {"raw/a.csv": "x", "raw": None, "b": b"\x00"}
+
+
+def test_an_example_tree_may_be_a_directory() -> None:
+    assert Example(id="a", params={}, tree=Path("cases/a")).tree == Path("cases/a")
+    assert Example(id="a", params={}, tree="cases/a").tree == "cases/a"
+
+
+def test_declarations_cannot_be_changed() -> None:
+    spec = WorkspaceSpec(pre=[require_file("a")])
+    assert spec.pre == (require_file("a"),)
+    with pytest.raises(ValueError, match="frozen"):
+        spec.read_only = True  # type: ignore[misc]
+
+
+def test_declarations_survive_pickling() -> None:
+    spec = WorkspaceSpec(prefix="a", pre=[require_file("a")])
+    controls = TaskControls(publish_budget=budget())
+    assert pickle.loads(pickle.dumps((spec, controls))) == (spec, controls)
+
+
+def test_a_definition_error_survives_pickling_and_shows_where_what_and_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = TaskDefinitionError("it is wrong", file="/project/app.py", line=3, fix="write it right")
+    copy = pickle.loads(pickle.dumps(error))
+    assert str(copy) == "/project/app.py:3: it is wrong\n  fix: write it right"
+    monkeypatch.setattr(Path, "cwd", lambda: Path("/project"))
+    assert str(copy).startswith("app.py:3: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (TaskDefinitionError("it is wrong"), "it is wrong"),
+        (TaskDefinitionError("it is wrong", file="/x/app.py"), "/x/app.py: it is wrong"),
+        (TaskDefinitionError("it is wrong", fix="do"), "it is wrong\n  fix: do"),
+    ],
+)
+def test_a_definition_error_without_a_place_says_what_it_knows(error: TaskDefinitionError, text: str) -> None:
+    assert str(error) == text

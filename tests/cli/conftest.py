@@ -1,0 +1,122 @@
+"""The real command in real processes, in a project directory of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from .services import Services, running_services
+
+GOOD = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, WorkspaceSpec, require_dir, require_glob, task
+
+class Params(BaseModel):
+    rows: int
+
+class Result(BaseModel):
+    total: int
+
+@task(
+    name="{name}",
+    description="Größe zählen.",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(prefix="/audio", pre=[require_dir("raw")], post=[require_glob("out/*.csv")]),
+    examples=[Example(id="minimal", params={{"rows": 1}}, tree={{"raw/a.csv": "x"}})],
+)
+def work(workspace: Path, params: Params) -> Result:
+    return Result(total=params.rows)
+"""
+
+PLAIN = """
+from pydantic import BaseModel
+from perago import task
+
+class Params(BaseModel):
+    rows: int
+
+class Result(BaseModel):
+    total: int
+
+@task(name="{name}", owner_email="data@example.com")
+def work(params: Params) -> Result:
+    return Result(total=params.rows)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A directory with task modules, in which commands are run."""
+
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def module(self, path: str, text: str) -> None:
+        """Write a module by its import path."""
+        file = self.directory.joinpath(*path.split(".")).with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+
+    def task(self, path: str, name: str, template: str = GOOD) -> None:
+        """Write a valid task module."""
+        self.module(path, template.format(name=name))
+
+    def start(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
+        """Start `perago`."""
+        command = [sys.executable, "-m", "perago", *arguments]
+        return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
+            command,
+            cwd=self.directory,
+            env=self.environment,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
+        )
+
+    def run(self, *arguments: str, **variables: str) -> Ran:
+        """Run `perago` to its end, at most a minute; `variables` are added to its environment."""
+        return self.pipe(b"", *arguments, **variables)
+
+    def pipe(self, stdin: bytes, /, *arguments: str, **variables: str) -> Ran:
+        """The same with something on standard input."""
+        done = subprocess.run(
+            [sys.executable, "-m", "perago", *arguments],
+            cwd=self.directory,
+            env={**self.environment, **variables},
+            input=stdin,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """An empty project and an environment without any variable of ours."""
+    directory = tmp_path / "project"
+    directory.mkdir()
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return Project(directory, {**kept, "HOME": str(tmp_path / "home")})
+
+
+@pytest.fixture
+def services() -> Iterator[Services]:
+    """A Conductor and a lakeFS on loopback."""
+    with running_services() as running:
+        yield running

@@ -1,0 +1,127 @@
+"""`perago dev` as a process: what it says, what it serves, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+
+from .conftest import Project
+
+LIMIT = 60.0
+"""Seconds for anything that is waited for: the machine may be busy with something else."""
+
+
+class Dev:
+    """A running command and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes], project: Project) -> None:
+        self.process = process
+        self.project = project
+        self.text = ""
+        self._over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def wait_for(self, pattern: str, *, times: int = 1) -> None:
+        """Until `pattern` has been printed so many times."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or len(re.findall(pattern, self.text)) >= times, LIMIT)
+            assert len(re.findall(pattern, self.text)) >= times, f"{pattern} is missing in:\n{self.text}"
+
+    @property
+    def url(self) -> str:
+        """The address of the page."""
+        return self._shown(r"page +(\S+)/\n")
+
+    def variables(self) -> dict[str, str]:
+        """What is to be exported in other terminals."""
+        return dict(re.findall(r"  export (\w+)=(\S+)\n", self.text))
+
+    def curl(self, workflow: str) -> str:
+        """Paste the newest line that starts this workflow into a shell; the workflow id."""
+        line = re.findall(rf"Start workflow {re.escape(workflow)} with .*:\n  (curl .*)\n", self.text)[-1]
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=LIMIT, check=True)
+        assert done.stderr == ""
+        return done.stdout.removesuffix("\n")
+
+    def get(self, path: str) -> Any:
+        """A GET on the embedded Conductor."""
+        with urllib.request.urlopen(f"{self.url}/api{path}", timeout=LIMIT) as answer:
+            return json.load(answer)
+
+    def finished(self, workflow_id: str) -> dict[str, Any]:
+        """The workflow, once it has ended."""
+        deadline = time.monotonic() + LIMIT
+        while True:
+            found: dict[str, Any] = self.get(f"/workflow/{workflow_id}")
+            if found["status"] not in ("RUNNING", "PAUSED"):
+                return found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.05)
+
+    def descendants(self) -> list[psutil.Process]:
+        """All its processes, down to the last."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal; the exit status."""
+        self.process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> int:
+        """The exit status, once it has one."""
+        code = self.process.wait(LIMIT)
+        self._thread.join(LIMIT)
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._changed:
+                self.text += line.decode()
+                self._changed.notify_all()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _shown(self, pattern: str) -> str:
+        found = re.search(pattern, self.text)
+        assert found, self.text
+        return found[1]
+
+
+@contextlib.contextmanager
+def developing(project: Project, *arguments: str, port: int | None = 0) -> Iterator[Dev]:
+    """Run it, on any free port unless told otherwise; it is gone afterwards, with everything it started."""
+    options = () if port is None else ("--port", str(port))
+    with project.start("dev", *arguments, *options, stderr=subprocess.STDOUT) as process:
+        dev = Dev(process, project)
+        try:
+            yield dev
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in [*dev.descendants(), psutil.Process(process.pid)]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+            process.wait(LIMIT)
+
+
+@contextlib.contextmanager
+def ready(project: Project, *arguments: str, port: int | None = 0) -> Iterator[Dev]:
+    """The same, once the workers of all modules poll."""
+    modules = [argument for argument in arguments if argument in ("features", "plain")]
+    with developing(project, *arguments, port=port) as dev:
+        for module in modules:
+            dev.wait_for(rf"(?m)^{module} +\| ready$")
+        yield dev

@@ -1,0 +1,84 @@
+"""A Conductor and a lakeFS that know just enough for the command line, on loopback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..adapters.scripted import Action, Reply, Request, ScriptedServer, reply_json
+
+HEAD = "a" * 64
+SECRET = "secret-of-lakefs"
+
+
+class Services:
+    """Both services behind one port. Tests change the attributes to say how they answer."""
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, dict[str, Any]] = {}
+        self.conductor_status = 200
+        self.lakefs_status = 200
+        self.server = ScriptedServer(self._answer)
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment that leads here."""
+        return {
+            "CONDUCTOR_SERVER_URL": f"{self.server.url}/api",
+            "LAKECTL_SERVER_ENDPOINT_URL": self.server.url,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": SECRET,
+        }
+
+    @property
+    def writes(self) -> list[Request]:
+        """Everything that was sent to change something."""
+        return [request for request in self.server.requests if request.method != "GET"]
+
+    def _answer(self, request: Request) -> Action:
+        if request.path.startswith("/api/v1/"):
+            return self._lakefs(request)
+        return self._conductor(request)
+
+    def _conductor(self, request: Request) -> Action:
+        if not request.path.startswith("/api/"):
+            return reply_json({"status": 404, "message": f"No static resource {request.path[1:]}."}, 404)
+        path = request.path.removeprefix("/api")
+        if self.conductor_status != 200:
+            return reply_json({"message": "no"}, self.conductor_status)
+        if path == "/tasks/queue/sizes":
+            return reply_json({})
+        if path.startswith("/tasks/poll/"):
+            return reply_json([])
+        if request.method == "GET":
+            name = path.removeprefix("/metadata/taskdefs/")
+            found = self.definitions.get(name)
+            missing = {"status": 404, "message": f"No such taskType found by name: {name}"}
+            return reply_json(missing, 404) if found is None else reply_json(found)
+        self.definitions |= {definition["name"]: definition for definition in json.loads(request.body)}
+        return Reply()
+
+    def _lakefs(self, request: Request) -> Action:
+        if self.lakefs_status != 200:
+            return reply_json({"message": "error authenticating request"}, self.lakefs_status)
+        path = request.path.removeprefix("/api/v1")
+        commit = {"id": HEAD, "parents": [], "committer": "", "message": "m", "creation_date": 1, "meta_range_id": ""}
+        known: dict[str, object] = {
+            "/user": {"user": {"id": "admin", "creation_date": 1}},
+            "/repositories/my-data/branches/main": {"id": "main", "commit_id": HEAD},
+            f"/repositories/my-data/commits/{HEAD}": commit,
+        }
+        if path in known:
+            return reply_json(known[path])
+        message = "branch not found" if path.startswith("/repositories/my-data/") else "repository not found"
+        return reply_json({"message": message}, 404)
+
+
+@contextmanager
+def running_services() -> Iterator[Services]:
+    """Both services until the end of the block."""
+    services = Services()
+    with services.server:
+        yield services

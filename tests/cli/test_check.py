@@ -1,0 +1,321 @@
+"""`perago check`: everything a module can do to the process that imports it, and the local configuration."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import socket
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from perago.cli.probe import launch, probe_modules
+
+from .conftest import PLAIN, Project
+
+TAIL = "\nfrom pydantic import BaseModel\n" + PLAIN.format(name="tail")
+
+
+def test_a_valid_module_is_summed_up_in_one_line(project: Project) -> None:
+    project.task("tasks.features", "features.build")
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("check", "tasks.features", "plain")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "ok  tasks.features: task features.build, workspace /audio, guardrails 1 before and 1 after, examples 1",
+        "ok  plain: task plain.work, no workspace",
+        "ok  configuration",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def broken(:\n", "bad.py:1: module bad cannot be imported: SyntaxError"),
+        ("x = 1\nimport no_such_thing\n", "bad.py:2: module bad needs the module no_such_thing"),
+        ("x = 1\n\nx / 0\n", "bad.py:3: module bad cannot be imported: ZeroDivisionError"),
+        ("import sys\nsys.exit(4)\n", "bad.py:2: module bad cannot be imported: it ends the process (SystemExit: 4)"),
+        ("import os\nos._exit(0)\n", "module bad cannot be imported: it ends the process with status 0"),
+        (
+            "import os\nos.kill(os.getpid(), 9)\n",
+            "the process was killed by SIGKILL\n  fix: it may have used too much memory",
+        ),
+        ("import os\nos.abort()\n", "bad.py:2: module bad cannot be imported: the process was killed by SIGABRT"),
+        ("raise KeyboardInterrupt\n", "it was interrupted (KeyboardInterrupt)"),
+        ("input('name? ')\n", "bad.py:1: module bad cannot be imported: EOFError"),
+        ("x = 1\n", "bad.py: module bad declares no task"),
+        ("def f(x): f(x)\nf(1)\n", "bad.py:1: module bad cannot be imported: RecursionError"),
+    ],
+    ids=[
+        "syntax",
+        "import",
+        "exception",
+        "sys.exit",
+        "os._exit",
+        "killed",
+        "aborted",
+        "interrupt",
+        "input",
+        "no task",
+        "recursion",
+    ],
+)
+def test_a_module_that_cannot_be_used_is_explained(project: Project, text: str, message: str) -> None:
+    project.module("bad", text)
+    ran = project.run("check", "bad")
+    assert ran.code == 3
+    assert message in ran.err
+    assert "\n  fix: " in ran.err
+    assert "Traceback" not in ran.err
+    assert ran.out == "ok  configuration\n"
+
+
+def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> None:
+    project.module("tasks.slow", "import time\n\ndef wait():\n    time.sleep(600)\n\nwait()\n")
+    started = time.monotonic()
+    ran = project.run("check", "--timeout", "0.5", "tasks.slow")
+    assert time.monotonic() - started < 20
+    assert ran.code == 3
+    assert "error: tasks/slow.py:4: module tasks.slow was not imported after 0.5 seconds" in ran.err
+    assert "or raise --timeout" in ran.err
+
+
+def test_what_a_module_prints_is_a_note_and_not_output(project: Project) -> None:
+    project.module("loud", "import sys, warnings\nprint('hällo')\nsys.stderr.write('oops')\n" + TAIL)
+    ran = project.run("check", "loud")
+    assert ran.code == 0
+    assert ran.out == "ok  loud: task tail, no workspace\nok  configuration\n"
+    assert ran.err == "note: loud printed while it was imported:\n  | hällo\n  | oops\n"
+
+
+def test_a_module_that_prints_megabytes_is_cut_short(project: Project) -> None:
+    project.module("loud", "for n in range(100_000):\n    print('line', n, 'x' * 50)\n" + TAIL)
+    ran = project.run("check", "loud")
+    assert ran.code == 0
+    assert len(ran.err) < 3000
+    assert "line 99999 " in ran.err
+    assert "bytes, which end with:" in ran.err
+
+
+def test_a_module_that_prints_for_ever_is_stopped(project: Project) -> None:
+    project.module("loud", "while True:\n    print('x' * 10_000)\n")
+    ran = project.run("check", "--timeout", "1", "loud")
+    assert ran.code == 3
+    assert "was not imported after 1 seconds" in ran.err
+
+
+def test_a_module_that_forks_is_judged_once_and_leaves_nothing_behind(project: Project) -> None:
+    project.module(
+        "forks", "import os, time\nif os.fork() == 0:\n    print(os.getpid(), flush=True)\n    time.sleep(600)\n" + TAIL
+    )
+    ran = project.run("check", "forks")
+    assert ran.code == 0
+    assert ran.out.startswith("ok  forks: task tail")
+    assert "note: forks started processes while it was imported; they were stopped" in ran.err
+    pid = int(ran.err.split("| ")[1].split()[0])
+    assert_gone(pid)
+
+
+def test_a_fork_that_goes_on_importing_does_not_report_as_well(project: Project) -> None:
+    project.module("forks", "import os\nif os.fork() == 0:\n    raise ValueError('in the child')\nos.wait()\n" + TAIL)
+    ran = project.run("check", "forks")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_a_module_that_becomes_a_daemon_does_not_hold_the_command_up(project: Project) -> None:
+    text = "import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(8)\n    os._exit(0)\n"
+    project.module("daemon", text + TAIL)
+    started = time.monotonic()
+    assert project.run("check", "daemon").code == 0
+    assert time.monotonic() - started < 7
+
+
+def test_a_thread_or_exit_handler_does_not_hold_the_command_up(project: Project) -> None:
+    text = """
+    import atexit, threading, time
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    atexit.register(time.sleep, 600)
+    """
+    project.module("threads", textwrap.dedent(text) + TAIL)
+    assert project.run("check", "threads").code == 0
+
+
+def test_modules_are_reported_together_and_names_belong_to_one(project: Project) -> None:
+    project.task("a", "same")
+    project.module("b", "x / 0\n")
+    project.task("c", "same", PLAIN)
+    ran = project.run("check", "a", "b", "c", "a")
+    assert ran.code == 3
+    assert ran.out.count("ok  a: ") == 1
+    assert "b.py:1: module b cannot be imported: NameError" in ran.err
+    assert "module c declares the task 'same', which a declares as well" in ran.err
+
+
+def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
+    project.task("tasks.features", "features.build")
+    ran = project.run("check", "tasks.featurs")
+    assert ran.code == 3
+    assert "there is no module tasks.featurs" in ran.err
+    assert "fix: did you mean tasks.features?" in ran.err
+
+
+def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> None:
+    project.task("features", "features.build")
+    (project.directory / ".env").write_text("\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_RETENTOIN=1d\n")
+    ran = project.run("check", "features", LAKECTL_SERVER_ENDPOINT_URL="http://localhost:8000")
+    assert ran.code == 4
+    assert ran.out.startswith("ok  features: ")
+    assert "error: the configuration is not valid\n  PERAGO_LOG_RETENTION (.env:2): " in ran.err
+    assert "\n  LAKECTL_CREDENTIALS_ACCESS_KEY_ID: not set" in ran.err
+    ran = project.run("check", "nope")
+    assert ran.code == 3
+    assert "there is no module nope" in ran.err
+    assert "PERAGO_LOG_RETENTION (.env:2)" in ran.err
+
+
+def test_an_unknown_variable_is_a_warning(project: Project) -> None:
+    project.task("features", "features.build")
+    ran = project.run("check", "features", PERAGO_LOG_RETENTOIN="1d")
+    assert ran.code == 0
+    assert "warning: PERAGO_LOG_RETENTOIN (environment)" in ran.err
+    assert "Did you mean PERAGO_LOG_RETENTION?" in ran.err
+
+
+def test_the_roots_are_tried_without_being_created(project: Project, tmp_path: Path) -> None:
+    project.task("features", "features.build")
+    (tmp_path / "file").touch()
+    ran = project.run("check", "features", PERAGO_WORKSPACE_ROOT=str(tmp_path / "file"))
+    assert ran.code == 4
+    assert f"PERAGO_WORKSPACE_ROOT (environment): {tmp_path}/file is not a directory" in ran.err
+    assert project.run("check", "features", PERAGO_WORKSPACE_ROOT=str(tmp_path / "new")).code == 0
+    assert not (tmp_path / "new").exists()
+    assert not (tmp_path / "home").exists()
+
+
+def test_nothing_is_connected_to(project: Project) -> None:
+    project.task("features", "features.build")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        variables = {
+            "CONDUCTOR_SERVER_URL": f"{address}/api",
+            "LAKECTL_SERVER_ENDPOINT_URL": address,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "key",
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "secret-of-lakefs",
+        }
+        assert project.run("check", "features", **variables).code == 0
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def document(project: Project, *modules: str, **variables: str) -> tuple[int, Any]:
+    ran = project.run("check", "--json", *modules, **variables)
+    assert ran.err == ""
+    return ran.code, json.loads(ran.out)
+
+
+def test_json_has_a_documented_shape(project: Project) -> None:
+    project.module("loud", "print('hello')\n" + TAIL)
+    project.module("bad", "x / 0\n")
+    project.module("slow", "import time\ntime.sleep(600)\n")
+    project.task("twice", "tail", PLAIN)
+    (project.directory / ".env").write_text("PERAGO_LOG_RETENTION=30\n")
+    code, found = document(project, "--timeout", "1", "loud", "bad", "slow", "twice")
+    assert code == 3
+    assert found["ok"] is False
+    loud, bad, slow, twice = found["modules"]
+    assert loud == {"module": "loud", "ok": True, "task": "tail", "output": "hello\n", "errors": []}
+    assert (bad["ok"], bad["task"]) == (False, None)
+    (error,) = bad["errors"]
+    assert set(error) == {"code", "message", "where", "fix"}
+    assert (error["code"], error["where"]) == ("invalid-module", "bad.py:1")
+    assert (slow["errors"][0]["code"], slow["errors"][0]["where"]) == ("import-timeout", "slow.py:2")
+    assert twice["errors"][0]["code"] == "duplicate-task"
+    assert found["configuration"]["errors"] == [
+        {
+            "code": "invalid-configuration",
+            "message": "not a number of days",
+            "where": "PERAGO_LOG_RETENTION (.env:1)",
+            "fix": "Write whole days such as 30d.",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("import os\nos._exit(3)\n", "import-exit"), ("import os\nos.abort()\n", "import-crash"), ("", "invalid-module")],
+)
+def test_json_tells_kinds_of_problems_apart(project: Project, text: str, code: str) -> None:
+    project.module("bad", text)
+    assert document(project, "bad")[1]["modules"][0]["errors"][0]["code"] == code
+
+
+def test_json_of_a_good_module_is_ok(project: Project) -> None:
+    project.task("features", "features.build")
+    code, found = document(project, "features")
+    assert (code, found["ok"], found["configuration"]) == (0, True, {"ok": True, "errors": [], "warnings": []})
+
+
+SECRET = "hunter2-hunter2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import os\nsecret = os.environ['CONDUCTOR_AUTH_SECRET']\nprint(secret)\nraise ValueError(secret)\n",
+        "import os\nassert os.environ['CONDUCTOR_AUTH_SECRET'] == 'x', os.environ\n",
+    ],
+)
+@pytest.mark.parametrize("options", [[], ["--debug"], ["--json"]], ids=["plain", "debug", "json"])
+def test_what_a_module_says_about_a_secret_is_masked(project: Project, text: str, options: list[str]) -> None:
+    project.module("leaky", text)
+    (project.directory / ".env").write_text("PERAGO_LOG_RETENTION=bad\n")
+    ran = project.run("check", "leaky", *options, CONDUCTOR_AUTH_KEY="k", CONDUCTOR_AUTH_SECRET=SECRET)
+    assert ran.code == 3
+    assert SECRET not in ran.out + ran.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_and_the_child(project: Project, number: signal.Signals, code: int) -> None:
+    marker = project.directory / "pid"
+    project.module("slow", f"import os, time\nopen({str(marker)!r}, 'w').write(str(os.getpid()))\ntime.sleep(600)\n")
+    with project.start("check", "slow") as process:
+        deadline = time.monotonic() + 30
+        while not (marker.exists() and marker.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode in (code, -number)  # both are `code` in a shell
+    assert_gone(int(marker.read_text()))
+
+
+def assert_gone(pid: int) -> None:
+    """Whatever happens to its entry in the process table: a killed process ends within ten seconds."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        deadline = time.monotonic() + 10
+        while process.status() != psutil.STATUS_ZOMBIE:
+            assert time.monotonic() < deadline, f"process {pid} still runs"
+            time.sleep(0.02)
+
+
+def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where forking is not dependable, children are started afresh."""
+    project.task("features", "features.build")
+    project.module("bad", "print('hello')\nx / 0\n")
+    project.module("slow", "import time\ntime.sleep(600)\n")
+    monkeypatch.chdir(project.directory)
+    monkeypatch.setattr(launch, "FORKS", False)
+    features, bad, slow = probe_modules(["features", "bad", "slow"], 3)
+    assert features.task is not None
+    assert features.task.name == "features.build"
+    assert bad.problem is not None
+    assert (bad.problem.where, bad.output, bad.printed) == ("bad.py:2", "hello\n", 6)
+    assert slow.problem is not None
+    assert (slow.problem.code, slow.problem.where) == ("import-timeout", "slow.py:2")

@@ -1,0 +1,193 @@
+"""What holds for every command: help, version, usage errors, streams and start-up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from .conftest import Project
+
+COMMANDS = ("check", "extract", "register", "input", "start", "dev")
+
+
+def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
+    ran = project.run("--help")
+    assert (ran.code, ran.err) == (0, "")
+    for command in COMMANDS:
+        assert f"\n  {command} " in ran.out
+    assert "First steps:\n" in ran.out
+    assert "docs/configuration.md" in ran.out
+    assert max(map(len, ran.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_shows_examples(project: Project, command: str) -> None:
+    ran = project.run(command, "--help")
+    assert (ran.code, ran.err) == (0, "")
+    assert f"Usage: perago {command} " in ran.out
+    assert f"Examples:\n    perago {command} " in ran.out
+
+
+def test_without_a_command_the_help_is_shown(project: Project) -> None:
+    ran = project.run()
+    assert ran.code == 2
+    assert "Usage: perago [OPTIONS] COMMAND" in ran.out + ran.err
+
+
+def test_the_version_is_told(project: Project) -> None:
+    assert project.run("--version").out.startswith("perago 0.")
+
+
+def test_the_installed_script_is_the_same_command(project: Project) -> None:
+    script = Path(sysconfig.get_path("scripts"), "perago")
+    done = subprocess.run(
+        [script, "check", "features"], cwd=project.directory, env=project.environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert "there is no module features" in done.stderr
+    project.task("features", "features.build")
+    done = subprocess.run(
+        [script, "check", "features"], cwd=project.directory, env=project.environment, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["chekc", "a"], "No such command 'chekc'. Did you mean 'check'?"),
+        (["nonsense"], "No such command 'nonsense'"),
+        (["check"], "Missing argument 'MODULE"),
+        (["check", "--jsn", "a"], "No such option: --jsn"),
+        (["check", "--timeout", "never", "a"], "--timeout"),
+        (["start", "a", "-j", "0"], "-j"),
+        (["check", "tasks/features.py"], "write tasks.features"),
+        (["check", "tasks.features:work"], "write tasks.features"),
+        (["extract", "../features.py"], "file path"),
+        (["check", "tasks.class"], "is not a module's import path"),
+        (["start", "not a module"], "is not a module's import path"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_usage_error_exits_with_2_and_says_what_to_write(
+    project: Project, arguments: list[str], message: str
+) -> None:
+    ran = project.run(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in " ".join(ran.err.split())
+    assert "Traceback" not in ran.err
+
+
+def loaded_by(project: Project, *arguments: str) -> set[str]:
+    """The top-level packages that a command has imported in its own process when it ends."""
+    code = (
+        "import sys, atexit\n"
+        "atexit.register(lambda: print(*sys.modules, sep='\\n', file=open('loaded', 'w')))\n"
+        f"sys.argv = {['perago', *arguments]!r}\n"
+        "from perago.cli import main\n"
+        "main()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return set((project.directory / "loaded").read_text().split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "features"], ["extract", "features"]], ids=" ".join)
+def test_these_commands_load_neither_sdk_nor_rich(project: Project, arguments: list[str]) -> None:
+    project.task("features", "features.build")
+    loaded = {name.partition(".")[0] for name in loaded_by(project, *arguments)}
+    assert not loaded & {"conductor", "lakefs", "lakefs_sdk", "rich", "loguru", "httpx", "urllib3", "starlette"}
+    assert "features" not in loaded
+
+
+def test_help_loads_no_command_and_no_pydantic(project: Project) -> None:
+    loaded = loaded_by(project, "--help")
+    assert not {name for name in loaded if name.startswith("perago.cli.commands")}
+    assert "pydantic" not in loaded
+
+
+def test_the_entry_point_costs_nothing_to_import() -> None:
+    code = "import sys; before = set(sys.modules); import perago.cli; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert {name for name in done.stdout.split() if name.startswith("perago")} == {"perago", "perago.cli"}
+    assert not {"pydantic", "typer", "subprocess", "inspect"} & set(done.stdout.split())
+
+
+def test_a_reader_that_goes_away_is_no_reason_for_noise(project: Project) -> None:
+    project.task("features", "features.build")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with project.start("extract", "features", stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"], ids=["standard input", "output", "error"])
+def test_a_closed_stream_changes_nothing_but_what_is_seen(project: Project, closed: str) -> None:
+    project.task("features", "features.build")
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m perago check features nope {closed}'],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert (b"ok  features" in done.stdout) is (closed != ">&-")
+    assert (b"there is no module nope" in done.stderr) is (closed != "2>&-")
+    assert b"unexpected" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_failure_in_plain_words(project: Project) -> None:
+    project.task("features", "features.build")
+    with Path("/dev/full").open("wb") as full, project.start("extract", "features", stdout=full) as process:
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, b"error: No space left on device\n")
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colour_is_for_terminals_that_want_it(project: Project, variables: dict[str, str], coloured: bool) -> None:
+    project.task("features", "features.build")
+    assert "\x1b" not in project.run("check", "features", "nope", TERM="xterm").err
+    terminal, slave = os.openpty()
+    environment = {**project.environment, "TERM": "xterm", **variables}
+    command = [sys.executable, "-m", "perago", "check", "features", "nope"]
+    with subprocess.Popen(command, cwd=project.directory, env=environment, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while chunk := os.read(terminal, 65536):
+                shown += chunk
+        except OSError:  # Linux's way to say that nobody holds the other end
+            pass
+    os.close(terminal)
+    assert process.returncode == 3
+    assert b"ok" in shown
+    assert (b"\x1b[" in shown) is coloured
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the command", "after it"])
+def test_debug_shows_the_traceback_of_the_module(project: Project, before: bool) -> None:
+    project.module("broken", "def helper():\n    raise KeyError('x')\nhelper()\n")
+    arguments = ["--debug", "check", "broken"] if before else ["check", "broken", "--debug"]
+    ran = project.run(*arguments)
+    assert ran.code == 3
+    assert "Traceback (most recent call last)" in ran.err
+    assert "in helper" in ran.err
+    assert "Traceback" not in project.run("check", "broken").err

@@ -1,0 +1,379 @@
+"""`perago dev`: real processes on embedded services, and what the author sees of them."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .conftest import Project
+from .dev_command import LIMIT, Dev, developing, ready
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="dev does not work there"),
+    pytest.mark.skipif(shutil.which("curl") is None, reason="its lines are for curl, which is not installed"),
+]
+
+FEATURES = """
+from pathlib import Path
+from pydantic import BaseModel, Field
+from perago import WorkspaceSpec, require_glob, task
+import shared
+
+class Params(BaseModel):
+    rows: int = Field(ge=3)
+    who: str
+
+class Result(BaseModel):
+    text: str
+
+@task(
+    name="features.build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(pre=[require_glob("raw/*.csv")], post=[require_glob("out/*.txt")]),
+)
+def work(workspace: Path, params: Params) -> Result:
+    (workspace / "out").mkdir(exist_ok=True)
+    (workspace / "out" / "a.txt").write_text(shared.TEXT)
+    return Result(text=shared.TEXT)
+"""
+
+PLAIN = """
+import time
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, RetryPolicy, TaskControls, task
+
+class Params(BaseModel):
+    rows: int
+    gate: str | None = None
+
+class Result(BaseModel):
+    total: int
+
+@task(
+    name="plain.work",
+    owner_email="data@example.com",
+    controls=TaskControls(retry=RetryPolicy(count=0)),
+    examples=[Example(id="four", params={"rows": 4, "gate": GATE})],
+)
+def work(params: Params) -> Result:
+    if params.gate:
+        Path(params.gate + ".in").touch()
+        while not Path(params.gate).exists():
+            time.sleep(0.02)
+    return Result(total=params.rows)
+"""
+
+
+def write_plain(project: Project, gate: Path | None = None) -> None:
+    project.module("plain", PLAIN.replace("GATE", repr(None if gate is None else str(gate))))
+
+
+@pytest.fixture(autouse=True)
+def modules(project: Project) -> None:
+    project.module("features", FEATURES)
+    project.module("shared", "TEXT = 'one'\n")
+    write_plain(project)
+    (project.directory / "sample" / "raw").mkdir(parents=True)
+    (project.directory / "sample" / "raw" / "it's a.csv").write_text("x\n1\n")
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=LIMIT)
+    assert alive == []
+
+
+# ---------------------------------------------------------------------------- starting
+
+
+def test_the_printed_lines_start_workflows_that_complete(project: Project) -> None:
+    with ready(project, "features", "plain", "-w", "sample") as dev:
+        features, plain = dev.finished(dev.curl("dev.features.build")), dev.finished(dev.curl("dev.plain.work"))
+        assert (features["status"], plain["status"]) == ("COMPLETED", "COMPLETED")
+        assert features["output"]["result"] == {"text": "one"}
+        assert features["input"]["params"] == {"rows": 3, "who": ""}
+        assert plain["output"] == {"result": {"total": 4}}
+        dev.wait_for(r"(?m)^plain    \| plain0001: completed plain.work ")
+        dev.wait_for(r"(?m)^features \| features0001: completed features.build .*, workspace at ")
+        assert "warning" not in dev.text
+
+
+def test_what_it_prints_leads_other_commands_to_its_services(project: Project) -> None:
+    with ready(project, "features", "-w", "sample") as dev:
+        variables = dev.variables()
+        shown = project.run("input", "dev", "main", "--compact", **variables)
+        registered = project.run("register", "--dry-run", "features", **variables)
+    assert f'"ref": "{dev.text.partition("branch main at ")[2][:12]}' in shown.out
+    assert registered.out.startswith("unchanged  features.build\n")
+
+
+def test_the_configured_servers_are_left_alone(project: Project) -> None:
+    (project.directory / ".env").write_text(
+        "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
+    )
+    proxied = Project(project.directory, {**project.environment, "http_proxy": "http://127.0.0.1:9"})
+    with ready(proxied, "plain") as dev:
+        assert dev.finished(dev.curl("dev.plain.work"))["status"] == "COMPLETED"
+        assert dev.stop() == 0
+    assert "top-secret" not in dev.text
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("x / 0\n", 3, "bad.py:1: module bad cannot be imported: NameError"),
+        (PLAIN.replace("GATE", "None"), 3, "declares the task 'plain.work', which plain declares as well"),
+    ],
+    ids=["broken", "same task name"],
+)
+def test_an_invalid_module_ends_it_before_anything_is_started(
+    project: Project, text: str, code: int, said: str
+) -> None:
+    project.module("bad", text)
+    ran = project.run("dev", "plain", "bad", "--port", "0")
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err
+
+
+def test_an_invalid_configuration_ends_it(project: Project) -> None:
+    ran = project.run("dev", "plain", PERAGO_LOG_RETENTION="30")
+    assert (ran.code, ran.out) == (4, "")
+
+
+@pytest.mark.parametrize("where", ["file", "directory"])
+def test_a_link_out_of_the_workspace_is_refused(project: Project, tmp_path: Path, where: str) -> None:
+    secret = tmp_path / "elsewhere" / "secret.csv"
+    secret.parent.mkdir()
+    secret.write_text("top secret")
+    target = secret if where == "file" else secret.parent
+    (project.directory / "sample" / "raw" / "link").symlink_to(target)
+    ran = project.run("dev", "features", "-w", "sample", "--port", "0")
+    assert (ran.code, ran.out) == (1, "")
+    assert "raw/link" in ran.err
+    assert "symlink" in ran.err
+
+
+def test_a_taken_port_is_an_error_only_if_it_was_asked_for(project: Project) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        ran = project.run("dev", "plain", "--port", str(number))
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: port {number} cannot be used: ")
+    assert "--port 0" in ran.err
+
+
+def test_the_friendly_port_may_be_taken(project: Project) -> None:
+    with developing(project, "plain", port=None) as first:
+        first.wait_for("is ready after")
+        with developing(project, "plain", port=None) as second:
+            second.wait_for("is ready after")
+            assert "note: port 7777 is taken, so another one is used" in second.text
+            assert second.url != first.url
+            assert second.stop() == 0
+        assert first.stop() == 0
+
+
+def test_without_the_extra_it_says_what_to_install(project: Project) -> None:
+    code = "import sys; sys.modules['uvicorn'] = None; sys.argv = {}; import perago.cli; perago.cli.main()"
+    for arguments in (["dev", "plain"], ["demo"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(["perago", *arguments])],
+            cwd=project.directory,
+            env=project.environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        assert done.returncode == 1, done.stderr
+        assert "uvicorn cannot be found\n  fix: pip install 'perago[embedded]'" in done.stderr
+
+
+# --------------------------------------------------------------------------- reloading
+
+
+def test_an_edit_of_the_module_or_of_what_it_imports_is_run(project: Project) -> None:
+    with ready(project, "features", "-w", "sample") as dev:
+        dev.finished(dev.curl("dev.features.build"))
+        project.module("shared", "TEXT = 'edited'\n")
+        dev.wait_for(r"features \| reloaded")
+        project.module("features", FEATURES.replace("text=shared.TEXT", "text=shared.TEXT + ' twice'"))
+        dev.wait_for(r"features \| reloaded", times=2)
+        dev.wait_for("Start workflow dev.features.build", times=3)
+        found = dev.finished(dev.curl("dev.features.build"))
+    assert found["output"]["result"] == {"text": "edited twice"}
+
+
+def test_a_changed_definition_is_registered_again(project: Project) -> None:
+    with ready(project, "plain") as dev:
+        changed = PLAIN.replace("GATE", "None").replace("RetryPolicy(count=0)", "RetryPolicy(count=7)")
+        project.module("plain", changed)
+        dev.wait_for("reloaded")
+        assert dev.get("/metadata/taskdefs/plain.work")["retryCount"] == 7
+    assert "warning" not in dev.text
+
+
+def test_a_running_attempt_is_finished_by_the_code_it_began_with(project: Project, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    write_plain(project, gate)
+    with ready(project, "plain") as dev:
+        first = dev.curl("dev.plain.work")
+        wait_for_file(tmp_path / "gate.in")
+        project.module("plain", PLAIN.replace("GATE", "None").replace("total=params.rows", "total=params.rows + 1000"))
+        dev.wait_for("stopping: no further polls, 1 running")
+        gate.touch()
+        dev.wait_for("reloaded")
+        second = dev.curl("dev.plain.work")
+        totals = [dev.finished(workflow)["output"]["result"]["total"] for workflow in (first, second)]
+    assert totals == [4, 1004]
+
+
+def test_a_broken_edit_is_shown_and_waited_out_while_the_services_stay(project: Project) -> None:
+    with ready(project, "features", "plain", "-w", "sample") as dev:
+        project.module("shared", "TEXT = 'fixed soon'\nfrom missing_helper import X\n")
+        dev.wait_for(r"error: shared.py:2: module features needs the module missing_helper")
+        dev.wait_for(r"features \| not running; waiting for the next change")
+        waiting = dev.curl("dev.features.build")
+        assert dev.finished(dev.curl("dev.plain.work"))["status"] == "COMPLETED"
+        assert dev.get(f"/workflow/{waiting}")["status"] == "RUNNING"
+        project.module("missing_helper", "X = 1\n")
+        dev.wait_for(r"features \| reloaded")
+        assert dev.finished(waiting)["output"]["result"] == {"text": "fixed soon"}
+
+
+def test_a_killed_worker_is_started_again(project: Project) -> None:
+    with ready(project, "plain") as dev:
+        (worker,) = psutil.Process(dev.process.pid).children()
+        worker.send_signal(signal.SIGKILL)
+        dev.wait_for(r"plain \| the worker was killed by signal 9; it is started again in 1 s")
+        dev.wait_for(r"plain \| ready", times=2)
+        assert dev.finished(dev.curl("dev.plain.work"))["status"] == "COMPLETED"
+
+
+# -------------------------------------------------------------------------------- ending
+
+
+def wait_for_file(path: Path) -> None:
+    for _ in range(int(LIMIT / 0.02)):
+        if path.exists():
+            return
+        signal.sigtimedwait([], 0.02)
+    pytest.fail(f"{path} did not appear")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A directory for temporary files with a path so short that sockets can have a name in it."""
+    with tempfile.TemporaryDirectory(prefix="pd") as path:
+        yield Path(path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_it_ends_cleanly_and_leaves_nothing_behind(project: Project, scratch: Path, number: signal.Signals) -> None:
+    elsewhere = Project(project.directory, {**project.environment, "TMPDIR": str(scratch)})
+    with ready(elsewhere, "features", "-w", "sample") as dev:
+        dev.finished(dev.curl("dev.features.build"))
+        processes = dev.descendants()
+        assert dev.stop(number) == 0
+        wait_until_gone(processes)
+    assert dev.text.endswith("\nstopped\n")
+    assert list(scratch.iterdir()) == []
+    attempts = project.directory.parent / "home" / ".cache" / "perago" / "workspaces"
+    assert list(attempts.rglob("*.perago-attempt.json")) == []
+
+
+def test_the_first_signal_lets_an_attempt_finish(project: Project, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    write_plain(project, gate)
+    with ready(project, "plain") as dev:
+        dev.curl("dev.plain.work")
+        wait_for_file(tmp_path / "gate.in")
+        dev.process.send_signal(signal.SIGINT)
+        dev.wait_for("no further polls, 1 running")
+        gate.touch()
+        assert dev.ended() == 0
+    assert "completed plain.work" in dev.text
+
+
+def test_the_second_signal_cancels_it(project: Project, tmp_path: Path) -> None:
+    write_plain(project, tmp_path / "gate")
+    with ready(project, "plain") as dev:
+        dev.curl("dev.plain.work")
+        wait_for_file(tmp_path / "gate.in")
+        processes = dev.descendants()
+        dev.process.send_signal(signal.SIGINT)
+        dev.wait_for("no further polls, 1 running")
+        assert dev.stop(signal.SIGINT) == 130
+        wait_until_gone(processes)
+    assert "lost plain.work" in dev.text
+
+
+def test_workers_end_when_it_is_killed(project: Project) -> None:
+    with ready(project, "plain") as dev:
+        processes = dev.descendants()
+        dev.process.kill()
+        wait_until_gone(processes)
+
+
+# --------------------------------------------------------------------------------- state
+
+
+def commits(dev: Dev) -> str:
+    return dev.text.partition("branch main at ")[2][:12]
+
+
+def test_a_killed_session_goes_on_where_it_was(project: Project, tmp_path: Path) -> None:
+    arguments = ("features", "plain", "-w", "sample", "--state", str(tmp_path / "state"))
+    with ready(project, *arguments) as dev:
+        first = dev.finished(dev.curl("dev.features.build"))
+        variables, processes = dev.variables(), dev.descendants()
+        signal.sigtimedwait([], 1.2)
+        dev.process.kill()
+        wait_until_gone(processes)
+    with ready(project, *arguments) as dev:
+        assert dev.get(f"/workflow/{first['workflowId']}") == first
+        assert commits(dev) == first["output"]["workspace"]["ref"][:12]
+        keys = [name for name in variables if name.startswith("LAKECTL_CREDENTIALS")]
+        assert [dev.variables()[name] for name in keys] == [variables[name] for name in keys]
+        assert dev.finished(dev.curl("dev.features.build"))["status"] == "COMPLETED"
+        assert dev.stop() == 0
+        assert f"stopped; everything is in {tmp_path / 'state'}" in dev.text
+
+
+def test_two_cannot_share_a_state(project: Project, tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    with developing(project, "plain", "--state", state) as dev:
+        dev.wait_for("is ready after")
+        ran = project.run("dev", "plain", "--state", state, "--port", "0")
+        assert ran.code == 1
+        assert f"error: --state: {state} is in use by another perago dev (process {dev.process.pid})" in ran.err
+        assert dev.stop() == 0
+
+
+def test_a_state_that_is_something_else_is_refused(project: Project, tmp_path: Path) -> None:
+    ran = project.run("dev", "plain", "--state", str(project.directory), "--port", "0")
+    assert ran.code == 1
+    assert "is not empty and holds no state of perago dev" in ran.err
+    assert not (project.directory / "journal.jsonl").exists()
+
+
+def test_files_of_the_workspace_are_committed_once(project: Project, tmp_path: Path) -> None:
+    arguments = ("features", "-w", "sample", "--state", str(tmp_path / "state"))
+    heads = []
+    for round_number in range(3):
+        if round_number == 2:
+            (project.directory / "sample" / "raw" / "b.csv").write_text("new")
+        with developing(project, *arguments) as dev:
+            dev.wait_for("is ready after")
+            heads.append(commits(dev))
+            assert dev.stop() == 0
+    assert heads[0] == heads[1] != heads[2]

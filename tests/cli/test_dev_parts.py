@@ -1,0 +1,178 @@
+"""The parts of `perago dev` that need no services: skeletons, start lines, noticing changes, and its refusal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from perago.cli.dev.skeleton import skeleton_of
+from perago.cli.dev.watching import SourceFiles
+from perago.cli.dev.workflows import curl_line, payload_of, workflow_definition
+from perago.cli.probe import TaskSummary
+
+from .conftest import Project
+from .dev_command import LIMIT
+
+TASK = TaskSummary(
+    name="features.build",
+    workspace="/",
+    read_only=False,
+    pre=0,
+    post=0,
+    examples=0,
+    definition=json.dumps(
+        {
+            "name": "features.build",
+            "ownerEmail": "data@example.com",
+            "inputSchema": {
+                "data": {
+                    "properties": {
+                        "params": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+                    }
+                }
+            },
+        }
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("schema", "skeleton"),
+    [
+        ({"type": "integer"}, 0),
+        ({"type": "integer", "minimum": 3}, 3),
+        ({"type": "integer", "exclusiveMinimum": 3}, 4),
+        ({"type": "integer", "maximum": -2}, -2),
+        ({"type": "integer", "minimum": -5, "maximum": -2}, -2),
+        ({"type": "integer", "exclusiveMaximum": 0}, -1),
+        ({"type": "integer", "minimum": 5, "exclusiveMaximum": 7}, 5),
+        ({"type": "number", "minimum": 0.5}, 0.5),
+        ({"type": "string"}, ""),
+        ({"type": "string", "minLength": 2}, "xx"),
+        ({"type": "boolean"}, False),
+        ({"type": "null"}, None),
+        ({"type": "array", "items": {"type": "string"}}, []),
+        ({"type": "array", "items": {"type": "string"}, "minItems": 2}, ["", ""]),
+        ({"type": "array", "prefixItems": [{"type": "string"}, {"const": 1}]}, ["", 1]),
+        ({"enum": ["a", "b"]}, "a"),
+        ({"const": "only"}, "only"),
+        ({"type": "integer", "default": 7}, 7),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, ""),
+        ({"allOf": [{"type": "integer", "minimum": 2}]}, 2),
+        ({}, None),
+        (
+            {
+                "type": "object",
+                "properties": {"a": {"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}},
+                "required": ["a"],
+            },
+            {"a": {"b": ""}},
+        ),
+        ({"type": "object", "properties": {"optional": {"type": "string"}}}, {}),
+    ],
+    ids=lambda value: json.dumps(value),
+)
+def test_a_skeleton_is_the_least_that_the_schema_takes(schema: dict[str, Any], skeleton: Any) -> None:
+    assert skeleton_of(schema) == skeleton
+    Draft202012Validator(schema).validate(skeleton)
+
+
+def test_the_line_survives_a_shell_whatever_is_in_the_parameters() -> None:
+    nasty = {"text": 'it\'s "$HOME" `id` \\ größe\n', "empty": ""}
+    line = curl_line("http://127.0.0.1:1/api", replace(TASK, example=nasty), "abc", {})
+    words = shlex.split(line)
+    assert "\n" not in line
+    assert json.loads(words[words.index("-d") + 1])["params"] == nasty
+    assert words[-1] == "http://127.0.0.1:1/api/workflow/dev.features.build"
+
+
+@pytest.mark.parametrize(("variable", "bypasses"), [("http_proxy", True), ("ALL_PROXY", True), ("HTTP_PROXY", False)])
+def test_the_line_passes_proxies_by_that_curl_would_use(variable: str, bypasses: bool) -> None:
+    assert ("--noproxy" in curl_line("http://127.0.0.1:1/api", TASK, "abc", {variable: "http://proxy"})) is bypasses
+
+
+def test_a_task_without_workspace_is_started_without_one() -> None:
+    plain = replace(TASK, workspace=None)
+    assert payload_of(plain, "abc") == {"params": {"n": 0}}
+    definition = workflow_definition(plain)
+    assert definition["tasks"][0]["inputParameters"] == {"params": "${workflow.input.params}"}
+    assert definition["outputParameters"] == {"result": "${task.output.result}"}
+
+
+def test_a_change_is_noticed_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("1")
+    files = SourceFiles([str(file)])
+    assert not files.changed()
+    file.write_text("22")
+    assert (files.changed(), files.changed()) == (True, False)
+    file.unlink()
+    assert (files.changed(), files.changed()) == (True, False)
+
+
+def test_a_file_that_was_replaced_with_its_old_time_is_a_change(tmp_path: Path) -> None:
+    file, new = tmp_path / "a.py", tmp_path / "new"
+    file.write_text("1")
+    new.write_text("2")
+    times = file.stat()
+    os.utime(new, ns=(times.st_atime_ns, times.st_mtime_ns))
+    files = SourceFiles([str(file)])
+    new.replace(file)
+    assert files.changed()
+
+
+def test_a_change_between_a_check_and_its_result_is_not_lost(tmp_path: Path) -> None:
+    file, further = tmp_path / "a.py", tmp_path / "b.py"
+    file.write_text("1")
+    further.write_text("1")
+    files = SourceFiles([str(file)])
+    file.write_text("22")
+    files.replace([str(file), str(further)])
+    assert files.changed()
+
+
+def test_after_a_failed_import_a_missing_file_may_appear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "a.py"
+    file.write_text("import b")
+    files = SourceFiles([str(file)])
+    files.add_suspects(f'  File "{tmp_path}/c.py", line 1, in <module>\n  File "<frozen importlib>", line 3')
+    assert not files.changed()
+    (tmp_path / "b.py").write_text("")
+    assert files.changed()
+    (tmp_path / "c.py").write_text("x = 1")
+    assert files.changed()
+
+
+AS_IF_ON_WINDOWS = """
+import sys
+import sysconfig
+import perago.cli.app, perago.cli.commands.dev
+sysconfig.get_config_vars()  # reads a file that is named after the platform
+sys.platform = "win32"
+sys.argv = ["perago", "dev", "plain"]
+perago.cli.main()
+"""
+
+
+def test_windows_is_told_so(project: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_IF_ON_WINDOWS],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: perago dev does not work on Windows\n  fix: ")

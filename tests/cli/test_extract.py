@@ -1,0 +1,87 @@
+"""`perago extract`."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from perago.taskdef import canonical_json
+
+from .conftest import Project
+
+
+@pytest.fixture(autouse=True)
+def features(project: Project) -> None:
+    project.task("features", "features.build")
+
+
+def test_the_definition_comes_out_the_same_every_time_and_to_the_byte(project: Project) -> None:
+    first, second = (project.run("extract", "features", PYTHONHASHSEED=seed) for seed in ("1", "2"))
+    assert (first.code, first.err) == (0, "")
+    assert first == second
+    definition = json.loads(first.out)
+    assert first.out == canonical_json(definition)
+    assert (definition["name"], definition["description"]) == ("features.build", "Größe zählen.")
+
+
+def test_a_file_gets_what_standard_output_would(project: Project) -> None:
+    printed = project.run("extract", "features").out
+    ran = project.run("extract", "features", "--output", "new.json", PYTHONIOENCODING="ascii")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "note: wrote the TaskDef of features.build to new.json\n"
+    assert (project.directory / "new.json").read_bytes() == printed.encode()
+    assert project.run("extract", "features", "--output", "-").out == printed
+
+
+def test_a_register_list_holds_the_definition(project: Project) -> None:
+    definition = json.loads(project.run("extract", "features").out)
+    assert json.loads(project.run("extract", "features", "--register-list").out) == [definition]
+
+
+def test_what_the_module_prints_is_not_mixed_in(project: Project) -> None:
+    project.module("loud", "print('hello')\nfrom features import *\n")
+    text = (project.directory / "features.py").read_text()
+    project.module("loud", "import os\nos.write(1, b'raw hello')\n" + text)
+    ran = project.run("extract", "loud")
+    assert json.loads(ran.out)["name"] == "features.build"
+    assert "raw hello" in ran.err
+
+
+def test_an_invalid_module_leaves_the_file_alone(project: Project) -> None:
+    (project.directory / "old.json").write_text("old")
+    project.module("bad", "x / 0\n")
+    ran = project.run("extract", "bad", "--output", "old.json")
+    assert (ran.code, ran.out) == (3, "")
+    assert "error: bad.py:1: " in ran.err
+    assert (project.directory / "old.json").read_text() == "old"
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_mode_and_its_link(project: Project) -> None:
+    file, link = project.directory / "old.json", project.directory / "link.json"
+    file.write_text("old")
+    file.chmod(0o640)
+    link.symlink_to(file)
+    with file.open() as held:
+        assert project.run("extract", "features", "-o", "link.json").code == 0
+        assert held.read() == "old"
+    assert link.is_symlink()
+    assert json.loads(file.read_text())["name"] == "features.build"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    left = {path.name for path in project.directory.iterdir()} - {"__pycache__"}
+    assert left == {"features.py", "link.json", "old.json"}
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"), [("no/such/dir.json", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_file_that_cannot_be_written_is_a_failure(project: Project, target: str, reason: str) -> None:
+    ran = project.run("extract", "features", "--output", target)
+    assert (ran.code, ran.out, ran.err) == (1, "", f"error: cannot write {target}: {reason}\n")
+
+
+def test_a_device_is_written_to_as_it_is(project: Project) -> None:
+    assert project.run("extract", "features", "--output", "/dev/null").code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)

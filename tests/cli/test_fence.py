@@ -1,0 +1,55 @@
+"""`perago fence`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from perago.attempt.fence import FENCE_PATH
+from perago.embedded.http.services import EmbeddedServices
+
+from .conftest import Project
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        yield services
+
+
+def test_a_branch_is_fenced_looked_at_and_freed(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.lakefs.seed("my-data", "main", {"a": "1"})
+    variables = embedded.environment()
+
+    bare = project.run("fence", "status", "my-data", "main", **variables)
+    assert (bare.code, "perago fence install my-data main" in bare.out) == (1, True)
+    installed = project.run("fence", "install", "my-data", "main", **variables)
+    assert (installed.code, installed.err) == (0, "")
+    assert "the publish fence is there, and the server obeys it" in installed.out
+    assert FENCE_PATH in embedded.lakefs.tree("my-data", "main")
+    status = project.run("fence", "status", "my-data", "main", "--json", **variables)
+    head = embedded.lakefs.get_commit("my-data", "main").id
+    expected = {"repository": "my-data", "branch": "main", "head": head, "fence": "installed", "enforced": True}
+    assert (status.code, json.loads(status.out)) == (0, expected)
+    removed = project.run("fence", "remove", "my-data", "main", **variables)
+    assert (removed.code, FENCE_PATH in embedded.lakefs.tree("my-data", "main")) == (0, False)
+
+
+def test_an_unknown_branch_and_staged_work_are_said(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.lakefs.seed("busy", "main", {"a": "1"})
+    embedded.lakefs.server.put_object("busy", "main", "theirs", b"1")
+    missing = project.run("fence", "install", "busy", "nope", **embedded.environment())
+    assert missing.code == 1
+    assert "has no branch nope in a repository busy" in missing.err
+    dirty = project.run("fence", "install", "busy", "main", **embedded.environment())
+    assert dirty.code == 1
+    assert "uncommitted changes" in dirty.err
+    assert "commit or reset what others have staged" in dirty.err
+
+
+def test_the_configuration_of_lakefs_is_needed(project: Project) -> None:
+    ran = project.run("fence", "status", "my-data", "main")
+    assert ran.code == 4
+    assert "LAKECTL_SERVER_ENDPOINT_URL" in ran.err

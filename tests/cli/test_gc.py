@@ -1,0 +1,179 @@
+"""`perago gc`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.cli.starting import BRANCH_SWEEP
+from perago.embedded.http.faults import HttpFaultScript
+from perago.embedded.http.services import EmbeddedServices
+from perago.ports import Delivery
+from perago.worker.housekeeping import sweep_branches
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.marker import MARKER
+
+from .conftest import Project
+
+STAGING = f"perago-{'0' * 16}-{'1' * 12}"
+EMPTY = f"perago-{'0' * 16}-{'2' * 12}"
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        yield services
+
+
+def commit_long_ago(services: EmbeddedServices, repository: str, branch: str = STAGING) -> None:
+    """A staging branch as an attempt of two days ago left it."""
+    services.lakefs.create_branch(repository, branch, "main")
+    services.lakefs.server.put_object(repository, branch, "new", b"1")
+    about = {
+        **dict.fromkeys(("reference_name", "task_name", "workflow_id", "retried_task_id"), "x"),
+        **dict.fromkeys(("iteration", "retry_count", "poll_count", "start_time"), "1"),
+        "phase": "staging",
+        "staging_branch": branch,
+        "task_id": "task-1",
+    }
+    metadata = {f"perago.{key}": value for key, value in about.items()}
+    services.lakefs.server.commit(repository, branch, "m", metadata, date=int(time.time()) - 2 * DAY)
+
+
+def branches(services: EmbeddedServices, repository: str) -> list[str]:
+    return [name for name in services.lakefs.list_branches(repository, "") if name != "main"]
+
+
+def leave_directory(project: Project, began: float) -> Path:
+    """An attempt directory without an owner."""
+    root = project.directory / "root"
+    project.environment["PERAGO_WORKSPACE_ROOT"] = str(root)
+    made = AttemptDirectory.create(root, Delivery("task-1", 1, 2, "t", "wf", "r", 0, 0, None, {}))
+    (made.workspace / "big").write_bytes(b"x" * 3 * 1024 * 1024)
+    made.close()
+    os.utime(made.path / MARKER, (began, began))
+    return made.path
+
+
+def remembered(project: Project) -> Path:
+    (file,) = Path(project.environment["HOME"]).rglob("gc.json")
+    return file
+
+
+def test_everything_that_is_dead_and_old_goes_line_by_line(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.lakefs.seed("my-data", "main", {"a": "1"})
+    commit_long_ago(embedded, "my-data")
+    embedded.lakefs.create_branch("my-data", EMPTY, "main")
+    directory = leave_directory(project, time.time() - 3 * DAY)
+    variables = embedded.environment()
+
+    tried = project.run("gc", "my-data", "--dry-run", **variables)
+    assert (tried.code, tried.err) == (0, "")
+    assert f"would remove  {directory} (3.0 MiB): no process holds it; its attempt began 3 d ago" in tried.out
+    assert f"would remove  branch {STAGING} of my-data: committed 2 d ago for task task-1 of workflow x" in tried.out
+    assert f"kept          branch {EMPTY} of my-data: names no delivery and has nothing staged" in tried.out
+    assert "would remove 1 attempt directory (3.0 MiB) and 1 branch; 1 left" in tried.out
+    assert (directory.exists(), branches(embedded, "my-data")) == (True, [STAGING, EMPTY])
+    assert list(Path(project.environment["HOME"]).rglob("gc.json")) == []
+
+    done = project.run("gc", "my-data", **variables)
+    assert (done.code, done.err) == (0, "")
+    assert re.findall(r"(?m)^removed {7}(branch )?", done.out) == ["", "branch "]
+    assert "removed 1 attempt directory (3.0 MiB) and 1 branch; 1 left" in done.out
+    assert (directory.exists(), branches(embedded, "my-data")) == (False, [EMPTY])
+
+    file = remembered(project)
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text(re.sub(r"\d+\.\d+(?=\])", str(time.time() - 2 * DAY), file.read_text()))
+    again = project.run("gc", "my-data", "--json", **variables)
+    (found,) = json.loads(again.out)["leftovers"]
+    assert (found["kind"], found["repository"], found["branch"]) == ("branch", "my-data", EMPTY)
+    assert (found["fate"], branches(embedded, "my-data")) == ("removed", [])
+
+
+def test_workers_run_it_for_the_repositories_that_they_work_in(
+    project: Project, embedded: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedded.lakefs.seed("swept", "main", {"a": "1"})
+    commit_long_ago(embedded, "swept")
+    monkeypatch.chdir(project.directory)
+    for name, value in {**project.environment, **embedded.environment()}.items():
+        monkeypatch.setenv(name, value)
+    assert asyncio.run(sweep_branches((*BRANCH_SWEEP, "swept"))) == ((f"swept/{STAGING}",), "")
+    assert branches(embedded, "swept") == []
+    removed, problem = asyncio.run(sweep_branches((*BRANCH_SWEEP, "no-such")))
+    assert (removed, problem.startswith("error: ")) == ((), True)
+    assert "no such repository" in problem
+
+
+def test_the_age_limit_decides(project: Project, embedded: EmbeddedServices) -> None:
+    directory = leave_directory(project, time.time() - 3 * DAY)
+    spared = project.run("gc", "--older-than", "7d", "--json")
+    assert spared.code == 0
+    document = json.loads(spared.out)
+    assert (document["older_than_seconds"], document["dry_run"]) == (7 * DAY, False)
+    assert [(found["path"], found["fate"]) for found in document["leftovers"]] == [(str(directory), "kept")]
+    assert project.run("gc", "--older-than", "12h").code == 0
+    assert not directory.exists()
+    wrong = project.run("gc", "--older-than", "1w")
+    assert (wrong.code, "such as 12h or 1d" in " ".join(wrong.err.split())) == (2, True)
+
+
+def test_without_repositories_nobody_is_spoken_to(project: Project) -> None:
+    ran = project.run("gc")
+    assert (ran.code, ran.out) == (0, "removed 0 attempt directories (0 bytes) and 0 branches; 0 left\n")
+    assert "perago gc my-data" in ran.err
+    needs = project.run("gc", "my-data")
+    assert (needs.code, "LAKECTL_SERVER_ENDPOINT_URL" in needs.err) == (4, True)
+
+
+def test_a_conductor_that_gives_no_answer_keeps_its_branches_and_is_said(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    embedded.lakefs.seed("silent", "main", {"a": "1"})
+    commit_long_ago(embedded, "silent")
+    nobody = {**embedded.environment(), "CONDUCTOR_SERVER_URL": "http://127.0.0.1:9/api"}
+    ran = project.run("gc", "silent", **nobody)
+    assert (ran.code, branches(embedded, "silent")) == (5, [STAGING])
+    assert f"undecided     branch {STAGING} of silent" in ran.out
+    assert "Conductor did not read task task-1" in ran.err
+
+    without = {name: value for name, value in embedded.environment().items() if name.startswith("LAKECTL")}
+    ran = project.run("gc", "silent", **without)
+    assert (ran.code, branches(embedded, "silent")) == (0, [STAGING])
+    assert "no Conductor is configured" in ran.out
+
+
+def test_what_stands_in_the_way_is_said(project: Project, embedded: EmbeddedServices) -> None:
+    unknown = project.run("gc", "nowhere", **embedded.environment())
+    assert (unknown.code, "has no such repository" in unknown.err) == (1, True)
+    down = {**embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
+    assert project.run("gc", "my-data", **down).code == 5
+
+    embedded.lakefs.seed("kept", "main", {"a": "1"})
+    commit_long_ago(embedded, "kept")
+    embedded.lakefs.create_branch("kept", EMPTY, "main")
+    state = Path(project.environment["HOME"], "state")
+    state.mkdir(parents=True)
+    (state / "perago").write_text("a file where a directory belongs")
+    ran = project.run("gc", "kept", XDG_STATE_HOME=str(state), **embedded.environment())
+    assert (ran.code, branches(embedded, "kept")) == (0, [EMPTY])
+    assert "gc.json cannot be written" in ran.err
+
+
+def test_a_branch_that_lakefs_does_not_delete_is_exit_code_1(project: Project) -> None:
+    faults = HttpFaultScript().answer("DELETE", "/branches/", status=403)
+    with EmbeddedServices(lakefs_faults=faults) as services:
+        services.lakefs.seed("my-data", "main", {"a": "1"})
+        commit_long_ago(services, "my-data")
+        ran = project.run("gc", "my-data", **services.environment())
+        assert (ran.code, branches(services, "my-data")) == (1, [STAGING])
+        assert f"failed        branch {STAGING} of my-data: " in ran.out

@@ -1,0 +1,95 @@
+"""`perago input`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .conftest import Project
+from .services import HEAD, SECRET, Services
+
+
+def payload(params: object) -> dict[str, object]:
+    return {
+        "workspace": {"repository": "my-data", "branch": "main", "ref_type": "commit", "ref": HEAD},
+        "params": params,
+    }
+
+
+def test_the_payload_names_the_head_of_the_branch(project: Project, services: Services) -> None:
+    ran = project.run("input", "my-data", "main", **services.variables)
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out) == payload({})
+    assert ran.out.startswith('{\n  "workspace": {\n')
+
+
+def test_parameters_come_from_text_a_file_or_standard_input(project: Project, services: Services) -> None:
+    (project.directory / "params.json").write_bytes(b'\xef\xbb\xbf{"a": "\xc3\xbc"}')
+    arguments = ("input", "my-data", "main", "--compact", "--params")
+    text = project.run(*arguments, '{"a": "ü"}', **services.variables)
+    file = project.run(*arguments, "@params.json", **services.variables)
+    stdin = project.pipe('{"a": "ü"}'.encode(), *arguments, "-", **services.variables)
+    assert text == file == stdin
+    assert text.out.count("\n") == 1
+    assert '"a": "ü"' in text.out
+    assert json.loads(text.out) == payload({"a": "ü"})
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ('{"hidden": 1', "Invalid value for '--params': it is not JSON: "),
+        ('{"hidden": NaN}', "it is not JSON: NaN is no JSON number"),
+        ('["hidden"]', "it must be a JSON object, not an array"),
+        ("null", "it must be a JSON object, not null"),
+        (
+            "@nowhere.json",
+            "Invalid value for '--params': cannot read the file 'nowhere.json': No such file or directory",
+        ),
+        ("@latin.json", "latin.json is not UTF-8"),
+        ("@bad.json", "bad.json is not JSON: Expecting value: line 1 column 9"),
+    ],
+)
+def test_bad_parameters_are_a_usage_error_that_does_not_repeat_them(
+    project: Project, params: str, message: str
+) -> None:
+    (project.directory / "latin.json").write_bytes(b'{"a": "\xff"}')
+    (project.directory / "bad.json").write_text('{"key": hidden}')
+    ran = project.run("input", "my-data", "main", "--params", params)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in " ".join(ran.err.split())
+    assert "hidden" not in ran.err
+
+
+@pytest.mark.parametrize("branch", ["main~1", "a/b", HEAD, "-x", "ä"])
+def test_what_cannot_be_a_branch_is_a_usage_error(project: Project, branch: str) -> None:
+    ran = project.run("input", "--", "my-data", branch)
+    assert ran.code == 2
+    assert "BRANCH" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("repository", "branch", "detail"),
+    [("my-data", "other", "branch other does not exist"), ("nowhere", "main", "repository nowhere does not exist")],
+)
+def test_what_does_not_exist_is_a_failure_that_says_which(
+    project: Project, services: Services, repository: str, branch: str, detail: str
+) -> None:
+    ran = project.run("input", repository, branch, **services.variables)
+    assert (ran.code, ran.out) == (1, "")
+    assert detail in ran.err
+
+
+def test_without_lakefs_the_configuration_is_invalid(project: Project) -> None:
+    ran = project.run("input", "my-data", "main")
+    assert ran.code == 4
+    assert "LAKECTL_SERVER_ENDPOINT_URL: not set" in ran.err
+
+
+def test_rejected_credentials_are_told_without_showing_them(project: Project, services: Services) -> None:
+    services.lakefs_status = 401
+    ran = project.run("input", "my-data", "main", "--debug", **services.variables)
+    assert ran.code == 5
+    assert "error authenticating request" in ran.err
+    assert SECRET not in ran.err

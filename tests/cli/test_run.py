@@ -1,0 +1,248 @@
+"""`perago run`: one attempt in a real worker process, without any server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLAIN, Project
+
+MODULE = """
+import os, sys, time
+from pathlib import Path
+from pydantic import BaseModel
+from perago import TaskTerminalError, WorkspaceSpec, current, forbid_glob, require_glob, task
+
+class Params(BaseModel):
+    do: str = "build"
+
+class Result(BaseModel):
+    files: int
+
+@task(
+    name="features.build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(prefix="{prefix}", pre=[require_glob("raw/*.csv")], post=[forbid_glob("**/*.tmp")]),
+)
+def build(workspace: Path, params: Params) -> Result:
+    files = sorted(workspace.glob("raw/*.csv"))
+    print("building", flush=True)
+    current().log("logged")
+    current().progress(1, 1)
+    if params.do == "tmp":
+        (workspace / "x.tmp").touch()
+    if params.do == "raise":
+        raise ValueError("bad column")
+    if params.do == "final":
+        raise TaskTerminalError("never")
+    if params.do == "exit":
+        os._exit(3)
+    if params.do == "sleep":
+        print("asleep", flush=True)
+        time.sleep(60)
+    (workspace / "features").mkdir()
+    for file in files:
+        (workspace / "features" / file.name).write_text(file.read_text().upper())
+    (workspace / "raw" / "b.csv").unlink()
+    return Result(files=len(files))
+"""
+
+
+@pytest.fixture(params=["/", "audio/render"], ids=["whole repository", "prefix"])
+def prefix(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def write(project: Project, prefix: str = "/") -> None:
+    project.module("features", MODULE.format(prefix=prefix))
+    raw = project.directory / "sample" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "a.csv").write_text("x,y\n")
+    (raw / "b.csv").write_text("z\n")
+
+
+def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, prefix: str) -> None:
+    write(project, prefix)
+    ran = project.run("run", "features", "-p", "{}", "-w", "sample", "-o", "out")
+
+    assert (ran.code, json.loads(ran.out)) == (0, {"files": 2})
+    lines = ran.err.splitlines()
+    assert "downloaded 2 files, 6 B" in lines
+    assert {"  | building", "  | logged"} <= set(lines)
+    assert "  ok     pre guardrail require_glob('raw/*.csv', min_count=1): matched 2 files" in lines
+    assert [line for line in lines if line.startswith(("  + ", "  - "))] == [
+        "  + features/a.csv  4 B",
+        "  + features/b.csv  2 B",
+        "  - raw/b.csv",
+    ]
+    assert any(line.startswith("completed in ") for line in lines)
+    out = project.directory / "out"
+    found = {path.relative_to(out).as_posix(): path.read_text() for path in out.rglob("*") if path.is_file()}
+    assert found == {"features/a.csv": "X,Y\n", "features/b.csv": "Z\n", "raw/a.csv": "x,y\n"}
+    assert sorted(path.name for path in (project.directory / "sample" / "raw").iterdir()) == ["a.csv", "b.csv"]
+    assert "\x1b" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("do", "words"),
+    [
+        ("raise", "failed: ValueError: bad column"),
+        ("final", "failed for good (a retry could not succeed): never"),
+        ("tmp", "failed: post guardrail forbid_glob('**/*.tmp'): matched 1 file: 'x.tmp'"),
+        ("exit", "failed: the slot's process ended with exit status 3 while it ran the attempt"),
+    ],
+)
+def test_a_failure_is_told_and_nothing_is_written(project: Project, do: str, words: str) -> None:
+    write(project)
+    ran = project.run("run", "features", "-p", json.dumps({"do": do}), "-w", "sample", "-o", "out")
+
+    assert (ran.code, ran.out) == (1, "")
+    assert words in ran.err.splitlines()
+    assert "note: nothing was published, so out was not written" in ran.err
+    assert not (project.directory / "out").exists()
+
+
+def test_the_traceback_of_the_authors_code_is_shown_without_ours(project: Project) -> None:
+    write(project)
+    err = project.run("run", "features", "-p", '{"do": "raise"}', "-w", "sample").err
+    assert 'features.py", line' in err
+    assert "perago/driver" not in err
+
+
+def test_json_has_the_whole_outcome(project: Project) -> None:
+    write(project)
+    ran = project.run("run", "features", "-w", "sample", "--json")
+    outcome = json.loads(ran.out)
+
+    assert (outcome["task"], outcome["status"], outcome["result"]) == ("features.build", "COMPLETED", {"files": 2})
+    assert outcome["changes"]["added"][0] == {"path": "features/a.csv", "size": 4}
+    assert [finding["satisfied"] for finding in outcome["guardrails"]] == [True, True]
+    assert len(outcome["ref"]) == 64
+    failed = project.run("run", "features", "-w", "sample", "--json", "-p", '{"do": "final"}')
+    assert (failed.code, json.loads(failed.out)["status"]) == (1, "FAILED_WITH_TERMINAL_ERROR")
+
+
+def test_invalid_params_fail_as_they_would_in_production(project: Project) -> None:
+    write(project)
+    ran = project.run("run", "features", "-p", '{"do": 5}', "-w", "sample")
+    assert ran.code == 1
+    assert "Invalid input: /params/do" in ran.err
+
+
+def test_a_task_without_a_workspace_runs_from_a_file_of_params(project: Project) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    (project.directory / "params.json").write_text('{"rows": 7}')
+    ran = project.run("run", "plain", "--params", "@params.json")
+    assert (ran.code, json.loads(ran.out)) == (0, {"total": 7})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-w", "sample"], "task plain.work has no workspace; leave --workspace out"),
+        (["-o", "out"], "task plain.work has no workspace; leave --output out"),
+    ],
+)
+def test_directories_for_a_task_without_a_workspace_are_a_usage_error(
+    project: Project, arguments: list[str], words: str
+) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("run", "plain", *arguments)
+    assert (ran.code, words in " ".join(ran.err.split())) == (2, True)
+
+
+def test_an_output_directory_that_holds_something_is_refused_before_anything_runs(project: Project) -> None:
+    write(project)
+    (project.directory / "out").mkdir()
+    (project.directory / "out" / "precious").touch()
+    ran = project.run("run", "features", "-w", "sample", "-o", "out")
+    assert ran.code == 2
+    assert "building" not in ran.err
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "raw/a.csv", "nowhere", "link"])
+def test_a_link_in_the_workspace_directory_is_refused_and_never_followed(project: Project, target: str) -> None:
+    write(project)
+    (project.directory / "sample" / "link").symlink_to(target)
+    ran = project.run("run", "features", "-w", "sample")
+    assert ran.code == 1
+    assert "'link' (symlink)" in ran.err
+    assert "building" not in ran.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project, number: int, code: int) -> None:
+    write(project)
+    process = project.start("run", "features", "-w", "sample", "-p", '{"do": "sleep"}', stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    seen = b""
+    while b"asleep" not in seen:
+        seen += process.stderr.readline()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+
+    assert process.returncode == code, err
+    assert (err.decode().splitlines()[-1] == "error: interrupted") is (code == 130)
+    workspaces = Path(project.environment["HOME"]) / ".cache" / "perago" / "workspaces"
+    assert [path for path in workspaces.rglob("*") if path.is_file()] == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-"], ids=["input", "input and output", "all"])
+def test_closed_streams_do_not_reach_the_worker_process(project: Project, closed: str) -> None:
+    write(project)
+    done = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m perago run features -w sample -o out {closed}'],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (project.directory / "out" / "features" / "a.csv").exists()
+
+
+def test_the_hooks_of_a_checkout_are_no_part_of_the_workspace(project: Project) -> None:
+    write(project)
+    (project.directory / "sample" / "_lakefs_actions").mkdir()
+    (project.directory / "sample" / "_lakefs_actions" / "check.yaml").write_text("name: check\n")
+    ran = project.run("run", "features", "-w", "sample", "-o", "out")
+    assert ran.code == 0, ran.err
+    assert "downloaded 2 files" in ran.err
+    assert not (project.directory / "out" / "_lakefs_actions").exists()
+
+
+def test_a_worker_that_never_becomes_ready_is_given_up(project: Project) -> None:
+    """The module loads where it is checked, and ends the process in which it is to work."""
+    project.module(
+        "treacherous",
+        """
+        import multiprocessing
+        import os
+
+        from pydantic import BaseModel
+        from perago import task
+
+        class Params(BaseModel):
+            rows: int = 1
+
+        if multiprocessing.current_process().name.endswith("0001"):
+            os._exit(3)
+
+        @task(name="treacherous", owner_email="data@example.com")
+        def work(params: Params) -> Params:
+            return params
+        """,
+    )
+    ran = project.run("run", "treacherous", "--params", "{}")
+    assert ran.code == 1
+    assert ran.err.count("the slot's process ended with exit status 3") == 3
+    assert "ended 3 times in a row before it was ready" in ran.err

@@ -1,0 +1,94 @@
+"""A signal ends a command also where Python drops or wraps what its handler raises."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LOST = """
+class Owner:
+    def __del__(self):
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+
+Owner()
+print("dropped", flush=True)
+"""
+
+WRAPPED = """
+class Attribute:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), number)
+        time.sleep(0.1)
+
+class Owner:
+    attribute = Attribute()
+"""
+
+IMPORTS = """
+import os, sys, time
+from perago.cli.boundary import error_boundary
+from perago.cli.probe import probing
+from perago.cli.services import stoppable
+from perago.cli.signals import sigterm_unwinds
+
+number = int(sys.argv[1])
+"""
+
+COMMAND = """
+with error_boundary(), sigterm_unwinds():
+    exec(sys.argv[2])
+print("goes on")
+"""
+
+PROBE = """
+with error_boundary(), probing(["slow"], 600) as results:
+    exec(sys.argv[2])
+    results()
+print("goes on")
+"""
+
+START = """
+with error_boundary():
+    with stoppable():
+        exec(sys.argv[2])
+    print("goes on")
+"""
+
+
+def run(directory: Path, program: str, number: signal.Signals, code: str) -> subprocess.CompletedProcess[str]:
+    (directory / "slow.py").write_text("import time\ntime.sleep(600)\n")
+    command = [sys.executable, "-c", IMPORTS + program, str(int(number)), code]
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+@pytest.mark.parametrize("program", [COMMAND, PROBE], ids=["command", "probe"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_met_deaf_code_ends_the_command(
+    tmp_path: Path, number: signal.Signals, status: int, program: str, code: str
+) -> None:
+    ended = run(tmp_path, program, number, code)
+    assert ended.returncode in (status, -number)  # both are `status` in a shell
+    assert "goes on" not in ended.stdout
+    assert ("dropped" in ended.stdout) is (code is LOST)
+    assert ("error: interrupted" in ended.stderr) is (number is signal.SIGINT)
+
+
+@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_met_deaf_code_stops_a_start(tmp_path: Path, number: signal.Signals, code: str) -> None:
+    ended = run(tmp_path, START, number, code)
+    assert ended.returncode == 0, ended.stderr
+    assert "goes on" not in ended.stdout
+    assert "stopped before anything was started" in ended.stderr
+
+
+def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
+    ignoring = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    ended = run(tmp_path, ignoring + COMMAND, signal.SIGINT, "os.kill(os.getpid(), number)")
+    assert (ended.returncode, ended.stdout) == (0, "goes on\n")

@@ -1,0 +1,206 @@
+"""`perago start`, up to and including the moment the worker is ready."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLAIN, Project
+from .services import SECRET, Services
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
+
+
+@pytest.fixture(autouse=True)
+def modules(project: Project) -> None:
+    project.task("features", "features.build")
+    project.task("plain", "plain.work", PLAIN)
+
+
+class Started:
+    """A running command and what it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.text = ""
+        self._changed = threading.Condition()
+        self._threads = [threading.Thread(target=self._read, args=(s,)) for s in (process.stdout, process.stderr)]
+        for thread in self._threads:
+            thread.start()
+
+    def wait_for(self, text: str) -> None:
+        """Until `text` has been printed, at most half a minute."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: text in self.text, 30), self.text
+
+    def stop(self, number: signal.Signals) -> int:
+        """Send a signal; the exit status."""
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        for thread in self._threads:
+            thread.join(10)
+        return code
+
+    def _read(self, stream: Iterator[bytes]) -> None:
+        for line in stream:
+            with self._changed:
+                self.text += line.decode()
+                self._changed.notify_all()
+
+
+@contextmanager
+def started(project: Project, *arguments: str, **variables: str) -> Iterator[Started]:
+    running = Project(project.directory, project.environment | variables)
+    with running.start("start", *arguments) as process:
+        try:
+            yield Started(process)
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("module", ["features", "plain"])
+def test_a_worker_gets_ready_and_drains_on_a_signal(project: Project, services: Services, module: str) -> None:
+    project.run("register", module, **services.variables)
+    with started(project, module, "-j", "2", **services.variables) as worker:
+        worker.wait_for("ready")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "warning" not in worker.text
+    assert SECRET not in worker.text
+    assert any(request.path.endswith("/user") for request in services.server.requests) is (module == "features")
+
+
+def test_a_task_without_workspace_needs_no_lakefs(project: Project, services: Services) -> None:
+    variables = {"CONDUCTOR_SERVER_URL": services.variables["CONDUCTOR_SERVER_URL"]}
+    with started(project, "plain", **variables) as worker:
+        worker.wait_for("ready")
+        assert worker.stop(signal.SIGINT) == 0
+
+
+def test_a_missing_definition_is_a_warning(project: Project, services: Services) -> None:
+    with started(project, "features", **services.variables) as worker:
+        worker.wait_for("ready")
+        worker.stop(signal.SIGTERM)
+    assert "warning: the server has no TaskDef features.build; create it with: perago register features" in worker.text
+    assert services.writes == []
+
+
+def test_a_different_definition_is_a_warning_and_left_alone(project: Project, services: Services) -> None:
+    project.run("register", "features", **services.variables)
+    services.definitions["features.build"]["retryCount"] = 9
+    with started(project, "features", **services.variables) as worker:
+        worker.wait_for("ready")
+        worker.stop(signal.SIGTERM)
+    assert "warning: the server's TaskDef features.build differs from the module's" in worker.text
+    assert "\n  /retryCount: 9 -> 3\n  replace it with: perago register features\n" in worker.text
+    assert services.definitions["features.build"]["retryCount"] == 9
+
+
+def test_an_invalid_module_fails_before_anything_is_connected_to(project: Project, services: Services) -> None:
+    project.module("bad", "x / 0\n")
+    ran = project.run("start", "bad", **services.variables | {"PERAGO_LOG_RETENTION": "30"})
+    assert ran.code == 3
+    assert "bad.py:1: " in ran.err
+    assert "PERAGO_LOG_RETENTION" in ran.err
+    assert services.server.requests == []
+
+
+def test_missing_services_are_all_named(project: Project) -> None:
+    ran = project.run("start", "features")
+    assert ran.code == 4
+    assert [line.split(":")[0].strip() for line in ran.err.splitlines()[1:]] == [
+        "CONDUCTOR_SERVER_URL",
+        "LAKECTL_SERVER_ENDPOINT_URL",
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+    ]
+
+
+def test_a_root_that_cannot_be_used_is_invalid_configuration(
+    project: Project, services: Services, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    ran = project.run("start", "features", **services.variables | {"PERAGO_LOG_ROOT": str(tmp_path / "file")})
+    assert ran.code == 4
+    assert "PERAGO_LOG_ROOT" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("conductor", "lakefs", "service", "variable"),
+    [
+        (401, 200, "Conductor", "CONDUCTOR_AUTH_SECRET"),
+        (200, 401, "lakeFS", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"),
+    ],
+)
+def test_rejected_credentials_end_the_start(
+    project: Project, services: Services, conductor: int, lakefs: int, service: str, variable: str
+) -> None:
+    services.conductor_status, services.lakefs_status = conductor, lakefs
+    ran = project.run("start", "features", **services.variables)
+    assert ran.code == 5
+    assert f"error: {service} " in ran.err
+    assert variable in ran.err.partition("fix: ")[2]
+    assert SECRET not in ran.err
+    assert "ready" not in ran.out
+
+
+@pytest.mark.parametrize("variable", ["CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL"])
+def test_an_unreachable_server_ends_the_start(project: Project, services: Services, variable: str) -> None:
+    ran = project.run("start", "features", **services.variables | {variable: "http://127.0.0.1:9/api"})
+    assert ran.code == 5
+    assert f"{variable}=http://127.0.0.1:9/api" in ran.err.partition("fix: ")[2]
+    assert "Traceback" not in ran.err
+
+
+def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, services: Services) -> None:
+    services.conductor_status = services.lakefs_status = 401
+    with started(project, "features", "--wait", **services.variables) as worker:
+        worker.wait_for("warning: Conductor: reach the server: ")
+        services.conductor_status = 200
+        worker.wait_for("warning: lakeFS: reach the server: ")
+        services.lakefs_status = 200
+        worker.wait_for("ready")
+        assert worker.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_waiting_ends_it_well(project: Project, services: Services, number: signal.Signals) -> None:
+    services.conductor_status = 401
+    with started(project, "features", "--wait", **services.variables) as worker:
+        worker.wait_for("trying again")
+        begun = time.monotonic()
+        assert worker.stop(number) == 0
+        assert time.monotonic() - begun < 10
+    assert "stopped before anything was started" in worker.text
+
+
+AS_IF_ON_WINDOWS = """
+import sys
+import sysconfig
+import perago.cli.app, perago.cli.commands.start
+sysconfig.get_config_vars()  # reads a file that is named after the platform
+sys.platform = "win32"
+sys.argv = ["perago", "start", "features"]
+perago.cli.main()
+"""
+
+
+def test_windows_is_told_so(project: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_IF_ON_WINDOWS],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: perago start does not work on Windows\n  fix: ")

@@ -1,0 +1,1 @@
+"""Scenarios of one server, in modules called `scenarios_<group>`."""

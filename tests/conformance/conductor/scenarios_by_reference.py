@@ -1,0 +1,80 @@
+"""Results by workflow and reference name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Answer, Rest
+from ..scenario import scenario
+from .stage import Stage, stage
+
+
+def _report(on: Stage, reference: str, status: str, output: Any, path: str = "", **query: Any) -> Answer:
+    template = "/tasks/{workflow}/{reference}/{status}" + path
+    return on.act("POST", template, reference=reference, status=status, json=output, query=query)
+
+
+@scenario
+def a_task_is_completed(rest: Rest) -> None:
+    """The body is the output, the answer the task id; nobody need have polled."""
+    on = stage(rest, steps=2)
+    _report(on, "r0", "COMPLETED", {"a": 1}, workerid="w5")
+    on.read()
+
+
+@scenario
+def a_task_fails(rest: Rest) -> None:
+    """A failure is retried like any other."""
+    on = stage(rest)
+    on.take()
+    _report(on, "r0", "FAILED", {"a": 1})
+    on.read()
+
+
+@scenario
+def in_progress(rest: Rest) -> None:
+    """A task may be given back this way."""
+    on = stage(rest)
+    on.take()
+    _report(on, "r0", "IN_PROGRESS", {"a": 1})
+    on.read()
+
+
+@scenario
+def nothing_is_pending(rest: Rest) -> None:
+    """A reference without a pending task is answered by nothing."""
+    on = stage(rest, steps=2)
+    _report(on, "r1", "COMPLETED", {})
+    on.run()
+    _report(on, "r0", "COMPLETED", {})
+    on.read()
+
+
+@scenario
+def an_unknown_reference(rest: Rest) -> None:
+    """An unknown reference is answered by nothing."""
+    _report(stage(rest), "nobody", "COMPLETED", {})
+
+
+@scenario
+def an_unknown_workflow(rest: Rest) -> None:
+    """An unknown workflow is answered by nothing."""
+    rest.call("POST", "/tasks/{workflow}/{reference}/COMPLETED", workflow="unknown", reference="r0", json={})
+
+
+@scenario
+def an_unknown_status(rest: Rest) -> None:
+    """A status that is none is a server error."""
+    _report(stage(rest), "r0", "DONE", {})
+
+
+@scenario
+def without_an_output(rest: Rest) -> None:
+    """The output must be sent."""
+    stage(rest).act("POST", "/tasks/{workflow}/r0/COMPLETED", body=b"", headers={"Content-Type": "application/json"})
+
+
+@scenario
+def and_the_workflow_is_answered(rest: Rest) -> None:
+    """The synchronous form answers with the workflow."""
+    _report(stage(rest), "r0", "COMPLETED", {"a": 1}, path="/sync")

@@ -1,0 +1,132 @@
+"""Calls of user interfaces and clients: run and wait, sorted searches, short lists; and some that are not embedded."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import begin, create, definition, stage, step, task_type
+
+EXECUTE = "/workflow/execute/{name}/{version}"
+
+
+@scenario
+def running_and_waiting_in_vain(rest: Rest) -> None:
+    """Run and wait answers after its time, whether the workflow has ended or not."""
+    name = create(rest, step(task_type(rest)))
+    rest.call(
+        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}}
+    )
+
+
+@scenario
+def running_and_waiting_for_the_end(rest: Rest) -> None:
+    """Run and wait answers with the output of a workflow that needs no worker."""
+    task = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
+    name = create(rest, task, outputParameters={"o": "${workflow.input.x}"})
+    rest.call(
+        "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}}
+    )
+
+
+@scenario
+def running_and_waiting_for_an_unknown_workflow(rest: Rest) -> None:
+    """Running what is not registered is a 404."""
+    rest.call("POST", EXECUTE, name=rest.name("workflow"), version="1", json={"name": "any", "input": {}})
+
+
+@scenario
+def the_versions_of_a_workflow(rest: Rest) -> None:
+    """The versions of one workflow are a list of short entries."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+    rest.call("GET", "/metadata/workflow/{name}/versions", name=name)
+
+
+@scenario
+def the_names_of_workflows(rest: Rest) -> None:
+    """The names of all workflows are a list."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        found = rest.call("GET", "/metadata/workflow/names").json
+    rest.note("how often it is listed", found.count(name))
+
+
+@scenario
+def a_sorted_search(rest: Rest) -> None:
+    """A search may be sorted by a field."""
+    on = stage(rest, options={"correlationId": "first"})
+    rest.sleep(0.02)
+    begin(rest, on.task, on.workflow, correlationId="second")
+    for order in ("ASC", "DESC"):
+        query = {"query": f"workflowType={on.workflow}", "sort": f"startTime:{order}"}
+        with rest.unnoted():
+            found = rest.call("GET", "/workflow/search", query=query).json
+        rest.note(order, [one["correlationId"] for one in found["results"]])
+
+
+@scenario
+def a_search_without_sense(rest: Rest) -> None:
+    """A query that is none is a 400."""
+    rest.call("GET", "/workflow/search", query={"query": "nonsense"})
+
+
+@scenario
+def the_second_page_of_a_search(rest: Rest) -> None:
+    """A search begins where it is told to."""
+    on = stage(rest)
+    for _ in range(2):
+        begin(rest, on.task, on.workflow)
+    with rest.unnoted():
+        query = {"query": f"workflowType={on.workflow}", "start": 2, "size": 2}
+        page = rest.call("GET", "/workflow/search", query=query).json
+    rest.note("hits and results", [page["totalHits"], len(page["results"])])
+
+
+@scenario
+def a_search_for_a_correlation_id(rest: Rest) -> None:
+    """A search finds workflows by correlation id."""
+    on = stage(rest, options={"correlationId": rest.name("correlation")})
+    begin(rest, on.task, on.workflow, correlationId="other")
+    with rest.unnoted():
+        mine = on.read()["correlationId"]
+    rest.call("GET", "/workflow/search", query={"query": f"correlationId={mine}"})
+
+
+@scenario
+def short_lists(rest: Rest) -> None:
+    """A fresh server has no secrets, variables, handlers of events or queues of them."""
+    for path in ("/secrets", "/environment", "/event", "/queue/"):
+        rest.call("GET", path)
+
+
+@scenario
+def many_workflows_whole(rest: Rest) -> None:
+    """Several workflows are read by one call."""
+    rest.call("POST", "/workflow/bulk/search", json=[stage(rest).id])
+
+
+@scenario
+def a_dry_run(rest: Rest) -> None:
+    """A definition can be tried with made-up results."""
+    task = rest.name("task")
+    name = rest.name("workflow")
+    results = {"r0": [{"status": "COMPLETED", "output": {"a": 1}}]}
+    body = {"name": name, "version": 1, "workflowDef": definition(name, step(task)), "taskRefToMockOutput": results}
+    rest.call("POST", "/workflow/test", json=body)
+
+
+@scenario
+def where_payloads_go(rest: Rest) -> None:
+    """The server tells where a large payload is to be stored."""
+    query = {"path": "", "operation": "WRITE", "payloadType": "TASK_INPUT"}
+    with rest.unnoted():
+        answer = rest.call("GET", "/tasks/externalstoragelocation", query=query)
+    rest.note("the answer", [answer.status, sorted(answer.json)])
+
+
+@scenario
+def the_queued_tasks_of_a_type(rest: Rest) -> None:
+    """The administrator's call shows the tasks of a type that wait."""
+    on = stage(rest)
+    rest.call("GET", "/admin/task/{type}", type=on.task)

@@ -1,0 +1,213 @@
+"""What `${...}` becomes in the input of a task and in the output of a workflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import stage
+
+GIVEN: dict[str, Any] = {
+    "x": 5,
+    "text": "five",
+    "none": None,
+    "truth": True,
+    "half": 0.5,
+    "whole": 1.0,
+    "big": 2**70,
+    "list": [1, "two", None, {"k": "v"}],
+    "rows": [{"id": 1}, {}, {"id": None}, {"id": 4}],
+    "map": {"a": {"b": {"c": [10, {"z": "deep"}]}}},
+    "dotted.key": "dot",
+    "dashed-key": "dash",
+    "name": "x",
+}
+
+
+def _given(rest: Rest, **expressions: Any) -> None:
+    on = stage(rest, step_fields={"inputParameters": expressions}, given=GIVEN)
+    rest.note("what the task is given", on.take()["inputData"])
+
+
+@scenario
+def a_value_keeps_its_type(rest: Rest) -> None:
+    """An expression that is the whole text becomes the value itself."""
+    _given(rest, **{key: f"${{workflow.input.{key}}}" for key in ("x", "text", "truth", "half", "whole", "big", "map")})
+
+
+@scenario
+def lists_keep_their_nulls(rest: Rest) -> None:
+    """Lists and maps are passed on whole."""
+    _given(rest, list="${workflow.input.list}", all="${workflow.input}")
+
+
+@scenario
+def what_is_missing_is_null(rest: Rest) -> None:
+    """A missing member is null, and its key is there."""
+    _given(
+        rest,
+        missing="${workflow.input.missing}",
+        deeper="${workflow.input.missing.more}",
+        none="${workflow.input.none}",
+    )
+
+
+@scenario
+def paths_go_deep(rest: Rest) -> None:
+    """A path follows members and indices."""
+    _given(
+        rest, z="${workflow.input.map.a.b.c[1].z}", first="${workflow.input.list[0]}", last="${workflow.input.list[-1]}"
+    )
+
+
+@scenario
+def an_index_outside_is_null(rest: Rest) -> None:
+    """An index that is not there is null."""
+    _given(rest, outside="${workflow.input.list[9]}", of_a_text="${workflow.input.text[0]}")
+
+
+@scenario
+def every_element_of_a_list(rest: Rest) -> None:
+    """A star stands for every element that has what follows."""
+    _given(rest, every="${workflow.input.list[*]}", ids="${workflow.input.rows[*].id}")
+
+
+@scenario
+def unusual_keys(rest: Rest) -> None:
+    """Keys with dots need brackets, dashes do not."""
+    _given(rest, dot="${workflow.input['dotted.key']}", dash="${workflow.input.dashed-key}")
+
+
+@scenario
+def inside_a_text(rest: Rest) -> None:
+    """An expression inside a text becomes a text."""
+    _given(
+        rest,
+        sentence="x is ${workflow.input.x}, text is ${workflow.input.text}",
+        twice="${workflow.input.x}${workflow.input.x}",
+        null="[${workflow.input.none}] [${workflow.input.missing}]",
+        truth="<${workflow.input.truth}>",
+        numbers="${workflow.input.half} ${workflow.input.whole} ${workflow.input.big}",
+    )
+
+
+@scenario
+def a_map_inside_a_text(rest: Rest) -> None:
+    """A map or a list inside a text is written in the server's way."""
+    _given(rest, map="m=${workflow.input.map}", list="l=${workflow.input.list}")
+
+
+@scenario
+def expressions_in_expressions(rest: Rest) -> None:
+    """An inner expression is resolved first."""
+    _given(rest, nested="${workflow.input.${workflow.input.name}}")
+
+
+@scenario
+def escaped_expressions(rest: Rest) -> None:
+    """A doubled dollar keeps an expression from being one."""
+    _given(rest, escaped="$${workflow.input.x}", open="${workflow.input.x", plain="a$b{c}")
+
+
+@scenario
+def expressions_in_lists_and_maps(rest: Rest) -> None:
+    """Expressions are found at any depth, in values only."""
+    _given(rest, **{"list": ["${workflow.input.x}", {"deep": ["${workflow.input.x}"]}], "${workflow.input.x}": "key"})
+
+
+@scenario
+def constants_stay(rest: Rest) -> None:
+    """What is no text is passed on as it is."""
+    _given(rest, number=1.0, null=None, truth=False, list=[None], empty="")
+
+
+@scenario
+def about_the_workflow(rest: Rest) -> None:
+    """Some members of the workflow itself can be referred to."""
+    expressions = {
+        key: f"${{workflow.{key}}}"
+        for key in ("workflowId", "workflowType", "version", "status", "correlationId", "priority", "output", "nothing")
+    }
+    on = stage(rest, step_fields={"inputParameters": expressions}, options={"correlationId": "c", "priority": 2})
+    on.poll()
+
+
+@scenario
+def about_the_task_itself(rest: Rest) -> None:
+    """A task can be given its own id."""
+    on = stage(rest, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}})
+    on.poll()
+
+
+@scenario
+def the_output_of_an_earlier_task(rest: Rest) -> None:
+    """A task can be given what an earlier one has put out, and its other members."""
+    parameters = {
+        "a": "${r0.output.a}",
+        "all": "${r0.output}",
+        "input": "${r0.input}",
+        "status": "${r0.status}",
+        "missing": "${r0.output.missing}",
+        "later": "${r1.output.a}",
+    }
+    on = stage(rest, steps=2, step_fields={"inputParameters": parameters})
+    on.run(outputData={"a": {"b": [1, None]}})
+    on.poll()
+
+
+@scenario
+def an_output_is_not_evaluated(rest: Rest) -> None:
+    """An expression inside an output is a text like any other."""
+    on = stage(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+    on.run(outputData={"a": "${workflow.input.x}"})
+    rest.note("what the next task is given", on.take()["inputData"])
+
+
+@scenario
+def an_input_is_not_evaluated(rest: Rest) -> None:
+    """An expression inside the workflow's input is a text like any other."""
+    on = stage(rest, given={"x": "${workflow.workflowId}"})
+    rest.note("what the task is given", on.take()["inputData"])
+
+
+@scenario
+def a_template_of_the_task_type_fills_gaps(rest: Rest) -> None:
+    """A task type's template gives values for what is missing or null."""
+    template = {"x": "template", "other": "${workflow.input.x}", "kept": 1}
+    parameters = {"x": "${workflow.input.missing}", "kept": 2}
+    on = stage(rest, {"inputTemplate": template}, step_fields={"inputParameters": parameters})
+    rest.note("what the task is given", on.take()["inputData"])
+
+
+@scenario
+def a_template_of_the_workflow_fills_gaps(rest: Rest) -> None:
+    """A workflow's template gives values for what is missing from its input."""
+    on = stage(rest, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}})
+    on.read()
+
+
+@scenario
+def the_output_of_a_workflow(rest: Rest) -> None:
+    """Output parameters are resolved at the end."""
+    parameters = {"a": "${r0.output.a}", "x": "${workflow.input.x}", "missing": "${r0.output.b}", "constant": [1]}
+    on = stage(rest, outputParameters=parameters)
+    on.run(outputData={"a": {"b": None}})
+    on.read()
+
+
+@scenario
+def the_output_of_a_workflow_without_parameters(rest: Rest) -> None:
+    """Without output parameters the last task's output is the workflow's."""
+    on = stage(rest, steps=2)
+    on.run(outputData={"first": 1})
+    on.run(outputData={"last": 2})
+    on.read()
+
+
+@scenario
+def the_output_of_a_failed_workflow(rest: Rest) -> None:
+    """A failed workflow puts out its output parameters, too."""
+    on = stage(rest, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"})
+    on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
+    on.read()

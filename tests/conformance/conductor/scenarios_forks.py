@@ -1,0 +1,208 @@
+"""FORK_JOIN and JOIN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Json, Stage, start, step, task_type
+
+TRIES = 5
+"""A real server's join, which looks about every 50 ms, may see the failure before its retry, and then fails."""
+
+
+def fork(*branches: list[Json], **fields: Any) -> Json:
+    """A fork of these branches."""
+    return {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": list(branches), **fields}
+
+
+def join(*references: str, **fields: Any) -> Json:
+    """A join that waits for these references."""
+    return {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(references), **fields}
+
+
+def _two(rest: Rest, *, left: Json | None = None, right: Json | None = None, last: Json | None = None) -> Stage:
+    """A fork of the branches `a` (of type `left`) and `b` (of type `right`), and a step after their join."""
+    one, two, after = (
+        task_type(rest, "left", **(left or {})),
+        task_type(rest, "right", **(right or {})),
+        task_type(rest),
+    )
+    tasks = (fork([step(one, "a")], [step(two, "b")]), join("a", "b"), step(after, "last", **(last or {})))
+    return start(rest, after, *tasks)
+
+
+def _await_output(on: Stage, *references: str) -> None:
+    """Wait until the join has seen these branches."""
+    on.until(lambda workflow: any(row["outputData"].keys() >= set(references) for row in workflow["tasks"]))
+
+
+def _type(on: Stage, reference: str) -> str:
+    found: str = on.row(reference)["taskType"]
+    return found
+
+
+@scenario
+def branches_are_scheduled_together(rest: Rest) -> None:
+    """A fork schedules the first task of every branch, and its join."""
+    _two(rest).read()
+
+
+def _skip_in_a_branch(rest: Rest, reference: str) -> Stage:
+    """The first branch of a fork is `a`, `b`, `c`, the second `d`; the join waits for `c` and `d`."""
+    task = task_type(rest)
+    branches = [step(task, "a"), step(task, "b"), step(task, "c")], [step(task, "d")]
+    on = start(rest, task, fork(*branches), join("c", "d"), step(task, "last"))
+    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference=reference)
+    for _ in range(3):
+        on.run()
+    return on
+
+
+@scenario
+def a_join_after_a_skipped_step(rest: Rest) -> None:
+    """A step that was skipped on the way to the end of a branch is no obstacle to the join."""
+    on = _skip_in_a_branch(rest, "b")
+    on.await_row("join", "COMPLETED")
+    on.read()
+
+
+@scenario
+def a_join_of_a_skipped_step(rest: Rest) -> None:
+    """A join that waits for a step that was skipped by hand never ends."""
+    on = _skip_in_a_branch(rest, "c")
+    on.wait(1)
+    on.read()
+
+
+@scenario
+def a_join_waits(rest: Rest) -> None:
+    """One branch is not enough for a join, which puts out what there is."""
+    on = _two(rest)
+    on.run(task=_type(on, "a"), outputData={"by": "a"})
+    _await_output(on, "a")
+    on.read()
+
+
+@scenario
+def a_join_is_done(rest: Rest) -> None:
+    """When all branches have ended the join puts out their outputs, and what comes next is scheduled."""
+    on = _two(rest, last={"inputParameters": {"joined": "${join.output}", "a": "${a.output.by}"}})
+    on.run(task=_type(on, "b"), outputData={"by": "b"})
+    on.run(task=_type(on, "a"), outputData={"by": "a"})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_branch_of_two_steps(rest: Rest) -> None:
+    """The steps of a branch follow each other."""
+    one, two = task_type(rest, "left"), task_type(rest, "right")
+    on = start(rest, one, fork([step(one, "a1"), step(one, "a2")], [step(two, "b")]), join("a2", "b"))
+    on.run()
+    on.read()
+    on.run()
+    on.decide()
+    on.run(task=two)
+    on.settle("COMPLETED")
+    on.note("a1", "a2", "join")
+
+
+@scenario
+def a_branch_fails(rest: Rest) -> None:
+    """When a branch fails for good, the open tasks of its siblings are cancelled."""
+    on = _two(rest, left={"retryCount": 0})
+    on.take(task=_type(on, "b"))
+    on.run("FAILED", task=_type(on, "a"), reasonForIncompletion="boo")
+    on.settle("FAILED")
+    on.note("a", "b")
+
+
+@scenario
+def a_branch_is_retried(rest: Rest) -> None:
+    """A failed branch is retried while its sibling goes on, unless the join looks at it in the wrong moment."""
+    for _ in range(TRIES):
+        on = _two(rest)
+        on.run("FAILED", task=_type(on, "a"), reasonForIncompletion="boo")
+        rest.sleep(0.2)
+        if on.row("b")["status"] == "SCHEDULED":
+            break
+    on.note("a", "b")
+
+
+@scenario
+def a_failed_fork_is_retried(rest: Rest) -> None:
+    """A retry of the workflow makes new attempts of what failed and of what was cancelled."""
+    on = _two(rest, left={"retryCount": 0})
+    on.take(task=_type(on, "b"))
+    on.run("FAILED", task=_type(on, "a"))
+    on.settle("FAILED")
+    on.act("POST", "/workflow/{workflow}/retry")
+    on.note("a", "b")
+
+
+@scenario
+def a_retried_fork_completes(rest: Rest) -> None:
+    """After a retry a fork is joined as if nothing had happened."""
+    on = _two(rest, left={"retryCount": 0})
+    on.run(task=_type(on, "b"), outputData={"by": "b"})
+    on.run("FAILED", task=_type(on, "a"))
+    on.settle("FAILED")
+    with rest.unnoted():
+        on.act("POST", "/workflow/{workflow}/retry")
+    on.run(task=_type(on, "a"), outputData={"by": "a"})
+    on.await_row("last")
+    on.note("a", "b", "last")
+
+
+@scenario
+def an_optional_branch_fails(rest: Rest) -> None:
+    """A join does not mind an optional branch that failed."""
+    one, two = task_type(rest, "left", retryCount=0), task_type(rest, "right")
+    on = start(rest, one, fork([step(one, "a", optional=True)], [step(two, "b")]), join("a", "b"))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.decide()
+    on.run(task=two)
+    on.settle("COMPLETED")
+    on.note("a", "join")
+
+
+@scenario
+def a_fork_is_terminated(rest: Rest) -> None:
+    """A termination cancels all branches and the join."""
+    on = _two(rest)
+    with rest.unnoted():
+        on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
+    on.read()
+
+
+@scenario
+def a_rerun_of_a_branch(rest: Rest) -> None:
+    """A rerun from a branch."""
+    on = _two(rest)
+    task = on.run(task=_type(on, "a"), outputData={"by": "a"})
+    on.run(task=_type(on, "b"), outputData={"by": "b"})
+    on.await_row("last")
+    on.run()
+    on.settle("COMPLETED")
+    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": task["taskId"]})
+    on.read()
+
+
+@scenario
+def a_join_on_one_branch(rest: Rest) -> None:
+    """A join waits for what it names only."""
+    one, two, after = task_type(rest, "left"), task_type(rest, "right"), task_type(rest)
+    on = start(rest, after, fork([step(one, "a")], [step(two, "b")]), join("a"), step(after, "last"))
+    on.run(task=one)
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_fork_without_a_join(rest: Rest) -> None:
+    """Nobody checks that a fork is followed by a join."""
+    name = rest.name("workflow")
+    tasks = [fork([step("any", "a")]), step("any", "last")]
+    rest.call("POST", "/metadata/workflow", json={"name": name, "version": 1, "schemaVersion": 2, "tasks": tasks})

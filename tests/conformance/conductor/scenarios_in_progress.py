@@ -1,0 +1,169 @@
+"""IN_PROGRESS results: they give the task away and are no sign of life."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import stage
+
+
+def _handed_back(rest: Rest, **fields: Any) -> None:
+    on = stage(rest)
+    on.update(on.take(), "IN_PROGRESS", **fields)
+    on.read()
+
+
+@scenario
+def a_task_is_given_away(rest: Rest) -> None:
+    """An IN_PROGRESS result makes the task SCHEDULED: anybody may have it at once, with the same id."""
+    on = stage(rest)
+    first = on.take("w1")
+    on.update(first, "IN_PROGRESS", outputData={"a": 1})
+    on.read()
+    rest.sleep(0.02)
+    second = on.take("w2")
+    rest.note("the same task", second["taskId"] == first["taskId"])
+    rest.note("the same start", second["startTime"] == first["startTime"])
+    rest.note("polls", second["pollCount"])
+    on.read()
+
+
+@scenario
+def a_task_is_given_away_later(rest: Rest) -> None:
+    """With `callbackAfterSeconds` the task is not handed out before."""
+    on = stage(rest)
+    on.update(on.take("w1"), "IN_PROGRESS", callbackAfterSeconds=1)
+    on.read()
+    on.poll("w2")
+    rest.sleep(1.2)
+    on.poll("w2")
+
+
+@scenario
+def a_parked_task_counts_as_queued(rest: Rest) -> None:
+    """The size of the queue counts a task that is parked."""
+    on = stage(rest)
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
+    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+
+
+@scenario
+def a_delay_of_nothing(rest: Rest) -> None:
+    """A delay of 0 is none."""
+    _handed_back(rest, callbackAfterSeconds=0)
+
+
+@scenario
+def a_negative_delay(rest: Rest) -> None:
+    """A delay below zero is accepted, and never passes: the task is handed out only when it is queued anew."""
+    on = stage(rest)
+    on.update(on.take(), "IN_PROGRESS", callbackAfterSeconds=-5)
+    on.read()
+    rest.sleep(1.2)
+    on.poll("w2")
+    on.act("POST", "/workflow/{workflow}/resetcallbacks")
+    on.decide()
+    on.poll("w2")
+    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
+    on.poll("w2")
+    on.read()
+
+
+@scenario
+def a_negative_delay_is_taken_back(rest: Rest) -> None:
+    """Another result without a delay below zero queues the task anew; an extended lease does not."""
+    on = stage(rest)
+    task = on.take()
+    on.update_v2(task, "IN_PROGRESS", callbackAfterSeconds=-1)
+    on.update(task, "IN_PROGRESS", extendLease=True)
+    on.poll("w2")
+    on.finish(task, "IN_PROGRESS")
+    on.poll("w2")
+    on.read()
+
+
+@scenario
+def a_negative_delay_is_no_shelter(rest: Rest) -> None:
+    """The poll time-out goes on for a task with a delay below zero."""
+    on = stage(rest, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1)
+    on.wait(2.2)
+    on.read()
+
+
+@scenario
+def a_delay_with_a_fraction(rest: Rest) -> None:
+    """Delays are whole seconds."""
+    _handed_back(rest, callbackAfterSeconds=30.9)
+
+
+@scenario
+def a_delay_that_is_a_text(rest: Rest) -> None:
+    """A numeric text is a delay."""
+    _handed_back(rest, callbackAfterSeconds="30")
+
+
+@scenario
+def a_delay_of_null(rest: Rest) -> None:
+    """A delay of null is none."""
+    _handed_back(rest, callbackAfterSeconds=None)
+
+
+@scenario
+def the_previous_holder_can_finish(rest: Rest) -> None:
+    """Who gave a task away can still complete it; the new holder's result is swallowed."""
+    on = stage(rest)
+    first = on.take("w1")
+    on.finish(first, "IN_PROGRESS")
+    second = on.take("w2")
+    on.update(first, "COMPLETED", workerId="w1", outputData={"by": "w1"})
+    on.update(second, "COMPLETED", workerId="w2", outputData={"by": "w2"})
+    on.read()
+
+
+@scenario
+def the_previous_holder_can_fail(rest: Rest) -> None:
+    """Who gave a task away can still fail it, and a new attempt is made."""
+    on = stage(rest)
+    first = on.take("w1")
+    on.finish(first, "IN_PROGRESS")
+    on.take("w2")
+    on.update(first, "FAILED", workerId="w1", reasonForIncompletion="boo")
+    on.read()
+
+
+@scenario
+def a_parked_task_can_be_completed(rest: Rest) -> None:
+    """A result ends a parked task at once."""
+    on = stage(rest)
+    task = on.take()
+    on.finish(task, "IN_PROGRESS", callbackAfterSeconds=60)
+    on.update(task, "COMPLETED")
+    on.read()
+    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+
+
+@scenario
+def in_progress_has_a_reason(rest: Rest) -> None:
+    """A reason given with IN_PROGRESS is kept."""
+    _handed_back(rest, reasonForIncompletion="not yet")
+
+
+@scenario
+def in_progress_for_an_ended_task(rest: Rest) -> None:
+    """An ended task is not revived."""
+    on = stage(rest, steps=2)
+    on.update(on.run(), "IN_PROGRESS")
+    on.read()
+
+
+@scenario
+def in_progress_for_a_task_that_was_never_polled(rest: Rest) -> None:
+    """A task that nobody polled stays in the queue."""
+    on = stage(rest)
+    on.update(on.row("r0"), "IN_PROGRESS", callbackAfterSeconds=0)
+    on.read()
+    on.poll()

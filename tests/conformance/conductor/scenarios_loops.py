@@ -1,0 +1,214 @@
+"""DO_WHILE."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Json, Stage, start, step, task_type
+
+TWICE = "$.loop['iteration'] < 2"
+
+
+def loop(condition: str, *body: Json, **fields: Any) -> Json:
+    """A loop over these tasks."""
+    return {
+        "name": "loop",
+        "taskReferenceName": "loop",
+        "type": "DO_WHILE",
+        "evaluatorType": "javascript",
+        "loopCondition": condition,
+        "loopOver": list(body),
+        **fields,
+    }
+
+
+def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> Stage:
+    """A loop over the step `body`, and the step `last` of another type after it."""
+    task, after = task_type(rest, **definition), task_type(rest, "after")
+    return start(rest, task, loop(condition, step(task, "body", **(body or {}))), step(after, "last"))
+
+
+@scenario
+def the_first_turn(rest: Rest) -> None:
+    """The tasks of a turn have its number in their reference name."""
+    _looping(rest).read()
+
+
+@scenario
+def the_second_turn(rest: Rest) -> None:
+    """The next turn has tasks of its own; the loop collects the outputs."""
+    on = _looping(rest)
+    on.run(outputData={"n": 1})
+    on.await_row("body__2")
+    on.read()
+
+
+@scenario
+def after_the_last_turn(rest: Rest) -> None:
+    """When the condition is false the loop ends and what comes next is scheduled."""
+    on = _looping(rest)
+    on.run(outputData={"n": 1})
+    on.run(outputData={"n": 2})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def what_a_poller_sees(rest: Rest) -> None:
+    """A polled task of a loop shows its turn; its definition keeps the bare reference name."""
+    on = _looping(rest)
+    on.run()
+    on.await_row("body__2")
+    on.poll(show=("workflowTask",))
+
+
+@scenario
+def a_retry_in_a_loop(rest: Rest) -> None:
+    """A retry keeps the turn."""
+    on = _looping(rest)
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.read()
+
+
+@scenario
+def a_failure_in_a_loop(rest: Rest) -> None:
+    """A failure in a loop fails the loop and the workflow."""
+    on = _looping(rest, retryCount=0)
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.settle("FAILED")
+    on.read()
+
+
+@scenario
+def a_failed_loop_is_retried(rest: Rest) -> None:
+    """A retry of the workflow goes on in the turn that failed."""
+    on = _looping(rest, retryCount=0)
+    on.run(outputData={"n": 1})
+    on.run("FAILED")
+    on.settle("FAILED")
+    on.act("POST", "/workflow/{workflow}/retry")
+    on.read()
+
+
+@scenario
+def a_loop_that_cannot_go_on_is_retried(rest: Rest) -> None:
+    """A retry of a loop whose condition failed goes on with its own row, which counts the retry."""
+    on = _looping(rest, "$.nobody['n'] == 1")
+    on.run()
+    on.settle("FAILED")
+    on.read()
+    on.act("POST", "/workflow/{workflow}/retry")
+    on.read()
+
+
+@scenario
+def many_turns(rest: Rest) -> None:
+    """Turns are counted from one, and the loop's output keeps each."""
+    on = _looping(rest, "$.loop['iteration'] < 4")
+    for turn in range(1, 5):
+        on.await_row(f"body__{turn}")
+        on.run(outputData={"n": turn})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_condition_on_an_output(rest: Rest) -> None:
+    """A condition may look at what the turn has put out."""
+    on = _looping(rest, "$.body['more'] == true")
+    on.run(outputData={"more": True})
+    on.await_row("body__2")
+    on.run(outputData={"more": False})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_condition_with_if(rest: Rest) -> None:
+    """A condition may be written as a statement."""
+    on = _looping(rest, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }")
+    on.run(outputData={"n": 0})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_condition_on_an_input(rest: Rest) -> None:
+    """A condition may look at the inputs of the loop."""
+    task = task_type(rest)
+    made = loop("$.loop['iteration'] < $.turns", step(task, "body"), inputParameters={"turns": "${workflow.input.x}"})
+    on = start(rest, task, made, given={"x": 1})
+    on.run()
+    on.settle("COMPLETED")
+    on.read()
+
+
+@scenario
+def two_steps_in_a_turn(rest: Rest) -> None:
+    """The steps of a turn follow each other, and refer to each other by bare names."""
+    task = task_type(rest)
+    body = (step(task, "one"), step(task, "two", inputParameters={"n": "${one.output.n}"}))
+    on = start(rest, task, loop(TWICE, *body))
+    on.run(outputData={"n": 1})
+    on.run()
+    on.run(outputData={"n": 2})
+    on.poll()
+    on.read()
+
+
+@scenario
+def the_output_of_a_loop(rest: Rest) -> None:
+    """What comes after a loop refers to its last turn by bare names, and to the loop's output."""
+    task, after = task_type(rest), task_type(rest, "after")
+    given = {"last": "${body.output.n}", "all": "${loop.output}"}
+    on = start(rest, task, loop(TWICE, step(task, "body")), step(after, "last", inputParameters=given))
+    on.run(outputData={"n": 1})
+    on.run(outputData={"n": 2})
+    rest.note("what the last task is given", on.take(task=after)["inputData"])
+
+
+@scenario
+def a_turn_refers_to_the_one_before(rest: Rest) -> None:
+    """A task refers by its own name to its turn before."""
+    on = _looping(rest, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}})
+    on.run(outputData={"n": 7})
+    rest.note("what the second turn is given", on.take()["inputData"])
+
+
+@scenario
+def a_loop_is_terminated(rest: Rest) -> None:
+    """A termination cancels the loop with its turn."""
+    on = _looping(rest)
+    with rest.unnoted():
+        on.act("DELETE", "/workflow/{workflow}")
+    on.read()
+
+
+@scenario
+def a_rerun_of_a_turn(rest: Rest) -> None:
+    """A rerun from a task of an earlier turn."""
+    on = _looping(rest)
+    first = on.run(outputData={"n": 1})
+    on.run(outputData={"n": 2})
+    on.await_row("last")
+    with rest.unnoted():
+        on.act("DELETE", "/workflow/{workflow}")
+    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": first["taskId"]})
+    on.read()
+
+
+@scenario
+def a_fork_in_a_loop(rest: Rest) -> None:
+    """Every task of a fork in a loop has the number of the turn."""
+    one, two = task_type(rest, "left"), task_type(rest, "right")
+    branches = [[step(one, "a")], [step(two, "b")]]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["a", "b"]}
+    on = start(rest, one, loop("$.loop['iteration'] < 1", fork, join))
+    on.read()
+    on.run()
+    on.run(task=two)
+    on.settle("COMPLETED")
+    on.read()

@@ -1,0 +1,247 @@
+"""Polling for tasks."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import begin, create, stage, step, task_type
+
+
+@scenario
+def one_task(rest: Rest) -> None:
+    """A poll hands out the task whole, with its definitions."""
+    stage(rest, options={"correlationId": "c"}).poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
+
+
+@scenario
+def what_a_poll_changes(rest: Rest) -> None:
+    """A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it."""
+    on = stage(rest)
+    on.read()
+    on.poll("somebody")
+    on.read()
+
+
+@scenario
+def nothing_to_poll(rest: Rest) -> None:
+    """A poll that finds nothing is a 204."""
+    on = stage(rest)
+    on.take()
+    on.poll()
+
+
+@scenario
+def an_unknown_type(rest: Rest) -> None:
+    """A poll for a type that nobody knows is a 204."""
+    rest.call("GET", "/tasks/poll/{type}", type=rest.name("task"))
+
+
+@scenario
+def without_a_worker_id(rest: Rest) -> None:
+    """A worker need not name itself."""
+    on = stage(rest)
+    rest.call("GET", "/tasks/poll/{type}", type=on.task)
+
+
+@scenario
+def a_task_is_handed_out_once(rest: Rest) -> None:
+    """What was polled is not handed out again."""
+    on = stage(rest)
+    on.poll("w1")
+    on.poll("w2")
+    on.batch(count=5)
+
+
+@scenario
+def a_batch(rest: Rest) -> None:
+    """A batch is a list."""
+    stage(rest).batch(count=1)
+
+
+@scenario
+def an_empty_batch(rest: Rest) -> None:
+    """A batch that finds nothing is an empty list, not a 204."""
+    on = stage(rest)
+    on.take()
+    on.batch(count=3)
+
+
+@scenario
+def a_batch_of_an_unknown_type(rest: Rest) -> None:
+    """A batch of a type that nobody knows is an empty list."""
+    rest.call("GET", "/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
+
+
+@scenario
+def a_batch_without_a_count(rest: Rest) -> None:
+    """A batch is one task unless told otherwise."""
+    on = stage(rest)
+    begin(rest, on.task, on.workflow)
+    rest.note("how many", len(on.batch().json))
+
+
+@scenario
+def a_batch_of_several(rest: Rest) -> None:
+    """A batch takes what is there, up to its count."""
+    on = stage(rest)
+    for _ in range(3):
+        begin(rest, on.task, on.workflow)
+    rest.sleep(0.1)
+    with rest.unnoted():
+        found = [len(on.batch(count=3).json) for _ in range(3)]
+    rest.note("how many of four are polled, three at a time", found)
+
+
+@scenario
+def batches_go_by_creation(rest: Rest) -> None:
+    """A batch is in the order of creation, whatever the priorities."""
+    task = task_type(rest)
+    name = create(rest, step(task))
+    for priority in (0, 5, 1, 5):
+        on = begin(rest, task, name, priority=priority)
+        rest.sleep(0.01)
+    with rest.unnoted():
+        rows = on.batch(count=4).json
+    rest.note("the order", [row["workflowPriority"] for row in rows])
+
+
+@scenario
+def batches_go_by_the_last_result(rest: Rest) -> None:
+    """A result for a task that still waits puts it behind the others."""
+    task = task_type(rest)
+    name = create(rest, step(task))
+    ons = [begin(rest, task, name, given={"x": number}) for number in range(3)]
+    rest.sleep(0.01)
+    ons[0].act("POST", "/tasks/{workflow}/{reference}/IN_PROGRESS", reference="r0", json={})
+    rest.sleep(0.01)
+    with rest.unnoted():
+        rows = ons[0].batch(count=3).json
+    order = [row["workflowInstanceId"] for row in rows]
+    rest.note("the order", [order.index(on.id) for on in ons])
+
+
+@scenario
+def a_batch_of_none(rest: Rest) -> None:
+    """A batch of none is empty, and leaves what is there."""
+    on = stage(rest)
+    on.batch(count=0)
+    on.poll()
+
+
+@scenario
+def a_batch_of_less_than_none(rest: Rest) -> None:
+    """A negative count is accepted."""
+    stage(rest).batch(count=-1)
+
+
+@scenario
+def a_batch_that_waits_too_long(rest: Rest) -> None:
+    """A batch may wait five seconds at most."""
+    on = stage(rest)
+    on.batch(timeout=5001)
+    on.poll()
+
+
+@scenario
+def a_batch_that_does_not_wait(rest: Rest) -> None:
+    """A time-out of 0 takes what is there."""
+    on = stage(rest)
+    rest.sleep(0.1)
+    rest.note("how many", len(on.batch(count=2, timeout=0).json))
+
+
+@scenario
+def a_count_that_is_no_number(rest: Rest) -> None:
+    """A count must be a number."""
+    stage(rest).batch(count="many")
+
+
+@scenario
+def a_timeout_that_is_no_number(rest: Rest) -> None:
+    """A time-out must be a number."""
+    stage(rest).batch(timeout="long")
+
+
+@scenario
+def by_priority(rest: Rest) -> None:
+    """Single polls take the highest priority first, then the oldest."""
+    task = task_type(rest)
+    name = create(rest, step(task))
+    for priority in (0, 5, 1, 5):
+        on = begin(rest, task, name, {"x": priority}, priority=priority)
+        rest.sleep(0.01)
+    rest.note("the order", [on.take()["workflowPriority"] for _ in range(4)])
+
+
+@scenario
+def the_oldest_first(rest: Rest) -> None:
+    """Without priorities single polls take the oldest first."""
+    task = task_type(rest)
+    name = create(rest, step(task))
+    for number in range(4):
+        on = begin(rest, task, name, {"x": number})
+        rest.sleep(0.01)
+    rest.note("the order", [on.take()["inputData"]["x"] for _ in range(4)])
+
+
+@scenario
+def two_types_have_two_queues(rest: Rest) -> None:
+    """A poll gets tasks of its type only."""
+    task, other = task_type(rest), task_type(rest, "other")
+    on = begin(rest, task, create(rest, step(other, "first"), step(task, "second")))
+    on.poll()
+    on.run(task=other)
+    on.poll()
+
+
+@scenario
+def a_concurrency_limit(rest: Rest) -> None:
+    """No more tasks of a type are in progress than its limit says; nothing tells why."""
+    on = stage(rest, {"concurrentExecLimit": 1})
+    begin(rest, on.task, on.workflow)
+    on.take()
+    on.poll()
+    on.batch(count=2)
+
+
+@scenario
+def a_limit_of_two(rest: Rest) -> None:
+    """A batch is filled up to the limit."""
+    on = stage(rest, {"concurrentExecLimit": 2})
+    for _ in range(3):
+        begin(rest, on.task, on.workflow)
+        rest.sleep(0.01)
+    rest.sleep(0.1)
+    with rest.unnoted():
+        found = len(on.batch(count=4).json)
+    rest.note("how many of four", found)
+
+
+@scenario
+def a_rate_limit_is_not_kept(rest: Rest) -> None:
+    """A rate limit is shown and does not limit anything."""
+    on = stage(rest, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
+    begin(rest, on.task, on.workflow)
+    rest.note("the limit", on.take()["rateLimitPerFrequency"])
+    rest.note("the second", on.take()["status"])
+
+
+@scenario
+def who_polled(rest: Rest) -> None:
+    """The server remembers who polled for a type last."""
+    on = stage(rest)
+    on.poll("w7")
+    rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+
+
+@scenario
+def nobody_polled(rest: Rest) -> None:
+    """A type that nobody polled for has no poll data."""
+    rest.call("GET", "/tasks/queue/polldata", query={"taskType": rest.name("task")})
+
+
+@scenario
+def a_name_with_a_blank_is_polled(rest: Rest) -> None:
+    """A type whose name needs quoting is polled like any other."""
+    task = task_type(rest, "with a blank")
+    begin(rest, task, create(rest, step(task))).poll()

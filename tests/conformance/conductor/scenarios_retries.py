@@ -1,0 +1,149 @@
+"""Automatic retries and their delays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Stage, stage
+
+
+def _delays(rest: Rest, **definition: Any) -> None:
+    """Fail four attempts; note how long each next one waits."""
+    on = stage(rest, {"retryCount": 5, **definition})
+    delays = []
+    for _ in range(4):
+        with rest.unnoted():
+            on.act("POST", "/workflow/{workflow}/resetcallbacks")
+        on.run("FAILED")
+        row = on.row("r0")
+        delays.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
+    rest.note("start delay and callback of each retry", delays)
+
+
+@scenario
+def the_same_delay_each_time(rest: Rest) -> None:
+    """FIXED waits the same each time."""
+    _delays(rest, retryLogic="FIXED", retryDelaySeconds=5)
+
+
+@scenario
+def a_scale_does_not_matter_for_a_fixed_delay(rest: Rest) -> None:
+    """The scale factor is for linear back-off only."""
+    _delays(rest, retryLogic="FIXED", retryDelaySeconds=5, backoffScaleFactor=3)
+
+
+@scenario
+def a_linear_delay(rest: Rest) -> None:
+    """LINEAR_BACKOFF waits delay times scale times the number of the retry."""
+    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=5, backoffScaleFactor=3)
+
+
+@scenario
+def an_exponential_delay(rest: Rest) -> None:
+    """EXPONENTIAL_BACKOFF doubles the delay each time, whatever the scale."""
+    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=5, backoffScaleFactor=3)
+
+
+@scenario
+def a_cap_for_a_linear_delay(rest: Rest) -> None:
+    """No delay is longer than `maxRetryDelaySeconds`."""
+    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=5, maxRetryDelaySeconds=12)
+
+
+@scenario
+def a_cap_for_an_exponential_delay(rest: Rest) -> None:
+    """No delay is longer than `maxRetryDelaySeconds`."""
+    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=5, maxRetryDelaySeconds=12)
+
+
+@scenario
+def a_cap_for_a_fixed_delay(rest: Rest) -> None:
+    """The cap is for fixed delays, too."""
+    _delays(rest, retryLogic="FIXED", retryDelaySeconds=30, maxRetryDelaySeconds=12)
+
+
+@scenario
+def a_fixed_delay_below_zero(rest: Rest) -> None:
+    """A fixed delay below zero is none."""
+    _delays(rest, retryLogic="FIXED", retryDelaySeconds=-1)
+
+
+@scenario
+def a_linear_delay_below_zero(rest: Rest) -> None:
+    """A linear delay below zero is the longest that there is."""
+    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=-1)
+
+
+@scenario
+def an_exponential_delay_below_zero(rest: Rest) -> None:
+    """An exponential delay below zero is the longest that there is."""
+    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=-1)
+
+
+@scenario
+def a_delay_is_waited_for(rest: Rest) -> None:
+    """A retry is in the workflow at once, and handed out after its delay."""
+    on = stage(rest, {"retryDelaySeconds": 1})
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.read()
+    on.poll()
+    rest.sleep(1.2)
+    on.poll()
+
+
+def _failing(rest: Rest, times: int, **definition: Any) -> Stage:
+    on = stage(rest, definition)
+    for number in range(times):
+        on.run("FAILED", reasonForIncompletion=f"failure {number}")
+    return on
+
+
+@scenario
+def a_chain_of_retries(rest: Rest) -> None:
+    """Each attempt names the one before; the last failure fails the workflow."""
+    _failing(rest, 3, retryCount=2).read()
+
+
+@scenario
+def an_old_attempt_can_be_read(rest: Rest) -> None:
+    """Attempts that were retried stay readable."""
+    on = stage(rest)
+    task = on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
+    rest.call("GET", "/tasks/{task}", task=task["taskId"])
+
+
+@scenario
+def a_retry_of_the_second_step(rest: Rest) -> None:
+    """A retry takes its input from the workflow again."""
+    on = stage(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+    on.run(outputData={"a": 1})
+    on.run("FAILED")
+    on.poll()
+
+
+@scenario
+def no_retries(rest: Rest) -> None:
+    """With no retries the first failure is the last."""
+    _failing(rest, 1, retryCount=0).read()
+
+
+@scenario
+def retries_are_those_of_the_start(rest: Rest) -> None:
+    """A task type that is registered anew does not change attempts that are scheduled."""
+    on = stage(rest, {"retryCount": 0})
+    with rest.unnoted():
+        rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])
+    on.run("FAILED")
+    on.read()
+
+
+@scenario
+def a_step_may_start_later(rest: Rest) -> None:
+    """A start delay holds back the first attempt."""
+    on = stage(rest, step_fields={"startDelay": 1})
+    on.read()
+    on.poll()
+    rest.sleep(1.2)
+    on.poll()

@@ -1,0 +1,328 @@
+"""SUB_WORKFLOW: workflows that start workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .scenarios_forks import fork, join
+from .stage import Json, Stage, create, definition, start, step, task_type
+
+INNER: dict[str, Any] = {"inputParameters": {"x": "${workflow.input.x}"}}
+
+
+def _nested(
+    rest: Rest, *, steps: int = 1, parameters: dict[str, Any] | None = None, **task: Any
+) -> tuple[Stage, Stage]:
+    """A workflow that runs a sub-workflow and then the step `last` of another type; and the sub-workflow, started."""
+    inner, after = task_type(rest, **task), task_type(rest, "after")
+    tasks = [step(inner, f"r{n}") for n in range(steps)]
+    name = create(rest, *tasks, label="inner", outputParameters={"o": "${r0.output.o}"})
+    sub = {
+        "name": "sub",
+        "taskReferenceName": "sub",
+        "type": "SUB_WORKFLOW",
+        "inputParameters": {"x": "${workflow.input.x}"},
+        "subWorkflowParam": {"name": name, "version": 1, **(parameters or {})},
+    }
+    on = start(rest, inner, sub, step(after, "last", inputParameters={"sub": "${sub.output}"}))
+    return on, on.child("sub")
+
+
+@scenario
+def a_child_is_started(rest: Rest) -> None:
+    """The task shows the id of the child, the child those of its parent."""
+    on, child = _nested(rest)
+    on.read()
+    child.read()
+
+
+@scenario
+def a_child_completes(rest: Rest) -> None:
+    """The output of the child is that of the task, and the parent goes on."""
+    on, child = _nested(rest)
+    child.run(outputData={"o": 5})
+    on.await_row("last")
+    on.read()
+    child.read(query={"includeTasks": "false"})
+
+
+@scenario
+def a_polled_task_of_a_child(rest: Rest) -> None:
+    """A task of a child shows the child as its workflow."""
+    _, child = _nested(rest)
+    child.poll()
+
+
+@scenario
+def a_child_fails(rest: Rest) -> None:
+    """A failed child fails the task, and the parent with it."""
+    on, child = _nested(rest, retryCount=0)
+    child.run("FAILED", reasonForIncompletion="boo")
+    on.settle("FAILED")
+    on.read()
+    child.read()
+
+
+@scenario
+def a_parent_is_terminated(rest: Rest) -> None:
+    """The termination of a parent terminates its children."""
+    on, child = _nested(rest)
+    on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
+    child.settle("TERMINATED")
+    on.read()
+    child.read()
+
+
+@scenario
+def a_child_is_terminated(rest: Rest) -> None:
+    """The termination of a child ends the parent."""
+    on, child = _nested(rest)
+    child.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
+    on.settle("TERMINATED", "FAILED")
+    on.read()
+
+
+@scenario
+def a_child_is_retried(rest: Rest) -> None:
+    """A retry of the child revives the parent."""
+    on, child = _nested(rest, retryCount=0)
+    child.run("FAILED")
+    on.settle("FAILED")
+    child.act("POST", "/workflow/{workflow}/retry")
+    on.settle("RUNNING")
+    child.read()
+    child.run(outputData={"o": 1})
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_child_in_a_fork_is_retried(rest: Rest) -> None:
+    """The steps beside a child, which were cancelled with the parent, begin again under their old ids."""
+    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
+    name = create(rest, step(inner), label="inner")
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    on = start(rest, inner, fork([sub], [step(beside, "beside")]), join("sub", "beside"))
+    child = on.child("sub")
+    taken = on.take(task=beside)
+    child.run("FAILED")
+    on.settle("FAILED")
+    on.note("beside")
+    child.act("POST", "/workflow/{workflow}/retry")
+    on.settle("RUNNING")
+    on.note("sub", "beside")
+    rest.note("the same id", on.row("beside")["taskId"] == taken["taskId"])
+    child.run()
+    on.run(task=beside)
+    on.settle("COMPLETED")
+
+
+SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
+
+
+def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[Stage, Stage]:
+    """A workflow of one sub-workflow, both of which have ended with this status, and the sub-workflow."""
+    name = create(rest, *steps, label="inner")
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    on = start(rest, "none", sub)
+    on.settle(status)
+    return on, Stage(rest, "none", name, on.row("sub")["subWorkflowId"])
+
+
+def _rerun_to_its_end(on: Stage, child: Stage, status: str) -> None:
+    child.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": child.row("set")["taskId"]})
+    child.settle(status)
+    on.settle(status)
+    on.read()
+
+
+@scenario
+def a_child_that_ends_at_once_is_rerun(rest: Rest) -> None:
+    """The parent, which the rerun wakes, follows a child that has ended again by then."""
+    on, child = _at_once(rest, "COMPLETED", SET)
+    _rerun_to_its_end(on, child, "COMPLETED")
+
+
+@scenario
+def a_child_that_fails_at_once_is_rerun(rest: Rest) -> None:
+    """The parent, which the rerun wakes, follows a child that has failed again by then, and is told no reason."""
+    end = {"terminationStatus": "FAILED", "terminationReason": "enough"}
+    terminate = {"name": "end", "taskReferenceName": "end", "type": "TERMINATE", "inputParameters": end}
+    on, child = _at_once(rest, "FAILED", SET, terminate)
+    on.note("sub")
+    _rerun_to_its_end(on, child, "FAILED")
+
+
+def _rerun_of_a_removed_child(rest: Rest) -> tuple[Stage, Stage, Stage]:
+    """A workflow, its sub-workflow, which was removed, and the one that came back by a rerun of the step."""
+    on, child = _nested(rest)
+    child.take()
+    on.act("DELETE", "/workflow/{workflow}")
+    child.settle("TERMINATED")
+    child.act("DELETE", "/workflow/{workflow}/remove")
+    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": on.row("sub")["taskId"]})
+    return on, child, on.child("sub")
+
+
+@scenario
+def a_child_that_was_removed_is_found_once(rest: Rest) -> None:
+    """A search finds a child that came back under its old id once."""
+    on, child, _ = _rerun_of_a_removed_child(rest)
+    rest.sleep(1)
+    with rest.unnoted():
+        query = {"query": f"workflowId IN ({on.id},{child.id})", "size": 5}
+        found = rest.call("GET", "/workflow/search", query=query).json
+    rest.note("hits", found["totalHits"])
+    rest.note("statuses", sorted(one["status"] for one in found["results"]))
+
+
+@scenario
+def a_child_that_was_removed_is_rerun(rest: Rest) -> None:
+    """A rerun of the step brings a child that was removed back, anew under its old id."""
+    on, child, again = _rerun_of_a_removed_child(rest)
+    rest.note("the same id", again.id == child.id)
+    on.read()
+    again.read()
+
+
+@scenario
+def a_long_reason_of_a_child(rest: Rest) -> None:
+    """The step shows the first 500 characters of its reason, the parent tells all of it."""
+    on, child = _nested(rest, retryCount=0)
+    child.run("FAILED", reasonForIncompletion="why" * 200)
+    on.settle("FAILED")
+    on.read()
+    child.read()
+
+
+@scenario
+def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
+    """Reviving the parent fails half-way where another child is gone."""
+    inner = task_type(rest)
+    name = create(rest, step(inner), label="inner")
+    subs = [
+        {"name": ref, "taskReferenceName": ref, "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+        for ref in ("one", "two")
+    ]
+    on = start(rest, inner, fork([subs[0]], [subs[1]]), join("one", "two"))
+    one, two = on.child("one"), on.child("two")
+    on.act("DELETE", "/workflow/{workflow}")
+    one.settle("TERMINATED")
+    two.settle("TERMINATED")
+    one.act("DELETE", "/workflow/{workflow}/remove")
+    two.act("POST", "/workflow/{workflow}/restart")
+    on.note("one", "two")
+    two.read()
+
+
+@scenario
+def a_parent_is_retried(rest: Rest) -> None:
+    """A retry of the parent starts a new child."""
+    on, child = _nested(rest, retryCount=0)
+    child.run("FAILED")
+    on.settle("FAILED")
+    on.act("POST", "/workflow/{workflow}/retry")
+    again = on.child("sub")
+    on.read()
+    again.read()
+    child.read(query={"includeTasks": "false"})
+
+
+@scenario
+def a_parent_is_retried_from_within(rest: Rest) -> None:
+    """A retry of the parent may go on within the child that failed."""
+    on, child = _nested(rest, steps=2, retryCount=0)
+    child.run()
+    child.run("FAILED")
+    on.settle("FAILED")
+    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
+    child.settle("RUNNING")
+    child.read()
+    on.read()
+
+
+@scenario
+def a_parent_is_retried_without_its_child(rest: Rest) -> None:
+    """There is nothing to go on within where a result of the step has taken the child off it, or the child is gone."""
+    on, child = _nested(rest, retryCount=0)
+    sub = on.row("sub")
+    on.update(sub, "FAILED", outputData={"o": 1})
+    on.settle("FAILED")
+    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
+    on, child = _nested(rest, retryCount=0)
+    child.run("FAILED")
+    on.settle("FAILED")
+    with rest.unnoted():
+        child.act("DELETE", "/workflow/{workflow}/remove")
+    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
+
+
+@scenario
+def a_parent_is_paused(rest: Rest) -> None:
+    """A paused parent does not go on when its child completes."""
+    on, child = _nested(rest)
+    with rest.unnoted():
+        on.act("PUT", "/workflow/{workflow}/pause")
+    child.run()
+    child.settle("COMPLETED")
+    on.await_row("sub", "COMPLETED")
+    rest.sleep(0.3)
+    child.read(query={"includeTasks": "false"})
+    on.read(query={"includeTasks": "false"})
+    on.act("PUT", "/workflow/{workflow}/resume")
+    on.await_row("last")
+    on.read()
+
+
+@scenario
+def a_definition_within_the_definition(rest: Rest) -> None:
+    """A sub-workflow may be defined where it is used."""
+    task, name = task_type(rest), rest.name("inner")
+    inner = definition(name, step(task, "inner"))
+    sub = {
+        "name": "sub",
+        "taskReferenceName": "sub",
+        "type": "SUB_WORKFLOW",
+        "subWorkflowParam": {"name": name, "version": 1, "workflowDefinition": inner},
+    }
+    on = start(rest, task, sub)
+    child = on.child("sub")
+    child.run(outputData={"o": 1})
+    on.settle("COMPLETED")
+    on.read()
+
+
+@scenario
+def a_child_without_a_definition(rest: Rest) -> None:
+    """A sub-workflow that is not registered fails the parent."""
+    task = task_type(rest)
+    parameters = {"name": rest.name("unknown"), "version": 1}
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": parameters}
+    on = start(rest, task, sub)
+    on.settle("FAILED")
+    on.read()
+
+
+@scenario
+def both_have_a_status(rest: Rest) -> None:
+    """A parent and its child are both read as running."""
+    on, child = _nested(rest)
+    for one in (on, child):
+        one.act("GET", "/workflow/{workflow}/status")
+
+
+@scenario
+def a_child_without_a_version(rest: Rest) -> None:
+    """Without a version the newest definition of the child is run, as of the start of the parent."""
+    task = task_type(rest)
+    name = create(rest, step(task, "first"), label="inner")
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "second"), version=2))
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    on = start(rest, task, step(task, "before"), sub)
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "third"), version=3))
+    on.run()
+    on.child("sub").read()

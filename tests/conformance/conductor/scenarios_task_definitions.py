@@ -1,0 +1,258 @@
+"""Task definitions: what is stored, replaced and deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import task_type
+
+EVERYTHING: dict[str, Any] = {
+    "description": "What it does.",
+    "ownerEmail": "data@example.com",
+    "ownerApp": "app",
+    "retryCount": 2,
+    "retryLogic": "EXPONENTIAL_BACKOFF",
+    "retryDelaySeconds": 5,
+    "maxRetryDelaySeconds": 50,
+    "backoffScaleFactor": 3,
+    "backoffJitterMs": 100,
+    "timeoutPolicy": "RETRY",
+    "timeoutSeconds": 100,
+    "responseTimeoutSeconds": 60,
+    "pollTimeoutSeconds": 30,
+    "totalTimeoutSeconds": 1000,
+    "concurrentExecLimit": 4,
+    "rateLimitPerFrequency": 5,
+    "rateLimitFrequencyInSeconds": 6,
+    "inputKeys": ["workspace", "params"],
+    "outputKeys": ["workspace", "result"],
+    "inputTemplate": {"a": {"b": None}},
+    "isolationGroupId": "group",
+    "executionNameSpace": "space",
+    "enforceSchema": True,
+}
+
+SCHEMA: dict[str, Any] = {
+    "name": "any.input",
+    "version": 1,
+    "type": "JSON",
+    "data": {"type": "object", "required": ["params"], "properties": {"params": {"default": None}}},
+}
+
+
+def _read(rest: Rest, name: str) -> None:
+    rest.call("GET", "/metadata/taskdefs/{name}", name=name)
+
+
+@scenario
+def a_registered_name_gets_defaults(rest: Rest) -> None:
+    """A definition that only has a name is stored with the server's defaults."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
+    _read(rest, name)
+
+
+@scenario
+def every_field_is_kept(rest: Rest) -> None:
+    """What is registered is read back."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **EVERYTHING}])
+    _read(rest, name)
+
+
+@scenario
+def schemas_are_kept_as_sent(rest: Rest) -> None:
+    """Input and output schemas are stored whole, nulls included, and are not checked."""
+    name = rest.name("task")
+    bare = {"data": {"anything": [1, None]}}
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "inputSchema": SCHEMA, "outputSchema": bare}])
+    _read(rest, name)
+
+
+@scenario
+def a_list_registers_several(rest: Rest) -> None:
+    """One call registers all definitions of its list."""
+    names = [rest.name("one"), rest.name("two")]
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 0} for name in names])
+    for name in names:
+        _read(rest, name)
+
+
+@scenario
+def one_object_is_no_list(rest: Rest) -> None:
+    """Registering one object instead of a list is a 500, and stores nothing."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json={"name": name})
+    _read(rest, name)
+
+
+@scenario
+def an_empty_list_is_refused(rest: Rest) -> None:
+    """Registering nothing is a 400."""
+    rest.call("POST", "/metadata/taskdefs", json=[])
+
+
+@scenario
+def registering_again_replaces_everything(rest: Rest) -> None:
+    """A second registration keeps nothing of the first."""
+    name = task_type(rest, **EVERYTHING)
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "description": "other"}])
+    _read(rest, name)
+
+
+@scenario
+def an_update_replaces_everything_but_the_create_time(rest: Rest) -> None:
+    """PUT takes one object, keeps the time of creation and sets the time of the update."""
+    name = task_type(rest, **EVERYTHING)
+    with rest.unnoted():
+        before = rest.call("GET", "/metadata/taskdefs/{name}", name=name).json
+    rest.sleep(0.01)
+    rest.call("PUT", "/metadata/taskdefs", json={"name": name, "retryCount": 7})
+    after = rest.call("GET", "/metadata/taskdefs/{name}", name=name).json
+    rest.note("the create time is kept", after["createTime"] == before["createTime"])
+    rest.note("the update is later", after["updateTime"] > before["createTime"])
+
+
+@scenario
+def an_update_of_an_unknown_type_is_refused(rest: Rest) -> None:
+    """PUT creates nothing."""
+    name = rest.name("task")
+    rest.call("PUT", "/metadata/taskdefs", json={"name": name})
+    _read(rest, name)
+
+
+@scenario
+def an_update_takes_no_list(rest: Rest) -> None:
+    """PUT with a list is a 500."""
+    name = task_type(rest)
+    rest.call("PUT", "/metadata/taskdefs", json=[{"name": name}])
+
+
+@scenario
+def an_update_is_validated(rest: Rest) -> None:
+    """PUT refuses what POST refuses, and keeps what was stored."""
+    name = task_type(rest)
+    rest.call("PUT", "/metadata/taskdefs", json={"name": name, "retryCount": -1})
+    _read(rest, name)
+
+
+@scenario
+def a_deleted_type_is_gone(rest: Rest) -> None:
+    """DELETE answers 200 without a body; afterwards the definition is a 404."""
+    name = task_type(rest)
+    rest.call("DELETE", "/metadata/taskdefs/{name}", name=name)
+    _read(rest, name)
+
+
+@scenario
+def deleting_what_is_not_there_is_a_500(rest: Rest) -> None:
+    """DELETE of an unknown type is a server error, not a 404."""
+    rest.call("DELETE", "/metadata/taskdefs/{name}", name=rest.name("task"))
+
+
+@scenario
+def an_unknown_type_is_not_found(rest: Rest) -> None:
+    """The definition of an unknown type is a 404 whose body names it."""
+    _read(rest, rest.name("task"))
+
+
+@scenario
+def all_types_are_listed(rest: Rest) -> None:
+    """The list of definitions has each of them whole."""
+    name = task_type(rest, description="listed")
+    with rest.unnoted():
+        found = rest.call("GET", "/metadata/taskdefs").json
+    rest.note("the listed definition", [one for one in found if one["name"] == name])
+
+
+@scenario
+def a_deleted_type_is_not_listed(rest: Rest) -> None:
+    """The list of definitions follows a deletion."""
+    name = task_type(rest)
+    with rest.unnoted():
+        rest.call("DELETE", "/metadata/taskdefs/{name}", name=name)
+        found = rest.call("GET", "/metadata/taskdefs").json
+    rest.note("it is listed", any(one["name"] == name for one in found))
+
+
+@scenario
+def a_name_may_have_blanks_and_any_letters(rest: Rest) -> None:
+    """Names are not checked."""
+    name = rest.name("with blank: ünï {x}")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name}])
+    _read(rest, name)
+
+
+@scenario
+def unknown_fields_are_ignored(rest: Rest) -> None:
+    """A field that the server does not know is dropped without a word."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "perago": 1, "retry_count": 9}])
+    _read(rest, name)
+
+
+@scenario
+def numbers_may_be_texts(rest: Rest) -> None:
+    """Numeric texts become numbers, and a number becomes a text."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": "2", "description": 5}])
+    _read(rest, name)
+
+
+@scenario
+def fractions_are_cut(rest: Rest) -> None:
+    """A fraction given for a whole number loses what follows the point."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 1.9}])
+    _read(rest, name)
+
+
+@scenario
+def nulls_are_not_defaults(rest: Rest) -> None:
+    """A null number becomes 0, other nulls are left out."""
+    name = rest.name("task")
+    fields = {"retryCount": None, "retryDelaySeconds": None, "inputKeys": None, "timeoutPolicy": None}
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **fields}])
+    _read(rest, name)
+
+
+@scenario
+def many_retries_are_accepted(rest: Rest) -> None:
+    """There is no upper limit for retries."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 1000}])
+    _read(rest, name)
+
+
+@scenario
+def some_negative_numbers_are_accepted(rest: Rest) -> None:
+    """Four fields are not validated."""
+    name = rest.name("task")
+    fields = ("timeoutSeconds", "retryDelaySeconds", "concurrentExecLimit", "rateLimitPerFrequency")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **dict.fromkeys(fields, -1)}])
+    _read(rest, name)
+
+
+@scenario
+def equal_timeouts_are_accepted(rest: Rest) -> None:
+    """A response timeout that equals the timeout is fine."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "timeoutSeconds": 60, "responseTimeoutSeconds": 60}])
+    _read(rest, name)
+
+
+@scenario
+def a_definition_with_dots_is_found(rest: Rest) -> None:
+    """A dotted name is no file extension."""
+    name = task_type(rest, "features.build.json")
+    _read(rest, name)
+
+
+@scenario
+def a_text_is_taken_for_a_name(rest: Rest) -> None:
+    """A text in the list becomes a definition of that name."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[name])
+    _read(rest, name)

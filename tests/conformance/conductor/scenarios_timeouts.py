@@ -1,0 +1,237 @@
+"""Time-outs, which are looked at when the workflow is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Stage, stage
+
+SECONDS = 1.2
+"""A little more than the shortest time-out there is."""
+
+
+def _overdue(rest: Rest, *, polled: bool = True, **definition: Any) -> Stage:
+    on = stage(rest, definition)
+    if polled:
+        on.take()
+    on.wait(SECONDS)
+    on.read()
+    return on
+
+
+@scenario
+def no_response_with_the_policy_retry(rest: Rest) -> None:
+    """A response time-out makes a new attempt."""
+    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="RETRY")
+
+
+@scenario
+def no_response_with_the_policy_time_out_wf(rest: Rest) -> None:
+    """A response time-out makes a new attempt under this policy, too."""
+    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+
+
+@scenario
+def no_response_with_the_policy_alert_only(rest: Rest) -> None:
+    """A response time-out makes a new attempt under this policy, too."""
+    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+
+
+@scenario
+def no_response_and_no_retries(rest: Rest) -> None:
+    """Without retries a response time-out times the workflow out."""
+    _overdue(rest, responseTimeoutSeconds=1, retryCount=0)
+
+
+@scenario
+def no_response_after_a_delay(rest: Rest) -> None:
+    """The new attempt waits for the retry's delay."""
+    _overdue(rest, responseTimeoutSeconds=1, retryDelaySeconds=60)
+
+
+@scenario
+def a_task_that_waits_does_not_respond(rest: Rest) -> None:
+    """There is no response time-out for a task that nobody has."""
+    _overdue(rest, polled=False, responseTimeoutSeconds=1)
+
+
+@scenario
+def a_parked_task_need_not_respond(rest: Rest) -> None:
+    """There is no response time-out for a task that is parked."""
+    on = stage(rest, {"responseTimeoutSeconds": 1})
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def too_long_with_the_policy_retry(rest: Rest) -> None:
+    """`timeoutSeconds` makes a new attempt under RETRY."""
+    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="RETRY")
+
+
+@scenario
+def too_long_with_the_policy_time_out_wf(rest: Rest) -> None:
+    """`timeoutSeconds` ends the workflow under TIME_OUT_WF, although retries are left."""
+    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+
+
+@scenario
+def too_long_with_the_policy_alert_only(rest: Rest) -> None:
+    """`timeoutSeconds` does nothing under ALERT_ONLY; the response is missed then."""
+    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+
+
+@scenario
+def too_long_and_no_retries(rest: Rest) -> None:
+    """Without retries the policy RETRY times the workflow out."""
+    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="RETRY", retryCount=0)
+
+
+@scenario
+def a_parked_task_takes_too_long(rest: Rest) -> None:
+    """`timeoutSeconds` counts while a task is parked."""
+    on = stage(rest, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def nobody_polls_with_the_policy_retry(rest: Rest) -> None:
+    """A poll time-out makes a new attempt under RETRY."""
+    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="RETRY")
+
+
+@scenario
+def nobody_polls_with_the_policy_time_out_wf(rest: Rest) -> None:
+    """A poll time-out ends the workflow under TIME_OUT_WF."""
+    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+
+
+@scenario
+def nobody_polls_with_the_policy_alert_only(rest: Rest) -> None:
+    """A poll time-out does nothing under ALERT_ONLY."""
+    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+
+
+@scenario
+def the_total_with_the_policy_retry(rest: Rest) -> None:
+    """The time of all attempts ends the workflow under RETRY, too."""
+    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="RETRY")
+
+
+@scenario
+def the_total_with_the_policy_time_out_wf(rest: Rest) -> None:
+    """The time of all attempts ends the workflow under TIME_OUT_WF."""
+    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+
+
+@scenario
+def the_total_with_the_policy_alert_only(rest: Rest) -> None:
+    """The time of all attempts does nothing under ALERT_ONLY."""
+    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+
+
+@scenario
+def the_total_of_two_attempts(rest: Rest) -> None:
+    """A failure is not retried once the time of all attempts together is up."""
+    on = stage(rest, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
+    for reason in ("first", "second"):
+        task = on.take()
+        rest.sleep(SECONDS / 2)
+        on.finish(task, "FAILED", reasonForIncompletion=reason)
+    on.read()
+
+
+@scenario
+def an_optional_task_that_times_out(rest: Rest) -> None:
+    """An optional task without retries that does not respond does not end the workflow."""
+    on = stage(rest, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
+    on.take()
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def a_late_result_before_anybody_looks(rest: Rest) -> None:
+    """An overdue attempt that nobody has looked at is still in progress, and its late result counts."""
+    on = stage(rest, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
+    task = on.take()
+    rest.sleep(0.2)
+    on.update(task, "COMPLETED", outputData={"late": True})
+    on.read()
+
+
+@scenario
+def a_late_result_after_somebody_looked(rest: Rest) -> None:
+    """The result of an attempt that was timed out is ignored."""
+    on = stage(rest, {"responseTimeoutSeconds": 1})
+    task = on.take()
+    on.wait(SECONDS)
+    on.update(task, "COMPLETED", outputData={"late": True})
+    on.read()
+
+
+@scenario
+def a_workflow_that_takes_too_long(rest: Rest) -> None:
+    """A workflow's own time-out cancels its tasks."""
+    on = stage(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    on.take()
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def a_workflow_that_only_alerts(rest: Rest) -> None:
+    """Under ALERT_ONLY a workflow goes on."""
+    on = stage(rest, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def a_workflow_that_timed_out_is_retried(rest: Rest) -> None:
+    """A retry revives what a time-out has cancelled."""
+    on = stage(rest, {"responseTimeoutSeconds": 1, "retryCount": 0})
+    on.take()
+    on.wait(SECONDS)
+    on.act("POST", "/workflow/{workflow}/retry")
+    on.read()
+
+
+@scenario
+def nobody_polls_a_parked_task(rest: Rest) -> None:
+    """The time in which a task is parked does not count for the poll time-out."""
+    on = stage(rest, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
+    on.wait(SECONDS)
+    on.read()
+
+
+@scenario
+def a_start_delay_does_not_count(rest: Rest) -> None:
+    """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
+    limits = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
+    on = stage(rest, limits, step_fields={"startDelay": 30})
+    with rest.unnoted():
+        on.act("POST", "/workflow/{workflow}/resetcallbacks")
+    task = on.take()
+    rest.sleep(SECONDS / 2)
+    on.finish(task, None, extendLease=True)
+    on.wait(SECONDS / 2)
+    on.read()
+
+
+@scenario
+def a_retried_workflow_has_its_time_again(rest: Rest) -> None:
+    """A workflow's own time-out begins anew with a retry."""
+    on = stage(rest, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    on.run("FAILED")
+    rest.sleep(SECONDS)
+    with rest.unnoted():
+        on.act("POST", "/workflow/{workflow}/retry")
+    on.decide()
+    on.read()

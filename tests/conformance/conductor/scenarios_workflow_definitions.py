@@ -1,0 +1,279 @@
+"""Workflow definitions: what is stored, versions, and what is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import create, definition, step
+
+
+def _posted(rest: Rest, *tasks: dict[str, Any], **fields: Any) -> str:
+    name = rest.name("workflow")
+    rest.call("POST", "/metadata/workflow", json=definition(name, *tasks, **fields))
+    return name
+
+
+def _read(rest: Rest, name: str, **query: Any) -> None:
+    rest.call("GET", "/metadata/workflow/{name}", query=query, name=name)
+
+
+@scenario
+def a_definition_gets_defaults(rest: Rest) -> None:
+    """What is left out of a definition and its tasks is stored with defaults."""
+    name = rest.name("workflow")
+    tasks = [{"name": "any", "taskReferenceName": "r", "type": "SIMPLE"}]
+    rest.call("POST", "/metadata/workflow", json={"name": name, "version": 1, "tasks": tasks})
+    _read(rest, name)
+
+
+@scenario
+def every_field_of_a_workflow_is_kept(rest: Rest) -> None:
+    """What is registered is read back."""
+    fields: dict[str, Any] = {
+        "description": "What it does.",
+        "ownerEmail": "data@example.com",
+        "ownerApp": "app",
+        "inputParameters": ["x", "y"],
+        "inputTemplate": {"x": 1},
+        "outputParameters": {"o": "${r0.output.o}"},
+        "variables": {"v": 1},
+        "restartable": False,
+        "timeoutPolicy": "TIME_OUT_WF",
+        "timeoutSeconds": 60,
+        "metadata": {"m": 1},
+    }
+    details: dict[str, Any] = {
+        "optional": True,
+        "startDelay": 2,
+        "retryCount": 4,
+        "description": "d",
+        "asyncComplete": True,
+    }
+    name = _posted(rest, step("any", **details), **fields)
+    _read(rest, name)
+
+
+@scenario
+def a_workflow_for_failures_is_kept(rest: Rest) -> None:
+    """A definition may name a workflow for failures, which nobody looks for."""
+    _read(rest, _posted(rest, step("any"), failureWorkflow=rest.name("unknown")))
+
+
+@scenario
+def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
+    """Creating a version that exists is a 409 and changes nothing."""
+    name = create(rest, step("any"))
+    rest.call("POST", "/metadata/workflow", json=definition(name, step("other")))
+    _read(rest, name)
+
+
+@scenario
+def overwriting_a_version(rest: Rest) -> None:
+    """With `overwrite` an existing version is replaced."""
+    name = create(rest, step("any"))
+    rest.call("POST", "/metadata/workflow", query={"overwrite": "true"}, json=definition(name, step("other")))
+    _read(rest, name)
+
+
+@scenario
+def an_upsert_tells_what_succeeded(rest: Rest) -> None:
+    """PUT takes a list, creates or replaces, and answers with names."""
+    old, new = create(rest, step("any"), label="old"), rest.name("new")
+    rest.call("PUT", "/metadata/workflow", json=[definition(name, step("other")) for name in (old, new)])
+    _read(rest, old)
+    _read(rest, new)
+
+
+@scenario
+def an_upsert_takes_no_object(rest: Rest) -> None:
+    """PUT with one object is a 500."""
+    rest.call("PUT", "/metadata/workflow", json=definition(rest.name("workflow"), step("any")))
+
+
+@scenario
+def an_upsert_with_a_mistake(rest: Rest) -> None:
+    """PUT refuses the whole list when one definition is bad."""
+    good, bad = rest.name("good"), rest.name("bad")
+    rest.call("PUT", "/metadata/workflow", json=[definition(good, step("any")), definition(bad)])
+    _read(rest, good)
+
+
+@scenario
+def the_highest_version_is_read(rest: Rest) -> None:
+    """Without a version the highest is meant, not the latest."""
+    name = create(rest, step("any"), version=7)
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=3))
+    _read(rest, name)
+
+
+@scenario
+def a_version_is_read(rest: Rest) -> None:
+    """A version can be chosen."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+    _read(rest, name, version=1)
+
+
+@scenario
+def an_unknown_workflow_is_not_found(rest: Rest) -> None:
+    """An unknown name is a 404."""
+    _read(rest, rest.name("workflow"))
+
+
+@scenario
+def an_unknown_version_is_not_found(rest: Rest) -> None:
+    """An unknown version is a 404 whose body names it."""
+    _read(rest, create(rest, step("any")), version=2)
+
+
+@scenario
+def a_deleted_version_is_gone(rest: Rest) -> None:
+    """DELETE takes one version away, others stay."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+    rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=name, version="2")
+    _read(rest, name, version=2)
+    _read(rest, name)
+
+
+@scenario
+def deleting_an_unknown_workflow_is_a_500(rest: Rest) -> None:
+    """DELETE of what is not there is a server error."""
+    rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=rest.name("workflow"), version="1")
+
+
+@scenario
+def all_workflows_are_listed(rest: Rest) -> None:
+    """The list has every version whole."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+        found = rest.call("GET", "/metadata/workflow").json
+    mine = sorted((one for one in found if one["name"] == name), key=lambda one: one["version"])
+    rest.note("the listed versions", mine)
+
+
+@scenario
+def names_and_versions_are_listed(rest: Rest) -> None:
+    """Names and versions come as a map from a name to short entries."""
+    name = create(rest, step("any"))
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
+        found = rest.call("GET", "/metadata/workflow/names-and-versions").json
+    rest.note("the listed versions", found.get(name))
+
+
+@scenario
+def latest_versions_are_listed(rest: Rest) -> None:
+    """The list of latest versions has the highest of each."""
+    name = create(rest, step("any"), version=2)
+    with rest.unnoted():
+        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=1))
+        found = rest.call("GET", "/metadata/workflow/latest-versions").json
+    rest.note("the listed versions", [one["version"] for one in found if one["name"] == name])
+
+
+@scenario
+def a_good_definition_validates(rest: Rest) -> None:
+    """Validating stores nothing."""
+    name = rest.name("workflow")
+    rest.call("POST", "/metadata/workflow/validate", json=definition(name, step("any")))
+    _read(rest, name)
+
+
+@scenario
+def a_bad_definition_does_not_validate(rest: Rest) -> None:
+    """Validating refuses what creating refuses."""
+    rest.call("POST", "/metadata/workflow/validate", json=definition(rest.name("workflow")))
+
+
+@scenario
+def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
+    """A workflow may name a task type that nobody has registered."""
+    _read(rest, _posted(rest, step(rest.name("task"))))
+
+
+@scenario
+def no_tasks(rest: Rest) -> None:
+    """A workflow has at least one task."""
+    _posted(rest)
+
+
+@scenario
+def a_missing_workflow_name(rest: Rest) -> None:
+    """A workflow has a name."""
+    rest.call("POST", "/metadata/workflow", json={"version": 1, "tasks": [step("any")]})
+
+
+@scenario
+def the_same_reference_twice(rest: Rest) -> None:
+    """Reference names are unique in a workflow."""
+    _posted(rest, step("any", "r"), step("other", "r"))
+
+
+@scenario
+def the_same_reference_in_a_fork(rest: Rest) -> None:
+    """Reference names are unique across branches, too."""
+    branches = [[step("any", "r")], [step("any", "r")]]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["r"]}
+    _posted(rest, fork, join)
+
+
+@scenario
+def a_missing_reference(rest: Rest) -> None:
+    """A task has a reference name."""
+    _posted(rest, {"name": "any", "type": "SIMPLE"})
+
+
+@scenario
+def a_missing_task_name(rest: Rest) -> None:
+    """A task has a name."""
+    _posted(rest, {"taskReferenceName": "r", "type": "SIMPLE"})
+
+
+@scenario
+def a_missing_task_type_is_simple(rest: Rest) -> None:
+    """A task without a type is a simple one."""
+    _read(rest, _posted(rest, {"name": "any", "taskReferenceName": "r"}))
+
+
+@scenario
+def an_expression_about_nobody(rest: Rest) -> None:
+    """An expression must name the workflow or one of its tasks."""
+    _posted(rest, step("any", inputParameters={"deep": [{"q": "${nobody.output.x}"}], "q": "${nobody.output.x}"}))
+
+
+@scenario
+def an_output_about_nobody_is_accepted(rest: Rest) -> None:
+    """Output parameters are not checked."""
+    _read(rest, _posted(rest, step("any"), outputParameters={"o": "${nobody.output.x}"}))
+
+
+@scenario
+def an_old_schema_version(rest: Rest) -> None:
+    """Only the second version of the format is accepted."""
+    _posted(rest, step("any"), schemaVersion=1)
+
+
+@scenario
+def an_unknown_workflow_policy(rest: Rest) -> None:
+    """A workflow's time-out policy has two words of its own."""
+    _posted(rest, step("any"), timeoutPolicy="RETRY")
+
+
+@scenario
+def a_list_is_no_workflow(rest: Rest) -> None:
+    """POST takes one object."""
+    rest.call("POST", "/metadata/workflow", json=[definition(rest.name("workflow"), step("any"))])
+
+
+@scenario
+def a_negative_workflow_timeout(rest: Rest) -> None:
+    """What a workflow's own time-out may be is not checked."""
+    _read(rest, _posted(rest, step("any"), timeoutSeconds=-1))

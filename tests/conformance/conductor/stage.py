@@ -1,0 +1,215 @@
+"""Sets the stage for scenarios: definitions, a started workflow, and what one does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..rest import Answer, Rest
+
+Json = dict[str, Any]
+
+PATIENCE_SECONDS = 15
+LOOK_SECONDS = 0.05
+
+
+def task_type(rest: Rest, label: str = "task", **fields: Any) -> str:
+    """Register a task type with one retry and no delay; `fields` change its definition."""
+    name = rest.name(label)
+    with rest.unnoted():
+        answer = rest.call(
+            "POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 1, "retryDelaySeconds": 0, **fields}]
+        )
+    assert answer.status == 200, answer.text
+    return name
+
+
+def step(task: str, reference: str = "r0", **fields: Any) -> Json:
+    """A simple task of a workflow definition that passes the workflow's `x` on."""
+    given = {"inputParameters": {"x": "${workflow.input.x}"}, **fields}
+    return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", **given}
+
+
+def definition(name: str, *tasks: Json, **fields: Any) -> Json:
+    """A workflow definition."""
+    return {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(tasks), **fields}
+
+
+def create(rest: Rest, *tasks: Json, label: str = "workflow", **fields: Any) -> str:
+    """Register a workflow of these tasks; returns its name."""
+    name = rest.name(label)
+    with rest.unnoted():
+        answer = rest.call("POST", "/metadata/workflow", json=definition(name, *tasks, **fields))
+    assert answer.status == 200, answer.text
+    return name
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A workflow that was started. What is called here is noted, except for `take`, `finish` and `wait`."""
+
+    rest: Rest
+    task: str
+    workflow: str
+    id: str
+
+    def take(self, worker: str = "w1", task: str | None = None, **query: Any) -> Json:
+        """Poll until there is a task, unnoted."""
+        name = task or self.task
+        with self.rest.unnoted():
+            answer = _until(
+                self.rest,
+                lambda: self.rest.call("GET", "/tasks/poll/{type}", query={"workerid": worker, **query}, type=name),
+                lambda answer: answer.status == 200,
+            )
+        taken: Json = answer.json
+        return taken
+
+    def finish(self, task: Json, status: str | None = "COMPLETED", **fields: Any) -> None:
+        """Report a result, unnoted."""
+        with self.rest.unnoted():
+            answer = self.update(task, status, **fields)
+        assert answer.status == 200, answer.text
+
+    def run(self, status: str = "COMPLETED", task: str | None = None, **fields: Any) -> Json:
+        """Take a task and report its result, both unnoted."""
+        taken = self.take(task=task)
+        self.finish(taken, status, **fields)
+        return taken
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass and have the workflow looked at, unnoted."""
+        self.rest.sleep(seconds)
+        self.decide()
+
+    def decide(self) -> None:
+        """Have the workflow looked at, unnoted."""
+        with self.rest.unnoted():
+            self.act("PUT", "/workflow/decide/{workflow}")
+
+    def poll(self, worker: str = "w1", show: Collection[str] = (), **query: Any) -> Answer:
+        """Poll for one task."""
+        given = {"workerid": worker, **query}
+        return self.rest.call("GET", "/tasks/poll/{type}", query=given, show=show, type=self.task)
+
+    def batch(self, **query: Any) -> Answer:
+        """Poll for several tasks."""
+        given = {"workerid": "w1", "timeout": 100, **query}
+        return self.rest.call("GET", "/tasks/poll/batch/{type}", query=given, type=self.task)
+
+    def update(self, task: Json, status: str | None, **fields: Any) -> Answer:
+        """Report a result."""
+        return self.rest.call("POST", "/tasks", json=result(task, status, **fields))
+
+    def update_v2(self, task: Json, status: str | None, **fields: Any) -> Answer:
+        """Report a result and ask for the next task."""
+        return self.rest.call("POST", "/tasks/update-v2", json=result(task, status, **fields))
+
+    def act(self, method: str, template: str, **options: Any) -> Answer:
+        """Something with the workflow, whose id is `{workflow}` in the path."""
+        return self.rest.call(method, template, workflow=self.id, **options)
+
+    def read(self, **options: Any) -> Json:
+        """Read the workflow with its tasks."""
+        return self.act("GET", "/workflow/{workflow}", **options).json  # type: ignore[no-any-return]
+
+    def note(self, *references: str) -> None:
+        """Note the workflow's status and the tasks of these reference names; others may be a matter of luck."""
+        with self.rest.unnoted():
+            workflow = self.read()
+        self.rest.note("the status", workflow["status"])
+        for row in workflow["tasks"]:
+            if row["referenceTaskName"] in references:
+                self.rest.note(row["referenceTaskName"], row)
+
+    def rows(self) -> list[Json]:
+        """The workflow's tasks, unnoted."""
+        with self.rest.unnoted():
+            return self.read()["tasks"]  # type: ignore[no-any-return]
+
+    def row(self, reference: str) -> Json:
+        """The latest task of this reference name, unnoted."""
+        return [row for row in self.rows() if row["referenceTaskName"] == reference][-1]
+
+    def settle(self, *statuses: str) -> None:
+        """Wait, unnoted, until the workflow has one of these statuses: servers run system tasks in the background."""
+        self.until(lambda workflow: workflow["status"] in statuses)
+
+    def await_row(self, reference: str, *statuses: str) -> Json:
+        """Wait, unnoted, until there is a task of this reference name, with one of the statuses if any are given."""
+
+        def found(workflow: Json) -> bool:
+            return any(
+                row["referenceTaskName"] == reference and (not statuses or row["status"] in statuses)
+                for row in workflow["tasks"]
+            )
+
+        self.until(found)
+        return self.row(reference)
+
+    def child(self, reference: str) -> Stage:
+        """The workflow that a sub-workflow task has started; waits until it has tasks."""
+        row = self.await_row(reference, "IN_PROGRESS")
+        child = Stage(self.rest, self.task, "", row["subWorkflowId"])
+        child.until(lambda workflow: bool(workflow["tasks"]))
+        return child
+
+    def until(self, reached: Callable[[Json], bool]) -> None:
+        """Have the workflow looked at, unnoted, until it is as wanted."""
+
+        def look() -> Answer:
+            self.decide()
+            return self.act("GET", "/workflow/{workflow}")
+
+        with self.rest.unnoted():
+            _until(self.rest, look, lambda answer: reached(answer.json))
+
+
+def result(task: Json, status: str | None, **fields: Any) -> Json:
+    """The result of a task as a worker sends it."""
+    given = {"taskId": task["taskId"], "workflowInstanceId": task["workflowInstanceId"], "workerId": "w1", **fields}
+    return given if status is None else {**given, "status": status}
+
+
+def start(
+    rest: Rest, task: str, *tasks: Json, given: Json | None = None, label: str = "workflow", **fields: Any
+) -> Stage:
+    """Register a workflow of these tasks and start it; `fields` change its definition."""
+    return begin(rest, task, create(rest, *tasks, label=label, **fields), given)
+
+
+def begin(rest: Rest, task: str, workflow: str, given: Json | None = None, **options: Any) -> Stage:
+    """Start a registered workflow, by default with the input `{"x": 1}`; `options` are members of the request."""
+    with rest.unnoted():
+        body = {"name": workflow, "input": {"x": 1} if given is None else given, **options}
+        answer = rest.call("POST", "/workflow", json=body)
+    assert answer.status == 200, answer.text
+    return Stage(rest, task, workflow, answer.text)
+
+
+def stage(
+    rest: Rest,
+    task: Mapping[str, Any] | None = None,
+    *,
+    steps: int = 1,
+    step_fields: Mapping[str, Any] | None = None,
+    given: Json | None = None,
+    options: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Stage:
+    """A started workflow that runs one task type `steps` times, as `r0`, `r1` and so on.
+
+    `task` changes the task definition, `step_fields` each step, `options` the start request, `fields` the workflow.
+    """
+    name = task_type(rest, **(task or {}))
+    steps_made = [step(name, f"r{number}", **(step_fields or {})) for number in range(steps)]
+    return begin(rest, name, create(rest, *steps_made, **fields), given, **(options or {}))
+
+
+def _until(rest: Rest, look: Callable[[], Answer], reached: Callable[[Answer], bool]) -> Answer:
+    for _ in range(int(PATIENCE_SECONDS / LOOK_SECONDS)):
+        if reached(answer := look()):
+            return answer
+        rest.sleep(LOOK_SECONDS)
+    raise AssertionError(f"not reached within {PATIENCE_SECONDS} s: {answer.status} {answer.text[:2000]}")

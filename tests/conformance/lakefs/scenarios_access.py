@@ -1,0 +1,99 @@
+"""Who may ask, and what is told to everybody."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Repository, repository
+
+
+def posing(rest: Rest, authorization: str | None) -> Rest:
+    """The same client with another `Authorization`, which the transcript does not show."""
+    return replace(rest, headers={} if authorization is None else {"Authorization": authorization})
+
+
+def basic(user: str, secret: str) -> str:
+    """Credentials as HTTP Basic writes them."""
+    return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+
+@scenario
+def no_credentials(rest: Rest) -> None:
+    """Without credentials everything below a repository is a 401, be it there or not."""
+    repo = repository(rest, {"a": "1"})
+    stranger = Repository(posing(rest, None), repo.name)
+    stranger.get("")
+    stranger.tree()
+    stranger.read("a")
+    stranger.upload("a")
+    stranger.commit()
+    stranger.call("HEAD", "/refs/main/objects", query={"path": "a"})
+    Repository(posing(rest, None), "no-such-repository").get("")
+
+
+@scenario
+def wrong_credentials(rest: Rest) -> None:
+    """An unknown key and a wrong secret are the same 401."""
+    key = base64.b64decode(rest.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")[0]
+    for authorization in (basic("AKIANOBODY", "secret"), basic(key, "wrong"), basic(key, ""), basic("", "")):
+        posing(rest, authorization).call("GET", "/repositories")
+
+
+@scenario
+def credentials_of_another_form(rest: Rest) -> None:
+    """What is no Basic and no token is a 401."""
+    for authorization in ("Basic", "Basic !!!", "Basic bm9jb2xvbg==", "Bearer nonsense", "Digest x", "nonsense", ""):
+        posing(rest, authorization).call("GET", "/repositories")
+
+
+@scenario
+def the_scheme_in_lower_case(rest: Rest) -> None:
+    """The scheme's case does not matter."""
+    authorization = rest.headers["Authorization"].replace("Basic", "basic")
+    posing(rest, authorization).call("GET", "/config/version")
+
+
+@scenario
+def the_form_of_a_request_comes_first(rest: Rest) -> None:
+    """A stranger's wrong request is refused for its form before anybody asks for credentials."""
+    stranger = posing(rest, None)
+    stranger.call("POST", "/repositories", json={})
+    stranger.call("GET", "/repositories", query={"amount": "x"})
+    stranger.call("GET", "/nope")
+
+
+@scenario
+def who_i_am(rest: Rest) -> None:
+    """The user behind the credentials; a stranger is a user without a name."""
+    rest.call("GET", "/user")
+    posing(rest, None).call("GET", "/user")
+
+
+@scenario
+def the_configuration(rest: Rest) -> None:
+    """The configuration that clients ask for before their first upload."""
+    rest.call("GET", "/config")
+    posing(rest, None).call("GET", "/config")
+
+
+@scenario
+def the_version(rest: Rest) -> None:
+    """The version."""
+    rest.call("GET", "/config/version")
+    posing(rest, None).call("GET", "/config/version")
+
+
+@scenario
+def the_storage(rest: Rest) -> None:
+    """The kind of storage."""
+    rest.call("GET", "/config/storage")
+
+
+@scenario
+def whether_it_is_alive(rest: Rest) -> None:
+    """The health check asks nobody's name."""
+    rest.call("GET", "/healthcheck")
+    posing(rest, None).call("GET", "/healthcheck")

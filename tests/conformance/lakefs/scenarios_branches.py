@@ -1,0 +1,230 @@
+"""Branches."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import repository
+
+
+@scenario
+def creating_a_branch_answers_a_bare_commit_id(rest: Rest) -> None:
+    """The answer to a new branch is the bare commit id, which is no JSON."""
+    repo = repository(rest, {"a": "1"})
+    repo.branch("side")
+    repo.get("/branches/side")
+    repo.show("main")
+
+
+@scenario
+def a_branch_that_is_not_there(rest: Rest) -> None:
+    """An unknown branch is a 404 to read, to delete, to reset and to diff."""
+    repo = repository(rest)
+    repo.get("/branches/nope")
+    repo.call("DELETE", "/branches/nope")
+    repo.reset("nope", type="reset")
+    repo.staged("nope")
+
+
+@scenario
+def a_branch_name_is_taken(rest: Rest) -> None:
+    """A second branch of a name is a conflict, and the first stays where it is."""
+    repo = repository(rest, {"a": "1"})
+    repo.fork("side")
+    repo.have({"b": "2"})
+    repo.branch("side")
+    repo.get("/branches/side")
+    repo.show("side")
+
+
+@scenario
+def a_branch_cannot_be_called_like_a_tag(rest: Rest) -> None:
+    """A tag's name is taken for branches, too."""
+    repo = repository(rest)
+    with rest.unnoted():
+        repo.tag("v1")
+    repo.branch("v1")
+
+
+@scenario
+def a_branch_cannot_be_called_like_a_commit(rest: Rest) -> None:
+    """The full id of a commit is no name for a branch, any other 64 hex digits are."""
+    repo = repository(rest, {"a": "1"})
+    repo.branch(repo.head())
+    repo.branch("0" * 64)
+
+
+@scenario
+def a_source_that_is_not_there(rest: Rest) -> None:
+    """A branch from an unknown ref is a 404 that names it."""
+    repo = repository(rest)
+    repo.branch("side", "nope")
+    repo.get("/branches/side")
+
+
+@scenario
+def a_branch_needs_a_name_and_a_source(rest: Rest) -> None:
+    """Missing members are refused by the schema with 400, empty ones by the server with 500."""
+    repo = repository(rest)
+    repo.post("/branches", {"source": "main"})
+    repo.post("/branches", {"name": "side"})
+    repo.branch("")
+    repo.branch("side", "")
+
+
+@scenario
+def branch_names_that_are_accepted(rest: Rest) -> None:
+    """ASCII letters, digits, `_` and `-` make a branch name of any length."""
+    repo = repository(rest)
+    for name in ("_", "0", "A-b_C", "a-", "a" * 300):
+        repo.branch(name)
+
+
+@scenario
+def branch_names_that_are_refused(rest: Rest) -> None:
+    """Dots, slashes, blanks, a leading dash, marks of ref expressions and other scripts make no branch name."""
+    repo = repository(rest)
+    for name in ("a.b", ".a", "a/b", "a b", "-a", "a~", "a^", "a@", "a$", "ä", "a\n", "日本", "a:b", "main$"):
+        repo.branch(name)
+
+
+@scenario
+def a_branch_starts_at_any_ref(rest: Rest) -> None:
+    """A branch starts at a commit id, a tag, or an expression."""
+    repo = repository(rest, {"a": "1"})
+    repo.have({"b": "2"})
+    with rest.unnoted():
+        repo.tag("v1", "main~")
+    repo.branch("by-id", repo.head())
+    repo.branch("by-tag", "v1")
+    repo.branch("by-step", "main~2")
+    repo.branch("by-committed", "main@")
+    repo.log("main")
+
+
+@scenario
+def staged_changes_are_not_inherited(rest: Rest) -> None:
+    """A branch from a dirty branch starts at the commit, without what is staged."""
+    repo = repository(rest, {"a": "1"})
+    repo.stage({"b": "2", "a": None})
+    repo.branch("side")
+    repo.tree("side")
+    repo.staged("side")
+    repo.tree("main")
+
+
+@scenario
+def a_branch_never_starts_at_a_staging_area(rest: Rest) -> None:
+    """`main$` is no commit, and as the source of a branch it is a 500."""
+    repo = repository(rest)
+    repo.branch("side", "main$")
+
+
+@scenario
+def hidden_branches_are_listed_on_request(rest: Rest) -> None:
+    """A hidden branch is left out of lists unless they are asked to show it; by name it is there."""
+    repo = repository(rest)
+    repo.branch("hidden-one", hidden=True)
+    repo.fork("shown-one")
+    repo.get("/branches")
+    repo.get("/branches", query={"show_hidden": "true"})
+    repo.get("/branches/hidden-one")
+
+
+@scenario
+def hidden_branches_do_not_fill_pages(rest: Rest) -> None:
+    """A page is filled with branches that are shown, however many hidden ones lie between them."""
+    repo = repository(rest)
+    for number in range(4):
+        repo.fork(f"h{number}", hidden=True)
+    repo.fork("z")
+    repo.get("/branches", query={"amount": 2})
+    repo.get("/branches", query={"amount": 2, "after": "h1"})
+    repo.get("/branches", query={"amount": 2, "show_hidden": "true"})
+
+
+@scenario
+def a_deleted_branch_is_gone(rest: Rest) -> None:
+    """Deleting answers 204 once and 404 afterwards, and the name is free again."""
+    repo = repository(rest)
+    repo.fork("side")
+    repo.call("DELETE", "/branches/side")
+    repo.call("DELETE", "/branches/side")
+    repo.get("/branches/side")
+    repo.get("/branches")
+    repo.branch("side")
+
+
+@scenario
+def the_commits_of_a_deleted_branch_stay(rest: Rest) -> None:
+    """The commits of a deleted branch can still be read and merged by id."""
+    repo = repository(rest, {"a": "1"})
+    repo.fork("side")
+    kept = repo.have({"b": "2"}, "side", "kept")
+    repo.call("DELETE", "/branches/side")
+    repo.show(kept)
+    repo.tree(kept)
+    repo.merge(kept)
+    repo.tree("main")
+
+
+@scenario
+def a_dirty_branch_can_be_deleted(rest: Rest) -> None:
+    """Staged changes do not save a branch, and a new one of its name does not find them."""
+    repo = repository(rest)
+    repo.fork("side")
+    repo.stage({"b": "2"}, "side")
+    repo.call("DELETE", "/branches/side")
+    repo.branch("side")
+    repo.tree("side")
+
+
+@scenario
+def the_default_branch_cannot_be_deleted(rest: Rest) -> None:
+    """Deleting the default branch is forbidden."""
+    repo = repository(rest)
+    repo.call("DELETE", "/branches/main")
+    repo.get("/branches/main")
+
+
+@scenario
+def branches_are_listed_in_byte_order(rest: Rest) -> None:
+    """Branches come in byte order: digits, upper case, `_`, lower case."""
+    repo = repository(rest)
+    for name in ("b", "B", "a-", "a", "a0", "_a", "0"):
+        repo.fork(name)
+    repo.get("/branches")
+
+
+@scenario
+def branches_are_listed_page_by_page(rest: Rest) -> None:
+    """A page of branches says what follows it; prefix and `after` narrow it."""
+    repo = repository(rest)
+    for name in ("a1", "a2", "a3", "b1"):
+        repo.fork(name)
+    repo.get("/branches", query={"amount": 2})
+    repo.get("/branches", query={"amount": 2, "after": "a2"})
+    repo.get("/branches", query={"prefix": "a", "after": "a1"})
+    repo.get("/branches", query={"prefix": "none"})
+    repo.get("/branches", query={"after": "zzz"})
+
+
+@scenario
+def amounts_of_branches(rest: Rest) -> None:
+    """No amount, 0 and -1 mean the default; below -1 and above 1,000 are refused."""
+    repo = repository(rest)
+    repo.fork("side")
+    for amount in ("0", "-1", "1000", "1001", "-2", "x"):
+        repo.get("/branches", query={"amount": amount})
+
+
+@scenario
+def writing_to_a_commit_or_a_tag_is_refused(rest: Rest) -> None:
+    """Only a branch can be written to."""
+    repo = repository(rest, {"a": "1"})
+    with rest.unnoted():
+        repo.tag("v1")
+    for place in ("v1", repo.head(), "main~", "main@", "main$"):
+        repo.upload("b", "2", place)
+        repo.remove("a", place)
+    repo.tree("main")

@@ -1,0 +1,166 @@
+"""Requests that are wrong in form: routes, bodies, types, parameters."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import forked, repository
+
+JSON = {"Content-Type": "application/json"}
+COMMITS = "/branches/main/commits"
+
+
+@scenario
+def a_route_that_is_not_there(rest: Rest) -> None:
+    """An unknown route is a 404 that says so, below a repository or not."""
+    repo = repository(rest)
+    rest.call("GET", "/nope")
+    repo.get("/nope")
+    repo.get("/branches/main/nope")
+    repo.get("/branches/")
+
+
+@scenario
+def a_method_that_is_not_there(rest: Rest) -> None:
+    """A wrong method on a known route is the same 404."""
+    repo = repository(rest)
+    repo.call("PUT", "")
+    repo.call("PATCH", "/branches/main")
+    repo.get("/branches/main/commits")
+    repo.post("/refs/main/objects/ls", {})
+    rest.call("DELETE", "/repositories")
+
+
+@scenario
+def a_body_that_is_no_json(rest: Rest) -> None:
+    """A body that cannot be parsed is a 400."""
+    repo = repository(rest)
+    repo.call("POST", COMMITS, body=b"nonsense", headers=JSON)
+    repo.call("POST", COMMITS, body=b'{"message": "m"', headers=JSON)
+    repo.call("POST", COMMITS, body=b'{"message": "m",}', headers=JSON)
+
+
+@scenario
+def a_body_of_another_shape(rest: Rest) -> None:
+    """A body that is JSON but no object is a 400."""
+    repo = repository(rest)
+    for body in (b"[]", b"null", b'"m"', b"1", b"true"):
+        repo.call("POST", COMMITS, body=body, headers=JSON)
+
+
+@scenario
+def a_body_that_is_missing(rest: Rest) -> None:
+    """A required body that is missing or empty is a 400."""
+    repo = repository(rest)
+    repo.call("POST", COMMITS)
+    repo.call("POST", COMMITS, headers=JSON)
+    repo.call("POST", COMMITS, body=b"", headers=JSON)
+    repo.call("POST", "/branches")
+    rest.call("POST", "/repositories")
+
+
+@scenario
+def a_body_of_another_type(rest: Rest) -> None:
+    """JSON has to be called JSON."""
+    repo = repository(rest)
+    body = b'{"message": "m", "allow_empty": true}'
+    repo.call("POST", COMMITS, body=body, headers={"Content-Type": "text/plain"})
+    repo.call("POST", COMMITS, body=body, headers={})
+    repo.call("POST", COMMITS, body=body, headers={"Content-Type": "application/json; charset=utf-8"})
+
+
+@scenario
+def a_member_twice(rest: Rest) -> None:
+    """Of a member that comes twice the last counts."""
+    repo = repository(rest)
+    repo.call("POST", COMMITS, body=b'{"message": "a", "message": "b", "allow_empty": true}', headers=JSON)
+
+
+@scenario
+def members_of_a_branch_of_the_wrong_type(rest: Rest) -> None:
+    """A branch's members are checked by the schema."""
+    repo = repository(rest)
+    repo.branch("side", hidden="yes")
+    repo.branch("side", force=1)
+    repo.post("/branches", {"name": 1, "source": "main"})
+    repo.post("/branches", {"name": "side", "source": None})
+
+
+@scenario
+def members_of_a_repository_of_the_wrong_type(rest: Rest) -> None:
+    """A repository's members are checked by the schema."""
+    for body in (
+        {"name": 1, "storage_namespace": "local://x"},
+        {"name": "abc", "storage_namespace": 1},
+        {"name": "abc", "storage_namespace": "local://x", "read_only": "yes"},
+        {"name": "abc", "storage_namespace": "x"},
+        {},
+    ):
+        rest.call("POST", "/repositories", json=body)
+
+
+@scenario
+def flags_of_a_commit_of_the_wrong_type(rest: Rest) -> None:
+    """A commit's flags are booleans."""
+    repo = repository(rest)
+    repo.commit(allow_empty="true")
+    repo.commit(allow_empty=1)
+    repo.commit(allow_empty=None)
+    repo.commit(force="true")
+
+
+@scenario
+def the_first_wrong_member_is_named(rest: Rest) -> None:
+    """Of several wrong members one is named."""
+    repo = forked(rest, {"a": "0"}, side={"a": "1"})
+    repo.post("/branches", {})
+    repo.merge(force=1, allow_empty=1, message=1)
+    repo.post("/branches/main/revert", {})
+
+
+@scenario
+def a_parameter_twice(rest: Rest) -> None:
+    """A single parameter that comes twice is refused."""
+    repo = repository(rest, {"a": "1"})
+    repo.tree(amount=["1", "2"])
+    repo.read("a", query={"path": ["a", "b"]})
+
+
+@scenario
+def parameters_that_nobody_knows(rest: Rest) -> None:
+    """An unknown parameter is ignored."""
+    repo = repository(rest, {"a": "1"})
+    repo.tree(unknown="1")
+    repo.get("/branches", query={"unknown": "1"})
+
+
+@scenario
+def flags_of_the_wrong_type(rest: Rest) -> None:
+    """A flag in the query must be a boolean, in one of several spellings."""
+    repo = repository(rest, {"a": "1"})
+    for text in ("yes", "1", "TRUE", "t", ""):
+        repo.log(first_parent=text)
+
+
+@scenario
+def an_empty_object_is_a_body(rest: Rest) -> None:
+    """An empty object is a body without members."""
+    repo = forked(rest, {"a": "0"}, side={"a": "1"})
+    repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)
+
+
+@scenario
+def a_merge_with_a_body_of_another_type(rest: Rest) -> None:
+    """A merge's optional body is checked if there is one."""
+    repo = forked(rest, {"a": "0"}, side={"a": "1"})
+    repo.call("POST", "/refs/side/merge/main", body=b"nonsense", headers=JSON)
+    repo.call("POST", "/refs/side/merge/main", body=b"{}", headers={"Content-Type": "text/plain"})
+    repo.call("POST", "/refs/side/merge/main", body=b"null", headers=JSON)
+
+
+@scenario
+def html_in_a_message(rest: Rest) -> None:
+    """What a request says comes back in an error as it was."""
+    repo = repository(rest)
+    repo.branch("side", "<b>&'\"")
+    repo.tag("v1", "<b>&")

@@ -1,0 +1,189 @@
+"""The history of a ref."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Repository, forked, repository
+
+
+def line(rest: Rest) -> tuple[Repository, list[str]]:
+    """Five commits in a line, the newest first, dated a minute apart from one another."""
+    repo = repository(rest)
+    made = [repo.have({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
+    with rest.unnoted():
+        first = repo.show("main~4").json["id"]
+    return repo, [*reversed(made), first]
+
+
+def diamond(rest: Rest) -> Repository:
+    """A merge of two lines with two commits each."""
+    repo = forked(rest, {"base": ""}, main={"m1": "1"}, side={"s1": "1"})
+    repo.have({"m2": "1"}, "main", "main again")
+    repo.have({"s2": "1"}, "side", "side again")
+    with rest.unnoted():
+        repo.merge("side", message="merged")
+    return repo
+
+
+@scenario
+def newest_first(rest: Rest) -> None:
+    """A log goes back from the ref to the first commit."""
+    repo, _ = line(rest)
+    repo.log("main~")
+
+
+@scenario
+def a_log_shows_both_lines(rest: Rest) -> None:
+    """Behind a merge, both lines of history are mixed by the time of their commits."""
+    repo = diamond(rest)
+    repo.log()
+
+
+@scenario
+def first_parents_only(rest: Rest) -> None:
+    """With `first_parent` a log leaves merged lines out."""
+    repo = diamond(rest)
+    repo.log(first_parent="true")
+    repo.log(first_parent="true", amount=2)
+    repo.log(first_parent="false", amount=2)
+
+
+@scenario
+def dates_decide_the_order(rest: Rest) -> None:
+    """The order is that of dates, so a commit dated back comes after its elders of another line."""
+    repo = forked(rest, {"base": ""})
+    repo.have({"s": "1"}, "side", "old", date=1_000)
+    repo.have({"m": "1"}, "main", "new", date=2_000_000_000)
+    with rest.unnoted():
+        repo.merge("side", message="merged")
+    repo.log()
+
+
+@scenario
+def pages_of_a_log(rest: Rest) -> None:
+    """`next_offset` of a page is the `after` of the next; `after` is exclusive."""
+    repo, ids = line(rest)
+    repo.log(amount=2)
+    repo.log(amount=2, after=ids[1])
+    repo.log(amount=2, after=ids[3])
+    repo.log(after=ids[4])
+
+
+@scenario
+def pages_of_first_parents(rest: Rest) -> None:
+    """Pages go along first parents, too, and a commit of another line is no place to go on from."""
+    repo = diamond(rest)
+    repo.log(first_parent="true", after=repo.head(), amount=1)
+    repo.log(first_parent="true", after=repo.head("side"), amount=1)
+
+
+@scenario
+def a_log_after_something_else(rest: Rest) -> None:
+    """`after` must be a commit of this history."""
+    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+    repo.log(after="nope")
+    repo.log(after=repo.head("side"))
+    repo.log(after="main~")
+    repo.log(after="side")
+
+
+@scenario
+def a_log_stops_at_a_commit(rest: Rest) -> None:
+    """`stop_at` is the last commit shown."""
+    repo, ids = line(rest)
+    repo.log(stop_at=ids[2])
+    repo.log(stop_at="main~1")
+    repo.log(stop_at=ids[0])
+    repo.log(stop_at=ids[2], amount=1)
+    repo.log(stop_at=ids[2], after=ids[0])
+
+
+@scenario
+def a_log_stops_nowhere(rest: Rest) -> None:
+    """An unknown `stop_at` is a 404; one of another line never comes."""
+    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+    repo.log(stop_at="nope")
+    repo.log(stop_at=repo.head("side"))
+
+
+@scenario
+def a_log_since_a_time(rest: Rest) -> None:
+    """`since` leaves out commits from before a time."""
+    repo, _ = line(rest)
+    repo.log(since="1970-01-12T13:49:00Z")
+    repo.log(since="2100-01-01T00:00:00Z")
+    repo.log(since="yesterday")
+
+
+@scenario
+def a_limited_log(rest: Rest) -> None:
+    """With `limit` the amount is all there is: no more is promised."""
+    repo, _ = line(rest)
+    repo.log(limit="true", amount=2)
+    repo.log(limit="false", amount=2)
+
+
+@scenario
+def commits_that_changed_an_object(rest: Rest) -> None:
+    """`objects` picks the commits that changed one of these objects."""
+    repo = repository(rest, {"a": "1", "dir/b": "1"})
+    repo.have({"a": "2"}, message="a")
+    repo.have({"dir/b": "2"}, message="b")
+    repo.have({"a": None}, message="a gone")
+    repo.log(objects="a")
+    repo.log(objects="dir/b")
+    repo.log(objects=["a", "dir/b"])
+    repo.log(objects="dir")
+    repo.log(objects="a", amount=1)
+
+
+@scenario
+def commits_that_changed_a_folder(rest: Rest) -> None:
+    """`prefixes` picks the commits that changed anything below one of these prefixes."""
+    repo = repository(rest, {"a/1": "1", "b/1": "1"})
+    repo.have({"a/2": "1"}, message="a")
+    repo.have({"b/1": None}, message="b")
+    repo.have({"c": "1"}, message="c")
+    repo.log(prefixes="a/")
+    repo.log(prefixes=["b/", "c"])
+    repo.log(prefixes="a", limit="true", amount=1)
+    repo.log(prefixes="a/", objects="c")
+    repo.log(prefixes="none/")
+
+
+@scenario
+def a_merge_that_changed_an_object(rest: Rest) -> None:
+    """A merge commit is never among the commits that changed an object; what it merged is."""
+    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"a": "1"})
+    with rest.unnoted():
+        repo.merge("side", message="merged")
+    repo.log(objects="a")
+    repo.log(objects="a", first_parent="true")
+
+
+@scenario
+def amounts_of_commits(rest: Rest) -> None:
+    """No amount, 0 and -1 mean the default; above 1,000 is refused."""
+    repo = repository(rest, {"a": "1"})
+    for amount in ("0", "-1", "1000", "1001", "-2", "x"):
+        repo.log(amount=amount)
+
+
+@scenario
+def a_log_of_anything(rest: Rest) -> None:
+    """A log starts at a tag, a commit id or an expression as well."""
+    repo, ids = line(rest)
+    with rest.unnoted():
+        repo.tag("v1", ids[3])
+    repo.log("v1")
+    repo.log(ids[3])
+    repo.log("main~3")
+
+
+@scenario
+def what_is_staged_is_no_history(rest: Rest) -> None:
+    """Staged changes do not show in a log."""
+    repo = repository(rest, {"a": "1"})
+    repo.stage({"b": "2"})
+    repo.log()

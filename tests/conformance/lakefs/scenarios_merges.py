@@ -1,0 +1,287 @@
+"""Merges: results and refusals."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Files, forked, repository
+
+BASE: Files = {"a": "0", "b": "0", "c": "0"}
+
+
+@scenario
+def a_merge_takes_over_the_changes(rest: Rest) -> None:
+    """A merge adds, changes and deletes what the source did, and keeps what the target did."""
+    repo = forked(rest, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"})
+    repo.merge("side", "main", message="merged", metadata={"k": "v"})
+    repo.tree("main@")
+    repo.show("main")
+    repo.log("main", amount=2)
+    repo.get("/branches/side")
+
+
+@scenario
+def a_merge_is_never_a_fast_forward(rest: Rest) -> None:
+    """A merge into an unmoved target is a merge commit whose tree is the source's."""
+    repo = forked(rest, BASE, side={"a": "1", "b": None, "d": "1"})
+    repo.show("main")
+    repo.show("side")
+    repo.merge()
+    repo.show("main")
+    repo.tree("main")
+
+
+@scenario
+def both_changed_a_path(rest: Rest) -> None:
+    """A conflict is a 409 with an empty reference and no message, and changes nothing."""
+    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2", "d": "2"})
+    repo.merge()
+    repo.tree("main")
+    repo.log("main")
+
+
+@scenario
+def both_added_a_path(rest: Rest) -> None:
+    """Different additions are a conflict."""
+    repo = forked(rest, BASE, main={"d": "1"}, side={"d": "2"})
+    repo.merge()
+    repo.tree("main")
+
+
+@scenario
+def one_changed_what_the_other_deleted(rest: Rest) -> None:
+    """Changed here and deleted there is a conflict, whichever side deleted."""
+    repo = forked(rest, BASE, main={"a": "1"}, side={"a": None})
+    repo.merge("side", "main")
+    repo.merge("main", "side")
+
+
+@scenario
+def both_did_the_same(rest: Rest) -> None:
+    """The same change on both sides is no conflict: a merge commit with the target's tree."""
+    repo = forked(rest, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"})
+    repo.show("main")
+    repo.merge()
+    repo.show("main")
+    repo.tree("main")
+
+
+@scenario
+def both_uploaded_the_same_bytes(rest: Rest) -> None:
+    """Where both sides added the same, the source's address wins."""
+    repo = forked(rest, BASE)
+    repo.upload("d", "1", "main")
+    repo.upload("d", "1", "side")
+    with rest.unnoted():
+        repo.commit("main")
+        repo.commit("side")
+        repo.merge()
+    repo.stat("d")
+
+
+@scenario
+def the_same_bytes_of_another_type_are_a_conflict(rest: Rest) -> None:
+    """Content type and metadata belong to what both sides compare."""
+    repo = forked(rest, BASE)
+    with rest.unnoted():
+        repo.upload("d", "1", "main")
+        repo.upload("d", "1", "side", headers={"Content-Type": "text/csv"})
+        repo.commit("main")
+        repo.commit("side")
+    repo.merge()
+
+
+@scenario
+def nothing_to_merge(rest: Rest) -> None:
+    """A source that did nothing is refused."""
+    repo = forked(rest, BASE, main={"a": "1"})
+    repo.merge()
+    repo.merge("main", "main")
+    repo.merge("main~")
+    repo.log("main")
+
+
+@scenario
+def the_same_source_again(rest: Rest) -> None:
+    """A source that was merged has nothing more, also by its commit id."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    repo.merge()
+    repo.merge()
+    repo.merge(repo.head("side"))
+    repo.log("main")
+
+
+@scenario
+def a_source_that_did_and_undid(rest: Rest) -> None:
+    """A source whose tree is that of the merge base has no changes, however many commits it has."""
+    repo = forked(rest, BASE, side={"d": "1"})
+    repo.have({"d": None}, "side")
+    repo.merge()
+    repo.have({"a": "1"}, "main")
+    repo.merge()
+
+
+@scenario
+def a_dirty_target_is_refused_first(rest: Rest) -> None:
+    """Staged changes on the target mask every other refusal, and `force` does not help."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    repo.stage({"d": "1"}, "main")
+    repo.merge()
+    repo.merge(force=True)
+    repo.merge("nope")
+    repo.merge("main")
+    repo.reset("main", type="reset")
+    repo.merge()
+
+
+@scenario
+def a_dirty_source_does_not_matter(rest: Rest) -> None:
+    """What is staged on the source is not merged and stays staged."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    repo.stage({"d": "1"}, "side")
+    repo.merge()
+    repo.tree("main")
+    repo.staged("side")
+
+
+@scenario
+def a_staging_area_is_no_source(rest: Rest) -> None:
+    """`side$` cannot be merged."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    repo.merge("side$")
+
+
+@scenario
+def sources_of_every_kind(rest: Rest) -> None:
+    """A tag, an expression and a commit id can be merged."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    repo.have({"b": "1"}, "side")
+    repo.have({"c": "1"}, "side")
+    with rest.unnoted():
+        repo.tag("v1", "side~")
+    repo.merge("side~2")
+    repo.merge("v1")
+    repo.merge(repo.head("side"))
+    repo.tree("main")
+
+
+@scenario
+def targets_of_the_wrong_kind(rest: Rest) -> None:
+    """Only a branch can be merged into."""
+    repo = forked(rest, BASE, side={"a": "1"})
+    with rest.unnoted():
+        repo.tag("v1")
+    for target in ("nope", "v1", repo.head(), "main~", "main@"):
+        repo.merge("side", target)
+
+
+@scenario
+def a_source_that_is_not_there(rest: Rest) -> None:
+    """An unknown source is a 404 that names it."""
+    repo = forked(rest, BASE)
+    repo.merge("nope")
+    repo.merge("0" * 64)
+    repo.merge("main~99")
+
+
+@scenario
+def a_hidden_branch_is_merged(rest: Rest) -> None:
+    """A hidden branch is merged like any other, and its name is in the message."""
+    repo = repository(rest, BASE)
+    repo.fork("staging", hidden=True)
+    repo.have({"a": "1"}, "staging")
+    repo.merge("staging")
+    repo.show("main")
+    repo.call("DELETE", "/branches/staging")
+    repo.tree("main")
+
+
+@scenario
+def merging_back_and_forth(rest: Rest) -> None:
+    """Each merge moves the merge base: later merges see only what is new."""
+    repo = forked(rest, BASE, main={"a": "1"}, side={"b": "1"})
+    repo.merge("side", "main")
+    repo.merge("main", "side")
+    repo.have({"a": "2"}, "side")
+    repo.merge("side", "main")
+    repo.tree("main")
+    repo.log("main")
+
+
+@scenario
+def a_merge_of_a_reverted_merge(rest: Rest) -> None:
+    """What was merged and reverted on the target is not merged again."""
+    repo = forked(rest, BASE, side={"d": "1"})
+    repo.merge()
+    with rest.unnoted():
+        repo.revert("main", parent=1)
+    repo.merge()
+    repo.have({"e": "1"}, "side")
+    repo.merge()
+    repo.tree("main")
+
+
+@scenario
+def a_file_meets_a_folder(rest: Rest) -> None:
+    """`out` on one side and `out/part` on the other are two paths, and both are kept."""
+    repo = forked(rest, BASE, main={"out": "1"}, side={"out/part": "2"})
+    repo.merge()
+    repo.tree("main")
+
+
+@scenario
+def an_empty_source_tree(rest: Rest) -> None:
+    """A source that deleted everything empties an unmoved target."""
+    repo = forked(rest, BASE, side={"a": None, "b": None, "c": None})
+    repo.merge()
+    repo.tree("main@")
+    repo.show("main")
+
+
+@scenario
+def a_merge_into_an_empty_repository(rest: Rest) -> None:
+    """The first commit, which has no tree, is a merge base like any other."""
+    repo = repository(rest)
+    repo.fork()
+    repo.have({"s": "1"}, "side")
+    repo.have({"m": "1"}, "main")
+    repo.merge()
+    repo.tree("main")
+
+
+@scenario
+def lines_that_crossed(rest: Rest) -> None:
+    """Two branches that merged one another's heads have two merge bases, of which one is taken."""
+    repo = forked(rest, BASE, main={"a": "1"}, side={"b": "1"})
+    main, side = repo.head("main"), repo.head("side")
+    with rest.unnoted():
+        repo.merge(side, "main")
+        repo.merge(main, "side")
+    repo.have({"a": "2"}, "main")
+    repo.have({"b": "2"}, "side")
+    repo.diff("main", "side")
+    repo.merge()
+    repo.tree("main")
+
+
+@scenario
+def three_branches(rest: Rest) -> None:
+    """What came through a third branch is known: merging it directly brings nothing new."""
+    repo = forked(rest, BASE, side={"s": "1"})
+    repo.fork("third", "side")
+    repo.have({"t": "1"}, "third")
+    repo.merge("third", "main")
+    repo.merge("side", "main")
+    repo.have({"s": "2"}, "side")
+    repo.merge("side", "main")
+    repo.tree("main")
+
+
+@scenario
+def a_change_taken_back_on_the_target(rest: Rest) -> None:
+    """What the target changed and changed back is no change of its own, so the source's change is taken."""
+    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2"})
+    repo.have({"a": "0"}, "main")
+    repo.diff("main", "side")
+    repo.merge()
+    repo.tree("main")

@@ -1,0 +1,254 @@
+"""Repositories."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .stage import Repository, repository
+
+ONE = "/repositories/{repository}"
+
+
+@scenario
+def a_repository_that_is_not_there(rest: Rest) -> None:
+    """An unknown repository is a 404."""
+    rest.call("GET", ONE, repository=rest.name("nope"))
+
+
+@scenario
+def a_new_repository_has_one_empty_commit(rest: Rest) -> None:
+    """A new repository has a default branch with one commit that has no parents, no committer and no objects."""
+    name = rest.name("repo")
+    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
+    rest.call("GET", ONE, repository=name)
+    rest.call("GET", ONE + "/branches", repository=name)
+    rest.call("GET", ONE + "/refs/main/commits", repository=name)
+    rest.call("GET", ONE + "/refs/main/objects/ls", repository=name)
+    rest.call("DELETE", ONE, repository=name)
+
+
+@scenario
+def the_default_branch_is_chosen(rest: Rest) -> None:
+    """The default branch has the name that was asked for, and `main` does not exist then."""
+    repo = repository(rest, default_branch="trunk")
+    repo.get("")
+    repo.get("/branches/trunk")
+    repo.get("/branches/main")
+    repo.call("DELETE", "/branches/trunk")
+
+
+@scenario
+def the_default_branch_is_not_validated(rest: Rest) -> None:
+    """A default branch may have a name that no other branch may have."""
+    repo = repository(rest, default_branch="a/b")
+    repo.get("")
+    repo.get("/branches/{branch}", branch="a/b")
+
+
+@scenario
+def a_repository_name_is_taken(rest: Rest) -> None:
+    """A second repository of a name is a conflict."""
+    repo = repository(rest)
+    rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}-2"})
+
+
+@scenario
+def a_storage_namespace_is_taken(rest: Rest) -> None:
+    """Two repositories cannot share a storage namespace."""
+    repo = repository(rest)
+    body = {"name": rest.name("other"), "storage_namespace": f"local://{repo.name}"}
+    rest.call("POST", "/repositories", json=body)
+
+
+@scenario
+def a_storage_namespace_stays_used_after_a_delete(rest: Rest) -> None:
+    """Deleting a repository leaves its data, so its namespace is never free again."""
+    repo = repository(rest)
+    repo.call("DELETE", "")
+    rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}"})
+
+
+@scenario
+def a_namespace_inside_another_is_accepted(rest: Rest) -> None:
+    """A namespace may lie inside that of another repository."""
+    repo = repository(rest)
+    name = rest.name("inner")
+    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{repo.name}/inner"})
+    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+
+
+@scenario
+def a_namespace_outside_of_the_storage_is_refused(rest: Rest) -> None:
+    """A namespace that is the whole storage, or leads out of it, cannot be used."""
+    for namespace in ("local://", "local:///", "local://.", "local://..", "local://../other", "local://a/../../b"):
+        rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": namespace})
+
+
+@scenario
+def a_namespace_by_another_way_is_the_same(rest: Rest) -> None:
+    """A namespace that another repository has is taken, however the way there is written."""
+    name = repository(rest).name
+    for way in (f"/{name}", f"{name}/.", f"other/../{name}", f"./{name}//"):
+        rest.call("POST", "/repositories", json={"name": rest.name("other"), "storage_namespace": f"local://{way}"})
+
+
+@scenario
+def a_namespace_of_another_kind_is_refused(rest: Rest) -> None:
+    """The storage namespace must be of the server's kind of storage."""
+    rest.call("POST", "/repositories", json={"name": rest.name("repo"), "storage_namespace": "s3://bucket"})
+
+
+@scenario
+def a_namespace_is_required(rest: Rest) -> None:
+    """A repository without a namespace is refused by the schema."""
+    rest.call("POST", "/repositories", json={"name": rest.name("repo")})
+
+
+@scenario
+def repository_names_that_are_refused(rest: Rest) -> None:
+    """Upper case, underscores, dots, a leading dash, and fewer than three or more than 63 characters are refused."""
+    for name in ("Upper", "under_score", "do.t", "-dash", "ab", "a" * 64, "", "späti"):
+        rest.call("POST", "/repositories", json={"name": name, "storage_namespace": "local://unused"})
+
+
+@scenario
+def repositories_that_cannot_be_there(rest: Rest) -> None:
+    """What cannot be a repository's name is refused where it is asked for, too."""
+    for name in ("Upper", "ab", "a" * 63, "a" * 64, "a.b", "-abc"):
+        rest.call("GET", ONE, repository=name)
+
+
+@scenario
+def the_longest_name_of_a_repository(rest: Rest) -> None:
+    """A repository's name may have 63 characters, and may end in a dash."""
+    start = rest.name("r")
+    name = start + "-" * (63 - len(start))
+    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
+    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+
+
+@scenario
+def a_deleted_repository_is_gone(rest: Rest) -> None:
+    """Deleting answers 204 once and 404 afterwards, and the list is without it."""
+    repo = repository(rest, {"a": "1"})
+    repo.call("DELETE", "")
+    repo.call("DELETE", "")
+    rest.call("GET", "/repositories", query={"prefix": repo.name})
+
+
+@scenario
+def everything_below_an_unknown_repository_is_a_404(rest: Rest) -> None:
+    """Whatever is asked below an unknown repository, the repository is what is missing."""
+    nowhere = Repository(rest, rest.name("nope"))
+    nowhere.get("/branches")
+    nowhere.get("/branches/main")
+    nowhere.get("/tags")
+    nowhere.log()
+    nowhere.show()
+    nowhere.staged()
+    nowhere.tree()
+    nowhere.diff("a", "b")
+    nowhere.branch("b")
+    nowhere.commit()
+    nowhere.merge()
+    nowhere.revert("main")
+    nowhere.pick("main")
+
+
+@scenario
+def objects_of_an_unknown_repository(rest: Rest) -> None:
+    """Objects of an unknown repository are not there either, save that a batch of deletions is fine."""
+    nowhere = Repository(rest, rest.name("nope"))
+    nowhere.read("a")
+    nowhere.stat("a")
+    nowhere.call("HEAD", "/refs/main/objects", query={"path": "a"})
+    nowhere.upload("a")
+    nowhere.remove("a")
+    nowhere.post("/branches/main/objects/delete", {"paths": ["a"]})
+
+
+@scenario
+def a_list_of_repositories_starts_behind_a_name(rest: Rest) -> None:
+    """Repositories are listed by name, by prefix, behind a name, page by page."""
+    prefix = rest.name("r")
+    for number in range(3):
+        repository_of(rest, f"{prefix}-{number}")
+    rest.call("GET", "/repositories", query={"prefix": prefix})
+    rest.call("GET", "/repositories", query={"prefix": prefix, "amount": 2})
+    rest.call("GET", "/repositories", query={"prefix": prefix, "after": f"{prefix}-0", "amount": 1})
+    rest.call("GET", "/repositories", query={"prefix": prefix, "after": f"{prefix}-2"})
+
+
+@scenario
+def repositories_are_searched_by_a_part_of_their_name(rest: Rest) -> None:
+    """`search` finds a name by any part of it."""
+    made = repository(rest)
+    part = made.name.removeprefix("repo-")
+    rest.names[part] = "<part>"
+    rest.call("GET", "/repositories", query={"search": part})
+
+
+@scenario
+def a_read_only_repository_is_never_written(rest: Rest) -> None:
+    """A read-only repository can be read, and every write to it is forbidden."""
+    repo = repository(rest, read_only=True)
+    repo.get("")
+    repo.tree()
+    repo.branch("side")
+    repo.upload("a")
+    repo.remove("a")
+    repo.commit(allow_empty=True)
+    repo.tag("t")
+    repo.call("DELETE", "")
+    repo.call("DELETE", "", query={"force": "true"})
+
+
+@scenario
+def a_read_only_repository_is_forced(rest: Rest) -> None:
+    """With `force` a read-only repository can be written to all the same."""
+    repo = repository(rest, read_only=True)
+    repo.branch("side", force=True)
+    repo.upload("a", "1", "side", query={"force": "true"})
+    repo.commit("side", force=True)
+    repo.merge("side")
+    repo.merge("side", force=True)
+    repo.revert("main", parent=1)
+    repo.revert("main", parent=1, force=True)
+    repo.tag("v1", force=True)
+    repo.call("DELETE", "/tags/v1", query={"force": "true"})
+    repo.post("/branches/side/objects/delete", {"paths": ["a"]})
+    repo.post("/branches/side/objects/delete", {"paths": ["a"]}, query={"force": "true"})
+    repo.reset("side", type="reset")
+    repo.reset("side", type="reset", force=True)
+    repo.call("DELETE", "/branches/side", query={"force": "true"})
+    repo.log()
+
+
+@scenario
+def a_bare_repository_has_no_branch(rest: Rest) -> None:
+    """With `bare` a repository starts without any branch or commit."""
+    name = rest.name("repo")
+    body = {"name": name, "storage_namespace": f"local://{name}"}
+    rest.call("POST", "/repositories", query={"bare": "true"}, json=body)
+    rest.call("GET", ONE + "/branches", repository=name)
+    rest.call("GET", ONE + "/refs/main/objects/ls", repository=name)
+    rest.call("DELETE", ONE, repository=name)
+
+
+@scenario
+def a_repository_has_metadata(rest: Rest) -> None:
+    """Metadata of a repository is set and removed key by key."""
+    repo = repository(rest)
+    repo.get("/metadata")
+    repo.post("/metadata", {"metadata": {"team": "a", "stage": "b"}})
+    repo.post("/metadata", {"metadata": {"stage": "c"}})
+    repo.get("/metadata")
+    repo.call("DELETE", "/metadata", json={"keys": ["team", "none"]})
+    repo.get("/metadata")
+
+
+def repository_of(rest: Rest, name: str) -> None:
+    """A repository of this name, behind the scenes."""
+    with rest.unnoted():
+        rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{name}"})
+    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))

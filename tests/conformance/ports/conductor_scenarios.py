@@ -1,0 +1,209 @@
+"""The life of a delivery, as scenarios for everything that is a `TaskQueue`."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus
+
+from .conductor_services import ConductorService, over_http
+
+DONE = Report(TaskStatus.COMPLETED, {"done": True})
+FAILED = Report(TaskStatus.FAILED, {"partial": 1}, "boo")
+OVER = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, {}, "enough")
+
+
+def poll(queue: TaskQueue, name: str) -> Delivery:
+    """The one delivery that must be there."""
+    (delivery,) = queue.poll(name, "live0000", count=1, wait_seconds=5)
+    return delivery
+
+
+class ConductorScenarios:
+    """Inherit as a `Test` class and provide a `service` fixture: a `ConductorService`."""
+
+    @pytest.fixture
+    def queue(self, service: ConductorService) -> TaskQueue:
+        return service.queue
+
+    @pytest.fixture
+    def task_name(self, service: ConductorService) -> str:
+        """A registered task type with a workflow of the same name that has it as its only step."""
+        name = f"live.{uuid.uuid4().hex[:12]}"
+        definition = {"name": name, "retryCount": 1, "retryDelaySeconds": 0, "ownerEmail": "live@example.com"}
+        service.queue.register_task_definitions([{**definition, "timeoutSeconds": 50, "responseTimeoutSeconds": 20}])
+        step = {
+            "name": name,
+            "taskReferenceName": "step",
+            "type": "SIMPLE",
+            "inputParameters": {"p": "${workflow.input.p}"},
+        }
+        owner = {"ownerEmail": "live@example.com"}
+        service.define({"name": name, "version": 1, "schemaVersion": 2, "tasks": [step], **owner})
+        return name
+
+    @pytest.fixture
+    def workflow(self, service: ConductorService, task_name: str) -> str:
+        """A workflow that runs."""
+        return service.start(task_name, {"p": 1})
+
+    def test_a_delivery_from_poll_to_report(self, service: ConductorService, task_name: str) -> None:
+        queue, value = service.queue, {"big": 2**70, "one": 1.0, "nothing": None, "text": "ü\u0000😀"}
+        workflow = service.start(task_name, {"p": value})
+        delivery = poll(queue, task_name)
+        assert delivery.input == {"p": value}
+        assert (delivery.task_name, delivery.workflow_id, delivery.reference_name) == (task_name, workflow, "step")
+        assert (delivery.poll_count, delivery.retry_count, delivery.iteration) == (1, 0, 0)
+        assert (delivery.retried_task_id, delivery.external_input) == (None, False)
+        assert (delivery.response_timeout_seconds, delivery.timeout_seconds) == (20, 50)
+        assert queue.is_current(delivery)
+        queue.extend_lease(delivery)
+        queue.add_log(delivery.task_id, 'one\ntwo "quoted" üñ')
+        assert queue.is_current(delivery)
+        queue.report(delivery, Report(TaskStatus.COMPLETED, {"result": value}), "live0001")
+        assert not queue.is_current(delivery)
+        finished = service.workflow(workflow)
+        assert finished["status"] == "COMPLETED"
+        assert (finished["tasks"][0]["outputData"], finished["tasks"][0]["workerId"]) == ({"result": value}, "live0001")
+        assert service.log_of(delivery.task_id) == ['one\ntwo "quoted" üñ']
+
+    def test_a_handed_back_task_is_redelivered_and_the_first_delivery_is_over(
+        self, queue: TaskQueue, task_name: str, workflow: str
+    ) -> None:
+        first = poll(queue, task_name)
+        queue.hand_back(first)
+        assert not queue.is_current(first)
+        second = poll(queue, task_name)
+        assert second.identity == (first.task_id, first.poll_count + 1, first.start_time)
+        assert queue.is_current(second)
+        assert not queue.is_current(first)
+        queue.report(second, OVER, "live0001")
+
+    def test_a_late_report_of_an_earlier_attempt_changes_nothing(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        first = poll(queue, task_name)
+        queue.report(first, FAILED, "live0000")
+        second = poll(queue, task_name)
+        assert (second.retry_count, second.retried_task_id) == (1, first.task_id)
+        queue.report(first, DONE, "live0000")
+        assert queue.is_current(second)
+        queue.report(second, DONE, "live0001")
+        assert [row["status"] for row in service.workflow(workflow)["tasks"]] == ["FAILED", "COMPLETED"]
+
+    def test_the_attempts_before_a_delivery_can_be_read(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        first = poll(queue, task_name)
+        queue.report(first, FAILED, "live0000")
+        second = poll(queue, task_name)
+        before = AttemptRow(first.task_id, first.start_time, None)
+        assert queue.read_attempt(second, first.task_id) == before
+        itself = AttemptRow(second.task_id, second.start_time, first.task_id)
+        assert queue.read_attempt(second, second.task_id) == itself
+        assert queue.read_attempt(second, str(uuid.uuid4())) is None
+        queue.report(second, OVER, "live0000")
+
+    def test_a_manual_retry_names_the_attempt_before_it(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        first = poll(queue, task_name)
+        queue.report(first, OVER, "live0000")
+        service.retry(workflow)
+        second = poll(queue, task_name)
+        assert (second.retried_task_id, second.workflow_id) == (first.task_id, workflow)
+        assert second.task_id != first.task_id
+        queue.report(second, DONE, "live0000")
+
+    def test_a_rerun_keeps_the_task_id_and_changes_the_identity(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        first = poll(queue, task_name)
+        queue.report(first, DONE, "live0000")
+        time.sleep(0.002)  # a model in this process is quick enough to begin twice in one millisecond
+        service.rerun(workflow, first.task_id)
+        scheduled = queue.read_attempt(first, first.task_id)
+        assert scheduled == AttemptRow(first.task_id, 0, None)
+        second = poll(queue, task_name)
+        assert second.task_id == first.task_id
+        assert second.identity != first.identity
+        assert (queue.is_current(first), queue.is_current(second)) == (False, True)
+        queue.report(second, DONE, "live0000")
+
+    def test_a_restart_forgets_the_attempts_before_it(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        first = poll(queue, task_name)
+        queue.report(first, DONE, "live0000")
+        service.restart(workflow)
+        second = poll(queue, task_name)
+        assert (second.workflow_id, second.retried_task_id) == (workflow, None)
+        assert second.task_id != first.task_id
+        assert queue.read_attempt(second, first.task_id) is None
+        queue.report(second, DONE, "live0000")
+
+    def test_a_removed_workflow_ends_its_deliveries(
+        self, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        queue = service.queue
+        delivery = poll(queue, task_name)
+        service.terminate(workflow)
+        assert not queue.is_current(delivery)
+        service.remove(workflow)
+        assert not queue.is_current(delivery)
+        for call in (queue.hand_back, queue.extend_lease):
+            with pytest.raises(NotFound):
+                call(delivery)
+        with pytest.raises(NotFound):
+            queue.report(delivery, DONE, "live0001")
+
+    def test_a_poll_takes_no_more_than_it_was_told(self, service: ConductorService, task_name: str) -> None:
+        queue = service.queue
+        started = {service.start(task_name, {"p": number}) for number in range(3)}
+        two = queue.poll(task_name, "live0000", count=2, wait_seconds=5)
+        rest = queue.poll(task_name, "live0000", count=2, wait_seconds=0.3)
+        assert (len(two), len(rest)) == (2, 1)
+        assert {delivery.workflow_id for delivery in (*two, *rest)} == started
+        for delivery in (*two, *rest):
+            queue.report(delivery, DONE, "live0000")
+
+    def test_an_empty_poll_waits_no_longer_than_it_was_told(self, queue: TaskQueue, task_name: str) -> None:
+        started = time.monotonic()
+        assert queue.poll(task_name, "live0000", count=1, wait_seconds=1) == ()
+        assert 0.9 < time.monotonic() - started < 5
+
+    def test_definitions_come_back_as_registered(self, queue: TaskQueue, task_name: str) -> None:
+        definition = queue.get_task_definition(task_name)
+        assert definition is not None
+        assert (definition["name"], definition["timeoutSeconds"]) == (task_name, 50)
+        assert queue.get_task_definition(f"{task_name}.unknown") is None
+
+    def test_definitions_that_cannot_be_are_refused(self, queue: TaskQueue, task_name: str) -> None:
+        bad: list[Callable[[], None]] = [
+            lambda: queue.register_task_definitions([{"name": task_name, "retryCount": -1}]),
+            lambda: queue.register_task_definitions([{"name": task_name, "retryLogic": "x"}]),
+        ]
+        for register in bad:
+            with pytest.raises(Refused):
+                register()
+        definition = queue.get_task_definition(task_name)
+        assert definition is not None
+        assert definition["retryCount"] == 1
+
+
+class ConductorScenariosOverHttp(ConductorScenarios):
+    """Inherit as a `Test` class and provide a `conductor_url` fixture that names the server."""
+
+    @pytest.fixture
+    def service(self, conductor_url: str) -> Iterator[ConductorService]:
+        with over_http(conductor_url) as service:
+            yield service

@@ -1,0 +1,122 @@
+"""The servers that a scenario can be told to: the embedded one over HTTP, and a real one where its address is given."""
+
+from __future__ import annotations
+
+import base64
+import os
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.clock import VirtualClock
+from perago.embedded.http.serve import serve
+
+from .normal import Normal, Rules
+from .rest import Rest
+from .scenario import Scenario
+
+KEY, SECRET = "conformance", "secret"
+ENVIRONMENT = {"lakefs": "PERAGO_CONFORMANCE_LAKEFS", "conductor": "PERAGO_CONFORMANCE_CONDUCTOR"}
+"""Variables with the address of a real server; for lakeFS `http://KEY:SECRET@HOST:PORT`, for Conductor with `/api`."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running server of one kind."""
+
+    server: str
+    url: str
+    sleep: Callable[[float], None]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def tell(self, scenario: Scenario) -> list[dict[str, Any]]:
+        """The normalised transcript of a scenario with this server."""
+        rest = Rest(self.url, self.sleep, self.headers)
+        try:
+            scenario.tell(rest)
+        finally:
+            rest.close()
+        return Normal(rules(self.server), rest.names).transcript(rest.exchanges)
+
+
+def rules(server: str) -> Rules:
+    """What one kind of server may answer differently each time."""
+    if server == "lakefs":
+        from .lakefs.rules import RULES
+    else:
+        from .conductor.rules import RULES
+    return RULES
+
+
+@contextmanager
+def facade(server: str, *, real_time: bool = False) -> Iterator[Target]:
+    """The embedded server of this kind, over HTTP on loopback.
+
+    On that of Conductor time passes only when told to, unless it is to be `real_time`, as it always is on that of
+    lakeFS.
+    """
+    with _lakefs_facade() if server == "lakefs" else _conductor_facade(real_time=real_time) as target:
+        yield target
+
+
+@contextmanager
+def _lakefs_facade() -> Iterator[Target]:
+    from perago.embedded.http.lakefs import lakefs_app
+    from perago.embedded.lakefs.server import LakeFSServer
+
+    model = LakeFSServer(SystemClock())
+    try:
+        with serve(lakefs_app(model, access_key_id=KEY, secret_access_key=SECRET)) as url:
+            yield Target("lakefs", f"{url}/api/v1", time.sleep, _basic(KEY, SECRET))
+    finally:
+        model.close()
+
+
+@contextmanager
+def _conductor_facade(*, real_time: bool) -> Iterator[Target]:
+    from perago.embedded.conductor.model import ConductorModel
+    from perago.embedded.http.conductor import conductor_app
+
+    if real_time:
+        with serve(conductor_app(ConductorModel(SystemClock()))) as url:
+            yield Target("conductor", f"{url}/api", time.sleep)
+        return
+    clock = VirtualClock()
+    with serve(conductor_app(ConductorModel(clock))) as url:
+        yield Target("conductor", f"{url}/api", clock.advance)
+
+
+def address(server: str) -> str:
+    """Where the real server is, as the environment says; without a word of it the test is skipped."""
+    found = os.environ.get(ENVIRONMENT[server])
+    if not found:
+        pytest.skip(f"{ENVIRONMENT[server]} does not name a server to compare with")
+    return found
+
+
+def real(server: str) -> Target:
+    """The real server that the environment names; without one the test is skipped."""
+    return real_at(server, address(server))
+
+
+def real_at(server: str, address: str) -> Target:
+    """A real server by its address."""
+    address = address.rstrip("/")
+    if server == "conductor":
+        return Target("conductor", address, time.sleep)
+    parts = urllib.parse.urlsplit(address)
+    if not parts.username or not parts.password:
+        raise ValueError(f"{ENVIRONMENT['lakefs']} must be http://KEY:SECRET@HOST:PORT")
+    host = f"{parts.scheme}://{parts.hostname}:{parts.port or 80}/api/v1"
+    headers = _basic(urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password))
+    return Target("lakefs", host, time.sleep, headers)
+
+
+def _basic(key: str, secret: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()}

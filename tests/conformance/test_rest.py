@@ -1,0 +1,65 @@
+"""Every scenario shows on the embedded server what a real one showed, word by word."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from .comparing import difference
+from .differences import DIFFERENCES
+from .recordings import ROOT, load, path_of
+from .scenario import Scenario, scenarios
+from .targets import Target, facade, real
+
+SERVERS = ("lakefs", "conductor")
+ALL = [scenario for server in SERVERS for scenario in scenarios(server)]
+
+
+def _named(scenario: Scenario) -> str:
+    return f"{scenario.server}-{scenario}"
+
+
+class _Facades:
+    """The embedded servers, each from its first use to the end."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._targets: dict[str, Target] = {}
+
+    def __getitem__(self, server: str) -> Target:
+        if server not in self._targets:
+            self._targets[server] = self._open.enter_context(facade(server))
+        return self._targets[server]
+
+    def close(self) -> None:
+        self._open.close()
+
+
+@pytest.fixture(scope="module")
+def facades() -> Iterator[_Facades]:
+    found = _Facades()
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("scenario", ALL, ids=_named)
+def test_the_facade_answers_as_recorded(scenario: Scenario, facades: _Facades) -> None:
+    different = difference(load(scenario), facades[scenario.server].tell(scenario))
+    if reason := DIFFERENCES.get((scenario.server, str(scenario))):
+        assert different, f"{scenario} does not differ any more; take it off the list of differences ({reason})"
+    else:
+        assert not different, different
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("scenario", ALL, ids=_named)
+def test_a_real_server_still_answers_as_recorded(scenario: Scenario) -> None:
+    different = difference(load(scenario), real(scenario.server).tell(scenario))
+    assert not different, different
+
+
+def test_no_recording_is_left_without_its_scenario() -> None:
+    known = {path_of(scenario) for scenario in ALL}
+    assert sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.json") if path not in known) == []

@@ -1,0 +1,23 @@
+"""What every test finds."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def children_hear_signals() -> Iterator[None]:
+    """Whoever starts the tests may ignore interrupts (`&` in a script) or hang-ups (nohup).
+
+    Children inherit that, but not a handler that does nothing: they hear signals, while the tests themselves stay as
+    deaf as they were meant to be.
+    """
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)

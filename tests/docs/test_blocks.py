@@ -1,0 +1,193 @@
+"""Every block of the documentation is executed or checked; what is not run is listed here, with its reason."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from perago.cli.app import COMMANDS
+
+from .blocks import NEEDS, ROOT, Block, blocks_of, indented_code, pages, parse_blocks
+from .scratch import BlockFailed, Scratch, commands_of, matches
+
+TUTORIAL = "docs/tutorial.md"
+OWN_PROJECT = ("README.md", TUTORIAL, "docs/authoring.md")
+"""Pages that begin with an empty directory. The others go on in the project of the tutorial."""
+
+NOT_RUN = [
+    ("README.md", "$ make demo", "network"),
+    ("README.md", "$ perago dev my_tasks.features --workspace sample", "servers"),
+    ("docs/benchmarks.md", "$ python -m benchmarks.<name> [--rounds N]", "minutes"),
+    ("docs/conformance.md", "$ make conformance", "minutes"),
+    (
+        "docs/conformance.md",
+        "$ python -m tests.conformance.record lakefs http://KEY:SECRET@127.0.0.1:8000 hooks",
+        "servers",
+    ),
+    ("docs/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
+    ("docs/dev.md", "$ pip install 'perago[embedded]'", "foreground"),
+    ("docs/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
+    ("docs/live.md", "$ make live-ci", "servers"),
+    ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
+    ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
+]
+"""Page, first command and reason of every block that is not run."""
+
+
+@pytest.fixture(scope="session")
+def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all pages and workers keep compiled modules, so that not every command compiles them anew."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bytecode"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_blocks_of_a_page_do_what_it_says(page: str, tmp_path: Path, bytecode: Path) -> None:
+    with Scratch(tmp_path, bytecode) as scratch:
+        if page not in OWN_PROJECT:
+            for block in blocks_of(TUTORIAL):
+                if block.file is not None and block.needs is None:
+                    scratch.write(block)
+        for block in blocks_of(page):
+            scratch.follow(block)
+
+
+@pytest.mark.parametrize("page", pages())
+def test_all_code_of_a_page_is_fenced(page: str) -> None:
+    lines = list(indented_code((ROOT / page).read_text(encoding="utf-8")))
+    assert lines == [], f"{page}: code without a fence is not checked"
+
+
+@pytest.mark.parametrize("page", pages())
+def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        file, _, anchor = target.partition("#")
+        if target.startswith(("http://", "https://")):
+            continue
+        path = (ROOT / page).parent / file if file else ROOT / page
+        assert path.exists(), f"{page} leads to {target}, which is not there"
+        if anchor:
+            assert anchor in anchors_of(path), f"{page} leads to {target}, and there is no such heading"
+
+
+def anchors_of(path: Path) -> set[str]:
+    """The names that GitHub gives to headings."""
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_what_is_not_run_is_known() -> None:
+    found = [(block.place.partition(":")[0], first_line(block), block.needs) for block in all_blocks() if block.needs]
+    assert found == NOT_RUN
+
+
+def test_what_is_not_run_is_at_least_a_command_of_perago() -> None:
+    for block in all_blocks():
+        if block.needs and block.language == "console":
+            for command in commands_of(block):
+                check_options(block, command.text)
+
+
+def all_blocks() -> list[Block]:
+    return [block for page in pages() for block in blocks_of(page)]
+
+
+def first_line(block: Block) -> str:
+    return block.text.splitlines()[0].partition("  # ")[0].rstrip()
+
+
+def check_options(block: Block, command: str) -> None:
+    """The subcommands and options in a command line are there."""
+    for name, words in re.findall(r"\bperago ([a-z]+)((?: [^|;&#\n]+)?)", command):
+        assert name in COMMANDS, f"{block.place}: there is no command {name!r}"
+        for option in re.findall(r"(?<=\s)--?[a-z][a-z-]*", words):
+            assert option in options_of(name), f"{block.place}: perago {name} has no {option}"
+
+
+def options_of(name: str) -> set[str]:
+    holder = typer.Typer()
+    holder.command(name)(importlib.import_module(f"perago.cli.commands.{name}").command)
+    return {option for parameter in typer.main.get_command(holder).params for option in parameter.opts}
+
+
+class TestTheRunnerItself:
+    """A checker that passes everything would be worse than none."""
+
+    @pytest.mark.parametrize(
+        ("shown", "printed", "same"),
+        [
+            (["a", "b"], ["a", "b"], True),
+            (["a"], ["a", "b"], False),
+            (["a", "b"], ["a"], False),
+            (["a", "..."], ["a", "b", "c"], True),
+            (["...", "c"], ["a", "b", "c"], True),
+            (["..."], [], True),
+            (["took ... s"], ["took 0.3 s"], True),
+            (["took ... s"], ["took 0.3 min"], False),
+            (["a.c"], ["abc"], False),
+            (["a", "", "b"], ["a", "b", ""], True),
+            ([], ["a"], False),
+        ],
+    )
+    def test_what_is_printed_is_compared_with_what_is_shown(
+        self, shown: list[str], printed: list[str], same: bool
+    ) -> None:
+        assert matches(shown, printed) is same
+
+    @pytest.mark.parametrize(
+        ("block", "words"),
+        [
+            ("```console\n$ echo a\nb\n```", "the page shows"),
+            ("```console\n$ false\n```", "ended with 1, not with 0"),
+            ("```console exit=1\n$ true\n```", "ended with 0, not with 1"),
+            ("```console\necho a\n```", "begins with `\\$ `"),
+            ("```python\nassert False\n```", "the block ends with status 1"),
+            ("```python\ndef test_a():\n    assert 1 == 2\n```", "the block ends with status 1"),
+            ("```python file=a.py\ndef a(\n```", "this is no python"),
+            ("```toml\na = \n```", "this is no toml"),
+            ("```ini\na\n```", "this is no ini"),
+            ("```json\n{\n```", "this is no json"),
+        ],
+    )
+    def test_a_wrong_block_is_found(self, tmp_path: Path, bytecode: Path, block: str, words: str) -> None:
+        (parsed,) = parse_blocks("page.md", block)
+        with pytest.raises(BlockFailed, match=words):
+            Scratch(tmp_path, bytecode).follow(parsed)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("```\nx\n```", "'' is none of"),
+            ("```sh\nx\n```", "'sh' is none of"),
+            ("```python\nx", "never closed"),
+            ("```console needs=luck\nx\n```", "needs=luck"),
+            ("```python skip=yes\nx\n```", "skip means nothing"),
+        ],
+    )
+    def test_an_info_string_must_be_understood(self, text: str, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            list(parse_blocks("page.md", text))
+
+    def test_blocks_of_a_page_share_a_project(self, tmp_path: Path, bytecode: Path) -> None:
+        page = (
+            "```python file=pack/mod.py\nVALUE = 3\n```\n\n"
+            "```console\n$ echo 1 \\\n  2\n1 2\n$ python -c \\\n  'import pack.mod; print(pack.mod.VALUE)'\n3\n```\n"
+        )
+        scratch = Scratch(tmp_path, bytecode)
+        for block in parse_blocks("page.md", page):
+            scratch.follow(block)
+
+    def test_code_without_a_fence_is_found(self) -> None:
+        code = "    code\n"
+        text = f"Words\n\n{code}{code}\n- a list\n\n{code}\nWords\n\n```text\n\n{code}```\n\n{code}"
+        assert list(indented_code(text)) == [3, 17]
+
+    def test_every_reason_is_used(self) -> None:
+        assert {needs for _, _, needs in NOT_RUN} == set(NEEDS)

@@ -1,0 +1,89 @@
+"""The reference page lists exactly what the plugin registers, and the toolkit what it exports."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+import perago.testing
+from pytest_perago import fixtures, hooks, kinds, options
+
+from .blocks import ROOT
+
+REFERENCE = (ROOT / "docs/testing/reference.md").read_text(encoding="utf-8")
+FIXTURES_PAGE = (ROOT / "docs/testing/fixtures.md").read_text(encoding="utf-8")
+
+
+def rows(heading: str) -> dict[str, str]:
+    """First cell and second cell of the table below a heading."""
+    section = REFERENCE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return dict(re.findall(r"^\| `([\w.-]+).*?` \| (.*?) \|", section, re.MULTILINE))
+
+
+class Recorder:
+    """What a pytest parser is told."""
+
+    def __init__(self) -> None:
+        self.flags: set[str] = set()
+        self.ini: dict[str, object] = {}
+
+    def getgroup(self, *_: str) -> Recorder:
+        return self
+
+    def addoption(self, name: str, **_: object) -> None:
+        self.flags.add(name)
+
+    def addini(self, name: str, help: str, *, default: object = None, **_: object) -> None:  # noqa: A002 - pytest's word
+        self.ini[name] = default
+
+
+@pytest.fixture
+def registered() -> Recorder:
+    recorder = Recorder()
+    options.add_options(recorder)  # type: ignore[arg-type]
+    return recorder
+
+
+def test_all_flags_are_listed_and_no_others(registered: Recorder) -> None:
+    assert set(rows("Command line")) == registered.flags
+
+
+def test_all_ini_values_are_listed_with_their_defaults(registered: Recorder) -> None:
+    listed = rows("Ini values")
+    assert set(listed) == set(registered.ini)
+    for name, default in registered.ini.items():
+        assert listed[name].strip("`") == (default or ("all" if name == "perago_kinds" else "none")), name
+
+
+def test_all_markers_are_listed_and_no_others() -> None:
+    assert set(rows("Markers")) == {"perago", *(f"perago_{kind}" for kind in kinds.KINDS)}
+
+
+def test_every_kind_has_a_page_that_says_how_to_silence_it() -> None:
+    for kind in kinds.KINDS:
+        page = (ROOT / f"docs/testing/{kind}.md").read_text(encoding="utf-8")
+        assert "## What a failure looks like" in page, kind
+        assert "## How to silence it" in page, kind
+
+
+def test_all_fixtures_are_listed_with_their_scope_and_have_an_example(request: pytest.FixtureRequest) -> None:
+    listed = rows("Fixtures")
+    names = {name for name in vars(fixtures) if name.startswith("perago_")} | {"perago_snapshot"}
+    assert set(listed) == names
+    for name in names:
+        assert listed[name] == ("session" if name == "perago_server" else "function")
+        assert re.search(rf"^def test_\w+\(.*\b{name}\b.*\)", FIXTURES_PAGE, re.MULTILINE), name
+        assert f"\n## {name}\n" in FIXTURES_PAGE
+
+
+def test_all_hooks_are_listed_and_no_others() -> None:
+    found = {name for name, value in vars(hooks).items() if inspect.isfunction(value) and name.startswith("pytest_")}
+    assert set(rows("Hooks")) == found
+
+
+@pytest.mark.parametrize("name", perago.testing.__all__)
+def test_every_public_name_of_the_toolkit_is_there_and_says_what_it_is(name: str) -> None:
+    value = getattr(perago.testing, name)
+    assert isinstance(value, str) or inspect.getdoc(value)

@@ -1,0 +1,263 @@
+"""The table of the kill and fault matrix: every call of an attempt, everything that can happen to it, before and after.
+
+`CELLS` are single troubles; `PAIRS` adds each of them to a merge whose answer was lost, where the protocol has to look.
+
+On one core of a small virtual machine about 340 attempts run in a second, and 210 with what is asserted of them: every
+one makes, fills, scans and removes a directory on disk, and speaks to models that go through JSON as servers do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from perago.attempt.fence import FENCE_TEXT
+from perago.embedded.faults import Moment
+from perago.ports import AccessDenied, CorruptTransfer, Refused, ServiceError, Unavailable, Unclear
+from perago.testing import InMemoryServices
+
+from .world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What has happened before the delivery that meets the trouble is run, and the calls that it makes without one: the
+    port's operation, and how often it was called until then."""
+
+    name: str
+    begin: Callable[[World], object]
+    sites: tuple[tuple[str, int], ...]
+    quiet: str = "never"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
+    counted: Counter[str] = Counter()
+    found = []
+    for operation in operations:
+        counted[operation] += 1
+        found.append((operation, counted[operation]))
+    return tuple(found)
+
+
+_START = ("history", "list_branches", "download")
+_LINEAGE = ("history", "list_branches", "read_attempt")
+_STAGING = ("delete_objects", "upload", "commit", "changed_keys")
+_MERGE = ("checksum", "is_current", "history", "merge", "get_commit")
+_END = ("delete_branch", "is_current", "report")
+
+
+def _complete(world: World) -> None:
+    """The first delivery publishes and reports; then the workflow is run again from it."""
+    world.run(world.take())
+    world.services.clock.advance(1)
+    world.services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
+
+
+def _complete_and_restart(world: World) -> None:
+    world.run(world.take())
+    world.services.conductor.restart_workflow(world.workflow)
+
+
+def _publish_and_die(world: World) -> None:
+    """The first delivery publishes, and its process ends before the report."""
+    world.run(world.take(), report=False)
+    _time_out(world)
+
+
+def _stage_and_die(world: World) -> None:
+    """The first delivery's process ends before its staging commit, and leaves its staging branch."""
+    world.services.faults.between("commit", world.kill)
+    world.run(world.take())
+    _time_out(world)
+
+
+def _hand_back(world: World) -> None:
+    """The first delivery is given back unused."""
+    delivery = world.take()
+    assert delivery is not None
+    world.services.conductor.hand_back(delivery)
+
+
+def _time_out(world: World) -> None:
+    world.services.clock.advance(601)
+    world.services.conductor.sweep()
+    world.services.clock.advance(2)
+
+
+FRESH = Opening(
+    "fresh",
+    lambda world: None,
+    _numbered(*_START, "is_current", "create_branch", *_STAGING, *_MERGE, *_END),
+)
+OPENINGS = (
+    FRESH,
+    replace(FRESH, name="unchanged-later", quiet="later"),
+    Opening("published-and-died", _publish_and_die, _numbered(*_LINEAGE, *_MERGE, "is_current", "report")),
+    Opening(
+        "staged-and-died",
+        _stage_and_die,
+        _numbered(
+            *_START,
+            "is_current",
+            "create_branch",
+            *_STAGING,
+            *_MERGE,
+            "delete_branch",
+            *_END,
+        ),
+    ),
+    Opening(
+        "run-again",
+        _complete,
+        _numbered(
+            *_START,
+            "is_current",
+            "create_branch",
+            "revert",
+            "get_commit",
+            "changed_keys",
+            "get_commit",
+            *_STAGING,
+            *_MERGE,
+            *_END,
+        ),
+    ),
+    Opening(
+        "restarted",
+        _complete_and_restart,
+        _numbered("history", "list_branches", "read_attempt", "download", "is_current", "create_branch", "revert"),
+    ),
+    Opening(
+        "unchanged-after-a-hand-back",
+        _hand_back,
+        _numbered(*_START, "is_current", "get_commit", *_MERGE, "is_current", "report"),
+        quiet="always",
+    ),
+)
+SITES = FRESH.sites
+"""Every call of a successful attempt, in order."""
+
+SITES_AFTER_A_LOST_MERGE = (("is_current", 3), ("history", 3), ("merge", 2), ("get_commit", 1), ("is_current", 4))
+BEFORE_THE_MERGE = SITES[: SITES.index(("merge", 1))]
+
+HAPPENINGS: dict[str, Callable[[World], object]] = {
+    "foreign commit": World.commit_foreign,
+    "empty commit": World.commit_nothing,
+    "terminated": World.terminate,
+    "redelivered": World.redeliver,
+    "redelivered and held": World.redeliver_and_hold,
+    "rerun": World.rerun,
+    "stopped, run again and held": World.rerun_and_hold,
+    "restarted": World.restart,
+    "timed out": World.time_out,
+    "stray upload": World.stray,
+    "killed": lambda world: world.kill(),
+}
+REFUSALS: tuple[type[ServiceError] | Exception, ...] = (
+    Unavailable,
+    Unclear,
+    AccessDenied,
+    Refused,
+    CorruptTransfer,
+    OSError(28, "No space left on device"),
+    MemoryError(),
+)
+LOST_ANSWERS: tuple[type[ServiceError] | Exception, ...] = (Unclear, Unavailable, MemoryError())
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that happens to one call."""
+
+    operation: str
+    nth: int
+    moment: Moment
+    what: str
+    error: type[ServiceError] | Exception | None = None
+
+    def __str__(self) -> str:
+        when = "before" if self.moment is Moment.BEFORE else "after"
+        return f"{self.operation}-{self.nth}-{when}-{self.what}".replace(" ", "-")
+
+    def arrange(self, world: World) -> None:
+        """Write it into the script of the world's models."""
+        faults = world.services.faults
+        nth = faults.calls(self.operation) + self.nth
+        if self.error is None:
+            happen = HAPPENINGS[self.what]
+            faults.between(self.operation, lambda: happen(world), nth=nth, moment=self.moment)
+        elif self.moment is Moment.BEFORE:
+            faults.before(self.operation, nth=nth, error=self.error)
+        else:
+            faults.after(self.operation, nth=nth, error=self.error)
+
+
+def troubles_of(operation: str, nth: int) -> Iterator[Trouble]:
+    """Everything that can happen to one call."""
+    for moment, errors in ((Moment.BEFORE, REFUSALS), (Moment.AFTER, LOST_ANSWERS)):
+        for what in HAPPENINGS:
+            yield Trouble(operation, nth, moment, what)
+        for error in errors:
+            name = error.__name__ if isinstance(error, type) else type(error).__name__
+            yield Trouble(operation, nth, moment, name, error)
+
+
+LOST_MERGES = (
+    Trouble("merge", 1, Moment.BEFORE, "Unclear", Unclear),
+    Trouble("merge", 1, Moment.AFTER, "Unclear", Unclear),
+)
+STUBBORN = tuple(Trouble("merge", nth, Moment.BEFORE, "Unclear", Unclear) for nth in (1, 2, 3))
+"""No merge gets an answer for longer than one attempt tries."""
+CELLS = tuple((trouble,) for site in SITES for trouble in troubles_of(*site))
+PAIRS = tuple(
+    (lost, trouble)
+    for lost in LOST_MERGES
+    for site in (*BEFORE_THE_MERGE, *SITES_AFTER_A_LOST_MERGE)
+    for trouble in troubles_of(*site)
+)
+
+
+def named(troubles: tuple[Trouble, ...]) -> str:
+    """The id of a case."""
+    return "+".join(map(str, troubles))
+
+
+RECOVERIES = tuple(
+    (opening, (trouble,)) for opening in OPENINGS[1:] for site in opening.sites for trouble in troubles_of(*site)
+)
+"""The same for deliveries that come upon what others have left."""
+
+
+def play(
+    services: InMemoryServices,
+    troubles: tuple[Trouble, ...],
+    *,
+    fence: str | None = FENCE_TEXT,
+    opening: Opening = FRESH,
+) -> World:
+    """A workflow with `troubles`, played to its end, on a branch with this text as its publish fence, or with none."""
+    world = World(services, fence=fence, quiet=opening.quiet)
+    opening.begin(world)
+    for trouble in troubles:
+        trouble.arrange(world)
+    world.run(world.take())
+    world.settle()
+    return world
+
+
+def is_too_late_for_the_fence(opening: Opening, troubles: tuple[Trouble, ...]) -> bool:
+    """Whether the task is run again between the last answer of the attempt fence and the arrival of the report, which
+    Conductor then takes for one of the new run: it knows a task by its id alone (`reference/conductor.md` 2)."""
+    *_, last = (nth for operation, nth in opening.sites if operation == "is_current")
+    sent = [trouble for trouble in troubles if (trouble.operation, trouble.moment) == ("report", Moment.BEFORE)]
+    asked = [
+        trouble
+        for trouble in troubles
+        if (trouble.operation, trouble.nth, trouble.moment) == ("is_current", last, Moment.AFTER)
+    ]
+    again = {"rerun", "stopped, run again and held"}
+    return any(trouble.what in again for trouble in sent) or any(trouble.what == "rerun" for trouble in asked)

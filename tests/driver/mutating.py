@@ -1,0 +1,263 @@
+"""Ways to take one guard of the protocol away, each for as long as the patch lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import ending, outcome, publication, publishing, recovery
+from perago.attempt import events as on
+from perago.attempt.protocol import TRANSITIONS, advance, begin_report
+from perago.attempt.state import Plan, State
+from perago.attempt.steps import Step
+from perago.embedded.lakefs import publishing as server_publishing
+from perago.embedded.lakefs.tree import Tree
+from perago.ports import AttemptRow, Commit, Delivery, Report
+from perago.workspace import marker
+
+Next = tuple[State, do.Command | None]
+TABLE: dict[Any, Any] = TRANSITIONS
+Mutate = Callable[[pytest.MonkeyPatch], object]
+
+
+def assume_current(step: Step, event: type) -> Mutate:
+    """The answer of the attempt fence is taken for granted where this transition asks for it."""
+    original = TRANSITIONS[step, event]
+
+    def mutated(state: State, event: Any) -> Next:
+        state, command = original(state, event)
+        return advance(state, on.FenceHeld()) if isinstance(command, do.CheckFence) else (state, command)
+
+    return lambda patch: patch.setitem(TABLE, (step, event), mutated)
+
+
+def assume_current_before_the_report(patch: pytest.MonkeyPatch) -> None:
+    def mutated(plan: Plan, report: Report) -> Next:
+        return advance(begin_report(plan, report)[0], on.FenceHeld())
+
+    patch.setattr("perago.driver.reporting.begin_report", mutated)
+
+
+def assume_an_unmoved_head(patch: pytest.MonkeyPatch) -> None:
+    def mutated(state: State, _: on.FenceHeld) -> Next:
+        return advance(state, on.BranchRead((), reaches_ref=True))
+
+    patch.setitem(TABLE, (Step.COMMITTED, on.FenceHeld), mutated)
+
+
+def take_late_answers_for_fresh(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.COMMITTED, on.BranchRead]
+    patch.setitem(
+        TABLE, (Step.COMMITTED, on.BranchRead), lambda state, event: original(state, replace(event, late=False))
+    )
+
+
+def skip_the_check_of(what: str) -> Mutate:
+    """One of the two checks of the merge commit always finds what it wants."""
+
+    def patched(patch: pytest.MonkeyPatch) -> None:
+        original = outcome.wrong_publication
+
+        def mutated(state: State, commit: Commit) -> str | None:
+            if what == "parent":
+                return original(state, replace(commit, parents=(state.expected_head,)))
+            tree = state.staging_commit.meta_range_id if state.staging_commit else ""
+            return original(state, replace(commit, meta_range_id=tree))
+
+        patch.setattr(outcome, "wrong_publication", mutated)
+
+    return patched
+
+
+def know_deliveries_by_task_id(patch: pytest.MonkeyPatch) -> None:
+    def mutated(commit: Commit, delivery: Delivery) -> bool:
+        return commit.metadata.get("perago.task_id") == delivery.task_id
+
+    patch.setattr(publication, "is_mine", mutated)
+
+
+def report_without_a_fence_commit(patch: pytest.MonkeyPatch) -> None:
+    """What is adopted, or did not change, is reported as it is."""
+    patch.setitem(TABLE, (Step.RECOVERED, on.PublishFenceSeen), _report_the_head)
+    patch.setitem(TABLE, (Step.PLANNED, on.HeadRead), lambda state, event: ending.published(state, event.commit.id))
+
+
+def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
+    return ending.published(state, state.expected_head)
+
+
+def undo_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Stale publications stay in the tree on which the changes are applied; and nobody compares it."""
+
+    def mutated(state: State, _: on.StagingBranchCreated) -> Next:
+        return state, do.StageChanges(state.ref.repository, str(state.staging_branch))
+
+    patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
+    take_staging_for_right(patch)
+
+
+def take_staging_for_right(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.STAGED, on.StagingCommitted]
+
+    def mutated(state: State, event: on.StagingCommitted) -> Next:
+        state, command = original(state, event)
+        return advance(state, on.StagingVerified()) if isinstance(command, do.VerifyStaging) else (state, command)
+
+    patch.setitem(TABLE, (Step.STAGED, on.StagingCommitted), mutated)
+
+
+def name_no_expected_head(patch: pytest.MonkeyPatch) -> None:
+    original = publication.metadata
+
+    def mutated(state: State, *, phase: str) -> dict[str, str]:
+        return {
+            k: v
+            for k, v in original(state, phase=phase).items()
+            if k != publication.EXPECTED_HEAD or phase == "staging"
+        }
+
+    patch.setattr(publication, "metadata", mutated)
+
+
+def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
+    """Not a mutation of ours: a server that does what lakeFS's three-way merge can do (`reference/lakefs.md` 1.7)."""
+
+    def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
+        return source.with_changes({"readme": None})
+
+    patch.setattr(server_publishing, "merge_trees", lossy)
+
+
+def lose_a_file_and_skip_the_check(patch: pytest.MonkeyPatch) -> None:
+    lose_a_file_in_merges(patch)
+    skip_the_check_of("tree")(patch)
+
+
+def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
+    """Whatever lies where the publish fence belongs counts as the fence."""
+    patch.setattr(
+        "perago.driver.remote.fence_state",
+        lambda checksum: on.FenceState.ABSENT if checksum is None else on.FenceState.INSTALLED,
+    )
+
+
+def do_without_the_fence(patch: pytest.MonkeyPatch) -> None:
+    original = publishing.publish_fence_seen
+
+    def mutated(state: State, event: on.PublishFenceSeen) -> Next:
+        return original(state.known(plan=replace(state.plan, fence_required=False)), event)
+
+    for step in (Step.STAGED, Step.RECOVERED, Step.COMMITTED):
+        patch.setitem(TABLE, (step, on.PublishFenceSeen), mutated)
+
+
+def report_on_old_news(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.CLEANED, on.FenceHeld]
+    patch.setitem(TABLE, (Step.CLEANED, on.FenceHeld), lambda state, event: original(state, on.FenceHeld()))
+
+
+def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
+    """A staging branch that is there already does not tell of a predecessor."""
+
+    def mutated(state: State) -> bool:
+        return state.plan.delivery.retried_task_id is not None or state.plan.delivery.poll_count > 1
+
+    patch.setattr(State, "has_predecessor", property(mutated))
+
+
+def remove_what_others_left_at_once(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.VALIDATED, on.LeftoversFound]
+    patch.setitem(
+        TABLE,
+        (Step.VALIDATED, on.LeftoversFound),
+        lambda state, event: original(state.known(leftovers_are_dead=True), event),
+    )
+
+
+def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(publishing, "own_publication", lambda state, read: None)
+
+
+def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(marker, "hold", lambda descriptor: True)
+
+
+# ------------------------------------------------------- conditions of adopting and undoing
+
+
+def know(name: str, value: bool) -> Mutate:
+    """One of the questions about a commit's metadata always gets the same answer."""
+    return lambda patch: patch.setattr(publication, name, lambda *_: value)
+
+
+def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
+    """Start times are not compared."""
+    original = recovery._kind
+
+    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
+        started = int(commit.metadata.get(publication.START_TIME, 0))
+        delivery = replace(state.plan.delivery, start_time=started)
+        rows = {key: replace(row, start_time=started) if row else None for key, row in lineage.rows.items()}
+        return original(state.known(plan=replace(state.plan, delivery=delivery)), commit, replace(lineage, rows=rows))
+
+    patch.setattr(recovery, "_kind", mutated)
+
+
+def take_forgotten_attempts_for_living(patch: pytest.MonkeyPatch) -> None:
+    original = recovery._kind
+
+    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
+        started = int(commit.metadata.get(publication.START_TIME, 0))
+        rows = {key: row or AttemptRow(key, started, None) for key, row in lineage.rows.items()}
+        return original(state, commit, replace(lineage, rows=rows))
+
+    patch.setattr(recovery, "_kind", mutated)
+
+
+def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
+    original = recovery._kind
+    patch.setattr(
+        recovery,
+        "_kind",
+        lambda state, commit, lineage: original(state, commit, replace(lineage, chain=tuple(lineage.rows))),
+    )
+
+
+def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
+    """A predecessor's publication is adopted wherever it lies."""
+    original = recovery.judge
+
+    def mutated(state: State, read: on.BranchRead, lineage: on.LineageRead | None) -> recovery.Judgement:
+        mine = [commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery)]
+        return original(state, replace(read, since=tuple(mine)), lineage) if mine else original(state, read, lineage)
+
+    patch.setattr(recovery, "judge", mutated)
+
+
+def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(recovery, "_is_whole", lambda commit: True)
+
+
+def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
+    original = recovery.judge
+
+    def mutated(state: State, read: on.BranchRead, lineage: on.LineageRead | None) -> recovery.Judgement:
+        once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
+        return original(state.known(plan=once), read, lineage)
+
+    patch.setattr(recovery, "judge", mutated)
+
+
+def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
+    original = recovery._kind
+    kind = recovery._Kind
+
+    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
+        found = original(state, commit, lineage)
+        return kind.STALE if found is kind.FOREIGN else found
+
+    patch.setattr(recovery, "_kind", mutated)

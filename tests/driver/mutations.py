@@ -1,0 +1,389 @@
+"""Every guard of the protocol, and what goes wrong without it.
+
+    python -m tests.driver.mutations
+
+takes them away one after the other, plays the case in which only that guard keeps a promise, and prints what is broken.
+Most cases are of the matrix. The conditions under which a publication is adopted or undone are tried on the table of
+`tests.attempt.judging`, for Conductor cannot be brought to break each of them alone.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from perago.attempt import events as on
+from perago.attempt import outcome, publishing
+from perago.attempt.fence import FENCE_TEXT
+from perago.attempt.steps import Step
+from perago.driver import Limits
+from perago.testing import InMemoryServices
+from perago.workspace.directory import AttemptDirectory, sweep
+from tests.attempt.judging import CASES
+from tests.attempt.making import DELIVERY
+
+from .matrix import CELLS, FRESH, OPENINGS, PAIRS, STUBBORN, Opening, named, play
+from .mutating import (
+    Mutate,
+    adopt_also_what_is_buried,
+    adopt_on_any_head,
+    assume_an_unmoved_head,
+    assume_current,
+    assume_current_before_the_report,
+    do_without_the_fence,
+    forget_ones_own_merge,
+    know,
+    know_deliveries_by_task_id,
+    leave_the_marker_unlocked,
+    lose_a_file_and_skip_the_check,
+    name_no_expected_head,
+    overlook_what_others_left,
+    remove_what_others_left_at_once,
+    report_on_old_news,
+    report_without_a_fence_commit,
+    skip_the_check_of,
+    take_every_attempt_into_the_chain,
+    take_every_run_for_the_present_one,
+    take_every_text_for_the_fence,
+    take_forgotten_attempts_for_living,
+    take_late_answers_for_fresh,
+    take_staging_for_right,
+    undo_in_loops,
+    undo_nothing,
+    undo_what_is_foreign,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`promise` is broken in the `case` of the matrix once `mutate` has taken the guard away."""
+
+    name: str
+    mutate: Mutate
+    case: str
+    promise: str
+    fenced: bool = True
+    opening: Opening = FRESH
+    required: bool = False
+    text: str = FENCE_TEXT
+
+    @property
+    def where(self) -> str:
+        """The case, and on what kind of branch it is played."""
+        kind = "" if self.fenced else ", no fence"
+        return f"{self.opening}: {self.case or 'no trouble'}{kind}"
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+        with InMemoryServices(limits=Limits(fence_required=self.required)) as services:
+            fence = self.text if self.fenced else None
+            world = play(services, BY_NAME[self.case], fence=fence, opening=self.opening)
+            return any(self.promise in violation for violation in world.violations())
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Once `mutate` has taken it away, the range of a `case` of the recovery table is judged in another way."""
+
+    name: str
+    mutate: Mutate
+    case: str
+    promise: str
+
+    @property
+    def where(self) -> str:
+        """The case."""
+        return f"recovery: {self.case}"
+
+    def breaks(self) -> bool:
+        """Whether the case is judged in another way than it should be."""
+        (case,) = (case for case in CASES if case.name == self.case)
+        return not case.holds()
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerLock:
+    """The lock on the marker of an attempt directory."""
+
+    name: str = "lock on the marker"
+    mutate: Mutate = leave_the_marker_unlocked
+    where: str = "a sweep beside a living attempt"
+    promise: str = "the directory of a living attempt stays"
+
+    def breaks(self) -> bool:
+        """Whether a sweep removes the directory of an attempt that is alive."""
+        with tempfile.TemporaryDirectory() as root:
+            living = AttemptDirectory.create(Path(root), DELIVERY)
+            sweep(Path(root))
+            return not living.workspace.exists()
+
+
+BY_NAME = {named(case): case for case in ((), *CELLS, *PAIRS, STUBBORN)}
+BY_OPENING = {opening.name: opening for opening in OPENINGS}
+GUARDS = (
+    Guard(
+        "attempt fence before staging",
+        assume_current(Step.POST_CHECKED, on.ChangesDetected),
+        "download-1-after-terminated",
+        "create_branch without the fence",
+    ),
+    Guard(
+        "attempt fence before the merge",
+        assume_current(Step.STAGED, on.PublishFenceSeen),
+        "commit-1-after-terminated",
+        "a merge without fence and look",
+    ),
+    Guard(
+        "attempt fence before the second merge",
+        assume_current(Step.COMMITTED, on.MergeUnclear),
+        "merge-1-before-Unclear",
+        "a merge without fence and look",
+    ),
+    Guard(
+        "attempt fence before the report",
+        assume_current_before_the_report,
+        "delete_branch-1-after-terminated",
+        "report without the fence",
+    ),
+    Guard(
+        "attempt fence before the second report",
+        assume_current(Step.CLEANED, on.ReportUnclear),
+        "report-1-before-Unclear",
+        "report without the fence",
+    ),
+    Guard(
+        "look before the merge",
+        assume_an_unmoved_head,
+        "commit-1-before-foreign-commit",
+        "a publication on another head",
+        fenced=False,
+    ),
+    Guard(
+        "second look after a late answer",
+        take_late_answers_for_fresh,
+        "history-2-after-timed-out",
+        "2}) publications",
+        fenced=False,
+    ),
+    Guard(
+        "verification of the parent",
+        skip_the_check_of("parent"),
+        "merge-1-before-empty-commit",
+        "a verified publication on another head",
+        fenced=False,
+    ),
+    Guard(
+        "verification of the tree",
+        lose_a_file_and_skip_the_check,
+        "history-1-before-Unavailable",
+        "a verified publication is not the input plus the changes",
+    ),
+    Guard(
+        "bound of merges",
+        lambda patch: patch.setattr(publishing, "MERGE_TRIES", 99),
+        named(STUBBORN),
+        "4 merges",
+    ),
+    Guard(
+        "identity of the delivery",
+        know_deliveries_by_task_id,
+        "merge-1-before-Unclear+history-3-before-redelivered",
+        "somebody else's publication",
+    ),
+    Guard(
+        "fence commit after no changes",
+        report_without_a_fence_commit,
+        "merge-1-before-redelivered",
+        "the branch holds something else than what was reported",
+        opening=BY_OPENING["unchanged-later"],
+    ),
+    Guard(
+        "undoing of what is stale",
+        undo_nothing,
+        "",
+        "a verified publication is not the input plus the changes",
+        opening=BY_OPENING["run-again"],
+    ),
+    Guard(
+        "comparison of the staging commit with the plan",
+        take_staging_for_right,
+        "commit-1-before-stray-upload",
+        "a verified publication is not the input plus the changes",
+    ),
+    Guard(
+        "expected head in the merge",
+        name_no_expected_head,
+        "merge-1-before-foreign-commit",
+        "a publication on another head",
+    ),
+    Guard(
+        "words about an unclear merge",
+        lambda patch: patch.setattr(outcome, "unanswered_merge", lambda state: ""),
+        "merge-1-after-Unclear+history-3-before-Refused",
+        "a publication is kept quiet",
+    ),
+    Guard(
+        "second look after a late answer, on what is undone",
+        take_late_answers_for_fresh,
+        "history-2-after-timed-out",
+        "2}) publications",
+        fenced=False,
+        opening=BY_OPENING["run-again"],
+    ),
+    Guard(
+        "second question after a late answer before the report",
+        report_on_old_news,
+        "is_current-3-after-stopped,-run-again-and-held",
+        "a report of a delivery that is over was taken",
+    ),
+    Guard(
+        "fence commit after no changes where somebody was before",
+        overlook_what_others_left,
+        "merge-1-before-rerun",
+        "the branch holds something else than what was reported",
+        opening=BY_OPENING["unchanged-later"],
+    ),
+    Guard(
+        "attempt fence before others' branches are removed",
+        remove_what_others_left_at_once,
+        "history-1-before-foreign-commit",
+        "a branch of others is removed without the fence",
+        opening=BY_OPENING["staged-and-died"],
+    ),
+    Guard(
+        "recognition of one's own merge",
+        forget_ones_own_merge,
+        "merge-1-after-Unclear",
+        "is said to be the publication of",
+    ),
+    Guard(
+        "leave to publish the tree that is there",
+        lambda patch: patch.setattr(publishing, "_may_be_empty", publishing._is_fence_commit),
+        "delete_branch-1-after-rerun",
+        "the workflow failed without need",
+        opening=replace(BY_OPENING["run-again"], quiet="later"),
+    ),
+    Guard(
+        "publish fence where it is required",
+        do_without_the_fence,
+        "",
+        "a publication without the fence that is required",
+        fenced=False,
+        required=True,
+    ),
+    Guard(
+        "checksum of the publish fence",
+        take_every_text_for_the_fence,
+        "",
+        "a publication without the fence that is required",
+        required=True,
+        text=f"{FENCE_TEXT}# and something else",
+    ),
+)
+CONDITIONS = (
+    Condition(
+        "adopted: of the run that Conductor knows",
+        take_every_run_for_the_present_one,
+        "this attempt was run again",
+        "a rerun runs",
+    ),
+    Condition(
+        "adopted: predecessor not run again",
+        take_every_run_for_the_present_one,
+        "the predecessor was run again",
+        "a rerun runs",
+    ),
+    Condition(
+        "adopted: of the own chain",
+        take_every_attempt_into_the_chain,
+        "an attempt of this step outside of the own chain",
+        "only the own chain's results are taken over",
+    ),
+    Condition(
+        "adopted: of this step",
+        know("is_of_my_step", True),
+        "a living attempt of another step",
+        "another step's publication is foreign",
+    ),
+    Condition(
+        "undone: of this workflow",
+        know("is_of_my_workflow", True),
+        "a step of another workflow that Conductor has removed",
+        "another workflow's publication is foreign",
+    ),
+    Condition(
+        "adopted: from the same params",
+        know("is_for_my_input", True),
+        "the params have changed",
+        "the result is that of these params",
+    ),
+    Condition(
+        "adopted: from the same prefix",
+        know("is_for_my_input", True),
+        "the prefix has changed",
+        "the result is that of this workspace",
+    ),
+    Condition(
+        "adopted: from the same input ref",
+        know("is_for_my_input", True),
+        "the input ref has changed",
+        "the result is that of this workspace",
+    ),
+    Condition(
+        "adopted: the head of the branch",
+        adopt_also_what_is_buried,
+        "somebody else on the predecessor's publication",
+        "nobody's commit is taken for one's own",
+    ),
+    Condition(
+        "adopted: on the head that it was built on",
+        adopt_on_any_head,
+        "a predecessor's publication that came over somebody else's commit",
+        "a tree that nobody made is not taken over",
+    ),
+    Condition(
+        "undone: of attempts that Conductor has forgotten",
+        take_forgotten_attempts_for_living,
+        "a later step of the run before",
+        "a living attempt's publication stays, a forgotten one's goes",
+    ),
+    Condition(
+        "undone: nothing of others",
+        undo_what_is_foreign,
+        "somebody else on a stale publication",
+        "nobody else's commit is undone",
+    ),
+    Condition("undone: no other step in a loop", undo_in_loops, "a forgotten step in a loop", "a good round stays"),
+)
+ALL: tuple[Guard | Condition | MarkerLock, ...] = (*GUARDS, *CONDITIONS, MarkerLock())
+
+
+def is_needed(guard: Guard | Condition | MarkerLock) -> tuple[bool, bool]:
+    """Whether its promise is broken with the guard, and without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        before = guard.breaks()
+        guard.mutate(patch)
+        return before, guard.breaks()
+
+
+def main() -> int:
+    """Print the table; the exit status is 1 if a guard is not needed, or does not help."""
+    is_good = True
+    print(f"{'guard':<60} {'with':<6} {'without':<8} promise, and the case in which it is broken")
+    for guard in ALL:
+        before, after = is_needed(guard)
+        is_good = is_good and (before, after) == (False, True)
+        print(f"{guard.name:<60} {_colour(before):<6} {_colour(after):<8} {guard.promise!r} ({guard.where})")
+    return 0 if is_good else 1
+
+
+def _colour(broken: bool) -> str:
+    return "red" if broken else "green"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Task functions for the driver's tests: what they do is chosen by a parameter."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from perago import (
+    PublishBudget,
+    RetryPolicy,
+    TaskControls,
+    TaskFailed,
+    TaskTerminalError,
+    WorkspaceSpec,
+    current,
+    forbid_glob,
+    require_file,
+    require_glob,
+    task,
+)
+
+
+class Params(BaseModel):
+    do: str = "write"
+    number: int = 1
+
+
+class Result(BaseModel):
+    number: int
+
+
+def _write(workspace: Path) -> None:
+    (workspace / "out").mkdir(exist_ok=True)
+    (workspace / "out" / "result.txt").write_text("done")
+
+
+def _edit(workspace: Path) -> None:
+    (workspace / "raw" / "a.csv").write_text("changed")
+    (workspace / "raw" / "b.csv").unlink()
+    _write(workspace)
+
+
+def _file_becomes_directory(workspace: Path) -> None:
+    (workspace / "raw" / "a.csv").unlink()
+    (workspace / "raw" / "a.csv").mkdir()
+    (workspace / "raw" / "a.csv" / "part").write_text("1")
+
+
+def _leave_the_place(workspace: Path) -> None:
+    os.chdir(workspace)
+    os.environ["PERAGO_TEST_LEFT"] = "yes"
+    os.umask(0)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    _write(workspace)
+
+
+def _socket(workspace: Path) -> None:
+    os.chdir(workspace)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("s.sock")
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _empty(workspace: Path) -> None:
+    for path in workspace.iterdir():
+        shutil.rmtree(path)
+
+
+def _add_hook(workspace: Path) -> None:
+    (workspace / "_lakefs_actions").mkdir()
+    (workspace / "_lakefs_actions" / "x.yaml").write_text("")
+
+
+def _replace(workspace: Path) -> None:
+    shutil.rmtree(workspace)
+    workspace.write_text("")
+
+
+ACTIONS: dict[str, Callable[[Path], object]] = {
+    "write": _write,
+    "edit": _edit,
+    "nothing": lambda workspace: (),
+    "rewrite the same": lambda workspace: (workspace / "raw" / "a.csv").write_text("x\n1\n"),
+    "file becomes directory": _file_becomes_directory,
+    "empty": _empty,
+    "fail": lambda workspace: _raise(TaskFailed("not today")),
+    "give up": lambda workspace: _raise(TaskTerminalError("never")),
+    "raise": lambda workspace: _raise(KeyError()),
+    "raise with text": lambda workspace: _raise(ValueError("bad column")),
+    "exit": lambda workspace: sys.exit(3),
+    "interrupt": lambda workspace: _raise(KeyboardInterrupt()),
+    "temporary": lambda workspace: (workspace / "left.tmp").write_text(""),
+    "symlink outside": lambda workspace: (workspace / "link").symlink_to("/etc/passwd"),
+    "symlink inside": lambda workspace: (workspace / "link").symlink_to("raw/a.csv"),
+    "dangling symlink": lambda workspace: (workspace / "link").symlink_to("nowhere"),
+    "symlink loop": lambda workspace: (workspace / "link").symlink_to("link"),
+    "fifo": lambda workspace: os.mkfifo(workspace / "pipe"),
+    "socket": _socket,
+    "not utf-8": lambda workspace: Path(os.fsdecode(os.fsencode(workspace) + b"/\xff")).write_text(""),
+    "hook": _add_hook,
+    "delete the workspace": shutil.rmtree,
+    "replace the workspace": _replace,
+    "leave the place": _leave_the_place,
+    "log": lambda workspace: current().log(f"{current().task_name} {current().retry_count}"),
+}
+
+PLAIN = TaskControls(retry=RetryPolicy(count=2, delay_seconds=1))
+
+
+@task(
+    name="driver.edit",
+    owner_email="data@example.com",
+    controls=PLAIN,
+    workspace=WorkspaceSpec(pre=[require_glob("raw/**/*.csv")], post=[forbid_glob("**/*.tmp")]),
+)
+def edit(workspace: Path, params: Params) -> Result:
+    ACTIONS[params.do](workspace)
+    return Result(number=params.number)
+
+
+@task(name="driver.look", owner_email="data@example.com", controls=PLAIN, workspace=WorkspaceSpec(read_only=True))
+def look(workspace: Path, params: Params) -> Result:
+    ACTIONS[params.do](workspace)
+    return Result(number=len(list(workspace.rglob("*"))))
+
+
+@task(
+    name="driver.part",
+    owner_email="data@example.com",
+    controls=PLAIN,
+    workspace=WorkspaceSpec(prefix="raw/part", post=[require_file("out/result.txt")]),
+)
+def part(workspace: Path, params: Params) -> Result:
+    ACTIONS[params.do](workspace)
+    return Result(number=len([path for path in workspace.rglob("*") if path.is_file()]))
+
+
+@task(
+    name="driver.budget",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(),
+    controls=TaskControls(
+        publish_budget=PublishBudget(
+            observed_merge_p99_seconds=1,
+            safety_margin_seconds=1,
+            lakefs_merge_timeout_seconds=5,
+            conductor_completion_timeout_seconds=5,
+            worker_shutdown_grace_seconds=5,
+            heartbeat_interval_seconds=5,
+            max_changed_objects=1,
+        )
+    ),
+)
+def budget(workspace: Path, params: Params) -> Result:
+    ACTIONS[params.do](workspace)
+    return Result(number=0)
+
+
+@task(name="driver.plain", owner_email="data@example.com", controls=PLAIN)
+def plain(params: Params) -> Result:
+    return Result(number=params.number)
+
+
+@task(name="driver.wrong", owner_email="data@example.com", controls=PLAIN)
+def wrong(params: Params) -> Result:
+    values: dict[str, Any] = {
+        "none": None,
+        "dict": {"number": 1},
+        "model": params,
+        "invalid": Result.model_construct(number=cast("Any", "x")),
+    }
+    return cast("Result", values[params.do])

@@ -1,0 +1,256 @@
+"""Whole attempts on the in-memory services: what is published, and how each failure is reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.authoring import get_task
+from perago.driver import Limits
+from perago.ports import TaskStatus
+from perago.testing import InMemoryServices
+
+from . import tasks
+from .tasks import Params
+
+TREE: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
+COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+
+def test_what_the_function_changed_is_published_as_one_merge_on_the_input_ref(services: InMemoryServices) -> None:
+    ref = services.seed(TREE)
+    task = get_task(tasks.edit)
+    assert task is not None
+    services.start(task, Params(do="edit", number=7), ref=ref)
+    outcome = services.attempt(tasks.edit)
+
+    assert outcome.status is COMPLETED
+    assert outcome.result == {"number": 7}
+    assert services.tree() == {"out/result.txt": b"done", "raw/a.csv": b"changed", "readme": b"hello"}
+    (merge,) = services.lakefs.history("workspace", "main", until=ref, limit=10)
+    assert outcome.output["workspace"]["ref"] == outcome.commit == merge.id
+    assert merge.parents[0] == ref
+    assert merge.metadata["perago.task_id"] == outcome.record.delivery.task_id
+    assert outcome.task["status"] == "COMPLETED"
+
+
+def test_only_changed_files_are_sent(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.edit, Params(do="edit"), TREE)
+
+    assert [file.path for file in outcome.changes.added] == ["out/result.txt"]
+    assert [file.path for file in outcome.changes.changed] == ["raw/a.csv"]
+    assert [file.path for file in outcome.changes.removed] == ["raw/b.csv"]
+    merge = services.lakefs.get_commit("workspace", "main")
+    staging = services.lakefs.get_commit("workspace", merge.parents[1])
+    assert staging.metadata["perago.phase"] == "staging"
+    assert staging.meta_range_id == merge.meta_range_id
+
+
+def test_no_staging_branch_is_left(services: InMemoryServices) -> None:
+    services.run(tasks.edit, Params(), TREE)
+    with pytest.raises(Exception, match="not found"):
+        services.lakefs.get_commit(
+            "workspace", services.lakefs.get_commit("workspace", "main").metadata["perago.staging_branch"]
+        )
+
+
+@pytest.mark.parametrize("do", ["nothing", "rewrite the same"])
+def test_an_unchanged_tree_completes_with_the_input_ref(services: InMemoryServices, do: str) -> None:
+    outcome = services.run(tasks.edit, Params(do=do), TREE)
+
+    assert outcome.status is COMPLETED
+    assert outcome.output["workspace"]["ref"] == outcome.record.input_ref == outcome.commit
+    assert services.faults.calls("create_branch") == 0
+
+
+def test_the_output_of_one_step_is_the_workspace_of_the_next(services: InMemoryServices) -> None:
+    first = services.run(tasks.edit, Params(do="edit"), TREE)
+    task = get_task(tasks.look)
+    assert task is not None
+    services.start_raw(task, {"workspace": first.output["workspace"], "params": {"do": "nothing"}})
+    second = services.attempt(tasks.look)
+
+    assert second.status is COMPLETED
+    assert second.output["workspace"] == first.output["workspace"]
+
+
+def test_a_task_without_a_workspace_needs_no_lakefs(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.plain, Params(number=5))
+
+    assert outcome.output == {"result": {"number": 5}}
+    assert services.faults.calls("history") == 0
+
+
+def test_a_read_only_task_reads(services: InMemoryServices) -> None:
+    assert services.run(tasks.look, Params(do="nothing"), TREE).result == {"number": 4}
+
+
+def test_a_read_only_task_that_writes_fails_with_the_list(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.look, Params(do="edit"), TREE)
+
+    assert outcome.status is FAILED
+    assert "added 'out/result.txt'; changed 'raw/a.csv'; removed 'raw/b.csv'" in str(outcome.reason)
+    assert services.tree()["raw/b.csv"] == b"x\n2\n"
+
+
+def test_a_task_with_a_prefix_sees_and_changes_its_part_only(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.part, Params(), {**TREE, "raw/part/c": "c", "raw/part2/d": "d"})
+
+    assert outcome.result == {"number": 2}
+    assert set(services.tree()) == {*TREE, "raw/part/c", "raw/part2/d", "raw/part/out/result.txt"}
+
+
+def test_a_file_may_take_the_place_of_a_directory_and_the_other_way_round(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.edit, Params(do="file becomes directory"), TREE)
+
+    assert outcome.status is COMPLETED, outcome.reason
+    assert "raw/a.csv/part" in services.tree()
+    assert "raw/a.csv" not in services.tree()
+
+
+def test_emptying_a_workspace_keeps_the_hooks_of_the_repository(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.edit, Params(do="empty"), {"raw/a.csv": "1"})
+    assert outcome.status is COMPLETED, outcome.reason
+    assert services.tree() == {}
+
+
+@pytest.mark.parametrize(
+    ("do", "status", "reason"),
+    [
+        ("fail", FAILED, "not today"),
+        ("give up", TERMINAL, "never"),
+        ("raise", FAILED, "KeyError"),
+        ("raise with text", FAILED, "ValueError: bad column"),
+        ("exit", FAILED, "SystemExit: the function called sys.exit(3)"),
+        ("interrupt", FAILED, "KeyboardInterrupt"),
+        ("temporary", FAILED, "post guardrail forbid_glob('**/*.tmp'): matched 1 file: 'left.tmp'"),
+        ("symlink outside", FAILED, "'link' (symlink)"),
+        ("symlink inside", FAILED, "'link' (symlink)"),
+        ("dangling symlink", FAILED, "'link' (symlink)"),
+        ("symlink loop", FAILED, "'link' (symlink)"),
+        ("fifo", FAILED, "'pipe' (FIFO)"),
+        ("socket", FAILED, "'s.sock' (socket)"),
+        ("not utf-8", FAILED, "name is not UTF-8"),
+        ("hook", FAILED, "_lakefs_actions/x.yaml"),
+        ("delete the workspace", FAILED, "was deleted"),
+        ("replace the workspace", FAILED, "was replaced"),
+    ],
+)
+def test_what_a_function_may_do_wrong_ends_in_a_clear_failure(
+    services: InMemoryServices, do: str, status: TaskStatus, reason: str
+) -> None:
+    outcome = services.run(tasks.edit, Params(do=do), TREE)
+
+    assert outcome.status is status
+    assert reason in str(outcome.reason)
+    assert len(services.tree()) == len(TREE)
+    assert services.run(tasks.edit, Params(), TREE).status is COMPLETED, "the worker goes on"
+
+
+def test_a_violated_pre_guardrail_is_final_and_the_function_is_not_called(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.edit, Params(do="fail"), {"raw/a.CSV": "1"})
+
+    assert outcome.status is TERMINAL
+    assert str(outcome.reason).startswith("pre guardrail require_glob('raw/**/*.csv', min_count=1): matched 0 files")
+    assert "raw/a.CSV" in str(outcome.reason)
+
+
+def test_a_publish_budget_keeps_a_large_change_back(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.budget, Params(do="edit"), TREE)
+
+    assert outcome.status is FAILED
+    assert "3 changed objects exceed publish_budget.max_changed_objects (1)" in str(outcome.reason)
+    assert services.faults.calls("create_branch") == 0
+
+
+@pytest.mark.parametrize("do", ["none", "dict", "model", "invalid"])
+def test_a_result_of_the_wrong_kind_is_final(services: InMemoryServices, do: str) -> None:
+    outcome = services.run(tasks.wrong, Params(do=do))
+    assert (outcome.status, str(outcome.reason)[:15]) == (TERMINAL, "Invalid result:")
+
+
+def test_a_result_above_the_limit_is_final_with_advice() -> None:
+    with InMemoryServices(limits=Limits(max_result_bytes=5)) as services:
+        outcome = services.run(tasks.plain, Params())
+    assert outcome.status is TERMINAL
+    assert "workspace" in str(outcome.reason)
+
+
+def test_process_state_is_put_back_after_the_function(services: InMemoryServices) -> None:
+    umask = os.umask(0o022)
+    try:
+        before = (Path.cwd(), dict(os.environ), signal.getsignal(signal.SIGUSR1))
+        assert services.run(tasks.edit, Params(do="leave the place"), TREE).status is COMPLETED
+        assert (Path.cwd(), dict(os.environ), signal.getsignal(signal.SIGUSR1)) == before
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(umask)
+
+
+def test_the_function_learns_about_its_attempt(services: InMemoryServices) -> None:
+    assert services.run(tasks.edit, Params(do="log"), TREE).log == ("driver.edit 0",)
+
+
+# ------------------------------------------------------------------------------- input
+
+REF = "a" * 64
+WORKSPACE = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": REF}
+
+
+@pytest.mark.parametrize(
+    ("payload", "words"),
+    [
+        ({"params": {}}, "/workspace: is missing"),
+        ({"workspace": WORKSPACE}, "/params: is missing"),
+        ({"workspace": WORKSPACE, "params": {}, "extra": 1}, "/extra: is unknown"),
+        ({"workspace": WORKSPACE, "params": {"number": "x"}}, "/params/number"),
+        ({"workspace": {**WORKSPACE, "ref": "main"}, "params": {}}, "/workspace/ref: must be a full commit id"),
+        ({"workspace": WORKSPACE, "params": {}}, "not found"),
+        ({"workspace": {**WORKSPACE, "repository": "other"}, "params": {}}, "not found"),
+        ({"workspace": {**WORKSPACE, "branch": "other"}, "params": {}}, "not found"),
+    ],
+)
+def test_input_that_can_never_succeed_is_final_before_anything_is_downloaded(
+    services: InMemoryServices, payload: dict[str, Any], words: str
+) -> None:
+    services.seed(TREE)
+    task = get_task(tasks.edit)
+    assert task is not None
+    services.start_raw(task, payload)
+    outcome = services.attempt(tasks.edit)
+
+    assert outcome.status is TERMINAL
+    assert words in str(outcome.reason)
+    assert services.faults.calls("download") == 0
+
+
+def test_an_input_that_conductor_moved_elsewhere_is_final(services: InMemoryServices) -> None:
+    outcome = services.run(tasks.plain, {"do": "x" * 5_000_000})
+
+    assert outcome.status is TERMINAL
+    assert "external storage" in str(outcome.reason)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{"../evil": "1"}, {"/evil": "1"}, {"raw//a.csv": "1"}, {"a": "1", "a/b": "2"}, {"raw/./x": "1"}, {"nul\0": "1"}],
+    ids=lambda tree: repr(next(iter(tree))),
+)
+def test_hostile_keys_are_refused_before_anything_is_written(
+    services: InMemoryServices, tree: dict[str, str | bytes | None]
+) -> None:
+    outcome = services.run(tasks.edit, Params(), {**TREE, **tree})
+
+    assert outcome.status is TERMINAL
+    assert "nothing was downloaded" in str(outcome.reason)
+
+
+def test_a_workspace_above_the_limit_is_final() -> None:
+    with InMemoryServices(limits=Limits(max_workspace_bytes=5)) as services:
+        outcome = services.run(tasks.edit, Params(), TREE)
+    assert outcome.status is TERMINAL
+    assert "PERAGO_MAX_WORKSPACE_BYTES" in str(outcome.reason)

@@ -1,0 +1,106 @@
+"""A loss that is noticed elsewhere: at whichever command it comes, the attempt ends there and tidies up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from perago.driver import AttemptRecord, Interrupted, run_attempt
+from perago.ports import Commit
+from perago.testing import InMemoryServices
+
+from .editing import TASK
+from .world import REPOSITORY, World
+
+
+class Loss:
+    """Comes at the `nth` block: at its beginning, or at its end."""
+
+    def __init__(self, nth: int, *, at_end: bool) -> None:
+        self._nth, self._at_end = nth, at_end
+        self.blocks = 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self.blocks += 1
+        if self._is_due and not self._at_end:
+            raise Interrupted
+        yield
+        if self._is_due:
+            raise Interrupted
+
+    @property
+    def _is_due(self) -> bool:
+        """From then on every block raises, as in a slot."""
+        return self.blocks >= self._nth
+
+
+def attempt(world: World, loss: Loss) -> AttemptRecord:
+    services, delivery = world.services, world.take()
+    assert delivery is not None
+    return run_attempt(
+        TASK,
+        delivery,
+        store=services.lakefs,
+        fence=services.conductor,
+        workspace_root=services.workspace_root,
+        clock=services.clock,
+        limits=services.limits,
+        interruptible=lambda: loss(),
+    )
+
+
+def count_blocks() -> int:
+    with InMemoryServices() as services:
+        loss = Loss(10**6, at_end=False)
+        assert attempt(World(services), loss).published_commit is not None
+        return loss.blocks
+
+
+BLOCKS = count_blocks()
+
+
+@pytest.mark.parametrize("at_end", [False, True], ids=["before", "within"])
+@pytest.mark.parametrize("nth", range(1, BLOCKS + 1))
+def test_an_attempt_that_is_interrupted_is_lost_and_leaves_nothing(
+    services: InMemoryServices, nth: int, at_end: bool
+) -> None:
+    world = World(services)
+    record = attempt(world, Loss(nth, at_end=at_end))
+    published = world.publications()
+
+    assert record.report is None
+    assert record.lost_reason is not None
+    assert [branch.name for branch in services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results] == [
+        "main"
+    ]
+    assert list(services.workspace_root.iterdir()) == []
+    assert services.conductor.get_task(record.delivery.task_id)["status"] == "IN_PROGRESS", "nothing was reported"
+    _assert_said(record, published)
+
+
+def _assert_said(record: AttemptRecord, published: tuple[Commit, ...]) -> None:
+    """Of a publication that may have appeared, and of no other."""
+    words = ("may still appear", "took place as commit")
+    if published and record.reached.value == "committed":
+        assert any(text in str(record.lost_reason) for text in words)
+    if not published:
+        assert "took place" not in str(record.lost_reason)
+
+
+def test_an_interrupted_attempt_ends_before_its_next_command(services: InMemoryServices) -> None:
+    """What a command did to its end counts, but nothing follows it."""
+    record = attempt(World(services), Loss(3, at_end=True))
+    tidying = {"RemoveStagingBranches", "RemoveDirectory"}
+    assert len([step for step in record.steps if step.name not in tidying]) == 3
+
+
+@pytest.mark.parametrize("nth", range(1, BLOCKS + 1))
+def test_what_an_interrupted_attempt_published_is_taken_over_by_the_retry(services: InMemoryServices, nth: int) -> None:
+    world = World(services)
+    attempt(world, Loss(nth, at_end=True))
+    world.settle()
+    assert world.status == "COMPLETED"
+    assert len([commit for commit in world.publications() if commit.metadata["perago.phase"] == "merge"]) == 1

@@ -1,0 +1,378 @@
+"""What killed attempts leave, and what is removed of it: never anything that a living delivery needs."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.driver.leftovers import BranchClearing, Fate, Leftover, Policy, clear_directories
+from perago.driver.sightings import Sightings
+from perago.embedded.faults import Moment
+from perago.ports import AccessDenied, NotFound, Refused, Unavailable
+from perago.testing import InMemoryServices
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.marker import MARKER
+
+from .world import REPOSITORY, World
+
+HOUR, DAY = 3600.0, 86_400.0
+
+
+@pytest.fixture
+def services() -> Iterator[InMemoryServices]:
+    with InMemoryServices() as found:
+        yield found
+
+
+@pytest.fixture
+def world(services: InMemoryServices) -> World:
+    return World(services)
+
+
+class Caretaker:
+    """Somebody who calls `perago gc` now and then."""
+
+    def __init__(self, world: World, file: Path) -> None:
+        self._world = world
+        self._file = file
+        self.clearing: BranchClearing | None = None
+
+    def clear(
+        self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
+    ) -> list[Leftover]:
+        services = self._world.services
+        sightings = Sightings(self._file, server)
+        policy = Policy(older_than, services.clock.now(), dry_run)
+        fence = services.conductor if conductor else None
+        self.clearing = BranchClearing(services.lakefs, fence, sightings, policy)
+        found = list(self.clearing.clear(REPOSITORY))
+        if not dry_run:
+            sightings.save()
+        return found
+
+    def fate(self, **options: float | bool | str) -> Fate | None:
+        """Of the one branch that is found; None if there is none."""
+        found = self.clear(**options)  # type: ignore[arg-type]
+        return found[0].fate if found else None
+
+    @property
+    def branches(self) -> list[str]:
+        lakefs = self._world.services.lakefs.server
+        return [branch.name for branch in lakefs.list_branches(REPOSITORY, show_hidden=True).results]
+
+
+@pytest.fixture
+def caretaker(world: World, tmp_path: Path) -> Caretaker:
+    return Caretaker(world, tmp_path / "state" / "gc.json")
+
+
+def die(world: World, operation: str, moment: Moment) -> None:
+    """Let the first delivery run until its process is killed around `operation`."""
+    world.services.faults.between(operation, world.kill, moment=moment)
+    world.run(world.take())
+    assert world.tried[-1].killed
+
+
+# --------------------------------------------------------------------- with a commit
+
+COMMITTED = {
+    "committed": ("commit", Moment.AFTER),
+    "about to merge": ("merge", Moment.BEFORE),
+    "merged": ("merge", Moment.AFTER),
+}
+
+
+@pytest.mark.parametrize(("operation", "moment"), COMMITTED.values(), ids=COMMITTED.keys())
+def test_a_committed_branch_stays_while_its_delivery_is_current_and_goes_when_it_is_over(
+    world: World, caretaker: Caretaker, operation: str, moment: Moment
+) -> None:
+    die(world, operation, moment)
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.KEPT
+    world.services.conductor.sweep()  # the response time-out
+    (found,) = caretaker.clear()
+    assert found.fate is Fate.REMOVED
+    assert f"of workflow {world.workflow}, which Conductor is not waiting for" in found.reason
+    assert caretaker.branches == ["main"]
+
+
+def test_a_young_commit_stays_whatever_became_of_its_delivery(world: World, caretaker: Caretaker) -> None:
+    die(world, "commit", Moment.AFTER)
+    world.terminate()
+    world.services.clock.advance(DAY - 60)
+    assert caretaker.fate() is Fate.KEPT
+    world.services.clock.advance(120)
+    assert caretaker.fate() is Fate.REMOVED
+
+
+@pytest.mark.parametrize("error", [Unavailable, AccessDenied, NotFound], ids=lambda error: error.__name__)
+def test_no_answer_of_conductor_is_no_no(world: World, caretaker: Caretaker, error: type[Unavailable]) -> None:
+    """A proxy's 404 is none of Conductor's, and raises, too."""
+    die(world, "commit", Moment.AFTER)
+    world.terminate()
+    world.services.clock.advance(2 * DAY)
+    asked = world.services.faults.calls("is_current")
+    world.services.faults.before("is_current", nth=asked + 1, error=error)
+    assert caretaker.fate() is Fate.UNDECIDED
+    assert caretaker.clearing is not None
+    assert isinstance(caretaker.clearing.silence, error)
+    assert len(caretaker.branches) == 2
+    assert caretaker.fate() is Fate.REMOVED, "once there is an answer"
+
+
+def test_a_silent_conductor_is_asked_once(world: World, caretaker: Caretaker) -> None:
+    die(world, "commit", Moment.AFTER)
+    world.services.clock.advance(601)
+    world.services.conductor.sweep()
+    world.services.clock.advance(2)
+    world.services.faults.between(
+        "commit", world.kill, nth=world.services.faults.calls("commit") + 1, moment=Moment.AFTER
+    )
+    world.run(world.take())
+    world.services.clock.advance(2 * DAY)
+    asked = world.services.faults.calls("is_current")
+    world.services.faults.before("is_current", nth=asked + 1, error=Unavailable)
+    assert [found.fate for found in caretaker.clear()] == [Fate.UNDECIDED] * 2
+    assert world.services.faults.calls("is_current") == asked + 1
+
+
+def test_without_a_conductor_nothing_that_names_a_delivery_goes(world: World, caretaker: Caretaker) -> None:
+    die(world, "commit", Moment.AFTER)
+    world.terminate()
+    world.services.clock.advance(99 * DAY)
+    (found,) = caretaker.clear(conductor=False)
+    assert found.fate is Fate.KEPT
+    assert "no Conductor is configured" in found.reason
+
+
+def test_a_branch_that_goes_while_its_merge_is_under_way_neither_stops_nor_changes_it(
+    world: World, caretaker: Caretaker
+) -> None:
+    def clear() -> None:
+        world.terminate()
+        world.services.clock.advance(2 * DAY)
+        assert caretaker.fate() is Fate.REMOVED
+
+    world.services.faults.between("merge", clear)
+    world.run(world.take())
+    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["merge"]
+    assert caretaker.branches == ["main"]
+
+
+# ------------------------------------------------------------------- without a commit
+
+
+def test_a_branch_with_staged_objects_is_judged_by_the_newest_of_them(world: World, caretaker: Caretaker) -> None:
+    die(world, "upload", Moment.AFTER)
+    world.terminate()
+    world.services.clock.advance(DAY - 60)
+    (branch,) = (name for name in caretaker.branches if name != "main")
+    world.services.lakefs.server.put_object(REPOSITORY, branch, "another", b"1")
+    world.services.clock.advance(DAY - 60)
+    assert caretaker.fate() is Fate.KEPT, "the clock began anew"
+    world.services.clock.advance(120)
+    (found,) = caretaker.clear()
+    assert (found.fate, "something was staged there 1 d ago" in found.reason) == (Fate.REMOVED, True)
+
+
+NOTHING_STAGED = {
+    "created": ("create_branch", Moment.AFTER),
+    "only deletions are staged": ("upload", Moment.BEFORE),
+}
+
+
+@pytest.mark.parametrize(("operation", "moment"), NOTHING_STAGED.values(), ids=NOTHING_STAGED.keys())
+def test_a_branch_without_any_date_goes_only_when_an_earlier_look_has_seen_it_like_that(
+    world: World, caretaker: Caretaker, operation: str, moment: Moment
+) -> None:
+    die(world, operation, moment)
+    world.services.clock.advance(99 * DAY)
+    assert caretaker.fate(dry_run=True) is Fate.KEPT
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.KEPT, "a dry run is no look"
+    world.services.clock.advance(DAY - 60)
+    assert caretaker.fate() is Fate.KEPT
+    world.services.clock.advance(120)
+    assert caretaker.fate(dry_run=True) is Fate.REMOVED
+    assert len(caretaker.branches) == 2
+    assert caretaker.fate() is Fate.REMOVED
+    assert caretaker.branches == ["main"]
+
+
+def test_a_branch_that_holds_a_revert_names_no_delivery(world: World, caretaker: Caretaker) -> None:
+    world.run(world.take())
+    world.services.faults.between(
+        "revert", world.kill, nth=world.services.faults.calls("revert") + 1, moment=Moment.AFTER
+    )
+    world.services.clock.advance(1)
+    world.services.conductor.rerun_workflow(world.workflow, world.tried[-1].delivery.task_id)
+    world.run(world.take())
+    world.services.clock.advance(99 * DAY)
+    (found,) = caretaker.clear()
+    assert (found.fate, found.reason.startswith("names no delivery")) == (Fate.KEPT, True)
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.REMOVED
+
+
+def test_a_branch_that_begins_at_somebody_elses_staging_commit_is_not_taken_for_it(
+    world: World, caretaker: Caretaker
+) -> None:
+    """A publication at which a staging branch begins names another delivery, which is over."""
+    world.run(world.take())
+    world.services.lakefs.create_branch(REPOSITORY, f"perago-{'0' * 16}-{'1' * 12}", "main")
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.KEPT
+
+
+def test_a_branch_that_has_moved_between_two_looks_is_seen_anew(world: World, caretaker: Caretaker) -> None:
+    branch = "perago-fence-0123456789ab"
+    world.services.lakefs.create_branch(REPOSITORY, branch, "main")
+    assert caretaker.fate() is Fate.KEPT
+    world.services.clock.advance(2 * DAY)
+    world.services.lakefs.server.put_object(REPOSITORY, branch, "a", b"1")
+    world.services.lakefs.commit(REPOSITORY, branch, "by hand", {})
+    assert caretaker.fate() is Fate.KEPT
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.REMOVED
+
+
+def test_however_low_the_limit_is_a_branch_that_may_be_alive_has_an_hour(world: World, caretaker: Caretaker) -> None:
+    die(world, "upload", Moment.AFTER)
+    world.services.clock.advance(HOUR - 60)
+    assert caretaker.fate(older_than=0) is Fate.KEPT
+    world.services.clock.advance(120)
+    assert caretaker.fate(older_than=0) is Fate.REMOVED
+
+
+# --------------------------------------------------------------------- whatever else
+
+
+def test_other_branches_are_left_alone(world: World, caretaker: Caretaker) -> None:
+    others = ["perago-mine", "perago-fence-0", f"perago-{'0' * 16}-{'g' * 12}", f"perago-{'0' * 16}-{'1' * 12}-x"]
+    for name in others:
+        world.services.lakefs.create_branch(REPOSITORY, name, "main")
+    for _ in range(3):
+        assert caretaker.clear() == []
+        world.services.clock.advance(9 * DAY)
+    assert sorted(caretaker.branches) == sorted(["main", *others])
+
+
+def test_what_cannot_be_removed_is_said_and_the_rest_removed(world: World, caretaker: Caretaker) -> None:
+    for name in ("perago-fence-000000000000", "perago-fence-000000000001"):
+        world.services.lakefs.create_branch(REPOSITORY, name, "main")
+    caretaker.clear()
+    world.services.clock.advance(2 * DAY)
+    nth = world.services.faults.calls("delete_branch") + 1
+    world.services.faults.before("delete_branch", nth=nth, error=Refused)
+    assert [found.fate for found in caretaker.clear()] == [Fate.FAILED, Fate.REMOVED]
+
+
+@pytest.mark.parametrize("operation", ["list_branches", "get_commit", "newest_staged", "delete_branch"])
+def test_a_silent_lakefs_ends_it(world: World, caretaker: Caretaker, operation: str) -> None:
+    world.services.lakefs.create_branch(REPOSITORY, "perago-fence-000000000000", "main")
+    caretaker.clear()
+    world.services.clock.advance(2 * DAY)
+    nth = world.services.faults.calls(operation) + 1
+    world.services.faults.before(operation, nth=nth, error=Unavailable)
+    with pytest.raises(Unavailable):
+        caretaker.clear()
+
+
+# ------------------------------------------------------------------------- sightings
+
+
+def test_what_was_seen_is_kept_for_this_user_alone_and_by_server(
+    world: World, caretaker: Caretaker, tmp_path: Path
+) -> None:
+    world.services.lakefs.create_branch(REPOSITORY, "perago-fence-000000000000", "main")
+    caretaker.clear()
+    (file,) = (tmp_path / "state").iterdir()
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate(server="elsewhere") is Fate.KEPT, "another server's branch of that name"
+    assert caretaker.fate() is Fate.REMOVED
+    assert json.loads(file.read_text())["here"][REPOSITORY] != {}
+    caretaker.clear()
+    assert json.loads(file.read_text())["here"][REPOSITORY] == {}, "what is gone is forgotten"
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"here": 1}', '{"here": {"workspace": {"perago-fence-000000000000": ["x"]}}}']
+)
+def test_a_file_that_makes_no_sense_costs_time_and_nothing_else(
+    world: World, caretaker: Caretaker, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "gc.json").write_text(content)
+    world.services.lakefs.create_branch(REPOSITORY, "perago-fence-000000000000", "main")
+    assert caretaker.fate() is Fate.KEPT
+    world.services.clock.advance(2 * DAY)
+    assert caretaker.fate() is Fate.REMOVED
+
+
+def test_a_time_that_lies_ahead_does_not_count() -> None:
+    """The system's clock was set back since."""
+    sightings = Sightings(Path("nowhere"), "here")
+    assert sightings.first("repo", "branch", "head", 1000.0) == 1000.0
+    assert sightings.first("repo", "branch", "head", 500.0) == 500.0
+    assert sightings.first("repo", "branch", "head", 900.0) == 500.0
+
+
+# ----------------------------------------------------------------------- directories
+
+
+def test_dead_directories_go_when_they_are_old_enough_and_held_ones_are_not_mentioned(
+    world: World, tmp_path: Path
+) -> None:
+    delivery, root = world.take(), tmp_path / "root"
+    assert delivery is not None
+    made = AttemptDirectory.create(root, delivery)
+    (made.workspace / "file").write_bytes(b"x" * 5000)
+    began = (made.path / MARKER).stat().st_mtime
+    size = 5000 + (made.path / MARKER).stat().st_size
+
+    def clear(age: float, *, dry_run: bool = False) -> list[Leftover]:
+        return list(clear_directories(root, Policy(DAY, began + age, dry_run)))
+
+    assert clear(9 * DAY) == []
+    made.close()
+    assert [(found.fate, found.size) for found in clear(DAY - 60)] == [(Fate.KEPT, size)]
+    assert [found.fate for found in clear(DAY + 60, dry_run=True)] == [Fate.REMOVED]
+    assert made.path.exists()
+    (found,) = clear(DAY + 60)
+    assert (found.fate, found.name, found.repository) == (Fate.REMOVED, str(made.path), None)
+    assert found.reason == "no process holds it; its attempt began 1 d ago"
+    assert list(root.iterdir()) == []
+
+
+def test_a_directory_that_cannot_be_removed_is_said(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = world.take()
+    assert delivery is not None
+    made = AttemptDirectory.create(tmp_path, delivery)
+    (made.workspace / "stubborn").write_text("1")
+    made.close()
+    remove: Callable[..., None] = os.unlink
+
+    def refuse(path: str, **options: int) -> None:
+        if path == "stubborn":
+            raise PermissionError(1, "Operation not permitted", path)
+        remove(path, **options)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    (found,) = clear_directories(tmp_path, Policy(0, 2**40))
+    assert (found.fate, "Operation not permitted" in found.reason) == (Fate.FAILED, True)
+    assert made.path.exists()
+
+
+AGES = {0: "0 s ago", 59: "59 s ago", 60: "1 min ago", 7199: "1 h ago", 3 * DAY: "3 d ago", -5: "0 s ago"}
+
+
+@pytest.mark.parametrize(("passed", "words"), AGES.items(), ids=AGES.values())
+def test_an_age_is_said_in_one_unit(passed: float, words: str) -> None:
+    assert Policy(0, 1000.0).ago(1000.0 - passed) == words

@@ -1,0 +1,216 @@
+"""A result survives as long as it may matter: how long a report is tried, and what happens afterwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from perago.attempt.ending import REPORT_TRIES
+from perago.driver import AttemptRecord, Delivered, deliver_report
+from perago.embedded.faults import Moment
+from perago.ports import AccessDenied, NotFound, Refused, ServiceError, TaskQueue, Unavailable, Unclear
+from perago.testing import InMemoryServices
+
+from .tasks import Params
+from .test_faults import TREE, edit_task, publications
+
+MINUTE, HOUR = 60.0, 3600.0
+
+
+@dataclass
+class Troubled:
+    """A Conductor that fails some operations for some time after the attempt was over."""
+
+    services: InMemoryServices
+    seconds: float = float("inf")
+    operations: tuple[str, ...] = ("is_current", "report")
+    error: type[ServiceError] = Unavailable
+    began: float = 0.0
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.services.conductor, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls[name] += 1
+            if name in self.operations and self.elapsed < self.seconds:
+                raise self.error("Conductor", name, "down")
+            return method(*arguments, **options)
+
+        return call
+
+    @property
+    def elapsed(self) -> float:
+        return self.services.clock.now() - self.began
+
+
+@dataclass
+class Case:
+    """One attempt of a task that is over, with its report still to be sent."""
+
+    services: InMemoryServices
+    ref: str
+    conductor: Troubled
+    record: AttemptRecord
+
+    def deliver(self) -> Delivered:
+        assert self.record.report is not None
+        services, queue = self.services, cast("TaskQueue", self.conductor)
+        delivery, report = self.record.delivery, self.record.report
+        return deliver_report(queue, services.clock, delivery, report, "w0001", services.limits)
+
+    @property
+    def task_id(self) -> str:
+        return self.record.delivery.task_id
+
+    @property
+    def status(self) -> str:
+        return str(self.services.conductor.get_task(self.task_id)["status"])
+
+
+def finished(services: InMemoryServices, response_timeout: float = 600, **trouble: Any) -> Case:
+    """An attempt that has published, when Conductor goes down."""
+    ref = services.seed(TREE)
+    controls = {"responseTimeoutSeconds": int(response_timeout), "retryDelaySeconds": 1}
+    services.start(edit_task(), Params(do="edit"), ref=ref, controls=controls)
+    delivery = services.take(edit_task())
+    record = services.run_delivery(edit_task(), delivery)
+    return Case(services, ref, Troubled(services, began=services.clock.now(), **trouble), record)
+
+
+BACK_IN_TIME = {
+    "a minute": (600, MINUTE),
+    "just before the response time-out": (600, 10 * MINUTE - 30),
+    "ten minutes, and the sweeper has not come round": (600, 10 * MINUTE),
+    "three of four hours": (4 * HOUR, 3 * HOUR),
+    "a day of a week": (7 * 24 * HOUR, 24 * HOUR),
+    "longer than a short response time-out": (5, 2 * MINUTE - 10),
+}
+
+
+@pytest.mark.parametrize(("response_timeout", "down"), BACK_IN_TIME.values(), ids=BACK_IN_TIME.keys())
+def test_a_result_survives_a_conductor_that_is_down(
+    services: InMemoryServices, response_timeout: float, down: float
+) -> None:
+    case = finished(services, response_timeout, seconds=down)
+    assert case.deliver() == Delivered()
+    assert case.status == "COMPLETED"
+    assert case.conductor.elapsed < down + 15, "it is noticed soon"
+
+
+GONE = {"ten minutes and the sweeper is first": 10 * MINUTE, "six hours": 6 * HOUR}
+
+
+@pytest.mark.parametrize("down", GONE.values(), ids=GONE.keys())
+def test_a_result_that_comes_too_late_is_adopted_by_the_retry(services: InMemoryServices, down: float) -> None:
+    case = finished(services, seconds=down)
+    if down == 10 * MINUTE:
+        services.clock.advance(down)
+        services.conductor.sweep()
+        assert case.status == "TIMED_OUT"
+        assert case.deliver().lost_reason is not None
+    else:
+        delivered = case.deliver()
+        assert "down" in str(delivered.error)
+        assert 10 * MINUTE <= case.conductor.elapsed <= 13 * MINUTE, "it ends, and not before the response time-out"
+        services.clock.advance(down)
+        services.conductor.sweep()
+    services.clock.advance(2)
+    retry = services.attempt(edit_task().function)
+
+    assert retry.task["status"] == "COMPLETED"
+    assert retry.record.adopted_commit is not None
+    assert "RunFunction" not in [step.name for step in retry.record.steps]
+    merges = services.lakefs.history("workspace", "main", until=case.ref, limit=10)
+    assert [commit.metadata["perago.phase"] for commit in merges] == ["fence", "merge"]
+    assert publications(services, case.ref) == 2
+
+
+def test_every_answer_makes_the_patience_new(services: InMemoryServices) -> None:
+    """While heartbeats get through, the delivery stays current: a report that is not taken is tried on and on."""
+    case = finished(services, seconds=50 * MINUTE, operations=("report",))
+    assert case.deliver() == Delivered()
+    assert case.status == "COMPLETED"
+
+
+ENDLESS = {"ten minutes": (10 * MINUTE, HOUR), "a day": (24 * HOUR, 24 * HOUR)}
+
+
+@pytest.mark.parametrize(("response_timeout", "at_least"), ENDLESS.values(), ids=ENDLESS.keys())
+def test_a_report_that_is_never_taken_ends_some_time_after_the_response_timeout(
+    services: InMemoryServices, response_timeout: float, at_least: float
+) -> None:
+    case = finished(services, response_timeout, operations=("report",))
+    assert "down" in str(case.deliver().error)
+    assert case.conductor.calls["report"] == REPORT_TRIES
+    assert at_least <= case.conductor.elapsed <= 2 * at_least
+
+
+@pytest.mark.parametrize("error", [NotFound, AccessDenied, Unavailable, Unclear], ids=lambda error: error.__name__)
+def test_whatever_is_not_conductors_own_word_is_no_answer(
+    services: InMemoryServices, error: type[ServiceError]
+) -> None:
+    """Such as the 404 of a proxy whose backend is gone, or the 401 of one whose password database is."""
+    case = finished(services, seconds=5 * MINUTE, error=error)
+    assert case.deliver() == Delivered()
+    assert case.status == "COMPLETED"
+
+
+def test_a_report_that_is_refused_is_not_tried_again(services: InMemoryServices) -> None:
+    case = finished(services, operations=("report",), error=Refused)
+    assert "down" in str(case.deliver().error)
+    assert case.conductor.calls["report"] == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "arrived"), [(Unclear, True), (AccessDenied, False), (Unavailable, False)], ids=["lost", "401", "503"]
+)
+def test_only_a_report_that_may_have_arrived_counts_as_delivered_when_nobody_waits_any_more(
+    services: InMemoryServices, error: type[ServiceError], arrived: bool
+) -> None:
+    case = finished(services, operations=("report",), error=error)
+    services.faults.between("is_current", lambda: _end(services, case), nth=services.faults.calls("is_current") + 2)
+    delivered = case.deliver()
+    assert (delivered == Delivered(), delivered.lost_reason is None) == (arrived, arrived)
+
+
+def test_old_news_are_no_reason_to_report(services: InMemoryServices) -> None:
+    """A process can stand still between Conductor's answer and its own report, while the task is run again: a report
+    would end the new run, for Conductor knows a task by its id alone."""
+    case = finished(services, seconds=0)
+    services.faults.between(
+        "is_current",
+        lambda: _run_again(services, case),
+        nth=services.faults.calls("is_current") + 1,
+        moment=Moment.AFTER,
+    )
+    assert case.deliver().lost_reason is not None
+    assert case.conductor.calls["report"] == 0
+    assert case.status == "SCHEDULED"
+
+
+def test_a_conductor_that_is_always_slow_gets_its_report(services: InMemoryServices) -> None:
+    case = finished(services, seconds=0)
+    for nth in (1, 2):
+        services.faults.between(
+            "is_current",
+            lambda: services.clock.advance(30),
+            nth=services.faults.calls("is_current") + nth,
+            moment=Moment.AFTER,
+        )
+    assert case.deliver() == Delivered()
+    assert (case.conductor.calls["is_current"], case.conductor.calls["report"]) == (2, 1)
+
+
+def _run_again(services: InMemoryServices, case: Case) -> None:
+    _end(services, case)
+    services.clock.advance(60)
+    services.conductor.rerun_workflow(services.conductor.get_task(case.task_id)["workflowInstanceId"], case.task_id)
+
+
+def _end(services: InMemoryServices, case: Case) -> None:
+    services.conductor.terminate_workflow(services.conductor.get_task(case.task_id)["workflowInstanceId"])

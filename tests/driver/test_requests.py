@@ -1,0 +1,118 @@
+"""What an uncontended publication costs: every request of one attempt, and which of them only check.
+
+The adapters of production talk to both services over HTTP, as they do to real ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from perago.adapters.conductor import ConductorQueue
+from perago.adapters.lakefs import LakeFSStore
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.driver import SystemClock, deliver_report, run_attempt
+from perago.embedded.http.conductor import conductor_app
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.http.serve import serve
+from perago.ports import TaskStatus
+from perago.settings import ConductorSettings, LakeFSSettings
+from perago.testing import InMemoryServices
+
+from .editing import DEFINITION, TASK, WORKFLOW
+from .world import BRANCH, INPUT, REPOSITORY
+
+CHECK = "check"
+"""Asks only, so that a publication cannot go wrong; a runtime that hopes for the best would leave it out."""
+
+ATTEMPT = (
+    ("what was published since the input ref?", "recovery", "GET /repositories/R/branches/main"),
+    ("staging branches of earlier deliveries?", "recovery", "GET /repositories/R/branches"),
+    ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
+    *[("download: a file", "work", "GET /repositories/R/refs/C/objects")] * 3,
+    ("attempt fence before staging", "fence", "GET /tasks/T"),
+    ("staging branch", "work", "POST /repositories/R/branches"),
+    ("staged: a deletion", "work", "POST /repositories/R/branches/S/objects/delete"),
+    *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
+    ("staging commit", "work", "POST /repositories/R/branches/S/commits"),
+    ("exactly the planned changes?", CHECK, "GET /repositories/R/refs/C/diff/C"),
+    ("publish fence in the staging commit?", CHECK, "GET /repositories/R/refs/C/objects/stat"),
+    ("attempt fence before the merge", "fence", "GET /tasks/T"),
+    ("the head that it was built on?", CHECK, "GET /repositories/R/branches/main"),
+    ("merge", "work", "POST /repositories/R/refs/C/merge/main"),
+    ("first parent and tree of the merge?", CHECK, "GET /repositories/R/commits/C"),
+    ("staging branch away", "work", "DELETE /repositories/R/branches/S"),
+    ("attempt fence before the report", "fence", "GET /tasks/T"),
+    ("report", "work", "POST /tasks"),
+)
+
+
+def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Path) -> None:
+    """To lakeFS, between the function and the published commit. Recovery looks twice, before anything is downloaded;
+    the attempt fence asks Conductor once before each of the three steps that cannot be taken back."""
+    kinds = [kind for _, kind, _ in ATTEMPT]
+    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("fence")) == (4, 2, 3)
+
+    found = requests_of_one_attempt(tmp_path)
+    assert sorted(found) == sorted(request for _, _, request in ATTEMPT)
+    transfer = re.compile("objects$")  # files travel side by side
+    assert [one for one in found if not transfer.search(one)] == [
+        request for _, _, request in ATTEMPT if not transfer.search(request)
+    ]
+
+
+def requests_of_one_attempt(root: Path) -> list[str]:
+    """Those from the delivery to its report."""
+    with InMemoryServices() as services, served(services) as (store, queue, requests):
+        ref = services.seed({**INPUT, FENCE_PATH: FENCE_TEXT})
+        services.conductor.register_task_definitions([DEFINITION])
+        services.conductor.create_workflow_definition(WORKFLOW)
+        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+        services.conductor.start_workflow("matrix", {"workspace": block, "params": {"quiet": "never", "began": 0}})
+        (delivery,) = queue.poll(TASK.name, "w0001", count=1, wait_seconds=1)
+        requests.clear()
+        clock = SystemClock()
+        record = run_attempt(TASK, delivery, store=store, fence=queue, workspace_root=root, clock=clock)
+        assert record.report is not None
+        assert record.report.status is TaskStatus.COMPLETED, record.report.reason
+        assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None
+        return list(requests)
+
+
+@contextmanager
+def served(services: InMemoryServices) -> Iterator[tuple[LakeFSStore, ConductorQueue, list[str]]]:
+    """The models behind the adapters, and the list that their requests go to."""
+    requests: list[str] = []
+    lakefs = lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret")
+    conductor = conductor_app(services.conductor)
+    with serve(_Noted(lakefs, requests)) as lakefs_url, serve(_Noted(conductor, requests)) as conductor_url:
+        store = LakeFSStore(LakeFSSettings(lakefs_url, "key", SecretStr("secret")))
+        queue = ConductorQueue(ConductorSettings(f"{conductor_url}/api", None, None))
+        yield store, queue, requests
+        store.close()
+        queue.close()
+
+
+class _Noted:
+    """Writes down what passes, without names that differ from run to run."""
+
+    def __init__(self, app: Any, requests: list[str]) -> None:
+        self._app = app
+        self._requests = requests
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            self._requests.append(f"{scope['method']} {_shape(scope['path'])}")
+        await self._app(scope, receive, send)
+
+
+def _shape(path: str) -> str:
+    path = re.sub("^/api(/v1)?", "", path).replace(f"/{REPOSITORY}/", "/R/")
+    path = re.sub("/[0-9a-f]{64}", "/C", path)
+    path = re.sub("/perago-[0-9a-f]{16}-[0-9a-f]{12}", "/S", path)
+    return re.sub("/tasks/[0-9a-f-]{36}", "/tasks/T", path)

@@ -1,0 +1,89 @@
+"""The model over HTTP, on virtual and on real time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.faults import FaultScript
+from perago.embedded.http.conductor import conductor_app
+from perago.embedded.http.faults import Application, HttpFaultScript, Receive, Scope, Send
+from perago.embedded.http.serve import serve
+
+from .http_client import Http
+
+
+class Served:
+    """One server for all tests, each with an application of its own: starting one takes a quarter of a second."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.app: Application | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    served = Served()
+    with serve(served) as served.url:
+        yield served
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def conductor(clock: VirtualClock) -> InMemoryConductor:
+    """A model on virtual time with one task type `t` and a workflow `w` of two steps `r0` and `r1`."""
+    return prepared(InMemoryConductor(clock, seed=1))
+
+
+@pytest.fixture
+def script() -> HttpFaultScript:
+    return HttpFaultScript()
+
+
+@pytest.fixture
+def http(conductor: InMemoryConductor, served: Served, script: HttpFaultScript) -> Iterator[Http]:
+    """`conductor` over HTTP, behind the faults of `script`."""
+    served.app = conductor_app(conductor, faults=script)
+    http = Http(served.url)
+    yield http
+    http.close()
+
+
+@pytest.fixture
+def calls() -> FaultScript:
+    """Counts the calls that have reached `live_conductor`."""
+    return FaultScript()
+
+
+@pytest.fixture
+def live_conductor(calls: FaultScript) -> InMemoryConductor:
+    """The same as `conductor` in real time."""
+    return prepared(InMemoryConductor(SystemClock(), calls, seed=1))
+
+
+@pytest.fixture
+def live_http(live_conductor: InMemoryConductor, served: Served) -> Iterator[Http]:
+    """The same as `http` in real time."""
+    served.app = conductor_app(live_conductor)
+    http = Http(served.url)
+    yield http
+    http.close()
+
+
+def prepared(conductor: InMemoryConductor) -> InMemoryConductor:
+    conductor.register_task_definitions([{"name": "t", "retryCount": 0, "retryDelaySeconds": 0}])
+    steps = [{"name": "t", "taskReferenceName": f"r{index}"} for index in range(2)]
+    conductor.create_workflow_definition({"name": "w", "tasks": steps})
+    return conductor

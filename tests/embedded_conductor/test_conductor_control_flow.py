@@ -1,0 +1,220 @@
+"""What forks, loops, sub-workflows and domains mean to a worker, told through the port and on a virtual clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import Happening, InMemoryConductor
+from perago.embedded.conductor.javascript import Script
+from perago.ports import Delivery
+
+from .house import DONE, FAILED
+from .play import fork, loop, operator, step, sub
+
+
+class Yard:
+    """A model with the task types `a` and `b`, which are retried once and at once."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock()
+        self.conductor = InMemoryConductor(self.clock, seed=1)
+        definition = {"retryCount": 1, "retryDelaySeconds": 0}
+        self.conductor.register_task_definitions([{"name": name, **definition} for name in ("a", "b")])
+
+    def run(self, *steps: Mapping[str, Any], name: str = "w", **options: Any) -> str:
+        self.conductor.create_workflow_definition({"name": name, "tasks": steps})
+        return self.conductor.start_workflow(name, {"x": 1}, **options)
+
+    def poll(self, task: str, seconds: float = 0) -> Delivery | None:
+        deliveries = self.conductor.poll(task, "w0001", count=1, wait_seconds=seconds)
+        return deliveries[0] if deliveries else None
+
+    def take(self, task: str, seconds: float = 0) -> Delivery:
+        delivery = self.poll(task, seconds)
+        assert delivery is not None
+        return delivery
+
+    def finish(self, task: str) -> None:
+        self.conductor.report(self.take(task), DONE, "w0001")
+
+    def fail(self, task: str) -> None:
+        for _ in range(2):
+            self.conductor.report(self.take(task), FAILED, "w0001")
+
+    def statuses(self, workflow_id: str) -> list[str]:
+        return [task["status"] for task in self.conductor.workflow(workflow_id)["tasks"]]
+
+    def child(self, workflow_id: str) -> str:
+        return str(self.conductor.workflow(workflow_id)["tasks"][-1]["subWorkflowId"])
+
+
+def test_a_join_with_a_delay_below_zero_waits_for_an_update() -> None:
+    """Neither time nor decisions wake it (measured on 3.32.3), nor a requeue, which is for steps of workers."""
+    yard = Yard()
+    workflow_id = yard.run(*fork([step("a", "a1")], [step("b", "b1")]))
+    join = yard.conductor.workflow(workflow_id)["tasks"][-1]["taskId"]
+    result = {"taskId": join, "workflowInstanceId": workflow_id, "status": "IN_PROGRESS"}
+    yard.conductor.update_task({**result, "callbackAfterSeconds": -1})
+    yard.finish("a")
+    yard.finish("b")
+    yard.clock.sleep(600)
+    yard.conductor.decide(workflow_id)
+    assert yard.conductor.requeue_pending("JOIN") == 0
+    assert yard.statuses(workflow_id)[-1] == "IN_PROGRESS"
+    yard.conductor.update_task(result)
+    assert yard.statuses(workflow_id)[-1] == "COMPLETED"
+
+
+def test_a_delivery_in_a_loop_names_its_iteration() -> None:
+    yard = Yard()
+    yard.run(loop(step("a", "r")))
+    first = yard.take("a")
+    yard.conductor.report(first, FAILED, "w0001")
+    retry = yard.take("a")
+    yard.conductor.report(retry, DONE, "w0001")
+    second = yard.take("a")
+    seen = [(d.reference_name, d.iteration, d.retry_count, d.retried_task_id) for d in (first, retry, second)]
+    assert seen == [("r__1", 1, 0, None), ("r__1", 1, 1, first.task_id), ("r__2", 2, 0, None)]
+
+
+def test_the_failure_of_one_branch_is_the_loss_of_the_others() -> None:
+    yard = Yard()
+    workflow_id = yard.run(*fork([step("a", "a1")], [step("b", "b1")]))
+    other = yard.take("b")
+    yard.fail("a")
+    assert not yard.conductor.is_current(other)
+    before = yard.statuses(workflow_id)
+    yard.conductor.report(other, DONE, "w0001")
+    assert yard.statuses(workflow_id) == before
+    assert yard.conductor.history()[-1].what is Happening.IGNORED
+
+
+def test_what_follows_a_join_can_be_polled_as_soon_as_the_last_branch_has_ended() -> None:
+    yard = Yard()
+    yard.run(*fork([step("a", "a1")], [step("b", "b1")]), step("b", "end"))
+    yard.finish("a")
+    yard.finish("b")
+    assert yard.take("b").reference_name == "end"
+
+
+def test_the_end_of_a_parent_is_the_loss_of_an_attempt_deep_inside() -> None:
+    yard = Yard()
+    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
+    yard.conductor.create_workflow_definition({"name": "middle", "tasks": [sub("inner", "i")]})
+    workflow_id = yard.run(sub("middle", "s"))
+    delivery = yard.take("a")
+    assert delivery.workflow_id == yard.child(yard.child(workflow_id))
+    yard.conductor.terminate_workflow(workflow_id)
+    assert not yard.conductor.is_current(delivery)
+    assert yard.conductor.workflow(delivery.workflow_id)["status"] == "TERMINATED"
+
+
+def test_the_failure_of_a_sub_workflow_reaches_every_parent() -> None:
+    yard = Yard()
+    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
+    yard.conductor.create_workflow_definition({"name": "middle", "tasks": [sub("inner", "i")]})
+    workflow_id = yard.run(sub("middle", "s"), step("b", "end"))
+    yard.fail("a")
+    assert [yard.conductor.workflow(each)["status"] for each in yard.conductor.workflow_ids()] == ["FAILED"] * 3
+    assert yard.statuses(workflow_id) == ["FAILED"]
+
+
+def test_a_sub_workflow_is_started_late_where_its_step_says_so() -> None:
+    yard = Yard()
+    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
+    workflow_id = yard.run(sub("inner", "s", startDelay=5))
+    assert yard.statuses(workflow_id) == ["SCHEDULED"]
+    yard.clock.advance(4)
+    assert yard.poll("a") is None
+    yard.clock.advance(1)
+    assert yard.take("a").reference_name == "a1"
+
+
+def test_a_wait_holds_back_what_follows_until_its_time_has_come() -> None:
+    yard = Yard()
+    yard.run(operator("WAIT", "w", inputParameters={"duration": "1 hour 2 minutes 3 s"}), step("a", "end"))
+    yard.clock.advance(3600 + 2 * 60 + 2.5)
+    assert yard.poll("a") is None
+    began = yard.clock.now()
+    assert yard.take("a", seconds=5).reference_name == "end"
+    assert yard.clock.now() - began == pytest.approx(0.5, abs=0.11)
+
+
+def test_a_time_out_inside_of_a_loop_makes_another_attempt_of_the_iteration() -> None:
+    yard = Yard()
+    yard.conductor.register_task_definitions([{"name": "a", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
+    workflow_id = yard.run(loop(step("a", "r")))
+    stale = yard.take("a")
+    yard.clock.advance(10)
+    yard.conductor.sweep()
+    assert not yard.conductor.is_current(stale)
+    assert yard.statuses(workflow_id) == ["IN_PROGRESS", "TIMED_OUT", "SCHEDULED"]
+    assert yard.take("a").reference_name == "r__1"
+
+
+def test_a_domain_is_served_for_ten_seconds_after_a_poll() -> None:
+    yard = Yard()
+    yard.conductor.create_workflow_definition({"name": "w", "tasks": [step("a", "a1")]})
+    yard.conductor.poll_tasks("a", "w1", domain="d", wait_seconds=0)
+    domains = {"a": "d,NO_DOMAIN"}
+    first = yard.conductor.start_workflow("w", task_to_domain=domains)
+    yard.clock.advance(10)
+    second = yard.conductor.start_workflow("w", task_to_domain=domains)
+    rows = [yard.conductor.workflow(each)["tasks"][0] for each in (first, second)]
+    assert [row.get("domain") for row in rows] == ["d", None]
+    assert (yard.conductor.queue_size("d:a"), yard.conductor.queue_size("a")) == (1, 1)
+
+
+def test_an_inline_definition_is_not_registered() -> None:
+    yard = Yard()
+    definition = {"name": "mine", "version": 2, "tasks": [step("a", "a1")]}
+    workflow_id = yard.conductor.start_workflow("other", definition=definition)
+    assert yard.conductor.workflow(workflow_id)["workflowName"] == "mine"
+    assert yard.conductor.workflow_definitions() == []
+
+
+def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
+    return operator("SWITCH", "s", evaluatorType="value-param", expression="q", decisionCases={"1": [inner]})
+
+
+@pytest.mark.parametrize(
+    ("steps", "name"),
+    [
+        ([loop(_nested(operator("DO_WHILE", "k", loopOver=[step("a", "a1")], loopCondition="true")))], "a loop inside"),
+        ([loop(step("a", "a1"), inputParameters={"keepLastN": 2})], "keepLastN"),
+        ([loop(step("a", "a1"), items="${workflow.input.l}")], "items"),
+        ([loop(step("a", "a1"), condition="$.l.iteration < f()")], r"\$\.l\.iteration < f\(\)"),
+        ([_nested(operator("HTTP", "h"))], r"tasks\[0\]\.decisionCases\.1\[0\]\.type HTTP"),
+        ([operator("SWITCH", "s", evaluatorType="python", expression="1", decisionCases={"1": []})], "python"),
+        (
+            [sub("x", "s") | {"subWorkflowParam": {"name": "x", "workflowDefinition": "${a.output}"}}],
+            "as an expression",
+        ),
+        ([sub("x", "s") | {"subWorkflowParam": {"name": "x", "priority": 3}}], r"subWorkflowParam\.priority"),
+        ([operator("WAIT", "w", inputParameters={"until": "2030-01-01"})], "until"),
+        ([operator("INLINE", "i", inputParameters={"expression": "${workflow.input.code}"})], "expression"),
+        ([operator("INLINE", "i", inputParameters={"expression": "1", "evaluatorType": "python"})], "python"),
+        ([*fork([{**step("a", "a1"), "permissive": True}])], "permissive"),
+        ([{**step("a", "a1"), "joinOn": ["b"]}], "joinOn of a SIMPLE task"),
+        ([loop({"name": "a", "type": "SIMPLE"})], "a step without a name"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_no_model_has_is_named_when_it_is_defined(steps: list[dict[str, Any]], name: str) -> None:
+    with pytest.raises(NotImplementedError, match=name):
+        Yard().run(*steps)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["f()", "$.f()", "x", "return 1", "1 +", "(1", "$.a[", "$.", "[1, 2]", "({a: 1})", "var a = 1; a", "typeof $.a",
+     "$.a ** 2", "$.a++", "$.a = 1", "/x/.test($.a)", "`text`", "'\\n'", "0x10", "1 2", "if (true) 1 2", "else"],
+)  # fmt: skip
+def test_a_script_beyond_the_small_language_is_quoted_in_the_refusal(script: str) -> None:
+    with pytest.raises(NotImplementedError) as caught:
+        Script(script)
+    assert repr(script) in str(caught.value)

@@ -1,0 +1,181 @@
+"""What the model refuses to pretend, and what expressions and definitions do on their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perago.embedded.conductor import InvalidRequest, Malformed, NoSuchEntity, PayloadLimits, ServerError
+from perago.embedded.conductor.expressions import parse_path, resolve
+from perago.embedded.conductor.javatext import java_text
+from perago.embedded.conductor.wire import MAX_DEPTH, through_json
+
+from .house import House
+
+STEP = {"name": "t", "taskReferenceName": "a"}
+
+
+@pytest.mark.parametrize(
+    "operator",
+    ["FORK_JOIN_DYNAMIC", "EXCLUSIVE_JOIN", "DECISION", "DYNAMIC", "HTTP", "HUMAN", "EVENT", "START_WORKFLOW", "NOOP"],
+)
+def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> None:
+    with pytest.raises(NotImplementedError, match=rf"tasks\[1\]\.type {operator} is not modelled"):
+        House().conductor.create_workflow_definition(
+            {"name": "other", "tasks": [STEP, {**STEP, "taskReferenceName": "b", "type": operator}]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("definition", "name"),
+    [
+        ({"failureWorkflow": "${workflow.input.f}"}, "failureWorkflow"),
+        ({"rateLimitConfig": {"concurrentExecLimit": 1}}, "rateLimitConfig"),
+        ({"tasks": [{**STEP, "permissive": True}]}, "permissive"),
+        ({"tasks": [{**STEP, "inputParameters": {"q": "${workflow.input..z}"}}]}, r"\$\{workflow.input..z\}"),
+        ({"tasks": [{**STEP, "inputParameters": {"q": "${a.output.l[?(@ == 1)]}"}}]}, "JSONPath from"),
+        ({"tasks": [{**STEP, "inputParameters": {"q": "${workflow.secrets.key}"}}]}, "secrets"),
+        ({"outputParameters": {"q": "${a.output.l[0:2]}"}}, "JSONPath from"),
+    ],
+)
+def test_what_is_not_modelled_is_named(definition: dict[str, Any], name: str) -> None:
+    with pytest.raises(NotImplementedError, match=name):
+        House().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
+
+
+def test_an_unknown_reference_in_an_expression_is_a_validation_error() -> None:
+    step = {**STEP, "inputParameters": {"q": ["${nope.output.x}"]}}
+    with pytest.raises(InvalidRequest, match="taskReferenceName: nope") as caught:
+        House().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
+    (problem,) = caught.value.problems
+    assert problem["path"] == "registerWorkflowDef.arg0"
+
+
+def test_one_bad_definition_rejects_the_whole_list() -> None:
+    conductor = House().conductor
+    with pytest.raises(InvalidRequest) as caught:
+        conductor.register_task_definitions([{"name": "good"}, {"name": "bad", "retryCount": -1}])
+    assert [problem["path"] for problem in caught.value.problems] == ["registerTaskDef.arg0[1].retryCount"]
+    assert conductor.get_task_definition("good") is None
+
+
+def test_a_second_registration_replaces_the_whole_definition() -> None:
+    conductor = House().conductor
+    conductor.register_task_definitions([{"name": "x", "retryCount": 9, "description": "old"}])
+    conductor.register_task_definitions([{"name": "x", "timeoutSeconds": 10, "responseTimeoutSeconds": 10}])
+    stored = conductor.get_task_definition("x")
+    assert stored is not None
+    assert (stored["retryCount"], stored["retryDelaySeconds"], "description" in stored) == (3, 60, False)
+
+
+def test_a_stored_definition_is_not_shared_with_the_model() -> None:
+    conductor = House().conductor
+    given: dict[str, Any] = {"name": "x", "inputKeys": ["a"]}
+    conductor.register_task_definitions([given])
+    shown = conductor.get_task_definition("x")
+    assert shown is not None
+    shown["inputKeys"].append("b")
+    given["inputKeys"].append("c")
+    assert (conductor.get_task_definition("x") or {})["inputKeys"] == ["a"]
+
+
+def test_one_definition_instead_of_a_list_is_refused() -> None:
+    with pytest.raises(Malformed):
+        House().conductor.register_task_definitions({"name": "x"})  # type: ignore[arg-type]
+
+
+def test_the_highest_version_is_started_unless_one_is_named() -> None:
+    conductor = House().conductor
+    for version in (1, 3, 2):
+        conductor.create_workflow_definition({"name": "v", "version": version, "tasks": [STEP]})
+    assert conductor.workflow(conductor.start_workflow("v"))["workflowVersion"] == 3
+    assert conductor.workflow(conductor.start_workflow("v", version=1))["workflowVersion"] == 1
+    with pytest.raises(NoSuchEntity, match="version=9"):
+        conductor.start_workflow("v", version=9)
+
+
+def test_a_workflow_input_above_the_limit_is_not_started() -> None:
+    conductor = House().conductor
+    with pytest.raises(ServerError, match="permissible limit: 10485760"):
+        conductor.start_workflow("w", {"x": "y" * PayloadLimits().maximum})
+    assert len(conductor.workflow_ids()) == 1
+
+
+CONTEXT = {"a": {"output": {"n": 5, "list": [1, {"b": [None, "x"]}], "dotted.key": True, "with space": 7, "empty": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("${a.output.n}", 5),
+        ("${a.output.list[1].b[1]}", "x"),
+        ("${a.output.list[-1].b[0]}", None),
+        ("${a.output['dotted.key']}", True),
+        ('${a.output["dotted.key"]}', True),
+        ("${a.output['with space']}", 7),
+        ("${a.output.missing.deeper[3]}", None),
+        ("${b.output}", None),
+        ("${a.output.list[*].b}", [[None, "x"]]),
+        ("n=${a.output.n}, missing=${a.output.m}", "n=5, missing=null"),
+        ("$${a.output.n}", "${a.output.n}"),
+        ("${a.output.list} and ${a.output.empty}", "[1, {b=[null, x]}] and {}"),
+        ({"deep": [{"deeper": "${a.output.n}"}]}, {"deep": [{"deeper": 5}]}),
+    ],
+)
+def test_an_expression_becomes_the_value_it_names(expression: Any, value: Any) -> None:
+    assert resolve(expression, CONTEXT) == value
+
+
+def test_an_output_with_an_expression_in_it_is_not_evaluated_again() -> None:
+    assert resolve("${a.output}", {"a": {"output": {"x": "${a.output}"}}}) == {"x": "${a.output}"}
+
+
+def test_a_resolved_value_is_a_copy() -> None:
+    resolve("${a.output.list}", CONTEXT).append("changed")
+    assert CONTEXT["a"]["output"]["list"] == [1, {"b": [None, "x"]}]
+
+
+def test_a_path_is_read_step_by_step() -> None:
+    assert parse_path("a.output['b.c'][0].d-e") == ("a", "output", "b.c", 0, "d-e")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "null"),
+        (False, "false"),
+        (1.0, "1.0"),
+        (1234567.5, "1234567.5"),
+        (1e7, "1.0E7"),
+        (-1.25e20, "-1.25E20"),
+        (0.0001, "1.0E-4"),
+        (2**70, "1180591620717411303424"),
+    ],
+)
+def test_values_are_spelled_as_java_spells_them(value: Any, text: str) -> None:
+    assert java_text(value) == text
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(depth - 1):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param({"a": float("inf")}, id="infinity"),
+        pytest.param({"a": [float("nan")]}, id="NaN"),
+        pytest.param(_nested(MAX_DEPTH + 1), id="too deep"),
+        pytest.param({"a": 10**1000}, id="too many digits"),
+        pytest.param({"a": object()}, id="no JSON form"),
+        pytest.param({("a", "b"): 1}, id="a key that is no text"),
+        pytest.param("text", id="no object"),
+    ],
+)
+def test_a_payload_that_the_wire_cannot_carry_is_refused(payload: Any) -> None:
+    with pytest.raises(Malformed):
+        through_json("update task", payload, what="outputData")

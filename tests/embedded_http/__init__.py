@@ -1,0 +1,1 @@
+"""Tests of both embedded services on one port."""

@@ -1,0 +1,90 @@
+"""A modelled server with one repository."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.http.serve import serve
+from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
+
+from .http_client import Http
+
+KEY, SECRET = "AKIATEST", "secret"
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock(start=1_000_000)
+
+
+@pytest.fixture
+def faults() -> FaultScript:
+    return FaultScript()
+
+
+@pytest.fixture
+def store(clock: VirtualClock, faults: FaultScript) -> Iterator[InMemoryLakeFS]:
+    with InMemoryLakeFS(clock, faults) as store:
+        store.server.create_repository("repo")
+        yield store
+
+
+@pytest.fixture
+def server(store: InMemoryLakeFS) -> LakeFSServer:
+    return store.server
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[LakeFSServer, Http]]:
+    server = LakeFSServer(VirtualClock(start=1_000_000))
+    with serve(lakefs_app(server, access_key_id=KEY, secret_access_key=SECRET)) as url:
+        http = Http(url, f"{KEY}:{SECRET}")
+        yield server, http
+        http.pool.clear()
+    server.close()
+
+
+@pytest.fixture
+def http(shared: tuple[LakeFSServer, Http]) -> Iterator[Http]:
+    """A fresh repository `repo` with `a/1` committed and the branch `side`."""
+    server, http = shared
+    server.create_repository("repo", f"local://{os.urandom(8).hex()}")
+    server.put_object("repo", "main", "a/1", b"hello", content_type="text/csv", metadata={"k": "v"})
+    server.commit("repo", "main", "first")
+    server.create_branch("repo", "side", "main")
+    yield http
+    server.delete_repository("repo")
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """A server on real time, for the official clients."""
+    server = LakeFSServer(SystemClock())
+    with serve(lakefs_app(server, access_key_id="key", secret_access_key="secret")) as url:
+        yield url
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Any:
+    """The wrapper's client for it."""
+    from lakefs.client import Client
+
+    return Client(host=url, username="key", password="secret")
+
+
+@pytest.fixture
+def repository(client: Any) -> Any:
+    """A new repository of the wrapper."""
+    import lakefs
+
+    name = f"r-{os.urandom(6).hex()}"
+    return lakefs.Repository(name, client=client).create(storage_namespace=f"local://{name}")

@@ -1,0 +1,100 @@
+"""Fault scripts: which call a fault meets, and whether the call took effect."""
+
+from __future__ import annotations
+
+import pytest
+
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript, Moment
+from perago.ports import NotFound, Unavailable, Unclear
+
+
+class Counterpart:
+    """The smallest model: a counter that counts what took effect."""
+
+    def __init__(self, faults: FaultScript) -> None:
+        self.faults = faults
+        self.clock = VirtualClock(start=0)
+        self.effects: list[float] = []
+
+    def add(self, *, refuse: bool = False) -> int:
+        with self.faults.around("add", service="lakeFS", clock=self.clock):
+            if refuse:
+                raise NotFound("lakeFS", "add", "no such thing")
+            self.effects.append(self.clock.now())
+            return len(self.effects)
+
+
+def test_a_fault_before_the_call_keeps_it_from_taking_effect() -> None:
+    model = Counterpart(FaultScript().before("add", nth=2, error=Unavailable))
+    assert model.add() == 1
+    with pytest.raises(Unavailable, match="lakeFS: add: injected fault"):
+        model.add()
+    assert model.add() == 2
+
+
+def test_a_fault_after_the_call_loses_only_the_answer() -> None:
+    model = Counterpart(FaultScript().after("add", error=Unclear))
+    with pytest.raises(Unclear):
+        model.add()
+    assert len(model.effects) == 1
+
+
+def test_a_lost_answer_hides_a_refusal_too() -> None:
+    model = Counterpart(FaultScript().after("add", error=Unclear))
+    with pytest.raises(Unclear):
+        model.add(refuse=True)
+    assert model.effects == []
+
+
+def test_an_exception_object_is_raised_as_it_is() -> None:
+    error = OSError(28, "No space left on device")
+    model = Counterpart(FaultScript().before("add", error=error))
+    with pytest.raises(OSError) as caught:
+        model.add()
+    assert caught.value is error
+
+
+def test_a_delay_lets_virtual_time_pass_before_the_effect() -> None:
+    model = Counterpart(FaultScript().delay("add", seconds=30))
+    model.add()
+    assert model.effects == [30]
+
+
+@pytest.mark.parametrize(("moment", "effects"), [(Moment.BEFORE, 0), (Moment.AFTER, 1)])
+def test_a_callback_runs_between_sending_effect_and_answer(moment: Moment, effects: int) -> None:
+    seen: list[int] = []
+    script = FaultScript()
+    model = Counterpart(script)
+    script.between("add", lambda: seen.append(len(model.effects)), moment=moment)
+    model.add()
+    assert seen == [effects]
+
+
+def test_a_callback_may_use_the_model_and_its_calls_count() -> None:
+    script = FaultScript()
+    model = Counterpart(script)
+    script.between("add", lambda: model.add())
+    assert model.add() == 2
+    assert script.calls("add") == 2
+
+
+def test_faults_of_one_call_happen_in_the_order_written() -> None:
+    script = FaultScript().delay("add", seconds=5)
+    model = Counterpart(script)
+    script.between("add", lambda: model.effects.append(-model.clock.now()))
+    model.add()
+    assert model.effects == [-5, 5]
+
+
+def test_faults_that_no_call_met_are_reported() -> None:
+    script = FaultScript().before("add", nth=1, error=Unavailable).before("merge", nth=3, error=Unclear)
+    model = Counterpart(script)
+    with pytest.raises(Unavailable):
+        model.add()
+    assert [str(fault) for fault in script.unused()] == ["merge #3, before it takes effect: Unclear"]
+
+
+def test_calls_are_counted_from_one() -> None:
+    with pytest.raises(ValueError, match="counted from 1"):
+        FaultScript().before("merge", nth=0, error=Unclear)

@@ -1,0 +1,395 @@
+"""The port `WorkspaceStore` on the model: results, errors, transfer, faults and conveniences."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from perago import ports
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs import InMemoryLakeFS, NotModelled
+from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
+from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH, PreMergeHook
+from perago.embedded.lakefs.values import MergeEvent
+from perago.ports import MergeRefusal, ObjectEntry, Placement, Upload, WorkspaceStore
+
+_: type[WorkspaceStore] = InMemoryLakeFS
+
+
+def upload_of(path: Path, key: str, content: bytes = b"x", **details: object) -> Upload:
+    path.write_bytes(content)
+    return Upload(key, path, len(content), hashlib.md5(content).hexdigest(), **details)  # type: ignore[arg-type]
+
+
+def into(root: Path, prefix: str = "") -> Callable[[Sequence[ObjectEntry]], list[Placement]]:
+    return lambda entries: [Placement(entry, root / entry.key[len(prefix) :]) for entry in entries]
+
+
+def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -> str:
+    store.create_branch("repo", branch, store.get_commit("repo", "main").id)
+    store.server.put_object("repo", branch, key, content)
+    return store.commit("repo", branch, "staged", {}).id
+
+
+def test_an_attempt_of_ten_files_goes_through(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    head = store.seed("repo", "main", {f"in/{number}": str(number) for number in range(10)})
+    store.create_branch("repo", "staging", head.id)
+    uploads = [upload_of(tmp_path / str(n), f"out/{n}", str(n).encode(), content_type="text/plain") for n in range(3)]
+    seen: list[tuple[int, int]] = []
+    store.upload("repo", "staging", uploads, lambda *progress: seen.append(progress))
+    store.delete_objects("repo", "staging", ["in/0", "in/1"])
+    staged = store.commit("repo", "staging", "publish", {"k": "v"})
+    merged = store.merge("repo", staged.id, "main", "publish", {"k": "v"})
+    store.delete_branch("repo", "staging")
+    assert seen == [(1, 1), (2, 2), (3, 3)]
+    assert store.get_commit("repo", "main").id == merged
+    assert store.get_commit("repo", merged).parents == (head.id, staged.id)
+    assert sorted(store.tree("repo", merged)) == [f"in/{n}" for n in range(2, 10)] + [f"out/{n}" for n in range(3)]
+    assert store.server.stat_object("repo", "main", "out/1").content_type == "text/plain"
+
+
+def test_a_staging_branch_is_hidden(store: InMemoryLakeFS) -> None:
+    store.create_branch("repo", "staging", "main")
+    assert [info.name for info in store.server.list_branches("repo").results] == ["main"]
+
+
+def test_history_is_first_parent_newest_first_without_the_commit_to_stop_at(store: InMemoryLakeFS) -> None:
+    start = store.get_commit("repo", "main").id
+    merges = [store.merge("repo", stage(store, f"b{n}", f"f{n}"), "main", f"m{n}", {}) for n in range(3)]
+    assert [commit.id for commit in store.history("repo", "main", until=start, limit=10)] == merges[::-1]
+    assert [commit.id for commit in store.history("repo", "main", until=start, limit=2)] == [merges[2], merges[1]]
+    assert store.history("repo", "main", until=merges[2], limit=10) == ()
+
+
+def test_history_down_to_an_unrelated_commit_ends_at_the_root(store: InMemoryLakeFS) -> None:
+    commits = store.history("repo", "main", until="0" * 64, limit=10)
+    assert [commit.message for commit in commits] == ["Repository created"]
+
+
+def test_uncommitted_changes_are_seen(store: InMemoryLakeFS) -> None:
+    assert not store.has_uncommitted_changes("repo", "main")
+    store.server.put_object("repo", "main", "a", b"")
+    assert store.has_uncommitted_changes("repo", "main")
+
+
+def test_the_newest_staged_object_tells_when_a_branch_was_last_written_to(
+    store: InMemoryLakeFS, clock: VirtualClock
+) -> None:
+    store.seed("repo", "main", {"old": "x"})
+    store.create_branch("repo", "staging", "main")
+    store.delete_objects("repo", "staging", ["old"])
+    assert store.newest_staged("repo", "staging") is None
+    store.server.put_object("repo", "staging", "z", b"")
+    clock.advance(100)
+    store.server.put_object("repo", "staging", "a", b"")
+    assert store.newest_staged("repo", "staging") == int(clock.now())
+    store.commit("repo", "staging", "m", {})
+    assert store.newest_staged("repo", "staging") is None
+
+
+# ----------------------------------------------------------------------- errors
+
+ZERO = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        pytest.param(lambda s: s.get_commit("nope", "main"), id="get_commit, repository"),
+        pytest.param(lambda s: s.get_commit("repo", ZERO), id="get_commit, commit"),
+        pytest.param(lambda s: s.history("repo", "nope", until=ZERO, limit=1), id="history"),
+        pytest.param(lambda s: s.has_uncommitted_changes("repo", "nope"), id="has_uncommitted_changes"),
+        pytest.param(lambda s: s.newest_staged("repo", "nope"), id="newest_staged"),
+        pytest.param(lambda s: s.download("repo", ZERO, "", lambda entries: []), id="download"),
+        pytest.param(lambda s: s.create_branch("repo", "b", ZERO), id="create_branch"),
+        pytest.param(lambda s: s.commit("repo", "nope", "m", {}), id="commit"),
+        pytest.param(lambda s: s.merge("repo", "main", "nope", "m", {}), id="merge, target"),
+        pytest.param(lambda s: s.merge("repo", ZERO, "main", "m", {}), id="merge, source"),
+        pytest.param(lambda s: s.delete_branch("nope", "main"), id="delete_branch, repository"),
+    ],
+)
+def test_what_does_not_exist_is_not_found(store: InMemoryLakeFS, call: Callable[[InMemoryLakeFS], object]) -> None:
+    with pytest.raises(ports.NotFound, match=r"^lakeFS: .*not found"):
+        call(store)
+
+
+def test_uploading_to_a_missing_branch_is_not_found(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    with pytest.raises(ports.NotFound):
+        store.upload("repo", "nope", [upload_of(tmp_path / "a", "a")])
+
+
+def test_deleting_a_branch_that_is_gone_is_fine(store: InMemoryLakeFS) -> None:
+    store.delete_branch("repo", "nope")
+
+
+def test_deleting_the_default_branch_is_denied(store: InMemoryLakeFS) -> None:
+    with pytest.raises(ports.AccessDenied, match="default branch"):
+        store.delete_branch("repo", "main")
+
+
+def test_an_existing_branch_is_refused(store: InMemoryLakeFS) -> None:
+    with pytest.raises(ports.Refused, match="already exists"):
+        store.create_branch("repo", "main", "main")
+
+
+def test_nothing_to_commit_has_its_own_error(store: InMemoryLakeFS) -> None:
+    store.create_branch("repo", "staging", "main")
+    with pytest.raises(ports.NothingToCommit):
+        store.commit("repo", "staging", "m", {})
+
+
+class OthersHook:
+    """A pre-merge hook that somebody else installed."""
+
+    name, hook = "approval", "gate"
+
+    def refuse(self, event: MergeEvent) -> str | None:
+        return f"{event.branch} needs an approval"
+
+
+def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: VirtualClock) -> None:
+    store.seed("repo", "main", {FENCE_PATH: "fence", "a": "1"})
+    mine, other = stage(store, "b1", "a", b"mine"), stage(store, "b2", "a", b"other")
+    late = stage(store, "b3", "b")
+
+    def refusal(source: str, expected: str | None = None, target: InMemoryLakeFS = store) -> MergeRefusal:
+        metadata = {} if expected is None else {EXPECTED_HEAD: expected}
+        with pytest.raises(ports.MergeRefused) as caught:
+            target.merge("repo", source, "main", "m", metadata)
+        return caught.value.reason
+
+    store.merge("repo", other, "main", "m", {})
+    assert refusal(late, expected=ZERO) is MergeRefusal.HEAD_MOVED
+    assert refusal(mine) is MergeRefusal.CONFLICT
+    assert refusal(other) is MergeRefusal.NO_CHANGES
+    store.server.put_object("repo", "main", "dirt", b"")
+    assert refusal(late) is MergeRefusal.DIRTY
+
+    hooks: dict[str, PreMergeHook] = {FENCE_PATH: OthersHook()}
+    with InMemoryLakeFS(clock, hooks=hooks) as theirs:
+        theirs.seed("repo", "main", {FENCE_PATH: "theirs"})
+        assert refusal(stage(theirs, "b1", "a"), target=theirs) is MergeRefusal.HOOK
+
+
+def test_what_is_not_modelled_says_so_through_the_port(store: InMemoryLakeFS) -> None:
+    store.create_branch("repo", "staging", "main")
+    store.server.put_object("repo", "staging", "_lakefs_actions/x.yaml", b"")
+    with pytest.raises(NotModelled, match=r"_lakefs_actions/x\.yaml"):
+        store.commit("repo", "staging", "m", {})
+
+
+# --------------------------------------------------------------------- transfer
+
+
+def test_a_download_asks_for_the_layout_once_with_the_whole_listing_before_anything_is_written(
+    store: InMemoryLakeFS, tmp_path: Path
+) -> None:
+    commit = store.seed("repo", "main", {f"p/{number:04}": "x" for number in range(1500)} | {"q": "x"})
+    root = tmp_path / "workspace"
+    seen: list[int] = []
+
+    def layout(entries: Sequence[ObjectEntry]) -> list[Placement]:
+        seen.append(len(entries))
+        assert list(tmp_path.iterdir()) == []
+        return into(root, "p/")(entries)
+
+    placed = store.download("repo", commit.id, "p/", layout)
+    assert seen == [1500]
+    assert len(placed) == len(list(root.iterdir())) == 1500
+
+
+def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it(
+    store: InMemoryLakeFS, tmp_path: Path
+) -> None:
+    large = os.urandom(SPOOL_THRESHOLD + 10)
+    commit = store.seed("repo", "main", {"a/b/small": "hi", "large": large, "left out": "x"})
+    root = tmp_path / "workspace"
+    progress: list[tuple[int, int]] = []
+    store.download(
+        "repo",
+        commit.id,
+        "",
+        lambda entries: [Placement(e, None if e.key == "left out" else root / e.key) for e in entries],
+        lambda *done: progress.append(done),
+    )
+    assert (root / "large").read_bytes() == large
+    assert (root / "a/b/small").read_text() == "hi"
+    assert (root / "a/b/small").stat().st_mtime == 1_000_000
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (root / "large").stat().st_mode & 0o777 == 0o666 & ~umask
+    assert progress == [(1, 2), (2, 2 + len(large))]
+    assert list(tmp_path.iterdir()) == [root]
+    assert sorted(path.name for path in root.iterdir()) == ["a", "large"]
+
+
+def test_a_layout_that_refuses_stops_the_download_before_anything_is_written(
+    store: InMemoryLakeFS, tmp_path: Path
+) -> None:
+    commit = store.seed("repo", "main", {"a": "x"})
+
+    def refuse(entries: Sequence[ObjectEntry]) -> list[Placement]:
+        raise LookupError("two keys collide")
+
+    with pytest.raises(LookupError, match="collide"):
+        store.download("repo", commit.id, "", refuse)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporary_files_lie_beside_the_workspace_so_that_no_key_can_collide(
+    store: InMemoryLakeFS, tmp_path: Path
+) -> None:
+    root = tmp_path / "attempt" / "workspace"
+    root.mkdir(parents=True)
+    commit = store.seed("repo", "main", {"incoming/object": "x", "workspace": "y"})
+    inside: list[list[str]] = []
+    store.download(
+        "repo", commit.id, "", into(root), lambda *_: inside.append(sorted(p.name for p in root.parent.iterdir()))
+    )
+    assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == {
+        "incoming/object",
+        "workspace",
+    }
+    assert all(len(names) == 2 and names[1] == "workspace" for names in inside)
+    assert [path.name for path in root.parent.iterdir()] == ["workspace"]
+
+
+def test_a_disk_that_refuses_is_an_os_error(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    commit = store.seed("repo", "main", {"a/b": "x"})
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "a").write_text("in the way")
+    with pytest.raises(OSError, match="a"):
+        store.download("repo", commit.id, "", into(tmp_path / "workspace"))
+
+
+def test_an_object_is_a_snapshot_of_the_file(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    content = os.urandom(SPOOL_THRESHOLD + 1)
+    upload = upload_of(tmp_path / "a", "a", content)
+    store.upload("repo", "main", [upload])
+    (tmp_path / "a").write_bytes(b"changed later")
+    assert store.tree("repo", "main")["a"] == content
+
+
+@pytest.mark.parametrize("content", [b"other!", b"longer than it was"], ids=["same size", "other size"])
+def test_a_file_that_changed_before_it_was_sent_is_a_corrupt_transfer(
+    store: InMemoryLakeFS, tmp_path: Path, content: bytes
+) -> None:
+    upload = upload_of(tmp_path / "a", "a", b"before")
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ports.CorruptTransfer, match="changed while it was being published"):
+        store.upload("repo", "main", [upload])
+    assert store.tree("repo", "main") == {}
+
+
+def test_more_than_a_thousand_keys_are_deleted_in_batches(store: InMemoryLakeFS) -> None:
+    store.seed("repo", "main", {str(number): "" for number in range(1500)})
+    store.delete_objects("repo", "main", [str(number) for number in range(1500)])
+    assert store.tree("repo", "main") == {}
+
+
+# ----------------------------------------------------------------------- faults
+
+
+def test_a_lost_answer_of_a_merge_has_taken_effect(store: InMemoryLakeFS, faults: FaultScript) -> None:
+    staged = stage(store, "b1", "a")
+    faults.after("merge", error=ports.Unclear)
+    with pytest.raises(ports.Unclear):
+        store.merge("repo", staged, "main", "m", {})
+    assert store.get_commit("repo", "main").parents[1] == staged
+
+
+def test_an_outside_commit_can_slip_in_between_a_head_check_and_the_merge(
+    store: InMemoryLakeFS, faults: FaultScript
+) -> None:
+    head = store.seed("repo", "main", {FENCE_PATH: "fence"}).id
+    staged = stage(store, "b1", "a")
+    faults.between("merge", lambda: store.seed("repo", "main", {"outside": "x"}))
+    with pytest.raises(ports.MergeRefused) as caught:
+        store.merge("repo", staged, "main", "m", {EXPECTED_HEAD: head})
+    assert caught.value.reason is MergeRefusal.HEAD_MOVED
+
+
+@pytest.mark.parametrize(
+    ("operation", "call"),
+    [
+        ("get_commit", lambda s: s.get_commit("repo", "main")),
+        ("history", lambda s: s.history("repo", "main", until=ZERO, limit=1)),
+        ("has_uncommitted_changes", lambda s: s.has_uncommitted_changes("repo", "main")),
+        ("newest_staged", lambda s: s.newest_staged("repo", "main")),
+        ("download", lambda s: s.download("repo", "main", "", lambda entries: [])),
+        ("create_branch", lambda s: s.create_branch("repo", "b", "main")),
+        ("upload", lambda s: s.upload("repo", "main", [])),
+        ("delete_objects", lambda s: s.delete_objects("repo", "main", [])),
+        ("commit", lambda s: s.commit("repo", "main", "m", {})),
+        ("merge", lambda s: s.merge("repo", "main", "main", "m", {})),
+        ("delete_branch", lambda s: s.delete_branch("repo", "b")),
+    ],
+)
+def test_every_operation_of_the_port_meets_its_faults(
+    store: InMemoryLakeFS, faults: FaultScript, operation: str, call: Callable[[InMemoryLakeFS], object]
+) -> None:
+    faults.before(operation, error=ports.Unavailable)
+    with pytest.raises(ports.Unavailable):
+        call(store)
+    assert faults.unused() == ()
+
+
+# ----------------------------------------------------------------- conveniences
+
+
+def test_a_seed_makes_repository_and_branch_and_skips_empty_directories(clock: VirtualClock) -> None:
+    with InMemoryLakeFS(clock) as store:
+        commit = store.seed("fresh", "trunk", {"a": "text", "b": b"bytes", "empty": None})
+        assert store.tree("fresh", "trunk") == {"a": b"text", "b": b"bytes"}
+        assert store.get_commit("fresh", "trunk") == commit
+        store.seed("fresh", "other", {"c": "x"})
+        assert sorted(store.tree("fresh", "other")) == ["a", "b", "c"]
+        assert sorted(store.tree("fresh", "trunk")) == ["a", "b"]
+
+
+def test_a_directory_is_seeded_and_exported_byte_by_byte(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep" / "empty").mkdir(parents=True)
+    (source / "deep" / "file").write_bytes(b"\x00\xff")
+    commit = store.seed("repo", "main", source)
+    store.export("repo", commit.id, tmp_path / "target")
+    assert [path.relative_to(tmp_path / "target").as_posix() for path in (tmp_path / "target").rglob("*")] == [
+        "deep",
+        "deep/file",
+    ]
+    assert (tmp_path / "target/deep/file").read_bytes() == b"\x00\xff"
+
+
+def test_a_tree_is_not_taken_from_a_missing_directory(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="is not a directory"):
+        store.seed("repo", "main", tmp_path / "nope")
+
+
+def test_a_directory_marker_becomes_a_directory(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    commit = store.seed("repo", "main", {"x/": "", "y/z/": ""})
+    store.export("repo", commit.id, tmp_path / "export")
+    store.download("repo", commit.id, "", into(tmp_path / "workspace"))
+    for target in (tmp_path / "export", tmp_path / "workspace"):
+        assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*")) == ["x", "y", "y/z"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("key", ["../out", "/abs", "a//b", "a/./b", "x/", "nul\x00"])
+def test_an_export_stays_below_its_target(store: InMemoryLakeFS, tmp_path: Path, key: str) -> None:
+    store.seed("repo", "main", {key: "x"})
+    with pytest.raises(ValueError, match="cannot become a file"):
+        store.export("repo", "main", tmp_path / "target")
+
+
+def test_close_removes_what_was_spooled(clock: VirtualClock) -> None:
+    with InMemoryLakeFS(clock) as store:
+        store.seed("repo", "main", {"a": os.urandom(SPOOL_THRESHOLD + 1)})
+        path = store.server.stat_object("repo", "main", "a").blob.path
+        assert path is not None
+        assert path.exists()
+    assert not path.exists()

@@ -1,0 +1,262 @@
+"""A model served to other processes: the port, its errors, and what happens when one side goes away."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Client
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago import ports
+from perago.embedded.clock import VirtualClock
+from perago.embedded.faults import FaultScript
+from perago.embedded.lakefs import InMemoryLakeFS, NotModelled
+from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
+from perago.embedded.remote import RemoteStore, StoreFactory, StoreServer
+from perago.ports import ObjectEntry, Placement, Upload, WorkspaceStore
+
+_: type[WorkspaceStore] = RemoteStore
+
+
+@pytest.fixture
+def served(store: InMemoryLakeFS) -> Iterator[StoreServer]:
+    with StoreServer(store) as server:
+        yield server
+
+
+@pytest.fixture
+def remote(served: StoreServer) -> Iterator[RemoteStore]:
+    client = served.factory()
+    yield client
+    client.close()
+
+
+def upload_of(path: Path, key: str, content: bytes) -> Upload:
+    path.write_bytes(content)
+    return Upload(key, path, len(content), hashlib.md5(content).hexdigest())
+
+
+def attempt(factory: StoreFactory, directory: Path) -> str:
+    """A whole attempt, as a slot process would do it."""
+    store = factory()
+    head = store.get_commit("repo", "main")
+    workspace = directory / "workspace"
+    store.download("repo", head.id, "", lambda entries: [Placement(e, workspace / e.key) for e in entries])
+    store.create_branch("repo", "staging", head.id)
+    content = (workspace / "in").read_bytes().upper()
+    store.upload("repo", "staging", [upload_of(workspace / "out", "out", content)])
+    assert store.newest_staged("repo", "staging") is not None
+    store.delete_objects("repo", "staging", ["in"])
+    staged = store.commit("repo", "staging", "m", {"k": "v"})
+    assert not store.has_uncommitted_changes("repo", "main")
+    merged = store.merge("repo", staged.id, "main", "m", {"k": "v"})
+    store.delete_branch("repo", "staging")
+    assert [commit.id for commit in store.history("repo", "main", until=head.id, limit=5)] == [merged]
+    store.close()
+    return merged
+
+
+def report_attempt(factory: StoreFactory, directory: Path, answers: Any) -> None:
+    answers.send(attempt(factory, directory))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_an_attempt_in_another_process_works_on_the_model_of_this_one(
+    store: InMemoryLakeFS, served: StoreServer, tmp_path: Path, method: str
+) -> None:
+    store.seed("repo", "main", {"in": "hello"})
+    context = multiprocessing.get_context(method)
+    receiving, sending = context.Pipe(duplex=False)
+    process: BaseProcess = context.Process(target=report_attempt, args=(served.factory, tmp_path, sending))  # type: ignore[attr-defined]
+    process.start()
+    try:
+        assert receiving.poll(30)
+        assert receiving.recv() == store.get_commit("repo", "main").id
+        assert store.tree("repo", "main") == {"out": b"HELLO"}
+    finally:
+        process.join(10)
+
+
+def test_large_files_and_progress_pass_in_both_directions(
+    store: InMemoryLakeFS, remote: RemoteStore, tmp_path: Path
+) -> None:
+    content = os.urandom(SPOOL_THRESHOLD * 2)
+    seen: list[tuple[int, int]] = []
+    remote.upload("repo", "main", [upload_of(tmp_path / "up", "big", content)], lambda *done: seen.append(done))
+    commit = remote.commit("repo", "main", "m", {})
+    target = tmp_path / "workspace" / "big"
+    remote.download(
+        "repo", commit.id, "", lambda entries: [Placement(entries[0], target)], lambda *done: seen.append(done)
+    )
+    assert target.read_bytes() == content
+    assert seen == [(1, len(content))] * 2
+
+
+def test_the_layout_runs_in_the_client_and_its_refusal_is_the_very_exception(
+    store: InMemoryLakeFS, remote: RemoteStore, tmp_path: Path
+) -> None:
+    commit = store.seed("repo", "main", {"a": "x"})
+    refusal = LookupError("two keys collide")
+
+    def refuse(entries: Sequence[ObjectEntry]) -> list[Placement]:
+        assert [entry.key for entry in entries] == ["a"]
+        raise refusal
+
+    with pytest.raises(LookupError) as caught:
+        remote.download("repo", commit.id, "", refuse)
+    assert caught.value is refusal
+    assert remote.get_commit("repo", "main") == commit
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        pytest.param(lambda s: s.get_commit("nope", "main"), ports.NotFound, id="NotFound"),
+        pytest.param(lambda s: s.create_branch("repo", "main", "main"), ports.Refused, id="Refused"),
+        pytest.param(lambda s: s.delete_branch("repo", "main"), ports.AccessDenied, id="AccessDenied"),
+        pytest.param(lambda s: s.commit("repo", "main", "m", {}), ports.NothingToCommit, id="NothingToCommit"),
+        pytest.param(lambda s: s.merge("repo", "main", "main", "m", {}), ports.MergeRefused, id="MergeRefused"),
+    ],
+)
+def test_errors_travel_with_their_types_and_words(
+    store: InMemoryLakeFS, remote: RemoteStore, call: Callable[[WorkspaceStore], object], error: type[Exception]
+) -> None:
+    with pytest.raises(error) as here:
+        call(store)
+    with pytest.raises(error) as there:
+        call(remote)
+    assert type(there.value) is type(here.value)
+    assert str(there.value) == str(here.value)
+
+
+def test_errors_of_the_disk_and_of_the_model_travel_too(store: InMemoryLakeFS, remote: RemoteStore) -> None:
+    with pytest.raises(FileNotFoundError):
+        remote.upload("repo", "main", [Upload("a", Path("/nonexistent/file"), 0, "")])
+    store.server.put_object("repo", "main", "_lakefs_actions/x.yaml", b"")
+    with pytest.raises(NotModelled, match=r"^the embedded lakeFS does not model committing to 'main' with"):
+        remote.commit("repo", "main", "m", {})
+
+
+def test_an_error_that_cannot_be_pickled_travels_as_its_words(faults: FaultScript, remote: RemoteStore) -> None:
+    class LocalError(Exception):
+        pass
+
+    faults.before("get_commit", error=LocalError("only here"))
+    with pytest.raises(RuntimeError, match="LocalError: only here"):
+        remote.get_commit("repo", "main")
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        pytest.param(lambda s: s.merge("repo", "main", "main", "m", {}), ports.Unclear, id="merge"),
+        pytest.param(lambda s: s.commit("repo", "main", "m", {}), ports.Unclear, id="commit"),
+        pytest.param(lambda s: s.get_commit("repo", "main"), ports.Unavailable, id="get_commit"),
+        pytest.param(lambda s: s.create_branch("repo", "b", "main"), ports.Unavailable, id="create_branch"),
+    ],
+)
+def test_after_the_server_is_gone_a_call_is_unavailable_or_unclear(
+    store: InMemoryLakeFS, call: Callable[[WorkspaceStore], object], error: type[Exception]
+) -> None:
+    with StoreServer(store) as server:
+        client = server.factory()
+        client.get_commit("repo", "main")
+    with pytest.raises(error, match="the process that serves the embedded store"):
+        call(client)
+
+
+def test_closing_is_bounded_repeatable_and_leaves_no_socket(store: InMemoryLakeFS) -> None:
+    server = StoreServer(store)
+    idle = server.factory()
+    idle.get_commit("repo", "main")
+    directory = Path(server.factory.address).parent
+    assert directory.stat().st_mode & 0o777 == 0o700
+    before = threading.active_count()
+    server.close()
+    server.close()
+    assert not directory.exists()
+    assert threading.active_count() == before - 2
+
+
+def test_a_client_that_does_not_know_the_key_gets_nothing_and_disturbs_nobody(
+    served: StoreServer, remote: RemoteStore
+) -> None:
+    with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
+        Client(served.factory.address, "AF_UNIX", authkey=b"guess")
+    assert remote.get_commit("repo", "main").message == "Repository created"
+
+
+def test_a_client_that_connects_and_says_nothing_holds_up_neither_others_nor_the_close(store: InMemoryLakeFS) -> None:
+    with StoreServer(store) as server, socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(server.factory.address)
+        client = server.factory()
+        assert client.get_commit("repo", "main").message == "Repository created"
+        client.close()
+        started = time.monotonic()
+        server.close()
+        assert time.monotonic() - started < 3
+
+
+def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS) -> None:
+    started = time.monotonic()
+    for _ in range(50):
+        StoreServer(store).close()
+    assert time.monotonic() - started < 10
+
+
+def wait_in_layout(factory: StoreFactory, ready: Any) -> None:
+    def layout(entries: Sequence[ObjectEntry]) -> list[Placement]:
+        ready.send("in layout")
+        signal.pause()
+        return []
+
+    factory().download("repo", "main", "", layout)
+
+
+def test_a_slot_that_is_killed_in_the_middle_of_a_call_disturbs_nobody(
+    served: StoreServer, remote: RemoteStore
+) -> None:
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=wait_in_layout, args=(served.factory, sending))
+    process.start()
+    assert receiving.poll(30)
+    process.kill()
+    process.join(10)
+    assert remote.get_commit("repo", "main").message == "Repository created"
+
+
+def test_many_clients_are_served_at_once(clock: VirtualClock) -> None:
+    inside = threading.Barrier(3)
+    script = FaultScript()
+    for nth in (1, 2, 3):
+        script.between("get_commit", lambda: inside.wait(10), nth=nth)
+    with InMemoryLakeFS(clock, script) as store, StoreServer(store) as server:
+        store.server.create_repository("repo")
+        found: list[str] = []
+        threads = [
+            threading.Thread(target=lambda: found.append(server.factory().get_commit("repo", "main").message))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert found == ["Repository created"] * 3
+
+
+def test_a_factory_is_picklable_and_does_not_show_its_key(served: StoreServer) -> None:
+    factory = served.factory
+    assert pickle.loads(pickle.dumps(factory)) == factory
+    assert repr(factory.key) not in repr(factory)

@@ -1,0 +1,155 @@
+"""Virtual time: who moves it, and in which order things happen."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.clock import VirtualClock
+
+
+def test_time_stands_still_until_somebody_moves_it() -> None:
+    clock = VirtualClock(start=100)
+    assert clock.now() == clock.now() == 100
+
+
+def test_a_sleep_of_the_only_thread_passes_at_once() -> None:
+    clock = VirtualClock(start=100)
+    clock.sleep(3600)
+    assert clock.now() == 3700
+
+
+def test_a_negative_sleep_does_not_turn_time_back() -> None:
+    clock = VirtualClock(start=100)
+    clock.sleep(-5)
+    assert clock.now() == 100
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
+def test_advance_refuses_what_is_not_a_step_forward(seconds: float) -> None:
+    with pytest.raises(ValueError, match="forward"):
+        VirtualClock().advance(seconds)
+
+
+def test_callbacks_run_in_order_of_their_time_and_see_it() -> None:
+    clock = VirtualClock(start=0)
+    seen: list[tuple[str, float]] = []
+    clock.call_at(7, lambda: seen.append(("late", clock.now())))
+    clock.call_at(3, lambda: seen.append(("early", clock.now())))
+    clock.call_at(3, lambda: seen.append(("early, second", clock.now())))
+    clock.call_at(11, lambda: seen.append(("not yet", clock.now())))
+    clock.advance(10)
+    assert seen == [("early", 3), ("early, second", 3), ("late", 7)]
+    assert clock.now() == 10
+
+
+def test_a_callback_that_is_overdue_runs_at_the_next_move_without_turning_time_back() -> None:
+    clock = VirtualClock(start=50)
+    seen: list[float] = []
+    clock.call_at(10, lambda: seen.append(clock.now()))
+    clock.advance(0)
+    assert seen == [50]
+
+
+def test_a_callback_may_schedule_the_next_one() -> None:
+    clock = VirtualClock(start=0)
+    beats: list[float] = []
+
+    def beat() -> None:
+        beats.append(clock.now())
+        clock.call_at(clock.now() + 10, beat)
+
+    clock.call_at(10, beat)
+    clock.sleep(35)
+    assert beats == [10, 20, 30]
+
+
+def test_a_cancelled_callback_does_not_run() -> None:
+    clock = VirtualClock(start=0)
+    seen: list[str] = []
+    timer = clock.call_at(5, lambda: seen.append("ran"))
+    timer.cancel()
+    clock.advance(10)
+    assert seen == []
+
+
+@pytest.mark.parametrize("move", ["sleep", "advance"])
+def test_a_callback_cannot_move_time(move: str) -> None:
+    clock = VirtualClock(start=0)
+    clock.call_at(1, lambda: getattr(clock, move)(1))
+    with pytest.raises(RuntimeError, match="inside a callback"):
+        clock.sleep(2)
+
+
+def test_a_failing_callback_reaches_the_one_who_moved_time_and_leaves_the_clock_usable() -> None:
+    clock = VirtualClock(start=0)
+    clock.call_at(1, lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        clock.sleep(2)
+    clock.sleep(2)
+    assert clock.now() == 3
+
+
+def test_with_several_participants_time_moves_to_the_earliest_wake_up_once_all_sleep() -> None:
+    clock = VirtualClock(start=0)
+    log: list[tuple[float, str]] = []
+    lock = threading.Lock()
+
+    def work(name: str, step: float, times: int) -> None:
+        for _ in range(times):
+            clock.sleep(step)
+            with lock:
+                log.append((clock.now(), name))
+        clock.leave()
+
+    threads = [threading.Thread(target=work, args=args) for args in (("slow", 5, 2), ("fast", 2, 5))]
+    for _ in threads:
+        clock.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert [at for at, _ in log] == sorted(at for at, _ in log)
+    assert sorted(log) == [
+        (2, "fast"),
+        (4, "fast"),
+        (5, "slow"),
+        (6, "fast"),
+        (8, "fast"),
+        (10, "fast"),
+        (10, "slow"),
+    ]
+
+
+def test_a_participant_that_is_awake_holds_time_back_until_it_is_told() -> None:
+    clock = VirtualClock(start=0)
+    woke = threading.Event()
+
+    def work() -> None:
+        clock.sleep(10)
+        woke.set()
+
+    with clock.participant(), clock.participant():
+        thread = threading.Thread(target=work)
+        thread.start()
+        assert not woke.wait(0.05)
+        assert clock.now() == 0
+        while not woke.is_set() and clock.now() < 1000:
+            clock.advance(10)
+            woke.wait(0.05)
+        thread.join(10)
+    assert woke.is_set()
+
+
+def test_leave_without_join_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="nobody has joined"):
+        VirtualClock().leave()
+
+
+def test_the_system_clock_takes_a_negative_sleep_for_none() -> None:
+    clock = SystemClock()
+    before = clock.now()
+    clock.sleep(-1)
+    assert clock.now() >= before

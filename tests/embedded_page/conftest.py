@@ -1,0 +1,51 @@
+"""Filled models and their page, shared by the tests that only read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from perago.testing import InMemoryServices
+
+from .filled import Filled, fill
+from .hostile import Hostile, hostile_commit, hostile_workflow
+from .site import Site, page_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def utc() -> Iterator[None]:
+    """Pages show the machine's own time; the tests expect one zone on every machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.fixture(scope="session")
+def filled() -> Iterator[Filled]:
+    with InMemoryServices() as services:
+        yield fill(services)
+
+
+@pytest.fixture(scope="session")
+def site(filled: Filled) -> Iterator[Site]:
+    with page_of(filled.services.conductor, filled.services.lakefs.server) as site:
+        yield site
+
+
+@pytest.fixture
+def services() -> Iterator[InMemoryServices]:
+    with InMemoryServices() as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+def hostile() -> Iterator[Hostile]:
+    with InMemoryServices() as services:
+        workflow = hostile_workflow(services)
+        commit = hostile_commit(services, workflow)
+        with page_of(services.conductor, services.lakefs.server) as site:
+            yield Hostile(services, site, workflow, commit)

@@ -1,0 +1,94 @@
+"""Models that hold something of everything that the page shows, made by real attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from perago.authoring import Task, get_task
+from perago.testing import InMemoryServices
+
+from .tasks import send, summarise
+
+REPOSITORY = "workspace"
+STAGING = "perago-0123456789abcdef-000000000000"
+TREE: dict[str, str | bytes | None] = {
+    "raw/orders.csv": "id,price\n1,10\n2,20\n",
+    "raw/scratch.csv": "id\n",
+    "raw/logo.bin": b"\x89PNG\r\n\x1a\n\0\0",
+    "notes/empty.txt": "",
+    "notes/long.txt": "0123456789abcde\n" * 5000,
+}
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The models and the ids of what is in them."""
+
+    services: InMemoryServices
+    published: str
+    """A workflow whose first attempt failed and whose retry published."""
+    refused: str
+    """A workflow that failed for good."""
+    terminated: str
+    """A workflow that was terminated; its late result was ignored."""
+    waiting: str
+    """A workflow whose attempt waits in the queue."""
+    commit: str
+    """What `published` published."""
+    root: str
+    """The commit that all attempts read."""
+
+    def tasks(self, workflow_id: str) -> list[dict[str, Any]]:
+        """The attempts of a workflow, as Conductor shows them."""
+        found: list[dict[str, Any]] = self.services.conductor.workflow(workflow_id)["tasks"]
+        return found
+
+
+def declared(function: Callable[..., Any]) -> Task:
+    """The task that a function was declared as."""
+    task = get_task(function)
+    assert task is not None
+    return task
+
+
+def start(services: InMemoryServices, params: Mapping[str, Any], ref: str | None = None) -> str:
+    """Start a workflow of `summarise` on a commit, or of `send` without one."""
+    return services.start(declared(summarise if ref else send), {"label": "orders", **params}, ref=ref)
+
+
+def fill(services: InMemoryServices) -> Filled:
+    """Fill empty models."""
+    root = services.seed(TREE)
+    refused = start(services, {"do": "refuse"}, root)
+    services.attempt(summarise)
+    published, commit = _published_by_a_retry(services, root)
+    terminated = _terminated_too_early(services)
+    waiting = start(services, {}, commit)
+    start(services, {})
+    services.attempt(send)
+    services.lakefs.server.create_tag(REPOSITORY, "v1", root)
+    services.lakefs.create_branch(REPOSITORY, STAGING, commit)
+    services.lakefs.server.put_object(REPOSITORY, STAGING, "summary/draft.txt", b"draft")
+    return Filled(services, published, refused, terminated, waiting, commit, root)
+
+
+def _published_by_a_retry(services: InMemoryServices, root: str) -> tuple[str, str]:
+    workflow = start(services, {"do": "fail once"}, root)
+    services.attempt(summarise)
+    services.clock.advance(6)
+    outcome = services.attempt(summarise)
+    services.conductor.add_log(outcome.record.delivery.task_id, "2 rows\nwrote summary/rows.txt")
+    assert outcome.commit is not None
+    return workflow, outcome.commit
+
+
+def _terminated_too_early(services: InMemoryServices) -> str:
+    workflow = start(services, {"label": "late"})
+    delivery = services.take(declared(send))
+    services.conductor.terminate_workflow(workflow, "stopped by hand")
+    services.conductor.update_task(
+        {"taskId": delivery.task_id, "workflowInstanceId": workflow, "status": "COMPLETED", "outputData": {}}
+    )
+    return workflow

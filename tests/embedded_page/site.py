@@ -1,0 +1,73 @@
+"""A served page, and a small client for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import urllib3
+
+from perago.embedded.conductor.model import ConductorModel
+from perago.embedded.http.faults import Application
+from perago.embedded.http.page import page_app
+from perago.embedded.http.serve import serve
+from perago.embedded.lakefs.server import LakeFSServer
+
+from .markup import Element, read
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    data: bytes
+
+    @property
+    def text(self) -> str:
+        return self.data.decode()
+
+    @property
+    def page(self) -> Element:
+        """The parsed document."""
+        return read(self.text)
+
+    @property
+    def main(self) -> Element:
+        """What the page is about, without its frame."""
+        return self.page.one("main")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One served page."""
+
+    url: str
+    pool: urllib3.PoolManager
+
+    def request(self, method: str, path: str) -> Answer:
+        """Any request, redirects not followed."""
+        answer = self.pool.request(method, self.url + path, redirect=False, timeout=30, retries=False)
+        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+
+    def get(self, path: str) -> Answer:
+        """A page that must be there."""
+        answer = self.request("GET", path)
+        assert answer.status == 200, f"{path}: {answer.status} {answer.text[:500]}"
+        return answer
+
+
+@contextmanager
+def site_of(app: Application) -> Iterator[Site]:
+    """Serve `app` for the length of the block."""
+    with serve(app) as url, urllib3.PoolManager() as pool:
+        yield Site(url, pool)
+
+
+@contextmanager
+def page_of(conductor: ConductorModel, lakefs: LakeFSServer) -> Iterator[Site]:
+    """Serve the page of two models."""
+    with site_of(page_app(conductor, lakefs)) as site:
+        yield site

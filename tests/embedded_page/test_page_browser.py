@@ -1,0 +1,197 @@
+"""The page in a real headless browser: with JavaScript and without, wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.embedded.http.faults import Application, Receive, Scope, Send
+from perago.embedded.http.page import links, page_app
+from perago.testing import InMemoryServices
+
+from .browser import NAMES, Browser, find_browser, running_browser
+from .filled import REPOSITORY, STAGING, Filled, declared, start
+from .hostile import Hostile
+from .markup import Element, read
+from .site import Site, page_of, site_of
+from .tasks import send
+
+EXECUTABLE = find_browser()
+PHONE, DESK = 360, 1280
+LIGHT_GROUND, DARK_GROUND = "rgb(247, 247, 245)", "rgb(19, 22, 21)"
+
+pytestmark = [
+    pytest.mark.skipif(EXECUTABLE is None, reason=f"no browser: none of {', '.join(NAMES)} is installed"),
+    pytest.mark.xdist_group("browser"),
+]
+with_and_without_javascript = pytest.mark.parametrize(
+    "javascript", [True, False], ids=["with-javascript", "without-javascript"]
+)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    assert EXECUTABLE is not None
+    with running_browser(EXECUTABLE, tmp_path_factory.mktemp("browser")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(running: Browser) -> Iterator[Browser]:
+    """With a fresh tab, in which nothing may be complained about."""
+    yield running
+    complaints = list(running.complaints)
+    running.close()
+    assert complaints == []
+
+
+def shown(browser: Browser) -> Element:
+    """The document as the browser has it."""
+    return read(browser.html())
+
+
+# -------------------------------------------------------------- what is shown
+
+
+@with_and_without_javascript
+def test_workflows_are_shown_with_and_without_javascript(
+    browser: Browser, site: Site, filled: Filled, javascript: bool
+) -> None:
+    browser.open(site.url, javascript=javascript)
+    ids = [row[0].split()[0] for row in shown(browser).all("table")[0].rows()]
+    assert ids == list(filled.services.conductor.workflow_ids())[::-1]
+
+
+@with_and_without_javascript
+@pytest.mark.parametrize("kind", ["workflow", "commit", "file"])
+def test_hostile_values_are_inert_in_the_browser(
+    browser: Browser, hostile: Hostile, kind: str, javascript: bool
+) -> None:
+    path = {
+        "workflow": links.workflow(hostile.workflow),
+        "commit": links.commit(REPOSITORY, hostile.commit),
+        "file": links.file(REPOSITORY, hostile.commit, "/absolute"),
+    }[kind]
+    browser.open(hostile.site.url + path, javascript=javascript)
+    page = shown(browser)
+    assert page.one("title").text.endswith("· perago"), "a script that ran would have changed it"
+    assert len(page.all("script")) == 1
+    assert not page.all("img")
+    assert "<script>document.title='taken'</script>" in page.one("main").text
+
+
+# ------------------------------------------------------------------ refreshing
+
+
+class Watched:
+    """The page, with something to happen after its first answer about a workflow."""
+
+    def __init__(self, app: Application, after_first: Callable[[], object]) -> None:
+        self._app = app
+        self._after_first: Callable[[], object] | None = after_first
+        self.paths: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.paths.append(scope["path"])
+        await self._app(scope, receive, send)
+        if self._after_first is not None and scope["path"].startswith("/workflows/"):
+            happen, self._after_first = self._after_first, None
+            happen()
+
+
+def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], object]]:
+    """A workflow that runs, and what ends it."""
+    workflow = start(services, {})
+    delivery = services.take(declared(send))
+    result = {"taskId": delivery.task_id, "workflowInstanceId": workflow, "status": "COMPLETED", "outputData": {}}
+    return workflow, lambda: services.conductor.update_task(result)
+
+
+@pytest.mark.parametrize(
+    ("javascript", "status", "requests"),
+    [(True, "completed", 2), (False, "running", 1)],
+    ids=["with-javascript", "without-javascript"],
+)
+def test_a_running_workflow_is_followed_to_its_end_and_no_further(
+    browser: Browser, services: InMemoryServices, javascript: bool, status: str, requests: int
+) -> None:
+    workflow, end = running_workflow(services)
+    watched = Watched(page_app(services.conductor, services.lakefs.server), end)
+    with site_of(watched) as site:
+        browser.open(site.url + links.workflow(workflow), javascript=javascript)
+        browser.let_pass(20)
+        assert shown(browser).one("h1").all("span")[-1].text == status
+        assert watched.paths.count(links.workflow(workflow)) == requests
+
+
+def test_what_the_reader_has_opened_stays_open_over_a_refresh(browser: Browser, services: InMemoryServices) -> None:
+    workflow, end = running_workflow(services)
+    with site_of(Watched(page_app(services.conductor, services.lakefs.server), end)) as site:
+        browser.open(site.url + links.workflow(workflow))
+        browser.evaluate("document.getElementById('input').open = true")
+        browser.let_pass(5)
+        assert shown(browser).one("h1").all("span")[-1].text == "completed"
+        assert browser.evaluate("document.getElementById('input').open") is True
+        assert browser.evaluate("document.getElementById('output').open") is False
+
+
+def test_a_reader_is_told_when_the_services_have_gone(browser: Browser, services: InMemoryServices) -> None:
+    with page_of(services.conductor, services.lakefs.server) as site:
+        browser.open(site.url)
+    browser.let_pass(10)
+    assert shown(browser).one("span", id="live").text == "The services do not answer; what is shown may be old."
+    assert browser.complaints
+    browser.complaints.clear()
+
+
+# ---------------------------------------------------------------------- looks
+
+
+def paths(filled: Filled) -> dict[str, str]:
+    """One page of each kind."""
+    return {
+        "overview": "/",
+        "refused": links.workflow(filled.refused),
+        "published": links.workflow(filled.published),
+        "terminated": links.workflow(filled.terminated),
+        "task-types": links.TASK_TYPES,
+        "task-type": links.task_type("table.summarise"),
+        "workflow-type": links.workflow_type("test.table.summarise", 1),
+        "repositories": links.REPOSITORIES,
+        "repository": links.repository(REPOSITORY),
+        "branch": links.branch(REPOSITORY, "main"),
+        "staging": links.branch(REPOSITORY, STAGING),
+        "commit": links.commit(REPOSITORY, filled.commit),
+        "directory": links.files(REPOSITORY, filled.root, "raw/"),
+        "file": links.file(REPOSITORY, filled.root, "notes/long.txt"),
+    }
+
+
+KINDS = (
+    *("overview", "refused", "published", "terminated", "task-types", "task-type", "workflow-type"),
+    *("repositories", "repository", "branch", "staging", "commit", "directory", "file"),
+)
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [PHONE, DESK], ids=["phone", "desk"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_fits_its_window_and_every_text_can_be_read(
+    browser: Browser, site: Site, filled: Filled, kind: str, width: int, dark: bool
+) -> None:
+    browser.open(site.url + paths(filled)[kind], width=width, dark=dark)
+    found = browser.evaluate(Path(__file__).with_name("measure.js").read_text())
+    assert found["texts"] > 10
+    assert (found["width"], found["overflow"], found["outside"]) == (width, 0, [])
+    assert found["faint"] == [], "contrast below 4.5"
+    assert found["ground"] == (DARK_GROUND if dark else LIGHT_GROUND)
+
+
+def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: Browser, site: Site) -> None:
+    browser.open(site.url)
+    browser.evaluate("document.querySelector('.skip').focus()")
+    assert browser.evaluate("document.querySelector('.skip').getBoundingClientRect().left") >= 0
+    browser.evaluate("document.querySelector('main a').focus({focusVisible: true})")
+    assert browser.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"

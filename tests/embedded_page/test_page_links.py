@@ -1,0 +1,163 @@
+"""All pages: every link leads somewhere, the HTML is sound, and every answer carries the security headers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from urllib.parse import urldefrag, urljoin, urlsplit
+
+import pytest
+
+from .filled import Filled
+from .markup import Element
+from .site import Answer, Site
+
+_CARRY_ADDRESSES = ("href", "src", "action", "poster", "srcset")
+
+
+def crawl(site: Site) -> dict[str, Answer]:
+    """Every page that can be reached from the root, by its path and query."""
+    seen: dict[str, Answer] = {}
+    waiting = ["/"]
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen[path] = site.get(path)
+        if seen[path].headers["content-type"].startswith("text/html"):
+            waiting.extend(urldefrag(urljoin(path, address)).url for address in addresses(seen[path].page))
+    return seen
+
+
+def addresses(page: Element) -> Iterator[str]:
+    for element in page.walk():
+        for name in _CARRY_ADDRESSES:
+            if name in element.attributes and not element.attributes[name].startswith("data:"):
+                yield element.attributes[name]
+
+
+@pytest.fixture(scope="module")
+def pages(site: Site) -> dict[str, Answer]:
+    return {path: answer for path, answer in crawl(site).items() if "text/html" in answer.headers["content-type"]}
+
+
+def test_every_link_of_every_page_resolves(pages: dict[str, Answer], filled: Filled) -> None:
+    assert len(pages) > 30
+    for workflow_id in filled.services.conductor.workflow_ids():
+        assert f"/workflows/{workflow_id}" in pages
+
+
+def test_every_fragment_exists_on_the_page_it_names(pages: dict[str, Answer]) -> None:
+    ids = {path: {element.attributes.get("id") for element in answer.page.walk()} for path, answer in pages.items()}
+    for path, answer in pages.items():
+        for address in addresses(answer.page):
+            target, fragment = urldefrag(urljoin(path, address))
+            assert not fragment or fragment in ids[target], f"{path} leads to {address}, which is not there"
+
+
+def test_nothing_external_is_referred_to(pages: dict[str, Answer]) -> None:
+    for path, answer in pages.items():
+        for address in addresses(answer.page):
+            assert not urlsplit(address).scheme, f"{path}: {address}"
+            assert not urlsplit(address).netloc, f"{path}: {address}"
+
+
+def test_every_page_has_title_language_one_heading_and_table_headers(pages: dict[str, Answer]) -> None:
+    for path, answer in pages.items():
+        page = answer.page
+        assert page.one("html").attributes["lang"] == "en", path
+        assert page.one("title").text.endswith("· perago"), path
+        assert page.one("h1").text, path
+        for table in page.all("table"):
+            headers = table.all("th", scope="col")
+            assert headers, path
+            assert all(len(row.all("td")) == len(headers) for row in table.all("tr") if row.all("td")), path
+
+
+def test_headings_skip_no_level(pages: dict[str, Answer]) -> None:
+    for path, answer in pages.items():
+        levels = [int(element.tag[1]) for element in answer.page.walk() if element.tag in ("h1", "h2", "h3", "h4")]
+        assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), (path, levels)
+
+
+def test_no_page_has_inline_script_or_style(pages: dict[str, Answer]) -> None:
+    for path, answer in pages.items():
+        for element in answer.page.walk():
+            assert "style" not in element.attributes, path
+            assert element.tag not in ("style", "iframe", "object", "embed", "form", "base"), path
+            assert not [name for name in element.attributes if name.startswith("on")], path
+        assert [script.attributes for script in answer.page.all("script")] == [
+            {"src": "/static/refresh.js", "defer": ""}
+        ], path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("HEAD", "/", 200),
+        ("GET", "/static/style.css", 200),
+        ("GET", "/static/missing.css", 404),
+        ("GET", "/nowhere", 404),
+        ("GET", "/workflows/none", 404),
+        ("POST", "/", 405),
+        ("DELETE", "/repositories/workspace", 405),
+    ],
+    ids=lambda value: str(value),
+)
+def test_every_answer_carries_the_security_headers(site: Site, method: str, path: str, status: int) -> None:
+    answer = site.request(method, path)
+    assert answer.status == status
+    policy = answer.headers["content-security-policy"].split("; ")
+    for directive in (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "connect-src 'self'",
+        "img-src 'self' data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ):
+        assert directive in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/nowhere", "There is no page /nowhere."),
+        ("/workflows/none", "No such workflow found by id: none"),
+        ("/task-types/definition?name=none", "There is no task definition 'none'."),
+        ("/workflow-types/definition?name=none", "There is no workflow definition 'none'"),
+        ("/workflow-types/definition?name=test.message.send&version=7", "of version 7"),
+        ("/repositories/none", "repository not found"),
+        ("/repositories/workspace/branches/none", "branch not found"),
+        ("/repositories/workspace/branches/main?from=none", "not found"),
+        ("/repositories/workspace/commits/none", "commit not found"),
+        ("/repositories/workspace/commits/main/file?path=none", "not found"),
+        ("/repositories/workspace/commits/main/file", ""),
+        ("/repositories/workspace/commits/main/download?path=none", "not found"),
+    ],
+    ids=lambda value: str(value) or "-",
+)
+def test_what_is_not_there_is_a_page_that_says_so(site: Site, path: str, words: str) -> None:
+    answer = site.request("GET", path)
+    assert answer.status == 404
+    assert answer.main.one("h1").text == "Not found"
+    assert words in answer.main.text
+    assert [link.attributes["href"] for link in answer.main.all("a")] == ["/"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_the_page_is_read_only(site: Site, method: str) -> None:
+    answer = site.request(method, "/")
+    assert answer.status == 405
+    assert f"it does not answer {method}" in answer.main.text
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "2.5", "x", "99999999999999999999", "²", "7"])
+def test_a_page_number_that_is_none_shows_the_nearest_page(site: Site, number: str) -> None:
+    assert site.get(f"/?page={number}").main.all("table")[0].rows()

@@ -1,0 +1,110 @@
+"""Steps of attempts, from the logs that workers write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perago.embedded.http.page import links, page_app
+from perago.embedded.http.page.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
+from perago.ports import Delivery, TaskStatus
+from perago.testing import InMemoryServices
+from perago.worker.events import AttemptReported
+from perago.worker.journal import Journal
+from perago.worker.plan import LogPlan
+
+from ..worker.bench import make_plan
+from .filled import declared, start
+from .site import site_of
+from .tasks import send
+
+STEPS = (("Fetch", 0.25), ("RunFunction", 0.75))
+
+
+def reported(delivery: Delivery) -> AttemptReported:
+    return AttemptReported(delivery, "w0001", TaskStatus.COMPLETED, None, None, STEPS, 1.0)
+
+
+def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryServices, tmp_path: Path) -> None:
+    workflow = start(services, {})
+    delivery = services.take(declared(send))
+    journal = Journal(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))
+    journal(reported(delivery))
+    journal.close()
+    with site_of(page_app(services.conductor, services.lakefs.server, steps=WorkerLogs(tmp_path / "logs"))) as site:
+        attempt = site.get(links.workflow(workflow)).main.one("article")
+    steps = attempt.one("details", class_="times")
+    assert steps.one("summary").text == "Steps of delivery 1 1.0 s"
+    assert [row[:2] for row in steps.one("table").rows()] == [["Fetch", "250 ms"], ["Run function", "750 ms"]]
+    assert [meter.attributes["value"] for meter in steps.all("meter")] == ["25", "75"]
+
+
+def log_line(task_id: str, poll_count: object = 1, **fields: object) -> str:
+    entry = {"task_id": task_id, "poll_count": poll_count, "start_time": 5, "steps": {"Fetch": 1.5}, **fields}
+    return json.dumps(entry) + "\n"
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    path = tmp_path / "module" / "worker_id=w1" / "pid=1__started=now.jsonl"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def test_a_log_is_read_on_where_it_ended(tmp_path: Path, log_file: Path) -> None:
+    logs = WorkerLogs(tmp_path)
+    log_file.write_text(log_line("a"))
+    assert logs("a") == {("a", 1, 5): (("Fetch", 1.5),)}
+    with log_file.open("a") as file:
+        file.write(log_line("a", 2))
+    assert set(logs("a")) == {("a", 1, 5), ("a", 2, 5)}
+
+
+def test_a_line_is_taken_once_it_is_complete(tmp_path: Path, log_file: Path) -> None:
+    logs = WorkerLogs(tmp_path)
+    whole = log_line("a")
+    log_file.write_text(whole[:20])
+    assert logs("a") == {}
+    log_file.write_text(whole)
+    assert set(logs("a")) == {("a", 1, 5)}
+
+
+def test_of_a_huge_log_the_end_is_read(tmp_path: Path, log_file: Path) -> None:
+    filler = "x" * 1023 + "\n"
+    log_file.write_text(log_line("old") + filler * (FIRST_LOOK_BYTES // 1024) + log_line("new"))
+    logs = WorkerLogs(tmp_path)
+    assert logs("old") == {}
+    assert set(logs("new")) == {("new", 1, 5)}
+
+
+def test_logs_of_other_modules_are_left_aside(tmp_path: Path, log_file: Path) -> None:
+    log_file.write_text(log_line("a"))
+    assert WorkerLogs(tmp_path, ["other"])("a") == {}
+    assert set(WorkerLogs(tmp_path, ["module"])("a")) == {("a", 1, 5)}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "no json\n",
+        '["steps"]\n',
+        '{"steps": {"a": 1}}\n',
+        log_line("a", "many"),
+        log_line("a", steps=["Fetch"]),
+        log_line("a", steps={"Fetch": "long"}),
+        log_line("a", steps={}),
+        "[" * 100_000 + '"steps"\n',
+    ],
+    ids=["no-json", "no-object", "no-ids", "no-number", "list", "no-seconds", "empty", "deep"],
+)
+def test_lines_of_another_kind_are_passed_over(tmp_path: Path, log_file: Path, line: str) -> None:
+    log_file.write_text(line + log_line("b"))
+    logs = WorkerLogs(tmp_path)
+    assert logs("a") == {}
+    assert set(logs("b")) == {("b", 1, 5)}
+
+
+def test_a_missing_log_directory_is_no_steps(tmp_path: Path) -> None:
+    assert WorkerLogs(tmp_path / "none")("a") == {}

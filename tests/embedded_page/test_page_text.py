@@ -1,0 +1,97 @@
+"""The small functions that make values fit to be shown."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from perago.embedded.http.page.text import Shown, block, line, plural, readable_json, size, tail, visible
+from perago.embedded.http.page.times import Moment, duration, moment, zone
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain ä 漢字 🙂", "plain ä 漢字 🙂"),
+        ("tab\tand\nline", "tab\tand\nline"),
+        ("dos\r\nline", "dos\nline"),
+        ("over\rwrite", "over⟨U+000D⟩write"),
+        ("a\u202eb", "a⟨U+202E⟩b"),
+        ("lone \ud800", "lone ⟨U+D800⟩"),
+        ("tag \U000e0041", "tag ⟨U+E0041⟩"),
+    ],
+)
+def test_hidden_characters_are_spelled_out(text: str, expected: str) -> None:
+    assert visible(text) == expected
+
+
+def test_text_at_the_limit_is_whole_and_beyond_it_is_cut_with_a_note() -> None:
+    assert block("abcd", 4) == Shown("abcd")
+    assert block("abcde", 4) == Shown("abcd", "cut: the first 4 of 5 characters are shown")
+    assert tail("abcde", 4) == Shown("bcde", "cut: the last 4 of 5 characters are shown")
+
+
+def test_a_line_stays_one() -> None:
+    assert line("a\r\nb\nc").text == "a⏎b⏎c"
+
+
+def test_json_is_whole_where_it_is_short() -> None:
+    assert readable_json({"a": ["ä", None, 1.5, True]}) == Shown(
+        '{\n  "a": [\n    "ä",\n    null,\n    1.5,\n    true\n  ]\n}'
+    )
+
+
+def test_json_of_many_members_is_cut_as_a_whole() -> None:
+    shown = readable_json({str(number): "x" * 1000 for number in range(100)})
+    assert shown.note.startswith("cut: the first 20,000 of ")
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 1024**2, "5.0 MiB"), (2048 * 1024**3, "2048.0 GiB")],
+)
+def test_sizes(count: int, expected: str) -> None:
+    assert size(count) == expected
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [
+        (-5, "0 ms"),
+        (999, "999 ms"),
+        (1000, "1.0 s"),
+        (59_900, "59.9 s"),
+        (59_990, "1 min 0 s"),
+        (3_599_600, "1 h 0 min"),
+        (7_260_000, "2 h 1 min"),
+        (200_000_000, "2 days 7 h"),
+    ],
+)
+def test_durations(milliseconds: float, expected: str) -> None:
+    assert duration(milliseconds) == expected
+
+
+def test_no_time_yet_is_none() -> None:
+    assert moment(0) is None
+
+
+def test_times_are_those_of_the_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    time.tzset()
+    try:
+        assert moment(1_767_225_600_123) == Moment(
+            "2026-01-01 05:45:00", "2026-01-01 05:45:00.123", "2026-01-01T05:45:00.123+05:45"
+        )
+        assert zone() == "UTC+05:45"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_plurals() -> None:
+    assert (plural(1, "file"), plural(1200, "file"), plural(2, "entry", "entries")) == (
+        "1 file",
+        "1,200 files",
+        "2 entries",
+    )

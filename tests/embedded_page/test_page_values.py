@@ -1,0 +1,308 @@
+"""What the pages say about models that real attempts have filled."""
+
+from __future__ import annotations
+
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor, PayloadLimits
+from perago.embedded.http.page import links
+from perago.embedded.http.page.models import Models, no_steps
+from perago.embedded.http.page.publications import publications
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.taskdef import build_task_definition
+from perago.testing import InMemoryServices
+
+from .filled import REPOSITORY, STAGING, Filled, declared, start
+from .markup import Element
+from .site import Site, page_of
+from .tasks import send
+
+
+def attempts_of(site: Site, workflow_id: str) -> list[Element]:
+    return site.get(links.workflow(workflow_id)).main.all("article")
+
+
+# ------------------------------------------------------------------ overview
+
+
+def test_workflows_are_listed_newest_first_with_status_and_what_failed(site: Site, filled: Filled) -> None:
+    rows = site.get("/").main.all("table")[0].rows()
+    ids = [row[0].split()[0] for row in rows]
+    assert ids == list(filled.services.conductor.workflow_ids())[::-1]
+    by_id = dict(zip(ids, rows, strict=True))
+    assert by_id[filled.refused][1] == "failed"
+    assert by_id[filled.refused][4].startswith("step")
+    assert "raw/orders.csv has no column 'price'" in by_id[filled.refused][4]
+    assert by_id[filled.published][1:] == ["completed", "2026-01-01 00:00:00", "6.0 s", "step, before its retry"]
+    assert by_id[filled.waiting][1] == "running"
+    assert by_id[filled.terminated][4] == "stopped by hand"
+
+
+def test_the_filter_counts_and_selects_by_status(site: Site, filled: Filled) -> None:
+    filters = site.get("/").main.all("nav")[0]
+    choices = {link.text: link.attributes["href"] for link in filters.all("a")}
+    assert list(choices) == ["all 5", "running 1", "completed 2", "failed 1", "terminated 1"]
+    rows = site.get(choices["failed 1"]).main.all("table")[0].rows()
+    assert [row[0].split()[0] for row in rows] == [filled.refused]
+
+
+def test_a_status_that_no_workflow_has_shows_none(site: Site) -> None:
+    assert "No workflow has this status." in site.get("/?status=PAUSED").main.text
+
+
+def test_queues_and_repositories_stand_on_the_overview(site: Site, filled: Filled) -> None:
+    tables = site.get("/").main.all("table")
+    assert tables[1].rows() == [["message.send", "0"], ["table.summarise", "1"]]
+    assert tables[2].rows()[0][0] == f"{REPOSITORY} main"
+    assert filled.commit[:12] in tables[2].rows()[0][1]
+
+
+# ----------------------------------------------------------------- workflows
+
+
+def test_attempts_are_grouped_by_step_and_know_their_own_chain(site: Site, filled: Filled) -> None:
+    page = site.get(links.workflow(filled.published)).main
+    assert len(page.all("section", class_="step")) == 1
+    first, retry = page.all("article")
+    assert first.one("h4").text == "First attempt failed 0 ms"
+    assert retry.one("h4").text == "Retry 1 completed 0 ms"
+    assert "raw/orders.csv: row 17 has 3 columns" in first.text
+    assert retry.facts()["Retries"] == "First attempt"
+    chain = [link.attributes["href"] for link in retry.all("a") if link.text == "First attempt"]
+    assert chain == [f"#{first.attributes['id']}"]
+
+
+def test_an_attempt_shows_worker_times_log_and_workspace(site: Site, filled: Filled) -> None:
+    _, retry = attempts_of(site, filled.published)
+    facts = retry.facts()
+    assert facts["Worker"] == "test0001"
+    assert facts["Started"] == "2026-01-01 00:00:06 after 6.0 s"
+    assert facts["Workspace"] == f"{REPOSITORY}/main at {filled.root[:12]}"
+    assert "2 rows wrote summary/rows.txt" in retry.text
+
+
+def test_the_published_commit_is_linked_and_links_back(site: Site, filled: Filled) -> None:
+    _, retry = attempts_of(site, filled.published)
+    address = links.commit(REPOSITORY, filled.commit)
+    assert retry.facts()["Published"] == filled.commit[:12]
+    assert address in [link.attributes["href"] for link in retry.all("a")]
+    back = [link.attributes["href"] for link in site.get(address).main.all("a")]
+    assert links.workflow(filled.published) in back
+    assert f"{links.workflow(filled.published)}#{retry.attributes['id']}" in back
+
+
+def test_a_publication_shows_even_where_its_report_never_arrived(filled: Filled) -> None:
+    services = filled.services
+    models = Models(services.conductor, services.lakefs.server, no_steps)
+    tasks = [{**task, "outputData": {}} for task in filled.tasks(filled.published)]
+    found = publications(models, tasks)
+    assert [link.text.text for link in found[tasks[-1]["taskId"]]] == [filled.commit[:12]]
+
+
+def test_an_ignored_update_stands_out_in_the_history(site: Site, filled: Filled) -> None:
+    page = site.get(links.workflow(filled.terminated)).main
+    history = page.all("table")[-1]
+    assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "changed by Conductor", "update ignored"]
+    assert [row.text for row in history.all("tr", class_="surprising")] == [
+        "2026-01-01 00:00:06.000 update ignored step canceled 1 test0001"
+    ]
+
+
+def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices) -> None:
+    start(services, {})
+    delivery = services.take(declared(send))
+    for _ in range(3):
+        services.clock.advance(10)
+        services.conductor.extend_lease(delivery)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        history = site.get(links.workflow(delivery.workflow_id)).main.all("table")[-1]
+    assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "lease extended (3 times)"]
+
+
+def test_a_running_workflow_says_so_far_and_refreshes(services: InMemoryServices) -> None:
+    workflow = start(services, {})
+    services.take(declared(send))
+    services.clock.advance(125)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        page = site.get(links.workflow(workflow)).main
+    assert page.one("article").one("h4").text == "First attempt in progress 2 min 5 s so far"
+    assert page.attributes["data-refresh"] == "2"
+
+
+def test_an_ended_workflow_does_not_refresh(site: Site, filled: Filled) -> None:
+    assert site.get(links.workflow(filled.refused)).main.attributes["data-refresh"] == "0"
+
+
+def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServices) -> None:
+    start(services, {})
+    child = {"name": "test.message.send", "version": 1}
+    step = {
+        "name": "nested",
+        "taskReferenceName": "nested",
+        "type": "SUB_WORKFLOW",
+        "subWorkflowParam": child,
+        "inputParameters": {"params": {"label": "inner"}},
+    }
+    services.conductor.create_workflow_definition({"name": "outer", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    outer = services.conductor.start_workflow("outer", {})
+    inner = next(each for each in services.conductor.workflow_ids()[::-1] if each != outer)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        attempt = site.get(links.workflow(outer)).main.one("article")
+        assert attempt.facts()["Sub-workflow"] == inner
+        assert links.workflow(inner) in [link.attributes["href"] for link in attempt.all("a")]
+        facts = site.get(links.workflow(inner)).main.all("dl")[0]
+        assert links.workflow(outer) in [link.attributes["href"] for link in facts.all("a")]
+
+
+def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices) -> None:
+    start(services, {})
+    services.attempt(send)
+    inside = {
+        "name": "message.send",
+        "taskReferenceName": "each",
+        "type": "SIMPLE",
+        "inputParameters": {"params": {"label": "x"}},
+    }
+    loop = {
+        "name": "loop",
+        "taskReferenceName": "loop",
+        "type": "DO_WHILE",
+        "loopCondition": "$.loop['iteration'] < 2",
+        "loopOver": [inside],
+    }
+    services.conductor.create_workflow_definition(
+        {"name": "looping", "version": 1, "schemaVersion": 2, "tasks": [loop]}
+    )
+    workflow = services.conductor.start_workflow("looping", {})
+    for _ in range(2):
+        services.attempt(send)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        page = site.get(links.workflow(workflow)).main
+    steps = [section.one("h3").text for section in page.all("section", class_="step")]
+    assert steps == [
+        "loop completed loop",
+        "each__1 completed message.send",
+        "each__2 completed message.send",
+    ]
+
+
+def test_a_payload_that_conductor_moved_away_says_so() -> None:
+    clock = VirtualClock()
+    conductor = InMemoryConductor(clock, limits=PayloadLimits(external=1000))
+    conductor.register_task_definitions([build_task_definition(declared(send))])
+    step = {
+        "name": "message.send",
+        "taskReferenceName": "step",
+        "type": "SIMPLE",
+        "inputParameters": {"params": "${workflow.input.params}"},
+    }
+    conductor.create_workflow_definition({"name": "large", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    workflow = conductor.start_workflow("large", {"params": {"label": "x" * 2000}})
+    with InMemoryLakeFS(clock) as lakefs, page_of(conductor, lakefs.server) as site:
+        page = site.get(links.workflow(workflow)).main.one("article")
+    assert "Too large for Conductor's own store; moved to" in page.text
+
+
+# ---------------------------------------------------------------- task types
+
+
+def test_a_task_type_shows_definition_queue_and_last_poll(site: Site, filled: Filled) -> None:
+    page = site.get(links.task_type("table.summarise")).main
+    waiting = filled.tasks(filled.waiting)[0]["taskId"]
+    queue, polls = page.all("table")
+    assert queue.rows() == [[waiting, "step", "0", "0 ms"]]
+    assert polls.rows() == [["2026-01-01 00:00:06", "test0001", "none"]]
+    assert '"retryDelaySeconds": 5' in page.all("pre")[-1].text
+
+
+def test_the_start_line_holds_the_head_and_the_required_parameters(site: Site, filled: Filled) -> None:
+    blocks = [block.text for block in site.get("/").main.all("pre")]
+    [line] = [text for text in blocks if "test.table.summarise" in text]
+    assert f"-X POST {site.url}/api/workflow/test.table.summarise" in line
+    assert '"params": {"label": ""}' in line
+    assert f'"ref_type": "commit", "ref": "{filled.commit}"' in line
+
+
+# -------------------------------------------------------------- repositories
+
+
+def test_branches_are_listed_with_staging_branches_marked_and_last(site: Site, filled: Filled) -> None:
+    rows = site.get(links.repository(REPOSITORY)).main.all("table")[0].rows()
+    assert [row[0] for row in rows] == ["main default", f"{STAGING} staging uncommitted changes"]
+    assert rows[0][1] == filled.commit[:12]
+
+
+def test_tags_are_listed_with_their_commits(site: Site, filled: Filled) -> None:
+    tags = site.get(links.repository(REPOSITORY)).main.all("table")[1]
+    assert [row[:3] for row in tags.rows()] == [["v1", filled.root[:12], "Seed"]]
+
+
+def test_a_branch_shows_its_first_parent_history(site: Site, filled: Filled) -> None:
+    rows = site.get(links.branch(REPOSITORY, "main")).main.one("table").rows()
+    assert [row[0] for row in rows][:2] == [filled.commit[:12], filled.root[:12]]
+    assert [row[4] for row in rows] == ["step table.summarise", "", ""]
+
+
+def test_uncommitted_changes_are_shown_with_their_branch(site: Site) -> None:
+    uncommitted = site.get(links.branch(REPOSITORY, STAGING)).main.all("table")[0]
+    assert uncommitted.rows() == [["summary/draft.txt", "added", "5 B"]]
+
+
+def test_a_commit_shows_changed_files_with_both_sizes(site: Site, filled: Filled) -> None:
+    page = site.get(links.commit(REPOSITORY, filled.commit)).main
+    assert page.one("table").rows() == [
+        ["raw/orders.csv", "changed", "19 B", "14 B"],
+        ["raw/scratch.csv", "removed", "3 B", ""],
+        ["summary/rows.txt", "added", "", "10 B"],
+    ]
+    assert "3 files: 1 added, 1 changed, 1 removed" in page.text
+
+
+def test_a_removed_file_leads_to_its_last_content(site: Site, filled: Filled) -> None:
+    page = site.get(links.commit(REPOSITORY, filled.commit)).main
+    [address] = [link.attributes["href"] for link in page.all("a") if link.text == "raw/scratch.csv"]
+    assert site.get(address).main.one("pre").text == "id"
+
+
+def test_a_short_id_and_a_branch_lead_to_the_commit(site: Site, filled: Filled) -> None:
+    for ref in (filled.commit[:10], "main"):
+        assert site.get(links.commit(REPOSITORY, ref)).main.facts()["Commit id"] == filled.commit
+
+
+# --------------------------------------------------------------------- files
+
+
+def test_directories_and_files_of_a_commit_can_be_walked(site: Site, filled: Filled) -> None:
+    top = site.get(links.files(REPOSITORY, filled.root)).main
+    assert [row[:2] for row in top.one("table").rows()] == [["notes/", ""], ["raw/", ""]]
+    below = site.get(links.files(REPOSITORY, filled.root, "raw/")).main
+    assert [row[:2] for row in below.one("table").rows()] == [
+        ["logo.bin", "10 B"],
+        ["orders.csv", "19 B"],
+        ["scratch.csv", "3 B"],
+    ]
+
+
+def test_text_is_shown_up_to_64_kib_with_a_note(site: Site, filled: Filled) -> None:
+    page = site.get(links.file(REPOSITORY, filled.root, "notes/long.txt")).main
+    shown = page.one("pre").children
+    assert sum(len(text) for text in shown if isinstance(text, str)) == 64 * 1024
+    assert "cut: the first 64.0 KiB of 78.1 KiB are shown" in page.text
+    assert page.facts()["Size"] == "80,000 bytes 78.1 KiB"
+
+
+def test_what_is_not_text_can_only_be_downloaded(site: Site, filled: Filled) -> None:
+    page = site.get(links.file(REPOSITORY, filled.root, "raw/logo.bin")).main
+    assert not page.all("pre")
+    assert "Not text." in page.text
+
+
+def test_an_empty_file_says_so(site: Site, filled: Filled) -> None:
+    assert "The file is empty." in site.get(links.file(REPOSITORY, filled.root, "notes/empty.txt")).main.text
+
+
+def test_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None:
+    answer = site.get(links.download(REPOSITORY, filled.root, "raw/logo.bin"))
+    assert answer.data == b"\x89PNG\r\n\x1a\n\0\0"
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''logo.bin"
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,151 @@
+"""A Conductor that was kept answers like the one that was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.conductor.limits import PayloadLimits
+from perago.embedded.conductor.saving import KINDS, NOT_KEPT, ConductorSource
+from perago.embedded.conductor.state import State
+from perago.embedded.keys import KeyPair
+from perago.embedded.lakefs import LakeFSServer
+from perago.embedded.saving.services import kept_in
+
+TASKS = ("first", "second", "slow")
+
+
+def step(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "taskReferenceName": f"{name}_ref", "type": "SIMPLE", **more}
+
+
+def workflow(name: str, *tasks: Mapping[str, Any], version: int = 1) -> dict[str, Any]:
+    return {"name": name, "version": version, "schemaVersion": 2, "tasks": list(tasks)}
+
+
+def task(name: str, **more: Any) -> dict[str, Any]:
+    return {"name": name, "retryCount": 2, "retryDelaySeconds": 5, "responseTimeoutSeconds": 60, **more}
+
+
+def finish(model: InMemoryConductor, polled: Mapping[str, Any], status: str, **more: Any) -> None:
+    model.update_task(
+        {"taskId": polled["taskId"], "workflowInstanceId": polled["workflowInstanceId"], "status": status, **more}
+    )
+
+
+def make_busy(model: InMemoryConductor, clock: VirtualClock) -> None:
+    """Workflows in every state that there is."""
+    model.register_task_definitions([task(name) for name in TASKS])
+    pair = step("second", inputParameters={"x": "${first_ref.output.x}"})
+    for version in (1, 2):
+        model.create_workflow_definition(workflow("pair", step("first"), pair, version=version))
+    model.create_workflow_definition(workflow("slow", step("slow")))
+    ids = [model.start_workflow("pair", {"n": n, "text": "größer 日本"}, priority=n) for n in range(6)]
+    for status in ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"):
+        (polled,) = model.poll_tasks("first", "w1")
+        model.add_log(polled["taskId"], f"about to be {status}")
+        finish(model, polled, status, outputData={"x": [1, 2.5, None, {"y": "z"}]}, reasonForIncompletion="a reason")
+        clock.advance(1.5)
+    model.pause_workflow(ids[0])
+    model.terminate_workflow(ids[1], "no longer wanted")
+    failed = next(i for i in ids if model.workflow(i)["status"] == "FAILED")
+    model.rerun_workflow(failed)
+    model.start_workflow("slow", correlation_id="c")
+    (polled,) = model.poll_tasks("slow", "w2")
+    finish(model, polled, "IN_PROGRESS", callbackAfterSeconds=30)
+    model.start_workflow("slow")
+    model.poll_tasks("slow", "w2")
+
+
+def answers(model: InMemoryConductor) -> dict[str, Any]:
+    """Everything that can be asked."""
+    workflows = {workflow_id: model.workflow(workflow_id) for workflow_id in model.workflow_ids()}
+    task_ids = [row["taskId"] for one in workflows.values() for row in one["tasks"]]
+    return {
+        "task definitions": [model.get_task_definition(name) for name in TASKS],
+        "workflow definitions": [model.get_workflow_definition("pair", version) for version in (1, 2, None)],
+        "workflows": workflows,
+        "tasks": [model.get_task(task_id) for task_id in task_ids],
+        "logs": [model.task_logs(task_id) for task_id in task_ids],
+        "queues": [model.pending(name) for name in TASKS],
+        "history": model.history(),
+    }
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+def opened(path: Path, model: InMemoryConductor, clock: VirtualClock) -> AbstractContextManager[KeyPair]:
+    return kept_in(path, model, LakeFSServer(clock), KeyPair.random(), lambda text: pytest.fail(text))
+
+
+def test_a_busy_model_gives_equal_answers_after_a_restart(tmp_path: Path, clock: VirtualClock) -> None:
+    before, after = InMemoryConductor(clock, seed=1), InMemoryConductor(clock, seed=1)
+    with opened(tmp_path / "state", before, clock):
+        make_busy(before, clock)
+    with opened(tmp_path / "state", after, clock):
+        assert answers(after) == answers(before)
+
+
+def test_it_goes_on_as_the_old_one_would_have(tmp_path: Path, clock: VirtualClock) -> None:
+    before, after = InMemoryConductor(clock, seed=1), InMemoryConductor(clock, seed=2)
+    with opened(tmp_path / "state", before, clock):
+        make_busy(before, clock)
+    with opened(tmp_path / "state", after, clock):
+        clock.advance(100)
+        order = []
+        for model in (before, after):
+            model.sweep()
+            polled = [model.poll_tasks(name, "w3", count=9) for name in TASKS]
+            order.append([[row["workflowInstanceId"] for row in rows] for rows in polled])
+            for rows in polled:
+                for row in rows:
+                    finish(model, row, "COMPLETED", outputData={"x": 1})
+        assert order[0] == order[1]
+        statuses = [[model.workflow(i)["status"] for i in model.workflow_ids()] for model in (before, after)]
+        assert statuses[0] == statuses[1]
+
+
+def test_a_row_is_one_row_for_its_workflow_and_its_task_id(tmp_path: Path, clock: VirtualClock) -> None:
+    before, after = InMemoryConductor(clock), InMemoryConductor(clock)
+    with opened(tmp_path / "state", before, clock):
+        make_busy(before, clock)
+    with opened(tmp_path / "state", after, clock):
+        state: State = after._state
+        assert all(state.tasks[row.task_id] is row for one in state.workflows.values() for row in one.tasks)
+
+
+def test_a_task_that_a_dying_poll_had_taken_is_queued_again(tmp_path: Path, clock: VirtualClock) -> None:
+    before, after = InMemoryConductor(clock), InMemoryConductor(clock)
+    with opened(tmp_path / "state", before, clock):
+        before.register_task_definitions([task("first")])
+        before.create_workflow_definition(workflow("one", step("first")))
+        before.start_workflow("one")
+        with before._locked() as state:
+            assert state.queue.take("first", 1, state.now())
+    with opened(tmp_path / "state", after, clock):
+        assert len(after.poll_tasks("first", "w")) == 1
+
+
+def test_every_table_of_the_state_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> None:
+    tables = set(vars(State(clock, PayloadLimits(), None)))
+    assert tables == set(KINDS) | NOT_KEPT
+
+
+def test_only_what_has_changed_is_written(tmp_path: Path, clock: VirtualClock) -> None:
+    model = InMemoryConductor(clock)
+    make_busy(model, clock)
+    source = ConductorSource(model)
+    old = source.capture()
+    model.add_log(model.workflow(model.workflow_ids()[0])["tasks"][0]["taskId"], "news")
+    new = source.capture()
+    changed = {key[0] for key in new if old.get(key) != new[key]}
+    assert changed == {"logs"}

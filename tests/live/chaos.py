@@ -1,0 +1,196 @@
+"""Everything that can go wrong, at random and all at once, for the workflows of one round; and their recovery."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from .deploying import block
+from .fleet import Fleet
+from .proxy import Cut, Proxy
+from .repositories import Repository
+from .waiting import wait_for
+from .workflows import OVER, Conductor, told
+
+CALLS = {
+    "lakefs": (
+        "GET .*/branches/main ",
+        "POST .*/branches ",
+        "POST .*/objects",
+        "POST .*/commits",
+        "POST .*/merge/",
+        "POST .*/revert",
+        "GET .*/commits/",
+        "GET .*/diff",
+        "DELETE .*/branches/",
+    ),
+    "conductor": ("GET /api/tasks/[0-9a-f-]{36} ", "POST /api/tasks "),
+}
+REVIVALS = 12
+
+
+@dataclass(slots=True)
+class Run:
+    """One workflow on a branch of its own."""
+
+    workflow_id: str
+    repository: Repository
+    ref: str
+    outside: list[str] = field(default_factory=list)
+    """Commits that somebody else has made to the branch."""
+
+
+class Chaos:
+    """One round. `journal` tells what was done, in order."""
+
+    def __init__(
+        self, dice: random.Random, conductor: Conductor, fleet: Fleet, proxies: dict[str, Proxy], runs: list[Run]
+    ) -> None:
+        self._dice = dice
+        self._conductor = conductor
+        self._fleet = fleet
+        self._proxies = proxies
+        self._runs = runs
+        self.journal: list[str] = []
+
+    def rage(self, seconds: float, *, outside: bool) -> None:
+        """Do harm for a while. `outside`: somebody else also commits to the branches."""
+        deeds: list[Callable[[], str]] = [
+            *[self._fleet.kill_slot] * 4,
+            *[self._fleet.stop_slot] * 4,
+            self._fleet.kill_supervisor,
+            *[self._fleet.stop_supervisor] * 2,
+            *[self._fleet.stop_worker] * 3,
+            *[self._cut] * 5,
+            *[self._outage] * 2,
+            *[self._give_away] * 2,
+            *[self._end_and_begin_again] * 2,
+            *[self._decide] * 2,
+            *([self._commit_outside] * 2 if outside else []),
+        ]
+        start = time.monotonic()
+        while (now := time.monotonic() - start) < seconds:
+            self._fleet.resume_due()
+            deed = self._dice.choice(deeds)()
+            self.journal.append(f"{now:5.2f} {deed}")
+            time.sleep(self._dice.uniform(0.05, 0.5))
+
+    def recover(self, limit: float) -> None:
+        """Put everything in order and see the workflows through: as an operator would, who retries what has failed,
+        unless somebody else's commits stand in the way."""
+        self._fleet.resume()
+        for proxy in self._proxies.values():
+            proxy.disarm()
+            proxy.restore()
+        self._fleet.add().ready()
+        for run in self._runs:
+            revivals = iter(range(REVIVALS))
+            wait_for(
+                f"the end of workflow {run.workflow_id}",
+                lambda run=run, revivals=revivals: self._see_through(run, revivals),  # type: ignore[misc]
+                limit=limit,
+                context=lambda run=run: told(self._conductor.workflow(run.workflow_id)),  # type: ignore[misc]
+            )
+
+    def _see_through(self, run: Run, revivals: Iterator[int]) -> bool:
+        found = self._conductor.workflow(run.workflow_id)
+        if found["status"] == "COMPLETED":
+            return True
+        if found["status"] == "RUNNING":
+            self._conductor.decide(run.workflow_id)
+            return False
+        if run.outside and found["status"] == "FAILED":
+            return True
+        if next(revivals, None) is None:
+            raise AssertionError(f"it fails again and again: {told(found)}")
+        self._revive(run)
+        return False
+
+    # ---------------------------------------------------------------------------- deeds
+
+    def _cut(self) -> str:
+        name = self._dice.choice(list(self._proxies))
+        pattern, cut = self._dice.choice(CALLS[name]), self._dice.choice([Cut.REQUEST, Cut.ANSWER])
+        self._proxies[name].trap(pattern, cut)
+        return f"cut the next {pattern} {cut}"
+
+    def _outage(self) -> str:
+        name, seconds = self._dice.choice(list(self._proxies)), self._dice.uniform(0.1, 0.8)
+        proxy, is_refusing = self._proxies[name], self._dice.random() < 0.5
+        with _away(proxy, refusing=is_refusing):
+            time.sleep(seconds)
+        return f"{name} {'was away' if is_refusing else 'said nothing'} for {seconds:.1f} s"
+
+    def _give_away(self) -> str:
+        run = self._dice.choice(self._runs)
+        held = [task for task in self._conductor.tasks(run.workflow_id) if task["status"] == "IN_PROGRESS"]
+        for task in held:
+            self._conductor.redeliver(run.workflow_id, task["taskId"])
+        return f"gave away {[task['taskId'] for task in held]}"
+
+    def _end_and_begin_again(self) -> str:
+        run = self._dice.choice(self._runs)
+        if self._conductor.workflow(run.workflow_id)["status"] not in OVER:
+            self._conductor.terminate(run.workflow_id)
+        return self._revive(run)
+
+    def _revive(self, run: Run) -> str:
+        """One of the ways in which operators begin again; the server may know better meanwhile."""
+        tasks = self._conductor.tasks(run.workflow_id)
+        task = self._dice.choice(tasks)
+        ways: dict[str, Callable[[], object]] = {
+            "retried": lambda: self._conductor.retry(run.workflow_id),
+            "restarted": lambda: self._conductor.restart(run.workflow_id),
+            f"rerun from {task['referenceTaskName']} {task['taskId']}": lambda: self._conductor.rerun(
+                run.workflow_id, task["taskId"]
+            ),
+        }
+        way = self._dice.choice(list(ways))
+        with contextlib.suppress(AssertionError):
+            ways[way]()
+            return f"{way}: {run.workflow_id}"
+        return f"not {way}: {run.workflow_id}"
+
+    def _decide(self) -> str:
+        for run in self._runs:
+            self._conductor.decide(run.workflow_id)
+        return "decided"
+
+    def _commit_outside(self) -> str:
+        run, name = self._dice.choice(self._runs), f"outside/{self._dice.getrandbits(32):08x}.txt"
+        with contextlib.suppress(AssertionError):  # the branch moved under it: lakeFS says so, and nothing is committed
+            run.outside.append(run.repository.commit({name: name.encode()}, f"outside {name}"))
+            return f"committed {name}"
+        return f"could not commit {name}"
+
+
+@contextmanager
+def _away(proxy: Proxy, *, refusing: bool) -> Iterator[None]:
+    if refusing:
+        proxy.refuse()
+    else:
+        proxy.stall()
+    try:
+        yield
+    finally:
+        proxy.restore()
+
+
+def payload(repository: Repository, ref: str, dice: random.Random) -> dict[str, object]:
+    """An input for a chain of steps: each leaves a stamp; one of them changes nothing when it is retried."""
+    steps = {
+        name: {
+            "stamp": f"{name}.stamp",
+            "stamp_once": name == "second",
+            "sleep": dice.uniform(0.0, 0.6),
+        }
+        for name in STEPS
+    }
+    return {"workspace": block(repository, ref), **steps}
+
+
+STEPS = ("first", "second", "third")

@@ -1,0 +1,169 @@
+"""The real command line in real processes, and everything of them that is still alive."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from .waiting import LIMIT, wait_for
+
+CHECKOUT = Path(__file__).parents[2]
+COMMAND_SECONDS = 60.0
+TOKEN = "LIVE_TOKEN"
+"""In the environment of everything that a deployment starts; processes are recognised by it wherever they went."""
+
+_SETTINGS = ("PERAGO_", "CONDUCTOR_", "LAKECTL_", "COVERAGE_", "PYTEST_", "LIVE_")
+"""Variables of the suite's own environment that a deployment must not inherit."""
+
+
+class Environment:
+    """The variables of one deployment, with directories of its own."""
+
+    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+        self.token = uuid.uuid4().hex[:10]
+        self.workspaces = directory / "workspaces"
+        self.logs = directory / "logs"
+        self.variables = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)},
+            "PERAGO_WORKSPACE_ROOT": str(self.workspaces),
+            "PERAGO_LOG_ROOT": str(self.logs),
+            "PERAGO_SHUTDOWN_GRACE": "3s",
+            TOKEN: self.token,
+            **variables,
+        }
+
+    def processes(self) -> list[psutil.Process]:
+        """Every living process that was started with this environment, however indirectly."""
+        return [process for process in psutil.process_iter() if _token_of(process) == self.token]
+
+    def attempt_directories(self) -> list[Path]:
+        """The attempt directories that exist now; others may go while they are looked for, which `os.walk` bears."""
+        return [Path(place) for place, _, files in os.walk(self.workspaces) if ".perago-attempt.json" in files]
+
+
+def _leads_a_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def _token_of(process: psutil.Process) -> str | None:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        return process.environ().get(TOKEN)
+    except (psutil.Error, OSError):
+        return None
+
+
+def perago(environment: Environment, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "perago", *arguments],
+        cwd=CHECKOUT,
+        env={**environment.variables, **extra},
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_SECONDS,
+        check=False,
+    )
+
+
+class Worker:
+    """`perago start` in a process of its own session."""
+
+    def __init__(self, environment: Environment, *arguments: str, **extra: str) -> None:
+        self.environment = environment
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "perago", "start", *arguments],
+            cwd=CHECKOUT,
+            env={**environment.variables, **extra},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    def line(self, pattern: str, *, since: int = 0, limit: float = LIMIT) -> str:
+        """The first line of output that matches `pattern` somewhere, once it is there; not among the first `since`."""
+
+        def look() -> str | None:
+            return next((line for line in self.lines[since:] if re.search(pattern, line)), None)
+
+        return wait_for(f"a line like {pattern!r}", look, limit=limit, context=self.said)
+
+    def has_line(self, pattern: str) -> bool:
+        """Whether a line matches already."""
+        return any(re.search(pattern, line) for line in self.lines)
+
+    def said(self) -> str:
+        """All its output, for messages."""
+        return "the worker said:\n" + "\n".join(f"  {line}" for line in self.lines)
+
+    def ready(self) -> Worker:
+        """Wait for the ready line."""
+        self.line(r"^ready: ")
+        return self
+
+    def slots(self) -> list[psutil.Process]:
+        """Its slot processes: each leads a session of its own."""
+        try:
+            below = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process for process in below if _leads_a_session(process.pid)]
+
+    def kill_slots(self) -> None:
+        """The sudden death of whatever runs."""
+        for slot in self.slots():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                slot.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor alone."""
+        self._process.send_signal(number)
+
+    def exit_code(self, limit: float = LIMIT) -> int:
+        """Its exit status, once it has ended."""
+        try:
+            code = self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the worker did not end in {limit:g} s\n{self.said()}") from None
+        self._reader.join(5)
+        return code
+
+    def gone(self) -> bool:
+        """Whether nothing that it started is alive any more."""
+        return not self.environment.processes()
+
+    def stop(self) -> None:
+        """End it and all that it has started. Not gently: a drain waits for a poll of five seconds."""
+        self._process.kill()
+        self._process.wait(10)
+        for process in self.environment.processes():
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        self._reader.join(5)
+        if self._process.stdout is not None:
+            self._process.stdout.close()

@@ -1,0 +1,116 @@
+"""The servers of the end-to-end suite, and what its scenarios are made of (docs/live.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.http.serve import serve
+from perago.embedded.lakefs.server import LakeFSServer as EmbeddedLakeFS
+
+from .commands import Worker
+from .deploying import Deployment, Gate, deployed
+from .proxy import Proxy, proxied
+from .repositories import LakeFSServer, Repository, created
+from .servers import LAKEFS
+from .workflows import Conductor
+
+Deploy = Callable[..., Deployment]
+
+
+@pytest.fixture(scope="session")
+def conductor() -> Iterator[Conductor]:
+    """The real Conductor."""
+    url = os.environ.get("CONDUCTOR_SERVER_URL")
+    if not url:
+        pytest.skip("needs a real Conductor: CONDUCTOR_SERVER_URL not set (docs/live.md)")
+    conductor = Conductor(url)
+    yield conductor
+    conductor.close()
+
+
+@pytest.fixture(scope="session")
+def lakefs() -> Iterator[LakeFSServer]:
+    """The real lakeFS where there is one, otherwise the embedded one over HTTP."""
+    if all(os.environ.get(name) for name in LAKEFS):
+        url, key, secret = (os.environ[name] for name in LAKEFS)
+        yield LakeFSServer(url, key, secret, real=True)
+        return
+    model = EmbeddedLakeFS(SystemClock())
+    with serve(lakefs_app(model, access_key_id="live-key", secret_access_key="live-secret")) as url:
+        yield LakeFSServer(url, "live-key", "live-secret", real=False)
+    model.close()
+
+
+@pytest.fixture
+def repository(lakefs: LakeFSServer) -> Iterator[Repository]:
+    """A repository of this test's own, with an empty branch `main`."""
+    repository = created(lakefs)
+    yield repository
+    repository.delete()
+
+
+@pytest.fixture
+def seeded(repository: Repository) -> tuple[Repository, str]:
+    """The repository and a commit that satisfies the `workspace` task."""
+    return repository, repository.commit({"raw/a.txt": b"a", "raw/b.txt": b"b", "doc/readme.txt": b"read me"})
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    """A gate, open at the end at the latest."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def deploy(conductor: Conductor, lakefs: LakeFSServer, tmp_path: Path) -> Iterator[Deploy]:
+    """Deploys a task module for this test alone."""
+    with ExitStack() as stack:
+        yield lambda module, **variables: stack.enter_context(
+            deployed(conductor, lakefs, module, tmp_path / module, **variables)
+        )
+
+
+@pytest.fixture(scope="module")
+def deploy_shared(
+    conductor: Conductor, lakefs: LakeFSServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deploy]:
+    """Deploys a task module for all tests of a file: starting a worker takes longer than most of them."""
+    with ExitStack() as stack:
+        yield lambda module, **variables: stack.enter_context(
+            deployed(conductor, lakefs, module, tmp_path_factory.mktemp(module), **variables)
+        )
+
+
+@pytest.fixture(scope="module")
+def workspace(deploy_shared: Deploy) -> Deployment:
+    """The `workspace` task, shared by the tests of a file."""
+    return deploy_shared("workspace")
+
+
+@pytest.fixture(scope="module")
+def worker(workspace: Deployment) -> Worker:
+    """A worker of two slots for `workspace`."""
+    return workspace.worker(2)
+
+
+@pytest.fixture
+def conductor_proxy(conductor: Conductor) -> Iterator[Proxy]:
+    """A proxy in front of Conductor."""
+    with proxied(conductor.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
+    """A proxy in front of lakeFS."""
+    with proxied(lakefs.url) as proxy:
+        yield proxy

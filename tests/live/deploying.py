@@ -1,0 +1,115 @@
+"""One task on the servers: registered under a name of its own, with a workflow to start it by, and its workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from .commands import Environment, Worker, perago
+from .repositories import BRANCH, LakeFSServer, Repository
+from .tasks.acting import Announcement
+from .waiting import wait_for
+from .workflows import Conductor, step
+
+TASKS = f"{__package__}.tasks"
+
+
+class Deployment:
+    """A task module, deployed. Use `deployed` to make one."""
+
+    def __init__(self, conductor: Conductor, module: str, environment: Environment, stack: ExitStack) -> None:
+        self.conductor = conductor
+        self.module = f"{TASKS}.{module}"
+        self.task = f"live.{environment.token}.{module}"
+        self.environment = environment
+        self._stack = stack
+        self._workflows: list[str] = []
+
+    def register(self) -> None:
+        """Put the TaskDef on the server, with the command that users have, and a workflow of this one step."""
+        done = perago(self.environment, "register", self.module)
+        assert done.returncode == 0, done.stderr
+        keys = ("params",) if self.module.endswith(".free") else ("workspace", "params")
+        self.conductor.define(self.task, [step(self.task, **{key: f"${{workflow.input.{key}}}" for key in keys})])
+
+    def install_fence(self, repository: Repository) -> str:
+        """Put the publish fence on the branch, with the command that users have; returns the new head."""
+        done = perago(self.environment, "fence", "install", repository.name, BRANCH)
+        assert done.returncode == 0, done.stderr
+        return repository.head()
+
+    def worker(self, slots: int = 1, **extra: str) -> Worker:
+        """Start a worker and wait until it is ready; it ends with the deployment at the latest."""
+        return self.starting("-j", str(slots), **extra).ready()
+
+    def starting(self, *options: str, **extra: str) -> Worker:
+        """Start a worker and do not wait."""
+        worker = Worker(self.environment, self.module, *options, **extra)
+        self._stack.callback(worker.stop)
+        return worker
+
+    def start(self, payload: Mapping[str, Any], workflow: str | None = None) -> str:
+        """Start a workflow; it ends with the deployment at the latest."""
+        workflow_id = self.conductor.start(workflow or self.task, payload)
+        self._workflows.append(workflow_id)
+        return workflow_id
+
+    def terminate(self) -> None:
+        """End what was started and still runs, so that nothing waits on the server for ever."""
+        for workflow_id in self._workflows:
+            if self.conductor.workflow(workflow_id)["status"] == "RUNNING":
+                self.conductor.terminate(workflow_id)
+
+
+@contextmanager
+def deployed(
+    conductor: Conductor, lakefs: LakeFSServer, module: str, directory: Path, **variables: str
+) -> Iterator[Deployment]:
+    """Deploy a module of `tests/live/tasks` while the `with` block runs. `variables` are for its processes."""
+    servers = {"CONDUCTOR_SERVER_URL": conductor.url, **lakefs.environment()}
+    environment = Environment(directory, {**servers, **variables})
+    with ExitStack() as stack:
+        deployment = Deployment(conductor, module, environment, stack)
+        stack.callback(deployment.terminate)
+        deployment.register()
+        yield deployment
+
+
+def input_of(repository: Repository, ref: str, orders: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A workspace task's input."""
+    return {"workspace": block(repository, ref), "params": dict(orders or {})}
+
+
+def block(repository: Repository, ref: str) -> dict[str, Any]:
+    """The `workspace` part of inputs and outputs."""
+    return {"repository": repository.name, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+
+
+class Gate:
+    """Holds functions up, so that a test can do something while they run."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(exist_ok=True)
+        self._directory = directory
+
+    def __str__(self) -> str:
+        return str(self._directory)
+
+    def entered(self, count: int = 1) -> list[Announcement]:
+        """Wait until `count` functions stand in it."""
+
+        def look() -> list[Announcement] | None:
+            found = self.announcements()
+            return found if len(found) >= count else None
+
+        return wait_for(f"{count} functions at the gate", look)
+
+    def announcements(self) -> list[Announcement]:
+        """The functions that have reached it so far."""
+        return [Announcement.model_validate_json(path.read_text()) for path in self._directory.glob("entered-*")]
+
+    def open(self) -> None:
+        """Let everybody through, from now on."""
+        (self._directory / "go").touch()

@@ -1,0 +1,130 @@
+"""What must hold of a workflow and its branch whatever has happened, read from the servers' own histories."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perago.attempt.publication import staging_prefix
+
+from .chaos import STEPS, Run
+from .repositories import Repository, Stored
+from .workflows import Conductor
+
+Commit = Mapping[str, Any]
+
+
+class History:
+    """One branch from its head down to the input ref of its workflow."""
+
+    def __init__(self, conductor: Conductor, run: Run) -> None:
+        self._run = run
+        self._repository: Repository = run.repository
+        self._workflow = conductor.workflow(run.workflow_id)
+        self.commits = run.repository.since(run.ref)
+
+    def violations(self) -> Iterator[str]:
+        """Every promise that was broken."""
+        publications = [commit for commit in self.commits if "perago.task_id" in commit["metadata"]]
+        yield from self._visible(publications)
+        for commit in publications:
+            yield from self._exact(commit)
+        yield from self._reported(publications)
+        yield from self._outside()
+        if left := [branch for branch in self._repository.branches() if branch != "main" and not self._is_over(branch)]:
+            yield f"branches are left: {left}"
+        if uncommitted := self._repository.uncommitted():
+            yield f"uncommitted changes are left: {uncommitted}"
+
+    def _is_over(self, branch: str) -> bool:
+        """Whether it is of a step that Conductor has forgotten, in a workflow that somebody else's commits have ended:
+        no delivery comes that could remove it, so it waits for `perago gc`."""
+        if self._workflow["status"] == "COMPLETED":
+            return False
+        rows = [
+            (row["workflowInstanceId"], row["referenceTaskName"], row["taskDefName"]) for row in self._workflow["tasks"]
+        ]
+        return not branch.startswith(tuple(staging_prefix(":".join(row)) for row in rows))
+
+    def _visible(self, publications: Sequence[Commit]) -> Iterator[str]:
+        """At most one publication of a step that is not superseded, each on the head that it was built on."""
+        undone = {gone for commit in publications for gone in _field(commit, "supersedes").split(",")}
+        living = [
+            commit for commit in publications if commit["id"] not in undone and _field(commit, "phase") != "fence"
+        ]
+        for key, number in Counter(_field(commit, "step_key") for commit in living).items():
+            if number > 1:
+                yield f"{number} publications of {key} are visible"
+        for commit in publications:
+            if commit["parents"][0] != _field(commit, "expected_head"):
+                yield f"{commit['id']} is on another head than it was built on"
+
+    def _exact(self, commit: Commit) -> Iterator[str]:
+        """A publication's tree is its input and the changes that its recorded result tells of; that of an empty fence
+        commit is the tree below."""
+        found = self._repository.tree(commit["id"])
+        if _field(commit, "phase") == "fence":
+            if found != self._repository.tree(commit["parents"][0]):
+                yield f"fence commit {commit['id']} changes something"
+            return
+        yield from self._differs(commit["id"], _field(commit, "input_ref"), json.loads(_field(commit, "result")))
+
+    def _differs(self, commit_id: str, ref: str, result: Mapping[str, Any]) -> Iterator[str]:
+        before, after = self._repository.tree(ref), self._repository.tree(commit_id)
+        changed = {path for path in before.keys() | after.keys() if _identity(before, path) != _identity(after, path)}
+        stamps = {path: self._repository.read(path, commit_id).decode() for path in changed & after.keys()}
+        wanted = [result["stamp"]] if result["stamp"] else []
+        if list(stamps.values()) != wanted or len(changed) != len(wanted):
+            yield f"{commit_id} differs from its input {ref} in {sorted(changed)} ({stamps}), not in {wanted}"
+
+    def _reported(self, publications: Sequence[Commit]) -> Iterator[str]:
+        """A COMPLETED step names a commit of its own, or its input, and the tree there has exactly its changes."""
+        tasks = [task for task in self._workflow["tasks"] if task["status"] == "COMPLETED"]
+        known = {commit["id"]: commit for commit in publications}
+        undone = {gone for commit in publications for gone in _field(commit, "supersedes").split(",")}
+        for task in tasks:
+            output, ref = task["outputData"], task["inputData"]["workspace"]["ref"]
+            published = output["workspace"]["ref"]
+            yield from self._differs(published, ref, output["result"])
+            if published == ref:
+                continue
+            if published not in known:
+                yield f"task {task['taskId']} reported {published}, which is not in the history"
+            elif _field(known[published], "task_id") != task["taskId"]:
+                yield f"task {task['taskId']} reported {published}, which is of another"
+            elif _field(known[published], "start_time") != str(task["startTime"]):
+                yield f"task {task['taskId']} reported {published}, which is of a run before"
+            elif published in undone:
+                yield f"task {task['taskId']} reported {published}, which was undone"
+        if self._workflow["status"] == "COMPLETED":
+            names = [task["referenceTaskName"] for task in tasks]
+            head = tasks[-1]["outputData"]["workspace"]["ref"]
+            if sorted(names) != sorted(STEPS):
+                yield f"the completed steps are {names}"
+            if self._repository.tree(head) != self._tree_without_outside(self._repository.head()):
+                yield "the branch holds something else than the last step reported"
+        elif not self._run.outside:
+            yield f"the workflow is {self._workflow['status']}"
+
+    def _outside(self) -> Iterator[str]:
+        """Others' commits are in the history, and what they brought is there to the end."""
+        ids, tree = {commit["id"] for commit in self.commits}, self._repository.tree()
+        for commit in self._run.outside:
+            path = self._repository.get(commit)["message"].removeprefix("outside ")
+            if commit not in ids:
+                yield f"the outside commit {commit} is not in the history"
+            if path not in tree:
+                yield f"the outside file {path} is gone"
+
+    def _tree_without_outside(self, ref: str) -> dict[str, Stored]:
+        return {path: stored for path, stored in self._repository.tree(ref).items() if not path.startswith("outside/")}
+
+
+def _field(commit: Commit, name: str) -> str:
+    return str(commit["metadata"][f"perago.{name}"])
+
+
+def _identity(tree: Mapping[str, Stored], path: str) -> tuple[int, str] | None:
+    return (tree[path].size, tree[path].checksum) if path in tree else None

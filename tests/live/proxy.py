@@ -1,0 +1,234 @@
+"""A TCP proxy between a worker and a server that can refuse, stall and cut connections, at will or at one request.
+
+It knows nothing of HTTP but where requests begin: with the first bytes that a client sends after an answer. Clients
+that send one request at a time on a connection are all there are here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+_CHUNK = 64 * 1024
+_CALL_SECONDS = 20.0
+
+T = TypeVar("T")
+
+
+class Cut(StrEnum):
+    """Where a trap cuts the connection."""
+
+    REQUEST = "before the server sees the request"
+    ANSWER = "after the server has carried it out, before its answer"
+    NOWHERE = "nowhere"
+
+
+@dataclass(slots=True)
+class Trap:
+    """Springs at the first request whose first line matches `pattern`, and never again."""
+
+    pattern: re.Pattern[bytes]
+    cut: Cut
+    pass_on: int = 0
+    """With `Cut.ANSWER`: bytes of the answer that the client still gets."""
+    first: Callable[[], object] | None = None
+    """Called (on a thread) where the connection is cut: before the request goes on to the server, or, with
+    `Cut.ANSWER`, before the client sees anything of the answer."""
+    then_refuse: bool = False
+    """Whether the server is away afterwards."""
+    sprung: threading.Event = field(default_factory=threading.Event)
+
+    async def call_first(self) -> None:
+        """Call `first`, once."""
+        first, self.first = self.first, None
+        if first is not None:
+            await asyncio.to_thread(first)
+
+    def springs(self, data: bytes) -> bool:
+        """Whether it springs at a request that begins with `data`."""
+        if self.sprung.is_set() or not self.pattern.match(data.partition(b"\r\n")[0]):
+            return False
+        self.sprung.set()
+        return True
+
+
+class Proxy:
+    """Forwards a loopback port of its own to one server. Methods may be called from any thread."""
+
+    def __init__(self, target: str) -> None:
+        """`target` is the server's URL; `url` is the same one through the proxy."""
+        parts = urlsplit(target)
+        if parts.scheme != "http" or not parts.hostname:
+            raise ValueError("the proxy forwards plain http only")
+        self._target = (parts.hostname, parts.port or 80)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._thread.start()
+        self._flows: set[asyncio.Task[None]] = set()
+        self._open = asyncio.Event()
+        self._traps: list[Trap] = []
+        self._listener: asyncio.Server | None = None
+        self._refusal: asyncio.Task[None] | None = None
+        self._port = 0
+        self.restore()
+        self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._port}"))
+
+    def refuse(self) -> None:
+        """Cut what is open and accept nothing: the server is away."""
+        self._call(self._refuse())
+
+    def restore(self) -> None:
+        """Accept, and let everything through again: the server is back."""
+        self._call(self._restore())
+
+    def stall(self) -> None:
+        """Accept, but let no byte through in either direction."""
+        self._loop.call_soon_threadsafe(self._open.clear)
+
+    def trap(
+        self,
+        pattern: str,
+        cut: Cut,
+        *,
+        pass_on: int = 0,
+        first: Callable[[], object] | None = None,
+        then_refuse: bool = False,
+    ) -> Trap:
+        """Lay a trap for requests whose first line (method, target, version) matches `pattern` at its beginning."""
+        trap = Trap(re.compile(pattern.encode()), cut, pass_on, first, then_refuse)
+        self._traps.append(trap)
+        return trap
+
+    def disarm(self) -> None:
+        """Take all traps away."""
+        self._traps.clear()
+
+    def close(self) -> None:
+        """Cut everything and stop."""
+        self.refuse()
+        self._call(self._settle())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_CALL_SECONDS)
+        self._loop.close()
+
+    # ------------------------------------------------------------------- on the loop
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        future: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(_CALL_SECONDS)
+
+    async def _restore(self) -> None:
+        self._open.set()
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+            self._port = self._listener.sockets[0].getsockname()[1]
+
+    async def _refuse(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        await self._cut()
+
+    async def _cut(self) -> None:
+        flows = list(self._flows)
+        for flow in flows:
+            flow.cancel()
+        await asyncio.gather(*flows, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        """Cut what is accepted just now, too, and let every connection end before the loop does."""
+        me = asyncio.current_task()
+        while others := [task for task in asyncio.all_tasks() if task is not me]:
+            await self._cut()
+            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        flow = asyncio.create_task(self._forward(reader, writer))
+        self._flows.add(flow)
+        flow.add_done_callback(self._flows.discard)
+
+    async def _forward(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        writers = [to_client]
+        try:
+            from_server, to_server = await asyncio.open_connection(*self._target)
+            writers.append(to_server)
+            connection = _Connection(self._traps, self._open)
+            await _first_of(connection.requests(from_client, to_server), connection.answers(from_server, to_client))
+            if connection.sprung is not None and connection.sprung.then_refuse:
+                self._refusal = asyncio.create_task(self._refuse())
+        except OSError:
+            pass  # the server itself is away: the client sees its connection end
+        except asyncio.CancelledError:
+            for writer in writers:
+                writer.transport.abort()
+            raise
+        finally:
+            for writer in writers:
+                writer.close()
+
+
+async def _first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run side by side until one ends, then end the others."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Connection:
+    """One client's connection. A coroutine ends when the connection is to be cut."""
+
+    def __init__(self, traps: list[Trap], open_: asyncio.Event) -> None:
+        self._traps = traps
+        self._open = open_
+        self._answered = True
+        self.sprung: Trap | None = None
+        """The trap that springs, or has sprung, at the request in flight."""
+
+    async def requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what the client sends."""
+        while data := await reader.read(_CHUNK):
+            await self._open.wait()
+            if self._answered:
+                self._answered = False
+                self.sprung = next((trap for trap in self._traps if trap.springs(data)), None)
+                if self.sprung is not None and self.sprung.cut is not Cut.ANSWER:
+                    await self.sprung.call_first()
+                if self.sprung is not None and self.sprung.cut is Cut.REQUEST:
+                    return
+            writer.write(data)
+            await writer.drain()
+
+    async def answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Pass on what the server sends."""
+        while data := await reader.read(_CHUNK):
+            await self._open.wait()
+            trap = self.sprung
+            if trap is not None and trap.cut is Cut.ANSWER:
+                await trap.call_first()
+                data, trap.pass_on = data[: trap.pass_on], trap.pass_on - len(data[: trap.pass_on])
+            self._answered = True
+            writer.write(data)
+            await writer.drain()
+            if trap is not None and trap.cut is Cut.ANSWER and trap.pass_on <= 0:
+                return
+
+
+@contextmanager
+def proxied(target: str) -> Iterator[Proxy]:
+    """A proxy to `target` while the `with` block runs."""
+    with contextlib.closing(Proxy(target)) as proxy:
+        yield proxy

@@ -1,0 +1,146 @@
+"""lakeFS as the suite uses it: plain REST calls to a real server or to the embedded one."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+BRANCH = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFSServer:
+    """Where a lakeFS is, and whether it is a real one."""
+
+    url: str
+    key: str
+    secret: str
+    real: bool
+
+    def environment(self) -> dict[str, str]:
+        """The variables of contract 6."""
+        return {
+            "LAKECTL_SERVER_ENDPOINT_URL": self.url,
+            "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": self.key,
+            "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": self.secret,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One object, with all that shows whether it was written again."""
+
+    size: int
+    checksum: str
+    mtime: int
+    physical_address: str
+
+
+def created(server: LakeFSServer) -> Repository:
+    """A new repository with an empty branch `main`."""
+    name = f"perago-live-{uuid.uuid4().hex[:12]}"
+    repository = Repository(server, name)
+    repository.create(os.environ.get("PERAGO_LIVE_STORAGE", "local://") + name)
+    return repository
+
+
+class Repository:
+    """One repository and its branch `main`."""
+
+    def __init__(self, server: LakeFSServer, name: str) -> None:
+        self.name = name
+        self._url = f"{server.url.rstrip('/')}/api/v1/repositories"
+        headers = urllib3.make_headers(basic_auth=f"{server.key}:{server.secret}")
+        self._http = urllib3.PoolManager(maxsize=8, retries=False, headers=headers)
+
+    def create(self, storage_namespace: str) -> None:
+        """Create it with an empty first commit."""
+        body = {"name": self.name, "storage_namespace": storage_namespace, "default_branch": BRANCH}
+        self._call("POST", "", body)
+
+    def delete(self) -> None:
+        """Delete it and close the connections."""
+        self._call("DELETE", f"/{quote(self.name)}")
+        self._http.clear()
+
+    # -------------------------------------------------------------------------- writing
+
+    def stage(self, path: str, content: bytes, branch: str = BRANCH) -> None:
+        """Upload an object and leave it uncommitted."""
+        query = urlencode({"path": path})
+        self._send("POST", f"/{self.name}/branches/{branch}/objects?{query}", content, "application/octet-stream")
+
+    def commit(self, files: Mapping[str, bytes], message: str = "seed", branch: str = BRANCH) -> str:
+        """Upload files and commit them; returns the commit id."""
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda path: self.stage(path, files[path], branch), files))
+        body = {"message": message, "metadata": {}}
+        return str(self._call("POST", f"/{self.name}/branches/{branch}/commits", body)["id"])
+
+    # -------------------------------------------------------------------------- reading
+
+    def head(self, branch: str = BRANCH) -> str:
+        """The commit at the head of a branch."""
+        return str(self._call("GET", f"/{self.name}/branches/{branch}")["commit_id"])
+
+    def get(self, commit: str) -> dict[str, Any]:
+        """One commit."""
+        found: dict[str, Any] = self._call("GET", f"/{self.name}/commits/{commit}")
+        return found
+
+    def since(self, commit: str, branch: str = BRANCH) -> list[dict[str, Any]]:
+        """First-parent commits of a branch after `commit`, newest first."""
+        found: list[dict[str, Any]] = []
+        at = self.head(branch)
+        while at != commit:
+            found.append(self.get(at))
+            at = found[-1]["parents"][0]
+        return found
+
+    def tree(self, ref: str = f"{BRANCH}@") -> dict[str, Stored]:
+        """Every committed object of a ref."""
+        return {item["path"]: _stored(item) for item in self._pages(f"/{self.name}/refs/{quote(ref)}/objects/ls")}
+
+    def read(self, path: str, ref: str = f"{BRANCH}@") -> bytes:
+        """The bytes of an object."""
+        return self._send("GET", f"/{self.name}/refs/{quote(ref)}/objects?{urlencode({'path': path})}")
+
+    def branches(self) -> set[str]:
+        """All branches, hidden ones too."""
+        return {item["id"] for item in self._pages(f"/{self.name}/branches", show_hidden="true")}
+
+    def uncommitted(self, branch: str = BRANCH) -> set[str]:
+        """The paths of uncommitted changes."""
+        return {item["path"] for item in self._pages(f"/{self.name}/branches/{branch}/diff")}
+
+    def _pages(self, path: str, **parameters: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            page = self._call("GET", f"{path}?{urlencode({**parameters, 'after': after, 'amount': '1000'})}")
+            found += page["results"]
+            if not page["pagination"]["has_more"]:
+                return found
+            after = page["pagination"]["next_offset"]
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        text = self._send(method, path, None if body is None else json.dumps(body).encode())
+        return json.loads(text) if text else None
+
+    def _send(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> bytes:
+        headers = {**self._http.headers, "Content-Type": kind}
+        answer = self._http.request(method, self._url + path, body=body, headers=headers, timeout=60)
+        assert 200 <= answer.status < 300, f"{method} {path}: {answer.status} {answer.data!r}"
+        return answer.data
+
+
+def _stored(item: Mapping[str, Any]) -> Stored:
+    return Stored(item["size_bytes"], item["checksum"], item["mtime"], item["physical_address"])

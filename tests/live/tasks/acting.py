@@ -1,0 +1,170 @@
+"""What the tasks of this suite can be told to do. The same orders work with and without a workspace."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel
+
+from perago import (
+    RetryPolicy,
+    TaskControls,
+    TaskFailed,
+    TaskTerminalError,
+    TimeoutPolicy,
+    current,
+)
+
+GATE_SECONDS = 90.0
+
+
+def named(task: str) -> str:
+    """A task name of this deployment alone: the servers keep what earlier runs have left."""
+    return f"live.{os.environ.get('LIVE_TOKEN', 'none')}.{task}"
+
+
+def controls() -> TaskControls:
+    """Retries at once, one unless the deployment asks for more; and the response time-out that it asks for."""
+    seconds, retries = (int(os.environ.get(name, usual)) for name, usual in _ASKED.items())
+    return TaskControls(
+        retry=RetryPolicy(count=retries, delay_seconds=0),
+        timeout=TimeoutPolicy(policy="RETRY", response_seconds=seconds),
+    )
+
+
+_ASKED = {"LIVE_RESPONSE_SECONDS": "60", "LIVE_RETRIES": "1"}
+
+
+class Orders(BaseModel):
+    """Carried out in this order; paths are relative to the workspace."""
+
+    say: str = ""
+    """Printed."""
+    write: dict[str, str] = {}
+    write_first: dict[str, str] = {}
+    """Written by attempts that are no retries."""
+    append: dict[str, str] = {}
+    """Put at the end of files, which need not exist."""
+    stamp: str = ""
+    """A file for something that no other call writes; the result has it, too."""
+    stamp_once: bool = False
+    """Retries leave it out."""
+    remove: list[str] = []
+    link: str = ""
+    """A symbolic link to make."""
+    gate: str = ""
+    """A directory outside the workspace: announce yourself in it and wait until a file `go` is there."""
+    child: bool = False
+    """Start a process that runs for ever, before the gate."""
+    sleep: float = 0.0
+    ending: Literal["return", "fail", "give up", "raise", "exit", "killed", "wrong result", "large result"] = "return"
+    first_only: bool = False
+    """The first attempt ends like that, later ones return."""
+
+
+class Done(BaseModel):
+    """Who did it, and on which attempt."""
+
+    pid: int
+    retry_count: int
+    seen: dict[str, str] = {}
+    """The small text files of the workspace as the function found them."""
+    padding: str = ""
+    stamp: str = ""
+    """What was written to the stamp; empty if nothing was."""
+
+
+class Announcement(BaseModel):
+    """What a function leaves in its gate."""
+
+    pid: int
+    child: int | None
+    workspace: str | None
+    task_id: str
+
+
+def act(orders: Orders, workspace: Path | None = None) -> Done:
+    """Carry out the orders."""
+    seen = _texts(workspace)
+    if orders.say:
+        print(orders.say)
+    stamp = _new_stamp(orders)
+    if workspace is not None:
+        _change(workspace, orders)
+        if stamp:
+            (workspace / orders.stamp).write_text(stamp)
+    _pass_gate(orders, workspace)
+    time.sleep(orders.sleep)
+    return _end(orders, Done(pid=os.getpid(), retry_count=current().retry_count, seen=seen, stamp=stamp))
+
+
+def _new_stamp(orders: Orders) -> str:
+    is_wanted = orders.stamp and not (orders.stamp_once and current().retry_count)
+    return f"{current().task_id} {secrets.token_hex(8)}" if is_wanted else ""
+
+
+def _texts(workspace: Path | None) -> dict[str, str]:
+    if workspace is None:
+        return {}
+    files = sorted(path for path in workspace.rglob("*") if path.is_file())
+    return {path.relative_to(workspace).as_posix(): path.read_text() for path in files}
+
+
+def _change(workspace: Path, orders: Orders) -> None:
+    first = {} if current().retry_count else orders.write_first
+    for path, text in {**orders.write, **first}.items():
+        (workspace / path).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / path).write_text(text)
+    for path, text in orders.append.items():
+        with (workspace / path).open("a") as file:
+            file.write(text)
+    for path in orders.remove:
+        (workspace / path).unlink()
+    if orders.link:
+        (workspace / orders.link).symlink_to("/etc/hostname")
+
+
+def _pass_gate(orders: Orders, workspace: Path | None) -> None:
+    child = subprocess.Popen(["sleep", "600"]) if orders.child else None
+    if not orders.gate:
+        return
+    gate, task_id = Path(orders.gate), current().task_id
+    here = Announcement(
+        pid=os.getpid(),
+        child=child.pid if child else None,
+        workspace=str(workspace) if workspace else None,
+        task_id=task_id,
+    )
+    (gate / f".{task_id}").write_text(here.model_dump_json())
+    (gate / f".{task_id}").rename(gate / f"entered-{task_id}")
+    deadline = time.monotonic() + GATE_SECONDS
+    while not (gate / "go").exists():
+        if time.monotonic() > deadline:
+            raise TaskTerminalError("nobody opened the gate")
+        time.sleep(0.02)
+
+
+def _end(orders: Orders, done: Done) -> Done:
+    ending = "return" if orders.first_only and done.retry_count else orders.ending
+    match ending:
+        case "fail":
+            raise TaskFailed("the weather is bad")
+        case "give up":
+            raise TaskTerminalError("there is no such measurement")
+        case "raise":
+            raise KeyError("station")
+        case "exit":
+            os._exit(7)
+        case "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "wrong result":
+            return {"pid": "not a number"}  # type: ignore[return-value]
+        case "large result":
+            return done.model_copy(update={"padding": "x" * 2_000_000})
+    return done

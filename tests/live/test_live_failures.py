@@ -1,0 +1,131 @@
+"""Every way to fail, as Conductor shows it: status, reason, retries; and a branch that nobody has touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from .commands import Worker
+from .deploying import Deployment, block, input_of
+from .repositories import Repository
+
+pytestmark = pytest.mark.live
+
+Seeded = tuple[Repository, str]
+Payload = dict[str, Any]
+TERMINAL = ["FAILED_WITH_TERMINAL_ERROR"]
+RETRIED = ["FAILED", "FAILED"]
+NO_COMMIT = "f" * 64
+
+
+def _orders(**orders: Any) -> Callable[[Repository, str], Payload]:
+    return lambda repository, ref: input_of(repository, ref, {"write": {"out.txt": "o"}, **orders})
+
+
+def _block(**changes: Any) -> Callable[[Repository, str], Payload]:
+    def make(repository: Repository, ref: str) -> Payload:
+        changed = {**block(repository, ref), **changes}
+        return {"workspace": {key: value for key, value in changed.items() if value is not None}, "params": {}}
+
+    return make
+
+
+def _payload(make: Callable[[Payload], Payload]) -> Callable[[Repository, str], Payload]:
+    return lambda repository, ref: make(input_of(repository, ref))
+
+
+FUNCTION = [
+    pytest.param(_orders(ending="fail"), RETRIED, "the weather is bad", id="TaskFailed"),
+    pytest.param(_orders(ending="give up"), TERMINAL, "there is no such measurement", id="TaskTerminalError"),
+    pytest.param(_orders(ending="raise"), RETRIED, "KeyError: 'station'", id="an exception"),
+    pytest.param(_orders(ending="wrong result"), TERMINAL, "Invalid result", id="an invalid result"),
+    pytest.param(_orders(ending="large result"), TERMINAL, "PERAGO_MAX_RESULT_BYTES", id="an oversized result"),
+    pytest.param(_orders(write={"a.tmp": "x"}), RETRIED, "post guardrail forbid_glob('**/*.tmp')", id="post guardrail"),
+    pytest.param(_orders(link="out/link"), RETRIED, "link", id="a symbolic link"),
+    pytest.param(_orders(remove=["raw/nothing"]), RETRIED, "FileNotFoundError", id="an OSError of the function"),
+]
+INPUT = [
+    pytest.param(_orders(sleep="long"), TERMINAL, "/params/sleep", id="invalid params"),
+    pytest.param(_payload(lambda all_: {"params": {}}), TERMINAL, "/workspace", id="no workspace"),
+    pytest.param(_payload(lambda all_: {**all_, "params": None}), TERMINAL, "/params", id="no params"),
+    pytest.param(_block(ref="main"), TERMINAL, "/workspace/ref", id="a branch as the ref"),
+    pytest.param(_block(ref="abc123"), TERMINAL, "/workspace/ref", id="a short commit id"),
+    pytest.param(_block(ref_type="branch"), TERMINAL, "/workspace/ref_type", id="another ref type"),
+    pytest.param(_block(colour="red"), TERMINAL, "/workspace/colour", id="an unknown key"),
+    pytest.param(_block(ref=NO_COMMIT), TERMINAL, NO_COMMIT[:12], id="an unknown commit"),
+    pytest.param(_block(branch="nobody-s"), TERMINAL, "branch nobody-s", id="an unknown branch"),
+    pytest.param(_block(repository="perago-live-nowhere"), TERMINAL, "perago-live-nowhere", id="an unknown repository"),
+]
+
+
+@pytest.mark.parametrize(("payload", "statuses", "reason"), [*FUNCTION, *INPUT])
+def test_a_failure_has_its_status_its_reason_and_its_retries(
+    workspace: Deployment,
+    worker: Worker,
+    seeded: Seeded,
+    payload: Callable[[Repository, str], Payload],
+    statuses: list[str],
+    reason: str,
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(payload(repository, ref))
+    assert workspace.conductor.wait(workflow_id)["status"] == "FAILED"
+    assert workspace.conductor.statuses(workflow_id) == statuses
+    for task in workspace.conductor.tasks(workflow_id):
+        assert reason in task["reasonForIncompletion"]
+        line = worker.line(task["taskId"])
+        assert f": {task['status'].lower()} {workspace.task}" in line
+        assert reason[:40] in line
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    assert workspace.environment.attempt_directories() == []
+
+
+def test_a_pre_guardrail_is_final_and_the_function_is_not_called(
+    workspace: Deployment, worker: Worker, repository: Repository
+) -> None:
+    ref = repository.commit({"raw/b.txt": b"b"})
+    workflow_id = workspace.start(input_of(repository, ref, {"say": "I was called"}))
+    workspace.conductor.wait(workflow_id)
+    (task,) = workspace.conductor.tasks(workflow_id)
+    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert "pre guardrail require_file('raw/a.txt')" in task["reasonForIncompletion"]
+    assert workspace.conductor.task_log(task["taskId"]) == ""
+
+
+def test_the_traceback_of_an_exception_is_in_the_task_s_log(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(input_of(repository, ref, {"ending": "raise"}))
+    workspace.conductor.wait(workflow_id)
+    task = workspace.conductor.tasks(workflow_id)[0]
+    worker.line(task["taskId"])
+    log = workspace.conductor.task_log(task["taskId"])
+    assert "Traceback (most recent call last)" in log
+    assert 'raise KeyError("station")' in log
+    assert "perago/driver" not in log, "only the author's frames"
+
+
+def test_a_retry_that_succeeds_completes_the_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+    repository, ref = seeded
+    orders = {"write": {"out.txt": "o"}, "ending": "fail", "first_only": True}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    output = workspace.conductor.output(workflow_id)
+    first, second = workspace.conductor.tasks(workflow_id)
+    assert (first["status"], second["status"], output["result"]["retry_count"]) == ("FAILED", "COMPLETED", 1)
+    (merge,) = repository.since(ref)
+    assert merge["metadata"]["perago.task_id"] == second["taskId"]
+    assert merge["metadata"]["perago.retried_task_id"] == first["taskId"]
+
+
+def test_an_input_that_conductor_moved_elsewhere_is_final(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    payload = input_of(repository, ref, {"write": {"large.txt": "x" * 4_000_000}})
+    workflow_id = workspace.start(payload)
+    workspace.conductor.wait(workflow_id)
+    assert workspace.conductor.statuses(workflow_id) == TERMINAL
+    assert "external" in workspace.conductor.tasks(workflow_id)[0]["reasonForIncompletion"]

@@ -1,0 +1,198 @@
+"""Servers that go away and come back, and answers that get lost: one publication, and the truth in Conductor.
+
+A proxy of the suite stands between the worker and a server; the tests themselves talk to the servers directly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from .commands import Worker
+from .conftest import Deploy
+from .deploying import Deployment, Gate, input_of
+from .proxy import Cut, Proxy, proxied
+from .repositories import LakeFSServer, Repository
+from .workflows import Conductor, told
+
+pytestmark = pytest.mark.live
+
+Seeded = tuple[Repository, str]
+OUTAGE = 3.0
+"""Seconds."""
+LONG_POLL = 5.0
+"""Seconds for which the server serves a poll whose connection is gone, and would give it a task."""
+ORDERS = {"write": {"out/1.txt": "1", "out/2.txt": "2", "raw/a.txt": "changed"}, "remove": ["raw/b.txt"]}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A worker whose ways to both servers can be disturbed."""
+
+    deployment: Deployment
+    worker: Worker
+    conductor: Proxy
+    lakefs: Proxy
+
+    def start(self, seeded: Seeded, **orders: object) -> str:
+        """Start a workflow whose task changes a few files."""
+        return self.deployment.start(input_of(*seeded, {**ORDERS, **orders}))
+
+    def published_once(self, workflow_id: str, seeded: Seeded) -> None:
+        """The workflow completes in its first attempt, and the branch has exactly its one commit."""
+        repository, ref = seeded
+        found = self.deployment.conductor.completed(workflow_id)
+        assert len(found["tasks"]) == 1, told(found)
+        published = found["tasks"][0]["outputData"]["workspace"]["ref"]
+        assert [commit["id"] for commit in repository.since(ref)] == [published]
+        assert set(repository.tree()) == {"raw/a.txt", "doc/readme.txt", "out/1.txt", "out/2.txt"}
+        assert repository.read("raw/a.txt") == b"changed"
+        assert repository.branches() == {"main"}
+        self.worker.line(f"completed .*{found['tasks'][0]['taskId']}")
+
+
+@pytest.fixture(scope="module")
+def shared_line(conductor: Conductor, lakefs: LakeFSServer, deploy_shared: Deploy) -> Iterator[Line]:
+    with proxied(conductor.url) as to_conductor, proxied(lakefs.url) as to_lakefs:
+        deployment = deploy_shared(
+            "workspace", CONDUCTOR_SERVER_URL=to_conductor.url, LAKECTL_SERVER_ENDPOINT_URL=to_lakefs.url
+        )
+        yield Line(deployment, deployment.worker(1), to_conductor, to_lakefs)
+
+
+@pytest.fixture
+def line(shared_line: Line) -> Iterator[Line]:
+    yield shared_line
+    for proxy in (shared_line.conductor, shared_line.lakefs):
+        proxy.disarm()
+        proxy.restore()
+
+
+# ---------------------------------------------------------------------------- Conductor
+
+
+def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded) -> None:
+    said = len(line.worker.lines)
+    line.conductor.refuse()
+    line.worker.line("Conductor is unreachable", since=said)
+    time.sleep(LONG_POLL)
+    workflow_id = line.start(seeded)
+    line.conductor.restore()
+    line.published_once(workflow_id, seeded)
+    line.worker.line("Conductor answers again", since=said)
+
+
+def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, seeded: Seeded, gate: Gate) -> None:
+    workflow_id = line.start(seeded, gate=str(gate))
+    gate.entered()
+    line.conductor.refuse()
+    gate.open()
+    time.sleep(OUTAGE)
+    assert seeded[0].head() == seeded[1], "without an answer of the attempt fence nothing is published"
+    line.conductor.restore()
+    line.published_once(workflow_id, seeded)
+
+
+def test_conductor_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
+    workflow_id = line.start(seeded, gate=str(gate))
+    gate.entered()
+    line.conductor.stall()
+    gate.open()
+    time.sleep(OUTAGE)
+    line.conductor.restore()
+    line.published_once(workflow_id, seeded)
+
+
+FENCE, REPORT = r"GET /api/tasks/[0-9a-f-]{36} ", r"POST /api/tasks "
+
+
+@pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
+@pytest.mark.parametrize("call", [FENCE, REPORT], ids=["attempt fence", "report"])
+def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
+    trap = line.conductor.trap(call, cut)
+    workflow_id = line.start(seeded)
+    line.published_once(workflow_id, seeded)
+    assert trap.sprung.is_set()
+
+
+def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: Proxy, seeded: Seeded) -> None:
+    """Nobody holds that delivery; its response time-out frees it, and the next attempt does the work."""
+    repository, ref = seeded
+    workspace = deploy("workspace", CONDUCTOR_SERVER_URL=conductor_proxy.url, LIVE_RESPONSE_SECONDS="2")
+    trap = conductor_proxy.trap(r"GET /api/tasks/poll/batch/", Cut.ANSWER)
+    workspace.worker()
+    assert trap.sprung.wait(30), "the first poll is on its way"
+    workflow_id = workspace.start(input_of(repository, ref, ORDERS))
+    found = workspace.conductor.completed(workflow_id, driven=True)
+    assert [task["status"] for task in found["tasks"]] == ["TIMED_OUT", "COMPLETED"]
+    assert len(repository.since(ref)) == 1
+
+
+# ------------------------------------------------------------------------------- lakeFS
+
+CALLS = {
+    "head": r"GET .*/branches/main ",
+    "listing": r"GET .*/objects/ls",
+    "download": r"GET .*/refs/[0-9a-f]{64}/objects\?",
+    "branch creation": r"POST .*/branches ",
+    "upload": r"POST .*/branches/perago-[^/]*/objects\?",
+    "deletion": r"POST .*/branches/perago-[^/]*/objects/delete",
+    "staging commit": r"POST .*/branches/perago-[^/]*/commits",
+    "merge": r"POST .*/merge/main",
+    "read back": r"GET .*/commits/[0-9a-f]{64}",
+    "branch deletion": r"DELETE .*/branches/perago-",
+}
+
+
+@pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_to_lakefs_is_lost(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
+    trap = line.lakefs.trap(CALLS[call], cut)
+    line.published_once(line.start(seeded), seeded)
+    assert trap.sprung.is_set()
+
+
+@pytest.mark.parametrize("call", ["download", "upload", "staging commit", "merge"])
+@pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
+def test_lakefs_goes_away_at_a_call_and_comes_back(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
+    trap = line.lakefs.trap(CALLS[call], cut, then_refuse=True)
+    workflow_id = line.start(seeded)
+    assert trap.sprung.wait(30)
+    time.sleep(1.0)
+    line.lakefs.restore()
+    found = line.deployment.conductor.completed(workflow_id)
+    assert len(seeded[0].since(seeded[1])) == 1, told(found)
+    assert found["tasks"][-1]["outputData"]["workspace"]["ref"] == seeded[0].head()
+
+
+def test_lakefs_is_away_on_arrival(line: Line, seeded: Seeded) -> None:
+    line.lakefs.refuse()
+    workflow_id = line.start(seeded)
+    time.sleep(OUTAGE)
+    line.lakefs.restore()
+    line.published_once(workflow_id, seeded)
+
+
+def test_lakefs_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
+    workflow_id = line.start(seeded, gate=str(gate))
+    gate.entered()
+    line.lakefs.stall()
+    gate.open()
+    time.sleep(OUTAGE)
+    line.lakefs.restore()
+    line.published_once(workflow_id, seeded)
+
+
+def test_a_download_that_breaks_off_in_the_middle_is_made_whole(line: Line, seeded: Seeded) -> None:
+    repository, _ = seeded
+    content = "0123456789" * 100_000
+    ref = repository.commit({"raw/large.txt": content.encode()})
+    trap = line.lakefs.trap(r"GET .*/refs/[0-9a-f]{64}/objects\?path=raw.{1,3}large", Cut.ANSWER, pass_on=300_000)
+    workflow_id = line.start((repository, ref), remove=["raw/large.txt"])
+    output = line.deployment.conductor.output(workflow_id)
+    assert trap.sprung.is_set()
+    assert output["result"]["seen"]["raw/large.txt"] == content
+    assert len(repository.since(ref)) == 1

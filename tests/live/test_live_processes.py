@@ -1,0 +1,273 @@
+"""Processes that run side by side, die, are stopped, and never leave anything behind."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .commands import Worker
+from .conftest import Deploy
+from .deploying import Deployment, Gate, input_of
+from .proxy import Cut, Proxy
+from .repositories import Repository
+from .waiting import LIMIT, wait_for
+
+pytestmark = pytest.mark.live
+
+Seeded = tuple[Repository, str]
+
+
+def _nothing_left_of(worker: Worker) -> None:
+    wait_for("the end of every process", worker.gone, context=lambda: str(worker.environment.processes()))
+
+
+def _is_gone(pid: int | None) -> bool:
+    assert pid is not None
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+# ------------------------------------------------------------------------- side by side
+
+
+def test_four_slots_run_four_tasks_at_the_same_time(deploy: Deploy, gate: Gate) -> None:
+    free = deploy("free")
+    free.worker(4)
+    workflows = [free.start({"params": {"gate": str(gate)}}) for _ in range(6)]
+    inside = gate.entered(4)
+    assert len({here.pid for here in inside}) == 4
+    assert sorted(status for each in workflows for status in free.conductor.statuses(each)) == [
+        *["IN_PROGRESS"] * 4,
+        *["SCHEDULED"] * 2,
+    ], "what no slot is free for stays on the server"
+    gate.open()
+    workers = set()
+    for workflow_id in workflows:
+        (task,) = free.conductor.completed(workflow_id)["tasks"]
+        workers.add(task["workerId"])
+    assert len(workers) == 4
+
+
+# -------------------------------------------------------------------------------- death
+
+
+def test_a_slot_killed_in_the_middle_fails_at_once_and_the_retry_completes(
+    workspace: Deployment, worker: Worker, seeded: Seeded, tmp_path: Path
+) -> None:
+    repository, ref = seeded
+    gate = Gate(tmp_path / "killed")
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    (victim,) = gate.entered()
+    psutil.Process(victim.pid).kill()
+    wait_for("the failure", lambda: workspace.conductor.statuses(workflow_id)[0] == "FAILED", limit=5)
+    first = workspace.conductor.tasks(workflow_id)[0]
+    assert "SIGKILL" in first["reasonForIncompletion"]
+    worker.line(f"failed {workspace.task} {first['taskId']}.*SIGKILL")
+    wait_for("the end of the function's child", lambda: _is_gone(victim.child))
+    gate.open()
+    output = workspace.conductor.output(workflow_id)
+    assert output["result"]["retry_count"] == 1
+    assert output["result"]["pid"] != victim.pid
+    assert len(repository.since(ref)) == 1
+    assert repository.branches() == {"main"}
+    wait_for("the removal of the dead attempt's directory", lambda: not workspace.environment.attempt_directories())
+
+
+@pytest.mark.parametrize(("ending", "words"), [("exit", "exit status 7"), ("killed", "SIGKILL")])
+def test_a_function_that_ends_its_process_is_a_failure_with_its_cause(
+    workspace: Deployment, worker: Worker, seeded: Seeded, ending: str, words: str
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"o": "1"}, "ending": ending}))
+    workspace.conductor.wait(workflow_id)
+    assert workspace.conductor.statuses(workflow_id) == ["FAILED", "FAILED"]
+    assert all(words in task["reasonForIncompletion"] for task in workspace.conductor.tasks(workflow_id))
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    wait_for("the removal of both directories", lambda: not workspace.environment.attempt_directories())
+
+
+@pytest.mark.parametrize("call", ["POST .*/objects", "POST .*/branches/perago-[^/]*/commits", "POST .*/merge/main"])
+def test_a_slot_killed_before_its_merge_leaves_the_work_to_the_retry(
+    deploy: Deploy, seeded: Seeded, gate: Gate, lakefs_proxy: Proxy, call: str
+) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
+    workspace.worker()
+    workflow_id = _killed_at(call, Cut.REQUEST, workspace, lakefs_proxy, seeded, gate)
+    output = workspace.conductor.output(workflow_id)
+    assert workspace.conductor.statuses(workflow_id) == ["FAILED", "COMPLETED"]
+    assert [commit["id"] for commit in repository.since(ref)] == [output["workspace"]["ref"]]
+
+
+def test_what_a_slot_published_that_was_killed_after_its_merge_is_adopted_and_not_published_again(
+    deploy: Deploy, seeded: Seeded, gate: Gate, lakefs_proxy: Proxy
+) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
+    workspace.worker()
+    workflow_id = _killed_at("POST .*/merge/main", Cut.ANSWER, workspace, lakefs_proxy, seeded, gate)
+    output = workspace.conductor.output(workflow_id)
+    assert workspace.conductor.statuses(workflow_id) == ["FAILED", "COMPLETED"]
+    dead, retry = workspace.conductor.tasks(workflow_id)
+    fence, merge = repository.since(ref)
+    assert merge["metadata"]["perago.task_id"] == dead["taskId"]
+    assert fence["metadata"]["perago.task_id"] == retry["taskId"]
+    assert fence["metadata"]["perago.adopts"] == merge["id"]
+    assert output["workspace"]["ref"] == fence["id"]
+    assert repository.read("out.txt") == b"o"
+    assert len(gate.announcements()) == 1, "an adopted attempt runs no author code"
+
+
+def _killed_at(call: str, cut: Cut, workspace: Deployment, lakefs: Proxy, seeded: Seeded, gate: Gate) -> str:
+    """Start a workflow whose slot is killed at a request to lakeFS, before or after the server has carried it out."""
+    workflow_id = workspace.start(input_of(*seeded, {"write": {"out.txt": "o"}, "gate": str(gate)}))
+    (victim,) = gate.entered()
+    process = psutil.Process(victim.pid)
+    trap = lakefs.trap(call, cut, first=process.kill)
+    gate.open()
+    assert trap.sprung.wait(LIMIT)
+    return workflow_id
+
+
+def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace")
+    worker = workspace.worker(2)
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    (running,) = gate.entered()
+    worker.signal(signal.SIGKILL)
+    wait_for("the end of the function's child", lambda: _is_gone(running.child))
+    gate.open()
+    _nothing_left_of(worker)
+    assert workspace.conductor.statuses(workflow_id) == ["IN_PROGRESS"], "nobody is left to report"
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+
+    workspace.worker()
+    assert workspace.environment.attempt_directories() == [], "the next worker sweeps"
+
+
+# ----------------------------------------------------------------------------- stopping
+
+
+def test_the_first_signal_finishes_what_runs_and_leaves_the_rest(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace")
+    worker = workspace.worker(1)
+    running = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}, "gate": str(gate)}))
+    gate.entered()
+    queued = [workspace.start(input_of(repository, ref)) for _ in range(2)]
+    worker.signal(signal.SIGTERM)
+    worker.line("stopping: .*1 running")
+    gate.open()
+    assert worker.exit_code() == 0
+    _nothing_left_of(worker)
+    published = workspace.conductor.output(running)["workspace"]["ref"]
+    assert repository.head() == published
+    assert [workspace.conductor.statuses(each) for each in queued] == [["SCHEDULED"], ["SCHEDULED"]]
+    assert worker.lines[-1] == "stopped with exit code 0"
+
+
+def test_an_idle_worker_ends_well_and_hands_back_what_its_last_poll_brings(deploy: Deploy) -> None:
+    free = deploy("free")
+    worker = free.worker(1)
+    worker.signal(signal.SIGINT)
+    worker.line("stopping: ")
+    workflow_id = free.start({"params": {}})
+    assert worker.exit_code() == 0
+    _nothing_left_of(worker)
+    assert free.conductor.statuses(workflow_id) == ["SCHEDULED"]
+    free.worker(1)
+    free.conductor.completed(workflow_id)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_the_second_signal_cancels_and_nothing_is_sent(
+    deploy: Deploy, seeded: Seeded, gate: Gate, number: signal.Signals
+) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace")
+    worker = workspace.worker(1)
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    (running,) = gate.entered()
+    worker.signal(number)
+    worker.line("stopping: ")
+    worker.signal(number)
+    assert worker.exit_code() == 128 + number
+    _nothing_left_of(worker)
+    assert _is_gone(running.child)
+    assert worker.has_line(f"lost {workspace.task} {running.task_id}.*second signal")
+    assert workspace.conductor.statuses(workflow_id) == ["IN_PROGRESS"]
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    assert workspace.environment.attempt_directories() == []
+
+
+# ------------------------------------------------------------------------------- leases
+
+
+def test_a_function_longer_than_its_response_time_out_completes_in_one_attempt(deploy: Deploy, seeded: Seeded) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="3")
+    workspace.worker()
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}, "sleep": 7}))
+    (task,) = workspace.conductor.completed(workflow_id, driven=True)["tasks"]
+    assert (task["responseTimeoutSeconds"], task["pollCount"]) == (3, 1)
+    assert len(repository.since(ref)) == 1
+
+
+def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
+    deploy: Deploy, seeded: Seeded, gate: Gate
+) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="3")
+    worker = workspace.worker()
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    (running,) = gate.entered()
+    workspace.conductor.terminate(workflow_id)
+    worker.line(f"lost {workspace.task} {running.task_id}")
+    wait_for("the end of the function", lambda: _is_gone(running.pid) or _is_gone(running.child))
+    gate.open()
+    wait_for("the end of the function's child", lambda: _is_gone(running.child))
+    next_one = workspace.start(input_of(repository, ref))
+    workspace.conductor.completed(next_one)
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+    assert workspace.conductor.statuses(workflow_id) == ["CANCELED"]
+    assert workspace.environment.attempt_directories() == []
+
+
+def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
+    """The whole worker is frozen until Conductor gives its delivery away; thawed, it must not publish."""
+    repository, ref = seeded
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="2")
+    worker = workspace.worker()
+    orders = {"write": {"out.txt": "o"}, "gate": str(gate)}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    gate.entered()
+    frozen = worker.environment.processes()
+    for process in frozen:
+        process.suspend()
+
+    def timed_out() -> bool:
+        workspace.conductor.decide(workflow_id)
+        return workspace.conductor.statuses(workflow_id)[0] == "TIMED_OUT"
+
+    wait_for("the response time-out", timed_out)
+    gate.open()
+    successor = workspace.worker()
+    output = workspace.conductor.output(workflow_id)
+    for process in frozen:
+        process.resume()
+    first = workspace.conductor.tasks(workflow_id)[0]
+    worker.line(f"lost {workspace.task} {first['taskId']}")
+    successor.line(f"completed {workspace.task}")
+    assert output["result"]["retry_count"] == 1
+    assert [commit["id"] for commit in repository.since(ref)] == [output["workspace"]["ref"]]
+    assert repository.branches() == {"main"}

@@ -1,0 +1,191 @@
+"""What a workspace task leaves behind when all goes well: one commit that explains itself, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .commands import Worker, perago
+from .conftest import Deploy
+from .deploying import Deployment, block, input_of
+from .repositories import Repository
+from .servers import LAKEFS
+from .waiting import wait_for
+from .workflows import step
+
+pytestmark = pytest.mark.live
+
+Seeded = tuple[Repository, str]
+
+
+def test_a_publication_is_one_merge_on_the_input_ref(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+    repository, ref = seeded
+    before = repository.tree()
+    orders = {"write": {"out/c.txt": "new", "raw/a.txt": "changed"}, "remove": ["raw/b.txt"], "say": "hello log"}
+    workflow_id = workspace.start(input_of(repository, ref, orders))
+    output = workspace.conductor.output(workflow_id)
+    published = output["workspace"]["ref"]
+    (task,) = workspace.conductor.tasks(workflow_id)
+
+    assert output["workspace"] == block(repository, published)
+    assert output["result"]["seen"] == {"raw/a.txt": "a", "raw/b.txt": "b", "doc/readme.txt": "read me"}
+    assert repository.head() == published
+    (merge,) = repository.since(ref)
+    assert merge["parents"][0] == ref
+    assert merge["metadata"] == {**merge["metadata"], **_expected_metadata(task, ref, output)}
+    staging = repository.get(merge["parents"][1])
+    assert (staging["parents"], staging["metadata"]["perago.phase"]) == ([ref], "staging")
+    assert staging["metadata"]["perago.task_id"] == task["taskId"]
+
+    after = repository.tree()
+    assert set(after) == {"raw/a.txt", "doc/readme.txt", "out/c.txt"}
+    assert after["doc/readme.txt"] == before["doc/readme.txt"], "what did not change was not written again"
+    assert after["raw/a.txt"].physical_address != before["raw/a.txt"].physical_address
+    assert repository.read("raw/a.txt") == b"changed"
+    assert repository.branches() == {"main"}, "the staging branch is gone"
+    assert workspace.environment.attempt_directories() == []
+
+
+def _expected_metadata(task: dict[str, Any], ref: str, output: dict[str, Any]) -> dict[str, str]:
+    return {
+        "perago.phase": "merge",
+        "perago.step_key": f"{task['workflowInstanceId']}:step:{task['taskDefName']}",
+        "perago.workflow_id": task["workflowInstanceId"],
+        "perago.task_name": task["taskDefName"],
+        "perago.reference_name": "step",
+        "perago.iteration": "0",
+        "perago.task_id": task["taskId"],
+        "perago.retry_count": "0",
+        "perago.retried_task_id": "",
+        "perago.poll_count": str(task["pollCount"]),
+        "perago.start_time": str(task["startTime"]),
+        "perago.input_ref": ref,
+        "perago.branch": "main",
+        "perago.prefix": "/",
+        "perago.expected_head": ref,
+        "perago.result": json.dumps(output["result"], separators=(",", ":")),
+    }
+
+
+def test_the_worker_says_one_line_and_conductor_has_the_output(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(input_of(repository, ref, {"say": "first\nsecond", "write": {"o": "1"}}))
+    published = workspace.conductor.output(workflow_id)["workspace"]["ref"]
+    (task,) = workspace.conductor.tasks(workflow_id)
+    line = worker.line(task["taskId"])
+    assert f"completed {workspace.task} {task['taskId']}" in line
+    assert f"workspace at {published[:12]}" in line
+    assert line.startswith(f"{task['workerId']}:")
+    assert sum(task["taskId"] in said for said in worker.lines) == 1
+    log = _eventually_logged(workspace, task["taskId"])
+    assert log.splitlines()[-2:] == ["first", "second"]
+
+
+def _eventually_logged(workspace: Deployment, task_id: str) -> str:
+    return wait_for("the task's log", lambda: workspace.conductor.task_log(task_id))
+
+
+def test_a_step_hands_its_publication_to_the_next(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+    repository, ref = seeded
+    chain = f"{workspace.task}.chain"
+    second = {"workspace": "${first.output.workspace}", "params": "${workflow.input.second}"}
+    first = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.first}"}
+    workspace.conductor.define(
+        chain, [step(workspace.task, "first", **first), step(workspace.task, "second", **second)]
+    )
+    payload = {
+        "workspace": block(repository, ref),
+        "first": {"write": {"one.txt": "1"}},
+        "second": {"write": {"two.txt": "2"}},
+    }
+    workflow_id = workspace.start(payload, chain)
+    workspace.conductor.completed(workflow_id)
+    one, two = (task["outputData"] for task in workspace.conductor.tasks(workflow_id))
+    assert two["result"]["seen"]["one.txt"] == "1"
+    assert [commit["id"] for commit in repository.since(ref)] == [two["workspace"]["ref"], one["workspace"]["ref"]]
+    assert repository.since(ref)[0]["metadata"]["perago.reference_name"] == "second"
+    assert repository.branches() == {"main"}
+
+
+def test_a_task_that_changes_nothing_gives_back_its_input_ref(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"raw/a.txt": "a"}}))
+    assert workspace.conductor.output(workflow_id)["workspace"] == block(repository, ref)
+    assert repository.head() == ref
+    assert repository.branches() == {"main"}
+
+
+def test_the_other_spelling_of_ref_type_comes_back_as_it_was_sent(
+    workspace: Deployment, worker: Worker, seeded: Seeded
+) -> None:
+    repository, ref = seeded
+    workspace_input = {"repository": repository.name, "branch": "main", "refType": "commit", "ref": ref}
+    workflow_id = workspace.start({"workspace": workspace_input, "params": {"write": {"o": "1"}}})
+    output = workspace.conductor.output(workflow_id)["workspace"]
+    assert output == {**workspace_input, "ref": repository.head()}
+    assert repository.head() != ref
+
+
+def test_what_perago_input_prints_starts_a_workflow(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+    repository, ref = seeded
+    printed = perago(
+        workspace.environment, "input", repository.name, "main", "--params", '{"write": {"from": "the command"}}'
+    )
+    assert printed.returncode == 0, printed.stderr
+    payload = json.loads(printed.stdout)
+    assert payload["workspace"] == block(repository, ref)
+    workspace.conductor.completed(workspace.start(payload))
+    assert repository.read("from") == b"the command"
+
+
+def test_names_of_all_kinds_make_the_round_trip(workspace: Deployment, worker: Worker, seeded: Seeded) -> None:
+    repository, _ = seeded
+    names = ["a b+c%41.txt", "ü/\u0075\u0308.txt", "日本/😀.txt", "_private/.hidden", "deep/" * 20 + "x"]
+    ref = repository.commit(dict.fromkeys(names, b"old"))
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {f"copy/{name}": "new" for name in names}}))
+    seen = workspace.conductor.output(workflow_id)["result"]["seen"]
+    assert {name for name, text in seen.items() if text == "old"} == set(names)
+    assert {path for path in repository.tree() if path.startswith("copy/")} == {f"copy/{name}" for name in names}
+
+
+def test_a_prefix_is_all_that_a_task_sees_and_changes(deploy: Deploy, repository: Repository) -> None:
+    ref = repository.commit({"inner/part/x": b"x", "inner/party": b"not mine", "outer": b"not mine"})
+    before = repository.tree()
+    prefixed = deploy("prefixed")
+    prefixed.worker()
+    workflow_id = prefixed.start(input_of(repository, ref, {"write": {"y": "y"}, "remove": ["x"]}))
+    assert prefixed.conductor.output(workflow_id)["result"]["seen"] == {"x": "x"}
+    after = repository.tree()
+    assert set(after) == {"inner/part/y", "inner/party", "outer"}
+    assert (after["inner/party"], after["outer"]) == (before["inner/party"], before["outer"])
+    assert repository.since(ref)[0]["metadata"]["perago.prefix"] == "inner/part"
+
+
+def test_a_read_only_task_publishes_nothing_and_may_not_try(deploy: Deploy, seeded: Seeded) -> None:
+    repository, ref = seeded
+    looking = deploy("looking")
+    looking.worker()
+    looked = looking.start(input_of(repository, ref))
+    changed = looking.start(input_of(repository, ref, {"write": {"raw/new.txt": "x"}, "remove": ["raw/b.txt"]}))
+    assert looking.conductor.output(looked)["workspace"] == block(repository, ref)
+    assert looking.conductor.wait(changed)["status"] == "FAILED"
+    assert looking.conductor.statuses(changed) == ["FAILED", "FAILED"]
+    reason = looking.conductor.tasks(changed)[-1]["reasonForIncompletion"]
+    assert "read-only" in reason
+    assert "added 'raw/new.txt'" in reason
+    assert "removed 'raw/b.txt'" in reason
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+
+
+def test_a_task_without_a_workspace_needs_no_lakefs(deploy: Deploy) -> None:
+    free = deploy("free", **dict.fromkeys(LAKEFS, ""))
+    free.worker()
+    output = free.conductor.output(free.start({"params": {}}))
+    assert set(output) == {"result"}
+    assert output["result"]["retry_count"] == 0

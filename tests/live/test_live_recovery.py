@@ -1,0 +1,309 @@
+"""What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse (contract 8).
+
+All branches carry the publish fence here, as `perago fence install` puts it there.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import Deploy
+from .deploying import Deployment, Gate, block, input_of
+from .proxy import Cut, Proxy
+from .recovering import ORIGINAL, Line, Seeded, files, told_by
+from .repositories import LakeFSServer
+from .workflows import step, told
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def line(lakefs: LakeFSServer, deploy: Deploy, lakefs_proxy: Proxy) -> Line:
+    """For one test alone: a slot that was killed comes back the later, the more often it was."""
+    deployment = deploy("workspace", LAKECTL_SERVER_ENDPOINT_URL=lakefs_proxy.url)
+    return Line(deployment, deployment.worker(), lakefs_proxy, lakefs.url)
+
+
+@pytest.fixture
+def fenced(line: Line, seeded: Seeded) -> Seeded:
+    return seeded[0], line.deployment.install_fence(seeded[0])
+
+
+# ----------------------------------------------------------------------------- adoption
+
+
+def test_the_retry_adopts_what_a_dead_slot_published(line: Line, fenced: Seeded) -> None:
+    repository, ref = fenced
+    line.kill_after_merge()
+    workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
+    found = line.deployment.conductor.completed(workflow_id)
+
+    dead, retry = found["tasks"]
+    fence, merge = repository.since(ref)
+    assert (dead["status"], *told_by(merge, "task_id", "phase")) == ("FAILED", dead["taskId"], "merge"), told(found)
+    assert told_by(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", merge["id"])
+    assert told_by(fence, "result") == told_by(merge, "result")
+    assert retry["outputData"]["workspace"] == block(repository, fence["id"])
+    assert retry["outputData"]["result"]["retry_count"] == 0, "no function ran again"
+    assert files(repository) == {*ORIGINAL, "out.txt"}
+    assert repository.branches() == {"main"}, "the retry removes the staging branch of the dead"
+    line.worker.line(f"completed .*{retry['taskId']}.*adopted {merge['id'][:12]} of an earlier attempt")
+
+
+def test_a_retry_by_hand_adopts_the_adoption_of_a_dead_retry(line: Line, fenced: Seeded) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    line.kill_after_merge(times=2)
+    workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
+    assert conductor.wait(workflow_id)["status"] == "FAILED"
+    conductor.retry(workflow_id)
+    output = conductor.output(workflow_id)
+
+    last, before, merge = repository.since(ref)
+    assert told_by(last, "adopts") + told_by(before, "adopts") == (before["id"], merge["id"])
+    assert output["workspace"]["ref"] == last["id"]
+    assert files(repository) == {*ORIGINAL, "out.txt"}
+    assert repository.branches() == {"main"}
+
+
+def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, fenced: Seeded, gate: Gate) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+
+    def deliver_again(workflow_id: str, task_id: str) -> None:
+        conductor.redeliver(workflow_id, task_id)
+        line.second_worker()
+        conductor.completed(workflow_id)
+
+    workflow_id = line.at_its_merge(Cut.ANSWER, fenced, gate, deliver_again)
+    (task,) = conductor.completed(workflow_id)["tasks"]
+    fence, merge = repository.since(ref)
+    assert told_by(merge, "task_id", "poll_count") == (task["taskId"], "1")
+    assert told_by(fence, "task_id", "poll_count", "adopts") == (task["taskId"], "2", merge["id"])
+    assert task["outputData"]["workspace"]["ref"] == fence["id"]
+    line.worker.line(f"lost .*{task['taskId']}")
+    assert len(gate.announcements()) == 1
+
+
+def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopted(line: Line, fenced: Seeded) -> None:
+    repository, ref = fenced
+    conductor, task = line.deployment.conductor, line.deployment.task
+    remember = {"type": "SET_VARIABLE", "name": "remember"}
+    body = step(task, "body", workspace="${workflow.variables.at}", params="${workflow.input.params}")
+    conductor.define(
+        f"{task}.loop",
+        [
+            {**remember, "taskReferenceName": "first", "inputParameters": {"at": "${workflow.input.workspace}"}},
+            {
+                "type": "DO_WHILE",
+                "name": "loop",
+                "taskReferenceName": "loop",
+                "loopCondition": "$.loop['iteration'] < 3",
+                "loopOver": [
+                    body,
+                    {**remember, "taskReferenceName": "then", "inputParameters": {"at": "${body.output.workspace}"}},
+                ],
+            },
+        ],
+    )
+    orders = {"append": {"log.txt": "round\n"}}
+    line.kill_after_merge(times=1)
+    workflow_id = line.deployment.start(input_of(repository, ref, orders), f"{task}.loop")
+    found = conductor.completed(workflow_id)
+
+    bodies = [each for each in found["tasks"] if each["taskDefName"] == task]
+    assert [each["status"] for each in bodies] == ["FAILED", "COMPLETED", "COMPLETED", "COMPLETED"]
+    commits = repository.since(ref)[::-1]
+    assert [told_by(commit, "phase", "iteration") for commit in commits] == [
+        ("merge", "1"),
+        ("fence", "1"),
+        ("merge", "2"),
+        ("merge", "3"),
+    ]
+    assert repository.read("log.txt") == b"round\n" * 3
+    assert repository.branches() == {"main"}
+
+
+# -------------------------------------------------------------------------- superseding
+
+
+def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: Line, fenced: Seeded) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"before.txt": "b"}}))
+    (before,) = conductor.completed(workflow_id)["tasks"]
+    conductor.rerun(workflow_id, before["taskId"], **input_of(repository, ref, {"write": {"after.txt": "a"}}))
+    output = conductor.output(workflow_id)
+
+    second, first = repository.since(ref)
+    assert told_by(first, "task_id") == told_by(second, "task_id") == (before["taskId"],), "a rerun keeps the task id"
+    assert told_by(second, "supersedes", "expected_head") == (first["id"], first["id"])
+    assert output["workspace"]["ref"] == second["id"]
+    assert files(repository) == {*ORIGINAL, "after.txt"}
+    assert repository.branches() == {"main"}
+    line.worker.line(f"completed .*{before['taskId']}.*undid 1 stale publication")
+
+
+@pytest.mark.parametrize("removed", [["raw/b.txt"], []], ids=["removal", "nothing"])
+def test_a_step_that_does_the_same_can_be_run_again_and_again(line: Line, fenced: Seeded, removed: list[str]) -> None:
+    """What is undone is what is done again, so there is nothing in the merge for lakeFS to merge."""
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    workflow_id = line.deployment.start(input_of(repository, ref, {"remove": removed}))
+    for _ in range(2):
+        (task,) = conductor.completed(workflow_id)["tasks"]
+        conductor.rerun(workflow_id, task["taskId"])
+    published = conductor.output(workflow_id)["workspace"]["ref"]
+
+    assert repository.tree(published) == repository.tree()
+    assert files(repository) == ORIGINAL - set(removed)
+    assert repository.branches() == {"main"}
+
+
+@pytest.mark.parametrize("again", ["rerun", "restart"])
+def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, fenced: Seeded, again: str) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    workflow_id = line.deployment.start(_chained(line.deployment, fenced), f"{line.deployment.task}.chain")
+    first, second = conductor.completed(workflow_id)["tasks"]
+    if again == "rerun":
+        conductor.rerun(workflow_id, first["taskId"])
+    else:
+        conductor.restart(workflow_id)
+    one, two = conductor.completed(workflow_id)["tasks"]
+
+    commits = [commit["id"] for commit in repository.since(ref)]
+    outputs = [task["outputData"]["workspace"]["ref"] for task in (two, one, second, first)]
+    assert commits == outputs
+    superseding = repository.get(one["outputData"]["workspace"]["ref"])
+    assert told_by(superseding, "supersedes") == (",".join(outputs[2:]),)
+    assert set(one["outputData"]["result"]["seen"]) == ORIGINAL, "it read the input, not what it replaces"
+    assert set(repository.tree(superseding["id"])) == set(repository.tree(ref)) | {"one.txt"}
+    assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
+    assert repository.branches() == {"main"}
+
+
+def _chained(deployment: Deployment, seeded: Seeded) -> dict[str, object]:
+    """Defines a workflow of two steps; returns an input for it."""
+    first = step(deployment.task, "first", workspace="${workflow.input.workspace}", params="${workflow.input.first}")
+    then = step(deployment.task, "second", workspace="${first.output.workspace}", params="${workflow.input.second}")
+    deployment.conductor.define(f"{deployment.task}.chain", [first, then])
+    orders = {"first": {"write": {"one.txt": "1"}}, "second": {"write": {"two.txt": "2"}}}
+    return {"workspace": block(*seeded), **orders}
+
+
+# --------------------------------------------------------------------------- no changes
+
+
+def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_its_way(
+    line: Line, fenced: Seeded, gate: Gate
+) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+
+    def give_up_on(workflow_id: str, task_id: str) -> None:
+        conductor.settle(workflow_id, task_id, "FAILED")
+        line.second_worker()
+        conductor.completed(workflow_id)
+
+    workflow_id = line.at_its_merge(Cut.NOWHERE, fenced, gate, give_up_on)
+    first, retry = conductor.completed(workflow_id)["tasks"]
+    line.worker.line(f"lost .*{first['taskId']}")
+    (fence,) = repository.since(ref)
+    assert told_by(fence, "task_id", "phase", "adopts") == (retry["taskId"], "fence", "")
+    assert retry["outputData"]["workspace"]["ref"] == fence["id"] == repository.head()
+    assert files(repository) == ORIGINAL
+    assert repository.branches() == {"main"}
+
+
+def test_a_rerun_without_changes_shuts_it_too_although_it_looks_like_a_first_delivery(
+    line: Line, fenced: Seeded, gate: Gate
+) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+
+    def run_again(workflow_id: str, task_id: str) -> None:
+        conductor.terminate(workflow_id)
+        conductor.rerun(workflow_id, task_id, **input_of(repository, ref, {}))
+        line.second_worker()
+        conductor.completed(workflow_id)
+
+    workflow_id = line.at_its_merge(Cut.NOWHERE, fenced, gate, run_again)
+    (task,) = conductor.completed(workflow_id)["tasks"]
+    line.worker.line(f"lost .*{task['taskId']}")
+    (fence,) = repository.since(ref)
+    assert told_by(fence, "task_id", "start_time", "phase") == (task["taskId"], str(task["startTime"]), "fence")
+    assert task["outputData"]["workspace"]["ref"] == fence["id"] == repository.head()
+    assert files(repository) == ORIGINAL
+    assert repository.branches() == {"main"}
+
+
+# ------------------------------------------------------------------------- sub-workflows
+
+
+def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, fenced: Seeded) -> None:
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    line.kill_after_merge()
+    workflow_id = line.deployment.start(_nested(line.deployment, fenced), f"{line.deployment.task}.outer")
+    (outer,) = conductor.completed(workflow_id)["tasks"]
+
+    tasks = conductor.tasks(outer["subWorkflowId"])
+    assert [task["status"] for task in tasks] == ["FAILED", "COMPLETED", "COMPLETED"]
+    second, fence, merge = repository.since(ref)
+    assert told_by(fence, "adopts") == (merge["id"],)
+    assert second["parents"][0] == fence["id"]
+    assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
+
+
+def test_a_second_run_of_a_sub_workflow_is_another_workflow_and_undoes_nothing(line: Line, fenced: Seeded) -> None:
+    """Conductor makes a new workflow without any trace of the one before (`reference/conductor.md` 9)."""
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    payload = _nested(line.deployment, fenced, ending="give up")
+    workflow_id = line.deployment.start(payload, f"{line.deployment.task}.outer")
+    assert conductor.wait(workflow_id)["status"] == "FAILED"
+    (published,) = repository.since(ref)
+    conductor.rerun(workflow_id, conductor.tasks(workflow_id)[0]["taskId"])
+    found = conductor.wait(workflow_id)
+
+    inner = conductor.tasks(found["tasks"][-1]["subWorkflowId"])
+    assert inner[-1]["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    for words in ("has moved since the input ref", published["id"][:12]):
+        assert words in inner[-1]["reasonForIncompletion"]
+    assert repository.since(ref) == [published]
+
+
+def _nested(deployment: Deployment, seeded: Seeded, ending: str = "return") -> dict[str, object]:
+    """Defines a workflow that runs the chain as a sub-workflow; returns an input for it."""
+    payload = _chained(deployment, seeded)
+    inner = {key: f"${{workflow.input.{key}}}" for key in payload}
+    outer = {
+        "type": "SUB_WORKFLOW",
+        "name": "inner",
+        "taskReferenceName": "inner",
+        "inputParameters": inner,
+        "subWorkflowParam": {"name": f"{deployment.task}.chain", "version": 1},
+    }
+    deployment.conductor.define(f"{deployment.task}.outer", [outer])
+    return {**payload, "second": {"write": {"two.txt": "2"}, "ending": ending}}
+
+
+# --------------------------------------------------------------------- a required fence
+
+
+def test_where_the_fence_is_required_nothing_is_published_without_it(deploy: Deploy, seeded: Seeded) -> None:
+    repository, ref = seeded
+    workspace = deploy("workspace", PERAGO_PUBLISH_FENCE="required")
+    workspace.worker()
+    orders = {"write": {"out.txt": "o"}}
+    refused = workspace.start(input_of(repository, ref, orders))
+    assert workspace.conductor.wait(refused)["status"] == "FAILED"
+    (task,) = workspace.conductor.tasks(refused)
+    assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert f"perago fence install {repository.name} main" in task["reasonForIncompletion"]
+    assert (repository.head(), repository.branches()) == (ref, {"main"})
+
+    fenced = workspace.install_fence(repository)
+    workspace.conductor.completed(workspace.start(input_of(repository, fenced, orders)))
+    assert files(repository) == {*ORIGINAL, "out.txt"}

@@ -1,0 +1,137 @@
+"""Conductor as the suite uses it: plain REST calls, so that no code under test vouches for itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import urllib3
+
+from .waiting import LIMIT, wait_for
+
+OVER = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
+
+
+class Conductor:
+    """One server. `url` is the value of `CONDUCTOR_SERVER_URL`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._http = urllib3.PoolManager(maxsize=4, retries=False)
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of an answer, or its text where it is none.
+
+        Raises:
+            AssertionError: the status is not 2xx.
+        """
+        content = None if body is None else json.dumps(body).encode()
+        answer = self._http.request(
+            method, self.url + path, body=content, headers={"Content-Type": "application/json"}, timeout=30
+        )
+        text = answer.data.decode()
+        assert 200 <= answer.status < 300, f"{method} {path}: {answer.status} {text}"
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.clear()
+
+    def define(self, name: str, steps: Sequence[Mapping[str, Any]]) -> None:
+        """Create a workflow of `steps`."""
+        definition = {"name": name, "version": 1, "schemaVersion": 2, "ownerEmail": "live@example.com"}
+        self.call("PUT", "/metadata/workflow", [{**definition, "tasks": list(steps)}])
+
+    def start(self, name: str, payload: Mapping[str, Any]) -> str:
+        """Start a workflow; returns its id."""
+        return str(self.call("POST", "/workflow", {"name": name, "version": 1, "input": payload}))
+
+    def workflow(self, workflow_id: str) -> dict[str, Any]:
+        """A workflow with its tasks."""
+        found: dict[str, Any] = self.call("GET", f"/workflow/{workflow_id}")
+        return found
+
+    def tasks(self, workflow_id: str) -> list[dict[str, Any]]:
+        """Every attempt of a workflow, oldest first."""
+        return list(self.workflow(workflow_id)["tasks"])
+
+    def statuses(self, workflow_id: str) -> list[str]:
+        """The status of every attempt, oldest first."""
+        return [task["status"] for task in self.tasks(workflow_id)]
+
+    def decide(self, workflow_id: str) -> None:
+        """Let the server look after time-outs now; by itself it may take a minute (`reference/conductor.md` 2)."""
+        self.call("PUT", f"/workflow/decide/{workflow_id}")
+
+    def wait(self, workflow_id: str, *, driven: bool = False, limit: float = LIMIT) -> dict[str, Any]:
+        """The workflow once it is over. `driven`: its time-outs are looked after meanwhile."""
+
+        def look() -> dict[str, Any] | None:
+            if driven and self.workflow(workflow_id)["status"] not in OVER:
+                self.decide(workflow_id)
+            found = self.workflow(workflow_id)
+            return found if found["status"] in OVER else None
+
+        return wait_for(
+            f"the end of workflow {workflow_id}", look, limit=limit, context=lambda: told(self.workflow(workflow_id))
+        )
+
+    def completed(self, workflow_id: str, *, driven: bool = False, limit: float = LIMIT) -> dict[str, Any]:
+        """The workflow, which has to be completed."""
+        found = self.wait(workflow_id, driven=driven, limit=limit)
+        assert found["status"] == "COMPLETED", told(found)
+        return found
+
+    def output(self, workflow_id: str, **options: Any) -> dict[str, Any]:
+        """The output of the last attempt of a workflow that has to be completed."""
+        output: dict[str, Any] = self.completed(workflow_id, **options)["tasks"][-1]["outputData"]
+        return output
+
+    def terminate(self, workflow_id: str) -> None:
+        """Terminate a workflow; one that is over stays as it is."""
+        self.call("DELETE", f"/workflow/{workflow_id}")
+
+    def rerun(self, workflow_id: str, task_id: str, **task_input: Any) -> None:
+        """Run a workflow that is over again from a task, which gets another input if one is given."""
+        body = {"reRunFromTaskId": task_id, **({"taskInput": task_input} if task_input else {})}
+        self.call("POST", f"/workflow/{workflow_id}/rerun", body)
+
+    def restart(self, workflow_id: str) -> None:
+        """Begin a workflow that is over again."""
+        self.call("POST", f"/workflow/{workflow_id}/restart")
+
+    def retry(self, workflow_id: str) -> None:
+        """Retry what has failed in a workflow that is over."""
+        self.call("POST", f"/workflow/{workflow_id}/retry")
+
+    def settle(self, workflow_id: str, task_id: str, status: str, **fields: Any) -> None:
+        """Speak for an attempt, as its worker would: nobody asks who sends it (`reference/conductor.md` 2)."""
+        self.call("POST", "/tasks", {"workflowInstanceId": workflow_id, "taskId": task_id, "status": status, **fields})
+
+    def redeliver(self, workflow_id: str, task_id: str) -> None:
+        """Give an attempt that a worker holds to whoever polls next."""
+        self.settle(workflow_id, task_id, "IN_PROGRESS", callbackAfterSeconds=0)
+
+    def task_log(self, task_id: str) -> str:
+        """What was logged to an attempt."""
+        entries = self.call("GET", f"/tasks/{task_id}/log") or []
+        return "\n".join(entry["log"] for entry in entries)
+
+
+def told(workflow: Mapping[str, Any]) -> str:
+    """A workflow and its attempts, for messages."""
+    tasks = [
+        f"  {task['referenceTaskName']} retry {task.get('retryCount')} polled {task.get('pollCount')}: "
+        f"{task['status']} {task.get('reasonForIncompletion', '')}"
+        for task in workflow["tasks"]
+    ]
+    return "\n".join([f"workflow {workflow['workflowId']} is {workflow['status']}", *tasks])
+
+
+def step(task: str, reference: str = "step", **inputs: str) -> dict[str, Any]:
+    """A step that runs `task` with these inputs."""
+    return {"name": task, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}

@@ -1,0 +1,1 @@
+"""Tests of running a workflow in one process tree."""

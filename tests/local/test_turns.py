@@ -1,0 +1,83 @@
+"""Events of several workers are told one attempt after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from perago.local.turns import InTurn
+from perago.ports import Delivery, TaskStatus
+from perago.worker import Event
+from perago.worker.events import AttemptLost, AttemptReceived, AttemptReported, SlotReady, StepStarted
+
+FIELDS: dict[str, Any] = {
+    "poll_count": 1,
+    "start_time": 1,
+    "task_name": "t",
+    "workflow_id": "w",
+    "reference_name": "r",
+    "iteration": 0,
+    "retry_count": 0,
+    "retried_task_id": None,
+    "input": {},
+    "external_input": False,
+    "response_timeout_seconds": 60,
+    "timeout_seconds": 0,
+}
+
+
+def delivery(worker: int) -> Delivery:
+    return Delivery(task_id=f"task{worker}", **FIELDS)
+
+
+def received(worker: int) -> Event:
+    return AttemptReceived(delivery(worker), f"w{worker}")
+
+
+def reported(worker: int) -> Event:
+    return AttemptReported(delivery(worker), f"w{worker}", TaskStatus.COMPLETED, None, None, (), 0.1)
+
+
+def step(worker: int) -> Event:
+    return StepStarted(f"w{worker}", "Fetch")
+
+
+def lost(worker: int) -> Event:
+    return AttemptLost(delivery(worker), f"w{worker}", "gone", 0.1)
+
+
+@pytest.mark.parametrize("end", [reported, lost])
+def test_the_next_attempt_waits_until_the_one_before_is_told(end: Any) -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    for worker, event in (
+        (1, received(1)),
+        (2, received(2)),
+        (2, step(2)),
+        (1, step(1)),
+        (1, end(1)),
+        (2, reported(2)),
+    ):
+        turns.hear(worker, event)
+    assert told == [received(1), step(1), end(1), received(2), step(2), reported(2)]
+
+
+def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    for worker, event in ((1, received(1)), (2, received(2)), (3, received(3)), (3, reported(3)), (1, reported(1))):
+        turns.hear(worker, event)
+    assert told == [received(1), reported(1), received(2)]
+    turns.hear(2, reported(2))
+    assert told[3:] == [reported(2), received(3), reported(3)]
+
+
+def test_nothing_is_kept_back_for_ever() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    ready = SlotReady("w2", 1)
+    turns.hear(1, received(1))
+    turns.hear(2, ready)
+    turns.finish()
+    assert told == [received(1), ready]

@@ -1,0 +1,244 @@
+"""Models with one property each, for the contract tests."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import enum
+import pathlib
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    AwareDatetime,
+    Base64Bytes,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    Json,
+    SecretStr,
+    StringConstraints,
+    computed_field,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    name: str
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Everything(BaseModel):
+    """All the types that people fear and that survive."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    numbers: set[int]
+    words: frozenset[str] = frozenset()
+    pair: tuple[int, str]
+    many: tuple[int, ...]
+    price: decimal.Decimal
+    limited: Annotated[decimal.Decimal, Field(max_digits=4, decimal_places=2, ge=0)]
+    raw: bytes
+    encoded: Base64Bytes
+    naive: datetime.datetime
+    aware: AwareDatetime
+    day: datetime.date
+    clock: datetime.time
+    span: datetime.timedelta
+    path: pathlib.Path
+    by_number: dict[int, str]
+    by_id: dict[uuid.UUID, int]
+    by_choice: dict[Literal["q", "r"], int]
+    ratio: float
+    renamed: int = Field(alias="reNamed")
+    pet: Cat | Dog = Field(discriminator="kind")
+    pets: list[Cat | Dog]
+    anything: Any
+    embedded: Json[list[int]]
+    code: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")]
+    url: HttpUrl
+    step: Annotated[int, Field(multiple_of=5, gt=3)]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    three: Annotated[list[int], Field(min_length=3, max_length=4)]
+    two: Annotated[set[int], Field(min_length=2)]
+    level: Level
+    maybe: int | None = None
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    when: datetime.datetime
+    pair: tuple[int, int]
+    words: set[str]
+
+
+class Computed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def area(self) -> int:
+        return self.width**2
+
+
+class Password(BaseModel):
+    token: SecretStr = Field(min_length=3)
+
+
+class Empty(BaseModel):
+    pass
+
+
+class ReadUnderAnotherName(BaseModel):
+    value: int = Field(validation_alias="Value")
+
+
+class ReadUnderSeveralNames(BaseModel):
+    value: int = Field(validation_alias=AliasChoices("a", "b"))
+
+
+class ReadInside(BaseModel):
+    value: int = Field(validation_alias=AliasPath("deep", "value"))
+
+
+class ReadUnderBoth(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    value: int = Field(alias="Value")
+
+
+class KeepsAll(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Lives(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+
+
+class Everyday(BaseModel):
+    min_rows: int = 1
+    parts: dict[str, list[Lives]] = {}
+
+
+class Reshaped(BaseModel):
+    value: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def take_the_old_name(cls, given: Any) -> Any:
+        return {"value": given["old"]} if "old" in given else given
+
+
+class Pet(BaseModel):
+    value: int = 0
+
+
+class ReshapedInside(BaseModel):
+    pet: Pet
+
+    @field_validator("pet", mode="before")
+    @classmethod
+    def take_the_old_name(cls, given: Any) -> Any:
+        return {"value": given["old"]}
+
+
+class TupleInAny(BaseModel):
+    value: Any = (1, 2)
+
+
+class SetInAny(BaseModel):
+    value: Any = Field(default_factory=lambda: {1})
+
+
+class IntKeys(BaseModel):
+    value: dict[Any, Any] = {1: "a"}
+
+
+class DecimalInAny(BaseModel):
+    value: Any = decimal.Decimal("1.5")
+
+
+class BytesThatAreNoText(BaseModel):
+    value: bytes = b"\xff"
+
+
+class NotANumber(BaseModel):
+    value: float = Field(default_factory=lambda: float("nan"))
+
+
+class WrongDefault(BaseModel):
+    value: pathlib.Path = "a"  # type: ignore[assignment]
+
+
+class OtherForm(BaseModel):
+    value: datetime.datetime
+
+    @field_serializer("value")
+    def write(self, value: datetime.datetime) -> str:
+        return value.strftime("%d.%m.%Y")
+
+
+class Grows(BaseModel):
+    value: int
+
+    @model_validator(mode="after")
+    def grow(self) -> Grows:
+        self.value += 1
+        return self
+
+
+SHARED = [1]
+
+
+class Shares(BaseModel):
+    value: list[int] = Field(default_factory=lambda: SHARED)
+
+
+class LiesAboutItsForm(BaseModel):
+    """Reads its own JSON back, but its schema says something else."""
+
+    value: int
+
+    @field_serializer("value")
+    def write(self, value: int) -> int:
+        return f"{value}"  # type: ignore[return-value]
+
+
+class Picky(BaseModel):
+    value: str
+
+    @field_validator("value")
+    @classmethod
+    def check(cls, value: str) -> str:
+        if not value.startswith("zz-"):
+            raise ValueError("must begin with zz-")
+        return value
+
+
+class Explodes(BaseModel):
+    value: str
+
+    @field_validator("value")
+    @classmethod
+    def check(cls, value: str) -> str:
+        return {"q": "1"}[value]

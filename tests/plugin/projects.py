@@ -1,0 +1,136 @@
+"""Small projects of task modules, and pytest run on them."""
+
+from __future__ import annotations
+
+import importlib
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pytest
+
+for _loaded_once in (
+    "perago.testing.provided",
+    "perago.testing.services",
+    "pytest_perago.active",
+    "pytest_perago.kinds.contract",
+    "pytest_perago.running",
+):
+    importlib.import_module(_loaded_once)  # pytester forgets what a run inside this process imports
+
+QUIET = ("-p", "no:conductor-agents-testing", "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:cacheprovider")
+"""Other people's plugins cost more than these tests."""
+
+ADD = """
+from pydantic import BaseModel
+from perago import Example, task
+
+class Params(BaseModel):
+    numbers: list[int]
+
+class Result(BaseModel):
+    total: int
+
+@task(
+    name="{name}",
+    owner_email="data@example.com",
+    examples=[Example(id="two", params={{"numbers": [1, 2]}}, result={{"total": 3}})],
+)
+def add(params: Params) -> Result:
+    return Result(total=sum(params.numbers))
+"""
+"""A task without a workspace that is in order."""
+
+COPY = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, WorkspaceSpec, forbid_glob, require_file, task
+
+class Params(BaseModel):
+    target: str = "out/b.txt"
+
+class Result(BaseModel):
+    size: int
+
+@task(
+    name="{name}",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(prefix="{prefix}", pre=[require_file("a.txt")], post=[forbid_glob("**/*.tmp")]),
+    examples=[{examples}],
+)
+def copy(workspace: Path, params: Params) -> Result:
+    target = workspace / params.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes((workspace / "a.txt").read_bytes())
+    print("copied")
+    return Result(size=target.stat().st_size)
+"""
+"""A task with a workspace that is in order."""
+
+FREE = """
+from pathlib import Path
+from pydantic import BaseModel, Field
+from typing import Any
+from perago import Example, TaskFailed, TaskTerminalError, WorkspaceSpec, current, require_glob, task
+
+class Model(BaseModel):
+    value: Any = None
+
+@task(name="free", owner_email="data@example.com", examples=[{examples}])
+def work(params: Model) -> Model:
+{body}
+"""
+"""A task without a workspace that does whatever the test is about."""
+
+
+def write_module(pytester: pytest.Pytester, path: str, text: str) -> Path:
+    """Write a module by its import path, with the packages above it."""
+    parts = path.split(".")
+    directory = pytester.path.joinpath(*parts[:-1])
+    directory.mkdir(parents=True, exist_ok=True)
+    for depth in range(1, len(parts)):
+        pytester.path.joinpath(*parts[:depth], "__init__.py").touch()
+    file = directory / f"{parts[-1]}.py"
+    file.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+    return file
+
+
+def add_module(pytester: pytest.Pytester, path: str, name: str) -> Path:
+    """Write a task that adds."""
+    return write_module(pytester, path, ADD.format(name=name))
+
+
+def copy_module(
+    pytester: pytest.Pytester, path: str, name: str, *, prefix: str = "/", examples: Iterable[str] = ()
+) -> Path:
+    """Write a task that copies a file."""
+    return write_module(pytester, path, COPY.format(name=name, prefix=prefix, examples=", ".join(examples)))
+
+
+def free_module(pytester: pytest.Pytester, path: str, body: str, examples: Iterable[str] = ()) -> Path:
+    """Write a task with this function body."""
+    return write_module(
+        pytester, path, FREE.format(body=textwrap.indent(textwrap.dedent(body), "    "), examples=", ".join(examples))
+    )
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """pytest in this process, with strict markers and warnings as errors."""
+    return pytester.runpytest_inprocess(*QUIET, *_kinds(arguments), "--strict-markers", "-W", "error", *arguments)
+
+
+def run_process(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """pytest in a process of its own, at most a minute."""
+    return pytester.runpytest_subprocess(*QUIET, *_kinds(arguments), "--strict-markers", *arguments, timeout=60)
+
+
+def _kinds(arguments: Sequence[str]) -> tuple[str, ...]:
+    """These two kinds unless the test asks for others, so that a further kind changes no expectation here."""
+    chosen = any("perago-kinds" in argument or "perago_kinds" in argument for argument in arguments)
+    return () if chosen or "no:perago" in arguments else ("--perago-kinds", "contract,run")
+
+
+def collected(pytester: pytest.Pytester, *arguments: str) -> list[str]:
+    """The node ids, in order."""
+    result = run(pytester, "--collect-only", "-q", *arguments)
+    return [line for line in result.outlines if "::" in line]

@@ -1,0 +1,76 @@
+"""What a task module does to the process of its tests: they go on, and say what it was."""
+
+from __future__ import annotations
+
+import pytest
+
+from .projects import add_module, free_module, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+CLOSING = {
+    "closed": "import sys; print('first'); sys.stdout.close(); print('second'); return Model()",
+    "wrapped": "import io, sys\nio.TextIOWrapper(sys.stdout.buffer).write('first')\nprint('second'); return Model()",
+    "closed below": "import sys; print('first'); sys.stdout.buffer.close(); print('second'); return Model()",
+    "replaced": "import io, sys; print('first'); print('second'); sys.stdout = io.StringIO(); return Model()",
+}
+
+
+@pytest.mark.parametrize("capture", ["fd", "sys", "no"])
+@pytest.mark.parametrize("body", CLOSING.values(), ids=CLOSING)
+def test_a_function_cannot_take_the_output_away(pytester: pytest.Pytester, body: str, capture: str) -> None:
+    free_module(pytester, "shop.a", body, ["Example(id='x', params={})"])
+    add_module(pytester, "shop.b", "later")
+    pytester.makepyfile("def test_output(): print('third')")
+    result = run_process(pytester, "--perago-modules", "shop", f"--capture={capture}", "-rP", "-k", "run or output")
+    result.assert_outcomes(passed=3, deselected=10)
+    result.stdout.fnmatch_lines(["*first*", "*second*", "*third*"])
+    assert result.ret == 0
+
+
+IMPORTS = {
+    "bytes": "sys.stdout.buffer.write(b'seen\\n')",
+    "settings": "sys.stdout.reconfigure(encoding='utf-8'); print('seen')",
+    "closing": "print('seen'); sys.stdout.close()",
+    "wrapping": "import io; sys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8'); print('seen')",
+}
+
+
+@pytest.mark.parametrize("line", IMPORTS.values(), ids=IMPORTS)
+def test_a_module_may_treat_its_output_as_a_script_does(pytester: pytest.Pytester, line: str) -> None:
+    write_module(pytester, "bad", f"import sys\n{line}\nraise ValueError('and then this')")
+    result = run_process(pytester, "--perago-modules", "bad")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*cannot be imported: ValueError: and then this", "seen"])
+
+
+def test_ending_the_process_is_a_failure_of_the_function(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "shop.a", "import os; os._exit(3)", ["Example(id='x', params={})"])
+    free_module(pytester, "shop.b", "import os; os._exit(0)", ["Example(id='x', params={}, expect='failed')"])
+    add_module(pytester, "shop.c", "later")
+    result = run_process(pytester, "--perago-modules", "shop", "-k", "run")
+    result.assert_outcomes(passed=2, failed=1, deselected=15)
+    result.stdout.fnmatch_lines(["*the function raised ProcessEnded: os._exit(3) would end the whole worker process*"])
+    assert "pytest_perago" not in result.stdout.str()
+
+
+def test_ending_the_process_at_import_is_a_failure_of_the_module(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "bad", "import os\nos._exit(0)")
+    result = run_process(pytester, "--perago-modules", "bad")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*bad cannot be imported: ProcessEnded: os._exit(0) would end*", "*bad.py:2*"])
+
+
+FORKING = """
+import os
+child = os.fork()
+if not child:
+    os._exit(7)
+return Model(value=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")
+def test_a_child_process_may_end(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
+    run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)

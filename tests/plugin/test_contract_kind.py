@@ -1,0 +1,250 @@
+"""Kind `contract`: what goes wrong with models, examples and controls without calling a function."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from perago import Example, WorkspaceSpec, require_file, task
+from perago.authoring import Task, get_task
+from perago.testing.casefiles import case_of_example
+from pytest_perago.examples import check_case
+from pytest_perago.failures import CaseFailed, Cause
+from pytest_perago.models import check_params, check_result
+
+from . import models as m
+from .projects import copy_module, free_module, run, write_module
+
+pytest_plugins = ["pytester"]
+
+
+def task_with(params: type[BaseModel], result: type[BaseModel] = m.Empty, **declared: Any) -> Task:
+    def work(params: BaseModel) -> BaseModel:
+        raise AssertionError("a contract test calls no function")
+
+    work.__annotations__ = {"params": params, "return": result}
+    found = get_task(task(name="work", owner_email="data@example.com", **declared)(work))
+    assert found is not None
+    return found
+
+
+def workspace_task(spec: WorkspaceSpec, **declared: Any) -> Task:
+    def work(workspace: Path, params: m.Empty) -> m.Empty:
+        raise AssertionError("a contract test calls no function")
+
+    found = get_task(task(name="work", owner_email="data@example.com", workspace=spec, **declared)(work))
+    assert found is not None
+    return found
+
+
+def failure_of(check: Callable[[], object]) -> tuple[Cause, str]:
+    with pytest.raises(CaseFailed) as caught:
+        check()
+    return caught.value.cause, str(caught.value)
+
+
+@pytest.mark.parametrize("model", [m.Everything, m.Strict, m.Computed, m.Empty, m.ReadUnderAnotherName], ids=str)
+def test_results_that_survive_pass(model: type[BaseModel]) -> None:
+    check_result(task_with(m.Empty, model), ())
+
+
+@pytest.mark.parametrize("model", [m.Everything, m.Strict, m.Computed, m.Empty, m.Password], ids=str)
+def test_params_that_survive_pass(model: type[BaseModel]) -> None:
+    check_params(task_with(model), ())
+
+
+BOTH: Mapping[type[BaseModel], str] = {
+    m.TupleInAny: "/value leaves as tuple, arrives as list: (1, 2) became [1, 2]",
+    m.SetInAny: "/value leaves as set, arrives as list: {1} became [1]",
+    m.IntKeys: "/value arrives changed: {1: 'a'} became {'1': 'a'}",
+    m.DecimalInAny: "/value leaves as Decimal, arrives as str",
+    m.BytesThatAreNoText: "cannot be written as JSON: Error serializing to JSON: invalid utf-8 sequence",
+    m.NotANumber: "the model refuses its own JSON: /value: Input should be a valid number",
+    m.WrongDefault: "/value leaves as str, arrives as PosixPath",
+    m.OtherForm: "the model refuses its own JSON: /value: Input should be a valid datetime",
+    m.Grows: "/value arrives changed: 2 became 3",
+    m.Shares: "/value is the same object in every instance",
+}
+
+
+@pytest.mark.parametrize(("model", "words"), BOTH.items(), ids=[model.__name__ for model in BOTH])
+@pytest.mark.parametrize("side", ["params", "result"])
+def test_models_that_do_not_survive_json_break_the_contract(model: type[BaseModel], words: str, side: str) -> None:
+    if side == "params":
+        cause, text = failure_of(lambda: check_params(task_with(model), ()))
+    else:
+        cause, text = failure_of(lambda: check_result(task_with(m.Empty, model), ()))
+    assert cause is Cause.CONTRACT
+    assert words in text
+
+
+@pytest.mark.parametrize("model", [m.ReadUnderAnotherName, m.ReadUnderSeveralNames], ids=str)
+def test_params_that_are_written_under_another_name_break_the_contract(model: type[BaseModel]) -> None:
+    cause, text = failure_of(lambda: check_params(task_with(model), ()))
+    assert cause is Cause.CONTRACT
+    assert "use alias= for both" in text
+
+
+def test_a_result_whose_form_its_own_schema_rejects_breaks_the_contract() -> None:
+    cause, text = failure_of(lambda: check_result(task_with(m.Empty, m.LiesAboutItsForm), ()))
+    assert cause is Cause.CONTRACT
+    assert "what is written breaks the output schema of the TaskDef" in text
+    assert "/value: must be integer, but is string" in text
+
+
+def test_params_that_cannot_be_made_are_a_skip_that_names_the_hook() -> None:
+    with pytest.raises(pytest.skip.Exception) as caught:
+        check_params(task_with(m.Picky), ())
+    text = str(caught.value)
+    assert "the model refuses what its schema allows (/value: must begin with zz-)" in text
+    assert "pytest_perago_params" in text
+    assert "perago.testing.provide_params('work', ...)" in text
+
+
+@pytest.mark.parametrize(
+    "provided", [{"value": "zz-a"}, Example(id="x", params={"value": "zz-a"})], ids=["map", "example"]
+)
+def test_provided_params_take_the_place_of_those_that_cannot_be_made(provided: Any) -> None:
+    check_params(task_with(m.Picky), [provided])
+    cause, text = failure_of(lambda: check_params(task_with(m.Picky), [{"value": "a"}]))
+    assert cause is Cause.CONTRACT
+    assert "a declared or provided value is not valid for Picky" in text
+    assert "/value: must begin with zz-" in text
+
+
+def test_a_validator_that_raises_something_else_is_a_mistake() -> None:
+    cause, text = failure_of(lambda: check_params(task_with(m.Explodes), ()))
+    assert cause is Cause.MISTAKE
+    assert "a validator of Explodes raised KeyError, not ValueError" in text
+
+
+SPEC = WorkspaceSpec(pre=[require_file("a.txt")])
+
+EXAMPLES: Mapping[str, tuple[Task, Cause, str]] = {
+    "params": (
+        task_with(m.Cat, examples=[Example(id="x", params={"kind": "cow"})]),
+        Cause.CONTRACT,
+        "the params of 'x' are not valid",
+    ),
+    "result": (
+        task_with(m.Empty, m.Cat, examples=[Example(id="x", params={}, result={"kind": "cat"})]),
+        Cause.CONTRACT,
+        "the result of 'x' is not valid",
+    ),
+    "tree": (
+        workspace_task(SPEC, examples=[Example(id="x", params={}, tree={"b.txt": ""})]),
+        Cause.RULE,
+        "the tree of 'x' breaks the task's own guardrails",
+    ),
+    "satisfied tree": (
+        workspace_task(SPEC, examples=[Example(id="x", params={}, tree={"a.txt": ""}, expect="pre")]),
+        Cause.RULE,
+        "'x' expects a pre guardrail to be violated, but its tree satisfies all",
+    ),
+    "misspelt params": (
+        task_with(m.Everyday, examples=[Example(id="x", params={"min_row": 5})]),
+        Cause.MISTAKE,
+        "the params of 'x' set what Everyday ignores\n  ignored  /min_row (did you mean min_rows?)",
+    ),
+    "misspelt params below": (
+        task_with(m.Everyday, examples=[Example(id="x", params={"parts": {"a": [{"kind": "cat", "live": 1}]}})]),
+        Cause.MISTAKE,
+        "/parts/a/0/live (did you mean lives?)",
+    ),
+    "missing tree": (
+        workspace_task(SPEC, examples=[Example(id="x", params={}, tree="no/such")]),
+        Cause.MISTAKE,
+        "no/such is not a directory",
+    ),
+}
+
+
+@pytest.mark.parametrize(("declared", "cause", "words"), EXAMPLES.values(), ids=EXAMPLES)
+def test_an_example_that_no_longer_fits_its_task_fails(declared: Task, cause: Cause, words: str) -> None:
+    found, text = failure_of(lambda: check_case(declared, case_of_example(declared, declared.examples[0])))
+    assert found is cause
+    assert words in text
+
+
+READ: Mapping[str, tuple[type[BaseModel], dict[str, Any]]] = {
+    "aliases": (m.ReadUnderSeveralNames, {"b": 1}),
+    "a path": (m.ReadInside, {"deep": {"value": 1}}),
+    "a name beside its alias": (m.ReadUnderBoth, {"value": 1}),
+    "extra fields that are kept": (m.KeepsAll, {"x": 1}),
+    "a validator that sees all": (m.Reshaped, {"old": 1}),
+    "a validator that sees a field": (m.ReshapedInside, {"pet": {"old": 1}}),
+}
+
+
+@pytest.mark.parametrize(("model", "params"), READ.values(), ids=READ)
+def test_params_that_are_read_in_their_own_way_are_not_called_ignored(
+    model: type[BaseModel], params: dict[str, Any]
+) -> None:
+    declared = task_with(model, examples=[Example(id="x", params=params)])
+    check_case(declared, case_of_example(declared, declared.examples[0]))
+
+
+def test_an_example_of_bad_params_may_have_them() -> None:
+    declared = task_with(m.Cat, examples=[Example(id="x", params={}, expect="terminal")])
+    check_case(declared, case_of_example(declared, declared.examples[0]))
+
+
+def test_a_broken_example_is_shown_with_its_rule_and_tree(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy", examples=["Example(id='x', params={}, tree={'b.txt': '1'})"])
+    result = run(pytester, "--perago-modules", "work", "work.py::copy::contract[example:x]")
+    result.stdout.fnmatch_lines(
+        [
+            "rule violated: the tree of 'x' breaks the task's own guardrails",
+            "  task      copy (work.py:11)",
+            "  rule      pre guardrail require_file('a.txt'): no such file*",
+            "  tree      {",
+            "rerun: pytest --perago-modules work 'work.py::copy::contract[[]example:x]'",
+        ]
+    )
+
+
+def test_a_wrapper_that_takes_no_keywords_breaks_the_signature(pytester: pytest.Pytester) -> None:
+    file = free_module(pytester, "work", "return Model()")
+    wrapper = """
+import functools
+def timed(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        return function(*arguments)
+    return wrapper
+"""
+    file.write_text(wrapper + file.read_text().replace("def work", "@timed\ndef work"))
+    result = run(pytester, "--perago-modules", "work", "-k", "signature")
+    result.assert_outcomes(failed=1, deselected=3)
+    result.stdout.fnmatch_lines(["broken contract: a decorator below @task does not take what the runtime gives*"])
+    assert functools.__name__ in wrapper
+
+
+def test_controls_that_conductor_refuses_break_the_contract(pytester: pytest.Pytester) -> None:
+    """They are refused at import as far as perago knows the server's rules; the model has the last word."""
+    write_module(
+        pytester,
+        "work",
+        """
+        from pydantic import BaseModel
+        from perago import RetryPolicy, TaskControls, task
+
+        class Model(BaseModel):
+            pass
+
+        RETRY = RetryPolicy.model_construct(**{**RetryPolicy().model_dump(), "jitter_ms": -1})
+        CONTROLS = TaskControls.model_construct(**{**dict(TaskControls()), "retry": RETRY})
+
+        @task(name="work", owner_email="data@example.com", controls=CONTROLS)
+        def work(params: Model) -> Model:
+            return Model()
+        """,
+    )
+    result = run(pytester, "--perago-modules", "work", "-k", "taskdef")
+    result.assert_outcomes(failed=1, deselected=3)
+    result.stdout.fnmatch_lines(["broken contract: Conductor refuses the TaskDef: *backoffJitterMs*"])

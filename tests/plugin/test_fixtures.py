@@ -1,0 +1,138 @@
+"""The fixtures as a written test would use them: all on the same services, and free for those who do not ask."""
+
+from __future__ import annotations
+
+import pytest
+
+from .projects import copy_module, run, write_module
+
+pytest_plugins = ["pytester"]
+
+NAMES = ("perago_tree", "perago_lakefs", "perago_conductor", "perago_clock", "perago_run", "perago_server")
+
+TESTS = """
+    import json
+    import urllib.request
+
+    import pytest
+    from hypothesis import given, settings, strategies as st
+
+    from perago.testing import TaskRunner, TaskStatus, Unclear, build_tree
+    from work import Params, copy
+
+
+    def test_one_attempt(perago_run):
+        outcome = perago_run(copy, Params(), tree={"a.txt": "1"})
+        assert outcome.status is TaskStatus.COMPLETED
+        assert outcome.changed_files == ("out/b.txt",)
+
+
+    def test_the_function_alone(perago_tree):
+        workspace = perago_tree(copy, {"a.txt": "12"})
+        assert copy(workspace, Params()).size == 2
+
+
+    def test_all_are_on_the_same_services(perago_run, perago_conductor, perago_lakefs, perago_clock):
+        assert perago_run.conductor is perago_conductor
+        assert perago_run.lakefs is perago_lakefs
+        assert perago_run.clock is perago_clock is perago_conductor.clock
+        assert perago_lakefs.faults is perago_conductor.faults is perago_run.faults
+
+
+    def test_time_passes_when_it_is_told_to(perago_run, perago_conductor, perago_clock):
+        start = perago_clock.now()
+        perago_run(copy, tree=copy, report=False)
+        perago_conductor.advance(660)
+        (outcome,) = perago_conductor.drain()
+        assert outcome.record.adopted_commit
+        assert perago_clock.now() - start >= 660
+
+
+    def test_a_fault(perago_run, perago_lakefs):
+        perago_lakefs.faults.after("merge", error=Unclear)
+        assert perago_run(copy, tree=copy).status is TaskStatus.COMPLETED
+
+
+    @given(st.text("ab", max_size=3))
+    @settings(max_examples=3, deadline=None)
+    def test_a_property(content):
+        with TaskRunner() as run, build_tree({"a.txt": content}) as tree:
+            assert run(copy, tree=tree).result == {"size": len(content)}
+
+
+    def test_a_server(perago_server):
+        perago_server.lakefs.seed("mine", "main", {"a.txt": "1"})
+        with urllib.request.urlopen(perago_server.conductor_url + "/metadata/taskdefs", timeout=10) as answer:
+            assert json.load(answer) == []
+        assert set(perago_server.environment()) >= {"CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL"}
+
+
+    def test_the_same_server(perago_server):
+        assert perago_server.lakefs.tree("mine", "main") == {"a.txt": b"1"}
+"""
+
+
+def test_each_fixture_does_what_its_page_says(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    pytester.makepyfile(test_written=TESTS)
+    run(pytester, "-p", "no:randomly").assert_outcomes(passed=8)
+
+
+def test_a_test_starts_with_nothing_of_the_one_before(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    pytester.makepyfile(
+        """
+        import pytest
+        from work import copy
+
+        @pytest.mark.parametrize("number", [1, 2])
+        def test_fresh(perago_run, perago_conductor, number):
+            assert perago_conductor.workflow_ids() == ()
+            perago_run(copy, tree=copy)
+            assert perago_run.repository == "workspace"
+        """
+    )
+    run(pytester).assert_outcomes(passed=2)
+
+
+def test_a_fault_that_never_happened_is_an_error_of_the_test(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    pytester.makepyfile(
+        """
+        from perago.testing import Unavailable
+        from work import copy
+
+        def test_nothing_goes_wrong(perago_run):
+            perago_run.faults.before("merge", nth=7, error=Unavailable)
+            perago_run(copy, tree=copy)
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*AssertionError: faults that no call met: merge #7, before it takes effect*"])
+
+
+def test_all_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:
+    result = run(pytester, "--fixtures")
+    for name in (*NAMES, "perago_snapshot"):
+        place = result.outlines.index(next(line for line in result.outlines if line.startswith(name)))
+        assert result.outlines[place + 1].strip(), f"{name} has no docstring"
+
+
+def test_they_are_not_there_when_the_plugin_is_switched_off(pytester: pytest.Pytester) -> None:
+    assert not [line for line in run(pytester, "--fixtures", "-p", "no:perago").outlines if line.startswith("perago_")]
+
+
+def test_without_the_extra_the_server_says_what_to_install(pytester: pytest.Pytester) -> None:
+    write_module(
+        pytester,
+        "conftest",
+        """
+        import sys
+        sys.modules["perago.embedded.http.services"] = None
+        """,
+    )
+    pytester.makepyfile("def test_server(perago_server): pass")
+    result = pytester.runpytest_subprocess("-p", "no:conductor-agents-testing", timeout=60)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*pip install 'perago[[]embedded]'*"])

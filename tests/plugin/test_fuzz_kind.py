@@ -1,0 +1,268 @@
+"""Kind `fuzz`: green for the runtime as it is, red for every defect that is planted into it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from .defects import DEFECTS, planted
+from .projects import QUIET, add_module, collected, run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+BUILD = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob, task
+
+class Model(BaseModel):
+    value: int = 1
+
+@task(
+    name="features.build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(
+        prefix="data/x",
+        pre=[
+            require_dir("raw"),
+            require_glob("raw/**/*.csv", min_count=1, max_count=3),
+            require_file("README.md"),
+            forbid_glob("raw/**/*.tmp"),
+        ],
+        post=[require_glob("features/**/*.parquet"), forbid_glob("**/*.tmp")],
+    ),
+)
+def build(workspace: Path, params: Model) -> Model:
+    raise SystemExit("code of the author was executed")
+"""
+
+SEEDS = """
+import hypothesis
+import pytest
+import work
+from perago.authoring import get_task
+from pytest_perago.failures import CaseFailed
+from pytest_perago.properties import check_phase
+from pytest_perago.settings import FuzzSettings
+
+hypothesis.settings.register_profile("found", phases=[hypothesis.Phase.generate], database=None)
+
+@pytest.mark.parametrize("seed", range(6))
+def test_seed(seed):
+    hypothesis.settings.load_profile("found")
+    with pytest.raises(CaseFailed):
+        check_phase(get_task(work.build), FuzzSettings(25, str(seed), False), "pre")
+"""
+
+HOOKS_ANYWHERE = """
+from perago.workspace import layout
+layout.is_reserved = lambda key: "_lakefs_actions" in key
+"""
+PRE, PREFIX = (f"work.py::features.build::fuzz[{label}]" for label in ("pre", "prefix"))
+FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
+
+
+def test_each_phase_with_rules_the_declarations_and_the_prefix_have_a_test(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    add_module(pytester, "other", "add")
+    ids = collected(pytester, "--perago-modules", "work,other", "--perago-kinds", "fuzz")
+    assert ids == [f"work.py::features.build::fuzz[{label}]" for label in ("pre", "post", "paths", "prefix")]
+
+
+def test_the_runtime_as_it_is_passes(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    run_process(pytester, *FUZZ).assert_outcomes(passed=4)
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_turns_the_fuzz_red_whatever_the_seed(pytester: pytest.Pytester, defect: str) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest(planted(defect))
+    pytester.makepyfile(test_seeds=SEEDS)
+    result = run_process(pytester, *FUZZ, "test_seeds.py", PRE)
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(["broken contract: a pre guardrail is not judged as documented"])
+
+
+def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest(planted("case is ignored"))
+    result = run_process(pytester, *FUZZ, PRE)
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    shown = text[text.index("broken contract") : text.index("rerun:")].splitlines()
+    assert shown[:4] == [
+        "broken contract: a pre guardrail is not judged as documented",
+        "  task      features.build (work.py:8)",
+        "  rule      require_glob('raw/**/*.csv', min_count=1, max_count=3)",
+        "  expected  violated, matched 0 files",
+    ]
+    assert shown[4:] == [
+        "  actual    satisfied, matched 1 file",
+        "  tree      {",
+        "                'RAW/CASE.CSV': '',",
+        "            }",
+    ]
+    assert not re.search(r"properties\.py|hypothesis/|Failing test case|Falsifying", text)
+
+
+SEEN = pytest.mark.parametrize("plugin", [True, False], ids=["with its plugin", "without its plugin"])
+
+
+@SEEN
+def test_what_hypothesis_found_is_found_again_by_its_seed(
+    pytester: pytest.Pytester, plugin: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The option exists only where hypothesis's own plugin is. On a build machine hypothesis needs no seed."""
+    monkeypatch.delenv("CI", raising=False)
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest(f"import hypothesis\n{HOOKS_ANYWHERE}")
+    quiet = [word for word in QUIET[1::2] if not plugin or "hypothesis" not in word]
+    without = [word for name in quiet for word in ("-p", name)]
+    result = pytester.runpytest_subprocess(*without, *FUZZ, PREFIX, timeout=60)
+    result.assert_outcomes(failed=1)
+    rerun = shlex.split(next(line for line in result.outlines if line.startswith("rerun: ")))
+    assert sum(word.startswith("--hypothesis-seed=") for word in rerun) == plugin
+    assert rerun[-1] == PREFIX
+    again = pytester.runpytest_subprocess(*without, *rerun[2:], timeout=60)
+    again.assert_outcomes(failed=1)
+    found = [[line for line in lines if line.startswith("  keys")] for lines in (result.outlines, again.outlines)]
+    assert found[0]
+    assert found[1] == found[0] or not plugin
+
+
+@pytest.mark.parametrize(
+    ("label", "defect", "shown"),
+    [
+        (
+            "paths",
+            "from perago.authoring import paths\npaths._refuse_characters = lambda text: None",
+            "a declared path is not understood as documented",
+        ),
+        (
+            "paths",
+            "from perago.authoring import guardrails\nfind = guardrails.canonical_path\n"
+            "guardrails.canonical_path = lambda path: path if '..' in str(path).split('/') else find(path)",
+            "expected  rejected",
+        ),
+        (
+            "prefix",
+            HOOKS_ANYWHERE,
+            "the prefix 'data/x' does not map keys to files one to one",
+        ),
+    ],
+    ids=["control characters pass", "parents pass", "hooks anywhere are left out"],
+)
+def test_defects_of_declarations_and_prefixes_are_found(
+    pytester: pytest.Pytester, label: str, defect: str, shown: str
+) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest(f"import hypothesis\n{defect}")
+    result = run_process(pytester, *FUZZ, "-k", label)
+    result.assert_outcomes(failed=1, deselected=3)
+    assert shown in result.stdout.str()
+
+
+def test_the_number_of_examples_is_that_of_the_ini_file(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest(
+        """
+        from pytest_perago import properties
+        build, built = properties.build, []
+        def counting(tree):
+            built.append(tree)
+            return build(tree)
+        properties.build = counting
+        def pytest_sessionfinish():
+            print("built", len(built) - 1)  # one for the disk
+        """
+    )
+    for arguments, number in (((), 25), (("-o", "perago_fuzz_examples=7"), 7)):
+        result = run_process(pytester, *FUZZ, PRE, "-s", *arguments)
+        assert f"built {number}" in result.stdout.str()
+
+
+@pytest.mark.parametrize("text", ["0", "many", "-1"])
+def test_a_number_of_examples_that_is_none_is_a_usage_error(pytester: pytest.Pytester, text: str) -> None:
+    write_module(pytester, "work", BUILD)
+    result = run(pytester, *FUZZ, "-o", f"perago_fuzz_examples={text}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"perago_fuzz_examples: '{text}' is no number above 0" in result.stderr.str()
+
+
+def test_without_hypothesis_the_tests_are_skipped_and_say_how_to_install_it(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest("import sys\nsys.modules['hypothesis'] = None")
+    result = run_process(pytester, *FUZZ, "-rs")
+    result.assert_outcomes(skipped=4)
+    assert "hypothesis is not installed: pip install 'perago[fuzz]'" in result.stdout.str()
+
+
+def test_hypothesis_is_imported_by_fuzz_tests_only(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", BUILD)
+    pytester.makeconftest("import sys\ndef pytest_sessionfinish(): print('imported', 'hypothesis' in sys.modules)")
+    others = run_process(pytester, "--perago-modules", "work", "--perago-kinds", "contract,guardrail,run", "-s")
+    assert others.parseoutcomes()["passed"] > 10
+    assert "imported False" in others.stdout.str()
+    collecting = run_process(pytester, *FUZZ, "--collect-only", "-s")
+    assert "imported False" in collecting.stdout.str()
+
+
+TIMED = """
+import time
+spent = {}
+def pytest_runtest_logstart(nodeid):
+    module = nodeid.partition("::")[0]
+    spent[module] = spent.get(module, 0) - time.process_time()
+def pytest_runtest_logfinish(nodeid):
+    spent[nodeid.partition("::")[0]] += time.process_time()
+def pytest_sessionfinish():
+    print("seconds", spent["work2.py"])
+"""
+
+
+def test_a_module_takes_less_than_a_second(pytester: pytest.Pytester) -> None:
+    """Of the second one, which does not pay for imports."""
+    write_module(pytester, "work1", BUILD)
+    write_module(pytester, "work2", BUILD.replace("features.build", "features.again"))
+    pytester.makeconftest(TIMED)
+    result = run_process(pytester, "--perago-modules", "work1,work2", "--perago-kinds", "fuzz", "-s")
+    result.assert_outcomes(passed=8)
+    seconds = re.search(r"seconds ([0-9.]+)", result.stdout.str())
+    assert seconds
+    assert float(seconds.group(1)) < 1
+
+
+def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        test_params="""
+        from hypothesis import given
+        from pydantic import BaseModel, field_validator
+        from perago import task
+        from perago.authoring import get_task
+        from perago.testing.strategies import params
+
+        class Params(BaseModel):
+            value: int
+
+            @field_validator("value")
+            @classmethod
+            def never(cls, value: int) -> int:
+                raise ValueError("no")
+
+        @task(name="picky", owner_email="data@example.com")
+        def picky(params: Params) -> Params:
+            return params
+
+        @given(params(get_task(picky)))
+        def test_it(value):
+            raise AssertionError("there is no value")
+        """
+    )
+    result = run_process(pytester, "test_params.py", "-rs")
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(
+        ["SKIPPED*no params of picky can be made: *give some by the hook pytest_perago_params*"]
+    )

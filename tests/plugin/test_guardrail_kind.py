@@ -1,0 +1,197 @@
+"""Kind `guardrail`: rules on constructed trees, judged by a real attempt without the author's code."""
+
+from __future__ import annotations
+
+import pytest
+
+from .defects import planted
+from .projects import add_module, collected, run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+TASK = """
+from pathlib import Path
+from pydantic import BaseModel, field_validator
+from perago import PublishBudget, TaskControls, WorkspaceSpec, task
+from perago import forbid_glob, require_dir, require_file, require_glob
+
+class Params(BaseModel):
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def never(cls, value: int) -> int:
+        Path("executed").touch()
+        raise ValueError("nothing will do")
+
+class Result(BaseModel):
+    pass
+
+@task(name="build", owner_email="data@example.com", workspace=WorkspaceSpec({spec}){more})
+def build(workspace: Path, params: Params) -> Result:
+    Path("executed").touch()
+"""
+KIND = ("--perago-modules", "work", "--perago-kinds", "guardrail")
+
+
+def task_module(pytester: pytest.Pytester, spec: str, more: str = "") -> None:
+    write_module(pytester, "work", TASK.replace("{spec}", spec).replace("{more}", more))
+
+
+def test_each_rule_and_each_phase_has_its_tests(pytester: pytest.Pytester) -> None:
+    task_module(
+        pytester,
+        "pre=[require_dir('raw'), require_glob('raw/**/*.csv', max_count=2), require_glob('raw/*', min_count=0)], "
+        "post=[require_file('out.csv'), forbid_glob('**/*.tmp')]",
+    )
+    add_module(pytester, "other", "add")
+    found = collected(pytester, "--perago-modules", "work,other", "--perago-kinds", "guardrail")
+    assert [name.removeprefix("work.py::build::guardrail") for name in found] == [
+        "[pre:require_dir(raw):satisfied]",
+        "[pre:require_dir(raw):missing]",
+        "[pre:require_glob(raw/**/*.csv):satisfied]",
+        "[pre:require_glob(raw/**/*.csv):missing]",
+        "[pre:require_glob(raw/**/*.csv):too-many]",
+        "[pre:require_glob(raw/*):satisfied]",
+        "[pre:consistent]",
+        "[post:require_file(out.csv):satisfied]",
+        "[post:require_file(out.csv):missing]",
+        "[post:forbid_glob(**/*.tmp):satisfied]",
+        "[post:forbid_glob(**/*.tmp):present]",
+        "[post:consistent]",
+    ]
+
+
+SPECS = {
+    "whole repository": "pre=[require_glob('raw/**/*.csv', 2, 3)], post=[forbid_glob('**/*.tmp')]",
+    "prefix": "prefix='data/x', pre=[require_file('a/b.csv')], post=[require_glob('out/*', 1, 1)]",
+    "read-only": "read_only=True, pre=[require_dir('raw')], post=[require_dir('raw'), forbid_glob('*')]",
+    "rules that imply each other": "pre=[require_dir('raw'), require_file('raw/a'), require_glob('raw/*', 1, 2)]",
+    "odd patterns": "pre=[require_glob('[!a]?/**'), require_file('a[1].csv'), forbid_glob('**/.*/**')]",
+}
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_sound_rules_pass_and_no_code_of_the_author_is_executed(pytester: pytest.Pytester, spec: str) -> None:
+    task_module(pytester, spec)
+    outcomes = run(pytester, *KIND).parseoutcomes()
+    assert outcomes == {"passed": len(collected(pytester, *KIND))}
+    assert not (pytester.path / "executed").exists()
+
+
+def test_a_publish_budget_plays_no_part(pytester: pytest.Pytester) -> None:
+    budget = (
+        "observed_merge_p99_seconds=1, safety_margin_seconds=1, lakefs_merge_timeout_seconds=5, "
+        "conductor_completion_timeout_seconds=1, worker_shutdown_grace_seconds=1, heartbeat_interval_seconds=1, "
+        "max_changed_objects=1"
+    )
+    more = f", controls=TaskControls(publish_budget=PublishBudget({budget}))"
+    task_module(pytester, "post=[require_glob('*', min_count=3)]", more)
+    run(pytester, *KIND).assert_outcomes(passed=3)
+
+
+def test_contradicting_rules_are_named_and_each_is_still_tested(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "pre=[require_file('README.md'), require_glob('raw/*.csv'), forbid_glob('raw/**')]")
+    result = run(pytester, *KIND)
+    result.assert_outcomes(passed=6, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "mistake in the task: no tree satisfies the pre rules: the one forbids every file with which the other "
+            "could be satisfied",
+            "  task  build (work.py:*)",
+            "  rule  require_glob('raw/[*].csv', min_count=1)",
+            "  rule  forbid_glob('raw/[*][*]')",
+            "rerun: pytest *'work.py::build::guardrail[[]pre:consistent]'",
+        ]
+    )
+    assert not [line for line in result.outlines if line.startswith("  rule") and "README" in line]
+
+
+def test_a_rule_that_nothing_can_satisfy_is_a_contradiction_by_itself(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "pre=[require_glob('[ab].csv', min_count=3)]")
+    result = run(pytester, *KIND, "-rs")
+    result.assert_outcomes(passed=1, failed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no tree can be made: require_glob('[[]ab].csv', min_count=3): no tree can*"])
+
+
+def test_more_files_than_a_test_should_make_are_a_skip_with_a_reason(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "pre=[require_glob('**', min_count=2, max_count=100_000)]")
+    result = run(pytester, *KIND, "-rs")
+    result.assert_outcomes(passed=3, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*no tree can be made: the rules ask for more than 500 files"])
+
+
+@pytest.mark.parametrize(
+    ("defect", "test", "lines"),
+    [
+        (
+            "min_count is one too low",
+            "pre:require_glob(*.csv):missing",
+            [
+                "broken contract: a pre guardrail is not judged as documented",
+                "  rule      require_glob('[*].csv', min_count=2)",
+                "  expected  FAILED_WITH_TERMINAL_ERROR before the function is called: the tree breaks the rule",
+                "  actual    COMPLETED",
+                "  tree      {",
+                "                'a.csv': '',",
+            ],
+        ),
+        (
+            "min_count is one too high",
+            "pre:require_glob(*.csv):satisfied",
+            [
+                "  expected  COMPLETED: the tree satisfies the rule",
+                "  actual    FAILED_WITH_TERMINAL_ERROR: *",
+                "                'a.csv': '',",
+                "                'b.csv': '',",
+            ],
+        ),
+    ],
+    ids=["rejected too late", "rejected too early"],
+)
+def test_a_defect_of_the_runtime_shows_rule_verdicts_and_tree(
+    pytester: pytest.Pytester, defect: str, test: str, lines: list[str]
+) -> None:
+    task_module(pytester, "pre=[require_glob('*.csv', min_count=2)]")
+    pytester.makeconftest(planted(defect))
+    result = run_process(pytester, *KIND)
+    assert f"FAILED work.py::build::guardrail[{test}]" in result.stdout.str()
+    result.stdout.fnmatch_lines(lines)
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        ("pre", "FAILED_WITH_TERMINAL_ERROR before the function is called"),
+        ("post", "FAILED and nothing is published"),
+    ],
+)
+def test_the_status_of_a_violation_is_part_of_the_verdict(pytester: pytest.Pytester, phase: str, expected: str) -> None:
+    task_module(pytester, f"{phase}=[require_file('a')]")
+    pytester.makeconftest(
+        """
+        from perago.attempt import outcome
+        failure = outcome.failure
+        def turned(state, reason, *, terminal):
+            return failure(state, reason, terminal=not terminal)
+        outcome.failure = turned
+        """
+    )
+    result = run_process(pytester, *KIND)
+    result.assert_outcomes(passed=2, failed=1)
+    assert f"expected  {expected}: the tree breaks the rule" in result.stdout.str()
+
+
+def test_rules_of_both_phases_have_to_go_together_where_the_task_only_reads(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "read_only=True, pre=[forbid_glob('out/*')], post=[require_file('out/a')]")
+    result = run(pytester, *KIND, "-k", "consistent")
+    result.assert_outcomes(passed=1, failed=1, deselected=4)
+    result.stdout.fnmatch_lines(
+        [
+            "mistake in the task: no tree satisfies both the pre and the post rules, and the task is read-only: *",
+            "  rule  forbid_glob('out/[*]')",
+            "  rule  require_file('out/a')",
+        ]
+    )
+    task_module(pytester, "pre=[forbid_glob('out/*')], post=[require_file('out/a')]")
+    run(pytester, *KIND, "-k", "consistent").assert_outcomes(passed=2, deselected=4)

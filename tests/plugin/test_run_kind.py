@@ -1,0 +1,276 @@
+"""Kind `run`: declared cases through the real protocol, and what a red one shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .projects import collected, copy_module, free_module, run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+GOOD = "Example(id='one', params={}, tree={'a.txt': '1'}, result={'size': 1})"
+
+
+@pytest.mark.parametrize("prefix", ["/", "/deep/er"])
+def test_a_case_that_ends_as_declared_passes(pytester: pytest.Pytester, prefix: str) -> None:
+    examples = [
+        GOOD,
+        "Example(id='no-input', params={}, tree={'x': '1'}, expect='pre')",
+        "Example(id='leftover', params={'target': 'b.tmp'}, tree={'a.txt': '1'}, expect='post')",
+        "Example(id='bad', params={'target': 1}, tree={'a.txt': '1'}, expect='terminal')",
+        "Example(id='crash', params={'target': 'a.txt/b'}, tree={'a.txt': '1'}, expect='failed')",
+    ]
+    copy_module(pytester, "work", "copy", prefix=prefix, examples=examples)
+    run(pytester, "--perago-modules", "work", "--perago-kinds", "run").assert_outcomes(passed=5)
+
+
+FAILING = {
+    "an exception of the function": (
+        "print('working'); current().log('half way'); {}['secret']",
+        "Example(id='x', params={})",
+        [
+            "mistake in the task: case 'x': the function raised KeyError: 'secret'",
+            "  task      free (work.py:9)",
+            "  expected  COMPLETED",
+            "  actual    FAILED: KeyError: 'secret'",
+            "  log       half way",
+            "Traceback (most recent call last):",
+            "rerun: pytest --perago-modules work 'work.py::free::run[[]x]'",
+            "working",
+        ],
+    ),
+    "another result": (
+        "return Model(value=2)",
+        "Example(id='x', params={}, result={'value': 1})",
+        ["mistake in the task: case 'x' has another result than declared", "*{'value': 1}", "*{'value': 2}"],
+    ),
+    "an invalid result": (
+        "return 3",
+        "Example(id='x', params={}, expect='terminal')",
+        ["broken contract: case 'x': the result is not valid", "*the function returned an object of type int*"],
+    ),
+    "a result that changes on the wire": (
+        "return Model(value=(1, 2))",
+        "Example(id='x', params={})",
+        ["broken contract: case 'x': the result does not survive JSON", "*leaves as tuple, arrives as list*"],
+    ),
+    "success where failure is declared": (
+        "return Model()",
+        "Example(id='x', params={}, expect='failed')",
+        ["mistake in the task: case 'x' completed, but should not"],
+    ),
+    "terminal where retryable is declared": (
+        "raise TaskTerminalError('for good')",
+        "Example(id='x', params={}, expect='failed')",
+        [
+            "*the function raised for good",
+            "  expected  FAILED by the function",
+            "*FAILED_WITH_TERMINAL_ERROR: for good",
+        ],
+    ),
+    "state between calls": (
+        "SEEN.append(1); return Model(value=len(SEEN))",
+        "Example(id='x', params={}, result={'value': 1})",
+        ["broken contract: the second run in the same process ended differently, so the module keeps state*"],
+    ),
+    "sys.exit": (
+        "import sys; sys.exit(4)",
+        "Example(id='x', params={})",
+        ["*the function raised SystemExit: the function called sys.exit(4)"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "example", "lines"), FAILING.values(), ids=FAILING)
+def test_a_red_case_says_what_happened(pytester: pytest.Pytester, body: str, example: str, lines: list[str]) -> None:
+    file = free_module(pytester, "work", body, [example])
+    file.write_text(file.read_text() + "\nSEEN = []\n")
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(lines)
+    assert "pytest_perago" not in result.stdout.str()
+    assert "perago/driver" not in result.stdout.str()
+
+
+def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pytester) -> None:
+    copy_module(
+        pytester, "work", "copy", examples=["Example(id='x', params={'target': 'b.tmp'}, tree={'a.txt': '12'})"]
+    )
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.stdout.fnmatch_lines(
+        [
+            "rule violated: case 'x': a post guardrail is violated",
+            "  expected  COMPLETED",
+            "  actual    FAILED: post guardrail forbid_glob('[*][*]/[*].tmp'): matched 1 file: 'b.tmp'",
+            "  rule      post guardrail forbid_glob*",
+            "  tree      {",
+            "                'a.txt': '12',",
+            "            }",
+            "copied",
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import time; time.sleep(60)",
+        "while True:\n    try:\n        import time; time.sleep(60)\n    except Exception: pass",
+        "while True: pass",
+    ],
+    ids=["sleeps", "swallows", "spins"],
+)
+def test_a_function_that_hangs_is_ended(pytester: pytest.Pytester, body: str) -> None:
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    result = run(pytester, "--perago-modules", "work", "-k", "run", "-o", "perago_run_timeout=0.3")
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(["*case 'x' did not end within 0.3 s (perago_run_timeout)", "It was here:", "*in work"])
+
+
+INTERRUPTED = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(1)
+except BaseException:
+    pass
+return Model()
+"""
+
+
+def test_ctrl_c_in_a_function_ends_the_session(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", INTERRUPTED, ["Example(id='x', params={})"])
+    result = run_process(pytester, "--perago-modules", "work", "--junitxml=report.xml", "-k", "run")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    assert (pytester.path / "report.xml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [("off", []), ("marked", ["run[x]"]), ("all", ["run[x]", "run[hooked]", "run[provided]"])],
+)
+def test_perago_run_governs_what_is_executed(pytester: pytest.Pytester, mode: str, expected: list[str]) -> None:
+    free_module(pytester, "work", "return Model()", ["Example(id='x', params={})"])
+    pytester.makeconftest(
+        """
+        import pytest
+        from perago import Example
+        from perago.testing import provide_params
+
+        provide_params("free", Example(id="provided", params={}), {"value": 1})
+
+        @pytest.hookimpl(optionalhook=True)
+        def pytest_perago_params(task):
+            return [Example(id="hooked", params={}), {"value": 2}] if task.name == "free" else None
+        """
+    )
+    found = collected(pytester, "--perago-modules", "work", "--perago-kinds", "run", "-o", f"perago_run={mode}")
+    assert sorted(found) == sorted(f"work.py::free::{name}" for name in expected)
+
+
+def write_case(directory: Path, name: str, text: str) -> None:
+    file = directory / "tests" / "perago_cases" / "copy" / f"{name}.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def test_case_files_are_cases_with_a_tree_beside_or_inside(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    write_case(pytester.path, "beside", 'published = ["out/b.txt"]\nremoved = []\n[result]\nsize = 2\n')
+    tree = pytester.path / "tests" / "perago_cases" / "copy" / "beside"
+    tree.mkdir()
+    (tree / "a.txt").write_text("12")
+    write_case(pytester.path, "größe [1] a::b", 'expect = "pre"\n[params]\ntarget = "x"\n[tree]\n"other.txt" = "1"\n')
+    found = collected(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    assert found == ["work.py::copy::run[beside]", "work.py::copy::run[größe [1] a::b]"]
+    run(pytester, "--perago-modules", "work").assert_outcomes(passed=8)
+    run(pytester, "--perago-modules", "work", found[1]).assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("", "perago_cases_dir: is empty"),
+        ("C:\\cases", "perago_cases_dir: 'C:\\\\cases' is a path of Windows"),
+        ("tests\\case", "perago_cases_dir: there is no directory */tests/case"),
+    ],
+)
+def test_a_directory_of_cases_that_cannot_be_meant_is_a_usage_error(
+    pytester: pytest.Pytester, value: str, words: str
+) -> None:
+    copy_module(pytester, "work", "copy")
+    result = run(pytester, "--perago-modules", "work", "-o", f"perago_cases_dir={value}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: {words}*"])
+
+
+def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    write_case(pytester.path, "one", "[tree]\n'a.txt' = '1'\n")
+    arguments = ("--perago-modules", "work", "--perago-kinds", "run", "-o", "perago_cases_dir=tests\\perago_cases")
+    assert collected(pytester, *arguments) == ["work.py::copy::run[one]"]
+
+
+BROKEN_CASES = {
+    "no TOML": ("= 1", "mistake in the task: the case cannot be read: * is not TOML: *"),
+    "unknown key": ("expects = 'pre'", "*: unknown key 'expects'; a case has expect, params, *"),
+    "no such outcome": ("expect = 'fine'", "*expect: must be 'completed', *"),
+    "no JSON": ("[params]\nday = 2024-01-01", "*params: must be JSON*"),
+    "other files": ("published = ['c.txt']\n[tree]\n'a.txt' = '1'", "*other files published than declared"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BROKEN_CASES.values(), ids=BROKEN_CASES)
+def test_a_case_file_that_is_wrong_fails_by_itself(pytester: pytest.Pytester, text: str, words: str) -> None:
+    copy_module(pytester, "work", "copy", examples=[GOOD])
+    write_case(pytester.path, "wrong", text)
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines([words, "*tests/perago_cases/copy/wrong.toml*"] if "TOML" not in words else [words])
+
+
+def test_an_error_of_the_harness_is_an_error_and_no_failure(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy", examples=[GOOD])
+    pytester.makeconftest(
+        """
+        import pytest
+        from perago.testing import InMemoryServices
+
+        @pytest.fixture(autouse=True)
+        def broken(monkeypatch):
+            monkeypatch.setattr(InMemoryServices, "seed", lambda self, tree: 1 / 0)
+        """
+    )
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(errors=1, deselected=5)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        ["*ZeroDivisionError*", "*harness error*", "perago's own test code failed*", "rerun: *"]
+    )
+
+
+def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second half takes recovery away, to show that its absence would be seen."""
+    from perago.attempt import protocol
+    from perago.attempt.recovery import Refuse, judge
+
+    copy_module(pytester, "work", "copy", examples=[GOOD])
+    run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+    refuse = Refuse("somebody was here")
+    monkeypatch.setattr(protocol, "judge", lambda state, read, lineage: refuse if lineage else judge(state, read, None))
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(errors=1, deselected=5)
+    result.stdout.fnmatch_lines(["*after a lost report *"])
+
+
+def test_an_example_with_a_directory_as_tree_is_read_beside_its_module(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "shop.work", "copy", examples=["Example(id='x', params={}, tree='trees/x')"])
+    result = run(pytester, "--perago-modules", "shop")
+    result.assert_outcomes(passed=4, failed=2)
+    result.stdout.fnmatch_lines(["*shop/trees/x is not a directory"])
+    write_module(pytester, "shop.trees.x.a", "").rename(pytester.path / "shop" / "trees" / "x" / "a.txt")
+    run(pytester, "--perago-modules", "shop").assert_outcomes(passed=6)

@@ -1,0 +1,110 @@
+"""The second front door: `test_workers = task_tests("shop.workers")` in a test file."""
+
+from __future__ import annotations
+
+import pytest
+
+from .projects import add_module, collected, copy_module, free_module, run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+NAMES = ["contract[signature]", "contract[params]", "contract[result]", "contract[taskdef-accepted]"]
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Two tasks and a test file for them; no ini value and no option names them."""
+    copy_module(pytester, "shop.workers.b", "second")
+    copy_module(pytester, "shop.workers.a", "first")
+    write_module(
+        pytester,
+        "checks.test_workers",
+        """
+        from perago.testing import task_tests
+        test_workers = task_tests("shop.workers")
+        def test_plain(): pass
+        """,
+    )
+    return pytester
+
+
+def test_the_tests_stand_below_the_name_in_the_test_file(project: pytest.Pytester) -> None:
+    expected = [
+        f"checks/test_workers.py::test_workers::{task}::{name}" for task in ("first", "second") for name in NAMES
+    ]
+    assert collected(project) == [*expected, "checks/test_workers.py::test_plain"]
+    run(project).assert_outcomes(passed=9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "passed"),
+    [
+        (["-k", "second and params"], 1),
+        (["checks/test_workers.py::test_workers"], 8),
+        (["checks/test_workers.py::test_workers::first"], 4),
+        (["checks/test_workers.py::test_workers::first::contract[params]"], 1),
+        (["-m", "perago_contract"], 8),
+        (["--perago-kinds", "run"], 1),
+    ],
+    ids=["keyword", "name", "task", "node id", "marker", "kind"],
+)
+def test_they_are_selected_like_written_ones(project: pytest.Pytester, arguments: list[str], passed: int) -> None:
+    result = run(project, *arguments)
+    assert result.parseoutcomes()["passed"] == passed
+
+
+def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(project: pytest.Pytester) -> None:
+    file = project.path / "checks" / "test_workers.py"
+    file.write_text('from perago.testing import task_tests\ntest_workers = task_tests("shop", kinds=["run"])')
+    assert run(project).ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    file.write_text('from perago.testing import task_tests\ntest_workers = task_tests("shop", kinds=["running"])')
+    run(project).stdout.fnmatch_lines(["*task_tests: no kind 'running'; there are contract, *"])
+
+
+def test_fixtures_and_hooks_of_the_conftest_beside_it_apply(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "shop.work", "return Model(value='yes' if Path('flag').read_text() else '')", [])
+    file = pytester.path / "shop" / "work.py"
+    file.write_text(
+        file.read_text().replace("examples=[]", "examples=[Example(id='x', params={}, result={'value': 'yes'})]")
+    )
+    write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')
+    write_module(
+        pytester,
+        "checks.conftest",
+        """
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def flag(tmp_path, monkeypatch):
+            (tmp_path / "flag").write_text("1")
+            monkeypatch.chdir(tmp_path)
+        """,
+    )
+    run(pytester).assert_outcomes(passed=6)
+    elsewhere = run(pytester, "--perago-modules", "shop", "shop")
+    elsewhere.assert_outcomes(passed=5, failed=1)
+
+
+def test_a_broken_module_is_one_failing_test_there_too(project: pytest.Pytester) -> None:
+    write_module(project, "shop.workers.c", "raise ValueError('broken')")
+    result = run(project)
+    result.assert_outcomes(passed=9, failed=1)
+    result.stdout.fnmatch_lines(["rerun: pytest 'checks/test_workers.py::test_workers::import[[]shop.workers.c]'"])
+
+
+def test_tasks_of_one_name_are_told_apart_by_their_module(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "shop.a", "same")
+    add_module(pytester, "shop.b", "same")
+    write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')
+    found = collected(pytester, "--perago-kinds", "run")
+    assert found == [f"checks/test_app.py::test_app::same@shop.{name}::run[two]" for name in "ab"]
+
+
+def test_workers_see_the_same_tests(project: pytest.Pytester) -> None:
+    result = run_process(project, "-n", "2", "--junitxml=report.xml", "-v")
+    result.assert_outcomes(passed=9)
+    for name in NAMES:
+        assert result.stdout.str().count(f"checks/test_workers.py::test_workers::first::{name} ") >= 1
+    report = (project.path / "report.xml").read_text()
+    assert 'tests="9"' in report
+    assert 'name="contract[params]"' in report

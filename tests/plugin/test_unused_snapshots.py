@@ -1,0 +1,219 @@
+"""Snapshots of tasks that are gone: found after a complete run, and never after any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .projects import add_module, run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
+GONE = "tests/__taskdefs__/shop.gone/old.json"
+
+
+@pytest.fixture(autouse=True)
+def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """Two tasks with snapshots, and a snapshot of a module that is gone."""
+    add_module(pytester, "shop.a", "first")
+    add_module(pytester, "shop.b", "second")
+    run(pytester, *KIND, "--perago-update=new").assert_outcomes(passed=2)
+    put(pytester, GONE)
+    return pytester
+
+
+def put(pytester: pytest.Pytester, name: str) -> Path:
+    path = pytester.path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}\n")
+    return path
+
+
+def unused(result: pytest.RunResult) -> list[str]:
+    return [line.removeprefix("unused: ") for line in result.outlines if line.startswith("unused: ")]
+
+
+def test_a_complete_run_finds_it_fails_and_prints_how_to_remove_it(project: pytest.Pytester) -> None:
+    result = run(project, *KIND)
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == [f"{GONE}: there is no module shop.gone"]
+    result.stdout.fnmatch_lines([f"remove: rm {GONE}   (from *)"])
+    (project.path / GONE).unlink()
+    assert run(project, *KIND).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--perago-unused=warn"], pytest.ExitCode.OK, 1),
+        (["-o", "perago_unused=warn"], pytest.ExitCode.OK, 1),
+        (["--perago-unused=ignore"], pytest.ExitCode.OK, 0),
+        (["-o", "perago_unused=ignore", "--perago-unused=fail"], pytest.ExitCode.TESTS_FAILED, 1),
+        (["-x"], pytest.ExitCode.TESTS_FAILED, 1),
+        (["--perago-update"], pytest.ExitCode.TESTS_FAILED, 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_it_does_to_the_run_can_be_chosen(
+    project: pytest.Pytester, arguments: list[str], code: pytest.ExitCode, told: int
+) -> None:
+    result = run(project, *KIND, *arguments)
+    assert (result.ret, len(unused(result))) == (code, told)
+
+
+def test_a_snapshot_is_judged_by_what_became_of_its_module(project: pytest.Pytester) -> None:
+    write_module(project, "shop.empty", "X = 1")
+    write_module(project, "shop.broken", "raise ValueError")
+    add_module(project, "elsewhere", "third")
+    for name in ("shop.a/renamed", "shop.empty/x", "shop.broken/x", "elsewhere/third", "elsewhere/old"):
+        put(project, f"tests/__taskdefs__/{name}.json")
+    put(project, "tests/__taskdefs__/shop.a/.first.json.0123abcd.tmp")
+    put(project, "tests/__taskdefs__/README.json")
+    result = run(project, *KIND)
+    result.assert_outcomes(passed=2, failed=1)
+    assert unused(result) == [
+        "tests/__taskdefs__/shop.a/renamed.json: module shop.a declares first",
+        "tests/__taskdefs__/shop.empty/x.json: module shop.empty declares no task",
+        f"{GONE}: there is no module shop.gone",
+    ]
+
+
+def test_a_directory_by_another_name_is_the_same_directory(project: pytest.Pytester) -> None:
+    """As where a file system does not care for case."""
+    (project.path / GONE).unlink()
+    directory = project.path / "tests" / "__taskdefs__"
+    (directory / "shop.A").symlink_to(directory / "shop.a")
+    assert run(project, *KIND).ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-k", "first or second"],
+        ["-k", "first"],
+        ["-m", "perago"],
+        ["shop/a.py", "shop/b.py"],
+        ["shop/a.py::first::taskdef"],
+        ["."],
+        ["--deselect", "shop/a.py::first"],
+        ["--ignore", "shop/a.py"],
+        ["--collect-only"],
+        ["--perago-kinds=contract"],
+        ["-p", "cacheprovider", "--lf"],
+        ["--sw", "-p", "cacheprovider"],
+    ],
+    ids=" ".join,
+)
+def test_a_part_of_the_tests_gives_no_verdict(project: pytest.Pytester, arguments: list[str]) -> None:
+    kinds = () if "--perago-kinds=contract" in arguments else ("--perago-kinds=taskdef",)
+    result = project.runpytest_inprocess(
+        "-p", "no:conductor-agents-testing", "--perago-modules=shop", *kinds, *arguments
+    )
+    assert (result.ret, unused(result)) == (pytest.ExitCode.OK, [])
+
+
+def test_a_conftest_that_deselects_prevents_the_verdict(project: pytest.Pytester) -> None:
+    project.makeconftest(
+        """
+        def pytest_collection_modifyitems(config, items):
+            config.hook.pytest_deselected(items=items[:1])
+            del items[:1]
+        """
+    )
+    assert unused(run(project, *KIND)) == []
+
+
+def test_a_conftest_that_leaves_modules_out_makes_nothing_unused(project: pytest.Pytester) -> None:
+    (project.path / GONE).unlink()
+    project.makeconftest('collect_ignore_glob = ["shop/b*"]')
+    result = run(project, *KIND)
+    assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 1})
+
+
+@pytest.mark.parametrize(
+    ("raises", "arguments"),
+    [("KeyboardInterrupt", []), ("AssertionError", ["-x"]), ("AssertionError", ["--maxfail=1"])],
+    ids=["interrupted", "stopped", "stopped by count"],
+)
+def test_a_run_that_ends_half_way_gives_no_verdict(project: pytest.Pytester, raises: str, arguments: list[str]) -> None:
+    project.makepyfile(test_a=f"def test_it(): raise {raises}")
+    result = run_process(project, *KIND, *arguments)
+    assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.TESTS_FAILED)
+    assert raises in result.stdout.str()
+    assert unused(result) == []
+
+
+def test_workers_report_it_once_and_their_shards_and_deselections_do_not(project: pytest.Pytester) -> None:
+    result = run_process(project, *KIND, "-n2")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == [f"{GONE}: there is no module shop.gone"]
+    for arguments in (["-k", "first"], ["shop/a.py"]):
+        partial = run_process(project, *KIND, "-n2", *arguments)
+        assert (partial.ret, unused(partial)) == (pytest.ExitCode.OK, [])
+
+
+def test_workers_report_what_the_door_in_test_files_found(project: pytest.Pytester) -> None:
+    project.makepyfile(test_workers='from perago.testing import task_tests\ntest_workers = task_tests("shop")')
+    result = run_process(project, "--perago-kinds=taskdef", "-n2", "--perago-unused=warn")
+    result.assert_outcomes(passed=2)
+    assert (result.ret, unused(result)) == (pytest.ExitCode.OK, [f"{GONE}: there is no module shop.gone"])
+
+
+def test_a_worker_that_crashes_prevents_the_verdict(project: pytest.Pytester) -> None:
+    project.makepyfile(test_crash="import os\n\ndef test_it(): os._exit(9)")
+    result = run_process(project, *KIND, "-n2")
+    assert result.parseoutcomes()["failed"] == 1
+    assert unused(result) == []
+
+
+CASE = "tests/perago_cases/frist/one.toml"
+
+
+@pytest.fixture
+def misnamed(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A task, and a case file in a directory that is not called like it."""
+    add_module(pytester, "shop.a", "first")
+    put(pytester, CASE).write_text("[params]\nnumbers = [1]\n")
+    pytester.makeini("[pytest]\nperago_modules = shop\n")
+    return pytester
+
+
+@pytest.mark.parametrize("workers", ["-n0", "-n2"])
+def test_case_files_that_no_task_reads_are_found(misnamed: pytest.Pytester, workers: str) -> None:
+    result = run_process(misnamed, workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert unused(result) == ["tests/perago_cases/frist: no task is called frist; did you mean first?"]
+    assert not [line for line in result.outlines if line.startswith("remove:")]
+    (misnamed.path / CASE).parent.rename(misnamed.path / "tests" / "perago_cases" / "first")
+    renamed = run_process(misnamed, workers)
+    renamed.assert_outcomes(passed=8)
+    assert renamed.ret == pytest.ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--perago-modules=shop.a"],
+        ["-k", "run"],
+        ["shop/a.py"],
+        ["--perago-unused=ignore"],
+        ["--perago-kinds=guardrail"],
+    ],
+    ids=str,
+)
+def test_case_files_are_not_judged_by_a_run_that_cannot_know(misnamed: pytest.Pytester, arguments: list[str]) -> None:
+    assert unused(run(misnamed, *arguments)) == []
+
+
+def test_case_files_may_be_those_of_a_module_that_is_broken(misnamed: pytest.Pytester) -> None:
+    write_module(misnamed, "shop.b", "raise ValueError")
+    assert unused(run(misnamed)) == []

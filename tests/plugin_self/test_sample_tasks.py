@@ -1,0 +1,8 @@
+"""perago's own plugin on the sample task modules of the fixtures, as an author would use it."""
+
+from __future__ import annotations
+
+from perago.testing import task_tests
+
+test_workers = task_tests("app.workers")
+test_samples = task_tests("perago.samples")

@@ -1,0 +1,180 @@
+"""The environment, `.env`, groups of variables, and reporting everything at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from perago.settings import ConfigurationError, load_settings
+
+LAKEFS = {
+    "LAKECTL_SERVER_ENDPOINT_URL": "http://localhost:8000",
+    "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "lakefs-secret-value",
+}
+
+
+def problems() -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    return caught.value.problems
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\nPERAGO_LOG_RETENTION=7d\n")
+    monkeypatch.setenv("PERAGO_TRANSFER_THREADS", "8")
+    settings = load_settings()
+    assert (settings.transfer_threads, settings.log_retention) == (8, 7)
+
+
+def test_set_but_empty_counts_as_unset_in_both_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\nPERAGO_LOG_RETENTION=\nPERAGO_SHUTDOWN_GRACE\n")
+    for name in ("PERAGO_TRANSFER_THREADS", "CONDUCTOR_SERVER_URL", "CONDUCTOR_AUTH_KEY", *LAKEFS):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert (settings.transfer_threads, settings.log_retention, settings.shutdown_grace) == (4, 30, 30.0)
+    assert (settings.conductor, settings.lakefs) == (None, None)
+
+
+def test_a_file_is_parsed_as_python_dotenv_does() -> None:
+    Path(".env").write_bytes(
+        b"\xef\xbb\xbf# settings of this project\r\n"
+        b"\r\n"
+        b"  export LAKECTL_SERVER_ENDPOINT_URL = http://localhost:8000   # the local one\r\n"
+        b"LAKECTL_CREDENTIALS_ACCESS_KEY_ID='AKIA#EXAMPLE'\r\n"
+        b'LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY="with \\"quotes\\" and # hash"\r\n'
+        b"THREADS=3\r\n"
+        b"PERAGO_TRANSFER_THREADS=${THREADS}2\r\n"
+        b"PERAGO_LOG_RETENTION=1d\r\n"
+        b"PERAGO_LOG_RETENTION=2d\r\n"
+    )
+    settings = load_settings()
+    assert settings.lakefs is not None
+    assert settings.lakefs.endpoint_url == "http://localhost:8000"
+    assert settings.lakefs.access_key_id == "AKIA#EXAMPLE"
+    assert settings.lakefs.secret_access_key.get_secret_value() == 'with "quotes" and # hash'
+    assert (settings.transfer_threads, settings.log_retention) == (32, 2)
+
+
+@pytest.mark.parametrize(("target", "message"), [("nowhere", "a symlink to nowhere"), (".env", "a symlink to .env")])
+def test_a_link_that_leads_to_no_file_is_not_passed_over(target: str, message: str) -> None:
+    Path(".env").symlink_to(target)
+    assert problems() == (f".env (.env): is {message}, which is no file. Put a file there, or remove it.",)
+
+
+def test_a_pipe_is_not_passed_over_and_not_waited_for() -> None:
+    os.mkfifo(".env")
+    assert problems() == (".env (.env): is not a file. Put a file there, or remove it.",)
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
+def test_a_problem_names_the_line_of_the_file(newline: str) -> None:
+    lines = ["# first", "", "", "PERAGO_LOG_RETENTION=30", "not an assignment", "", "PERAGO_TRANSFER_THREADS='x'", ""]
+    Path(".env").write_text(newline.join(lines), newline="")
+    assert [problem.split(": ")[0] for problem in problems()] == [
+        ".env (.env:5)",
+        "PERAGO_LOG_RETENTION (.env:4)",
+        "PERAGO_TRANSFER_THREADS (.env:7)",
+    ]
+
+
+def test_bad_lines_are_reported_by_number_and_never_quoted(caplog: pytest.LogCaptureFixture) -> None:
+    Path(".env").write_text("PERAGO_LOG_RETENTION=1d\nCONDUCTOR_AUTH_SECRET hunter2\nKEY='hunter2\nA=1\n")
+    with caplog.at_level(logging.DEBUG):
+        found = problems()
+    assert [problem.partition(": ")[0] for problem in found] == [".env (.env:2)", ".env (.env:3)"]
+    assert "Write NAME=value" in found[0]
+    assert "hunter2" not in "".join(found)
+    assert caplog.text == ""
+
+
+def test_a_file_that_is_not_utf8_is_a_problem() -> None:
+    Path(".env").write_bytes(b"PERAGO_LOG_ROOT=/tmp/\xff\n")
+    assert problems() == (".env (.env): not UTF-8. Save the file as UTF-8.",)
+
+
+def test_a_directory_called_dotenv_is_somebodys_virtual_environment() -> None:
+    Path(".env").mkdir()
+    assert load_settings().transfer_threads == 16
+
+
+def test_a_file_further_up_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\n")
+    Path("below").mkdir()
+    monkeypatch.chdir("below")
+    assert load_settings().transfer_threads == 16
+
+
+def test_the_file_never_reaches_the_process_environment() -> None:
+    Path(".env").write_text("PERAGO_TRANSFER_THREADS=4\n")
+    load_settings()
+    assert "PERAGO_TRANSFER_THREADS" not in os.environ
+
+
+@pytest.mark.parametrize("missing", LAKEFS)
+def test_lakefs_variables_are_all_or_none(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    Path(".env").write_text("".join(f"{name}={value}\n" for name, value in LAKEFS.items() if name != missing))
+    (problem,) = problems()
+    first, second = (name for name in LAKEFS if name != missing)
+    assert problem == f"{missing}: not set, but {first} (.env:1) and {second} (.env:2) are. Set all of them or none."
+    monkeypatch.setenv(missing, LAKEFS[missing])
+    assert load_settings().lakefs is not None
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET"), ("CONDUCTOR_AUTH_SECRET", "CONDUCTOR_AUTH_KEY")],
+)
+def test_conductor_credentials_are_both_or_neither(monkeypatch: pytest.MonkeyPatch, present: str, missing: str) -> None:
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", "http://localhost:8080/api")
+    monkeypatch.setenv(present, "a-value")
+    assert problems() == (f"{missing}: not set, but {present} (environment) is. Set all of them or none.",)
+
+
+def test_all_problems_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("no assignment\nPERAGO_LOG_RETENTION=30\n")
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", "nonsense")
+    monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", "http://localhost:8000")
+    found = problems()
+    assert [problem.replace(":", " ").split()[0] for problem in found] == [
+        ".env",
+        "CONDUCTOR_SERVER_URL",
+        "PERAGO_LOG_RETENTION",
+        "CONDUCTOR_AUTH_SECRET",
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+    ]
+
+
+def test_unknown_variables_are_warned_about_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("\nPERAGO_LOG_RETENTON=1d\n")
+    monkeypatch.setenv("PERAGO_SOMETHING_ELSE_ENTIRELY", "1")
+    assert load_settings().warnings == (
+        "PERAGO_LOG_RETENTON (.env:2): perago knows no such variable and ignores it. "
+        "Did you mean PERAGO_LOG_RETENTION?",
+        "PERAGO_SOMETHING_ELSE_ENTIRELY (environment): perago knows no such variable and ignores it.",
+    )
+
+
+def test_a_command_that_needs_a_service_names_the_missing_variables() -> None:
+    settings = load_settings()
+    with pytest.raises(ConfigurationError, match="CONDUCTOR_SERVER_URL: not set"):
+        settings.require_conductor()
+    with pytest.raises(ConfigurationError, match="LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY: not set"):
+        settings.require_lakefs()
+
+
+def test_settings_and_their_errors_survive_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in LAKEFS.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert pickle.loads(pickle.dumps(settings)) == settings
+    monkeypatch.delenv("LAKECTL_CREDENTIALS_ACCESS_KEY_ID")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    assert pickle.loads(pickle.dumps(caught.value)).problems == caught.value.problems

@@ -1,0 +1,216 @@
+"""Single values: units, addresses, identifiers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perago.settings import ConfigurationError, PublishFence, default_worker_id_prefix, load_settings
+from perago.settings.units import parse_age
+
+
+def problems() -> tuple[str, ...]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    return caught.value.problems
+
+
+def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> None:
+    settings = load_settings()
+    assert (settings.conductor, settings.lakefs) == (None, None)
+    assert (settings.log_file_max_size, settings.log_retention) == (100_000_000, 30)
+    assert (settings.worker_id_prefix, settings.worker_id) == (None, None)
+    assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.IF_INSTALLED, 30.0)
+    assert settings.transfer_threads == 16
+    assert (settings.max_result_bytes, settings.max_workspace_bytes) == (1024 * 1024, None)
+    assert settings.warnings == ()
+    home = tmp_path / "home"
+    assert settings.workspace_root.is_relative_to(home)
+    assert "perago" in settings.workspace_root.parts
+    assert settings.log_root.is_relative_to(home)
+    assert "perago" in settings.log_root.parts
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("100MB", 100_000_000),
+        ("1KB", 1000),
+        ("2gb", 2_000_000_000),
+        ("1KiB", 1024),
+        ("1.5 MiB", 1_572_864),
+        ("2 GiB", 2 * 2**30),
+        (".5MB", 500_000),
+        ("  7  KB  ", 7000),
+    ],
+)
+def test_a_log_size_is_a_number_with_a_unit(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
+    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", text)
+    assert load_settings().log_file_max_size == size
+
+
+@pytest.mark.parametrize(
+    "text", ["100", "100 ", "MB", "1,5MB", "-1MB", "1e3MB", "1.MB", "10TB", "10B", "10Mb/s", "٣MB"]
+)
+def test_anything_else_is_no_log_size(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", text)
+    assert problems() == (
+        "PERAGO_LOG_FILE_MAX_SIZE (environment): not a size. "
+        "Write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB.",
+    )
+
+
+def test_a_log_size_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", "0MB")
+    assert "smaller than one byte" in problems()[0]
+
+
+@pytest.mark.parametrize(("text", "days"), [("30d", 30), ("1 d", 1), ("365D", 365), ("36500d", 36_500)])
+def test_a_retention_is_in_whole_days(monkeypatch: pytest.MonkeyPatch, text: str, days: int) -> None:
+    monkeypatch.setenv("PERAGO_LOG_RETENTION", text)
+    assert load_settings().log_retention == days
+
+
+@pytest.mark.parametrize("text", ["30", "1.5d", "2w", "48h", "-1d", "d", "0d", "36501d", "9999999999999d"])
+def test_anything_else_is_no_retention(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_LOG_RETENTION", text)
+    (problem,) = problems()
+    assert problem.startswith("PERAGO_LOG_RETENTION (environment): ")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30.0), ("0s", 0.0), ("1.5 m", 90.0), ("500ms", 0.5), ("1h", 3600.0)]
+)
+def test_a_grace_is_a_duration(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
+    monkeypatch.setenv("PERAGO_SHUTDOWN_GRACE", text)
+    assert load_settings().shutdown_grace == seconds
+
+
+@pytest.mark.parametrize("text", ["30", "-1s", "s", "1 day", "999h"])
+def test_anything_else_is_no_grace(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_SHUTDOWN_GRACE", text)
+    assert problems()[0].startswith("PERAGO_SHUTDOWN_GRACE (environment): ")
+
+
+@pytest.mark.parametrize(("text", "count"), [("1048576", 1_048_576), ("5 MiB", 5 * 2**20), ("1", 1)])
+def test_a_limit_in_bytes_takes_a_plain_number_or_a_size(
+    monkeypatch: pytest.MonkeyPatch, text: str, count: int
+) -> None:
+    monkeypatch.setenv("PERAGO_MAX_RESULT_BYTES", text)
+    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_BYTES", text)
+    settings = load_settings()
+    assert (settings.max_result_bytes, settings.max_workspace_bytes) == (count, count)
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "many", "1.5"])
+def test_anything_else_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_MAX_RESULT_BYTES", text)
+    assert problems()[0].startswith("PERAGO_MAX_RESULT_BYTES (environment): ")
+
+
+@pytest.mark.parametrize("text", ["features1", "A", "0"])
+def test_a_worker_id_prefix_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_WORKER_ID_PREFIX", text)
+    assert load_settings().worker_id_prefix == text
+
+
+@pytest.mark.parametrize("text", ["a-b", "a b", " a", "a.b", "wörker", "a" * 101, "a\n"])
+def test_a_worker_id_prefix_is_never_normalised(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_WORKER_ID_PREFIX", text)
+    assert "ASCII letters and digits" in problems()[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "prefix"),
+    [("features.build_all", "featuresbuildall"), ("tasks.v2", "tasksv2"), ("größe", "gre"), ("ü._", "worker")],
+)
+def test_the_default_prefix_comes_from_the_module_path(module: str, prefix: str) -> None:
+    assert default_worker_id_prefix(module) == prefix
+
+
+@pytest.mark.parametrize("text", ["if-installed", "required"])
+def test_the_publish_fence_has_two_policies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_PUBLISH_FENCE", text)
+    assert load_settings().publish_fence is PublishFence(text)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("PERAGO_PUBLISH_FENCE", "never", "must be if-installed or required"),
+        ("PERAGO_TRANSFER_THREADS", "0", "must be a whole number from 1 to 256"),
+        ("PERAGO_TRANSFER_THREADS", "257", "must be a whole number from 1 to 256"),
+        ("PERAGO_TRANSFER_THREADS", "four", "must be a whole number from 1 to 256"),
+        ("PERAGO_WORKER_ID", "a/b", "must be up to 100 ASCII letters and digits"),
+        ("PERAGO_LOG_ROOT", "~nobody-of-that-name/logs", "no such home directory"),
+        ("PERAGO_LOG_ROOT", "/logs\n", "control characters"),
+    ],
+)
+def test_a_bad_value_names_its_variable(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str
+) -> None:
+    monkeypatch.setenv(variable, text)
+    (problem,) = problems()
+    assert problem.startswith(f"{variable} (environment): ")
+    assert message in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("http://localhost:8080/api", "http://localhost:8080/api"),
+        ("https://conductor.example.com/api/", "https://conductor.example.com/api"),
+        ("http://[::1]:8080/api", "http://[::1]:8080/api"),
+    ],
+)
+def test_an_address_loses_its_trailing_slash_only(monkeypatch: pytest.MonkeyPatch, text: str, address: str) -> None:
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", text)
+    conductor = load_settings().conductor
+    assert conductor is not None
+    assert conductor.server_url == address
+    assert (conductor.auth_key, conductor.auth_secret) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("localhost:8080", "must begin with http:// or https://"),
+        ("ftp://localhost", "must begin with http:// or https://"),
+        ("http://", "names no host"),
+        ("http://:8080/api", "names no host"),
+        ("http://localhost:port/api", "not a valid address"),
+        ("http://localhost:99999/api", "not a valid address"),
+        ("http://[::1/api", "not a valid address"),
+        ("http://local host/api", "white space"),
+        ("http://localhost/#/workflows", "query or fragment"),
+        ("http://localhost/api?x=1", "query or fragment"),
+    ],
+)
+def test_a_bad_address_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", text)
+    (problem,) = problems()
+    assert problem.startswith("CONDUCTOR_SERVER_URL (environment): ")
+    assert message in problem
+
+
+def test_roots_may_be_relative_or_below_the_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", "scratch")
+    monkeypatch.setenv("PERAGO_LOG_ROOT", "~/logs")
+    settings = load_settings()
+    assert settings.workspace_root == tmp_path / "here" / "scratch"
+    assert settings.log_root == tmp_path / "home" / "logs"
+
+
+AGES = {"90s": 90, "15 m": 900, "12h": 43_200, "1d": 86_400, "1.5D": 129_600, "0s": 0}
+
+
+@pytest.mark.parametrize(("text", "seconds"), AGES.items())
+def test_an_age_is_a_number_with_a_unit(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "1", "d", "1w", "-1d", "1d2h", "36501d", "٣d"])
+def test_anything_else_is_no_age(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 12h or 1d"):
+        parse_age(text)

@@ -1,0 +1,41 @@
+"""Tasks made on the spot from two models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from perago import TaskControls, WorkspaceSpec
+from perago.authoring import Task
+
+
+class Empty(BaseModel):
+    pass
+
+
+def make_task(
+    params: type[BaseModel] = Empty,
+    result: type[BaseModel] = Empty,
+    *,
+    workspace: bool = False,
+    controls: TaskControls | None = None,
+    description: str | None = None,
+) -> Task:
+    def function(*arguments: Any) -> Any:
+        raise AssertionError("nothing here calls the function")
+
+    return Task(
+        name="sample",
+        description=description,
+        owner_email="data@example.com",
+        workspace=WorkspaceSpec() if workspace else None,
+        controls=controls or TaskControls(),
+        examples=(),
+        function=function,
+        params_model=params,
+        result_model=result,
+        module=__name__,
+        file=__file__,
+        line=1,
+    )

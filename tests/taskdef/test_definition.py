@@ -1,0 +1,272 @@
+"""Contract 3: the TaskDef and its schemas."""
+
+from __future__ import annotations
+
+import enum
+import json
+import subprocess
+import sys
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, Field, RootModel, computed_field
+
+from perago import ExecutionLimits, RetryPolicy, TaskControls, TimeoutPolicy
+from perago.taskdef import build_task_definition, canonical_json, load_task
+from perago.taskdef.schema import input_schema, output_schema
+
+from .conftest import SAMPLES
+from .making import make_task
+
+T = TypeVar("T")
+COMMIT = "0123456789abcdef" * 4
+
+
+def walk(value: Any) -> list[dict[str, Any]]:
+    """Every object in a JSON value."""
+    if isinstance(value, dict):
+        return [value, *(found for item in value.values() for found in walk(item))]
+    return [found for item in value for found in walk(item)] if isinstance(value, list) else []
+
+
+def test_the_sample_task_becomes_the_taskdef_of_the_contract() -> None:
+    definition = build_task_definition(load_task("app.workers.features"))
+    schemas = {key: definition.pop(key) for key in ("inputSchema", "outputSchema")}
+    assert definition == {
+        "name": "features.build",
+        "description": "Build feature files.",
+        "ownerEmail": "data@example.com",
+        "retryCount": 3,
+        "retryLogic": "FIXED",
+        "retryDelaySeconds": 60,
+        "maxRetryDelaySeconds": 0,
+        "backoffJitterMs": 0,
+        "timeoutPolicy": "TIME_OUT_WF",
+        "timeoutSeconds": 0,
+        "responseTimeoutSeconds": 600,
+        "pollTimeoutSeconds": 0,
+        "totalTimeoutSeconds": 0,
+        "inputKeys": ["workspace", "params"],
+        "outputKeys": ["workspace", "result"],
+    }
+    for schema, name in ((schemas["inputSchema"], "input"), (schemas["outputSchema"], "output")):
+        assert {key: schema[key] for key in ("name", "version", "type")} == {
+            "name": f"features.build.{name}",
+            "version": 1,
+            "type": "JSON",
+        }
+        Draft202012Validator.check_schema(schema["data"])
+
+
+def test_a_task_without_a_workspace_has_no_workspace_keys() -> None:
+    definition = build_task_definition(load_task("app.workers.summary"))
+    assert definition["inputKeys"] == ["params"]
+    assert definition["outputKeys"] == ["result"]
+    assert set(definition["inputSchema"]["data"]["properties"]) == {"params"}
+    assert "description" not in definition
+
+
+def test_every_control_has_its_field() -> None:
+    controls = TaskControls(
+        retry=RetryPolicy(
+            count=5,
+            logic="LINEAR_BACKOFF",
+            delay_seconds=7,
+            max_delay_seconds=70,
+            jitter_ms=300,
+            backoff_scale_factor=2,
+        ),
+        timeout=TimeoutPolicy(policy="RETRY", seconds=900, response_seconds=90, poll_seconds=30, total_seconds=9000),
+        limits=ExecutionLimits(
+            concurrent_exec_limit=4, rate_limit_per_frequency=10, rate_limit_frequency_in_seconds=60
+        ),
+    )
+    definition = build_task_definition(make_task(controls=controls))
+    assert {key: value for key, value in definition.items() if not key.endswith(("Schema", "Keys"))} == {
+        "name": "sample",
+        "ownerEmail": "data@example.com",
+        "retryCount": 5,
+        "retryLogic": "LINEAR_BACKOFF",
+        "retryDelaySeconds": 7,
+        "maxRetryDelaySeconds": 70,
+        "backoffJitterMs": 300,
+        "backoffScaleFactor": 2,
+        "timeoutPolicy": "RETRY",
+        "timeoutSeconds": 900,
+        "responseTimeoutSeconds": 90,
+        "pollTimeoutSeconds": 30,
+        "totalTimeoutSeconds": 9000,
+        "concurrentExecLimit": 4,
+        "rateLimitPerFrequency": 10,
+        "rateLimitFrequencyInSeconds": 60,
+    }
+
+
+def test_the_canonical_text_is_sorted_indented_and_ends_with_a_newline() -> None:
+    text = canonical_json({"b": {"größe": 1}, "a": [1]})
+    assert text == '{\n  "a": [\n    1\n  ],\n  "b": {\n    "größe": 1\n  }\n}\n'
+    assert canonical_json(json.loads(text)) == text
+
+
+WORKSPACE = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": COMMIT}
+
+
+@pytest.mark.parametrize(
+    ("payload", "valid"),
+    [
+        ({"workspace": WORKSPACE, "params": {}}, True),
+        (
+            {
+                "workspace": {k: v for k, v in WORKSPACE.items() if k != "ref_type"} | {"refType": "commit"},
+                "params": {},
+            },
+            True,
+        ),
+        ({"workspace": WORKSPACE | {"refType": "commit"}, "params": {}}, False),
+        ({"workspace": WORKSPACE | {"extra": 1}, "params": {}}, False),
+        ({"workspace": WORKSPACE | {"ref": "main"}, "params": {}}, False),
+        ({"workspace": WORKSPACE | {"ref_type": "branch"}, "params": {}}, False),
+        ({"workspace": WORKSPACE, "params": {}, "more": 1}, False),
+        ({"workspace": WORKSPACE}, False),
+        ({"params": {}}, False),
+    ],
+)
+def test_the_input_schema_is_closed_around_workspace_and_params(payload: dict[str, Any], valid: bool) -> None:
+    assert Draft202012Validator(input_schema(make_task(workspace=True))).is_valid(payload) is valid
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Point(BaseModel):
+    x: int
+    y: int
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    at: Point
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    at: Point
+
+
+class Line(BaseModel):
+    start: Point
+    end: Point = Field(Point(x=0, y=0), description="Where it ends.")
+
+
+class Pet(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Odd(BaseModel):
+    """Names that look like keywords of JSON Schema."""
+
+    reference: str = Field("#/$defs/Point", alias="$ref")
+    definitions: dict[str, Any] = Field({"required": ["b", "a"]}, alias="$defs")
+    properties: Point | None = None
+    required: list[str] = ["b", "a"]
+
+
+class Aliased(BaseModel):
+    both: int = Field(alias="bothWays")
+    split: int = Field(validation_alias="comesIn", serialization_alias="goesOut")
+
+    @computed_field
+    def double(self) -> int:
+        return self.both * 2
+
+
+class Box(BaseModel, Generic[T]):
+    item: T
+
+
+class Sets(BaseModel):
+    plain: set[str] = {"delta", "alpha", "charlie", "bravo"}
+    maybe: frozenset[str] | None = frozenset({"delta", "alpha", "charlie", "bravo"})
+    within: dict[str, set[str]] = {"a": {"delta", "alpha", "charlie", "bravo"}}
+    boxes: list[Box[set[str]]] = [Box(item={"delta", "alpha", "charlie", "bravo"})]
+    box: Box[set[str]] = Box(item={"delta", "alpha", "charlie", "bravo"})
+
+
+class Everything(BaseModel):
+    when: datetime
+    price: Decimal
+    raw: bytes = b"\xff"
+    colour: Colour = Colour.RED
+    tags: set[str]
+    pair: tuple[int, str]
+    rows: RootModel[list[int]]
+
+
+@pytest.mark.parametrize("model", [Line, Pet, Odd, Aliased, Box[Line], Sets, Everything])
+def test_every_reference_is_inlined(model: type[BaseModel]) -> None:
+    task = make_task(model, model)
+    for schema in (input_schema(task), output_schema(task)):
+        Draft202012Validator.check_schema(schema)
+        if model is not Odd:
+            assert not [found for found in walk(schema) if "$ref" in found or "$defs" in found or "mapping" in found]
+
+
+def test_what_stands_beside_a_reference_is_kept() -> None:
+    line = input_schema(make_task(Line))["properties"]["params"]["properties"]
+    assert line["start"]["properties"].keys() == {"x", "y"}
+    assert line["end"]["description"] == "Where it ends."
+    assert line["end"]["default"] == {"x": 0, "y": 0}
+    assert line["end"]["required"] == ["x", "y"]
+
+
+def test_the_branches_of_a_discriminated_union_are_inlined() -> None:
+    schema = input_schema(make_task(Pet))
+    pet = schema["properties"]["params"]["properties"]["pet"]
+    assert pet["discriminator"] == {"propertyName": "kind"}
+    validator = Draft202012Validator(schema)
+    assert validator.is_valid({"params": {"pet": {"kind": "cat", "at": {"x": 1, "y": 2}}}})
+    assert not validator.is_valid({"params": {"pet": {"kind": "cow", "at": {"x": 1, "y": 2}}}})
+
+
+def test_names_and_defaults_that_look_like_keywords_are_left_alone() -> None:
+    odd = input_schema(make_task(Odd))["properties"]["params"]["properties"]
+    assert odd["$ref"]["default"] == "#/$defs/Point"
+    assert odd["$defs"]["default"] == {"required": ["b", "a"]}
+    assert odd["required"]["default"] == ["b", "a"]
+    assert odd["properties"]["anyOf"][0]["properties"].keys() == {"x", "y"}
+
+
+def test_input_is_described_as_validated_and_output_as_serialized() -> None:
+    task = make_task(Aliased, Aliased)
+    assert set(input_schema(task)["properties"]["params"]["properties"]) == {"bothWays", "comesIn"}
+    assert set(output_schema(task)["properties"]["result"]["properties"]) == {"bothWays", "goesOut", "double"}
+
+
+BYTES = f"""
+import sys
+sys.path[:0] = [{str(SAMPLES.parents[1] / "tests")!r}]
+from perago.taskdef import build_task_definition, canonical_json
+from taskdef.making import make_task
+from taskdef.test_definition import Sets
+sys.stdout.write(canonical_json(build_task_definition(make_task(Sets, Sets))))
+"""
+
+
+def test_the_same_module_always_gives_the_same_bytes() -> None:
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", BYTES],
+            env={"PYTHONHASHSEED": str(seed), "PATH": ""},
+            capture_output=True,
+            timeout=60,
+            check=True,
+        ).stdout
+        for seed in range(1, 4)
+    }
+    assert len(texts) == 1
+    assert b'"default"' in texts.pop()

@@ -1,0 +1,265 @@
+"""From a module path to its one task, or to one line that says why not."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+from perago import TaskDefinitionError
+from perago.authoring import get_task
+from perago.taskdef import load_task
+
+HEAD = """
+from pydantic import BaseModel
+from perago import task
+class Value(BaseModel):
+    value: int = 0
+"""
+
+TASK = (
+    HEAD
+    + """
+@task(name="sample", owner_email="data@example.com")
+def work(params: Value) -> Value:
+    return params
+"""
+)
+
+
+def write(project: Path, name: str, text: str) -> Path:
+    file = project.joinpath(*name.split(".")).with_suffix(".py")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    importlib.invalidate_caches()
+    return file
+
+
+def error_of(module: str) -> TaskDefinitionError:
+    with pytest.raises(TaskDefinitionError) as caught:
+        load_task(module)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("app.workers.features", "features.build"),
+        ("app.workers.summary", "summary.add"),
+        ("app.workers.audit", "audio.audit"),
+    ],
+)
+def test_a_module_with_one_task_is_loaded(module: str, name: str) -> None:
+    task = load_task(module)
+    assert (task.name, task.module) == (name, module)
+    assert load_task(module) is task
+
+
+@pytest.mark.parametrize(
+    ("spelling", "message", "fix"),
+    [
+        ("app/workers/features.py", "is a file path", "write app.workers.features"),
+        ("./app/workers/features.py", "is a file path", "write app.workers.features"),
+        ("app/workers/features", "is a file path", "write app.workers.features"),
+        ("app\\workers\\features.py", "is a file path", "write app.workers.features"),
+        ("C:\\app\\features.py", "is a file path", "write app.features"),
+        ("app/workers/__init__.py", "is a file path", "write app.workers"),
+        ("features.py", "is a file path", "write features"),
+        ("src/app/features.py", "is a file path", "write app.features"),
+        ("src/", "is a file path", "write src"),
+        ("app.workers.features:build_features", "names an object", "write app.workers.features"),
+        ("app/workers/features.py:build", "is a file path", "write app.workers.features"),
+        (".features", "is not a module's import path", "write it like app.workers.features"),
+        ("app..features", "is not a module's import path", "write it like app.workers.features"),
+        ("app.class", "is not a module's import path", "write it like app.workers.features"),
+        ("app workers", "is not a module's import path", "write it like app.workers.features"),
+        ("my-app.py", "is a file path", "write it like app.workers.features"),
+        ("", "is not a module's import path", "write it like app.workers.features"),
+    ],
+)
+def test_anything_but_a_dotted_path_is_refused_with_the_right_spelling(spelling: str, message: str, fix: str) -> None:
+    error = error_of(spelling)
+    assert message in error.message
+    assert error.fix == fix
+
+
+@pytest.mark.parametrize(
+    ("module", "message", "fix"),
+    [
+        (
+            "app.workers.featurs",
+            "'featurs' was not found in the package app.workers",
+            "did you mean app.workers.features?",
+        ),
+        ("app.worker.features", "'worker' was not found in the package app", "did you mean app.workers.features?"),
+        ("ap.workers.features", "'ap' was not found on the import path", "did you mean app.workers.features?"),
+        ("app.workers.features.more", "app.workers.features is a module, not a package", "write app.workers.features"),
+        ("no_such_project_here", "was not found on the import path", "project's root"),
+        ("json.decode", "'decode' was not found in the package json", "did you mean json.decoder?"),
+    ],
+)
+def test_a_module_that_does_not_exist_is_told_with_the_nearest_one(module: str, message: str, fix: str) -> None:
+    error = error_of(module)
+    assert error.message.startswith(f"there is no module {module}: ")
+    assert message in error.message
+    assert fix in (error.fix or "")
+    assert error.file is None
+
+
+def test_a_directory_that_looks_like_the_module_is_not_suggested_instead(project: Path) -> None:
+    (project / "zzqqxxjj.py").mkdir()
+    error = error_of("zzqqxxjj")
+    assert error.fix == "run the command in the project's root, or correct the path"
+
+
+@pytest.mark.parametrize(
+    ("module", "line", "message"),
+    [
+        ("broken.no_task", None, "declares no task"),
+        ("app.workers.helpers", None, "summary.add of app.workers.summary is only imported, which does not count"),
+        ("broken.two_tasks", 17, "declares 2 tasks, but one is the rule: first (line 12), second (line 17)"),
+        ("broken.raises", 7, "cannot be imported: JSONDecodeError: Expecting property name"),
+        ("broken.exits", 5, "it ends the process (SystemExit: 3)"),
+        ("broken.interrupts", 3, "it was interrupted (KeyboardInterrupt)"),
+        ("broken.missing_dependency", 3, "needs the module no_such_package_anywhere, which cannot be found"),
+        ("broken.misspelt_control", 5, "TaskControls: unknown field 'retyr'"),
+        ("broken.absolute_guardrail", 7, "require_file: '/etc/passwd' is absolute"),
+        ("broken.asynchronous", 12, "the function is async"),
+        ("broken.recursive", 22, "Node contains itself"),
+        ("broken.secret_result", 20, "holds a secret in Result.logins.token"),
+        ("broken.hidden_by_a_decorator", 22, "a decorator stands above @task"),
+    ],
+)
+def test_a_broken_module_is_told_in_one_line_at_the_authors_line(module: str, line: int | None, message: str) -> None:
+    error = error_of(module)
+    assert message in error.message
+    assert "\n" not in error.message
+    assert error.file is not None
+    assert error.file.endswith(f"{module.rpartition('.')[2]}.py")
+    assert error.line == line
+    assert error.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        pytest.param("x = 1\ny = (\n", 2, "SyntaxError: '(' was never closed", id="syntax"),
+        pytest.param("if True:\nx = 1\n", 2, "IndentationError", id="indentation"),
+        pytest.param("x = 'a\\udcff'.encode()\n", 1, "UnicodeEncodeError", id="encoding"),
+        pytest.param(
+            "import json\nfrom json import nothing\n", 2, "ImportError: cannot import name 'nothing'", id="name"
+        ),
+        pytest.param("import json.nothing\n", 1, "needs the module json.nothing", id="missing submodule"),
+        pytest.param("\n1 / 0\n", 2, "ZeroDivisionError: division by zero", id="exception"),
+        pytest.param("raise KeyError\n", 1, "cannot be imported: KeyError", id="exception without a message"),
+        pytest.param("raise ValueError('a\\nb')\n", 1, "ValueError: a", id="message of two lines"),
+        pytest.param("raise ValueError('x' * 9999)\n", 1, "ValueError: xxx", id="long message"),
+        pytest.param("class Stop(BaseException): ...\nraise Stop('now')\n", 2, "Stop: now", id="BaseException"),
+        pytest.param("raise ModuleNotFoundError('odd')\n", 1, "ModuleNotFoundError: odd", id="nameless missing module"),
+        pytest.param(
+            "raise ModuleNotFoundError('x', name='sick')\n", 1, "needs the module sick", id="own name missing"
+        ),
+        pytest.param("def f(): f()\nf()\n", 1, "RecursionError", id="recursion"),
+        pytest.param(
+            "from sick import later\nlater = 1\n", 1, "ImportError: cannot import name 'later'", id="circular"
+        ),
+    ],
+)
+def test_a_module_that_fails_at_import_is_told_with_its_line(project: Path, text: str, line: int, message: str) -> None:
+    file = write(project, "sick", text)
+    error = error_of("sick")
+    assert message in error.message
+    assert (error.file, error.line) == (str(file), line)
+    assert len(error.message) < 400
+    assert "sick" not in sys.modules
+
+
+def test_the_line_is_the_deepest_one_of_the_author_even_in_another_package(project: Path) -> None:
+    helper = write(project, "common.tables", "import json\n\ndef load(text):\n    return json.loads(text)\n")
+    write(project, "shop.worker", "from common.tables import load\n\nload('{')\n")
+    error = error_of("shop.worker")
+    assert (error.file, error.line) == (str(helper), 4)
+
+
+def test_a_package_above_the_module_may_be_the_sick_one(project: Path) -> None:
+    file = write(project, "shop.__init__", "import shop.missing\n")
+    write(project, "shop.worker", TASK)
+    error = error_of("shop.worker")
+    assert "needs the module shop.missing" in error.message
+    assert (error.file, error.line) == (str(file), 1)
+
+
+def test_a_task_may_be_known_by_two_names(project: Path) -> None:
+    write(project, "twice", TASK + "again = work\n")
+    assert load_task("twice").name == "sample"
+
+
+def test_a_task_imported_beside_the_own_one_does_not_count(project: Path) -> None:
+    write(project, "base", TASK)
+    write(project, "own", TASK.replace('"sample"', '"own"') + "from base import work as other\n")
+    assert load_task("own").name == "own"
+
+
+def test_a_task_inside_a_function_does_not_count(project: Path) -> None:
+    inner = TASK.strip().partition("@task")[2].replace("\n", "\n    ")
+    write(project, "inner", HEAD + f"def make():\n    @task{inner}\n    return work\nmake()\n")
+    assert "declares no task" in error_of("inner").message
+
+
+def test_a_wrapper_without_wraps_above_the_decorator_is_told(project: Path) -> None:
+    above = "def timed(function):\n    return lambda params: function(params)\n"
+    write(project, "hidden", HEAD + above + TASK.removeprefix(HEAD).replace("@task", "@timed\n@task"))
+    error = error_of("hidden")
+    assert "declares no task" in error.message
+    assert "put @task above all other decorators" in (error.fix or "")
+
+
+def test_a_wrapper_that_keeps_the_task_beside_it_is_fine(project: Path) -> None:
+    write(project, "beside", TASK + "import functools\ncached = functools.lru_cache(work)\n")
+    task = load_task("beside")
+    assert get_task(task.function) is task
+
+
+def test_members_that_resist_being_looked_at_do_not_matter(project: Path) -> None:
+    resisting = (
+        "class Proxy:\n    def __getattribute__(self, name):\n        raise RuntimeError(name)\nproxy = Proxy()\n"
+    )
+    write(project, "proxied", resisting + TASK)
+    assert load_task("proxied").name == "sample"
+
+
+def test_models_may_be_defined_after_the_task(project: Path) -> None:
+    text = "from __future__ import annotations\n" + HEAD
+    text += "class Params(BaseModel):\n    items: list[Item]\n"
+    text += TASK.removeprefix(HEAD).replace("params: Value", "params: Params")
+    text += "class Item(BaseModel):\n    name: str\n"
+    write(project, "later", text)
+    assert load_task("later").params_model.model_validate({"items": [{"name": "a"}]})
+
+
+def test_names_mean_what_they_mean_where_the_function_is_written(project: Path) -> None:
+    plain = "from __future__ import annotations\n" + HEAD + "def work(params: Value) -> Value:\n    return params\n"
+    write(project, "plain", plain)
+    other = HEAD.replace("value: int", "other: int") + "import plain\n"
+    other += 'task(name="sample", owner_email="data@example.com")(plain.work)\n'
+    write(project, "declaring", other)
+    importlib.import_module("declaring")
+    assert set(load_task("plain").params_model.model_fields) == {"value"}
+
+
+def test_a_model_with_an_undefined_name_is_told(project: Path) -> None:
+    text = "from __future__ import annotations\n" + HEAD
+    text += "class Params(BaseModel):\n    items: list[Item]\n"
+    write(project, "never", text + TASK.removeprefix(HEAD).replace("params: Value", "params: Params"))
+    error = error_of("never")
+    assert "`Item`" in error.message
+    assert "errors.pydantic.dev" not in str(error)
+
+
+def test_an_exception_that_cannot_say_anything_still_has_a_place(project: Path) -> None:
+    write(project, "mute", "class Mute(Exception):\n    def __str__(self):\n        raise ValueError\nraise Mute\n")
+    error = error_of("mute")
+    assert error.message == "module mute cannot be imported: Mute"
+    assert error.line == 4

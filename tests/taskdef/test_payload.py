@@ -1,0 +1,348 @@
+"""Contract 4: what comes from Conductor."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import pickle
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import pytest
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from perago.taskdef.payload import InvalidInput, WorkspaceInput, params_sha256, parse_input
+
+from .making import Empty, make_task
+
+T = TypeVar("T")
+COMMIT = "0123456789abcdef" * 4
+WORKSPACE = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": COMMIT}
+CANARY = "canary-4711"
+UNPARSABLE = "Input should be a valid integer, unable to parse string as an integer"
+
+
+def parse(params: Any, model: type[BaseModel]) -> BaseModel:
+    return parse_input(make_task(model), {"params": params}).params
+
+
+def problems_of(payload: Any, model: type[BaseModel] = Empty, *, workspace: bool = False) -> tuple[str, ...]:
+    with pytest.raises(InvalidInput) as caught:
+        parse_input(make_task(model, workspace=workspace), payload)
+    assert str(caught.value) == "; ".join(caught.value.problems)
+    return caught.value.problems
+
+
+def test_a_workspace_input_is_read() -> None:
+    parsed = parse_input(make_task(workspace=True), {"workspace": WORKSPACE, "params": {}})
+    assert parsed.workspace == WorkspaceInput("data", "main", COMMIT, "ref_type")
+    assert parsed.params == Empty()
+
+
+def test_the_older_spelling_is_accepted_and_remembered() -> None:
+    block = {"repository": "data", "branch": "main", "refType": "commit", "ref": COMMIT}
+    parsed = parse_input(make_task(workspace=True), {"workspace": block, "params": {}})
+    assert parsed.workspace == WorkspaceInput("data", "main", COMMIT, "refType")
+
+
+def test_a_task_without_a_workspace_has_params_only() -> None:
+    assert parse_input(make_task(), {"params": {}}).workspace is None
+
+
+def without(key: str) -> dict[str, Any]:
+    return {name: value for name, value in WORKSPACE.items() if name != key}
+
+
+@pytest.mark.parametrize(
+    ("payload", "problems"),
+    [
+        pytest.param({}, ["/workspace: is missing", "/params: is missing"], id="empty"),
+        pytest.param({"params": {}}, ["/workspace: is missing"], id="no workspace"),
+        pytest.param({"workspace": WORKSPACE}, ["/params: is missing"], id="no params"),
+        pytest.param(
+            {"workspace": WORKSPACE, "params": {}, "a/b": 1},
+            ["/a~1b: is unknown; task 'sample' takes workspace and params"],
+            id="unknown key",
+        ),
+        pytest.param({"workspace": None, "params": {}}, ["/workspace: must be an object, not NoneType"], id="null"),
+        pytest.param({"workspace": [], "params": {}}, ["/workspace: must be an object, not list"], id="list"),
+        pytest.param({"workspace": without("ref"), "params": {}}, ["/workspace/ref: is missing"], id="no ref"),
+        pytest.param(
+            {"workspace": without("ref_type"), "params": {}}, ["/workspace/ref_type: is missing"], id="no type"
+        ),
+        pytest.param({"workspace": without("branch"), "params": {}}, ["/workspace/branch: is missing"], id="no branch"),
+        pytest.param(
+            {"workspace": WORKSPACE | {"refType": "commit"}, "params": {}},
+            ["/workspace/refType: stands beside ref_type; send one of them"],
+            id="both spellings",
+        ),
+        pytest.param(
+            {"workspace": WORKSPACE | {"prefix": "/"}, "params": {}},
+            ["/workspace/prefix: is unknown; the workspace has repository and branch and ref_type and ref"],
+            id="unknown workspace key",
+        ),
+        pytest.param(
+            {"workspace": WORKSPACE | {"ref_type": "branch"}, "params": {}},
+            ["/workspace/ref_type: must be 'commit', not 'branch'; nothing else is immutable"],
+            id="branch as type",
+        ),
+        pytest.param(
+            {"workspace": WORKSPACE | {"branch": " "}, "params": {}},
+            ["/workspace/branch: must be a name, not ' '"],
+            id="blank branch",
+        ),
+        pytest.param(
+            {"workspace": WORKSPACE | {"repository": 3}, "params": {}},
+            ["/workspace/repository: must be a name, not 3"],
+            id="number as repository",
+        ),
+    ],
+)
+def test_a_wrong_envelope_is_told_key_by_key(payload: dict[str, Any], problems: list[str]) -> None:
+    assert list(problems_of(payload, workspace=True)) == problems
+
+
+@pytest.mark.parametrize(
+    "ref",
+    ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, [COMMIT]],
+)
+def test_a_ref_must_be_a_full_commit_id(ref: object) -> None:
+    (problem,) = problems_of({"workspace": WORKSPACE | {"ref": ref}, "params": {}}, workspace=True)
+    assert problem.startswith("/workspace/ref: must be a full commit id")
+    assert len(problem) < 300
+
+
+def test_a_task_without_a_workspace_takes_none() -> None:
+    assert problems_of({"workspace": WORKSPACE, "params": {}}) == (
+        "/workspace: is unknown; task 'sample' takes params",
+    )
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Inner(BaseModel):
+    n: int
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    age: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    age: int
+
+
+@dataclass
+class Record:
+    n: int
+
+
+class Box(BaseModel, Generic[T]):
+    item: T
+
+
+class Params(BaseModel):
+    n: int = 0
+    strict: int = Field(0, strict=True)
+    text: str = ""
+    when: datetime | None = None
+    price: Decimal = Decimal(0)
+    raw: bytes = b""
+    colour: Colour = Colour.RED
+    mode: Literal["a", "b"] = "a"
+    tags: set[str] = set()
+    pair: tuple[int, str] = (0, "")
+    inner: Inner | None = None
+    inners: list[Inner] = []
+    table: dict[str, int] = {}
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")] | None = None
+    either: int | Inner = 0
+    record: Record | None = None
+    box: Box[int] | None = None
+    named: int = Field(0, alias="wireName")
+    chosen: int = Field(0, validation_alias=AliasChoices("first", "second"))
+    deep: int = Field(0, validation_alias=AliasPath("nest", 0))
+    later: Later | None = None
+    ident: UUID | None = None
+    secret: SecretStr = SecretStr("")
+
+
+class Later(BaseModel):
+    n: int
+
+
+class Closed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    n: int = 0
+
+
+@pytest.mark.parametrize(
+    ("params", "field", "value"),
+    [
+        ({"n": 3}, "n", 3),
+        ({"n": "3"}, "n", 3),
+        ({"n": 3.0}, "n", 3),
+        ({"n": 10**30}, "n", 10**30),
+        ({"text": "größe \u2028 \U0001f600"}, "text", "größe \u2028 \U0001f600"),
+        ({"when": "2024-02-29T12:00:00"}, "when", datetime(2024, 2, 29, 12)),  # noqa: DTZ001
+        ({"price": "1.10"}, "price", Decimal("1.10")),
+        ({"raw": "bytes"}, "raw", b"bytes"),
+        ({"colour": "red"}, "colour", Colour.RED),
+        ({"tags": ["a", "a"]}, "tags", {"a"}),
+        ({"pair": [1, "x"]}, "pair", (1, "x")),
+        ({"inner": {"n": 1}}, "inner", Inner(n=1)),
+        ({"pet": {"kind": "dog", "age": 3}}, "pet", Dog(kind="dog", age=3)),
+        ({"record": {"n": 1}}, "record", Record(1)),
+        ({"box": {"item": 1}}, "box", Box[int](item=1)),
+        ({"wireName": 4}, "named", 4),
+        ({"second": 5}, "chosen", 5),
+        ({"nest": [6]}, "deep", 6),
+        ({"later": {"n": 1}}, "later", Later(n=1)),
+        ({"unknown": 1}, "n", 0),
+    ],
+)
+def test_params_are_validated_as_json(params: dict[str, Any], field: str, value: object) -> None:
+    assert getattr(parse(params, Params), field) == value
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        pytest.param({"n": None}, "/params/n: Input should be a valid integer", id="null"),
+        pytest.param({"strict": "1"}, "/params/strict: Input should be a valid integer", id="strict"),
+        pytest.param({"inner": {}}, "/params/inner/n: Field required", id="missing"),
+        pytest.param({"inners": [{"n": 1}, {"n": "x"}]}, f"/params/inners/1/n: {UNPARSABLE}", id="list"),
+        pytest.param({"table": {"a/b~c": "x"}}, f"/params/table/a~1b~0c: {UNPARSABLE}", id="escaped key"),
+        pytest.param({"pet": {"kind": "cat"}}, "/params/pet/age: Field required", id="missing in a branch"),
+        pytest.param({"pet": {"kind": CANARY}}, "/params/pet: 'kind' is none of 'cat', 'dog'", id="unknown branch"),
+        pytest.param({"pet": {}}, "/params/pet: Unable to extract tag using discriminator 'kind'", id="no branch"),
+        pytest.param({"mode": CANARY}, "/params/mode: Input should be 'a' or 'b'", id="literal"),
+        pytest.param({"wireName": CANARY}, f"/params/wireName: {UNPARSABLE}", id="alias"),
+        pytest.param({"ident": CANARY}, "/params/ident: is not valid (uuid_parsing)", id="uuid"),
+        pytest.param({"pair": [1]}, "/params/pair/1: Field required", id="short tuple"),
+        pytest.param([], "/params: Input should be an object", id="list instead of an object"),
+        pytest.param(None, "/params: Input should be an object", id="null instead of an object"),
+        pytest.param(CANARY, "/params: Input should be an object", id="text instead of an object"),
+    ],
+)
+def test_a_wrong_param_is_one_line_with_its_pointer_and_without_its_value(params: Any, problem: str) -> None:
+    problems = problems_of({"params": params}, Params)
+    assert problems == (problem,)
+    assert CANARY not in problem
+
+
+def test_all_wrong_params_are_told_once() -> None:
+    problems = problems_of({"params": {"n": "x", "either": "x", "text": 3}}, Params)
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "/params/n",
+        "/params/text",
+        "/params/either",
+        "/params/either",
+    ]
+    assert len(set(problems)) == len(problems)
+
+
+def test_unknown_params_are_refused_where_the_model_says_so() -> None:
+    assert problems_of({"params": {"m": 1}}, Closed) == ("/params/m: Extra inputs are not permitted",)
+
+
+def test_a_flood_of_problems_is_cut_and_counted() -> None:
+    problems = problems_of({"params": {"inners": [{}] * 1000}}, Params)
+    assert len(problems) == 51
+    assert problems[-1] == "and 950 more problems"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param({"n": float("nan")}, id="NaN"),
+        pytest.param({"n": float("inf")}, id="infinity"),
+        pytest.param({"n": Path("x")}, id="an object"),
+        pytest.param({"n": {1, 2}}, id="a set"),
+    ],
+)
+def test_what_json_cannot_carry_is_no_input(params: Any) -> None:
+    (problem,) = problems_of({"params": params}, Params)
+    assert problem.startswith("/params: is not JSON")
+
+
+def test_half_a_surrogate_pair_is_no_input() -> None:
+    (problem,) = problems_of({"params": {"text": "\ud800"}}, Params)
+    assert problem.startswith("/params: Invalid JSON")
+
+
+class Picky(BaseModel):
+    name: str = ""
+    number: int = 0
+    crash: int = 0
+
+    @field_validator("name")
+    @classmethod
+    def known(cls, name: str) -> str:
+        if name:
+            raise ValueError(f"{name!r} is not a\nknown name")
+        return name
+
+    @field_validator("crash")
+    @classmethod
+    def crashing(cls, crash: int) -> int:
+        if crash:
+            raise RuntimeError(f"value {crash}")
+        return crash
+
+    @model_validator(mode="after")
+    def consistent(self) -> Picky:
+        if self.number:
+            raise AssertionError(f"number {self.number} is wrong")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"name": CANARY}, "/params/name: '…' is not a known name"),
+        ({"number": 4711}, "/params: number … is wrong"),
+        ({"crash": 4711}, "/params: a validator of Picky raised RuntimeError"),
+    ],
+)
+def test_the_texts_of_the_authors_validators_are_kept_without_values(params: dict[str, Any], problem: str) -> None:
+    assert problems_of({"params": params}, Picky) == (problem,)
+
+
+def test_the_params_do_not_show_in_the_repr() -> None:
+    parsed = parse_input(make_task(Params), {"params": {"text": CANARY}})
+    assert CANARY not in repr(parsed)
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "same"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}, True),
+        ({"a": {"x": 1, "y": [1, 2]}}, {"a": {"y": [1, 2], "x": 1}}, True),
+        ({"a": [1, 2]}, {"a": [2, 1]}, False),
+        ({"a": 1}, {"a": "1"}, False),
+        ({"a": 1}, {"a": True}, False),
+        ({"a": None}, {}, False),
+        ({"a": "ä"}, {"a": "a\u0308"}, False),
+    ],
+)
+def test_the_hash_of_params_does_not_depend_on_the_order_of_keys(left: Any, right: Any, same: bool) -> None:
+    assert (params_sha256(left) == params_sha256(right)) is same
+
+
+def test_the_hash_is_the_one_of_the_params_as_sent() -> None:
+    parsed = parse_input(make_task(Params), {"params": {"text": "ä", "n": "3"}})
+    text = b'{"n":"3","text":"\\u00e4"}'
+    assert parsed.params_sha256 == hashlib.sha256(text).hexdigest()
+
+
+def test_an_input_error_survives_pickling() -> None:
+    assert pickle.loads(pickle.dumps(InvalidInput(("a", "b")))).problems == ("a", "b")

@@ -1,0 +1,307 @@
+"""Contract 4: what a function returned must survive the wire."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import pytest
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, field_serializer
+
+from perago.taskdef.payload import InvalidResult, check_recorded_result, dump_result
+from perago.taskdef.schema import output_schema
+
+from .making import Empty, make_task
+
+MIB = 1 << 20
+CANARY = "canary-4711"
+
+
+def dump(value: BaseModel, model: type[BaseModel] | None = None, max_bytes: int = MIB) -> Any:
+    return dump_result(make_task(Empty, model or type(value)), value, max_bytes)
+
+
+def refusal(value: object, model: type[BaseModel], max_bytes: int = MIB, *, workspace: bool = False) -> str:
+    with pytest.raises(InvalidResult) as caught:
+        dump_result(make_task(Empty, model, workspace=workspace), value, max_bytes)
+    assert "errors.pydantic.dev" not in str(caught.value)
+    assert CANARY not in str(caught.value)
+    return str(caught.value)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Record:
+    n: int
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+
+
+class Result(BaseModel):
+    n: int = Field(0, ge=0)
+    score: float = 0.0
+    text: str = ""
+    maybe: float | None = None
+
+
+class Rich(BaseModel):
+    when: datetime = datetime(2024, 2, 29, tzinfo=UTC)
+    price: Decimal = Decimal("1.10")
+    raw: bytes = b"bytes"
+    colour: Colour = Colour.RED
+    tags: frozenset[str] = frozenset({"a"})
+    pair: tuple[int, str] = (1, "x")
+    record: Record = Record(1)
+    inner: Result = Result()
+    pets: list[Annotated[Cat | Dog, Field(discriminator="kind")]] = [Cat(kind="cat"), Dog(kind="dog")]
+    numbered: dict[int, str] = {1: "x"}
+
+
+class Aliased(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    both: int = Field(1, alias="bothWays")
+    out: int = Field(2, serialization_alias="goesOut")
+    split: int = Field(3, validation_alias="comesIn", serialization_alias="leaves")
+
+
+class Computed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    n: int
+
+    @computed_field
+    def double(self) -> int:
+        return 2 * self.n
+
+
+class Report(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    parts: list[Computed]
+
+
+class Private(BaseModel):
+    n: int
+    _factor: int = PrivateAttr(1)
+
+    @computed_field
+    def product(self) -> int:
+        return self.n * self._factor
+
+
+class Rules(BaseModel):
+    n: int = Field(le=5)
+
+
+class Child(Result):
+    more: int = 1
+
+
+class Wide(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize(
+    ("value", "document"),
+    [
+        (Result(n=1, score=0.5), {"n": 1, "score": 0.5, "text": "", "maybe": None}),
+        (
+            Rich(),
+            {
+                "when": "2024-02-29T00:00:00Z",
+                "price": "1.10",
+                "raw": "bytes",
+                "colour": "red",
+                "tags": ["a"],
+                "pair": [1, "x"],
+                "record": {"n": 1},
+                "inner": {"n": 0, "score": 0.0, "text": "", "maybe": None},
+                "pets": [{"kind": "cat"}, {"kind": "dog"}],
+                "numbered": {"1": "x"},
+            },
+        ),
+        (Aliased(), {"bothWays": 1, "goesOut": 2, "leaves": 3}),
+        (Computed(n=2), {"n": 2, "double": 4}),
+        (Report(parts=[Computed(n=2)]), {"parts": [{"n": 2, "double": 4}]}),
+        (Wide(any=[1, {"x": None}]), {"any": [1, {"x": None}]}),
+        (
+            Result(text="größe \u2028 \U0001f600"),
+            {"n": 0, "score": 0.0, "text": "größe \u2028 \U0001f600", "maybe": None},
+        ),
+        (Empty(), {}),
+    ],
+)
+def test_a_result_becomes_the_json_that_its_schema_describes(value: BaseModel, document: Any) -> None:
+    dumped = dump(value)
+    assert dumped == document
+    assert json.loads(json.dumps(dumped)) == document
+    Draft202012Validator(output_schema(make_task(Empty, type(value)))).validate({"result": dumped})
+
+
+def test_an_instance_of_a_subclass_is_written_as_the_declared_model() -> None:
+    assert dump(Child(n=1), Result) == dump(Result(n=1))
+
+
+def test_computed_fields_may_use_private_attributes() -> None:
+    value = Private(n=2)
+    value._factor = 3
+    assert dump(value) == {"n": 2, "product": 6}
+
+
+def test_a_field_assigned_in_another_type_is_sent_as_the_model_reads_it() -> None:
+    value = Result()
+    value.n = "5"  # type: ignore[assignment]
+    value.score = 1
+    assert dump(value) == {"n": 5, "score": 1.0, "text": "", "maybe": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "returned nothing (None), but declares Result"),
+        ({"n": 1}, "returned an object of type dict, but declares Result"),
+        (Empty(), "returned an object of type Empty, but declares Result"),
+        (Result, "returned the class Result instead of an instance, but declares Result"),
+        (CANARY, "returned an object of type str, but declares Result"),
+    ],
+)
+def test_only_an_instance_of_the_declared_model_is_a_result(value: object, message: str) -> None:
+    assert message in refusal(value, Result)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"n": -1}, "/n: Input should be greater than or equal to 0", id="rule of the model"),
+        pytest.param({"n": CANARY}, "/n: Input should be a valid integer", id="wrong type"),
+        pytest.param({"n": None}, "/n: Input should be a valid integer", id="None"),
+        pytest.param({"score": math.nan}, "NaN or an infinity at /score", id="NaN"),
+        pytest.param({"maybe": -math.inf}, "NaN or an infinity at /maybe", id="infinity where null would do"),
+        pytest.param({"text": object()}, "cannot be written as JSON: Unable to serialize unknown type", id="object"),
+        pytest.param(
+            {"text": f"{CANARY}\ud800"}, "text with half a surrogate pair at /text", id="half a surrogate pair"
+        ),
+    ],
+)
+def test_a_result_that_was_spoilt_after_validation_is_refused_by_field(changes: dict[str, Any], message: str) -> None:
+    value = Result()
+    for name, item in changes.items():
+        setattr(value, name, item)
+    assert message in refusal(value, Result)
+
+
+class Digests(BaseModel):
+    by_name: dict[str, list[bytes]]
+
+
+def test_bytes_that_are_no_text_are_refused_by_field() -> None:
+    reason = refusal(Digests(by_name={"a": [b"text", b"\xff\xfe"]}), Digests)
+    assert "bytes that are not UTF-8 text at /by_name/a/1; use pydantic.Base64Bytes" in reason
+
+
+def test_a_result_made_without_validation_is_validated() -> None:
+    assert "not a valid Rules: /n: Input should be less than or equal to 5" in refusal(
+        Rules.model_construct(n=6), Rules
+    )
+    assert "not a valid Rules: /n: Field required" in refusal(Rules.model_construct(), Rules)  # type: ignore[call-arg]
+
+
+class Strings(BaseModel):
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+    score: float
+
+
+def test_nan_as_text_is_the_choice_of_the_model() -> None:
+    assert dump(Strings(score=math.nan)) == {"score": "NaN"}
+
+
+def test_nan_deep_in_a_result_is_found() -> None:
+    assert "at /a~1b/1/x" in refusal(Wide(**{"a/b": [1, {"x": math.nan}]}), Wide)
+
+
+class OneWay(BaseModel):
+    when: datetime
+
+    @field_serializer("when")
+    def _write(self, when: datetime) -> str:
+        return f"on day {when.day}"
+
+
+class Crashing(BaseModel):
+    n: int = 0
+
+    @computed_field
+    def broken(self) -> int:
+        raise RuntimeError(CANARY)
+
+
+class CrashingSerializer(BaseModel):
+    n: int = 0
+
+    @field_serializer("n")
+    def _write(self, n: int) -> int:
+        raise ValueError(CANARY)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(OneWay(when=datetime(2024, 2, 29, tzinfo=UTC)), "not a valid OneWay: /when: ", id="one way only"),
+        pytest.param(Crashing(), "cannot be written as JSON: RuntimeError", id="computed field that raises"),
+        pytest.param(CrashingSerializer(), "Error calling function `_write`", id="serializer that raises"),
+    ],
+)
+def test_a_model_that_cannot_read_what_it_writes_is_refused(value: BaseModel, message: str) -> None:
+    assert message in refusal(value, type(value))
+
+
+def test_a_circular_result_is_refused() -> None:
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    assert "cannot be written as JSON" in refusal(Wide(loop=loop), Wide)
+
+
+def test_the_size_is_counted_in_bytes_of_utf_8() -> None:
+    value = Wide(t="ä" * 10)
+    size = len('{"t":""}') + 20
+    assert dump(value, max_bytes=size)
+    message = refusal(value, Wide, size - 1, workspace=True)
+    assert message == (
+        "the result is 28 bytes of JSON, more than 27 (PERAGO_MAX_RESULT_BYTES); "
+        "write it to a file in the workspace and return the path"
+    )
+    assert "give the task a workspace" in refusal(value, Wide, 1)
+
+
+@pytest.mark.parametrize("value", [Result(n=1), Rich(), Computed(n=2), Report(parts=[Computed(n=2)] * 2), Empty()])
+def test_a_recorded_result_is_valid_as_long_as_its_model_is_the_same(value: BaseModel) -> None:
+    check_recorded_result(make_task(Empty, type(value)), dump(value))
+
+
+@pytest.mark.parametrize(
+    ("model", "recorded", "message"),
+    [
+        (Result, {"n": -1}, "/n: Input should be greater than or equal to 0"),
+        (Result, [], "/: Input should be an object"),
+        (Computed, {"n": 1, "double": 2, "gone": 3}, "/gone: Extra inputs are not permitted"),
+        (Computed, {"double": 2}, "/n: Field required"),
+        (Report, {"parts": [{"n": 1, "other": 2}]}, "/parts/0/other: Extra inputs are not permitted"),
+    ],
+)
+def test_a_recorded_result_of_another_model_is_refused(model: type[BaseModel], recorded: Any, message: str) -> None:
+    with pytest.raises(InvalidResult) as caught:
+        check_recorded_result(make_task(Empty, model), recorded)
+    assert message in str(caught.value)

@@ -1,0 +1,84 @@
+"""The slow matcher says what the documentation of guardrails says, and has no code of the fast one."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from perago import forbid_glob, require_dir, require_file, require_glob
+from perago.authoring.guardrails import Guardrail
+from perago.testing import oracle
+from perago.testing.oracle import Verdict, glob_matches, is_in_prefix, judge
+
+MATCHES = [
+    ("raw/**/*.csv", "raw/a.csv", True),
+    ("raw/**/*.csv", "raw/x/y/a.csv", True),
+    ("raw/**/*.csv", "rawer/a.csv", False),
+    ("raw/**/*.csv", "raw/a.csv/b", False),
+    ("raw/**", "raw/x/y", True),
+    ("raw/**", "raw", False),
+    ("**", "a", True),
+    ("**/a/**/b", "a/a/c/b", True),
+    ("**/*.tmp", ".cache/.a.tmp", True),
+    ("*.csv", "x/a.csv", False),
+    ("*.csv", "A.CSV", False),
+    ("*.csv", ".csv", True),
+    ("a?c", "a/c", False),
+    ("[!b]", "a", True),
+    ("[]]", "]", True),
+    ("*.csv", "a.csv\n", False),
+    ("\u00e9", "e\u0301", False),
+]
+
+
+@pytest.mark.parametrize(("pattern", "path", "expected"), MATCHES, ids=[f"{p}-{x!r}" for p, x, _ in MATCHES])
+def test_a_pattern_means_what_the_documentation_says(pattern: str, path: str, expected: bool) -> None:
+    assert glob_matches(pattern, path) is expected
+
+
+VERDICTS = [
+    (require_file("a"), ["a"], Verdict(True, 1)),
+    (require_file("a"), ["A", "a/b"], Verdict(False, 0)),
+    (require_dir("raw"), ["raw/x", "rawer/x"], Verdict(True, 1)),
+    (require_dir("raw"), ["raw", "rawer/x"], Verdict(False, 0)),
+    (require_glob("*", min_count=2, max_count=2), ["a"], Verdict(False, 1)),
+    (require_glob("*", min_count=2, max_count=2), ["a", "b"], Verdict(True, 2)),
+    (require_glob("*", min_count=2, max_count=2), ["a", "b", "c"], Verdict(False, 3)),
+    (require_glob("*", min_count=0), [], Verdict(True, 0)),
+    (forbid_glob("*"), ["a/b"], Verdict(True, 0)),
+    (forbid_glob("*"), ["a"], Verdict(False, 1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "files", "expected"), VERDICTS, ids=[f"{rule}-{files}" for rule, files, _ in VERDICTS]
+)
+def test_a_rule_holds_when_its_documentation_says_so(rule: Guardrail, files: list[str], expected: Verdict) -> None:
+    assert judge(rule, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("prefix", "key", "expected"),
+    [
+        ("", "a", True),
+        ("", "_lakefs_actions/a", False),
+        ("", "_lakefs_actionsx", True),
+        ("data/x", "data/x/a", True),
+        ("data/x", "data/x", False),
+        ("data/x", "data/xy/a", False),
+        ("data/x", "data/x/_lakefs_actions/a", True),
+        ("data/x", "DATA/X/a", False),
+    ],
+)
+def test_a_key_is_in_a_prefix_by_whole_names(prefix: str, key: str, expected: bool) -> None:
+    assert is_in_prefix(prefix, key) is expected
+
+
+def test_it_shares_no_code_with_what_decides_in_production() -> None:
+    tree = ast.parse(Path(oracle.__file__).read_text(encoding="utf-8"))
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported == {"__future__", "collections.abc", "dataclasses", "perago.authoring.guardrails"}
+    assert names == {"fnmatch"}

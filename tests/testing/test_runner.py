@@ -1,0 +1,198 @@
+"""`TaskRunner`, which `perago_run` is: attempts, what comes after them, and the trees around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable, Unclear
+
+from .tasks_for_runner import CALLS, Params, copy, count
+
+TREE = {"raw/a.csv": "1\n"}
+
+
+@pytest.fixture
+def run() -> Iterator[TaskRunner]:
+    CALLS.clear()
+    with TaskRunner() as runner:
+        yield runner
+
+
+def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
+    outcome = run(copy, Params(), tree={**TREE, "raw/b.csv": "2\n"})
+    assert outcome.status is TaskStatus.COMPLETED
+    assert outcome.result == {"calls": 1}
+    assert outcome.output["workspace"]["ref"] == outcome.commit
+    assert (outcome.changed_files, outcome.removed_files) == (("copy.csv",), ("raw/b.csv",))
+    assert [finding.satisfied for finding in outcome.findings] == [True, True]
+    assert outcome.log == ("call 1",)
+    assert run.tree() == {"copy.csv": b"1\n", "raw/a.csv": b"1\n"}
+
+
+def test_paths_are_relative_to_the_prefix_and_keys_are_not(run: TaskRunner) -> None:
+    run(copy, tree=TREE)
+    assert sorted(run.lakefs.tree(run.repository, "main")) == ["data/copy.csv", "data/raw/a.csv"]
+
+
+def test_a_violated_rule_is_told_in_words(run: TaskRunner) -> None:
+    before = run(copy, tree={"raw/a.txt": ""})
+    assert (before.status, before.changed_files) == (TaskStatus.FAILED_WITH_TERMINAL_ERROR, ())
+    assert before.violations == ("pre guardrail require_glob('raw/*.csv', min_count=1): matched 0 files",)
+    after = run(copy, {"suffix": "tmp"}, tree=TREE)
+    assert (after.status, len(after.violations)) == (TaskStatus.FAILED, 1)
+    assert run.tree() == {"raw/a.csv": b"1\n"}
+
+
+def test_params_of_a_mapping_are_sent_as_they_are(run: TaskRunner) -> None:
+    outcome = run(count, {"failures": "many"})
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "/params/failures" in str(outcome.reason)
+
+
+def test_each_tree_has_a_repository_of_its_own(run: TaskRunner) -> None:
+    run(copy, tree={**TREE, "only/first.txt": ""})
+    run(copy, tree=TREE)
+    assert sorted(run.tree()) == ["copy.csv", "raw/a.csv"]
+
+
+def test_without_a_tree_the_next_run_goes_on_from_the_head(run: TaskRunner) -> None:
+    first = run(copy, tree=TREE)
+    second = run(copy, Params(suffix="txt"))
+    assert second.record.input_ref == first.commit
+    assert sorted(run.tree()) == ["copy.csv", "copy.txt", "raw/a.csv"]
+    assert sorted(run.tree(str(first.commit))) == ["copy.csv", "raw/a.csv"]
+
+
+def test_a_retry_comes_after_its_delay(run: TaskRunner) -> None:
+    first = run(copy, Params(failures=1), tree=TREE)
+    start = run.clock.now()
+    second = run.again()
+    assert (first.status, first.reason, second.status) == (TaskStatus.FAILED, "not yet", TaskStatus.COMPLETED)
+    assert run.clock.now() - start == 60
+    assert second.record.delivery.retried_task_id == first.record.delivery.task_id
+
+
+def test_when_no_retry_comes_the_state_of_the_workflow_is_told(run: TaskRunner) -> None:
+    run(count, Params(failures=1), controls={"retryCount": 0})
+    with pytest.raises(LookupError, match=r"no attempt of runner\.count comes within 86400 s: workflow .* is FAILED"):
+        run.again()
+
+
+def test_after_a_lost_report_the_response_timeout_brings_a_new_attempt_that_publishes_nothing(run: TaskRunner) -> None:
+    lost = run(copy, tree=TREE, report=False)
+    start = run.clock.now()
+    found = run.again()
+    assert run.clock.now() - start == 600 + 60
+    assert (lost.status, found.status, found.result) == (None, TaskStatus.COMPLETED, {"calls": 1})
+    assert found.record.adopted_commit == lost.commit
+    assert CALLS == ["copy"]
+
+
+def test_a_report_that_comes_too_late_is_not_sent(run: TaskRunner) -> None:
+    lost = run(copy, tree=TREE, report=False)
+    run.again()
+    assert run.report(lost).lost_reason == "Conductor no longer waits for this delivery"
+
+
+def test_a_report_that_comes_late_but_in_time_counts(run: TaskRunner) -> None:
+    outcome = run(count, report=False)
+    run.conductor.advance(599)
+    assert run.report(outcome).status is TaskStatus.COMPLETED
+
+
+def test_a_redelivery_keeps_the_task_id(run: TaskRunner) -> None:
+    first = run(count, report=False)
+    second = run.redeliver()
+    assert second.record.delivery.task_id == first.record.delivery.task_id
+    assert second.record.delivery.poll_count == first.record.delivery.poll_count + 1
+    assert run.report(first).lost_reason is not None
+    assert second.status is TaskStatus.COMPLETED
+
+
+def test_a_rerun_keeps_the_task_id_and_replaces_the_publication(run: TaskRunner) -> None:
+    first = run(copy, tree=TREE)
+    second = run.rerun()
+    assert second.record.delivery.task_id == first.record.delivery.task_id
+    assert second.record.superseded_commits == (first.commit,)
+    assert CALLS == ["copy", "copy"]
+
+
+def test_a_restart_has_a_new_task_id_and_replaces_the_publication(run: TaskRunner) -> None:
+    first = run(copy, tree=TREE)
+    second = run.restart()
+    assert second.record.delivery.task_id != first.record.delivery.task_id
+    assert second.record.superseded_commits == (first.commit,)
+
+
+def test_an_attempt_can_be_run_when_others_have_moved_the_branch(run: TaskRunner) -> None:
+    delivery = run.deliver(copy, tree=TREE)
+    commit = run.commit({"raw/c.csv": ""}, "Theirs")
+    outcome = run(copy, delivery=delivery)
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert commit[:12] in str(outcome.reason)
+    assert "Theirs" in str(outcome.reason)
+
+
+def test_a_delivery_comes_alone(run: TaskRunner) -> None:
+    delivery = run.deliver(count)
+    with pytest.raises(TypeError, match="a delivery has its params"):
+        run(count, Params(), delivery=delivery)
+
+
+def test_a_merge_whose_answer_is_lost_is_published_once(run: TaskRunner) -> None:
+    run.faults.after("merge", error=Unclear)
+    outcome = run(copy, tree=TREE)
+    assert outcome.status is TaskStatus.COMPLETED
+    assert len(run.lakefs.history(run.repository, "main", until=str(outcome.record.input_ref), limit=10)) == 1
+
+
+def test_a_fault_that_never_happened_is_an_error_at_the_end() -> None:
+    run = TaskRunner()
+    run.faults.before("merge", nth=2, error=Unavailable)
+    run(copy, tree=TREE)
+    with pytest.raises(AssertionError, match="faults that no call met: merge #2, before it takes effect: Unavailable"):
+        run.__exit__(None, None, None)
+
+
+def test_an_error_of_the_test_is_not_hidden_by_unused_faults() -> None:
+    run = TaskRunner()
+    run.faults.before("merge", error=Unavailable)
+    with pytest.raises(ZeroDivisionError), run:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["again", "redeliver", "rerun", "restart", "tree"])
+def test_nothing_comes_before_the_first_run(run: TaskRunner, name: str) -> None:
+    with pytest.raises(LookupError, match="nothing ran yet"):
+        getattr(run, name)()
+
+
+def test_what_is_no_task_function_is_refused(run: TaskRunner) -> None:
+    with pytest.raises(TypeError, match="'len' is not a task function"):
+        run(len)
+
+
+def test_a_task_without_a_workspace_has_no_tree(run: TaskRunner) -> None:
+    with pytest.raises(TypeError, match=r"runner\.count has no workspace, so it takes no tree"):
+        run(count, tree=TREE)
+    run(count)
+    with pytest.raises(LookupError, match=r"runner\.count has no workspace"):
+        run.tree()
+    with pytest.raises(LookupError, match=r"runner\.count has no workspace"):
+        run.commit(TREE)
+
+
+def test_a_symlink_cannot_be_committed(run: TaskRunner) -> None:
+    with pytest.raises(BadTree, match=r"'raw/a\.csv' is a symlink"):
+        run(copy, tree={"raw/a.csv": Symlink("b.csv")})
+
+
+def test_nothing_stays_on_disk() -> None:
+    with TaskRunner() as run:
+        place = Path(run.services.workspace_root)
+        run(copy, tree=TREE)
+        assert place.is_dir()
+    assert not place.exists()

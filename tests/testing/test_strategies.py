@@ -1,0 +1,259 @@
+"""Strategies build what they promise, and throw nothing away."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, field_validator
+
+from perago import (
+    Example,
+    TaskDefinitionError,
+    WorkspaceSpec,
+    forbid_glob,
+    require_dir,
+    require_file,
+    require_glob,
+    task,
+)
+from perago.authoring import get_task
+from perago.authoring.guardrails import GUARDRAIL_TYPES, Guardrail, RequireDir, RequireFile
+from perago.testing import InMemoryServices, provide_params
+from perago.testing.building import Symlink, Tree, build, files_of
+from perago.testing.neighbours import Likeness, lookalikes
+from perago.testing.oracle import concerns, judge
+from perago.testing.path_strategies import Written
+from perago.testing.strategies import (
+    NoParams,
+    guardrail_paths,
+    hostile_paths,
+    near_trees,
+    params,
+    satisfying_trees,
+    trees,
+    violating_trees,
+)
+from perago.workspace.keys import Folding
+
+FEW = settings(
+    max_examples=30, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+
+SPEC = WorkspaceSpec(
+    pre=[
+        require_dir("raw"),
+        require_file("README.md"),
+        require_glob("raw/**/*.csv", min_count=2, max_count=3),
+        forbid_glob("**/*.tmp"),
+    ],
+    post=[require_glob("features/*.parquet")],
+)
+
+
+def violated(tree: Tree, rules: tuple[Guardrail, ...] = SPEC.pre) -> list[Guardrail]:
+    return [rule for rule in rules if not judge(rule, files_of(tree)).satisfied]
+
+
+@FEW
+@given(satisfying_trees(SPEC))
+def test_a_satisfying_tree_satisfies_every_rule(tree: Tree) -> None:
+    assert violated(tree) == []
+
+
+@FEW
+@given(satisfying_trees(SPEC, phase="post"))
+def test_the_phase_can_be_chosen(tree: Tree) -> None:
+    assert violated(tree, SPEC.post) == []
+
+
+@FEW
+@given(violating_trees(SPEC))
+def test_a_violating_tree_breaks_one_rule_and_what_hangs_on_it(tree: Tree) -> None:
+    broken = violated(tree)
+    assert len(broken) == 1 or broken == [SPEC.pre[0], SPEC.pre[2]]  # no directory, no tables in it
+
+
+@FEW
+@given(trees(SPEC))
+def test_every_tree_can_be_built_and_read_back(tree: Tree) -> None:
+    with build(tree) as root:
+        found = {
+            path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and not path.is_symlink()
+        }
+        links = [path for path in root.rglob("*") if path.is_symlink()]
+    assert {path for path in found if "linked/" not in path} >= files_of(tree)
+    assert len(links) == sum(isinstance(content, Symlink) for content in tree.values())
+
+
+def test_near_trees_of_a_few_examples_stand_on_both_sides_and_on_the_edges_of_each_rule() -> None:
+    seen: set[tuple[Guardrail, bool]] = set()
+    counts: set[int] = set()
+    kinds: set[str] = set()
+
+    @settings(FEW, max_examples=60, phases=[Phase.generate])
+    @given(near_trees(SPEC))
+    def collect(tree: Tree) -> None:
+        files = files_of(tree)
+        seen.update((rule, judge(rule, files).satisfied) for rule in SPEC.pre)
+        counts.add(judge(SPEC.pre[2], files).matched)
+        kinds.update(type(content).__name__ for content in tree.values())
+        kinds.update("hidden" for path in files if "/." in path)
+
+    collect()
+    assert seen == {(rule, verdict) for rule in SPEC.pre for verdict in (True, False)}
+    assert counts >= {1, 2, 3, 4}
+    assert kinds == {"str", "NoneType", "Symlink", "hidden"}
+
+
+@FEW
+@given(near_trees(SPEC, folding=Folding(case=True, unicode_form=True)))
+def test_no_two_names_meet_on_a_disk_that_folds_them(tree: Tree) -> None:
+    folded = [Folding(case=True, unicode_form=True).fold(path) for path in tree]
+    assert len(folded) == len(set(folded))
+
+
+@pytest.mark.parametrize("likeness", Likeness)
+def test_every_likeness_gives_something(likeness: Likeness) -> None:
+    assert any(lookalikes(rule, likeness) for rule in SPEC.pre)
+
+
+@pytest.mark.parametrize(
+    "likeness", [Likeness.OTHER_CASE, Likeness.TWIN_OF_DIRECTORY, Likeness.GLUED, Likeness.ELSEWHERE]
+)
+def test_what_only_looks_like_the_rule_is_not_what_it_means(likeness: Likeness) -> None:
+    rule = require_glob("raw/**/*.csv")
+    assert not any(concerns(rule, path) for path, _ in lookalikes(rule, likeness))
+
+
+@FEW
+@given(guardrail_paths(["raw/a.csv"]))
+def test_a_good_path_is_taken_for_its_canonical_form(pair: tuple[Written, str]) -> None:
+    written, canonical = pair
+    assert require_file(written) == RequireFile(canonical)
+    assert require_dir(written) == RequireDir(canonical)
+
+
+@settings(FEW, max_examples=150)
+@given(hostile_paths(["raw/a.csv", "a"]), st.sampled_from([require_file, require_dir, require_glob, forbid_glob]))
+def test_a_hostile_path_is_rejected(written: Written, declare: Any) -> None:
+    with pytest.raises(TaskDefinitionError):
+        declare(written)
+
+
+class Kind(BaseModel):
+    word: Literal["a", "b"]
+
+
+class Many(BaseModel):
+    number: Annotated[int, Field(gt=3, le=20, multiple_of=5)]
+    ratio: Annotated[float, Field(ge=0, lt=1)]
+    text: Annotated[str, Field(min_length=2, max_length=4)]
+    code: Annotated[str, Field(pattern="^[A-Z]{3}$")]
+    day: datetime.date
+    kinds: list[Kind] = []
+    pair: tuple[int, str]
+    maybe: int | None = None
+    by_name: dict[str, int] = {}
+
+
+class Picky(BaseModel):
+    value: int
+
+    @field_validator("value")
+    @classmethod
+    def only_one(cls, value: int) -> int:
+        if value != 123_456:
+            raise ValueError("wrong")
+        return value
+
+
+class Result(BaseModel):
+    pass
+
+
+@task(name="many", owner_email="data@example.com", workspace=SPEC)
+def many(workspace: Path, params: Many) -> Result:
+    return Result()
+
+
+@task(name="picky", owner_email="data@example.com")
+def picky(params: Picky) -> Result:
+    return Result()
+
+
+@task(name="declared", owner_email="data@example.com", examples=[Example(id="x", params={"value": 123_456})])
+def declared(params: Picky) -> Result:
+    return Result()
+
+
+MANY, PICKY, DECLARED = (found for found in map(get_task, (many, picky, declared)) if found)
+
+
+def test_params_vary_within_the_bounds_of_the_model() -> None:
+    seen: list[Many] = []
+
+    @settings(FEW, phases=[Phase.generate])
+    @given(params(MANY))
+    def collect(value: Many) -> None:
+        seen.append(value)
+
+    collect()
+    assert len({value.number for value in seen}) > 2
+    assert len({value.text for value in seen}) > 5
+
+
+def test_params_that_cannot_be_made_skip_the_test_and_name_the_hook() -> None:
+    @FEW
+    @given(params(PICKY))
+    def use(value: Picky) -> None:
+        raise AssertionError("there is no value")
+
+    with pytest.raises(NoParams, match=r"pytest_perago_params.*provide_params\('picky', ...\).*Example"):
+        use()
+
+
+@FEW
+@given(params(DECLARED))
+def test_a_declared_example_stands_in_for_what_cannot_be_made(value: Picky) -> None:
+    assert value.value == 123_456
+
+
+@FEW
+@given(params(PICKY, provided=[{"value": 123_456}]))
+def test_provided_params_stand_in_for_what_cannot_be_made(value: Picky) -> None:
+    assert value.value == 123_456
+
+
+def test_registered_params_are_known_to_the_strategy() -> None:
+    @task(name="registered", owner_email="data@example.com")
+    def registered(params: Picky) -> Result:
+        return Result()
+
+    provide_params("registered", {"value": 123_456})
+    found = get_task(registered)
+    assert found is not None
+
+    @FEW
+    @given(params(found))
+    def use(value: Picky) -> None:
+        assert value.value == 123_456
+
+    use()
+
+
+@settings(FEW, max_examples=5)
+@given(satisfying_trees(SPEC), params(MANY))
+def test_trees_and_params_run_through_the_services_in_memory(tree: Any, value: Many) -> None:
+    with InMemoryServices() as services:
+        outcome = services.run(many, value, tree)
+    assert outcome.reason is not None
+    assert outcome.reason.startswith("post guardrail require_glob('features/*.parquet', min_count=1)")
+
+
+def test_all_kinds_of_rules_are_covered_here() -> None:
+    assert {type(rule) for rule in SPEC.pre} == set(GUARDRAIL_TYPES)

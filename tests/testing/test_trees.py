@@ -1,0 +1,246 @@
+"""Smallest and violating trees, and contradictions, against every small tree there is."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Collection, Iterator, Sequence
+
+import pytest
+
+from perago import forbid_glob, require_dir, require_file, require_glob
+from perago.authoring.guardrails import Guardrail
+from perago.testing.building import Symlink, build
+from perago.testing.oracle import judge
+from perago.testing.trees import Contradiction, Undecided, Violation, smallest_tree, violating_tree, violations
+from perago.workspace.keys import Folding
+
+
+def holds(rules: Sequence[Guardrail], tree: dict[str, str | None]) -> bool:
+    return all(judge(rule, tree).satisfied for rule in rules)
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        ([], {}),
+        ([require_file("raw/a.csv")], {"raw/a.csv": ""}),
+        ([require_dir("raw"), require_glob("raw/**/*.csv")], {"raw/a.csv": ""}),
+        ([require_glob("*.csv", min_count=2), forbid_glob("a*")], {"b.csv": "", "c.csv": ""}),
+        ([require_glob("**/*.csv"), require_dir("a/b"), require_file("a/b/x.csv")], {"a/b/x.csv": ""}),
+        ([require_glob("[xy]?"), forbid_glob("x*")], {"ya": ""}),
+        ([require_file("A"), require_file("a")], {"A": "", "a": ""}),
+        ([require_glob("**/*", min_count=0, max_count=0)], {}),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else None,
+)
+def test_the_smallest_tree_is_small_and_readable(rules: list[Guardrail], expected: dict[str, str | None]) -> None:
+    assert smallest_tree(rules) == expected
+
+
+def test_many_files_have_readable_names() -> None:
+    tree = smallest_tree([require_glob("**", min_count=300), forbid_glob("a*")])
+    assert len(tree) == 300
+    assert all(character.isalnum() or character in "_-" for path in tree for character in path)
+
+
+CONTRADICTIONS: dict[str, tuple[list[Guardrail], str]] = {
+    "file against forbid": ([require_file("raw/a.csv"), forbid_glob("raw/**")], "forbids every file"),
+    "directory against forbid": ([require_dir("raw"), forbid_glob("raw/**")], "forbids every file"),
+    "glob within forbid": ([require_glob("raw/*.csv"), forbid_glob("**/*.c*")], "forbids every file"),
+    "count above another": (
+        [require_glob("raw/*.csv", min_count=5), require_glob("raw/**", min_count=0, max_count=4)],
+        "more files must match",
+    ),
+    "file where a directory is": ([require_file("raw"), require_dir("raw")], "a file and a directory at once"),
+    "file above a glob": ([require_file("raw"), require_glob("raw/**/*.csv")], "a file and a directory at once"),
+    "file above a file": ([require_file("a"), require_file("a/b/c")], "a file and a directory at once"),
+    "too few names": ([require_glob("[ab].csv", min_count=3)], "too few paths"),
+    "no name at all": ([require_glob("[.]")], "too few paths"),
+    "hooks": ([require_dir("_lakefs_actions")], "too few paths"),
+}
+
+
+@pytest.mark.parametrize(("rules", "reason"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_contradiction_names_its_rules_and_no_others(rules: list[Guardrail], reason: str) -> None:
+    bystanders: list[Guardrail] = [require_file("README.md"), forbid_glob("**/*.tmp"), require_glob("docs/**")]
+    with pytest.raises(Contradiction, match=reason) as caught:
+        smallest_tree([bystanders[0], *rules, *bystanders[1:]])
+    assert list(caught.value.rules) == rules
+    assert all(str(rule) in str(caught.value) for rule in rules)
+
+
+def test_names_that_the_disk_folds_together_contradict_each_other_only_there() -> None:
+    rules = [require_file("Data/a"), require_file("data/b")]
+    assert smallest_tree(rules) == {"Data/a": "", "data/b": ""}
+    with pytest.raises(Contradiction, match="the disk takes two of the names for one"):
+        smallest_tree(rules, folding=Folding(case=True))
+
+
+def test_below_a_prefix_the_directory_of_hooks_is_a_name_like_others() -> None:
+    assert smallest_tree([require_file("_lakefs_actions/x")], key_prefix="data/") == {"_lakefs_actions/x": ""}
+
+
+def test_a_demand_for_very_many_files_is_left_undecided() -> None:
+    with pytest.raises(Undecided, match="more than 500 files"):
+        smallest_tree([require_glob("**", min_count=501)])
+
+
+@pytest.mark.parametrize(
+    ("rule", "violation", "matched"),
+    [
+        (require_file("raw/a.csv"), Violation.MISSING, 0),
+        (require_dir("raw/deep"), Violation.MISSING, 0),
+        (require_glob("raw/**/*.csv", min_count=3, max_count=5), Violation.MISSING, 2),
+        (require_glob("raw/**/*.csv", min_count=3, max_count=5), Violation.TOO_MANY, 6),
+        (forbid_glob("**/*.tmp"), Violation.PRESENT, 1),
+    ],
+    ids=str,
+)
+def test_a_violating_tree_breaks_one_rule_by_one_file(rule: Guardrail, violation: Violation, matched: int) -> None:
+    others: list[Guardrail] = [require_file("README.md"), require_glob("raw/**", max_count=9), forbid_glob("**/x*")]
+    tree = violating_tree(rule, [*others, rule], violation)
+    assert judge(rule, tree).matched == matched
+    assert not judge(rule, tree).satisfied
+    assert holds(others, tree)
+
+
+def test_a_rule_that_another_implies_cannot_be_broken_alone() -> None:
+    directory, file = require_dir("raw"), require_file("raw/a.csv")
+    with pytest.raises(Contradiction) as caught:
+        violating_tree(directory, [directory, file, require_file("README.md")])
+    assert caught.value.rules == (directory, file)
+
+
+def test_many_rules_are_handled_quickly() -> None:
+    rules: list[Guardrail] = [rule for name in "abcd" for rule in (require_dir(name), require_file(f"{name}/x.csv"))]
+    started = time.process_time()
+    assert len(smallest_tree(rules)) == 4
+    for directory, file in zip(rules[::2], rules[1::2], strict=True):
+        with pytest.raises(Contradiction) as caught:
+            violating_tree(directory, rules)
+        assert caught.value.rules == (directory, file)
+    assert time.process_time() - started < 5
+
+
+def test_a_rule_that_any_tree_satisfies_has_no_violations() -> None:
+    rule = require_glob("**", min_count=0)
+    assert violations(rule) == ()
+    with pytest.raises(ValueError, match="cannot be violated"):
+        violating_tree(rule, [rule])
+
+
+NAMES = ["a", "b", "ab"]
+PATHS = [*NAMES, *(f"{above}/{name}" for above in NAMES[:2] for name in NAMES), "a/b/a"]
+PATTERNS = [
+    "a",
+    "b",
+    "?",
+    "??",
+    "*",
+    "**",
+    "a*",
+    "*b",
+    "a/*",
+    "a/**",
+    "**/a",
+    "**/b",
+    "*/a",
+    "[ab]",
+    "[!a]",
+    "a/?",
+    "**/a/**",
+]
+
+
+def small_trees() -> Iterator[frozenset[str]]:
+    for size in range(4):
+        for files in itertools.combinations(PATHS, size):
+            if not any(other.startswith(f"{path}/") for path in files for other in files):
+                yield frozenset(files)
+
+
+SMALL_TREES = list(small_trees())
+
+
+def some_rule(choice: random.Random) -> Guardrail:
+    match choice.randrange(5):
+        case 0:
+            return require_file(choice.choice(PATHS))
+        case 1:
+            return require_dir(choice.choice(["a", "b", "a/b"]))
+        case 2:
+            return forbid_glob(choice.choice(PATTERNS))
+        case _:
+            least = choice.randrange(3)
+            most = choice.choice([None, least, least + 1])
+            return require_glob(choice.choice(PATTERNS), least, most)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_alarm_is_false_and_no_tree_is_larger_than_need_be(seed: int) -> None:
+    choice = random.Random(seed)
+    contradictions = 0
+    for _ in range(40):
+        rules = [some_rule(choice) for _ in range(choice.randint(1, 4))]
+        fitting = [files for files in SMALL_TREES if all(judge(rule, files).satisfied for rule in rules)]
+        try:
+            tree = smallest_tree(rules)
+        except Undecided:
+            continue
+        except Contradiction as found:
+            culprits = found.rules
+        else:
+            assert holds(rules, tree)
+            assert not fitting or len(tree) <= len(fitting[0])
+            continue
+        contradictions += 1
+        assert not fitting, f"{culprits} are accused, but {fitting[0]} satisfies all"
+        for part in itertools.combinations(culprits, len(culprits) - 1):
+            assert holds(part, smallest_tree(part)), "a rule is accused that could be left out"
+    assert contradictions > 3
+
+
+def breaks(rule: Guardrail, violation: Violation, others: Sequence[Guardrail], files: Collection[str]) -> bool:
+    verdict = judge(rule, files)
+    too_few = verdict.matched < getattr(rule, "min_count", 1) and violation is Violation.MISSING
+    too_many = violation is not Violation.MISSING and verdict.matched > (getattr(rule, "max_count", None) or 0)
+    alone = all(judge(other, files).satisfied for other in others if other != rule)
+    return not verdict.satisfied and (too_few or too_many) and alone
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rule_is_called_unbreakable_only_if_no_tree_breaks_it_alone(seed: int) -> None:
+    choice = random.Random(seed)
+    unbreakable = 0
+    for _ in range(25):
+        rule, others = some_rule(choice), [some_rule(choice) for _ in range(choice.randint(0, 2))]
+        for violation in violations(rule):
+            try:
+                tree = violating_tree(rule, [rule, *others], violation)
+            except Undecided:
+                continue
+            except Contradiction:
+                unbreakable += 1
+                assert not any(breaks(rule, violation, others, files) for files in SMALL_TREES)
+            else:
+                assert breaks(rule, violation, others, tree)
+    assert unbreakable > 0
+
+
+def test_a_tree_on_disk_is_gone_after_the_block() -> None:
+    tree = {"raw/a.csv": "x\n", "bytes": b"\xff", "empty/deep": None, "raw/out": Symlink("../../outside.bin")}
+    with build(tree) as root:
+        assert (root / "raw" / "a.csv").read_text() == "x\n"
+        assert (root / "bytes").read_bytes() == b"\xff"
+        assert (root / "empty" / "deep").is_dir()
+        assert (root / "raw" / "out").readlink().as_posix() == "../../outside.bin"
+        assert (root.parent / "outside.bin").is_file()
+    assert not root.parent.exists()
+
+
+def test_a_link_to_a_directory_outside_finds_what_it_is_said_to_hold() -> None:
+    with build({"raw/linked": Symlink("../../away", ("x/a.csv",))}) as root:
+        assert (root / "raw" / "linked" / "x" / "a.csv").is_file()
+        assert sorted(path.name for path in root.iterdir()) == ["raw"]

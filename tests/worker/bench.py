@@ -1,0 +1,104 @@
+"""Runs a worker with real processes in the test's own process, and waits for what should happen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from perago.driver import Limits
+from perago.ports import Report, TaskQueue
+from perago.worker import LogPlan, Supervisor, WorkerPlan
+from perago.worker.events import Event, WorkerReady
+
+from .small_queue import SmallQueue
+
+BEHAVES = f"{__package__}.tasks.behaves"
+LIMIT = 30.0
+DEPTH = 4
+"""Of an attempt directory below the root: workflow, task name, task id, attempt."""
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, condition: Callable[[], T | None], limit: float = LIMIT) -> T:
+    """What `condition` returns once that is true; fails with `what` after `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while time.monotonic() < deadline:
+        if result := condition():
+            return result
+        time.sleep(0.005)
+    raise AssertionError(f"waited {limit:g} s in vain for {what}")
+
+
+def make_plan(directory: Path, **changes: Any) -> WorkerPlan:
+    """A worker of one slot for `behaves`, with everything below `directory`."""
+    plan = WorkerPlan(
+        module=BEHAVES,
+        worker_prefix="test",
+        workspace_root=directory / "workspaces",
+        logs=LogPlan(root=directory / "logs"),
+        limits=Limits(),
+        shutdown_grace=5.0,
+        preload=("perago.driver", "pytest"),
+    )
+    return replace(plan, **changes)
+
+
+def attempt_directories(root: Path) -> list[Path]:
+    """Those that exist below `root`, which may go meanwhile: `os.walk` bears that, `Path.glob` does not."""
+    places = (Path(place) for place, _, _ in os.walk(root))
+    return [place for place in places if len(place.relative_to(root).parts) == DEPTH]
+
+
+class RunningWorker:
+    """A supervisor on a thread, and everything it said."""
+
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue) -> None:
+        self.events: list[Event] = []
+        self.exit_code: int | None = None
+        self.plan = plan
+        self.supervisor = Supervisor(plan, queue, self.events.append)
+        self._thread = threading.Thread(target=self._run, name="worker under test", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.exit_code = self.supervisor.run()
+
+    def saw(self, kind: type[T]) -> list[T]:
+        """The events of one kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def wait_until_down(self, limit: float = LIMIT) -> int | None:
+        """Wait for the end and return the exit code."""
+        self._thread.join(limit)
+        assert not self._thread.is_alive(), f"the worker did not stop within {limit:g} s: {self.events}"
+        return self.exit_code
+
+    def end(self) -> None:
+        """Stop it, whatever it does."""
+        for _ in range(3):
+            self.supervisor.stop()
+        self.wait_until_down()
+
+
+@contextlib.contextmanager
+def running(plan: WorkerPlan, queue: TaskQueue) -> Iterator[RunningWorker]:
+    """A worker that is ready, for the length of the block."""
+    worker = RunningWorker(plan, queue)
+    try:
+        wait_for("the worker to be ready", lambda: worker.saw(WorkerReady))
+        yield worker
+    finally:
+        worker.end()
+
+
+def outcome(queue: SmallQueue, task_id: str, limit: float = LIMIT) -> Report:
+    """The report of `task_id`, as soon as there is one."""
+    wait_for(f"the report of {task_id}", lambda: task_id in queue.reports, limit)
+    return queue.reports[task_id][0]

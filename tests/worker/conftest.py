@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .bench import RunningWorker, make_plan, running
+from .small_queue import SmallQueue
+
+
+@pytest.fixture
+def queue() -> SmallQueue:
+    return SmallQueue()
+
+
+@pytest.fixture
+def worker(tmp_path: Path, queue: SmallQueue) -> Iterator[RunningWorker]:
+    """One slot that runs `behaves`."""
+    with running(make_plan(tmp_path), queue) as started:
+        yield started

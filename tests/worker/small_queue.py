@@ -1,0 +1,135 @@
+"""A small, real task queue: deliveries go out once, are handed back, superseded, reported; faults are injected."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from perago.ports import AttemptRow, Delivery, NotFound, Report, ServiceError
+
+
+class SmallQueue:
+    """A `TaskQueue` that remembers everything it was told. Safe for many threads."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._numbers = count(1)
+        self._waiting: list[Delivery] = []
+        self.polls: list[tuple[int, float]] = []
+        self.held: dict[str, Delivery] = {}
+        self.beats: list[str] = []
+        self.handed_back: list[str] = []
+        self.reports: dict[str, tuple[Report, str]] = {}
+        self.logs: dict[str, list[str]] = {}
+        self.fault: Callable[[str], ServiceError | None] = lambda operation: None
+        """Asked before each call; what it returns is raised."""
+
+    # --------------------------------------------------------------------- test's side
+
+    def put(
+        self, *, what: str, response_timeout: float = 600, timeout: float = 0, workspace: Any = None, **params: Any
+    ) -> str:
+        """Queue one attempt of `behaves`, which has no workspace, whatever its input says; returns its task id."""
+        number = next(self._numbers)
+        delivery = Delivery(
+            task_id=f"task-{number}",
+            poll_count=0,
+            start_time=0,
+            task_name="worker.behaves",
+            workflow_id=f"workflow-{number}",
+            reference_name="step",
+            iteration=0,
+            retry_count=0,
+            retried_task_id=None,
+            input={"params": {"what": what, **params}, **({} if workspace is None else {"workspace": workspace})},
+            response_timeout_seconds=response_timeout,
+            timeout_seconds=timeout,
+        )
+        self.queue(delivery)
+        return delivery.task_id
+
+    def queue(self, delivery: Delivery) -> None:
+        """Queue a delivery as it is."""
+        with self._changed:
+            self._waiting.append(delivery)
+            self._changed.notify_all()
+
+    def supersede(self, task_id: str) -> None:
+        """Somebody else got the attempt: what was delivered is no longer current."""
+        with self._changed:
+            del self.held[task_id]
+
+    def waiting(self) -> list[str]:
+        """Task ids that nobody has polled."""
+        with self._changed:
+            return [delivery.task_id for delivery in self._waiting]
+
+    # --------------------------------------------------------------------------- port
+
+    def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
+        self._maybe_fail("poll")
+        deadline = time.monotonic() + wait_seconds
+        with self._changed:
+            self.polls.append((count, wait_seconds))
+            while len(self._waiting) < count and (left := deadline - time.monotonic()) > 0:
+                self._changed.wait(left)
+            taken, self._waiting = self._waiting[:count], self._waiting[count:]
+            now = int(time.time() * 1000)
+            taken = [replace(one, poll_count=one.poll_count + 1, start_time=one.start_time or now) for one in taken]
+            self.held.update({one.task_id: one for one in taken})
+            return taken
+
+    def is_current(self, delivery: Delivery) -> bool:
+        self._maybe_fail("is_current")
+        with self._changed:
+            held = self.held.get(delivery.task_id)
+            return held is not None and held.identity == delivery.identity and delivery.task_id not in self.reports
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
+        self._maybe_fail("read_attempt")
+        with self._changed:
+            held = self.held.get(task_id)
+            return None if held is None else AttemptRow(task_id, held.start_time, held.retried_task_id)
+
+    def extend_lease(self, delivery: Delivery) -> None:
+        self._maybe_fail("extend_lease")
+        with self._changed:
+            self.beats.append(delivery.task_id)
+
+    def hand_back(self, delivery: Delivery) -> None:
+        self._maybe_fail("hand_back")
+        with self._changed:
+            self.handed_back.append(delivery.task_id)
+            del self.held[delivery.task_id]
+            self._waiting.append(delivery)
+            self._changed.notify_all()
+
+    def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
+        self._maybe_fail("report")
+        with self._changed:
+            if delivery.task_id in self.reports:
+                raise AssertionError(f"{delivery.task_id} was reported twice")
+            self.reports[delivery.task_id] = (report, worker_id)
+
+    def add_log(self, task_id: str, text: str) -> None:
+        self._maybe_fail("add_log")
+        with self._changed:
+            self.logs.setdefault(task_id, []).append(text)
+
+    def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
+        raise NotFound("Conductor", f"read {name}", "not part of these tests")
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        raise NotFound("Conductor", "register", "not part of these tests")
+
+    def close(self) -> None:
+        pass
+
+    def _maybe_fail(self, operation: str) -> None:
+        error = self.fault(operation)
+        if error is not None:
+            raise error

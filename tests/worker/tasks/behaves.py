@@ -1,0 +1,206 @@
+"""A task that behaves as its parameters say: well, badly, or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel
+
+import perago
+from perago import TaskFailed, TaskTerminalError, task
+
+
+class Params(BaseModel):
+    what: str
+    file: str = ""
+    seconds: float = 0.0
+
+
+class Result(BaseModel):
+    text: str
+
+
+_LIBC = ctypes.PyDLL(None)  # PyDLL: calls keep the GIL
+
+
+def _returns(params: Params) -> str:
+    return "fine"
+
+
+def _state(params: Params) -> str:
+    mask = os.umask(0)
+    os.umask(mask)
+    handler = getattr(signal.getsignal(signal.SIGUSR1), "name", "changed")
+    return f"{Path.cwd()} {os.environ.get('BEHAVES')} {mask:o} {handler} {os.environ['PERAGO_WORKER_ID']}"
+
+
+def _pid(params: Params) -> str:
+    return str(os.getpid())
+
+
+def _raises(params: Params) -> str:
+    raise KeyError("no such thing")
+
+
+def _fails(params: Params) -> str:
+    raise TaskFailed("not today")
+
+
+def _fails_for_good(params: Params) -> str:
+    raise TaskTerminalError("never")
+
+
+def _exits(params: Params) -> str:
+    sys.exit(4)
+
+
+def _exits_hard(params: Params) -> str:
+    os._exit(3)
+
+
+def _kills_itself(params: Params) -> str:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "unreachable"
+
+
+def _segfaults(params: Params) -> str:
+    signal.signal(signal.SIGSEGV, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return "unreachable"
+
+
+def _forks_and_both_return(params: Params) -> str:
+    if os.fork() == 0:
+        return "the child"
+    return "the parent"
+
+
+def _forks_and_leaves_the_child(params: Params) -> str:
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(600)
+        os._exit(0)
+    return str(pid)
+
+
+def _leaves_a_daemon(params: Params) -> str:
+    """Forks twice and changes the session, as daemons do."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.write(write_end, str(os.getpid()).encode())
+            time.sleep(600)
+        os._exit(0)
+    os.wait()
+    return os.read(read_end, 100).decode()
+
+
+def _prints(params: Params) -> str:
+    print("from print")
+    print("from stderr", file=sys.stderr)
+    logging.getLogger("behaves").info("from logging")
+    subprocess.run(["sh", "-c", "echo from a child process"], check=True)
+    perago.current().log("from current")
+    sys.stdout.write("without an end")
+    return "printed"
+
+
+def _prints_a_line(params: Params) -> str:
+    print("one line")
+    return "printed"
+
+
+def _prints_megabytes(params: Params) -> str:
+    for _ in range(64):
+        sys.stdout.write("x" * 65_536)
+    return "printed"
+
+
+def _prints_many_lines(params: Params) -> str:
+    for number in range(1000):
+        print(f"line {number}")
+    return "printed"
+
+
+def _prints_binary(params: Params) -> str:
+    os.write(1, bytes(range(256)) + b"\n\xff\xfe{braces} <tags>\n")
+    return "printed"
+
+
+def _leaves_a_noisy_child(params: Params) -> str:
+    subprocess.Popen(["sh", "-c", "while :; do echo noise; done"])
+    return "left"
+
+
+def _closes_its_output(params: Params) -> str:
+    sys.stdout.close()
+    os.close(1)
+    os.close(2)
+    return "closed"
+
+
+def _closes_all_descriptors(params: Params) -> str:
+    os.closerange(3, 256)
+    return "closed"
+
+
+def _changes_the_process(params: Params) -> str:
+    os.chdir("/")
+    os.environ["BEHAVES"] = "badly"
+    os.umask(0o777)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    return "changed"
+
+
+def _leaves_a_thread(params: Params) -> str:
+    threading.Thread(target=time.sleep, args=(600,), name="forgotten", daemon=True).start()
+    return str(os.getpid())
+
+
+def _sleeps(params: Params) -> str:
+    Path(params.file).write_text(str(os.getpid()))
+    time.sleep(params.seconds)
+    return "slept"
+
+
+def _holds_the_gil(params: Params) -> str:
+    _LIBC.usleep(int(params.seconds * 1_000_000))
+    return "let go"
+
+
+def _cleans_up_when_cancelled(params: Params) -> str:
+    try:
+        Path(params.file).write_text("running")
+        time.sleep(600)
+    finally:
+        Path(params.file).write_text(f"cleaned up, cancelled={perago.current().cancelled}")
+    return "unreachable"
+
+
+def _ignores_term(params: Params) -> str:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(params.file).write_text(str(os.getpid()))
+    time.sleep(600)
+    return "unreachable"
+
+
+def _sends_itself_term(params: Params) -> str:
+    os.kill(os.getpid(), signal.SIGTERM)
+    return "went on"
+
+
+@task(name="worker.behaves", description="Behaves as told.", owner_email="tests@example.com")
+def behaves(params: Params) -> Result:
+    """Calls the function that `what` names."""
+    function: Callable[[Params], str] = globals()[f"_{params.what}"]
+    return Result(text=function(params))

@@ -1,0 +1,5 @@
+"""A task module whose import does not come back."""
+
+import time
+
+time.sleep(600)

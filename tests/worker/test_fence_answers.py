@@ -1,0 +1,153 @@
+"""The attempt fence between a slot and its supervisor, without processes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
+from perago.worker.attempts import Attempt, Services
+from perago.worker.channel import Channel
+from perago.worker.fence import PipeFence
+from perago.worker.messages import FenceAnswer, FenceQuestion
+from perago.worker.pools import Pools
+from perago.worker.slots import Slot
+
+from .bench import make_plan
+from .small_queue import SmallQueue
+
+
+class AnsweredSlot:
+    """The slot of an attempt: keeps what it is answered."""
+
+    worker_id = "test0001"
+
+    def __init__(self) -> None:
+        self.answers: list[FenceAnswer] = []
+        self.cancelled: list[str] = []
+
+    def answer(self, answer: FenceAnswer) -> None:
+        self.answers.append(answer)
+
+    def cancel(self, reason: str) -> None:
+        self.cancelled.append(reason)
+
+
+def with_attempt(
+    queue: SmallQueue, story: Callable[[Attempt, FenceQuestion], Coroutine[Any, Any, None]]
+) -> AnsweredSlot:
+    """Play `story` with an attempt on a delivery of `queue`; returns its slot."""
+    slot = AnsweredSlot()
+    queue.put(what="returns")
+    delivery = queue.poll("worker.behaves", "w", count=1, wait_seconds=0)[0]
+
+    async def play() -> None:
+        pools = Pools(1)
+        services = Services(make_plan(Path("/nowhere")), queue, SystemClock(), pools, lambda event: None)
+        attempt = Attempt(delivery, cast("Slot", slot), services)
+        try:
+            await asyncio.wait_for(story(attempt, FenceQuestion(7, delivery.identity)), 10)
+        finally:
+            pools.close()
+
+    asyncio.run(play())
+    return slot
+
+
+def test_yes_and_no_are_conductors_words() -> None:
+    queue = SmallQueue()
+
+    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+        await attempt.answer(question)
+        queue.supersede(attempt.delivery.task_id)
+        await attempt.answer(question)
+
+    assert with_attempt(queue, story).answers == [FenceAnswer(7, current=True), FenceAnswer(7, current=False)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [
+        (AccessDenied("Conductor", "read", "403"), AccessDenied),
+        (Unavailable("Conductor", "read", "down"), Unavailable),
+        (RuntimeError("a defect"), Unavailable),
+    ],
+)
+def test_an_error_is_no_answer_and_travels_as_an_error(raised: Exception, kind: type[ServiceError]) -> None:
+    queue = SmallQueue()
+    queue.fault = lambda operation: cast("ServiceError", raised) if operation == "is_current" else None
+    answers = with_attempt(queue, lambda attempt, question: attempt.answer(question)).answers
+    assert [type(answer.error) for answer in answers] == [kind]
+
+
+def test_the_question_of_another_delivery_is_answered_no() -> None:
+    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+        await attempt.answer(FenceQuestion(8, ("task-1", 2, 5)))
+
+    assert with_attempt(SmallQueue(), story).answers == [FenceAnswer(8, current=False)]
+
+
+def test_a_lost_attempt_is_answered_no_even_while_conductor_says_yes() -> None:
+    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+        attempt.lose("it ran too long")
+        await attempt.answer(question)
+
+    slot = with_attempt(SmallQueue(), story)
+    assert slot.answers == [FenceAnswer(7, current=False)]
+    assert slot.cancelled == ["it ran too long"]
+
+
+def test_an_answer_that_outlived_its_process_never_reaches_the_next_one() -> None:
+    queue, asked, release = SmallQueue(), threading.Event(), threading.Event()
+
+    def slow(operation: str) -> ServiceError | None:
+        if operation == "is_current":
+            asked.set()
+            release.wait(10)
+        return None
+
+    queue.fault = slow
+
+    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+        answering = asyncio.create_task(attempt.answer(question))
+        await asyncio.to_thread(asked.wait, 10)
+        attempt.process_died("killed")
+        release.set()
+        await answering
+
+    assert with_attempt(queue, story).answers == []
+
+
+# ---------------------------------------------------------------------- the slot's side
+
+DELIVERY = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {})
+
+
+def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
+    ours, theirs = Pipe()
+    fence = PipeFence(Channel(theirs))
+    found: list[bool] = []
+    asking = threading.Thread(target=lambda: found.append(fence.is_current(DELIVERY)))
+    asking.start()
+    assert ours.recv() == FenceQuestion(1, DELIVERY.identity)
+    fence.close()
+    asking.join(10)
+    assert found == [False]
+    assert not fence.is_current(DELIVERY)
+    ours.close()
+    assert not PipeFence(Channel(theirs)).is_current(DELIVERY)
+    theirs.close()
+
+
+def test_no_answer_in_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.worker.fence.ANSWER_LIMIT", 0.05)
+    ours, theirs = Pipe()
+    with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
+        PipeFence(Channel(theirs)).is_current(DELIVERY)

@@ -1,0 +1,205 @@
+"""A delivery is lost in the middle of a step: everything of it stops, nothing more is sent, nothing is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.faults import FaultScript, Moment
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.remote import StoreServer
+from perago.worker.events import AttemptLost, AttemptReported, SlotReady
+from perago.worker.heartbeat import beat_interval
+
+from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, running, wait_for
+from .test_behaviour import gone
+from .test_workspaces import WRITES
+
+RESPONSE_TIMEOUT = 1
+BEAT = beat_interval(RESPONSE_TIMEOUT)
+GRACE = 4.0
+SLACK = 2.0
+"""For a busy machine to end processes and to be asked about it."""
+
+
+class Journal:
+    """A store that keeps the names of its calls, in the order in which they arrive."""
+
+    def __init__(self, store: InMemoryLakeFS) -> None:
+        self._store = store
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._store, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            return method(*arguments, **options)
+
+        return call
+
+
+class Hold:
+    """Stops a call of the store half-way, until it is let go."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.released = threading.Event()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        self.released.wait(LIMIT)
+
+
+class Scene:
+    """Both services in memory, a worker on them, and one workflow."""
+
+    def __init__(
+        self,
+        lakefs: InMemoryLakeFS,
+        conductor: InMemoryConductor,
+        journal: Journal,
+        worker: RunningWorker,
+        marker: Path,
+    ) -> None:
+        self.lakefs, self.conductor, self.journal, self.worker = lakefs, conductor, journal, worker
+        self.marker = marker
+        self.ref = self.head()
+        self.workflow = ""
+
+    def start(self, what: str = "writes") -> None:
+        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": self.ref}
+        params = {"what": what, "marker": str(self.marker)}
+        self.workflow = self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
+
+    def lose(self) -> tuple[float, int]:
+        """End the workflow; returns when, and how many calls lakeFS had seen by then."""
+        self.conductor.terminate_workflow(self.workflow, "no longer needed")
+        return time.monotonic(), len(self.journal.calls)
+
+    def pid(self) -> int:
+        """Of the slot, which leads the process group of the attempt."""
+        return self.worker.saw(SlotReady)[0].pid
+
+    def head(self) -> str:
+        return self.lakefs.get_commit("data", "main").id
+
+    def leftovers(self) -> list[object]:
+        branches = self.lakefs.server.list_branches("data", show_hidden=True).results
+        directories = attempt_directories(self.worker.plan.workspace_root)
+        return [*directories, *(branch.name for branch in branches if branch.name != "main")]
+
+
+@pytest.fixture
+def faults() -> FaultScript:
+    return FaultScript()
+
+
+@pytest.fixture
+def scene(tmp_path: Path, faults: FaultScript) -> Iterator[Scene]:
+    conductor = InMemoryConductor(SystemClock())
+    definition = {"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0}
+    conductor.register_task_definitions([{**definition, "responseTimeoutSeconds": RESPONSE_TIMEOUT}])
+    inputs = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
+    step = {"name": "worker.writes", "taskReferenceName": "step", "type": "SIMPLE", "inputParameters": inputs}
+    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    with InMemoryLakeFS(SystemClock(), faults) as lakefs:
+        journal: Any = Journal(lakefs)
+        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
+        with StoreServer(journal) as server:
+            plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory, shutdown_grace=GRACE)
+            with running(plan, conductor) as worker:
+                yield Scene(lakefs, conductor, journal, worker, tmp_path / "marker")
+
+
+# Operation, its number in an attempt, and the moment within it at which the delivery is lost.
+HELD = {
+    "while the branch is read": ("history", 1, Moment.BEFORE),
+    "while downloading": ("download", 1, Moment.BEFORE),
+    "while the staging branch is made": ("create_branch", 1, Moment.AFTER),
+    "while uploading": ("upload", 1, Moment.BEFORE),
+    "when the upload is done": ("upload", 1, Moment.AFTER),
+    "while committing": ("commit", 1, Moment.AFTER),
+    "while comparing": ("changed_keys", 1, Moment.BEFORE),
+    "right before the merge": ("history", 2, Moment.BEFORE),
+    "with the merge on the wire": ("merge", 1, Moment.BEFORE),
+    "with the merge done and its answer on the wire": ("merge", 1, Moment.AFTER),
+    "while reading the publication": ("get_commit", 1, Moment.BEFORE),
+}
+
+
+@pytest.mark.parametrize(("operation", "nth", "moment"), HELD.values(), ids=HELD.keys())
+def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
+    scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment
+) -> None:
+    hold = Hold()
+    faults.between(operation, hold, nth=faults.calls(operation) + nth, moment=moment)
+    pid = scene.pid()
+    scene.start()
+    wait_for("the step", hold.reached.is_set)
+    lost_at, calls = scene.lose()
+    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the end of the process", gone(pid))
+    assert time.monotonic() - lost_at < BEAT + SLACK, "nothing had to be waited for or killed"
+    wait_for("everything to be gone", lambda: not scene.leftovers())
+    hold.released.set()
+
+    if operation in ("merge", "get_commit"):
+        wait_for("what was on the wire", lambda: scene.head() != scene.ref)
+    else:
+        assert scene.head() == scene.ref
+    staged = "create_branch" in scene.journal.calls[:calls]
+    assert scene.journal.calls[calls:] == ["delete_branch"] * staged
+    assert not scene.worker.saw(AttemptReported)
+
+
+def test_a_function_that_ignores_term_is_killed_with_its_children_after_the_grace(scene: Scene) -> None:
+    scene.start("stubborn")
+    file = scene.marker.with_name("marker.pids")
+    wait_for("the function", file.exists)
+    pids = [int(pid) for pid in file.read_text().split()]
+    lost_at, calls = scene.lose()
+    for pid in pids:
+        wait_for("the end of the process", gone(pid))
+    assert time.monotonic() - lost_at < BEAT + GRACE + SLACK
+    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("everything to be gone", lambda: not scene.leftovers())
+    assert scene.journal.calls[calls:] == []
+    assert not scene.worker.saw(AttemptReported)
+
+
+def test_a_function_that_can_be_interrupted_ends_long_before_the_grace(scene: Scene) -> None:
+    pid = scene.pid()
+    scene.start("sleeps")
+    wait_for("the function", scene.marker.exists)
+    lost_at, calls = scene.lose()
+    wait_for("the end of the process", gone(pid))
+    assert time.monotonic() - lost_at < BEAT + SLACK
+    wait_for("everything to be gone", lambda: not scene.leftovers())
+    assert scene.journal.calls[calls:] == []
+
+
+def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
+    scene: Scene, faults: FaultScript
+) -> None:
+    """Lost with the merge done: a later attempt of the step finds the publication, and does not run the function."""
+    hold = Hold()
+    faults.between("merge", hold, moment=Moment.AFTER)
+    scene.start()
+    wait_for("the merge", hold.reached.is_set)
+    (task,) = scene.conductor.workflow(scene.workflow)["tasks"]
+    scene.lose()
+    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    hold.released.set()
+    scene.conductor.retry_workflow(scene.workflow)
+    reported = wait_for("the retry", lambda: scene.worker.saw(AttemptReported))[0]
+    assert reported.delivery.retried_task_id == task["taskId"]
+    assert reported.status.value == "COMPLETED"
+    assert scene.marker.read_text().count("run") == 1

@@ -1,0 +1,125 @@
+"""A worker as a process among others: signals, sudden death, service managers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from .bench import LIMIT, wait_for
+from .test_behaviour import gone
+
+IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
+
+
+class Standalone:
+    """`standalone` in a process of its own."""
+
+    def __init__(self, directory: Path, what: str, seconds: float) -> None:
+        self.file = directory / "running"
+        command = [sys.executable, "-m", f"{__package__}.standalone", str(directory), what, str(seconds)]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=IMPORT_ROOT, env={**os.environ, "LANG": "C"}
+        )
+        self.slot = int(self._line_with("slot ").split()[1])
+        wait_for("the function to run", lambda: self.file.exists() and self.file.read_text())
+
+    def _line_with(self, start: str) -> str:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(start):
+                return line
+        raise AssertionError(f"the worker ended with {self.process.wait(LIMIT)} before it said {start!r}")
+
+    def output(self) -> str:
+        """Wait for the end and return what else it printed."""
+        return self.process.communicate(timeout=LIMIT)[0]
+
+
+@contextlib.contextmanager
+def standalone(directory: Path, what: str = "sleeps", seconds: float = 600.0) -> Iterator[Standalone]:
+    worker = Standalone(directory, what, seconds)
+    try:
+        yield worker
+    finally:
+        worker.process.kill()
+        worker.process.communicate(timeout=LIMIT)
+        wait_for("the slot's end", gone(worker.slot))
+
+
+def test_the_first_signal_finishes_what_runs(tmp_path: Path) -> None:
+    with standalone(tmp_path, seconds=1.0) as worker:
+        worker.process.send_signal(signal.SIGTERM)
+        output = worker.output()
+    assert worker.process.returncode == 0
+    assert "stopping: no further polls, 1 running" in output
+    assert "test0001: completed worker.behaves task-1 in" in output
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_cancels_and_decides_the_exit_code(second: signal.Signals, tmp_path: Path) -> None:
+    with standalone(tmp_path) as worker:
+        worker.process.send_signal(signal.SIGTERM)
+        worker._line_with("stopping")
+        worker.process.send_signal(second)
+        output = worker.output()
+    assert worker.process.returncode == 128 + second
+    assert f"{second.name} again: cancelling 1 running" in output
+    assert "test0001: lost worker.behaves task-1" in output
+
+
+def test_when_the_supervisor_is_killed_the_function_is_interrupted_and_the_slot_ends(tmp_path: Path) -> None:
+    with standalone(tmp_path, "cleans_up_when_cancelled") as worker:
+        worker.process.kill()
+        wait_for("the slot's end", gone(worker.slot))
+        assert worker.file.read_text() == "cleaned up, cancelled=True"
+
+
+def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_after_the_grace(tmp_path: Path) -> None:
+    with standalone(tmp_path, "ignores_term") as worker:
+        worker.process.kill()
+        wait_for("the slot's end", gone(worker.slot))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
+def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
+    with standalone(tmp_path, seconds=1.0) as worker:
+        supervisor = psutil.Process(worker.process.pid)
+        for process in [*supervisor.children(recursive=True), supervisor]:
+            process.send_signal(signal.SIGTERM)
+        output = worker.output()
+    assert worker.process.returncode == 0
+    assert "test0001: completed worker.behaves task-1 in" in output
+
+
+PID_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+
+
+def can_unshare() -> bool:
+    try:
+        return subprocess.run([*PID_1, "true"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not can_unshare(), reason="needs the right to make a process namespace")
+def test_a_worker_that_is_process_1_drains_on_a_signal(tmp_path: Path) -> None:
+    """A container's first process gets no default signal handling, and everybody's orphans."""
+    command = [*PID_1, sys.executable, "-m", f"{__package__}.standalone", str(tmp_path), "sleeps", "1.0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=IMPORT_ROOT) as process:
+        try:
+            wait_for("the function to run", (tmp_path / "running").exists)
+            worker = psutil.Process(process.pid).children()[0]
+            worker.terminate()
+            output = process.communicate(timeout=LIMIT)[0]
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert "test0001: completed worker.behaves task-1 in" in output

@@ -1,0 +1,208 @@
+"""The worker's small rules, without processes: cadence, back-off, beats, restarts, words."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import pickle
+import random
+from pathlib import Path
+
+import pytest
+
+from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
+from perago.worker import PlainLines
+from perago.worker.child import describe_exit
+from perago.worker.events import AttemptLost, AttemptReceived, AttemptReported, SlotDied, WorkerReady
+from perago.worker.heartbeat import beat, beat_interval, keep_lease
+from perago.worker.plan import worker_id
+from perago.worker.polling import MAX_BACK_OFF, QUICK_PAUSES, BackOff, Cadence, NextPoll
+from perago.worker.reporting import hand_back
+from perago.worker.restarts import HEALTHY_SECONDS, RestartDelay
+
+from .bench import make_plan
+from .small_queue import SmallQueue
+
+DELIVERY = Delivery("t1", 1, 1000, "features.build", "w1", "step", 0, 2, None, {"params": {"secret": 1}})
+
+
+# ----------------------------------------------------------------------------- polling
+
+
+def test_an_idle_worker_makes_one_long_poll_of_count_one() -> None:
+    assert Cadence().next(free=4) == NextPoll(1, 5.0)
+
+
+def test_after_work_all_free_slots_are_asked_for_at_once_and_without_waiting() -> None:
+    cadence = Cadence()
+    cadence.worked()
+    assert cadence.next(free=3) == NextPoll(3, 0.0)
+
+
+def test_a_queue_found_empty_gets_a_few_quick_looks_and_then_the_long_poll() -> None:
+    cadence = Cadence()
+    cadence.worked()
+    seen = []
+    for _ in range(len(QUICK_PAUSES) + 2):
+        seen.append(cadence.next(free=2))
+        cadence.found_nothing()
+    assert seen == [NextPoll(2, 0.0), *(NextPoll(2, 0.0, pause) for pause in QUICK_PAUSES), NextPoll(1, 5.0)]
+
+
+def test_failed_polls_back_off_with_jitter_up_to_a_bound_and_start_anew_after_success() -> None:
+    random.seed(1)
+    back_off = BackOff()
+    delays = [back_off.failed() for _ in range(12)]
+    for delay, full in zip(delays, [1, 2, 4, 8, 16, *[MAX_BACK_OFF] * 7], strict=True):
+        assert full / 2 <= delay <= full
+    back_off.succeeded()
+    assert back_off.failed() <= 1
+
+
+# --------------------------------------------------------------------------- restarts
+
+
+def test_restarts_wait_longer_with_each_crash_in_a_row() -> None:
+    delay = RestartDelay()
+    assert [delay.after_crash(lived=1) for _ in range(8)] == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_a_healthy_period_ends_the_row() -> None:
+    delay = RestartDelay()
+    for _ in range(3):
+        delay.after_crash(lived=1)
+    assert delay.after_crash(lived=HEALTHY_SECONDS) == 1
+    assert delay.after_crash(lived=1) == 2
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "words"),
+    [
+        (3, "ended with exit status 3"),
+        (0, "ended with exit status 0"),
+        (-9, "was killed by SIGKILL (out of memory, or killed from outside)"),
+        (-11, "was killed by SIGSEGV"),
+        (-63, "was killed by signal 63"),
+    ],
+)
+def test_the_end_of_a_process_is_put_into_words(exit_code: int, words: str) -> None:
+    assert describe_exit(exit_code) == f"the slot's process {words}"
+
+
+# -------------------------------------------------------------------------- heartbeat
+
+
+@pytest.mark.parametrize(("response_timeout", "interval"), [(600, 60), (90, 30), (180, 60), (3, 1), (0.03, 0.1)])
+def test_a_beat_comes_every_third_of_the_response_timeout_up_to_a_minute(
+    response_timeout: float, interval: float
+) -> None:
+    assert beat_interval(response_timeout) == pytest.approx(interval)
+
+
+def delivered(queue: SmallQueue) -> Delivery:
+    queue.queue(DELIVERY)
+    return queue.poll("features.build", "w", count=1, wait_seconds=0)[0]
+
+
+def test_a_beat_extends_only_what_is_still_ours() -> None:
+    queue = SmallQueue()
+    delivery = delivered(queue)
+    assert beat(queue, delivery, lambda: True)
+    assert queue.beats == ["t1"]
+    queue.supersede("t1")
+    assert not beat(queue, delivery, lambda: True)
+    assert queue.beats == ["t1"]
+
+
+def test_a_beat_of_an_attempt_that_was_given_up_meanwhile_is_not_sent() -> None:
+    queue = SmallQueue()
+    assert beat(queue, delivered(queue), lambda: False)
+    assert not queue.beats
+
+
+def test_a_task_that_no_longer_exists_is_lost() -> None:
+    queue = SmallQueue()
+    queue.fault = lambda operation: NotFound("Conductor", operation, "404")
+    assert not beat(queue, DELIVERY, lambda: True)
+
+
+def test_what_somebody_else_has_by_now_is_not_handed_back() -> None:
+    """The poll's answer may have come late; Conductor would take the task away from whoever has it."""
+    queue = SmallQueue()
+    queue.put(what="return")
+    (old,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
+    queue.hand_back(old)
+    (new,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
+
+    assert hand_back(queue, old) is None
+    assert queue.is_current(new)
+    assert queue.handed_back == [old.task_id]
+
+
+def test_a_hand_back_without_an_answer_is_not_repeated_once_it_was_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    queue = SmallQueue()
+    queue.put(what="return")
+    (delivery,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
+    heard = queue.hand_back
+
+    def unanswered(delivery: Delivery) -> None:
+        heard(delivery)
+        raise Unclear("Conductor", "hand back", "no answer")
+
+    monkeypatch.setattr(queue, "hand_back", unanswered)
+    assert hand_back(queue, delivery) is None
+    assert queue.waiting() == [delivery.task_id]
+    assert queue.handed_back == [delivery.task_id]
+
+
+def test_no_answer_is_no_loss_and_doubt_is_said_once_per_silence() -> None:
+    answers: list[bool | ServiceError] = [True, *[Unavailable("Conductor", "read", "down")] * 8, True, False]
+    doubts: list[str] = []
+
+    async def ask() -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, ServiceError):
+            raise answer
+        return answer
+
+    delivery = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {}, response_timeout_seconds=0.4)
+    asyncio.run(asyncio.wait_for(keep_lease(delivery, ask, doubts.append), 10))
+    assert not answers
+    assert doubts == ["Conductor: read: down"]
+
+
+# ------------------------------------------------------------------------ plan and words
+
+
+def test_the_supervisor_is_number_zero_and_slots_count_from_one() -> None:
+    assert worker_id("abc", 12) == "abc0012"
+
+
+def test_a_plan_travels_by_pickle() -> None:
+    plan = make_plan(Path("/nowhere"), slots=2)
+    assert pickle.loads(pickle.dumps(plan)) == plan
+    assert (plan.supervisor_id, plan.slot_ids) == ("test0000", ("test0001", "test0002"))
+
+
+def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> None:
+    out = io.StringIO()
+    lines = PlainLines(out)
+    lines(WorkerReady("tasks.build", "features.build", "p0000", 2, 0.5))
+    lines(AttemptReceived(DELIVERY, "p0001"))
+    lines(AttemptReported(DELIVERY, "p0001", TaskStatus.COMPLETED, None, "a" * 64, (), 1.5))
+    lines(AttemptReported(DELIVERY, "p0001", TaskStatus.FAILED, "KeyError: 'x'", None, (), 1.5))
+    lines(AttemptLost(DELIVERY, "p0001", "it ran too long", 2.0))
+    lines(SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
+    assert out.getvalue().splitlines() == [
+        "ready: features.build (tasks.build), 2 slots, polling as p0000, after 0.50 s",
+        "p0001: completed features.build t1 (retry 2) in 1.50 s, workspace at aaaaaaaaaaaa",
+        "p0001: failed features.build t1 (retry 2) in 1.50 s: KeyError: 'x'",
+        "p0001: lost features.build t1 (retry 2) after 2.00 s, nothing was sent: it ran too long",
+        "p0002: the slot's process ended with exit status 3 (process 17); restart in 4 s",
+    ]
+
+
+def test_a_terminal_that_went_away_is_no_reason_to_stop() -> None:
+    out = io.StringIO()
+    out.close()
+    PlainLines(out)(WorkerReady("m", "t", "p0000", 1, 0.1))

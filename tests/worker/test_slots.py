@@ -1,0 +1,115 @@
+"""Slots: one that dies, one that hangs, and many side by side."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perago.ports import TaskStatus
+from perago.worker.events import (
+    AttemptReceived,
+    AttemptReported,
+    SlotDied,
+    SlotReady,
+)
+
+from .bench import RunningWorker, make_plan, outcome, running, wait_for
+from .small_queue import SmallQueue
+from .test_behaviour import gone, result
+from .test_supervision import running_pid
+
+LONG = 3600.0
+
+
+# ------------------------------------------------------------------------- dying slots
+
+
+def test_an_idle_slot_that_is_killed_is_replaced(worker: RunningWorker, queue: SmallQueue) -> None:
+    os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
+    wait_for("the slot's death", lambda: worker.saw(SlotDied))
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
+def test_without_its_fork_server_no_slot_goes_on_unwatched(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="sleeps", file=str(file), seconds=600)
+    pid = running_pid(file)
+    server = psutil.Process(pid).parent()
+    assert server is not None
+    server.kill()
+    assert outcome(queue, task_id).status is TaskStatus.FAILED
+    wait_for("the old process's end", gone(pid))
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+def test_a_slot_that_does_not_take_its_delivery_costs_itself_and_not_the_worker(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.worker.channel.IO_LIMIT", 1)
+    with running(make_plan(tmp_path), queue) as worker:
+        os.kill(worker.saw(SlotReady)[0].pid, signal.SIGSTOP)
+        task_id = queue.put(what="returns", file="x" * 4_000_000)  # more than the pipe holds
+        assert result(outcome(queue, task_id)) == "fine"
+        assert queue.handed_back == [task_id]
+
+
+def test_slots_can_be_spawned(tmp_path: Path, queue: SmallQueue) -> None:
+    with running(make_plan(tmp_path, start_method="spawn"), queue):
+        assert outcome(queue, queue.put(what="kills_itself")).reason is not None
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+# ---------------------------------------------------------------------------- many slots
+
+
+def test_busy_slots_do_not_keep_a_free_one_from_working(tmp_path: Path, queue: SmallQueue) -> None:
+    file = tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        queue.put(what="sleeps", file=str(file), seconds=6.0)
+        running_pid(file)
+        assert result(outcome(queue, queue.put(what="returns"), limit=5.0)) == "fine"
+        assert not worker.saw(AttemptReported) or worker.saw(AttemptReported)[0].seconds < 5.0
+
+
+def test_a_crash_takes_no_other_attempt_with_it(tmp_path: Path, queue: SmallQueue) -> None:
+    file = tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        sleeper = queue.put(what="sleeps", file=str(file), seconds=1.0)
+        running_pid(file)
+        outcome(queue, queue.put(what="kills_itself"))
+        assert result(outcome(queue, sleeper)) == "slept"
+
+
+def test_full_slots_are_not_polled_for(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="sleeps", file=str(file), seconds=0.5)
+    running_pid(file)
+    polls = len(queue.polls)
+    outcome_pending = task_id not in queue.reports
+    time.sleep(0.2)  # the time in which a poll would show
+    assert outcome_pending
+    assert len(queue.polls) == polls
+    outcome(queue, task_id)
+    assert len(worker.saw(AttemptReceived)) == 1
+
+
+def test_a_full_queue_fills_all_free_slots_with_one_poll(tmp_path: Path, queue: SmallQueue) -> None:
+    with running(make_plan(tmp_path, slots=3), queue) as worker:
+        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
+        for _ in range(30):
+            queue.put(what="returns")
+        wait_for("all reports", lambda: len(queue.reports) == 30)
+    assert any(count > 1 and wait == 0.0 for count, wait in queue.polls)
+    assert all(count == 1 for count, wait in queue.polls if wait > 0)

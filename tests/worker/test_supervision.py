@@ -1,0 +1,386 @@
+"""Stopping, losing, timing out and beating: what the supervisor does around an attempt."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
+from perago.worker import Supervisor, housekeeping
+from perago.worker import supervisor as supervision
+from perago.worker.events import (
+    AttemptLost,
+    AttemptReceived,
+    AttemptReported,
+    ConductorBack,
+    ConductorUnreachable,
+    DirectoriesSwept,
+    Draining,
+    Event,
+    HandedBack,
+    LeaseDoubtful,
+    ReportFailed,
+    SlotReady,
+    SlotStartFailed,
+)
+from perago.workspace.directory import AttemptDirectory
+
+from .bench import LIMIT, RunningWorker, make_plan, outcome, running, wait_for
+from .small_queue import SmallQueue
+from .test_behaviour import gone, result
+
+LONG = 3600.0
+
+
+def running_pid(file: Path) -> int:
+    """The process that `sleeps` or `ignores_term` runs in, once it does."""
+    return int(wait_for("the function to run", lambda: file.read_text() if file.exists() else ""))
+
+
+# --------------------------------------------------------------------------- stopping
+
+
+def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="sleeps", file=str(file), seconds=1.0)
+    running_pid(file)
+    worker.supervisor.stop()
+    later = queue.put(what="returns")
+    assert worker.wait_until_down() == 0
+    assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
+    assert queue.waiting() == [later]
+
+
+def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, 5.0))
+    worker.supervisor.stop()
+    task_id = queue.put(what="returns")
+    assert worker.wait_until_down() == 0
+    assert queue.handed_back == [task_id]
+    assert [event.delivery.task_id for event in worker.saw(HandedBack)] == [task_id]
+    assert not queue.reports
+
+
+def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, queue: SmallQueue) -> None:
+    file = tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        task_id = queue.put(what="sleeps", file=str(file), seconds=1.5)
+        busy = running_pid(file)
+        idle = next(event.pid for event in worker.saw(SlotReady) if event.pid != busy)
+        worker.supervisor.stop()
+        wait_for("the idle slot's end", gone(idle))
+        assert task_id not in queue.reports
+        assert result(outcome(queue, task_id)) == "slept"
+
+
+def test_no_slot_process_outlives_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
+    with running(make_plan(tmp_path, slots=3), queue) as worker:
+        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
+        worker.supervisor.stop()
+        queue.put(what="returns")  # ends the long poll
+    for event in worker.saw(SlotReady):
+        wait_for("the slot's end", gone(event.pid))
+
+
+def test_a_second_stop_cancels_what_runs_and_reports_nothing(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    queue.put(what="cleans_up_when_cancelled", file=str(file))
+    wait_for("the function", file.exists)
+    worker.supervisor.stop()
+    worker.supervisor.stop()
+    assert worker.wait_until_down() == 128 + signal.SIGTERM
+    assert file.read_text() == "cleaned up, cancelled=True"
+    assert not queue.reports
+    assert "second signal" in worker.saw(AttemptLost)[0].reason
+
+
+def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: Path) -> None:
+    file = tmp_path / "running"
+    queue.put(what="ignores_term", file=str(file))
+    with running(make_plan(tmp_path, shutdown_grace=LONG), queue) as worker:
+        pid = running_pid(file)
+        for _ in range(3):
+            worker.supervisor.stop()
+        assert worker.wait_until_down() == 128 + signal.SIGTERM
+    assert gone(pid)()
+
+
+# ----------------------------------------------------------------- losing and timing out
+
+
+def test_a_lost_delivery_ends_the_function_and_sends_nothing(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="cleans_up_when_cancelled", file=str(file), response_timeout=0.6)
+    wait_for("a heartbeat", lambda: task_id in queue.beats)
+    queue.supersede(task_id)
+    wait_for("the loss", lambda: worker.saw(AttemptLost))
+    beats = list(queue.beats)
+    assert file.read_text() == "cleaned up, cancelled=True"
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    assert task_id not in queue.reports
+    assert queue.beats.count(task_id) == beats.count(task_id)
+
+
+def test_a_function_that_ignores_term_is_killed_after_the_grace(queue: SmallQueue, tmp_path: Path) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="ignores_term", file=str(file), response_timeout=0.6)
+    with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
+        pid = running_pid(file)
+        queue.supersede(task_id)
+        wait_for("the function's end", gone(pid))
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+        assert "no longer waiting" in worker.saw(AttemptLost)[0].reason
+
+
+def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    started = time.monotonic()
+    task_id = queue.put(what="sleeps", file=str(file), seconds=600, timeout=0.5)
+    lost = wait_for("the loss", lambda: worker.saw(AttemptLost))[0]
+    assert lost.reason == "it ran longer than its time limit of 0.5 s"
+    assert time.monotonic() - started >= 0.5
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    assert task_id not in queue.reports
+
+
+def test_no_heartbeat_is_sent_for_an_attempt_that_is_being_ended(queue: SmallQueue, tmp_path: Path) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="ignores_term", file=str(file), response_timeout=0.6, timeout=0.5)
+    with running(make_plan(tmp_path, shutdown_grace=1.5), queue) as worker:
+        wait_for("the loss", lambda: worker.saw(AttemptLost))
+    assert queue.beats.count(task_id) <= 2
+
+
+# ------------------------------------------------------------------------------ beating
+
+
+def test_a_function_that_holds_the_interpreter_does_not_stop_its_heartbeat(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    task_id = queue.put(what="holds_the_gil", seconds=1.5, response_timeout=0.6)
+    assert result(outcome(queue, task_id)) == "let go"
+    assert queue.beats.count(task_id) >= 4
+
+
+def test_a_silent_conductor_is_no_loss_and_said_once(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
+    silent = threading.Event()
+    file = tmp_path / "running"
+
+    def fault(operation: str) -> ServiceError | None:
+        if silent.is_set() and operation in ("is_current", "extend_lease"):
+            return Unavailable("Conductor", "read the task", "connection refused")
+        return None
+
+    queue.fault = fault
+    silent.set()
+    task_id = queue.put(what="sleeps", file=str(file), seconds=1.5, response_timeout=0.6)
+    wait_for("doubt", lambda: worker.saw(LeaseDoubtful))
+    silent.clear()
+    assert result(outcome(queue, task_id)) == "slept"
+    assert len(worker.saw(LeaseDoubtful)) == 1
+
+
+# ------------------------------------------------------------------ Conductor in trouble
+
+
+@pytest.mark.parametrize(("error", "denied"), [(Unavailable, False), (AccessDenied, True)])
+def test_failing_polls_are_said_once_and_work_goes_on_afterwards(
+    error: type[ServiceError], denied: bool, worker: RunningWorker, queue: SmallQueue
+) -> None:
+    failing = threading.Event()
+    failures: list[float] = []
+
+    def fault(operation: str) -> ServiceError | None:
+        if not failing.is_set() or operation != "poll":
+            return None
+        failures.append(time.monotonic())
+        return error("Conductor", "poll", "no")
+
+    queue.fault = fault
+    wait_for("a long poll", lambda: queue.polls)
+    failing.set()
+    outcome(queue, queue.put(what="returns"))  # ends the long poll
+    wait_for("two failed polls", lambda: len(failures) >= 2)
+    failing.clear()
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    assert [event.denied for event in worker.saw(ConductorUnreachable)] == [denied]
+    assert len(worker.saw(ConductorBack)) == 1
+    assert failures[1] - failures[0] >= 0.4
+
+
+def test_a_report_that_never_gets_through_is_said_and_costs_no_slot(worker: RunningWorker, queue: SmallQueue) -> None:
+    queue.fault = lambda operation: RuntimeError("a defect") if operation == "report" else None  # type: ignore[assignment, return-value]
+    queue.put(what="returns")
+    failed = wait_for("the failed report", lambda: worker.saw(ReportFailed))[0]
+    assert "a defect" in failed.reason
+    queue.fault = lambda operation: None
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+def down(operation: str) -> ServiceError | None:
+    """A Conductor that is not there; what it has given out it has given out."""
+    return None if operation == "poll" else Unavailable("Conductor", operation, "down")
+
+
+def test_a_drain_waits_for_a_report_until_conductor_is_back(worker: RunningWorker, queue: SmallQueue) -> None:
+    queue.fault = down
+    task_id = queue.put(what="returns")
+    wait_for("the attempt", lambda: worker.saw(AttemptReceived))
+    worker.supervisor.stop()
+    wait_for("the drain", lambda: worker.saw(Draining))
+    time.sleep(1.0)  # the time in which a worker that does not wait would be down
+    assert worker.exit_code is None
+    queue.fault = lambda operation: None
+    assert worker.wait_until_down() == 0
+    assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
+
+
+def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread goes on trying: Python would wait for it at the end of the process."""
+    monkeypatch.setattr(supervision, "GIVE_UP_AFTER", 0.3)
+    asked = threading.Event()
+
+    def fault(operation: str) -> ServiceError | None:
+        if operation == "is_current":  # the report's own fence question
+            asked.set()
+        return down(operation)
+
+    queue.fault = fault
+    queue.put(what="returns")
+    with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
+        wait_for("the end of the function", asked.is_set)
+        worker.supervisor.stop()
+        worker.supervisor.stop()
+        assert worker.wait_until_down() == 128 + signal.SIGTERM
+    assert "before Conductor had answered" in worker.saw(ReportFailed)[0].reason
+    reporting = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
+    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in reporting), 3.0)
+
+
+def test_a_delivery_that_is_lost_before_its_report_gets_none(worker: RunningWorker, queue: SmallQueue) -> None:
+    def lose_it(operation: str) -> None:
+        if operation == "is_current":  # the report's own fence question
+            queue.held.clear()
+
+    queue.fault = lose_it
+    queue.put(what="returns")
+    wait_for("the loss", lambda: worker.saw(AttemptLost))
+    assert not queue.reports
+    assert not worker.saw(AttemptReported)
+
+
+def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    through = threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "report":
+            through.wait(LIMIT)
+
+    queue.fault = fault
+    for _ in range(20):
+        queue.put(what="returns")
+    backlog = 8  # twice the four threads that report for one slot
+    wait_for("the backlog", lambda: len(worker.saw(AttemptReceived)) == backlog)
+    time.sleep(0.2)  # the time in which a further poll would show
+    assert len(worker.saw(AttemptReceived)) == backlog
+    through.set()
+    wait_for("all reports", lambda: len(queue.reports) == 20)
+
+
+def test_a_module_that_cannot_be_imported_ends_the_worker_before_it_polls(tmp_path: Path, queue: SmallQueue) -> None:
+    worker = RunningWorker(make_plan(tmp_path, module=f"{__package__}.tasks.missing", slots=2), queue)
+    assert worker.wait_until_down() == 3
+    assert "missing" in worker.saw(SlotStartFailed)[0].reason
+    assert not queue.polls
+
+
+def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, queue: SmallQueue) -> None:
+    worker = RunningWorker(make_plan(tmp_path, module=f"{__package__}.tasks.hangs", start_limit=0.5), queue)
+    assert worker.wait_until_down() == 3
+    assert worker.saw(SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
+
+
+def test_what_an_earlier_worker_left_on_disk_is_swept(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path)
+    delivery = Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
+    directory = AttemptDirectory.create(plan.workspace_root, delivery)
+    (directory.workspace / "file").write_text("left behind")
+    directory.close()
+    with running(plan, queue) as worker:
+        swept = wait_for("the sweep", lambda: worker.saw(DirectoriesSwept))
+    assert swept[0].paths == (directory.path,)
+    assert not directory.path.exists()
+
+
+def test_what_a_neighbour_leaves_later_is_swept_too(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(housekeeping, "SWEEP_INTERVAL", 0.1)
+    plan = make_plan(tmp_path)
+    with running(plan, queue) as worker:
+        held = AttemptDirectory.create(
+            plan.workspace_root, Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
+        )
+        time.sleep(0.5)  # several sweeps
+        assert held.path.exists()
+        assert not worker.saw(DirectoriesSwept)
+        held.close()
+        swept = wait_for("the sweep", lambda: worker.saw(DirectoriesSwept))
+    assert swept[0].paths == (held.path,)
+
+
+# ------------------------------------------------------------------------------ defects
+
+
+def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_path: Path, queue: SmallQueue) -> None:
+    pids: list[int] = []
+
+    def listener(event: Event) -> None:
+        if isinstance(event, SlotReady):
+            pids.append(event.pid)
+        if isinstance(event, AttemptReceived):
+            raise RuntimeError("a defect")
+
+    queue.put(what="returns")
+    with pytest.raises(RuntimeError, match="a defect"):
+        Supervisor(make_plan(tmp_path), queue, listener).run()
+    assert len(pids) == 1
+    wait_for("the slot's end", gone(pids[0]))
+
+
+def test_a_listener_may_stop_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, AttemptReported):
+            supervisor.stop()
+
+    supervisor = Supervisor(make_plan(tmp_path), queue, listener)
+    task_id = queue.put(what="returns")
+    assert supervisor.run() == 0
+    assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
+
+
+def test_a_worker_that_is_told_to_stop_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
+    supervisor = Supervisor(make_plan(tmp_path), queue, lambda event: None)
+    task_id = queue.put(what="returns")
+    supervisor.stop()
+    assert supervisor.run() == 0
+    assert queue.waiting() == [task_id]

@@ -1,0 +1,134 @@
+"""Workers on versioned workspaces: what is published, by whom, and what a dead slot leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.remote import StoreServer
+from perago.worker.events import AttemptLost, AttemptReported, SlotDied
+
+from .bench import RunningWorker, attempt_directories, make_plan, running, wait_for
+
+WRITES = f"{__package__}.tasks.writes"
+
+
+@dataclass
+class House:
+    """Both services in memory, and a worker on them."""
+
+    lakefs: InMemoryLakeFS
+    conductor: InMemoryConductor
+    worker: RunningWorker
+    marker: Path
+
+    def start(self, what: str) -> str:
+        """Start a workflow of one step on the head of `main`; returns its id."""
+        ref = self.lakefs.get_commit("data", "main").id
+        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": ref}
+        params = {"what": what, "marker": str(self.marker)}
+        return self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
+
+    def finish(self, workflow_id: str) -> dict[str, Any]:
+        """The workflow once it is over."""
+
+        def over() -> dict[str, Any] | None:
+            self.conductor.decide(workflow_id)
+            workflow = self.conductor.workflow(workflow_id)
+            return workflow if workflow["status"] != "RUNNING" else None
+
+        workflow = wait_for("the workflow's end", over)
+        assert workflow is not None
+        return workflow
+
+    def runs(self) -> int:
+        """How often the function ran."""
+        return self.marker.read_text().count("run") if self.marker.exists() else 0
+
+    def tree(self) -> dict[str, bytes]:
+        """What is on `main`."""
+        return self.lakefs.tree("data", "main")
+
+    def attempt_directories(self) -> list[Path]:
+        return attempt_directories(self.worker.plan.workspace_root)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    conductor = InMemoryConductor(SystemClock())
+    conductor.register_task_definitions(
+        [{"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0, "responseTimeoutSeconds": 1}]
+    )
+    step = {
+        "name": "worker.writes",
+        "taskReferenceName": "step",
+        "type": "SIMPLE",
+        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
+    }
+    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
+        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
+        plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory, shutdown_grace=1.0)
+        with running(plan, conductor) as worker:
+            yield House(lakefs, conductor, worker, tmp_path / "marker")
+
+
+def test_a_slot_publishes_what_the_function_wrote(house: House) -> None:
+    workflow = house.finish(house.start("writes"))
+    assert workflow["status"] == "COMPLETED"
+    assert house.tree()["out/a.csv"] == b"x\n1\n"
+    reported = wait_for("the line about it", lambda: house.worker.saw(AttemptReported))[0]
+    assert reported.published_commit == house.lakefs.get_commit("data", "main").id
+    assert workflow["tasks"][0]["workerId"] == "test0001"
+    assert not house.attempt_directories()
+
+
+def test_a_forked_child_that_returns_as_well_does_not_touch_the_attempt(house: House) -> None:
+    workflow = house.finish(house.start("forks"))
+    assert [(task["status"], task["outputData"]["result"]) for task in workflow["tasks"]] == [
+        ("COMPLETED", {"text": "run 1"})
+    ]
+    assert house.tree()["out/a.csv"] == b"x\n1\n"
+
+
+def test_logging_that_the_module_set_up_itself_is_seen_once_and_as_it_looks_there(house: House) -> None:
+    task = house.finish(house.start("writes"))["tasks"][0]
+    logs = wait_for("the task log", lambda: house.conductor.task_logs(task["taskId"]))
+    assert [entry["log"] for entry in logs] == ["in the author's format: writing"]
+
+
+def test_the_retry_of_a_crashed_attempt_runs_in_a_new_process_and_publishes(house: House) -> None:
+    workflow = house.finish(house.start("dies_once"))
+    assert workflow["status"] == "COMPLETED"
+    assert house.runs() == 2
+    assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "COMPLETED"]
+    assert "SIGKILL" in workflow["tasks"][0]["reasonForIncompletion"]
+    assert len(house.worker.saw(SlotDied)) == 1
+    wait_for("all attempt directories to go", lambda: not house.attempt_directories())
+
+
+def test_a_function_that_deletes_its_workspace_fails_and_publishes_nothing(house: House) -> None:
+    before = house.tree()
+    workflow = house.finish(house.start("deletes_its_workspace"))
+    assert workflow["status"] == "FAILED"
+    assert house.tree() == before
+    assert house.finish(house.start("writes"))["status"] == "COMPLETED"
+
+
+def test_an_attempt_whose_workflow_was_terminated_publishes_nothing(house: House) -> None:
+    before = house.tree()
+    workflow_id = house.start("sleeps")
+    wait_for("the function", house.runs)
+    house.conductor.terminate_workflow(workflow_id, "no longer needed")
+    wait_for("the loss", lambda: house.worker.saw(AttemptLost))
+    assert house.finish(house.start("writes"))["status"] == "COMPLETED"
+    assert set(house.tree()) == {*before, "out/a.csv"}
+    assert not house.worker.saw(AttemptReported)[1:]
+    wait_for("all attempt directories to go", lambda: not house.attempt_directories())

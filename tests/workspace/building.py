@@ -1,0 +1,76 @@
+"""Small helpers that build trees, listings and deliveries for these tests."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from perago.ports import Delivery, ObjectEntry, Placement
+
+
+def write(root: Path, files: Mapping[str, str]) -> None:
+    for path, text in files.items():
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+def md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def entry(key: str, text: str = "", *, size: int | None = None, checksum: str | None = None) -> ObjectEntry:
+    return ObjectEntry(
+        key=key,
+        size=len(text.encode()) if size is None else size,
+        checksum=md5(text) if checksum is None else checksum,
+        mtime=1_600_000_000,
+        content_type="text/csv",
+        metadata={"origin": "test"},
+    )
+
+
+def download(workspace: Path, files: Mapping[str, str], prefix: str = "") -> list[Placement]:
+    """What a store does: files with the objects' old modification time."""
+    write(workspace, files)
+    placements = []
+    for path, text in files.items():
+        os.utime(workspace / path, (1_600_000_000, 1_600_000_000))
+        placements.append(Placement(entry(prefix + path, text), workspace / path))
+    return placements
+
+
+def deepen(root: Path, depth: int, name: str = "d") -> None:
+    """A chain of `depth` directories, longer than any path may be, with a file at its end."""
+    descriptor = os.open(root, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=descriptor)
+        below = os.open(name, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(os.open("last", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+    os.close(descriptor)
+
+
+def delivery(
+    *,
+    workflow_id: str = "wf-1",
+    task_name: str = "features.build",
+    task_id: str = "task-1",
+    poll_count: int = 1,
+    start_time: int = 1_700_000_000_000,
+) -> Delivery:
+    return Delivery(
+        task_id=task_id,
+        poll_count=poll_count,
+        start_time=start_time,
+        task_name=task_name,
+        workflow_id=workflow_id,
+        reference_name="build",
+        iteration=0,
+        retry_count=0,
+        retried_task_id=None,
+        input={},
+    )

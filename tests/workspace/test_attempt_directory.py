@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from perago.workspace.directory import AttemptDirectory, sweep
+from perago.workspace.errors import DirectoryRefused
+from perago.workspace.marker import MARKER, UNFINISHED, read_marker
+from perago.workspace.root import check_root
+from perago.workspace.scan import scan_tree
+from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
+
+from .building import deepen, delivery, write
+
+
+@pytest.fixture
+def root(tree: Path) -> Path:
+    """A workspace root that does not exist yet."""
+    return tree / "root"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    assert made.path == root / "wf-1/features.build/task-1/retry=0,poll=1,start=1700000000000"
+    assert made.workspace == made.path / "workspace"
+    assert {entry.name for entry in made.path.iterdir()} == {MARKER, "workspace"}
+    for path in (made.workspace, made.path, *made.path.parents[:4]):
+        assert mode(path) == 0o700
+    made.close()
+
+
+def test_a_relative_root_still_holds_after_the_function_changed_directory(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree)
+    made = AttemptDirectory.create(Path("root"), delivery())
+    monkeypatch.chdir("/")
+    assert made.remove() is None
+    assert list((tree / "root").iterdir()) == []
+
+
+def test_the_marker_names_the_delivery_and_takes_more_fields_later(root: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    made.write_marker(staging_branch="perago-0123")
+    made.write_marker(staging_branch="p")
+    fields = read_marker(made.path)
+    assert fields is not None
+    assert (fields["task_id"], fields["poll_count"], fields["staging_branch"]) == ("task-1", 1, "p")
+    json.loads((made.path / MARKER).read_text())
+    assert mode(made.path / MARKER) == 0o600
+    made.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 60_000])
+def test_a_marker_that_makes_no_sense_is_no_marker(tmp_path: Path, content: bytes) -> None:
+    assert read_marker(tmp_path) is None
+    (tmp_path / MARKER).write_bytes(content)
+    assert read_marker(tmp_path) is None
+
+
+HOSTILE = ["", ".", "..", "../../etc", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "a\udcff", "x" * 256]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+@pytest.mark.parametrize("which", ["workflow_id", "task_name", "task_id"])
+def test_a_hostile_id_is_refused_for_good_and_nothing_is_written(root: Path, which: str, name: str) -> None:
+    with pytest.raises(DirectoryRefused, match=which.replace("_", " ")) as error:
+        AttemptDirectory.create(root, delivery(**{which: name}))  # type: ignore[arg-type]
+    assert not error.value.retryable
+    str(error.value).encode()
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("level", ["wf-1", "wf-1/features.build", "wf-1/features.build/task-1"])
+@pytest.mark.parametrize("kind", ["symlink", "file"])
+def test_nothing_below_the_root_is_followed(root: Path, tree: Path, level: str, kind: str) -> None:
+    (tree / "outside").mkdir()
+    planted = root / level
+    planted.parent.mkdir(parents=True)
+    planted.symlink_to(tree / "outside") if kind == "symlink" else planted.touch()
+    with pytest.raises(DirectoryRefused, match="symlink or a file"):
+        AttemptDirectory.create(root, delivery())
+    assert list((tree / "outside").iterdir()) == []
+
+
+def test_the_root_itself_may_be_a_symlink(root: Path, tree: Path) -> None:
+    (tree / "real").mkdir()
+    root.symlink_to("real")
+    made = AttemptDirectory.create(root, delivery())
+    assert (tree / "real/wf-1").is_dir()
+    assert made.remove() is None
+
+
+def test_a_living_owner_of_the_same_delivery_is_left_in_peace(root: Path) -> None:
+    first = AttemptDirectory.create(root, delivery())
+    write(first.workspace, {"a": "1"})
+    with pytest.raises(DirectoryRefused, match="in use") as error:
+        AttemptDirectory.create(root, delivery())
+    assert error.value.retryable
+    assert (first.workspace / "a").exists()
+    first.close()
+
+
+def test_what_a_dead_owner_of_the_same_delivery_left_is_never_used(root: Path) -> None:
+    dead = AttemptDirectory.create(root, delivery())
+    write(dead.workspace, {"old": "1"})
+    dead.close()
+    made = AttemptDirectory.create(root, delivery())
+    assert list(made.workspace.iterdir()) == []
+    assert sweep(root) == ()
+    made.close()
+
+
+def test_files_that_are_not_ours_are_neither_used_nor_deleted(root: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    assert made.remove() is None
+    write(made.path, {"precious": "1"})
+    with pytest.raises(DirectoryRefused, match="'precious'"):
+        AttemptDirectory.create(root, delivery())
+    assert (made.path / "precious").read_text() == "1"
+    assert sweep(root) == ()
+
+
+def test_removal_prunes_empty_parents_and_spares_siblings(root: Path) -> None:
+    one = AttemptDirectory.create(root, delivery())
+    other = AttemptDirectory.create(root, delivery(task_id="task-2"))
+    assert one.remove() is None
+    assert not (root / "wf-1/features.build/task-1").exists()
+    assert other.workspace.is_dir()
+    assert other.remove() is None
+    assert list(root.iterdir()) == []
+    assert other.remove() is None
+
+
+def test_removal_copes_with_everything_that_a_function_may_leave(root: Path, tree: Path) -> None:
+    write(tree, {"outside/precious": "1"})
+    made = AttemptDirectory.create(root, delivery())
+    deepen(made.workspace, 2000)
+    write(made.workspace, {"locked/inner/a": "1", "plain/b": "1"})
+    (made.workspace / "link").symlink_to(tree / "outside")
+    (made.workspace / "plain/b").chmod(0)
+    os.mkfifo(made.workspace / "pipe")
+    if sys.platform == "linux":
+        (made.workspace / os.fsdecode(b"\xff")).mkdir()
+    (made.workspace / "locked/inner").chmod(0)
+    (made.workspace / "locked").chmod(0)
+    assert made.remove() is None
+    assert list(root.iterdir()) == []
+    assert (tree / "outside/precious").exists()
+
+
+def test_an_ordinary_user_can_remove_what_was_made_read_only(ordinary_user: Path) -> None:
+    made = AttemptDirectory.create(ordinary_user / "root", delivery())
+    write(made.workspace, {"a/b/c": "1", "d/e": "1"})
+    for path, permissions in (("a/b/c", 0), ("a/b", 0o500), ("a", 0), ("d", 0o400), (".", 0o100), ("..", 0o500)):
+        (made.workspace / path).chmod(permissions)
+    assert made.remove() is None
+    assert list((ordinary_user / "root").iterdir()) == []
+
+
+@pytest.mark.parametrize("victim", ["workspace", "marker", "all"])
+def test_removal_is_content_with_what_is_already_gone(root: Path, victim: str) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    path = {"workspace": made.workspace, "marker": made.path / MARKER, "all": root}[victim]
+    subprocess.run(["rm", "-rf", "--", path], check=True, timeout=60)
+    if victim == "all":
+        assert made.remove() is not None
+    else:
+        assert made.remove() is None
+        assert list(root.iterdir()) == []
+
+
+def test_a_failed_removal_is_a_text_and_the_next_sweep_finishes_it(root: Path, tree: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    write(made.workspace, {"a": "1"})
+    made.path.rename(tree / "aside")
+    made.path.symlink_to(tree / "aside")
+    problem = made.remove()
+    assert problem is not None
+    assert "retry=0,poll=1" in problem
+    assert (tree / "aside/workspace/a").exists()
+    made.path.unlink()
+    (tree / "aside").rename(made.path)
+    assert sweep(root) == (made.path,)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes what another user cannot delete")
+def test_the_marker_goes_last_so_a_half_done_removal_can_be_finished(ordinary_user: Path) -> None:
+    made = AttemptDirectory.create(ordinary_user / "root", delivery())
+    user = os.geteuid()
+    os.seteuid(0)
+    write(made.workspace, {"stubborn/a": "1", "b": "1"})
+    os.seteuid(user)
+    problem = made.remove()
+    assert problem is not None
+    assert "stubborn/a': Permission denied" in problem
+    assert not (made.workspace / "b").exists()
+    assert read_marker(made.path) is not None
+    assert sweep(ordinary_user / "root") == ()
+    os.seteuid(0)
+    (made.workspace / "stubborn/a").unlink()
+    os.seteuid(user)
+    assert sweep(ordinary_user / "root") == (made.path,)
+
+
+def test_a_sweep_removes_the_dead_and_spares_the_living_and_all_else(root: Path) -> None:
+    dead = AttemptDirectory.create(root, delivery(workflow_id="dead"))
+    write(dead.workspace, {"a/b": "1"})
+    dead.close()
+    alive = AttemptDirectory.create(root, delivery(workflow_id="alive"))
+    write(root, {"garbage": "1", "x/y/z/retry=0,poll=0,start=0/file": "1", "x/y/z/other/.perago-attempt.json": "{}"})
+    write(root, {"one/two/three/four/five/.perago-attempt.json": "{}"})
+    (root / "link").symlink_to("x")
+    (root / "x/y/z/retry=1,poll=0,start=0").mkdir()
+    (root / "x/y/z/retry=1,poll=0,start=0" / MARKER).mkdir()
+    before = {path for path in root.rglob("*") if dead.path.parts[-4] not in path.parts}
+    assert sweep(root) == (dead.path,)
+    assert set(root.rglob("*")) == before
+    assert not (root / "dead").exists()
+    alive.close()
+
+
+def test_a_sweep_cleans_up_after_a_maker_that_died_half_way(root: Path) -> None:
+    (root / "wf/t/id/retry=0,poll=0,start=0").mkdir(parents=True)
+    (root / f"{UNFINISHED}0123").touch()
+    assert sweep(root) == ()
+    assert list(root.iterdir()) == []
+
+
+def test_a_missing_root_has_nothing_to_sweep(root: Path) -> None:
+    assert sweep(root) == ()
+    assert list(dead_directories(root)) == []
+
+
+def test_the_dead_are_listed_with_their_size_and_time_and_nothing_is_changed(root: Path, tree: Path) -> None:
+    dead = AttemptDirectory.create(root, delivery(workflow_id="dead"))
+    write(dead.workspace, {"a/b": "12345", "c": "1"})
+    (dead.workspace / "link").symlink_to(tree)
+    deepen(dead.workspace, 300, "a-name-that-makes-the-path-longer-than-any-system-allows")
+    marker = (dead.path / MARKER).stat()
+    dead.close()
+    os.utime(dead.path / MARKER, (1_700_000_000, 1_700_000_000))
+    alive = AttemptDirectory.create(root, delivery(workflow_id="alive"))
+
+    (found,) = dead_directories(root)
+    assert found == DeadDirectory(dead.path, marker.st_size + 6, 1_700_000_000)
+    assert (dead.workspace / "a/b").read_text() == "12345"
+    assert list(dead_directories(root)) == [found], "the marker is let go of again"
+    alive.close()
+
+
+def test_a_listed_directory_is_removed_unless_somebody_holds_it_by_then(root: Path) -> None:
+    dead = AttemptDirectory.create(root, delivery())
+    assert "by now" in str(remove_dead(root, dead.path))
+    dead.close()
+    assert remove_dead(root, dead.path) is None
+    assert list(root.iterdir()) == []
+    assert remove_dead(root, dead.path) is None, "one that is gone is fine"
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from perago.ports import Delivery
+from perago.workspace.directory import AttemptDirectory
+made = AttemptDirectory.create(Path(sys.argv[1]), Delivery("t", 1, 2, "n", "w", "r", 0, 0, None, {}))
+(made.workspace / "a").touch()
+print(made.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_kernel_tells_when_an_owner_was_killed(root: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        path = Path(owner.stdout.readline().strip())
+        assert sweep(root) == ()
+        owner.kill()
+        owner.wait(timeout=30)
+    assert sweep(root) == (path,)
+
+
+def test_a_program_started_by_the_function_does_not_hold_the_lock(root: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False):
+        made.close()
+        assert sweep(root) == (made.path,)
+
+
+def test_makers_removers_and_sweepers_do_not_get_in_each_others_way(root: Path) -> None:
+    """Every attempt keeps its workspace from creation to removal, while several sweeps never stop."""
+    done = threading.Event()
+
+    def live(number: int) -> None:
+        for turn in range(25):
+            made = AttemptDirectory.create(root, delivery(task_id=f"task-{number % 3}", poll_count=number * 100 + turn))
+            (made.workspace / "mine").write_text("x")
+            assert [path.name for path in made.workspace.iterdir()] == ["mine"]
+            assert made.remove() is None
+
+    def keep_sweeping() -> int:
+        swept = 0
+        while not done.is_set():
+            swept += len(sweep(root))
+        return swept
+
+    with ThreadPoolExecutor(8) as pool:
+        sweepers = [pool.submit(keep_sweeping) for _ in range(2)]
+        try:
+            for running in [pool.submit(live, number) for number in range(6)]:
+                running.result(timeout=120)
+        finally:
+            done.set()
+        assert [running.result(timeout=60) for running in sweepers] == [0, 0]
+    assert sweep(root) == ()
+    assert list(root.iterdir()) == []
+
+
+def test_two_sweeps_at_once_share_the_work(root: Path) -> None:
+    paths = set()
+    for number in range(30):
+        dead = AttemptDirectory.create(root, delivery(task_id=f"task-{number}"))
+        write(dead.workspace, dict.fromkeys(("a/b", "c"), "1"))
+        paths.add(dead.path)
+        dead.close()
+    with ThreadPoolExecutor(3) as pool:
+        swept = [path for result in pool.map(sweep, [root] * 3) for path in result]
+    assert sorted(swept) == sorted(paths)
+    assert list(root.iterdir()) == []
+
+
+def test_a_new_workspace_is_an_empty_tree(root: Path) -> None:
+    made = AttemptDirectory.create(root, delivery())
+    assert not scan_tree(made.workspace).files
+    made.close()
+
+
+def test_a_usable_root_has_no_problems(root: Path, tree: Path) -> None:
+    assert check_root(root) == []
+    assert check_root(tree) == []
+    assert not root.exists()
+
+
+def test_what_makes_a_root_unusable_is_said_and_refused(tree: Path) -> None:
+    write(tree, {"file": "1"})
+    (tree / "dangling").symlink_to("nowhere")
+    (tree / "open").mkdir()
+    (tree / "open").chmod(0o777)
+    for name, words in (
+        ("file", "not a directory"),
+        ("file/below", "Not a directory"),
+        ("dangling", "symlink to nothing"),
+        ("open", "written by everybody"),
+    ):
+        (problem,) = check_root(tree / name)
+        assert words in problem
+        with pytest.raises(DirectoryRefused, match=words) as error:
+            AttemptDirectory.create(tree / name, delivery())
+        assert error.value.retryable
+
+
+def test_a_root_that_this_user_may_not_write_is_unusable(ordinary_user: Path) -> None:
+    (ordinary_user / "read-only").mkdir(mode=0o500)
+    (problem,) = check_root(ordinary_user / "read-only")
+    assert "not writable" in problem
+    (problem,) = check_root(ordinary_user / "read-only/new")
+    assert "cannot be made" in problem
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_a_root_of_somebody_else_is_unusable(tree: Path) -> None:
+    os.chown(tree, 65534, 65534)
+    (problem,) = check_root(tree)
+    assert "belongs to user 65534" in problem

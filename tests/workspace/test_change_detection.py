@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perago.ports import Placement
+from perago.workspace.changes import Baseline, Changes, detect_changes
+from perago.workspace.errors import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone
+from perago.workspace.hashing import hash_files
+from perago.workspace.scan import scan_tree
+
+from .building import download, entry, md5, write
+
+FILES = {"a.csv": "aaa", "raw/b.csv": "bbb", "raw/c.csv": "ccc"}
+
+
+@pytest.fixture
+def baseline(tree: Path) -> Baseline:
+    placements = download(tree, FILES)
+    return Baseline.record(scan_tree(tree), placements, "")
+
+
+def paths(changes: Changes) -> tuple[list[str], list[str], list[str]]:
+    return (
+        [file.path for file in changes.added],
+        [file.path for file in changes.changed],
+        [file.path for file in changes.removed],
+    )
+
+
+def test_an_untouched_tree_has_no_changes_and_no_file_is_read(tree: Path, baseline: Baseline) -> None:
+    if not baseline.stat_tells_changes:
+        pytest.skip("times prove nothing on this disk, so every file is read")
+    scanned = scan_tree(tree)
+    shutil.rmtree(tree)  # reading would fail now
+    assert not detect_changes(baseline, scanned)
+
+
+def test_added_changed_and_removed_files_are_told_apart(tree: Path, baseline: Baseline) -> None:
+    write(tree, {"out/new.csv": "new", "a.csv": "longer than before"})
+    (tree / "raw/b.csv").unlink()
+    changes = detect_changes(baseline, scan_tree(tree))
+    assert paths(changes) == (["out/new.csv"], ["a.csv"], ["raw/b.csv"])
+    assert bool(changes)
+    assert (changes.added[0].size, changes.added[0].checksum) == (3, md5("new"))
+    assert (changes.changed[0].size, changes.changed[0].checksum) == (18, md5("longer than before"))
+    assert (changes.removed[0].size, changes.removed[0].checksum) == (3, md5("bbb"))
+
+
+def test_a_rewritten_object_keeps_content_type_and_metadata_and_a_new_one_has_none(
+    tree: Path, baseline: Baseline
+) -> None:
+    write(tree, {"new.csv": "1", "a.csv": "2"})
+    changes = detect_changes(baseline, scan_tree(tree))
+    assert (changes.changed[0].content_type, changes.changed[0].metadata) == ("text/csv", {"origin": "test"})
+    assert (changes.added[0].content_type, changes.added[0].metadata) == (None, {})
+
+
+def touch(file: Path) -> None:
+    file.touch()
+
+
+def change_mode(file: Path) -> None:
+    file.chmod(0o755)
+
+
+def rewrite_same_bytes(file: Path) -> None:
+    file.write_text(file.read_text())
+
+
+def copy_over(file: Path) -> None:
+    shutil.copy2(file, file.with_name("copy"))
+    file.with_name("copy").replace(file)
+
+
+@pytest.mark.parametrize("disturb", [touch, change_mode, rewrite_same_bytes, copy_over])
+def test_a_file_with_the_same_bytes_is_unchanged_whatever_happened_to_it(
+    tree: Path, baseline: Baseline, disturb: Callable[[Path], None]
+) -> None:
+    disturb(tree / "a.csv")
+    assert not detect_changes(baseline, scan_tree(tree))
+
+
+def rewrite_in_place(file: Path) -> None:
+    with file.open("r+") as opened:
+        opened.write("xxx")
+
+
+def rewrite_and_restore_mtime(file: Path) -> None:
+    status = file.stat()
+    rewrite_in_place(file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replace_and_restore_mtime(file: Path) -> None:
+    status = file.stat()
+    file.with_name("new").write_text("xxx")
+    file.with_name("new").replace(file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def write_through_a_map_that_was_read(file: Path) -> None:
+    with file.open("r+b") as opened, mmap.mmap(opened.fileno(), 0) as mapped:
+        mapped[:] = b"xxx" if mapped[:] == b"aaa" else b"???"
+
+
+REWRITES = [rewrite_in_place, rewrite_and_restore_mtime, replace_and_restore_mtime, write_through_a_map_that_was_read]
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_other_bytes_of_the_same_size_are_a_change(
+    tree: Path, baseline: Baseline, rewrite: Callable[[Path], None]
+) -> None:
+    rewrite(tree / "a.csv")
+    assert paths(detect_changes(baseline, scan_tree(tree))) == ([], ["a.csv"], [])
+
+
+@pytest.fixture
+def memory_disk() -> Iterator[Path]:
+    """A workspace on tmpfs, where a write through a memory map can leave every time as it was."""
+    shared = Path("/dev/shm")
+    if not os.access(shared, os.W_OK):
+        pytest.skip("no tmpfs at hand")
+    with tempfile.TemporaryDirectory(dir=shared) as directory:
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("rewrite", REWRITES)
+@pytest.mark.parametrize("checksum", [md5("aaa"), "opaque-1"])
+def test_a_disk_whose_times_prove_nothing_hides_no_change(
+    memory_disk: Path, rewrite: Callable[[Path], None], checksum: str
+) -> None:
+    (placement,) = download(memory_disk, {"a.csv": "aaa"})
+    placement = replace(placement, entry=replace(placement.entry, checksum=checksum))
+    baseline = Baseline.record(scan_tree(memory_disk), [placement], "")
+    assert not detect_changes(baseline, scan_tree(memory_disk))
+    rewrite(memory_disk / "a.csv")
+    assert paths(detect_changes(baseline, scan_tree(memory_disk))) == ([], ["a.csv"], [])
+
+
+def test_without_a_listed_md5_a_touched_file_counts_as_changed_and_an_untouched_one_does_not(tree: Path) -> None:
+    write(tree, {"a": "x", "b": "y"})
+    placements = [Placement(entry(name, "x", checksum="0123-4"), tree / name) for name in ("a", "b")]
+    baseline = Baseline.record(scan_tree(tree), placements, "")
+    (tree / "a").touch()
+    assert paths(detect_changes(baseline, scan_tree(tree))) == ([], ["a"], [])
+
+
+def test_a_prefix_is_no_part_of_the_paths(tree: Path) -> None:
+    placements = download(tree, FILES, "audio/render/")
+    baseline = Baseline.record(scan_tree(tree), placements, "audio/render/")
+    assert list(baseline.files) == list(FILES)
+    assert not detect_changes(baseline, scan_tree(tree))
+
+
+def test_modes_and_empty_directories_are_no_changes(tree: Path, baseline: Baseline) -> None:
+    (tree / "empty/deep").mkdir(parents=True)
+    (tree / "raw").chmod(0o700)
+    assert not detect_changes(baseline, scan_tree(tree))
+
+
+def test_a_directory_in_the_place_of_a_file_is_a_removal_and_an_addition(tree: Path, baseline: Baseline) -> None:
+    (tree / "a.csv").unlink()
+    write(tree, {"a.csv/part-0": "1"})
+    assert paths(detect_changes(baseline, scan_tree(tree))) == (["a.csv/part-0"], [], ["a.csv"])
+
+
+def test_a_marker_is_left_alone_unless_a_file_takes_the_place_of_its_directory(tree: Path) -> None:
+    placements = [Placement(entry(key), None) for key in ("kept/", "gone/", "x/", "x/y/", "_lakefs_actions/")]
+    baseline = Baseline.record(scan_tree(tree), placements, "")
+    assert not detect_changes(baseline, scan_tree(tree))
+    write(tree, {"x": "a file now", "_lakefs_actions": "a violation, but not of these rules"})
+    assert paths(detect_changes(baseline, scan_tree(tree))) == (["_lakefs_actions", "x"], [], ["x/", "x/y/"])
+
+
+@pytest.mark.parametrize("damage", ["missing", "short"])
+def test_an_incomplete_download_is_no_baseline(tree: Path, damage: str) -> None:
+    placements = download(tree, FILES)
+    (tree / "a.csv").unlink() if damage == "missing" else (tree / "a.csv").write_text("a")
+    with pytest.raises(WorkspaceError, match=r"'a\.csv' missing or of another size"):
+        Baseline.record(scan_tree(tree), placements, "")
+
+
+def vanish(file: Path) -> None:
+    file.unlink()
+
+
+def become_symlink(file: Path) -> None:
+    file.unlink()
+    file.symlink_to(file.with_name("raw"))
+
+
+def become_fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def become_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def grow(file: Path) -> None:
+    file.write_text("grown")
+
+
+@pytest.mark.parametrize("meddle", [vanish, become_symlink, become_fifo, become_directory, grow, rewrite_in_place])
+def test_a_file_that_changes_after_the_scan_is_an_error_of_its_own(tree: Path, meddle: Callable[[Path], None]) -> None:
+    write(tree, {"a.csv": "aaa"})
+    scanned = scan_tree(tree)
+    meddle(tree / "a.csv")
+    with pytest.raises(FileChanging, match=r"'a\.csv' changed while"):
+        detect_changes(Baseline({}), scanned)
+
+
+def test_a_workspace_that_vanishes_after_the_scan_is_an_error_of_its_own(tree: Path) -> None:
+    write(tree, {"a.csv": "aaa"})
+    scanned = scan_tree(tree)
+    shutil.rmtree(tree)
+    with pytest.raises(WorkspaceGone):
+        detect_changes(Baseline({}), scanned)
+
+
+def test_a_new_file_that_cannot_be_read_is_named(ordinary_user: Path) -> None:
+    write(ordinary_user, {"secret": "x"})
+    (ordinary_user / "secret").chmod(0o000)
+    with pytest.raises(UnreadableFile, match="'secret' cannot be read"):
+        detect_changes(Baseline({}), scan_tree(ordinary_user))
+
+
+def test_files_in_a_directory_that_cannot_be_looked_into_are_not_taken_for_removed(ordinary_user: Path) -> None:
+    placements = download(ordinary_user, FILES)
+    baseline = Baseline.record(scan_tree(ordinary_user), placements, "")
+    (ordinary_user / "raw").chmod(0o000)
+    with pytest.raises(UnreadableFile, match=r"'raw' \(Permission denied\)"):
+        detect_changes(baseline, scan_tree(ordinary_user))
+
+
+def test_many_bytes_are_hashed_by_several_threads_with_the_same_result(tree: Path) -> None:
+    texts = {f"{number}.bin": str(number) * 3_000_000 for number in range(4)}
+    write(tree, texts)
+    assert hash_files(tree, scan_tree(tree).files) == {path: md5(text) for path, text in texts.items()}
+
+
+def test_an_error_in_a_thread_is_the_same_error(tree: Path) -> None:
+    write(tree, {f"{number}.bin": "x" * 5_000_000 for number in range(4)})
+    scanned = scan_tree(tree)
+    (tree / "2.bin").unlink()
+    with pytest.raises(FileChanging, match=r"2\.bin"):
+        hash_files(tree, scanned.files)

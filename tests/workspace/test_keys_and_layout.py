@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from perago.ports import ObjectEntry, Placement
+from perago.workspace.disk import Disk, free_space, probe_disk
+from perago.workspace.errors import LayoutRefused
+from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
+from perago.workspace.layout import RESERVE, create_directories, directories_to_create, plan_layout
+
+from .building import entry
+
+EXACT = NameLimits()
+MAC = NameLimits(folding=Folding(case=True, unicode_form=True))
+PLENTY = 1 << 50
+
+
+def problems(*keys: str | ObjectEntry, prefix: str = "", limits: NameLimits = EXACT) -> dict[str, str]:
+    entries = [entry(key) if isinstance(key, str) else key for key in keys]
+    return {problem.key: problem.problem for problem in check_keys(entries, prefix, limits)}
+
+
+HOSTILE = [
+    ("/etc/passwd", "empty path component"),
+    ("a//b", "empty path component"),
+    ("//", "empty path component"),
+    ("../x", "'..'"),
+    ("a/../b", "'..'"),
+    ("a/..", "'..'"),
+    ("./a", "'.'"),
+    ("a/./", "'.'"),
+    (".", "'.'"),
+    ("..", "'..'"),
+    ("a\0b", "NUL"),
+    ("a\udcff", "not UTF-8"),
+    ("é" * 128, "longer than the 255 bytes"),
+    ("é" * 128 + "/x", "longer than the 255 bytes"),
+]
+
+
+@pytest.mark.parametrize(("key", "words"), HOSTILE, ids=[repr(key[:12]) for key, _ in HOSTILE])
+@pytest.mark.parametrize("prefix", ["", "audio/"])
+def test_a_hostile_key_is_refused(key: str, words: str, prefix: str) -> None:
+    assert words in problems(prefix + key, prefix=prefix)[prefix + key]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["a\\b", "a b", "line\nbreak", "..a", "...", "%41", "+", "-rf", "~", "é", "e\u0301", "C:x", ".hidden", "é" * 127],
+    ids=repr,
+)
+def test_a_key_that_is_only_unusual_is_a_file(key: str) -> None:
+    assert problems(key) == {}
+
+
+def test_a_path_too_long_for_the_disk_is_refused() -> None:
+    key = "/".join(["name"] * 10)
+    assert problems(key, limits=NameLimits(path_max=49)) == {}
+    assert "48 bytes" in problems(key, limits=NameLimits(path_max=48))[key]
+
+
+def test_a_key_outside_the_prefix_is_refused() -> None:
+    assert "outside the prefix" in problems("other/x", prefix="audio/")["other/x"]
+
+
+def test_a_file_and_a_directory_at_once_are_refused() -> None:
+    assert set(problems("a", "a/1", "b/c", "b/c/d/e")) == {"a", "b/c"}
+    assert set(problems(entry("x", "content"), "x/")) == {"x"}
+
+
+def test_a_marker_is_a_directory_and_with_content_it_is_nothing() -> None:
+    assert problems("x/", "x/y", "z/deep/") == {}
+    assert "has content" in problems(entry("x/", "content"))["x/"]
+
+
+def test_a_marker_of_the_prefix_itself_is_the_workspace() -> None:
+    assert problems("audio/", prefix="audio/") == {}
+    assert "has content" in problems(entry("audio/", "content"), prefix="audio/")["audio/"]
+
+
+FOLDED = [("a", "A"), ("é", "e\u0301"), ("raw/x", "Raw/y"), ("straße", "STRASSE"), ("É", "e\u0301"), ("d/x", "D")]
+
+
+@pytest.mark.parametrize(("one", "other"), FOLDED, ids=[f"{one}-{other}" for one, other in FOLDED])
+def test_names_that_the_disk_folds_together_are_refused_there_and_only_there(one: str, other: str) -> None:
+    assert len(problems(one, other, limits=MAC)) >= 1
+    assert problems(one, other) == {}
+
+
+def test_each_way_of_folding_is_its_own() -> None:
+    case, form = NameLimits(folding=Folding(case=True)), NameLimits(folding=Folding(unicode_form=True))
+    assert problems("a", "A", limits=form) == {}
+    assert problems("é", "e\u0301", limits=case) == {}
+
+
+def test_overlap_of_two_publications_is_found_on_paths_alone() -> None:
+    assert [problem.key for problem in find_collisions(["out", "out/part-0"], Folding())] == ["out"]
+    assert [problem.key for problem in find_collisions(["a", "A"], Folding(case=True))] == ["A"]
+    assert find_collisions(["a", "A", "b/c"], Folding()) == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "reserved"),
+    [
+        ("_lakefs_actions", True),
+        ("_lakefs_actions/", True),
+        ("_lakefs_actions/a.yaml", True),
+        ("_lakefs_actions2/a", False),
+        ("audio/_lakefs_actions/a", False),
+    ],
+)
+def test_only_the_hooks_of_the_repository_are_reserved(key: str, reserved: bool) -> None:
+    assert is_reserved(key) is reserved
+
+
+def test_every_entry_gets_a_placement_in_order(tree: Path) -> None:
+    keys = ["audio/", "audio/a/b.wav", "audio/c/", "audio/d"]
+    placements = plan_layout([entry(key) for key in keys], "audio/", tree, free_bytes=PLENTY)
+    assert [(placement.entry.key, placement.path) for placement in placements] == [
+        ("audio/", None),
+        ("audio/a/b.wav", tree / "a/b.wav"),
+        ("audio/c/", None),
+        ("audio/d", tree / "d"),
+    ]
+    assert directories_to_create(placements, "audio/") == ("a", "c")
+
+
+def test_hooks_are_left_out_and_make_no_directory(tree: Path) -> None:
+    placements = plan_layout([entry("_lakefs_actions/../x"), entry("a")], "", tree, free_bytes=PLENTY)
+    assert [placement.path for placement in placements] == [None, tree / "a"]
+    assert directories_to_create(placements, "") == ()
+
+
+def test_all_bad_keys_are_refused_together_before_anything_is_written(tree: Path) -> None:
+    entries = [entry("good"), entry("../evil"), entry("a//b"), *(entry(f"{number}/.") for number in range(12))]
+    with pytest.raises(LayoutRefused) as error:
+        plan_layout(entries, "", tree, free_bytes=PLENTY)
+    assert not error.value.retryable
+    text = str(error.value)
+    assert text.startswith("14 keys")
+    assert "'../evil' contains the path component '..'" in text
+    assert "and 4 more" in text
+    assert list(tree.iterdir()) == []
+
+
+def test_the_own_path_of_the_workspace_counts_against_the_longest_path(tree: Path) -> None:
+    room = len(os.fsencode(tree)) + 2
+    disk = Disk(name_max=255, path_max=room + 3, folding=Folding(), stat_tells_changes=True)
+    plan_layout([entry("abc")], "", tree, free_bytes=PLENTY, disk=disk)
+    with pytest.raises(LayoutRefused, match="longer than the 3 bytes"):
+        plan_layout([entry("abcd")], "", tree, free_bytes=PLENTY, disk=disk)
+
+
+def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
+    entries = [entry("a", size=600), entry("b", size=425)]
+    plan_layout(entries, "", tree, max_bytes=1025, free_bytes=PLENTY)
+    with pytest.raises(LayoutRefused, match="PERAGO_MAX_WORKSPACE_BYTES") as error:
+        plan_layout(entries, "", tree, max_bytes=1024, free_bytes=PLENTY)
+    assert not error.value.retryable
+
+
+def test_a_disk_too_full_is_refused_but_may_have_room_later(tree: Path) -> None:
+    entries = [entry("d/a", size=1), entry("b", size=free_space(tree).block)]
+    needed = RESERVE + 3 * free_space(tree).block
+    plan_layout(entries, "", tree, free_bytes=needed)
+    with pytest.raises(LayoutRefused, match="left") as error:
+        plan_layout(entries, "", tree, free_bytes=needed - 1)
+    assert error.value.retryable
+    assert pickle.loads(pickle.dumps(error.value)).retryable
+
+
+def test_more_bytes_than_the_real_disk_has_are_refused(tree: Path) -> None:
+    with pytest.raises(LayoutRefused, match="nothing was downloaded"):
+        plan_layout([entry("a", size=1 << 60)], "", tree)
+
+
+def test_directories_are_made_once_and_existing_ones_are_fine(tree: Path) -> None:
+    placements = [Placement(entry("a/b/c/x"), tree / "a/b/c/x"), Placement(entry("a/d/"), None)]
+    directories = directories_to_create(placements, "")
+    assert directories == ("a", "a/b", "a/b/c", "a/d")
+    create_directories(tree, directories)
+    create_directories(tree, directories)
+    assert sorted(str(path.relative_to(tree)) for path in tree.rglob("*")) == list(directories)
+
+
+def test_no_directory_is_made_through_a_symlink(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tree / "a").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="a"):
+        create_directories(tree, ["a", "a/b"])
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_the_disk_is_probed_without_a_trace(tree: Path) -> None:
+    disk = probe_disk(tree)
+    assert list(tree.iterdir()) == []
+    assert disk.name_max > 0
+    (tree / "é").touch()
+    assert disk.folding.unicode_form is (tree / "e\u0301").exists()
+    assert disk.folding.case is (tree / "É").exists()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from perago.workspace.errors import WorkspaceGone
+from perago.workspace.scan import Irregular, IrregularKind, scan_tree
+
+from .building import deepen, write
+
+linux_names = pytest.mark.skipif(sys.platform != "linux", reason="this disk refuses names that are not UTF-8")
+
+
+def test_an_empty_workspace_is_an_empty_tree(tree: Path) -> None:
+    scanned = scan_tree(tree)
+    assert (dict(scanned.files), scanned.directories, scanned.irregular, scanned.unreadable) == ({}, (), (), ())
+
+
+def test_files_and_directories_are_found_with_what_the_disk_says_about_them(tree: Path) -> None:
+    write(tree, {"b/c.csv": "abc", "a.csv": "", ".hidden/x": "1"})
+    (tree / "empty").mkdir()
+    scanned = scan_tree(tree)
+    assert list(scanned.files) == [".hidden/x", "a.csv", "b/c.csv"]
+    assert scanned.directories == (".hidden", "b", "empty")
+    status = (tree / "b/c.csv").stat()
+    found = scanned.files["b/c.csv"]
+    assert (found.size, found.mtime_ns, found.ctime_ns, found.inode) == (
+        3,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+    )
+
+
+@pytest.mark.parametrize("target", ["inside.csv", "../outside.csv", "/", "missing", "loop", ".", "sub"])
+def test_a_symlink_is_reported_and_never_followed(tree: Path, target: str) -> None:
+    write(tree, {"inside.csv": "1", "sub/x": "1"})
+    write(tree.parent, {"outside.csv": "1"})
+    (tree / "loop").symlink_to(target)
+    scanned = scan_tree(tree)
+    assert scanned.irregular == (Irregular("loop", IrregularKind.SYMLINK),)
+    assert list(scanned.files) == ["inside.csv", "sub/x"]
+    assert scanned.directories == ("sub",)
+
+
+def test_a_fifo_and_a_socket_are_reported_without_waiting_for_them(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tree / "pipe")
+    monkeypatch.chdir(tree)  # the path of a socket may be short only
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("plug")
+    assert scan_tree(tree).irregular == (
+        Irregular("pipe", IrregularKind.FIFO),
+        Irregular("plug", IrregularKind.SOCKET),
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes devices")
+def test_a_device_is_reported(tree: Path) -> None:
+    try:
+        os.mknod(tree / "null", 0o600 | 0o020000, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("this container makes no devices")
+    assert scan_tree(tree).irregular == (Irregular("null", IrregularKind.DEVICE),)
+
+
+@linux_names
+def test_names_that_are_not_utf8_can_be_no_keys_and_are_reported(tree: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tree) + b"/caf\xe9.csv")).touch()
+    below = Path(os.fsdecode(os.fsencode(tree) + b"/\xff"))
+    below.mkdir()
+    (below / "x").touch()
+    scanned = scan_tree(tree)
+    assert scanned.irregular == (
+        Irregular("caf\udce9.csv", IrregularKind.NOT_UTF8),
+        Irregular("\udcff", IrregularKind.NOT_UTF8),
+    )
+    assert not scanned.files
+
+
+def test_names_are_taken_byte_by_byte(tree: Path) -> None:
+    write(tree, {"\u00e9": "1"})
+    assert list(scan_tree(tree).files) == ["\u00e9"]
+    if sys.platform == "linux":
+        write(tree, {"e\u0301": "1"})
+        assert list(scan_tree(tree).files) == ["e\u0301", "\u00e9"]
+
+
+def test_a_tree_deeper_than_any_path_and_any_recursion_is_scanned(tree: Path) -> None:
+    deepen(tree, 3000)
+    scanned = scan_tree(tree)
+    assert list(scanned.files) == ["d/" * 3000 + "last"]
+    assert len(scanned.directories) == 3000
+    assert not scanned.unreadable
+
+
+def test_siblings_at_every_level_of_a_deep_tree_are_found(tree: Path) -> None:
+    deepen(tree, 300, "long-name-" * 20)
+    deepen(tree, 200)
+    descriptor = os.open(tree, os.O_RDONLY)
+    for _ in range(200):
+        below = os.open("d", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+        os.mkdir("sibling", dir_fd=descriptor)
+        os.close(os.open("sibling/x", os.O_WRONLY | os.O_CREAT, dir_fd=descriptor))
+    os.close(descriptor)
+    assert len(scan_tree(tree).files) == 202
+
+
+def test_a_scan_leaves_no_descriptor_open(tree: Path) -> None:
+    deepen(tree, 200)
+    before = open_descriptors()
+    scan_tree(tree)
+    assert open_descriptors() == before
+
+
+def test_a_deep_tree_needs_few_descriptors(tree: Path) -> None:
+    deepen(tree, 1000)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(entry.name) for entry in Path("/dev/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
+    try:
+        assert len(scan_tree(tree).directories) == 1000
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
+
+
+def test_a_directory_that_may_not_be_looked_into_is_reported(ordinary_user: Path) -> None:
+    write(ordinary_user, {"open/a": "1", "closed/b": "1", "listed/c": "1"})
+    (ordinary_user / "closed").chmod(0o000)
+    (ordinary_user / "listed").chmod(0o400)  # names can be read, nothing else
+    scanned = scan_tree(ordinary_user)
+    assert list(scanned.files) == ["open/a"]
+    assert [(entry.path, entry.reason) for entry in scanned.unreadable] == [
+        ("closed", "Permission denied"),
+        ("listed/c", "Permission denied"),
+    ]
+
+
+def test_an_unreadable_file_is_still_seen(ordinary_user: Path) -> None:
+    write(ordinary_user, {"a": "1"})
+    (ordinary_user / "a").chmod(0o000)
+    assert list(scan_tree(ordinary_user).files) == ["a"]
+
+
+def remove(root: Path) -> None:
+    root.rmdir()
+
+
+def replace_by_file(root: Path) -> None:
+    root.rmdir()
+    root.touch()
+
+
+def replace_by_symlink(root: Path) -> None:
+    root.rename(root.with_name("elsewhere"))
+    root.symlink_to(root.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("vandalise", "words"),
+    [(remove, "was deleted"), (replace_by_file, "no directory"), (replace_by_symlink, "replaced by a symlink")],
+)
+def test_a_workspace_that_is_no_directory_any_more_says_so(tree: Path, vandalise: object, words: str) -> None:
+    assert callable(vandalise)
+    vandalise(tree)
+    with pytest.raises(WorkspaceGone, match=words) as error:
+        scan_tree(tree)
+    assert str(tree) in str(error.value)
+
+
+def test_ten_thousand_files_are_all_found(tree: Path) -> None:
+    original = tree / "original"
+    original.touch()
+    for directory in range(100):
+        (tree / f"{directory:02}").mkdir()
+        for file in range(100):
+            (tree / f"{directory:02}/{file:02}").hardlink_to(original)  # faster to make, the same to a scan
+    scanned = scan_tree(tree)
+    assert len(scanned.files) == 10_001
+    assert list(scanned.files) == sorted(scanned.files)
