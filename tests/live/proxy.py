@@ -18,6 +18,8 @@ from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+from .waiting import LIMIT
+
 _CHUNK = 64 * 1024
 _CALL_SECONDS = 20.0
 
@@ -45,19 +47,52 @@ class Trap:
     `Cut.ANSWER`, before the client sees anything of the answer."""
     then_refuse: bool = False
     """Whether the server is away afterwards."""
-    sprung: threading.Event = field(default_factory=threading.Event)
+    sprung: bool = False
+    """Whether its request has come; what it was laid for may still be going on."""
+    _over: Future[None] = field(default_factory=Future)
+    _acting: bool = False
 
-    async def call_first(self) -> None:
-        """Call `first`, once."""
-        first, self.first = self.first, None
-        if first is not None:
-            await asyncio.to_thread(first)
+    def wait(self, limit: float = 2 * LIMIT) -> None:
+        """Wait until what it was laid for has happened: `first` has returned, and the server is away if it is to be.
+
+        Raises:
+            AssertionError: it has not, within `limit` seconds.
+            BaseException: what `first` raised.
+        """
+        try:
+            self._over.result(limit)
+        except TimeoutError:
+            if self._over.done():
+                raise
+            state = "is still at work" if self.sprung else "has not sprung"
+            raise AssertionError(f"waited {limit:g} s in vain: the trap at {self.pattern.pattern!r} {state}") from None
+
+    async def act(self) -> None:
+        """Call `first`, the first time. It runs to its end even where the connection, and so this call, ends before."""
+        if not self._acting:
+            self._acting = True
+            await asyncio.to_thread(self._call_first)
+
+    def _call_first(self) -> None:
+        try:
+            if self.first is not None:
+                self.first()
+        except BaseException as error:
+            self._over.set_exception(error)
+            raise
+        if not self.then_refuse:
+            self._over.set_result(None)
+
+    def refused(self, _: object) -> None:
+        """The server is away now."""
+        if not self._over.done():
+            self._over.set_result(None)
 
     def springs(self, data: bytes) -> bool:
         """Whether it springs at a request that begins with `data`."""
-        if self.sprung.is_set() or not self.pattern.match(data.partition(b"\r\n")[0]):
+        if self.sprung or not self.pattern.match(data.partition(b"\r\n")[0]):
             return False
-        self.sprung.set()
+        self.sprung = True
         return True
 
 
@@ -166,6 +201,7 @@ class Proxy:
             await _first_of(connection.requests(from_client, to_server), connection.answers(from_server, to_client))
             if connection.sprung is not None and connection.sprung.then_refuse:
                 self._refusal = asyncio.create_task(self._refuse())
+                self._refusal.add_done_callback(connection.sprung.refused)
         except OSError:
             pass  # the server itself is away: the client sees its connection end
         except asyncio.CancelledError:
@@ -206,7 +242,7 @@ class _Connection:
                 self._answered = False
                 self.sprung = next((trap for trap in self._traps if trap.springs(data)), None)
                 if self.sprung is not None and self.sprung.cut is not Cut.ANSWER:
-                    await self.sprung.call_first()
+                    await self.sprung.act()
                 if self.sprung is not None and self.sprung.cut is Cut.REQUEST:
                     return
             writer.write(data)
@@ -218,7 +254,7 @@ class _Connection:
             await self._open.wait()
             trap = self.sprung
             if trap is not None and trap.cut is Cut.ANSWER:
-                await trap.call_first()
+                await trap.act()
                 data, trap.pass_on = data[: trap.pass_on], trap.pass_on - len(data[: trap.pass_on])
             self._answered = True
             writer.write(data)

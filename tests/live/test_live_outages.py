@@ -16,6 +16,7 @@ from .conftest import Deploy
 from .deploying import Deployment, Gate, input_of
 from .proxy import Cut, Proxy, proxied
 from .repositories import LakeFSServer, Repository
+from .waiting import wait_for
 from .workflows import Conductor, told
 
 pytestmark = pytest.mark.live
@@ -115,7 +116,7 @@ def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut:
     trap = line.conductor.trap(call, cut)
     workflow_id = line.start(seeded)
     line.published_once(workflow_id, seeded)
-    assert trap.sprung.is_set()
+    assert trap.sprung
 
 
 def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: Proxy, seeded: Seeded) -> None:
@@ -124,7 +125,7 @@ def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: 
     workspace = deploy("workspace", CONDUCTOR_SERVER_URL=conductor_proxy.url, LIVE_RESPONSE_SECONDS="2")
     trap = conductor_proxy.trap(r"GET /api/tasks/poll/batch/", Cut.ANSWER)
     workspace.worker()
-    assert trap.sprung.wait(30), "the first poll is on its way"
+    wait_for("the first poll to be on its way", lambda: trap.sprung)
     workflow_id = workspace.start(input_of(repository, ref, ORDERS))
     found = workspace.conductor.completed(workflow_id, driven=True)
     assert [task["status"] for task in found["tasks"]] == ["TIMED_OUT", "COMPLETED"]
@@ -152,7 +153,7 @@ CALLS = {
 def test_a_call_to_lakefs_is_lost(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
     trap = line.lakefs.trap(CALLS[call], cut)
     line.published_once(line.start(seeded), seeded)
-    assert trap.sprung.is_set()
+    assert trap.sprung
 
 
 @pytest.mark.parametrize("call", ["download", "upload", "staging commit", "merge"])
@@ -160,7 +161,7 @@ def test_a_call_to_lakefs_is_lost(line: Line, seeded: Seeded, call: str, cut: Cu
 def test_lakefs_goes_away_at_a_call_and_comes_back(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
     trap = line.lakefs.trap(CALLS[call], cut, then_refuse=True)
     workflow_id = line.start(seeded)
-    assert trap.sprung.wait(30)
+    trap.wait()
     time.sleep(1.0)
     line.lakefs.restore()
     found = line.deployment.conductor.completed(workflow_id)
@@ -193,6 +194,6 @@ def test_a_download_that_breaks_off_in_the_middle_is_made_whole(line: Line, seed
     trap = line.lakefs.trap(r"GET .*/refs/[0-9a-f]{64}/objects\?path=raw.{1,3}large", Cut.ANSWER, pass_on=300_000)
     workflow_id = line.start((repository, ref), remove=["raw/large.txt"])
     output = line.deployment.conductor.output(workflow_id)
-    assert trap.sprung.is_set()
+    assert trap.sprung
     assert output["result"]["seen"]["raw/large.txt"] == content
     assert len(repository.since(ref)) == 1

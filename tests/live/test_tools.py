@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
@@ -17,6 +18,7 @@ from urllib3.exceptions import HTTPError
 from .conductor_server import main
 from .proxy import Cut, Proxy, proxied
 from .toolchain import MissingToolError, find_java, find_maven
+from .waiting import LIMIT, wait_for
 
 
 class Counting(BaseHTTPRequestHandler):
@@ -61,6 +63,12 @@ def _get(client: urllib3.PoolManager, url: str, timeout: float = 5) -> int:
     return int(client.request("GET", url, timeout=timeout).data)
 
 
+def _ask(url: str) -> None:
+    """Ask once, on a connection of its own; it may be cut."""
+    with contextlib.suppress(HTTPError), urllib3.PoolManager(retries=False) as client:
+        _get(client, url, LIMIT)
+
+
 def test_a_proxy_lets_through_until_it_refuses_and_again_when_restored(
     proxy: Proxy, client: urllib3.PoolManager
 ) -> None:
@@ -87,18 +95,21 @@ def test_a_trap_springs_once_where_it_was_laid(
 ) -> None:
     trap = proxy.trap("GET /base/trapped ", cut)
     assert _get(client, f"{proxy.url}/other") == 1
-    assert not trap.sprung.is_set()
+    with pytest.raises(AssertionError, match="has not sprung"):
+        trap.wait(0)
     with pytest.raises(HTTPError):
         _get(client, f"{proxy.url}/trapped")
-    assert trap.sprung.is_set()
+    trap.wait()
     assert _get(client, f"{proxy.url}/trapped") == seen_by_the_server + 1
 
 
 def test_a_trap_can_take_the_server_away(proxy: Proxy, client: urllib3.PoolManager) -> None:
-    proxy.trap("GET", Cut.ANSWER, then_refuse=True)
-    for _ in range(2):
-        with pytest.raises(HTTPError):
-            _get(client, proxy.url)
+    trap = proxy.trap("GET", Cut.ANSWER, then_refuse=True)
+    with pytest.raises(HTTPError):
+        _get(client, proxy.url)
+    trap.wait()
+    with pytest.raises(HTTPError):
+        _get(client, proxy.url)
     proxy.restore()
     assert _get(client, proxy.url) == 2
 
@@ -106,6 +117,33 @@ def test_a_trap_can_take_the_server_away(proxy: Proxy, client: urllib3.PoolManag
 def test_a_trap_can_do_something_before_the_request_goes_on(proxy: Proxy, client: urllib3.PoolManager) -> None:
     proxy.trap("GET", Cut.NOWHERE, first=lambda: _get(urllib3.PoolManager(), proxy.url))
     assert _get(client, proxy.url) == 2
+
+
+@pytest.mark.parametrize("cut", Cut)
+def test_waiting_for_a_trap_ends_when_what_it_was_laid_for_has_happened(proxy: Proxy, cut: Cut) -> None:
+    go = threading.Event()
+    trap = proxy.trap("GET", cut, first=lambda: go.wait(LIMIT))
+    with pytest.raises(AssertionError, match="'GET' has not sprung"):
+        trap.wait(0.01)
+    caller = threading.Thread(target=_ask, args=(proxy.url,))
+    caller.start()
+    wait_for("the trap to spring", lambda: trap.sprung)
+    with pytest.raises(AssertionError, match="'GET' is still at work"):
+        trap.wait(0.01)
+    go.set()
+    trap.wait()
+    caller.join(LIMIT)
+
+
+def test_waiting_for_a_trap_tells_what_went_wrong_in_it(proxy: Proxy, client: urllib3.PoolManager) -> None:
+    def fail() -> None:
+        raise LookupError("no such workflow")
+
+    trap = proxy.trap("GET", Cut.REQUEST, first=fail)
+    with pytest.raises(HTTPError):
+        _get(client, proxy.url)
+    with pytest.raises(LookupError, match="no such workflow"):
+        trap.wait()
 
 
 # ----------------------------------------------------------------------------- toolchain
