@@ -89,7 +89,7 @@ def test_what_was_made_is_removed_before_the_report(moments: list[Moment]) -> No
     for moment in moments:
         if moment.state.step is Step.CLEANED and moment.state.has_directory:
             assert moment.answers[0] == on.DirectoryRemoved()
-            if moment.state.staging_branch:
+            if moment.state.staging_branch and not moment.state.merge_unanswered:
                 assert moment.answers[1] == on.StagingBranchesRemoved()
 
 

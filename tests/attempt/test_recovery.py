@@ -234,20 +234,34 @@ def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> N
     assert isinstance(command, do.CheckFence)
 
 
-@pytest.mark.parametrize("current", [True, False])
-def test_what_earlier_deliveries_left_is_removed_once_it_is_sure_that_they_were_earlier(current: bool) -> None:
-    """A branch that was listed before the fence held cannot be that of a later delivery."""
+TO_PUBLISHED: tuple[on.Event, ...] = (
+    read(),
+    on.Merged(MERGED),
+    on.PublicationRead(commit(MERGED, REF, STAGED)),
+)
+
+
+@pytest.mark.parametrize(
+    ("ending", "removed"),
+    [
+        (TO_PUBLISHED, ["own", "theirs"]),
+        ((on.Failed("no luck", terminal=False),), ["own"]),
+        ((on.FenceLost(),), ["own"]),
+        ((read(), on.MergeUnclear("silence"), on.FenceLost()), []),
+    ],
+    ids=["published", "failed", "lost", "lost with a merge on its way"],
+)
+def test_what_earlier_deliveries_left_is_removed_by_who_has_published(
+    ending: tuple[on.Event, ...], removed: list[str]
+) -> None:
+    """Until then their merges may arrive, and the branches tell a rerun or a restart of that."""
     left = on.LeftoversFound(("perago-old-1", "perago-old-2"))
-    events = (ACCEPTED, read(), left, *TO_NO_CHANGES[3:], ONE_ADDED)
     state, command = begin(RETRY_PLAN)
-    for event in (*events, on.FenceHeld() if current else on.FenceLost()):
+    for event in (ACCEPTED, read(), left, *TO_COMMITTED[3:], *ending):
         state, command = advance(state, event)
-    if current:
-        state, command = advance(state, on.Failed("no luck", terminal=False))
-        assert isinstance(command, do.RemoveStagingBranches)
-        assert command.branches[1:] == left.branches
-    else:
-        assert isinstance(command, do.RemoveDirectory)
+    branches = command.branches if isinstance(command, do.RemoveStagingBranches) else ()
+    assert sorted({"theirs" if branch in left.branches else "own" for branch in branches}) == removed
+    assert branches or isinstance(command, do.RemoveDirectory)
 
 
 @pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])

@@ -169,13 +169,20 @@ def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(State, "has_predecessor", property(mutated))
 
 
-def remove_what_others_left_at_once(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.VALIDATED, on.LeftoversFound]
-    patch.setitem(
-        TABLE,
-        (Step.VALIDATED, on.LeftoversFound),
-        lambda state, event: original(state.known(leftovers_are_dead=True), event),
-    )
+def forget_that_a_merge_may_arrive(patch: pytest.MonkeyPatch) -> None:
+    original = ending.clean
+    patch.setattr(ending, "clean", lambda state: original(replace(state, merge_unanswered=False)))
+
+
+def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
+    original = ending.clean
+
+    def mutated(state: State) -> Next:
+        if state.leftovers and state.step is not Step.PUBLISHED:
+            return state, do.RemoveStagingBranches(state.ref.repository, state.leftovers)
+        return original(state)
+
+    patch.setattr(ending, "clean", mutated)
 
 
 def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:

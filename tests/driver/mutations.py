@@ -10,25 +10,16 @@ Most cases are of the matrix. The conditions under which a publication is adopte
 from __future__ import annotations
 
 import sys
-import tempfile
-from dataclasses import dataclass, replace
-from pathlib import Path
-
-import pytest
+from dataclasses import replace
 
 from perago.attempt import events as on
 from perago.attempt import outcome, publishing
 from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
-from perago.driver import Limits
-from perago.testing import InMemoryServices
-from perago.workspace.directory import AttemptDirectory, sweep
-from tests.attempt.judging import CASES
-from tests.attempt.making import DELIVERY
 
-from .matrix import CELLS, FRESH, OPENINGS, PAIRS, STUBBORN, Opening, named, play
+from .guards import Condition, Guard, LateMerge, MarkerLock, Removable, is_needed
+from .matrix import OPENINGS, STUBBORN, named
 from .mutating import (
-    Mutate,
     adopt_also_what_is_buried,
     adopt_on_any_head,
     assume_an_unmoved_head,
@@ -36,13 +27,13 @@ from .mutating import (
     assume_current_before_the_report,
     do_without_the_fence,
     forget_ones_own_merge,
+    forget_that_a_merge_may_arrive,
     know,
     know_deliveries_by_task_id,
-    leave_the_marker_unlocked,
     lose_a_file_and_skip_the_check,
     name_no_expected_head,
     overlook_what_others_left,
-    remove_what_others_left_at_once,
+    remove_what_others_left_in_any_case,
     report_on_old_news,
     report_without_a_fence_commit,
     skip_the_check_of,
@@ -57,72 +48,6 @@ from .mutating import (
     undo_what_is_foreign,
 )
 
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """`promise` is broken in the `case` of the matrix once `mutate` has taken the guard away."""
-
-    name: str
-    mutate: Mutate
-    case: str
-    promise: str
-    fenced: bool = True
-    opening: Opening = FRESH
-    required: bool = False
-    text: str = FENCE_TEXT
-
-    @property
-    def where(self) -> str:
-        """The case, and on what kind of branch it is played."""
-        kind = "" if self.fenced else ", no fence"
-        return f"{self.opening}: {self.case or 'no trouble'}{kind}"
-
-    def breaks(self) -> bool:
-        """Whether the promise is broken when the case is played."""
-        with InMemoryServices(limits=Limits(fence_required=self.required)) as services:
-            fence = self.text if self.fenced else None
-            world = play(services, BY_NAME[self.case], fence=fence, opening=self.opening)
-            return any(self.promise in violation for violation in world.violations())
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Once `mutate` has taken it away, the range of a `case` of the recovery table is judged in another way."""
-
-    name: str
-    mutate: Mutate
-    case: str
-    promise: str
-
-    @property
-    def where(self) -> str:
-        """The case."""
-        return f"recovery: {self.case}"
-
-    def breaks(self) -> bool:
-        """Whether the case is judged in another way than it should be."""
-        (case,) = (case for case in CASES if case.name == self.case)
-        return not case.holds()
-
-
-@dataclass(frozen=True, slots=True)
-class MarkerLock:
-    """The lock on the marker of an attempt directory."""
-
-    name: str = "lock on the marker"
-    mutate: Mutate = leave_the_marker_unlocked
-    where: str = "a sweep beside a living attempt"
-    promise: str = "the directory of a living attempt stays"
-
-    def breaks(self) -> bool:
-        """Whether a sweep removes the directory of an attempt that is alive."""
-        with tempfile.TemporaryDirectory() as root:
-            living = AttemptDirectory.create(Path(root), DELIVERY)
-            sweep(Path(root))
-            return not living.workspace.exists()
-
-
-BY_NAME = {named(case): case for case in ((), *CELLS, *PAIRS, STUBBORN)}
 BY_OPENING = {opening.name: opening for opening in OPENINGS}
 GUARDS = (
     Guard(
@@ -248,13 +173,6 @@ GUARDS = (
         opening=BY_OPENING["unchanged-later"],
     ),
     Guard(
-        "attempt fence before others' branches are removed",
-        remove_what_others_left_at_once,
-        "history-1-before-foreign-commit",
-        "a branch of others is removed without the fence",
-        opening=BY_OPENING["staged-and-died"],
-    ),
-    Guard(
         "recognition of one's own merge",
         forget_ones_own_merge,
         "merge-1-after-Unclear",
@@ -282,6 +200,20 @@ GUARDS = (
         "a publication without the fence that is required",
         required=True,
         text=f"{FENCE_TEXT}# and something else",
+    ),
+)
+LATE_MERGES = (
+    LateMerge(
+        "staging branch of an unanswered merge",
+        forget_that_a_merge_may_arrive,
+        "lost",
+        "the branch holds something else than what was reported",
+    ),
+    LateMerge(
+        "staging branches of others until somebody publishes",
+        remove_what_others_left_in_any_case,
+        "overtaken by a failure",
+        "the branch holds something else than what was reported",
     ),
 )
 CONDITIONS = (
@@ -359,15 +291,7 @@ CONDITIONS = (
     ),
     Condition("undone: no other step in a loop", undo_in_loops, "a forgotten step in a loop", "a good round stays"),
 )
-ALL: tuple[Guard | Condition | MarkerLock, ...] = (*GUARDS, *CONDITIONS, MarkerLock())
-
-
-def is_needed(guard: Guard | Condition | MarkerLock) -> tuple[bool, bool]:
-    """Whether its promise is broken with the guard, and without it."""
-    with pytest.MonkeyPatch.context() as patch:
-        before = guard.breaks()
-        guard.mutate(patch)
-        return before, guard.breaks()
+ALL: tuple[Removable, ...] = (*GUARDS, *LATE_MERGES, *CONDITIONS, MarkerLock())
 
 
 def main() -> int:

@@ -240,8 +240,13 @@ def test_a_branch_that_has_moved_between_two_looks_is_seen_anew(world: World, ca
     assert caretaker.fate() is Fate.REMOVED
 
 
-def test_however_low_the_limit_is_a_branch_that_may_be_alive_has_an_hour(world: World, caretaker: Caretaker) -> None:
-    die(world, "upload", Moment.AFTER)
+@pytest.mark.parametrize(("operation", "moment"), [("upload", Moment.AFTER), ("merge", Moment.BEFORE)])
+def test_however_low_the_limit_is_a_branch_has_an_hour(
+    world: World, caretaker: Caretaker, operation: str, moment: Moment
+) -> None:
+    """A delivery without a commit may be alive, and the merge of one that is over may still arrive."""
+    die(world, operation, moment)
+    world.terminate()
     world.services.clock.advance(HOUR - 60)
     assert caretaker.fate(older_than=0) is Fate.KEPT
     world.services.clock.advance(120)

@@ -6,13 +6,14 @@ import pytest
 
 from perago.testing import InMemoryServices
 
+from .guards import Removable, is_needed
 from .matrix import play
 from .mutating import lose_a_file_in_merges
-from .mutations import ALL, Condition, Guard, MarkerLock, is_needed
+from .mutations import ALL
 
 
 @pytest.mark.parametrize("guard", ALL, ids=lambda guard: guard.name.replace(" ", "-"))
-def test_without_this_guard_a_promise_is_broken_and_with_it_none(guard: Guard | Condition | MarkerLock) -> None:
+def test_without_this_guard_a_promise_is_broken_and_with_it_none(guard: Removable) -> None:
     assert is_needed(guard) == (False, True)
 
 

@@ -19,7 +19,8 @@ INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
 FOREIGN = {"raw/foreign": "theirs"}
 REPOSITORY, BRANCH = "workspace", "main"
 _BLAME = "is not what this attempt built"
-_LOUD = ("may still appear", "took place as commit", _BLAME)
+_OPEN = "may still appear"
+_LOUD = (_OPEN, "took place as commit", _BLAME)
 
 
 class Killed(BaseException):
@@ -64,6 +65,17 @@ class Tried:
             return ""
         return str(self.record.report.reason if self.record.report else self.record.lost_reason)
 
+    @property
+    def completed(self) -> bool:
+        """Whether it has published, or found that there is nothing to publish."""
+        report = self.record.report if self.record else None
+        return report is not None and report.status is TaskStatus.COMPLETED
+
+    @property
+    def may_leave_a_branch(self) -> bool:
+        """Whether it was killed, or does not know what becomes of its merge: the branch tells whoever comes next."""
+        return self.killed or _OPEN in self.words
+
 
 class World:
     """A started workflow. `begin` runs its first delivery, `settle` all that follow."""
@@ -72,6 +84,8 @@ class World:
         """`fence`: the text that lies where the publish fence belongs; None: there is nothing."""
         self.services = services
         self.tried: list[Tried] = []
+        self.store: object = services.lakefs
+        """The way to lakeFS of the deliveries that are run."""
         self.foreign = False
         self.has_fence = fence == FENCE_TEXT
         files = INPUT if fence is None else {**INPUT, FENCE_PATH: fence}
@@ -96,7 +110,7 @@ class World:
             return
         services, tried = self.services, Tried(delivery)
         self.tried.append(tried)
-        store = cast("WorkspaceStore", Recorder(services.lakefs, tried.journal))
+        store = cast("WorkspaceStore", Recorder(self.store, tried.journal))
         queue = Recorder(services.conductor, tried.journal)
         root, clock = services.workspace_root, services.clock
         try:
@@ -186,10 +200,8 @@ class World:
 
     def stray(self) -> None:
         """Somebody puts an object on a staging branch."""
-        server = self.services.lakefs.server
-        for branch in server.list_branches(REPOSITORY, show_hidden=True).results:
-            if branch.name.startswith("perago-"):
-                server.put_object(REPOSITORY, branch.name, "raw/stray", b"theirs")
+        for branch in self.staging_branches():
+            self.services.lakefs.server.put_object(REPOSITORY, branch, "raw/stray", b"theirs")
 
     @staticmethod
     def kill() -> None:
@@ -197,6 +209,11 @@ class World:
         raise Killed
 
     # ------------------------------------------------------------------------ what must hold
+
+    def staging_branches(self) -> list[str]:
+        """All of them, by the server itself."""
+        branches = self.services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results
+        return [branch.name for branch in branches if branch.name != BRANCH]
 
     def commits(self) -> tuple[Commit, ...]:
         """First-parent commits after the input ref, newest first, by the server itself: no fault meets this."""
@@ -254,17 +271,16 @@ class World:
 
     def _left_behind(self) -> Iterator[str]:
         last = self.tried[-1]
-        tidied = last.record is not None and last.record.report is not None
-        tidied = tidied and (last.delivery.retried_task_id is not None or last.delivery.poll_count > 1)
-        killed = any(tried.killed for tried in self.tried) and not tidied
+        tidied = last.completed and (last.delivery.retried_task_id is not None or last.delivery.poll_count > 1)
+        left = any(tried.may_leave_a_branch for tried in self.tried) and not tidied
         notes = [note for tried in self.tried if tried.record for note in tried.record.notes]
-        branches = self.services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results
+        branches = self.staging_branches()
         if (
-            len(branches) > 1
-            and not killed
+            branches
+            and not left
             and not any("left behind" in note or "could not be looked for" in note for note in notes)
         ):
-            yield f"staging branches: {[branch.name for branch in branches]}"
+            yield f"staging branches: {branches}"
         if any(self.services.workspace_root.iterdir()) and not any(tried.killed for tried in self.tried):
             yield "an attempt directory"
 

@@ -21,22 +21,16 @@ def published(state: State, commit_id: str) -> Next:
 
 
 def fail(state: State, reason: str, *, terminal: bool) -> Next:
-    """Failure, for the reason given. An attempt that fails early may not know yet whether what it found is dead."""
-    state = state.at(Step.FAILED, report=outcome.failure(state, reason, terminal=terminal))
-    if state.leftovers and not state.leftovers_are_dead:
-        return state, do.CheckFence()
-    return clean(state)
-
-
-def fence_held_before_cleaning(state: State, _: on.FenceHeld) -> Next:
-    """No later delivery can have made the leftovers."""
-    return clean(state.known(leftovers_are_dead=True))
+    """Failure, for the reason given."""
+    return clean(state.at(Step.FAILED, report=outcome.failure(state, reason, terminal=terminal)))
 
 
 def clean(state: State) -> Next:
-    """Remove what the attempt made for itself, and what earlier deliveries of its step left."""
-    own = () if state.staging_branch is None else (state.staging_branch,)
-    branches = own + (state.leftovers if state.leftovers_are_dead else ())
+    """Remove what the attempt made for itself, and what earlier deliveries of its step left, but no staging branch
+    whose merge may still arrive: it is all that tells a rerun or a restart of that. Who has published has shut all of
+    these merges out."""
+    own = () if state.staging_branch is None or state.merge_unanswered else (state.staging_branch,)
+    branches = own + (state.leftovers if state.step is Step.PUBLISHED else ())
     if branches:
         return state, do.RemoveStagingBranches(state.ref.repository, branches)
     return staging_branches_removed(state, None)
@@ -83,11 +77,9 @@ def report_sent(state: State, _: on.ReportSent) -> Next:
 
 def failed(state: State, event: on.Failed) -> Next:
     """Before the outcome is known, a command that fails is the outcome. Afterwards only the report is left; clean-up
-    does not fail, it leaves something behind; so does a fence that gives no answer before it."""
+    does not fail, it leaves something behind."""
     if state.step is Step.CLEANED:
         return state.known(problem=event.reason), None
-    if state.step is Step.FAILED and state.leftovers and not state.leftovers_are_dead:
-        return clean(state.known(leftovers=()))
     if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
         raise ValueError(f"Failed cannot happen to an attempt that is {state.step}")
     return fail(state, event.reason, terminal=event.terminal)

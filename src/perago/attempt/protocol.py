@@ -45,9 +45,10 @@ Why nothing is lost and nothing is published twice
    commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges that are
    still on their way, and nothing appears after the step was completed. Who had a predecessor is told by Conductor for
    retries and redeliveries, and by a staging branch that was there before for a rerun or restart, which look new.
-9. Staging branches of other deliveries are removed only if they were there before the attempt fence held: a branch of a
-   later delivery cannot have been, for with a later one this is not the current. Merges name commits, not branches, so
-   even that would lose nothing.
+9. So a staging branch outlives every merge of it that may still arrive. Its own attempt leaves it where a merge was not
+   answered (`State.merge_unanswered`); another one of the step removes it only once it has published, which by 8 shuts
+   the merge out. It cannot be the branch of a later delivery: it was listed before the attempt fence held. Where the
+   step is not run again, `perago gc` removes it, after longer than any proxy holds a request.
 
 Each transition is one function below: it gets the state and the event, and returns the next state and one command.
 `TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
@@ -208,7 +209,6 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
     (Step.PUBLISHED, on.StagingBranchesRemoved): ending.staging_branches_removed,
     (Step.PUBLISHED, on.DirectoryRemoved): ending.directory_removed,
-    (Step.FAILED, on.FenceHeld): ending.fence_held_before_cleaning,
     (Step.FAILED, on.StagingBranchesRemoved): ending.staging_branches_removed,
     (Step.FAILED, on.DirectoryRemoved): ending.directory_removed,
     (Step.LOST, on.StagingBranchesRemoved): ending.staging_branches_removed,

@@ -62,7 +62,6 @@ def _needs_commit(state: State) -> bool:
 
 def fence_held_before_staging(state: State, _: on.FenceHeld) -> Next:
     """Begin on the base: with a staging branch, or, for a fence commit, with the head."""
-    state = state.known(leftovers_are_dead=True)
     repository, base = state.ref.repository, state.base
     if base is None:
         raise ValueError("the branch has not been judged yet")
@@ -144,7 +143,7 @@ def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
 
 def fence_held_before_merge(state: State, _: on.FenceHeld) -> Next:
     """Look at the branch right before the merge."""
-    return state.known(leftovers_are_dead=True), do.ReadBranch(state.ref)
+    return state, do.ReadBranch(state.ref)
 
 
 def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
@@ -231,7 +230,7 @@ def merged(state: State, event: on.Merged) -> Next:
 
 
 def _read_back(state: State, commit_id: str) -> Next:
-    state = state.known(open_merge=outcome.unverified_merge(state, commit_id))
+    state = state.known(open_merge=outcome.unverified_merge(state, commit_id), merge_unanswered=False)
     return state, do.ReadPublication(state.ref.repository, commit_id)
 
 
@@ -249,7 +248,8 @@ def merge_denied(state: State, event: on.MergeDenied) -> Next:
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
     """It may have taken place, or may yet: look."""
-    return state.known(problem=event.detail, open_merge=outcome.unanswered_merge(state)), do.CheckFence()
+    state = state.known(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
+    return state, do.CheckFence()
 
 
 def publication_read(state: State, event: on.PublicationRead) -> Next:

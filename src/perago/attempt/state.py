@@ -60,8 +60,6 @@ class State:
     """Staging branches that earlier deliveries of this step left."""
     leftovers_known: bool = True
     """lakeFS told them. Where it did not, there may be some."""
-    leftovers_are_dead: bool = False
-    """This delivery was current after `leftovers` were listed, so none of them belongs to a later one."""
     rebuilt: int = 0
     """How often the publication had to be built anew because the branch had become another."""
     reverted: Commit | None = None
@@ -73,6 +71,8 @@ class State:
     merges_sent: int = 0
     open_merge: str | None = None
     """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
+    merge_unanswered: bool = False
+    """A merge was sent and may still be on its way: it has no usable answer, and was not found on the branch."""
     asked_again: bool = False
     """A question is being asked a second time because the first answer came late. One that is late again counts: a slow
     service must not stop everything."""

@@ -39,4 +39,4 @@ ON_THE_NETWORK = (
     do.ReadPublication,
 )
 """Commands that are cut short. What they have sent can be thrown away, or is found again: the delivery is lost, and
-its staging branch goes. The others are short, or see to it themselves."""
+its staging branch goes unless a merge was sent. The others are short, or see to it themselves."""

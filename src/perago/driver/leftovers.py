@@ -1,12 +1,13 @@
 """Finding and removing what attempts left behind: their directories here, their hidden branches on lakeFS.
 
 Attempts tidy up after themselves, and after earlier deliveries of their step; workers sweep their directories. What
-remains comes from workers that were killed, in workflows that never went on.
+remains comes from workers that were killed and from merges that were never answered, in workflows that never went on.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
-without its branch (`reference/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging. So a
-branch goes only when Conductor says that its delivery is over, or, where the branch does not name one, when nothing
-has happened on it for long.
+without its branch (`reference/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging, and a
+rerun, which would not know that a merge may still arrive (`perago.attempt.protocol` 9). So a branch goes only when
+Conductor says that its delivery is over, or, where the branch does not name one, when nothing has happened on it for
+long; and never before `LONGEST_SILENCE`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from perago.ports import AttemptFence, Commit, Delivery, NotFound, ServiceError,
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 
 LONGEST_SILENCE = 3600.0
-"""Seconds that a living delivery may well spend between creating its branch and its commit without staging anything
-whole: a branch that names no delivery is left alone for so long, whatever the age limit."""
+"""Seconds for which a branch is left alone after the last that is known of it, whatever the age limit. A living
+delivery may well spend so long between creating its branch and its commit without staging anything whole, and no proxy
+holds the merge of a dead one longer."""
 
 _PREFIX = "perago-"
 _UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
@@ -128,7 +130,7 @@ class BranchClearing:
     def _judge_delivery(self, delivery: Delivery, committed: float) -> tuple[Fate, str]:
         whose = f"task {delivery.task_id} of workflow {delivery.workflow_id}"
         made = f"committed {self._policy.ago(committed)} for {whose}"
-        if self._policy.keeps(committed):
+        if self._policy.keeps(committed, LONGEST_SILENCE):
             return Fate.KEPT, made
         if self._fence is None:
             return Fate.KEPT, f"{made}; no Conductor is configured that could say whether that is over"

@@ -21,7 +21,8 @@ EXAMPLES = """\b
 What goes, once it is older than --older-than:
   attempt directories     whose marker no process holds
   staging branches        whose delivery Conductor is not waiting for; if it
-  with a commit             gives no answer, or none is configured, they stay
+  with a commit             gives no answer, or none is configured, they stay,
+                            and for an hour in any case
   staging branches        where nothing was staged for that long, and for at
   without a commit          least an hour; scratch branches of perago fence
                             are judged in the same way

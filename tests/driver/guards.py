@@ -1,0 +1,142 @@
+"""The kinds of guards that the protocol has, each with the case that breaks a promise once it is taken away."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from perago.attempt.fence import FENCE_TEXT
+from perago.driver import Limits
+from perago.testing import InMemoryServices
+from perago.workspace.directory import AttemptDirectory, sweep
+from tests.attempt.judging import CASES
+from tests.attempt.making import DELIVERY
+
+from .matrix import CELLS, FRESH, PAIRS, STUBBORN, Opening, named, play
+from .mutating import Mutate, leave_the_marker_unlocked
+from .wire import RUNS_AGAIN, SENDERS, play_late
+
+BY_NAME = {named(case): case for case in ((), *CELLS, *PAIRS, STUBBORN)}
+
+
+class Removable(Protocol):
+    """A guard that can be taken away."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def where(self) -> str:
+        """The case in which it alone keeps its promise."""
+
+    @property
+    def promise(self) -> str:
+        """What it keeps, or the words of the violation without it."""
+
+    @property
+    def mutate(self) -> Mutate:
+        """Takes it away."""
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """`promise` is broken in the `case` of the matrix once `mutate` has taken the guard away."""
+
+    name: str
+    mutate: Mutate
+    case: str
+    promise: str
+    fenced: bool = True
+    opening: Opening = FRESH
+    required: bool = False
+    text: str = FENCE_TEXT
+
+    @property
+    def where(self) -> str:
+        """The case, and on what kind of branch it is played."""
+        kind = "" if self.fenced else ", no fence"
+        return f"{self.opening}: {self.case or 'no trouble'}{kind}"
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+        with InMemoryServices(limits=Limits(fence_required=self.required)) as services:
+            fence = self.text if self.fenced else None
+            world = play(services, BY_NAME[self.case], fence=fence, opening=self.opening)
+            return any(self.promise in violation for violation in world.violations())
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Once `mutate` has taken it away, the range of a `case` of the recovery table is judged in another way."""
+
+    name: str
+    mutate: Mutate
+    case: str
+    promise: str
+
+    @property
+    def where(self) -> str:
+        """The case."""
+        return f"recovery: {self.case}"
+
+    def breaks(self) -> bool:
+        """Whether the case is judged in another way than it should be."""
+        (case,) = (case for case in CASES if case.name == self.case)
+        return not case.holds()
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerLock:
+    """The lock on the marker of an attempt directory."""
+
+    name: str = "lock on the marker"
+    mutate: Mutate = leave_the_marker_unlocked
+    where: str = "a sweep beside a living attempt"
+    promise: str = "the directory of a living attempt stays"
+
+    def breaks(self) -> bool:
+        """Whether a sweep removes the directory of an attempt that is alive."""
+        with tempfile.TemporaryDirectory() as root:
+            living = AttemptDirectory.create(Path(root), DELIVERY)
+            sweep(Path(root))
+            return not living.workspace.exists()
+
+
+@dataclass(frozen=True, slots=True)
+class LateMerge:
+    """A guard against a merge that arrives `arrives` calls after the step was begun again (`tests.driver.wire`)."""
+
+    name: str
+    mutate: Mutate
+    sender: str
+    promise: str
+    again: str = "rerun"
+    arrives: int = 4
+    quiet: str = "later"
+
+    @property
+    def where(self) -> str:
+        """The case, in words."""
+        return f"{self.again} after a sender that was {self.sender}, merge {self.arrives} calls later"
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+        with InMemoryServices() as services:
+            world = play_late(services, SENDERS[self.sender], RUNS_AGAIN[self.again], self.arrives, quiet=self.quiet)
+            return any(self.promise in violation for violation in world.violations())
+
+
+def is_needed(guard: Removable) -> tuple[bool, bool]:
+    """Whether its promise is broken with the guard, and without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        before = guard.breaks()
+        guard.mutate(patch)
+        return before, guard.breaks()
