@@ -83,6 +83,7 @@ class Chaos:
         """Put everything in order and see the workflows through: as an operator would, who retries what has failed,
         unless somebody else's commits stand in the way."""
         self._fleet.resume()
+        self._fleet.bury()
         for proxy in self._proxies.values():
             proxy.disarm()
             proxy.restore()
@@ -141,6 +142,8 @@ class Chaos:
     def _revive(self, run: Run) -> str:
         """One of the ways in which operators begin again; the server may know better meanwhile."""
         tasks = self._conductor.tasks(run.workflow_id)
+        if not tasks:
+            return f"nothing has begun: {run.workflow_id}"
         task = self._dice.choice(tasks)
         ways: dict[str, Callable[[], object]] = {
             "retried": lambda: self._conductor.retry(run.workflow_id),

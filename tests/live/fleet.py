@@ -22,6 +22,7 @@ class Fleet:
         self._dice = dice
         self._workers: list[Worker] = []
         self._stopped: list[tuple[float, psutil.Process]] = []
+        self._orphans: list[psutil.Process] = []
 
     def add(self) -> Worker:
         """Start a worker with two slots without waiting for it; it waits itself for servers that are away just then."""
@@ -41,6 +42,7 @@ class Fleet:
         """The sudden end of a worker; another one takes its place."""
         worker = self._dice.choice(self._workers)
         self._workers.remove(worker)
+        self._orphans += worker.slots()
         worker.signal(signal.SIGKILL)
         self.add()
         return f"killed supervisor {worker.pid}"
@@ -71,6 +73,11 @@ class Fleet:
         """Continue everything."""
         for entry in list(self._stopped):
             self._continue(entry)
+
+    def bury(self) -> None:
+        """Wait until the slots of killed supervisors have ended, so that the next worker finds what they left."""
+        wait_for("the end of orphaned slots", lambda: not any(map(_is_alive, self._orphans)))
+        self._orphans.clear()
 
     def retire(self) -> None:
         """End all workers as an operator does; nothing of them may be left."""
@@ -104,3 +111,10 @@ class Fleet:
         self._stopped.remove(entry)
         with contextlib.suppress(psutil.NoSuchProcess):
             entry[1].resume()
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -188,6 +188,9 @@ class Proxy:
         await asyncio.sleep(0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:  # it was accepted right before the server went away
+            writer.transport.abort()
+            return
         flow = asyncio.create_task(self._forward(reader, writer))
         self._flows.add(flow)
         flow.add_done_callback(self._flows.discard)

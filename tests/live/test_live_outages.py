@@ -16,7 +16,6 @@ from .conftest import Deploy
 from .deploying import Deployment, Gate, input_of
 from .proxy import Cut, Proxy, proxied
 from .repositories import LakeFSServer, Repository
-from .waiting import wait_for
 from .workflows import Conductor, told
 
 pytestmark = pytest.mark.live
@@ -24,8 +23,9 @@ pytestmark = pytest.mark.live
 Seeded = tuple[Repository, str]
 OUTAGE = 3.0
 """Seconds."""
-LONG_POLL = 5.0
-"""Seconds for which the server serves a poll whose connection is gone, and would give it a task."""
+POLL_IS_OVER = 10.0
+"""Seconds, twice as long as the server serves a poll whose connection is gone, and would give it a task."""
+FENCE, REPORT = r"GET /api/tasks/[0-9a-f-]{36} ", r"POST /api/tasks "
 ORDERS = {"write": {"out/1.txt": "1", "out/2.txt": "2", "raw/a.txt": "changed"}, "remove": ["raw/b.txt"]}
 
 
@@ -79,7 +79,7 @@ def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded
     said = len(line.worker.lines)
     line.conductor.refuse()
     line.worker.line("Conductor is unreachable", since=said)
-    time.sleep(LONG_POLL)
+    time.sleep(POLL_IS_OVER)
     workflow_id = line.start(seeded)
     line.conductor.restore()
     line.published_once(workflow_id, seeded)
@@ -89,8 +89,9 @@ def test_conductor_goes_away_while_the_worker_is_idle(line: Line, seeded: Seeded
 def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, seeded: Seeded, gate: Gate) -> None:
     workflow_id = line.start(seeded, gate=str(gate))
     gate.entered()
-    line.conductor.refuse()
+    trap = line.conductor.trap(FENCE, Cut.REQUEST, then_refuse=True)
     gate.open()
+    trap.wait()
     time.sleep(OUTAGE)
     assert seeded[0].head() == seeded[1], "without an answer of the attempt fence nothing is published"
     line.conductor.restore()
@@ -100,14 +101,12 @@ def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, 
 def test_conductor_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
     workflow_id = line.start(seeded, gate=str(gate))
     gate.entered()
-    line.conductor.stall()
+    trap = line.conductor.trap(FENCE, Cut.NOWHERE, first=line.conductor.stall)
     gate.open()
+    trap.wait()
     time.sleep(OUTAGE)
     line.conductor.restore()
     line.published_once(workflow_id, seeded)
-
-
-FENCE, REPORT = r"GET /api/tasks/[0-9a-f-]{36} ", r"POST /api/tasks "
 
 
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
@@ -122,12 +121,13 @@ def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut:
 def test_the_answer_that_brings_a_task_is_lost(deploy: Deploy, conductor_proxy: Proxy, seeded: Seeded) -> None:
     """Nobody holds that delivery; its response time-out frees it, and the next attempt does the work."""
     repository, ref = seeded
-    workspace = deploy("workspace", CONDUCTOR_SERVER_URL=conductor_proxy.url, LIVE_RESPONSE_SECONDS="2")
+    workspace = deploy("workspace", CONDUCTOR_SERVER_URL=conductor_proxy.url, LIVE_RESPONSE_SECONDS="4")
     trap = conductor_proxy.trap(r"GET /api/tasks/poll/batch/", Cut.ANSWER)
-    workspace.worker()
-    wait_for("the first poll to be on its way", lambda: trap.sprung)
     workflow_id = workspace.start(input_of(repository, ref, ORDERS))
-    found = workspace.conductor.completed(workflow_id, driven=True)
+    workspace.worker()
+    trap.wait()
+    workspace.conductor.time_out(workflow_id)
+    found = workspace.conductor.completed(workflow_id)
     assert [task["status"] for task in found["tasks"]] == ["TIMED_OUT", "COMPLETED"]
     assert len(repository.since(ref)) == 1
 
@@ -180,8 +180,9 @@ def test_lakefs_is_away_on_arrival(line: Line, seeded: Seeded) -> None:
 def test_lakefs_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate: Gate) -> None:
     workflow_id = line.start(seeded, gate=str(gate))
     gate.entered()
-    line.lakefs.stall()
+    trap = line.lakefs.trap(CALLS["upload"], Cut.NOWHERE, first=line.lakefs.stall)
     gate.open()
+    trap.wait()
     time.sleep(OUTAGE)
     line.lakefs.restore()
     line.published_once(workflow_id, seeded)

@@ -65,7 +65,7 @@ def test_a_slot_killed_in_the_middle_fails_at_once_and_the_retry_completes(
     workflow_id = workspace.start(input_of(repository, ref, orders))
     (victim,) = gate.entered()
     psutil.Process(victim.pid).kill()
-    wait_for("the failure", lambda: workspace.conductor.statuses(workflow_id)[0] == "FAILED", limit=5)
+    wait_for("the failure", lambda: workspace.conductor.statuses(workflow_id)[0] == "FAILED")
     first = workspace.conductor.tasks(workflow_id)[0]
     assert "SIGKILL" in first["reasonForIncompletion"]
     worker.line(f"failed {workspace.task} {first['taskId']}.*SIGKILL")
@@ -150,7 +150,7 @@ def test_a_killed_supervisor_takes_everything_with_it(deploy: Deploy, seeded: Se
     assert (repository.head(), repository.branches()) == (ref, {"main"})
 
     workspace.worker()
-    assert workspace.environment.attempt_directories() == [], "the next worker sweeps"
+    wait_for("the next worker's sweep", lambda: not workspace.environment.attempt_directories())
 
 
 # ----------------------------------------------------------------------------- stopping
@@ -171,6 +171,7 @@ def test_the_first_signal_finishes_what_runs_and_leaves_the_rest(deploy: Deploy,
     published = workspace.conductor.output(running)["workspace"]["ref"]
     assert repository.head() == published
     assert [workspace.conductor.statuses(each) for each in queued] == [["SCHEDULED"], ["SCHEDULED"]]
+    worker.line("stopped with exit code 0")
     assert worker.lines[-1] == "stopped with exit code 0"
 
 
@@ -203,7 +204,7 @@ def test_the_second_signal_cancels_and_nothing_is_sent(
     assert worker.exit_code() == 128 + number
     _nothing_left_of(worker)
     assert _is_gone(running.child)
-    assert worker.has_line(f"lost {workspace.task} {running.task_id}.*second signal")
+    worker.line(f"lost {workspace.task} {running.task_id}.*second signal")
     assert workspace.conductor.statuses(workflow_id) == ["IN_PROGRESS"]
     assert (repository.head(), repository.branches()) == (ref, {"main"})
     assert workspace.environment.attempt_directories() == []
@@ -214,11 +215,11 @@ def test_the_second_signal_cancels_and_nothing_is_sent(
 
 def test_a_function_longer_than_its_response_time_out_completes_in_one_attempt(deploy: Deploy, seeded: Seeded) -> None:
     repository, ref = seeded
-    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="3")
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="8")
     workspace.worker()
-    workflow_id = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}, "sleep": 7}))
+    workflow_id = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}, "sleep": 11}))
     (task,) = workspace.conductor.completed(workflow_id, driven=True)["tasks"]
-    assert (task["responseTimeoutSeconds"], task["pollCount"]) == (3, 1)
+    assert (task["responseTimeoutSeconds"], task["pollCount"]) == (8, 1)
     assert len(repository.since(ref)) == 1
 
 
@@ -226,7 +227,7 @@ def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
     deploy: Deploy, seeded: Seeded, gate: Gate
 ) -> None:
     repository, ref = seeded
-    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="3")
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="9")
     worker = workspace.worker()
     orders = {"write": {"out.txt": "o"}, "gate": str(gate), "child": True}
     workflow_id = workspace.start(input_of(repository, ref, orders))
@@ -240,13 +241,13 @@ def test_the_end_of_a_workflow_ends_the_author_s_process_and_publishes_nothing(
     workspace.conductor.completed(next_one)
     assert (repository.head(), repository.branches()) == (ref, {"main"})
     assert workspace.conductor.statuses(workflow_id) == ["CANCELED"]
-    assert workspace.environment.attempt_directories() == []
+    wait_for("the removal of every directory", lambda: not workspace.environment.attempt_directories())
 
 
 def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy, seeded: Seeded, gate: Gate) -> None:
     """The whole worker is frozen until Conductor gives its delivery away; thawed, it must not publish."""
     repository, ref = seeded
-    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="2")
+    workspace = deploy("workspace", LIVE_RESPONSE_SECONDS="6")
     worker = workspace.worker()
     orders = {"write": {"out.txt": "o"}, "gate": str(gate)}
     workflow_id = workspace.start(input_of(repository, ref, orders))
@@ -254,12 +255,7 @@ def test_a_lost_slot_s_successor_never_sees_the_first_one_publish(deploy: Deploy
     frozen = worker.environment.processes()
     for process in frozen:
         process.suspend()
-
-    def timed_out() -> bool:
-        workspace.conductor.decide(workflow_id)
-        return workspace.conductor.statuses(workflow_id)[0] == "TIMED_OUT"
-
-    wait_for("the response time-out", timed_out)
+    workspace.conductor.time_out(workflow_id)
     gate.open()
     successor = workspace.worker()
     output = workspace.conductor.output(workflow_id)

@@ -67,6 +67,15 @@ class Conductor:
         """Let the server look after time-outs now; by itself it may take a minute (`reference/conductor.md` 2)."""
         self.call("PUT", f"/workflow/decide/{workflow_id}")
 
+    def time_out(self, workflow_id: str) -> None:
+        """Let the server look after time-outs until the first attempt has timed out, and not longer."""
+
+        def look() -> bool:
+            self.decide(workflow_id)
+            return self.statuses(workflow_id)[0] == "TIMED_OUT"
+
+        wait_for(f"the time-out of workflow {workflow_id}", look, context=lambda: told(self.workflow(workflow_id)))
+
     def wait(self, workflow_id: str, *, driven: bool = False, limit: float = LIMIT) -> dict[str, Any]:
         """The workflow once it is over. `driven`: its time-outs are looked after meanwhile."""
 
@@ -92,8 +101,12 @@ class Conductor:
         return output
 
     def terminate(self, workflow_id: str) -> None:
-        """Terminate a workflow; one that is over stays as it is."""
-        self.call("DELETE", f"/workflow/{workflow_id}")
+        """Terminate a workflow; one that has completed, perhaps just now, stays as it is (409)."""
+        try:
+            self.call("DELETE", f"/workflow/{workflow_id}")
+        except AssertionError:
+            if self.workflow(workflow_id)["status"] != "COMPLETED":
+                raise
 
     def rerun(self, workflow_id: str, task_id: str, **task_input: Any) -> None:
         """Run a workflow that is over again from a task, which gets another input if one is given."""

@@ -50,7 +50,7 @@ def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) ->
     try:
         with stoppable():
             reach(queue.ping, wait=wait, clock=clock)
-            _compare(queue, module, task)
+            reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
             if open_lakefs is not None:
                 reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
         return Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock).run()

@@ -177,9 +177,13 @@ class ConductorScenarios:
             queue.report(delivery, DONE, "live0000")
 
     def test_an_empty_poll_waits_no_longer_than_it_was_told(self, queue: TaskQueue, task_name: str) -> None:
-        started = time.monotonic()
-        assert queue.poll(task_name, "live0000", count=1, wait_seconds=1) == ()
-        assert 0.9 < time.monotonic() - started < 5
+        """Nor shorter. A busy machine may be late, so the shortest of three counts."""
+        waited = []
+        for _ in range(3):
+            started = time.monotonic()
+            assert queue.poll(task_name, "live0000", count=1, wait_seconds=1) == ()
+            waited.append(time.monotonic() - started)
+        assert 0.9 < min(waited) < 5
 
     def test_definitions_come_back_as_registered(self, queue: TaskQueue, task_name: str) -> None:
         definition = queue.get_task_definition(task_name)
