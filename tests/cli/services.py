@@ -19,6 +19,8 @@ class Services:
     def __init__(self) -> None:
         self.definitions: dict[str, dict[str, Any]] = {}
         self.conductor_status = 200
+        self.definitions_status = 200
+        """Of Conductor too, for questions about definitions alone."""
         self.lakefs_status = 200
         self.server = ScriptedServer(self._answer)
 
@@ -52,6 +54,8 @@ class Services:
             return reply_json({})
         if path.startswith("/tasks/poll/"):
             return reply_json([])
+        if self.definitions_status != 200:
+            return reply_json({"message": "not now"}, self.definitions_status)
         if request.method == "GET":
             name = path.removeprefix("/metadata/taskdefs/")
             found = self.definitions.get(name)

@@ -161,9 +161,12 @@ def test_an_unreachable_server_ends_the_start(project: Project, services: Servic
 
 def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, services: Services) -> None:
     services.conductor_status = services.lakefs_status = 401
+    services.definitions_status = 503
     with started(project, "features", "--wait", **services.variables) as worker:
         worker.wait_for("warning: Conductor: reach the server: ")
         services.conductor_status = 200
+        worker.wait_for("warning: Conductor: read task definition features.build: ")
+        services.definitions_status = 200
         worker.wait_for("warning: lakeFS: reach the server: ")
         services.lakefs_status = 200
         worker.wait_for("ready")
