@@ -17,7 +17,7 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.ports import Layout, ObjectEntry, Placement, Upload
 from perago.settings import LakeFSSettings
 
-from .scripted import Action, Reply, Request, Script, ScriptedServer, reply_json
+from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, reply_json
 
 SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
@@ -27,6 +27,11 @@ QUICK = Patience(connect=1, answer=1, merge=1, tries=2, first_pause=0.01, longes
 """Limits for tests that wait for one to pass."""
 CALM = Patience(connect=10, answer=60, merge=60, tries=3, first_pause=0.01, longest_pause=0.02)
 """Limits that must not matter."""
+
+
+def patience_for(answer: Action) -> Patience:
+    """Short limits where one must pass, and none that could where there is an answer."""
+    return QUICK if isinstance(answer, Hang) else CALM
 
 
 def md5(content: bytes) -> str:

@@ -99,6 +99,8 @@ class ScriptedServer:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._open: list[socket.socket] = []
+        self._last: object = None
+        """The address of the last client, which says nothing."""
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -108,6 +110,7 @@ class ScriptedServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._accept_what_is_waiting()
         self._closing.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -119,6 +122,14 @@ class ScriptedServer:
         for thread in list(self._threads):
             thread.join(10)
             assert not thread.is_alive(), "the scripted server did not stop"
+
+    def _accept_what_is_waiting(self) -> None:
+        """Connect once more: who has connected before is accepted by then, and what it has sent will be read."""
+        with contextlib.suppress(OSError), socket.socket() as last:
+            last.bind(("127.0.0.1", 0))
+            self._last = last.getsockname()
+            last.connect(("127.0.0.1", self.port))
+            self._threads[0].join(10)
 
     @property
     def url(self) -> str:
@@ -134,10 +145,13 @@ class ScriptedServer:
         thread.start()
 
     def _accept(self) -> None:
-        while not self._closing.is_set():
+        while True:
             try:
-                connection, _ = self._listener.accept()
+                connection, client = self._listener.accept()
             except OSError:
+                return
+            if client == self._last:
+                connection.close()
                 return
             with self._lock:
                 self.connections += 1

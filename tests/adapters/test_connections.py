@@ -169,7 +169,7 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
             return None
         if trouble == "it trickles":
             return Trickle(1000, 0.2)
-        both.wait(10)
+        both.wait(60)
         return failure(403, "no") if request.query["path"] == "b" else Hang()
 
     tree = Tree({"a": b"x" * 1000, "b": b"y" * 1000}, script)
@@ -178,7 +178,7 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
         started = time.monotonic()
         with pytest.raises((AccessDenied, Unavailable)):
             store.download("repo", COMMIT, "", into(tmp_path / "w"))
-        assert time.monotonic() - started < 20
+        assert time.monotonic() - started < 45
 
 
 @each_client
@@ -219,14 +219,12 @@ def test_the_adapters_have_the_shape_of_the_ports() -> None:
 
 
 def test_making_a_client_opens_nothing_and_starts_nothing() -> None:
-    before = threading.active_count()
     with ScriptedServer(answers) as server:
-        running = threading.active_count()
+        running = set(threading.enumerate())
         store_at(server.url).close()
         queue_at(server.url).close()
-        assert threading.active_count() == running
+        assert set(threading.enumerate()) <= running
         assert server.connections == 0
-    assert threading.active_count() <= before
 
 
 def test_connections_are_kept_for_the_next_call() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -21,22 +21,41 @@ class Lost(BaseException):
     """The delivery."""
 
 
-@contextmanager
-def lost_after(seconds: float) -> Iterator[None]:
-    """Raise in the main thread, from a signal handler, as a slot does."""
+class Loss:
+    """Raises `Lost` once in the main thread, from a signal handler, as a slot does; some time after `come`.
 
-    def handler(_signum: int, _frame: FrameType | None) -> None:
-        raise Lost
+    The signal is sent to that thread until it is taken: one that comes right before a call blocks does not end it.
+    """
 
-    before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    def __init__(self) -> None:
+        self._taken = threading.Event()
+        self._sender = threading.Thread(target=self._send, daemon=True)
+
+    def __enter__(self) -> Loss:
+        self._before = signal.signal(signal.SIGALRM, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._taken.set()
+        self._sender.join(10)
+        signal.signal(signal.SIGALRM, self._before)
+
+    def come(self) -> None:
+        """From any thread, once."""
+        self._sender.start()
+
+    def _send(self) -> None:
+        time.sleep(0.1)
+        while not self._taken.wait(0.1):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    def _take(self, _signum: int, _frame: FrameType | None) -> None:
+        if not self._taken.is_set():
+            self._taken.set()
+            raise Lost
 
 
+STREAMS = 8
 CALLS: dict[str, Callable[[LakeFSStore, Path], object]] = {
     "download": lambda store, place: store.download("repo", COMMIT, "", into(place)),
     "upload": lambda store, place: store.upload(
@@ -48,18 +67,23 @@ CALLS: dict[str, Callable[[LakeFSStore, Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_a_call_that_is_interrupted_ends_at_once_and_the_store_can_still_tidy_up(
-    tmp_path: Path, call: Callable[[LakeFSStore, Path], object]
-) -> None:
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_is_interrupted_ends_at_once_and_the_store_can_still_tidy_up(tmp_path: Path, call: str) -> None:
+    loss = Loss()
+    on_their_way = threading.Semaphore(STREAMS - 1 if call == "upload" else 0)
+
     def script(request: Request) -> Action:
-        return Reply(204) if request.method == "DELETE" else Hang()
+        if request.method == "DELETE":
+            return Reply(204)
+        if not on_their_way.acquire(blocking=False):
+            loss.come()
+        return Hang()
 
     with lakefs(script) as (store, server):  # asserts that no thread of a transfer is left
         begun = time.monotonic()
-        with pytest.raises(Lost), lost_after(0.3):
-            call(store, tmp_path)
-        assert time.monotonic() - begun < 5
+        with pytest.raises(Lost), loss:
+            CALLS[call](store, tmp_path)
+        assert time.monotonic() - begun < 45, "they hang for 60 s"
         sent = len(server.requests)
         store.delete_branch("repo", "staging")
         assert [request.method for request in server.requests[sent:]] == ["DELETE"]

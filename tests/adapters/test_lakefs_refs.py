@@ -22,7 +22,7 @@ from perago.ports import (
     Unclear,
 )
 
-from .lakefs_script import API, COMMIT, HEAD, QUICK, branch_json, failure, lakefs, routes
+from .lakefs_script import API, COMMIT, HEAD, branch_json, failure, lakefs, patience_for, routes
 from .scripted import Action, Drop, Hang, Reply, Request, Script, reply_json
 
 
@@ -198,7 +198,7 @@ LOST = {
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST.keys())
 def test_a_lost_answer_is_unclear_and_the_write_is_sent_once(write: Write, answer: Action) -> None:
-    with lakefs(lambda _: answer, QUICK) as (store, server), pytest.raises(Unclear):
+    with lakefs(lambda _: answer, patience_for(answer)) as (store, server), pytest.raises(Unclear):
         write(store)
     assert len(server.requests) == 1
 

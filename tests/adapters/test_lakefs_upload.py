@@ -159,7 +159,7 @@ def test_the_first_error_ends_the_waits_of_all_streams(tmp_path: Path) -> None:
     arrived = threading.Barrier(8)
 
     def script(request: Request) -> Action:
-        arrived.wait(10)
+        arrived.wait(60)
         return failure(403, "no permission") if request.query["path"] == "k3" else Hang()
 
     uploads = [to_upload(tmp_path / f"k{number}", b"x") for number in range(8)]
@@ -167,7 +167,7 @@ def test_the_first_error_ends_the_waits_of_all_streams(tmp_path: Path) -> None:
         started = time.monotonic()
         with pytest.raises(AccessDenied, match="k3"):
             store.upload("repo", "staging", uploads)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 45
 
 
 UNSENDABLE: dict[str, tuple[dict[str, object], str]] = {
