@@ -55,7 +55,7 @@ def test_a_function_that_nothing_ends_costs_its_test_and_not_the_session(
     body = "import itertools\nsum(itertools.repeat(1))"  # never comes back to where signals are handled
     free_module(pytester, "shop.a", body, ["Example(id='x', params={})"])
     add_module(pytester, "shop.b", "second")
-    result = run_process(pytester, "--perago-modules=shop", "-n1", "-o", "perago_run_timeout=0.5")
+    result = run_process(pytester, "--perago-modules=shop", "-n1", "-o", "perago_run_timeout=3")
     outcomes = result.parseoutcomes()
     assert outcomes["failed"] == 1
     assert outcomes["passed"] == 11
