@@ -146,9 +146,10 @@ TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, on.Fetched(), SATISFIED, on.Functi
 
 
 def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
-    events = (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.HeadRead(commit(REF)), FENCED, on.FenceHeld())
-    _, commands = run(*events, read())
+    staged = (on.FenceHeld(), on.StagingBranchCreated(), on.HeadRead(commit(REF)), FENCED, on.FenceHeld())
+    _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
 
+    assert kinds(commands)[-6:-3] == ["CreateStagingBranch", "ReadHead", "CheckPublishFence"], "a sign of the merge"
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (REF, True, "fence")
@@ -156,7 +157,7 @@ def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
 
 def test_no_changes_on_a_second_poll_do_so_too() -> None:
     state, command = begin(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)))
-    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld()):
+    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.StagingBranchCreated()):
         state, command = advance(state, event)
     assert command == do.ReadHead("repo", REF)
 
@@ -167,7 +168,8 @@ def test_no_changes_on_a_second_poll_do_so_too() -> None:
 def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.LeftoversFound) -> None:
     """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
     state, command = begin(PLAN)
-    for event in (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.FenceHeld()):
+    to_staging = (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.FenceHeld())
+    for event in (*to_staging, on.StagingBranchCreated()):
         state, command = advance(state, event)
     assert command == do.ReadHead("repo", REF)
 

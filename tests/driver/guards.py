@@ -18,6 +18,7 @@ from tests.attempt.making import DELIVERY
 
 from .matrix import CELLS, FRESH, PAIRS, STUBBORN, Opening, named, play
 from .mutating import Mutate, leave_the_marker_unlocked
+from .reviving import play_revived
 from .wire import RUNS_AGAIN, SENDERS, play_late
 
 BY_NAME = {named(case): case for case in ((), *CELLS, *PAIRS, STUBBORN)}
@@ -111,6 +112,21 @@ class MarkerLock:
 
 
 @dataclass(frozen=True, slots=True)
+class Revival:
+    """A guard against an attempt that is handed out again although it has been retried (`tests.driver.reviving`)."""
+
+    name: str
+    mutate: Mutate
+    promise: str
+    where: str = "a chain that is rerun from its second step"
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+        with InMemoryServices() as services:
+            return any(self.promise in violation for violation in play_revived(services).violations())
+
+
+@dataclass(frozen=True, slots=True)
 class LateMerge:
     """A guard against a merge that arrives `arrives` calls after the step was begun again (`tests.driver.wire`)."""
 
@@ -125,7 +141,7 @@ class LateMerge:
     @property
     def where(self) -> str:
         """The case, in words."""
-        return f"{self.again} after a sender that was {self.sender}, merge {self.arrives} calls later"
+        return f"{self.again}, sender {self.sender}, merge {self.arrives} calls later"
 
     def breaks(self) -> bool:
         """Whether the promise is broken when the case is played."""

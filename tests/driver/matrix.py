@@ -134,7 +134,7 @@ OPENINGS = (
     Opening(
         "unchanged-after-a-hand-back",
         _hand_back,
-        _numbered(*_START, "is_current", "get_commit", *_MERGE, "is_current", "report"),
+        _numbered(*_START, "is_current", "create_branch", "get_commit", *_MERGE, *_END),
         quiet="always",
     ),
 )

@@ -174,6 +174,27 @@ def forget_that_a_merge_may_arrive(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ending, "clean", lambda state: original(replace(state, merge_unanswered=False)))
 
 
+def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.PLANNED, on.FenceHeld]
+
+    def mutated(state: State, event: on.FenceHeld) -> Next:
+        if state.changes.count or (state.base is not None and state.base.stale):
+            return original(state, event)
+        return state, do.ReadHead(state.ref.repository, state.expected_head)
+
+    patch.setitem(TABLE, (Step.PLANNED, on.FenceHeld), mutated)
+
+
+def run_retried_attempts(patch: pytest.MonkeyPatch) -> None:
+    original = TRANSITIONS[Step.RECEIVED, on.InputAccepted]
+
+    def mutated(state: State, event: on.InputAccepted) -> Next:
+        delivery = replace(state.plan.delivery, retried=False)
+        return original(replace(state, plan=replace(state.plan, delivery=delivery)), event)
+
+    patch.setitem(TABLE, (Step.RECEIVED, on.InputAccepted), mutated)
+
+
 def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
     original = ending.clean
 

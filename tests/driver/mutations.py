@@ -17,7 +17,7 @@ from perago.attempt import outcome, publishing
 from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
 
-from .guards import Condition, Guard, LateMerge, MarkerLock, Removable, is_needed
+from .guards import Condition, Guard, LateMerge, MarkerLock, Removable, Revival, is_needed
 from .matrix import OPENINGS, STUBBORN, named
 from .mutating import (
     adopt_also_what_is_buried,
@@ -36,6 +36,8 @@ from .mutating import (
     remove_what_others_left_in_any_case,
     report_on_old_news,
     report_without_a_fence_commit,
+    run_retried_attempts,
+    send_fence_commits_without_a_branch,
     skip_the_check_of,
     take_every_attempt_into_the_chain,
     take_every_run_for_the_present_one,
@@ -202,7 +204,7 @@ GUARDS = (
         text=f"{FENCE_TEXT}# and something else",
     ),
 )
-LATE_MERGES = (
+SEQUELS: tuple[Removable, ...] = (
     LateMerge(
         "staging branch of an unanswered merge",
         forget_that_a_merge_may_arrive,
@@ -215,6 +217,14 @@ LATE_MERGES = (
         "overtaken by a failure",
         "the branch holds something else than what was reported",
     ),
+    LateMerge(
+        "staging branch of a fence commit",
+        send_fence_commits_without_a_branch,
+        "handed back and lost",
+        "the branch holds something else than what was reported",
+        quiet="always",
+    ),
+    Revival("retried attempts do nothing", run_retried_attempts, "a publication was undone that Conductor counts"),
 )
 CONDITIONS = (
     Condition(
@@ -291,7 +301,7 @@ CONDITIONS = (
     ),
     Condition("undone: no other step in a loop", undo_in_loops, "a forgotten step in a loop", "a good round stays"),
 )
-ALL: tuple[Removable, ...] = (*GUARDS, *LATE_MERGES, *CONDITIONS, MarkerLock())
+ALL: tuple[Removable, ...] = (*GUARDS, *SEQUELS, *CONDITIONS, MarkerLock())
 
 
 def main() -> int:

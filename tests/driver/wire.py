@@ -62,6 +62,14 @@ def _lost(world: World) -> None:
     world.run(world.take())
 
 
+def _handed_back_and_lost(world: World) -> None:
+    """The same for a delivery that has a predecessor: without changes its merge is that of a fence commit."""
+    delivery = world.take()
+    assert delivery is not None
+    world.services.conductor.hand_back(delivery)
+    _lost(world)
+
+
 def _gave_up(world: World) -> None:
     """No merge is answered as often as the attempt tries, and it says so."""
     world.run(world.take())
@@ -102,6 +110,7 @@ class Sender:
 
 SENDERS = {
     "lost": Sender(_lost),
+    "handed back and lost": Sender(_handed_back_and_lost),
     "without an answer": Sender(_gave_up, held=3),
     "overtaken by a failure": Sender(_overtaken_by_a_failure),
 }

@@ -237,7 +237,10 @@ class World:
                 yield from self._completed(row)
         if self.status == "COMPLETED" and not self.foreign:
             (row,) = self.services.conductor.workflow(self.workflow)["tasks"][-1:]
-            if self.services.tree() != self.services.tree(row["outputData"]["workspace"]["ref"]):
+            if (
+                self.services.lakefs.server.get_commit(REPOSITORY, BRANCH).commit.id
+                != row["outputData"]["workspace"]["ref"]
+            ):
                 yield "the branch holds something else than what was reported"
 
     def _on_the_branch(self) -> Iterator[str]:

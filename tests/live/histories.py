@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from perago.attempt.publication import staging_prefix
+from perago.attempt.publication import is_staging_branch
 
 from .chaos import STEPS, Run
 from .repositories import Repository, Stored
@@ -39,14 +39,9 @@ class History:
             yield f"uncommitted changes are left: {uncommitted}"
 
     def _is_over(self, branch: str) -> bool:
-        """Whether it is of a step that Conductor has forgotten, in a workflow that somebody else's commits have ended:
-        no delivery comes that could remove it, so it waits for `perago gc`."""
-        if self._workflow["status"] == "COMPLETED":
-            return False
-        rows = [
-            (row["workflowInstanceId"], row["referenceTaskName"], row["taskDefName"]) for row in self._workflow["tasks"]
-        ]
-        return not branch.startswith(tuple(staging_prefix(":".join(row)) for row in rows))
+        """Whether it is a staging branch of a workflow that somebody else's commits have ended: no delivery comes that
+        could publish and then remove it, so it waits for `perago gc`."""
+        return self._workflow["status"] != "COMPLETED" and is_staging_branch(branch)
 
     def _visible(self, publications: Sequence[Commit]) -> Iterator[str]:
         """At most one publication of a step that is not superseded, each on the head that it was built on."""

@@ -183,12 +183,33 @@ def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, 
     assert repository.branches() == {"main"}
 
 
-def _chained(deployment: Deployment, seeded: Seeded) -> dict[str, object]:
+def test_a_failed_attempt_that_a_rerun_of_the_next_step_brings_back_does_nothing(line: Line, fenced: Seeded) -> None:
+    """Its retry has published, and the next step has built on that."""
+    repository, ref = fenced
+    conductor = line.deployment.conductor
+    payload = _chained(line.deployment, fenced, ending="fail", first_only=True)
+    workflow_id = line.deployment.start(payload, f"{line.deployment.task}.chain")
+    failed, first, second = conductor.completed(workflow_id)["tasks"]
+    conductor.rerun(workflow_id, second["taskId"])
+    revived, kept, again = conductor.completed(workflow_id)["tasks"]
+
+    assert (revived["taskId"], revived["pollCount"]) == (failed["taskId"], 2)
+    assert revived["status"] == "FAILED_WITH_TERMINAL_ERROR"
+    assert "has been retried since, and only the retry counts" in revived["reasonForIncompletion"]
+    assert kept == first
+    commits = [commit["id"] for commit in repository.since(ref)]
+    assert commits == [task["outputData"]["workspace"]["ref"] for task in (again, second, first)]
+    assert told_by(repository.get(commits[0]), "supersedes") == (commits[1],), "the rerun step's own, and no other"
+    assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
+    assert repository.branches() == {"main"}
+
+
+def _chained(deployment: Deployment, seeded: Seeded, **first_orders: object) -> dict[str, object]:
     """Defines a workflow of two steps; returns an input for it."""
     first = step(deployment.task, "first", workspace="${workflow.input.workspace}", params="${workflow.input.first}")
     then = step(deployment.task, "second", workspace="${first.output.workspace}", params="${workflow.input.second}")
     deployment.conductor.define(f"{deployment.task}.chain", [first, then])
-    orders = {"first": {"write": {"one.txt": "1"}}, "second": {"write": {"two.txt": "2"}}}
+    orders = {"first": {"write": {"one.txt": "1"}, **first_orders}, "second": {"write": {"two.txt": "2"}}}
     return {"workspace": block(*seeded), **orders}
 
 

@@ -80,6 +80,14 @@ def moved_head(state: State, read: BranchRead) -> str:
     )
 
 
+def retried(state: State) -> str:
+    """Conductor hands out an attempt that has been retried since."""
+    return (
+        f"Attempt {state.plan.delivery.task_id} has been retried since, and only the retry counts. Conductor hands "
+        "such attempts out again when a workflow is rerun from a later step. Nothing was done; the workflow goes on."
+    )
+
+
 def lost(state: State) -> str:
     """Conductor no longer waits for this delivery."""
     return fitted("Conductor no longer waits for this delivery", f". {state.open_merge}" if state.open_merge else "")

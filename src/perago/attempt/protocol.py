@@ -41,14 +41,18 @@ Why nothing is lost and nothing is published twice
    this attempt's own chain and of the run that Conductor knows, and was made from the same input. It is undone if it is
    of this workflow and of a run that Conductor has forgotten or begun again; never by moving the branch back, but by a
    publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
+   An attempt whose retry has taken its place, and which Conductor hands out again all the same when the workflow is
+   rerun from a later step, does nothing: what the retry has published stands, and may have been built on.
 8. Whoever completes after a predecessor has put a commit of its own on the branch: its changes, or an empty fence
    commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges that are
    still on their way, and nothing appears after the step was completed. Who had a predecessor is told by Conductor for
    retries and redeliveries, and by a staging branch that was there before for a rerun or restart, which look new.
-9. So a staging branch outlives every merge of it that may still arrive. Its own attempt leaves it where a merge was not
-   answered (`State.merge_unanswered`); another one of the step removes it only once it has published, which by 8 shuts
-   the merge out. It cannot be the branch of a later delivery: it was listed before the attempt fence held. Where the
-   step is not run again, `perago gc` removes it, after longer than any proxy holds a request.
+9. So whoever sends a merge has a staging branch, also for a fence commit, and the branch outlives the merge. Its own
+   attempt leaves it where a merge was not answered (`State.merge_unanswered`), unless it stages anew because the head
+   has moved, which shuts the merge out as well; another one of the step removes it only once it has published, which by
+   8 does so. It cannot be the branch of a later delivery: it was listed before the attempt fence held. Adoptions need
+   none: what they adopt is on the branch. Where nobody publishes, `perago gc` removes it, after longer than any proxy
+   holds a request.
 
 Each transition is one function below: it gets the state and the event, and returns the next state and one command.
 `TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
@@ -100,6 +104,8 @@ def advance(state: State, event: on.Event) -> Next:
 
 
 def _input_accepted(state: State, event: on.InputAccepted) -> Next:
+    if state.plan.delivery.retried:
+        return fail(state, outcome.retried(state), terminal=True)
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()

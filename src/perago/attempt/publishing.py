@@ -61,14 +61,10 @@ def _needs_commit(state: State) -> bool:
 
 
 def fence_held_before_staging(state: State, _: on.FenceHeld) -> Next:
-    """Begin on the base: with a staging branch, or, for a fence commit, with the head."""
-    repository, base = state.ref.repository, state.base
-    if base is None:
-        raise ValueError("the branch has not been judged yet")
-    if not base.stale and not state.changes.count:
-        return state, do.ReadHead(repository, base.head)
+    """Begin with a staging branch on the base. A fence commit needs none to be merged, but it tells whoever comes next
+    that a merge may be on its way."""
     branch = publication.staging_branch(state.plan, state.rebuilt)
-    return state.known(staging_branch=branch), do.CreateStagingBranch(repository, branch, base.head)
+    return state.known(staging_branch=branch), do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
 
 
 def head_read(state: State, event: on.HeadRead) -> Next:
@@ -77,12 +73,14 @@ def head_read(state: State, event: on.HeadRead) -> Next:
 
 
 def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
-    """Undo what is stale first."""
+    """Undo what is stale first. Without that and without changes the head itself is to be merged."""
     base = state.base
     if base is not None and base.stale:
         command = do.RevertStale(state.ref.repository, _staging(state), base.head, base.stale, state.ref.ref)
         return state, command
-    return state, do.StageChanges(state.ref.repository, _staging(state))
+    if state.changes.count:
+        return state, do.StageChanges(state.ref.repository, _staging(state))
+    return state, do.ReadHead(state.ref.repository, state.expected_head)
 
 
 def reverted(state: State, event: on.Reverted) -> Next:

@@ -1,7 +1,8 @@
 """Finding and removing what attempts left behind: their directories here, their hidden branches on lakeFS.
 
-Attempts tidy up after themselves, and after earlier deliveries of their step; workers sweep their directories. What
-remains comes from workers that were killed and from merges that were never answered, in workflows that never went on.
+Attempts tidy up after themselves and, when they publish, after earlier deliveries of their step; workers sweep their
+directories. What remains comes from workers that were killed and from merges that were never answered, in workflows
+that never went on.
 
 Deleting a branch can neither stop nor change a publication: a merge names the staging *commit*, which stays readable
 without its branch (`reference/lakefs.md` 1.3). What a deletion could harm is a delivery that is still staging, and a

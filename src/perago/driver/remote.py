@@ -185,7 +185,7 @@ class Publisher:
         return on.PublicationRead(self._commit(command.repository, command.commit_id))
 
     def find_leftovers(self, command: do.FindLeftovers) -> on.Event:
-        """List the staging branches of this step. Asked once: the answer is a convenience."""
+        """List the staging branches of this step. Asked once: without an answer there may be some."""
         return on.LeftoversFound(self._store.list_branches(command.repository, command.prefix))
 
     def remove_branches(self, command: do.RemoveStagingBranches) -> Iterator[str]:

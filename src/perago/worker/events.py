@@ -141,7 +141,7 @@ class DirectoriesSwept:
 
 @dataclass(frozen=True, slots=True)
 class BranchesSwept:
-    """Staging branches that killed attempts left behind were removed; `branches` as `repository/branch`."""
+    """Staging branches that attempts left behind were removed; `branches` as `repository/branch`."""
 
     branches: tuple[str, ...]
 

@@ -66,7 +66,7 @@ def describe(event: Event) -> str:
         case events.DirectoriesSwept(paths):
             return f"removed {len(paths)} attempt directories of an earlier worker"
         case events.BranchesSwept(branches):
-            return f"removed staging branches of killed attempts: {', '.join(branches)}"
+            return f"removed staging branches of attempts that are over: {', '.join(branches)}"
         case events.BranchSweepFailed(repositories, error):
             return f"could not remove all dead staging branches of {', '.join(repositories)}: {error}"
         case events.CleanUpFailed(path, error):

@@ -23,6 +23,14 @@ def poll(queue: TaskQueue, name: str) -> Delivery:
     return delivery
 
 
+def _define(service: ConductorService, workflow: str, task: str, *references: str) -> None:
+    """A workflow of steps of one task type."""
+    step = {"name": task, "type": "SIMPLE", "inputParameters": {"p": "${workflow.input.p}"}}
+    steps = [{**step, "taskReferenceName": reference} for reference in references]
+    owner = {"ownerEmail": "live@example.com"}
+    service.define({"name": workflow, "version": 1, "schemaVersion": 2, "tasks": steps, **owner})
+
+
 class ConductorScenarios:
     """Inherit as a `Test` class and provide a `service` fixture: a `ConductorService`."""
 
@@ -36,14 +44,7 @@ class ConductorScenarios:
         name = f"live.{uuid.uuid4().hex[:12]}"
         definition = {"name": name, "retryCount": 1, "retryDelaySeconds": 0, "ownerEmail": "live@example.com"}
         service.queue.register_task_definitions([{**definition, "timeoutSeconds": 50, "responseTimeoutSeconds": 20}])
-        step = {
-            "name": name,
-            "taskReferenceName": "step",
-            "type": "SIMPLE",
-            "inputParameters": {"p": "${workflow.input.p}"},
-        }
-        owner = {"ownerEmail": "live@example.com"}
-        service.define({"name": name, "version": 1, "schemaVersion": 2, "tasks": [step], **owner})
+        _define(service, name, name, "step")
         return name
 
     @pytest.fixture
@@ -137,6 +138,29 @@ class ConductorScenarios:
         assert second.identity != first.identity
         assert (queue.is_current(first), queue.is_current(second)) == (False, True)
         queue.report(second, DONE, "live0000")
+
+    def test_a_rerun_of_a_later_step_brings_back_failed_attempts_that_say_so(
+        self, service: ConductorService, task_name: str
+    ) -> None:
+        queue, chain = service.queue, f"{task_name}.chain"
+        _define(service, chain, task_name, "one", "two")
+        service.start(chain, {"p": 1})
+        played = []
+        for report in (FAILED, DONE, DONE):
+            played.append(poll(queue, task_name))
+            queue.report(played[-1], report, "live0000")
+        failed, _, second = played
+        assert not any(delivery.retried for delivery in played)
+        service.rerun(second.workflow_id, second.task_id)
+        back = [poll(queue, task_name) for _ in range(2)]
+        assert {(delivery.task_id, delivery.retried) for delivery in back} == {
+            (failed.task_id, True),
+            (second.task_id, False),
+        }
+        for delivery in back:
+            assert queue.is_current(delivery)
+            queue.report(delivery, OVER if delivery.retried else DONE, "live0000")
+        assert service.workflow(second.workflow_id)["status"] == "COMPLETED"
 
     def test_a_restart_forgets_the_attempts_before_it(
         self, service: ConductorService, task_name: str, workflow: str

@@ -29,6 +29,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         iteration=int(task.get("iteration") or 0),
         retry_count=int(task.get("retryCount") or 0),
         retried_task_id=task.get("retriedTaskId"),
+        retried=task.get("retried") is True,
         input=task.get("inputData") or {},
         external_input=bool(task.get("externalInputPayloadStoragePath")),
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),

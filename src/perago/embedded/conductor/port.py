@@ -91,6 +91,7 @@ def _delivery(row: TaskRow, now: int) -> Delivery:  # noqa: ARG001 - a view like
         iteration=row.iteration,
         retry_count=row.retry_count,
         retried_task_id=row.retried_task_id,
+        retried=row.retried,
         input=copied(row.input) if row.external_input is None else {},
         external_input=row.external_input is not None,
         response_timeout_seconds=row.definition["responseTimeoutSeconds"],
