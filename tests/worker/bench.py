@@ -27,13 +27,21 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, condition: Callable[[], T | None], limit: float = LIMIT) -> T:
-    """What `condition` returns once that is true; fails with `what` after `limit` seconds."""
+    """What `condition` returns once that is true; fails with `what` after `limit` seconds. The last look is after them:
+    this process may have stood still in between."""
     deadline = time.monotonic() + limit
-    while time.monotonic() < deadline:
+    while True:
+        is_late = time.monotonic() >= deadline
         if result := condition():
             return result
+        if is_late:
+            raise AssertionError(f"waited {limit:g} s in vain for {what}")
         time.sleep(0.005)
-    raise AssertionError(f"waited {limit:g} s in vain for {what}")
+
+
+def release(file: Path) -> None:
+    """Let a function end that `waits` with `file`."""
+    file.with_suffix(".end").touch()
 
 
 def make_plan(directory: Path, **changes: Any) -> WorkerPlan:
@@ -44,7 +52,7 @@ def make_plan(directory: Path, **changes: Any) -> WorkerPlan:
         workspace_root=directory / "workspaces",
         logs=LogPlan(root=directory / "logs"),
         limits=Limits(),
-        shutdown_grace=5.0,
+        shutdown_grace=LIMIT,
         preload=("perago.driver", "pytest"),
     )
     return replace(plan, **changes)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from perago.worker import heartbeat
+
 from .bench import RunningWorker, make_plan, running
 from .small_queue import SmallQueue
 
@@ -12,6 +14,12 @@ from .small_queue import SmallQueue
 @pytest.fixture
 def queue() -> SmallQueue:
     return SmallQueue()
+
+
+@pytest.fixture
+def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers soon hear of a loss, however long the response time-out is."""
+    monkeypatch.setattr(heartbeat, "MAX_INTERVAL", 0.3)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""A worker with its queue in a process of its own: `python -m worker.standalone DIRECTORY SECONDS`.
+"""A worker with its queue in a process of its own: `python -m worker.standalone DIRECTORY WHAT GRACE`.
 
-One attempt that writes its process id to `DIRECTORY/running` and sleeps; events go to standard output.
+One attempt that does `WHAT` with the file `DIRECTORY/running`; events go to standard output.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .bench import make_plan
 from .small_queue import SmallQueue
 
 
-def main(directory: Path, what: str, seconds: float) -> int:
+def main(directory: Path, what: str, shutdown_grace: float) -> int:
     """Run until stopped."""
     queue = SmallQueue()
-    queue.put(what=what, file=str(directory / "running"), seconds=seconds)
+    queue.put(what=what, file=str(directory / "running"), seconds=600.0)
     lines = PlainLines(sys.stdout)
 
     def listen(event: Event) -> None:
@@ -26,7 +26,7 @@ def main(directory: Path, what: str, seconds: float) -> int:
             print(f"slot {event.pid}", flush=True)
         lines(event)
 
-    plan = make_plan(directory, shutdown_grace=2.0, preload=("perago.driver",))
+    plan = make_plan(directory, shutdown_grace=shutdown_grace, preload=("perago.driver",))
     return Supervisor(plan, queue, listen).run()
 
 

@@ -20,7 +20,10 @@ from .small_queue import SmallQueue
 REPORT = """
 import json, sys, pathlib
 names = sys.argv[sys.argv.index("--") + 1 :]
-pathlib.Path({asked!r}).write_text(" ".join(names))
+asked = pathlib.Path({asked!r})
+unfinished = asked.with_suffix(".new")
+unfinished.write_text(" ".join(names))
+unfinished.replace(asked)
 found = [("removed", "old"), ("kept", "young")]
 branch = {{"kind": "branch", "reason": ""}}
 leftovers = [{{**branch, "repository": n, "branch": b, "fate": f}} for n in names for f, b in found]

@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .bench import LIMIT, wait_for
+from .bench import LIMIT, release, wait_for
 from .test_behaviour import gone
 
 IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
@@ -22,41 +23,58 @@ IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
 class Standalone:
     """`standalone` in a process of its own."""
 
-    def __init__(self, directory: Path, what: str, seconds: float) -> None:
+    def __init__(self, directory: Path, what: str, shutdown_grace: float) -> None:
         self.file = directory / "running"
-        command = [sys.executable, "-m", f"{__package__}.standalone", str(directory), what, str(seconds)]
+        command = [sys.executable, "-m", f"{__package__}.standalone", str(directory), what, str(shutdown_grace)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, cwd=IMPORT_ROOT, env={**os.environ, "LANG": "C"}
         )
-        self.slot = int(self._line_with("slot ").split()[1])
+        self._lines: list[str] = []
+        self._reading = threading.Thread(target=self._read, daemon=True)
+        self._reading.start()
+        self.slot = int(self.line_with("slot ").split()[1])
         wait_for("the function to run", lambda: self.file.exists() and self.file.read_text())
 
-    def _line_with(self, start: str) -> str:
+    def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith(start):
-                return line
-        raise AssertionError(f"the worker ended with {self.process.wait(LIMIT)} before it said {start!r}")
+        with self.process.stdout as lines:
+            for line in lines:
+                self._lines.append(line)
+
+    def line_with(self, start: str) -> str:
+        """Wait for a line that begins like this."""
+
+        def found() -> list[str]:
+            return [line for line in self._lines if line.startswith(start)]
+
+        wait_for(f"a line with {start!r}", lambda: found() or not self._reading.is_alive())
+        assert found(), f"the worker ended with {self.process.wait(LIMIT)} before it said {start!r}"
+        return found()[0]
 
     def output(self) -> str:
-        """Wait for the end and return what else it printed."""
-        return self.process.communicate(timeout=LIMIT)[0]
+        """Wait for the end and return all that it printed."""
+        self.process.wait(LIMIT)
+        self._reading.join(LIMIT)
+        assert not self._reading.is_alive(), "somebody still holds the worker's output"
+        return "".join(self._lines)
 
 
 @contextlib.contextmanager
-def standalone(directory: Path, what: str = "sleeps", seconds: float = 600.0) -> Iterator[Standalone]:
-    worker = Standalone(directory, what, seconds)
+def standalone(directory: Path, what: str = "sleeps", shutdown_grace: float = LIMIT) -> Iterator[Standalone]:
+    worker = Standalone(directory, what, shutdown_grace)
     try:
         yield worker
     finally:
         worker.process.kill()
-        worker.process.communicate(timeout=LIMIT)
+        worker.output()
         wait_for("the slot's end", gone(worker.slot))
 
 
 def test_the_first_signal_finishes_what_runs(tmp_path: Path) -> None:
-    with standalone(tmp_path, seconds=1.0) as worker:
+    with standalone(tmp_path, "waits") as worker:
         worker.process.send_signal(signal.SIGTERM)
+        worker.line_with("stopping")
+        release(worker.file)
         output = worker.output()
     assert worker.process.returncode == 0
     assert "stopping: no further polls, 1 running" in output
@@ -67,7 +85,7 @@ def test_the_first_signal_finishes_what_runs(tmp_path: Path) -> None:
 def test_the_second_signal_cancels_and_decides_the_exit_code(second: signal.Signals, tmp_path: Path) -> None:
     with standalone(tmp_path) as worker:
         worker.process.send_signal(signal.SIGTERM)
-        worker._line_with("stopping")
+        worker.line_with("stopping")
         worker.process.send_signal(second)
         output = worker.output()
     assert worker.process.returncode == 128 + second
@@ -83,17 +101,19 @@ def test_when_the_supervisor_is_killed_the_function_is_interrupted_and_the_slot_
 
 
 def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_after_the_grace(tmp_path: Path) -> None:
-    with standalone(tmp_path, "ignores_term") as worker:
+    with standalone(tmp_path, "ignores_term", shutdown_grace=0.5) as worker:
         worker.process.kill()
         wait_for("the slot's end", gone(worker.slot))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
 def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
-    with standalone(tmp_path, seconds=1.0) as worker:
+    with standalone(tmp_path, "waits") as worker:
         supervisor = psutil.Process(worker.process.pid)
         for process in [*supervisor.children(recursive=True), supervisor]:
             process.send_signal(signal.SIGTERM)
+        worker.line_with("stopping")
+        release(worker.file)
         output = worker.output()
     assert worker.process.returncode == 0
     assert "test0001: completed worker.behaves task-1 in" in output
@@ -112,12 +132,13 @@ def can_unshare() -> bool:
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a process namespace")
 def test_a_worker_that_is_process_1_drains_on_a_signal(tmp_path: Path) -> None:
     """A container's first process gets no default signal handling, and everybody's orphans."""
-    command = [*PID_1, sys.executable, "-m", f"{__package__}.standalone", str(tmp_path), "sleeps", "1.0"]
+    command = [*PID_1, sys.executable, "-m", f"{__package__}.standalone", str(tmp_path), "waits", str(LIMIT)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=IMPORT_ROOT) as process:
         try:
             wait_for("the function to run", (tmp_path / "running").exists)
             worker = psutil.Process(process.pid).children()[0]
             worker.terminate()
+            release(tmp_path / "running")
             output = process.communicate(timeout=LIMIT)[0]
         finally:
             process.kill()

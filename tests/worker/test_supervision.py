@@ -1,4 +1,4 @@
-"""Stopping, losing, timing out and beating: what the supervisor does around an attempt."""
+"""Stopping, losing and timing out: what the supervisor does around an attempt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, housekeeping
+from perago.worker import Supervisor, housekeeping, polling
 from perago.worker import supervisor as supervision
 from perago.worker.events import (
     AttemptLost,
@@ -22,14 +22,13 @@ from perago.worker.events import (
     Draining,
     Event,
     HandedBack,
-    LeaseDoubtful,
     ReportFailed,
     SlotReady,
     SlotStartFailed,
 )
 from perago.workspace.directory import AttemptDirectory
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, running, wait_for
+from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import gone, result
 
@@ -37,7 +36,7 @@ LONG = 3600.0
 
 
 def running_pid(file: Path) -> int:
-    """The process that `sleeps` or `ignores_term` runs in, once it does."""
+    """The process that `sleeps`, `waits` or `ignores_term` runs in, once it does."""
     return int(wait_for("the function to run", lambda: file.read_text() if file.exists() else ""))
 
 
@@ -48,22 +47,26 @@ def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path
 ) -> None:
     file = tmp_path / "running"
-    task_id = queue.put(what="sleeps", file=str(file), seconds=1.0)
+    task_id = queue.put(what="waits", file=str(file))
     running_pid(file)
     worker.supervisor.stop()
+    wait_for("the drain", lambda: worker.saw(Draining))
     later = queue.put(what="returns")
+    release(file)
     assert worker.wait_until_down() == 0
     assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
     assert queue.waiting() == [later]
 
 
 def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
-    worker: RunningWorker, queue: SmallQueue
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, 5.0))
-    worker.supervisor.stop()
-    task_id = queue.put(what="returns")
-    assert worker.wait_until_down() == 0
+    monkeypatch.setattr(polling, "LONG_POLL_SECONDS", LIMIT)
+    with running(make_plan(tmp_path), queue) as worker:
+        wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
+        worker.supervisor.stop()
+        task_id = queue.put(what="returns")
+        assert worker.wait_until_down() == 0
     assert queue.handed_back == [task_id]
     assert [event.delivery.task_id for event in worker.saw(HandedBack)] == [task_id]
     assert not queue.reports
@@ -73,13 +76,14 @@ def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, que
     file = tmp_path / "running"
     with running(make_plan(tmp_path, slots=2), queue) as worker:
         wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
-        task_id = queue.put(what="sleeps", file=str(file), seconds=1.5)
+        task_id = queue.put(what="waits", file=str(file))
         busy = running_pid(file)
         idle = next(event.pid for event in worker.saw(SlotReady) if event.pid != busy)
         worker.supervisor.stop()
         wait_for("the idle slot's end", gone(idle))
         assert task_id not in queue.reports
-        assert result(outcome(queue, task_id)) == "slept"
+        release(file)
+        assert result(outcome(queue, task_id)) == "waited"
 
 
 def test_no_slot_process_outlives_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
@@ -124,6 +128,7 @@ def test_a_lost_delivery_ends_the_function_and_sends_nothing(
 ) -> None:
     file = tmp_path / "running"
     task_id = queue.put(what="cleans_up_when_cancelled", file=str(file), response_timeout=0.6)
+    wait_for("the function", lambda: file.exists() and file.read_text() == "running")
     wait_for("a heartbeat", lambda: task_id in queue.beats)
     queue.supersede(task_id)
     wait_for("the loss", lambda: worker.saw(AttemptLost))
@@ -166,35 +171,6 @@ def test_no_heartbeat_is_sent_for_an_attempt_that_is_being_ended(queue: SmallQue
     assert queue.beats.count(task_id) <= 2
 
 
-# ------------------------------------------------------------------------------ beating
-
-
-def test_a_function_that_holds_the_interpreter_does_not_stop_its_heartbeat(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
-    task_id = queue.put(what="holds_the_gil", seconds=1.5, response_timeout=0.6)
-    assert result(outcome(queue, task_id)) == "let go"
-    assert queue.beats.count(task_id) >= 4
-
-
-def test_a_silent_conductor_is_no_loss_and_said_once(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
-    silent = threading.Event()
-    file = tmp_path / "running"
-
-    def fault(operation: str) -> ServiceError | None:
-        if silent.is_set() and operation in ("is_current", "extend_lease"):
-            return Unavailable("Conductor", "read the task", "connection refused")
-        return None
-
-    queue.fault = fault
-    silent.set()
-    task_id = queue.put(what="sleeps", file=str(file), seconds=1.5, response_timeout=0.6)
-    wait_for("doubt", lambda: worker.saw(LeaseDoubtful))
-    silent.clear()
-    assert result(outcome(queue, task_id)) == "slept"
-    assert len(worker.saw(LeaseDoubtful)) == 1
-
-
 # ------------------------------------------------------------------ Conductor in trouble
 
 
@@ -206,15 +182,15 @@ def test_failing_polls_are_said_once_and_work_goes_on_afterwards(
     failures: list[float] = []
 
     def fault(operation: str) -> ServiceError | None:
+        if operation == "report" and not failures:
+            failing.set()
         if not failing.is_set() or operation != "poll":
             return None
         failures.append(time.monotonic())
         return error("Conductor", "poll", "no")
 
     queue.fault = fault
-    wait_for("a long poll", lambda: queue.polls)
-    failing.set()
-    outcome(queue, queue.put(what="returns"))  # ends the long poll
+    outcome(queue, queue.put(what="returns"))
     wait_for("two failed polls", lambda: len(failures) >= 2)
     failing.clear()
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
@@ -255,6 +231,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
 ) -> None:
     """No thread goes on trying: Python would wait for it at the end of the process."""
     monkeypatch.setattr(supervision, "GIVE_UP_AFTER", 0.3)
+    monkeypatch.setattr(supervision, "LAST_WORDS", LIMIT)
     asked = threading.Event()
 
     def fault(operation: str) -> ServiceError | None:
@@ -271,7 +248,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
         assert worker.wait_until_down() == 128 + signal.SIGTERM
     assert "before Conductor had answered" in worker.saw(ReportFailed)[0].reason
     reporting = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
-    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in reporting), 3.0)
+    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in reporting))
 
 
 def test_a_delivery_that_is_lost_before_its_report_gets_none(worker: RunningWorker, queue: SmallQueue) -> None:

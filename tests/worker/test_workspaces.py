@@ -61,10 +61,10 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def house(tmp_path: Path, frequent_beats: None) -> Iterator[House]:
     conductor = InMemoryConductor(SystemClock())
     conductor.register_task_definitions(
-        [{"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0, "responseTimeoutSeconds": 1}]
+        [{"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
     )
     step = {
         "name": "worker.writes",
@@ -75,7 +75,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
     with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
         lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
-        plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory, shutdown_grace=1.0)
+        plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory)
         with running(plan, conductor) as worker:
             yield House(lakefs, conductor, worker, tmp_path / "marker")
 

@@ -10,10 +10,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 
 from perago.driver import Interrupted
+
+REPEATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Seconds before each further signal to an attempt that the last one has not interrupted."""
 
 
 class AttemptCancelled(Interrupted):
@@ -22,7 +26,8 @@ class AttemptCancelled(Interrupted):
 
 
 class Cancellation:
-    """The slot's knowledge of it. `announce` may be called by any thread; everything else by the main thread."""
+    """The slot's knowledge of it. `announce` and `insist` may be called by any thread; everything else by the main
+    thread."""
 
     def __init__(self) -> None:
         self._announced = threading.Event()
@@ -42,6 +47,20 @@ class Cancellation:
     def announce(self) -> None:
         """Cancel: interrupt what the attempt does, now or as soon as it lets the interpreter run."""
         self._announced.set()
+        self._signal()
+
+    def insist(self) -> None:
+        """Signal again, a few times, if the announcement has interrupted nothing: a signal right before the main thread
+        waits in the kernel does not wake it. Outside of `interrupting` there is nothing to wake, as the next block
+        raises by itself; and a handler that the function has set is not called more often."""
+        for pause in REPEATS:
+            time.sleep(pause)
+            is_ours = signal.getsignal(signal.SIGTERM) == self._on_signal
+            if self._was_interrupted or not self._is_interruptible or not is_ours:
+                return
+            self._signal()
+
+    def _signal(self) -> None:
         main = threading.main_thread().ident
         if main is not None:
             signal.pthread_kill(main, signal.SIGTERM)

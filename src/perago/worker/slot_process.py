@@ -194,6 +194,7 @@ class _SlotMain:
                 case Cancel():
                     self._fence.close()
                     self._cancellation.announce()
+                    self._cancellation.insist()
 
     def _supervisor_gone(self) -> None:
         """Publish nothing from now on; give a running function the grace to end; then end everything."""
@@ -201,5 +202,6 @@ class _SlotMain:
         if not self._idle.is_set():
             self._cancellation.announce()
             os.killpg(self._pid, signal.SIGTERM)
+            self._cancellation.insist()
             self._idle.wait(self._plan.shutdown_grace)
         os.killpg(self._pid, signal.SIGKILL)

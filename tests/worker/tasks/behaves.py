@@ -173,8 +173,18 @@ def _sleeps(params: Params) -> str:
     return "slept"
 
 
+def _waits(params: Params) -> str:
+    """Ends when the test makes another file beside its own."""
+    Path(params.file).write_text(str(os.getpid()))
+    while not Path(params.file).with_suffix(".end").exists():
+        time.sleep(0.005)
+    return "waited"
+
+
 def _holds_the_gil(params: Params) -> str:
-    _LIBC.usleep(int(params.seconds * 1_000_000))
+    """Ends when the test opens a pipe, which it has made beside the file."""
+    Path(params.file).write_text(str(os.getpid()))
+    os.close(_LIBC.open(os.fsencode(Path(params.file).with_suffix(".end")), os.O_RDONLY))
     return "let go"
 
 
