@@ -69,10 +69,12 @@ class Project:
     environment: dict[str, str] = field(default_factory=dict)
 
     def module(self, path: str, text: str) -> None:
-        """Write a module by its import path."""
+        """Write a module by its import path, in one step: somebody may be about to import it."""
         file = self.directory.joinpath(*path.split(".")).with_suffix(".py")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+        new = file.with_name(f".{file.stem}.new")
+        new.write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+        new.replace(file)
 
     def task(self, path: str, name: str, template: str = GOOD) -> None:
         """Write a valid task module."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+from perago.embedded.saving.journal import Journal
 
 from .conftest import Project
 
@@ -114,7 +119,7 @@ def developing(project: Project, *arguments: str, port: int | None = 0) -> Itera
                 for child in [*dev.descendants(), psutil.Process(process.pid)]:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         child.kill()
-            process.wait(LIMIT)
+            dev.ended()
 
 
 @contextlib.contextmanager
@@ -125,3 +130,46 @@ def ready(project: Project, *arguments: str, port: int | None = 0) -> Iterator[D
         for module in modules:
             dev.wait_for(rf"(?m)^{module} +\| ready$")
         yield dev
+
+
+@contextlib.contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Inside the block somebody listens on `port`: we, or whoever does so all the time that we try."""
+    deadline = time.monotonic() + LIMIT / 4
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if time.monotonic() > deadline:
+                    break
+            time.sleep(0.02)
+        yield
+
+
+def wait_for_file(path: Path) -> None:
+    """Until it is there."""
+    deadline = time.monotonic() + LIMIT
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+def wait_until_gone(processes: list[psutil.Process]) -> None:
+    """Until none of them runs."""
+    _, alive = psutil.wait_procs(processes, timeout=LIMIT)
+    assert alive == []
+
+
+def wait_until_kept(state: Path, workflow: dict[str, Any]) -> None:
+    """Until the journal says that it has ended."""
+    deadline = time.monotonic() + LIMIT
+    while True:
+        kept = Journal(state / "journal.jsonl").read().get(("workflows", workflow["workflowId"]))
+        if kept is not None and kept["status"] == workflow["status"]:
+            return
+        assert time.monotonic() < deadline, kept
+        time.sleep(0.05)

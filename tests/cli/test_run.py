@@ -183,7 +183,9 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
     assert process.stderr is not None
     seen = b""
     while b"asleep" not in seen:
-        seen += process.stderr.readline()
+        line = process.stderr.readline()
+        assert line, seen
+        seen += line
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
 

@@ -33,8 +33,9 @@ IMPORTS = """
 import os, sys, time
 from perago.cli.boundary import error_boundary
 from perago.cli.probe import probing
-from perago.cli.services import stoppable
+from perago.cli.services import reach, stoppable
 from perago.cli.signals import sigterm_unwinds
+from perago.ports import Unavailable
 
 number = int(sys.argv[1])
 """
@@ -57,6 +58,28 @@ with error_boundary():
     with stoppable():
         exec(sys.argv[2])
     print("goes on")
+"""
+
+WAITING = """
+class Clock:
+    slept = 0.0
+
+    def sleep(self, seconds):
+        self.slept += seconds
+        if when == "pausing" and self.slept >= 65:  # in the middle of a long pause
+            exec(sys.argv[2], globals())
+
+def ask():
+    if when == "asking":
+        exec(sys.argv[2], globals())
+    raise Unavailable("Conductor", "reach the server", "it is down")
+
+clock = Clock()
+try:
+    with error_boundary(), stoppable():
+        reach(ask, wait=True, clock=clock)
+finally:
+    print("slept", clock.slept)
 """
 
 
@@ -86,6 +109,18 @@ def test_a_signal_that_met_deaf_code_stops_a_start(tmp_path: Path, number: signa
     assert ended.returncode == 0, ended.stderr
     assert "goes on" not in ended.stdout
     assert "stopped before anything was started" in ended.stderr
+
+
+@pytest.mark.parametrize("code", [LOST, WRAPPED], ids=["in a destructor", "in the making of a class"])
+@pytest.mark.parametrize(("when", "slept"), [("asking", 0), ("pausing", 65)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_met_deaf_code_stops_a_start_that_waits(
+    tmp_path: Path, number: signal.Signals, when: str, slept: float, code: str
+) -> None:
+    ended = run(tmp_path, f"when = {when!r}\n{WAITING}", number, code)
+    assert ended.returncode == 0, ended.stderr
+    assert "stopped before anything was started" in ended.stderr
+    assert ended.stdout.endswith(f"slept {slept:.1f}\n")
 
 
 def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ T = TypeVar("T")
 _PING_LIMIT = 90.0
 """Seconds; the adapter's own limits are shorter."""
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+_LOOK = 1.0
+"""Seconds between two looks whether a signal has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class OpenLakeFS:
 def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
     """The answer to `ask`. With `wait`, ask again until the service is there and lets us in.
 
+    A signal inside of `stoppable` ends that, even if what its handler raised was lost.
+
     Raises:
         ServiceError: without `wait`, that it is not; always, that it gave an answer which waiting cannot mend.
     """
@@ -54,12 +58,20 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
         except (Unavailable, AccessDenied) as error:
             if not wait:
                 raise
+            _stop_if_told()
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
             if str(error) != said:
                 said = str(error)
                 messages.warning(f"{said}; trying again, at most every {_PAUSES[-1]:g} seconds")
-            clock.sleep(pause)
+            _sleep(pause, clock)
             tries += 1
+
+
+def _sleep(seconds: float, clock: Clock) -> None:
+    while seconds > 0:
+        clock.sleep(min(seconds, _LOOK))
+        _stop_if_told()
+        seconds -= _LOOK
 
 
 def ping_lakefs(open_store: OpenLakeFS) -> None:
@@ -108,15 +120,21 @@ class _Stop(BaseException):
     that it may have interrupted."""
 
 
+_told: set[int] = set()
+"""The signals that have come inside of `stoppable`: what a handler raises may be lost (see `perago.cli.signals`)."""
+
+
+def _stop_if_told() -> None:
+    if _told:
+        raise _Stop
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
     """While nothing runs yet, SIGTERM and SIGINT end the command well. PID 1 would not even notice them otherwise."""
 
-    told = False
-
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-        nonlocal told
-        told = True
+        _told.add(number)
         raise _Stop
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -125,11 +143,13 @@ def stoppable() -> Iterator[None]:
     except _Stop:
         pass
     except Exception:  # it may come of the signal: see `perago.cli.signals`
-        if not told:
+        if not _told:
             raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        told = bool(_told)
+        _told.clear()
     if told:
         messages.note("stopped before anything was started")
         raise SystemExit(ExitCode.OK)

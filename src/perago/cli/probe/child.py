@@ -15,6 +15,8 @@ from perago.cli.probe.holding import release_signals
 
 REPORT = "report.json"
 STACK = "stack.txt"
+TIME_IS_UP = "Timeout ("
+"""How the stack begins that faulthandler writes when time is up; that of a crash begins in another way."""
 
 
 def run_forked(module: str, directory: str, seconds: float, output: int) -> None:
@@ -36,13 +38,18 @@ def run_forked(module: str, directory: str, seconds: float, output: int) -> None
 def run_fresh() -> None:
     """Go on in an interpreter of its own, started with the arguments of `inspect_module`."""
     release_signals()
+    import perago.taskdef  # noqa: F401 - loaded before the module's time begins, as it is for a child that was forked
+
     module, directory, seconds = sys.argv[1:]
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
     inspect_module(module, directory, float(seconds))
 
 
 def inspect_module(module: str, directory: str, seconds: float) -> None:
-    """Write the report and end at once, whatever threads and exit handlers the module has left."""
+    """Write the report and end at once, whatever threads and exit handlers the module has left.
+
+    When time is up, it writes where it stands and ends by itself: it may have stood still while its parent's clock ran.
+    """
     own = os.getpid()
     sys.argv = [module]
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
@@ -51,7 +58,7 @@ def inspect_module(module: str, directory: str, seconds: float) -> None:
         setattr(sys, f"__{name}__", stream)
     with Path(directory, STACK).open("w") as stack:
         faulthandler.enable(stack)
-        faulthandler.dump_traceback_later(seconds, file=stack)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=stack)
         report = _report(module)
         if os.getpid() != own:  # a fork of the module comes along here as well
             os._exit(0)

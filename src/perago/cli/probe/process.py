@@ -19,8 +19,9 @@ from perago.cli.probe.launch import Output, launch
 from perago.cli.probe.report import Code, ModuleProblem, Probed, from_json
 from perago.cli.signals import end_if_told
 
-_START_UP = 2.0
-"""Seconds on top of the limit: the child's own clock starts later, and it has a stack to write when time is up."""
+_BACKSTOP = 30.0
+"""Seconds on top of the limit until the child is killed. It ends by itself when time is up, unless the module has
+stopped it or taken its timer."""
 _LOOK = 0.5
 """Seconds between two looks whether a signal has come."""
 _KILLED = 10.0
@@ -33,7 +34,7 @@ class ChildProcess:
     def __init__(self, module: str, seconds: float, *, beside_threads: bool = False) -> None:
         self._module = module
         self._seconds = seconds
-        self._deadline = time.monotonic() + seconds + _START_UP
+        self._deadline = time.monotonic() + seconds + _BACKSTOP
         self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
         reading, writing = os.pipe()
         try:
@@ -50,7 +51,7 @@ class ChildProcess:
         self._directory.cleanup()
 
     def result(self) -> Probed:
-        """Wait for the child, at most the limit, and say what came of it."""
+        """Wait for the child, which ends by itself when time is up, and say what came of it."""
         try:
             status = self._wait()
             left_running = self._end()
@@ -101,9 +102,12 @@ class ChildProcess:
         return from_json(self._module, json.loads(report)) if report else None
 
     def _ended_without_report(self, status: int) -> ModuleProblem:
+        stack = self._file(child.STACK)
+        if stack.startswith(child.TIME_IS_UP):
+            return self._too_slow()
         if status < 0:
             message = f"module {self._module} cannot be imported: the process was killed by {_signal_name(-status)}"
-            where = _innermost_line(self._file(child.STACK))
+            where = _innermost_line(stack)
             return ModuleProblem(Code.CRASH, message, where, _crash_advice(-status, where))
         message = f"module {self._module} cannot be imported: it ends the process with status {status}"
         fix = "a task module only declares; put what a script does under `if __name__ == '__main__':`"
