@@ -185,7 +185,7 @@ def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(TABLE, (Step.PLANNED, on.FenceHeld), mutated)
 
 
-def run_retried_attempts(patch: pytest.MonkeyPatch) -> None:
+def take_retried_attempts_for_others(patch: pytest.MonkeyPatch) -> None:
     original = TRANSITIONS[Step.RECEIVED, on.InputAccepted]
 
     def mutated(state: State, event: on.InputAccepted) -> Next:

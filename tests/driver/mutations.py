@@ -36,7 +36,6 @@ from .mutating import (
     remove_what_others_left_in_any_case,
     report_on_old_news,
     report_without_a_fence_commit,
-    run_retried_attempts,
     send_fence_commits_without_a_branch,
     skip_the_check_of,
     take_every_attempt_into_the_chain,
@@ -44,6 +43,7 @@ from .mutating import (
     take_every_text_for_the_fence,
     take_forgotten_attempts_for_living,
     take_late_answers_for_fresh,
+    take_retried_attempts_for_others,
     take_staging_for_right,
     undo_in_loops,
     undo_nothing,
@@ -224,7 +224,11 @@ SEQUELS: tuple[Removable, ...] = (
         "the branch holds something else than what was reported",
         quiet="always",
     ),
-    Revival("retried attempts do nothing", run_retried_attempts, "a publication was undone that Conductor counts"),
+    Revival(
+        "retried attempts undo nothing of their retries",
+        take_retried_attempts_for_others,
+        "a publication was undone that Conductor counts",
+    ),
 )
 CONDITIONS = (
     Condition(

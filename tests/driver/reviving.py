@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.driver import AttemptRecord, deliver_report, run_attempt
-from perago.ports import Delivery
+from perago.ports import Delivery, Report, TaskStatus
 from perago.testing import InMemoryServices
 
 from .editing import DEFINITION, STEP, TASK
@@ -54,14 +54,43 @@ def play_revived(services: InMemoryServices, *, revived_first: bool = True) -> R
     workflow = conductor.start_workflow("chain", {"workspace": block})
     services.faults.before("download", error=OSError(28, "No space left on device"))
     for _ in range(3):  # the first attempt, its retry, and the second step
-        (delivery,) = _deliveries(services)
-        _run(services, delivery)
+        (delivery,) = deliveries(services)
+        run(services, delivery)
         services.clock.advance(2)
     _, retry, second = conductor.workflow(workflow)["tasks"]
     conductor.rerun_workflow(workflow, second["taskId"])
-    deliveries = sorted(_deliveries(services), key=lambda each: each.retried is not revived_first)
-    records = {each.reference_name: _run(services, each) for each in deliveries}
+    found = sorted(deliveries(services), key=lambda each: each.retried is not revived_first)
+    records = {each.reference_name: run(services, each) for each in found}
     return Revived(services, workflow, retry["outputData"]["workspace"]["ref"], records)
+
+
+def play_forgotten(services: InMemoryServices) -> list[AttemptRecord]:
+    """A fork of `r0`, which needed a retry, and of a branch without a workspace, from which it is run again. The retry
+    came later than that, so Conductor forgets it, and the failed attempt is all that is left of `r0`. Returns what came
+    of the attempts of `r0`, in order."""
+    ref = services.seed(INPUT)
+    conductor = services.conductor
+    conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
+    branches = [[_step(0)], [{"name": "plain", "taskReferenceName": "plain", "type": "SIMPLE"}]]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["r0", "plain"]}
+    conductor.create_workflow_definition({"name": "fork", "version": 1, "schemaVersion": 2, "tasks": [fork, join]})
+    block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+    workflow = conductor.start_workflow("fork", {"workspace": block})
+    services.faults.before("download", error=OSError(28, "No space left on device"))
+    records = [run(services, each) for each in deliveries(services)]
+    plain = _finish_plain(services)
+    services.clock.advance(2)
+    records += [run(services, each) for each in deliveries(services)]
+    conductor.rerun_workflow(workflow, plain.task_id)
+    _finish_plain(services)
+    return records + [run(services, each) for each in deliveries(services)]
+
+
+def _finish_plain(services: InMemoryServices) -> Delivery:
+    (delivery,) = services.conductor.poll("plain", "w0001", count=9, wait_seconds=0)
+    services.conductor.report(delivery, Report(TaskStatus.COMPLETED), "w0001")
+    return delivery
 
 
 def _step(number: int) -> dict[str, Any]:
@@ -70,11 +99,13 @@ def _step(number: int) -> dict[str, Any]:
     return {**STEP, "taskReferenceName": f"r{number}", "inputParameters": inputs}
 
 
-def _deliveries(services: InMemoryServices) -> Sequence[Delivery]:
+def deliveries(services: InMemoryServices) -> Sequence[Delivery]:
+    """All that wait."""
     return services.conductor.poll(TASK.name, "w0001", count=9, wait_seconds=0)
 
 
-def _run(services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
+def run(services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
+    """Run and report a delivery, as a worker does."""
     store, queue, clock = services.lakefs, services.conductor, services.clock
     root, limits = services.workspace_root, services.limits
     record = run_attempt(TASK, delivery, store=store, fence=queue, workspace_root=root, clock=clock, limits=limits)

@@ -1,4 +1,4 @@
-"""An attempt that Conductor hands out again although its retry has taken its place does nothing."""
+"""An attempt that Conductor hands out again although there was a retry of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices
 
-from .reviving import play_revived
+from .reviving import play_forgotten, play_revived
 
 
 @pytest.mark.parametrize("revived_first", [True, False], ids=["before the rerun step", "after it"])
@@ -16,9 +16,22 @@ def test_what_the_retry_has_published_stands(services: InMemoryServices, revived
 
     assert list(played.violations()) == []
     revived, rerun = played.records["r0"], played.records["r1"]
-    assert [step.name for step in revived.steps] == ["ValidateInput"]
+    assert [step.name for step in revived.steps] == ["ValidateInput", "ReadBranch", "FindLeftovers", "ReadLineage"]
     assert revived.report is not None
     assert revived.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "has been retried since, and only the retry counts" in str(revived.report.reason)
+    assert "has been retried since, and what the retry has published counts" in str(revived.report.reason)
     assert rerun.report is not None
     assert rerun.report.status is TaskStatus.COMPLETED
+
+
+def test_where_the_retry_is_forgotten_the_attempt_takes_its_place(services: InMemoryServices) -> None:
+    failed, retry, revived = play_forgotten(services)
+
+    assert failed.published_commit is None
+    assert revived.superseded_commits == (retry.published_commit,)
+    assert revived.report is not None
+    assert revived.report.status is TaskStatus.COMPLETED
+    services.clock.advance(60)
+    services.conductor.sweep()  # the JOIN
+    (summary,) = services.conductor.workflow_summaries()
+    assert summary.status.value == "COMPLETED"
