@@ -52,6 +52,29 @@ def test_fields_that_are_null_are_left_out_by_the_server() -> None:
     assert (delivery.input, delivery.external_input) == ({}, True)
 
 
+WORKFLOWS: dict[str, tuple[Action, bool]] = {
+    "the retry is there": (reply_json({"tasks": [POLLED, {"taskId": "next", "retriedTaskId": "task"}]}), True),
+    "the retry is forgotten": (reply_json({"tasks": [POLLED, {"taskId": "other", "retriedTaskId": "another"}]}), False),
+    "nobody answers": (Drop(), True),
+    "the workflow is gone": (conductor_error(404, "No such workflow found by id: workflow"), True),
+    "no list of attempts": (reply_json({"tasks": None}), True),
+    "no attempts": (reply_json({"tasks": ["x"]}), True),
+}
+
+
+@pytest.mark.parametrize(("answer", "retried"), WORKFLOWS.values(), ids=WORKFLOWS.keys())
+def test_an_attempt_is_retried_if_the_retry_may_still_be_there(answer: Action, retried: bool) -> None:
+    """The mark alone does not tell: a rerun from an older step removes the retry."""
+
+    def script(request: Request) -> Action:
+        return reply_json([{**POLLED, "retried": True}]) if "/poll/" in request.path else answer
+
+    with conductor(script) as (queue, server):
+        (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
+    assert delivery == replace(DELIVERY, retried=retried)
+    assert {request.target for request in server.requests[1:]} == {"/api/workflow/workflow?includeTasks=true"}
+
+
 def test_a_poll_never_asks_for_more_than_the_server_allows() -> None:
     with conductor(reply_json([])) as (queue, server):
         assert queue.poll("t", "w", count=1, wait_seconds=60) == ()

@@ -65,7 +65,6 @@ FOREIGN = commit(OTHER, REF)
 ABOVE = commit(OTHER, MERGED)
 MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
 REFUSED = Refuse("")
-RETRIED = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, retried=True)))
 LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration=2)))
 
 CASES = (
@@ -99,20 +98,6 @@ CASES = (
         (publication_of(replace(DELIVERY, task_id="task-7")),),
         Build(Base(MERGED, (MERGED,))),
         rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
-    ),
-    Case(
-        "a retry of this attempt counts, and this one was handed out again",
-        (publication_of(replace(DELIVERY, task_id="task-7")),),
-        REFUSED,
-        rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
-        state=RETRIED,
-    ),
-    Case(
-        "a retry of this attempt is forgotten, and this one was handed out again",
-        (publication_of(replace(DELIVERY, task_id="task-7")),),
-        Build(Base(MERGED, (MERGED,))),
-        rows={**ROWS, "task-7": None},
-        state=RETRIED,
     ),
     Case(
         "the params have changed",

@@ -31,7 +31,7 @@ READ = on.BranchRead((FOREIGN,), reaches_ref=True)
 MESSAGES: dict[str, Callable[[], str | None]] = {
     "moved_head": lambda: outcome.moved_head(STATE, READ),
     "lost": lambda: outcome.lost(STATE),
-    "retried": lambda: outcome.retried(STATE, FOREIGN),
+    "retried": lambda: outcome.retried(STATE),
     "foreign_staging": lambda: outcome.foreign_staging(STATE, FOREIGN),
     "unconfirmed": lambda: outcome.unconfirmed(STATE, 3),
     "hook_refused": lambda: outcome.hook_refused(STATE, "no"),

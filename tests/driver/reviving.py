@@ -42,20 +42,24 @@ class Revived:
             yield "the branch holds something else than what was reported"
 
 
-def play_revived(services: InMemoryServices, *, revived_first: bool = True) -> Revived:
-    """Play it to its end; the two deliveries of the rerun run one after the other."""
+def play_revived(services: InMemoryServices, *, by_hand: bool = False, revived_first: bool = True) -> Revived:
+    """Play it to its end; the two deliveries of the rerun run one after the other. `by_hand`: the retry is completed
+    with the input as it is, and the second step has something to change."""
     ref = services.seed(INPUT)
     conductor = services.conductor
     conductor.register_task_definitions([DEFINITION])
     conductor.create_workflow_definition(
-        {"name": "chain", "version": 1, "schemaVersion": 2, "tasks": [_step(0), _step(1)]}
+        {"name": "chain", "version": 1, "schemaVersion": 2, "tasks": [_step(0), _step(1, quiet=not by_hand)]}
     )
     block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
     workflow = conductor.start_workflow("chain", {"workspace": block})
     services.faults.before("download", error=OSError(28, "No space left on device"))
-    for _ in range(3):  # the first attempt, its retry, and the second step
+    for name in ("first", "retry", "second step"):
         (delivery,) = deliveries(services)
-        run(services, delivery)
+        if by_hand and name == "retry":
+            conductor.report(delivery, Report(TaskStatus.COMPLETED, {"workspace": block}), "a person")
+        else:
+            run(services, delivery)
         services.clock.advance(2)
     _, retry, second = conductor.workflow(workflow)["tasks"]
     conductor.rerun_workflow(workflow, second["taskId"])
@@ -93,9 +97,9 @@ def _finish_plain(services: InMemoryServices) -> Delivery:
     return delivery
 
 
-def _step(number: int) -> dict[str, Any]:
+def _step(number: int, *, quiet: bool = False) -> dict[str, Any]:
     workspace = "${r0.output.workspace}" if number else "${workflow.input.workspace}"
-    inputs = {"workspace": workspace, "params": {"quiet": "always" if number else "never", "began": 0}}
+    inputs = {"workspace": workspace, "params": {"quiet": "always" if quiet else "never", "began": 0}}
     return {**STEP, "taskReferenceName": f"r{number}", "inputParameters": inputs}
 
 

@@ -11,15 +11,16 @@ from .reviving import play_forgotten, play_revived
 
 
 @pytest.mark.parametrize("revived_first", [True, False], ids=["before the rerun step", "after it"])
-def test_what_the_retry_has_published_stands(services: InMemoryServices, revived_first: bool) -> None:
-    played = play_revived(services, revived_first=revived_first)
+@pytest.mark.parametrize("by_hand", [False, True], ids=["published", "completed by hand"])
+def test_what_became_of_the_retry_stands(services: InMemoryServices, by_hand: bool, revived_first: bool) -> None:
+    played = play_revived(services, by_hand=by_hand, revived_first=revived_first)
 
     assert list(played.violations()) == []
     revived, rerun = played.records["r0"], played.records["r1"]
-    assert [step.name for step in revived.steps] == ["ValidateInput", "ReadBranch", "FindLeftovers", "ReadLineage"]
+    assert [step.name for step in revived.steps] == ["ValidateInput"]
     assert revived.report is not None
     assert revived.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "has been retried since, and what the retry has published counts" in str(revived.report.reason)
+    assert "has been retried since, and only the retry counts" in str(revived.report.reason)
     assert rerun.report is not None
     assert rerun.report.status is TaskStatus.COMPLETED
 

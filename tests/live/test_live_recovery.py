@@ -195,7 +195,7 @@ def test_a_failed_attempt_that_a_rerun_of_the_next_step_brings_back_does_nothing
 
     assert (revived["taskId"], revived["pollCount"]) == (failed["taskId"], 2)
     assert revived["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert "has been retried since, and what the retry has published counts" in revived["reasonForIncompletion"]
+    assert "has been retried since, and only the retry counts" in revived["reasonForIncompletion"]
     assert kept == first
     commits = [commit["id"] for commit in repository.since(ref)]
     assert commits == [task["outputData"]["workspace"]["ref"] for task in (again, second, first)]

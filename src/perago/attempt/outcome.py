@@ -80,12 +80,12 @@ def moved_head(state: State, read: BranchRead) -> str:
     )
 
 
-def retried(state: State, published: Commit) -> str:
-    """Conductor hands out an attempt whose retry has `published` since."""
+def retried(state: State) -> str:
+    """Conductor hands out an attempt whose retry has taken its place."""
     return (
-        f"Attempt {state.plan.delivery.task_id} has been retried since, and what the retry has published counts: "
-        f"commit {short(published.id)}. Conductor hands such attempts out again when a workflow is rerun from a later "
-        "step, and ignores how they end. Nothing of this one was published; the workflow goes on."
+        f"Attempt {state.plan.delivery.task_id} has been retried since, and only the retry counts. Conductor hands "
+        "such attempts out again when a workflow is rerun from a later step, and ignores how they end. Nothing was "
+        "done; the workflow goes on."
     )
 
 

@@ -41,8 +41,8 @@ Why nothing is lost and nothing is published twice
    this attempt's own chain and of the run that Conductor knows, and was made from the same input. It is undone if it is
    of this workflow and of a run that Conductor has forgotten or begun again; never by moving the branch back, but by a
    publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
-   An attempt that has been retried may be handed out again when the workflow is rerun from a later step. If Conductor
-   still counts what a retry of it has published, it does nothing: that stands, and may have been built on.
+   An attempt whose retry has taken its place, and which Conductor hands out again all the same when the workflow is
+   rerun from a later step, does nothing: what the retry has published stands, and may have been built on.
 8. Whoever completes after a predecessor has put a commit of its own on the branch: its changes, or an empty fence
    commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges that are
    still on their way, and nothing appears after the step was completed. Who had a predecessor is told by Conductor for
@@ -104,6 +104,8 @@ def advance(state: State, event: on.Event) -> Next:
 
 
 def _input_accepted(state: State, event: on.InputAccepted) -> Next:
+    if state.plan.delivery.retried:
+        return fail(state, outcome.retried(state), terminal=True)
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()

@@ -43,8 +43,6 @@ Judgement = Build | Adopt | Refuse
 class _Kind(Enum):
     OWN = auto()
     """Of the own chain, for the same input: it can be adopted."""
-    SUCCESSOR = auto()
-    """Of an attempt that counts although this one was handed out again: a retry of it."""
     STALE = auto()
     """Of an attempt that Conductor has run anew, or forgotten."""
     FOREIGN = auto()
@@ -75,8 +73,6 @@ def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgem
     if lineage is None:
         return Refuse(outcome.moved_head(state, read))
     kinds = [_kind(state, commit, lineage) for commit in read.since]
-    if _Kind.SUCCESSOR in kinds:
-        return Refuse(outcome.retried(state, read.since[kinds.index(_Kind.SUCCESSOR)]))
     newest = read.since[0]
     if kinds[0] is _Kind.OWN and _is_whole(newest):
         return Adopt(newest)
@@ -99,11 +95,8 @@ def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:
         row = lineage.rows.get(task_id)
         is_living = row is not None and started == str(row.start_time)
     if publication.is_of_my_step(commit, delivery):
-        if not is_living:
-            return _Kind.STALE
-        if task_id not in lineage.chain:
-            return _Kind.SUCCESSOR if delivery.retried else _Kind.STALE
-        return _Kind.OWN if publication.is_for_my_input(commit, state) else _Kind.STALE
+        own = is_living and task_id in lineage.chain and publication.is_for_my_input(commit, state)
+        return _Kind.OWN if own else _Kind.STALE
     return _Kind.FOREIGN if is_living else _Kind.STALE
 
 

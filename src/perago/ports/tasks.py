@@ -29,8 +29,9 @@ class Delivery:
     external_input: bool = False
     """Conductor moved the input to external storage, so `input` is empty (from about 4 MB)."""
     retried: bool = False
-    """There was a retry of it. Conductor hands such attempts out again when a workflow is rerun from a later step; if
-    the retry is still there, it waits for their end, and ignores how they end."""
+    """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
+    waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
+    this is false."""
     response_timeout_seconds: float = 600
     timeout_seconds: float = 0
     """0: no limit."""

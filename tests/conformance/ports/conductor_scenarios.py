@@ -23,12 +23,15 @@ def poll(queue: TaskQueue, name: str) -> Delivery:
     return delivery
 
 
-def _define(service: ConductorService, workflow: str, task: str, *references: str) -> None:
-    """A workflow of steps of one task type."""
+def _define(service: ConductorService, workflow: str, task: str, *references: str, forked: bool = False) -> None:
+    """A workflow of steps of one task type, one after the other or side by side."""
     step = {"name": task, "type": "SIMPLE", "inputParameters": {"p": "${workflow.input.p}"}}
     steps = [{**step, "taskReferenceName": reference} for reference in references]
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[each] for each in steps]}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(references)}
     owner = {"ownerEmail": "live@example.com"}
-    service.define({"name": workflow, "version": 1, "schemaVersion": 2, "tasks": steps, **owner})
+    tasks = [fork, join] if forked else steps
+    service.define({"name": workflow, "version": 1, "schemaVersion": 2, "tasks": tasks, **owner})
 
 
 class ConductorScenarios:
@@ -161,6 +164,26 @@ class ConductorScenarios:
             assert queue.is_current(delivery)
             queue.report(delivery, OVER if delivery.retried else DONE, "live0000")
         assert service.workflow(second.workflow_id)["status"] == "COMPLETED"
+
+    def test_an_attempt_whose_retry_a_rerun_has_removed_counts_again(
+        self, service: ConductorService, task_name: str
+    ) -> None:
+        queue, forked = service.queue, f"{task_name}.fork"
+        _define(service, forked, task_name, "one", "two", forked=True)
+        service.start(forked, {"p": 1})
+        first, other = sorted((poll(queue, task_name) for _ in range(2)), key=lambda each: each.reference_name)
+        queue.report(first, FAILED, "live0000")
+        queue.report(other, DONE, "live0000")
+        queue.report(poll(queue, task_name), OVER, "live0000")
+        service.rerun(other.workflow_id, other.task_id)
+        back = [poll(queue, task_name) for _ in range(2)]
+        assert {(delivery.task_id, delivery.retried) for delivery in back} == {
+            (first.task_id, False),
+            (other.task_id, False),
+        }
+        for delivery in back:
+            queue.report(delivery, DONE, "live0000")
+        assert queue.read_attempt(first, first.task_id) is not None
 
     def test_a_restart_forgets_the_attempts_before_it(
         self, service: ConductorService, task_name: str, workflow: str

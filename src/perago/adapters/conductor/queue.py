@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
 from perago.adapters.conductor.session import Session, json_of
 from perago.adapters.http import Patience
-from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report
+from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report, ServiceError
 from perago.settings import ConductorSettings
 
 LONGEST_WAIT = 5.0
@@ -63,9 +64,10 @@ class ConductorQueue:
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
         try:
-            return tuple(wire_format.delivery_from(task) for task in polled)
+            found = tuple(wire_format.delivery_from(task) for task in polled)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of tasks", write=True) from error
+        return tuple(replace(each, retried=self._has_retry(each)) if each.retried else each for each in found)
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
@@ -132,6 +134,19 @@ class ConductorQueue:
             raise
         task: dict[str, Any] = json_of(operation, answer, dict, "a task")
         return task
+
+    def _has_retry(self, delivery: Delivery) -> bool:
+        """Whether the retry of an attempt is still there: a rerun from a step that is older removes it, and leaves the
+        mark on the attempt. Without an answer it is taken to be there: then the attempt does nothing, and nothing is
+        lost."""
+        operation = f"look for the retry of task {delivery.task_id}"
+        read = self._session.workflows.get_execution_status
+        try:
+            answer = self._session.read(operation, read, delivery.workflow_id, include_tasks="true")
+            workflow = json_of(operation, answer, dict, "a workflow")
+        except ServiceError:
+            return True
+        return wire_format.has_retry(workflow, delivery)
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))

@@ -16,7 +16,7 @@ _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report sid
 
 
 class Session:
-    """`tasks` and `metadata` are the SDK's resource classes; `read` and `write` run their calls.
+    """`tasks`, `metadata` and `workflows` are the SDK's resource classes; `read` and `write` run their calls.
 
     Constructing one imports the SDK (about 0.3 s) and opens no connection.
     """
@@ -25,6 +25,7 @@ class Session:
         from conductor.client.configuration.configuration import Configuration
         from conductor.client.http.api.metadata_resource_api import MetadataResourceApi
         from conductor.client.http.api.task_resource_api import TaskResourceApi
+        from conductor.client.http.api.workflow_resource_api import WorkflowResourceApi
         from conductor.client.http.api_client import ApiClient
 
         self._patience = patience
@@ -40,6 +41,7 @@ class Session:
         client.rest_client = transport
         self.tasks: Any = TaskResourceApi(client)
         self.metadata: Any = MetadataResourceApi(client)
+        self.workflows: Any = WorkflowResourceApi(client)
 
     def read(self, operation: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Answer:
         """A call that is harmless to repeat, repeated while Conductor cannot be reached.

@@ -42,6 +42,14 @@ def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
     return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
 
+def has_retry(workflow: Mapping[str, Any], delivery: Delivery) -> bool:
+    """Whether a workflow as read has an attempt that retries this one; also if it has none of the shape of attempts."""
+    tasks = workflow.get("tasks")
+    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+        return True
+    return any(task.get("retriedTaskId") == delivery.task_id for task in tasks)
+
+
 def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
     """Whether a task as read is still in the hands of this delivery (contract 1)."""
     identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from perago.embedded.conductor import updates
@@ -23,7 +24,12 @@ class InMemoryConductor(ConductorModel):
         """Take up to `count` deliveries; a wait of more than 5 s is cut to 5 s."""
         wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         with self._around("poll"):
-            return tuple(self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait))
+            found = self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait)
+            return tuple(replace(each, retried=self._has_retry(each)) if each.retried else each for each in found)
+
+    def _has_retry(self, delivery: Delivery) -> bool:
+        with self._locked() as state:
+            return any(row.retried_task_id == delivery.task_id for row in state.tasks.values())
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether the task is in progress with the identity of this delivery; a task that is gone is not."""
