@@ -52,7 +52,7 @@ class Trap:
     _over: Future[None] = field(default_factory=Future)
     _acting: bool = False
 
-    def wait(self, limit: float = 2 * LIMIT) -> None:
+    def wait(self, limit: float = 6 * LIMIT) -> None:
         """Wait until what it was laid for has happened: `first` has returned, and the server is away if it is to be.
 
         Raises:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.live
 
 ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "15"))
 RAGE_SECONDS = 6.0
-RECOVERY_SECONDS = 120.0
+RECOVERY_SECONDS = 200.0
 WORKFLOWS = 2
 
 
