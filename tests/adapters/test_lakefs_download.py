@@ -77,9 +77,8 @@ def test_files_are_0644_less_the_umask(tmp_path: Path) -> None:
 def test_nothing_is_written_before_the_whole_listing_was_approved_and_fetching_starts_before_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "perago.adapters.lakefs.download._EARLY_GRACE", 60.0
-    )  # or a machine that stands still has objects fetched twice
+    # A machine that stands still for longer than the grace has objects fetched twice.
+    monkeypatch.setattr("perago.adapters.lakefs.download._EARLY_GRACE", 60.0)
     objects = {f"k{number:04}": b"%d" % number for number in range(2500)}
     fetched = threading.Event()
 

@@ -75,13 +75,6 @@ def _stage_and_die(world: World) -> None:
     _time_out(world)
 
 
-def _hand_back(world: World) -> None:
-    """The first delivery is given back unused."""
-    delivery = world.take()
-    assert delivery is not None
-    world.services.conductor.hand_back(delivery)
-
-
 def _time_out(world: World) -> None:
     world.services.clock.advance(601)
     world.services.conductor.sweep()
@@ -133,7 +126,7 @@ OPENINGS = (
     ),
     Opening(
         "unchanged-after-a-hand-back",
-        _hand_back,
+        World.hand_back,
         _numbered(*_START, "is_current", "create_branch", "get_commit", *_MERGE, *_END),
         quiet="always",
     ),

@@ -6,7 +6,7 @@ ignores how it ends: measured on a real server, which takes the inputs of the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,15 +45,8 @@ class Revived:
 def play_revived(services: InMemoryServices, *, by_hand: bool = False, revived_first: bool = True) -> Revived:
     """Play it to its end; the two deliveries of the rerun run one after the other. `by_hand`: the retry is completed
     with the input as it is, and the second step has something to change."""
-    ref = services.seed(INPUT)
     conductor = services.conductor
-    conductor.register_task_definitions([DEFINITION])
-    conductor.create_workflow_definition(
-        {"name": "chain", "version": 1, "schemaVersion": 2, "tasks": [_step(0), _step(1, quiet=not by_hand)]}
-    )
-    block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
-    workflow = conductor.start_workflow("chain", {"workspace": block})
-    services.faults.before("download", error=OSError(28, "No space left on device"))
+    workflow, block = _start(services, [_step(0), _step(1, quiet=not by_hand)])
     for name in ("first", "retry", "second step"):
         (delivery,) = deliveries(services)
         if by_hand and name == "retry":
@@ -72,23 +65,27 @@ def play_forgotten(services: InMemoryServices) -> list[AttemptRecord]:
     """A fork of `r0`, which needed a retry, and of a branch without a workspace, from which it is run again. The retry
     came later than that, so Conductor forgets it, and the failed attempt is all that is left of `r0`. Returns what came
     of the attempts of `r0`, in order."""
-    ref = services.seed(INPUT)
-    conductor = services.conductor
-    conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
     branches = [[_step(0)], [{"name": "plain", "taskReferenceName": "plain", "type": "SIMPLE"}]]
     fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
     join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["r0", "plain"]}
-    conductor.create_workflow_definition({"name": "fork", "version": 1, "schemaVersion": 2, "tasks": [fork, join]})
-    block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
-    workflow = conductor.start_workflow("fork", {"workspace": block})
-    services.faults.before("download", error=OSError(28, "No space left on device"))
+    workflow, _ = _start(services, [fork, join])
     records = [run(services, each) for each in deliveries(services)]
     plain = _finish_plain(services)
     services.clock.advance(2)
     records += [run(services, each) for each in deliveries(services)]
-    conductor.rerun_workflow(workflow, plain.task_id)
+    services.conductor.rerun_workflow(workflow, plain.task_id)
     _finish_plain(services)
     return records + [run(services, each) for each in deliveries(services)]
+
+
+def _start(services: InMemoryServices, steps: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
+    """A workflow of these steps, whose first attempt with a workspace will fail; its id, and its workspace."""
+    conductor = services.conductor
+    conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
+    conductor.create_workflow_definition({"name": "revived", "version": 1, "schemaVersion": 2, "tasks": list(steps)})
+    block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": services.seed(INPUT)}
+    services.faults.before("download", error=OSError(28, "No space left on device"))
+    return conductor.start_workflow("revived", {"workspace": block}), block
 
 
 def _finish_plain(services: InMemoryServices) -> Delivery:

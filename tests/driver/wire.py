@@ -64,9 +64,7 @@ def _lost(world: World) -> None:
 
 def _handed_back_and_lost(world: World) -> None:
     """The same for a delivery that has a predecessor: without changes its merge is that of a fence commit."""
-    delivery = world.take()
-    assert delivery is not None
-    world.services.conductor.hand_back(delivery)
+    world.hand_back()
     _lost(world)
 
 
@@ -84,20 +82,8 @@ def _overtaken_by_a_failure(world: World) -> None:
     world.run(world.take())
 
 
-def _rerun(world: World) -> None:
-    world.terminate()
-    world.services.clock.advance(1)
-    world.services.conductor.rerun_workflow(world.workflow, world.tried[-1].delivery.task_id)
-
-
 def _retry(world: World) -> None:
     world.services.clock.advance(2)
-
-
-def _restart(world: World) -> None:
-    world.terminate()
-    world.services.clock.advance(1)
-    world.services.conductor.restart_workflow(world.workflow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +100,11 @@ SENDERS = {
     "without an answer": Sender(_gave_up, held=3),
     "overtaken by a failure": Sender(_overtaken_by_a_failure),
 }
-RUNS_AGAIN: dict[str, Callable[[World], None]] = {"rerun": _rerun, "restart": _restart, "retry": _retry}
+RUNS_AGAIN: dict[str, Callable[[World], None]] = {
+    "rerun": World.order_rerun,
+    "restart": World.order_restart,
+    "retry": _retry,
+}
 
 
 def play_late(

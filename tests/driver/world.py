@@ -167,13 +167,23 @@ class World:
         self.services.conductor.hand_back(self.tried[-1].delivery)
         self.take()
 
-    def rerun(self) -> None:
-        """Somebody ends the workflow and runs the same task again."""
+    def hand_back(self) -> None:
+        """The next delivery is given back unused."""
+        delivery = self.take()
+        assert delivery is not None
+        self.services.conductor.hand_back(delivery)
+
+    def order_rerun(self) -> None:
+        """Somebody ends the workflow and orders the same task again."""
         self.terminate()
         if self.status == "TERMINATED":
             self.services.clock.advance(1)  # the start time alone tells a rerun from the run before
             self.services.conductor.rerun_workflow(self.workflow, self.tried[-1].delivery.task_id)
-            self.run(self.take())
+
+    def rerun(self) -> None:
+        """The same, and it is run."""
+        self.order_rerun()
+        self.run(self.take())
 
     def rerun_and_hold(self) -> None:
         """The process stands still for long. Meanwhile the task is run again, by a worker that is at work for ever."""
@@ -183,13 +193,17 @@ class World:
             self.services.conductor.rerun_workflow(self.workflow, self.tried[-1].delivery.task_id)
             self.take()
 
-    def restart(self) -> None:
+    def order_restart(self) -> None:
         """Somebody ends the workflow and begins it again."""
         self.terminate()
         if self.status == "TERMINATED":
             self.services.clock.advance(1)
             self.services.conductor.restart_workflow(self.workflow)
-            self.run(self.take())
+
+    def restart(self) -> None:
+        """The same, and it is run."""
+        self.order_restart()
+        self.run(self.take())
 
     def time_out(self) -> None:
         """The response time-out passes, and the retry is quick."""
