@@ -170,7 +170,7 @@ def attempt(settings: LakeFSSettings, workspace: Workspace, place: Place, branch
             task,
             delivery,
             store=store,
-            fence=services.conductor,
+            delivery_check=services.conductor,
             workspace_root=place.directory / "workspaces",
             clock=SystemClock(),
             worker_id="benchmark0001",

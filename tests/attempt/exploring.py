@@ -49,7 +49,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.RunFunction: (on.FunctionReturned(), *FAILED),
     do.ValidateResult: (on.ResultAccepted({"n": 1}), *FAILED),
     do.DetectChanges: (on.ChangesDetected(), on.ChangesDetected(added=("a",)), *FAILED),
-    do.CheckFence: (on.FenceHeld(), *FAILED),
+    do.CheckDelivery: (on.DeliveryConfirmed(), *FAILED),
     do.CreateStagingBranch: (on.StagingBranchCreated(), *FAILED),
     do.StageChanges: (on.ChangesStaged(), *FAILED),
     do.CommitStaging: (
@@ -97,7 +97,7 @@ class Moment:
         """What may come next. The first half of an attempt ends where only the report is left."""
         if self.command is None:
             return
-        lost = () if isinstance(self.command, NEVER_CUT_SHORT) else (on.FenceLost(),)
+        lost = () if isinstance(self.command, NEVER_CUT_SHORT) else (on.DeliveryLost(),)
         for event in (*ANSWERS[type(self.command)], *self._more_answers(), *lost):
             state, command = advance(self.state, event)
             yield Moment(state, command, (event, self.answers[0]))
@@ -106,8 +106,8 @@ class Moment:
         """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
         if isinstance(self.command, do.FindLeftovers) and self.state.read and not self.state.read.since:
             return (on.LeftoversFound(()),)
-        if isinstance(self.command, do.CheckFence) and self.state.step is Step.CLEANED:
-            return (on.FenceHeld(late=True),)
+        if isinstance(self.command, do.CheckDelivery) and self.state.step is Step.CLEANED:
+            return (on.DeliveryConfirmed(late=True),)
         return ()
 
 

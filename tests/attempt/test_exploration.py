@@ -43,13 +43,13 @@ def test_a_merge_follows_the_fence_and_an_unmoved_branch_and_is_sent_a_bounded_n
         read = moment.answers[0]
         assert isinstance(read, on.BranchRead)
         assert read.head(REF) == moment.state.expected_head
-        assert moment.answers[1] == on.FenceHeld()
+        assert moment.answers[1] == on.DeliveryConfirmed()
 
 
 def test_staging_follows_the_fence(moments: list[Moment]) -> None:
     for moment in moments:
         if isinstance(moment.command, do.CreateStagingBranch):
-            assert moment.answers[0] == on.FenceHeld()
+            assert moment.answers[0] == on.DeliveryConfirmed()
 
 
 def test_a_lost_delivery_only_cleans_up_and_has_no_report(moments: list[Moment]) -> None:
@@ -97,9 +97,11 @@ def test_a_report_is_always_sent_right_after_the_fence_and_a_bounded_number_of_t
     moments = explored_report()
     reports = [moment for moment in moments if isinstance(moment.command, do.SendReport)]
 
-    assert all(isinstance(moment.answers[0], on.FenceHeld) for moment in reports)
-    late = [moment for moment in reports if moment.answers[0] == on.FenceHeld(late=True)]
-    assert all(moment.answers[1] == on.FenceHeld(late=True) for moment in late), "old news only if it is always old"
+    assert all(isinstance(moment.answers[0], on.DeliveryConfirmed) for moment in reports)
+    late = [moment for moment in reports if moment.answers[0] == on.DeliveryConfirmed(late=True)]
+    assert all(moment.answers[1] == on.DeliveryConfirmed(late=True) for moment in late), (
+        "old news only if it is always old"
+    )
     assert late
     assert max(moment.state.reports_sent for moment in reports) == REPORT_TRIES
     ends = {moment.state.step for moment in moments if moment.command is None}
@@ -107,7 +109,7 @@ def test_a_report_is_always_sent_right_after_the_fence_and_a_bounded_number_of_t
 
 
 def test_the_table_lists_exactly_what_can_happen(moments: list[Moment]) -> None:
-    always = {"Failed", "FenceLost"}
+    always = {"Failed", "DeliveryLost"}
     found = {edge[:2] for edge in edges(moments) | edges(explored_report()) if edge[1] not in always}
     assert found == {(step, event.__name__) for step, event in TRANSITIONS}
 

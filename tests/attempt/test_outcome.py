@@ -19,7 +19,7 @@ from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publicat
 from .test_protocol import ACCEPTED, TO_COMMITTED, TO_MERGE, UNMOVED, run
 
 FOREIGN = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
-UNCLEAR = (on.MergeUnclear("time-out"), on.FenceHeld())
+UNCLEAR = (on.MergeUnclear("time-out"), on.DeliveryConfirmed())
 MAY_APPEAR = f"A merge of staging commit {STAGED[:12]} was sent without a clear answer, so it may still appear"
 TOOK_PLACE = f"The merge took place as commit {MERGED[:12]} on branch main, but was not verified."
 
@@ -101,14 +101,14 @@ def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> Non
 
 
 def test_a_delivery_lost_after_a_merge_without_an_answer_says_so_too() -> None:
-    state, _ = run(*TO_MERGE, on.MergeUnclear("time-out"), on.FenceLost())
+    state, _ = run(*TO_MERGE, on.MergeUnclear("time-out"), on.DeliveryLost())
 
     assert state.step is Step.LOST
     assert MAY_APPEAR in str(state.problem)
 
 
 def test_a_failure_before_any_merge_says_nothing_of_one() -> None:
-    state, _ = run(*TO_COMMITTED, on.FenceHeld(), FOREIGN)
+    state, _ = run(*TO_COMMITTED, on.DeliveryConfirmed(), FOREIGN)
     assert "Nothing of this attempt was published." in reason_of(state)
 
 
@@ -123,7 +123,7 @@ def test_a_task_that_asks_for_a_rebase_learns_that_there_is_none_yet() -> None:
     for event in (ACCEPTED, FOREIGN, on.LeftoversFound(())):
         state, command = advance(state, event)
 
-    assert command == do.CheckFence()
+    assert command == do.CheckDelivery()
     assert "This version does not rebase yet, although the task asks for it." in reason_of(state)
 
 
@@ -132,12 +132,12 @@ def test_a_task_that_asks_for_a_rebase_learns_that_there_is_none_yet() -> None:
 
 def test_a_branch_that_took_long_to_read_costs_the_fence_its_word_once() -> None:
     late = replace(UNMOVED, late=True)
-    state, commands = run(*TO_COMMITTED, on.FenceHeld(), late)
-    assert commands[-1] == do.CheckFence()
+    state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), late)
+    assert commands[-1] == do.CheckDelivery()
 
-    _, lost = advance(state, on.FenceLost())
+    _, lost = advance(state, on.DeliveryLost())
     assert isinstance(lost, do.RemoveStagingBranches)
-    state, again = advance(state, on.FenceHeld())
+    state, again = advance(state, on.DeliveryConfirmed())
     assert isinstance(again, do.ReadBranch)
     _, merge = advance(state, late)
     assert isinstance(merge, do.Merge), "a server that is always slow can be published to"
@@ -146,7 +146,7 @@ def test_a_branch_that_took_long_to_read_costs_the_fence_its_word_once() -> None
 @pytest.mark.parametrize(("sent", "step"), [(True, Step.REPORTED), (False, Step.LOST)])
 def test_only_a_report_that_may_have_arrived_counts_as_the_end_of_the_delivery(sent: bool, step: Step) -> None:
     state, _ = begin_report(Plan(PLAN.delivery, "1", ""), Report(TaskStatus.COMPLETED))
-    for event in (on.FenceHeld(), on.ReportUnclear("no answer", sent=sent), on.FenceLost()):
+    for event in (on.DeliveryConfirmed(), on.ReportUnclear("no answer", sent=sent), on.DeliveryLost()):
         state, _ = advance(state, event)
 
     assert state.step is step

@@ -36,14 +36,14 @@ READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event is not NOTHI
 TO_COMMITTED = (
     *TO_CHANGES,
     ONE_ADDED,
-    on.FenceHeld(),
+    on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
     on.ChangesStaged(),
     STAGING_COMMIT,
     on.StagingVerified(),
     on.PublishFenceSeen(on.FenceState.INSTALLED),
 )
-TO_MERGE = (*TO_COMMITTED, on.FenceHeld(), UNMOVED)
+TO_MERGE = (*TO_COMMITTED, on.DeliveryConfirmed(), UNMOVED)
 
 
 def run(*events: on.Event, plan: Plan = PLAN) -> tuple[State, list[do.Command | None]]:
@@ -61,7 +61,9 @@ def kinds(commands: list[do.Command | None]) -> list[str]:
 
 
 def test_a_successful_attempt_takes_every_step_in_order() -> None:
-    state, commands = run(*TO_MERGE, on.Merged(MERGED), PUBLICATION, *CLEANED_UP, on.FenceHeld(), on.ReportSent())
+    state, commands = run(
+        *TO_MERGE, on.Merged(MERGED), PUBLICATION, *CLEANED_UP, on.DeliveryConfirmed(), on.ReportSent()
+    )
 
     assert kinds(commands) == [
         "ValidateInput",
@@ -73,19 +75,19 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
         "ValidateResult",
         "CheckGuardrails",
         "DetectChanges",
-        "CheckFence",
+        "CheckDelivery",
         "CreateStagingBranch",
         "StageChanges",
         "CommitStaging",
         "VerifyStaging",
         "CheckPublishFence",
-        "CheckFence",
+        "CheckDelivery",
         "ReadBranch",
         "Merge",
         "ReadPublication",
         "RemoveStagingBranches",
         "RemoveDirectory",
-        "CheckFence",
+        "CheckDelivery",
         "SendReport",
         "NoneType",
     ]
@@ -124,7 +126,7 @@ def test_the_output_spells_the_ref_type_as_the_input_did() -> None:
 def test_a_task_without_a_workspace_touches_neither_disk_nor_lakefs() -> None:
     state, commands = run(on.InputAccepted(None, "00"), on.FunctionReturned(), RESULT)
 
-    assert kinds(commands) == ["ValidateInput", "RunFunction", "ValidateResult", "CheckFence"]
+    assert kinds(commands) == ["ValidateInput", "RunFunction", "ValidateResult", "CheckDelivery"]
     assert state.step is Step.CLEANED
     assert state.report == Report(TaskStatus.COMPLETED, {"result": {"n": 1}})
 
@@ -167,7 +169,7 @@ def test_a_publish_budget_is_checked_before_anything_is_staged(
     state, commands = run(*TO_CHANGES, ONE_ADDED, plan=plan)
 
     if expected is None:
-        assert kinds(commands)[-1] == "CheckFence"
+        assert kinds(commands)[-1] == "CheckDelivery"
         return
     assert kinds(commands)[-1] == "RemoveDirectory"
     assert state.report is not None
@@ -211,7 +213,7 @@ def test_a_ref_that_is_not_in_the_branch_is_final() -> None:
 
 def test_a_head_that_moved_while_the_function_ran_is_seen_before_the_merge() -> None:
     moved = on.BranchRead((commit(OTHER, REF),), reaches_ref=True)
-    state, commands = run(*TO_COMMITTED, on.FenceHeld(), moved)
+    state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), moved)
 
     assert "Merge" not in kinds(commands)
     assert kinds(commands)[-1] == "RemoveStagingBranches"
@@ -233,8 +235,8 @@ def test_a_head_that_moved_while_the_function_ran_is_seen_before_the_merge() -> 
     ids=lambda answer: getattr(answer, "reason", "unclear"),
 )
 def test_an_answer_that_settles_nothing_is_resolved_by_looking(answer: on.Event) -> None:
-    state, commands = run(*TO_MERGE, answer, on.FenceHeld())
-    assert kinds(commands)[-2:] == ["CheckFence", "ReadBranch"]
+    state, commands = run(*TO_MERGE, answer, on.DeliveryConfirmed())
+    assert kinds(commands)[-2:] == ["CheckDelivery", "ReadBranch"]
 
     mine = publication_of(DELIVERY)
     state, command = advance(state, on.BranchRead((mine,), reaches_ref=True))
@@ -244,7 +246,7 @@ def test_an_answer_that_settles_nothing_is_resolved_by_looking(answer: on.Event)
 
 
 def test_a_merge_that_did_not_take_place_is_sent_again_a_bounded_number_of_times() -> None:
-    again = (on.MergeUnclear("lost"), on.FenceHeld(), UNMOVED)
+    again = (on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED)
     state, commands = run(*TO_MERGE, *again * MERGE_TRIES)
 
     assert kinds(commands).count("Merge") == MERGE_TRIES
@@ -256,7 +258,7 @@ def test_a_merge_that_did_not_take_place_is_sent_again_a_bounded_number_of_times
 
 def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None:
     mine = publication_of(DELIVERY)
-    state, _ = run(*TO_MERGE, on.MergeUnclear("lost"), on.FenceHeld())
+    state, _ = run(*TO_MERGE, on.MergeUnclear("lost"), on.DeliveryConfirmed())
     _, command = advance(state, on.BranchRead((commit(OTHER, MERGED), mine), reaches_ref=True))
 
     assert command == do.ReadPublication("repo", MERGED)
@@ -306,7 +308,7 @@ def test_a_publication_that_is_not_what_was_built_is_final_and_loud(found: Commi
     ids=["before staging", "before the merge", "with a merge on its way", "with a merge that took place"],
 )
 def test_a_lost_delivery_cleans_up_and_sends_nothing_more(events: tuple[on.Event, ...], clean_up: list[str]) -> None:
-    state, commands = run(*events, on.FenceLost())
+    state, commands = run(*events, on.DeliveryLost())
     found = [commands[-1]]
     while found[-1] is not None:
         state, command = advance(state, CLEANED_UP_BY[type(found[-1])])
@@ -318,19 +320,19 @@ def test_a_lost_delivery_cleans_up_and_sends_nothing_more(events: tuple[on.Event
 
 def test_a_delivery_lost_before_its_report_is_not_reported() -> None:
     state, command = begin_report(PLAN, Report(TaskStatus.COMPLETED))
-    assert command == do.CheckFence()
-    state, command = advance(state, on.FenceLost())
+    assert command == do.CheckDelivery()
+    state, command = advance(state, on.DeliveryLost())
 
     assert (state.step, command) == (Step.LOST, None)
 
 
 def test_an_unclear_report_is_followed_by_the_fence_which_tells_whether_it_arrived() -> None:
     state, _ = begin_report(PLAN, Report(TaskStatus.COMPLETED))
-    state, command = advance(state, on.FenceHeld())
+    state, command = advance(state, on.DeliveryConfirmed())
     assert command == do.SendReport(Report(TaskStatus.COMPLETED))
     state, command = advance(state, on.ReportUnclear("lost"))
-    assert command == do.CheckFence()
-    state, command = advance(state, on.FenceLost())
+    assert command == do.CheckDelivery()
+    state, command = advance(state, on.DeliveryLost())
 
     assert (state.step, command) == (Step.REPORTED, None)
 
@@ -340,7 +342,9 @@ def test_reporting_gives_up_after_a_bounded_number_of_tries() -> None:
     sent = 0
     while command is not None:
         sent += isinstance(command, do.SendReport)
-        event: on.Event = on.ReportUnclear("no answer") if isinstance(command, do.SendReport) else on.FenceHeld()
+        event: on.Event = (
+            on.ReportUnclear("no answer") if isinstance(command, do.SendReport) else on.DeliveryConfirmed()
+        )
         state, command = advance(state, event)
 
     assert sent == REPORT_TRIES
@@ -355,7 +359,7 @@ def test_reporting_gives_up_after_a_bounded_number_of_tries() -> None:
 def test_a_failure_at_any_step_is_cleaned_up_and_reported(length: int, terminal: bool) -> None:
     state, commands = run(*TO_MERGE[:length], on.Failed("no luck", terminal=terminal))
     command = commands[-1]
-    while not isinstance(command, do.CheckFence):
+    while not isinstance(command, do.CheckDelivery):
         state, command = advance(state, CLEANED_UP_BY[type(command)])
 
     assert state.step is Step.CLEANED

@@ -47,7 +47,16 @@ def run(*events: on.Event) -> tuple[State, list[do.Command | None]]:
 
 
 NONE_LEFT = on.LeftoversFound(())
-TO_ADOPTION = (ACCEPTED, read(PREDECESSOR), NONE_LEFT, LINEAGE, RESULT, FENCED, on.FenceHeld(), read(PREDECESSOR))
+TO_ADOPTION = (
+    ACCEPTED,
+    read(PREDECESSOR),
+    NONE_LEFT,
+    LINEAGE,
+    RESULT,
+    FENCED,
+    on.DeliveryConfirmed(),
+    read(PREDECESSOR),
+)
 
 
 def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fence_commit() -> None:
@@ -60,7 +69,7 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
         "ReadLineage",
         "ValidateRecordedResult",
         "CheckPublishFence",
-        "CheckFence",
+        "CheckDelivery",
         "ReadBranch",
         "Merge",
     ]
@@ -74,7 +83,7 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
     fence = commit(NEWER, MERGED, MERGED)
     state, command = advance(state, on.Merged(NEWER))
     state, command = advance(state, on.PublicationRead(fence))
-    assert isinstance(command, do.CheckFence), "there is neither a branch nor a directory to remove"
+    assert isinstance(command, do.CheckDelivery), "there is neither a branch nor a directory to remove"
     assert state.report is not None
     assert state.report.output["workspace"]["ref"] == NEWER
     assert state.report.output["result"] == {"n": 1}
@@ -106,14 +115,14 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published() 
     _, commands = run(
         *TO_STALE_CHANGES,
         ONE_ADDED,
-        on.FenceHeld(),
+        on.DeliveryConfirmed(),
         on.StagingBranchCreated(),
         UNDONE,
         on.ChangesStaged(),
         on.StagingCommitted(commit(STAGED, NEWER, by=mine)),
         on.StagingVerified(),
         FENCED,
-        on.FenceHeld(),
+        on.DeliveryConfirmed(),
         RERUN,
     )
 
@@ -132,8 +141,15 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published() 
 
 
 def test_superseding_without_changes_publishes_the_revert_alone() -> None:
-    events = (*TO_STALE_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.StagingBranchCreated(), UNDONE, FENCED)
-    _, commands = run(*events, on.FenceHeld(), RERUN)
+    events = (
+        *TO_STALE_CHANGES,
+        on.ChangesDetected(),
+        on.DeliveryConfirmed(),
+        on.StagingBranchCreated(),
+        UNDONE,
+        FENCED,
+    )
+    _, commands = run(*events, on.DeliveryConfirmed(), RERUN)
 
     assert "StageChanges" not in kinds(commands)
     merge = commands[-1]
@@ -146,7 +162,13 @@ TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, on.Fetched(), SATISFIED, on.Functi
 
 
 def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
-    staged = (on.FenceHeld(), on.StagingBranchCreated(), on.HeadRead(commit(REF)), FENCED, on.FenceHeld())
+    staged = (
+        on.DeliveryConfirmed(),
+        on.StagingBranchCreated(),
+        on.HeadRead(commit(REF)),
+        FENCED,
+        on.DeliveryConfirmed(),
+    )
     _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
 
     assert kinds(commands)[-6:-3] == ["CreateStagingBranch", "ReadHead", "CheckPublishFence"], "a sign of the merge"
@@ -157,7 +179,7 @@ def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
 
 def test_no_changes_on_a_second_poll_do_so_too() -> None:
     state, command = begin(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)))
-    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.FenceHeld(), on.StagingBranchCreated()):
+    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated()):
         state, command = advance(state, event)
     assert command == do.ReadHead("repo", REF)
 
@@ -168,7 +190,7 @@ def test_no_changes_on_a_second_poll_do_so_too() -> None:
 def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.LeftoversFound) -> None:
     """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
     state, command = begin(PLAN)
-    to_staging = (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.FenceHeld())
+    to_staging = (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.DeliveryConfirmed())
     for event in (*to_staging, on.StagingBranchCreated()):
         state, command = advance(state, event)
     assert command == do.ReadHead("repo", REF)
@@ -177,18 +199,20 @@ def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.Lefto
 TO_COMMITTED = (
     *TO_NO_CHANGES,
     ONE_ADDED,
-    on.FenceHeld(),
+    on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
     on.ChangesStaged(),
     on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
     on.StagingVerified(),
     FENCED,
-    on.FenceHeld(),
+    on.DeliveryConfirmed(),
 )
 
 
 def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> None:
-    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld(), read(PREDECESSOR))
+    state, commands = run(
+        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed(), read(PREDECESSOR)
+    )
 
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
@@ -202,16 +226,16 @@ def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> No
 def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
     """An adoption takes the result over; if it comes to nothing, the own one is gone."""
     state, commands = run(
-        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld(), RERUN, LINEAGE, *CLEANED_UP
+        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed(), RERUN, LINEAGE, *CLEANED_UP
     )
-    assert isinstance(commands[-1], do.CheckFence)
+    assert isinstance(commands[-1], do.CheckDelivery)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED
     assert "was to be adopted" in str(state.report.reason)
 
 
 def test_a_stale_publication_that_comes_while_the_function_runs_makes_it_stage_again_on_a_new_branch() -> None:
-    _, commands = run(*TO_COMMITTED, RERUN, LINEAGE, on.StagingBranchesRemoved(), on.FenceHeld())
+    _, commands = run(*TO_COMMITTED, RERUN, LINEAGE, on.StagingBranchesRemoved(), on.DeliveryConfirmed())
 
     removed, _, created = commands[-3:]
     assert isinstance(removed, do.RemoveStagingBranches)
@@ -221,8 +245,8 @@ def test_a_stale_publication_that_comes_while_the_function_runs_makes_it_stage_a
 
 
 def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> None:
-    other = read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld()
-    again = read(fence_on(PREDECESSOR), PREDECESSOR), LINEAGE, RESULT, FENCED, on.FenceHeld()
+    other = read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed()
+    again = read(fence_on(PREDECESSOR), PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed()
     turns = (other, again) * REBUILD_TRIES
     state, _ = run(*TO_COMMITTED, *(event for turn in turns[:REBUILD_TRIES] for event in turn))
     state, _ = advance(state, turns[REBUILD_TRIES][0])
@@ -233,7 +257,7 @@ def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> N
     assert "A retry looks again" in str(state.report.reason)
     for event in CLEANED_UP:
         state, command = advance(state, event)
-    assert isinstance(command, do.CheckFence)
+    assert isinstance(command, do.CheckDelivery)
 
 
 TO_PUBLISHED: tuple[on.Event, ...] = (
@@ -248,8 +272,8 @@ TO_PUBLISHED: tuple[on.Event, ...] = (
     [
         (TO_PUBLISHED, ["own", "theirs"]),
         ((on.Failed("no luck", terminal=False),), ["own"]),
-        ((on.FenceLost(),), ["own"]),
-        ((read(), on.MergeUnclear("silence"), on.FenceLost()), []),
+        ((on.DeliveryLost(),), ["own"]),
+        ((read(), on.MergeUnclear("silence"), on.DeliveryLost()), []),
     ],
     ids=["published", "failed", "lost", "lost with a merge on its way"],
 )
@@ -274,7 +298,7 @@ def test_a_publish_fence_that_is_required_and_not_there_ends_the_attempt(found: 
         state, command = advance(state, event)
 
     if not required:
-        assert isinstance(command, do.CheckFence)
+        assert isinstance(command, do.CheckDelivery)
         return
     assert isinstance(command, do.RemoveStagingBranches)
     assert state.report is not None

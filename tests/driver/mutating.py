@@ -25,28 +25,28 @@ Mutate = Callable[[pytest.MonkeyPatch], object]
 
 
 def assume_current(step: Step, event: type) -> Mutate:
-    """The answer of the attempt fence is taken for granted where this transition asks for it."""
+    """The answer of the delivery check is taken for granted where this transition asks for it."""
     original = TRANSITIONS[step, event]
 
     def mutated(state: State, event: Any) -> Next:
         state, command = original(state, event)
-        return advance(state, on.FenceHeld()) if isinstance(command, do.CheckFence) else (state, command)
+        return advance(state, on.DeliveryConfirmed()) if isinstance(command, do.CheckDelivery) else (state, command)
 
     return lambda patch: patch.setitem(TABLE, (step, event), mutated)
 
 
 def assume_current_before_the_report(patch: pytest.MonkeyPatch) -> None:
     def mutated(plan: Plan, report: Report) -> Next:
-        return advance(begin_report(plan, report)[0], on.FenceHeld())
+        return advance(begin_report(plan, report)[0], on.DeliveryConfirmed())
 
     patch.setattr("perago.driver.reporting.begin_report", mutated)
 
 
 def assume_an_unmoved_head(patch: pytest.MonkeyPatch) -> None:
-    def mutated(state: State, _: on.FenceHeld) -> Next:
+    def mutated(state: State, _: on.DeliveryConfirmed) -> Next:
         return advance(state, on.BranchRead((), reaches_ref=True))
 
-    patch.setitem(TABLE, (Step.COMMITTED, on.FenceHeld), mutated)
+    patch.setitem(TABLE, (Step.COMMITTED, on.DeliveryConfirmed), mutated)
 
 
 def take_late_answers_for_fresh(patch: pytest.MonkeyPatch) -> None:
@@ -156,8 +156,10 @@ def do_without_the_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def report_on_old_news(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.CLEANED, on.FenceHeld]
-    patch.setitem(TABLE, (Step.CLEANED, on.FenceHeld), lambda state, event: original(state, on.FenceHeld()))
+    original = TRANSITIONS[Step.CLEANED, on.DeliveryConfirmed]
+    patch.setitem(
+        TABLE, (Step.CLEANED, on.DeliveryConfirmed), lambda state, event: original(state, on.DeliveryConfirmed())
+    )
 
 
 def overlook_what_others_left(patch: pytest.MonkeyPatch) -> None:
@@ -175,14 +177,14 @@ def forget_that_a_merge_may_arrive(patch: pytest.MonkeyPatch) -> None:
 
 
 def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
-    original = TRANSITIONS[Step.PLANNED, on.FenceHeld]
+    original = TRANSITIONS[Step.PLANNED, on.DeliveryConfirmed]
 
-    def mutated(state: State, event: on.FenceHeld) -> Next:
+    def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
         if state.changes.count or (state.base is not None and state.base.stale):
             return original(state, event)
         return state, do.ReadHead(state.ref.repository, state.expected_head)
 
-    patch.setitem(TABLE, (Step.PLANNED, on.FenceHeld), mutated)
+    patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
 
 
 def take_retried_attempts_for_others(patch: pytest.MonkeyPatch) -> None:

@@ -53,31 +53,31 @@ from .mutating import (
 BY_OPENING = {opening.name: opening for opening in OPENINGS}
 GUARDS = (
     Guard(
-        "attempt fence before staging",
+        "delivery check before staging",
         assume_current(Step.POST_CHECKED, on.ChangesDetected),
         "download-1-after-terminated",
         "create_branch without the fence",
     ),
     Guard(
-        "attempt fence before the merge",
+        "delivery check before the merge",
         assume_current(Step.STAGED, on.PublishFenceSeen),
         "commit-1-after-terminated",
         "a merge without fence and look",
     ),
     Guard(
-        "attempt fence before the second merge",
+        "delivery check before the second merge",
         assume_current(Step.COMMITTED, on.MergeUnclear),
         "merge-1-before-Unclear",
         "a merge without fence and look",
     ),
     Guard(
-        "attempt fence before the report",
+        "delivery check before the report",
         assume_current_before_the_report,
         "delete_branch-1-after-terminated",
         "report without the fence",
     ),
     Guard(
-        "attempt fence before the second report",
+        "delivery check before the second report",
         assume_current(Step.CLEANED, on.ReportUnclear),
         "report-1-before-Unclear",
         "report without the fence",

@@ -109,7 +109,9 @@ def run(services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
     """Run and report a delivery, as a worker does."""
     store, queue, clock = services.lakefs, services.conductor, services.clock
     root, limits = services.workspace_root, services.limits
-    record = run_attempt(TASK, delivery, store=store, fence=queue, workspace_root=root, clock=clock, limits=limits)
+    record = run_attempt(
+        TASK, delivery, store=store, delivery_check=queue, workspace_root=root, clock=clock, limits=limits
+    )
     if record.report is not None:
         deliver_report(queue, clock, delivery, record.report, "w0001", limits)
     return record

@@ -44,7 +44,7 @@ def attempt(world: World, loss: Loss) -> AttemptRecord:
         TASK,
         delivery,
         store=services.lakefs,
-        fence=services.conductor,
+        delivery_check=services.conductor,
         workspace_root=services.workspace_root,
         clock=services.clock,
         limits=services.limits,

@@ -35,28 +35,28 @@ ATTEMPT = (
     ("staging branches of earlier deliveries?", "recovery", "GET /repositories/R/branches"),
     ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
     *[("download: a file", "work", "GET /repositories/R/refs/C/objects")] * 3,
-    ("attempt fence before staging", "fence", "GET /tasks/T"),
+    ("delivery check before staging", "delivery check", "GET /tasks/T"),
     ("staging branch", "work", "POST /repositories/R/branches"),
     ("staged: a deletion", "work", "POST /repositories/R/branches/S/objects/delete"),
     *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
     ("staging commit", "work", "POST /repositories/R/branches/S/commits"),
     ("exactly the planned changes?", CHECK, "GET /repositories/R/refs/C/diff/C"),
     ("publish fence in the staging commit?", CHECK, "GET /repositories/R/refs/C/objects/stat"),
-    ("attempt fence before the merge", "fence", "GET /tasks/T"),
+    ("delivery check before the merge", "delivery check", "GET /tasks/T"),
     ("the head that it was built on?", CHECK, "GET /repositories/R/branches/main"),
     ("merge", "work", "POST /repositories/R/refs/C/merge/main"),
     ("first parent and tree of the merge?", CHECK, "GET /repositories/R/commits/C"),
     ("staging branch away", "work", "DELETE /repositories/R/branches/S"),
-    ("attempt fence before the report", "fence", "GET /tasks/T"),
+    ("delivery check before the report", "delivery check", "GET /tasks/T"),
     ("report", "work", "POST /tasks"),
 )
 
 
 def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Path) -> None:
     """To lakeFS, between the function and the published commit. Recovery looks twice, before anything is downloaded;
-    the attempt fence asks Conductor once before each of the three steps that cannot be taken back."""
+    the delivery check asks Conductor once before each of the three steps that cannot be taken back."""
     kinds = [kind for _, kind, _ in ATTEMPT]
-    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("fence")) == (4, 2, 3)
+    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (4, 2, 3)
 
     found = requests_of_one_attempt(tmp_path)
     assert sorted(found) == sorted(request for _, _, request in ATTEMPT)
@@ -77,7 +77,7 @@ def requests_of_one_attempt(root: Path) -> list[str]:
         (delivery,) = queue.poll(TASK.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
-        record = run_attempt(TASK, delivery, store=store, fence=queue, workspace_root=root, clock=clock)
+        record = run_attempt(TASK, delivery, store=store, delivery_check=queue, workspace_root=root, clock=clock)
         assert record.report is not None
         assert record.report.status is TaskStatus.COMPLETED, record.report.reason
         assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.driver import AttemptRecord, Delivered, deliver_report, run_attempt
-from perago.ports import AttemptFence, Commit, Delivery, TaskStatus, WorkspaceStore
+from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
 from perago.testing import InMemoryServices
 
 from .editing import DEFINITION, TASK, WORKFLOW, expected_tree
@@ -114,9 +114,15 @@ class World:
         queue = Recorder(services.conductor, tried.journal)
         root, clock = services.workspace_root, services.clock
         try:
-            fence = cast("AttemptFence", queue)
+            fence = cast("DeliveryCheck", queue)
             tried.record = run_attempt(
-                TASK, delivery, store=store, fence=fence, workspace_root=root, clock=clock, limits=services.limits
+                TASK,
+                delivery,
+                store=store,
+                delivery_check=fence,
+                workspace_root=root,
+                clock=clock,
+                limits=services.limits,
             )
             if report and tried.record.report is not None:
                 found = tried.record.report

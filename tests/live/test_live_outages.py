@@ -93,7 +93,7 @@ def test_conductor_goes_away_while_a_function_runs_and_past_its_end(line: Line, 
     gate.open()
     trap.wait()
     time.sleep(OUTAGE)
-    assert seeded[0].head() == seeded[1], "without an answer of the attempt fence nothing is published"
+    assert seeded[0].head() == seeded[1], "without an answer of the delivery check nothing is published"
     line.conductor.restore()
     line.published_once(workflow_id, seeded)
 
@@ -110,7 +110,7 @@ def test_conductor_answers_nothing_for_a_while(line: Line, seeded: Seeded, gate:
 
 
 @pytest.mark.parametrize("cut", [Cut.REQUEST, Cut.ANSWER], ids=lambda cut: cut.name.lower())
-@pytest.mark.parametrize("call", [FENCE, REPORT], ids=["attempt fence", "report"])
+@pytest.mark.parametrize("call", [FENCE, REPORT], ids=["delivery check", "report"])
 def test_a_call_to_conductor_is_lost(line: Line, seeded: Seeded, call: str, cut: Cut) -> None:
     trap = line.conductor.trap(call, cut)
     workflow_id = line.start(seeded)

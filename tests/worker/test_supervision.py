@@ -235,7 +235,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
     asked = threading.Event()
 
     def fault(operation: str) -> ServiceError | None:
-        if operation == "is_current":  # the report's own fence question
+        if operation == "is_current":  # the report's own delivery question
             asked.set()
         return down(operation)
 
@@ -253,7 +253,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
 
 def test_a_delivery_that_is_lost_before_its_report_gets_none(worker: RunningWorker, queue: SmallQueue) -> None:
     def lose_it(operation: str) -> None:
-        if operation == "is_current":  # the report's own fence question
+        if operation == "is_current":  # the report's own delivery question
             queue.held.clear()
 
     queue.fault = lose_it

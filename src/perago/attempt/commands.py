@@ -74,7 +74,7 @@ class DetectChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckFence:
+class CheckDelivery:
     """Ask whether this is still the delivery that Conductor is waiting for."""
 
 
@@ -198,7 +198,7 @@ Command = (
     | ValidateResult
     | ValidateRecordedResult
     | DetectChanges
-    | CheckFence
+    | CheckDelivery
     | CreateStagingBranch
     | RevertStale
     | ReadHead

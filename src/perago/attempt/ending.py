@@ -50,24 +50,24 @@ def directory_removed(state: State, _: on.DirectoryRemoved | None) -> Next:
 
 def cleaned(state: State) -> Next:
     """Ask once more whether anybody waits for the report."""
-    return state.at(Step.CLEANED), do.CheckFence()
+    return state.at(Step.CLEANED), do.CheckDelivery()
 
 
-def fence_held_before_report(state: State, event: on.FenceHeld) -> Next:
+def confirmed_before_report(state: State, event: on.DeliveryConfirmed) -> Next:
     """Report, a bounded number of times; not on old news, for Conductor takes a report by the task's id alone, also for
     a later delivery."""
     if state.report is None:
         raise ValueError("the outcome of this attempt is open")
     if event.late and not state.asked_again:
-        return state.known(asked_again=True), do.CheckFence()
+        return state.known(asked_again=True), do.CheckDelivery()
     if state.reports_sent >= REPORT_TRIES:
         return state, None
     return state.known(reports_sent=state.reports_sent + 1, asked_again=False), do.SendReport(state.report)
 
 
 def report_unclear(state: State, event: on.ReportUnclear) -> Next:
-    """The fence tells whether it arrived."""
-    return state.known(problem=event.detail, report_open=state.report_open or event.sent), do.CheckFence()
+    """The delivery check tells whether it arrived."""
+    return state.known(problem=event.detail, report_open=state.report_open or event.sent), do.CheckDelivery()
 
 
 def report_sent(state: State, _: on.ReportSent) -> Next:
@@ -85,7 +85,7 @@ def failed(state: State, event: on.Failed) -> Next:
     return fail(state, event.reason, terminal=event.terminal)
 
 
-def fence_lost(state: State, _: on.FenceLost) -> Next:
+def delivery_lost(state: State, _: on.DeliveryLost) -> Next:
     """Conductor no longer waiting is what success looks like after a report whose answer was lost."""
     if state.step is Step.CLEANED and state.report_open:
         return state.at(Step.REPORTED, problem=None), None

@@ -115,7 +115,7 @@ class ChangesDetected:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceHeld:
+class DeliveryConfirmed:
     """The delivery is still the one that Conductor is waiting for; or was when it was asked, if the answer took so long
     to arrive that it is `late`."""
 
@@ -123,8 +123,8 @@ class FenceHeld:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceLost:
-    """Conductor no longer waits for this delivery: an answer to `CheckFence`, and, where that was noticed elsewhere
+class DeliveryLost:
+    """Conductor no longer waits for this delivery: an answer to `CheckDelivery`, and, where that was noticed elsewhere
     meanwhile, to every other command but those that clean up. The command may have been carried out then, but not a
     `Merge`: one that was sent is `MergeUnclear`."""
 
@@ -247,8 +247,8 @@ Event = (
     | FunctionReturned
     | ResultAccepted
     | ChangesDetected
-    | FenceHeld
-    | FenceLost
+    | DeliveryConfirmed
+    | DeliveryLost
     | StagingBranchCreated
     | Reverted
     | HeadRead

@@ -27,14 +27,14 @@ Why nothing is lost and nothing is published twice
    (`VerifyStaging`, and `RevertStale` for what was undone). What was published is read back: first parent and tree must
    be those that were intended. From a merge without a clear answer until then, every failure and every loss says that a
    publication may exist (`State.open_merge`).
-5. The attempt fence stands before anything is staged, before every merge and before every report; its answer does not
+5. The delivery check stands before anything is staged, before every merge and before every report; its answer does not
    count any more for a merge once reading the branch took long, nor for a report once it took long itself: a process
    can be stopped anywhere. A delivery that is no longer current sends nothing more. One that loses its currency while
    a merge is on the wire may still publish; 7 and 8 are for that.
-6. A report is sent for a current delivery only, and an unclear one is followed by the fence again: Conductor ignores
-   reports for a task that is over, so a second one cannot do harm (`reference/conductor.md` 7.2). A task that is run
-   again keeps its id, by which alone Conductor knows a report: one that overtakes the fence's answer to arrive after
-   such a rerun ends it, with the result of the run before. That gap is Conductor's.
+6. A report is sent for a current delivery only, and an unclear one is followed by the delivery check again: Conductor
+   ignores reports for a task that is over, so a second one cannot do harm (`reference/conductor.md` 7.2). A task that
+   is run again keeps its id, by which alone Conductor knows a report: one that overtakes that check's answer to arrive
+   after such a rerun ends it, with the result of the run before. That gap is Conductor's.
 7. A publication carries the identity of its delivery, its input and its result. On arrival, and whenever the head is
    not the expected one, all commits since the input ref are judged (`recovery`). It is adopted, and no function run, if
    it is the head, came on the head that it was built on (so by 4 it is the input and the changes of its attempt), is of
@@ -50,7 +50,7 @@ Why nothing is lost and nothing is published twice
 9. So whoever sends a merge has a staging branch, also for a fence commit, and the branch outlives the merge. Its own
    attempt leaves it where a merge was not answered (`State.merge_unanswered`), unless it stages anew because the head
    has moved, which shuts the merge out as well; another one of the step removes it only once it has published, which by
-   8 does so. It cannot be the branch of a later delivery: it was listed before the attempt fence held. Adoptions need
+   8 does so. It cannot be the branch of a later delivery: it was listed before the delivery check held. Adoptions need
    none: what they adopt is on the branch. Where nobody publishes, `perago gc` removes it, after longer than any proxy
    holds a request.
 
@@ -80,7 +80,7 @@ def begin(plan: Plan) -> Next:
 
 def begin_report(plan: Plan, report: Report) -> Next:
     """The second half of an attempt whose first half ran in another process: from `cleaned` to `reported`."""
-    return State(plan, Step.CLEANED, report=report), do.CheckFence()
+    return State(plan, Step.CLEANED, report=report), do.CheckDelivery()
 
 
 def advance(state: State, event: on.Event) -> Next:
@@ -91,8 +91,8 @@ def advance(state: State, event: on.Event) -> Next:
     """
     if isinstance(event, on.Failed):
         return ending.failed(state, event)
-    if isinstance(event, on.FenceLost):
-        return ending.fence_lost(state, event)
+    if isinstance(event, on.DeliveryLost):
+        return ending.delivery_lost(state, event)
     try:
         transition = TRANSITIONS[state.step, type(event)]
     except KeyError:
@@ -193,7 +193,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RAN, on.ResultAccepted): _result_accepted,
     (Step.RAN, on.GuardrailsChecked): _post_checked,
     (Step.POST_CHECKED, on.ChangesDetected): publishing.changes_detected,
-    (Step.PLANNED, on.FenceHeld): publishing.fence_held_before_staging,
+    (Step.PLANNED, on.DeliveryConfirmed): publishing.confirmed_before_staging,
     (Step.PLANNED, on.StagingBranchCreated): publishing.staging_branch_created,
     (Step.PLANNED, on.StagingBranchesRemoved): publishing.old_staging_branch_removed,
     (Step.PLANNED, on.Reverted): publishing.reverted,
@@ -204,7 +204,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
     (Step.STAGED, on.StagingVerified): publishing.staging_verified,
     (Step.STAGED, on.PublishFenceSeen): publishing.publish_fence_seen,
-    (Step.COMMITTED, on.FenceHeld): publishing.fence_held_before_merge,
+    (Step.COMMITTED, on.DeliveryConfirmed): publishing.confirmed_before_merge,
     (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
     (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
@@ -219,7 +219,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.FAILED, on.DirectoryRemoved): ending.directory_removed,
     (Step.LOST, on.StagingBranchesRemoved): ending.staging_branches_removed,
     (Step.LOST, on.DirectoryRemoved): ending.directory_removed,
-    (Step.CLEANED, on.FenceHeld): ending.fence_held_before_report,
+    (Step.CLEANED, on.DeliveryConfirmed): ending.confirmed_before_report,
     (Step.CLEANED, on.ReportSent): ending.report_sent,
     (Step.CLEANED, on.ReportUnclear): ending.report_unclear,
 }

@@ -34,7 +34,7 @@ def changes_detected(state: State, event: on.ChangesDetected) -> Next:
         return published(state, state.ref.ref)
     if (excess := outcome.over_budget(state)) is not None:
         return fail(state, excess, terminal=False)
-    return state.at(Step.PLANNED), do.CheckFence()
+    return state.at(Step.PLANNED), do.CheckDelivery()
 
 
 def adopt(state: State, commit: Commit) -> Next:
@@ -60,7 +60,7 @@ def _needs_commit(state: State) -> bool:
 # ---------------------------------------------------------------------------------- staging
 
 
-def fence_held_before_staging(state: State, _: on.FenceHeld) -> Next:
+def confirmed_before_staging(state: State, _: on.DeliveryConfirmed) -> Next:
     """Begin with a staging branch on the base. A fence commit needs none to be merged, but it tells whoever comes next
     that a merge may be on its way."""
     branch = publication.staging_branch(state.plan, state.rebuilt)
@@ -133,13 +133,13 @@ def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
     state = state.known(fence=event.state)
     if state.plan.fence_required and event.state is not on.FenceState.INSTALLED:
         return fail(state, outcome.unfenced(state, event.state), terminal=True)
-    return state.at(Step.COMMITTED), do.CheckFence()
+    return state.at(Step.COMMITTED), do.CheckDelivery()
 
 
 # ------------------------------------------------------------------------------------ merging
 
 
-def fence_held_before_merge(state: State, _: on.FenceHeld) -> Next:
+def confirmed_before_merge(state: State, _: on.DeliveryConfirmed) -> Next:
     """Look at the branch right before the merge."""
     return state, do.ReadBranch(state.ref)
 
@@ -151,7 +151,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         return _read_back(state, own.id)
     if event.head(state.ref.ref) == state.expected_head:
         if event.late and not state.asked_again:
-            return state.known(asked_again=True), do.CheckFence()
+            return state.known(asked_again=True), do.CheckDelivery()
         return _merge(state.known(asked_again=False))
     state = state.known(read=event, asked_again=False)
     if task_ids := asked(state, event):
@@ -188,12 +188,14 @@ def _restage(state: State, base: Base) -> Next:
         staging_commit=None,
         staging_branch=None,
     )
-    return (state, do.CheckFence()) if old is None else (state, do.RemoveStagingBranches(state.ref.repository, (old,)))
+    return (
+        (state, do.CheckDelivery()) if old is None else (state, do.RemoveStagingBranches(state.ref.repository, (old,)))
+    )
 
 
 def old_staging_branch_removed(state: State, _: on.StagingBranchesRemoved) -> Next:
     """Go on with a new one."""
-    return state, do.CheckFence()
+    return state, do.CheckDelivery()
 
 
 def _merge(state: State) -> Next:
@@ -241,13 +243,13 @@ def merge_denied(state: State, event: on.MergeDenied) -> Next:
         case MergeRefusal.DIRTY:
             return fail(state, outcome.dirty(state), terminal=False)
         case MergeRefusal.HEAD_MOVED | MergeRefusal.CONFLICT | MergeRefusal.NO_CHANGES:
-            return state.known(problem=event.detail), do.CheckFence()
+            return state.known(problem=event.detail), do.CheckDelivery()
 
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
     """It may have taken place, or may yet: look."""
     state = state.known(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
-    return state, do.CheckFence()
+    return state, do.CheckDelivery()
 
 
 def publication_read(state: State, event: on.PublicationRead) -> Next:

@@ -27,10 +27,10 @@ from perago.driver.limits import Limits
 from perago.driver.lineage import read_lineage
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import SILENT, Observer
-from perago.driver.patience import ask_fence
+from perago.driver.patience import check_delivery
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
-from perago.ports import AttemptFence, Clock, Delivery, ServiceError, WorkspaceStore
+from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, WorkspaceStore
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
@@ -47,7 +47,7 @@ def run_attempt(
     delivery: Delivery,
     *,
     store: WorkspaceStore | None,
-    fence: AttemptFence,
+    delivery_check: DeliveryCheck,
     workspace_root: Path,
     clock: Clock,
     limits: Limits | None = None,
@@ -62,7 +62,7 @@ def run_attempt(
 
     Args:
         store: lakeFS; None only for a task without a workspace.
-        fence: answers whether the delivery is still current.
+        delivery_check: answers whether the delivery is still current.
         workspace_root: where attempt directories are made.
         call: how the task function is called; a worker captures its output there.
         interruptible: makes the blocks in which a loss that is noticed elsewhere ends the attempt at once.
@@ -71,7 +71,7 @@ def run_attempt(
         task,
         delivery,
         store,
-        fence,
+        delivery_check,
         workspace_root,
         clock,
         limits or Limits(),
@@ -91,7 +91,7 @@ class _AttemptRun:
         task: Task,
         delivery: Delivery,
         store: WorkspaceStore | None,
-        fence: AttemptFence,
+        delivery_check: DeliveryCheck,
         workspace_root: Path,
         clock: Clock,
         limits: Limits,
@@ -102,7 +102,7 @@ class _AttemptRun:
     ) -> None:
         self._task = task
         self._delivery = delivery
-        self._fence = fence
+        self._delivery_check = delivery_check
         self._clock = clock
         self._limits = limits
         self._call = call
@@ -135,14 +135,14 @@ class _AttemptRun:
             do.ValidateResult: self._validate_result,
             do.ValidateRecordedResult: self._validate_recorded,
             do.DetectChanges: self._detect_changes,
-            do.CheckFence: self._check_fence,
+            do.CheckDelivery: self._check_delivery,
             do.CreateStagingBranch: lambda command: self._publisher.create_branch(command),
             do.RevertStale: lambda command: self._publisher.revert_stale(command),
             do.ReadHead: lambda command: self._publisher.read_head(command),
             do.StageChanges: self._stage,
             do.CommitStaging: lambda command: self._publisher.commit(command),
             do.VerifyStaging: self._verify_staging,
-            do.CheckPublishFence: lambda command: self._publisher.check_fence(command),
+            do.CheckPublishFence: lambda command: self._publisher.check_publish_fence(command),
             do.Merge: lambda command: self._publisher.merge(command),
             do.ReadPublication: lambda command: self._publisher.read_publication(command),
             do.RemoveStagingBranches: self._remove_branches,
@@ -205,7 +205,7 @@ class _AttemptRun:
             return handler(command)
         except Interrupted:
             is_open = sent and isinstance(command, do.Merge)
-            return on.MergeUnclear("the delivery was lost meanwhile") if is_open else on.FenceLost()
+            return on.MergeUnclear("the delivery was lost meanwhile") if is_open else on.DeliveryLost()
 
     def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
         """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
@@ -311,11 +311,13 @@ class _AttemptRun:
             sum(file.size for file in (*changes.added, *changes.changed)),
         )
 
-    def _check_fence(self, _: do.CheckFence) -> on.Event:
-        return ask_fence(self._fence, self._delivery, self._clock, self._limits.answer_patience)
+    def _check_delivery(self, _: do.CheckDelivery) -> on.Event:
+        return check_delivery(self._delivery_check, self._delivery, self._clock, self._limits.answer_patience)
 
     def _read_lineage(self, command: do.ReadLineage) -> on.Event:
-        return read_lineage(self._fence, self._delivery, command.task_ids, self._clock, self._limits.answer_patience)
+        return read_lineage(
+            self._delivery_check, self._delivery, command.task_ids, self._clock, self._limits.answer_patience
+        )
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
         local = self._workspace

@@ -1,6 +1,6 @@
 """How an attempt is told, from outside, that nobody waits for it any more.
 
-The attempt fence asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
+The delivery check asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
 that does not answer may be asked again and again. Whoever runs attempts and hears of a loss cuts that short.
 """
 

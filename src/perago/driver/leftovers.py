@@ -21,7 +21,7 @@ from pathlib import Path
 from perago.attempt.publication import is_staging_branch, staged_for
 from perago.driver.fencing import is_scratch_branch
 from perago.driver.sightings import Sightings
-from perago.ports import AttemptFence, Commit, Delivery, NotFound, ServiceError, Unavailable, WorkspaceStore
+from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 
 LONGEST_SILENCE = 3600.0
@@ -93,11 +93,13 @@ def _clear_directory(root: Path, found: DeadDirectory, policy: Policy) -> Leftov
 
 
 class BranchClearing:
-    """Judges and removes hidden branches. `fence`: Conductor; None if there is none to ask."""
+    """Judges and removes hidden branches. `delivery_check`: Conductor; None if there is none to ask."""
 
-    def __init__(self, store: WorkspaceStore, fence: AttemptFence | None, sightings: Sightings, policy: Policy) -> None:
+    def __init__(
+        self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, sightings: Sightings, policy: Policy
+    ) -> None:
         self._store = store
-        self._fence = fence
+        self._delivery_check = delivery_check
         self._sightings = sightings
         self._policy = policy
         self.silence: ServiceError | None = None
@@ -133,19 +135,19 @@ class BranchClearing:
         made = f"committed {self._policy.ago(committed)} for {whose}"
         if self._policy.keeps(committed, LONGEST_SILENCE):
             return Fate.KEPT, made
-        if self._fence is None:
+        if self._delivery_check is None:
             return Fate.KEPT, f"{made}; no Conductor is configured that could say whether that is over"
-        is_current = self._ask(self._fence, delivery)
+        is_current = self._ask(self._delivery_check, delivery)
         if is_current is None:
             return Fate.UNDECIDED, f"{made}; Conductor did not say whether that is over"
         if is_current:
             return Fate.KEPT, f"{made}, which Conductor is waiting for"
         return Fate.REMOVED, f"{made}, which Conductor is not waiting for"
 
-    def _ask(self, fence: AttemptFence, delivery: Delivery) -> bool | None:
+    def _ask(self, delivery_check: DeliveryCheck, delivery: Delivery) -> bool | None:
         if self.silence is None:
             try:
-                return fence.is_current(delivery)
+                return delivery_check.is_current(delivery)
             except ServiceError as error:
                 self.silence = error
         return None

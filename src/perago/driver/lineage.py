@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 from perago.attempt import events as on
 from perago.driver.patience import ask
-from perago.ports import AttemptFence, AttemptRow, Clock, Delivery
+from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck
 
 LONGEST_CHAIN = 1000
 """Attempts of one step that are followed back. A workflow can be retried by hand without end."""
 
 
 def read_lineage(
-    fence: AttemptFence, delivery: Delivery, task_ids: Sequence[str], clock: Clock, patience: float
+    delivery_check: DeliveryCheck, delivery: Delivery, task_ids: Sequence[str], clock: Clock, patience: float
 ) -> on.LineageRead:
     """Follow `retriedTaskId` upwards from the delivery, and read the rows of `task_ids`.
 
@@ -24,7 +24,7 @@ def read_lineage(
 
     def read(task_id: str) -> AttemptRow | None:
         if task_id not in rows:
-            rows[task_id] = ask(lambda: fence.read_attempt(delivery, task_id), clock, patience)
+            rows[task_id] = ask(lambda: delivery_check.read_attempt(delivery, task_id), clock, patience)
         return rows[task_id]
 
     chain = [delivery.task_id]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from perago.attempt import events as on
-from perago.ports import AccessDenied, AttemptFence, Clock, Delivery, ServiceError, Unavailable, Unclear
+from perago.ports import AccessDenied, Clock, Delivery, DeliveryCheck, ServiceError, Unavailable, Unclear
 
 Answer = TypeVar("Answer")
 
@@ -45,15 +45,15 @@ def ask(
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def ask_fence(
-    fence: AttemptFence,
+def check_delivery(
+    delivery_check: DeliveryCheck,
     delivery: Delivery,
     clock: Clock,
     patience: float,
     *,
     passing: tuple[type[ServiceError], ...] = PASSING,
-) -> on.FenceHeld | on.FenceLost:
-    """The answer of the attempt fence, and whether it came late.
+) -> on.DeliveryConfirmed | on.DeliveryLost:
+    """The answer of the delivery check, and whether it came late.
 
     Raises:
         ServiceError: as `ask`.
@@ -63,7 +63,7 @@ def ask_fence(
     def is_current() -> bool:
         nonlocal asked
         asked = clock.now()
-        return fence.is_current(delivery)
+        return delivery_check.is_current(delivery)
 
     current = ask(is_current, clock, patience, passing=passing)
-    return on.FenceHeld(late=abs(clock.now() - asked) > LATE) if current else on.FenceLost()
+    return on.DeliveryConfirmed(late=abs(clock.now() - asked) > LATE) if current else on.DeliveryLost()

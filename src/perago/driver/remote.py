@@ -119,7 +119,7 @@ class Publisher:
             terminal=False,
         )
 
-    def check_fence(self, command: do.CheckPublishFence) -> on.Event:
+    def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in the commit that is to be merged."""
         found = ask(
             lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH),

@@ -11,7 +11,7 @@ from perago.attempt.protocol import advance, begin_report
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.driver.limits import Limits
-from perago.driver.patience import PASSING, ask_fence
+from perago.driver.patience import PASSING, check_delivery
 from perago.ports import Clock, Delivery, NotFound, Report, ServiceError, TaskQueue, Unclear
 
 _FIRST_PAUSE = 0.5
@@ -33,7 +33,7 @@ class Delivered:
 def deliver_report(
     queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, limits: Limits | None = None
 ) -> Delivered:
-    """The attempt fence, then the report; both again, a bounded number of times, while answers do not arrive.
+    """The delivery check, then the report; both again, a bounded number of times, while answers do not arrive.
 
     A result survives as long as it may matter. A Conductor that is silent gives the delivery up after its response
     time-out, but notices that only when its sweeper comes round, and takes a late result until then: so it is asked
@@ -55,9 +55,9 @@ def _carry_out(
 ) -> on.Event:
     delivery = state.plan.delivery
     try:
-        if isinstance(command, do.CheckFence):
+        if isinstance(command, do.CheckDelivery):
             # Any error is no answer: Conductor's own word that a task is gone is a "no".
-            return ask_fence(queue, delivery, clock, patience, passing=(ServiceError,))
+            return check_delivery(queue, delivery, clock, patience, passing=(ServiceError,))
         if isinstance(command, do.SendReport):
             queue.report(delivery, command.report, worker_id)
             return on.ReportSent()

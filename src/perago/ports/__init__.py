@@ -25,7 +25,7 @@ from perago.ports.errors import (
     Unavailable,
     Unclear,
 )
-from perago.ports.tasks import AttemptFence, AttemptRow, Delivery, Report, TaskQueue, TaskStatus
+from perago.ports.tasks import AttemptRow, Delivery, DeliveryCheck, Report, TaskQueue, TaskStatus
 from perago.ports.workspaces import (
     Commit,
     Layout,
@@ -40,12 +40,12 @@ from perago.ports.workspaces import (
 __all__ = [
     "FENCE_MARKER",
     "AccessDenied",
-    "AttemptFence",
     "AttemptRow",
     "Clock",
     "Commit",
     "CorruptTransfer",
     "Delivery",
+    "DeliveryCheck",
     "Layout",
     "MergeRefusal",
     "MergeRefused",

@@ -67,7 +67,7 @@ class AttemptRow:
     retried_task_id: str | None
 
 
-class AttemptFence(Protocol):
+class DeliveryCheck(Protocol):
     """Answers the one question that stands before every step that cannot be taken back."""
 
     def is_current(self, delivery: Delivery) -> bool:
@@ -88,7 +88,7 @@ class AttemptFence(Protocol):
         ...
 
 
-class TaskQueue(AttemptFence, Protocol):
+class TaskQueue(DeliveryCheck, Protocol):
     """What a worker needs from Conductor. Every method may raise any `ServiceError`; each has a time limit."""
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:

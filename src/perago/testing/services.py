@@ -152,7 +152,7 @@ class InMemoryServices:
             task,
             delivery,
             store=self.lakefs,
-            fence=self.conductor,
+            delivery_check=self.conductor,
             workspace_root=self.workspace_root,
             clock=self.clock,
             limits=self.limits,

@@ -22,7 +22,7 @@ from perago.worker.events import (
     ReportFailed,
 )
 from perago.worker.heartbeat import beat, keep_lease
-from perago.worker.messages import FenceAnswer, FenceQuestion, Finished
+from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, Finished
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.reporting import clean_up, send_report
@@ -72,35 +72,35 @@ class Attempt:
             self._seconds = time.monotonic() - self._started
             self._over.set_result(message)
 
-    async def answer(self, question: FenceQuestion) -> None:
+    async def answer(self, question: DeliveryQuestion) -> None:
         """Ask Conductor for the slot. An error travels as that error; a lost attempt gets its "no" at once, whatever it
         asked.
 
         An attempt that is over gets no answer: by then the slot may have another process with questions of its own.
         """
-        answer = FenceAnswer(question.number)
+        answer = DeliveryAnswer(question.number)
         if self._lost is None and question.identity == self.delivery.identity:
             queue, pool = self._services.queue, self._services.pools.questions
             try:
                 if question.read is not None:
                     row = await pool.run(queue.read_attempt, self.delivery, question.read)
-                    answer = FenceAnswer(question.number, current=True, row=row)
+                    answer = DeliveryAnswer(question.number, current=True, row=row)
                 else:
-                    answer = FenceAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))
+                    answer = DeliveryAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))
             except ServiceError as error:
-                answer = FenceAnswer(question.number, error=error)
+                answer = DeliveryAnswer(question.number, error=error)
             except Exception as error:  # noqa: BLE001 - whatever went wrong, it was no answer
                 detail = f"{type(error).__name__}: {error}"
-                answer = FenceAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
+                answer = DeliveryAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
         if not self._over.done():
-            self._slot.answer(answer if self._lost is None else FenceAnswer(question.number))
+            self._slot.answer(answer if self._lost is None else DeliveryAnswer(question.number))
 
     # --------------------------------------------------------------------- its life
 
     def lose(self, reason: str) -> None:
         """The attempt must not go on: stop the slot's work, and send nothing from now on, not even a heartbeat.
 
-        Once the slot is done there is nothing to stop, and the report asks its own fence question.
+        Once the slot is done there is nothing to stop, and the report asks its own delivery question.
         """
         if self._lease is not None:
             self._lease.cancel()

@@ -5,7 +5,7 @@ Conductor's lease extension never says that the task was lost, and a stale one k
 
 No answer is not a "no": beats go on, more often, and the attempt goes on as well. Once Conductor must have given the
 delivery up (its response time-out passed without a successful beat) the delivery is *in doubt*. That is said once and
-changes nothing, since the attempt asks its own fence question before every step that cannot be taken back.
+changes nothing, since the attempt asks its own delivery question before every step that cannot be taken back.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the supervisor and a slot say to each other over their pipe.
 
-One message is one frozen dataclass. A slot has at most one delivery at a time, so only fence questions, which may
+One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
 outlive their delivery, need a number.
 """
 
@@ -26,7 +26,7 @@ class Deliver:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceAnswer:
+class DeliveryAnswer:
     """The answer to question `number`: yes, no, or the error that stood in the way; and the row that was asked for."""
 
     number: int
@@ -47,7 +47,7 @@ class Stop:
     """End the process. Only sent to a slot without a delivery."""
 
 
-ToSlot = Deliver | FenceAnswer | Cancel | Stop
+ToSlot = Deliver | DeliveryAnswer | Cancel | Stop
 
 
 # ------------------------------------------------------------------ slot to supervisor
@@ -68,7 +68,7 @@ class StartFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class FenceQuestion:
+class DeliveryQuestion:
     """Is `identity` still the delivery that Conductor is waiting for? Or, with `read`: what does Conductor know of that
     attempt, which `identity` found the commits of?"""
 
@@ -103,4 +103,4 @@ class Saw:
     event: Watched
 
 
-FromSlot = Ready | StartFailed | FenceQuestion | Finished | Saw
+FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw

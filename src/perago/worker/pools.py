@@ -1,7 +1,7 @@
 """The threads that wait for Conductor, so that the supervisor's own thread never does.
 
 Three pools, because none may starve another: a long poll lasts five seconds, a report may be repeated for a minute,
-and a fence question or a heartbeat must be asked now.
+and a delivery question or a heartbeat must be asked now.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The main thread runs attempts, as author's code may expect; one thread listens to the supervisor. The slot leads its
 own session and process group, so that whatever an attempt starts can be ended with it. When the supervisor is gone
-(its end of the pipe is closed), the attempt is lost: the fence says "no", the function is interrupted, and after the
-grace the whole group is killed, this process included.
+(its end of the pipe is closed), the attempt is lost: the delivery check says "no", the function is interrupted, and
+after the grace the whole group is killed, this process included.
 
 A function that forks and returns in both processes would run the rest of the attempt twice. So a forked child loses
 the pipe at birth, and ends where the function returns.
@@ -31,11 +31,11 @@ from perago.taskdef import load_task
 from perago.worker.attempt_log import AttemptLog, logging_to
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import Channel, ChannelError
+from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.events import AttemptRecorded
-from perago.worker.fence import PipeFence
 from perago.worker.leftovers import adopt_descendants, end_leftovers
 from perago.worker.logs import JsonLog
-from perago.worker.messages import Cancel, Deliver, FenceAnswer, Finished, Ready, Saw, StartFailed, Stop, ToSlot
+from perago.worker.messages import Cancel, Deliver, DeliveryAnswer, Finished, Ready, Saw, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.watching import WatchedAttemptLog
@@ -62,7 +62,7 @@ class _SlotMain:
         self._channel = channel
         self._pid = os.getpid()
         self._log = JsonLog(plan.logs, plan.module, worker_id)
-        self._fence = PipeFence(channel)
+        self._delivery_check = PipeDeliveryCheck(channel)
         self._cancellation = Cancellation()
         self._output = OutputPipe()
         self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
@@ -115,7 +115,7 @@ class _SlotMain:
                 task,
                 delivery,
                 store=store,
-                fence=self._fence,
+                delivery_check=self._delivery_check,
                 workspace_root=self._plan.workspace_root,
                 clock=SystemClock(),
                 limits=self._plan.limits,
@@ -189,16 +189,16 @@ class _SlotMain:
                     self._inbox.put(message)
                 case Stop():
                     self._inbox.put(message)
-                case FenceAnswer():
-                    self._fence.answered(message)
+                case DeliveryAnswer():
+                    self._delivery_check.answered(message)
                 case Cancel():
-                    self._fence.close()
+                    self._delivery_check.close()
                     self._cancellation.announce()
                     self._cancellation.insist()
 
     def _supervisor_gone(self) -> None:
         """Publish nothing from now on; give a running function the grace to end; then end everything."""
-        self._fence.close()
+        self._delivery_check.close()
         if not self._idle.is_set():
             self._cancellation.announce()
             os.killpg(self._pid, signal.SIGTERM)

@@ -14,8 +14,8 @@ from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotS
 from perago.worker.messages import (
     Cancel,
     Deliver,
-    FenceAnswer,
-    FenceQuestion,
+    DeliveryAnswer,
+    DeliveryQuestion,
     Finished,
     FromSlot,
     Ready,
@@ -51,8 +51,8 @@ class Owner(Protocol):
         """The slot became free, or failed to start."""
         ...
 
-    def slot_asks(self, slot: Slot, question: FenceQuestion) -> None:
-        """The attempt in the slot asks a fence question."""
+    def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
+        """The attempt in the slot asks a delivery question."""
         ...
 
 
@@ -95,8 +95,8 @@ class Slot:
         self.occupant = occupant
         return True
 
-    def answer(self, answer: FenceAnswer) -> None:
-        """Send the answer to a fence question, if the process still lives."""
+    def answer(self, answer: DeliveryAnswer) -> None:
+        """Send the answer to a delivery question, if the process still lives."""
         if self._process is not None:
             self._process.send(answer)
 
@@ -179,7 +179,7 @@ class Slot:
                 self.start_failure = reason
                 self._emit(SlotStartFailed(self.worker_id, reason))
                 self._owner.slot_changed(self)
-            case FenceQuestion():
+            case DeliveryQuestion():
                 self._owner.slot_asks(self, message)
             case Finished():
                 self._on_finished(message)

@@ -12,7 +12,7 @@ Why it is safe, thread by thread and process by process
   and only if it was not lost before, is there a report.
 * **A slot is replaced only when nothing of it runs.** Its process ends together with its process group, so two
   attempts never share a slot, and a crash is reported when no line of the author's code can follow.
-* **A slot cannot act without its supervisor.** Its fence questions are answered here; the end of the pipe is a "no"
+* **A slot cannot act without its supervisor.** Its delivery questions are answered here; the end of the pipe is a "no"
   for ever, and the end of the slot.
 * **Everything started here ends here.** `run` returns when every slot process is gone and every pool is closed.
 """
@@ -35,7 +35,7 @@ from perago.worker.events import Cancelling, Draining, Event, Listener, Stopped,
 from perago.worker.housekeeping import keep_house, repository_of
 from perago.worker.intake import Intake
 from perago.worker.journal import Journal
-from perago.worker.messages import FenceQuestion
+from perago.worker.messages import DeliveryQuestion
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.reporting import EndingClock
@@ -210,7 +210,7 @@ class _Worker:
             self._intake.stop()
         self._intake.slot_freed()
 
-    def slot_asks(self, slot: Slot, question: FenceQuestion) -> None:
+    def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
         """An attempt asks whether its delivery is still current."""
         if isinstance(slot.occupant, Attempt):
             self._spawn(slot.occupant.answer(question))

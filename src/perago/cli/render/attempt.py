@@ -32,7 +32,7 @@ STEPS = {
     "RunFunction": "running the function",
     "ValidateResult": "validating the result",
     "DetectChanges": "looking for changes",
-    "CheckFence": "asking whether the attempt is still wanted",
+    "CheckDelivery": "asking whether the attempt is still wanted",
     "CreateStagingBranch": "creating the staging branch",
     "RevertStale": "undoing stale publications",
     "ReadHead": "reading the branch head",

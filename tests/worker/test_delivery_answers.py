@@ -1,4 +1,4 @@
-"""The attempt fence between a slot and its supervisor, without processes."""
+"""The delivery check between a slot and its supervisor, without processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
 from perago.worker.attempts import Attempt, Services
 from perago.worker.channel import Channel
-from perago.worker.fence import PipeFence
-from perago.worker.messages import FenceAnswer, FenceQuestion
+from perago.worker.delivery_check import PipeDeliveryCheck
+from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
 from perago.worker.pools import Pools
 from perago.worker.slots import Slot
 
@@ -30,10 +30,10 @@ class AnsweredSlot:
     worker_id = "test0001"
 
     def __init__(self) -> None:
-        self.answers: list[FenceAnswer] = []
+        self.answers: list[DeliveryAnswer] = []
         self.cancelled: list[str] = []
 
-    def answer(self, answer: FenceAnswer) -> None:
+    def answer(self, answer: DeliveryAnswer) -> None:
         self.answers.append(answer)
 
     def cancel(self, reason: str) -> None:
@@ -41,7 +41,7 @@ class AnsweredSlot:
 
 
 def with_attempt(
-    queue: SmallQueue, story: Callable[[Attempt, FenceQuestion], Coroutine[Any, Any, None]]
+    queue: SmallQueue, story: Callable[[Attempt, DeliveryQuestion], Coroutine[Any, Any, None]]
 ) -> AnsweredSlot:
     """Play `story` with an attempt on a delivery of `queue`; returns its slot."""
     slot = AnsweredSlot()
@@ -53,7 +53,7 @@ def with_attempt(
         services = Services(make_plan(Path("/nowhere")), queue, SystemClock(), pools, lambda event: None)
         attempt = Attempt(delivery, cast("Slot", slot), services)
         try:
-            await asyncio.wait_for(story(attempt, FenceQuestion(7, delivery.identity)), 10)
+            await asyncio.wait_for(story(attempt, DeliveryQuestion(7, delivery.identity)), 10)
         finally:
             pools.close()
 
@@ -64,12 +64,12 @@ def with_attempt(
 def test_yes_and_no_are_conductors_words() -> None:
     queue = SmallQueue()
 
-    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+    async def story(attempt: Attempt, question: DeliveryQuestion) -> None:
         await attempt.answer(question)
         queue.supersede(attempt.delivery.task_id)
         await attempt.answer(question)
 
-    assert with_attempt(queue, story).answers == [FenceAnswer(7, current=True), FenceAnswer(7, current=False)]
+    assert with_attempt(queue, story).answers == [DeliveryAnswer(7, current=True), DeliveryAnswer(7, current=False)]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_an_error_is_no_answer_and_travels_as_an_error(raised: Exception, kind: 
 
 
 def test_the_question_of_another_delivery_is_answered_no() -> None:
-    async def story(attempt: Attempt, question: FenceQuestion) -> None:
-        await attempt.answer(FenceQuestion(8, ("task-1", 2, 5)))
+    async def story(attempt: Attempt, question: DeliveryQuestion) -> None:
+        await attempt.answer(DeliveryQuestion(8, ("task-1", 2, 5)))
 
-    assert with_attempt(SmallQueue(), story).answers == [FenceAnswer(8, current=False)]
+    assert with_attempt(SmallQueue(), story).answers == [DeliveryAnswer(8, current=False)]
 
 
 def test_a_lost_attempt_is_answered_no_even_while_conductor_says_yes() -> None:
-    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+    async def story(attempt: Attempt, question: DeliveryQuestion) -> None:
         attempt.lose("it ran too long")
         await attempt.answer(question)
 
     slot = with_attempt(SmallQueue(), story)
-    assert slot.answers == [FenceAnswer(7, current=False)]
+    assert slot.answers == [DeliveryAnswer(7, current=False)]
     assert slot.cancelled == ["it ran too long"]
 
 
@@ -115,7 +115,7 @@ def test_an_answer_that_outlived_its_process_never_reaches_the_next_one() -> Non
 
     queue.fault = slow
 
-    async def story(attempt: Attempt, question: FenceQuestion) -> None:
+    async def story(attempt: Attempt, question: DeliveryQuestion) -> None:
         answering = asyncio.create_task(attempt.answer(question))
         await asyncio.to_thread(asked.wait, 10)
         attempt.process_died("killed")
@@ -132,22 +132,22 @@ DELIVERY = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {})
 
 def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     ours, theirs = Pipe()
-    fence = PipeFence(Channel(theirs))
+    fence = PipeDeliveryCheck(Channel(theirs))
     found: list[bool] = []
     asking = threading.Thread(target=lambda: found.append(fence.is_current(DELIVERY)))
     asking.start()
-    assert ours.recv() == FenceQuestion(1, DELIVERY.identity)
+    assert ours.recv() == DeliveryQuestion(1, DELIVERY.identity)
     fence.close()
     asking.join(10)
     assert found == [False]
     assert not fence.is_current(DELIVERY)
     ours.close()
-    assert not PipeFence(Channel(theirs)).is_current(DELIVERY)
+    assert not PipeDeliveryCheck(Channel(theirs)).is_current(DELIVERY)
     theirs.close()
 
 
 def test_no_answer_in_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.worker.fence.ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr("perago.worker.delivery_check.ANSWER_LIMIT", 0.05)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
-        PipeFence(Channel(theirs)).is_current(DELIVERY)
+        PipeDeliveryCheck(Channel(theirs)).is_current(DELIVERY)

@@ -1,4 +1,4 @@
-"""The attempt fence inside a slot: the question goes to the supervisor, which asks Conductor."""
+"""The delivery check inside a slot: the question goes to the supervisor, which asks Conductor."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from perago.ports import AttemptRow, Delivery, Unavailable
 from perago.worker.channel import Channel, ChannelError
-from perago.worker.messages import FenceAnswer, FenceQuestion
+from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
 
 ANSWER_LIMIT = 120.0
 """Seconds to wait for an answer. The supervisor's own calls have shorter limits."""
 
 
-class PipeFence:
-    """An `AttemptFence`. Once closed, nothing is current any more."""
+class PipeDeliveryCheck:
+    """An `DeliveryCheck`. Once closed, nothing is current any more."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
-        self._waiting: dict[int, Future[FenceAnswer]] = {}
+        self._waiting: dict[int, Future[DeliveryAnswer]] = {}
 
     def is_current(self, delivery: Delivery) -> bool:
         """Ask, and wait for the answer.
@@ -45,17 +45,17 @@ class PipeFence:
             raise Unavailable("Conductor", f"read task {task_id}", "the delivery that asked is lost")
         return found.row
 
-    def _ask(self, delivery: Delivery, read: str | None) -> FenceAnswer:
-        number, answer = next(self._numbers), Future[FenceAnswer]()
+    def _ask(self, delivery: Delivery, read: str | None) -> DeliveryAnswer:
+        number, answer = next(self._numbers), Future[DeliveryAnswer]()
         with self._lock:
             if self._closed:
-                return FenceAnswer(number)
+                return DeliveryAnswer(number)
             self._waiting[number] = answer
         try:
-            self._channel.send(FenceQuestion(number, delivery.identity, read))
+            self._channel.send(DeliveryQuestion(number, delivery.identity, read))
             found = answer.result(ANSWER_LIMIT)
         except ChannelError:
-            return FenceAnswer(number)  # without a supervisor nobody may publish
+            return DeliveryAnswer(number)  # without a supervisor nobody may publish
         except FutureTimeoutError:
             raise Unavailable("Conductor", "read the task", f"no answer within {ANSWER_LIMIT:.0f} s") from None
         finally:
@@ -65,7 +65,7 @@ class PipeFence:
             raise found.error
         return found
 
-    def answered(self, answer: FenceAnswer) -> None:
+    def answered(self, answer: DeliveryAnswer) -> None:
         """An answer has come in, on the listening thread."""
         with self._lock:
             waiting = self._waiting.pop(answer.number, None)
@@ -78,4 +78,4 @@ class PipeFence:
             self._closed = True
             waiting, self._waiting = dict(self._waiting), {}
         for number, future in waiting.items():
-            future.set_result(FenceAnswer(number, current=False))
+            future.set_result(DeliveryAnswer(number, current=False))
