@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
 
@@ -118,6 +119,27 @@ def test_history_runs_from_the_head_down_to_until(until: str, limit: int, expect
     with lakefs(history_script(CHAIN, page)) as (store, _):
         found = store.history("repo", "main", until=until, limit=limit)
     assert [commit.id for commit in found] == expected
+
+
+def test_a_long_history_of_large_commits_is_read_in_small_pages_and_not_kept_whole() -> None:
+    amounts: list[int] = []
+    by = {"perago.task_id": "t", "perago.result": "x" * 5000, "theirs": "y"}
+
+    def script(request: Request) -> Action:
+        answer = history_script([f"{number:064x}" for number in range(99, 0, -1)], 1000)(request)
+        if "amount" in request.query and isinstance(answer, Reply):
+            amounts.append(int(request.query["amount"]))
+            page = json.loads(answer.body)
+            page["results"] = [{**commit, "metadata": by, "message": "m" * 5000} for commit in page["results"]]
+            return reply_json(page)
+        return answer
+
+    with lakefs(script) as (store, _):
+        head, *below = store.history("repo", "main", until="f" * 64, limit=50)
+    assert max(amounts) == 10
+    assert (head.metadata, len(head.message)) == (by, 5000), "the head may be adopted, with its result"
+    assert [commit.metadata for commit in below] == [{"perago.task_id": "t"}] * 49
+    assert {len(commit.message) for commit in below} == {1000}
 
 
 @pytest.mark.parametrize(

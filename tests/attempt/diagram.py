@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from perago.attempt import ending as endings
 from perago.attempt import publishing
 from perago.attempt.protocol import begin, begin_report
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
 
-from .exploring import READ_ONLY, RETRY, Moment, every_moment
+from .exploring import OFF, READ_ONLY, REQUIRED, RETRY, Moment, every_moment
 from .making import PLAN
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -26,15 +27,21 @@ BEGIN = "<!-- drawn by `python -m tests.attempt.diagram`: -->"
 END = "<!-- end of the drawing -->"
 ENDINGS = (Step.FAILED, Step.LOST)
 
+PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0))
+
 Edge = tuple[Step, str, Step]
 
 
 def explored() -> list[Moment]:
     """The first half of an attempt that may build its publication anew once: of a first one, of a retry, of a task that
-    only reads."""
+    only reads; and of first ones with the other policies for the publish fence, which build once only."""
+    found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "REBUILD_TRIES", 1)
-        return [moment for plan in (PLAN, RETRY, READ_ONLY) for moment in every_moment(Moment(*begin(plan)))]
+        patch.setattr(endings, "LATE_ANSWERS", 1)
+        for plan, tries in PLANS:
+            patch.setattr(publishing, "REBUILD_TRIES", tries)
+            found += every_moment(Moment(*begin(plan)))
+    return found
 
 
 def explored_report() -> list[Moment]:

@@ -11,6 +11,7 @@ from perago.attempt.protocol import advance
 from perago.attempt.state import State
 from perago.attempt.steps import Step
 from perago.ports import AttemptRow, MergeRefusal
+from perago.settings import PublishFence
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
@@ -18,6 +19,8 @@ REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)
 EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
 READ_ONLY = replace(PLAN, read_only=True)
+REQUIRED = replace(PLAN, publish_fence=PublishFence.REQUIRED)
+OFF = replace(PLAN, publish_fence=PublishFence.OFF)
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
 FAILED = (on.Failed("no luck", terminal=False), on.Failed("no hope", terminal=True))
@@ -43,7 +46,12 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
     do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),
     do.VerifyStaging: (on.StagingVerified(), *FAILED),
-    do.CheckPublishFence: (*(on.PublishFenceSeen(state) for state in on.FenceState), *FAILED),
+    do.CheckPublishFence: (
+        on.PublishFenceSeen(on.FenceState.INSTALLED),
+        on.PublishFenceSeen(on.FenceState.ALTERED),
+        *FAILED,
+    ),
+    do.TryPublishFence: (on.PublishFenceTried(enforced=True), *FAILED),
     do.Fetch: (on.Fetched(), *FAILED),
     do.CheckGuardrails: (on.GuardrailsChecked(()), on.GuardrailsChecked(("violated",)), *FAILED),
     do.RunFunction: (on.FunctionReturned(), *FAILED),
@@ -52,6 +60,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.CheckDelivery: (on.DeliveryConfirmed(), *FAILED),
     do.CreateStagingBranch: (on.StagingBranchCreated(), *FAILED),
     do.StageChanges: (on.ChangesStaged(), *FAILED),
+    do.StageFence: (on.FenceStaged(), *FAILED),
     do.CommitStaging: (
         on.StagingCommitted(commit(STAGED, REF, by=MINE.metadata)),
         on.StagingCommitted(commit(STAGED, OTHER, by=MINE.metadata)),
@@ -106,6 +115,10 @@ class Moment:
         """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
         if isinstance(self.command, do.FindLeftovers) and self.state.read and not self.state.read.since:
             return (on.LeftoversFound(()),)
+        if isinstance(self.command, do.CheckPublishFence) and not self.state.rebuilt:
+            return (on.PublishFenceSeen(on.FenceState.ABSENT),)
+        if isinstance(self.command, do.TryPublishFence) and not (self.state.brings_fence or self.state.rebuilt):
+            return (on.PublishFenceTried(enforced=False),)
         if isinstance(self.command, do.CheckDelivery) and self.state.step is Step.CLEANED:
             return (on.DeliveryConfirmed(late=True),)
         return ()

@@ -80,52 +80,52 @@ CASES = (
         (publication_of(replace(RETRY, poll_count=7)),),
         Adopt(publication_of(replace(RETRY, poll_count=7))),
     ),
-    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,)))),
+    Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,), "tree-1"))),
     Case(
         "the predecessor was run again",
         (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
         rows={**ROWS, "task-1": AttemptRow("task-1", 0, None)},
     ),
     Case(
         "the workflow was restarted",
         (publication_of(replace(DELIVERY, task_id="task-old")),),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
         rows={**ROWS, "task-old": None},
     ),
     Case(
         "an attempt of this step outside of the own chain",
         (publication_of(replace(DELIVERY, task_id="task-7")),),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
         rows={**ROWS, "task-7": AttemptRow("task-7", 1000, None)},
     ),
     Case(
         "the params have changed",
         (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
         state=replace(STATE, params_sha256="11"),
     ),
     Case(
         "the prefix has changed",
         (PREDECESSOR,),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
         state=replace(STATE, plan=replace(STATE.plan, prefix="audio")),
     ),
     Case(
         "the input ref has changed",
         (publication_of(FIRST, ref=NEWER),),
-        Build(Base(MERGED, (MERGED,))),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
     ),
     Case(
         "a later step of the run before",
         (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        Build(Base(NEWER, (NEWER, MERGED))),
+        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
         rows={**ROWS, "task-9": None},
     ),
     Case(
         "a later step that is to run again",
         (publication_of(ELSEWHERE, NEWER, MERGED), MINE_BEFORE_A_RERUN),
-        Build(Base(NEWER, (NEWER, MERGED))),
+        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
         rows={**ROWS, "task-9": AttemptRow("task-9", 0, None)},
     ),
     Case(
@@ -137,7 +137,13 @@ CASES = (
     Case(
         "a forgotten step in a loop", (publication_of(ELSEWHERE),), REFUSED, rows={**ROWS, "task-9": None}, state=LOOP
     ),
-    Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,))), state=LOOP),
+    Case(
+        "a forgotten round of a loop before this step",
+        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        REFUSED,
+        rows={**ROWS, "task-9": None},
+    ),
+    Case("a rerun in a loop", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,), "tree-1")), state=LOOP),
     Case("somebody else", (FOREIGN,), REFUSED),
     Case("somebody else on the predecessor's publication", (ABOVE, PREDECESSOR), REFUSED),
     Case("somebody else on a stale publication", (ABOVE, MINE_BEFORE_A_RERUN), REFUSED),
@@ -160,7 +166,7 @@ CASES = (
     Case(
         "a stale publication on the predecessor's",
         (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
-        Build(Base(NEWER, (NEWER, MERGED))),
+        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
         rows={**ROWS, "task-old": None},
     ),
 )

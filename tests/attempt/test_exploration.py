@@ -11,6 +11,7 @@ from perago.attempt.protocol import TRANSITIONS
 from perago.attempt.publishing import MERGE_TRIES
 from perago.attempt.steps import Step
 from perago.ports import TaskStatus
+from perago.settings import PublishFence
 
 from .diagram import PAGE, drawn, edges, explored, explored_report, with_drawing
 from .exploring import ANSWERS, CLEAN_UP, Moment
@@ -50,6 +51,15 @@ def test_staging_follows_the_fence(moments: list[Moment]) -> None:
     for moment in moments:
         if isinstance(moment.command, do.CreateStagingBranch):
             assert moment.answers[0] == on.DeliveryConfirmed()
+
+
+def test_a_merge_is_guarded_by_the_fence_unless_the_server_or_the_deployment_has_none(moments: list[Moment]) -> None:
+    for moment in moments:
+        if not isinstance(moment.command, do.Merge):
+            continue
+        policy, found = moment.state.plan.publish_fence, moment.state.fence
+        unguarded = {PublishFence.AUTO: {on.FenceState.NOT_ENFORCED}, PublishFence.REQUIRED: set()}
+        assert policy is PublishFence.OFF or found in {on.FenceState.ENFORCED, *unguarded[policy]}
 
 
 def test_a_lost_delivery_only_cleans_up_and_has_no_report(moments: list[Moment]) -> None:

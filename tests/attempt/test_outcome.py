@@ -113,7 +113,9 @@ def test_a_failure_before_any_merge_says_nothing_of_one() -> None:
 
 
 def test_a_publication_that_is_not_what_was_built_is_not_called_unverified_as_well() -> None:
-    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), on.PublicationRead(commit(MERGED, OTHER, STAGED)))
+    mine = on.PublicationRead(replace(publication_of(DELIVERY), parents=(OTHER, STAGED)))
+    looked = on.DeliveryConfirmed(), on.BranchRead((mine.commit, commit(OTHER, REF)), reaches_ref=True)
+    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), mine, *looked, mine)
     assert "is not what this attempt built" in reason_of(state)
     assert "may still appear" not in reason_of(state)
 
@@ -130,14 +132,15 @@ def test_a_task_that_asks_for_a_rebase_learns_that_there_is_none_yet() -> None:
 # ---------------------------------------------------------------------------- old answers
 
 
-def test_a_branch_that_took_long_to_read_costs_the_fence_its_word_once() -> None:
+def test_a_branch_that_took_long_to_read_outdates_the_delivery_check_twice() -> None:
     late = replace(UNMOVED, late=True)
     state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), late)
     assert commands[-1] == do.CheckDelivery()
 
     _, lost = advance(state, on.DeliveryLost())
     assert isinstance(lost, do.RemoveStagingBranches)
-    state, again = advance(state, on.DeliveryConfirmed())
+    for event in (on.DeliveryConfirmed(), late, on.DeliveryConfirmed()):
+        state, again = advance(state, event)
     assert isinstance(again, do.ReadBranch)
     _, merge = advance(state, late)
     assert isinstance(merge, do.Merge), "a server that is always slow can be published to"

@@ -14,12 +14,16 @@ from perago.attempt.publishing import MERGE_TRIES
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
+from perago.settings import PublishFence
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
 ACCEPTED = on.InputAccepted(WORKSPACE, "00")
 NOTHING_LEFT = on.LeftoversFound(())
 UNMOVED = on.BranchRead((), reaches_ref=True)
+FENCED = on.PublishFenceSeen(on.FenceState.INSTALLED)
+UNFENCED = on.PublishFenceSeen(on.FenceState.ABSENT)
+ENFORCED = on.PublishFenceTried(enforced=True)
 SATISFIED = on.GuardrailsChecked(())
 RESULT = on.ResultAccepted({"n": 1})
 ONE_ADDED = on.ChangesDetected(added=("out.txt",), size=3)
@@ -31,8 +35,9 @@ CLEANED_UP_BY: dict[type, on.Event] = {
 }
 CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
 
-TO_CHANGES = (ACCEPTED, UNMOVED, NOTHING_LEFT, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
-READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event is not NOTHING_LEFT)
+TO_FETCH = (ACCEPTED, UNMOVED, NOTHING_LEFT, FENCED)
+TO_CHANGES = (*TO_FETCH, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event not in (UNMOVED, NOTHING_LEFT, FENCED))
 TO_COMMITTED = (
     *TO_CHANGES,
     ONE_ADDED,
@@ -41,7 +46,8 @@ TO_COMMITTED = (
     on.ChangesStaged(),
     STAGING_COMMIT,
     on.StagingVerified(),
-    on.PublishFenceSeen(on.FenceState.INSTALLED),
+    FENCED,
+    ENFORCED,
 )
 TO_MERGE = (*TO_COMMITTED, on.DeliveryConfirmed(), UNMOVED)
 
@@ -69,6 +75,7 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
         "ValidateInput",
         "ReadBranch",
         "FindLeftovers",
+        "CheckPublishFence",
         "Fetch",
         "CheckGuardrails",
         "RunFunction",
@@ -81,6 +88,7 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
         "CommitStaging",
         "VerifyStaging",
         "CheckPublishFence",
+        "TryPublishFence",
         "CheckDelivery",
         "ReadBranch",
         "Merge",
@@ -179,7 +187,7 @@ def test_a_publish_budget_is_checked_before_anything_is_staged(
 @pytest.mark.parametrize(
     ("phase", "events", "status"),
     [
-        ("pre", (ACCEPTED, UNMOVED, NOTHING_LEFT, on.Fetched()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
+        ("pre", (*TO_FETCH, on.Fetched()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
         ("post", TO_CHANGES[:-1], TaskStatus.FAILED),
     ],
 )
@@ -264,6 +272,47 @@ def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None
     assert command == do.ReadPublication("repo", MERGED)
 
 
+FENCE_COMMIT = (
+    *TO_FETCH[:2],
+    on.LeftoversFound(("perago-old",)),
+    *TO_CHANGES[3:],
+    on.ChangesDetected(),
+    on.DeliveryConfirmed(),
+    on.StagingBranchCreated(),
+    on.HeadRead(commit(REF)),
+    FENCED,
+    on.PublishFenceTried(enforced=False),
+    on.DeliveryConfirmed(),
+    UNMOVED,
+)
+FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, REF))
+SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, REF))
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bool) -> None:
+    """Where no publish fence is enforced. The branch holds the second copy, so the next step must begin with it."""
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, FIRST_COPY), reaches_ref=True)
+    told: tuple[on.Event, ...] = (on.Merged(OTHER), on.PublicationRead(SECOND_COPY))
+    state, _ = run(*FENCE_COMMIT, *again, *(told if answered else (on.MergeUnclear("lost"),)), *looked)
+    state, _ = advance(state, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication == OTHER
+
+
+def test_a_merge_that_took_place_twice_over_somebody_elses_commit_is_still_told() -> None:
+    again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
+    first = replace(FIRST_COPY, parents=("9" * 64, REF))
+    foreign = commit("9" * 64, REF)
+    looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, first, foreign), reaches_ref=True)
+    state, _ = run(*FENCE_COMMIT, *again, on.MergeUnclear("lost"), *looked, on.PublicationRead(SECOND_COPY))
+
+    assert state.publication is None
+    assert state.report is not None
+    assert "is not what this attempt built" in str(state.report.reason)
+
+
 @pytest.mark.parametrize(
     ("reason", "words"),
     [(MergeRefusal.HOOK, "their text"), (MergeRefusal.DIRTY, "uncommitted changes")],
@@ -294,7 +343,130 @@ def test_a_publication_that_is_not_what_was_built_is_final_and_loud(found: Commi
     assert words in str(state.report.reason)
 
 
-# ------------------------------------------------------------------------------ the fence
+# ------------------------------------------------------------------- the publish fence
+
+
+def test_a_read_only_task_never_looks_at_the_branch() -> None:
+    _, commands = run(*READ_ONLY_TO_CHANGES, on.ChangesDetected(), plan=replace(PLAN, read_only=True))
+    assert kinds(commands)[:2] == ["ValidateInput", "Fetch"]
+    assert "ReadBranch" not in kinds(commands)
+
+
+TO_BROUGHT = (
+    *TO_FETCH[:-1],
+    UNFENCED,
+    *TO_CHANGES[len(TO_FETCH) :],
+    ONE_ADDED,
+    on.DeliveryConfirmed(),
+    on.StagingBranchCreated(),
+    on.ChangesStaged(),
+    on.FenceStaged(),
+    STAGING_COMMIT,
+    on.StagingVerified(),
+    FENCED,
+)
+
+
+@pytest.mark.parametrize("policy", [PublishFence.AUTO, PublishFence.REQUIRED])
+def test_the_first_publication_to_a_branch_brings_the_publish_fence_along(policy: PublishFence) -> None:
+    state, commands = run(*TO_BROUGHT, ENFORCED, plan=replace(PLAN, publish_fence=policy, max_changed_objects=1))
+
+    assert kinds(commands)[-7:-1] == [
+        "StageChanges",
+        "StageFence",
+        "CommitStaging",
+        "VerifyStaging",
+        "CheckPublishFence",
+        "TryPublishFence",
+    ]
+    staged, verify, tried = commands[-5], commands[-4], commands[-2]
+    assert isinstance(staged, do.CommitStaging)
+    assert "1 added, 0 changed, 0 removed and the publish fence" in staged.message
+    assert verify == do.VerifyStaging("repo", REF, STAGED, changes=True, fence=True)
+    assert isinstance(tried, do.TryPublishFence)
+    assert (tried.source, tried.branch) == (STAGED, state.staging_branch)
+    assert tried.metadata["perago.expected_head"] == "0" * 64
+    assert (state.fence, state.brings_fence) == (on.FenceState.ENFORCED, True)
+
+
+def test_a_publish_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
+    events = [event for event in TO_BROUGHT if not isinstance(event, on.FenceStaged)]
+    _, commands = run(*events[:-1], UNFENCED, plan=replace(PLAN, publish_fence=PublishFence.OFF))
+
+    assert {"StageFence", "TryPublishFence"}.isdisjoint(kinds(commands))
+    assert kinds(commands)[-1] == "CheckDelivery"
+
+
+@pytest.mark.parametrize("policy", PublishFence)
+def test_a_file_with_the_name_of_the_publish_fence_is_refused_before_anything_is_downloaded(
+    policy: PublishFence,
+) -> None:
+    altered = on.PublishFenceSeen(on.FenceState.ALTERED)
+    state, commands = run(*TO_FETCH[:-1], altered, plan=replace(PLAN, publish_fence=policy))
+
+    if policy is PublishFence.OFF:
+        assert kinds(commands)[-1] == "Fetch"
+        return
+    assert "Fetch" not in kinds(commands)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "_lakefs_actions/perago-publish-fence.yaml" in str(state.report.reason)
+
+
+@pytest.mark.parametrize("policy", [PublishFence.AUTO, PublishFence.REQUIRED])
+def test_a_server_that_runs_no_hooks_is_fatal_only_where_the_fence_is_required(policy: PublishFence) -> None:
+    plan = replace(PLAN, publish_fence=policy)
+    state, commands = run(*TO_COMMITTED[:-1], on.PublishFenceTried(enforced=False), plan=plan)
+
+    assert state.fence is on.FenceState.NOT_ENFORCED
+    if policy is PublishFence.AUTO:
+        assert kinds(commands)[-1] == "CheckDelivery"
+        return
+    assert kinds(commands)[-1] == "RemoveStagingBranches"
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert "actions.enabled" in str(state.report.reason)
+
+
+@pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])
+def test_a_publish_fence_that_went_missing_on_the_staging_branch_ends_the_attempt(found: on.FenceState) -> None:
+    state, _ = run(*TO_COMMITTED[:-2], on.PublishFenceSeen(found))
+
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert f"The publish fence is {found} in staging commit" in str(state.report.reason)
+
+
+def test_no_changes_with_a_predecessor_bring_the_fence_along_where_there_is_none() -> None:
+    before = (*TO_FETCH[:2], on.LeftoversFound(("perago-old",)), UNFENCED, *TO_CHANGES[len(TO_FETCH) :])
+    events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
+    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), FENCED, ENFORCED, on.DeliveryConfirmed(), UNMOVED
+    _, commands = run(*before, *events, *made)
+
+    assert "StageChanges" not in kinds(commands)
+    assert do.VerifyStaging("repo", REF, STAGED, changes=False, fence=True) in commands
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, False, "fence")
+
+
+# ---------------------------------------------------------------------- the delivery check
+
+
+@pytest.mark.parametrize("before", [(*TO_CHANGES, ONE_ADDED), TO_COMMITTED], ids=["staging", "the merge"])
+def test_an_answer_of_the_delivery_check_that_came_late_is_asked_for_again(before: tuple[on.Event, ...]) -> None:
+    """Twice at most: a slow service must not stop everything."""
+    late = on.DeliveryConfirmed(late=True)
+    _, commands = run(*before, late, late, late)
+
+    assert kinds(commands)[-4:-1] == ["CheckDelivery"] * 3
+    assert kinds(commands)[-1] in ("CreateStagingBranch", "ReadBranch")
+
+
+def test_a_merge_is_not_sent_on_old_news_twice_in_a_row() -> None:
+    late_read = on.BranchRead((), reaches_ref=True, late=True)
+    _, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(late=True), on.DeliveryConfirmed(), late_read)
+    assert kinds(commands)[-1] == "CheckDelivery", "the process was stopped at both questions"
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.publishing import REBUILD_TRIES
 from perago.attempt.recovery import asked
 from perago.attempt.state import State
-from perago.ports import TaskStatus
+from perago.ports import Commit, TaskStatus
 
 from .judging import CASES, CHAIN, FIRST, MINE_BEFORE_A_RERUN, PREDECESSOR, RETRY, ROWS, STATE, Case, fence_on, read
 from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .test_protocol import ACCEPTED, CLEANED_UP, ONE_ADDED, RESULT, SATISFIED, kinds
+from .test_protocol import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, UNFENCED, kinds
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -34,7 +34,6 @@ def test_only_attempts_of_this_workflow_are_asked_about() -> None:
 
 RETRY_PLAN = replace(PLAN, delivery=RETRY)
 LINEAGE = on.LineageRead(CHAIN, ROWS)
-FENCED = on.PublishFenceSeen(on.FenceState.INSTALLED)
 
 
 def run(*events: on.Event) -> tuple[State, list[do.Command | None]]:
@@ -55,6 +54,11 @@ TO_ADOPTION = (
     RESULT,
     FENCED,
     on.DeliveryConfirmed(),
+    on.StagingBranchCreated(),
+    on.HeadRead(PREDECESSOR),
+    FENCED,
+    ENFORCED,
+    on.DeliveryConfirmed(),
     read(PREDECESSOR),
 )
 
@@ -70,6 +74,11 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
         "ValidateRecordedResult",
         "CheckPublishFence",
         "CheckDelivery",
+        "CreateStagingBranch",
+        "ReadHead",
+        "CheckPublishFence",
+        "TryPublishFence",
+        "CheckDelivery",
         "ReadBranch",
         "Merge",
     ]
@@ -83,7 +92,9 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
     fence = commit(NEWER, MERGED, MERGED)
     state, command = advance(state, on.Merged(NEWER))
     state, command = advance(state, on.PublicationRead(fence))
-    assert isinstance(command, do.CheckDelivery), "there is neither a branch nor a directory to remove"
+    assert isinstance(command, do.RemoveStagingBranches)
+    state, command = advance(state, on.StagingBranchesRemoved())
+    assert isinstance(command, do.CheckDelivery), "there is no directory to remove"
     assert state.report is not None
     assert state.report.output["workspace"]["ref"] == NEWER
     assert state.report.output["result"] == {"n": 1}
@@ -101,6 +112,7 @@ TO_STALE_CHANGES = (
     RERUN,
     NONE_LEFT,
     LINEAGE,
+    FENCED,
     on.Fetched(),
     SATISFIED,
     on.FunctionReturned(),
@@ -110,7 +122,8 @@ TO_STALE_CHANGES = (
 UNDONE = on.Reverted(commit(NEWER, OTHER))
 
 
-def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published() -> None:
+@pytest.mark.parametrize("tree", ["tree-1", "tree-2"], ids=["what was undone is done again", "other changes"])
+def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published(tree: str) -> None:
     mine = publication_of(RETRY).metadata
     _, commands = run(
         *TO_STALE_CHANGES,
@@ -119,23 +132,24 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published() 
         on.StagingBranchCreated(),
         UNDONE,
         on.ChangesStaged(),
-        on.StagingCommitted(commit(STAGED, NEWER, by=mine)),
+        on.StagingCommitted(commit(STAGED, NEWER, by=mine, tree=tree)),
         on.StagingVerified(),
         FENCED,
+        ENFORCED,
         on.DeliveryConfirmed(),
         RERUN,
     )
 
-    created, revert, _, committed, verify, _, _, _, merge = commands[-9:]
+    created, revert, _, committed, verify, _, _, _, _, merge = commands[-10:]
     assert isinstance(created, do.CreateStagingBranch)
     assert created.source == OTHER
     assert isinstance(revert, do.RevertStale)
     assert (revert.stale, revert.input_ref) == ((OTHER,), REF)
     assert isinstance(committed, do.CommitStaging)
     assert committed.source == NEWER
-    assert verify == do.VerifyStaging("repo", REF, STAGED)
+    assert verify == do.VerifyStaging("repo", REF, STAGED, changes=True, fence=False)
     assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty) == (STAGED, True), "what is undone may be what is done again"
+    assert (merge.source, merge.allow_empty) == (STAGED, tree == "tree-1"), "lakeFS refuses a merge without effect"
     assert merge.metadata["perago.supersedes"] == OTHER
     assert merge.metadata["perago.expected_head"] == OTHER
 
@@ -148,6 +162,7 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
         on.StagingBranchCreated(),
         UNDONE,
         FENCED,
+        ENFORCED,
     )
     _, commands = run(*events, on.DeliveryConfirmed(), RERUN)
 
@@ -158,7 +173,7 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
     assert merge.allow_empty, "the head may be a revert already"
 
 
-TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, FENCED, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
 
 
 def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
@@ -167,11 +182,12 @@ def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
         on.StagingBranchCreated(),
         on.HeadRead(commit(REF)),
         FENCED,
+        ENFORCED,
         on.DeliveryConfirmed(),
     )
     _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
 
-    assert kinds(commands)[-6:-3] == ["CreateStagingBranch", "ReadHead", "CheckPublishFence"], "a sign of the merge"
+    assert kinds(commands)[-7:-4] == ["CreateStagingBranch", "ReadHead", "CheckPublishFence"], "a sign of the merge"
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (REF, True, "fence")
@@ -205,14 +221,19 @@ TO_COMMITTED = (
     on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
     on.StagingVerified(),
     FENCED,
+    ENFORCED,
     on.DeliveryConfirmed(),
 )
 
 
+def adopted(head: Commit) -> tuple[on.Event, ...]:
+    """An adoption that comes up right before the merge: what was staged goes, and a fence commit is made."""
+    staged = on.StagingBranchCreated(), on.HeadRead(head), FENCED, ENFORCED, on.DeliveryConfirmed()
+    return LINEAGE, RESULT, FENCED, on.StagingBranchesRemoved(), on.DeliveryConfirmed(), *staged
+
+
 def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> None:
-    state, commands = run(
-        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed(), read(PREDECESSOR)
-    )
+    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), read(PREDECESSOR))
 
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
@@ -225,9 +246,7 @@ def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> No
 
 def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
     """An adoption takes the result over; if it comes to nothing, the own one is gone."""
-    state, commands = run(
-        *TO_COMMITTED, read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed(), RERUN, LINEAGE, *CLEANED_UP
-    )
+    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), RERUN, LINEAGE, *CLEANED_UP)
     assert isinstance(commands[-1], do.CheckDelivery)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED
@@ -245,8 +264,9 @@ def test_a_stale_publication_that_comes_while_the_function_runs_makes_it_stage_a
 
 
 def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> None:
-    other = read(PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed()
-    again = read(fence_on(PREDECESSOR), PREDECESSOR), LINEAGE, RESULT, FENCED, on.DeliveryConfirmed()
+    above = fence_on(PREDECESSOR)
+    other = read(PREDECESSOR), *adopted(PREDECESSOR)
+    again = read(above, PREDECESSOR), *adopted(above)
     turns = (other, again) * REBUILD_TRIES
     state, _ = run(*TO_COMMITTED, *(event for turn in turns[:REBUILD_TRIES] for event in turn))
     state, _ = advance(state, turns[REBUILD_TRIES][0])
@@ -290,17 +310,23 @@ def test_what_earlier_deliveries_left_is_removed_by_who_has_published(
     assert branches or isinstance(command, do.RemoveDirectory)
 
 
-@pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])
-@pytest.mark.parametrize("required", [False, True])
-def test_a_publish_fence_that_is_required_and_not_there_ends_the_attempt(found: on.FenceState, required: bool) -> None:
-    state, command = begin(replace(RETRY_PLAN, fence_required=required))
-    for event in (*TO_COMMITTED[:-2], on.PublishFenceSeen(found)):
-        state, command = advance(state, event)
+def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> None:
+    mine = publication_of(RETRY).metadata
+    staged = on.FenceStaged(), on.StagingCommitted(commit(STAGED, MERGED, by=mine, tree="tree-2"))
+    _, commands = run(
+        *TO_ADOPTION[:5],
+        UNFENCED,
+        *TO_ADOPTION[6:8],
+        *staged,
+        on.StagingVerified(),
+        FENCED,
+        ENFORCED,
+        on.DeliveryConfirmed(),
+        read(PREDECESSOR),
+    )
 
-    if not required:
-        assert isinstance(command, do.CheckDelivery)
-        return
-    assert isinstance(command, do.RemoveStagingBranches)
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-    assert "perago fence install repo main" in str(state.report.reason)
+    assert do.VerifyStaging("repo", MERGED, STAGED, changes=False, fence=True) in commands
+    merge = commands[-1]
+    assert isinstance(merge, do.Merge)
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.adopts"]) == (STAGED, False, MERGED)
+    assert "adopts cccccccccccc and the publish fence" in merge.message

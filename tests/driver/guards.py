@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from perago.attempt.fence import FENCE_TEXT
 from perago.driver import Limits
+from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory, sweep
 from tests.attempt.judging import CASES
@@ -56,21 +56,21 @@ class Guard:
     case: str
     promise: str
     fenced: bool = True
+    """False: the publish fence is switched off."""
     opening: Opening = FRESH
-    required: bool = False
-    text: str = FENCE_TEXT
 
     @property
     def where(self) -> str:
         """The case, and on what kind of branch it is played."""
-        kind = "" if self.fenced else ", no fence"
+        kind = "" if self.fenced else ", fence switched off"
         return f"{self.opening}: {self.case or 'no trouble'}{kind}"
 
     def breaks(self) -> bool:
         """Whether the promise is broken when the case is played."""
-        with InMemoryServices(limits=Limits(fence_required=self.required)) as services:
-            fence = self.text if self.fenced else None
-            world = play(services, BY_NAME[self.case], fence=fence, opening=self.opening)
+        policy = PublishFence.AUTO if self.fenced else PublishFence.OFF
+        opening = self.opening if self.fenced else replace(self.opening, fence=None)
+        with InMemoryServices(limits=Limits(publish_fence=policy)) as services:
+            world = play(services, BY_NAME[self.case], opening=opening)
             return any(self.promise in violation for violation in world.violations())
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from perago.attempt.fence import FENCE_TEXT
+from perago.driver.fencing import PROOF_SECONDS
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, CorruptTransfer, Refused, ServiceError, Unavailable, Unclear
 from perago.testing import InMemoryServices
@@ -29,6 +30,8 @@ class Opening:
     begin: Callable[[World], object]
     sites: tuple[tuple[str, int], ...]
     quiet: str = "never"
+    fence: str | None = FENCE_TEXT
+    """What lies where the publish fence belongs; None: nothing."""
 
     def __str__(self) -> str:
         return self.name
@@ -43,10 +46,15 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-_START = ("history", "list_branches", "download")
+_START = ("history", "list_branches", "checksum", "download")
 _LINEAGE = ("history", "list_branches", "read_attempt")
+_BRANCH = ("is_current", "create_branch")
+_UNDOING = (*_BRANCH, "revert", "get_commit", "changed_keys", "get_commit")
+_BRINGING = ("delete_objects", "upload", "upload", "commit", "changed_keys")
 _STAGING = ("delete_objects", "upload", "commit", "changed_keys")
 _MERGE = ("checksum", "is_current", "history", "merge", "get_commit")
+_TRIED_MERGE = ("checksum", "merge", "is_current", "history", "merge", "get_commit")
+"""The first of the two merges is the challenge."""
 _END = ("delete_branch", "is_current", "report")
 
 
@@ -68,6 +76,11 @@ def _publish_and_die(world: World) -> None:
     _time_out(world)
 
 
+def _forget_the_proof(world: World) -> None:
+    """The server was tried too long ago."""
+    world.services.clock.advance(PROOF_SECONDS)
+
+
 def _stage_and_die(world: World) -> None:
     """The first delivery's process ends before its staging commit, and leaves its staging branch."""
     world.services.faults.between("commit", world.kill)
@@ -84,53 +97,43 @@ def _time_out(world: World) -> None:
 FRESH = Opening(
     "fresh",
     lambda world: None,
-    _numbered(*_START, "is_current", "create_branch", *_STAGING, *_MERGE, *_END),
+    _numbered(*_START, *_BRANCH, *_STAGING, *_MERGE, *_END),
 )
 OPENINGS = (
     FRESH,
     replace(FRESH, name="unchanged-later", quiet="later"),
-    Opening("published-and-died", _publish_and_die, _numbered(*_LINEAGE, *_MERGE, "is_current", "report")),
+    Opening(
+        "untried-server",
+        _forget_the_proof,
+        _numbered(*_START, *_BRANCH, *_STAGING, *_TRIED_MERGE, *_END),
+    ),
+    Opening(
+        "no-fence-yet",
+        _forget_the_proof,
+        _numbered(*_START, *_BRANCH, *_BRINGING, *_TRIED_MERGE, *_END),
+        fence=None,
+    ),
+    Opening(
+        "published-and-died",
+        _publish_and_die,
+        _numbered(*_LINEAGE, "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+    ),
     Opening(
         "staged-and-died",
         _stage_and_die,
-        _numbered(
-            *_START,
-            "is_current",
-            "create_branch",
-            *_STAGING,
-            *_MERGE,
-            "delete_branch",
-            *_END,
-        ),
+        _numbered(*_START, *_BRANCH, *_STAGING, *_TRIED_MERGE, "delete_branch", *_END),
     ),
-    Opening(
-        "run-again",
-        _complete,
-        _numbered(
-            *_START,
-            "is_current",
-            "create_branch",
-            "revert",
-            "get_commit",
-            "changed_keys",
-            "get_commit",
-            *_STAGING,
-            *_MERGE,
-            *_END,
-        ),
-    ),
-    Opening(
-        "restarted",
-        _complete_and_restart,
-        _numbered("history", "list_branches", "read_attempt", "download", "is_current", "create_branch", "revert"),
-    ),
+    Opening("run-again", _complete, _numbered(*_START, *_UNDOING, *_STAGING, *_MERGE, *_END)),
+    Opening("run-again-and-no-fence", _complete, _numbered(*_START, *_UNDOING, *_BRINGING, *_MERGE, *_END), fence=None),
+    Opening("restarted", _complete_and_restart, _numbered(*_LINEAGE, "checksum", "download", *_BRANCH, "revert")),
     Opening(
         "unchanged-after-a-hand-back",
         World.hand_back,
-        _numbered(*_START, "is_current", "create_branch", "get_commit", *_MERGE, *_END),
+        _numbered(*_START, *_BRANCH, "get_commit", *_MERGE, *_END),
         quiet="always",
     ),
 )
+UNFENCED = replace(FRESH, name="unfenced", fence=None)
 SITES = FRESH.sites
 """Every call of a successful attempt, in order."""
 
@@ -229,11 +232,10 @@ def play(
     services: InMemoryServices,
     troubles: tuple[Trouble, ...],
     *,
-    fence: str | None = FENCE_TEXT,
     opening: Opening = FRESH,
 ) -> World:
-    """A workflow with `troubles`, played to its end, on a branch with this text as its publish fence, or with none."""
-    world = World(services, fence=fence, quiet=opening.quiet)
+    """A workflow with `troubles`, played to its end."""
+    world = World(services, fence=opening.fence, quiet=opening.quiet)
     opening.begin(world)
     for trouble in troubles:
         trouble.arrange(world)

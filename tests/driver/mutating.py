@@ -145,14 +145,17 @@ def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
     )
 
 
-def do_without_the_fence(patch: pytest.MonkeyPatch) -> None:
-    original = publishing.publish_fence_seen
+def bring_no_fence_along(patch: pytest.MonkeyPatch) -> None:
+    """A branch without a fence stays as it is, and what is merged is not looked at."""
+    original = publishing.see_fence
 
-    def mutated(state: State, event: on.PublishFenceSeen) -> Next:
-        return original(state.known(plan=replace(state.plan, fence_required=False)), event)
+    def mutated(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
+        return original(state, event, commit_id, lambda state: go_on(state.known(brings_fence=False)))
 
-    for step in (Step.STAGED, Step.RECOVERED, Step.COMMITTED):
-        patch.setitem(TABLE, (step, on.PublishFenceSeen), mutated)
+    patch.setattr(publishing, "see_fence", mutated)
+    original_seen = publishing.publish_fence_seen
+    is_there = on.PublishFenceSeen(on.FenceState.INSTALLED)
+    patch.setitem(TABLE, (Step.STAGED, on.PublishFenceSeen), lambda state, _: original_seen(state, is_there))
 
 
 def report_on_old_news(patch: pytest.MonkeyPatch) -> None:
@@ -182,6 +185,7 @@ def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
     def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
         if state.changes.count or (state.base is not None and state.base.stale):
             return original(state, event)
+        state = state.known(staging_branch="perago-that-is-not-there")
         return state, do.ReadHead(state.ref.repository, state.expected_head)
 
     patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
@@ -209,7 +213,7 @@ def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(publishing, "own_publication", lambda state, read: None)
+    patch.setattr(publishing, "own_publications", lambda state, read: ())
 
 
 def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:

@@ -18,14 +18,14 @@ from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
 
 from .guards import Condition, Guard, LateMerge, MarkerLock, Removable, Revival, is_needed
-from .matrix import OPENINGS, STUBBORN, named
+from .matrix import FRESH, OPENINGS, STUBBORN, UNFENCED, named
 from .mutating import (
     adopt_also_what_is_buried,
     adopt_on_any_head,
     assume_an_unmoved_head,
     assume_current,
     assume_current_before_the_report,
-    do_without_the_fence,
+    bring_no_fence_along,
     forget_ones_own_merge,
     forget_that_a_merge_may_arrive,
     know,
@@ -56,31 +56,31 @@ GUARDS = (
         "delivery check before staging",
         assume_current(Step.POST_CHECKED, on.ChangesDetected),
         "download-1-after-terminated",
-        "create_branch without the fence",
+        "create_branch without the delivery check",
     ),
     Guard(
         "delivery check before the merge",
-        assume_current(Step.STAGED, on.PublishFenceSeen),
+        assume_current(Step.STAGED, on.PublishFenceTried),
         "commit-1-after-terminated",
-        "a merge without fence and look",
+        "a merge without delivery check and look",
     ),
     Guard(
         "delivery check before the second merge",
         assume_current(Step.COMMITTED, on.MergeUnclear),
         "merge-1-before-Unclear",
-        "a merge without fence and look",
+        "a merge without delivery check and look",
     ),
     Guard(
         "delivery check before the report",
         assume_current_before_the_report,
         "delete_branch-1-after-terminated",
-        "report without the fence",
+        "report without the delivery check",
     ),
     Guard(
         "delivery check before the second report",
         assume_current(Step.CLEANED, on.ReportUnclear),
         "report-1-before-Unclear",
-        "report without the fence",
+        "report without the delivery check",
     ),
     Guard(
         "look before the merge",
@@ -182,26 +182,24 @@ GUARDS = (
     ),
     Guard(
         "leave to publish the tree that is there",
-        lambda patch: patch.setattr(publishing, "_may_be_empty", publishing._is_fence_commit),
+        lambda patch: patch.setattr(publishing, "_is_empty", publishing._is_fence_commit),
         "delete_branch-1-after-rerun",
         "the workflow failed without need",
         opening=replace(BY_OPENING["run-again"], quiet="later"),
     ),
     Guard(
-        "publish fence where it is required",
-        do_without_the_fence,
-        "",
-        "a publication without the fence that is required",
-        fenced=False,
-        required=True,
+        "publish fence that is brought along",
+        bring_no_fence_along,
+        "merge-1-before-foreign-commit",
+        "a publication on another head",
+        opening=UNFENCED,
     ),
     Guard(
         "checksum of the publish fence",
         take_every_text_for_the_fence,
         "",
-        "a publication without the fence that is required",
-        required=True,
-        text=f"{FENCE_TEXT}# and something else",
+        "a publication without the fence",
+        opening=replace(FRESH, fence=f"{FENCE_TEXT}# and something else"),
     ),
 )
 SEQUELS: tuple[Removable, ...] = (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from perago.authoring import Task, get_task
+from perago.driver import Limits
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, CorruptTransfer, Refused, ServiceError, TaskStatus, Unavailable, Unclear
+from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from . import tasks
@@ -97,8 +99,14 @@ def test_a_foreign_commit_during_the_function_is_not_overwritten(services: InMem
     assert publications(services, ref) == 0
 
 
+def switch_the_fence_off(services: InMemoryServices) -> None:
+    """As where `PERAGO_PUBLISH_FENCE` is `off`, and the branch has no fence."""
+    services.limits = Limits(publish_fence=PublishFence.OFF)
+
+
 def test_a_foreign_commit_between_the_look_and_the_merge_is_reported_loudly(services: InMemoryServices) -> None:
-    """Without the fence in the repository only the verification afterwards can notice."""
+    """Where no publish fence guards the merge, only the verification afterwards can notice."""
+    switch_the_fence_off(services)
     ref = services.seed(TREE)
     services.faults.between("merge", lambda: services.seed({"raw/foreign": "theirs"}))
     services.start(edit_task(), Params(do="edit"), ref=ref)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from perago.attempt.events import FenceState
 from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, fence_state
-from perago.driver.fencing import FenceStatus, fence_status, install_fence, remove_fence
+from perago.authoring import get_task
+from perago.driver import Limits
+from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, install_fence, remove_fence
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.ports import FENCE_MARKER, MergeRefused, NotFound, Unavailable
+from perago.ports import FENCE_MARKER, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
+from perago.settings import PublishFence
+from perago.testing import InMemoryServices
+
+from . import tasks
+from .world import REPOSITORY
 
 TREE = {"raw/a.csv": "1"}
+TREE_OF_EDIT: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
 
 
 @pytest.fixture
@@ -36,7 +45,7 @@ def test_the_fence_is_put_on_the_branch_with_one_commit_and_tried(store: InMemor
     before = head(store)
     status = install_fence(store, "repo", "main")
 
-    assert status == FenceStatus(head(store), FenceState.INSTALLED, enforced=True)
+    assert status == FenceStatus(head(store), FenceState.ENFORCED)
     assert status.holds
     (made,) = store.history("repo", "main", until=before, limit=10)
     assert made.parents[0] == before
@@ -59,7 +68,7 @@ def test_a_fence_of_another_version_is_not_relied_on_and_replaced(store: InMemor
 def test_the_fence_is_removed_and_nothing_else(store: InMemoryLakeFS) -> None:
     install_fence(store, "repo", "main")
     status = remove_fence(store, "repo", "main")
-    assert (status.state, status.enforced) == (FenceState.ABSENT, None)
+    assert status.state is FenceState.ABSENT
     assert store.tree("repo", "main") == {"raw/a.csv": b"1"}
     assert remove_fence(store, "repo", "main").head == status.head, "there is nothing left to remove"
 
@@ -84,16 +93,10 @@ def test_a_commit_that_comes_meanwhile_is_not_overwritten(store: InMemoryLakeFS,
 
 
 def test_a_server_that_runs_no_hooks_is_found_out(store: InMemoryLakeFS) -> None:
-    class Idle:
-        name, hook = "switched off", "off"
-
-        def refuse(self, event: object) -> str | None:
-            return None
-
-    with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Idle()}) as idle:
+    with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Deaf()}) as idle:
         idle.seed("repo", "main", TREE)
         status = install_fence(idle, "repo", "main")
-        assert (status.state, status.enforced, status.holds) == (FenceState.INSTALLED, False, False)
+        assert (status.state, status.holds) == (FenceState.NOT_ENFORCED, False)
         assert list(idle.list_branches("repo", "")) == ["main"]
 
 
@@ -112,3 +115,130 @@ def test_the_text_carries_the_marker_and_its_checksum_is_known() -> None:
     assert fence_state(FENCE_CHECKSUM) is FenceState.INSTALLED
     assert fence_state(None) is FenceState.ABSENT
     assert fence_state("0" * 32) is FenceState.ALTERED
+
+
+# -------------------------------------------------------------- the fence in an attempt
+
+
+class Deaf:
+    """What a server does that has its hooks switched off: it runs none."""
+
+    name, hook = "switched off", "off"
+
+    def refuse(self, event: object) -> str | None:
+        return None
+
+
+@contextmanager
+def world(policy: PublishFence = PublishFence.AUTO, *, deaf: bool = False) -> Iterator[InMemoryServices]:
+    """Services whose server has not been tried yet."""
+    with InMemoryServices(limits=Limits(publish_fence=policy)) as services:
+        if deaf:
+            services.lakefs = InMemoryLakeFS(services.clock, services.faults, hooks={FENCE_PATH: Deaf()})
+        services.clock.advance(PROOF_SECONDS)
+        yield services
+
+
+def challenges(services: InMemoryServices) -> int:
+    """Refused merges that the server has a record of."""
+    return sum(not run.passed for run in services.lakefs.server.list_runs(REPOSITORY).results)
+
+
+@pytest.mark.parametrize("policy", [PublishFence.AUTO, PublishFence.REQUIRED])
+def test_the_first_publication_brings_the_fence_along_and_is_guarded_itself(policy: PublishFence) -> None:
+    with world(policy) as services:
+        services.faults.between("merge", lambda: services.seed({"theirs": "1"}), nth=2)
+        lost = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert "has moved since the input ref" in str(lost.reason)
+        assert services.tree()["theirs"] == b"1"
+
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.status is TaskStatus.COMPLETED
+        assert outcome.record.fence is FenceState.ENFORCED
+        assert "brought the publish fence along" in outcome.record.remarks
+        assert not any("_lakefs_actions" in path for path in outcome.changed_files)
+        assert services.lakefs.tree(REPOSITORY, str(outcome.commit))[FENCE_PATH] == FENCE_TEXT.encode()
+        merge = services.lakefs.get_commit(REPOSITORY, str(outcome.commit))
+        assert "and the publish fence" in merge.message
+
+
+def test_the_next_publication_finds_the_fence_and_brings_none() -> None:
+    with world() as services:
+        first = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        again = services.run(tasks.edit, tasks.Params(do="write"), {"raw/c.csv": "3"})
+        assert (first.record.brought_fence, again.record.brought_fence) == (True, False)
+        assert "publish fence" not in services.lakefs.get_commit(REPOSITORY, str(again.commit)).message
+
+
+def test_the_server_is_tried_once_in_five_minutes() -> None:
+    with world() as services:
+        for _ in range(3):
+            assert services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT).record.changes
+        assert challenges(services) == 1
+        services.clock.advance(PROOF_SECONDS)
+        services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert challenges(services) == 2
+
+
+def test_a_task_that_changes_nothing_brings_no_fence() -> None:
+    with world() as services:
+        outcome = services.run(tasks.edit, tasks.Params(do="nothing"), TREE_OF_EDIT)
+        assert outcome.commit == outcome.record.input_ref
+        assert FENCE_PATH not in services.lakefs.tree(REPOSITORY, "main")
+
+
+def test_a_server_without_hooks_is_published_through_and_recorded() -> None:
+    with world(deaf=True) as services:
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.status is TaskStatus.COMPLETED
+        assert outcome.record.fence is FenceState.NOT_ENFORCED
+        assert "publish fence not enforced" in outcome.record.remarks
+        assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
+
+
+def test_a_server_without_hooks_is_not_published_through_where_the_fence_is_required() -> None:
+    with world(PublishFence.REQUIRED, deaf=True) as services:
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        assert "actions.enabled" in str(outcome.reason)
+        assert list(services.lakefs.history(REPOSITORY, "main", until=str(outcome.record.input_ref), limit=9)) == []
+        assert list(services.lakefs.list_branches(REPOSITORY, "")) == ["main"]
+
+
+def test_a_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
+    with world(PublishFence.OFF) as services:
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.record.fence is FenceState.ABSENT
+        assert FENCE_PATH not in services.lakefs.tree(REPOSITORY, "main")
+        services.lakefs.seed(REPOSITORY, "main", {FENCE_PATH: FENCE_TEXT})
+        assert services.run(tasks.edit, tasks.Params(do="write"), {"b": "1"}).record.fence is FenceState.INSTALLED
+        assert challenges(services) == 0
+
+
+def test_a_file_that_only_has_the_name_of_the_fence_is_left_alone() -> None:
+    with world() as services:
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), {**TREE_OF_EDIT, FENCE_PATH: "name: theirs"})
+        assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        assert FENCE_PATH in str(outcome.reason)
+        assert "Fetch" not in [step.name for step in outcome.record.steps]
+        assert services.lakefs.tree(REPOSITORY, "main")[FENCE_PATH] == b"name: theirs"
+
+
+def test_a_challenge_without_an_answer_is_sent_again() -> None:
+    with world() as services:
+        services.faults.after("merge", nth=1, error=Unclear)
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.record.fence is FenceState.ENFORCED
+        assert challenges(services) == 2
+
+
+def test_the_read_only_task_of_a_branch_that_has_moved_completes_with_its_commit() -> None:
+    with world() as services:
+        task = get_task(tasks.look)
+        assert task is not None
+        ref = services.seed(TREE_OF_EDIT)
+        services.seed({"later": "1"})
+        services.start(task, {"do": "nothing"}, ref=ref)
+        outcome = services.attempt(tasks.look)
+        assert outcome.status is TaskStatus.COMPLETED
+        assert outcome.commit == ref

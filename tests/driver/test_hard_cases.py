@@ -168,7 +168,6 @@ def test_a_file_and_a_directory_may_change_places_below_a_prefix(services: InMem
     }
     assert services.run(swap, {}, tree).status is COMPLETED
     assert services.tree() == {
-        FENCE_PATH: FENCE_TEXT.encode(),
         "p/directory": b"a file now",
         "p/file/part": b"a directory now",
         "pq": b"outside",

@@ -11,6 +11,7 @@ from typing import Any, cast
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.driver import AttemptRecord, Delivered, deliver_report, run_attempt
 from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
+from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from .editing import DEFINITION, TASK, WORKFLOW, expected_tree
@@ -28,7 +29,7 @@ class Killed(BaseException):
 
 
 class Recorder:
-    """Passes calls on and keeps their names, with the answers of the fence."""
+    """Passes calls on and keeps their names, with the answers of the delivery check."""
 
     def __init__(self, inner: object, journal: list[str]) -> None:
         self._inner = inner
@@ -39,7 +40,8 @@ class Recorder:
 
         def call(*arguments: Any, **options: Any) -> Any:
             if name != "is_current":
-                self._journal.append(name)
+                is_challenge = name == "merge" and arguments[2] != BRANCH
+                self._journal.append("challenge" if is_challenge else name)
                 return method(*arguments, **options)
             current = method(*arguments, **options)
             self._journal.append("yes" if current else "no")
@@ -87,7 +89,7 @@ class World:
         self.store: object = services.lakefs
         """The way to lakeFS of the deliveries that are run."""
         self.foreign = False
-        self.has_fence = fence == FENCE_TEXT
+        self.has_altered_fence = fence not in (FENCE_TEXT, None)
         files = INPUT if fence is None else {**INPUT, FENCE_PATH: fence}
         self.ref = services.seed(files)
         self.start = services.tree(self.ref)
@@ -123,6 +125,7 @@ class World:
                 workspace_root=root,
                 clock=clock,
                 limits=services.limits,
+                proofs=services.proofs,
             )
             if report and tried.record.report is not None:
                 found = tried.record.report
@@ -270,14 +273,19 @@ class World:
         steps = Counter(commit.metadata["perago.step_key"] for commit in left)
         if any(number > 1 for number in steps.values()):
             yield f"{steps} publications"
-        if publications and self.services.limits.fence_required and not self.has_fence:
-            yield "a publication without the fence that is required"
+        if self.services.limits.publish_fence is not PublishFence.OFF:
+            yield from (
+                f"{commit.id} is a publication without the fence" for commit in publications if self._bare(commit)
+            )
         if any(commit.parents[0] != commit.metadata.get("perago.expected_head") for commit in publications):
             yield "a publication on another head than it was built on"
         if commits and commits[-1].parents[0] != self.ref:
             yield "the branch was rewritten"
         if "raw/foreign" in self._seen_by(commits) and self.services.tree().get("raw/foreign") != b"theirs":
             yield "a foreign file is gone"
+
+    def _bare(self, commit: Commit) -> bool:
+        return self.services.lakefs.tree(REPOSITORY, commit.id).get(FENCE_PATH) != FENCE_TEXT.encode()
 
     def _seen_by(self, commits: tuple[Commit, ...]) -> set[str]:
         return {path for commit in commits for path in self.services.tree(commit.id)}
@@ -288,7 +296,8 @@ class World:
         if self.status != "FAILED":
             return
         moved = ["has moved since the input ref", "others have committed there as well"]
-        named = moved if self.foreign else ["a good reason"]
+        altered = ["has the name of perago's publish fence"] if self.has_altered_fence else ["a good reason"]
+        named = moved if self.foreign else altered
         if not any(words in self.tried[-1].words for words in named):
             yield f"the workflow failed without need or word: {self.tried[-1].words}"
 
@@ -339,13 +348,13 @@ class World:
         for index, name in enumerate(journal):
             before, later = journal[:index], journal[index + 1 :]
             if name == "no" and not {"delete_branch"}.issuperset(later):
-                yield f"after the fence said no: {later}"
+                yield f"after the delivery check said no: {later}"
             if name in ("create_branch", "report") and before[-1:] != ["yes"]:
-                yield f"{name} without the fence: {before}"
+                yield f"{name} without the delivery check: {before}"
             if name == "merge" and not _stands_before_merge(before):
-                yield f"a merge without fence and look: {before}"
+                yield f"a merge without delivery check and look: {before}"
             if name == "delete_branch" and not {"yes", "create_branch"}.intersection(before):
-                yield f"a branch of others is removed without the fence: {before}"
+                yield f"a branch of others is removed without the delivery check: {before}"
         if journal.count("merge") > 3:
             yield f"{journal.count('merge')} merges"
 
@@ -384,7 +393,7 @@ def _moves_data(commit: Commit) -> bool:
 
 
 def _stands_before_merge(before: list[str]) -> bool:
-    """Whether the fence said yes and the branch was read, perhaps more than once, and nothing else came after."""
+    """Whether the delivery check said yes, the branch was read, perhaps more than once, and nothing else came after."""
     while before and before[-1] == "history":
         before = before[:-1]
         if before[-1:] == ["yes"]:

@@ -21,7 +21,7 @@ def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> N
     assert (settings.conductor, settings.lakefs) == (None, None)
     assert (settings.log_file_max_size, settings.log_retention) == (100_000_000, 30)
     assert (settings.worker_id_prefix, settings.worker_id) == (None, None)
-    assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.IF_INSTALLED, 30.0)
+    assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.AUTO, 30.0)
     assert settings.transfer_threads == 16
     assert (settings.max_result_bytes, settings.max_workspace_bytes) == (1024 * 1024, None)
     assert settings.warnings == ()

@@ -116,6 +116,14 @@ class StageChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class StageFence:
+    """Upload the publish fence to the staging branch of a publication that brings it along."""
+
+    repository: str
+    branch: str
+
+
+@dataclass(frozen=True, slots=True)
 class CommitStaging:
     """Commit what is staged on a branch that began at commit `source`."""
 
@@ -128,20 +136,34 @@ class CommitStaging:
 
 @dataclass(frozen=True, slots=True)
 class VerifyStaging:
-    """Compare the staging commit with the input ref: exactly the planned changes may be between them."""
+    """Compare the staging commit with the commit whose tree it was built on. Exactly the planned keys may differ: those
+    of the task if it has `changes`, and that of the publish fence if it was brought along."""
 
     repository: str
-    input_ref: str
+    built_on: str
     commit_id: str
+    changes: bool
+    fence: bool
 
 
 @dataclass(frozen=True, slots=True)
 class CheckPublishFence:
-    """Look whether the commit that is to be merged carries the publish fence. A commit does not change, so what is
-    found holds for every merge of it."""
+    """Look whether a commit has the publish fence. A commit does not change, so what is found holds for every merge of
+    it."""
 
     repository: str
     commit_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TryPublishFence:
+    """Make sure that the server obeys the publish fence: a challenge merge of `source` into the attempt's own staging
+    branch must be refused, because it expects an impossible head. Nothing is sent if that is known already."""
+
+    repository: str
+    source: str
+    branch: str
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,9 +225,11 @@ Command = (
     | RevertStale
     | ReadHead
     | StageChanges
+    | StageFence
     | CommitStaging
     | VerifyStaging
     | CheckPublishFence
+    | TryPublishFence
     | Merge
     | ReadPublication
     | RemoveStagingBranches

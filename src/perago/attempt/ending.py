@@ -8,6 +8,7 @@ from perago.attempt import outcome
 from perago.attempt.state import State
 from perago.attempt.steps import Step
 
+LATE_ANSWERS = 2
 REPORT_TRIES = 150
 """More than an hour with the driver's pauses, and more than any response time-out (`perago.driver.reporting`)."""
 
@@ -53,16 +54,24 @@ def cleaned(state: State) -> Next:
     return state.at(Step.CLEANED), do.CheckDelivery()
 
 
+def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Next | None:
+    """An answer that came late is old news, so the delivery check is made again; None: go on. A process can be stopped
+    anywhere, for any time."""
+    if not event.late or state.late_answers >= LATE_ANSWERS:
+        return None
+    return state.known(late_answers=state.late_answers + 1), do.CheckDelivery()
+
+
 def confirmed_before_report(state: State, event: on.DeliveryConfirmed) -> Next:
     """Report, a bounded number of times; not on old news, for Conductor takes a report by the task's id alone, also for
     a later delivery."""
     if state.report is None:
         raise ValueError("the outcome of this attempt is open")
-    if event.late and not state.asked_again:
-        return state.known(asked_again=True), do.CheckDelivery()
+    if (again := check_again(state, event)) is not None:
+        return again
     if state.reports_sent >= REPORT_TRIES:
         return state, None
-    return state.known(reports_sent=state.reports_sent + 1, asked_again=False), do.SendReport(state.report)
+    return state.known(reports_sent=state.reports_sent + 1, late_answers=0), do.SendReport(state.report)
 
 
 def report_unclear(state: State, event: on.ReportUnclear) -> Next:

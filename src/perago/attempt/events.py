@@ -11,11 +11,17 @@ from perago.ports import AttemptRow, Commit, MergeRefusal
 
 
 class FenceState(StrEnum):
-    """How the file of the publish fence is found in a commit."""
+    """The publish fence of a commit. `perago fence status` and the records of attempts use these words."""
 
-    INSTALLED = "installed"
     ABSENT = "absent"
     ALTERED = "altered"
+    """A file with the fence's name and another text: it may be another team's."""
+    INSTALLED = "installed"
+    """The file is there, and the server was not tried."""
+    ENFORCED = "enforced"
+    """The server has refused a merge that the fence must refuse."""
+    NOT_ENFORCED = "not enforced"
+    """The server let such a merge through: it runs no hooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +160,11 @@ class ChangesStaged:
 
 
 @dataclass(frozen=True, slots=True)
+class FenceStaged:
+    """The publish fence is uploaded to the staging branch."""
+
+
+@dataclass(frozen=True, slots=True)
 class StagingCommitted:
     """The staging branch has a commit, as far as the driver can tell this attempt's."""
 
@@ -167,14 +178,22 @@ class NothingStaged:
 
 @dataclass(frozen=True, slots=True)
 class StagingVerified:
-    """The staging commit differs from the input ref in the planned changes and in nothing else."""
+    """The staging commit differs from what it was built on in the planned changes and in nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishFenceSeen:
-    """Whether the commit that is to be merged carries perago's publish fence, as shipped."""
+    """Whether a commit has perago's publish fence: absent, altered or installed."""
 
     state: FenceState
+
+
+@dataclass(frozen=True, slots=True)
+class PublishFenceTried:
+    """Whether the server obeys the publish fence: it refused the merge that the fence must refuse, now or a short time
+    ago."""
+
+    enforced: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +272,12 @@ Event = (
     | Reverted
     | HeadRead
     | ChangesStaged
+    | FenceStaged
     | StagingCommitted
     | NothingStaged
     | StagingVerified
     | PublishFenceSeen
+    | PublishFenceTried
     | Merged
     | MergeDenied
     | MergeUnclear

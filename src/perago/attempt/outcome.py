@@ -125,11 +125,14 @@ def dirty(state: State) -> str:
 
 def unanswered_merge(state: State) -> str:
     """The words for a merge whose answer did not arrive."""
-    staged = short(state.staging_commit.id) if state.staging_commit else "unknown"
     return (
-        f"A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch "
+        f"A merge of staging commit {_staged(state)} was sent without a clear answer, so it may still appear on branch "
         f"{state.ref.branch}; a retry will recognise it."
     )
+
+
+def _staged(state: State) -> str:
+    return short(state.staging_commit.id) if state.staging_commit else "unknown"
 
 
 def unverified_merge(state: State, commit_id: str) -> str:
@@ -148,24 +151,39 @@ def buried(state: State, own: Commit, newest: Commit) -> str:
     )
 
 
-def stale_in_a_loop(state: State, read: BranchRead) -> str:
+def stale_in_a_loop(state: State, stale: Commit) -> str:
     """Publications of steps that Conductor has forgotten, in a loop, where it forgets steps that are still good."""
-    newest = read.since[0]
     return (
-        f"Branch {state.ref.branch} of {state.ref.repository} holds commit {short(newest.id)} of step "
-        f"{newest.metadata.get('perago.reference_name', 'unknown')} of this workflow, which Conductor does not know "
+        f"Branch {state.ref.branch} of {state.ref.repository} holds commit {short(stale.id)} of step "
+        f"{stale.metadata.get('perago.reference_name', 'unknown')} of this workflow, which Conductor does not know "
         "any more. In a loop it cannot be told whether that is stale, so it is not undone. Check it, and start the "
         "workflow from the new head."
     )
 
 
-def unfenced(state: State, found: FenceState) -> str:
-    """The publish fence is required and is not there."""
-    how = "has another text than the one that perago ships" if found is FenceState.ALTERED else "is not there"
+def altered_fence(state: State, commit_id: str, path: str) -> str:
+    """A file with the publish fence's name has another text, so it may be another team's."""
     return (
-        f"PERAGO_PUBLISH_FENCE is `required`, but the publish fence {how} in commit {short(state.expected_head)} of "
-        f"{state.ref.repository}. Nothing was published. Install it with `perago fence install {state.ref.repository} "
-        f"{state.ref.branch}` and start the workflow from the new head."
+        f"The file {path} in commit {short(commit_id)} of {state.ref.repository} has the name of perago's publish "
+        "fence and another text. Nothing was published. Move the file if it is yours, or replace it with "
+        f"`perago fence install {state.ref.repository} {state.ref.branch}`; then start the workflow from the new head."
+    )
+
+
+def fence_went_missing(state: State, found: FenceState) -> str:
+    """The staging commit lacks the fence that it was made with."""
+    return (
+        f"The publish fence is {found} in staging commit {_staged(state)} of {state.ref.repository}, which was made "
+        f"with it: another client writes to staging branch {state.staging_branch}. Nothing was published."
+    )
+
+
+def not_enforced(state: State) -> str:
+    """The publish fence is required, and the server does not run it."""
+    return (
+        f"PERAGO_PUBLISH_FENCE is `required`, but lakeFS does not run the hooks of {state.ref.repository}: it let a "
+        "merge through that the publish fence must refuse. Nothing was published. Switch hooks on in the configuration "
+        "of the server (`actions.enabled: true`) and start the workflow again."
     )
 
 
@@ -223,7 +241,7 @@ def wrong_publication(state: State, commit: Commit) -> str | None:
     staging, expected = state.staging_commit, state.expected_head
     if staging is None:
         raise ValueError("there is no staging commit")
-    if commit.parents[:1] != (expected,):
+    if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.doubles or ()))]:
         found = short(commit.parents[0]) if commit.parents else "nothing"
         wrong = (
             f"its first parent is {found}, not the expected head {short(expected)}: somebody else's commit came between"

@@ -15,22 +15,23 @@ Why nothing is lost and nothing is published twice
 1. Only the merge is visible to others. Whatever fails before it leaves a hidden branch and a private directory, which
    both can be thrown away. Whatever follows it only reads, cleans up and reports, and can be repeated.
 2. The merge is sent only on the head that the publication was built on: the branch is read right before, and the
-   publish fence of the server compares again inside the merge (`reference/lakefs.md` 1.1). On an unmoved head lakeFS
-   takes the staging tree as it is, so its lossy three-way merge (1.7) is never entered. A branch without the publish
-   fence keeps a gap between the two: 4 notices what falls into it, and says so.
+   publish fence of the server compares again inside the merge (`reference/lakefs.md` 1.1). lakeFS reads the fence from
+   the commit that is merged, so a publication to a branch without one brings it along and is guarded itself (7 there).
+   That the server obeys is tried (`TryPublishFence`). On an unmoved head lakeFS takes the staging tree as it is, so its
+   lossy three-way merge (1.7) is never entered. Without an enforced fence a gap is left: 4 notices what falls into it.
 3. Sending a merge again is harmless. It names its source by id, without squash, so lakeFS answers "no changes" for one
-   that it has merged (1.3); one that may be empty, such as a fence commit, names the head that it was sent for, which
-   is not the head any more once it is there. After an answer that does not settle the matter the attempt goes back to
-   reading the branch, finds its own commit by (task id, poll count, start time), or sends the merge again; at most
-   MERGE_TRIES times.
-4. What is merged differs from the input ref in exactly the planned keys; this is compared on the server before
+   that it has merged (1.3). Only a merge whose tree is the head's may be empty; its second copy is refused by the
+   fence, for the head is not the expected one any more, and without a fence it is recognised as this attempt's own.
+   After an answer that does not settle the matter the attempt goes back to reading the branch, finds its own commit by
+   (task id, poll count, start time), or sends the merge again; at most MERGE_TRIES times.
+4. What is merged differs from what it was built on in exactly the planned keys; this is compared on the server before
    (`VerifyStaging`, and `RevertStale` for what was undone). What was published is read back: first parent and tree must
    be those that were intended. From a merge without a clear answer until then, every failure and every loss says that a
    publication may exist (`State.open_merge`).
-5. The delivery check stands before anything is staged, before every merge and before every report; its answer does not
-   count any more for a merge once reading the branch took long, nor for a report once it took long itself: a process
-   can be stopped anywhere. A delivery that is no longer current sends nothing more. One that loses its currency while
-   a merge is on the wire may still publish; 7 and 8 are for that.
+5. The delivery check stands before anything is staged, before every merge and before every report. An answer that took
+   long does not count, nor does one after which reading the branch took long: a process can be stopped anywhere. A
+   delivery that is no longer current sends nothing more. One that loses its currency while a merge is on the wire may
+   still publish; 7 and 8 are for that.
 6. A report is sent for a current delivery only, and an unclear one is followed by the delivery check again: Conductor
    ignores reports for a task that is over, so a second one cannot do harm (`reference/conductor.md` 7.2). A task that
    is run again keeps its id, by which alone Conductor knows a report: one that overtakes that check's answer to arrive
@@ -43,16 +44,15 @@ Why nothing is lost and nothing is published twice
    publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
    An attempt whose retry has taken its place, and which Conductor hands out again all the same when the workflow is
    rerun from a later step, does nothing: what the retry has published stands, and may have been built on.
-8. Whoever completes after a predecessor has put a commit of its own on the branch: its changes, or an empty fence
-   commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges that are
-   still on their way, and nothing appears after the step was completed. Who had a predecessor is told by Conductor for
-   retries and redeliveries, and by a staging branch that was there before for a rerun or restart, which look new.
-9. So whoever sends a merge has a staging branch, also for a fence commit, and the branch outlives the merge. Its own
-   attempt leaves it where a merge was not answered (`State.merge_unanswered`), unless it stages anew because the head
-   has moved, which shuts the merge out as well; another one of the step removes it only once it has published, which by
-   8 does so. It cannot be the branch of a later delivery: it was listed before the delivery check held. Adoptions need
-   none: what they adopt is on the branch. Where nobody publishes, `perago gc` removes it, after longer than any proxy
-   holds a request.
+8. An attempt that completes after a predecessor has put a commit of its own on the branch: its changes, or an empty
+   fence commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges
+   that are still on their way, and nothing appears after the step was completed. Conductor tells of a predecessor for
+   retries and redeliveries; a staging branch that was there before tells for a rerun or restart, which look new.
+9. So every merge has a staging branch, also that of a fence commit, and the branch outlives the merge. Its own attempt
+   leaves it where a merge was not answered (`State.merge_unanswered`), unless it stages anew because the head has
+   moved, which shuts the merge out as well; another one of the step removes it only once it has published, which by 8
+   does so. It cannot be the branch of a later delivery: it was listed before the delivery check held. Where no attempt
+   publishes, `perago gc` removes it, after longer than any proxy holds a request.
 
 Each transition is one function below: it gets the state and the event, and returns the next state and one command.
 `TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
@@ -109,6 +109,8 @@ def _input_accepted(state: State, event: on.InputAccepted) -> Next:
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
+    if state.plan.read_only:
+        return _fetch(state)
     return state, do.ReadBranch(event.workspace)
 
 
@@ -116,8 +118,6 @@ def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
     """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
     to Conductor's clients (`reference/conductor.md` 9)."""
     state = state.known(read=event)
-    if state.plan.read_only:
-        return _judge(state, event)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
     return state, do.FindLeftovers(state.ref.repository, prefix)
 
@@ -147,7 +147,17 @@ def _decide(state: State, judgement: Judgement) -> Next:
         case Adopt(commit):
             return publishing.adopt(state.at(Step.RECOVERED), commit)
         case Build(base):
-            return state.at(Step.RECOVERED, base=base, has_directory=True), do.Fetch(state.ref)
+            # The publication's tree will be that of the input ref and the changes, also where it undoes others first.
+            return state.known(base=base), do.CheckPublishFence(state.ref.repository, state.ref.ref)
+
+
+def _fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
+    """A publication that could only be refused is refused before anything is downloaded."""
+    return publishing.see_fence(state, event, state.ref.ref, _fetch)
+
+
+def _fetch(state: State) -> Next:
+    return state.at(Step.RECOVERED, has_directory=True), do.Fetch(state.ref)
 
 
 def _fetched(state: State, _: on.Fetched) -> Next:
@@ -185,9 +195,10 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
     (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
     (Step.VALIDATED, on.LineageRead): _lineage_read,
+    (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,
     (Step.RECOVERED, on.Fetched): _fetched,
     (Step.RECOVERED, on.ResultAccepted): publishing.recorded_result_accepted,
-    (Step.RECOVERED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.RECOVERED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
     (Step.FETCHED, on.GuardrailsChecked): _pre_checked,
     (Step.PRE_CHECKED, on.FunctionReturned): _returned,
     (Step.RAN, on.ResultAccepted): _result_accepted,
@@ -199,16 +210,18 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.PLANNED, on.Reverted): publishing.reverted,
     (Step.PLANNED, on.HeadRead): publishing.head_read,
     (Step.PLANNED, on.ChangesStaged): publishing.changes_staged,
+    (Step.PLANNED, on.FenceStaged): publishing.fence_staged,
     (Step.STAGED, on.NothingStaged): publishing.nothing_staged,
     (Step.STAGED, on.HeadRead): publishing.head_read,
     (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
     (Step.STAGED, on.StagingVerified): publishing.staging_verified,
     (Step.STAGED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.STAGED, on.PublishFenceTried): publishing.publish_fence_tried,
     (Step.COMMITTED, on.DeliveryConfirmed): publishing.confirmed_before_merge,
     (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
     (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
-    (Step.COMMITTED, on.PublishFenceSeen): publishing.publish_fence_seen,
+    (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
     (Step.COMMITTED, on.Merged): publishing.merged,
     (Step.COMMITTED, on.MergeDenied): publishing.merge_denied,
     (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
 
 from perago.attempt.state import Plan, State
 from perago.ports import Commit, Delivery
@@ -19,6 +18,7 @@ TASK_ID = "perago.task_id"
 POLL_COUNT = "perago.poll_count"
 START_TIME = "perago.start_time"
 INPUT_REF = "perago.input_ref"
+ITERATION = "perago.iteration"
 PREFIX = "perago.prefix"
 PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
@@ -63,12 +63,14 @@ def message(state: State) -> str:
         counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
     else:
         counts = "no changes"
+    if state.brings_fence:
+        counts += " and the publish fence"
     return f"{delivery.task_name}: {counts} (workflow {delivery.workflow_id}, {delivery.reference_name})"
 
 
-def metadata(state: State, *, phase: str) -> Mapping[str, str]:
-    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, or `fence` for an empty
-    fence commit."""
+def metadata(state: State, *, phase: str) -> dict[str, str]:
+    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, `fence` for an empty fence
+    commit, or `challenge` for the merge that tries the publish fence."""
     delivery = state.plan.delivery
     return {
         "perago.version": state.plan.perago_version,
@@ -77,7 +79,7 @@ def metadata(state: State, *, phase: str) -> Mapping[str, str]:
         WORKFLOW_ID: delivery.workflow_id,
         "perago.task_name": delivery.task_name,
         "perago.reference_name": delivery.reference_name,
-        "perago.iteration": str(delivery.iteration),
+        ITERATION: str(delivery.iteration),
         TASK_ID: delivery.task_id,
         "perago.retry_count": str(delivery.retry_count),
         "perago.retried_task_id": delivery.retried_task_id or "",
@@ -101,7 +103,8 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
     None for any other commit, such as the one that a staging branch begins at.
     """
     found = commit.metadata
-    if found.get(PHASE) != "staging" or found.get(STAGING_BRANCH) != branch:
+    # A server that runs no hooks lets the challenge through, which then is the head of the staging branch.
+    if found.get(PHASE) not in ("staging", "challenge") or found.get(STAGING_BRANCH) != branch:
         return None
     try:
         return Delivery(
@@ -111,7 +114,7 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
             task_name=found["perago.task_name"],
             workflow_id=found[WORKFLOW_ID],
             reference_name=found["perago.reference_name"],
-            iteration=int(found["perago.iteration"]),
+            iteration=int(found[ITERATION]),
             retry_count=int(found["perago.retry_count"]),
             retried_task_id=found["perago.retried_task_id"] or None,
             input={},
@@ -129,6 +132,11 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
 def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:
     """Whether `commit` was published by any attempt of the same workflow."""
     return commit.metadata.get(WORKFLOW_ID) == delivery.workflow_id
+
+
+def is_in_a_loop(commit: Commit) -> bool:
+    """Whether `commit` was published in a round of a loop."""
+    return commit.metadata.get(ITERATION, "0") not in ("", "0")
 
 
 def is_for_my_input(commit: Commit, state: State) -> bool:

@@ -2,19 +2,24 @@
 
 Three kinds of commit are published, all in the same way: a staging commit with the changes, one that undoes stale
 publications (and has the changes on top, if there are any), and for an adoption, or no changes after a predecessor, the
-branch head itself: an empty fence commit, after which no stale delivery can merge any more.
+branch head itself: an empty fence commit, after which no stale delivery can merge any more. Each of them brings the
+publish fence along where the branch has none, so that this very merge is guarded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome, publication
-from perago.attempt.ending import Next, fail, published
-from perago.attempt.recovery import Adopt, Judgement, Refuse, asked, judge, own_publication
+from perago.attempt.ending import Next, check_again, fail, published
+from perago.attempt.fence import FENCE_PATH, IMPOSSIBLE_HEAD
+from perago.attempt.recovery import Adopt, Judgement, Refuse, asked, judge, own_publications
 from perago.attempt.state import Base, State
 from perago.attempt.steps import Step
 from perago.ports import Commit, MergeRefusal
+from perago.settings.values import PublishFence
 
 MERGE_TRIES = 3
 REBUILD_TRIES = 3
@@ -38,17 +43,32 @@ def changes_detected(state: State, event: on.ChangesDetected) -> Next:
 
 
 def adopt(state: State, commit: Commit) -> Next:
-    """Take over `commit`, the branch head, if its result is valid today."""
-    state = state.known(base=Base(commit.id), adopts=commit.id, staging_commit=commit)
+    """Take over `commit`, the branch head, if its result is valid today. What this attempt's own function changed, if
+    it has run, is dropped."""
+    base = Base(commit.id, tree=commit.meta_range_id)
+    state = state.known(base=base, adopts=commit.id, changes=on.ChangesDetected())
     return state, do.ValidateRecordedResult(commit.metadata.get(publication.RESULT, ""))
 
 
 def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
     """The adopted publication's result is this attempt's."""
     state = state.known(result=event.result)
-    if state.staging_commit is None:
-        raise ValueError("there is nothing to adopt")
-    return _source_ready(state, state.staging_commit)
+    return state, do.CheckPublishFence(state.ref.repository, state.expected_head)
+
+
+def fence_of_adopted_seen(state: State, event: on.PublishFenceSeen) -> Next:
+    """Put a fence commit on what is adopted."""
+    return see_fence(state, event, state.expected_head, _stage_anew)
+
+
+def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
+    """The fence of commit `commit_id`, which the publication is built on, decides whether it brings one along. A file
+    that only has the fence's name is not overwritten, and with it no merge would be guarded: refuse before any work is
+    done."""
+    insists = state.plan.publish_fence is not PublishFence.OFF
+    if insists and event.state is on.FenceState.ALTERED:
+        return fail(state, outcome.altered_fence(state, commit_id, FENCE_PATH), terminal=True)
+    return go_on(state.known(fence=event.state, brings_fence=insists and event.state is on.FenceState.ABSENT))
 
 
 def _needs_commit(state: State) -> bool:
@@ -60,9 +80,12 @@ def _needs_commit(state: State) -> bool:
 # ---------------------------------------------------------------------------------- staging
 
 
-def confirmed_before_staging(state: State, _: on.DeliveryConfirmed) -> Next:
-    """Begin with a staging branch on the base. A fence commit needs none to be merged, but it tells whoever comes next
-    that a merge may be on its way."""
+def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
+    """Begin with a staging branch on the base. A fence commit needs none to be merged, but the branch tells later
+    deliveries that a merge may be on its way."""
+    if (again := check_again(state, event)) is not None:
+        return again
+    state = state.known(late_answers=0)
     branch = publication.staging_branch(state.plan, state.rebuilt)
     return state.known(staging_branch=branch), do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
 
@@ -78,21 +101,31 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
     if base is not None and base.stale:
         command = do.RevertStale(state.ref.repository, _staging(state), base.head, base.stale, state.ref.ref)
         return state, command
-    if state.changes.count:
-        return state, do.StageChanges(state.ref.repository, _staging(state))
-    return state, do.ReadHead(state.ref.repository, state.expected_head)
+    return _stage(state) or (state, do.ReadHead(state.ref.repository, state.expected_head))
 
 
 def reverted(state: State, event: on.Reverted) -> Next:
     """The tree is that of the input ref: apply the changes."""
     state = state.known(reverted=event.commit)
+    return _stage(state) or _source_ready(state.at(Step.STAGED), event.commit)
+
+
+def _stage(state: State) -> Next | None:
+    """Put the changes and the fence on the staging branch; None: there is nothing to put there."""
     if state.changes.count:
         return state, do.StageChanges(state.ref.repository, _staging(state))
-    return _source_ready(state.at(Step.STAGED), event.commit)
+    return changes_staged(state, None) if state.brings_fence else None
 
 
-def changes_staged(state: State, _: on.ChangesStaged) -> Next:
-    """Commit them, with everything that makes the publication recognisable."""
+def changes_staged(state: State, _: on.ChangesStaged | None) -> Next:
+    """The fence comes along where the branch has none."""
+    if state.brings_fence:
+        return state, do.StageFence(state.ref.repository, _staging(state))
+    return fence_staged(state, None)
+
+
+def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
+    """Commit what is staged, with everything that makes the publication recognisable."""
     metadata, message = publication.metadata(state, phase="staging"), publication.message(state)
     command = do.CommitStaging(state.ref.repository, _staging(state), _staged_on(state), message, metadata)
     return state.at(Step.STAGED), command
@@ -114,11 +147,15 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
     if event.commit.parents != (_staged_on(state),) or not is_mine:
         return fail(state, outcome.foreign_staging(state, event.commit), terminal=False)
     state = state.known(staging_commit=event.commit)
-    return state, do.VerifyStaging(state.ref.repository, state.ref.ref, event.commit.id)
+    built_on = state.adopts or state.ref.ref
+    has_changes = state.changes.count > 0
+    return state, do.VerifyStaging(
+        state.ref.repository, built_on, event.commit.id, changes=has_changes, fence=state.brings_fence
+    )
 
 
 def staging_verified(state: State, _: on.StagingVerified) -> Next:
-    """The tree is the input plus exactly the changes."""
+    """The tree is what it was built on, plus exactly what was planned."""
     if state.staging_commit is None:
         raise ValueError("there is no staging commit")
     return _source_ready(state, state.staging_commit)
@@ -129,31 +166,47 @@ def _source_ready(state: State, commit: Commit) -> Next:
 
 
 def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
-    """Without the fence the merge is watched, not guarded; who requires it gets no merge."""
+    """Look once more at the commit that is to be merged. Its fence is there, or was brought along; whether the server
+    obeys it is tried. Without a fence the merge is watched, not guarded."""
     state = state.known(fence=event.state)
-    if state.plan.fence_required and event.state is not on.FenceState.INSTALLED:
-        return fail(state, outcome.unfenced(state, event.state), terminal=True)
+    if state.plan.publish_fence is PublishFence.OFF:
+        return state.at(Step.COMMITTED), do.CheckDelivery()
+    if event.state is not on.FenceState.INSTALLED or state.staging_commit is None:
+        return fail(state, outcome.fence_went_missing(state, event.state), terminal=False)
+    metadata = publication.metadata(state, phase="challenge")
+    metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
+    return state, do.TryPublishFence(state.ref.repository, state.staging_commit.id, _staging(state), metadata)
+
+
+def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
+    """Where the server runs no hooks, the merge is watched, not guarded; a deployment that requires the fence gets no
+    merge."""
+    if event.enforced:
+        return state.at(Step.COMMITTED, fence=on.FenceState.ENFORCED), do.CheckDelivery()
+    state = state.known(fence=on.FenceState.NOT_ENFORCED)
+    if state.plan.publish_fence is PublishFence.REQUIRED:
+        return fail(state, outcome.not_enforced(state), terminal=True)
     return state.at(Step.COMMITTED), do.CheckDelivery()
 
 
 # ------------------------------------------------------------------------------------ merging
 
 
-def confirmed_before_merge(state: State, _: on.DeliveryConfirmed) -> Next:
+def confirmed_before_merge(state: State, event: on.DeliveryConfirmed) -> Next:
     """Look at the branch right before the merge."""
-    return state, do.ReadBranch(state.ref)
+    return check_again(state, event) or (state, do.ReadBranch(state.ref))
 
 
 def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
     """Merge only on the head that the publication was built on; whatever else is there is judged."""
-    own = own_publication(state, event)
-    if own is not None:
-        return _read_back(state, own.id)
+    if own := own_publications(state, event):
+        newest, *below = own
+        is_built_as_planned = own[-1].parents[:1] == (state.expected_head,)
+        doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
+        return _read_back(state.known(doubles=doubles), newest.id)
     if event.head(state.ref.ref) == state.expected_head:
-        if event.late and not state.asked_again:
-            return state.known(asked_again=True), do.CheckDelivery()
-        return _merge(state.known(asked_again=False))
-    state = state.known(read=event, asked_again=False)
+        return check_again(state, event) or _merge(state.known(late_answers=0))
+    state = state.known(read=event, late_answers=0)
     if task_ids := asked(state, event):
         return state, do.ReadLineage(task_ids)
     return _decide(state, judge(state, event, None))
@@ -180,14 +233,13 @@ def _restage(state: State, base: Base) -> Next:
     result: a retry judges anew."""
     if state.adopts is not None:
         return fail(state, outcome.adopted_is_gone(state), terminal=False)
+    return _stage_anew(state.known(base=base))
+
+
+def _stage_anew(state: State) -> Next:
+    """Begin with staging, on another branch than before."""
     old = state.staging_branch
-    state = state.at(
-        Step.PLANNED,
-        base=base,
-        reverted=None,
-        staging_commit=None,
-        staging_branch=None,
-    )
+    state = state.at(Step.PLANNED, reverted=None, staging_commit=None, staging_branch=None)
     return (
         (state, do.CheckDelivery()) if old is None else (state, do.RemoveStagingBranches(state.ref.repository, (old,)))
     )
@@ -209,19 +261,22 @@ def _merge(state: State) -> Next:
         state.ref.branch,
         publication.message(state),
         publication.metadata(state, phase="fence" if _is_fence_commit(state) else "merge"),
-        allow_empty=_may_be_empty(state),
+        allow_empty=_is_empty(state),
     )
     return state.known(merges_sent=state.merges_sent + 1), command
 
 
-def _may_be_empty(state: State) -> bool:
-    """Whether the tree may be the head's: that of a fence commit, or one in which what is undone is done again, such
-    as a removal. lakeFS refuses that unless it is asked not to; the publish fence stands all the same."""
-    return _is_fence_commit(state) or (state.base is not None and bool(state.base.stale))
+def _is_empty(state: State) -> bool:
+    """Whether the tree is the head's: that of a fence commit, or one in which what is undone is done again, such as a
+    removal. lakeFS refuses exactly these merges unless it is asked not to. The others are never sent with that: without
+    a publish fence a late copy of the request would take place once more."""
+    if state.staging_commit is None or state.base is None:
+        return False
+    return state.staging_commit.id == state.base.head or state.staging_commit.meta_range_id == state.base.tree
 
 
 def _is_fence_commit(state: State) -> bool:
-    return state.staging_commit is not None and state.staging_commit.id == state.expected_head
+    return not state.changes.count and not (state.base and state.base.stale)
 
 
 def merged(state: State, event: on.Merged) -> Next:
@@ -253,9 +308,12 @@ def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
 
 
 def publication_read(state: State, event: on.PublicationRead) -> Next:
-    """First parent and tree must be those that were intended."""
-    state = state.known(open_merge=None)
+    """First parent and tree must be those that were intended. What lies between may be this attempt's own: a merge
+    that was sent twice and took place twice."""
     wrong = outcome.wrong_publication(state, event.commit)
+    if wrong is not None and state.merges_sent > 1 and state.doubles is None:
+        return state, do.CheckDelivery()
+    state = state.known(open_merge=None)
     if wrong is not None:
         return fail(state, wrong, terminal=True)
     return published(state, event.commit.id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from itertools import dropwhile, takewhile
 
 from perago.attempt import outcome, publication
 from perago.attempt.events import BranchRead, LineageRead
@@ -57,11 +58,16 @@ def asked(state: State, read: BranchRead) -> tuple[str, ...]:
     return tuple(dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine))
 
 
-def own_publication(state: State, read: BranchRead) -> Commit | None:
-    """What this very delivery has merged: the merge took place although its answer did not arrive."""
+def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
+    """What this very delivery has merged, newest first: the merge took place although its answer did not arrive.
+
+    There can be more than one commit where the publish fence is not enforced: a merge that may be empty takes place
+    each time that it arrives. Only those count that lie directly on one another.
+    """
     if not state.merges_sent:
-        return None
-    return next((commit for commit in read.since if publication.is_mine(commit, state.plan.delivery)), None)
+        return ()
+    since = dropwhile(lambda commit: not publication.is_mine(commit, state.plan.delivery), read.since)
+    return tuple(takewhile(lambda commit: publication.is_mine(commit, state.plan.delivery), since))
 
 
 def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgement:
@@ -78,10 +84,11 @@ def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgem
         return Adopt(newest)
     if _Kind.FOREIGN in kinds:
         return Refuse(_foreign(state, read, kinds))
-    other_steps = any(not publication.is_of_my_step(commit, state.plan.delivery) for commit in read.since)
-    if other_steps and state.plan.delivery.iteration > 0:
-        return Refuse(outcome.stale_in_a_loop(state, read))
-    return Build(Base(newest.id, tuple(commit.id for commit in read.since)))
+    of_other_steps = [commit for commit in read.since if not publication.is_of_my_step(commit, state.plan.delivery)]
+    in_a_loop = state.plan.delivery.iteration > 0 or any(map(publication.is_in_a_loop, of_other_steps))
+    if of_other_steps and in_a_loop:
+        return Refuse(outcome.stale_in_a_loop(state, of_other_steps[0]))
+    return Build(Base(newest.id, tuple(commit.id for commit in read.since), newest.meta_range_id))
 
 
 def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:

@@ -8,6 +8,7 @@ from typing import Any
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState, WorkspaceRef
 from perago.attempt.steps import Step
 from perago.ports import Commit, Delivery, Report
+from perago.settings.values import PublishFence
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class Plan:
     """The task asks for `on_moved_head="rebase"`, which this version cannot do; its failures say so."""
     max_changed_objects: int | None = None
     max_changed_bytes: int | None = None
-    fence_required: bool = False
-    """Nothing is published without the publish fence (`PERAGO_PUBLISH_FENCE=required`)."""
+    publish_fence: PublishFence = PublishFence.AUTO
+    """How strictly a publication insists on the publish fence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Base:
     head: str
     stale: tuple[str, ...] = ()
     """Commits between input ref and head, newest first, that are undone."""
+    tree: str | None = None
+    """Identity of the head's tree, as lakeFS compares trees; None for the input ref, which was not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,20 @@ class State:
     staging_commit: Commit | None = None
     """What is to be merged. For an empty fence commit that is the branch head itself."""
     fence: FenceState | None = None
-    """How the publish fence was found in what is to be merged."""
+    """The publish fence of what the publication is built on, and then of what is to be merged."""
+    brings_fence: bool = False
+    """What the publication is built on has no publish fence, so it brings the fence along."""
     merges_sent: int = 0
     open_merge: str | None = None
     """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
     merge_unanswered: bool = False
     """A merge was sent and may still be on its way: it has no usable answer, and was not found on the branch."""
-    asked_again: bool = False
-    """A question is being asked a second time because the first answer came late. One that is late again counts: a slow
-    service must not stop everything."""
+    late_answers: int = 0
+    """How many answers came too late to rely on, and were asked for again, before the step that is to be taken now. One
+    more than `LATE_ANSWERS` counts: a slow service must not stop everything."""
+    doubles: tuple[str, ...] | None = None
+    """This attempt's own commits below its newest one, where a merge that may be empty has taken place more than once.
+    None: the attempt has not looked for them."""
     publication: str | None = None
     """The merge commit, once verified."""
     report: Report | None = None

@@ -17,12 +17,12 @@ def logs_of(settings: Settings) -> LogPlan:
     return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
 
 
-def limits_of(settings: Settings, *, fence_required: bool = False) -> Limits:
-    """What its attempts are allowed. The publish fence is a matter of real servers only."""
+def limits_of(settings: Settings) -> Limits:
+    """What its attempts are allowed."""
     from perago.driver import Limits
 
     return Limits(
         max_result_bytes=settings.max_result_bytes,
         max_workspace_bytes=settings.max_workspace_bytes,
-        fence_required=fence_required,
+        publish_fence=settings.publish_fence,
     )

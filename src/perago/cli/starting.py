@@ -88,7 +88,7 @@ def _import_meanwhile() -> None:
 
 
 def _plan(module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None) -> WorkerPlan:
-    from perago.settings import PublishFence, default_worker_id_prefix
+    from perago.settings import default_worker_id_prefix
     from perago.worker import WorkerPlan
 
     return WorkerPlan(
@@ -98,7 +98,7 @@ def _plan(module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS |
         logs=logs_of(settings),
         slots=slots,
         store_factory=open_lakefs,
-        limits=limits_of(settings, fence_required=settings.publish_fence is PublishFence.REQUIRED),
+        limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,
         branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
         preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],

@@ -15,12 +15,14 @@ from pydantic import BaseModel
 import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt.fence import FENCE_PATH
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver.failures import failed, unexpected, where
+from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, Raised, call_function
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
 from perago.driver.limits import Limits
@@ -55,6 +57,7 @@ def run_attempt(
     observer: Observer = SILENT,
     worker_id: str = "",
     interruptible: Interruptible = nullcontext,
+    proofs: FenceProofs | None = None,
 ) -> AttemptRecord:
     """Run one delivery up to, and without, its report (for that see `deliver_report`).
 
@@ -66,6 +69,7 @@ def run_attempt(
         workspace_root: where attempt directories are made.
         call: how the task function is called; a worker captures its output there.
         interruptible: makes the blocks in which a loss that is noticed elsewhere ends the attempt at once.
+        proofs: what this process knows of lakeFS servers that were tried; None: the attempt tries its server itself.
     """
     run = _AttemptRun(
         task,
@@ -79,6 +83,7 @@ def run_attempt(
         observer,
         worker_id,
         interruptible,
+        proofs or FenceProofs(clock),
     )
     return run.run()
 
@@ -99,6 +104,7 @@ class _AttemptRun:
         observer: Observer,
         worker_id: str,
         interruptible: Interruptible,
+        proofs: FenceProofs,
     ) -> None:
         self._task = task
         self._delivery = delivery
@@ -117,7 +123,7 @@ class _AttemptRun:
             self._local = LocalWorkspace(task.workspace, workspace_root, delivery, limits)
             budget = task.controls.publish_budget
             merge_within = budget.lakefs_merge_timeout_seconds if budget else None
-            self._remote = Publisher(store, clock, limits, observer, merge_within)
+            self._remote = Publisher(store, clock, limits, observer, merge_within, proofs)
         self._params: BaseModel | None = None
         self._returned: Any = None
         self._findings: tuple[Finding, ...] = ()
@@ -140,9 +146,11 @@ class _AttemptRun:
             do.RevertStale: lambda command: self._publisher.revert_stale(command),
             do.ReadHead: lambda command: self._publisher.read_head(command),
             do.StageChanges: self._stage,
+            do.StageFence: lambda command: self._publisher.stage_fence(command),
             do.CommitStaging: lambda command: self._publisher.commit(command),
             do.VerifyStaging: self._verify_staging,
             do.CheckPublishFence: lambda command: self._publisher.check_publish_fence(command),
+            do.TryPublishFence: lambda command: self._publisher.try_publish_fence(command),
             do.Merge: lambda command: self._publisher.merge(command),
             do.ReadPublication: lambda command: self._publisher.read_publication(command),
             do.RemoveStagingBranches: self._remove_branches,
@@ -176,7 +184,7 @@ class _AttemptRun:
             rebase=spec.on_moved_head == "rebase" if spec else False,
             max_changed_objects=budget.max_changed_objects if budget else None,
             max_changed_bytes=budget.max_changed_bytes if budget else None,
-            fence_required=self._limits.fence_required,
+            publish_fence=self._limits.publish_fence,
         )
 
     def _carry_out(self, command: do.Command, state: State) -> on.Event:
@@ -243,6 +251,7 @@ class _AttemptRun:
             adopted_commit=state.adopts,
             superseded_commits=state.base.stale if state.base and state.publication else (),
             fence=state.fence,
+            brought_fence=state.brings_fence and state.publication is not None,
             notes=tuple(self._notes),
         )
 
@@ -320,8 +329,10 @@ class _AttemptRun:
         )
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
-        local = self._workspace
-        planned = {upload.key for upload in local.uploads(self._changes)} | set(local.deletions(self._changes))
+        planned = {FENCE_PATH} if command.fence else set()
+        if command.changes:
+            local = self._workspace
+            planned |= {upload.key for upload in local.uploads(self._changes)} | set(local.deletions(self._changes))
         return self._publisher.verify(command, planned)
 
     def _stage(self, command: do.StageChanges) -> on.Event:

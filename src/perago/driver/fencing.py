@@ -1,7 +1,8 @@
-"""Putting the publish fence on a branch, looking at it, and taking it away (contract 8, `reference/lakefs.md` 1).
+"""The publish fence on the server: put on a branch, looked at, tried, and taken away (contract 8, `reference/lakefs.md`
+1 and 7).
 
-Each goes through a hidden branch and a merge that expects the head it began on, like any publication: nobody's staged
-objects are committed along, and nobody's commit is overwritten.
+A change goes through a hidden branch and a merge that expects the head it began on, like any publication: objects that
+others have staged are not committed along, and no commit is overwritten.
 """
 
 from __future__ import annotations
@@ -9,32 +10,49 @@ from __future__ import annotations
 import re
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, fence_state
+from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_state
 from perago.attempt.publication import EXPECTED_HEAD
-from perago.ports import MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
+from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
 
-_IMPOSSIBLE_HEAD = "0" * 64
+PROOF_SECONDS = 300.0
+"""How long the answer of a server that was tried counts. An operator may switch hooks off at any time."""
 _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True, slots=True)
 class FenceStatus:
-    """The fence of one branch. `enforced`: the server runs hooks; None where there is no fence to try it with."""
+    """The fence of one branch, whose head is commit `head`. The server was tried, unless there is no fence to try."""
 
     head: str
     state: FenceState
-    enforced: bool | None
 
     @property
     def holds(self) -> bool:
         """Whether publications to the branch are guarded."""
-        return self.state is FenceState.INSTALLED and self.enforced is True
+        return self.state is FenceState.ENFORCED
+
+
+class FenceProofs:
+    """What one process knows of the servers that it has tried, by repository. May be used by several threads."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._found: dict[str, tuple[float, bool]] = {}
+
+    def known(self, repository: str) -> bool | None:
+        """Whether the server has obeyed the fence lately; None: it is to be tried."""
+        tried, enforced = self._found.get(repository, (float("-inf"), False))
+        return enforced if abs(self._clock.now() - tried) < PROOF_SECONDS else None
+
+    def note(self, repository: str, *, enforced: bool) -> None:
+        """Remember the answer of a server that was tried now."""
+        self._found[repository] = self._clock.now(), enforced
 
 
 def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
@@ -45,8 +63,48 @@ def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceSt
     """
     head = store.get_commit(repository, branch).id
     state = fence_state(store.checksum(repository, head, FENCE_PATH))
-    enforced = _is_enforced(store, repository, head) if state is FenceState.INSTALLED else None
-    return FenceStatus(head, state, enforced)
+    if state is not FenceState.INSTALLED:
+        return FenceStatus(head, state)
+    with _hidden_branch(store, repository, head) as scratch:
+        enforced = is_enforced(store, repository, head, scratch, {EXPECTED_HEAD: IMPOSSIBLE_HEAD})
+    return FenceStatus(head, FenceState.ENFORCED if enforced else FenceState.NOT_ENFORCED)
+
+
+def is_enforced(
+    store: WorkspaceStore,
+    repository: str,
+    source: str,
+    branch: str,
+    metadata: Mapping[str, str],
+    within: float | None = None,
+) -> bool:
+    """Send a challenge: a merge of commit `source`, which has the fence, into a `branch` of one's own, that expects an
+    impossible head. It leaves a failed run among lakeFS's action runs, and nothing else.
+
+    `within` limits the wait for the answer, in seconds.
+
+    Raises:
+        MergeRefused: for another reason than the fence's, such as another team's hook.
+        ServiceError: as the store does.
+    """
+    message = "Challenge: perago's publish fence must refuse this merge"
+    try:
+        store.merge(repository, source, branch, message, metadata, allow_empty=True, within=within)
+    except MergeRefused as error:
+        if error.reason is not MergeRefusal.HEAD_MOVED:
+            raise
+        return True
+    return False
+
+
+@contextmanager
+def fence_upload() -> Iterator[Upload]:
+    """The fence's file, to be uploaded within the block."""
+    content = FENCE_TEXT.encode()
+    with tempfile.TemporaryDirectory(prefix="perago-fence-") as scratch:
+        file = Path(scratch) / "fence.yaml"
+        file.write_bytes(content)
+        yield Upload(FENCE_PATH, file, len(content), FENCE_CHECKSUM, content_type="application/yaml")
 
 
 def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:
@@ -56,11 +114,7 @@ def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceS
         MergeRefused: somebody else committed meanwhile, or has uncommitted changes on the branch.
         ServiceError: as the store does.
     """
-    with tempfile.TemporaryDirectory(prefix="perago-fence-") as scratch:
-        file = Path(scratch) / "fence.yaml"
-        file.write_bytes(FENCE_TEXT.encode())
-        size = len(FENCE_TEXT.encode())
-        upload = Upload(FENCE_PATH, file, size, FENCE_CHECKSUM, content_type="application/yaml")
+    with fence_upload() as upload:
         _change(
             store,
             repository,
@@ -118,16 +172,6 @@ def _change(
 def _moved(repository: str, branch: str) -> MergeRefused:
     detail = "somebody else committed to the branch at the same time; try again"
     return MergeRefused("lakeFS", f"change the fence of {branch} in {repository}", detail, MergeRefusal.HEAD_MOVED)
-
-
-def _is_enforced(store: WorkspaceStore, repository: str, head: str) -> bool:
-    """A merge that expects an impossible head must be refused by the fence."""
-    with _hidden_branch(store, repository, head) as scratch:
-        try:
-            store.merge(repository, head, scratch, "probe", {EXPECTED_HEAD: _IMPOSSIBLE_HEAD}, allow_empty=True)
-        except MergeRefused as error:
-            return error.reason is MergeRefusal.HEAD_MOVED
-    return False
 
 
 @contextmanager

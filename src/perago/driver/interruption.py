@@ -32,9 +32,11 @@ ON_THE_NETWORK = (
     do.RevertStale,
     do.ReadHead,
     do.StageChanges,
+    do.StageFence,
     do.CommitStaging,
     do.VerifyStaging,
     do.CheckPublishFence,
+    do.TryPublishFence,
     do.Merge,
     do.ReadPublication,
 )

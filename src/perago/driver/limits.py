@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perago.settings.values import PublishFence
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -15,7 +17,7 @@ class Limits:
     """`PERAGO_MAX_WORKSPACE_BYTES`; None: no limit."""
     history: int = 1000
     """Commits that are looked through between the branch head and the input ref."""
-    fence_required: bool = False
-    """`PERAGO_PUBLISH_FENCE=required`: nothing is published without the publish fence."""
+    publish_fence: PublishFence = PublishFence.AUTO
+    """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
     """How long a question that harms nobody is asked again while its service does not answer."""

@@ -42,7 +42,9 @@ class AttemptRecord:
     superseded_commits: tuple[str, ...] = ()
     """Stale publications that this one undid, newest first."""
     fence: FenceState | None = None
-    """How the publish fence was found in what was published; None where nothing was."""
+    """The publish fence of what was published, or was to be; None where the attempt did not come to look."""
+    brought_fence: bool = False
+    """The publication brought the publish fence along."""
     notes: tuple[str, ...] = ()
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
 
@@ -57,6 +59,8 @@ class AttemptRecord:
         if self.superseded_commits:
             number = len(self.superseded_commits)
             found.append(f"undid {number} stale publication{'' if number == 1 else 's'}")
-        if self.published_commit is not None and self.fence is not None and self.fence is not FenceState.INSTALLED:
-            found.append("without a publish fence")
+        if self.brought_fence:
+            found.append("brought the publish fence along")
+        if self.published_commit is not None and self.fence in (FenceState.NOT_ENFORCED, FenceState.ABSENT):
+            found.append(f"publish fence {self.fence}")
         return tuple(found)

@@ -8,6 +8,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.fence import FENCE_PATH, fence_state
 from perago.attempt.outcome import named, short
+from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.limits import Limits
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
@@ -34,10 +35,17 @@ class Publisher:
     """Talks to the store. `ServiceError`s that settle nothing are left to the caller."""
 
     def __init__(
-        self, store: WorkspaceStore, clock: Clock, limits: Limits, observer: Observer, merge_within: float | None
+        self,
+        store: WorkspaceStore,
+        clock: Clock,
+        limits: Limits,
+        observer: Observer,
+        merge_within: float | None,
+        proofs: FenceProofs,
     ) -> None:
         """`merge_within`: the task's own limit for the answer to a merge, in seconds."""
         self._store = store
+        self._proofs = proofs
         self._clock = clock
         self._limits = limits
         self._observer = observer
@@ -108,8 +116,8 @@ class Publisher:
         return self._commit(command.repository, command.branch).id
 
     def verify(self, command: do.VerifyStaging, planned: Collection[str]) -> on.Event:
-        """The staging commit must differ from the input ref in the planned keys, and in nothing else."""
-        found = self._changed(command.repository, command.input_ref, command.commit_id)
+        """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
+        found = self._changed(command.repository, command.built_on, command.commit_id)
         if found == frozenset(planned):
             return on.StagingVerified()
         wrong = sorted(found.symmetric_difference(planned))
@@ -120,13 +128,33 @@ class Publisher:
         )
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
-        """Look for the publish fence in the commit that is to be merged."""
+        """Look for the publish fence in a commit."""
         found = ask(
             lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH),
             self._clock,
             self._limits.answer_patience,
         )
         return on.PublishFenceSeen(fence_state(found))
+
+    def stage_fence(self, command: do.StageFence) -> on.Event:
+        """Upload the publish fence."""
+        with fence_upload() as upload:
+            self._store.upload(command.repository, command.branch, [upload])
+        return on.FenceStaged()
+
+    def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:
+        """Send the challenge, unless it was sent a short time ago. Without an answer it is sent again for a while: it
+        can only be refused, or add a commit to the attempt's own staging branch."""
+        where, source, branch = command.repository, command.source, command.branch
+        enforced = self._proofs.known(where)
+        if enforced is None:
+            enforced = ask(
+                lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
+                self._clock,
+                self._limits.answer_patience,
+            )
+            self._proofs.note(where, enforced=enforced)
+        return on.PublishFenceTried(enforced)
 
     def stage(self, command: do.StageChanges, uploads: Sequence[Upload], deletions: Sequence[str]) -> on.Event:
         """Deletions first: a file may take the place of a directory, and the other way round."""

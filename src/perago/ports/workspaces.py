@@ -86,7 +86,7 @@ class WorkspaceStore(Protocol):
         """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
 
         At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
-        `until` is the head.
+        `until` is the head. Commits below the head may lack long messages, long metadata values and keys of others.
         """
         ...
 

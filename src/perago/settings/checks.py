@@ -66,7 +66,8 @@ def publish_fence(text: str) -> PublishFence:
     try:
         return PublishFence(text)
     except ValueError:
-        raise ValueError(f"must be {' or '.join(PublishFence)}") from None
+        renamed = "; `auto` has taken the place of `if-installed`" if text == "if-installed" else ""
+        raise ValueError(f"must be {', '.join(PublishFence)}{renamed}") from None
 
 
 def thread_count(text: str) -> int:

@@ -18,10 +18,13 @@ from perago.settings.errors import ConfigurationError, Problem
 class PublishFence(StrEnum):
     """How strictly a publication insists on the server-side publish fence (contract 6)."""
 
-    IF_INSTALLED = "if-installed"
-    """Use the hook where the branch has it; elsewhere check before and after the merge."""
+    AUTO = "auto"
+    """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
+    about."""
     REQUIRED = "required"
-    """Refuse to publish to a branch that lacks the hook."""
+    """The same, and nothing is published through a server that does not run hooks."""
+    OFF = "off"
+    """Nothing is brought along, and no server is tried. A fence that is there still works."""
 
 
 @dataclass(frozen=True, slots=True)

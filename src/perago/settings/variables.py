@@ -52,7 +52,7 @@ class Variables(BaseSettings):
     worker_id_prefix: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID_PREFIX")
     worker_id: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID")
     publish_fence: Annotated[PublishFence, BeforeValidator(checks.publish_fence)] = Field(
-        PublishFence.IF_INSTALLED, validation_alias="PERAGO_PUBLISH_FENCE"
+        PublishFence.AUTO, validation_alias="PERAGO_PUBLISH_FENCE"
     )
     shutdown_grace: Annotated[float, BeforeValidator(units.parse_seconds)] = Field(
         30.0, validation_alias="PERAGO_SHUTDOWN_GRACE"

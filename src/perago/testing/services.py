@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.driver import AttemptRecord, FunctionCaller, Limits, call_function, deliver_report, run_attempt
+from perago.driver.fencing import FenceProofs
 from perago.driver.observer import Direction
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
@@ -31,8 +32,8 @@ Tree = Mapping[str, str | bytes | None] | Path
 class InMemoryServices:
     """Runs attempts in this process. Use it as a context manager, or call `close`.
 
-    `lakefs`, `conductor` and `clock` are the models themselves, `faults` is the script that both obey. `call` calls
-    the task function.
+    `lakefs`, `conductor` and `clock` are the models themselves, `faults` is the script that both obey. `proofs` is what
+    the worker knows of its lakeFS. `call` calls the task function.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class InMemoryServices:
         self.lakefs = InMemoryLakeFS(self.clock, self.faults)
         self.conductor = Conductor(self.clock, self.faults, self.attempt)
         self.limits = limits or Limits()
+        self.proofs = FenceProofs(self.clock)
+        self.proofs.note(REPOSITORY, enforced=True)  # a script of faults need not count a challenge
         self._call = call
         self._scratch = tempfile.TemporaryDirectory(prefix="perago-test-", dir=fast_directory())
         self.workspace_root = workspace_root or Path(self._scratch.name)
@@ -159,11 +162,13 @@ class InMemoryServices:
             call=self._call,
             observer=observer or _Lines(),
             worker_id=WORKER,
+            proofs=self.proofs,
         )
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
-        """The workspace as it is committed at `ref`."""
-        return self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
+        """The workspace as it is committed at `ref`, without the hooks in `_lakefs_actions/` (contract 2)."""
+        found = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
+        return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)

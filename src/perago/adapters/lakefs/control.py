@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
@@ -15,6 +16,10 @@ from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
 from perago.ports import AccessDenied, Commit, NotFound, Refused, ServiceError, Unclear
 
 _PAGE = 1000
+_LOG_PAGE = 10
+"""A commit's metadata may be 2 MB and more (`reference/lakefs.md` 2), and a page of the log is in memory at once."""
+_LONGEST_BELOW = 1000
+"""Characters of a message or of a metadata value that are kept of a commit below the head."""
 _DELETE_BATCH = 1000
 
 Reject = Callable[[Call, Rejection], ServiceError]
@@ -74,7 +79,11 @@ class Control:
         return head
 
     def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
-        """First-parent commits from the head down to `until`, read from one head so that pages fit together."""
+        """First-parent commits from the head down to `until`, read from one head so that pages fit together.
+
+        Commits below the head are kept without what only the head is asked for, so that a long history of large
+        metadata fits into memory.
+        """
         head = self.head(repository, branch)
         found: list[Commit] = []
         more = head != until
@@ -83,7 +92,7 @@ class Control:
             for commit in page:
                 if commit.id == until or len(found) == limit:
                     return tuple(found)
-                found.append(commit)
+                found.append(_short(commit) if found else commit)
         return tuple(found)
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
@@ -252,7 +261,7 @@ class Control:
     ) -> tuple[list[Commit], bool]:
         """Some commits and whether more follow."""
         call = Call(f"read the history of {repository}", repository, f"commit {head} or {until}")
-        amount = min(_PAGE, remaining + 1)
+        amount = min(_LOG_PAGE, remaining + 1)
         options = {"amount": amount, "first_parent": True, "stop_at": until}
         if after is not None:
             options["after"] = after
@@ -323,6 +332,15 @@ def _raise_first(call: Call, problems: Sequence[Any]) -> None:
 
 def _log(answer: Any) -> tuple[list[Commit], bool]:
     return [_commit(item) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+
+
+def _short(commit: Commit) -> Commit:
+    kept = {
+        key: value
+        for key, value in commit.metadata.items()
+        if key.startswith("perago.") and len(value) <= _LONGEST_BELOW
+    }
+    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 
 
 def _keys(answer: Any) -> tuple[list[str], bool]:

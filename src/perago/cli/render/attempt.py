@@ -40,6 +40,8 @@ STEPS = {
     "CommitStaging": "committing",
     "VerifyStaging": "comparing the commit with the changes",
     "CheckPublishFence": "looking for the publish fence",
+    "StageFence": "bringing the publish fence along",
+    "TryPublishFence": "trying the publish fence",
     "Merge": "publishing",
     "ReadPublication": "verifying the publication",
     "RemoveStagingBranches": "removing the staging branch",

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from perago.attempt.events import FenceState
+from perago.attempt.fence import FENCE_PATH
 
 if TYPE_CHECKING:
     from perago.driver.fencing import FenceStatus
@@ -20,21 +21,14 @@ def status(found: FenceStatus, repository: str, branch: str, *, as_json: bool) -
             "branch": branch,
             "head": found.head,
             "fence": found.state.value,
-            "enforced": found.enforced,
         }
         sys.stdout.write(json.dumps(content) + "\n")
         return
-    sys.stdout.write(f"{branch} of {repository} at {found.head[:12]}: {_words(found, repository, branch)}\n")
-
-
-def _words(found: FenceStatus, repository: str, branch: str) -> str:
-    if found.state is FenceState.ABSENT:
-        return f"no publish fence (put one there with: perago fence install {repository} {branch})"
-    if found.state is FenceState.ALTERED:
-        return (
-            "the publish fence has another text than this version ships, so it is not relied on (replace it with: "
-            f"perago fence install {repository} {branch})"
-        )
-    if not found.enforced:
-        return "the publish fence is there, but the server does not run it (are hooks switched off: actions.enabled?)"
-    return "the publish fence is there, and the server obeys it"
+    install = f"perago fence install {repository} {branch}"
+    words = {
+        FenceState.ABSENT: f"a worker's first publication brings it along, and so does: {install}",
+        FenceState.ALTERED: f"{FENCE_PATH} has another text than this version ships; replace it with: {install}",
+        FenceState.NOT_ENFORCED: "the server runs no hooks; its configuration switches them on with actions.enabled",
+        FenceState.ENFORCED: "the server refuses a publication on another head than it was built on",
+    }[found.state]
+    sys.stdout.write(f"{branch} of {repository} at {found.head[:12]}: publish fence {found.state} ({words})\n")
