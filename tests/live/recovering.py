@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from perago.attempt.fence import FENCE_PATH
-
 from .commands import Worker
 from .deploying import Deployment, Gate, input_of
 from .proxy import Cut, Proxy
@@ -53,7 +51,7 @@ class Line:
 
 def files(repository: Repository) -> set[str]:
     """What a task sees of the branch."""
-    return set(repository.tree()) - {FENCE_PATH}
+    return set(repository.tree())
 
 
 def told_by(commit: Mapping[str, Any], *names: str) -> tuple[str, ...]:

@@ -106,8 +106,9 @@ class Repository:
         return found
 
     def tree(self, ref: str = f"{BRANCH}@") -> dict[str, Stored]:
-        """Every committed object of a ref."""
-        return {item["path"]: _stored(item) for item in self._pages(f"/{self.name}/refs/{quote(ref)}/objects/ls")}
+        """Every committed object of a ref but the hooks, which are no part of a workspace."""
+        found = self._pages(f"/{self.name}/refs/{quote(ref)}/objects/ls")
+        return {item["path"]: _stored(item) for item in found if not item["path"].startswith("_lakefs_actions/")}
 
     def read(self, path: str, ref: str = f"{BRANCH}@") -> bytes:
         """The bytes of an object."""

@@ -77,8 +77,7 @@ def test_a_round_of_chaos_breaks_no_promise(
     )
     workflow, runs = chain(deployment), []
     for repository in repositories:
-        repository.commit({"raw/a.txt": b"a", "raw/b.txt": b"b"})
-        ref = deployment.install_fence(repository)
+        ref = repository.commit({"raw/a.txt": b"a", "raw/b.txt": b"b"})
         runs.append(Run(deployment.start(payload(repository, ref, dice), workflow), repository, ref))
 
     fleet = Fleet(deployment, dice)

@@ -1,11 +1,13 @@
 """What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse (contract 8).
 
-All branches carry the publish fence here, as `perago fence install` puts it there.
+The branches have no publish fence at first, as with the default settings: the first publication brings it along.
 """
 
 from __future__ import annotations
 
 import pytest
+
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 
 from .conftest import Deploy
 from .deploying import Deployment, Gate, block, input_of
@@ -24,16 +26,11 @@ def line(lakefs: LakeFSServer, deploy: Deploy, lakefs_proxy: Proxy) -> Line:
     return Line(deployment, deployment.worker(), lakefs_proxy, lakefs.url)
 
 
-@pytest.fixture
-def fenced(line: Line, seeded: Seeded) -> Seeded:
-    return seeded[0], line.deployment.install_fence(seeded[0])
-
-
 # ----------------------------------------------------------------------------- adoption
 
 
-def test_the_retry_adopts_what_a_dead_slot_published(line: Line, fenced: Seeded) -> None:
-    repository, ref = fenced
+def test_the_retry_adopts_what_a_dead_slot_published(line: Line, seeded: Seeded) -> None:
+    repository, ref = seeded
     line.kill_after_merge()
     workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
     found = line.deployment.conductor.completed(workflow_id)
@@ -50,8 +47,8 @@ def test_the_retry_adopts_what_a_dead_slot_published(line: Line, fenced: Seeded)
     line.worker.line(f"completed .*{retry['taskId']}.*adopted {merge['id'][:12]} of an earlier attempt")
 
 
-def test_a_retry_by_hand_adopts_the_adoption_of_a_dead_retry(line: Line, fenced: Seeded) -> None:
-    repository, ref = fenced
+def test_a_retry_by_hand_adopts_the_adoption_of_a_dead_retry(line: Line, seeded: Seeded) -> None:
+    repository, ref = seeded
     conductor = line.deployment.conductor
     line.kill_after_merge(times=2)
     workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
@@ -66,8 +63,8 @@ def test_a_retry_by_hand_adopts_the_adoption_of_a_dead_retry(line: Line, fenced:
     assert repository.branches() == {"main"}
 
 
-def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, fenced: Seeded, gate: Gate) -> None:
-    repository, ref = fenced
+def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, seeded: Seeded, gate: Gate) -> None:
+    repository, ref = seeded
     conductor = line.deployment.conductor
 
     def deliver_again(workflow_id: str, task_id: str) -> None:
@@ -75,7 +72,7 @@ def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, 
         line.second_worker()
         conductor.completed(workflow_id)
 
-    workflow_id = line.at_its_merge(Cut.ANSWER, fenced, gate, deliver_again)
+    workflow_id = line.at_its_merge(Cut.ANSWER, seeded, gate, deliver_again)
     (task,) = conductor.completed(workflow_id)["tasks"]
     fence, merge = repository.since(ref)
     assert told_by(merge, "task_id", "poll_count") == (task["taskId"], "1")
@@ -85,8 +82,8 @@ def test_a_second_delivery_adopts_and_the_first_one_reports_nothing(line: Line, 
     assert len(gate.announcements()) == 1
 
 
-def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopted(line: Line, fenced: Seeded) -> None:
-    repository, ref = fenced
+def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopted(line: Line, seeded: Seeded) -> None:
+    repository, ref = seeded
     conductor, task = line.deployment.conductor, line.deployment.task
     remember = {"type": "SET_VARIABLE", "name": "remember"}
     body = step(task, "body", workspace="${workflow.variables.at}", params="${workflow.input.params}")
@@ -127,8 +124,8 @@ def test_in_a_loop_each_round_builds_on_the_round_before_and_a_dead_one_is_adopt
 # -------------------------------------------------------------------------- superseding
 
 
-def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: Line, fenced: Seeded) -> None:
-    repository, ref = fenced
+def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: Line, seeded: Seeded) -> None:
+    repository, ref = seeded
     conductor = line.deployment.conductor
     workflow_id = line.deployment.start(input_of(repository, ref, {"write": {"before.txt": "b"}}))
     (before,) = conductor.completed(workflow_id)["tasks"]
@@ -145,9 +142,9 @@ def test_a_rerun_with_other_params_replaces_what_the_run_before_published(line: 
 
 
 @pytest.mark.parametrize("removed", [["raw/b.txt"], []], ids=["removal", "nothing"])
-def test_a_step_that_does_the_same_can_be_run_again_and_again(line: Line, fenced: Seeded, removed: list[str]) -> None:
+def test_a_step_that_does_the_same_can_be_run_again_and_again(line: Line, seeded: Seeded, removed: list[str]) -> None:
     """What is undone is what is done again, so there is nothing in the merge for lakeFS to merge."""
-    repository, ref = fenced
+    repository, ref = seeded
     conductor = line.deployment.conductor
     workflow_id = line.deployment.start(input_of(repository, ref, {"remove": removed}))
     for _ in range(2):
@@ -161,10 +158,10 @@ def test_a_step_that_does_the_same_can_be_run_again_and_again(line: Line, fenced
 
 
 @pytest.mark.parametrize("again", ["rerun", "restart"])
-def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, fenced: Seeded, again: str) -> None:
-    repository, ref = fenced
+def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, seeded: Seeded, again: str) -> None:
+    repository, ref = seeded
     conductor = line.deployment.conductor
-    workflow_id = line.deployment.start(_chained(line.deployment, fenced), f"{line.deployment.task}.chain")
+    workflow_id = line.deployment.start(_chained(line.deployment, seeded), f"{line.deployment.task}.chain")
     first, second = conductor.completed(workflow_id)["tasks"]
     if again == "rerun":
         conductor.rerun(workflow_id, first["taskId"])
@@ -183,11 +180,11 @@ def test_a_chain_that_begins_again_replaces_all_of_its_publications(line: Line, 
     assert repository.branches() == {"main"}
 
 
-def test_a_failed_attempt_that_a_rerun_of_the_next_step_brings_back_does_nothing(line: Line, fenced: Seeded) -> None:
+def test_a_failed_attempt_that_a_rerun_of_the_next_step_brings_back_does_nothing(line: Line, seeded: Seeded) -> None:
     """Its retry has published, and the next step has built on that."""
-    repository, ref = fenced
+    repository, ref = seeded
     conductor = line.deployment.conductor
-    payload = _chained(line.deployment, fenced, ending="fail", first_only=True)
+    payload = _chained(line.deployment, seeded, ending="fail", first_only=True)
     workflow_id = line.deployment.start(payload, f"{line.deployment.task}.chain")
     failed, first, second = conductor.completed(workflow_id)["tasks"]
     conductor.rerun(workflow_id, second["taskId"])
@@ -217,9 +214,9 @@ def _chained(deployment: Deployment, seeded: Seeded, **first_orders: object) -> 
 
 
 def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_its_way(
-    line: Line, fenced: Seeded, gate: Gate
+    line: Line, seeded: Seeded, gate: Gate
 ) -> None:
-    repository, ref = fenced
+    repository, ref = seeded
     conductor = line.deployment.conductor
 
     def give_up_on(workflow_id: str, task_id: str) -> None:
@@ -227,7 +224,7 @@ def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_it
         line.second_worker()
         conductor.completed(workflow_id)
 
-    workflow_id = line.at_its_merge(Cut.NOWHERE, fenced, gate, give_up_on)
+    workflow_id = line.at_its_merge(Cut.NOWHERE, seeded, gate, give_up_on)
     first, retry = conductor.completed(workflow_id)["tasks"]
     line.worker.line(f"lost .*{first['taskId']}")
     (fence,) = repository.since(ref)
@@ -238,9 +235,9 @@ def test_a_retry_without_changes_shuts_the_door_on_the_merge_that_is_still_on_it
 
 
 def test_a_rerun_without_changes_shuts_it_too_although_it_looks_like_a_first_delivery(
-    line: Line, fenced: Seeded, gate: Gate
+    line: Line, seeded: Seeded, gate: Gate
 ) -> None:
-    repository, ref = fenced
+    repository, ref = seeded
     conductor = line.deployment.conductor
 
     def run_again(workflow_id: str, task_id: str) -> None:
@@ -249,7 +246,7 @@ def test_a_rerun_without_changes_shuts_it_too_although_it_looks_like_a_first_del
         line.second_worker()
         conductor.completed(workflow_id)
 
-    workflow_id = line.at_its_merge(Cut.NOWHERE, fenced, gate, run_again)
+    workflow_id = line.at_its_merge(Cut.NOWHERE, seeded, gate, run_again)
     (task,) = conductor.completed(workflow_id)["tasks"]
     line.worker.line(f"lost .*{task['taskId']}")
     (fence,) = repository.since(ref)
@@ -262,11 +259,11 @@ def test_a_rerun_without_changes_shuts_it_too_although_it_looks_like_a_first_del
 # ------------------------------------------------------------------------- sub-workflows
 
 
-def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, fenced: Seeded) -> None:
-    repository, ref = fenced
+def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, seeded: Seeded) -> None:
+    repository, ref = seeded
     conductor = line.deployment.conductor
     line.kill_after_merge()
-    workflow_id = line.deployment.start(_nested(line.deployment, fenced), f"{line.deployment.task}.outer")
+    workflow_id = line.deployment.start(_nested(line.deployment, seeded), f"{line.deployment.task}.outer")
     (outer,) = conductor.completed(workflow_id)["tasks"]
 
     tasks = conductor.tasks(outer["subWorkflowId"])
@@ -277,11 +274,11 @@ def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, 
     assert files(repository) == {*ORIGINAL, "one.txt", "two.txt"}
 
 
-def test_a_second_run_of_a_sub_workflow_is_another_workflow_and_undoes_nothing(line: Line, fenced: Seeded) -> None:
+def test_a_second_run_of_a_sub_workflow_is_another_workflow_and_undoes_nothing(line: Line, seeded: Seeded) -> None:
     """Conductor makes a new workflow without any trace of the one before (`reference/conductor.md` 9)."""
-    repository, ref = fenced
+    repository, ref = seeded
     conductor = line.deployment.conductor
-    payload = _nested(line.deployment, fenced, ending="give up")
+    payload = _nested(line.deployment, seeded, ending="give up")
     workflow_id = line.deployment.start(payload, f"{line.deployment.task}.outer")
     assert conductor.wait(workflow_id)["status"] == "FAILED"
     (published,) = repository.since(ref)
@@ -313,18 +310,31 @@ def _nested(deployment: Deployment, seeded: Seeded, ending: str = "return") -> d
 # --------------------------------------------------------------------- a required fence
 
 
-def test_where_the_fence_is_required_nothing_is_published_without_it(deploy: Deploy, seeded: Seeded) -> None:
+@pytest.mark.parametrize("policy", ["auto", "required"])
+def test_the_first_publication_brings_the_publish_fence_along(deploy: Deploy, seeded: Seeded, policy: str) -> None:
     repository, ref = seeded
-    workspace = deploy("workspace", PERAGO_PUBLISH_FENCE="required")
+    workspace = deploy("workspace", PERAGO_PUBLISH_FENCE=policy)
     workspace.worker()
-    orders = {"write": {"out.txt": "o"}}
-    refused = workspace.start(input_of(repository, ref, orders))
+    workspace.conductor.completed(workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}})))
+    assert files(repository) == {*ORIGINAL, "out.txt"}
+    assert repository.read(FENCE_PATH) == FENCE_TEXT.encode()
+    assert repository.branches() == {"main"}
+    (merge,) = repository.since(ref)
+    assert "and the publish fence" in merge["message"]
+
+
+def test_a_file_that_only_has_the_name_of_the_publish_fence_is_refused(deploy: Deploy, seeded: Seeded) -> None:
+    repository, _ = seeded
+    ref = repository.commit({FENCE_PATH: b"name: theirs\non:\n  pre-merge:\n    branches: [x]\nhooks: []\n"})
+    workspace = deploy("workspace")
+    workspace.worker()
+    refused = workspace.start(input_of(repository, ref, {"write": {"out.txt": "o"}}))
     assert workspace.conductor.wait(refused)["status"] == "FAILED"
     (task,) = workspace.conductor.tasks(refused)
     assert task["status"] == "FAILED_WITH_TERMINAL_ERROR"
-    assert f"perago fence install {repository.name} main" in task["reasonForIncompletion"]
+    assert FENCE_PATH in task["reasonForIncompletion"]
     assert (repository.head(), repository.branches()) == (ref, {"main"})
 
     fenced = workspace.install_fence(repository)
-    workspace.conductor.completed(workspace.start(input_of(repository, fenced, orders)))
+    workspace.conductor.completed(workspace.start(input_of(repository, fenced, {"write": {"out.txt": "o"}})))
     assert files(repository) == {*ORIGINAL, "out.txt"}
