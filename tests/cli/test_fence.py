@@ -24,14 +24,15 @@ def test_a_branch_is_fenced_looked_at_and_freed(project: Project, embedded: Embe
     variables = embedded.environment()
 
     bare = project.run("fence", "status", "my-data", "main", **variables)
-    assert (bare.code, "perago fence install my-data main" in bare.out) == (1, True)
+    assert (bare.code, "publish fence absent" in bare.out) == (1, True)
+    assert "perago fence install my-data main" in bare.out
     installed = project.run("fence", "install", "my-data", "main", **variables)
     assert (installed.code, installed.err) == (0, "")
-    assert "the publish fence is there, and the server obeys it" in installed.out
+    assert "publish fence enforced" in installed.out
     assert FENCE_PATH in embedded.lakefs.tree("my-data", "main")
     status = project.run("fence", "status", "my-data", "main", "--json", **variables)
     head = embedded.lakefs.get_commit("my-data", "main").id
-    expected = {"repository": "my-data", "branch": "main", "head": head, "fence": "installed", "enforced": True}
+    expected = {"repository": "my-data", "branch": "main", "head": head, "fence": "enforced"}
     assert (status.code, json.loads(status.out)) == (0, expected)
     removed = project.run("fence", "remove", "my-data", "main", **variables)
     assert (removed.code, FENCE_PATH in embedded.lakefs.tree("my-data", "main")) == (0, False)

@@ -129,8 +129,8 @@ def test_the_default_prefix_comes_from_the_module_path(module: str, prefix: str)
     assert default_worker_id_prefix(module) == prefix
 
 
-@pytest.mark.parametrize("text", ["if-installed", "required"])
-def test_the_publish_fence_has_two_policies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+@pytest.mark.parametrize("text", ["auto", "required", "off"])
+def test_the_publish_fence_has_three_policies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("PERAGO_PUBLISH_FENCE", text)
     assert load_settings().publish_fence is PublishFence(text)
 
@@ -138,7 +138,8 @@ def test_the_publish_fence_has_two_policies(monkeypatch: pytest.MonkeyPatch, tex
 @pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
-        ("PERAGO_PUBLISH_FENCE", "never", "must be if-installed or required"),
+        ("PERAGO_PUBLISH_FENCE", "never", "must be auto, required or off."),
+        ("PERAGO_PUBLISH_FENCE", "if-installed", "`auto` has taken the place of `if-installed`"),
         ("PERAGO_TRANSFER_THREADS", "0", "must be a whole number from 1 to 256"),
         ("PERAGO_TRANSFER_THREADS", "257", "must be a whole number from 1 to 256"),
         ("PERAGO_TRANSFER_THREADS", "four", "must be a whole number from 1 to 256"),

@@ -34,7 +34,8 @@ def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
 
 def test_paths_are_relative_to_the_prefix_and_keys_are_not(run: TaskRunner) -> None:
     run(copy, tree=TREE)
-    assert sorted(run.lakefs.tree(run.repository, "main")) == ["data/copy.csv", "data/raw/a.csv"]
+    keys = sorted(run.lakefs.tree(run.repository, "main"))
+    assert keys == ["_lakefs_actions/perago-publish-fence.yaml", "data/copy.csv", "data/raw/a.csv"]
 
 
 def test_a_violated_rule_is_told_in_words(run: TaskRunner) -> None:

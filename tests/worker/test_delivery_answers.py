@@ -50,7 +50,8 @@ def with_attempt(
 
     async def play() -> None:
         pools = Pools(1)
-        services = Services(make_plan(Path("/nowhere")), queue, SystemClock(), pools, lambda event: None)
+        plan = make_plan(Path("/nowhere"))
+        services = Services(plan, queue, SystemClock(), pools, lambda event: None, lambda delivery: None)
         attempt = Attempt(delivery, cast("Slot", slot), services)
         try:
             await asyncio.wait_for(story(attempt, DeliveryQuestion(7, delivery.identity)), 10)

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from perago.attempt.events import FenceState
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.lakefs.fence import HeadFence
 from perago.embedded.remote import StoreServer
-from perago.worker.events import AttemptLost, AttemptReported, SlotDied
+from perago.worker.events import AttemptLost, AttemptReported, FenceNotEnforced, SlotDied
 
 from .bench import RunningWorker, attempt_directories, make_plan, running, wait_for
 
@@ -53,8 +55,9 @@ class House:
         return self.marker.read_text().count("run") if self.marker.exists() else 0
 
     def tree(self) -> dict[str, bytes]:
-        """What is on `main`."""
-        return self.lakefs.tree("data", "main")
+        """What is on `main`, without hooks."""
+        found = self.lakefs.tree("data", "main")
+        return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
 
     def attempt_directories(self) -> list[Path]:
         return attempt_directories(self.worker.plan.workspace_root)
@@ -132,3 +135,16 @@ def test_an_attempt_whose_workflow_was_terminated_publishes_nothing(house: House
     assert set(house.tree()) == {*before, "out/a.csv"}
     assert not house.worker.saw(AttemptReported)[1:]
     wait_for("all attempt directories to go", lambda: not house.attempt_directories())
+
+
+def test_a_server_that_runs_no_hooks_is_warned_about_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HeadFence, "refuse", lambda self, event: None)  # as with `actions.enabled: false`
+    for number in range(2):
+        house.lakefs.seed("data", "main", {"out/a.csv": f"{number}"})
+        done = house.finish(house.start("writes"))
+        assert done["status"] == "COMPLETED", done["tasks"]
+    reported = wait_for(
+        "both reports", lambda: house.worker.saw(AttemptReported)[1:] and house.worker.saw(AttemptReported)
+    )
+    assert [event.fence for event in reported] == [FenceState.NOT_ENFORCED] * 2
+    assert house.worker.saw(FenceNotEnforced) == [FenceNotEnforced("data")]

@@ -67,7 +67,7 @@ def publish_fence(text: str) -> PublishFence:
         return PublishFence(text)
     except ValueError:
         renamed = "; `auto` has taken the place of `if-installed`" if text == "if-installed" else ""
-        raise ValueError(f"must be {', '.join(PublishFence)}{renamed}") from None
+        raise ValueError(f"must be auto, required or off{renamed}") from None
 
 
 def thread_count(text: str) -> int:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from perago.attempt.events import FenceState
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.worker.events import (
     AttemptLost,
@@ -38,6 +39,8 @@ class Services:
     clock: Clock
     pools: Pools
     emit: Callable[[Event], None]
+    not_fenced: Callable[[Delivery], None]
+    """Is told of each attempt whose server does not run the publish fence."""
 
 
 class Attempt:
@@ -123,6 +126,8 @@ class Attempt:
             outcome = await self._over
             if timer is not None:
                 timer.cancel()
+            if outcome.fence is FenceState.NOT_ENFORCED:
+                self._services.not_fenced(self.delivery)
             if self._lost is None and outcome.report is not None:
                 await self._report(outcome, outcome.report)
             else:
@@ -190,5 +195,6 @@ class Attempt:
                     outcome.steps,
                     self._seconds,
                     outcome.remarks,
+                    outcome.fence,
                 )
             )

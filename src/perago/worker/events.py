@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.attempt.events import FenceState
 from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery, TaskStatus
@@ -78,6 +79,16 @@ class AttemptReported:
     seconds: float
     remarks: tuple[str, ...] = ()
     """What an operator should know about the publication: adopted, undone, not fenced."""
+    fence: FenceState | None = None
+    """The publish fence of what was published; None where the attempt did not come to look."""
+
+
+@dataclass(frozen=True, slots=True)
+class FenceNotEnforced:
+    """The lakeFS server does not run the hooks of `repository`, so publications there are not guarded. Said once for
+    each repository."""
+
+    repository: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +257,7 @@ Event = (
     | ReportFailed
     | HandedBack
     | LeaseDoubtful
+    | FenceNotEnforced
     | ConductorUnreachable
     | ConductorBack
     | DirectoriesSwept

@@ -15,6 +15,7 @@ WARNINGS = (
     events.SlotDied,
     events.AttemptLost,
     events.LeaseDoubtful,
+    events.FenceNotEnforced,
     events.ConductorUnreachable,
     events.CleanUpFailed,
     events.BranchSweepFailed,
@@ -73,8 +74,11 @@ def _fields(event: Event) -> dict[str, Any]:
             reason=event.reason,
             published_commit=event.published_commit,
             remarks=list(event.remarks),
+            fence=event.fence,
             seconds=round(event.seconds, 4),
             steps={name: round(seconds, 4) for name, seconds in event.steps},
         )
+    if isinstance(event, events.FenceNotEnforced):
+        fields["repository"] = event.repository
     slot = getattr(event, "worker_id", None)
     return fields if slot is None else {"slot": slot, **fields}

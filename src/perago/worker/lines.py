@@ -58,6 +58,11 @@ def describe(event: Event) -> str:
             return _handed_back(event)
         case events.LeaseDoubtful(delivery, worker_id, reason):
             return f"{worker_id}: no heartbeat of {_which(delivery)} gets through, its delivery is in doubt: {reason}"
+        case events.FenceNotEnforced(repository):
+            return (
+                f"warning: lakeFS does not run the hooks of {repository}, so no publish fence guards it: a late merge "
+                "may still appear there. Switch hooks on in the server's configuration (actions.enabled: true)"
+            )
         case events.ConductorUnreachable(reason, denied):
             what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"
             return f"{what}, trying on: {reason}"

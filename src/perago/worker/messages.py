@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError
 from perago.worker.events import Watched
 
@@ -86,6 +87,8 @@ class Finished:
     """None: the delivery was lost, `lost_reason` says how, and nothing may be sent."""
     lost_reason: str | None = None
     published_commit: str | None = None
+    fence: FenceState | None = None
+    """`AttemptRecord.fence`."""
     remarks: tuple[str, ...] = ()
     """`AttemptRecord.remarks`."""
     steps: tuple[tuple[str, float], ...] = ()

@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
+from perago.driver.fencing import FenceProofs
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
 from perago.taskdef import load_task
 from perago.worker.attempt_log import AttemptLog, logging_to
@@ -63,6 +64,7 @@ class _SlotMain:
         self._pid = os.getpid()
         self._log = JsonLog(plan.logs, plan.module, worker_id)
         self._delivery_check = PipeDeliveryCheck(channel)
+        self._proofs = FenceProofs(SystemClock())
         self._cancellation = Cancellation()
         self._output = OutputPipe()
         self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
@@ -123,6 +125,7 @@ class _SlotMain:
                 observer=attempt_log,
                 worker_id=self._worker_id,
                 interruptible=self._cancellation.interrupting,
+                proofs=self._proofs,
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())
@@ -148,6 +151,7 @@ class _SlotMain:
             record.report,
             lost_reason=record.lost_reason,
             published_commit=record.published_commit,
+            fence=record.fence,
             remarks=record.remarks,
             steps=steps,
             log_chunks=attempt_log.chunks(),

@@ -31,7 +31,7 @@ from perago.driver import SystemClock
 from perago.ports import Clock, Delivery, TaskQueue
 from perago.worker.attempts import Attempt, Services
 from perago.worker.child import warm_up
-from perago.worker.events import Cancelling, Draining, Event, Listener, Stopped, WorkerReady
+from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Stopped, WorkerReady
 from perago.worker.housekeeping import keep_house, repository_of
 from perago.worker.intake import Intake
 from perago.worker.journal import Journal
@@ -120,11 +120,12 @@ class _Worker:
         self._journal = Journal(plan)
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
-        self._services = Services(plan, queue, self._clock, self._pools, self._emit)
+        self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
         self._slots = [Slot(plan, worker_id, self, self._emit) for worker_id in plan.slot_ids]
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._repositories: set[str] = set()
+        self._not_fenced: set[str] = set()
         self._intake = Intake(
             queue=queue,
             pools=self._pools,
@@ -231,6 +232,12 @@ class _Worker:
         finally:
             self._attempts.discard(attempt)
             self._intake.attempt_reported()
+
+    def _warn_not_fenced(self, delivery: Delivery) -> None:
+        repository = repository_of(delivery)
+        if repository is not None and repository not in self._not_fenced:
+            self._not_fenced.add(repository)
+            self._emit(FenceNotEnforced(repository))
 
     # ------------------------------------------------------------------------ plumbing
 

@@ -42,7 +42,7 @@ def writes(workspace: Path, params: Params) -> Result:
         shutil.rmtree(workspace)
         return Result(text="gone")
     logging.debug("writing")
-    (workspace / "out").mkdir()
+    (workspace / "out").mkdir(exist_ok=True)
     shutil.copy(workspace / "raw/a.csv", workspace / "out/a.csv")
     if params.what == "dies_once" and runs == 1:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,10 +12,13 @@ from perago.cli.exit_codes import ExitCode
 from perago.cli.render import fence as render
 
 EXAMPLES = """\b
-The fence is a small pre-merge hook that lies in the branch itself, in
+The publish fence is a small pre-merge hook in the branch itself, in
 _lakefs_actions/. It lets a publication through only on the head that it was
-built on, so two workers can never both publish, whatever dies or stalls.
-Tasks never see it. docs/protocol.md says why it is safe.
+built on, so two workers can never both publish. Tasks never see it.
+
+\b
+There is nothing to install by default: the first publication to a branch
+brings the fence along (PERAGO_PUBLISH_FENCE=auto). docs/protocol.md says how.
 
 \b
 Examples:
@@ -42,7 +45,8 @@ def command(
 
     `install` and `remove` make one commit on the branch each, if there is anything to change; staged work of others
     is never committed along. `status` also tries the fence on a scratch branch, since a server can have its hooks
-    switched off, and exits with 1 when publications are not guarded.
+    switched off, and exits with 1 when publications are not guarded. The words are those of an attempt's record:
+    enforced, not enforced, absent, altered.
     """
     from perago.settings import load_settings
 
