@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -124,7 +125,66 @@ def test_without_a_home_directory_the_roots_must_be_named(monkeypatch: pytest.Mo
     assert check_roots(load_settings()) == ()
 
 
-def test_a_root_that_everybody_can_write_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bits", "who", "mend"),
+    [(0o777, "everybody", "go-w"), (0o1777, "everybody", "go-w"), (0o2775, "its group", "g-w"), (0o1775, "its", "g-w")],
+)
+@pytest.mark.parametrize("below", ["open", "open/root", "link", "link/new"])
+def test_a_root_or_a_directory_on_the_way_that_others_can_write_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, bits: int, who: str, mend: str, below: str
+) -> None:
     (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    assert "can be written by everybody" in only_problem(configured(monkeypatch, tmp_path / "open"))
+    (tmp_path / "open").chmod(bits)
+    (tmp_path / "link").symlink_to("here/../open")
+    settings = configured(monkeypatch, tmp_path / below)
+    if bits & stat.S_ISVTX and "/" in below:  # only the owner of an entry may replace it there
+        prepare_roots(settings)
+        return
+    problem = only_problem(settings)
+    assert f"can be written by {who}" in problem
+    assert f"(owner {pwd.getpwuid(os.geteuid()).pw_name}, mode {bits:04o})" in problem
+    assert f"chmod {mend} {tmp_path / 'open'}" in problem
+
+
+def test_a_home_that_its_group_can_write_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home").chmod(0o775)
+    settings = load_settings()
+    problems = check_roots(settings)
+    assert [problem.variable for problem in problems] == ["PERAGO_WORKSPACE_ROOT", "PERAGO_LOG_ROOT"]
+    for problem in problems:
+        assert f"chmod g-w {tmp_path / 'home'}" in problem.message
+    (tmp_path / "home").chmod(0o755)
+    prepare_roots(settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("place", ["theirs", "shared/theirs", "shared/link"])
+def test_no_directory_and_no_link_of_another_user_is_on_the_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    for name in ("theirs", "shared/theirs"):
+        (tmp_path / name / "mine").mkdir(parents=True)
+        os.chown(tmp_path / name, 65534, 65534)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "shared" / "link").symlink_to(tmp_path)
+    os.chown(tmp_path / "shared" / "link", 65534, 65534, follow_symlinks=False)
+    problem = only_problem(configured(monkeypatch, tmp_path / place / "mine"))
+    assert f"{tmp_path / place} belongs to another user (owner " in problem
+
+
+def test_a_root_that_another_user_opens_between_look_and_creation_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = Path.mkdir
+
+    def raced(self: Path, mode: int = 0o777, *, exist_ok: bool = False) -> None:
+        made(self, mode, exist_ok=exist_ok)
+        self.chmod(0o777)
+
+    settings = configured(monkeypatch, tmp_path / "new")
+    monkeypatch.setattr(Path, "mkdir", raced)
+    with pytest.raises(ConfigurationError, match="can be written by everybody"):
+        prepare_roots(settings)

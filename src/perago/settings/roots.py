@@ -2,11 +2,19 @@
 
 Both belong to the user alone. `check_roots` looks without touching anything, `prepare_roots` creates; they agree
 on what is acceptable, so what `perago check` accepts, `perago start` can use.
+
+No other user may be able to put a directory of theirs in the place of a root, so every directory on the way counts,
+those of symlinks included. A group may hold anybody, and which groups hold one user only cannot be known for certain
+(directory services list no members), so a directory that its group may write to is refused like one that all may
+write to, as ssh does with the directory of its keys.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +27,8 @@ WORKSPACE_ROOT = "PERAGO_WORKSPACE_ROOT"
 LOG_ROOT = "PERAGO_LOG_ROOT"
 
 _PRIVATE = 0o700
+_MOST_LINKS = 40
+"""As Linux has it."""
 
 
 def default_workspace_root() -> Path:
@@ -84,6 +94,9 @@ def prepare_roots(settings: Settings) -> None:
             _create(path)
         except OSError as error:
             raise ConfigurationError([_problem(variable, path, f"cannot be created: {error.strerror}")]) from None
+    problems = check_roots(settings)  # what did not exist at the first look was perhaps made by another user meanwhile
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def _roots(settings: Settings) -> tuple[tuple[str, Path], ...]:
@@ -106,6 +119,10 @@ def _problem(variable: str, path: Path, trouble: str) -> Problem:
 
 
 def _trouble(path: Path) -> str | None:
+    return _own_trouble(path) or open_to_others(path)
+
+
+def _own_trouble(path: Path) -> str | None:
     if _exists(path):
         return _existing_trouble(path)
     parent = next(ancestor for ancestor in path.parents if _exists(ancestor))
@@ -137,13 +154,88 @@ def _existing_trouble(path: Path) -> str | None:
         return f"is a symlink to {path.readlink()}, which does not exist"
     if not stat.S_ISDIR(status.st_mode):
         return f"is not a directory{through}"
-    if os.name == "posix" and status.st_uid != os.geteuid():
-        return f"belongs to another user{through}"
-    if os.name == "posix" and status.st_mode & stat.S_IWOTH:
-        return f"can be written by everybody{through}"
+    if status.st_uid != os.geteuid():
+        return f"belongs to another user ({_owner_and_mode(status)}){through}"
     if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         return f"is not writable{through}"
     return None
+
+
+def open_to_others(path: Path) -> str | None:
+    """How another user could put something else in the place of `path`, which need not exist; None if none can.
+
+    In a directory with the sticky bit, as `/tmp` is, only the owner of an entry may replace it. So such a directory of
+    the system or of the user is safe for an entry that belongs to one of the two.
+
+    Raises:
+        OSError: the way cannot be looked at, or has too many symlinks.
+    """
+    trusted = _trusted_users()
+    for place, status, is_last in _way(path):
+        if status.st_uid not in trusted:
+            return f"is not safe, because {place} belongs to another user ({_owner_and_mode(status)})"
+        if stat.S_ISLNK(status.st_mode) or not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            continue
+        if is_last or not status.st_mode & stat.S_ISVTX:
+            return _writable_by_others(path, place, status)
+    return None
+
+
+def _writable_by_others(path: Path, place: Path, status: os.stat_result) -> str:
+    by_all = status.st_mode & stat.S_IWOTH
+    which = "it" if place == path else str(place)
+    who, mend = ("everybody", "go-w") if by_all else ("its group", "g-w")
+    return (
+        f"is not safe, because {which} can be written by {who} ({_owner_and_mode(status)}); "
+        f"chmod {mend} {shlex.quote(str(place))} mends that"
+    )
+
+
+def _way(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
+    """What the system passes on its way to `path`, symlinks and their targets included, as far as it exists.
+
+    The last one of an existing path is marked.
+    """
+    place, rest, links = Path("/"), [*path.absolute().parts[1:]], 0
+    yield place, place.lstat(), not rest
+    while rest:
+        name = rest.pop(0)
+        entry = place.parent if name == ".." else place / name
+        try:
+            status = entry.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if stat.S_ISLNK(status.st_mode):
+            yield entry, status, False
+            links += 1
+            if links > _MOST_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+            target = entry.readlink()
+            place = Path("/") if target.is_absolute() else place
+            rest[:0] = target.parts[target.is_absolute() :]
+        else:
+            place = entry
+            yield place, status, not rest
+
+
+def _trusted_users() -> frozenset[int]:
+    """The user and root. In a user namespace without root, what belongs to root shows up as the overflow user's."""
+    trusted = {0, os.geteuid()}
+    with contextlib.suppress(OSError, ValueError):
+        mapped = [line.split()[0] for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        if "0" not in mapped:
+            trusted.add(int(Path("/proc/sys/kernel/overflowuid").read_text()))
+    return frozenset(trusted)
+
+
+def _owner_and_mode(status: os.stat_result) -> str:
+    import pwd  # not on Windows, where settings can be read, and where there are no such owners
+
+    try:
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except KeyError:
+        owner = str(status.st_uid)
+    return f"owner {owner}, mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _create(path: Path) -> None:

@@ -7,6 +7,8 @@ import stat
 import sys
 from pathlib import Path
 
+from perago.settings.roots import open_to_others
+
 
 def check_root(root: Path) -> list[str]:
     """Everything that keeps `root` from being used as workspace root; empty if nothing does.
@@ -17,7 +19,7 @@ def check_root(root: Path) -> list[str]:
     try:
         status = root.stat()
     except FileNotFoundError:
-        return problems + _cannot_be_made(root)
+        return problems + (_cannot_be_made(root) or _open(root))
     except OSError as error:
         return [*problems, f"The workspace root {root} cannot be looked at ({error.strerror})."]
     if not stat.S_ISDIR(status.st_mode):
@@ -48,11 +50,16 @@ def _unsafe(root: Path, status: os.stat_result) -> list[str]:
     advice = "Set PERAGO_WORKSPACE_ROOT to a directory of this user's own; one inside that does not exist yet is made."
     if status.st_uid != os.geteuid():
         problems.append(f"The workspace root {root} belongs to user {status.st_uid}, not to {os.geteuid()}. {advice}")
-    if status.st_mode & stat.S_IWOTH:
-        problems.append(f"The workspace root {root} can be written by everybody. {advice}")
+    else:
+        problems += _open(root)
     if not _writable(root):
         problems.append(f"The workspace root {root} is not writable for this user. {advice}")
     return problems
+
+
+def _open(root: Path) -> list[str]:
+    trouble = open_to_others(root)
+    return [] if trouble is None else [f"The workspace root {root} {trouble}."]
 
 
 def _writable(directory: Path) -> bool:
