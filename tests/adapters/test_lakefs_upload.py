@@ -105,6 +105,18 @@ def test_a_file_that_is_not_what_change_detection_saw_is_refused(
     assert text in str(caught.value)
 
 
+def test_a_directory_on_the_way_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    """What it leads to has the same bytes, so that no checksum tells."""
+    (tmp_path / "workspace/a/b").mkdir(parents=True)
+    upload = replace(to_upload(tmp_path / "workspace/a/b/file", b"same"), root=tmp_path / "workspace")
+    (tmp_path / "workspace/a").rename(tmp_path / "outside")
+    (tmp_path / "workspace/a").symlink_to(tmp_path / "outside")
+    with lakefs(Tree({})) as (store, server):
+        with pytest.raises(CorruptTransfer, match="a directory on the way to it is a symbolic link or a file now"):
+            store.upload("repo", "staging", [upload])
+        assert server.requests == []
+
+
 def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None:
     upload = to_upload(tmp_path / "big", os.urandom(64 * 1024 * 1024))  # far more than sockets buffer
     with lakefs(Tree({})) as (store, server):

@@ -302,3 +302,23 @@ def test_a_task_that_does_the_same_can_be_run_again_and_again(services: InMemory
         done = services.attempt(again)
         assert done.task["status"] == "COMPLETED", done.reason
         assert services.tree(done.task["outputData"]["workspace"]["ref"]) == services.tree() == tree
+
+
+def test_a_directory_that_becomes_a_link_before_the_upload_publishes_nothing(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link leads to the same bytes, so that only the way tells."""
+    create = services.lakefs.create_branch
+
+    def swapped(repository: str, branch: str, source: str) -> None:
+        create(repository, branch, source)
+        (out,) = services.workspace_root.glob("*/*/*/*/workspace/out")
+        outside = out.parents[1] / "outside"
+        out.rename(outside)
+        out.symlink_to(outside)
+
+    monkeypatch.setattr(services.lakefs, "create_branch", swapped)
+    outcome = services.run(tasks.edit, {"do": "write"}, TREE)
+    assert outcome.status is FAILED
+    assert outcome.record.published_commit is None
+    assert "Not a directory" in str(outcome.reason)

@@ -220,6 +220,15 @@ def test_a_file_that_changes_after_the_scan_is_an_error_of_its_own(tree: Path, m
         detect_changes(Baseline({}), scanned)
 
 
+def test_a_directory_that_becomes_a_link_after_the_scan_is_not_followed(tree: Path) -> None:
+    write(tree, {"a/b.csv": "bbb"})
+    scanned = scan_tree(tree)
+    (tree / "a").rename(tree.with_name("outside"))
+    (tree / "a").symlink_to(tree.with_name("outside"))
+    with pytest.raises(FileChanging, match=r"'a/b\.csv' changed while"):
+        detect_changes(Baseline({}), scanned)
+
+
 def test_a_workspace_that_vanishes_after_the_scan_is_an_error_of_its_own(tree: Path) -> None:
     write(tree, {"a.csv": "aaa"})
     scanned = scan_tree(tree)

@@ -84,6 +84,7 @@ class LocalWorkspace:
                 checksum=file.checksum,
                 content_type=file.content_type,
                 metadata=file.metadata,
+                root=self.path,
             )
             for file in (*changes.added, *changes.changed)
         ]

@@ -48,7 +48,8 @@ class Upload:
     """A local file to stage under `key`.
 
     `checksum` is the hex MD5 that change detection computed; bytes that differ from it when they are sent
-    raise `CorruptTransfer`. `content_type` None lets the store decide.
+    raise `CorruptTransfer`. `content_type` None lets the store decide. No part of `path` below
+    `root`, by default the file's directory, may be a symlink by then.
     """
 
     key: str
@@ -57,6 +58,13 @@ class Upload:
     checksum: str
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+
+    @property
+    def place(self) -> tuple[Path, str]:
+        """The root, and where the file is below it."""
+        root = self.root or self.path.parent
+        return root, self.path.relative_to(root).as_posix()
 
 
 Layout = Callable[[Sequence[ObjectEntry]], Sequence[Placement]]

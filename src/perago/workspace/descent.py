@@ -1,4 +1,4 @@
-"""Opening directories below a root: never through a symlink, however deep, with a bounded number of open files."""
+"""Opening directories and files below a root: never through a symlink, however deep, with few open files."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ KEPT_OPEN = 64
 """Directories kept open at once. A depth-first walk returns to an older one once in this many levels."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Descent:
@@ -64,6 +65,26 @@ class Descent:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_file(root: Path | int, path: str) -> int:
+    """A descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
+
+    No part of `path` may be a symlink, and what has become a FIFO is not waited for.
+
+    Raises:
+        OSError: a part is missing, is a symlink, is no directory, or may not be opened.
+    """
+    *above, name = path.split("/")
+    directory = os.dup(root) if isinstance(root, int) else os.open(root, _DIRECTORY)
+    try:
+        for part in above:
+            below = os.open(part, _DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        return os.open(name, _FILE, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def split(path: str) -> tuple[str, str]:

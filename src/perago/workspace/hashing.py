@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from perago.workspace.descent import open_file
 from perago.workspace.errors import FileChanging, UnreadableFile
 from perago.workspace.scan import FileStat, open_workspace
 from perago.workspace.text import quoted
@@ -49,8 +50,7 @@ def _hash_all(directory: int, files: Mapping[str, FileStat]) -> dict[str, str]:
 
 def _hash_file(directory: int, path: str, expected: FileStat) -> str:
     try:
-        # Without O_NONBLOCK, opening what has become a FIFO would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+        descriptor = open_file(directory, path)
     except OSError as error:
         raise _changing(path) if error.errno in _REPLACED else _unreadable(path, error) from error
     try:

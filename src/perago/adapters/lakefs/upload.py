@@ -16,11 +16,15 @@ from perago.adapters.lakefs.crew import Crew, Lanes
 from perago.adapters.lakefs.download import Tally
 from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
 from perago.ports import CorruptTransfer, Progress, Refused, Upload
+from perago.workspace.descent import open_file
 
 _CHUNK = 128 * 1024  # each chunk must be taken within the connect limit, so this bounds how slow a link may be
 _CONTENT_TYPE = "application/octet-stream"
-_OPEN = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _CHANGED = "changed while it was being published"
+_REPLACED = {
+    errno.ELOOP: "is a symbolic link now",
+    errno.ENOTDIR: "a directory on the way to it is a symbolic link or a file now",
+}
 
 
 class Uploads:
@@ -79,9 +83,9 @@ class Uploads:
 def _open(call: Call, upload: Upload) -> int:
     """The file, if it still is what change detection saw. Never follows a link, never waits on a FIFO."""
     try:
-        handle = os.open(upload.path, _OPEN)
+        handle = open_file(*upload.place)
     except OSError as error:
-        what = "is a symbolic link now" if error.errno == errno.ELOOP else (error.strerror or "cannot be opened")
+        what = _REPLACED.get(error.errno or 0) or error.strerror or "cannot be opened"
         raise _changed(call, upload, what) from error
     status = os.fstat(handle)
     if stat.S_ISREG(status.st_mode) and status.st_size == upload.size:

@@ -71,9 +71,13 @@ class BlobStore:
     def of_file(self, path: Path) -> Blob:
         """A copy of a local file."""
         with path.open("rb") as source:
-            if os.fstat(source.fileno()).st_size <= SPOOL_THRESHOLD:
-                return self.of_bytes(source.read())
-            return self.of_stream(source)
+            return self.of_open_file(source)
+
+    def of_open_file(self, source: BinaryIO) -> Blob:
+        """A copy of a file that is open."""
+        if os.fstat(source.fileno()).st_size <= SPOOL_THRESHOLD:
+            return self.of_bytes(source.read())
+        return self.of_stream(source)
 
     def of_stream(self, source: BinaryIO) -> Blob:
         """A copy of everything that `source` still has."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from perago.embedded.lakefs.blobs import Blob, BlobStore
 from perago.embedded.lakefs.values import Entry
 from perago.ports import CorruptTransfer, Placement, Progress, Upload
+from perago.workspace.descent import open_file
 
 
 def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
@@ -20,7 +21,8 @@ def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
         CorruptTransfer: size or MD5 differ: the file changed in between.
         OSError: the file cannot be read.
     """
-    blob = blobs.of_file(upload.path)
+    with os.fdopen(open_file(*upload.place), "rb") as file:
+        blob = blobs.of_open_file(file)
     if (blob.size, blob.checksum) != (upload.size, upload.checksum):
         raise CorruptTransfer(
             "lakeFS",
