@@ -21,6 +21,7 @@ from perago.cli.probe import launch, probe_modules, process
 
 from .conftest import PLAIN, Project
 
+CONFIGURATION = "ok  configuration: inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
 TAIL = "\nfrom pydantic import BaseModel\n" + PLAIN.format(name="tail")
 
 
@@ -32,7 +33,7 @@ def test_a_valid_module_is_summed_up_in_one_line(project: Project) -> None:
     assert ran.out.splitlines() == [
         "ok  tasks.features: task features.build, workspace /audio, guardrails 1 before and 1 after, examples 1",
         "ok  plain: task plain.work, no workspace",
-        "ok  configuration",
+        CONFIGURATION,
     ]
 
 
@@ -77,7 +78,7 @@ def test_a_module_that_cannot_be_used_is_explained(project: Project, text: str, 
     assert message in ran.err
     assert "\n  fix: " in ran.err
     assert "Traceback" not in ran.err
-    assert ran.out == "ok  configuration\n"
+    assert ran.out == f"{CONFIGURATION}\n"
 
 
 def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> None:
@@ -94,7 +95,7 @@ def test_what_a_module_prints_is_a_note_and_not_output(project: Project) -> None
     project.module("loud", "import sys, warnings\nprint('hällo')\nsys.stderr.write('oops')\n" + TAIL)
     ran = project.run("check", "loud")
     assert ran.code == 0
-    assert ran.out == "ok  loud: task tail, no workspace\nok  configuration\n"
+    assert ran.out == f"ok  loud: task tail, no workspace\n{CONFIGURATION}\n"
     assert ran.err == "note: loud printed while it was imported:\n  | hällo\n  | oops\n"
 
 
@@ -359,3 +360,9 @@ def test_a_module_that_hangs_says_where_however_far_the_clock_has_gone_meanwhile
     (slow,) = probe_modules(["slow"], 0.5)
     assert slow.problem is not None
     assert (slow.problem.code, slow.problem.where) == ("import-timeout", "slow.py:2")
+
+
+def test_the_allowed_workspaces_are_named(project: Project) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("check", "plain", PERAGO_ALLOWED_WORKSPACES="lab/*,audio/main")
+    assert ran.out.endswith("ok  configuration: inputs may name lab/*, audio/main\n")

@@ -111,6 +111,16 @@ def test_what_it_prints_leads_other_commands_to_its_services(project: Project) -
     assert registered.out.startswith("unchanged  features.build\n")
 
 
+def test_its_workers_refuse_other_workspaces_than_the_allowed_ones_and_its_own(project: Project) -> None:
+    (project.directory / ".env").write_text("PERAGO_ALLOWED_WORKSPACES=lab/main\n")
+    with ready(project, "features", "-w", "sample") as dev:
+        assert dev.finished(dev.curl("dev.features.build"))["status"] == "COMPLETED"
+        dev.text = dev.text.replace('"repository":"dev"', '"repository":"prod"')
+        refused = dev.finished(dev.curl("dev.features.build"))
+    assert refused["status"] == "FAILED"
+    assert "branch 'main' of repository 'prod'; PERAGO_ALLOWED_WORKSPACES" in refused["reasonForIncompletion"]
+
+
 def test_the_configured_servers_are_left_alone(project: Project) -> None:
     (project.directory / ".env").write_text(
         "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"

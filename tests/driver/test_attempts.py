@@ -254,3 +254,32 @@ def test_a_workspace_above_the_limit_is_final() -> None:
         outcome = services.run(tasks.edit, Params(), TREE)
     assert outcome.status is TERMINAL
     assert "PERAGO_MAX_WORKSPACE_BYTES" in str(outcome.reason)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "allowed"),
+    [
+        (("workspace/main",), True),
+        (("other/*", "work*/m??n"), True),
+        (("workspace/other", "other/main"), False),
+        (("WORKSPACE/MAIN",), False),
+        (("*/[!m]*",), False),
+    ],
+)
+def test_only_an_allowed_workspace_is_worked_on(patterns: tuple[str, ...], allowed: bool) -> None:
+    with InMemoryServices(limits=Limits(allowed_workspaces=patterns)) as services:
+        outcome = services.run(tasks.edit, Params(), TREE)
+        if allowed:
+            assert outcome.status is COMPLETED
+            return
+        asked = [call for call in ("get_commit", "history", "list_branches", "checksum") if services.faults.calls(call)]
+    assert outcome.status is TERMINAL
+    assert "branch 'main' of repository 'workspace'; PERAGO_ALLOWED_WORKSPACES" in str(outcome.reason)
+    assert asked == []
+
+
+def test_a_name_with_a_slash_matches_no_pattern() -> None:
+    limits = Limits(allowed_workspaces=("*/*",))
+    assert limits.allows("a", "b")
+    assert not limits.allows("a/../b", "main")
+    assert not limits.allows("a", "b/c")

@@ -215,3 +215,17 @@ def test_an_age_is_a_number_with_a_unit(text: str, seconds: float) -> None:
 def test_anything_else_is_no_age(text: str) -> None:
     with pytest.raises(ValueError, match="such as 12h or 1d"):
         parse_age(text)
+
+
+def test_allowed_workspaces_are_patterns_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERAGO_ALLOWED_WORKSPACES", "audio-*/main, lab/[ab]*")
+    assert load_settings().allowed_workspaces == ("audio-*/main", "lab/[ab]*")
+
+
+@pytest.mark.parametrize("text", ["lab", "lab/", "/main", "lab/main,", "a/b/c", ",", " / ", '["lab/main"]/'])
+def test_anything_else_is_no_pattern_of_a_workspace(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_ALLOWED_WORKSPACES", text)
+    assert problems() == (
+        "PERAGO_ALLOWED_WORKSPACES (environment): must be patterns repository/branch, separated by commas. "
+        "Write them like team-*/main,lab/*.",
+    )

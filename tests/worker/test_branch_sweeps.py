@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from perago.driver import Limits
 from perago.ports import Delivery
 from perago.worker import housekeeping
 from perago.worker.events import AttemptReported, BranchesSwept, BranchSweepFailed
@@ -105,4 +106,11 @@ def test_a_sweep_ends_with_its_worker(tmp_path: Path, queue: SmallQueue) -> None
     ],
 )
 def test_an_input_that_names_no_repository_is_no_reason_to_look(value: dict[str, Any]) -> None:
-    assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, value)) is None
+    assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, value), Limits()) is None
+
+
+def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name() -> None:
+    limits = Limits(allowed_workspaces=("my-data/main",))
+    for branch, expected in (("main", "my-data"), ("other", None)):
+        block = {"workspace": {"repository": "my-data", "branch": branch}}
+        assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, block), limits) == expected

@@ -25,4 +25,5 @@ def limits_of(settings: Settings) -> Limits:
         max_result_bytes=settings.max_result_bytes,
         max_workspace_bytes=settings.max_workspace_bytes,
         publish_fence=settings.publish_fence,
+        allowed_workspaces=settings.allowed_workspaces,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,7 @@ def plan_for(module: str, settings: Settings, services: LocalServices | ServedSe
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         store_factory=services.store_factory,
-        limits=limits_of(settings),
+        limits=replace(limits_of(settings), allowed_workspaces=None),  # the one that there is was made for this run
         shutdown_grace=_GRACE,
         preload=services.preload,
         watch=True,

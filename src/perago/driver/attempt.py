@@ -37,10 +37,15 @@ from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_r
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
 from perago.workspace.guardrails import Finding
+from perago.workspace.text import quoted
 
 _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
+)
+_FORBIDDEN = (
+    "Invalid input: /workspace: this worker may not work on branch {1} of repository {0}; "
+    "PERAGO_ALLOWED_WORKSPACES of the worker does not have it. Nothing was asked of lakeFS."
 )
 
 
@@ -268,6 +273,8 @@ class _AttemptRun:
         block = found.workspace
         if block is None:
             return on.InputAccepted(None, found.params_sha256)
+        if not self._limits.allows(block.repository, block.branch):
+            return on.Failed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
         workspace = on.WorkspaceRef(block.repository, block.branch, block.ref, block.ref_key)
         return on.InputAccepted(workspace, found.params_sha256)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from perago.settings.values import PublishFence
 
@@ -21,3 +22,13 @@ class Limits:
     """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
     """How long a question that harms nobody is asked again while its service does not answer."""
+    allowed_workspaces: tuple[str, ...] | None = None
+    """`PERAGO_ALLOWED_WORKSPACES`: glob patterns `repository/branch` that an input may name; None: any."""
+
+    def allows(self, repository: str, branch: str) -> bool:
+        """Whether an input may name this branch. Case counts, and no name holds a slash."""
+        if self.allowed_workspaces is None:
+            return True
+        if "/" in repository or "/" in branch:
+            return False
+        return any(fnmatchcase(f"{repository}/{branch}", pattern) for pattern in self.allowed_workspaces)

@@ -70,6 +70,18 @@ def publish_fence(text: str) -> PublishFence:
         raise ValueError(f"must be auto, required or off{renamed}") from None
 
 
+def workspaces(text: str) -> tuple[str, ...]:
+    """Glob patterns `repository/branch`, separated by commas."""
+    patterns = tuple(pattern.strip() for pattern in text.split(","))
+    for pattern in patterns:
+        repository, slash, branch = pattern.partition("/")
+        if not slash or "/" in branch or not repository.strip() or not branch.strip():
+            raise ValueError(
+                "must be patterns repository/branch, separated by commas; write them like team-*/main,lab/*"
+            )
+    return patterns
+
+
 def thread_count(text: str) -> int:
     """A whole number of threads."""
     if re.fullmatch(r"[0-9]{1,4}", text.strip()) is None or not 1 <= int(text) <= _MOST_THREADS:

@@ -95,6 +95,7 @@ def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
         transfer_threads=variables.transfer_threads,
         max_result_bytes=variables.max_result_bytes,
         max_workspace_bytes=variables.max_workspace_bytes,
+        allowed_workspaces=variables.allowed_workspaces,
         warnings=warnings,
     )
 

@@ -69,6 +69,8 @@ class Settings:
     transfer_threads: int
     max_result_bytes: int
     max_workspace_bytes: int | None
+    allowed_workspaces: tuple[str, ...] | None = None
+    """Glob patterns `repository/branch` that an input may name; None: any."""
     warnings: tuple[str, ...] = ()
     """What looks like a mistake but does no harm: unknown `PERAGO_` variables."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from perago.settings import checks, units
 from perago.settings.values import PublishFence
@@ -62,6 +62,9 @@ class Variables(BaseSettings):
     )
     max_result_bytes: Bytes = Field(_MEBIBYTE, validation_alias="PERAGO_MAX_RESULT_BYTES")
     max_workspace_bytes: Bytes | None = Field(None, validation_alias="PERAGO_MAX_WORKSPACE_BYTES")
+    allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(checks.workspaces)] | None = Field(
+        None, validation_alias="PERAGO_ALLOWED_WORKSPACES"
+    )
 
     @classmethod
     def settings_customise_sources(

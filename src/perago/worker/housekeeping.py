@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 
+from perago.driver import Limits
 from perago.ports import Delivery
 from perago.worker.events import BranchesSwept, BranchSweepFailed, CleanUpFailed, DirectoriesSwept, Event
 from perago.worker.logs import remove_old_logs
@@ -28,11 +29,15 @@ LOG_INTERVAL = 24 * 3600.0
 """Seconds between two looks at old logs."""
 
 
-def repository_of(delivery: Delivery) -> str | None:
-    """The repository that a delivery is about. Its input is not checked yet, so it may be anything at all."""
+def repository_of(delivery: Delivery, limits: Limits) -> str | None:
+    """The repository that a delivery is about, if it may be. Its input is not checked yet, so it may be anything."""
     workspace = delivery.input.get("workspace")
-    name = workspace.get("repository") if isinstance(workspace, Mapping) else None
-    return name if isinstance(name, str) and _REPOSITORY.fullmatch(name) else None
+    if not isinstance(workspace, Mapping):
+        return None
+    name, branch = workspace.get("repository"), workspace.get("branch")
+    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name):
+        return None
+    return name if limits.allows(name, branch if isinstance(branch, str) else "") else None
 
 
 async def keep_house(

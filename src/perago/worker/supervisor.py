@@ -221,7 +221,7 @@ class _Worker:
         if not slot.take(attempt):
             return False
         self._attempts.add(attempt)
-        if (repository := repository_of(delivery)) is not None:
+        if (repository := repository_of(delivery, self._plan.limits)) is not None:
             self._repositories.add(repository)
         self._spawn(self._attend(attempt))
         return True

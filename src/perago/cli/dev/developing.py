@@ -16,6 +16,7 @@ import typer
 from perago.cli.boundary import Failure
 from perago.cli.dev.seeding import seed
 from perago.cli.dev.session import Session
+from perago.cli.dev.workflows import BRANCH, REPOSITORY
 from perago.cli.exit_codes import ExitCode
 from perago.cli.extras import require_embedded
 from perago.cli.probe import probing
@@ -27,6 +28,7 @@ from perago.cli.signals import sigterm_unwinds
 if TYPE_CHECKING:
     from perago.cli.probe import Probed
     from perago.embedded.http.services import EmbeddedServices
+    from perago.settings import Settings
 
 FRIENDLY_PORT = 7777
 LONGEST_POLL = 0.5
@@ -57,20 +59,21 @@ def develop(wishes: Wishes) -> int:
     if wishes.workspace is not None and not wishes.workspace.is_dir():
         raise typer.BadParameter(f"--workspace {wishes.workspace} is not a directory.")
     with sigterm_unwinds(), _held_port(wishes.port) as held:
-        probed, log_root = _valid_modules(wishes)
+        probed, settings = _valid_modules(wishes)
         from perago.embedded.http.services import EmbeddedServices
 
         services = EmbeddedServices(
             held=held,
             with_page=True,
-            worker_logs=log_root,
+            worker_logs=settings.log_root,
             state=wishes.state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
         )
         with _entered(services):
             seed(services, wishes.workspace)
-            session = Session(services, probed, wishes.slots, _environment(services), wishes.import_limit)
+            environment = _environment(services, settings.allowed_workspaces)
+            session = Session(services, probed, wishes.slots, environment, wishes.import_limit)
             return session.run(begun, wishes.state)
 
 
@@ -87,7 +90,7 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
         yield
 
 
-def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Path]:
+def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Settings]:
     with probing(wishes.modules, wishes.import_limit) as results:
         settings = valid_settings()
         import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
@@ -95,7 +98,7 @@ def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Path]:
         probed = results()
     if not render.report(probed):
         raise Failure(ExitCode.INVALID_MODULE)
-    return probed, settings.log_root
+    return probed, settings
 
 
 @contextmanager
@@ -114,7 +117,11 @@ def _held_port(wanted: int | None) -> Iterator[socket.socket]:
         yield held
 
 
-def _environment(services: EmbeddedServices) -> Mapping[str, str]:
-    """The environment of the workers: ours, but with these services, and no proxy on the way to them."""
+def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
+    """The environment of the workers: ours, but with these services, and no proxy on the way to them. Its own branch is
+    one that they may always work on."""
     bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
-    return {**os.environ, **services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed}
+    own = {**services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed}
+    if allowed_workspaces is not None:
+        own["PERAGO_ALLOWED_WORKSPACES"] = ",".join((*allowed_workspaces, f"{REPOSITORY}/{BRANCH}"))
+    return {**os.environ, **own}

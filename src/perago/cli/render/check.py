@@ -30,7 +30,7 @@ def as_text(probed: Sequence[Probed], configuration: Configuration) -> None:
     if configuration.problems:
         messages.configuration_errors(configuration.problems)
     else:
-        sys.stdout.write(f"{ok}  configuration\n")
+        sys.stdout.write(f"{ok}  configuration{_workspaces(configuration)}\n")
 
 
 def as_json(probed: Sequence[Probed], configuration: Configuration) -> None:
@@ -45,6 +45,13 @@ def as_json(probed: Sequence[Probed], configuration: Configuration) -> None:
         },
     }
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+
+
+def _workspaces(configuration: Configuration) -> str:
+    settings = configuration.settings
+    if settings is None or settings.allowed_workspaces is None:
+        return ": inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
+    return f": inputs may name {', '.join(settings.allowed_workspaces)}"
 
 
 def _summary(task: TaskSummary) -> str:
