@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from perago.embedded.http.page.text import Shown, block, line, plural, readable_json, size, tail, visible
+from perago.embedded.http.page.text import Shown, block, line, plural, readable_json, size, tail
 from perago.embedded.http.page.times import Moment, duration, moment, zone
+from perago.workspace.text import visible
 
 
 @pytest.mark.parametrize(

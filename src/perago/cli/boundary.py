@@ -97,7 +97,7 @@ def _print_traceback(error: Exception) -> None:
 
     from perago.settings import mask_secrets
 
-    sys.stderr.write(mask_secrets("".join(traceback.format_exception(error))))
+    messages.traceback(mask_secrets("".join(traceback.format_exception(error))))
 
 
 def _drop_unwritable_output() -> None:

@@ -18,6 +18,7 @@ from perago.cli.loading import load_tasks
 from perago.cli.parameters import IMPORT_LIMIT
 from perago.cli.running import check_output, plan_for, valid_settings, write_tree
 from perago.cli.signals import end_if_told, sigterm_unwinds
+from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
     from perago.local.served import ServedServices
@@ -73,7 +74,7 @@ def _show_results(rows: Sequence[Mapping[str, Any]]) -> None:
     typer.echo("\nresults")
     for row in rows:
         result = row.get("outputData", {}).get("result")
-        typer.echo(f"  {row['taskDefName']}: {json.dumps(result, ensure_ascii=False)}")
+        typer.echo(f"  {row['taskDefName']}: {json_text(result)}")
 
 
 def _commits(services: ServedServices, ref: str) -> Sequence[Any]:

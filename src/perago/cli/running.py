@@ -18,6 +18,7 @@ from perago.cli.loading import load_tasks
 from perago.cli.planning import limits_of, logs_of
 from perago.cli.render import messages
 from perago.cli.signals import end_if_told, sigterm_unwinds
+from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
@@ -160,4 +161,4 @@ def write_tree(services: LocalServices | ServedServices, ref: str | None, prefix
 
 def _print_result(value: Any, *, wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(value, indent=2) + "\n")

@@ -8,6 +8,7 @@ from typing import TextIO
 from perago.ports import Delivery, TaskStatus
 from perago.worker import events
 from perago.worker.events import Event
+from perago.workspace.text import one_line
 
 
 def _which(delivery: Delivery) -> str:
@@ -33,7 +34,11 @@ def _handed_back(event: events.HandedBack) -> str:
 
 
 def describe(event: Event) -> str:
-    """`event` as one line, ids included, without a time."""
+    """`event` as one line, ids included, without a time. Whatever it quotes cannot make it two, or hide anything."""
+    return one_line(_words(event))
+
+
+def _words(event: Event) -> str:
     match event:
         case events.WorkerReady(module, task_name, worker_id, slots, seconds):
             plural = "slot" if slots == 1 else "slots"

@@ -1,14 +1,43 @@
-"""How names and sizes appear in messages."""
+"""How names, sizes and texts from outside appear in messages and on terminals."""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
+from typing import Any
 
 LISTED = 10
 """How many names a message lists before it says "and n more"."""
 
 LONGEST_NAME = 160
 """Longer names are cut in the middle: both ends of a path tell more than its centre."""
+
+LONGEST_LINE = 4_000
+"""Characters of a text from outside that are shown on one line."""
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control, direction and zero-width characters, except tab and line feed."""
+
+
+def visible(text: str) -> str:
+    """`text` with its control, direction and zero-width characters spelled out; tabs and line ends stay."""
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, limit: int = LONGEST_LINE) -> str:
+    """`text` from outside for a terminal: on one line, nothing hidden in it, cut where it is longer than `limit`."""
+    cut = f"… ({len(text):,} characters)" if len(text) > limit else ""
+    return visible(text[:limit]).replace("\n", "⏎") + cut
+
+
+def json_text(value: Any, **layout: Any) -> str:
+    """`value` as JSON for a terminal, in a layout of `json.dumps`: what is not visible is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, **layout)
+    return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def quoted(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 from perago.cli.boundary import Failure
 from perago.cli.exit_codes import ExitCode
 from perago.cli.json_input import read_object
+from perago.workspace.text import json_text
 
 EXAMPLES = """\b
 Examples:
@@ -52,7 +52,7 @@ def command(
         "params": read_object(params),
     }
     payload["workspace"]["ref"] = _head(repository, branch)
-    text = json.dumps(payload, ensure_ascii=False, indent=None if compact else 2)
+    text = json_text(payload, indent=None if compact else 2)
     sys.stdout.buffer.write(f"{text}\n".encode())
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from perago.cli.dev.skeleton import skeleton_of
+from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
@@ -59,7 +60,7 @@ def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
 
 def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapping[str, str] = os.environ) -> str:
     """A line for a POSIX shell that starts the workflow and prints its id."""
-    payload = json.dumps(payload_of(task, ref), ensure_ascii=False, separators=(",", ":"))
+    payload = json_text(payload_of(task, ref), separators=(",", ":"))
     words = ["curl", "-sS", "-w", r"\n"]
     if any(environment.get(name) for name in ("http_proxy", "all_proxy", "ALL_PROXY")):
         words += ["--noproxy", "*"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
-from rich.markup import escape
+from rich.markup import escape as escape_markup
 from rich.status import Status
 
 from perago.ports import TaskStatus
 from perago.worker import events
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
@@ -113,14 +114,14 @@ class AttemptView:
         """Show `event`, if it is of interest to whoever runs one attempt."""
         match event:
             case events.AttemptReceived(delivery, _):
-                self._console.print(f"[bold]{escape(delivery.task_name)}[/]")
+                self._console.print(f"[bold]{_shown(delivery.task_name)}[/]")
             case events.StepStarted(_, name):
                 self._now(STEPS.get(name, name))
             case events.Transferred():
                 self._transferred(event)
             case events.FunctionSaid(_, text):
                 for line in text.rstrip("\n").splitlines():
-                    self._console.print(f"[dim]  | [/]{escape(line)}")
+                    self._console.print(f"[dim]  | [/]{_shown(line)}")
             case events.FunctionProgress(_, done, total):
                 self._progress(done, total)
             case events.AttemptRecorded(_, record):
@@ -128,11 +129,11 @@ class AttemptView:
             case events.AttemptReported():
                 self._reported(event)
             case events.AttemptLost(_, _, reason, _):
-                self._console.print(f"[bold red]lost:[/] {escape(reason)}")
+                self._console.print(f"[bold red]lost:[/] {_shown(reason)}")
             case events.SlotStartFailed(_, reason):
-                self._console.print(f"[bold red]the worker process cannot start:[/] {escape(reason)}")
+                self._console.print(f"[bold red]the worker process cannot start:[/] {_shown(reason)}")
             case events.SlotDied(_, pid, reason, _):
-                self._console.print(f"[bold red]worker process {pid}:[/] {escape(reason)}")
+                self._console.print(f"[bold red]worker process {pid}:[/] {_shown(reason)}")
 
     def outcome(self, row: Mapping[str, Any]) -> Outcome:
         """Conductor's `row` of an attempt, together with what was seen of it."""
@@ -142,7 +143,7 @@ class AttemptView:
 
     def _now(self, text: str) -> None:
         if self._status is not None:
-            self._status.update(escape(text))
+            self._status.update(_shown(text))
 
     def _transferred(self, event: events.Transferred) -> None:
         verb = "downloaded" if event.direction == "download" else "uploaded"
@@ -165,20 +166,20 @@ class AttemptView:
             self._show_guardrails(record.findings)
             self._show_changes(record)
             for note in record.notes:
-                self._console.print(f"[yellow]note:[/] {escape(note)}")
+                self._console.print(f"[yellow]note:[/] {_shown(note)}")
         if event.status is TaskStatus.COMPLETED:
             where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
             self._console.print(f"[bold green]completed[/] in {event.seconds:.2f} s{where}\n")
         else:
             final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
-            self._console.print(f"[bold red]failed{final}:[/] {escape(event.reason or 'no reason was given')}")
+            self._console.print(f"[bold red]failed{final}:[/] {_shown(event.reason or 'no reason was given')}")
 
     def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
         if findings:
             self._console.print("guardrails")
         for finding in findings:
             mark = "[green]ok    [/]" if finding.satisfied else "[bold red]broken[/]"
-            self._console.print(f"  {mark} {escape(finding.message)}")
+            self._console.print(f"  {mark} {_shown(finding.message)}")
 
     def _show_changes(self, record: AttemptRecord) -> None:
         if record.input_ref is None or record.report is None or record.report.reason is not None:
@@ -192,9 +193,14 @@ class AttemptView:
         lines = [(colour, sign, file) for colour, sign, changed in parts for file in changed]
         for colour, sign, file in lines[:_SHOWN_FILES]:
             amount = "" if sign == "-" else f"  {size(file.size)}"
-            self._console.print(f"  [{colour}]{sign}[/] {escape(file.path)}{amount}")
+            self._console.print(f"  [{colour}]{sign}[/] {_shown(file.path)}{amount}")
         if len(lines) > _SHOWN_FILES:
             self._console.print(f"  and {len(lines) - _SHOWN_FILES:,} more")
+
+
+def _shown(text: str) -> str:
+    """Text from outside, as part of a line for rich."""
+    return escape_markup(one_line(text))
 
 
 def size(number: int) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from perago.cli.render import messages, modules
 from perago.cli.render.style import Colour, painted
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.cli.configuration import Configuration
@@ -22,7 +23,7 @@ def as_text(probed: Sequence[Probed], configuration: Configuration) -> None:
     for one in probed:
         modules.notes(one)
         if one.task is not None:
-            sys.stdout.write(f"{ok}  {one.module}: {_summary(one.task)}\n")
+            sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
             sys.stdout.flush()
         modules.problem(one)
     for text in configuration.warnings:

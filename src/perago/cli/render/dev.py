@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from perago.cli.dev.workflows import BRANCH, REPOSITORY, workflow_name
 from perago.cli.render.style import Colour, painted
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
@@ -55,7 +56,7 @@ class DevView:
 
     def line(self, module: str, text: str) -> None:
         """One line about a module."""
-        self._write(f"{self._prefixes[module]} {text}")
+        self._write(f"{self._prefixes[module]} {one_line(text)}")
 
     def stopping(self, signals: int) -> None:
         """A signal came."""

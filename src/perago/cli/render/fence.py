@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from perago.attempt.events import FenceState
 from perago.attempt.fence import FENCE_PATH
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.driver.fencing import FenceStatus
@@ -31,4 +32,5 @@ def status(found: FenceStatus, repository: str, branch: str, *, as_json: bool) -
         FenceState.NOT_ENFORCED: "the server runs no hooks; its configuration switches them on with actions.enabled",
         FenceState.ENFORCED: "the server refuses a publication on another head than it was built on",
     }[found.state]
-    sys.stdout.write(f"{branch} of {repository} at {found.head[:12]}: publish fence {found.state} ({words})\n")
+    line = f"{branch} of {repository} at {found.head[:12]}: publish fence {found.state} ({words})"
+    sys.stdout.write(f"{one_line(line)}\n")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perago.cli.render import messages
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.driver.leftovers import Leftover, Policy
@@ -18,7 +19,7 @@ _WIDTH = len("would remove")
 def line(leftover: Leftover, policy: Policy) -> None:
     """One leftover, what became of it, and why."""
     where = f"branch {leftover.name} of {leftover.repository}" if leftover.repository else _directory(leftover)
-    sys.stdout.write(f"{_word(leftover, policy):<{_WIDTH}}  {where}: {leftover.reason}\n")
+    sys.stdout.write(f"{_word(leftover, policy):<{_WIDTH}}  {one_line(f'{where}: {leftover.reason}')}\n")
     sys.stdout.flush()
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from perago.workspace.text import one_line
+
 if TYPE_CHECKING:
     from perago.ports import Commit
 
@@ -17,7 +19,7 @@ def show_history(commits: Sequence[Commit], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False, soft_wrap=True)
     console.print("\ncommits of branch main, newest first")
     for commit in commits:
-        console.print(f"  [yellow]{commit.id[:12]}[/]  {escape(commit.message)}")
+        console.print(f"  [yellow]{commit.id[:12]}[/]  {escape(one_line(commit.message))}")
         task_id = commit.metadata.get("perago.task_id")
         if task_id is not None:
             console.print(f"  [dim]              task {task_id}, input {commit.metadata['perago.input_ref'][:12]}[/]")

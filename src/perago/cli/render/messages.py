@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perago.cli.render.style import Colour, painted
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.ports import ServiceError
     from perago.settings import Problem
+
+_LONGEST = 200_000
+"""Characters of one message."""
 
 
 def error(message: str, fix: str = "") -> None:
@@ -28,9 +32,9 @@ def note(message: str) -> None:
     _write("note", Colour.CYAN, message)
 
 
-def raw(text: str) -> None:
-    """Text as it is, such as a traceback."""
-    sys.stderr.write(text)
+def traceback(text: str) -> None:
+    """A traceback, indented like the further lines of a message."""
+    sys.stderr.write(f"  {_indented(text.rstrip())}\n")
 
 
 def configuration_errors(problems: Sequence[Problem]) -> None:
@@ -44,5 +48,12 @@ def service_error(failure: ServiceError, fix: str) -> None:
 
 
 def _write(kind: str, colour: Colour, message: str) -> None:
-    sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {message}\n")
+    sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}\n")
     sys.stderr.flush()
+
+
+def _indented(text: str) -> str:
+    """Lines that may hold anything. All but the first are indented, so that none looks like a message of its own."""
+    lines = text[:_LONGEST].split("\n")
+    cut = [f"… ({len(text):,} characters)"] if len(text) > _LONGEST else []
+    return "\n  ".join(one_line(line.removeprefix("  ")) for line in [*lines, *cut])

@@ -32,7 +32,7 @@ def problem(probed: Probed) -> None:
     if found is None:
         return
     if debug.wanted() and found.traceback:
-        messages.raw(masked(found.traceback))
+        messages.traceback(masked(found.traceback))
     place = f"{found.where}: " if found.where else ""
     messages.error(f"{place}{masked(found.message)}", found.fix)
 

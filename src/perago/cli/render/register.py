@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from perago.cli.render.style import Colour, painted
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.taskdef import Difference
@@ -20,7 +21,7 @@ def comparison(name: str, is_new: bool, differences: Sequence[Difference]) -> No
         return
     sys.stdout.write(f"{painted(f'{kind:9}', colour, sys.stdout)}  {name}\n")
     for difference in differences:
-        sys.stdout.write(f"  {difference.text}\n")
+        sys.stdout.write(f"  {one_line(difference.text)}\n")
 
 
 def summary(count: int, server: str, *, dry_run: bool) -> None:

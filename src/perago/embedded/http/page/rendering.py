@@ -6,8 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from perago.embedded.http.page.text import plural, visible
+from perago.embedded.http.page.text import plural
 from perago.embedded.http.page.times import zone
+from perago.workspace.text import visible
 
 
 class Renderer:

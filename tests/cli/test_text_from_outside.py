@@ -1,0 +1,145 @@
+"""What others wrote, on a terminal: it writes no escape sequence, hides nothing, and forges no line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from perago.attempt.events import FenceState
+from perago.cli.render import fence, gc, history, messages, register
+from perago.cli.render.attempt import AttemptView
+from perago.cli.render.dev import DevView
+from perago.driver.fencing import FenceStatus
+from perago.driver.leftovers import Fate, Leftover, Policy
+from perago.ports import Commit, Delivery, ServiceError, TaskStatus
+from perago.worker import PlainLines, events
+from perago.workspace.text import json_text, one_line
+
+from .conftest import Project
+
+HOSTILE = (
+    "\x1b]52;c;aGk=\x07\x9b31mred\r\nerror: forged\u2028error: forged\x85error: forged\x0b\x0c\u202e\u2066\x00\ud800"
+)
+DELIVERY = Delivery("t1", 1, 1, f"name{HOSTILE}", "w", "r", 0, 0, None, {})
+
+REPORTED = events.AttemptReported(DELIVERY, "p1", TaskStatus.FAILED, HOSTILE, None, (), 1.0)
+EVENTS: list[events.Event] = [
+    events.AttemptReceived(DELIVERY, "p1"),
+    REPORTED,
+    events.AttemptLost(DELIVERY, "p1", HOSTILE, 1.0),
+    events.ReportFailed(DELIVERY, "p1", TaskStatus.FAILED, HOSTILE),
+    events.HandedBack(DELIVERY, HOSTILE),
+    events.LeaseDoubtful(DELIVERY, "p1", HOSTILE),
+    events.ConductorUnreachable(HOSTILE, False),
+    events.BranchSweepFailed((HOSTILE,), HOSTILE),
+    events.SlotDied("p1", 1, HOSTILE, 1.0),
+    events.SlotStartFailed("p1", HOSTILE),
+    events.FunctionSaid("p1", HOSTILE),
+]
+
+
+def shows_lines(stream: io.StringIO) -> None:
+    lines = PlainLines(stream)
+    for event in EVENTS:
+        lines(event)
+
+
+def shows_an_attempt(stream: io.StringIO) -> None:
+    with AttemptView(stream) as view:
+        for event in EVENTS:
+            view(event)
+
+
+def shows_history(stream: io.StringIO) -> None:
+    history.show_history([Commit("c" * 64, (), HOSTILE, HOSTILE, 0, {}, "")], stream)
+
+
+def prints(show: Callable[[], None]) -> Callable[[pytest.MonkeyPatch, io.StringIO], None]:
+    def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO) -> None:
+        monkeypatch.setattr("sys.stdout", stream)
+        monkeypatch.setattr("sys.stderr", stream)
+        show()
+
+    return shown
+
+
+POLICY = Policy(0.0, 0.0, False)
+SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
+    "lines of start": lambda _, stream: shows_lines(stream),
+    "run": lambda _, stream: shows_an_attempt(stream),
+    "history": lambda _, stream: shows_history(stream),
+    "dev": prints(lambda: DevView(["features"]).line("features", HOSTILE)),
+    "gc, a branch": prints(lambda: gc.line(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
+    "gc, a directory": prints(lambda: gc.line(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
+    "fence": prints(lambda: fence.status(FenceStatus("h", FenceState.ABSENT), HOSTILE, HOSTILE, as_json=False)),
+    "register": prints(lambda: register.comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
+    "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),
+    "a warning": prints(lambda: messages.warning(HOSTILE)),
+    "a service's error": prints(lambda: messages.service_error(ServiceError("lakeFS", "read", HOSTILE), "")),
+    "a traceback": prints(lambda: messages.traceback(f"Traceback\n{HOSTILE}")),
+}
+
+
+@pytest.mark.parametrize("show", SHOWN.values(), ids=SHOWN.keys())
+def test_it_is_printable_and_forges_no_line(
+    monkeypatch: pytest.MonkeyPatch, show: Callable[[pytest.MonkeyPatch, io.StringIO], None]
+) -> None:
+    stream = io.StringIO()
+    show(monkeypatch, stream)
+    monkeypatch.undo()
+    text = stream.getvalue()
+    assert "forged" in text
+    assert [character for character in text.replace("\n", "") if not character.isprintable()] == []
+    assert [line for line in text.split("\n") if line.startswith("error: forged")] == []
+
+
+def test_what_is_long_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert one_line("x" * 50_000_000) == "x" * 4000 + "… (50,000,000 characters)"
+    messages.error("x\n" * 25_000_000)
+    shown = capsys.readouterr().err
+    assert len(shown) < 1_000_000
+    assert shown.endswith("\n  … (50,000,000 characters)\n")
+
+
+@pytest.mark.parametrize("value", [HOSTILE, {HOSTILE: [HOSTILE, "ä\t🙂 \U000e0041"]}])
+def test_json_says_the_same_with_escapes(value: Any) -> None:
+    text = json_text(value, indent=1)
+    assert json.loads(text) == value
+    assert text.replace("\n", "").isprintable()
+
+
+RAISES = """
+from pydantic import BaseModel
+from perago import TaskFailed, task
+
+class Params(BaseModel):
+    size: int
+
+class Result(BaseModel):
+    text: str
+
+@task(name="loud", owner_email="data@example.com")
+def work(params: Params) -> Result:
+    hostile = "\\x1b]52;c;aGk=\\x07\\nerror: forged \\u202e"
+    print(hostile)
+    if params.size:
+        raise TaskFailed(hostile + "x" * params.size)
+    return Result(text=hostile)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 50_000_000])
+def test_a_function_cannot_write_to_the_terminal_of_run(project: Project, size: int) -> None:
+    project.module("loud", RAISES)
+    ran = project.run("run", "loud", "-p", json.dumps({"size": size}))
+    assert ran.code == (1 if size else 0)
+    shown = ran.out + ran.err
+    assert len(shown) < 10_000
+    assert "forged" in shown
+    assert shown.replace("\n", "").isprintable()
+    assert [line for line in shown.split("\n") if line.startswith("error: forged")] == []
