@@ -51,6 +51,13 @@ __all__ = [
 ]
 
 
+NOT_ON_WINDOWS = (
+    "perago needs Linux or macOS: its workers rely on processes, signals and files as POSIX has them. "
+    "On Windows, use it in WSL 2 or in a container."
+)
+"""What the command and the pytest plugin say on Windows, where nothing of perago works."""
+
+
 def __getattr__(name: str) -> object:
     """Load a name when it is asked for: `perago --help` and shell completion need none of them."""
     if name == "__version__":

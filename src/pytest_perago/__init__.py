@@ -33,6 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     options.add_markers(config)
     options.refuse_update_under_ci(config)
     if options.configured_modules(config):
+        if sys.platform == "win32":
+            from perago import NOT_ON_WINDOWS
+
+            raise pytest.UsageError(NOT_ON_WINDOWS)
         from pytest_perago.active import activate
 
         activate(config)

@@ -3,8 +3,8 @@
 In the main thread of a POSIX system the limit is an alarm that raises inside the watched code, every second until the
 code gives up. What cannot be reached that way (a call into C that never comes back, code that swallows everything) is
 ended with its process `GRACE` seconds later, by faulthandler, which prints where each thread stands; under
-pytest-xdist that costs one test, not the session. Where there is no alarm, on Windows and in other threads,
-faulthandler does it right at the limit. A process of its own could always be killed, but a debugger, coverage and a
+pytest-xdist that costs one test, not the session. In other threads, which have no alarm, faulthandler does it right at
+the limit. A process of its own could always be killed, but a debugger, coverage and a
 conftest's patches would not reach into it, and it would cost more than most tasks.
 """
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from perago import NOT_ON_WINDOWS
+
 from .conftest import Project
 
 COMMANDS = ("check", "extract", "register", "input", "start", "dev")
@@ -191,3 +193,46 @@ def test_debug_shows_the_traceback_of_the_module(project: Project, before: bool)
     assert "Traceback (most recent call last)" in ran.err
     assert "in helper" in ran.err
     assert "Traceback" not in project.run("check", "broken").err
+
+
+AS_IF_ON_WINDOWS = """
+import sys
+sys.platform = "win32"
+sys.argv = ["perago", {arguments}]
+import perago.cli
+perago.cli.main()
+"""
+PYTEST_AS_IF_ON_WINDOWS = """
+import sys
+import pytest
+
+class Windows:
+    def pytest_configure(self):
+        sys.platform = "win32"
+
+sys.exit(pytest.main(["--perago-modules", "features"], plugins=[Windows()]))
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        AS_IF_ON_WINDOWS.format(arguments='"start", "features"'),
+        AS_IF_ON_WINDOWS.format(arguments='"check", "features"'),
+        AS_IF_ON_WINDOWS.format(arguments='"--help"'),
+        PYTEST_AS_IF_ON_WINDOWS,
+    ],
+    ids=["start", "check", "help", "pytest"],
+)
+def test_windows_is_told_so_wherever_perago_starts(project: Project, script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project.directory,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (pytest.ExitCode.USAGE_ERROR if "pytest" in script else 2, "")
+    assert done.stderr.lower().strip() == f"error: {NOT_ON_WINDOWS}".lower()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,6 @@ from perago.cli.dev.skeleton import skeleton_of
 from perago.cli.dev.watching import SourceFiles
 from perago.cli.dev.workflows import curl_line, payload_of, workflow_definition
 from perago.cli.probe import TaskSummary
-
-from .conftest import Project
-from .dev_command import LIMIT
 
 TASK = TaskSummary(
     name="features.build",
@@ -151,28 +146,3 @@ def test_after_a_failed_import_a_missing_file_may_appear(tmp_path: Path, monkeyp
     assert files.changed()
     (tmp_path / "c.py").write_text("x = 1")
     assert files.changed()
-
-
-AS_IF_ON_WINDOWS = """
-import sys
-import sysconfig
-import perago.cli.app, perago.cli.commands.dev
-sysconfig.get_config_vars()  # reads a file that is named after the platform
-sys.platform = "win32"
-sys.argv = ["perago", "dev", "plain"]
-perago.cli.main()
-"""
-
-
-def test_windows_is_told_so(project: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", AS_IF_ON_WINDOWS],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: perago dev does not work on Windows\n  fix: ")

@@ -185,28 +185,3 @@ def test_a_signal_while_waiting_ends_it_well(project: Project, services: Service
         worker.wait_for("trying again")
         assert worker.stop(number) == 0
     assert "stopped before anything was started" in worker.text
-
-
-AS_IF_ON_WINDOWS = """
-import sys
-import sysconfig
-import perago.cli.app, perago.cli.commands.start
-sysconfig.get_config_vars()  # reads a file that is named after the platform
-sys.platform = "win32"
-sys.argv = ["perago", "start", "features"]
-perago.cli.main()
-"""
-
-
-def test_windows_is_told_so(project: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", AS_IF_ON_WINDOWS],
-        cwd=project.directory,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("error: perago start does not work on Windows\n  fix: ")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
-from perago.cli.exit_codes import ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 
 EXAMPLES = """\b
@@ -66,9 +63,6 @@ def command(
     for every module, and runs real workers, which are started anew when their module changes. Prints where everything
     is and the lines that start a workflow. No other server is spoken to, whatever is configured.
     """
-    if sys.platform == "win32":
-        fix = "use it on Linux or macOS; check, extract and run work here, too"
-        raise Failure(ExitCode.USAGE, "perago dev does not work on Windows", fix)
     from perago.cli.dev.developing import Wishes, develop
 
     raise typer.Exit(develop(Wishes(tuple(modules), workspace, jobs, port, state, timeout)))

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
-from perago.cli.exit_codes import ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
 
 EXAMPLES = """\b
@@ -33,9 +30,6 @@ def command(
     lakeFS must answer. A TaskDef on the server that differs from the module's is warned about and left alone:
     `perago register` replaces it.
     """
-    if sys.platform == "win32":
-        fix = "start workers on Linux or macOS; check, extract and run work here, too"
-        raise Failure(ExitCode.USAGE, "perago start does not work on Windows", fix)
     from perago.cli.starting import start_worker
 
     raise typer.Exit(start_worker(module, jobs, wait=wait, import_limit=timeout))
