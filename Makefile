@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format live live-ci conformance differential clean
+.PHONY: help demo test format audit live live-ci conformance differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make format       reformat the code"
+	@echo "make audit        look up known vulnerabilities of what is installed (needs pypi.org); fails if there are any"
 	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/live.md)"
 	@echo "make live-ci      the same on a Conductor of its own (needs Maven and a JDK of 21 or later) and the embedded lakeFS"
 	@echo "make conformance  compare the embedded services with recordings and a Conductor of its own (docs/conformance.md)"
@@ -37,6 +38,12 @@ test: $(VENV)/.installed-dev
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
+# pip-audit has an environment of its own, so that what it needs is not audited along.
+audit: $(VENV)/.installed-dev
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install --quiet pip-audit; }
+	@$(BIN)/python -m pip freeze --exclude-editable > .venv-audit/installed.txt
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r .venv-audit/installed.txt
+
 live: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/live -m live -q
 
@@ -60,7 +67,7 @@ clean:
 	@rm -rf .venv .venv-*
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"perago needs Python 3.11 or later, but $(PYTHON) is {v.major}.{v.minor}; try: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11, 1) else f"perago needs Python 3.11.1 or later, but $(PYTHON) is {v.major}.{v.minor}.{v.micro}; try: make PYTHON=python3.12 ...")'
 	@echo "== making a virtual environment in $(VENV) with $(PYTHON)"
 	@$(PYTHON) -m venv $(VENV)
 

@@ -185,3 +185,11 @@ def test_a_signal_while_waiting_ends_it_well(project: Project, services: Service
         worker.wait_for("trying again")
         assert worker.stop(number) == 0
     assert "stopped before anything was started" in worker.text
+
+
+def test_a_lakefs_sdk_that_it_cannot_work_with_ends_the_start(project: Project, services: Services) -> None:
+    change = "import lakefs_sdk.rest\nlakefs_sdk.rest.RESTClientObject.__init__ = lambda *_: None\n"
+    project.module("sitecustomize", change)
+    ran = project.run("start", "features", **services.variables, PYTHONPATH=str(project.directory))
+    assert ran.code == 1
+    assert "its ApiClient has no rest_client.pool_manager" in ran.err

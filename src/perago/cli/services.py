@@ -99,14 +99,12 @@ def ping_lakefs(open_store: OpenLakeFS) -> None:
 
 
 def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
-    store = open_store()
     answer = None
     try:
-        store.ping()
+        with contextlib.closing(open_store()) as store:
+            store.ping()
     except ServiceError as error:
         answer = error
-    finally:
-        store.close()
     with contextlib.suppress(BrokenPipeError):  # whoever asked has been told to stop meanwhile
         writer.send(answer)
 

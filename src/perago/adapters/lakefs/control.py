@@ -7,6 +7,7 @@ from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
+from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
 from perago.adapters.http import HttpPool, Patience, repeat
@@ -25,6 +26,23 @@ _DELETE_BATCH = 1000
 Reject = Callable[[Call, Rejection], ServiceError]
 
 
+def _check_internals(client: Any) -> None:
+    """Make sure that the SDK still has what is replaced below. Without it, it would open connections of its own.
+
+    Raises:
+        Refused: it has not.
+    """
+    if not isinstance(getattr(getattr(client, "rest_client", None), "pool_manager", None), PoolManager):
+        from importlib.metadata import version
+
+        raise Refused(
+            SERVICE,
+            "set up the connection",
+            f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
+            "rest_client.pool_manager. Install a version that perago's own requirements allow",
+        )
+
+
 def _as_is(answer: Any) -> Any:
     return answer
 
@@ -39,6 +57,7 @@ class Control:
         self._patience = patience
         configuration = lakefs_sdk.Configuration(host=base_url, username=key, password=secret)
         client = lakefs_sdk.ApiClient(configuration)
+        _check_internals(client)
         # The store's own connections: with the proxy and TLS variables, and without urllib3's hidden repetitions.
         client.rest_client.pool_manager = pool.manager
         self._branches: Any = lakefs_sdk.BranchesApi(client)

@@ -1,0 +1,76 @@
+"""What is imported is declared, and what is declared is imported: by the package itself, not by its tests."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OWN = ("perago", "pytest_perago")
+
+EXTRAS = {
+    "embedded": {"jinja2", "starlette", "uvicorn"},
+    "fuzz": {"hypothesis"},
+    "test": {"pytest"},
+}
+"""The extras of users, and what the package imports only with them."""
+
+
+@cache
+def project() -> dict[str, list[str]]:
+    """The declared requirements: those of every installation under the empty name, and those of each extra."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {"": declared["dependencies"], **declared["optional-dependencies"]}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {normalised(re.split(r"[^\w.-]", requirement)[0]) for requirement in requirements}
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports_of(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+@cache
+def imported() -> dict[str, set[str]]:
+    """Distributions that `src` imports, each with the files that do."""
+    provided = packages_distributions()
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for file in (ROOT / "src").rglob("*.py"):
+        for module in imports_of(file):
+            if module not in sys.stdlib_module_names and module not in OWN:
+                found[normalised(provided.get(module, [module])[0])].add(str(file.relative_to(ROOT)))
+    return dict(found)
+
+
+def test_every_installation_gets_exactly_what_is_imported() -> None:
+    of_extras = set().union(*EXTRAS.values())
+    assert names(project()[""]) == set(imported()) - of_extras
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_has_what_is_imported_with_it(extra: str) -> None:
+    assert EXTRAS[extra] <= names(project()[extra])
+    assert EXTRAS[extra] <= set(imported())
+
+
+def test_the_lakefs_sdk_has_an_upper_bound_while_a_part_of_it_is_replaced() -> None:
+    (sdk,) = (requirement for requirement in project()[""] if requirement.startswith("lakefs-sdk"))
+    assert "<2" in sdk
