@@ -229,3 +229,33 @@ def test_anything_else_is_no_pattern_of_a_workspace(monkeypatch: pytest.MonkeyPa
         "PERAGO_ALLOWED_WORKSPACES (environment): must be patterns repository/branch, separated by commas. "
         "Write them like team-*/main,lab/*.",
     )
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"),
+    [
+        ("http://lakefs.example.com:8000", True),
+        ("http://10.0.0.7", True),
+        ("http://[fe80::1]:8000", True),
+        ("http://localhost.example.com", True),
+        ("http://127.0.0.1.example.com", True),
+        ("https://lakefs.example.com", False),
+        ("http://localhost:8000", False),
+        ("http://api.localhost", False),
+        ("http://127.1.2.3:8000", False),
+        ("http://[::1]:8000", False),
+    ],
+)
+def test_credentials_that_leave_the_machine_in_the_clear_are_warned_about_once_per_service(
+    monkeypatch: pytest.MonkeyPatch, host: str, warned: bool
+) -> None:
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", host)
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", host)
+    assert [text.partition(" ")[0] for text in load_settings().warnings] == ["LAKECTL_SERVER_ENDPOINT_URL"] * warned
+    monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
+    monkeypatch.setenv("CONDUCTOR_AUTH_SECRET", "secret")
+    found = load_settings().warnings
+    assert len(found) == 2 * warned
+    assert all("without encryption" in text and "secret" not in text for text in found)

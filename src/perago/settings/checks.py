@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -32,6 +33,18 @@ def url(text: str) -> str:
     if "?" in text or "#" in text:
         raise ValueError("contains a query or fragment; end the address after its path")
     return text.rstrip("/")
+
+
+def is_readable_by_others(address: str) -> bool:
+    """Whether what is sent to a valid address leaves this machine without encryption."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def credential(text: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from perago.settings.checks import is_readable_by_others
 from perago.settings.errors import ConfigurationError, Problem
 from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT, default_log_root, default_workspace_root
 from perago.settings.sources import Sources, read_sources
@@ -36,7 +38,7 @@ def load() -> Settings:
     problems += _default_root_problems(sources)
     if variables is None or problems:
         raise ConfigurationError(problems) from None
-    return _settings(variables, tuple(_unknown_variables(sources)))
+    return _settings(variables, (*_unknown_variables(sources), *_plain_endpoints(variables, sources)))
 
 
 def _known(values: Mapping[str, str]) -> dict[str, Any]:
@@ -78,6 +80,20 @@ def _unknown_variables(sources: Sources) -> Iterator[str]:
             close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
             advice = f" Did you mean {close[0]}?" if close else ""
             yield f"{name} ({sources.origin(name)}): perago knows no such variable and ignores it.{advice}"
+
+
+def _plain_endpoints(variables: Variables, sources: Sources) -> Iterator[str]:
+    """Addresses to which credentials travel in the clear, where others may read along."""
+    found = (
+        ("CONDUCTOR_SERVER_URL", variables.conductor_server_url, variables.conductor_auth_secret),
+        ("LAKECTL_SERVER_ENDPOINT_URL", variables.lakefs_endpoint_url, variables.lakefs_secret_access_key),
+    )
+    for name, url, secret in found:
+        if url is not None and secret is not None and is_readable_by_others(url):
+            yield (
+                f"{name} ({sources.origin(name)}): the credentials go to {urlsplit(url).hostname} without encryption. "
+                "Use https:// unless the network is trusted."
+            )
 
 
 def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:

@@ -72,7 +72,7 @@ class Settings:
     allowed_workspaces: tuple[str, ...] | None = None
     """Glob patterns `repository/branch` that an input may name; None: any."""
     warnings: tuple[str, ...] = ()
-    """What looks like a mistake but does no harm: unknown `PERAGO_` variables."""
+    """What looks like a mistake but stops nothing: unknown `PERAGO_` variables, credentials sent in the clear."""
 
     def require_conductor(self) -> ConductorSettings:
         """The Conductor settings of a command that cannot do without them.
