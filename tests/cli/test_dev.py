@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -10,6 +11,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import psutil
 import pytest
@@ -121,6 +124,17 @@ def test_its_workers_refuse_other_workspaces_than_the_allowed_ones_and_its_own(p
     assert "branch 'main' of repository 'prod'; PERAGO_ALLOWED_WORKSPACES" in refused["reasonForIncompletion"]
 
 
+def test_page_and_conductor_are_for_those_who_know_the_printed_token(project: Project) -> None:
+    with ready(project, "plain") as dev:
+        base, _, token = dev.url.rpartition("/")
+        assert dev.variables()["LAKECTL_SERVER_ENDPOINT_URL"] == base
+        assert dev.variables()["CONDUCTOR_SERVER_URL"] == f"{base}/{token}/api"
+        for path in ("/", "/api/metadata/taskdefs"):
+            with pytest.raises(HTTPError, match="403"):
+                urlopen(base + path, timeout=LIMIT)
+            assert urlopen(dev.url + path, timeout=LIMIT).status == 200
+
+
 def test_the_configured_servers_are_left_alone(project: Project) -> None:
     (project.directory / ".env").write_text(
         "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
@@ -215,10 +229,27 @@ def test_an_edit_of_the_module_or_of_what_it_imports_is_run(project: Project) ->
     assert found["output"]["result"] == {"text": "edited twice"}
 
 
+def test_an_edit_of_the_same_length_in_the_same_second_is_run(project: Project) -> None:
+    """Python takes bytecode for that of any source of its second and size."""
+    shared = project.directory / "shared.py"
+    second = shared.stat().st_mtime_ns // 10**9 * 10**9
+    os.utime(shared, ns=(second, second))
+    with ready(project, "features", "-w", "sample") as dev:
+        assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": "one"}
+        for number, text in enumerate(("two", "six"), start=1):
+            new = project.directory / "new"
+            new.write_text(f"TEXT = '{text}'\n")
+            os.utime(new, ns=(second, second + number))
+            new.replace(shared)
+            dev.wait_for(r"features \| reloaded", times=number)
+            dev.wait_for("Start workflow dev.features.build", times=number + 1)
+            assert dev.finished(dev.curl("dev.features.build"))["output"]["result"] == {"text": text}
+
+
 def test_a_changed_definition_is_registered_again(project: Project) -> None:
     with ready(project, "plain") as dev:
         changed = PLAIN.replace("GATE", "None").replace("RetryPolicy(count=0)", "RetryPolicy(count=int('7'))")
-        project.module("plain", changed)  # longer: a .pyc passes for that of any source of its second and size
+        project.module("plain", changed)
         dev.wait_for("reloaded")
         assert dev.get("/metadata/taskdefs/plain.work")["retryCount"] == 7
     assert "warning" not in dev.text

@@ -10,11 +10,15 @@ from urllib.parse import urlsplit
 
 import lakefs
 import pytest
+from conductor.client.configuration.configuration import Configuration
+from conductor.client.orkes_clients import OrkesClients
 from lakefs.client import Client
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
+from perago.embedded.http.serve import bound
 from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.keys import KeyPair
 from perago.settings import ConductorSettings
 
 
@@ -25,9 +29,10 @@ def services() -> Iterator[EmbeddedServices]:
 
 
 def ask(
-    services: EmbeddedServices, path: str, method: str = "GET", **headers: str
+    services: EmbeddedServices, path: str, method: str = "GET", *, token: bool = True, **headers: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """A request with exactly these headers."""
+    """A request with exactly these headers, to the address with the token or without it."""
+    path = f"{urlsplit(services.url).path}{path}" if token else path
     connection = http.client.HTTPConnection(urlsplit(services.url).netloc, timeout=20)
     try:
         connection.putrequest(method, path, skip_host="Host" in headers)
@@ -48,6 +53,48 @@ def test_the_path_decides_who_answers(services: EmbeddedServices) -> None:
     assert ask(services, "/api/v1/repositories")[0] == 401
     assert b"<!doctype html>" in ask(services, "/")[2]
     assert ask(services, "/static/style.css")[0] == 200
+    assert ask(services, "")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/static/style.css", "/api", "/api/metadata/taskdefs", "/api/workflow/none"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_the_token_neither_page_nor_conductor_answers(
+    services: EmbeddedServices, path: str, method: str
+) -> None:
+    status, headers, body = ask(services, path, method, token=False)
+    assert (status, headers["Set-Cookie"]) == (403, None)
+    assert b"the address lacks its token" in body
+    for wrong in ("0" * 32, services.keys.token[:-1], f"{services.keys.token}0", services.keys.token.upper()):
+        assert ask(services, f"/{wrong}{path}", method, token=False)[0] == 403
+        assert ask(services, path, method, token=False, Cookie=f"{cookie_name(services)}={wrong}")[0] == 403
+
+
+@pytest.mark.parametrize("path", ["/api/v1/healthcheck", "/health", "/_health"])
+def test_lakefs_has_its_own_keys_and_health_is_no_secret(services: EmbeddedServices, path: str) -> None:
+    assert ask(services, path, token=False)[0] in (200, 204)
+    assert ask(services, "/api/v1/repositories", token=False)[0] == 401
+
+
+def cookie_name(services: EmbeddedServices) -> str:
+    return f"perago-{urlsplit(services.url).port}"
+
+
+def test_the_page_keeps_the_token_in_a_cookie(services: EmbeddedServices) -> None:
+    _, headers, _ = ask(services, "/")
+    cookie, *flags = headers["Set-Cookie"].split("; ")
+    assert flags == ["Path=/", "HttpOnly", "SameSite=Strict"]
+    assert ask(services, "/task-types", token=False, Cookie=f"other=1; {cookie}")[0] == 200
+    assert ask(services, "/api/metadata/taskdefs", token=False, Cookie=cookie)[0] == 200
+    assert ask(services, "/task-types", token=False, Cookie=cookie.replace("perago-", "perago-1"))[0] == 403
+    assert ask(services, "/task-types", token=False, Cookie="\x01=;;; ==")[0] == 403
+    assert ask(services, "/api/metadata/taskdefs")[1]["Set-Cookie"] is None
+
+
+def test_the_token_tells_nothing_of_the_secret_and_stays_with_it(services: EmbeddedServices) -> None:
+    keys = services.keys
+    assert keys.token not in keys.secret_access_key
+    assert KeyPair(keys.access_key_id, keys.secret_access_key).token == keys.token != KeyPair.random().token
+    assert keys.token not in repr(keys)
 
 
 def test_without_a_page_the_root_says_where_the_services_are() -> None:
@@ -81,16 +128,36 @@ def test_only_names_of_this_machine_are_served(services: EmbeddedServices, host:
 @pytest.mark.parametrize(
     ("origin", "refused"),
     [
-        ("http://localhost:3000", False),
-        ("http://127.0.0.1:7777", False),
+        ("http://127.0.0.1:{port}", False),
+        ("HTTP://127.0.0.1:{port}", False),
+        ("http://localhost:{port}", True),
+        ("http://127.0.0.1:1", True),
+        ("http://127.0.0.1", True),
+        ("https://127.0.0.1:{port}", True),
         ("https://evil.example", True),
         ("null", True),
+        ("", True),
     ],
 )
-def test_web_pages_from_elsewhere_start_nothing(services: EmbeddedServices, origin: str, refused: bool) -> None:
-    status, headers, _ = ask(services, "/api/workflow/none", "POST", Origin=origin)
+@pytest.mark.parametrize("path", ["/api/workflow/none", "/api/v1/repositories", "/"])
+def test_web_pages_from_elsewhere_start_nothing(
+    services: EmbeddedServices, origin: str, refused: bool, path: str
+) -> None:
+    origin = origin.format(port=urlsplit(services.url).port)
+    status, headers, _ = ask(services, path, "POST", Origin=origin)
     assert (status == 403) is refused
     assert not [name for name in headers if name.lower().startswith("access-control")]
+
+
+@pytest.mark.parametrize(
+    ("site", "refused"), [("cross-site", True), ("same-site", True), ("same-origin", False), ("none", False)]
+)
+def test_what_a_browser_says_of_another_page_is_refused_below_api(
+    services: EmbeddedServices, site: str, refused: bool
+) -> None:
+    for path in ("/api/metadata/taskdefs", "/api/v1/config/version", "/api/v1/healthcheck"):
+        assert (ask(services, path, Sec_Fetch_Site=site)[0] == 403) is refused
+    assert ask(services, "/", Sec_Fetch_Site=site)[0] == 200
 
 
 def test_no_preflight_is_answered(services: EmbeddedServices) -> None:
@@ -114,6 +181,29 @@ def test_the_environment_leads_the_official_clients_here(services: EmbeddedServi
     queue.register_task_definitions([{"name": "clients.task"}])
     assert services.conductor.get_task_definition("clients.task") is not None
     queue.close()
+
+
+def test_the_official_conductor_client_works_with_the_printed_variable_alone(
+    services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", services.environment()["CONDUCTOR_SERVER_URL"])
+    for variable in ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET"):
+        monkeypatch.delenv(variable, raising=False)
+    services.conductor.register_task_definitions([{"name": "official.task"}])
+    step = {"name": "official.task", "taskReferenceName": "step", "type": "SIMPLE"}
+    definition = {"name": "official.workflow", "version": 1, "schemaVersion": 2, "tasks": [step]}
+    services.conductor.create_workflow_definition(definition)
+    clients = OrkesClients(Configuration())
+    workflow = clients.get_workflow_client().start_workflow_by_name("official.workflow", {})
+    assert services.conductor.workflow(workflow)["status"] == "RUNNING"
+    assert clients.get_task_client().poll_task("official.task", "worker").workflow_instance_id == workflow
+
+
+def test_of_two_that_want_one_port_at_the_same_moment_only_one_gets_it() -> None:
+    with bound() as first:
+        port = first.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            bound(port)
 
 
 def test_keys_are_made_up_anew_and_not_shown() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import HTMLResponse
 
 from perago.embedded.http.faults import Application, Receive, Scope, Send
 from perago.embedded.http.page import links, page_app
+from perago.embedded.http.services import EmbeddedServices
 from perago.testing import InMemoryServices
 
 from .browser import NAMES, Browser, find_browser, running_browser
@@ -195,3 +198,70 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: Br
     assert browser.evaluate("document.querySelector('.skip').getBoundingClientRect().left") >= 0
     browser.evaluate("document.querySelector('main a').focus({focusVisible: true})")
     assert browser.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+# ------------------------------------------------------- who may see it, and what other pages can do
+
+ATTACK = """(async () => {
+  const tries = [];
+  for (const base of %s) {
+    const post = {method: "POST", body: "{}", mode: "no-cors", credentials: "include"};
+    tries.push(fetch(`${base}/api/workflow/victim`, post).catch(() => null));
+    for (const [tag, source] of [["img", "src"], ["script", "src"], ["iframe", "src"], ["object", "data"]]) {
+      tries.push(new Promise((done) => {
+        const element = document.createElement(tag);
+        element.onload = element.onerror = done;
+        setTimeout(done, 5000);
+        element[source] = `${base}/api/tasks/poll/victim?workerid=${tag}`;
+        document.body.append(element);
+      }));
+    }
+    tries.push(new Promise((done) => {
+      const frame = document.createElement("iframe");
+      frame.name = `frame${tries.length}`;
+      document.body.append(frame);
+      const form = document.createElement("form");
+      Object.assign(form, {method: "POST", action: `${base}/api/workflow/victim`, target: frame.name});
+      document.body.append(form);
+      frame.onload = done;
+      setTimeout(done, 5000);
+      form.submit();
+    }));
+  }
+  await Promise.all(tries);
+  return tries.length;
+})()"""
+"""What a page can send to another address without being able to read the answer."""
+
+
+def test_the_page_opens_by_its_printed_address_and_stays_open_by_its_cookie(browser: Browser) -> None:
+    with EmbeddedServices(with_page=True) as services:
+        browser.open(f"{services.url}/")
+        assert shown(browser).one("title").text.endswith("· perago")
+        assert browser.evaluate("document.cookie") == ""
+        base = services.lakefs_url
+        assert browser.evaluate(f"fetch('{base}/task-types').then((answer) => answer.status)") == 200
+        assert browser.evaluate(f"fetch('{base}/api/metadata/taskdefs').then((answer) => answer.status)") == 200
+
+
+def test_a_page_of_another_port_starts_nothing_and_takes_nothing(running: Browser) -> None:
+    """The browser sends our cookie along, because all ports of a host are one site. It even knows the token here."""
+
+    async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
+        await HTMLResponse("<!doctype html><title>evil</title><body></body>")(scope, receive, send)
+
+    with EmbeddedServices(with_page=True) as services, site_of(elsewhere) as evil:
+        conductor = services.conductor
+        conductor.register_task_definitions([{"name": "victim"}])
+        step = {"name": "victim", "taskReferenceName": "step", "type": "SIMPLE"}
+        conductor.create_workflow_definition({"name": "victim", "version": 1, "schemaVersion": 2, "tasks": [step]})
+        waiting = conductor.start_workflow("victim")
+        running.open(f"{services.url}/")
+        running.close()
+        running.open(evil.url)
+        assert running.evaluate(ATTACK % json.dumps([services.lakefs_url, services.url])) == 12
+        refusals = [complaint for complaint in running.complaints if "403" in complaint]
+        running.close()
+        assert conductor.workflow_ids() == (waiting,)
+        assert conductor.workflow(waiting)["tasks"][0]["pollCount"] == 0
+        assert refusals

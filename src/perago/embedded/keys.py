@@ -1,7 +1,8 @@
-"""The key pair of an embedded lakeFS."""
+"""The key pair of an embedded lakeFS, and the token of the services beside it."""
 
 from __future__ import annotations
 
+import hmac
 import secrets
 from dataclasses import dataclass, field
 
@@ -12,6 +13,11 @@ class KeyPair:
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+
+    @property
+    def token(self) -> str:
+        """What the embedded Conductor and the page let in: 32 hex digits that do not give the secret away."""
+        return hmac.digest(self.secret_access_key.encode(), b"token", "sha256").hex()[:32]
 
     @classmethod
     def random(cls) -> KeyPair:

@@ -119,9 +119,9 @@ def _held_port(wanted: int | None) -> Iterator[socket.socket]:
 
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
     """The environment of the workers: ours, but with these services, and no proxy on the way to them. Its own branch is
-    one that they may always work on."""
+    one that they may always work on. They write no bytecode, which might be of a file that is being edited."""
     bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
-    own = {**services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed}
+    own = {**services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed, "PYTHONDONTWRITEBYTECODE": "1"}
     if allowed_workspaces is not None:
         own["PERAGO_ALLOWED_WORKSPACES"] = ",".join((*allowed_workspaces, f"{REPOSITORY}/{BRANCH}"))
     return {**os.environ, **own}

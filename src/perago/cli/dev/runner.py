@@ -89,6 +89,7 @@ class ModuleRunner:
         if self._stopping or self._check is not None:
             return
         if self._files.changed():
+            self._files.forget_bytecode()
             self._check = Check(self.module, self._import_limit, self._post)
         elif self._child is None and self._problem is None and time.monotonic() >= self._start_at:
             self._start()
@@ -154,6 +155,7 @@ class ModuleRunner:
 
     def _start(self) -> None:
         post, module = self._post, self.module
+        self._files.forget_bytecode()
         self._child = WorkerChild(
             module,
             self._slots,

@@ -5,9 +5,11 @@ A handful of `stat` calls costs nothing, works on every file system, and needs n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
+from importlib.util import cache_from_source
 from pathlib import Path
 
 SECONDS = 0.5
@@ -38,6 +40,14 @@ class SourceFiles:
         known = dict(zip(self._files, self._seen, strict=True))
         self._files = tuple(sorted(set(files)))
         self._seen = tuple(known[file] if file in known else _print_of(file) for file in self._files)
+
+    def forget_bytecode(self) -> None:
+        """Remove the compiled form of each file. Python tells by whole seconds and size whether it is up to date, so an
+        edit of the same length within one second would not be run."""
+        for file in self._files:
+            if file.endswith(".py"):
+                with contextlib.suppress(OSError, NotImplementedError):
+                    os.unlink(cache_from_source(file))  # noqa: PTH108
 
     def add_suspects(self, traceback: str) -> None:
         """After a failed import: also the files of its traceback below the current directory, and the directories of

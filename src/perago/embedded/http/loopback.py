@@ -1,40 +1,108 @@
-"""Who may speak to the embedded services: programs of this machine, and no web page of somebody else.
+"""Who may speak to the embedded services: programs of this machine that know the token, and no web page of others.
 
-A server on loopback is within reach of every page that the user's browser shows. A page whose host name was made to
-point at 127.0.0.1 (DNS rebinding) names its own host, and a form that is sent from elsewhere names its origin: both are
-refused. There are no CORS headers, so whatever else a page tries, it cannot read the answer.
+A server on loopback is within reach of every user of the machine and of every page that the user's browser shows. So
+there are four rules:
+
+- The Host header names this machine. A page whose host name was made to point at 127.0.0.1 (DNS rebinding) names its
+  own host.
+- Where a browser says of which page a request is (Origin), it is one of ours: same host, same port.
+- Below `/api`, the browser does not say that the request is of a page from elsewhere (Sec-Fetch-Site). Images and
+  scripts have no Origin. Another port of this machine is "same-site", and gets our cookie along.
+- Page and Conductor want the token: as the first part of the path, so that every client needs its address only, or in
+  the cookie that the page has set. lakeFS wants its own keys instead.
+
+There are no CORS headers, so whatever else a page tries, it cannot read the answer.
 """
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Mapping
+from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
 
-from perago.embedded.http.faults import Application, Receive, Scope, Send
+from perago.embedded.http.faults import Application, Message, Receive, Scope, Send
 
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 """What this machine is called by itself."""
 
+_FOREIGN = frozenset({"cross-site", "same-site"})
+_OF_LAKEFS = "/api/v1/"
+_HEALTH = frozenset({"/health", "/_health"})
 
-class LoopbackOnly:
-    """Passes on requests that name this machine, and refuses all others with 403."""
 
-    def __init__(self, app: Application) -> None:
+class Admission:
+    """Passes on the requests that may be served, without the token in their path, and refuses all others with 403."""
+
+    def __init__(self, app: Application, token: str) -> None:
         self._app = app
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        scope, knows_token = self._without_token(scope)
         headers = Headers(scope=scope)
-        if not _is_local(f"//{headers.get('host', '')}"):
-            answer = PlainTextResponse("the Host header does not name this machine; use 127.0.0.1 or localhost\n", 403)
-            await answer(scope, receive, send)
-        elif "origin" in headers and not _is_local(headers["origin"]):
-            answer = PlainTextResponse("requests of web pages from elsewhere are refused\n", 403)
-            await answer(scope, receive, send)
+        refusal = _foreign(headers, scope["path"]) or (None if knows_token else self._unknown(headers, scope))
+        if refusal is not None:
+            await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
+        elif knows_token and not _is_api(scope["path"]):
+            await self._app(scope, receive, self._with_cookie(scope, send))
         else:
             await self._app(scope, receive, send)
+
+    def _without_token(self, scope: Scope) -> tuple[Scope, bool]:
+        """The request as if its path did not begin with the token, and whether it did."""
+        first, _, rest = scope["raw_path"][1:].partition(b"/")
+        if not hmac.compare_digest(first, self._token.encode()):
+            return scope, False
+        return {**scope, "path": scope["path"][len(self._token) + 1 :] or "/", "raw_path": b"/" + rest}, True
+
+    def _unknown(self, headers: Mapping[str, str], scope: Scope) -> str | None:
+        path = scope["path"]
+        if path.startswith(_OF_LAKEFS) or path in _HEALTH:
+            return None
+        cookies: SimpleCookie = SimpleCookie()
+        try:
+            cookies.load(headers.get("cookie", ""))
+        except CookieError:
+            cookies.clear()
+        found = cookies.get(_cookie(scope))
+        if found is not None and hmac.compare_digest(found.value.encode(errors="replace"), self._token.encode()):
+            return None
+        return "the address lacks its token; use the one that was printed when these services started"
+
+    def _with_cookie(self, scope: Scope, send: Send) -> Send:
+        cookie = f"{_cookie(scope)}={self._token}; Path=/; HttpOnly; SameSite=Strict".encode()
+
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie)]}
+            await send(message)
+
+        return send_with_cookie
+
+
+def _foreign(headers: Mapping[str, str], path: str) -> str | None:
+    """Why a request is none of this machine and of our own page."""
+    host = headers.get("host", "")
+    if not _is_local(f"//{host}"):
+        return "the Host header does not name this machine; use 127.0.0.1 or localhost"
+    is_foreign = _is_api(path) and headers.get("sec-fetch-site", "").lower() in _FOREIGN
+    if is_foreign or headers.get("origin", f"http://{host}").lower() != f"http://{host}".lower():
+        return "requests of web pages from elsewhere are refused"
+    return None
+
+
+def _is_api(path: str) -> bool:
+    return path == "/api" or path.startswith("/api/")
+
+
+def _cookie(scope: Scope) -> str:
+    """Cookies are shared by all ports of a host, so the name tells one server from another."""
+    return f"perago-{scope['server'][1]}"
 
 
 def _is_local(url: str) -> bool:

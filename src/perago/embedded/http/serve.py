@@ -11,10 +11,12 @@ from typing import Any
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
+_BACKLOG = 128
 
 
 def bound(port: int = 0) -> socket.socket:
-    """A socket that holds a port of 127.0.0.1 for `serve`; 0 takes any free one.
+    """A socket that listens on a port of 127.0.0.1 for `serve`; 0 takes any free one. Two that are bound and do not
+    listen yet could have the same one.
 
     Raises:
         OSError: the port is taken.
@@ -24,6 +26,7 @@ def bound(port: int = 0) -> socket.socket:
     try:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", port))
+        held.listen(_BACKLOG)
     except BaseException:
         held.close()
         raise

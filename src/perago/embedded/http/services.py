@@ -1,7 +1,8 @@
 """Both embedded services and the local page on one port of this machine.
 
 `EmbeddedServices` is what `perago dev` and `perago demo` run on, and what tests that want real HTTP use. Paths decide
-who answers: `/api/v1/...` is lakeFS's, all else below `/api` is Conductor's, the rest is the page.
+who answers: `/api/v1/...` is lakeFS's, all else below `/api` is Conductor's, the rest is the page. Before the path of
+Conductor and the page there is a token.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.faults import Application, HttpFaultScript, Receive, Scope, Send
 from perago.embedded.http.lakefs import lakefs_app
-from perago.embedded.http.loopback import LoopbackOnly
+from perago.embedded.http.loopback import Admission
 from perago.embedded.http.serve import serve
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import InMemoryLakeFS, LakeFSServer
@@ -36,24 +37,27 @@ def embedded_app(
     conductor: InMemoryConductor,
     lakefs: LakeFSServer,
     *,
-    access_key_id: str,
-    secret_access_key: str,
+    keys: KeyPair,
     page: Application | None = None,
     conductor_faults: HttpFaultScript | None = None,
     lakefs_faults: HttpFaultScript | None = None,
 ) -> Application:
     """Both services and, if there is one, the `page` as one ASGI application for requests of this machine.
 
-    The key pair is lakeFS's; Conductor is open, as its open-source edition is.
+    lakeFS wants the key pair; Conductor and the page want the pair's token, see `Admission`.
     """
-    return LoopbackOnly(
+    return Admission(
         _ByPath(
             conductor=conductor_app(conductor, faults=conductor_faults),
             lakefs=lakefs_app(
-                lakefs, access_key_id=access_key_id, secret_access_key=secret_access_key, faults=lakefs_faults
+                lakefs,
+                access_key_id=keys.access_key_id,
+                secret_access_key=keys.secret_access_key,
+                faults=lakefs_faults,
             ),
             page=page or _no_page,
-        )
+        ),
+        keys.token,
     )
 
 
@@ -125,7 +129,7 @@ class EmbeddedServices:
         self.keys = KeyPair.random()
         """What lakeFS lets in; with a state, those that are kept in it."""
         self.url = ""
-        """Where the page is; set while the context is entered."""
+        """Where the page is, the token included; set while the context is entered."""
         self._port = port
         self._held = held
         self._with_page = with_page
@@ -145,7 +149,7 @@ class EmbeddedServices:
     @property
     def lakefs_url(self) -> str:
         """lakeFS's address."""
-        return self.url
+        return self.url.removesuffix(f"/{self.keys.token}")
 
     def environment(self) -> Mapping[str, str]:
         """The variables that lead any perago command, lakectl and the lakeFS SDK here (contract 6)."""
@@ -169,7 +173,8 @@ class EmbeddedServices:
             if self._state is not None:
                 self.keys = stack.enter_context(self._kept(self._state))
             stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds))
-            self.url = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
+            base = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
+            self.url = f"{base}/{self.keys.token}"
             stack.callback(self.conductor.end_waits)
             self._stack = stack.pop_all()
         return self
@@ -188,9 +193,8 @@ class EmbeddedServices:
         return embedded_app(
             self.conductor,
             self.lakefs.server,
-            access_key_id=self.keys.access_key_id,
-            secret_access_key=self.keys.secret_access_key,
-            page=_Page(self.conductor, self.lakefs.server, self._worker_logs) if self._with_page else None,
+            keys=self.keys,
+            page=_Page(self.conductor, self.lakefs.server, self._worker_logs, self.keys) if self._with_page else None,
             conductor_faults=self._conductor_faults,
             lakefs_faults=self._lakefs_faults,
         )
@@ -199,10 +203,13 @@ class EmbeddedServices:
 class _Page:
     """The local page, made when somebody first looks at it: nobody who does not should wait for its templates."""
 
-    def __init__(self, conductor: InMemoryConductor, lakefs: LakeFSServer, worker_logs: Path | None) -> None:
+    def __init__(
+        self, conductor: InMemoryConductor, lakefs: LakeFSServer, worker_logs: Path | None, keys: KeyPair
+    ) -> None:
         self._conductor = conductor
         self._lakefs = lakefs
         self._worker_logs = worker_logs
+        self._prefix = f"/{keys.token}"
         self._app: Application | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -212,7 +219,7 @@ class _Page:
             from perago.embedded.http.page.worker_logs import WorkerLogs
 
             steps = no_steps if self._worker_logs is None else WorkerLogs(self._worker_logs)
-            self._app = page_app(self._conductor, self._lakefs, steps=steps)
+            self._app = page_app(self._conductor, self._lakefs, steps=steps, prefix=self._prefix)
         await self._app(scope, receive, send)
 
 

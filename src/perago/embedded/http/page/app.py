@@ -57,12 +57,15 @@ class Problem:
     refresh_seconds: int = 0
 
 
-def page_app(conductor: ConductorModel, lakefs: LakeFSServer, *, steps: StepSource = no_steps) -> Application:
+def page_app(
+    conductor: ConductorModel, lakefs: LakeFSServer, *, steps: StepSource = no_steps, prefix: str = ""
+) -> Application:
     """An ASGI application for the root of a server. It answers GET and HEAD only and changes nothing.
 
+    `prefix` is what Conductor's paths begin with in the shell lines that it shows.
     `steps` tells the steps of attempts, for example a `perago.embedded.http.page.worker_logs.WorkerLogs`.
     """
-    models, renderer = Models(conductor, lakefs, steps), Renderer()
+    models, renderer = Models(conductor, lakefs, steps, prefix), Renderer()
     problems = _Problems(renderer)
     routes: list[BaseRoute] = [
         Route(path, _answer(models, renderer, template, view), methods=["GET"]) for path, template, view in PAGES

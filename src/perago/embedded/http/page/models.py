@@ -26,6 +26,8 @@ class Models:
     conductor: ConductorModel
     lakefs: LakeFSServer
     steps: StepSource
+    prefix: str = ""
+    """What Conductor's paths begin with."""
 
 
 def no_steps(task_id: str) -> dict[DeliveryKey, StepTimes]:  # noqa: ARG001 - a `StepSource`

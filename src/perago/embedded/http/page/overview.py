@@ -82,7 +82,7 @@ def overview(models: Models, request: Request) -> Overview:
         more_task_types=max(0, len(types) - _LIST_SIZE),
         repositories=repositories[:_LIST_SIZE],
         more_repositories=max(0, len(repositories) - _LIST_SIZE),
-        start_lines=start_lines(models, str(request.base_url).rstrip("/")),
+        start_lines=start_lines(models, str(request.base_url).rstrip("/") + models.prefix),
     )
 
 

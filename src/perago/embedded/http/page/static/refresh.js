@@ -34,6 +34,7 @@ async function refresh() {
   try {
     if (!document.hidden && !somebodyReads()) {
       const answer = await fetch(location.href, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+      if (answer.status === 403) throw new Error("another server is there now");
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("main");
       if (answer.ok && fresh !== null && fresh.innerHTML !== shown) {
