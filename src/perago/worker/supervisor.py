@@ -234,7 +234,7 @@ class _Worker:
             self._intake.attempt_reported()
 
     def _warn_not_fenced(self, delivery: Delivery) -> None:
-        repository = repository_of(delivery)
+        repository = repository_of(delivery, self._plan.limits)
         if repository is not None and repository not in self._not_fenced:
             self._not_fenced.add(repository)
             self._emit(FenceNotEnforced(repository))
