@@ -133,6 +133,34 @@ def test_a_task_knows_what_was_declared() -> None:
     assert (found.workspace, found.controls, found.examples) == (spec, BUDGET, tuple(examples))
 
 
+@pytest.mark.parametrize(
+    ("patterns", "rule"),
+    [
+        ("LAKECTL_*", "environment must be a list of patterns, not str"),
+        (["PATH"], "'PATH' matches no withheld variable: only CONDUCTOR_* and LAKECTL_* are withheld"),
+        (["LAKECTL_* "], "'LAKECTL_* ' is not a pattern for names of variables"),
+        ([1], "1 is not a pattern for names of variables"),
+        ([""], "'' is not a pattern for names of variables"),
+    ],
+)
+def test_a_wrong_wish_for_variables_is_refused(patterns: Any, rule: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        task(name="a", owner_email="a@b.c", environment=patterns)
+    assert rule in str(caught.value)
+    assert caught.value.fix == 'write environment=["LAKECTL_*"], or leave it out'
+
+
+@pytest.mark.parametrize("pattern", ["LAKECTL_*", "CONDUCTOR_AUTH_KEY", "*", "LAKE*", "[CL]*", "LAKECTL_?"])
+def test_a_task_may_ask_for_variables(pattern: str) -> None:
+    def function(params: Value) -> Value:
+        return params
+
+    task(name="a", owner_email="a@b.c", environment=[pattern])(function)
+    found = get_task(function)
+    assert found is not None
+    assert found.environment == (pattern,)
+
+
 def test_controls_have_defaults() -> None:
     def function(params: Value) -> Value:
         return params

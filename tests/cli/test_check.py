@@ -253,7 +253,8 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     assert code == 3
     assert found["ok"] is False
     loud, bad, twice = found["modules"]
-    assert loud == {"module": "loud", "ok": True, "task": "tail", "output": "hello\n", "errors": []}
+    task = {"task": "tail", "environment": []}
+    assert loud == {"module": "loud", "ok": True, **task, "output": "hello\n", "errors": []}
     assert (bad["ok"], bad["task"]) == (False, None)
     (error,) = bad["errors"]
     assert set(error) == {"code", "message", "where", "fix"}

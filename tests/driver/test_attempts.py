@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from perago import task
 from perago.authoring import get_task
 from perago.driver import Limits
 from perago.ports import TaskStatus
@@ -19,6 +21,10 @@ from .tasks import Params
 
 TREE: dict[str, str | bytes | None] = {"raw/a.csv": "x\n1\n", "raw/b.csv": "x\n2\n", "readme": "hello"}
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
+
+
+class Seen(BaseModel):
+    lines: list[str]
 
 
 def test_what_the_function_changed_is_published_as_one_merge_on_the_input_ref(services: InMemoryServices) -> None:
@@ -189,6 +195,22 @@ def test_process_state_is_put_back_after_the_function(services: InMemoryServices
         assert os.umask(0o022) == 0o022
     finally:
         os.umask(umask)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "seen"), [((), []), (("LAKECTL_*",), ["LAKECTL_X"]), (("*",), ["CONDUCTOR_X", "LAKECTL_X"])]
+)
+def test_withheld_variables_are_there_if_the_task_asks_for_them(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch, patterns: tuple[str, ...], seen: list[str]
+) -> None:
+    @task(name="driver.looks", owner_email="data@example.com", environment=patterns)
+    def looks(params: Params) -> Seen:
+        return Seen(lines=sorted(name for name in os.environ if name.endswith("_X")))
+
+    for name in ("CONDUCTOR_X", "LAKECTL_X"):
+        monkeypatch.setenv(name, "1")
+    assert services.run(looks, Params()).result == {"lines": seen}
+    assert os.environ["LAKECTL_X"] == "1"
 
 
 def test_the_function_learns_about_its_attempt(services: InMemoryServices) -> None:

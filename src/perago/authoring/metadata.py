@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from perago.authoring.broken import Broken
 from perago.authoring.controls import TaskControls
+from perago.authoring.environment import canonical_patterns
 from perago.authoring.examples import Example
 from perago.authoring.workspace import WorkspaceSpec
 
@@ -25,6 +26,7 @@ class Metadata:
     workspace: WorkspaceSpec | None
     controls: TaskControls
     examples: Iterable[Example]  # a tuple once checked
+    environment: Iterable[str] = ()  # a tuple once checked
 
 
 def check_metadata(metadata: Metadata) -> Metadata:
@@ -38,7 +40,11 @@ def check_metadata(metadata: Metadata) -> Metadata:
     _check_type("controls", metadata.controls, TaskControls)
     if metadata.controls.publish_budget is not None and metadata.workspace is None:
         raise Broken("publish_budget is set, but a task without a workspace publishes nothing", "remove publish_budget")
-    return replace(metadata, examples=_checked_examples(metadata))
+    try:
+        environment = canonical_patterns(metadata.environment)
+    except ValueError as error:
+        raise Broken(str(error), 'write environment=["LAKECTL_*"], or leave it out') from None
+    return replace(metadata, examples=_checked_examples(metadata), environment=environment)
 
 
 def _check_texts(metadata: Metadata) -> None:

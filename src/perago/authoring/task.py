@@ -40,6 +40,8 @@ class Task:
     module: str
     file: str
     line: int
+    environment: tuple[str, ...] = ()
+    """Patterns for the withheld variables that the function gets all the same."""
 
 
 @declares("@task", named_only=True)
@@ -51,6 +53,7 @@ def task(
     workspace: WorkspaceSpec | None = None,
     controls: TaskControls | None = None,
     examples: Iterable[Example] = (),
+    environment: Iterable[str] = (),
 ) -> Callable[[F], F]:
     """Declare a function as the task type `name`. The function itself is returned unchanged.
 
@@ -60,12 +63,14 @@ def task(
         workspace: the versioned tree it works on; without one it only maps params to a result.
         controls: retries, time-outs and limits; see `TaskControls` for the defaults.
         examples: cases from which the test toolkit makes tests.
+        environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*` and
+            `LAKECTL_*`) and that this one needs.
 
     Raises:
         TaskDefinitionError: the declaration or the signature breaks a rule; file, line, rule and fix are named.
     """
     declared_at = calling_line()
-    metadata = Metadata(name, owner_email, description, workspace, controls or TaskControls(), examples)
+    metadata = Metadata(name, owner_email, description, workspace, controls or TaskControls(), examples, environment)
     try:
         checked = check_metadata(metadata)
     except Broken as broken:
@@ -114,6 +119,7 @@ def _task(
         module=inspect.unwrap(function).__module__,
         file=location.file,
         line=location.line,
+        environment=tuple(metadata.environment),
     )
 
 

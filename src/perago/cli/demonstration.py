@@ -51,7 +51,7 @@ def demonstrate(output: Path | None) -> int:
         )
         ref = services.seed({place: data / name for name, place in PLACES.items()}, "The penguins as recorded")
         steps = [
-            LocalStep(plan_for(module, settings, services, number), json.loads(task.definition), {}, True)
+            LocalStep(plan_for(module, task, settings, services, number), json.loads(task.definition), {}, True)
             for number, (module, task) in enumerate(zip(MODULES, tasks, strict=True), start=1)
         ]
         try:

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from perago.cli.probe import TaskSummary
     from perago.driver import Limits
     from perago.settings import Settings
     from perago.worker import LogPlan
+
+
+def withhold_credentials() -> None:
+    """From now on, no process that this one starts inherits a variable that is withheld from task functions."""
+    from perago.authoring.environment import withheld
+    from perago.settings import take_from_environment
+
+    take_from_environment(withheld(os.environ))
+
+
+def environment_of(task: TaskSummary) -> dict[str, str]:
+    """The withheld variables that the task asks for."""
+    from perago.authoring.environment import asked_for
+    from perago.settings import whole_environment
+
+    return asked_for(whole_environment(), task.environment)
 
 
 def logs_of(settings: Settings) -> LogPlan:

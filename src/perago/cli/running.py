@@ -15,7 +15,7 @@ from perago.cli.configuration import look_at_configuration
 from perago.cli.exit_codes import ExitCode
 from perago.cli.json_input import read_object
 from perago.cli.loading import load_tasks
-from perago.cli.planning import limits_of, logs_of
+from perago.cli.planning import environment_of, limits_of, logs_of, withhold_credentials
 from perago.cli.render import messages
 from perago.cli.signals import end_if_told, sigterm_unwinds
 from perago.workspace.text import json_text
@@ -51,7 +51,10 @@ def run_once(
     with sigterm_unwinds(), LocalServices() as services:
         ref = _seed(services, task, workspace)
         step = LocalStep(
-            plan_for(module, settings, services, 1), json.loads(task.definition), given, task.workspace is not None
+            plan_for(module, task, settings, services, 1),
+            json.loads(task.definition),
+            given,
+            task.workspace is not None,
         )
         try:
             with view:
@@ -66,7 +69,8 @@ def run_once(
 
 
 def valid_settings() -> Settings:
-    """The configuration, with its roots made.
+    """The configuration, with its roots made, and its credentials out of the environment of what is started from now
+    on.
 
     Raises:
         Failure: it is not valid, and everything that is wrong has been said.
@@ -80,16 +84,20 @@ def valid_settings() -> Settings:
         messages.configuration_errors(configuration.problems)
         raise Failure(ExitCode.INVALID_CONFIGURATION)
     prepare_roots(configuration.settings)
+    withhold_credentials()
     return configuration.settings
 
 
-def plan_for(module: str, settings: Settings, services: LocalServices | ServedServices, number: int) -> WorkerPlan:
+def plan_for(
+    module: str, task: TaskSummary, settings: Settings, services: LocalServices | ServedServices, number: int
+) -> WorkerPlan:
     """A worker with one slot on these services, watched. `number` tells workers of one module apart."""
     from perago.worker import WorkerPlan
 
     return WorkerPlan(
         module=module,
         worker_prefix=f"local{number}",
+        environment=environment_of(task),
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         store_factory=services.store_factory,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from perago.cli.boundary import Failure
 from perago.cli.configuration import look_at_configuration, look_at_services
 from perago.cli.exit_codes import ExitCode
-from perago.cli.planning import limits_of, logs_of
+from perago.cli.planning import environment_of, limits_of, logs_of, withhold_credentials
 from perago.cli.probe import Probed, TaskSummary, probing
 from perago.cli.render import messages
 from perago.cli.render import modules as render
@@ -42,8 +43,9 @@ def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) ->
     from perago.worker import PlainLines, Supervisor, warm_up
 
     prepare_roots(settings)
+    withhold_credentials()
     open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads) if task.workspace else None
-    plan = _plan(module, slots, settings, open_lakefs)
+    plan = _plan(module, slots, settings, open_lakefs, environment_of(task))
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())
@@ -87,7 +89,9 @@ def _import_meanwhile() -> None:
     import perago.worker  # noqa: F401
 
 
-def _plan(module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None) -> WorkerPlan:
+def _plan(
+    module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None, environment: Mapping[str, str]
+) -> WorkerPlan:
     from perago.settings import default_worker_id_prefix
     from perago.worker import WorkerPlan
 
@@ -97,6 +101,7 @@ def _plan(module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS |
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         slots=slots,
+        environment=environment,
         store_factory=open_lakefs,
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,

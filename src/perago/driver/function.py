@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from perago.authoring import Task, TaskFailed, TaskTerminalError
 from perago.authoring.context import Current, running
+from perago.authoring.environment import withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,13 @@ def call_function(task: Task, workspace: Path | None, params: BaseModel, current
     """Call the task function and say how it ended; never raises for anything that the function did.
 
     Working directory, environment, umask and, in the main thread, signal handlers are put back afterwards
-    (contract 7). `sys.exit` and KeyboardInterrupt inside the function are failures of the function.
+    (contract 7). `sys.exit` and KeyboardInterrupt inside the function are failures of the function. Withheld variables
+    that the task does not ask for are not in the environment meanwhile.
     """
     try:
         with _process_restored(), running(current):
+            for name in withheld(tuple(os.environ), task.environment):
+                del os.environ[name]
             if workspace is None:
                 return Returned(task.function(params=params))
             return Returned(task.function(workspace=workspace, params=params))

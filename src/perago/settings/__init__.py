@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from perago.settings.errors import ConfigurationError, Problem
 from perago.settings.roots import check_roots, prepare_roots, state_directory
-from perago.settings.sources import mask_secrets
+from perago.settings.sources import mask_secrets, take_from_environment, whole_environment
 from perago.settings.values import (
     ConductorSettings,
     LakeFSSettings,
@@ -26,6 +26,8 @@ __all__ = [
     "mask_secrets",
     "prepare_roots",
     "state_directory",
+    "take_from_environment",
+    "whole_environment",
 ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,9 @@ DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
 
 _SHORTEST_MASKED = 4
+
+_taken: dict[str, str] = {}
+"""What `take_from_environment` took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,19 @@ class Sources:
 
 def read_sources() -> Sources:
     """What the environment and the current directory's `.env` say now. A `.env` further up is not searched."""
-    environment = {name: value for name, value in os.environ.items() if value}
+    environment = {name: value for name, value in whole_environment().items() if value}
     return Sources(environment, _read_dotenv(Path(DOTENV)))
+
+
+def take_from_environment(names: Iterable[str]) -> None:
+    """Move variables out of the environment of this process, so that no process that it starts inherits them. They
+    stay part of the configuration. Before the first thread: C libraries read the environment without a lock."""
+    _taken.update({name: os.environ.pop(name) for name in names})
+
+
+def whole_environment() -> dict[str, str]:
+    """The environment of this process with what was taken from it."""
+    return {**_taken, **os.environ}
 
 
 def mask_secrets(text: str) -> str:

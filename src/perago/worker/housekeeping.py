@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from perago.driver import Limits
 from perago.ports import Delivery
+from perago.settings import whole_environment
 from perago.worker.events import BranchesSwept, BranchSweepFailed, CleanUpFailed, DirectoriesSwept, Event
 from perago.worker.logs import remove_old_logs
 from perago.worker.plan import WorkerPlan
@@ -83,7 +84,12 @@ async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], 
 async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
     """What was removed, and the first thing that was complained about. Nothing of it outlives the worker."""
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        env=whole_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     reading = asyncio.ensure_future(asyncio.to_thread(child.communicate))
     try:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +40,8 @@ class WorkerPlan:
     workspace_root: Path
     logs: LogPlan
     slots: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.environment`)."""
     store_factory: StoreFactory | None = None
     """Needed by a task with a workspace; a task without one never calls it."""
     limits: Limits

@@ -25,6 +25,7 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
+from perago.authoring.environment import withheld
 from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
@@ -45,6 +46,8 @@ from perago.worker.watching import WatchedAttemptLog
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     """The life of a slot process."""
     os.setsid()
+    for name in withheld(tuple(os.environ)):  # a fork server or a parent that has not withheld them itself
+        del os.environ[name]
     os.environ["PERAGO_WORKER_ID"] = worker_id
     adopt_descendants()
     channel = Channel(connection)
@@ -82,6 +85,7 @@ class _SlotMain:
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
             task = load_task(self._plan.module)
+            os.environ.update(self._plan.environment)
             store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", traceback.format_exc(), source="start")

@@ -74,8 +74,11 @@ def inspect_module(module: str, directory: str, seconds: float) -> None:
 
 def _report(module: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
+    from perago.authoring.environment import withheld
     from perago.taskdef import build_task_definition, canonical_json, load_task
 
+    for name in withheld(tuple(os.environ)):  # a worker's slot imports the module without them, too
+        del os.environ[name]
     before = set(sys.modules)
     try:
         task = load_task(module)
@@ -90,6 +93,7 @@ def _report(module: str) -> dict[str, Any]:
                 "examples": len(task.examples),
                 "definition": canonical_json(build_task_definition(task)),
                 "example": dict(task.examples[0].params) if task.examples else None,
+                "environment": task.environment,
             },
             "files": _files_of(module, before),
         }

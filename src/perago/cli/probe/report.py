@@ -42,6 +42,8 @@ class TaskSummary:
     definition: str
     example: dict[str, Any] | None = None
     """The parameters of its first example."""
+    environment: tuple[str, ...] = ()
+    """Patterns for the withheld variables that its function gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,4 +67,5 @@ def from_json(module: str, report: dict[str, Any]) -> Probed:
     """The child's report."""
     if "problem" in report:
         return Probed(module, None, ModuleProblem(**report["problem"]))
-    return Probed(module, TaskSummary(**report["task"]), None, files=tuple(report["files"]))
+    task = TaskSummary(**{**report["task"], "environment": tuple(report["task"]["environment"])})
+    return Probed(module, task, None, files=tuple(report["files"]))

@@ -62,7 +62,8 @@ def _summary(task: TaskSummary) -> str:
         kind = f"workspace {task.workspace}{' (read-only)' if task.read_only else ''}, "
         kind += f"guardrails {task.pre} before and {task.post} after"
     examples = f", examples {task.examples}" if task.examples else ""
-    return f"task {task.name}, {kind}{examples}"
+    environment = f", environment {' '.join(task.environment)}" if task.environment else ""
+    return f"task {task.name}, {kind}{examples}{environment}"
 
 
 def _module(probed: Probed) -> dict[str, Any]:
@@ -71,6 +72,7 @@ def _module(probed: Probed) -> dict[str, Any]:
         "module": probed.module,
         "ok": found is None,
         "task": probed.task.name if probed.task else None,
+        "environment": list(probed.task.environment) if probed.task else [],
         "output": modules.masked(probed.output),
         "errors": [] if found is None else [_error(found.code, modules.masked(found.message), found.where, found.fix)],
     }

@@ -1,0 +1,52 @@
+"""Which variables of the environment are withheld from a task function, and which of them it may ask for.
+
+Conductor's and lakeFS's variables hold credentials. A function has no need for them: perago does the transfers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+PREFIXES = ("CONDUCTOR_", "LAKECTL_")
+"""What the names of withheld variables begin with."""
+
+_PATTERN = re.compile(r"[A-Za-z0-9_*?\[\]!-]+")
+
+
+def canonical_patterns(patterns: object) -> tuple[str, ...]:
+    """The `environment=` of `@task` as a tuple of glob patterns over names of variables.
+
+    Raises:
+        ValueError: it is no list of patterns, or one of them matches nothing that is withheld.
+    """
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        raise ValueError(f"environment must be a list of patterns, not {type(patterns).__name__}")  # noqa: TRY004
+    found = tuple(patterns)
+    for pattern in found:
+        if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
+            raise ValueError(f"environment: {pattern!r} is not a pattern for names of variables")
+        literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+        if not any(prefix.startswith(literal) or literal.startswith(prefix) for prefix in PREFIXES):
+            raise ValueError(
+                f"environment: {pattern!r} matches no withheld variable: only CONDUCTOR_* and LAKECTL_* are withheld, "
+                "all others are there anyway"
+            )
+    return found
+
+
+def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[str]:
+    """The names in `environment` that a function must not see; `allowed` are the patterns that its task asks for."""
+    patterns = tuple(allowed)
+    return [
+        name
+        for name in environment
+        if name.startswith(PREFIXES) and not any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def asked_for(environment: Mapping[str, str], allowed: Iterable[str]) -> dict[str, str]:
+    """The variables that are withheld from others and that a task gets because it asks for them."""
+    kept = set(withheld(environment)) - set(withheld(environment, tuple(allowed)))
+    return {name: environment[name] for name in sorted(kept)}
