@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
 import traceback
+import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from perago.settings import ConfigurationError, load_settings, mask_secrets
+from perago.settings import ConfigurationError, Mask, load_settings, mask_secrets
 
 SECRET = "hunter2-hunter2"
 
@@ -72,3 +77,35 @@ def test_foreign_text_is_masked_even_while_the_configuration_is_invalid(monkeypa
     monkeypatch.setenv("CONDUCTOR_AUTH_SECRET", SECRET)
     text = mask_secrets(f"KeyError: '{SECRET}' other-secret-value")
     assert text == "KeyError: '***' ***"
+
+
+HARD = "qT7/hünter2+\"hunter2'\\=="
+ENCODED: list[Callable[[str], str]] = [
+    str,
+    repr,
+    json.dumps,
+    lambda text: json.dumps(text, ensure_ascii=False),
+    urllib.parse.quote,
+    urllib.parse.quote_plus,
+    lambda text: urllib.parse.quote(text, safe=""),
+    lambda text: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(text, safe="")),
+    lambda text: base64.b64encode(text.encode()).decode(),
+    lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    *(lambda text, user=user: base64.b64encode(f"{user}:{text}!".encode()).decode() for user in ("a", "ab", "abc")),
+]
+
+
+@pytest.mark.parametrize("encode", ENCODED)
+@pytest.mark.parametrize("secret", [SECRET, HARD, "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"])
+def test_a_secret_is_struck_out_in_every_usual_form(encode: Callable[[str], str], secret: str) -> None:
+    text = Mask([secret])(f"Authorization: {encode(secret)}; the end")
+    assert text.startswith("Authorization: ")
+    assert text.endswith("; the end")
+    assert "***" in text
+    assert len(text) < len("Authorization: ***; the end") + 16  # what base64 makes of the text around it stays
+
+
+def test_text_without_a_secret_stays_as_it_is() -> None:
+    assert Mask([SECRET])("hunter2 is no secret") == "hunter2 is no secret"
+    assert Mask(["abc", ""])("abc") == "abc"  # too short: it would strike out words
+    assert SECRET not in repr(Mask([SECRET]))

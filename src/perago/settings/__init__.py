@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from perago.settings.errors import ConfigurationError, Problem
+from perago.settings.mask import Mask
 from perago.settings.roots import check_roots, prepare_roots, state_directory
-from perago.settings.sources import mask_secrets, take_from_environment, whole_environment
+from perago.settings.sources import configured_mask, mask_secrets, take_from_environment, whole_environment
 from perago.settings.values import (
     ConductorSettings,
     LakeFSSettings,
@@ -17,10 +18,12 @@ __all__ = [
     "ConductorSettings",
     "ConfigurationError",
     "LakeFSSettings",
+    "Mask",
     "Problem",
     "PublishFence",
     "Settings",
     "check_roots",
+    "configured_mask",
     "default_worker_id_prefix",
     "load_settings",
     "mask_secrets",

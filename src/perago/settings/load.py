@@ -30,7 +30,7 @@ def load() -> Settings:
     problems = [*sources.dotenv.problems]
     variables: Variables | None = None
     try:
-        variables = Variables(**_known(sources.dotenv.values))
+        variables = Variables(**_known(sources.values))
     except ValidationError as error:
         problems += _value_problems(error, sources)
     problems += _group_problems(_CONDUCTOR_CREDENTIALS, sources)

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perago.settings.errors import Problem
+from perago.settings.mask import Mask
 
 DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
-
-_SHORTEST_MASKED = 4
 
 _taken: dict[str, str] = {}
 """What `take_from_environment` took."""
@@ -67,16 +66,15 @@ def whole_environment() -> dict[str, str]:
     return {**_taken, **os.environ}
 
 
-def mask_secrets(text: str) -> str:
-    """`text` with the values of the configured secrets struck out.
-
-    For text that others wrote, such as the output of a task module. Works with an invalid configuration, too.
-    """
+def configured_mask() -> Mask:
+    """What strikes out the configured secrets. Works with an invalid configuration, too."""
     values = read_sources().values
-    secrets = [values[name] for name in SECRET_VARIABLES if len(values.get(name, "")) >= _SHORTEST_MASKED]
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
+    return Mask(values[name] for name in SECRET_VARIABLES if name in values)
+
+
+def mask_secrets(text: str) -> str:
+    """`text`, which others wrote, such as a task module at import, with the configured secrets struck out."""
+    return configured_mask()(text)
 
 
 def _read_dotenv(path: Path) -> DotEnv:

@@ -75,7 +75,7 @@ class Variables(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first; what `sources` read from `.env` comes in as keyword arguments."""
+        """The environment first; everything that `sources` read comes in as keyword arguments."""
         return env_settings, init_settings
 
 
