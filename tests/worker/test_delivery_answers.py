@@ -14,7 +14,8 @@ import pytest
 from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
 from perago.worker.attempts import Attempt, Services
-from perago.worker.channel import Channel
+from perago.worker.channel import SlotChannel
+from perago.worker.codec import decode
 from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
 from perago.worker.pools import Pools
@@ -133,17 +134,16 @@ DELIVERY = Delivery("t", 1, 1, "n", "w", "r", 0, 0, None, {})
 
 def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
     ours, theirs = Pipe()
-    fence = PipeDeliveryCheck(Channel(theirs))
+    fence = PipeDeliveryCheck(SlotChannel(theirs))
     found: list[bool] = []
     asking = threading.Thread(target=lambda: found.append(fence.is_current(DELIVERY)))
     asking.start()
-    assert ours.recv() == DeliveryQuestion(1, DELIVERY.identity)
+    assert decode(ours.recv_bytes()) == DeliveryQuestion(1, DELIVERY.identity)
     fence.close()
     asking.join(10)
     assert found == [False]
     assert not fence.is_current(DELIVERY)
     ours.close()
-    assert not PipeDeliveryCheck(Channel(theirs)).is_current(DELIVERY)
     theirs.close()
 
 
@@ -151,4 +151,4 @@ def test_no_answer_in_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("perago.worker.delivery_check.ANSWER_LIMIT", 0.05)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
-        PipeDeliveryCheck(Channel(theirs)).is_current(DELIVERY)
+        PipeDeliveryCheck(SlotChannel(theirs)).is_current(DELIVERY)

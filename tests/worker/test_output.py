@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from perago.worker.output import MAX_LINE_BYTES, TAIL_BYTES, TAIL_LINES, LineSplitter, Tail
+from perago.settings import Mask
+from perago.worker import LogPlan
+from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
+from perago.worker.logs import trim_logs
+from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
 
 from .bench import RunningWorker, make_plan, outcome, running, wait_for
 from .small_queue import SmallQueue
+from .test_behaviour import result
 
 MARKER = b"<end 1234567890>"
 
 
-def split(*chunks: bytes) -> tuple[list[str], bool]:
+def split(*chunks: bytes, mask: Mask = NO_MASK) -> tuple[list[str], bool]:
     """The lines of `chunks` and whether the end was seen."""
     lines: list[str] = []
-    splitter = LineSplitter(MARKER, lines.append)
+    splitter = LineSplitter(MARKER, lines.append, mask)
     ended = [splitter.feed(chunk) for chunk in chunks]
     return lines, ended[-1]
 
@@ -44,8 +51,8 @@ def test_lines_end_at_the_marker(chunks: list[bytes], lines: list[str]) -> None:
 
 def test_every_cut_of_the_stream_gives_the_same_lines() -> None:
     stream = b"one\ntwo\n\nthree" + MARKER
-    for cut in range(1, len(stream)):
-        assert split(stream[:cut], stream[cut:]) == (["one", "two", "", "three"], True)
+    for place in range(1, len(stream)):
+        assert split(stream[:place], stream[place:]) == (["one", "two", "", "three"], True)
 
 
 def test_an_endless_line_is_cut_and_complete() -> None:
@@ -55,16 +62,42 @@ def test_an_endless_line_is_cut_and_complete() -> None:
     assert "".join(lines) == "x" * 500_000
 
 
+def test_a_secret_is_struck_out_wherever_chunks_and_lines_are_cut() -> None:
+    secret = b"hunter2-hunter2"
+    mask = Mask([secret.decode()])
+    stream = b"a " + secret + b" b\n\xff" + secret + b"\n" + secret + MARKER
+    for place in range(1, len(stream)):
+        assert split(stream[:place], stream[place:], mask=mask) == (["a *** b", "\\xff***", "***"], True)
+    for place in range(MAX_LINE_BYTES - 40, MAX_LINE_BYTES + 80):  # of an endless line, in chunks of any size
+        stream = b"x" * place + secret + b"y" * 40_000 + MARKER
+        for size in (len(stream), 16_384, 997):
+            lines, _ = split(*(stream[start : start + size] for start in range(0, len(stream), size)), mask=mask)
+            assert "".join(lines) == "x" * place + "***" + "y" * 40_000
+
+
+@pytest.mark.parametrize("text", ["", "short", "é" * 100, "x" * 400, "x" * 401, "é" * 5000, "\udc80" * 300])
+def test_a_text_is_cut_in_its_middle_and_says_so(text: str) -> None:
+    found = cut(text, 400)
+    whole = len(text.encode("utf-8", "backslashreplace")) <= 400
+    assert (found == text) is whole
+    assert ("bytes left out" in found) is not whole
+    assert len(found.encode("utf-8", "backslashreplace")) <= 400
+
+
 def test_the_tail_keeps_the_last_lines_and_bytes() -> None:
     tail = Tail()
     for number in range(1000):
         tail.add(f"line {number}")
-    assert tail.take().splitlines() == [f"line {number}" for number in range(1000 - TAIL_LINES, 1000)]
+    left_out, *lines = tail.take().splitlines()
+    assert left_out == "[800 earlier lines left out]"
+    assert lines == [f"line {number}" for number in range(1000 - TAIL_LINES, 1000)]
     assert tail.take() == ""
     for _ in range(TAIL_LINES):
         tail.add("é" * 1000)
-    text = tail.take()
-    assert TAIL_BYTES - 4 < len(text.encode()) <= TAIL_BYTES
+    left_out, *lines = tail.take().splitlines()
+    assert left_out == f"[{TAIL_LINES - len(lines)} earlier lines left out]"
+    assert set(lines) == {"é" * 1000}
+    assert TAIL_BYTES - 2002 < len("\n".join(lines).encode()) <= TAIL_BYTES
 
 
 # ------------------------------------------------------------------------ in a worker
@@ -105,7 +138,7 @@ def test_a_long_output_is_whole_in_the_log_and_a_tail_in_conductor(worker: Runni
     task_id = queue.put(what="prints_many_lines")
     outcome(queue, task_id)
     log = wait_for("the task log", lambda: queue.logs.get(task_id))
-    assert log[0].splitlines() == [f"line {number}" for number in range(800, 1000)]
+    assert log[0].splitlines() == ["[800 earlier lines left out]", *(f"line {number}" for number in range(800, 1000))]
     lines = [line["message"] for line in log_lines(worker, "test0001") if line.get("source") == "output"]
     assert lines == [f"line {number}" for number in range(1000)]
 
@@ -187,3 +220,106 @@ def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: Sm
         wait_for("the old log to go", lambda: not old.exists())
     assert recent.exists()
     assert foreign.exists()
+
+
+def test_the_oldest_log_files_go_when_a_module_has_too_many_bytes_of_them(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=100))
+    directory = plan.logs.root / plan.module / "worker_id=other0001"
+    directory.mkdir(parents=True)
+    now = time.time()
+    for age in range(20):
+        file = directory / f"pid={age}__started=1.jsonl"
+        file.write_text("x" * 90)
+        os.utime(file, (now - age, now - age))
+    trim_logs(plan)
+    assert {file.name for file in directory.iterdir()} == {f"pid={age}__started=1.jsonl" for age in range(11)}
+
+
+def test_a_slot_whose_log_is_removed_begins_another_one(worker: RunningWorker, queue: SmallQueue) -> None:
+    outcome(queue, queue.put(what="prints_a_line"))
+    directory = worker.plan.logs.root / worker.plan.module / "worker_id=test0001"
+    for file in directory.iterdir():
+        file.unlink()
+    outcome(queue, queue.put(what="prints_a_line"))
+    assert [line["message"] for line in log_lines(worker, "test0001") if line.get("source") == "output"] == ["one line"]
+
+
+def test_a_slot_that_fills_its_log_removes_the_oldest_files_itself(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=20_000))
+    with running(plan, queue):
+        for _ in range(3):
+            outcome(queue, queue.put(what="prints_many_lines"))
+        directory = plan.logs.root / plan.module / "worker_id=test0001"
+        sizes = [file.stat().st_size for file in directory.iterdir()]
+        assert len(sizes) > 3
+        assert sum(sizes) <= plan.logs.max_total_bytes + plan.logs.max_bytes
+
+
+# ------------------------------------------------------------------------- too much of it
+
+
+def test_a_flood_of_lines_is_cut_and_says_so(worker: RunningWorker, queue: SmallQueue) -> None:
+    task_id = queue.put(what="prints_100_000_lines")
+    seconds, kilobytes = map(float, result(outcome(queue, task_id)).split())
+    assert seconds < 3  # on a quiet machine less than one
+    assert kilobytes < 50_000
+    log = wait_for("the task log", lambda: queue.logs.get(task_id))
+    assert log[0].splitlines() == [
+        "[99,800 earlier lines left out]",
+        *(f"line {number}" for number in range(99_800, 100_000)),
+    ]
+    lines = [line for line in log_lines(worker, "test0001") if line.get("source") in ("output", "limit")]
+    printed = [line["message"] for line in lines if line["source"] == "output"]
+    missing = [int(line["message"].split()[0][1:].replace(",", "")) for line in lines if line["source"] == "limit"]
+    assert len(printed) + sum(missing) == 100_000
+    assert len(printed) < 40_000
+    assert printed[:LINES_AT_ONCE] == [f"line {number}" for number in range(LINES_AT_ONCE)]
+    assert printed[-TAIL_LINES:] == [f"line {number}" for number in range(99_800, 100_000)]
+
+
+def test_lines_of_the_log_are_as_limited_as_printed_ones(worker: RunningWorker, queue: SmallQueue) -> None:
+    task_id = queue.put(what="logs_without_end")
+    outcome(queue, task_id)
+    log = wait_for("the task log", lambda: queue.logs.get(task_id))
+    assert log[0].splitlines()[0] == "[19,801 earlier lines left out]"
+    assert "bytes left out] xxx" in log[0].splitlines()[-1]
+    lines = log_lines(worker, "test0001")
+    assert len([line for line in lines if line.get("source") == "log"]) < 20_000
+    assert [line for line in lines if line.get("source") == "limit"]
+    assert len([line for line in lines if line.get("source") == "progress"]) < 2000
+    assert max(len(line["message"]) for line in lines) <= MAX_LINE_BYTES
+
+
+def test_a_traceback_is_cut_in_its_middle(worker: RunningWorker, queue: SmallQueue) -> None:
+    task_id = queue.put(what="raises_megabytes")
+    report = outcome(queue, task_id)
+    assert report.reason is not None
+    assert len(report.reason) == 500
+    log = wait_for("the task log", lambda: queue.logs.get(task_id))
+    assert len(log[0].encode()) <= TRACEBACK_BYTES
+    assert log[0].startswith("Traceback")
+    assert " bytes left out] xxx" in log[0]
+    assert [line["message"] for line in log_lines(worker, "test0001") if line.get("source") == "traceback"] == log
+
+
+# ------------------------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize("how", ["raise", "", "x" * 490])
+def test_no_secret_gets_into_logs_or_reasons(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    secret = "qT7/hunter2+'hunter2=="
+    plan = make_plan(tmp_path, mask=Mask([secret]), environment={"SECRET_OF_THE_TEST": secret})
+    with running(plan, queue) as worker:
+        task_id = queue.put(what="prints_a_secret", file=how)
+        report = outcome(queue, task_id)
+        log = wait_for("the task log", lambda: queue.logs.get(task_id))
+        worker.supervisor.stop()
+        worker.wait_until_down()
+        files = "".join(file.read_text() for file in plan.logs.root.rglob("*.jsonl"))
+    everything = f"{report.reason} {log} {files} {worker.events}"
+    assert "hunter2" not in everything
+    assert base64.b64encode(secret.encode())[:12].decode() not in everything
+    assert {"printed ***!", "logged ***!", 'WARNING behaves: recorded "***"'} <= set(log[0].splitlines())
+    assert report.reason == ("ValueError: bad ***" if how == "raise" else f"{how}***")

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker.events import AttemptReceived, SlotDied, SlotReady
+from perago.worker.codec import encode
+from perago.worker.events import AttemptReceived, FunctionSaid, SlotDied, SlotReady
+from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw
 
 from .bench import RunningWorker, make_plan, outcome, release, running, wait_for
 from .small_queue import SmallQueue
@@ -56,6 +58,58 @@ def test_a_slot_that_does_not_take_its_delivery_costs_itself_and_not_the_worker(
         task_id = queue.put(what="returns", file="x" * 4_000_000)  # more than the pipe holds
         assert result(outcome(queue, task_id)) == "fine"
         assert set(queue.handed_back) == {task_id}
+
+
+@pytest.mark.parametrize("seconds", [0, LONG], ids=["and returns", "and goes on"])
+def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
+    tmp_path: Path, queue: SmallQueue, seconds: float
+) -> None:
+    file = tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        neighbour = queue.put(what="waits", file=str(file))
+        pid = running_pid(file)
+        report = outcome(queue, queue.put(what="writes_garbage_to_every_descriptor", seconds=seconds))
+        assert report.status is TaskStatus.FAILED
+        assert report.reason == (
+            "the slot's process was ended because it sent bytes that do not begin a message of at most 20,971,520 "
+            "bytes (did the function write to a descriptor that is not its own?) while it ran the attempt"
+        )
+        release(file)
+        assert result(outcome(queue, neighbour)) == "waited"
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+        assert pid not in {event.pid for event in worker.saw(SlotDied)}
+        assert len(worker.saw(SlotDied)) == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Ready("worker.behaves"),
+        Finished(("task-9", 1, 1), None),
+        Saw(FunctionSaid("test0001", "hello")),
+        DeliveryQuestion(1, ("task-9", 1, 1)),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_message_that_nothing_called_for_ends_its_slot(
+    worker: RunningWorker, queue: SmallQueue, message: FromSlot
+) -> None:
+    report = outcome(queue, queue.put(what="sends", file=encode(message).decode()))
+    assert report.status is TaskStatus.FAILED
+    assert f"a message that nothing called for ({type(message).__name__})" in str(report.reason)
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sockets are found in /proc")
+def test_a_slot_that_stops_within_a_message_is_replaced(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.worker.channel.IO_LIMIT", 1)
+    with running(make_plan(tmp_path), queue):
+        report = outcome(queue, queue.put(what="sends_half_a_message"))
+        assert report.status is TaskStatus.FAILED
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
 def test_slots_can_be_spawned(tmp_path: Path, queue: SmallQueue) -> None:

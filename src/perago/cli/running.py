@@ -92,12 +92,14 @@ def plan_for(
     module: str, task: TaskSummary, settings: Settings, services: LocalServices | ServedServices, number: int
 ) -> WorkerPlan:
     """A worker with one slot on these services, watched. `number` tells workers of one module apart."""
+    from perago.settings import configured_mask
     from perago.worker import WorkerPlan
 
     return WorkerPlan(
         module=module,
         worker_prefix=f"local{number}",
         environment=environment_of(task),
+        mask=configured_mask(),
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         store_factory=services.store_factory,

@@ -92,7 +92,7 @@ def _import_meanwhile() -> None:
 def _plan(
     module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None, environment: Mapping[str, str]
 ) -> WorkerPlan:
-    from perago.settings import default_worker_id_prefix
+    from perago.settings import configured_mask, default_worker_id_prefix
     from perago.worker import WorkerPlan
 
     return WorkerPlan(
@@ -102,6 +102,7 @@ def _plan(
         logs=logs_of(settings),
         slots=slots,
         environment=environment,
+        mask=configured_mask(),
         store_factory=open_lakefs,
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,

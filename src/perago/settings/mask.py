@@ -31,6 +31,12 @@ class Mask:
                 text = text.replace(form, STRUCK_OUT)
         return text
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and self._forms == other._forms
+
+    def __hash__(self) -> int:
+        return hash(self._forms)
+
     def __repr__(self) -> str:
         return f"Mask({len(self._forms)} forms)"
 

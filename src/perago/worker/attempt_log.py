@@ -1,25 +1,99 @@
-"""One attempt's lines inside a slot: into the slot's JSONL with the ids, and their tail to Conductor."""
+"""One attempt's lines inside a slot: into the slot's JSONL with the ids, and their tail to Conductor.
+
+A function may say more than a disk or a reader can take. So lines are cut, there is a limit to how many of them are
+logged in a second, and Conductor gets the last ones. What was left out is counted and said. The last lines of an
+attempt are always logged.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 
+from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery
+from perago.settings.mask import Mask
 from perago.worker.journal import delivery_ids
 from perago.worker.logs import JsonLog
-from perago.worker.output import Tail
+from perago.worker.output import MAX_LINE_BYTES
+
+TAIL_LINES = 200
+TAIL_BYTES = 65_536
+TRACEBACK_BYTES = 65_536
+
+LINES_PER_SECOND = 1000
+"""What a slot logs of its functions' lines in the long run. A line of many KiB counts as many."""
+LINES_AT_ONCE = 3000
+
+PROGRESS_INTERVAL = 0.1
+"""Seconds between two lines of `current().progress`; its end is always logged."""
+
+
+class LineBudget:
+    """What a slot may still log: `LINES_PER_SECOND`, and `LINES_AT_ONCE` after a quiet time. Once nothing is left, a
+    second's lines are saved up before the next one: a reader wants pieces, not single lines out of a flood."""
+
+    def __init__(self) -> None:
+        self._left = float(LINES_AT_ONCE)
+        self._needed = 1
+        self._then = time.monotonic()
+
+    def allows(self, text: str) -> bool:
+        """Whether `text` may be logged; then it counts."""
+        now = time.monotonic()
+        self._left = min(LINES_AT_ONCE, self._left + (now - self._then) * LINES_PER_SECOND)
+        self._then = now
+        if self._left < self._needed:
+            self._needed = LINES_PER_SECOND
+            return False
+        self._needed = 1
+        self._left -= 1 + len(text) // 1024
+        return True
+
+
+class Tail:
+    """The last lines of an attempt's output, for Conductor's task log: 200 lines, 64 KiB (contract 7)."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=TAIL_LINES)
+        self._added = 0
+
+    def add(self, line: str) -> None:
+        """Append one line."""
+        self._lines.append(line)
+        self._added += 1
+
+    def take(self) -> str:
+        """The tail as one text, which says what it leaves out; afterwards it is empty."""
+        text = "\n".join(self._lines).encode("utf-8", "replace")
+        if len(text) > TAIL_BYTES:
+            text = text[-TAIL_BYTES:].partition(b"\n")[2]
+        left_out = self._added - (text.count(b"\n") + 1 if self._lines else 0)
+        self._lines.clear()
+        self._added = 0
+        note = f"[{left_out:,} earlier lines left out]\n" if left_out else ""
+        return note + text.decode("utf-8", "ignore")
 
 
 class AttemptLog:
     """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads."""
 
-    def __init__(self, log: JsonLog, delivery: Delivery) -> None:
+    def __init__(self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget) -> None:
         self._log = log
         self._ids = delivery_ids(delivery)
+        self._mask = mask
+        self._budget = budget
+        self._lock = threading.RLock()  # a signal handler of the function may log, too
         self._tail = Tail()
+        self._left_out = 0
+        self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
+        """The last of the lines that were left out since a line was logged."""
+        self._next_progress = 0.0
         self._extra: list[str] = []
 
     # ------------------------------------------------------------- the driver's Observer
@@ -32,41 +106,86 @@ class AttemptLog:
 
     def log(self, text: str) -> None:
         """A line from `current().log`."""
-        self._line(text, "INFO", "log")
+        self._line(self._mask(str(text)), "INFO", "log")
 
     def progress(self, done: int, total: int) -> None:
         """Progress from `current().progress`."""
-        self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
+        now = time.monotonic()
+        if done == total or now >= self._next_progress:
+            self._next_progress = now + PROGRESS_INTERVAL
+            self._progressed(done, total)
 
     # ------------------------------------------------------------------------- the slot
 
+    def recorded(self, record: AttemptRecord) -> None:
+        """The attempt is over, and this is everything about it. Its outcome is noted by the slot."""
+
     def output(self, text: str) -> None:
-        """A line that the function or one of its processes printed."""
+        """A line that the function or one of its processes printed, without secrets."""
         self._line(text, "INFO", "output")
 
     def record(self, record: logging.LogRecord) -> None:
         """A record of the standard `logging`."""
         level = record.levelname if record.levelname in logging.getLevelNamesMapping() else "INFO"
-        self._line(f"{record.levelname} {record.name}: {record.getMessage()}", level, "logging")
+        text = f"{record.levelname} {record.name}: {record.getMessage()}"
+        self._line(self._mask(text), level, "logging")
 
     def traceback(self, text: str) -> None:
         """The traceback of an error, an entry of its own in Conductor's task log."""
+        text = cut(self._mask(text), TRACEBACK_BYTES)
         self._log.write("ERROR", text, source="traceback", **self._ids)
         self._extra.append(text)
 
     def note(self, level: str, message: str, **fields: object) -> None:
         """A line about the attempt itself, for the JSONL only."""
-        self._log.write(level, message, **self._ids, **fields)
+        self._log.write(level, self._mask(message), **self._ids, **fields)
 
-    def chunks(self) -> tuple[str, ...]:
-        """What Conductor's task log gets: the tail joined to one entry (an entry is one request and may be long), and
-        the traceback."""
-        tail = self._tail.take()
+    def finish(self) -> tuple[str, ...]:
+        """The attempt is over: log the last lines, if they were left out, and return what Conductor's task log gets:
+        the tail joined to one entry (an entry is one request and may be long), and the traceback."""
+        with self._lock:
+            last = list(self._last)
+            self._say_what_is_missing(self._left_out - len(last))
+            for text, level, source in last:
+                self._write(text, level, source)
+            tail = self._tail.take()
         return (*([tail] if tail else []), *self._extra)
 
     def _line(self, text: str, level: str, source: str) -> None:
+        text = cut(text, MAX_LINE_BYTES)
+        with self._lock:
+            self._tail.add(text)
+            if self._budget.allows(text):
+                self._say_what_is_missing(self._left_out)
+                self._write(text, level, source)
+            else:
+                self._left_out += 1
+                self._last.append((text, level, source))
+
+    def _say_what_is_missing(self, lines: int) -> None:
+        if lines:
+            text = f"[{lines:,} lines left out: more than {LINES_PER_SECOND:,} a second]"
+            self._write(text, "WARNING", "limit")
+        self._left_out = 0
+        self._last.clear()
+
+    def _write(self, text: str, level: str, source: str) -> None:
         self._log.write(level, text, source=source, **self._ids)
-        self._tail.add(text)
+
+    def _progressed(self, done: int, total: int) -> None:
+        self._log.write("INFO", f"progress {done}/{total}", source="progress", **self._ids)
+
+
+def cut(text: str, limit: int) -> str:
+    """The beginning and the end of `text`, and how much is missing between them, in `limit` bytes of UTF-8."""
+    if len(text) <= limit // 4:  # a character has four bytes at most
+        return text
+    encoded = text.encode("utf-8", "backslashreplace")
+    if len(encoded) <= limit:
+        return text
+    kept = limit // 2 - 30
+    first, last = encoded[:kept].decode("utf-8", "ignore"), encoded[-kept:].decode("utf-8", "ignore")
+    return f"{first} [{len(encoded) - 2 * kept:,} bytes left out] {last}"
 
 
 class _RecordHandler(logging.Handler):

@@ -1,78 +1,182 @@
-"""One end of the pipe between the supervisor and a slot: whole messages, with a limit on every wait.
+"""The two ends of the pipe between the supervisor and a slot: whole messages, and nobody waits for the other for ever.
 
-The pipe is a pair of connected sockets. The supervisor's end has time-outs on the socket itself: a slot that was
-stopped half-way through a message (SIGSTOP, a frozen container) costs the supervisor `IO_LIMIT` seconds once, and
-then its life, instead of the whole worker.
+The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`codec`): the slot trusts its
+supervisor, and the supervisor takes nothing from a slot that it has not checked.
+
+The supervisor's end never waits for bytes. It takes what is there; a slot that stops half-way through a message costs
+nothing but that slot. It waits `IO_LIMIT` seconds at most for a slot to take a message.
+
+In a slot, one thread does all the writing. A signal that interrupts the author's function, or perago's own code around
+it, strikes the main thread, so no message is ever torn.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import pickle
 import socket
 import struct
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
-from typing import Any
+from queue import SimpleQueue
+
+from perago.worker.codec import BadMessage, decode, encode
+from perago.worker.messages import FromSlot, ToSlot
 
 IO_LIMIT = 5
-"""Seconds that the supervisor gives a slot to take or complete one message."""
+"""Seconds that the supervisor gives a slot to take a message, or to go on with one that it has begun."""
+
+LIMIT = 16 * 2**20
+"""Bytes of a message from a slot, beside four times `Limits.max_result_bytes` for a result, whose JSON is escaped here
+and may thereby grow three-fold. Everything else in a message is cut to far less where it arises."""
+
+_CHUNK = 256 * 1024
+_HEADER = struct.Struct("!i")
+"""How `multiprocessing.Connection` begins a message of up to 2 GiB: with its length."""
 
 
 class ChannelError(Exception):
     """The other end is gone, or did not keep up within `IO_LIMIT`. The channel is of no further use."""
 
 
-class Channel:
-    """Sends and receives messages. `send` may be called by several threads, `receive` by one."""
+class SlotChannel:
+    """The slot's end. `send` may be called by any thread and is not disturbed by signals, `receive` by one thread."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._sending = threading.Lock()
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._is_broken = False
+        threading.Thread(target=self._write, name="perago-messages", daemon=True).start()
 
-    def fileno(self) -> int:
-        """The descriptor to watch for readability."""
-        return self._connection.fileno()
-
-    def send(self, message: object) -> None:
-        """Send one message.
+    def send(self, message: FromSlot) -> None:
+        """Send one message, after those that were sent before.
 
         Raises:
-            ChannelError: it may have been sent in part; nothing more can be.
+            ChannelError: the supervisor is gone.
         """
-        try:
-            with self._sending:
-                self._connection.send(message)
-        except (OSError, ValueError) as error:
-            raise ChannelError(str(error)) from error
+        if self._is_broken:
+            raise ChannelError("the supervisor is gone")
+        self._queue.put(encode(message))
 
-    def receive(self) -> Any:
+    def receive(self) -> ToSlot:
         """The next message, waiting for it.
 
         Raises:
             ChannelError: there will be none.
         """
         try:
-            return self._connection.recv()
-        except (EOFError, OSError) as error:
+            message: ToSlot = self._connection.recv()
+        except Exception as error:  # the function may have read or written what is not its own
             raise ChannelError(str(error) or "the other end closed the pipe") from error
+        return message
 
-    def pending(self) -> bool:
-        """Whether `receive` would find something: a message or the end."""
-        try:
-            return self._connection.poll(0)
-        except (OSError, ValueError):
-            return False
+    def flush(self) -> None:
+        """Wait until everything is sent.
+
+        Raises:
+            ChannelError: it could not be; the supervisor is gone, or the function has closed this end.
+        """
+        reached = threading.Event()
+        self._queue.put(reached)
+        reached.wait()
+        if self._is_broken:
+            raise ChannelError("the supervisor is gone")
 
     def close(self) -> None:
-        """Close this end. Safe to repeat, and in a forked child, where the lock may be held for ever."""
+        """Close this end. Safe to repeat, and in a forked child."""
         with contextlib.suppress(OSError):
             self._connection.close()
 
+    def _write(self) -> None:
+        while True:
+            item = self._queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+            elif not self._is_broken:
+                try:
+                    self._connection.send_bytes(item)
+                except (OSError, ValueError):
+                    self._is_broken = True
 
-def open_channel() -> tuple[Channel, Connection]:
-    """The supervisor's end, with time limits, and the connection to hand to the slot."""
+
+class SupervisorChannel:
+    """The supervisor's end; belongs to one thread."""
+
+    def __init__(self, end: socket.socket, limit: int) -> None:
+        self._end = end
+        self._end.settimeout(IO_LIMIT)
+        self._limit = limit
+        self._buffer = bytearray()
+
+    def fileno(self) -> int:
+        """The descriptor to watch for readability."""
+        return self._end.fileno()
+
+    @property
+    def begun(self) -> int:
+        """Bytes that have come of a message that is not complete."""
+        return len(self._buffer)
+
+    def send(self, message: ToSlot) -> None:
+        """Send one message.
+
+        Raises:
+            ChannelError: it may have been sent in part; nothing more can be.
+        """
+        data = pickle.dumps(message)
+        try:
+            self._end.sendall(_HEADER.pack(len(data)) + data)
+        except OSError as error:
+            raise ChannelError(str(error)) from error
+
+    def receive(self) -> bool:
+        """Take bytes that have come, and say whether there were any.
+
+        Raises:
+            ChannelError: there will be none.
+        """
+        try:
+            chunk = os.read(self._end.fileno(), _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise ChannelError(str(error)) from error
+        if not chunk:
+            raise ChannelError("the other end closed the pipe")
+        self._buffer += chunk
+        return True
+
+    def messages(self) -> Iterator[FromSlot]:
+        """The messages that are complete by now.
+
+        Raises:
+            BadMessage: what came is no message.
+        """
+        while (data := self._next()) is not None:
+            yield decode(data)
+
+    def close(self) -> None:
+        """Close this end. Safe to repeat."""
+        self._end.close()
+
+    def _next(self) -> bytes | None:
+        """The bytes of the next message, once they are complete."""
+        if len(self._buffer) < _HEADER.size:
+            return None
+        (size,) = _HEADER.unpack_from(self._buffer)
+        if not 0 < size <= self._limit:
+            raise BadMessage(f"bytes that do not begin a message of at most {self._limit:,} bytes")
+        end = _HEADER.size + size
+        if len(self._buffer) < end:
+            return None
+        data = bytes(self._buffer[_HEADER.size : end])
+        del self._buffer[:end]
+        return data
+
+
+def open_channel(max_result_bytes: int) -> tuple[SupervisorChannel, Connection]:
+    """The supervisor's end, and the connection to hand to the slot."""
     ours, theirs = socket.socketpair()
-    limit = struct.pack("ll", IO_LIMIT, 0)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    return Channel(Connection(ours.detach())), Connection(theirs.detach())
+    return SupervisorChannel(ours, LIMIT + 4 * max_result_bytes), Connection(theirs.detach())

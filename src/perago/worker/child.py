@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from perago.worker import channel
 from perago.worker.channel import ChannelError, open_channel
+from perago.worker.codec import BadMessage
 from perago.worker.messages import FromSlot, ToSlot
 from perago.worker.plan import WorkerPlan
 
@@ -43,15 +45,18 @@ def warm_up(preload: Sequence[str]) -> None:
 class SlotProcess:
     """Starts a slot process, reads what it says, ends it together with its process group.
 
-    `ended` becomes the description of how it ended, once everything it said before has been passed to `on_message`.
-    All methods belong to the event loop's thread.
+    `ended` becomes the description of how it ended, once everything it said before has been passed to `on_message`,
+    which may raise `BadMessage`: that, and bytes that are no message, are its end. All methods belong to the event
+    loop's thread.
     """
 
     def __init__(self, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
         self.ended: asyncio.Future[str] = self._loop.create_future()
-        self._channel, theirs = open_channel()
+        self._fault: str | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._channel, theirs = open_channel(plan.limits.max_result_bytes)
         try:
             self._process = _start(plan, worker_id, theirs)
         except BaseException:
@@ -90,36 +95,56 @@ class SlotProcess:
 
     def _read(self) -> None:
         try:
-            message = self._channel.receive()
+            self._take_messages()
         except ChannelError:
             self._loop.remove_reader(self._channel.fileno())
             self.kill()
-            return
-        self._on_message(message)
+        else:
+            self._watch_unfinished()
+
+    def _take_messages(self) -> bool:
+        """Pass on what has come, and say whether anything had.
+
+        Raises:
+            ChannelError: nothing more will come, or nothing that may be listened to.
+        """
+        came = self._channel.receive()
+        try:
+            for message in self._channel.messages():
+                self._on_message(message)
+        except BadMessage as error:
+            hint = "did the function write to a descriptor that is not its own?"
+            self._fault = f"the slot's process was ended because it sent {error} ({hint})"
+            raise ChannelError(str(error)) from error
+        return came
+
+    def _watch_unfinished(self) -> None:
+        """A message that has begun goes on, or the process is stopped half-way and must end."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        if self._channel.begun:
+            self._stalled = self._loop.call_later(channel.IO_LIMIT, self.kill)
 
     def _exited(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
         self._loop.remove_reader(self._channel.fileno())
-        self._read_rest()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        with contextlib.suppress(ChannelError):
+            while self._fault is None and self._take_messages():
+                pass
         # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
         # it true, leaves a status that is already decided as it is, and takes whatever is left of the group along.
         self.kill()
         with _STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
-            how = describe_exit(self._process.exitcode)
+            how = self._fault or describe_exit(self._process.exitcode)
         _reap_group(self.pid)
         self._channel.close()
         with contextlib.suppress(ValueError):  # not even KILL ended it
             self._process.close()
         self.ended.set_result(how)
-
-    def _read_rest(self) -> None:
-        while self._channel.pending():
-            try:
-                message = self._channel.receive()
-            except ChannelError:
-                return
-            self._on_message(message)
 
 
 def _start(plan: WorkerPlan, worker_id: str, connection: Any) -> BaseProcess:

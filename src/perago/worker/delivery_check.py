@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from perago.ports import AttemptRow, Delivery, Unavailable
-from perago.worker.channel import Channel, ChannelError
+from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
 
 ANSWER_LIMIT = 120.0
@@ -18,7 +18,7 @@ ANSWER_LIMIT = 120.0
 class PipeDeliveryCheck:
     """An `DeliveryCheck`. Once closed, nothing is current any more."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: SlotChannel) -> None:
         self._channel = channel
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.attempt.events import FenceState
 from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery, TaskStatus
+from perago.workspace.changes import Changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +236,22 @@ class FunctionProgress:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecorded:
-    """Watched attempts only: everything about the attempt, before it is reported."""
+    """Watched attempts only: everything about the attempt, before it is reported; several times, if it changed many
+    files, each time with other ones (`joined`)."""
 
     worker_id: str
     record: AttemptRecord
+
+
+def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
+    """`record` with the changed files of `first`, the part of the same record that has come so far."""
+    if first is None or first.delivery != record.delivery:
+        return record
+    before, after = first.changes, record.changes
+    return replace(
+        record,
+        changes=Changes(before.added + after.added, before.changed + after.changed, before.removed + after.removed),
+    )
 
 
 Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded

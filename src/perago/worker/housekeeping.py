@@ -12,7 +12,7 @@ from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import whole_environment
 from perago.worker.events import BranchesSwept, BranchSweepFailed, CleanUpFailed, DirectoriesSwept, Event
-from perago.worker.logs import remove_old_logs
+from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
 from perago.workspace.directory import sweep
@@ -26,7 +26,7 @@ BRANCH_SWEEP_LIMIT = 900.0
 _REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 """What lakeFS takes for the name of a repository (`reference/lakefs.md` 2)."""
 
-LOG_INTERVAL = 24 * 3600.0
+LOG_INTERVAL = 3600.0
 """Seconds between two looks at old logs."""
 
 
@@ -111,5 +111,5 @@ def _is_gone(found: Mapping[str, str]) -> bool:
 
 async def _keep_logs(plan: WorkerPlan, pool: Pool) -> None:
     while True:
-        await pool.run(remove_old_logs, plan)
+        await pool.run(trim_logs, plan)
         await asyncio.sleep(LOG_INTERVAL)

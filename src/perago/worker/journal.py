@@ -42,7 +42,7 @@ class Journal:
     """A `Listener` that writes the log of the supervisor."""
 
     def __init__(self, plan: WorkerPlan) -> None:
-        self._log = JsonLog(plan.logs, plan.module, plan.supervisor_id)
+        self._log = JsonLog(plan, plan.supervisor_id)
 
     def __call__(self, event: Event) -> None:
         """Write `event`."""

@@ -10,11 +10,12 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.worker.plan import LogPlan, WorkerPlan
+from perago.worker.plan import WorkerPlan
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -26,19 +27,20 @@ ZONE = timezone(timedelta(hours=8))
 class JsonLog:
     """The log of one process. The file appears with its first line, readable by its owner only."""
 
-    def __init__(self, plan: LogPlan, module: str, worker_id: str) -> None:
+    def __init__(self, worker: WorkerPlan, worker_id: str) -> None:
+        plan = worker.logs
+        self._mask = worker.mask
         self._fields = {"worker_id": worker_id, "pid": os.getpid()}
         self._logger: Logger = _independent_logger()
         started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
-        self.path = (
-            _log_directory(plan, module) / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
-        )
+        self.path = _log_directory(worker) / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
         self._logger.add(
             str(self.path).replace("{", "{{").replace("}", "}}"),
             format=_format,
             rotation=plan.max_bytes,
-            retention=timedelta(days=plan.retention_days),
+            retention=lambda _: trim_logs(worker),
             delay=True,
+            watch=True,
             catch=False,
             opener=_open_private,
             encoding="utf-8",
@@ -46,27 +48,43 @@ class JsonLog:
         )
 
     def write(self, level: str, message: str, **fields: Any) -> None:
-        """Append one line. Without a disk to write to, do without the line."""
+        """Append one line, without secrets. Without a disk to write to, do without the line."""
         with contextlib.suppress(Exception):
-            self._logger.bind(**self._fields, **fields).log(level, message)
+            self._logger.bind(**self._fields, **self._masked(fields)).log(level, self._mask(message))
 
     def close(self) -> None:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._logger.remove()
 
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._mask(value)
+        if isinstance(value, dict):
+            return {key: self._masked(found) for key, found in value.items()}
+        return [self._masked(found) for found in value] if isinstance(value, list) else value
 
-def remove_old_logs(plan: WorkerPlan) -> None:
-    """Remove log files that were last written before the retention time (loguru looks after its own process only)."""
-    oldest = time.time() - plan.logs.retention_days * 86_400
-    for path in _log_directory(plan.logs, plan.module).glob("worker_id=*/pid=*__started=*.jsonl"):
-        with contextlib.suppress(OSError):
-            if path.stat().st_mtime < oldest:
+
+def trim_logs(worker: WorkerPlan) -> None:
+    """Remove log files that were last written before the retention time and, oldest first, what the directory of the
+    module holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one."""
+    plan, now = worker.logs, time.time()
+    total = 0
+    for path, status in sorted(_log_files(worker), key=lambda found: found[1].st_mtime, reverse=True):
+        total += status.st_size
+        if total > plan.max_total_bytes or status.st_mtime < now - plan.retention_days * 86_400:
+            with contextlib.suppress(OSError):
                 path.unlink()
 
 
-def _log_directory(plan: LogPlan, module: str) -> Path:
-    return plan.root / module
+def _log_files(worker: WorkerPlan) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in _log_directory(worker).glob("worker_id=*/pid=*__started=*.jsonl"):
+        with contextlib.suppress(OSError):
+            yield path, path.stat()
+
+
+def _log_directory(worker: WorkerPlan) -> Path:
+    return worker.logs.root / worker.module
 
 
 def _open_private(path: str, flags: int) -> int:

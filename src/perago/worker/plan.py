@@ -10,6 +10,7 @@ from typing import Literal
 
 from perago.driver import Limits
 from perago.ports import WorkspaceStore
+from perago.settings.mask import Mask
 
 StoreFactory = Callable[[], WorkspaceStore]
 """Makes a slot's connection to lakeFS, inside the slot. Must be picklable: a module-level function, a class, or a
@@ -24,6 +25,11 @@ class LogPlan:
     max_bytes: int = 100_000_000
     """A file that reaches this size is rotated."""
     retention_days: int = 30
+
+    @property
+    def max_total_bytes(self) -> int:
+        """What all log files of one module may hold together; a little more while files are being written."""
+        return 10 * self.max_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +58,8 @@ class WorkerPlan:
     branch_sweep: tuple[str, ...] = ()
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
     now and then for those that this worker was given work in. Empty: nobody does it here."""
+    mask: Mask = field(default_factory=Mask)
+    """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False
     """Also emit what happens inside attempts (steps, transfers, output, the record): for one person at a terminal,
     not for production, since all of it travels through the pipe."""

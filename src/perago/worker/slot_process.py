@@ -17,12 +17,14 @@ import os
 import signal
 import threading
 import traceback
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
 from pydantic import BaseModel
 
+from perago.attempt.outcome import fitted
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.authoring.environment import withheld
@@ -30,17 +32,19 @@ from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_fun
 from perago.driver.fencing import FenceProofs
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
 from perago.taskdef import load_task
-from perago.worker.attempt_log import AttemptLog, logging_to
+from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, cut, logging_to
 from perago.worker.cancellation import Cancellation
-from perago.worker.channel import Channel, ChannelError
+from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.events import AttemptRecorded
 from perago.worker.leftovers import adopt_descendants, end_leftovers
 from perago.worker.logs import JsonLog
-from perago.worker.messages import Cancel, Deliver, DeliveryAnswer, Finished, Ready, Saw, StartFailed, Stop, ToSlot
+from perago.worker.messages import Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.watching import WatchedAttemptLog
+
+REASON_BYTES = 1000
+"""Of what a slot says about itself."""
 
 
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
@@ -50,7 +54,8 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
         del os.environ[name]
     os.environ["PERAGO_WORKER_ID"] = worker_id
     adopt_descendants()
-    channel = Channel(connection)
+    _let_go_of_the_fork_server()
+    channel = SlotChannel(connection)
     os.register_at_fork(after_in_child=channel.close)
     logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
     try:
@@ -59,17 +64,28 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
         os.killpg(os.getpid(), signal.SIGKILL)
 
 
+def _let_go_of_the_fork_server() -> None:
+    """The fork server ends when anything comes out of the pipe that tells it that somebody needs it. A function may
+    write to every descriptor of its process, so that one is not among them."""
+    server = getattr(forkserver, "_forkserver", None)
+    descriptor = getattr(server, "_forkserver_alive_fd", None)
+    if server is not None and descriptor is not None:
+        os.close(descriptor)
+        server._forkserver_alive_fd = None
+
+
 class _SlotMain:
-    def __init__(self, plan: WorkerPlan, worker_id: str, channel: Channel) -> None:
+    def __init__(self, plan: WorkerPlan, worker_id: str, channel: SlotChannel) -> None:
         self._plan = plan
         self._worker_id = worker_id
         self._channel = channel
         self._pid = os.getpid()
-        self._log = JsonLog(plan.logs, plan.module, worker_id)
+        self._log = JsonLog(plan, worker_id)
+        self._budget = LineBudget()
         self._delivery_check = PipeDeliveryCheck(channel)
         self._proofs = FenceProofs(SystemClock())
         self._cancellation = Cancellation()
-        self._output = OutputPipe()
+        self._output = OutputPipe(plan.mask)
         self._inbox: SimpleQueue[Deliver | Stop] = SimpleQueue()
         self._idle = threading.Event()
         self._idle.set()
@@ -88,14 +104,16 @@ class _SlotMain:
             os.environ.update(self._plan.environment)
             store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
-            self._log.write("ERROR", traceback.format_exc(), source="start")
-            self._channel.send(StartFailed(f"{type(error).__name__}: {error}"))
+            self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
+            self._channel.send(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
+            self._channel.flush()
             return
         self._channel.send(Ready(task.name))
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
             self._idle.set()
             self._channel.send(finished)
+            self._channel.flush()
         if store is not None:
             store.close()
         self._log.close()
@@ -133,20 +151,22 @@ class _SlotMain:
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())
-            reason = f"perago failed: {type(error).__name__}: {error}"
-            return Finished(delivery.identity, Report(TaskStatus.FAILED, reason=reason[:500]), unfit=reason)
+            reason = fitted(self._plan.mask(f"perago failed: {type(error).__name__}: {error}"))
+            report = Report(TaskStatus.FAILED, reason=reason)
+            return Finished(delivery.identity, report, log_chunks=attempt_log.finish(), unfit=reason)
         return self._finished(record, attempt_log)
 
     def _attempt_log(self, delivery: Delivery) -> AttemptLog:
         if not self._plan.watch:
-            return AttemptLog(self._log, delivery)
-        return WatchedAttemptLog(self._log, delivery, self._worker_id, self._channel)
+            return AttemptLog(self._log, delivery, self._plan.mask, self._budget)
+        return WatchedAttemptLog(self._log, delivery, self._plan.mask, self._budget, self._worker_id, self._channel)
 
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:
+        record = self._masked(record)
         for note in record.notes:
             attempt_log.note("WARNING", note)
-        if self._plan.watch:
-            self._channel.send(Saw(AttemptRecorded(self._worker_id, record)))
+        log_chunks = attempt_log.finish()
+        attempt_log.recorded(record)
         steps = tuple((step.name, step.seconds) for step in record.steps)
         status = record.report.status.value if record.report else "LOST"
         attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps))
@@ -158,9 +178,15 @@ class _SlotMain:
             fence=record.fence,
             remarks=record.remarks,
             steps=steps,
-            log_chunks=attempt_log.chunks(),
+            log_chunks=log_chunks,
             unfit=self._unfit,
         )
+
+    def _masked(self, record: AttemptRecord) -> AttemptRecord:
+        mask, report = self._plan.mask, record.report
+        if report is not None and report.reason is not None:
+            report = dataclasses.replace(report, reason=mask(report.reason))
+        return dataclasses.replace(record, report=report, notes=tuple(map(mask, record.notes)))
 
     def _call(
         self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current
@@ -175,11 +201,13 @@ class _SlotMain:
                 flush_streams()
                 os._exit(0)
         if leftovers := end_leftovers(threads):
-            self._unfit = f"the function left {leftovers}"
+            self._unfit = cut(f"the function left {leftovers}", REASON_BYTES)
         elif self._output.clogged:
             self._unfit = "the function's output could not be read to its end"
         if isinstance(outcome, Raised) and outcome.kind == "error":
             attempt_log.traceback(outcome.traceback)
+        if isinstance(outcome, Raised):  # before the reason is cut, which may cut a secret
+            outcome = dataclasses.replace(outcome, message=self._plan.mask(outcome.message))
         return outcome
 
     # ------------------------------------------------------------- the listening thread

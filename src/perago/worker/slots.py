@@ -10,6 +10,7 @@ from typing import Protocol
 
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
+from perago.worker.codec import BadMessage
 from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed
 from perago.worker.messages import (
     Cancel,
@@ -25,6 +26,12 @@ from perago.worker.messages import (
 )
 from perago.worker.plan import WorkerPlan
 from perago.worker.restarts import RestartDelay
+
+MOST_QUESTIONS = 100
+"""Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
+
+LONGEST_REASON = 2000
+"""Characters; more than Conductor takes (500) and than any slot writes."""
 
 STOP_LIMIT = 2.0
 """Seconds that an idle slot gets to end after `Stop`."""
@@ -73,6 +80,8 @@ class Slot:
         self._retiring: str | None = None
         self._closing = asyncio.Event()
         self._delay = RestartDelay()
+        self._questions = 0
+        """Of the attempt at hand that have not been answered."""
 
     @property
     def free(self) -> bool:
@@ -92,11 +101,12 @@ class Slot:
         if self._process is None or not self._process.send(Deliver(occupant.delivery)):
             self._ready = False
             return False
-        self.occupant = occupant
+        self.occupant, self._questions = occupant, 0
         return True
 
     def answer(self, answer: DeliveryAnswer) -> None:
         """Send the answer to a delivery question, if the process still lives."""
+        self._questions -= 1
         if self._process is not None:
             self._process.send(answer)
 
@@ -170,6 +180,13 @@ class Slot:
         return delay
 
     def _on_message(self, message: FromSlot) -> None:
+        """What the process says.
+
+        Raises:
+            BadMessage: it may not say that, or not now. Nothing else that it sends may be believed.
+        """
+        if not self._expects(message):
+            raise BadMessage(f"a message that nothing called for ({type(message).__name__})")
         match message:
             case Ready(task_name):
                 self.task_name, self.start_failure, self._ready = task_name, None, True
@@ -180,11 +197,27 @@ class Slot:
                 self._emit(SlotStartFailed(self.worker_id, reason))
                 self._owner.slot_changed(self)
             case DeliveryQuestion():
+                self._questions += 1
                 self._owner.slot_asks(self, message)
             case Finished():
                 self._on_finished(message)
             case Saw(event):
                 self._emit(event)
+
+    def _expects(self, message: FromSlot) -> bool:
+        occupant = self.occupant
+        match message:
+            case Ready() | StartFailed():
+                return not self._ready and occupant is None
+            case DeliveryQuestion(_, identity):
+                mine = occupant is not None and occupant.delivery.identity == identity
+                return mine and self._questions < MOST_QUESTIONS
+            case Finished(identity, report):
+                texts = (report and report.reason, message.lost_reason, message.unfit)
+                mine = occupant is not None and occupant.delivery.identity == identity
+                return mine and all(len(text or "") <= LONGEST_REASON for text in texts)
+            case Saw():
+                return self._plan.watch
 
     def _on_finished(self, message: Finished) -> None:
         occupant, self.occupant = self.occupant, None

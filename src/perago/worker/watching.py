@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
+from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery
-from perago.worker.attempt_log import AttemptLog
-from perago.worker.channel import Channel, ChannelError
-from perago.worker.events import FunctionProgress, FunctionSaid, StepStarted, Transferred, Watched
+from perago.settings.mask import Mask
+from perago.worker.attempt_log import AttemptLog, LineBudget
+from perago.worker.channel import ChannelError, SlotChannel
+from perago.worker.events import AttemptRecorded, FunctionProgress, FunctionSaid, StepStarted, Transferred, Watched
 from perago.worker.logs import JsonLog
 from perago.worker.messages import Saw
+from perago.workspace.changes import ChangedFile, Changes
+
+FILES_IN_A_MESSAGE = 1000
+"""Changed files: with keys of 1,024 bytes, escaped, that is half of what a message may have."""
 
 TRANSFER_INTERVAL = 0.05
 """Seconds between two messages about one transfer; its end is always told."""
@@ -20,8 +28,10 @@ TRANSFER_INTERVAL = 0.05
 class WatchedAttemptLog(AttemptLog):
     """An `AttemptLog` that also passes on what it hears."""
 
-    def __init__(self, log: JsonLog, delivery: Delivery, worker_id: str, channel: Channel) -> None:
-        super().__init__(log, delivery)
+    def __init__(
+        self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, worker_id: str, channel: SlotChannel
+    ) -> None:
+        super().__init__(log, delivery, mask, budget)
         self._worker_id = worker_id
         self._channel = channel
         self._next_transfer = 0.0
@@ -37,20 +47,42 @@ class WatchedAttemptLog(AttemptLog):
         self._next_transfer = time.monotonic() + TRANSFER_INTERVAL
         self._send(Transferred(self._worker_id, direction, objects, size, total_objects, total_size))
 
-    def progress(self, done: int, total: int) -> None:
-        """Log and pass on."""
-        super().progress(done, total)
-        self._send(FunctionProgress(self._worker_id, done, total))
-
     def traceback(self, text: str) -> None:
         """Log and pass on."""
         super().traceback(text)
-        self._send(FunctionSaid(self._worker_id, text))
+        self._send(FunctionSaid(self._worker_id, self._extra[-1]))
 
-    def _line(self, text: str, level: str, source: str) -> None:
-        super()._line(text, level, source)
+    def recorded(self, record: AttemptRecord) -> None:
+        """Pass on everything about the attempt."""
+        for part in in_parts(record):
+            self._send(AttemptRecorded(self._worker_id, part))
+
+    def _progressed(self, done: int, total: int) -> None:
+        super()._progressed(done, total)
+        self._send(FunctionProgress(self._worker_id, done, total))
+
+    def _write(self, text: str, level: str, source: str) -> None:
+        super()._write(text, level, source)
         self._send(FunctionSaid(self._worker_id, text))
 
     def _send(self, event: Watched) -> None:
         with contextlib.suppress(ChannelError):  # the supervisor is gone; the slot ends for that, not here
             self._channel.send(Saw(event))
+
+
+def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
+    """`record` as records that fit into messages: each has some of the changed files. Input, output and metadata of
+    files are left out, which Conductor's row and lakeFS have."""
+    report = None if record.report is None else replace(record.report, output={})
+    whole = replace(record, delivery=replace(record.delivery, input={}), report=report)
+    changes = record.changes
+    files = [
+        *(("added", file) for file in changes.added),
+        *(("changed", file) for file in changes.changed),
+        *(("removed", file) for file in changes.removed),
+    ]
+    for start in range(0, max(1, len(files)), FILES_IN_A_MESSAGE):
+        some: dict[str, list[ChangedFile]] = {"added": [], "changed": [], "removed": []}
+        for kind, file in files[start : start + FILES_IN_A_MESSAGE]:
+            some[kind].append(replace(file, content_type=None, metadata={}))
+        yield replace(whole, changes=Changes(**{kind: tuple(found) for kind, found in some.items()}))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +157,68 @@ def _closes_its_output(params: Params) -> str:
 def _closes_all_descriptors(params: Params) -> str:
     os.closerange(3, 256)
     return "closed"
+
+
+def _writes_garbage_to_every_descriptor(params: Params) -> str:
+    for descriptor in range(256):
+        with contextlib.suppress(OSError):
+            os.set_blocking(descriptor, False)
+            os.write(descriptor, b"garbage\n")
+    time.sleep(params.seconds)
+    return "written"
+
+
+def _pipe() -> int:
+    """The slot's end of the pipe to its supervisor: the one stream socket of a process that speaks to nobody else."""
+    for descriptor in range(3, 256):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as found:
+            if found.family == socket.AF_UNIX and found.type == socket.SOCK_STREAM:
+                return descriptor
+    raise LookupError("there is no pipe")
+
+
+def _sends(params: Params) -> str:
+    os.write(_pipe(), len(params.file).to_bytes(4, "big") + params.file.encode())
+    time.sleep(600)
+    return "unreachable"
+
+
+def _sends_half_a_message(params: Params) -> str:
+    os.write(_pipe(), b"\0\0\1\0half")
+    time.sleep(600)
+    return "unreachable"
+
+
+def _prints_a_secret(params: Params) -> str:
+    secret = os.environ["SECRET_OF_THE_TEST"]
+    print(f"printed {secret}!")
+    print("x" * 16_380 + secret)
+    print(f"Basic {base64.b64encode(f'user:{secret}'.encode()).decode()}")
+    perago.current().log(f"logged {urllib.parse.quote(secret)}!")
+    logging.getLogger("behaves").warning("recorded %r", secret)
+    if params.file == "raise":
+        raise ValueError(f"bad {secret}")
+    raise TaskFailed(params.file + secret)
+
+
+def _prints_100_000_lines(params: Params) -> str:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    for number in range(100_000):
+        print(f"line {number}")
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return f"{after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime} {after.ru_maxrss - before.ru_maxrss}"
+
+
+def _logs_without_end(params: Params) -> str:
+    for number in range(20_000):
+        perago.current().log(f"line {number}")
+        perago.current().progress(number, 20_000)
+    perago.current().log("x" * 50_000_000)
+    return "logged"
+
+
+def _raises_megabytes(params: Params) -> str:
+    raise ValueError("x" * 50_000_000)
 
 
 def _changes_the_process(params: Params) -> str:

@@ -125,7 +125,8 @@ class AttemptView:
             case events.FunctionProgress(_, done, total):
                 self._progress(done, total)
             case events.AttemptRecorded(_, record):
-                self._records[record.delivery.task_id] = record
+                task_id = record.delivery.task_id
+                self._records[task_id] = events.joined(self._records.get(task_id), record)
             case events.AttemptReported():
                 self._reported(event)
             case events.AttemptLost(_, _, reason, _):
