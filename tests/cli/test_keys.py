@@ -103,3 +103,44 @@ def test_check_shows_what_a_task_asks_for(project: Project) -> None:
     ran = project.run("check", "plain")
     assert ran.out.splitlines()[0] == "ok  plain: task plain.looks, no workspace, environment LAKECTL_*"
     assert json.loads(project.run("check", "--json", "plain").out)["modules"][0]["environment"] == ["LAKECTL_*"]
+
+
+LEAKS = """
+import base64
+from pathlib import Path
+from pydantic import BaseModel
+from perago import current, task
+
+class Params(BaseModel):
+    file: str
+    how: str
+
+class Result(BaseModel):
+    text: str
+
+@task(name="plain.leaks", owner_email="data@example.com")
+def leaks(params: Params) -> Result:
+    secrets = [line.partition("=")[2] for line in Path(params.file).read_text().splitlines() if "SECRET" in line]
+    print(secrets, *secrets, base64.b64encode(secrets[-1].encode()).decode())
+    current().log(secrets[0])
+    if params.how == "raise":
+        raise ValueError(secrets)
+    return Result(text=secrets[0])
+"""
+
+
+@pytest.mark.parametrize("how", ["raise", "return"])
+def test_a_function_that_finds_the_secrets_spreads_them_only_in_its_result(project: Project, how: str) -> None:
+    project.module("plain", LEAKS)
+    dotenv = project.directory / ".env"
+    dotenv.write_text("".join(f"{name}={value}\n" for name, value in VARIABLES.items()))
+    ran = project.run("run", "plain", "--params", json.dumps({"file": str(dotenv), "how": how}))
+    logs = "".join(file.read_text() for file in project.directory.parent.rglob("*.jsonl"))
+    assert "['***', '***'] *** *** ***" in ran.err
+    assert "['***', '***'] *** *** ***" in logs
+    assert "hunter2" not in ran.err + logs
+    if how == "raise":
+        assert (ran.code, ran.out) == (1, "")
+        assert "failed: ValueError: ['***', '***']" in ran.err
+    else:  # what it returns is its own business
+        assert json.loads(ran.out) == {"text": VARIABLES["CONDUCTOR_AUTH_SECRET"]}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.settings import ConfigurationError, load_settings
+from perago.settings import ConfigurationError, load_settings, mask_secrets, take_from_environment
 
 LAKEFS = {
     "LAKECTL_SERVER_ENDPOINT_URL": "http://localhost:8000",
@@ -29,6 +29,20 @@ def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PERAGO_TRANSFER_THREADS", "8")
     settings = load_settings()
     assert (settings.transfer_threads, settings.log_retention) == (8, 7)
+
+
+def test_what_is_taken_from_the_environment_stays_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.settings.sources._taken", {})
+    monkeypatch.setenv("CONDUCTOR_SERVER_URL", "http://localhost:8080/api")
+    monkeypatch.setenv("CONDUCTOR_AUTH_SECRET", "no-key-for-it")
+    take_from_environment(["CONDUCTOR_SERVER_URL", "CONDUCTOR_AUTH_SECRET"])
+    assert not [name for name in os.environ if name.startswith("CONDUCTOR_")]
+    assert mask_secrets("no-key-for-it") == "***"
+    assert problems() == (
+        "CONDUCTOR_AUTH_KEY: not set, but CONDUCTOR_AUTH_SECRET (environment) is. Set all of them or none.",
+    )
+    monkeypatch.setenv("CONDUCTOR_AUTH_KEY", "key")
+    assert load_settings().require_conductor().server_url == "http://localhost:8080/api"
 
 
 def test_set_but_empty_counts_as_unset_in_both_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from perago.driver import Limits
 from perago.ports import Delivery
+from perago.settings import take_from_environment
 from perago.worker import housekeeping
 from perago.worker.events import AttemptReported, BranchesSwept, BranchSweepFailed
-from perago.worker.housekeeping import repository_of
+from perago.worker.housekeeping import repository_of, sweep_branches
 
 from .bench import make_plan, running, wait_for
 from .small_queue import SmallQueue
@@ -114,3 +116,15 @@ def test_no_sweep_looks_into_a_repository_that_inputs_may_not_name() -> None:
     for branch, expected in (("main", "my-data"), ("other", None)):
         block = {"workspace": {"repository": "my-data", "branch": branch}}
         assert repository_of(Delivery("id", 1, 1, "t", "w", "step", 0, 0, None, block), limits) == expected
+
+
+def test_the_process_that_sweeps_has_the_credentials_that_others_do_not_inherit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("perago.settings.sources._taken", {})
+    monkeypatch.setenv("LAKECTL_TAKEN", "my-data")
+    take_from_environment(["LAKECTL_TAKEN"])
+    assert "LAKECTL_TAKEN" not in os.environ
+    found = "{'kind': 'branch', 'fate': 'removed', 'repository': os.environ['LAKECTL_TAKEN'], 'branch': 'b'}"
+    command = (sys.executable, "-c", f"import json, os; print(json.dumps({{'leftovers': [{found}]}}))")
+    assert asyncio.run(sweep_branches(command)) == (("my-data/b",), "")

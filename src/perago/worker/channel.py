@@ -1,4 +1,4 @@
-"""The two ends of the pipe between the supervisor and a slot: whole messages, and nobody waits for the other for ever.
+"""The two ends of the pipe between the supervisor and a slot: whole messages, and neither waits for the other for ever.
 
 The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`codec`): the slot trusts its
 supervisor, and the supervisor takes nothing from a slot that it has not checked.

@@ -65,7 +65,7 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
 
 
 def _let_go_of_the_fork_server() -> None:
-    """The fork server ends when anything comes out of the pipe that tells it that somebody needs it. A function may
+    """The fork server ends when anything comes out of the pipe that tells it that it is needed. A function may
     write to every descriptor of its process, so that one is not among them."""
     server = getattr(forkserver, "_forkserver", None)
     descriptor = getattr(server, "_forkserver_alive_fd", None)
