@@ -124,6 +124,9 @@ def scene(tmp_path: Path, faults: FaultScript, shutdown_grace: float, frequent_b
                 yield Scene(lakefs, conductor, journal, worker, tmp_path / "marker")
 
 
+CHALLENGE, MERGE = 1, 2
+"""The first merge of a slot is the challenge that tries the publish fence."""
+
 # Operation, its number in an attempt, and the moment within it at which the delivery is lost.
 HELD = {
     "while the branch is read": ("history", 1, Moment.BEFORE),
@@ -134,8 +137,9 @@ HELD = {
     "while committing": ("commit", 1, Moment.AFTER),
     "while comparing": ("changed_keys", 1, Moment.BEFORE),
     "right before the merge": ("history", 2, Moment.BEFORE),
-    "with the merge on the wire": ("merge", 1, Moment.BEFORE),
-    "with the merge done and its answer on the wire": ("merge", 1, Moment.AFTER),
+    "while the server is tried": ("merge", CHALLENGE, Moment.BEFORE),
+    "with the merge on the wire": ("merge", MERGE, Moment.BEFORE),
+    "with the merge done and its answer on the wire": ("merge", MERGE, Moment.AFTER),
     "while reading the publication": ("get_commit", 1, Moment.BEFORE),
 }
 
@@ -152,12 +156,13 @@ def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
     calls = scene.lose()
     wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
     wait_for("the end of the process", gone(pid))
-    kept = scene.branches() if operation == "merge" else []
-    assert len(kept) == (operation == "merge"), "the sign of a merge that was not answered stays"
+    is_merge = (operation, nth) == ("merge", MERGE)
+    kept = scene.branches() if is_merge else []
+    assert len(kept) == is_merge, "the sign of a merge that was not answered stays"
     wait_for("everything else to be gone", lambda: scene.leftovers() == kept)
     hold.released.set()
 
-    if operation in ("merge", "get_commit"):
+    if is_merge or operation == "get_commit":
         wait_for("what was on the wire", lambda: scene.head() != scene.ref)
     else:
         assert scene.head() == scene.ref
@@ -197,7 +202,7 @@ def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
 ) -> None:
     """Lost with the merge done: a later attempt of the step finds the publication, and does not run the function."""
     hold = Hold()
-    faults.between("merge", hold, moment=Moment.AFTER)
+    faults.between("merge", hold, nth=MERGE, moment=Moment.AFTER)
     scene.start()
     wait_for("the merge", hold.reached.is_set)
     (task,) = scene.conductor.workflow(scene.workflow)["tasks"]

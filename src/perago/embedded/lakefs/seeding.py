@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from perago.embedded.lakefs.tree import ACTIONS_PREFIX
 from perago.embedded.lakefs.values import Entry
 
 
@@ -24,14 +25,15 @@ def files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[t
 
 
 def export_tree(entries: Iterable[Entry], target: Path, prefix: str = "") -> None:
-    """Write the objects whose keys begin with `prefix` below `target`, which is made.
+    """Write the objects whose keys begin with `prefix`, but no hooks, below `target`, which is made.
 
     Raises:
         ValueError: a key would land outside of `target`, or is no file name.
     """
     target.mkdir(parents=True, exist_ok=True)
     for entry in entries:
-        if not entry.path.startswith(prefix) or entry.path == prefix:
+        is_wanted = entry.path.startswith(prefix) and entry.path != prefix
+        if not is_wanted or entry.path.startswith(ACTIONS_PREFIX):
             continue
         key = entry.path[len(prefix) :]
         if entry.is_directory_marker:

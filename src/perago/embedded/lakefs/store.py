@@ -214,7 +214,8 @@ class InMemoryLakeFS:
         return {entry.path: entry.blob.read() for entry in self.server.all_objects(repository, ref)}
 
     def export(self, repository: str, ref: str, target: Path, *, prefix: str = "") -> None:
-        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix.
+        """Write the objects of a ref whose keys begin with `prefix` below a directory, without the prefix. Hooks are no
+        part of a workspace, and are left out.
 
         Raises:
             ValueError: a key would land outside of `target`, or is no file name.
