@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "perago-fixtures")
     options.add_markers(config)
     options.refuse_update_under_ci(config)
-    if options.configured_modules(config):
+    if options.configured_modules(config) and not options.is_question(config):
         if sys.platform == "win32":
             from perago import NOT_ON_WINDOWS
 

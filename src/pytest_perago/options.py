@@ -121,6 +121,11 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
         )
 
 
+def is_question(config: pytest.Config) -> bool:
+    """Whether pytest only says something about itself. It collects nothing then, and `--help` leaves arguments unread."""
+    return any(config.getoption(name, None) for name in ("help", "version", "markers"))
+
+
 def add_markers(config: pytest.Config) -> None:
     """Register the markers that generated tests carry, so that `--strict-markers` passes."""
     config.addinivalue_line("markers", "perago: generated from a perago task module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .projects import add_module, collected, run, run_process, write_module
+from .projects import QUIET, add_module, collected, run, run_process, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -98,3 +98,22 @@ def test_ctrl_c_during_an_import_ends_the_session(pytester: pytest.Pytester) -> 
     )
     result = run_process(pytester, "--perago-modules", "bad")
     assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("--help", "*tests made from perago task modules:*"),
+        ("--version", "pytest *"),
+        ("--markers", "@pytest.mark.perago_run: *"),
+        ("--fixtures", "perago_run *"),
+    ],
+)
+def test_pytest_answers_questions_about_itself_in_a_project_with_a_broken_module(
+    pytester: pytest.Pytester, question: str, answer: str
+) -> None:
+    write_module(pytester, "shop.a", "import nothing_there")
+    pytester.makeini("[pytest]\nperago_modules = shop\n")
+    result = pytester.runpytest_subprocess(*QUIET, question, timeout=60)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([answer])
