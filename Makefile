@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test format audit live live-ci conformance differential clean
+.PHONY: help demo test wheel format audit live live-ci conformance differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
+	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs pypi.org); fails if there are any"
 	@echo "make live         the end-to-end suite on the Conductor and lakeFS of the usual variables (docs/live.md)"
@@ -34,6 +35,10 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
+
+wheel: $(VENV)/bin/python
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@echo "pip install '$(CURDIR)/dist/perago-$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' src/perago/__init__.py)-py3-none-any.whl[test,fuzz,embedded]'"
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .

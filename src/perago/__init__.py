@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         task,
     )
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "Example",
@@ -60,16 +60,11 @@ NOT_ON_WINDOWS = (
 
 def __getattr__(name: str) -> object:
     """Load a name when it is asked for: `perago --help` and shell completion need none of them."""
-    if name == "__version__":
-        from importlib.metadata import version
-
-        value: object = version("perago")
-    elif name in __all__:
-        from perago import authoring
-
-        value = getattr(authoring, name)
-    else:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from perago import authoring
+
+    value: object = getattr(authoring, name)
     globals()[name] = value
     return value
 

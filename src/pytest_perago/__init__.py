@@ -33,6 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
     options.add_markers(config)
     options.refuse_update_under_ci(config)
     if options.configured_modules(config) and not options.is_question(config):
+        options.refuse_other_perago()
         if sys.platform == "win32":
             from perago import NOT_ON_WINDOWS
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_perago.options import refuse_other_perago
+
 if TYPE_CHECKING:
     from perago.embedded.http.services import EmbeddedServices
     from perago.embedded.lakefs import InMemoryLakeFS
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def perago_run() -> Iterator[TaskRunner]:
     """Runs task functions as a worker does: `perago_run(build, Params(), tree={"raw/a.csv": "x"})` is an outcome."""
+    refuse_other_perago()
     from perago.testing import TaskRunner
 
     with TaskRunner() as run:
@@ -46,6 +49,7 @@ def perago_clock(perago_run: TaskRunner) -> VirtualClock:
 @pytest.fixture
 def perago_tree() -> Iterator[TreeBuilder]:
     """Builds trees on disk: `perago_tree(source, ...)` from mappings, directories, zips and task functions."""
+    refuse_other_perago()
     from perago.testing import TreeBuilder
 
     with TreeBuilder() as build:
@@ -55,6 +59,7 @@ def perago_tree() -> Iterator[TreeBuilder]:
 @pytest.fixture(scope="session")
 def perago_server() -> Iterator[EmbeddedServices]:
     """A Conductor and a lakeFS over HTTP on this machine, for the whole session: use names that are yours."""
+    refuse_other_perago()
     from perago.testing import serve
 
     with serve() as services:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 
@@ -121,8 +122,25 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
         )
 
 
+def refuse_other_perago() -> None:
+    """See that `import perago` means the package beside this plugin.
+
+    Raises:
+        pytest.UsageError: it means another one, such as the project of that name on the package index.
+    """
+    found = importlib.util.find_spec("perago")
+    place = os.path.dirname(found.origin) if found is not None and found.origin else "nowhere"  # noqa: PTH120
+    expected = os.path.join(os.path.dirname(os.path.dirname(__file__)), "perago")  # noqa: PTH118, PTH120
+    if os.path.realpath(place) != os.path.realpath(expected):
+        raise pytest.UsageError(
+            f"`import perago` finds another project of that name, in {place}; this plugin belongs to {expected}. "
+            "Remove the other one from this environment (pip uninstall perago) or from the import path, and install "
+            "this one again (README.md, Install)."
+        )
+
+
 def is_question(config: pytest.Config) -> bool:
-    """Whether pytest only says something about itself. It collects nothing then, and `--help` leaves arguments unread."""
+    """Whether pytest only says something about itself. It collects nothing, and reads no arguments for `--help`."""
     return any(config.getoption(name, None) for name in ("help", "version", "markers"))
 
 

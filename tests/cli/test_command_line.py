@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import perago
 from perago import NOT_ON_WINDOWS
 
 from .conftest import Project
@@ -41,8 +42,35 @@ def test_without_a_command_the_help_is_shown(project: Project) -> None:
     assert "Usage: perago [OPTIONS] COMMAND" in ran.out + ran.err
 
 
-def test_the_version_is_told(project: Project) -> None:
-    assert project.run("--version").out.startswith("perago 0.")
+@pytest.mark.parametrize("option", ["--version", "-V"])
+def test_the_version_is_told(project: Project, option: str) -> None:
+    ran = project.run(option)
+    assert (ran.out, ran.err) == (f"perago {perago.__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["-h"], ["check", "-h"]], ids=["program", "command"])
+def test_help_has_its_short_form(project: Project, arguments: list[str]) -> None:
+    assert project.run(*arguments).out == project.run(*arguments[:-1], "--help").out
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["check", "features"]], ids=["version", "check"])
+def test_the_other_project_of_the_same_name_is_recognised(project: Project, arguments: list[str]) -> None:
+    project.task("features", "features.build")
+    installed = project.directory / "perago-0.6.1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: perago\nVersion: 0.6.1\n")
+    ran = project.run(*arguments)
+    assert ran.code == 0
+    assert "the perago 0.6.1 that is installed here is another project of the same name" in ran.err
+    assert "fix: pip uninstall perago, and install this one again" in ran.err
+
+
+def test_a_module_written_for_the_other_project_is_told_apart(project: Project) -> None:
+    project.module("features", "from perago import load_module_task")
+    ran = project.run("check", "features")
+    assert ran.code == 3
+    assert "features.py:1: module features cannot be imported" in ran.err
+    assert "the package index has another project named perago, and this one is not it" in ran.err
 
 
 def test_the_installed_script_is_the_same_command(project: Project) -> None:

@@ -199,7 +199,7 @@ def test_without_the_extra_it_says_what_to_install(project: Project) -> None:
             check=False,
         )
         assert done.returncode == 1, done.stderr
-        assert "uvicorn cannot be found\n  fix: pip install 'perago[embedded]'" in done.stderr
+        assert "uvicorn cannot be found\n  fix: pip install uvicorn" in done.stderr
 
 
 # --------------------------------------------------------------------------- reloading

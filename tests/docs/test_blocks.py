@@ -21,6 +21,7 @@ OWN_PROJECT = ("README.md", TUTORIAL, "docs/authoring.md")
 
 NOT_RUN = [
     ("README.md", "$ make demo", "network"),
+    ("README.md", "$ make wheel", "network"),
     ("README.md", "$ perago dev my_tasks.features --workspace sample", "servers"),
     ("docs/benchmarks.md", "$ python -m benchmarks.<name> [--rounds N]", "minutes"),
     ("docs/conformance.md", "$ make conformance", "minutes"),
@@ -30,7 +31,7 @@ NOT_RUN = [
         "servers",
     ),
     ("docs/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
-    ("docs/dev.md", "$ pip install 'perago[embedded]'", "foreground"),
+    ("docs/dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
     ("docs/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
     ("docs/live.md", "$ make live-ci", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
@@ -81,6 +82,19 @@ def anchors_of(path: Path) -> set[str]:
     text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
     headings = re.findall(r"^#+ +(.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_no_line_installs_the_other_project_of_this_name() -> None:
+    """The package index has another perago. A path to a wheel or a checkout is this one."""
+    wrong = re.compile(
+        r"\b(?:pip3?|pipx|uv|uvx|poetry|pdm|conda)\b[^`]* (?:install|add|run|with)\b[^`]*?"
+        r"[\s'\"]perago(?![\w./-])(?:\[|[=<>~!@]|['\"`]|\s*$)"
+    )
+    texts = [ROOT / page for page in pages()] + sorted((ROOT / "src").rglob("*.py"))
+    lines = [(path, line) for path in texts for line in path.read_text("utf-8").splitlines()]
+    assert [f"{path.relative_to(ROOT)}: {line}" for path, line in lines if wrong.search(line)] == []
+    for line in ("pip install perago", "pip install 'perago[test]'", "uv add perago==0.6", "`pip install -U perago`"):
+        assert wrong.search(line), line
 
 
 def test_what_is_not_run_is_known() -> None:

@@ -100,6 +100,17 @@ def test_ctrl_c_during_an_import_ends_the_session(pytester: pytest.Pytester) -> 
     assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.parametrize("uses", ["modules", "fixture"])
+def test_another_project_named_perago_is_recognised(pytester: pytest.Pytester, uses: str) -> None:
+    write_module(pytester, "perago.task", "def task(): pass")
+    pytester.makepyfile(test_it="def test_it(perago_run): pass" if uses == "fixture" else "")
+    pytester.makeini(f"[pytest]\n{'perago_modules = shop' if uses == 'modules' else ''}\npythonpath = .\n")
+    result = pytester.runpytest_subprocess(*QUIET, timeout=60)
+    assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
+    words = f"`import perago` finds another project of that name, in {pytester.path / 'perago'}"
+    assert words in result.stdout.str() + result.stderr.str()
+
+
 @pytest.mark.parametrize(
     ("question", "answer"),
     [

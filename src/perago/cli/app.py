@@ -16,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from perago.cli import debug as debugging
 from perago.cli.boundary import error_boundary
+from perago.cli.render import messages
 from perago.cli.streams import prepare_streams
 
 COMMANDS = {
@@ -46,6 +47,9 @@ Configuration comes from the environment and .env (docs/configuration.md).
 Exit codes and JSON output are described in docs/cli.md."""
 
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+
+
 class CommandTable(TyperGroup):
     """A group that lists its commands from `COMMANDS` and imports one when it is called."""
 
@@ -68,7 +72,7 @@ class CommandTable(TyperGroup):
     def _load(self, name: str) -> Any:
         module = importlib.import_module(f"perago.cli.commands.{name}")
         holder = typer.Typer(add_completion=False, rich_markup_mode=None)
-        holder.command(name, epilog=module.EXAMPLES)(module.command)
+        holder.command(name, epilog=module.EXAMPLES, context_settings=_HELP)(module.command)
         command = typer.main.get_command(holder)
         command.params += [param for param in self.params if param.name == "debug"]
         return command
@@ -76,19 +80,22 @@ class CommandTable(TyperGroup):
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from perago import __version__
+        from perago.cli.extras import namesake
 
-        typer.echo(f"perago {version('perago')}")
+        typer.echo(f"perago {__version__}")
+        if other := namesake():
+            messages.warning(other)
         raise typer.Exit
 
 
-app = typer.Typer(cls=CommandTable, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(cls=CommandTable, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=_HELP)
 
 
 @app.callback(epilog=EPILOG, no_args_is_help=True)
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[
         bool,

@@ -100,6 +100,8 @@ def _words(error: BaseException) -> str:
 
 
 def _advice(error: BaseException) -> str:
+    if isinstance(error, ImportError) and error.name == "perago":
+        return "correct the name; the package index has another project named perago, and this one is not it"
     if isinstance(error, SystemExit | KeyboardInterrupt):
         return "a task module only declares; put what a script does under `if __name__ == '__main__':`"
     if isinstance(error, SyntaxError):

@@ -24,6 +24,6 @@ def serve() -> Iterator[EmbeddedServices]:
     try:
         from perago.embedded.http.services import EmbeddedServices
     except ImportError as error:
-        raise ImportError(f"serving needs a package more: pip install 'perago[embedded]' ({error})") from error
+        raise ImportError(f"serving needs more packages: pip install jinja2 starlette uvicorn ({error})") from error
     with EmbeddedServices(with_page=True) as services:
         yield services

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for trees, guardrail paths and the params of tasks. Needs `pip install 'perago[fuzz]'`.
+"""Hypothesis strategies for trees, guardrail paths and the params of tasks. Needs hypothesis.
 
     @given(satisfying_trees(build_features), params(build_features))
     def test_features_are_built(tree, params):

@@ -15,7 +15,7 @@ from pytest_perago.cases import Case
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.settings import Settings
 
-INSTALL = "hypothesis is not installed: pip install 'perago[fuzz]'"
+INSTALL = "hypothesis is not installed: pip install hypothesis"
 
 
 def cases_fuzz(task: Task, settings: Settings) -> Iterable[Case]:

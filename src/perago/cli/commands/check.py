@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from perago.cli.boundary import Failure
 from perago.cli.configuration import look_at_configuration
 from perago.cli.exit_codes import ExitCode
+from perago.cli.extras import namesake
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.probe import probing
 from perago.cli.render import check as render
@@ -36,7 +38,10 @@ def command(
     """
     with probing(modules, timeout) as results:
         configuration = look_at_configuration()
+        other = namesake()
         probed = results()
+    if other:
+        configuration = replace(configuration, warnings=(other, *configuration.warnings))
     render.as_json(probed, configuration) if as_json else render.as_text(probed, configuration)
     if any(one.problem for one in probed):
         raise Failure(ExitCode.INVALID_MODULE)
