@@ -135,6 +135,13 @@ def test_invalid_params_fail_as_they_would_in_production(project: Project) -> No
     assert "Invalid input: /params/do" in ran.err
 
 
+def test_params_that_the_model_ignores_are_named(project: Project) -> None:
+    project.task("plain", "plain", PLAIN)
+    ran = project.run("run", "plain", "-p", '{"rows": 1, "row": 2}')
+    assert ran.code == 0
+    assert "note: Params ignores what the params set: /row (did you mean rows?)\n" in ran.err
+
+
 def test_a_task_without_a_workspace_runs_from_a_file_of_params(project: Project) -> None:
     project.task("plain", "plain.work", PLAIN)
     (project.directory / "params.json").write_text('{"rows": 7}')

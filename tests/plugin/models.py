@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     HttpUrl,
     Json,
+    RootModel,
     SecretStr,
     StringConstraints,
     computed_field,
@@ -124,6 +125,14 @@ class ReadUnderBoth(BaseModel):
     model_config = ConfigDict(populate_by_name=True)
 
     value: int = Field(alias="Value")
+
+
+class Counts(RootModel[dict[str, int]]):
+    pass
+
+
+class Mapped(BaseModel):
+    counts: Counts
 
 
 class KeepsAll(BaseModel):

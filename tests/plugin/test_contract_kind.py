@@ -176,6 +176,7 @@ READ: Mapping[str, tuple[type[BaseModel], dict[str, Any]]] = {
     "a path": (m.ReadInside, {"deep": {"value": 1}}),
     "a name beside its alias": (m.ReadUnderBoth, {"value": 1}),
     "extra fields that are kept": (m.KeepsAll, {"x": 1}),
+    "a mapping that is the model": (m.Mapped, {"counts": {"a": 1}}),
     "a validator that sees all": (m.Reshaped, {"old": 1}),
     "a validator that sees a field": (m.ReshapedInside, {"pet": {"old": 1}}),
 }

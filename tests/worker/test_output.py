@@ -15,6 +15,8 @@ import pytest
 from perago.settings import Mask
 from perago.worker import LogPlan
 from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
+from perago.worker.events import AttemptReported
+from perago.worker.lines import describe
 from perago.worker.logs import trim_logs
 from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
 
@@ -126,6 +128,18 @@ def test_all_output_goes_to_the_slots_log_with_ids_and_its_tail_to_conductor(
     for line in lines:
         assert (line["task_id"], line["workflow_id"], line["worker_id"]) == (task_id, "workflow-1", "test0001")
         assert line["time"].endswith("+08:00")
+
+
+def test_params_that_the_model_ignores_are_a_warning_wherever_somebody_looks(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    task_id = queue.put(what="returns", sekonds=1)
+    outcome(queue, task_id)
+    words = "Params ignores what the params set: /sekonds (did you mean seconds?)"
+    assert wait_for("the task log", lambda: queue.logs.get(task_id)) == [f"WARNING {words}"]
+    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
+    (reported,) = wait_for("the line of the terminal", lambda: worker.saw(AttemptReported))
+    assert describe(reported).endswith("(ignored params: /sekonds (did you mean seconds?))")
 
 
 def test_the_last_line_is_never_too_late(worker: RunningWorker, queue: SmallQueue) -> None:

@@ -135,6 +135,7 @@ class _AttemptRun:
         self._changes = Changes()
         self._steps: list[StepTime] = []
         self._notes: list[str] = []
+        self._ignored: tuple[str, ...] = ()
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
             do.ValidateInput: self._validate_input,
             do.ReadBranch: lambda command: self._publisher.read_branch(command),
@@ -258,6 +259,7 @@ class _AttemptRun:
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,
             notes=tuple(self._notes),
+            ignored_params=self._ignored,
         )
 
     # ------------------------------------------------------------------------ the commands
@@ -269,7 +271,9 @@ class _AttemptRun:
             found = parse_input(self._task, self._delivery.input)
         except InvalidInput as error:
             return on.Failed(f"Invalid input: {error}", terminal=True)
-        self._params = found.params
+        self._params, self._ignored = found.params, found.ignored
+        if found.ignored:
+            self._note(f"{self._task.params_model.__name__} ignores what the params set: {', '.join(found.ignored)}")
         block = found.workspace
         if block is None:
             return on.InputAccepted(None, found.params_sha256)

@@ -47,10 +47,17 @@ class AttemptRecord:
     """The publication brought the publish fence along."""
     notes: tuple[str, ...] = ()
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
+    ignored_params: tuple[str, ...] = ()
+    """Keys of the params that their model passed over, as JSON pointers, with what was meant perhaps."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What an operator should know about the publication, in a few words each."""
+        """What an operator should know about params and publication, in a few words each."""
+        ignored = f"ignored params: {', '.join(self.ignored_params)}"
+        return (*((ignored,) if self.ignored_params else ()), *self._publication)
+
+    @property
+    def _publication(self) -> tuple[str, ...]:
         if self.published_commit is not None and self.published_commit == self.input_ref:
             return ("nothing changed",)
         found = []

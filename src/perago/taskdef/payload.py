@@ -18,6 +18,7 @@ from perago.authoring import Task
 from perago.taskdef.pointer import join_pointer
 from perago.taskdef.problems import problem_lines
 from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
+from perago.taskdef.unread import unread_keys
 
 __all__ = [
     "InvalidInput",
@@ -62,11 +63,15 @@ class WorkspaceInput:
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """A valid input. `params_sha256` identifies the parameters as they were sent."""
+    """A valid input. `params_sha256` identifies the parameters as they were sent.
+
+    `ignored` has the keys of the params that their model passed over, as JSON pointers, with what was meant perhaps.
+    """
 
     workspace: WorkspaceInput | None
     params: BaseModel = field(repr=False)
     params_sha256: str
+    ignored: tuple[str, ...] = ()
 
 
 def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
@@ -84,7 +89,14 @@ def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
         params = _parse_params(task, payload["params"], problems)
     if problems or params is None:
         raise InvalidInput(tuple(problems))
-    return TaskInput(workspace, params, params_sha256(payload["params"]))
+    return TaskInput(workspace, params, params_sha256(payload["params"]), _ignored(payload["params"], params))
+
+
+def _ignored(sent: Any, params: BaseModel) -> tuple[str, ...]:
+    try:
+        return tuple(unread_keys(sent, params))
+    except Exception:  # noqa: BLE001 - a property of the author's model may fail in any way, and this is only advice
+        return ()
 
 
 def params_sha256(params: Any) -> str:

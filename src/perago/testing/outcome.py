@@ -81,6 +81,11 @@ class Outcome:
         return self.record.findings
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing and did not change the outcome, such as keys of the params that their model ignores."""
+        return self.record.notes
+
+    @property
     def violations(self) -> tuple[str, ...]:
         """What the violated guardrails say; empty if all hold."""
         return tuple(finding.message for finding in self.findings if not finding.satisfied)

@@ -137,12 +137,15 @@ class AttemptLog:
         self._extra.append(text)
 
     def note(self, level: str, message: str, **fields: object) -> None:
-        """A line about the attempt itself, for the JSONL only."""
-        self._log.write(level, self._mask(message), **self._ids, **fields)
+        """A line about the attempt itself, for the JSONL; a warning goes to Conductor's task log, too."""
+        message = self._mask(message)
+        self._log.write(level, message, **self._ids, **fields)
+        if level == "WARNING":
+            self._extra.append(f"WARNING {message}")
 
     def finish(self) -> tuple[str, ...]:
         """The attempt is over: log the last lines, if they were left out, and return what Conductor's task log gets:
-        the tail joined to one entry (an entry is one request and may be long), and the traceback."""
+        the tail joined to one entry (an entry is one request and may be long), the traceback and the warnings."""
         with self._lock:
             last = list(self._last)
             self._say_what_is_missing(self._left_out - len(last))

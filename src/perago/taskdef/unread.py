@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, PlainValidator, WrapValidator
+from pydantic import AliasChoices, AliasPath, BaseModel, BeforeValidator, PlainValidator, RootModel, WrapValidator
 from pydantic.fields import FieldInfo
 
 from perago.taskdef.pointer import join_pointer
@@ -19,7 +19,10 @@ def unread_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
 
     Where validators of the author see the document before its model does, nobody knows what they read: nothing is said.
     """
-    if isinstance(value, BaseModel) and isinstance(document, Mapping):
+    if isinstance(value, RootModel):
+        if not _is_reshaped(type(value), "root"):
+            yield from unread_keys(document, value.root, pointer)
+    elif isinstance(value, BaseModel) and isinstance(document, Mapping):
         yield from _of_model(document, value, pointer)
     elif isinstance(value, list | tuple) and isinstance(document, list | tuple) and len(value) == len(document):
         for index, (part, item) in enumerate(zip(document, value, strict=True)):
