@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from perago.taskdef.discovery import FoundModule
 from pytest_perago.collection import TaskFileCollector
-from pytest_perago.discovery import FoundModule
 from pytest_perago.options import configured_modules, named_in_ini, named_on_command_line
 from pytest_perago.project import project_of
 

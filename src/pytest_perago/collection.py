@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from perago.authoring import Task
+from perago.taskdef.discovery import FoundModule
 from perago.testing.selection import TaskTests
 from pytest_perago.cases import Case, Location
-from pytest_perago.discovery import FoundModule
 from pytest_perago.items import CaseItem
 from pytest_perago.kinds import KINDS
 from pytest_perago.loading import LoadedModule

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from perago.taskdef.compare import same_json
 from perago.taskdef.compatibility import Change, Impact, classify
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import printable
-from pytest_perago.failures import CaseFailed, Cause
 
 _MOST_CHANGES = 50
 _MOST_DIFF_LINES = 80

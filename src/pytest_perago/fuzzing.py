@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-from pytest_perago.failures import CaseFailed
+from perago.testing.failures import CaseFailed
 from pytest_perago.settings import FuzzSettings
 
 

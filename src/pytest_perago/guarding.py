@@ -14,8 +14,8 @@ from perago.authoring.guardrails import Guardrail
 from perago.driver import AttemptRecord, Returned
 from perago.ports import TaskStatus
 from perago.testing.building import write_tree
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import InMemoryServices
-from pytest_perago.failures import CaseFailed, Cause
 
 _Files = Mapping[str, str | None]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from perago.testing.failures import CaseFailed
 from pytest_perago.cases import Case, Location, call_with_fixtures
-from pytest_perago.failures import CaseFailed
 from pytest_perago.options import HARNESS_ERROR, OPT_OUT
 from pytest_perago.project import project_of
 from pytest_perago.rerun import rerun_command

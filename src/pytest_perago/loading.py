@@ -11,10 +11,11 @@ from pathlib import Path
 
 from perago.authoring import Task, TaskDefinitionError
 from perago.taskdef import load_task
+from perago.taskdef.discovery import FoundModule
+from perago.taskdef.loading import NoTask
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import Location
 from pytest_perago.confinement import OpenText
-from pytest_perago.discovery import FoundModule
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.frames import author_traceback, formatted_stack
 from pytest_perago.watch import Stuck, Watch
 
@@ -33,11 +34,7 @@ class LoadedModule:
     @property
     def is_passed_over(self) -> bool:
         """Whether it simply declares no task, and nobody said it would."""
-        return not self.found.named and self.error is not None and self._declares_none
-
-    @property
-    def _declares_none(self) -> bool:
-        return self.error is not None and self.error.message.startswith(f"module {self.found.name} declares no task")
+        return not self.found.named and isinstance(self.error, NoTask)
 
     def location(self) -> Location | None:
         """The line that is to blame, as far as it is known."""

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from perago.authoring import Example, Task
+from perago.taskdef.discovery import FoundModule, add_import_roots, find_modules
 from pytest_perago.cases import Case, distinct
-from pytest_perago.discovery import FoundModule, add_import_roots, find_modules
 from pytest_perago.kinds import KINDS
 from pytest_perago.loading import LoadedModule, load_module
 from pytest_perago.optouts import parse_opt_outs

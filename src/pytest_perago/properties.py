@@ -22,6 +22,7 @@ from perago.authoring import (
 from perago.authoring.guardrails import Guardrail, RequireDir, RequireFile
 from perago.ports import ObjectEntry
 from perago.testing.building import Symlink, Tree, build, files_of
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.oracle import Verdict, is_in_prefix, judge
 from perago.testing.path_strategies import Written, guardrail_paths, hostile_paths
 from perago.testing.planting import Plot, corner_trees
@@ -32,7 +33,6 @@ from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
 from perago.workspace.scan import scan_tree
 from perago.workspace.text import count
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.fuzzing import fuzz
 from pytest_perago.settings import FuzzSettings
 

@@ -15,8 +15,8 @@ from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.ports import TaskStatus
 from perago.testing.casefiles import BrokenCase, RunCase, read_tree
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.frames import formatted_stack
 from pytest_perago.memory import Memory
 from pytest_perago.verdict import Attempt, check_attempt

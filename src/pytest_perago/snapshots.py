@@ -14,8 +14,8 @@ import pytest
 
 from perago.authoring import Task, get_task
 from perago.taskdef import build_task_definition, canonical_json
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.difference import differing
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.options import SNAPSHOT
 from pytest_perago.rerun import rerun_command
 from pytest_perago.snapshot_settings import SnapshotSettings, Update, read_snapshot_settings

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_perago.discovery import find_modules
+from perago.taskdef.discovery import find_modules
 from pytest_perago.options import DESELECTED, WORKER_OUTPUT, WORKERS, named_on_command_line
 from pytest_perago.project import Project, existing_project
 from pytest_perago.snapshot_settings import SnapshotSettings, Unused, read_snapshot_settings

@@ -10,9 +10,9 @@ from perago.driver import AttemptRecord, Raised, Returned
 from perago.ports import TaskStatus
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.casefiles import RunCase
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.wire import round_trip_problem
 from perago.workspace.changes import Changes
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.frames import without_plugin_frames
 
 _EXPECTED = {

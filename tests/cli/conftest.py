@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel
 from perago import Example, WorkspaceSpec, require_dir, require_glob, task
 
-class Params(BaseModel):
+class Params(BaseModel, extra="forbid"):
     rows: int
 
 class Result(BaseModel):
@@ -40,7 +40,7 @@ PLAIN = """
 from pydantic import BaseModel
 from perago import task
 
-class Params(BaseModel):
+class Params(BaseModel, extra="forbid"):
     rows: int
 
 class Result(BaseModel):

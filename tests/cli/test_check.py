@@ -19,9 +19,9 @@ import pytest
 
 from perago.cli.probe import launch, probe_modules, process
 
-from .conftest import PLAIN, Project
+from .conftest import GOOD, PLAIN, Project
 
-CONFIGURATION = "ok  configuration: inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
+NO_SERVERS = "ok  configuration: no servers yet (docs/configuration.md)\n"
 TAIL = "\nfrom pydantic import BaseModel\n" + PLAIN.format(name="tail")
 
 
@@ -33,7 +33,7 @@ def test_a_valid_module_is_summed_up_in_one_line(project: Project) -> None:
     assert ran.out.splitlines() == [
         "ok  tasks.features: task features.build, workspace /audio, guardrails 1 before and 1 after, examples 1",
         "ok  plain: task plain.work, no workspace",
-        CONFIGURATION,
+        NO_SERVERS.rstrip(),
     ]
 
 
@@ -78,7 +78,7 @@ def test_a_module_that_cannot_be_used_is_explained(project: Project, text: str, 
     assert message in ran.err
     assert "\n  fix: " in ran.err
     assert "Traceback" not in ran.err
-    assert ran.out == f"{CONFIGURATION}\n"
+    assert ran.out == NO_SERVERS
 
 
 def test_a_module_that_hangs_is_stopped_and_its_line_named(project: Project) -> None:
@@ -95,7 +95,7 @@ def test_what_a_module_prints_is_a_note_and_not_output(project: Project) -> None
     project.module("loud", "import sys, warnings\nprint('hällo')\nsys.stderr.write('oops')\n" + TAIL)
     ran = project.run("check", "loud")
     assert ran.code == 0
-    assert ran.out == f"ok  loud: task tail, no workspace\n{CONFIGURATION}\n"
+    assert ran.out == f"ok  loud: task tail, no workspace\n{NO_SERVERS}"
     assert ran.err == "note: loud printed while it was imported:\n  | hällo\n  | oops\n"
 
 
@@ -181,6 +181,53 @@ def test_modules_are_reported_together_and_names_belong_to_one(project: Project)
     assert "module c declares the task 'same', which a declares as well" in ran.err
 
 
+def test_a_package_means_all_task_modules_below_it(project: Project) -> None:
+    project.task("tasks.features", "features.build")
+    project.task("tasks.deep.clean", "clean", PLAIN)
+    project.module("tasks.helpers", "ANSWER = 42")
+    project.module("tasks.deep.bad", "x / 0")
+    ran = project.run("check", "tasks", "tasks.features")
+    assert ran.code == 3
+    assert [line.partition(":")[0] for line in ran.out.splitlines()] == [
+        "ok  tasks.deep.clean",
+        "ok  tasks.features",
+        "ok  configuration",
+    ]
+    assert "module tasks.deep.bad cannot be imported" in ran.err
+    assert "helpers" not in ran.err
+
+
+def test_a_package_without_any_task_is_an_error(project: Project) -> None:
+    project.module("tasks.helpers", "ANSWER = 42")
+    ran = project.run("check", "tasks")
+    assert ran.code == 3
+    assert "none of the 1 modules of package tasks declares a task" in ran.err
+
+
+def test_a_declared_example_that_does_not_fit_is_an_error(project: Project) -> None:
+    project.task("features", "features.build", GOOD.replace('params={{"rows": 1}}', 'params={{"row": 1}}'))
+    ran = project.run("check", "features")
+    assert ran.code == 3
+    assert "features.py:11: task 'features.build': the params of 'minimal' are not valid" in ran.err
+    assert "/params/rows: Field required" in ran.err
+    assert document(project, "features")[1]["modules"][0]["errors"][0]["code"] == "invalid-example"
+    assert project.run("extract", "features").code == 0
+
+
+def test_params_that_ignore_misspelt_keys_are_advised_against(project: Project) -> None:
+    project.task("plain", "plain", PLAIN.replace(', extra="forbid"', ""))
+    ran = project.run("check", "plain")
+    assert ran.code == 0
+    assert "note: plain: Params ignores keys that it does not know" in ran.err
+    assert 'refuse them with: class Params(BaseModel, extra="forbid")' in ran.err
+
+
+def test_the_servers_that_are_configured_are_named(project: Project) -> None:
+    project.task("plain", "plain", PLAIN)
+    ran = project.run("check", "plain", CONDUCTOR_SERVER_URL="http://127.0.0.1:1/api")
+    assert ran.out.splitlines()[-1] == "ok  configuration: Conductor at http://127.0.0.1:1/api, no lakeFS"
+
+
 def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
     project.task("tasks.features", "features.build")
     ran = project.run("check", "tasks.featurs")
@@ -254,7 +301,7 @@ def test_json_has_a_documented_shape(project: Project) -> None:
     assert found["ok"] is False
     loud, bad, twice = found["modules"]
     task = {"task": "tail", "environment": []}
-    assert loud == {"module": "loud", "ok": True, **task, "output": "hello\n", "errors": []}
+    assert loud == {"module": "loud", "ok": True, **task, "output": "hello\n", "advice": [], "errors": []}
     assert (bad["ok"], bad["task"]) == (False, None)
     (error,) = bad["errors"]
     assert set(error) == {"code", "message", "where", "fix"}
@@ -366,4 +413,4 @@ def test_a_module_that_hangs_says_where_however_far_the_clock_has_gone_meanwhile
 def test_the_allowed_workspaces_are_named(project: Project) -> None:
     project.task("plain", "plain.work", PLAIN)
     ran = project.run("check", "plain", PERAGO_ALLOWED_WORKSPACES="lab/*,audio/main")
-    assert ran.out.endswith("ok  configuration: inputs may name lab/*, audio/main\n")
+    assert ran.out.endswith("; inputs may name lab/*, audio/main\n")

@@ -10,7 +10,7 @@ import pytest
 
 from perago.taskdef import canonical_json
 
-from .conftest import Project
+from .conftest import PLAIN, Project
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,13 @@ def test_a_file_gets_what_standard_output_would(project: Project) -> None:
 def test_a_register_list_holds_the_definition(project: Project) -> None:
     definition = json.loads(project.run("extract", "features").out)
     assert json.loads(project.run("extract", "features", "--register-list").out) == [definition]
+
+
+def test_several_modules_are_a_list(project: Project) -> None:
+    project.task("tasks.a", "first", PLAIN)
+    project.task("tasks.b", "second", PLAIN)
+    for modules in (["tasks"], ["tasks.a", "tasks.b"]):
+        assert [one["name"] for one in json.loads(project.run("extract", *modules).out)] == ["first", "second"]
 
 
 def test_what_the_module_prints_is_not_mixed_in(project: Project) -> None:

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from perago import Example, WorkspaceSpec, require_file, task
 from perago.authoring import Task, get_task
 from perago.testing.casefiles import case_of_example
-from pytest_perago.examples import check_case
-from pytest_perago.failures import CaseFailed, Cause
+from perago.testing.examples import check_case
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.models import check_params, check_result
 
 from . import models as m

@@ -43,7 +43,7 @@ import hypothesis
 import pytest
 import work
 from perago.authoring import get_task
-from pytest_perago.failures import CaseFailed
+from perago.testing.failures import CaseFailed
 from pytest_perago.properties import check_phase
 from pytest_perago.settings import FuzzSettings
 

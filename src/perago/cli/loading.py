@@ -10,13 +10,14 @@ from perago.cli.probe import TaskSummary, probe_modules
 from perago.cli.render import modules as render
 
 
-def load_tasks(modules: Sequence[str], seconds: float) -> list[TaskSummary]:
-    """The task of every module, in order, without importing any of them here.
+def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[TaskSummary]:
+    """The task of every module, in order, without importing any of them here. With `packages`, also of all modules
+    below each package.
 
     Raises:
         Failure: at least one is not valid; all that is wrong with any of them has been said.
     """
-    probed = probe_modules(modules, seconds)
+    probed = probe_modules(modules, seconds, packages=packages)
     if not render.report(probed):
         raise Failure(ExitCode.INVALID_MODULE)
     return [one.task for one in probed if one.task is not None]

@@ -31,7 +31,12 @@ Module = Annotated[
 ]
 Modules = Annotated[
     list[str],
-    typer.Argument(metavar="MODULE", callback=_modules, show_default=False, help="Import paths of task modules."),
+    typer.Argument(
+        metavar="MODULE",
+        callback=_modules,
+        show_default=False,
+        help="Import paths of task modules and packages.",
+    ),
 ]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")

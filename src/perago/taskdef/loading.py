@@ -11,6 +11,10 @@ from perago.taskdef.imports import import_module
 from perago.taskdef.schema import input_schema, output_schema
 
 
+class NoTask(TaskDefinitionError):
+    """The module is in order and declares no task."""
+
+
 def load_task(module: str) -> Task:
     """Import `module` and return the task it declares.
 
@@ -60,10 +64,8 @@ def _carried_task(value: object) -> Task | None:
     return found if isinstance(found, Task) else None
 
 
-def _no_task(module: ModuleType, imported: list[Task]) -> TaskDefinitionError:
+def _no_task(module: ModuleType, imported: list[Task]) -> NoTask:
     elsewhere = ", ".join(sorted({f"{task.name} of {task.module}" for task in imported}))
     hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
     fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
-    return TaskDefinitionError(
-        f"module {module.__name__} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix
-    )
+    return NoTask(f"module {module.__name__} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)

@@ -10,9 +10,9 @@ from perago.authoring import Task
 from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
 from perago.testing.casefiles import BrokenCase, case_files, case_of_example, read_case_file
+from perago.testing.examples import check_case
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import Case, Location
-from pytest_perago.examples import check_case
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.models import check_params, check_result
 from pytest_perago.settings import Settings
 

@@ -13,9 +13,9 @@ import pytest
 
 from perago.authoring import Task
 from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireDir, RequireFile, RequireGlob
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.trees import Contradiction, Undecided, Violation, smallest_tree, violating_tree, violations
 from pytest_perago.cases import Case
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.settings import Settings
 
 

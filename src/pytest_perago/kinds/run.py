@@ -12,8 +12,8 @@ from pathlib import Path
 
 from perago.authoring import Example, Task
 from perago.testing.casefiles import BrokenCase, RunCase, case_files, case_of_example, read_case_file
+from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import Case, Location
-from pytest_perago.failures import CaseFailed, Cause
 from pytest_perago.settings import RunMode, Settings
 
 

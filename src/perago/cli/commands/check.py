@@ -33,10 +33,10 @@ def command(
     """Check task modules and the local configuration.
 
     Every module is imported in a process of its own and its declaration validated: one task, its signature, models,
-    guardrails and controls. Then the environment, .env and the two root directories are looked at. Nothing is
-    created, and no server is spoken to.
+    guardrails, controls and examples. A package means all task modules below it. Then the environment, .env and the
+    two root directories are looked at. Nothing is created, and no server is spoken to.
     """
-    with probing(modules, timeout) as results:
+    with probing(modules, timeout, packages=True, examine="perago.testing.examples") as results:
         configuration = look_at_configuration()
         other = namesake()
         probed = results()

@@ -11,7 +11,7 @@ import typer
 
 from perago.cli.files import write_atomically
 from perago.cli.loading import load_tasks
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.render import messages
 
 EXAMPLES = """\b
@@ -23,7 +23,7 @@ Examples:
 
 
 def command(
-    module: Module,
+    modules: Modules,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write to FILE, whole or not at all."),
@@ -33,17 +33,17 @@ def command(
     ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Write the TaskDef of a task module as JSON.
+    """Write the TaskDef of a task module as JSON, or a list of TaskDefs if there are several.
 
-    The same module always gives the same bytes, so the file can be kept under version control and compared. What the
-    module prints while it is imported goes to standard error.
+    A package means all task modules below it. The same modules always give the same bytes, so the file can be kept
+    under version control and compared. What a module prints while it is imported goes to standard error.
     """
-    (task,) = load_tasks([module], timeout)
-    text = task.definition
-    if register_list:
-        text = json.dumps([json.loads(text)], indent=2, ensure_ascii=False) + "\n"
+    tasks = load_tasks(modules, timeout, packages=True)
+    text = tasks[0].definition
+    if register_list or len(tasks) > 1:
+        text = json.dumps([json.loads(task.definition) for task in tasks], indent=2, ensure_ascii=False) + "\n"
     if output is None or output == Path("-"):
         sys.stdout.buffer.write(text.encode())
         return
     write_atomically(output, text.encode())
-    messages.note(f"wrote the TaskDef of {task.name} to {output}")
+    messages.note(f"wrote the TaskDef of {', '.join(task.name for task in tasks)} to {output}")

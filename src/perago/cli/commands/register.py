@@ -22,12 +22,12 @@ def command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Put the TaskDefs of task modules on the Conductor server.
+    """Put the TaskDefs of task modules on the Conductor server. A package means all task modules below it.
 
     Says first what is new and what changes, field by field. TaskDefs that are on the server already are left alone.
     If one of the modules is not valid, nothing is sent.
     """
-    tasks = load_tasks(modules, timeout)
+    tasks = load_tasks(modules, timeout, packages=True)
     from perago.settings import load_settings
 
     settings = load_settings()

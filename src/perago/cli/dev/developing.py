@@ -91,7 +91,7 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
 
 
 def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Settings]:
-    with probing(wishes.modules, wishes.import_limit) as results:
+    with probing(wishes.modules, wishes.import_limit, packages=True) as results:
         settings = valid_settings()
         import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
 

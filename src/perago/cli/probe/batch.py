@@ -10,34 +10,59 @@ from perago.cli.probe.holding import signals_held
 from perago.cli.probe.process import ChildProcess
 from perago.cli.probe.report import Code, ModuleProblem, Probed
 from perago.cli.signals import sigterm_unwinds
+from perago.taskdef.discovery import find_modules
 
 
-def probe_modules(modules: Sequence[str], seconds: float) -> list[Probed]:
+def probe_modules(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[Probed]:
     """Import every module in a child process of its own, each for at most `seconds`."""
-    with probing(modules, seconds) as results:
+    with probing(modules, seconds, packages=packages) as results:
         return results()
 
 
 @contextlib.contextmanager
-def probing(modules: Sequence[str], seconds: float) -> Iterator[Callable[[], list[Probed]]]:
-    """Start with the first right away; the caller may do something else before it asks for the results."""
+def probing(
+    modules: Sequence[str], seconds: float, *, packages: bool = False, examine: str = ""
+) -> Iterator[Callable[[], list[Probed]]]:
+    """Start with the first right away; the caller may do something else before it asks for the results.
+
+    With `packages` a package means all modules below it that declare a task. `examine` as in `inspect_module`.
+    """
+    found = _found(modules) if packages else dict.fromkeys(modules, True)
     with contextlib.ExitStack() as stack, sigterm_unwinds():
-        first = _enter(stack, modules[0], seconds)
+        name, *others = found
+        first = _enter(stack, name, seconds, examine)
 
         def results() -> list[Probed]:
             probed = [first.result()]
-            for module in modules[1:]:
+            for module in others:
                 with contextlib.ExitStack() as one:
-                    probed.append(_enter(one, module, seconds).result())
-            return _told_apart(probed)
+                    probed.append(_enter(one, module, seconds, examine).result())
+            wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
+            return _told_apart(wanted or [_empty(package, probed) for package in modules])
 
         yield results
 
 
-def _enter(stack: contextlib.ExitStack, module: str, seconds: float) -> ChildProcess:
+def _found(names: Sequence[str]) -> dict[str, bool]:
+    """The modules that the names mean, in order, and whether each must declare a task."""
+    found: dict[str, bool] = {}
+    for name in names:
+        for module in find_modules([name]):
+            found[module.name] = found.get(module.name, False) or module.named
+    return found
+
+
+def _empty(package: str, looked_at: Sequence[Probed]) -> Probed:
+    number = sum(one.module == package or one.module.startswith(f"{package}.") for one in looked_at)
+    message = f"none of the {number} modules of package {package} declares a task"
+    fix = "decorate a function with @task(...) in one of them, or name the right package"
+    return Probed(package, None, ModuleProblem(Code.INVALID, message, fix=fix))
+
+
+def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: str) -> ChildProcess:
     """Start a child that `stack` ends. A signal waits until both is done: between them, nobody would end the child."""
     with signals_held():
-        return stack.enter_context(ChildProcess(module, seconds))
+        return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 
 
 def _told_apart(probed: Sequence[Probed]) -> list[Probed]:

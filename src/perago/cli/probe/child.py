@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import importlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ TIME_IS_UP = "Timeout ("
 """How the stack begins that faulthandler writes when time is up; that of a crash begins in another way."""
 
 
-def run_forked(module: str, directory: str, seconds: float, output: int) -> None:
+def run_forked(module: str, directory: str, seconds: float, examine: str, output: int) -> None:
     """Go on in a child that was just forked; standard output and error become `output`. Does not return."""
     try:
         os.setsid()
@@ -30,7 +31,7 @@ def run_forked(module: str, directory: str, seconds: float, output: int) -> None
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.closerange(3, output + 1)
-        inspect_module(module, directory, seconds)
+        inspect_module(module, directory, seconds, examine)
     finally:
         os._exit(1)
 
@@ -40,13 +41,15 @@ def run_fresh() -> None:
     release_signals()
     import perago.taskdef  # noqa: F401 - loaded before the module's time begins, as it is for a child that was forked
 
-    module, directory, seconds = sys.argv[1:]
+    module, directory, seconds, examine = sys.argv[1:]
     sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    inspect_module(module, directory, float(seconds))
+    inspect_module(module, directory, float(seconds), examine)
 
 
-def inspect_module(module: str, directory: str, seconds: float) -> None:
+def inspect_module(module: str, directory: str, seconds: float, examine: str) -> None:
     """Write the report and end at once, whatever threads and exit handlers the module has left.
+
+    `examine` is empty, or the module whose `review(task)` gives one problem and a list of advice.
 
     When time is up, it writes where it stands and ends by itself: it may have stood still while its parent's clock ran.
     """
@@ -59,7 +62,7 @@ def inspect_module(module: str, directory: str, seconds: float) -> None:
     with Path(directory, STACK).open("w") as stack:
         faulthandler.enable(stack)
         faulthandler.dump_traceback_later(seconds, exit=True, file=stack)
-        report = _report(module)
+        report = _report(module, examine)
         if os.getpid() != own:  # a fork of the module comes along here as well
             os._exit(0)
         faulthandler.cancel_dump_traceback_later()
@@ -72,16 +75,23 @@ def inspect_module(module: str, directory: str, seconds: float) -> None:
     os._exit(0)
 
 
-def _report(module: str) -> dict[str, Any]:
+def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
     from perago.authoring.environment import withheld
     from perago.taskdef import build_task_definition, canonical_json, load_task
+    from perago.taskdef.loading import NoTask
 
     for name in withheld(tuple(os.environ)):  # a worker's slot imports the module without them, too
         del os.environ[name]
     before = set(sys.modules)
     try:
         task = load_task(module)
+        advice: list[str] = []
+        if examine:
+            problem, advice = importlib.import_module(examine).review(task)
+            if problem:
+                fix = "correct the example, or what it shows"
+                return _problem("invalid-example", problem, f"{_readable(task.file)}:{task.line}", fix, None)
         workspace = task.workspace
         return {
             "task": {
@@ -96,10 +106,11 @@ def _report(module: str) -> dict[str, Any]:
                 "environment": task.environment,
             },
             "files": _files_of(module, before),
+            "advice": advice,
         }
     except TaskDefinitionError as error:
         where = f"{_readable(error.file)}:{error.line}" if error.file and error.line else _readable(error.file or "")
-        return _problem("invalid-module", error.message, where, error.fix or "", error)
+        return _problem("invalid-module", error.message, where, error.fix or "", error, isinstance(error, NoTask))
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
 
@@ -118,9 +129,12 @@ def _files_of(module: str, before: set[str]) -> list[str]:
     return sorted(found)
 
 
-def _problem(code: str, message: str, where: str, fix: str, error: BaseException) -> dict[str, Any]:
-    text = "".join(traceback.format_exception(error))
-    return {"problem": {"code": code, "message": message, "where": where, "fix": fix, "traceback": text}}
+def _problem(
+    code: str, message: str, where: str, fix: str, error: BaseException | None, is_no_task: bool = False
+) -> dict[str, Any]:
+    text = "".join(traceback.format_exception(error)) if error else ""
+    problem = {"code": code, "message": message, "where": where, "fix": fix, "traceback": text}
+    return {"problem": {**problem, "is_no_task": is_no_task}}
 
 
 def _readable(file: str) -> str:

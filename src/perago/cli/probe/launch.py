@@ -48,19 +48,19 @@ class Running(Protocol):
         ...
 
 
-def launch(module: str, directory: str, seconds: float, output: int, *, beside_threads: bool) -> Running:
+def launch(module: str, directory: str, seconds: float, examine: str, output: int, *, beside_threads: bool) -> Running:
     """Start a child that imports `module` and leaves its report in `directory`; it prints to the pipe `output`.
 
     A process with threads (`beside_threads`) must not fork: whatever they hold at that moment stays held in the child.
     """
     start = _Fork if FORKS and not beside_threads else _fresh_interpreter
-    return start(module, directory, seconds, output)
+    return start(module, directory, seconds, examine, output)
 
 
 class _Fork:
     """A forked child, with the part of `subprocess.Popen` that is needed here."""
 
-    def __init__(self, module: str, directory: str, seconds: float, output: int) -> None:
+    def __init__(self, module: str, directory: str, seconds: float, examine: str, output: int) -> None:
         for stream in (sys.stdout, sys.stderr):  # what waits in their buffers must not come out twice
             stream.flush()
         import perago.taskdef  # noqa: F401 - loaded once, here, instead of in every child
@@ -68,7 +68,7 @@ class _Fork:
         self._status: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            run_forked(module, directory, seconds, output)
+            run_forked(module, directory, seconds, examine, output)
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal, or None while the child runs."""
@@ -99,9 +99,11 @@ class _Fork:
             os.kill(self.pid, signal.SIGKILL)
 
 
-def _fresh_interpreter(module: str, directory: str, seconds: float, output: int) -> subprocess.Popen[bytes]:
+def _fresh_interpreter(
+    module: str, directory: str, seconds: float, examine: str, output: int
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", _FRESH, module, directory, str(seconds)],
+        [sys.executable, "-P", "-c", _FRESH, module, directory, str(seconds), examine],
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

@@ -31,14 +31,16 @@ _KILLED = 10.0
 class ChildProcess:
     """One module being imported elsewhere. Use as a context manager: nothing of it survives the block."""
 
-    def __init__(self, module: str, seconds: float, *, beside_threads: bool = False) -> None:
+    def __init__(self, module: str, seconds: float, *, examine: str = "", beside_threads: bool = False) -> None:
         self._module = module
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds + _BACKSTOP
         self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
         reading, writing = os.pipe()
         try:
-            self._process = launch(module, self._directory.name, seconds, writing, beside_threads=beside_threads)
+            self._process = launch(
+                module, self._directory.name, seconds, examine, writing, beside_threads=beside_threads
+            )
         finally:
             os.close(writing)
         self._output = Output(reading)

@@ -15,6 +15,7 @@ class Code(StrEnum):
     EXIT = "import-exit"
     CRASH = "import-crash"
     DUPLICATE = "duplicate-task"
+    EXAMPLE = "invalid-example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class ModuleProblem:
     where: str = ""
     fix: str = ""
     traceback: str = ""
+    is_no_task: bool = False
+    """The module is in order and declares no task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Probed:
     """Bytes that it printed in all."""
     left_running: bool = False
     """It started processes that were still there and were stopped."""
+    advice: tuple[str, ...] = ()
+    """What would make it better, if that was asked for."""
     files: tuple[str, ...] = ()
     """The module's file and those that it imported from below the current directory; empty if there is a problem."""
 
@@ -68,4 +73,4 @@ def from_json(module: str, report: dict[str, Any]) -> Probed:
     if "problem" in report:
         return Probed(module, None, ModuleProblem(**report["problem"]))
     task = TaskSummary(**{**report["task"], "environment": tuple(report["task"]["environment"])})
-    return Probed(module, task, None, files=tuple(report["files"]))
+    return Probed(module, task, None, advice=tuple(report["advice"]), files=tuple(report["files"]))

@@ -25,13 +25,17 @@ def as_text(probed: Sequence[Probed], configuration: Configuration) -> None:
         if one.task is not None:
             sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
             sys.stdout.flush()
+        for text in one.advice:
+            messages.note(f"{one.module}: {text}")
         modules.problem(one)
     for text in configuration.warnings:
         messages.warning(text)
     if configuration.problems:
         messages.configuration_errors(configuration.problems)
     else:
-        sys.stdout.write(f"{ok}  configuration{_workspaces(configuration)}\n")
+        sys.stdout.write(
+            f"{ok}  configuration: {one_line(modules.masked(_servers(configuration) + _workspaces(configuration)))}\n"
+        )
 
 
 def as_json(probed: Sequence[Probed], configuration: Configuration) -> None:
@@ -50,9 +54,11 @@ def as_json(probed: Sequence[Probed], configuration: Configuration) -> None:
 
 def _workspaces(configuration: Configuration) -> str:
     settings = configuration.settings
-    if settings is None or settings.allowed_workspaces is None:
-        return ": inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
-    return f": inputs may name {', '.join(settings.allowed_workspaces)}"
+    if settings is not None and settings.allowed_workspaces is not None:
+        return f"; inputs may name {', '.join(settings.allowed_workspaces)}"
+    if settings is None or settings.lakefs is None:
+        return ""
+    return "; inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
 
 
 def _summary(task: TaskSummary) -> str:
@@ -66,6 +72,16 @@ def _summary(task: TaskSummary) -> str:
     return f"task {task.name}, {kind}{examples}{environment}"
 
 
+def _servers(configuration: Configuration) -> str:
+    settings = configuration.settings
+    conductor = settings.conductor if settings else None
+    lakefs = settings.lakefs if settings else None
+    if conductor is None and lakefs is None:
+        return "no servers yet (docs/configuration.md)"
+    found = f"Conductor at {conductor.server_url}" if conductor else "no Conductor"
+    return f"{found}, {f'lakeFS at {lakefs.endpoint_url}' if lakefs else 'no lakeFS'}"
+
+
 def _module(probed: Probed) -> dict[str, Any]:
     found = probed.problem
     return {
@@ -74,6 +90,7 @@ def _module(probed: Probed) -> dict[str, Any]:
         "task": probed.task.name if probed.task else None,
         "environment": list(probed.task.environment) if probed.task else [],
         "output": modules.masked(probed.output),
+        "advice": list(probed.advice),
         "errors": [] if found is None else [_error(found.code, modules.masked(found.message), found.where, found.fix)],
     }
 

@@ -7,12 +7,29 @@ from collections.abc import Mapping
 from perago.authoring import Task, WorkspaceSpec
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema
-from perago.testing.casefiles import BrokenCase, RunCase, read_tree
+from perago.testing.casefiles import BrokenCase, RunCase, case_of_example, read_tree
+from perago.testing.failures import CaseFailed, Cause
 from perago.testing.schema_check import schema_problem
 from perago.workspace.guardrails import Phase, evaluate
-from pytest_perago.failures import CaseFailed, Cause
 
 _WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit", "ref": "0" * 64}
+
+
+def review(task: Task) -> tuple[str, list[str]]:
+    """For `perago check`: what is wrong with the declared examples, empty if nothing is, and advice on the task."""
+    problems = []
+    for example in task.examples:
+        try:
+            check_case(task, case_of_example(task, example))
+        except CaseFailed as failure:
+            problems.append(f"task {task.name!r}: {str(failure).partition(': ')[2]}")
+    model = task.params_model
+    ignores = model.model_config.get("extra") not in ("allow", "forbid")
+    advice = (
+        f"{model.__name__} ignores keys that it does not know, so a misspelt one changes nothing; "
+        f'refuse them with: class {model.__name__}(BaseModel, extra="forbid")'
+    )
+    return "\n".join(problems), [advice] if ignores else []
 
 
 def check_case(task: Task, case: RunCase) -> None:
