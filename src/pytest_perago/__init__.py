@@ -8,7 +8,7 @@ of the plugin, until modules are named by `--perago-modules` or `perago_modules`
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
@@ -71,18 +71,41 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
-    """Take what a worker of pytest-xdist found out about snapshots."""
+    """Take what a worker of pytest-xdist found out about snapshots, and about what was not tried."""
     output = {} if error else getattr(node, "workeroutput", {})
     node.config.stash.setdefault(options.WORKERS, []).append(output.get(options.WORKER_OUTPUT))
+    node.config.stash.setdefault(options.UNTRIED_OF_WORKERS, []).append(output.get(options.UNTRIED_OUTPUT))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look for snapshots of tasks that are gone, if any task was looked at."""
-    reports: list[list[str] | None] = session.config.stash.get(options.WORKERS, [])
+    """Look for snapshots of tasks that are gone and for what was not tried, if any task was looked at."""
+    stash = session.config.stash
+    reports = [*stash.get(options.WORKERS, []), *stash.get(options.UNTRIED_OF_WORKERS, [])]
     if any(reports) or "pytest_perago.project" in sys.modules:
+        from pytest_perago.assurance import look
         from pytest_perago.unused import finish
 
         finish(session)
+        look(session)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name that pytest wants
+    """Forget the outcomes of the test before."""
+    if outcomes := sys.modules.get("perago.testing.outcome"):
+        outcomes.RECENT.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let a failed test tell what its attempts did. Generated tests do that by themselves."""
+    report = yield
+    outcomes = sys.modules.get("perago.testing.outcome")
+    if report.failed and call.when == "call" and outcomes is not None and item.get_closest_marker("perago") is None:
+        report.sections += [(f"perago: {outcome.headline}", str(outcome)) for outcome in outcomes.RECENT]
+    return report
 
 
 @pytest.fixture
@@ -94,13 +117,15 @@ def perago_snapshot(request: pytest.FixtureRequest) -> Callable[[object], None]:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what happened to snapshots, and which tests were opted out of, and why."""
+    """Say what happened to snapshots, what was not tried, and which tests were opted out of, and why."""
     unused = sys.modules.get("pytest_perago.unused")
     left = config.stash.get(unused.UNUSED, ()) if unused is not None else ()
     if left or config.getoption("--perago-update"):
         from pytest_perago.summary import summarise_snapshots
 
         summarise_snapshots(terminalreporter, config, left)
+    if assurance := sys.modules.get("pytest_perago.assurance"):
+        assurance.summarise(terminalreporter, config)
     skipped = terminalreporter.stats.get("skipped", ())
     lines = sorted(
         f"{report.nodeid}: {reason}"

@@ -62,7 +62,7 @@ class TaskCollector(pytest.Collector):
         location = Location(Path(task.file), task.line)
         for case in project_of(self.config).cases(task, self._kinds):
             marked = replace(case, marks=(getattr(pytest.mark, f"perago_{case.kind}"), *case.marks))
-            yield CaseItem.make(self, marked, task.name, location)
+            yield CaseItem.make(self, marked, task.name, location, task=task)
 
 
 def nodes_of(

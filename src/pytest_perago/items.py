@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from perago.authoring import Task
 from perago.testing.failures import CaseFailed
 from pytest_perago.cases import Case, Location, call_with_fixtures
 from pytest_perago.options import HARNESS_ERROR, OPT_OUT
@@ -18,8 +19,17 @@ class CaseItem(pytest.Function):
     """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one."""
 
     def __init__(
-        self, name: str, parent: pytest.Collector, *, case: Case, owner: str, location: Location, output: str = ""
+        self,
+        name: str,
+        parent: pytest.Collector,
+        *,
+        case: Case,
+        owner: str,
+        location: Location,
+        output: str = "",
+        task: Task | None = None,
     ) -> None:
+        self.task = task
         self._case = case
         self._owner = owner
         self._place = location
@@ -29,10 +39,18 @@ class CaseItem(pytest.Function):
         self._opt_out()
 
     @classmethod
-    def make(cls, parent: pytest.Collector, case: Case, owner: str, task: Location, output: str = "") -> CaseItem:
-        """The item of a case; `owner` is the task or, where there is none, the module."""
+    def make(
+        cls,
+        parent: pytest.Collector,
+        case: Case,
+        owner: str,
+        place: Location,
+        output: str = "",
+        task: Task | None = None,
+    ) -> CaseItem:
+        """The item of a case; `owner` names the task or, where there is none, the module."""
         item: CaseItem = cls.from_parent(
-            parent, name=case.name, case=case, owner=owner, location=case.location or task, output=output
+            parent, name=case.name, case=case, owner=owner, location=case.location or place, output=output, task=task
         )
         return item
 
@@ -63,7 +81,10 @@ class CaseItem(pytest.Function):
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any, **kwargs: Any) -> Any:
         """A failed case tells its story without any traceback of ours; for a harness error the traceback is needed."""
         if isinstance(excinfo.value, CaseFailed):
-            return excinfo.getrepr(style="value")
+            told = excinfo.getrepr(style="value")
+            if told.reprcrash is not None:  # what the short summary says in one line
+                told.reprcrash.message = excinfo.value.headline
+            return told
         shown = super().repr_failure(excinfo, *args, **kwargs)
         if HARNESS_ERROR in self.user_properties and hasattr(shown, "addsection"):
             shown.addsection(

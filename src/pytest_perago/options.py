@@ -29,6 +29,12 @@ WORKER_OUTPUT = "perago_unused"
 WORKERS = pytest.StashKey[list[list[str] | None]]()
 """What the workers told; None for one that could not tell, or crashed."""
 
+UNTRIED_OUTPUT = "perago_untried"
+"""The key under which a worker tells what its attempts have not tried."""
+
+UNTRIED_OF_WORKERS = pytest.StashKey[list[list[str] | None]]()
+"""What the workers told of that; None for one that crashed."""
+
 DEFAULT_CASES_DIR = "tests/perago_cases"
 """Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
 

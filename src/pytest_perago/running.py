@@ -12,11 +12,11 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.driver import AttemptRecord, Raised, Returned, call_function
+from perago.driver import AttemptRecord, Raised, Returned
 from perago.ports import TaskStatus
 from perago.testing.casefiles import BrokenCase, RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
+from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from pytest_perago.frames import formatted_stack
 from pytest_perago.memory import Memory
 from pytest_perago.verdict import Attempt, check_attempt
@@ -214,5 +214,5 @@ class _Run:
         """Call the function within the limit, and keep how it ended."""
         self._ended = None
         with self._watch.code_of_author():
-            self._ended = call_function(task, workspace, params, current)
+            self._ended = call_and_note(task, workspace, params, current)
         return self._ended

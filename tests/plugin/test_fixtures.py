@@ -112,6 +112,33 @@ def test_a_fault_that_never_happened_is_an_error_of_the_test(pytester: pytest.Py
     result.stdout.fnmatch_lines(["*AssertionError: faults that no call met: merge #7, before it takes effect*"])
 
 
+def test_a_failed_test_shows_what_its_attempts_did(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    pytester.makepyfile(
+        """
+        from work import copy
+
+        def test_before(perago_run):
+            perago_run(copy, tree={"a.txt": "before"})
+
+        def test_wrong(perago_run):
+            perago_run(copy, {"target": "x.tmp"}, tree={"a.txt": "1"})
+            assert perago_run(copy, tree={"b.txt": "1"}).commit
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*where None = <Outcome copy FAILED_WITH_TERMINAL_ERROR: pre guardrail require_file('a.txt')*>.commit*",
+            "*- perago: copy FAILED: post guardrail forbid_glob*",
+            "  violated  post guardrail forbid_glob('**/[*].tmp')*",
+            "*- perago: copy FAILED_WITH_TERMINAL_ERROR: pre guardrail require_file('a.txt')*",
+        ]
+    )
+    assert result.stdout.str().count("- perago: copy ") == 2
+
+
 def test_all_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--fixtures")
     for name in (*NAMES, "perago_snapshot"):

@@ -48,6 +48,41 @@ def test_failures_errors_and_opt_outs_of_workers_are_told_as_without_them(pytest
     assert '<property name="perago_opt_out" value="known to be odd" />' in report
 
 
+@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
+def test_the_summary_names_what_no_attempt_tried(pytester: pytest.Pytester, workers: list[str]) -> None:
+    copy_module(pytester, "shop.a", "first")
+    copy_module(pytester, "shop.b", "second", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    result = run_process(pytester, "--perago-modules=shop", "-o", "perago_kinds=contract run", *workers)
+    result.assert_outcomes(passed=10)
+    lines = [line for line in result.outlines if line.startswith(("first:", "second:"))]
+    assert lines == [
+        "first: its function never ran: declare an Example, or use perago_run in a test",
+        "first: pre guardrail require_file('a.txt') was never satisfied or violated",
+        "first: post guardrail forbid_glob('**/*.tmp') was never satisfied or violated",
+        "second: pre guardrail require_file('a.txt') was never violated",
+        "second: post guardrail forbid_glob('**/*.tmp') was never violated",
+    ]
+
+
+def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "shop.a", "first", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
+    add_module(pytester, "shop.b", "second")
+    title = "not tried by any attempt"
+    (pytester.path / "pytest.ini").write_text("[pytest]\nperago_modules = shop\nperago_kinds = guardrail run\n")
+    assert title not in run_process(pytester, "-o", "perago_kinds=guardrail run").stdout.str()
+    for selection in (["shop/b.py::second::run[two]"], ["-k", "first and consistent"], ["--perago-kinds=contract"]):
+        assert title not in run_process(pytester, *selection).stdout.str()
+
+
+def test_the_short_summary_says_what_is_wrong(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "raise ValueError('bad column')", ["Example(id='x', params={})"])
+    result = run_process(pytester, "--perago-modules=work", "--perago-kinds=run", "-vv")
+    result.stdout.fnmatch_lines(
+        ["FAILED work.py::free::run[[]x] - case 'x': the function raised ValueError: bad column*"]
+    )
+    assert "CaseFailed" not in result.stdout.str()
+
+
 def test_a_function_that_nothing_ends_costs_its_test_and_not_the_session(
     pytester: pytest.Pytester,
 ) -> None:

@@ -32,6 +32,30 @@ def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
     assert run.tree() == {"copy.csv": b"1\n", "raw/a.csv": b"1\n"}
 
 
+def test_an_outcome_is_short_where_it_is_printed_and_tells_all_as_text(run: TaskRunner) -> None:
+    good = run(copy, tree=TREE)
+    assert repr(good) == "<Outcome runner.copy COMPLETED>"
+    assert good.assert_completed() is good
+    assert "  files   + copy.csv\n  log     call 1" in str(good)
+    bad = run(copy, {"suffix": "tmp", "sufix": "csv"}, tree={**TREE, "raw/b.csv": "2\n"})
+    assert repr(bad).startswith("<Outcome runner.copy FAILED: post guardrail forbid_glob('**/*.tmp')")
+    with pytest.raises(AssertionError) as raised:
+        bad.assert_completed()
+    lines = str(raised.value).splitlines()
+    assert lines == [
+        f"runner.copy FAILED: {bad.reason}",
+        f"  violated  {bad.reason}",
+        "  notes     Params ignores what the params set: /sufix (did you mean suffix?)",
+        "  log       call 2",
+    ]
+
+
+def test_a_failed_outcome_has_the_traceback_of_the_function(run: TaskRunner) -> None:
+    text = str(run(count, {"failures": 1}))
+    assert text.splitlines()[0] == "runner.count FAILED: not yet"
+    assert 'raise TaskFailed("not yet")' in text
+
+
 def test_paths_are_relative_to_the_prefix_and_keys_are_not(run: TaskRunner) -> None:
     run(copy, tree=TREE)
     keys = sorted(run.lakefs.tree(run.repository, "main"))

@@ -43,6 +43,13 @@ class CaseFailed(AssertionError):
         self.subject = ("", "")
         self.rerun = ""
 
+    @property
+    def headline(self) -> str:
+        """What is wrong, in one line: the summary and the first fact that tells more."""
+        facts = dict(reversed(self.facts))
+        more = next((facts[label] for label in ("actual", "rule", "ignored") if label in facts), "")
+        return f"{self.summary}: {more}".rstrip(": ").replace("\n", "; ")
+
     def __str__(self) -> str:
         facts = ([self.subject] if self.subject[0] else []) + list(self.facts)
         if self.tree is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +12,15 @@ from perago.ports import Report, TaskStatus
 from perago.workspace.changes import Changes
 from perago.workspace.guardrails import Finding
 
+_LONGEST = 200
 
-@dataclass(frozen=True, slots=True)
+RECENT: deque[Outcome] = deque(maxlen=10)
+"""The last outcomes of this process. The pytest plugin shows those of a failed test."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """One attempt, as Conductor and lakeFS were left by it."""
+    """One attempt, as Conductor and lakeFS were left by it. `str` of it tells all that is known, in several lines."""
 
     record: AttemptRecord
     delivered: Delivered | None
@@ -23,6 +29,49 @@ class Outcome:
     """The task's row in Conductor after the report, in Conductor's spelling."""
     log: tuple[str, ...]
     """Lines of `current().log`."""
+    traceback: str = ""
+    """Of the exception that the function raised."""
+
+    def __post_init__(self) -> None:
+        RECENT.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Outcome {self.headline}>"
+
+    def __str__(self) -> str:
+        facts = [(label, text) for label, text in self._facts() if text]
+        width = max((len(label) for label, _ in facts), default=0)
+        indented = [(label, text.replace("\n", "\n" + " " * (width + 4))) for label, text in facts]
+        lines = [self.headline, *(f"  {label:<{width}}  {text}" for label, text in indented)]
+        return "\n".join([*lines, self.traceback.rstrip("\n")]).rstrip("\n")
+
+    @property
+    def headline(self) -> str:
+        """Task, status and reason in one line."""
+        status = self.status or ("lost" if self.lost_reason else "not reported")
+        why = " ".join((self.reason or self.lost_reason or "").split())
+        why = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}…"
+        return f"{self.record.delivery.task_name} {status}{f': {why}' if why else ''}"
+
+    def assert_completed(self) -> Outcome:
+        """This outcome, if the attempt completed.
+
+        Raises:
+            AssertionError: it did not; with status, reason, violations, changed files, log and traceback.
+        """
+        if self.status is not TaskStatus.COMPLETED:
+            raise AssertionError(str(self))
+        return self
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        if len(self.reason or "") > _LONGEST or "\n" in (self.reason or ""):
+            yield "reason", str(self.reason)
+        yield "result", "" if self.result is None else repr(self.result)
+        yield "violated", "\n".join(self.violations)
+        signs = (("+", self.changes.added), ("~", self.changes.changed), ("-", self.changes.removed))
+        yield "files", "\n".join(f"{sign} {file.path}" for sign, files in signs for file in files)
+        yield "notes", "\n".join(self.notes)
+        yield "log", "\n".join(self.log)
 
     @property
     def status(self) -> TaskStatus | None:

@@ -163,7 +163,7 @@ class TaskRunner:
 
     def report(self, outcome: Outcome) -> Outcome:
         """Send, late, the report of an attempt that was run with `report=False`."""
-        return self.services.report(outcome.record, outcome.log)
+        return self.services.report(outcome.record, outcome.log, outcome.traceback)
 
     # ------------------------------------------------------------------------ looking
 

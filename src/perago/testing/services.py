@@ -11,7 +11,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago.authoring import Task
-from perago.driver import AttemptRecord, FunctionCaller, Limits, call_function, deliver_report, run_attempt
+from perago.authoring.context import Current
+from perago.driver import (
+    AttemptRecord,
+    FunctionCaller,
+    Limits,
+    Raised,
+    Returned,
+    call_function,
+    deliver_report,
+    run_attempt,
+)
 from perago.driver.fencing import FenceProofs
 from perago.driver.observer import Direction
 from perago.embedded.clock import VirtualClock
@@ -25,6 +35,17 @@ from perago.testing.scratch import fast_directory
 
 REPOSITORY = "workspace"
 BRANCH = "main"
+
+TRIED: set[tuple[str, ...]] = set()
+"""What the attempts of this process have tried: module and task with `function`, if the author's was called, and with
+phase, rule and `satisfied` or `violated` for each verdict of a guardrail."""
+
+
+def call_and_note(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+    """`call_function`, noted in `TRIED`."""
+    TRIED.add((task.module, task.name, "function"))
+    return call_function(task, workspace, params, current)
+
 
 Tree = Mapping[str, str | bytes | None] | Path
 
@@ -41,7 +62,7 @@ class InMemoryServices:
         *,
         limits: Limits | None = None,
         workspace_root: Path | None = None,
-        call: FunctionCaller = call_function,
+        call: FunctionCaller = call_and_note,
     ) -> None:
         self.clock = VirtualClock()
         self.faults = FaultScript()
@@ -90,14 +111,16 @@ class InMemoryServices:
         heard = _Lines()
         record = self.run_delivery(task, delivery or self.take(task), heard)
         lines = tuple(heard.lines)
-        return self.report(record, lines) if report else Outcome(record, None, self._row(record), lines)
+        if report:
+            return self.report(record, lines, heard.traceback)
+        return Outcome(record, None, self._row(record), lines, heard.traceback)
 
-    def report(self, record: AttemptRecord, lines: tuple[str, ...] = ()) -> Outcome:
+    def report(self, record: AttemptRecord, lines: tuple[str, ...] = (), traceback: str = "") -> Outcome:
         """Report an attempt that was run, if there is something to report."""
         delivered = None
         if record.report is not None:
             delivered = deliver_report(self.conductor, self.clock, record.delivery, record.report, WORKER, self.limits)
-        return Outcome(record, delivered, self._row(record), lines)
+        return Outcome(record, delivered, self._row(record), lines, traceback)
 
     # ----------------------------------------------------------------------------- pieces
 
@@ -151,7 +174,14 @@ class InMemoryServices:
 
     def run_delivery(self, task: Task, delivery: Delivery, observer: _Lines | None = None) -> AttemptRecord:
         """Run one delivery up to, and without, its report."""
-        return run_attempt(
+        heard = observer or _Lines()
+
+        def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+            ended = self._call(task, workspace, params, current)
+            heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
+            return ended
+
+        record = run_attempt(
             task,
             delivery,
             store=self.lakefs,
@@ -159,11 +189,15 @@ class InMemoryServices:
             workspace_root=self.workspace_root,
             clock=self.clock,
             limits=self.limits,
-            call=self._call,
-            observer=observer or _Lines(),
+            call=call,
+            observer=heard,
             worker_id=WORKER,
             proofs=self.proofs,
         )
+        for finding in record.findings:
+            phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
+            TRIED.add((task.module, task.name, phase, str(finding.rule), verdict))
+        return record
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:
         """The workspace as it is committed at `ref`, without the hooks in `_lakefs_actions/` (contract 2)."""
@@ -179,6 +213,8 @@ class _Lines:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.traceback = ""
+        """Of an exception that the function raised."""
 
     def step(self, name: str) -> None:
         """Steps are in the record."""
