@@ -236,6 +236,22 @@ def test_a_missing_module_is_told_from_a_broken_one(project: Project) -> None:
     assert "fix: did you mean tasks.features?" in ran.err
 
 
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("ops.clean", "run the command in the project's root, or correct the path"),
+        ("opcod", "run the command in the project's root, or correct the path"),
+        ("task.nothing", "run the command in the project's root, or correct the path"),
+        ("task.features", "did you mean tasks.features?"),
+    ],
+)
+def test_only_what_the_author_has_is_meant_perhaps(project: Project, name: str, fix: str) -> None:
+    project.task("tasks.features", "features.build")
+    ran = project.run("check", name)
+    assert ran.code == 3
+    assert f"  fix: {fix}\n" in ran.err
+
+
 def test_an_invalid_configuration_has_its_own_exit_code(project: Project) -> None:
     project.task("features", "features.build")
     (project.directory / ".env").write_text("\nPERAGO_LOG_RETENTION=30\nPERAGO_LOG_RETENTOIN=1d\n")

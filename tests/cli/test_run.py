@@ -136,7 +136,7 @@ def test_invalid_params_fail_as_they_would_in_production(project: Project) -> No
 
 
 def test_params_that_the_model_ignores_are_named(project: Project) -> None:
-    project.task("plain", "plain", PLAIN)
+    project.task("plain", "plain", PLAIN.replace(', extra="forbid"', ""))
     ran = project.run("run", "plain", "-p", '{"rows": 1, "row": 2}')
     assert ran.code == 0
     assert "note: Params ignores what the params set: /row (did you mean rows?)\n" in ran.err
@@ -197,6 +197,8 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == code, err
+    assert b"second signal" not in seen + err
+    assert (b"lost: interrupted" in err) is (code == 130)
     assert (err.decode().splitlines()[-1] == "error: interrupted") is (code == 130)
     workspaces = Path(project.environment["HOME"]) / ".cache" / "perago" / "workspaces"
     assert [path for path in workspaces.rglob("*") if path.is_file()] == []

@@ -72,7 +72,7 @@ class Clock:
 def ask():
     if when == "asking":
         exec(sys.argv[2], globals())
-    raise Unavailable("Conductor", "reach the server", "it is down")
+    raise Unavailable("Conductor", "answer", "it is down")
 
 clock = Clock()
 try:

@@ -168,11 +168,11 @@ def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, servi
     services.conductor_status = services.lakefs_status = 401
     services.definitions_status = 503
     with started(project, "features", "--wait", **services.variables) as worker:
-        worker.wait_for("warning: Conductor: reach the server: ")
+        worker.wait_for("warning: Conductor rejects the credentials: status 401")
         services.conductor_status = 200
-        worker.wait_for("warning: Conductor: read task definition features.build: ")
+        worker.wait_for("warning: Conductor did not read task definition features.build: status 503")
         services.definitions_status = 200
-        worker.wait_for("warning: lakeFS: reach the server: ")
+        worker.wait_for("warning: lakeFS rejects the credentials: status 401")
         services.lakefs_status = 200
         worker.wait_for("ready")
         assert worker.stop(signal.SIGTERM) == 0

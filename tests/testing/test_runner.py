@@ -181,6 +181,11 @@ def test_a_merge_whose_answer_is_lost_is_published_once(run: TaskRunner) -> None
     assert len(run.lakefs.history(run.repository, "main", until=str(outcome.record.input_ref), limit=10)) == 1
 
 
+def test_a_fault_with_a_misspelt_name_is_refused_where_it_is_written(run: TaskRunner) -> None:
+    with pytest.raises(ValueError, match="fault for 'marge': there is no such call; did you mean 'merge'"):
+        run.faults.before("marge", error=Unavailable)
+
+
 def test_a_fault_that_never_happened_is_an_error_at_the_end() -> None:
     run = TaskRunner()
     run.faults.before("merge", nth=2, error=Unavailable)

@@ -60,8 +60,8 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
                 raise
             _stop_if_told()
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
-            if str(error) != said:
-                said = str(error)
+            if (words := messages.service_words(error)) != said:
+                said = words
                 messages.warning(f"{said}; trying again, at most every {_PAUSES[-1]:g} seconds")
             _sleep(pause, clock)
             tries += 1
@@ -110,7 +110,7 @@ def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
 
 
 def _no_answer(detail: str) -> ServiceError:
-    return Unavailable("lakeFS", "reach the server", detail)
+    return Unavailable("lakeFS", "answer", detail)
 
 
 class _Stop(BaseException):

@@ -6,9 +6,10 @@ reported by `FaultScript.unused()`, so that a test cannot pass because its fault
 
 from __future__ import annotations
 
+import difflib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -62,9 +63,11 @@ class FaultScript:
 
     Calls are counted per operation name (the method's name: `"merge"`, `"upload"`, `"report"`) from the creation of
     the script, in whatever thread they happen. Faults of one moment happen in the order in which they were written.
+    With `known` names every other name is refused at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Collection[str] = ()) -> None:
+        self._known = frozenset(known)
         self._faults: list[Fault] = []
         self._met: set[int] = set()
         self._calls: Counter[str] = Counter()
@@ -116,6 +119,10 @@ class FaultScript:
             return self._calls[operation]
 
     def _add(self, fault: Fault) -> FaultScript:
+        if self._known and fault.operation not in self._known:
+            near = difflib.get_close_matches(fault.operation, self._known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "it is the name of a method of lakeFS or Conductor"
+            raise ValueError(f"fault for {fault.operation!r}: there is no such call; {hint}")
         if fault.nth < 1:
             raise ValueError(f"fault for {fault.operation!r}: calls are counted from 1, not from {fault.nth}")
         with self._lock:

@@ -154,9 +154,10 @@ class _Workers:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Let the workers drain; after an error or Ctrl-C, cancel what still runs."""
         for supervisor in self._supervisors:
-            supervisor.stop()
-            if kind is not None:
+            if kind is None:
                 supervisor.stop()
+            else:
+                supervisor.cancel("interrupted" if kind is KeyboardInterrupt else "the command ends")
         for thread in self._threads:
             thread.join(_STOP_LIMIT)
         for queue in self._queues:

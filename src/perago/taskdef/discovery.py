@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +48,23 @@ def add_import_roots(candidates: Sequence[Path], names: Iterable[str]) -> list[s
                 added.append(str(root))
                 break
     return added
+
+
+def exists(name: str) -> bool:
+    """Whether there is a module or package of that name. Nothing is imported."""
+    return _place(name) is not None
+
+
+def children_of(directories: Iterable[Path]) -> list[str]:
+    """The modules in these directories, and their directories that hold modules: packages and namespaces."""
+    found = set()
+    for directory in directories:
+        with contextlib.suppress(OSError):  # what cannot be read cannot be meant
+            for entry in directory.iterdir():
+                holds = entry.suffix == ".py" or any(entry.glob("*.py")) or any(entry.glob("*/*.py"))
+                if entry.stem.isidentifier() and holds:
+                    found.add(entry.stem)
+    return sorted(found)
 
 
 def _below(name: str) -> Iterator[FoundModule]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import keyword
-import pkgutil
 import re
 import sys
 import sysconfig
@@ -14,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from perago.authoring import TaskDefinitionError
+from perago.taskdef.discovery import children_of, exists
 
 _LONGEST_REASON = 300
 
@@ -141,15 +141,17 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
             fix=f"write {parent}, or correct the path",
         )
     others = [sibling for sibling in _siblings(parent) if sibling != child]  # a directory may look like that module
-    near = difflib.get_close_matches(child, others, n=1, cutoff=0.6)
+    rest = name.removeprefix(missing)
+    near = difflib.get_close_matches(child, others, n=3, cutoff=0.6)
+    corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
+    found = next((one for one in corrected if exists(one)), None)
     where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
-    corrected = ".".join(filter(None, (parent, near[0] if near else ""))) + name.removeprefix(missing)
-    fix = f"did you mean {corrected}?" if near else "run the command in the project's root, or correct the path"
+    fix = f"did you mean {found}?" if found else "run the command in the project's root, or correct the path"
     return TaskDefinitionError(f"there is no module {name}: {child!r} was not found {where}", fix=fix)
 
 
 def _siblings(parent: str) -> list[str]:
-    path = getattr(sys.modules.get(parent), "__path__", None) if parent else None
-    if parent and path is None:
-        return []
-    return sorted({module.name for module in pkgutil.iter_modules(path)})
+    """What is beside a module; at the top only what an author may have written, never a library."""
+    if not parent:
+        return children_of(Path(entry or ".") for entry in sys.path if not _is_library(str(Path(entry).absolute())))
+    return children_of(map(Path, getattr(sys.modules.get(parent), "__path__", ())))

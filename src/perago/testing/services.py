@@ -65,7 +65,7 @@ class InMemoryServices:
         call: FunctionCaller = call_and_note,
     ) -> None:
         self.clock = VirtualClock()
-        self.faults = FaultScript()
+        self.faults = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(Conductor)})
         self.lakefs = InMemoryLakeFS(self.clock, self.faults)
         self.conductor = Conductor(self.clock, self.faults, self.attempt)
         self.limits = limits or Limits()
@@ -206,6 +206,10 @@ class InMemoryServices:
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
+
+
+def _calls_of(model: type) -> set[str]:
+    return {name for name in dir(model) if not name.startswith("_") and callable(getattr(model, name))}
 
 
 class _Lines:

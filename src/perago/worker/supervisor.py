@@ -79,6 +79,16 @@ class Supervisor:
                 loop, worker = self._inside
                 loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM)
 
+    def cancel(self, why: str) -> None:
+        """Stop, and cancel at once what runs; `why` becomes the reason of the attempts that are lost by it."""
+        self.stop()
+        with self._lock:
+            if self._inside is None:
+                self._stop_requests += 1
+            else:
+                loop, worker = self._inside
+                loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM, why)
+
     async def _run(self) -> int:
         worker = _Worker(self._plan, self._queue, self._clock, self._listener)
         with self._lock:
@@ -165,8 +175,8 @@ class _Worker:
 
     # ----------------------------------------------------------------------- stopping
 
-    def signalled(self, signum: signal.Signals) -> None:
-        """First: drain. Second: cancel what runs. From the third on: kill it."""
+    def signalled(self, signum: signal.Signals, why: str = "") -> None:
+        """First: drain. Second: cancel what runs. From the third on: kill it. `why` is said instead of the signal."""
         self._signals += 1
         running = [attempt for attempt in self._attempts if attempt.running]
         if self._signals == 1:
@@ -179,7 +189,7 @@ class _Worker:
             self._give_up_at = time.monotonic() + 2 * self._plan.shutdown_grace + GIVE_UP_AFTER
             self._emit(Cancelling(signum.name, len(running)))
             for attempt in running:
-                attempt.lose(f"the worker was told to stop by a second signal ({signum.name})")
+                attempt.lose(why or f"the worker was told to stop by a second signal ({signum.name})")
         else:
             for slot in self._slots:
                 slot.kill()

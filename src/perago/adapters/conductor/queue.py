@@ -37,7 +37,7 @@ class ConductorQueue:
             Unavailable: nobody answers, something that is not a Conductor, or one at another path.
             AccessDenied: the credentials are not accepted.
         """
-        operation = "reach the server"
+        operation = "answer"
         try:
             answer = self._session.once(operation, self._session.tasks.size, task_type=["perago.ping"], write=False)
         except (NotFound, Refused) as error:

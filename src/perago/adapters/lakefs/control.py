@@ -70,7 +70,7 @@ class Control:
 
     def ping(self) -> None:
         """Ask who we are: the one call that needs valid credentials and no permission."""
-        call = Call("reach the server", "", "the user of these credentials")
+        call = Call("answer", "", "the user of these credentials")
         try:
             self._once(call, self._users.get_current_user)
         except (NotFound, Refused) as error:

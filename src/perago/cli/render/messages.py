@@ -44,7 +44,17 @@ def configuration_errors(problems: Sequence[Problem]) -> None:
 
 def service_error(failure: ServiceError, fix: str) -> None:
     """A service that did not do what was asked."""
-    error(f"{failure.service} did not {failure.operation}: {failure.detail}", fix)
+    error(service_words(failure), fix)
+
+
+def service_words(failure: ServiceError) -> str:
+    """What the service did not do, in one sentence."""
+    from perago.ports import AccessDenied
+
+    if isinstance(failure, AccessDenied):
+        asked = "" if failure.operation == "answer" else f" when asked to {failure.operation}"
+        return f"{failure.service} rejects the credentials{asked}: {failure.detail}"
+    return f"{failure.service} did not {failure.operation}: {failure.detail}"
 
 
 def _write(kind: str, colour: Colour, message: str) -> None:
