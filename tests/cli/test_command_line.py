@@ -15,7 +15,7 @@ from perago import NOT_ON_WINDOWS
 
 from .conftest import Project
 
-COMMANDS = ("check", "extract", "register", "input", "start", "dev")
+COMMANDS = ("check", "extract", "register", "input", "start", "dev", "init", "fence")
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -154,6 +154,22 @@ def test_the_entry_point_costs_nothing_to_import() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert {name for name in done.stdout.split() if name.startswith("perago")} == {"perago", "perago.cli"}
     assert not {"pydantic", "typer", "subprocess", "inspect"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("perago check ta", ["tasks"]),
+        ("perago run tasks.", ["tasks.deep", "tasks.features"]),
+        ("perago start tasks.deep.", ["tasks.deep.clean"]),
+    ],
+)
+def test_the_names_of_modules_are_completed(project: Project, words: str, found: list[str]) -> None:
+    project.task("tasks.features", "features.build")
+    project.task("tasks.deep.clean", "clean")
+    project.module("tasks.__init__", "raise SystemExit('completion imports nothing')")
+    ran = project.run(_PERAGO_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="2")
+    assert ran.out.split() == found
 
 
 def test_a_reader_that_goes_away_is_no_reason_for_noise(project: Project) -> None:

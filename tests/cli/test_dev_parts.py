@@ -23,7 +23,6 @@ TASK = TaskSummary(
     read_only=False,
     pre=0,
     post=0,
-    examples=0,
     definition=json.dumps(
         {
             "name": "features.build",
@@ -83,7 +82,9 @@ def test_a_skeleton_is_the_least_that_the_schema_takes(schema: dict[str, Any], s
 
 def test_the_line_survives_a_shell_whatever_is_in_the_parameters() -> None:
     nasty = {"text": 'it\'s "$HOME" `id` \\ größe\n', "empty": ""}
-    line = curl_line("http://127.0.0.1:1/api", replace(TASK, example=nasty), "abc", {})
+    line = curl_line(
+        "http://127.0.0.1:1/api", replace(TASK, declared=[{"id": "x", "params": nasty, "tree": {}}]), "abc", {}
+    )
     words = shlex.split(line)
     assert "\n" not in line
     assert json.loads(words[words.index("-d") + 1])["params"] == nasty

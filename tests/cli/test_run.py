@@ -142,6 +142,41 @@ def test_params_that_the_model_ignores_are_named(project: Project) -> None:
     assert "note: Params ignores what the params set: /row (did you mean rows?)\n" in ran.err
 
 
+EXAMPLES = """examples=[
+        Example(id="inline", params={"do": "build"}, tree={"raw/a.csv": "x\\n", "raw/b.csv": b"\\xff", "empty": None}),
+        Example(id="beside", params={"do": "tmp"}, tree="trees/small"),
+    ],
+"""
+
+
+def test_an_example_brings_its_params_and_its_files(project: Project) -> None:
+    text = MODULE.format(prefix="audio").replace("import TaskTerminalError", "import Example, TaskTerminalError")
+    project.module("tasks.features", text.replace('name="features.build",', 'name="features.build", ' + EXAMPLES))
+    small = project.directory / "tasks" / "trees" / "small" / "raw"
+    small.mkdir(parents=True)
+    (small / "b.csv").write_text("b\n")
+
+    inline = project.run("run", "tasks.features", "--example", "inline", "-o", "out")
+    assert "downloaded 2 files, 3 B" in inline.err
+    beside = project.run("run", "tasks.features", "-e", "beside")
+    assert "downloaded 1 file, 2 B" in beside.err
+    assert (beside.code, "'x.tmp'" in beside.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-e", "x"], "task plain declares no example 'x'; there are: none."),
+        (["-e", "x", "-p", "{}"], "--example brings params and workspace"),
+    ],
+)
+def test_an_example_that_cannot_be_run_is_a_usage_error(project: Project, arguments: list[str], words: str) -> None:
+    project.task("plain", "plain", PLAIN)
+    ran = project.run("run", "plain", *arguments)
+    assert ran.code == 2
+    assert words in " ".join(ran.err.split())
+
+
 def test_a_task_without_a_workspace_runs_from_a_file_of_params(project: Project) -> None:
     project.task("plain", "plain.work", PLAIN)
     (project.directory / "params.json").write_text('{"rows": 7}')

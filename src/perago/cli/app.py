@@ -26,6 +26,7 @@ COMMANDS = {
     "dev": "Develop task modules on embedded services.",
     "demo": "Run the bundled sample workflow on real data.",
     "fence": "Guard the publications to a branch, or look whether they are.",
+    "init": "Write a small project: one task, its tests and settings.",
     "gc": "Remove what killed attempts left, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",
     "run": "Run one attempt of a task here, without any server.",
@@ -36,6 +37,7 @@ COMMANDS = {
 EPILOG = """\b
 First steps:
   perago demo                           see it work, without any server
+  perago init my_project                a small project to begin with
   perago check my_tasks.features        is everything in order?
   perago run my_tasks.features -w DIR   try one attempt, without any server
   perago dev my_tasks.features -w DIR   services and workers, while you write

@@ -26,14 +26,33 @@ def _modules(names: list[str]) -> list[str]:
     return list(dict.fromkeys(_module(name) for name in names))
 
 
+def _complete(incomplete: str) -> list[str]:
+    """Modules and packages below the current directory. Nothing is imported."""
+    from pathlib import Path
+
+    from perago.taskdef.discovery import children_of
+
+    parent, dot, _ = incomplete.rpartition(".")
+    found = children_of([Path(*parent.split("."))])
+    return [name for child in found if (name := f"{parent}{dot}{child}").startswith(incomplete)]
+
+
 Module = Annotated[
-    str, typer.Argument(metavar="MODULE", callback=_module, show_default=False, help="Import path of a task module.")
+    str,
+    typer.Argument(
+        metavar="MODULE",
+        callback=_module,
+        autocompletion=_complete,
+        show_default=False,
+        help="Import path of a task module.",
+    ),
 ]
 Modules = Annotated[
     list[str],
     typer.Argument(
         metavar="MODULE",
         callback=_modules,
+        autocompletion=_complete,
         show_default=False,
         help="Import paths of task modules and packages.",
     ),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,15 +34,27 @@ _GRACE = 2.0
 
 
 def run_once(
-    module: str, params: str, workspace: Path | None, output: Path | None, *, as_json: bool, import_limit: float
+    module: str,
+    params: str | None,
+    workspace: Path | None,
+    output: Path | None,
+    *,
+    example: str | None,
+    as_json: bool,
+    import_limit: float,
 ) -> int:
-    """Run the task once; returns the exit code.
+    """Run the task once; returns the exit code. `example` gives params and workspace; they must be None then.
 
     Raises:
         Failure: module, configuration or directories are not valid; nothing was run.
     """
-    given = read_object(params)
+    if example is not None and (params is not None or workspace is not None):
+        raise typer.BadParameter("--example brings params and workspace; leave --params and --workspace out.")
+    given = read_object(params or "{}")
     (task,) = load_tasks([module], import_limit)
+    shown = None if example is None else _declared(task, example)
+    if shown is not None:
+        given = dict(shown["params"])
     settings = valid_settings()
     _check_directories(task, workspace, output)
 
@@ -49,7 +63,7 @@ def run_once(
 
     view = AttemptView(sys.stderr)
     with sigterm_unwinds(), LocalServices() as services:
-        ref = _seed(services, task, workspace)
+        ref = _seed(services, task, workspace, None if shown is None else shown["tree"])
         step = LocalStep(
             plan_for(module, task, settings, services, 1),
             json.loads(task.definition),
@@ -136,12 +150,28 @@ def check_output(output: Path | None) -> None:
         raise typer.BadParameter(f"--output {output} exists and is not an empty directory; nothing was run.")
 
 
-def _seed(services: LocalServices, task: TaskSummary, workspace: Path | None) -> str | None:
+def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
+    """One of the task's examples, by its id."""
+    for one in task.declared:
+        if one["id"] == example:
+            return one
+    known = ", ".join(one["id"] for one in task.declared) or "none"
+    raise typer.BadParameter(f"task {task.name} declares no example {example!r}; there are: {known}.")
+
+
+def _seed(
+    services: LocalServices, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
+) -> str | None:
     from perago.cli.trees import TreeRefused, files_below
     from perago.workspace.errors import WorkspaceError
 
     if task.workspace is None:
         return None
+    if isinstance(tree, Mapping):
+        prefix = prefix_of(task)
+        return services.seed({prefix + path: _content(value) for path, value in tree.items()}, "the example's files")
+    if tree is not None:
+        workspace = Path(tree)
     if workspace is None:
         messages.note("no --workspace was given: the task gets an empty one")
         return services.seed({}, "an empty workspace")
@@ -149,6 +179,10 @@ def _seed(services: LocalServices, task: TaskSummary, workspace: Path | None) ->
         return services.seed(files_below(workspace, prefix_of(task)), f"the files of {workspace}")
     except (TreeRefused, WorkspaceError, OSError) as error:
         raise Failure(ExitCode.FAILURE, str(error)) from error
+
+
+def _content(value: Any) -> str | bytes | None:
+    return base64.b64decode(value["base64"]) if isinstance(value, Mapping) else value
 
 
 def write_tree(services: LocalServices | ServedServices, ref: str | None, prefix: str, output: Path) -> None:

@@ -62,7 +62,7 @@ def children_of(directories: Iterable[Path]) -> list[str]:
         with contextlib.suppress(OSError):  # what cannot be read cannot be meant
             for entry in directory.iterdir():
                 holds = entry.suffix == ".py" or any(entry.glob("*.py")) or any(entry.glob("*/*.py"))
-                if entry.stem.isidentifier() and holds:
+                if entry.stem.isidentifier() and not entry.stem.startswith("__") and holds:
                     found.add(entry.stem)
     return sorted(found)
 

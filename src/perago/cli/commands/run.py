@@ -11,6 +11,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
 
 EXAMPLES = """\b
 Examples:
+  perago run my_tasks.features --example minimal
   perago run my_tasks.features --params '{"min_rows": 1}' --workspace ./sample
   perago run my_tasks.features --params @params.json --workspace ./sample --output ./result
   perago run my_tasks.summary --params '{"day": "2026-01-31"}' | jq .total
@@ -22,12 +23,29 @@ Status 0 means that the task completed."""
 def command(
     module: Module,
     params: Annotated[
-        str, typer.Option("--params", "-p", metavar="JSON|@FILE|-", help="The task's parameters, a JSON object.")
-    ] = "{}",
+        str | None,
+        typer.Option(
+            "--params",
+            "-p",
+            metavar="JSON|@FILE|-",
+            show_default=False,
+            help="The task's parameters, a JSON object. Default: {}",
+        ),
+    ] = None,
     workspace: Annotated[
         Path | None,
         typer.Option(
             "--workspace", "-w", metavar="DIR", show_default=False, help="The task's input files; DIR is only read."
+        ),
+    ] = None,
+    example: Annotated[
+        str | None,
+        typer.Option(
+            "--example",
+            "-e",
+            metavar="ID",
+            show_default=False,
+            help="Take params and input files from the task's Example of this id.",
         ),
     ] = None,
     output: Annotated[
@@ -51,4 +69,5 @@ def command(
     """
     from perago.cli.running import run_once
 
-    raise typer.Exit(run_once(module, params, workspace, output, as_json=as_json, import_limit=timeout))
+    status = run_once(module, params, workspace, output, example=example, as_json=as_json, import_limit=timeout)
+    raise typer.Exit(status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import faulthandler
 import importlib
 import json
@@ -9,10 +10,14 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perago.cli.probe.holding import release_signals
+
+if TYPE_CHECKING:
+    from perago.authoring import Example, Task
 
 REPORT = "report.json"
 STACK = "stack.txt"
@@ -100,9 +105,8 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "read_only": workspace is not None and workspace.read_only,
                 "pre": 0 if workspace is None else len(workspace.pre),
                 "post": 0 if workspace is None else len(workspace.post),
-                "examples": len(task.examples),
                 "definition": canonical_json(build_task_definition(task)),
-                "example": dict(task.examples[0].params) if task.examples else None,
+                "declared": [_example(task, example) for example in task.examples],
                 "environment": task.environment,
             },
             "files": _files_of(module, before),
@@ -113,6 +117,18 @@ def _report(module: str, examine: str) -> dict[str, Any]:
         return _problem("invalid-module", error.message, where, error.fix or "", error, isinstance(error, NoTask))
     except BaseException as error:  # noqa: BLE001 - a mistake of ours; the parent shows it
         return _problem("invalid-module", f"unexpected {type(error).__name__}: {error}", "", "", error)
+
+
+def _example(task: Task, example: Example) -> dict[str, Any]:
+    tree = example.tree
+    if tree is None or isinstance(tree, Mapping):
+        shown: Any = {
+            path: {"base64": base64.b64encode(content).decode()} if isinstance(content, bytes) else content
+            for path, content in (tree or {}).items()
+        }
+    else:
+        shown = str(Path(task.file).parent / Path(str(tree).replace("\\", "/")))
+    return {"id": example.id, "params": dict(example.params), "tree": shown}
 
 
 def _files_of(module: str, before: set[str]) -> list[str]:

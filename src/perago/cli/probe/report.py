@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -41,12 +42,22 @@ class TaskSummary:
     read_only: bool
     pre: int
     post: int
-    examples: int
     definition: str
-    example: dict[str, Any] | None = None
-    """The parameters of its first example."""
+    declared: Sequence[Mapping[str, Any]] = ()
+    """Its examples: `id`, `params` and `tree`, which is a directory, or contents by path: text, `{"base64": ...}`, or
+    null for a directory."""
     environment: tuple[str, ...] = ()
     """Patterns for the withheld variables that its function gets."""
+
+    @property
+    def examples(self) -> int:
+        """How many there are."""
+        return len(self.declared)
+
+    @property
+    def example(self) -> Mapping[str, Any] | None:
+        """The parameters of its first example."""
+        return self.declared[0]["params"] if self.declared else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,142 @@
+"""`perago init`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from perago.cli.boundary import Failure
+from perago.cli.exit_codes import ExitCode
+from perago.cli.render import messages
+
+EXAMPLES = """\b
+Examples:
+  perago init my_project
+  perago init                     in the current directory
+
+The project has one task with two examples, a test, and settings for pytest and
+mypy. Nothing that exists is overwritten."""
+
+MODULE = "my_tasks.features"
+
+
+def command(
+    directory: Annotated[
+        Path, typer.Argument(metavar="[DIR]", show_default=False, help="Where to write it. Default: here.")
+    ] = Path(),
+) -> None:
+    """Write a small project: one task, its tests and settings."""
+    there = [name for name in FILES if (directory / name).exists()]
+    if there:
+        message = f"{directory} has {', '.join(there)} already; nothing was written"
+        raise Failure(ExitCode.FAILURE, message, "choose a new directory")
+    for name, text in FILES.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    _write_snapshot(directory)
+    place = "" if directory.resolve() == Path.cwd() else f"cd {directory} && "
+    messages.note(f"wrote a task, its tests and settings to {directory}; now try: {place}pytest")
+    messages.note(f"and then: perago run {MODULE} --example minimal")
+
+
+def _write_snapshot(directory: Path) -> None:
+    """The TaskDef that `pytest` compares with. The module is imported in a child, from where it is."""
+    from perago.cli.loading import load_tasks
+    from perago.cli.parameters import IMPORT_LIMIT
+
+    os.chdir(directory)
+    sys.path.insert(0, str(Path.cwd()))
+    (task,) = load_tasks([MODULE], IMPORT_LIMIT)
+    snapshot = Path("tests", "__taskdefs__", MODULE, f"{task.name}.json")
+    snapshot.parent.mkdir(parents=True, exist_ok=True)
+    snapshot.write_text(task.definition, encoding="utf-8")
+
+
+FILES = {
+    "my_tasks/__init__.py": "",
+    "my_tasks/features.py": '''\
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from perago import Example, WorkspaceSpec, forbid_glob, require_glob, task
+
+
+class Params(BaseModel, extra="forbid"):
+    min_rows: int = Field(default=1, ge=0)
+
+
+class Result(BaseModel):
+    files: int
+
+
+@task(
+    name="features.build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(
+        pre=[require_glob("raw/**/*.csv")],
+        post=[require_glob("features/*.csv"), forbid_glob("**/*.tmp")],
+    ),
+    examples=[
+        Example(id="minimal", params={}, tree={"raw/a.csv": "x\\n1\\n2\\n"}, result={"files": 1}),
+        Example(id="too-few-rows", params={"min_rows": 3}, tree={"raw/a.csv": "x\\n1\\n2\\n"}, expect="post"),
+    ],
+)
+def build_features(workspace: Path, params: Params) -> Result:
+    """Copy each table that has enough rows, with its header in capitals."""
+    target = workspace / "features"
+    target.mkdir(exist_ok=True)
+    files = 0
+    for table in sorted(workspace.glob("raw/**/*.csv")):
+        header, *rows = table.read_text().splitlines()
+        if len(rows) < params.min_rows:
+            continue
+        (target / table.name).write_text("\\n".join([header.upper(), *rows]) + "\\n")
+        files += 1
+    return Result(files=files)
+''',
+    "tests/test_features.py": """\
+from my_tasks.features import Params, build_features
+
+from perago.testing import TaskRunner
+
+TREE = {"raw/big.csv": "x\\n1\\n2\\n", "raw/small.csv": "x\\n1\\n"}
+
+
+def test_small_tables_are_left_out(perago_run: TaskRunner) -> None:
+    outcome = perago_run(build_features, Params(min_rows=2), tree=TREE).assert_completed()
+
+    assert outcome.result == {"files": 1}
+    assert outcome.changed_files == ("features/big.csv",)
+
+
+def test_a_worker_that_dies_before_its_report_publishes_once(perago_run: TaskRunner) -> None:
+    lost = perago_run(build_features, tree=TREE, report=False)
+
+    assert perago_run.again().record.adopted_commit == lost.commit
+""",
+    "pyproject.toml": """\
+[tool.pytest.ini_options]
+pythonpath = ["."]
+perago_modules = ["my_tasks"]
+
+[tool.mypy]
+strict = true
+""",
+    ".env.example": """\
+# Copy to .env and fill in. `perago register` and `perago start` read it; `perago check MODULE` says what is wrong.
+CONDUCTOR_SERVER_URL=http://localhost:8080/api
+# CONDUCTOR_AUTH_KEY=
+# CONDUCTOR_AUTH_SECRET=
+LAKECTL_SERVER_ENDPOINT_URL=http://localhost:8000
+LAKECTL_CREDENTIALS_ACCESS_KEY_ID=
+LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY=
+""",
+    ".gitignore": ".env\n.venv/\n__pycache__/\n",
+}
+"""The project, by path."""

@@ -1,0 +1,43 @@
+"""`perago init`: a project in which everything works at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import Project
+
+
+@pytest.mark.parametrize("arguments", [["new/project"], []], ids=["directory", "here"])
+def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project, arguments: list[str]) -> None:
+    ran = project.run("init", *arguments)
+    assert (ran.code, ran.out) == (0, "")
+    made = Project(project.directory.joinpath(*arguments), project.environment)
+    quiet = [
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:conductor-agents-testing",
+        "--perago-kinds=contract,guardrail,taskdef,run",
+    ]
+    for tool in (["pytest", "-q", "-W", "error", *quiet], ["mypy", "."]):
+        done = subprocess.run(
+            [sys.executable, "-m", *tool], cwd=made.directory, env=made.environment, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+    checked = made.run("check", "my_tasks")
+    assert (checked.code, checked.err) == (0, "")
+    example = made.run("run", "my_tasks.features", "--example", "minimal")
+    assert (example.code, example.out) == (0, '{\n  "files": 1\n}\n')
+    assert made.run("check", "my_tasks", CONDUCTOR_SERVER_URL="").code == 0
+
+
+def test_nothing_is_overwritten(project: Project) -> None:
+    (project.directory / "pyproject.toml").write_text("[project]\n")
+    ran = project.run("init")
+    assert ran.code == 1
+    assert "has pyproject.toml already; nothing was written" in ran.err
+    assert [path.name for path in project.directory.iterdir()] == ["pyproject.toml"]
