@@ -104,7 +104,7 @@ def pytest_runtest_makereport(
     report = yield
     outcomes = sys.modules.get("perago.testing.outcome")
     if report.failed and call.when == "call" and outcomes is not None and item.get_closest_marker("perago") is None:
-        report.sections += [(f"perago: {outcome.headline}", str(outcome)) for outcome in outcomes.RECENT]
+        report.sections += [(f"perago: {outcome.title}", str(outcome)) for outcome in outcomes.RECENT]
     return report
 
 

@@ -48,10 +48,15 @@ class Outcome:
     @property
     def headline(self) -> str:
         """Task, status and reason in one line."""
-        status = self.status or ("lost" if self.lost_reason else "not reported")
         why = " ".join((self.reason or self.lost_reason or "").split())
         why = why if len(why) <= _LONGEST else f"{why[:_LONGEST]}…"
-        return f"{self.record.delivery.task_name} {status}{f': {why}' if why else ''}"
+        return f"{self.title}: {why}" if why else self.title
+
+    @property
+    def title(self) -> str:
+        """Task and status."""
+        status = self.status or ("lost" if self.lost_reason else "not reported")
+        return f"{self.record.delivery.task_name} {status}"
 
     def assert_completed(self) -> Outcome:
         """This outcome, if the attempt completed.
@@ -59,6 +64,7 @@ class Outcome:
         Raises:
             AssertionError: it did not; with status, reason, violations, changed files, log and traceback.
         """
+        __tracebackhide__ = True  # pytest shows the line of the test
         if self.status is not TaskStatus.COMPLETED:
             raise AssertionError(str(self))
         return self
