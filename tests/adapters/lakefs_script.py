@@ -77,12 +77,16 @@ class Tree:
 
 @contextmanager
 def lakefs(
-    script: Callable[[Request], Action], patience: Patience = CALM, *, tls: ssl.SSLContext | None = None
+    script: Callable[[Request], Action],
+    patience: Patience = CALM,
+    *,
+    tls: ssl.SSLContext | None = None,
+    threads: int = 8,
 ) -> Iterator[tuple[LakeFSStore, ScriptedServer]]:
     """A store on a scripted server. Afterwards no thread of a transfer may be left."""
     before = threading.enumerate()
     with ScriptedServer(script, tls=tls) as server:
-        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=8, patience=patience)
+        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=threads, patience=patience)
         try:
             yield store, server
         finally:

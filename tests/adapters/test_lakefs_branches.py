@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from perago.ports import Refused, Unclear
+from perago.ports import Refused, ServiceError, Unavailable, Unclear
 
-from .lakefs_script import COMMIT, HEAD, branch_json, failure, lakefs, routes
+from .lakefs_script import COMMIT, failure, lakefs, routes
 from .scripted import Action, Drop, Reply
 
 
@@ -17,43 +17,21 @@ def test_a_new_branch_is_hidden() -> None:
     assert (sent["name"], sent["source"], sent["hidden"]) == ("perago-x", COMMIT, True)
 
 
-def test_a_branch_whose_answer_was_lost_is_found_by_looking() -> None:
-    with lakefs(routes(POST_branches=Drop(), GET_x=branch_json(COMMIT))) as (store, server):
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [(Drop(), Unclear), (failure(500, "boom"), Unclear), (failure(503, "busy"), Unavailable)],
+    ids=["dropped", "500", "503"],
+)
+def test_a_branch_is_asked_for_once(action: Action, error: type[ServiceError]) -> None:
+    """The driver asks again: it knows what an existing branch means then, and how long to wait."""
+    with lakefs(routes(POST_branches=action)) as (store, server), pytest.raises(error):
         store.create_branch("repo", "x", COMMIT)
     assert server.count("POST") == 1
 
 
-def test_a_branch_that_was_not_created_is_created_again() -> None:
-    posts: list[Action] = [Drop(), Reply(201, COMMIT.encode())]
-    with lakefs(routes(POST_branches=posts, GET_x=failure(404, "branch not found"))) as (store, server):
-        store.create_branch("repo", "x", COMMIT)
-    assert server.count("POST") == 2
-
-
-def test_a_branch_that_arrived_late_is_found_by_its_409() -> None:
-    posts: list[Action] = [Drop(), failure(409, "branch already exists: not unique")]
-    looks: list[Action] = [failure(404, "branch not found"), branch_json(COMMIT)]
-    with lakefs(routes(POST_branches=posts, GET_x=looks)) as (store, _):
-        store.create_branch("repo", "x", COMMIT)
-
-
-def test_a_branch_of_somebody_else_is_not_taken_over() -> None:
-    posts: list[Action] = [Drop(), failure(409, "branch already exists: not unique")]
-    with lakefs(routes(POST_branches=posts, GET_x=branch_json(HEAD))) as (store, _), pytest.raises(Refused):
-        store.create_branch("repo", "x", COMMIT)
-    with (
-        lakefs(routes(POST_branches=failure(409, "branch already exists: not unique"))) as (store, server),
-        pytest.raises(Refused, match="exists already"),
-    ):
-        store.create_branch("repo", "x", COMMIT)
-    assert server.count("POST") == 1
-
-
-def test_a_branch_that_stays_unclear_is_said_to_be() -> None:
-    with (
-        lakefs(routes(POST_branches=Drop(), GET_x=failure(404, "branch not found"))) as (store, _),
-        pytest.raises(Unclear),
-    ):
+def test_a_branch_that_exists_is_refused() -> None:
+    exists = failure(409, "branch already exists: not unique")
+    with lakefs(routes(POST_branches=exists)) as (store, _), pytest.raises(Refused, match="exists already"):
         store.create_branch("repo", "x", COMMIT)
 
 

@@ -11,7 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import AccessDenied, CorruptTransfer, NotFound, Refused, ServiceError, Unavailable, Upload
+from perago.ports import (
+    AccessDenied,
+    CorruptTransfer,
+    Forbidden,
+    NotFound,
+    Refused,
+    ServiceError,
+    Unavailable,
+    Upload,
+)
 
 from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload
 from .scripted import Action, Drop, Hang, Reply, Request, reply_json
@@ -24,16 +33,16 @@ def test_files_arrive_with_their_bytes_type_and_metadata(tmp_path: Path) -> None
     rich = replace(
         to_upload(tmp_path / "rich", b"22"), content_type="text/csv", metadata={"Owner": "Jörg", "empty": ""}
     )
-    finished: list[tuple[int, int]] = []
+    staged: list[str] = []
     with lakefs(Tree({})) as (store, server):
-        store.upload("repo", "staging", [plain, rich], lambda n, b: finished.append((n, b)))
+        store.upload("repo", "staging", [plain, rich], lambda upload: staged.append(upload.key))
     sent = {request.query["path"]: request for request in server.requests}
     assert sent["d/ü +%41&?"].body == b"1"
     assert sent["d/ü +%41&?"].headers["content-type"] == "application/octet-stream"
     assert sent["rich"].headers["content-type"] == "text/csv"
     assert sent["rich"].headers["x-lakefs-meta-owner"].encode("latin-1").decode() == "Jörg"
     assert {request.path for request in server.requests} == {OBJECT}
-    assert sorted(finished)[-1] == (2, 3)
+    assert sorted(staged) == ["d/ü +%41&?", "rich"]
 
 
 def test_a_large_file_is_streamed_with_its_length(tmp_path: Path) -> None:
@@ -136,6 +145,18 @@ PASSING = {
 }
 
 
+def test_what_is_staged_when_an_upload_breaks_is_known(tmp_path: Path) -> None:
+    uploads = [to_upload(tmp_path / f"k{number}", b"1" * (10 - number)) for number in range(4)]
+    staged: list[str] = []
+
+    def trouble(request: Request) -> Action | None:
+        return failure(404, "branch not found") if request.query["path"] == "k3" else None
+
+    with lakefs(Tree({}, trouble), threads=1) as (store, _), pytest.raises(NotFound):
+        store.upload("repo", "staging", uploads, lambda upload: staged.append(upload.key))
+    assert staged == ["k0", "k1", "k2"], "largest first, on one stream"
+
+
 @pytest.mark.parametrize("action", PASSING.values(), ids=PASSING.keys())
 def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
     queue = [action]
@@ -147,7 +168,8 @@ def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
 LASTING: dict[str, tuple[Action, type[ServiceError], str]] = {
     "500": (failure(500, "boom"), Unavailable, "boom"),
     "401": (failure(401, "error authenticating request"), AccessDenied, "authenticating"),
-    "read-only repository": (failure(403, "read-only repository"), AccessDenied, "read-only repository"),
+    "403 of a proxy": (Reply(403, b"<html>no"), AccessDenied, "without lakeFS's error text"),
+    "read-only repository": (failure(403, "read-only repository"), Forbidden, "read-only repository"),
     "unknown branch": (failure(404, "branch 'staging' not found"), NotFound, "branch staging does not exist"),
     "unknown repository": (failure(404, "repository not found"), NotFound, "repository repo does not exist"),
     "path too long": (failure(400, "path too long"), Refused, "path too long"),
@@ -159,6 +181,7 @@ LASTING: dict[str, tuple[Action, type[ServiceError], str]] = {
 def test_a_lasting_fault_fails_the_upload(tmp_path: Path, action: Action, error: type[ServiceError], text: str) -> None:
     with lakefs(lambda _: action) as (store, _), pytest.raises(error, match="stage 'a'") as caught:
         store.upload("repo", "staging", [to_upload(tmp_path / "a", b"right")])
+    assert type(caught.value) is error
     assert text in str(caught.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -10,6 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from perago.cli.render.attempt import AttemptView
+from perago.worker.events import WaitingForLakeFS
 
 from .conftest import PLAIN, Project
 
@@ -106,6 +110,12 @@ def test_a_failure_is_told_and_nothing_is_written(project: Project, do: str, wor
     assert words in ran.err.splitlines()
     assert "note: nothing was published, so out was not written" in ran.err
     assert not (project.directory / "out").exists()
+
+
+def test_a_wait_for_lakefs_is_shown() -> None:
+    shown = io.StringIO()
+    AttemptView(shown)(WaitingForLakeFS("local10001", "lakeFS does not answer (upload: [no route]); trying again"))
+    assert shown.getvalue() == "lakeFS does not answer (upload: [no route]); trying again\n"
 
 
 def test_the_traceback_of_the_authors_code_is_shown_without_ours(project: Project) -> None:

@@ -349,6 +349,8 @@ class World:
             before, later = journal[:index], journal[index + 1 :]
             if name == "no" and not {"delete_branch"}.issuperset(later):
                 yield f"after the delivery check said no: {later}"
+            if name == "create_branch":
+                before = _before_the_first_try(before)
             if name in ("create_branch", "report") and before[-1:] != ["yes"]:
                 yield f"{name} without the delivery check: {before}"
             if name == "merge" and not _stands_before_merge(before):
@@ -390,6 +392,13 @@ _IDENTITY = ("perago.task_id", "perago.poll_count", "perago.start_time")
 
 def _moves_data(commit: Commit) -> bool:
     return commit.metadata["perago.phase"] != "fence"
+
+
+def _before_the_first_try(before: list[str]) -> list[str]:
+    """Without earlier tries to create the same branch, and looks whether they did."""
+    while before and before[-1] in ("create_branch", "get_commit"):
+        before = before[:-1]
+    return before
 
 
 def _stands_before_merge(before: list[str]) -> bool:

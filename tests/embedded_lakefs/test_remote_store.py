@@ -93,15 +93,16 @@ def test_large_files_and_progress_pass_in_both_directions(
     store: InMemoryLakeFS, remote: RemoteStore, tmp_path: Path
 ) -> None:
     content = os.urandom(SPOOL_THRESHOLD * 2)
-    seen: list[tuple[int, int]] = []
-    remote.upload("repo", "main", [upload_of(tmp_path / "up", "big", content)], lambda *done: seen.append(done))
+    seen: list[object] = []
+    upload = upload_of(tmp_path / "up", "big", content)
+    remote.upload("repo", "main", [upload], seen.append)
     commit = remote.commit("repo", "main", "m", {})
     target = tmp_path / "workspace" / "big"
     remote.download(
         "repo", commit.id, "", lambda entries: [Placement(entries[0], target)], lambda *done: seen.append(done)
     )
     assert target.read_bytes() == content
-    assert seen == [(1, len(content))] * 2
+    assert seen == [upload, (1, len(content))]
 
 
 def test_the_layout_runs_in_the_client_and_its_refusal_is_the_very_exception(

@@ -15,7 +15,9 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
-from perago.worker.events import AttemptLost, AttemptReported, SlotReady
+from perago.ports import Unavailable
+from perago.worker.events import AttemptLost, AttemptReported, SlotReady, WaitingForLakeFS
+from perago.worker.lines import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, running, wait_for
 from .test_behaviour import gone
@@ -214,3 +216,31 @@ def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
     assert reported.delivery.retried_task_id == task["taskId"]
     assert reported.status.value == "COMPLETED"
     assert scene.marker.read_text().count("run") == 1
+
+
+# ----------------------------------------------------------------- an attempt that waits for lakeFS
+
+
+def test_an_attempt_that_waits_for_lakefs_says_so_and_can_be_ended_at_once(scene: Scene, faults: FaultScript) -> None:
+    for nth in range(1, 10):
+        faults.before("upload", nth=nth, error=Unavailable)
+    pid = scene.pid()
+    scene.start()
+    (said,) = wait_for("the line", lambda: scene.worker.saw(WaitingForLakeFS))
+    assert describe(said).startswith("test0001: lakeFS does not answer (upload: injected fault")
+    assert describe(said).endswith("; trying again for up to 45 min")
+    scene.lose()
+    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the end of the process", gone(pid))
+    wait_for("everything to be gone", lambda: not scene.leftovers())
+    assert faults.calls("upload") < 9
+
+
+def test_a_wait_is_told_to_conductor_too(scene: Scene, faults: FaultScript) -> None:
+    faults.before("upload", error=Unavailable)
+    scene.start()
+    wait_for("the report", lambda: scene.worker.saw(AttemptReported))
+    (task,) = scene.conductor.workflow(scene.workflow)["tasks"]
+    (entry,) = wait_for("the task log", lambda: scene.conductor.task_logs(task["taskId"]))
+    assert "lakeFS does not answer (upload" in entry["log"]
+    assert "lakeFS answers again" in entry["log"]

@@ -29,7 +29,7 @@ from perago.driver.limits import Limits
 from perago.driver.lineage import read_lineage
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import SILENT, Observer
-from perago.driver.patience import check_delivery
+from perago.driver.patience import check_delivery, time_to_fail
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
 from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, WorkspaceStore
@@ -128,7 +128,8 @@ class _AttemptRun:
             self._local = LocalWorkspace(task.workspace, workspace_root, delivery, limits)
             budget = task.controls.publish_budget
             merge_within = budget.lakefs_merge_timeout_seconds if budget else None
-            self._remote = Publisher(store, clock, limits, observer, merge_within, proofs)
+            until = clock.now() + time_to_fail(delivery)
+            self._remote = Publisher(store, clock, limits, observer, proofs, merge_within=merge_within, until=until)
         self._params: BaseModel | None = None
         self._returned: Any = None
         self._findings: tuple[Finding, ...] = ()
@@ -298,10 +299,10 @@ class _AttemptRun:
         if self._params is None:
             raise ValueError("the input has not been validated")
         workspace = self._local.path if self._local else None
-        outcome = self._call(self._task, workspace, self._params, self._current())
-        if isinstance(outcome, Raised):
-            return on.Failed(outcome.message, terminal=outcome.kind == "terminal")
-        self._returned = outcome.value
+        called = self._call(self._task, workspace, self._params, self._current())
+        if isinstance(called, Raised):
+            return on.Failed(called.message, terminal=called.kind == "terminal")
+        self._returned = called.value
         return on.FunctionReturned()
 
     def _validate_result(self, _: do.ValidateResult) -> on.Event:

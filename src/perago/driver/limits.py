@@ -21,7 +21,12 @@ class Limits:
     publish_fence: PublishFence = PublishFence.AUTO
     """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
     answer_patience: float = 120.0
-    """How long a question that harms nobody is asked again while its service does not answer."""
+    """How long Conductor is asked again while it does not answer, and lakeFS while it does not accept the
+    credentials: a worker reads them once, so that a proxy's trouble passes, and wrong ones do not."""
+    outage_patience: float = 2700.0
+    """How long lakeFS is waited for while it does not answer, or fails itself. Restarts, upgrades and failovers are
+    over by then, and a staging branch does not stand still for the hour after which `perago gc` may remove it. A
+    task's `timeoutSeconds` ends the wait earlier."""
     allowed_workspaces: tuple[str, ...] | None = None
     """`PERAGO_ALLOWED_WORKSPACES`: glob patterns `repository/branch` that an input may name; None: any."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perago.attempt import events as on
-from perago.driver.patience import ask
+from perago.driver.patience import ask, within
 from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck
 
 LONGEST_CHAIN = 1000
@@ -24,7 +24,7 @@ def read_lineage(
 
     def read(task_id: str) -> AttemptRow | None:
         if task_id not in rows:
-            rows[task_id] = ask(lambda: delivery_check.read_attempt(delivery, task_id), clock, patience)
+            rows[task_id] = ask(lambda: delivery_check.read_attempt(delivery, task_id), clock, within(patience))
         return rows[task_id]
 
     chain = [delivery.task_id]

@@ -27,8 +27,10 @@ class LocalWorkspace:
         self._directory: AttemptDirectory | None = None
         self._baseline = Baseline({})
         self._tree: Tree | None = None
-        self.total_objects = 0
-        self.total_size = 0
+        self._placements: list[Placement] = []
+        self.total_objects = self.landed_objects = 0
+        self.total_size = self.landed_size = 0
+        """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
 
     @property
     def path(self) -> Path:
@@ -46,18 +48,36 @@ class LocalWorkspace:
         self._directory = AttemptDirectory.create(self._root, self._delivery)
 
     def layout(self, entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        """Where a complete listing goes; makes the directories that it needs."""
+        """Where a complete listing goes; makes the directories that it needs. A second listing, which is the same, gets
+        what is missing: files appear whole, and the function has not run yet."""
+        if self._placements:
+            return self._missing()
         prefix = self._spec.key_prefix
         placements = plan_layout(entries, prefix, self.path, max_bytes=self._limits.max_workspace_bytes)
         create_directories(self.path, directories_to_create(placements, prefix))
         placed = [placement.entry.size for placement in placements if placement.path is not None]
         self.total_objects, self.total_size = len(placed), sum(placed)
+        self._placements = placements
         return placements
 
-    def record(self, placements: Sequence[Placement]) -> None:
+    def _missing(self) -> Sequence[Placement]:
+        found = scan_tree(self.path).files
+        missing, self.landed_objects, self.landed_size = [], 0, 0
+        for placement in self._placements:
+            if placement.path is None:
+                continue
+            file = found.get(placement.path.relative_to(self.path).as_posix())
+            if file is None or file.size != placement.entry.size:
+                missing.append(placement)
+            else:
+                self.landed_objects += 1
+                self.landed_size += file.size
+        return missing
+
+    def record(self) -> None:
         """Remember the tree as it was downloaded."""
         self._tree = scan_tree(self.path)
-        self._baseline = Baseline.record(self._tree, placements, self._spec.key_prefix)
+        self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
 
     def check(self, phase: Literal["pre", "post"]) -> tuple[Finding, ...]:
         """The verdicts of one phase on one scan, which change detection then uses, too."""

@@ -26,6 +26,10 @@ class Observer(Protocol):
         """The function called `current().progress`."""
         ...
 
+    def waiting(self, text: str) -> None:
+        """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
+        ...
+
 
 class _Silent:
     def step(self, name: str) -> None:
@@ -39,6 +43,9 @@ class _Silent:
 
     def progress(self, done: int, total: int) -> None:
         """Nobody watches."""
+
+    def waiting(self, text: str) -> None:
+        """Not said anywhere."""
 
 
 SILENT: Observer = _Silent()

@@ -1,7 +1,8 @@
-"""Asking again while a service does not answer: only for questions, which harm nobody."""
+"""Asking again while a service does not answer: for questions, and for calls that are harmless to repeat."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,30 +20,74 @@ LATE = 2.0
 PASSING: tuple[type[ServiceError], ...] = (Unavailable, Unclear, AccessDenied)
 """Errors that may pass by themselves."""
 
+_TIME_TO_REPORT = 30.0
+
+Patience = Callable[[ServiceError], float]
+"""For how many seconds, counted from the first error, a question is asked again after this error. 0: not at all."""
+
+
+def within(seconds: float, passing: tuple[type[ServiceError], ...] = PASSING) -> Patience:
+    """Patience of `seconds` with `passing` errors, and none with others."""
+    return lambda error: seconds if isinstance(error, passing) else 0.0
+
 
 def ask(
     question: Callable[[], Answer],
     clock: Clock,
-    patience: float,
+    patience: Patience,
     *,
-    passing: tuple[type[ServiceError], ...] = PASSING,
+    until: float = math.inf,
+    progress: Callable[[], int] = lambda: 0,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Answer:
-    """The answer to `question`, asked again with growing pauses for `patience` seconds while errors are `passing`.
+    """The answer to `question`, asked again with growing pauses for as long as `patience` allows.
+
+    Args:
+        until: the time, by `clock`, at which all patience ends.
+        progress: what the question has achieved so far. If that has grown, patience counts from the next error.
+        tell: gets a line when the waiting begins, and another one when it was worth it.
 
     Raises:
-        ServiceError: another answer than a passing one came, or the last error once patience is at its end.
+        ServiceError: the last error, once patience is at its end.
     """
-    start, slept, pause = clock.now(), 0.0, _FIRST_PAUSE
+    since, waited, rested, pause, done = 0.0, 0.0, 0.0, _FIRST_PAUSE, progress()
     while True:
         try:
-            return question()
+            answer = question()
         except ServiceError as error:
-            waited = max(slept, clock.now() - start)  # the system's time may be set back meanwhile
-            if not isinstance(error, passing) or waited + pause > patience:
+            if not rested or progress() > done:
+                since, waited, pause, done = clock.now(), 0.0, _FIRST_PAUSE, progress()
+            waited = max(waited, clock.now() - since)  # the system's time may be set back meanwhile
+            longest = min(patience(error), until - since)
+            if waited + pause > longest:
                 raise
+            if not rested:
+                tell(f"{_what(error)} ({error.operation}: {error.detail}); trying again for up to {_words(longest)}")
+            service = error.service
+        else:
+            if rested:
+                tell(f"{service} answers again, after {_words(rested)} of waiting")
+            return answer
         clock.sleep(pause)
-        slept += pause
+        waited, rested = waited + pause, rested + pause
         pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _what(error: ServiceError) -> str:
+    if isinstance(error, AccessDenied):
+        return f"{error.service} does not accept the credentials"
+    return f"{error.service} does not answer"
+
+
+def _words(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def time_to_fail(delivery: Delivery) -> float:
+    """Seconds after which an attempt had better fail than wait on: an end by `timeoutSeconds` may cost the workflow, a
+    failure that is reported in time is retried."""
+    limit = delivery.timeout_seconds
+    return limit - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
 
 
 def check_delivery(
@@ -65,5 +110,5 @@ def check_delivery(
         asked = clock.now()
         return delivery_check.is_current(delivery)
 
-    current = ask(is_current, clock, patience, passing=passing)
+    current = ask(is_current, clock, within(patience, passing))
     return on.DeliveryConfirmed(late=abs(clock.now() - asked) > LATE) if current else on.DeliveryLost()

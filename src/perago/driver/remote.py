@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -14,11 +17,14 @@ from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
 from perago.driver.patience import LATE, ask
 from perago.ports import (
+    AccessDenied,
     Clock,
     Commit,
+    Forbidden,
     MergeRefused,
     NotFound,
     NothingToCommit,
+    Refused,
     ServiceError,
     Unavailable,
     Unclear,
@@ -26,13 +32,16 @@ from perago.ports import (
     WorkspaceStore,
 )
 
-_COMMIT_TRIES = 3
-_FIRST_PAUSE = 1.0
-"""Seconds to wait after a write that got no answer; four times as long after the next one."""
+Answer = TypeVar("Answer")
+
+_MERGE_PAUSE = 1.0
+"""Seconds to wait after a merge that got no answer; four times as long after the next one."""
 
 
 class Publisher:
-    """Talks to the store. `ServiceError`s that settle nothing are left to the caller."""
+    """Talks to the store, and waits for it while it does not answer: a finished function's result is not thrown away
+    for an outage. What is repeated is harmless: it asks, or goes to the delivery's own staging branch only. The merge
+    is the exception, and is sent once. `ServiceError`s that settle nothing are left to the caller."""
 
     def __init__(
         self,
@@ -40,50 +49,67 @@ class Publisher:
         clock: Clock,
         limits: Limits,
         observer: Observer,
-        merge_within: float | None,
         proofs: FenceProofs,
+        *,
+        merge_within: float | None,
+        until: float,
     ) -> None:
-        """`merge_within`: the task's own limit for the answer to a merge, in seconds."""
+        """`merge_within`: the task's own limit for the answer to a merge, in seconds. `until`: when to wait no
+        longer, by `clock`."""
         self._store = store
         self._proofs = proofs
         self._clock = clock
         self._limits = limits
         self._observer = observer
         self._merge_within = merge_within
-        self._merge_pause = _FIRST_PAUSE
+        self._until = until
+        self._merge_pause = _MERGE_PAUSE
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
-        """Read the commits after the input ref. On arrival and around a merge everything depends on the answer, so
-        it is asked for again for a while."""
+        """Read the commits after the input ref."""
         where, limit, start = command.workspace, self._limits.history, self._clock.now()
-        since = ask(
-            lambda: self._store.history(where.repository, where.branch, until=where.ref, limit=limit),
-            self._clock,
-            self._limits.answer_patience,
-        )
+        since = self._ask(lambda: self._store.history(where.repository, where.branch, until=where.ref, limit=limit))
         late = abs(self._clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)
         if not reaches_ref:  # tells an unknown commit from one of another branch
-            ask(lambda: self._store.get_commit(where.repository, where.ref), self._clock, self._limits.answer_patience)
+            self._commit(where.repository, where.ref)
         return on.BranchRead(since, reaches_ref, late)
 
     def fetch(self, command: do.Fetch, local: LocalWorkspace, key_prefix: str) -> None:
-        """Download the workspace and remember it as it came."""
-        where = command.workspace
+        """Download the workspace and remember it as it came. Files that have come stay when a download breaks."""
+        where, arrived = command.workspace, 0
 
         def progress(objects: int, size: int) -> None:
+            nonlocal arrived
+            arrived += 1
+            objects, size = local.landed_objects + objects, local.landed_size + size
             self._observer.transferred("download", objects, size, local.total_objects, local.total_size)
 
-        placements = self._store.download(where.repository, where.ref, key_prefix, local.layout, progress)
-        local.record(placements)
+        self._ask(
+            lambda: self._store.download(where.repository, where.ref, key_prefix, local.layout, progress),
+            progress=lambda: arrived,
+        )
+        local.record()
 
     def read_head(self, command: do.ReadHead) -> on.Event:
         """Read the commit that an empty fence commit is to be put on."""
         return on.HeadRead(self._commit(command.repository, command.commit_id))
 
     def create_branch(self, command: do.CreateStagingBranch) -> on.Event:
-        """Create the staging branch."""
-        self._store.create_branch(command.repository, command.branch, command.source)
+        """Create the staging branch. Its name is random, so one that is there after a try without an answer is that
+        try's, if it is where it was to be."""
+        tried = False
+
+        def create() -> None:
+            nonlocal tried
+            again, tried = tried, True
+            try:
+                self._store.create_branch(command.repository, command.branch, command.source)
+            except Refused:
+                if not again or self._store.get_commit(command.repository, command.branch).id != command.source:
+                    raise
+
+        self._ask(create)
         return on.StagingBranchCreated()
 
     def revert_stale(self, command: do.RevertStale) -> on.Event:
@@ -100,20 +126,18 @@ class Publisher:
         return on.Reverted(self._commit(command.repository, head))
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> str:
-        """Undo one publication; returns the new head. After an unclear answer the head tells."""
-        for number in range(_COMMIT_TRIES):
-            try:
-                self._store.revert(command.repository, command.branch, stale)
-                break
-            except NothingToCommit:  # an empty fence commit has nothing to undo (`reference/lakefs.md` 7)
-                return head
-            except (Unclear, Unavailable):
-                self._clock.sleep(_FIRST_PAUSE * 4**number)
-                if self._commit(command.repository, command.branch).id != head:
-                    break
-                if number == _COMMIT_TRIES - 1:
-                    raise
-        return self._commit(command.repository, command.branch).id
+        """Undo one publication; returns the new head. After a try without an answer the head tells."""
+        tried = False
+
+        def revert() -> str:
+            nonlocal tried
+            again, tried = tried, True
+            if not again or self._store.get_commit(command.repository, command.branch).id == head:
+                with suppress(NothingToCommit):  # an empty fence commit, or done meanwhile (`reference/lakefs.md` 7)
+                    self._store.revert(command.repository, command.branch, stale)
+            return self._store.get_commit(command.repository, command.branch).id
+
+        return self._ask(revert)
 
     def verify(self, command: do.VerifyStaging, planned: Collection[str]) -> on.Event:
         """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
@@ -129,17 +153,13 @@ class Publisher:
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
-        found = ask(
-            lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH),
-            self._clock,
-            self._limits.answer_patience,
-        )
+        found = self._ask(lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH))
         return on.PublishFenceSeen(fence_state(found))
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""
         with fence_upload() as upload:
-            self._store.upload(command.repository, command.branch, [upload])
+            self._ask(lambda: self._store.upload(command.repository, command.branch, [upload]))
         return on.FenceStaged()
 
     def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:
@@ -148,44 +168,53 @@ class Publisher:
         where, source, branch = command.repository, command.source, command.branch
         enforced = self._proofs.known(where)
         if enforced is None:
-            enforced = ask(
-                lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
-                self._clock,
-                self._limits.answer_patience,
+            enforced = self._ask(
+                lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within)
             )
             self._proofs.note(where, enforced=enforced)
         return on.PublishFenceTried(enforced)
 
     def stage(self, command: do.StageChanges, uploads: Sequence[Upload], deletions: Sequence[str]) -> on.Event:
-        """Deletions first: a file may take the place of a directory, and the other way round."""
-        total = sum(upload.size for upload in uploads)
+        """Deletions first: a file may take the place of a directory, and the other way round. An upload that broke goes
+        on with the files that are not staged yet."""
+        total, size, lock = sum(upload.size for upload in uploads), 0, threading.Lock()
+        staged: set[str] = set()
 
-        def progress(objects: int, size: int) -> None:
-            self._observer.transferred("upload", objects, size, len(uploads), total)
+        def on_staged(upload: Upload) -> None:
+            nonlocal size
+            with lock:
+                staged.add(upload.key)
+                size += upload.size
+                self._observer.transferred("upload", len(staged), size, len(uploads), total)
+
+        def upload_rest() -> None:
+            rest = [upload for upload in uploads if upload.key not in staged]
+            self._store.upload(command.repository, command.branch, rest, on_staged)
 
         if deletions:
-            self._store.delete_objects(command.repository, command.branch, deletions)
+            self._ask(lambda: self._store.delete_objects(command.repository, command.branch, deletions))
         if uploads:
-            self._store.upload(command.repository, command.branch, uploads, progress)
+            self._ask(upload_rest, progress=lambda: len(staged))
         return on.ChangesStaged()
 
     def commit(self, command: do.CommitStaging) -> on.Event:
         """Commit what is staged. The branch is this delivery's alone, so a head that moved is this commit."""
-        for number in range(_COMMIT_TRIES):
+        tried = False
+
+        def commit() -> on.Event:
+            nonlocal tried
+            again, tried = tried, True
+            if again and (head := self._store.get_commit(command.repository, command.branch)).id != command.source:
+                return on.StagingCommitted(head)
             try:
-                commit = self._store.commit(command.repository, command.branch, command.message, command.metadata)
-                return on.StagingCommitted(commit)
+                return on.StagingCommitted(
+                    self._store.commit(command.repository, command.branch, command.message, command.metadata)
+                )
             except NothingToCommit:
-                head = self._commit(command.repository, command.branch)
+                head = self._store.get_commit(command.repository, command.branch)
                 return on.NothingStaged() if head.id == command.source else on.StagingCommitted(head)
-            except (Unclear, Unavailable):
-                self._clock.sleep(_FIRST_PAUSE * 4**number)
-                head = self._commit(command.repository, command.branch)
-                if head.id != command.source:
-                    return on.StagingCommitted(head)
-                if number == _COMMIT_TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
+
+        return self._ask(commit)
 
     def merge(self, command: do.Merge) -> on.Event:
         """Send the merge once. Whatever does not settle it is for the protocol to look into, after a pause in which
@@ -202,7 +231,9 @@ class Publisher:
             )
         except MergeRefused as error:
             return on.MergeDenied(error.reason, error.detail)
-        except (Unclear, Unavailable) as error:
+        except Forbidden:
+            raise
+        except (Unclear, Unavailable, AccessDenied) as error:
             self._clock.sleep(self._merge_pause)
             self._merge_pause *= 4
             return on.MergeUnclear(str(error))
@@ -227,8 +258,20 @@ class Publisher:
                 yield f"The staging branch {branch} of {command.repository} is left behind. {error}"
 
     def _commit(self, repository: str, ref: str) -> Commit:
-        return ask(lambda: self._store.get_commit(repository, ref), self._clock, self._limits.answer_patience)
+        return self._ask(lambda: self._store.get_commit(repository, ref))
 
     def _changed(self, repository: str, left: str, right: str) -> frozenset[str]:
-        patience = self._limits.answer_patience
-        return ask(lambda: self._store.changed_keys(repository, left, right), self._clock, patience)
+        return self._ask(lambda: self._store.changed_keys(repository, left, right))
+
+    def _ask(self, question: Callable[[], Answer], progress: Callable[[], int] = lambda: 0) -> Answer:
+        return ask(
+            question, self._clock, self._patience, until=self._until, progress=progress, tell=self._observer.waiting
+        )
+
+    def _patience(self, error: ServiceError) -> float:
+        """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
+        if isinstance(error, Forbidden):
+            return 0.0
+        if isinstance(error, AccessDenied):
+            return self._limits.answer_patience
+        return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0

@@ -36,6 +36,11 @@ class AccessDenied(ServiceError):
     """Credentials missing, wrong, or without the permission (401, 403)."""
 
 
+class Forbidden(AccessDenied):
+    """lakeFS's own word that these credentials may not do this, or that the branch is protected (403). Waiting does not
+    change it."""
+
+
 class NotFound(ServiceError):
     """The repository, branch, commit or task that the call names does not exist."""
 

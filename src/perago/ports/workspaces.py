@@ -72,7 +72,11 @@ Layout = Callable[[Sequence[ObjectEntry]], Sequence[Placement]]
 before a single byte is written."""
 
 Progress = Callable[[int, int], None]
-"""Called with (objects, bytes) finished by one transfer so far. May be called from several threads."""
+"""Called with (objects, bytes) finished by one download so far. May be called from several threads."""
+
+
+Staged = Callable[[Upload], object]
+"""Called with each file of one upload that is staged. May be called from several threads."""
 
 
 def no_progress(objects: int, transferred: int) -> None:
@@ -127,13 +131,16 @@ class WorkspaceStore(Protocol):
         ...
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
-        """Create a hidden branch at commit `source`."""
+        """Create a hidden branch at commit `source`.
+
+        Raises:
+            Refused: there is a branch of this name, perhaps by an earlier try.
+            Unclear: the answer was lost; the branch tells.
+        """
         ...
 
-    def upload(
-        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
-    ) -> None:
-        """Stage files on `branch`. Repeating is harmless."""
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
+        """Stage files on `branch`. Repeating is harmless, and need only be done for those that were not `on_staged`."""
         ...
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:

@@ -232,3 +232,6 @@ class _Lines:
 
     def progress(self, done: int, total: int) -> None:
         """Progress is over before anybody could look."""
+
+    def waiting(self, text: str) -> None:
+        """Virtual time passes at once."""

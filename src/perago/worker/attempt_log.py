@@ -18,13 +18,17 @@ from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery
 from perago.settings.mask import Mask
+from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.journal import delivery_ids
 from perago.worker.logs import JsonLog
+from perago.worker.messages import FromSlot, Waiting
 from perago.worker.output import MAX_LINE_BYTES
 
 TAIL_LINES = 200
 TAIL_BYTES = 65_536
 TRACEBACK_BYTES = 65_536
+SENTENCE_BYTES = 1500
+"""Of what the supervisor is told: less than it takes (`slots.LONGEST_REASON`)."""
 
 LINES_PER_SECOND = 1000
 """What a slot logs of its functions' lines in the long run. A line of many KiB counts as many."""
@@ -83,8 +87,10 @@ class Tail:
 class AttemptLog:
     """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads."""
 
-    def __init__(self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget) -> None:
+    def __init__(self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, channel: SlotChannel) -> None:
         self._log = log
+        self._delivery = delivery
+        self._channel = channel
         self._ids = delivery_ids(delivery)
         self._mask = mask
         self._budget = budget
@@ -114,6 +120,14 @@ class AttemptLog:
         if done == total or now >= self._next_progress:
             self._next_progress = now + PROGRESS_INTERVAL
             self._progressed(done, total)
+
+    def waiting(self, text: str) -> None:
+        """Say it everywhere: in the log, in Conductor's task log, and where the worker runs."""
+        text = cut(self._mask(text), SENTENCE_BYTES)
+        self._log.write("WARNING", text, source="lakefs", **self._ids)
+        with self._lock:
+            self._tail.add(text)
+        self._tell(Waiting(self._delivery.identity, text))
 
     # ------------------------------------------------------------------------- the slot
 
@@ -153,6 +167,10 @@ class AttemptLog:
                 self._write(text, level, source)
             tail = self._tail.take()
         return (*([tail] if tail else []), *self._extra)
+
+    def _tell(self, message: FromSlot) -> None:
+        with contextlib.suppress(ChannelError):  # the supervisor is gone; the slot ends for that, not here
+            self._channel.send(message)
 
     def _line(self, text: str, level: str, source: str) -> None:
         text = cut(text, MAX_LINE_BYTES)

@@ -254,6 +254,14 @@ def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class WaitingForLakeFS:
+    """An attempt waits for lakeFS, which does not answer, or goes on, since it does again; `text` says which."""
+
+    worker_id: str
+    text: str
+
+
 Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded
 """What `WorkerPlan.watch` adds. Not logged: the slot's own log has it."""
 WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded)
@@ -280,6 +288,7 @@ Event = (
     | Draining
     | Cancelling
     | Stopped
+    | WaitingForLakeFS
     | Watched
 )
 

@@ -16,6 +16,7 @@ WARNINGS = (
     events.AttemptLost,
     events.LeaseDoubtful,
     events.FenceNotEnforced,
+    events.WaitingForLakeFS,
     events.ConductorUnreachable,
     events.CleanUpFailed,
     events.BranchSweepFailed,

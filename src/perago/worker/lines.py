@@ -68,6 +68,8 @@ def _words(event: Event) -> str:
                 f"warning: lakeFS does not run the hooks of {repository}, so no publish fence guards it: a late merge "
                 "may still appear there. Switch hooks on in the server's configuration (actions.enabled: true)"
             )
+        case events.WaitingForLakeFS(worker_id, text):
+            return f"{worker_id}: {text}"
         case events.ConductorUnreachable(reason, denied):
             what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"
             return f"{what}, trying on: {reason}"

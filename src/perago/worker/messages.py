@@ -106,4 +106,12 @@ class Saw:
     event: Watched
 
 
-FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The delivery's attempt waits for lakeFS, or goes on: `text` is a line about it."""
+
+    identity: Identity
+    text: str
+
+
+FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting

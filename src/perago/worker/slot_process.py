@@ -158,7 +158,7 @@ class _SlotMain:
 
     def _attempt_log(self, delivery: Delivery) -> AttemptLog:
         if not self._plan.watch:
-            return AttemptLog(self._log, delivery, self._plan.mask, self._budget)
+            return AttemptLog(self._log, delivery, self._plan.mask, self._budget, self._channel)
         return WatchedAttemptLog(self._log, delivery, self._plan.mask, self._budget, self._worker_id, self._channel)
 
     def _finished(self, record: AttemptRecord, attempt_log: AttemptLog) -> Finished:

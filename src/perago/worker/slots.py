@@ -11,7 +11,7 @@ from typing import Protocol
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
 from perago.worker.codec import BadMessage
-from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed
+from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
 from perago.worker.messages import (
     Cancel,
     Deliver,
@@ -23,12 +23,16 @@ from perago.worker.messages import (
     Saw,
     StartFailed,
     Stop,
+    Waiting,
 )
 from perago.worker.plan import WorkerPlan
 from perago.worker.restarts import RestartDelay
 
 MOST_QUESTIONS = 100
 """Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
+
+MOST_WAITS = 1000
+"""Lines of an attempt about waits for lakeFS: two for each call, at most."""
 
 LONGEST_REASON = 2000
 """Characters; more than Conductor takes (500) and than any slot writes."""
@@ -80,7 +84,7 @@ class Slot:
         self._retiring: str | None = None
         self._closing = asyncio.Event()
         self._delay = RestartDelay()
-        self._questions = 0
+        self._questions = self._waits = 0
         """Of the attempt at hand that have not been answered."""
 
     @property
@@ -101,7 +105,7 @@ class Slot:
         if self._process is None or not self._process.send(Deliver(occupant.delivery)):
             self._ready = False
             return False
-        self.occupant, self._questions = occupant, 0
+        self.occupant, self._questions, self._waits = occupant, 0, 0
         return True
 
     def answer(self, answer: DeliveryAnswer) -> None:
@@ -203,6 +207,9 @@ class Slot:
                 self._on_finished(message)
             case Saw(event):
                 self._emit(event)
+            case Waiting(_, text):
+                self._waits += 1
+                self._emit(WaitingForLakeFS(self.worker_id, text))
 
     def _expects(self, message: FromSlot) -> bool:
         occupant = self.occupant
@@ -218,6 +225,9 @@ class Slot:
                 return mine and all(len(text or "") <= LONGEST_REASON for text in texts)
             case Saw():
                 return self._plan.watch
+            case Waiting(identity, text):
+                mine = occupant is not None and occupant.delivery.identity == identity
+                return mine and len(text) <= LONGEST_REASON and self._waits < MOST_WAITS
 
     def _on_finished(self, message: Finished) -> None:
         occupant, self.occupant = self.occupant, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +11,7 @@ from perago.driver.observer import Direction
 from perago.ports import Delivery
 from perago.settings.mask import Mask
 from perago.worker.attempt_log import AttemptLog, LineBudget
-from perago.worker.channel import ChannelError, SlotChannel
+from perago.worker.channel import SlotChannel
 from perago.worker.events import AttemptRecorded, FunctionProgress, FunctionSaid, StepStarted, Transferred, Watched
 from perago.worker.logs import JsonLog
 from perago.worker.messages import Saw
@@ -31,9 +30,8 @@ class WatchedAttemptLog(AttemptLog):
     def __init__(
         self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, worker_id: str, channel: SlotChannel
     ) -> None:
-        super().__init__(log, delivery, mask, budget)
+        super().__init__(log, delivery, mask, budget, channel)
         self._worker_id = worker_id
-        self._channel = channel
         self._next_transfer = 0.0
 
     def step(self, name: str) -> None:
@@ -66,8 +64,7 @@ class WatchedAttemptLog(AttemptLog):
         self._send(FunctionSaid(self._worker_id, text))
 
     def _send(self, event: Watched) -> None:
-        with contextlib.suppress(ChannelError):  # the supervisor is gone; the slot ends for that, not here
-            self._channel.send(Saw(event))
+        self._tell(Saw(event))
 
 
 def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:

@@ -14,7 +14,7 @@ from perago.adapters.http import HttpPool, Patience, repeat
 from perago.adapters.http.failures import no_answer
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
-from perago.ports import AccessDenied, Commit, NotFound, Refused, ServiceError, Unclear
+from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError
 
 _PAGE = 1000
 _LOG_PAGE = 10
@@ -174,23 +174,10 @@ class Control:
     # ----------------------------------------------------------------- writes
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
-        """Create a hidden branch. A lost answer is resolved by looking, and the call repeated if nothing is there."""
+        """Create a hidden branch, with one request."""
         call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        unclear: Unclear | None = None
-        for _ in range(self._patience.tries):
-            try:
-                self._once(call, self._branches.create_branch, repository, creation, reject=_branch_rejected)
-                return
-            except BranchExistsError:
-                if unclear is None or not self._is_at(repository, branch, source):
-                    raise
-                return
-            except Unclear as error:
-                unclear = error
-                if self._is_at(repository, branch, source):
-                    return
-        raise unclear or Unclear(SERVICE, call.operation, "the answer was lost")
+        self._once(call, self._branches.create_branch, repository, creation, reject=_branch_rejected)
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is gone is fine."""
@@ -289,12 +276,6 @@ class Control:
         )
         return page
 
-    def _is_at(self, repository: str, branch: str, commit_id: str) -> bool:
-        try:
-            return self.head(repository, branch) == commit_id
-        except NotFound:
-            return False
-
     def _repeat(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         return repeat(lambda: self._once(call, method, *arguments, **options), self._patience)
 
@@ -323,13 +304,9 @@ class Control:
             raise errors.unreadable(call) from error
 
 
-class BranchExistsError(Refused):
-    """409: the name is taken."""
-
-
 def _branch_rejected(call: Call, answer: Rejection) -> ServiceError:
     if answer.status == 409:
-        return BranchExistsError(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
+        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
     return errors.rejected(call, answer)
 
 
@@ -344,7 +321,7 @@ def _raise_first(call: Call, problems: Sequence[Any]) -> None:
     if not problems:
         return
     first = problems[0]
-    kind = AccessDenied if first.status_code in (401, 403) else Refused
+    kind = {401: AccessDenied, 403: Forbidden}.get(first.status_code, Refused)
     detail = f"{len(problems)} were refused, first {first.path!r}: status {first.status_code}: {first.message}"
     raise kind(SERVICE, call.operation, detail)
 

@@ -11,6 +11,7 @@ from perago.adapters.http.patience import retry_after
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
+    Forbidden,
     MergeRefusal,
     MergeRefused,
     NotFound,
@@ -77,6 +78,8 @@ def unreadable(call: Call) -> ServiceError:
 def rejected(call: Call, answer: Rejection) -> ServiceError:
     """The error for an answer that is not 2xx."""
     status, message, detail = answer.status, answer.message, _detail(answer)
+    if status == 403 and message is not None:
+        return Forbidden(SERVICE, call.operation, detail)
     if status in (401, 403):
         return AccessDenied(SERVICE, call.operation, detail)
     if status in _NOT_NOW:

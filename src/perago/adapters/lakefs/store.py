@@ -13,7 +13,7 @@ from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
 from perago.adapters.lakefs.listing import newest_upload
 from perago.adapters.lakefs.upload import Uploads
-from perago.ports import Commit, Layout, Placement, Progress, Upload, no_progress
+from perago.ports import Commit, Layout, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
 
 _API = "/api/v1"
@@ -88,15 +88,13 @@ class LakeFSStore:
         """Create a hidden branch at commit `source`."""
         self._control.create_branch(repository, branch, source)
 
-    def upload(
-        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
-    ) -> None:
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
         """Stage files on `branch`.
 
         Raises:
             CorruptTransfer: a file is not what change detection saw any more.
         """
-        Uploads(self._pool, self._patience, self._threads, repository, branch).run(uploads, on_progress)
+        Uploads(self._pool, self._patience, self._threads, repository, branch).run(uploads, on_staged)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`."""

@@ -13,9 +13,8 @@ from urllib.parse import quote
 from perago.adapters.http import Answer, HttpPool, NoAnswerError, Patience, repeat
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.crew import Crew, Lanes
-from perago.adapters.lakefs.download import Tally
 from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
-from perago.ports import CorruptTransfer, Progress, Refused, Upload
+from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.descent import open_file
 
 _CHUNK = 128 * 1024  # each chunk must be taken within the connect limit, so this bounds how slow a link may be
@@ -38,15 +37,15 @@ class Uploads:
         self._branch = branch
         self._target = f"/repositories/{quote(repository, safe='')}/branches/{quote(branch, safe='')}/objects?path="
 
-    def run(self, uploads: Sequence[Upload], on_progress: Progress) -> None:
+    def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
         """Send all; the first error stops the rest."""
         lanes = Lanes(uploads, size=lambda upload: upload.size)
-        tally = Tally(on_progress)
 
         def work(thread: int) -> None:
             while not crew.stopped.is_set() and (upload := lanes.take(thread)) is not None:
                 self._send(upload, crew)
-                tally.count(upload.size)
+                if on_staged is not None:
+                    on_staged(upload)
 
         with Crew() as crew:
             crew.start(lanes.width(self._threads), work)

@@ -124,6 +124,8 @@ class AttemptView:
                     self._console.print(f"[dim]  | [/]{_shown(line)}")
             case events.FunctionProgress(_, done, total):
                 self._progress(done, total)
+            case events.WaitingForLakeFS(_, text):
+                self._console.print(f"[yellow]{_shown(text)}[/]")
             case events.AttemptRecorded(_, record):
                 task_id = record.delivery.task_id
                 self._records[task_id] = events.joined(self._records.get(task_id), record)

@@ -27,7 +27,18 @@ from perago.embedded.lakefs.seeding import export_tree, files_of
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.staging import MAX_BATCH
 from perago.embedded.lakefs.transfer import read_upload, write_files
-from perago.ports import FENCE_MARKER, Clock, Commit, Layout, MergeRefusal, Placement, Progress, Upload, no_progress
+from perago.ports import (
+    FENCE_MARKER,
+    Clock,
+    Commit,
+    Layout,
+    MergeRefusal,
+    Placement,
+    Progress,
+    Staged,
+    Upload,
+    no_progress,
+)
 
 SERVICE = "lakeFS"
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
@@ -105,13 +116,10 @@ class InMemoryLakeFS:
         with self._operation("create_branch", f"create branch {branch!r} in {repository!r}"):
             self.server.create_branch(repository, branch, source, hidden=True)
 
-    def upload(
-        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
-    ) -> None:
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
         """Stage files."""
-        size = 0
         with self._operation("upload", f"upload to {branch!r} of {repository!r}"):
-            for number, upload in enumerate(uploads, start=1):
+            for upload in uploads:
                 self.server.put_object(
                     repository,
                     branch,
@@ -120,8 +128,8 @@ class InMemoryLakeFS:
                     content_type=upload.content_type,
                     metadata=upload.metadata,
                 )
-                size += upload.size
-                on_progress(number, size)
+                if on_staged is not None:
+                    on_staged(upload)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage deletions, in batches as the server wants them."""
@@ -259,7 +267,7 @@ def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError
     if isinstance(error, Missing):
         return ports.NotFound(SERVICE, words, error.message)
     if isinstance(error, Forbidden):
-        return ports.AccessDenied(SERVICE, words, error.message)
+        return ports.Forbidden(SERVICE, words, error.message)
     return ports.Refused(SERVICE, words, error.message)
 
 

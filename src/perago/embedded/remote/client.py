@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection
 from typing import Any, cast
 
 from perago.embedded.remote.messages import Call, Kind
-from perago.ports import Commit, Layout, Placement, Progress, Unavailable, Unclear, Upload, no_progress
+from perago.ports import Commit, Layout, Placement, Progress, Staged, Unavailable, Unclear, Upload, no_progress
 
 ANSWER_SECONDS = 120.0
 """How long a client waits for the next message of a call."""
@@ -75,18 +75,16 @@ class RemoteStore:
         on_progress: Progress = no_progress,
     ) -> Sequence[Placement]:
         """See the port."""
-        answer = self._call("download", repository, commit, prefix, on_progress=on_progress, layout=layout)
+        answer = self._call("download", repository, commit, prefix, on_done=on_progress, layout=layout)
         return cast("Sequence[Placement]", answer)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """See the port."""
         self._call("create_branch", repository, branch, source)
 
-    def upload(
-        self, repository: str, branch: str, uploads: Sequence[Upload], on_progress: Progress = no_progress
-    ) -> None:
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
         """See the port."""
-        self._call("upload", repository, branch, list(uploads), on_progress=on_progress)
+        self._call("upload", repository, branch, list(uploads), on_done=on_staged)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """See the port."""
@@ -142,14 +140,14 @@ class RemoteStore:
         self,
         operation: str,
         *arguments: object,
-        on_progress: Progress = no_progress,
+        on_done: Progress | Staged | None = None,
         layout: Layout | None = None,
         **options: object,
     ) -> object:
-        call = Call(operation, arguments, options, watched=on_progress is not no_progress)
+        call = Call(operation, arguments, options, watched=on_done not in (None, no_progress))
         with self._lock:
             try:
-                kind, payload = self._converse(call, layout, on_progress)
+                kind, payload = self._converse(call, layout, on_done)
             except _ConnectionLostError as error:
                 self._disconnect()
                 lost = Unclear if operation in _UNCLEAR else Unavailable
@@ -161,14 +159,14 @@ class RemoteStore:
             raise cast("Exception", payload)
         return payload
 
-    def _converse(self, call: Call, layout: Layout | None, on_progress: Progress) -> tuple[Kind, Any]:
+    def _converse(self, call: Call, layout: Layout | None, on_done: Callable[..., object] | None) -> tuple[Kind, Any]:
         """Send a call and serve the server's questions until its outcome arrives."""
         connection = self._connect()
         _send(connection, call)
         while True:
             kind, payload = _receive(connection)
-            if kind is Kind.PROGRESS:
-                on_progress(*payload)
+            if kind is Kind.PROGRESS and on_done is not None:
+                on_done(*payload)
             elif kind is Kind.LAYOUT and layout is not None:
                 _answer_layout(connection, layout, payload)
             else:

@@ -22,5 +22,5 @@ class Kind(StrEnum):
 
     RESULT = "result"
     ERROR = "error"
-    PROGRESS = "progress"  # (objects, bytes)
+    PROGRESS = "progress"  # (objects, bytes) of a download, (upload,) of an upload
     LAYOUT = "layout"  # a listing; the client answers with placements, or with None if its layout raised

@@ -97,7 +97,8 @@ class StoreServer:
             options["layout"] = lambda entries: _ask_for_layout(connection, entries)
         if call.watched:
             sending = threading.Lock()
-            options["on_progress"] = lambda *done: _send(connection, sending, (Kind.PROGRESS, done))
+            name = "on_staged" if call.operation == "upload" else "on_progress"
+            options[name] = lambda *done: _send(connection, sending, (Kind.PROGRESS, done))
         try:
             return Kind.RESULT, getattr(self._store, call.operation)(*call.arguments, **options)
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the client

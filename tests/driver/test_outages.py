@@ -1,0 +1,287 @@
+"""A lakeFS that goes away under an attempt and comes back: what that costs, and for how long it is waited for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from perago import WorkspaceSpec, task
+from perago.adapters.lakefs import LakeFSStore
+from perago.authoring import Task, get_task
+from perago.driver import AttemptRecord, Limits, SystemClock, run_attempt
+from perago.driver.patience import ask, within
+from perago.embedded.clock import VirtualClock
+from perago.embedded.http.lakefs import lakefs_app
+from perago.embedded.http.serve import serve
+from perago.ports import AccessDenied, Clock, Delivery, Forbidden, ServiceError, TaskStatus, Unavailable, Unclear
+from perago.settings import LakeFSSettings
+from perago.testing import InMemoryServices
+
+from ..live.proxy import Cut, Proxy, proxied
+from .editing import TASK
+from .matrix import OPENINGS, SITES
+from .world import World
+
+PATIENCE = Limits().outage_patience
+LAKEFS = [site for site in SITES if site[0] not in ("is_current", "report", "delete_branch")]
+"""Every call of a successful attempt to lakeFS, but for the one that only tidies up."""
+
+
+@dataclass
+class Outage:
+    """The way to a lakeFS that goes away at the `nth` call of `operation`: as it arrives, or before its answer."""
+
+    inner: object
+    clock: Clock
+    operation: str
+    seconds: float
+    nth: int = 1
+    error: type[ServiceError] = Unavailable
+    carried_out: bool = False
+    began: float | None = None
+    calls: list[str] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            if self.began is None and self.calls.count(self.operation) == self.nth:
+                self.began = self.clock.now()
+                if self.carried_out:
+                    getattr(self.inner, name)(*arguments, **options)
+            if self.began is not None and self.clock.now() < self.began + self.seconds:
+                raise self.error("lakeFS", name, "it is away")
+            return getattr(self.inner, name)(*arguments, **options)
+
+        return call
+
+
+class Listener:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def step(self, name: str) -> None: ...
+
+    def transferred(self, direction: str, objects: int, size: int, total_objects: int, total_size: int) -> None: ...
+
+    def log(self, text: str) -> None: ...
+
+    def progress(self, done: int, total: int) -> None: ...
+
+    def waiting(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def attempt(world: World, store: object, *, timeout: float = 0, listener: Listener | None = None) -> AttemptRecord:
+    services, delivery = world.services, world.take()
+    assert delivery is not None
+    return run_attempt(
+        TASK,
+        replace(delivery, timeout_seconds=timeout),
+        store=cast("Any", store),
+        delivery_check=services.conductor,
+        workspace_root=services.workspace_root,
+        clock=services.clock,
+        limits=services.limits,
+        observer=listener or Listener(),
+    )
+
+
+@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(("operation", "nth"), LAKEFS)
+def test_ten_minutes_without_lakefs_cost_ten_minutes(
+    services: InMemoryServices, operation: str, nth: int, carried_out: bool
+) -> None:
+    world, start = World(services), services.clock.now()
+    error = Unclear if operation in ("create_branch", "commit", "merge") else Unavailable
+    world.store = Outage(services.lakefs, services.clock, operation, 600, nth, error, carried_out)
+    world.run(world.take())
+
+    (tried,) = world.tried
+    assert tried.completed, tried.words
+    assert world.status == "COMPLETED"
+    assert len(world.publications()) == 1
+    assert list(world.violations()) == []
+    assert 600 <= services.clock.now() - start < 630
+
+
+@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
+def test_an_undoing_survives_an_outage(services: InMemoryServices, carried_out: bool) -> None:
+    world = World(services)
+    (opening,) = [opening for opening in OPENINGS if opening.name == "run-again"]
+    opening.begin(world)
+    world.store = Outage(services.lakefs, services.clock, "revert", 600, error=Unclear, carried_out=carried_out)
+    world.run(world.take())
+
+    assert world.tried[-1].completed, world.tried[-1].words
+    assert list(world.violations()) == []
+
+
+def test_a_lakefs_that_stays_away_is_a_retryable_failure_in_bounded_time(services: InMemoryServices) -> None:
+    world, start = World(services), services.clock.now()
+    record = attempt(world, Outage(services.lakefs, services.clock, "upload", 2 * PATIENCE))
+
+    assert record.report is not None
+    assert record.report.status is TaskStatus.FAILED
+    assert record.report.reason == "lakeFS: upload: it is away"
+    assert PATIENCE - 10 < services.clock.now() - start <= PATIENCE
+    world.settle()
+    assert world.status == "COMPLETED", "the retry finds it back"
+
+
+@pytest.mark.parametrize(("timeout", "gives_up_after"), [(60, 54), (1000, 970)])
+def test_an_attempt_with_a_time_limit_fails_early_enough_to_report_that(
+    services: InMemoryServices, timeout: float, gives_up_after: float
+) -> None:
+    """The limit's policy may end the workflow; a failure is retried."""
+    start = services.clock.now()
+    record = attempt(World(services), Outage(services.lakefs, services.clock, "upload", 2000), timeout=timeout)
+
+    assert record.report is not None
+    assert record.report.status is TaskStatus.FAILED
+    assert gives_up_after - 10 < services.clock.now() - start <= gives_up_after
+
+
+@pytest.mark.parametrize("operation", ["upload", "commit", "merge"])
+def test_credentials_that_are_refused_for_a_minute_cost_a_minute(services: InMemoryServices, operation: str) -> None:
+    world = World(services)
+    world.store = Outage(services.lakefs, services.clock, operation, 60, error=AccessDenied)
+    world.run(world.take())
+
+    assert world.tried[0].completed, world.tried[0].words
+    assert len(world.publications()) == 1
+
+
+def test_credentials_that_stay_refused_are_waited_for_two_minutes(services: InMemoryServices) -> None:
+    start = services.clock.now()
+    record = attempt(World(services), Outage(services.lakefs, services.clock, "upload", 600, error=AccessDenied))
+
+    assert record.report is not None
+    assert record.report.status is TaskStatus.FAILED
+    assert 100 < services.clock.now() - start <= 120
+
+
+@pytest.mark.parametrize("operation", ["history", "download", "create_branch", "upload", "commit", "merge"])
+def test_what_lakefs_itself_forbids_is_not_waited_for(services: InMemoryServices, operation: str) -> None:
+    start = services.clock.now()
+    record = attempt(World(services), Outage(services.lakefs, services.clock, operation, 600, error=Forbidden))
+
+    assert record.report is not None
+    assert record.report.status is TaskStatus.FAILED
+    assert services.clock.now() == start
+
+
+def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
+    listener = Listener()
+    attempt(World(services), Outage(services.lakefs, services.clock, "upload", 300), listener=listener)
+    assert listener.lines == [
+        "lakeFS does not answer (upload: it is away); trying again for up to 45 min",
+        "lakeFS answers again, after 5 min of waiting",
+    ]
+
+
+@pytest.mark.parametrize("gets_on", [True, False])
+def test_patience_is_for_a_transfer_that_stands_still_not_for_one_that_takes_long(gets_on: bool) -> None:
+    clock, tries, said = VirtualClock(), 0, list[str]()
+
+    def transfer() -> str:
+        nonlocal tries
+        tries += 1
+        clock.sleep(3600)
+        if tries < 5:
+            raise Unavailable("lakeFS", "upload", "the connection broke")
+        return "done"
+
+    def go() -> str:
+        return ask(transfer, clock, within(60), progress=lambda: tries if gets_on else 0, tell=said.append)
+
+    if gets_on:
+        assert go() == "done"
+        assert len(said) == 2
+    else:
+        with pytest.raises(Unavailable):
+            go()
+        assert tries == 2
+
+
+# ------------------------------------------------------------------------------------ over HTTP
+
+FILES = 300
+STREAMS = 16
+AWAY = 5.0
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@task(name="outages.rewrite", owner_email="data@example.com", workspace=WorkspaceSpec())
+def rewrite(workspace: Path, params: Nothing) -> Nothing:
+    for file in workspace.iterdir():
+        file.write_text(f"changed {file.name}")
+    return Nothing()
+
+
+class Noted:
+    """Writes down which object is asked for, or sent."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self.requests: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/objects"):
+            self.requests.append(f"{scope['method']} {scope['query_string'].decode()}")
+        await self._app(scope, receive, send)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"], ids=["download", "upload"])
+def test_five_seconds_without_a_way_to_lakefs_cost_neither_the_result_nor_what_was_transferred(
+    services: InMemoryServices, method: str
+) -> None:
+    found = cast("Task", get_task(rewrite))
+    ref = services.seed({f"{number:03}": f"file {number}" for number in range(FILES)})
+    services.start(found, {}, ref=ref)
+    app = Noted(lakefs_app(services.lakefs.server, access_key_id="key", secret_access_key="secret"))
+    with serve(app) as url, proxied(url) as proxy:
+        trap = proxy.trap(rf"{method} \S*/objects\?path=150 ", Cut.REQUEST, then_refuse=True)
+        back = threading.Thread(target=come_back, args=(trap.wait, proxy))
+        back.start()
+        record = run_over(proxy.url, services, services.take(found))
+        back.join()
+
+    assert record.report is not None
+    assert record.report.status is TaskStatus.COMPLETED, record.report.reason
+    assert services.tree()["150"] == b"changed 150"
+    sent = [request for request in app.requests if re.match(rf"{method} path=\d", request)]
+    assert len(set(sent)) == FILES
+    assert len(sent) <= FILES + STREAMS, "what had come stayed"
+
+
+def come_back(is_away: Callable[[], object], proxy: Proxy) -> None:
+    is_away()
+    threading.Event().wait(AWAY)
+    proxy.restore()
+
+
+def run_over(url: str, services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
+    store = LakeFSStore(LakeFSSettings(url, "key", SecretStr("secret")), threads=STREAMS)
+    try:
+        return run_attempt(
+            cast("Task", get_task(rewrite)),
+            delivery,
+            store=store,
+            delivery_check=services.conductor,
+            workspace_root=services.workspace_root,
+            clock=SystemClock(),
+        )
+    finally:
+        store.close()
