@@ -67,6 +67,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.published: list[tuple[str, str, str, str]] = []
 
     def step(self, name: str) -> None: ...
 
@@ -78,6 +79,9 @@ class Listener:
 
     def waiting(self, text: str) -> None:
         self.lines.append(text)
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        self.published.append((repository, branch, expected_head, words))
 
 
 def attempt(world: World, store: object, *, timeout: float = 0, listener: Listener | None = None) -> AttemptRecord:
@@ -186,6 +190,21 @@ def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
         "lakeFS does not answer (upload: it is away); trying again for up to 45 min",
         "lakeFS answers again, after 5 min of waiting",
     ]
+
+
+def test_what_may_be_on_the_branch_is_said_before_and_after_every_merge(services: InMemoryServices) -> None:
+    world, listener = World(services), Listener()
+    services.faults.before("merge", error=Unavailable)
+    record = attempt(world, services.lakefs, listener=listener)
+
+    assert record.published_commit is not None
+    assert {said[:3] for said in listener.published} == {("workspace", "main", world.ref)}
+    before, after, again, done = (words for *_, words in listener.published)
+    assert before == after == again
+    assert "may still appear on branch main" in before
+    assert (
+        done == f"The merge took place as commit {record.published_commit[:12]} on branch main, but was not verified."
+    )
 
 
 @pytest.mark.parametrize("gets_on", [True, False])

@@ -117,6 +117,7 @@ def test_what_a_slot_published_that_was_killed_after_its_merge_is_adopted_and_no
     dead, retry = workspace.conductor.tasks(workflow_id)
     fence, merge = repository.since(ref)
     assert merge["metadata"]["perago.task_id"] == dead["taskId"]
+    assert f"while it published. Commit {merge['id'][:12]} is on branch main" in dead["reasonForIncompletion"]
     assert fence["metadata"]["perago.task_id"] == retry["taskId"]
     assert fence["metadata"]["perago.adopts"] == merge["id"]
     assert output["workspace"]["ref"] == fence["id"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,8 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
-from perago.ports import Unavailable
+from perago.ports import TaskStatus, Unavailable
+from perago.worker import attempts
 from perago.worker.events import AttemptLost, AttemptReported, SlotReady, WaitingForLakeFS
 from perago.worker.lines import describe
 
@@ -164,7 +167,10 @@ def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
     wait_for("everything else to be gone", lambda: scene.leftovers() == kept)
     hold.released.set()
 
-    if is_merge or operation == "get_commit":
+    may_be_published = is_merge or operation == "get_commit"
+    (lost,) = scene.worker.saw(AttemptLost)
+    assert ("on branch main" in lost.reason) == may_be_published, "what may have been published"
+    if may_be_published:
         wait_for("what was on the wire", lambda: scene.head() != scene.ref)
     else:
         assert scene.head() == scene.ref
@@ -216,6 +222,73 @@ def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
     assert reported.delivery.retried_task_id == task["taskId"]
     assert reported.status.value == "COMPLETED"
     assert scene.marker.read_text().count("run") == 1
+
+
+# ------------------------------------------------------------------- a slot that dies in its merge
+
+DEATHS = {
+    "the merge is done, its answer is not there": (Moment.AFTER, "Commit {head} is on branch main of data; a retry"),
+    "the merge is on its way": (Moment.BEFORE, "may still appear on branch main; a retry will recognise it."),
+}
+
+
+@pytest.mark.parametrize(("moment", "words"), DEATHS.values(), ids=DEATHS.keys())
+def test_a_slot_that_is_killed_in_its_merge_names_what_may_be_published(
+    scene: Scene, faults: FaultScript, moment: Moment, words: str
+) -> None:
+    hold = Hold()
+    faults.between("merge", hold, moment=moment)
+    scene.start()
+    wait_for("the merge", hold.reached.is_set)
+    os.kill(scene.pid(), signal.SIGKILL)
+    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    hold.released.set()
+
+    assert reason.startswith("the slot's process was killed by SIGKILL")
+    assert "while it published." in reason
+    assert words.format(head=scene.head()[:12]) in reason
+    wait_for("the retry", lambda: len(scene.worker.saw(AttemptReported)) == 2)
+    assert scene.worker.saw(AttemptReported)[1].status is TaskStatus.COMPLETED
+
+
+def test_a_slot_that_is_killed_after_its_merge_names_the_commit(scene: Scene, faults: FaultScript) -> None:
+    hold = Hold()
+    faults.between("delete_branch", hold)
+    scene.start()
+    wait_for("the clean-up", hold.reached.is_set)
+    os.kill(scene.pid(), signal.SIGKILL)
+    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    hold.released.set()
+    assert f"while it published. Commit {scene.head()[:12]} is on branch main of data" in reason
+
+
+def test_a_slot_that_is_killed_before_its_merge_names_nothing(scene: Scene, faults: FaultScript) -> None:
+    hold = Hold()
+    faults.between("commit", hold)
+    scene.start()
+    wait_for("the commit", hold.reached.is_set)
+    os.kill(scene.pid(), signal.SIGKILL)
+    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    hold.released.set()
+    assert reason.endswith("while it ran the attempt")
+
+
+def test_a_death_is_reported_although_lakefs_says_nothing(
+    scene: Scene, faults: FaultScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "LOOK_LIMIT", 0.2)
+    merge, look = Hold(), Hold()
+    faults.between("merge", merge, moment=Moment.AFTER)
+    faults.between("history", look, nth=3)
+    scene.start()
+    wait_for("the merge", merge.reached.is_set)
+    os.kill(scene.pid(), signal.SIGKILL)
+    wait_for("the look", look.reached.is_set)
+    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    for hold in (merge, look):
+        hold.released.set()
+    assert "while it published. A merge of staging commit" in reason
+    assert "may still appear on branch main" in reason
 
 
 # ----------------------------------------------------------------- an attempt that waits for lakeFS

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt import outcome
 from perago.attempt.fence import FENCE_PATH
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
@@ -170,10 +171,15 @@ class _AttemptRun:
         reached = state.step
         try:
             while command is not None and state.step is not Step.CLEANED:
+                merge = command if isinstance(command, do.Merge) else None
+                if merge is not None:
+                    self._tell(merge, state, outcome.unanswered_merge(state))
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
                     reached = state.step
                 state, command = advance(state, event)
+                if merge is not None:
+                    self._tell(merge, state, state.open_merge)
         except Exception:
             if self._local is not None:
                 self._local.remove()
@@ -193,6 +199,10 @@ class _AttemptRun:
             max_changed_bytes=budget.max_changed_bytes if budget else None,
             publish_fence=self._limits.publish_fence,
         )
+
+    def _tell(self, merge: do.Merge, state: State, words: str | None) -> None:
+        """Say what to report of the merge, should this process die."""
+        self._observer.publishing(merge.repository, merge.branch, state.expected_head, words or "")
 
     def _carry_out(self, command: do.Command, state: State) -> on.Event:
         name = type(command).__name__

@@ -30,6 +30,11 @@ class Observer(Protocol):
         """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
         ...
 
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        """A merge that expects this head is about to be sent, or was answered. `words` say what becomes of it if
+        nothing more is heard of the attempt; empty: nothing of the attempt is, or may appear, on the branch."""
+        ...
+
 
 class _Silent:
     def step(self, name: str) -> None:
@@ -45,6 +50,9 @@ class _Silent:
         """Nobody watches."""
 
     def waiting(self, text: str) -> None:
+        """Not said anywhere."""
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """Not said anywhere."""
 
 

@@ -235,3 +235,6 @@ class _Lines:
 
     def waiting(self, text: str) -> None:
         """Virtual time passes at once."""
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        """The record has it."""

@@ -21,7 +21,7 @@ from perago.settings.mask import Mask
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.journal import delivery_ids
 from perago.worker.logs import JsonLog
-from perago.worker.messages import FromSlot, Waiting
+from perago.worker.messages import FromSlot, Publishing, Waiting
 from perago.worker.output import MAX_LINE_BYTES
 
 TAIL_LINES = 200
@@ -128,6 +128,13 @@ class AttemptLog:
         with self._lock:
             self._tail.add(text)
         self._tell(Waiting(self._delivery.identity, text))
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        """The supervisor has to say it if this process cannot."""
+        words = cut(words, SENTENCE_BYTES)
+        self._tell(Publishing(self._delivery.identity, repository, branch, expected_head, words))
+        with contextlib.suppress(ChannelError):
+            self._channel.flush()  # it must be out before the merge is
 
     # ------------------------------------------------------------------------- the slot
 

@@ -23,10 +23,10 @@ from perago.worker.events import (
     ReportFailed,
 )
 from perago.worker.heartbeat import beat, keep_lease
-from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, Finished
+from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, Finished, Publishing
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
-from perago.worker.reporting import clean_up, send_report
+from perago.worker.reporting import LOOK_LIMIT, clean_up, find_publication, report_death, send_report
 from perago.worker.slots import Slot
 
 
@@ -56,7 +56,8 @@ class Attempt:
         self._lost: str | None = None
         self._over: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
         self._lease: asyncio.Task[None] | None = None
-        self._crashed = False
+        self._publishing: Publishing | None = None
+        self._death: str | None = None
 
     # ------------------------------------------------------------- told by the slot
 
@@ -66,9 +67,13 @@ class Attempt:
 
     def process_died(self, how: str) -> None:
         """The slot's process is gone, and with it its process group."""
-        self._crashed = True
+        self._death = how
         report = Report(TaskStatus.FAILED, reason=f"{how} while it ran the attempt")
         self._end(Finished(self.delivery.identity, report))
+
+    def publishing(self, message: Publishing) -> None:
+        """Its merge is about to be sent, or was answered."""
+        self._publishing = message if message.words else None
 
     def _end(self, message: Finished) -> None:
         if not self._over.done():
@@ -129,13 +134,32 @@ class Attempt:
             if outcome.fence is FenceState.NOT_ENFORCED:
                 self._services.not_fenced(self.delivery)
             if self._lost is None and outcome.report is not None:
-                await self._report(outcome, outcome.report)
+                report = await self._last_words() if self._death is not None else None
+                await self._report(outcome, report or outcome.report)
             else:
-                emit(self._lost_event(self._lost or outcome.lost_reason or "it lost its delivery"))
+                emit(self._lost_event(self._why_lost(outcome)))
         finally:
             self._lease.cancel()
-        if self._crashed:
+        if self._death is not None:
             await self._clean_up()
+
+    async def _last_words(self) -> Report | None:
+        """What a slot that died with a merge under way would have said of it."""
+        merge, services = self._publishing, self._services
+        if merge is None or services.plan.store_factory is None:
+            return None
+        look = services.pools.reports.run(find_publication, services.plan.store_factory, self.delivery, merge)
+        try:
+            commit_id = await asyncio.wait_for(look, LOOK_LIMIT)
+        except TimeoutError:
+            commit_id = None
+        return report_death(self._death or "", merge, commit_id)
+
+    def _why_lost(self, outcome: Finished) -> str:
+        """What became of its merge is said in any case."""
+        if self._lost is None:
+            return outcome.lost_reason or "it lost its delivery"
+        return f"{self._lost}. {self._publishing.words}" if self._publishing is not None else self._lost
 
     async def _clean_up(self) -> None:
         services = self._services

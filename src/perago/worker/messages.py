@@ -114,4 +114,16 @@ class Waiting:
     text: str
 
 
-FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """The delivery's merge is about to be sent, or was answered: what to say of it should the process die now."""
+
+    identity: Identity
+    repository: str
+    branch: str
+    expected_head: str
+    words: str
+    """Empty: nothing of the attempt is, or may appear, on the branch."""
+
+
+FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting | Publishing

@@ -9,8 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from perago.attempt.outcome import fitted, short
+from perago.attempt.publication import is_mine
 from perago.driver import deliver_report
-from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue
+from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus
+from perago.worker.messages import Publishing
+from perago.worker.plan import StoreFactory
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.errors import DirectoryRefused
 
@@ -18,6 +22,12 @@ HAND_BACK_TRIES = 3
 HAND_BACK_PAUSE = 0.5
 CLEAN_UP_TRIES = 10
 CLEAN_UP_PAUSE = 0.2
+LOOK_LIMIT = 10.0
+"""Seconds for a look at the branch on which a slot may have published before it died."""
+LOOK_PAUSES = (0.5, 1.5)
+"""Seconds before each further look."""
+LOOK_BACK = 1000
+"""Commits that are looked through."""
 WAKING_INTERVAL = 0.5
 """Seconds after which a sleeper notices that it need not go on."""
 
@@ -96,6 +106,32 @@ def clean_up(root: Path, delivery: Delivery) -> str | None:
         except (DirectoryRefused, OSError) as error:
             problem = str(error)
     return problem
+
+
+def find_publication(open_store: StoreFactory, delivery: Delivery, merge: Publishing) -> str | None:
+    """The commit that `delivery`, whose slot has died, put on the branch; None: none so far, or lakeFS does not say.
+
+    A merge may be under way when its sender dies, so it gets a moment.
+    """
+    try:
+        with contextlib.closing(open_store()) as store:
+            for pause in (*LOOK_PAUSES, None):
+                since = store.history(merge.repository, merge.branch, until=merge.expected_head, limit=LOOK_BACK)
+                found = next((commit.id for commit in since if is_mine(commit, delivery)), None)
+                if found is not None or pause is None:
+                    return found
+                time.sleep(pause)
+    except Exception:  # noqa: BLE001 - then it is not known, and the words for that are there
+        return None
+    return None
+
+
+def report_death(how: str, merge: Publishing, commit_id: str | None) -> Report:
+    """The report for an attempt whose slot died with `merge` under way, or done as `commit_id`."""
+    words = merge.words
+    if commit_id is not None:
+        words = f"Commit {short(commit_id)} is on branch {merge.branch} of {merge.repository}; a retry takes it over."
+    return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
 
 def hand_back(queue: TaskQueue, delivery: Delivery) -> str | None:

@@ -19,6 +19,7 @@ from perago.worker.messages import (
     DeliveryQuestion,
     Finished,
     FromSlot,
+    Publishing,
     Ready,
     Saw,
     StartFailed,
@@ -48,6 +49,10 @@ class Occupant(Protocol):
 
     def finished(self, message: Finished) -> None:
         """The slot is done with it."""
+        ...
+
+    def publishing(self, message: Publishing) -> None:
+        """Its merge is about to be sent, or was answered."""
         ...
 
     def process_died(self, how: str) -> None:
@@ -205,6 +210,9 @@ class Slot:
                 self._owner.slot_asks(self, message)
             case Finished():
                 self._on_finished(message)
+            case Publishing():
+                if self.occupant is not None:
+                    self.occupant.publishing(message)
             case Saw(event):
                 self._emit(event)
             case Waiting(_, text):
@@ -225,6 +233,9 @@ class Slot:
                 return mine and all(len(text or "") <= LONGEST_REASON for text in texts)
             case Saw():
                 return self._plan.watch
+            case Publishing(identity):
+                mine = occupant is not None and occupant.delivery.identity == identity
+                return mine and len(message.words) <= LONGEST_REASON
             case Waiting(identity, text):
                 mine = occupant is not None and occupant.delivery.identity == identity
                 return mine and len(text) <= LONGEST_REASON and self._waits < MOST_WAITS
