@@ -14,8 +14,10 @@ from pydantic import BaseModel, SecretStr
 
 from perago import WorkspaceSpec, task
 from perago.adapters.lakefs import LakeFSStore
+from perago.attempt.events import FenceState
 from perago.authoring import Task, get_task
 from perago.driver import AttemptRecord, Limits, SystemClock, run_attempt
+from perago.driver.fencing import FenceProofs
 from perago.driver.patience import ask, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.http.lakefs import lakefs_app
@@ -95,6 +97,7 @@ def attempt(world: World, store: object, *, timeout: float = 0, listener: Listen
         workspace_root=services.workspace_root,
         clock=services.clock,
         limits=services.limits,
+        proofs=services.proofs,
         observer=listener or Listener(),
     )
 
@@ -115,6 +118,23 @@ def test_ten_minutes_without_lakefs_cost_ten_minutes(
     assert len(world.publications()) == 1
     assert list(world.violations()) == []
     assert 600 <= services.clock.now() - start < 630
+
+
+@pytest.mark.parametrize(("operation", "nth"), [("upload", 2), ("merge", 1)], ids=["fence", "challenge"])
+@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
+def test_a_publish_fence_that_comes_along_survives_an_outage(
+    services: InMemoryServices, operation: str, nth: int, carried_out: bool
+) -> None:
+    world = World(services, fence=None)
+    services.proofs = FenceProofs(services.clock)
+    world.store = Outage(services.lakefs, services.clock, operation, 200, nth, carried_out=carried_out)
+    world.run(world.take())
+
+    (tried,) = world.tried
+    assert tried.completed, tried.words
+    assert tried.record is not None
+    assert tried.record.fence is FenceState.ENFORCED
+    assert list(world.violations()) == []
 
 
 @pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
