@@ -237,7 +237,7 @@ def test_a_slot_that_is_killed_in_its_merge_names_what_may_be_published(
     scene: Scene, faults: FaultScript, moment: Moment, words: str
 ) -> None:
     hold = Hold()
-    faults.between("merge", hold, moment=moment)
+    faults.between("merge", hold, nth=MERGE, moment=moment)
     scene.start()
     wait_for("the merge", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
@@ -278,7 +278,7 @@ def test_a_death_is_reported_although_lakefs_says_nothing(
 ) -> None:
     monkeypatch.setattr(attempts, "LOOK_LIMIT", 0.2)
     merge, look = Hold(), Hold()
-    faults.between("merge", merge, moment=Moment.AFTER)
+    faults.between("merge", merge, nth=MERGE, moment=Moment.AFTER)
     faults.between("history", look, nth=3)
     scene.start()
     wait_for("the merge", merge.reached.is_set)
