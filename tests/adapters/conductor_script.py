@@ -18,7 +18,7 @@ POLLED = {
     "status": "IN_PROGRESS",
     "inputData": {"params": {"big": 2**70, "one": 1.0, "nothing": None, "text": "ü\u0000😀"}},
     "referenceTaskName": "build__2",
-    "retryCount": 1,
+    "retryCount": 0,
     "pollCount": 3,
     "taskDefName": "features.build",
     "startTime": 1_795_565_787_436,
@@ -37,7 +37,7 @@ DELIVERY = Delivery(
     workflow_id="workflow",
     reference_name="build__2",
     iteration=2,
-    retry_count=1,
+    retry_count=0,
     retried_task_id="earlier",
     input=POLLED["inputData"],  # type: ignore[arg-type]
     response_timeout_seconds=20,

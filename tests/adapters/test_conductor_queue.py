@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
 
 from perago.adapters.conductor import ConductorQueue
 from perago.ports import (
+    UNTIL_ITS_RETRY_ENDS,
     AccessDenied,
     NotFound,
     Refused,
@@ -52,13 +53,22 @@ def test_fields_that_are_null_are_left_out_by_the_server() -> None:
     assert (delivery.input, delivery.external_input) == ({}, True)
 
 
+def _rows(*later: Mapping[str, object]) -> Action:
+    """A workflow as read, with the polled attempt and other attempts of its step."""
+    step = {"referenceTaskName": POLLED["referenceTaskName"]}
+    return reply_json({"tasks": [POLLED, *({**step, **row} for row in later), {"referenceTaskName": "next step"}]})
+
+
+RETRY = {"taskId": "next", "retriedTaskId": "task"}
+DONE = {"status": "COMPLETED", "outputData": {"result": 1}}
 WORKFLOWS: dict[str, tuple[Action, bool]] = {
-    "the retry is there": (reply_json({"tasks": [POLLED, {"taskId": "next", "retriedTaskId": "task"}]}), True),
-    "the retry is forgotten": (reply_json({"tasks": [POLLED, {"taskId": "other", "retriedTaskId": "another"}]}), False),
+    "the retry is there": (_rows(RETRY), True),
+    "the retry is forgotten": (_rows({"taskId": "other", "retriedTaskId": "another"}), False),
     "nobody answers": (Drop(), True),
     "the workflow is gone": (conductor_error(404, "No such workflow found by id: workflow"), True),
     "no list of attempts": (reply_json({"tasks": None}), True),
     "no attempts": (reply_json({"tasks": ["x"]}), True),
+    "no workflow": (reply_json({}), True),
 }
 
 
@@ -73,6 +83,47 @@ def test_an_attempt_is_retried_if_the_retry_may_still_be_there(answer: Action, r
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
     assert delivery == replace(DELIVERY, retried=retried)
     assert {request.target for request in server.requests[1:]} == {"/api/workflow/workflow?includeTasks=true"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        (_rows(), {}),
+        (_rows({**RETRY, **DONE}), {"retried": True, "retry_output": {"result": 1}}),
+        (
+            _rows({**RETRY, "status": "FAILED"}, {"retriedTaskId": "next", **DONE}),
+            {"retried": True, "retry_output": {"result": 1}},
+        ),
+        (_rows({**RETRY, "status": "COMPLETED_WITH_ERRORS"}), {"retried": True, "retry_output": {}}),
+    ],
+    ids=["no retry", "done", "done by the second retry", "optional"],
+)
+def test_an_attempt_whose_mark_is_lost_is_known_by_its_retry(answer: Action, known: dict[str, object]) -> None:
+    """Conductor takes the mark off a cancelled attempt that it begins again beside a sub-workflow, and counts one more
+    retry."""
+
+    def script(request: Request) -> Action:
+        return reply_json([{**POLLED, "retryCount": 1}]) if "/poll/" in request.path else answer
+
+    with conductor(script) as (queue, _):
+        (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
+    assert delivery == replace(DELIVERY, retry_count=1, **known)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("answer", [_rows(RETRY), _rows({**RETRY, "status": "IN_PROGRESS"}), Drop()])
+def test_an_attempt_goes_back_until_its_retry_has_ended(answer: Action) -> None:
+    """It would undo what the retry publishes, or fail the workflow."""
+
+    def script(request: Request) -> Action:
+        if "/poll/" in request.path:
+            return reply_json([{**POLLED, "retryCount": 1}])
+        return ACCEPTED if request.method == "POST" else answer
+
+    with conductor(script) as (queue, server):
+        assert queue.poll("features.build", "w", count=1, wait_seconds=0) == ()
+    handed_back = json.loads(server.requests[-1].body)
+    assert handed_back["status"] == "IN_PROGRESS"
+    assert handed_back["callbackAfterSeconds"] == UNTIL_ITS_RETRY_ENDS
 
 
 def test_a_poll_never_asks_for_more_than_the_server_allows() -> None:

@@ -19,7 +19,7 @@ from perago.attempt.protocol import begin, begin_report
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
 
-from .exploring import OFF, READ_ONLY, REQUIRED, RETRY, Moment, every_moment
+from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REQUIRED, RETRY, Moment, every_moment
 from .making import PLAN
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -27,7 +27,7 @@ BEGIN = "<!-- drawn by `python -m tests.attempt.diagram`: -->"
 END = "<!-- end of the drawing -->"
 ENDINGS = (Step.FAILED, Step.LOST)
 
-PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0))
+PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0))
 
 Edge = tuple[Step, str, Step]
 

@@ -21,6 +21,7 @@ EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
 READ_ONLY = replace(PLAN, read_only=True)
 REQUIRED = replace(PLAN, publish_fence=PublishFence.REQUIRED)
 OFF = replace(PLAN, publish_fence=PublishFence.OFF)
+BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=True, retry_output={}))
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
 FAILED = (on.Failed("no luck", terminal=False), on.Failed("no hope", terminal=True))

@@ -17,6 +17,8 @@ from perago.testing import InMemoryServices
 from .editing import DEFINITION, STEP, TASK
 from .world import BRANCH, INPUT, REPOSITORY
 
+PLAIN = {"name": "plain", "taskReferenceName": "plain", "type": "SIMPLE"}
+
 
 @dataclass(slots=True)
 class Revived:
@@ -65,10 +67,7 @@ def play_forgotten(services: InMemoryServices) -> list[AttemptRecord]:
     """A fork of `r0`, which needed a retry, and of a branch without a workspace, from which it is run again. The retry
     came later than that, so Conductor forgets it, and the failed attempt is all that is left of `r0`. Returns what came
     of the attempts of `r0`, in order."""
-    branches = [[_step(0)], [{"name": "plain", "taskReferenceName": "plain", "type": "SIMPLE"}]]
-    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
-    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["r0", "plain"]}
-    workflow, _ = _start(services, [fork, join])
+    workflow, _ = _start(services, _side_by_side(_step(0), PLAIN))
     records = [run(services, each) for each in deliveries(services)]
     plain = _finish_plain(services)
     services.clock.advance(2)
@@ -78,20 +77,67 @@ def play_forgotten(services: InMemoryServices) -> list[AttemptRecord]:
     return records + [run(services, each) for each in deliveries(services)]
 
 
-def _start(services: InMemoryServices, steps: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, str]]:
-    """A workflow of these steps, whose first attempt with a workspace will fail; its id, and its workspace."""
+@dataclass(slots=True)
+class BegunAgain:
+    """A fork of `r0`, whose first attempt was cancelled and retried, and of a sub-workflow that goes on afterwards."""
+
+    workflow: str
+    retry: AttemptRecord | None
+    first: AttemptRecord | None
+
+
+def play_begun_again(services: InMemoryServices, *, retry_first: bool = True) -> BegunAgain:
+    """The sub-workflow fails, the workflow is retried, the sub-workflow fails again and is retried alone. Conductor
+    then begins the cancelled first attempt of `r0` again, without its mark: measured on a real server.
+
+    `retry_first`: the retry has ended by then; otherwise it is cancelled and begun again, too.
+    """
+    conductor = services.conductor
+    conductor.create_workflow_definition({"name": "inner", "version": 1, "schemaVersion": 2, "tasks": [PLAIN]})
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "inner"}}
+    workflow, _ = _start(services, _side_by_side(_step(0), sub), fails=False)
+    _finish_plain(services, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    conductor.sweep()
+    conductor.retry_workflow(workflow)
+    conductor.sweep()
+    played = [run(services, each) for each in deliveries(services)] if retry_first else []
+    child = _finish_plain(services, TaskStatus.FAILED_WITH_TERMINAL_ERROR).workflow_id
+    conductor.sweep()
+    conductor.retry_workflow(child)
+    _finish_plain(services)
+    for _ in range(3):
+        played += [run(services, each) for each in deliveries(services)]
+        services.clock.advance(10)
+        conductor.sweep()
+    by_chain = {record.delivery.retried_task_id is None: record for record in played}
+    return BegunAgain(workflow, by_chain.get(False), by_chain.get(True))
+
+
+def _side_by_side(*steps: Mapping[str, Any]) -> list[dict[str, Any]]:
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[each] for each in steps]}
+    names = [each["taskReferenceName"] for each in steps]
+    return [fork, {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": names}]
+
+
+def _start(
+    services: InMemoryServices, steps: Sequence[Mapping[str, Any]], *, fails: bool = True
+) -> tuple[str, dict[str, str]]:
+    """A workflow of these steps, whose first attempt with a workspace `fails`; its id, and its workspace."""
     conductor = services.conductor
     conductor.register_task_definitions([DEFINITION, {**DEFINITION, "name": "plain"}])
     conductor.create_workflow_definition({"name": "revived", "version": 1, "schemaVersion": 2, "tasks": list(steps)})
     block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": services.seed(INPUT)}
-    services.faults.before("download", error=OSError(28, "No space left on device"))
+    if fails:
+        services.faults.before("download", error=OSError(28, "No space left on device"))
     return conductor.start_workflow("revived", {"workspace": block}), block
 
 
-def _finish_plain(services: InMemoryServices) -> Delivery:
-    (delivery,) = services.conductor.poll("plain", "w0001", count=9, wait_seconds=0)
-    services.conductor.report(delivery, Report(TaskStatus.COMPLETED), "w0001")
-    return delivery
+def _finish_plain(services: InMemoryServices, status: TaskStatus = TaskStatus.COMPLETED) -> Delivery:
+    """End all tasks without a workspace that wait; the retry of a sub-workflow revives its earlier runs as well."""
+    *others, last = services.conductor.poll("plain", "w0001", count=9, wait_seconds=0)
+    for delivery in (*others, last):
+        services.conductor.report(delivery, Report(status), "w0001")
+    return last
 
 
 def _step(number: int, *, quiet: bool = False) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import pytest
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices
 
-from .reviving import play_forgotten, play_revived
+from .reviving import play_begun_again, play_forgotten, play_revived
+from .world import BRANCH, REPOSITORY
 
 
 @pytest.mark.parametrize("revived_first", [True, False], ids=["before the rerun step", "after it"])
@@ -36,3 +37,19 @@ def test_where_the_retry_is_forgotten_the_attempt_takes_its_place(services: InMe
     services.conductor.sweep()  # the JOIN
     (summary,) = services.conductor.workflow_summaries()
     assert summary.status.value == "COMPLETED"
+
+
+@pytest.mark.parametrize("retry_first", [True, False], ids=["its retry is done", "its retry begins again, too"])
+def test_an_attempt_that_is_begun_again_without_its_mark_ends_as_its_retry(
+    services: InMemoryServices, retry_first: bool
+) -> None:
+    played = play_begun_again(services, retry_first=retry_first)
+
+    assert played.retry is not None
+    assert played.first is not None
+    assert [step.name for step in played.first.steps] == ["ValidateInput"]
+    assert played.first.report == played.retry.report
+    assert played.first.remarks == ("did nothing, its retry has done the work",)
+    assert services.conductor.workflow(played.workflow)["status"] == "COMPLETED"
+    (head, *_) = services.lakefs.server.first_parents(REPOSITORY, BRANCH)
+    assert head.commit.id == played.retry.published_commit

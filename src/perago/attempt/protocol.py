@@ -43,7 +43,8 @@ Why nothing is lost and nothing is published twice
    of this workflow and of a run that Conductor has forgotten or begun again; never by moving the branch back, but by a
    publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
    An attempt whose retry has taken its place, and which Conductor hands out again all the same when the workflow is
-   rerun from a later step, does nothing: what the retry has published stands, and may have been built on.
+   rerun from a later step, does nothing: what the retry has published stands, and may have been built on. One that is
+   begun again beside a sub-workflow has lost its mark and its end counts: it reports what its retry has reported.
 8. An attempt that completes after a predecessor has put a commit of its own on the branch: its changes, or an empty
    fence commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges
    that are still on their way, and nothing appears after the step was completed. Conductor tells of a predecessor for
@@ -70,7 +71,7 @@ from perago.attempt.ending import Next, cleaned, fail
 from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, asked, judge
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
-from perago.ports import Report
+from perago.ports import Report, TaskStatus
 
 
 def begin(plan: Plan) -> Next:
@@ -105,13 +106,22 @@ def advance(state: State, event: on.Event) -> Next:
 
 def _input_accepted(state: State, event: on.InputAccepted) -> Next:
     if state.plan.delivery.retried:
-        return fail(state, outcome.retried(state), terminal=True)
+        return _already_retried(state)
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
     if state.plan.read_only:
         return _fetch(state)
     return state, do.ReadBranch(event.workspace)
+
+
+def _already_retried(state: State) -> Next:
+    """Do nothing. A failure is what Conductor shows of such an attempt otherwise; where it would count, the attempt
+    ends as its retry did."""
+    output = state.plan.delivery.retry_output
+    if output is None:
+        return fail(state, outcome.retried(state), terminal=True)
+    return cleaned(state.known(report=Report(TaskStatus.COMPLETED, output)))
 
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:

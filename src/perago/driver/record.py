@@ -60,6 +60,8 @@ class AttemptRecord:
     def _publication(self) -> tuple[str, ...]:
         if self.published_commit is not None and self.published_commit == self.input_ref:
             return ("nothing changed",)
+        if self.delivery.retry_output is not None:
+            return ("did nothing, its retry has done the work",)
         found = []
         if self.published_commit is not None and self.adopted_commit is not None:
             found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt")

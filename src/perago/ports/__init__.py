@@ -26,7 +26,15 @@ from perago.ports.errors import (
     Unavailable,
     Unclear,
 )
-from perago.ports.tasks import AttemptRow, Delivery, DeliveryCheck, Report, TaskQueue, TaskStatus
+from perago.ports.tasks import (
+    UNTIL_ITS_RETRY_ENDS,
+    AttemptRow,
+    Delivery,
+    DeliveryCheck,
+    Report,
+    TaskQueue,
+    TaskStatus,
+)
 from perago.ports.workspaces import (
     Commit,
     Layout,
@@ -41,6 +49,7 @@ from perago.ports.workspaces import (
 
 __all__ = [
     "FENCE_MARKER",
+    "UNTIL_ITS_RETRY_ENDS",
     "AccessDenied",
     "AttemptRow",
     "Clock",

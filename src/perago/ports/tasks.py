@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+UNTIL_ITS_RETRY_ENDS = 5
+"""Seconds before an attempt that waits for the end of its retry is handed out again."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -32,6 +35,9 @@ class Delivery:
     """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
     waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
     this is false."""
+    retry_output: Mapping[str, Any] | None = None
+    """What the retry has reported, where Conductor has forgotten that there was one: it begins a cancelled attempt
+    again when a sub-workflow beside it goes on, and then a failure of this attempt would count."""
     response_timeout_seconds: float = 600
     timeout_seconds: float = 0
     """0: no limit."""
@@ -93,7 +99,7 @@ class TaskQueue(DeliveryCheck, Protocol):
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
-        (at most 5)."""
+        (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
         ...
 
     def extend_lease(self, delivery: Delivery) -> None:

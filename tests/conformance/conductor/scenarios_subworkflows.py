@@ -12,6 +12,9 @@ from .stage import Json, Stage, create, definition, start, step, task_type
 INNER: dict[str, Any] = {"inputParameters": {"x": "${workflow.input.x}"}}
 
 
+SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
+
+
 def _nested(
     rest: Rest, *, steps: int = 1, parameters: dict[str, Any] | None = None, **task: Any
 ) -> tuple[Stage, Stage]:
@@ -119,7 +122,48 @@ def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     on.settle("COMPLETED")
 
 
-SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
+def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[Stage, Stage, Json]:
+    """A completed workflow of a sub-workflow and of a step beside it, both in their second attempt, as the first ones
+    failed; the sub-workflow, rerun; the first attempt of the step, which its rerun has brought back. The join waits
+    for another branch, as one that looks in the wrong moment fails the workflow."""
+    name = create(rest, step(task_of_child), label="inner")
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
+    on = start(rest, task_of_child, fork([sub], [step(beside, "beside")], [SET]), join("set"))
+    first = on.child("sub")
+    on.take(task=beside)
+    first.run("FAILED")
+    on.settle("FAILED")
+    with rest.unnoted():
+        on.act("POST", "/workflow/{workflow}/retry")
+    child = on.child("sub")
+    on.run(task=beside, outputData={"o": "retry"})
+    inner = child.run()
+    on.settle("COMPLETED")
+    on.note("beside")
+    child.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": inner["taskId"]})
+    on.settle("RUNNING")
+    return on, child, on.take(task=beside)
+
+
+@scenario
+def a_child_beside_a_retried_step_is_rerun(rest: Rest) -> None:
+    """A cancelled attempt begins again beside its retry, without a mark; its success changes nothing."""
+    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
+    on, _, again = _begun_again(rest, inner, beside)
+    rest.note("the retry", again.get("retriedTaskId"))
+    on.note("beside")
+    on.finish(again, outputData={"o": "again"})
+    on.note("beside")
+
+
+@scenario
+def a_step_that_begins_again_beside_its_retry_fails(rest: Rest) -> None:
+    """A failure of such an attempt fails the workflow, although its retry was completed."""
+    inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
+    on, _, again = _begun_again(rest, inner, beside)
+    on.finish(again, "FAILED_WITH_TERMINAL_ERROR")
+    on.settle("FAILED")
+    on.note("beside")
 
 
 def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[Stage, Stage]:

@@ -34,6 +34,37 @@ def _define(service: ConductorService, workflow: str, task: str, *references: st
     service.define({"name": workflow, "version": 1, "schemaVersion": 2, "tasks": tasks, **owner})
 
 
+def _beside_a_child(service: ConductorService, task: str) -> str:
+    """A started workflow that has the step `step` beside a sub-workflow with the step `inner`."""
+    child, parent = f"{task}.child", f"{task}.parent"
+    _define(service, child, task, "inner")
+    sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": child}}
+    step = {"name": task, "taskReferenceName": "step", "type": "SIMPLE"}
+    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[sub], [step]]}
+    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["sub", "step"]}
+    owner = {"ownerEmail": "live@example.com"}
+    service.define({"name": parent, "version": 1, "schemaVersion": 2, "tasks": [fork, join], **owner})
+    return service.start(parent, {"p": 1})
+
+
+def _polled(queue: TaskQueue, task: str) -> dict[str, Delivery]:
+    """The deliveries of `step` and `inner`, once both are there."""
+    found: dict[str, Delivery] = {}
+    for _ in range(3):
+        found |= {each.reference_name: each for each in queue.poll(task, "live0000", count=2, wait_seconds=5)}
+        if len(found) == 2:
+            break
+    return found
+
+
+def _until(service: ConductorService, workflow: str, status: str) -> None:
+    """Wait for the end of a workflow; servers pass the end of a sub-workflow on in the background."""
+    deadline = time.monotonic() + 30
+    while service.workflow(workflow)["status"] != status:
+        assert time.monotonic() < deadline, f"not {status} within 30 s"
+        time.sleep(0.05)
+
+
 class ConductorScenarios:
     """Inherit as a `Test` class and provide a `service` fixture: a `ConductorService`."""
 
@@ -184,6 +215,27 @@ class ConductorScenarios:
         for delivery in back:
             queue.report(delivery, DONE, "live0000")
         assert queue.read_attempt(first, first.task_id) is not None
+
+    def test_an_attempt_begun_again_without_its_mark_is_known_by_its_retry(
+        self, service: ConductorService, task_name: str
+    ) -> None:
+        queue = service.queue
+        workflow = _beside_a_child(service, task_name)
+        polled = _polled(queue, task_name)
+        cancelled = polled["step"]
+        queue.report(polled["inner"], OVER, "live0000")
+        _until(service, workflow, "FAILED")
+        service.retry(workflow)
+        polled = _polled(queue, task_name)
+        queue.report(polled["step"], DONE, "live0000")
+        queue.report(polled["inner"], OVER, "live0000")
+        _until(service, workflow, "FAILED")
+        service.retry(polled["inner"].workflow_id)
+        again = _polled(queue, task_name)["step"]
+        assert (again.task_id, again.retry_count, again.retried_task_id) == (cancelled.task_id, 1, None)
+        assert (again.retried, again.retry_output) == (True, DONE.output)
+        assert queue.is_current(again)
+        service.terminate(workflow)
 
     def test_a_restart_forgets_the_attempts_before_it(
         self, service: ConductorService, task_name: str, workflow: str

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
 from perago.adapters.conductor.session import Session, json_of
 from perago.adapters.http import Patience
-from perago.ports import AttemptRow, Delivery, NotFound, Refused, Report, ServiceError
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Refused, Report, ServiceError
 from perago.settings import ConductorSettings
 
 LONGEST_WAIT = 5.0
@@ -67,7 +67,7 @@ class ConductorQueue:
             found = tuple(wire_format.delivery_from(task) for task in polled)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of tasks", write=True) from error
-        return tuple(replace(each, retried=self._has_retry(each)) if each.retried else each for each in found)
+        return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
@@ -135,18 +135,26 @@ class ConductorQueue:
         task: dict[str, Any] = json_of(operation, answer, dict, "a task")
         return task
 
-    def _has_retry(self, delivery: Delivery) -> bool:
-        """Whether the retry of an attempt is still there: a rerun from a step that is older removes it, and leaves the
-        mark on the attempt. Without an answer it is taken to be there: then the attempt does nothing, and nothing is
-        lost."""
+    def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
+        """The delivery with what its workflow knows of a retry: the mark stays on an attempt whose retry a rerun has
+        removed, and is taken off one that is begun again beside a sub-workflow, which adds one to its retry count.
+
+        None: it went back into the queue, since its retry has not ended, or Conductor did not tell. A marked attempt
+        does nothing then, and nothing is lost.
+        """
+        if not (delivery.retried or delivery.retry_count):
+            return delivery
         operation = f"look for the retry of task {delivery.task_id}"
         read = self._session.workflows.get_execution_status
         try:
             answer = self._session.read(operation, read, delivery.workflow_id, include_tasks="true")
-            workflow = json_of(operation, answer, dict, "a workflow")
-        except ServiceError:
-            return True
-        return wire_format.has_retry(workflow, delivery)
+            known = wire_format.known_by_its_retry(json_of(operation, answer, dict, "a workflow"), delivery)
+        except (ServiceError, LookupError, TypeError, AttributeError):
+            known = delivery if delivery.retried else None
+        if known is None:
+            with suppress(ServiceError):  # else it comes back after its response time-out, as from a poll that is lost
+                self._update(operation, wire_format.hand_back(delivery, UNTIL_ITS_RETRY_ENDS))
+        return known
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))

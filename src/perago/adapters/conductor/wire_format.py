@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor.errors import SERVICE
 from perago.ports import AttemptRow, Delivery, Refused, Report
 
+_DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
 _DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`reference/conductor.md` 1)
 
 
@@ -42,12 +44,20 @@ def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
     return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
 
 
-def has_retry(workflow: Mapping[str, Any], delivery: Delivery) -> bool:
-    """Whether a workflow as read has an attempt that retries this one; also if it has none of the shape of attempts."""
-    tasks = workflow.get("tasks")
-    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
-        return True
-    return any(task.get("retriedTaskId") == delivery.task_id for task in tasks)
+def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:
+    """The delivery with what a workflow as read says of its retry; None: the newest has to end first.
+
+    Raises:
+        LookupError, TypeError, AttributeError: this is no workflow with attempts.
+    """
+    rows = [task for task in workflow["tasks"] if task.get("referenceTaskName") == delivery.reference_name]
+    if not any(task.get("retriedTaskId") == delivery.task_id for task in rows):
+        return replace(delivery, retried=False)
+    if delivery.retried:
+        return delivery
+    if rows[-1].get("status") not in _DONE:
+        return None
+    return replace(delivery, retried=True, retry_output=rows[-1].get("outputData") or {})
 
 
 def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
@@ -61,9 +71,9 @@ def lease_extension(delivery: Delivery) -> dict[str, Any]:
     return {**_update(delivery, "IN_PROGRESS"), "extendLease": True}
 
 
-def hand_back(delivery: Delivery) -> dict[str, Any]:
-    """The update that puts a task back into the queue at once (`reference/conductor.md` 9)."""
-    return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": 0}
+def hand_back(delivery: Delivery, seconds: int = 0) -> dict[str, Any]:
+    """The update that puts a task back into the queue, at once or after `seconds` (`reference/conductor.md` 9)."""
+    return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": seconds}
 
 
 def final_result(delivery: Delivery, report: Report, worker_id: str) -> dict[str, Any]:

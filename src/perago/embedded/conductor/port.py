@@ -10,7 +10,7 @@ from perago.embedded.conductor import updates
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
 from perago.embedded.conductor.rows import Status, TaskRow
 from perago.embedded.conductor.wire import copied
-from perago.ports import AttemptRow, Delivery, NotFound, Report
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report
 
 
 class InMemoryConductor(ConductorModel):
@@ -25,11 +25,22 @@ class InMemoryConductor(ConductorModel):
         wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         with self._around("poll"):
             found = self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait)
-            return tuple(replace(each, retried=self._has_retry(each)) if each.retried else each for each in found)
+            return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
 
-    def _has_retry(self, delivery: Delivery) -> bool:
+    def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
+        """The delivery with what is known of its retry; None: it went back, for the retry has not ended."""
         with self._locked() as state:
-            return any(row.retried_task_id == delivery.task_id for row in state.tasks.values())
+            tasks = state.workflows[delivery.workflow_id].tasks
+            rows = [row for row in tasks if row.reference_name == delivery.reference_name]
+            if not any(row.retried_task_id == delivery.task_id for row in rows):
+                return replace(delivery, retried=False)
+            if delivery.retried:
+                return delivery
+            if not rows[-1].status.terminal or rows[-1].status.unsuccessful:
+                later = _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=UNTIL_ITS_RETRY_ENDS)
+                updates.update_task(state, later)
+                return None
+            return replace(delivery, retried=True, retry_output=copied(rows[-1].output))
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether the task is in progress with the identity of this delivery; a task that is gone is not."""
