@@ -10,13 +10,13 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.outcome import fitted
-from perago.attempt.protocol import advance, begin, begin_report
+from perago.attempt.protocol import advance, begin_report
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .test_protocol import ACCEPTED, TO_COMMITTED, TO_MERGE, UNMOVED, run
+from .test_protocol import TO_COMMITTED, TO_MERGE, UNMOVED, run
 
 FOREIGN = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
 UNCLEAR = (on.MergeUnclear("time-out"), on.DeliveryConfirmed())
@@ -118,15 +118,6 @@ def test_a_publication_that_is_not_what_was_built_is_not_called_unverified_as_we
     state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.Merged(MERGED), mine, *looked, mine)
     assert "is not what this attempt built" in reason_of(state)
     assert "may still appear" not in reason_of(state)
-
-
-def test_a_task_that_asks_for_a_rebase_learns_that_there_is_none_yet() -> None:
-    state, command = begin(replace(PLAN, rebase=True))
-    for event in (ACCEPTED, FOREIGN, on.LeftoversFound(())):
-        state, command = advance(state, event)
-
-    assert command == do.CheckDelivery()
-    assert "This version does not rebase yet, although the task asks for it." in reason_of(state)
 
 
 # ---------------------------------------------------------------------------- old answers

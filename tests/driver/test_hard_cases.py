@@ -87,11 +87,6 @@ def leave(params: Leaves) -> Anything:
     return Anything()
 
 
-@task(name="hard.rebase", owner_email="data@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
-def rebase(workspace: Path, params: Anything) -> Anything:
-    return Anything()
-
-
 @task(name="hard.swap", owner_email="data@example.com", workspace=WorkspaceSpec(prefix="p"))
 def swap(workspace: Path, params: Anything) -> Anything:
     shutil.rmtree(workspace / "directory")
@@ -178,16 +173,6 @@ def test_what_a_model_cannot_do_is_no_failure_of_the_attempt(services: InMemoryS
     services.faults.before("commit", error=NotModelled("committing so"))
     with pytest.raises(NotModelled, match="committing so"):
         services.run(tasks.edit, tasks.Params(do="edit"), TREE)
-
-
-def test_a_declared_rebase_is_honest_about_its_absence(services: InMemoryServices) -> None:
-    ref = services.seed(TREE)
-    services.seed({"foreign": "1"})
-    found = get_task(rebase)
-    assert found is not None
-    services.start(found, {}, ref=ref)
-
-    assert "This version does not rebase yet" in str(services.attempt(rebase).reason)
 
 
 # ---------------------------------------------------------------------------------- services

@@ -71,12 +71,11 @@ def moved_head(state: State, read: BranchRead) -> str:
     ref, others = state.ref, read.since
     newest = others[0]
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    rebase = "This version does not rebase yet, although the task asks for it. " if state.plan.rebase else ""
     nothing = "" if state.open_merge else "Nothing of this attempt was published. "
     return (
         f"Branch {ref.branch} of {ref.repository} has moved since the input ref {short(ref.ref)}: its head is "
         f"{short(newest.id)}, committed by {newest.committer or 'unknown'}: {_quoted(newest.message)}{more}. "
-        f"{rebase}{nothing}A retry would get the same ref; start the workflow from the new head."
+        f"{nothing}A retry would get the same ref; start the workflow from the new head."
     )
 
 

@@ -21,8 +21,6 @@ class Plan:
     """12 random hex digits that make the staging branch of this delivery unique."""
     prefix: str = ""
     read_only: bool = False
-    rebase: bool = False
-    """The task asks for `on_moved_head="rebase"`, which this version cannot do; its failures say so."""
     max_changed_objects: int | None = None
     max_changed_bytes: int | None = None
     publish_fence: PublishFence = PublishFence.AUTO

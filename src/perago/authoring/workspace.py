@@ -24,8 +24,8 @@ class WorkspaceSpec(Declaration):
     """Rules that must hold after it, before anything is published."""
     read_only: bool = False
     """Publish nothing, and treat any change as a failure."""
-    on_moved_head: Literal["fail", "rebase"] = "fail"
-    """What to do when others have advanced the branch since the input ref (contract 8)."""
+    on_moved_head: Literal["fail"] = "fail"
+    """What to do when others have advanced the branch since the input ref (contract 8). `"rebase"` is to come."""
 
     if TYPE_CHECKING:
 
@@ -36,7 +36,7 @@ class WorkspaceSpec(Declaration):
             pre: Iterable[Guardrail] = (),
             post: Iterable[Guardrail] = (),
             read_only: bool = False,
-            on_moved_head: Literal["fail", "rebase"] = "fail",
+            on_moved_head: Literal["fail"] = "fail",
         ) -> None: ...
 
     @property
@@ -48,6 +48,16 @@ class WorkspaceSpec(Declaration):
     @classmethod
     def _canonical_prefix(cls, prefix: object) -> str:
         return canonical_prefix(prefix)
+
+    @field_validator("on_moved_head", mode="before")
+    @classmethod
+    def _no_rebase_yet(cls, rule: object) -> object:
+        if rule == "rebase":
+            raise ValueError(
+                "'rebase' does not work yet: this version cannot publish on a head that others have moved; leave "
+                "on_moved_head out, and give each workflow run a branch of its own"
+            )
+        return rule
 
     @field_validator("pre", "post", mode="plain")
     @classmethod

@@ -194,7 +194,6 @@ class _AttemptRun:
             secrets.token_hex(6),
             prefix=spec.prefix if spec else "",
             read_only=spec.read_only if spec else False,
-            rebase=spec.on_moved_head == "rebase" if spec else False,
             max_changed_objects=budget.max_changed_objects if budget else None,
             max_changed_bytes=budget.max_changed_bytes if budget else None,
             publish_fence=self._limits.publish_fence,
