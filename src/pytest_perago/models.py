@@ -14,9 +14,10 @@ from perago.taskdef.payload import InvalidResult, dump_result
 from perago.taskdef.problems import problem_lines
 from perago.taskdef.schema import input_schema, output_schema
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.lookalikes import lookalike_problem
 from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
 from perago.testing.schema_check import schema_problem
-from perago.testing.wire import round_trip_problem, shared_state
+from perago.testing.wire import computed_problem, random_private, round_trip_problem, shared_state
 
 _MAX_RESULT_BYTES = 1024 * 1024
 
@@ -38,6 +39,7 @@ def check_params(task: Task, provided: Provided) -> None:
             f"no params of {task.name} can be made: {samples.problem}; give some by the hook pytest_perago_params, by "
             f"perago.testing.provide_params({task.name!r}, ...) or by an Example of the task"
         )
+    _check_unions(model, by_alias=True)
     for sample in samples.found:
         _check_sample("params", model, sample, by_alias=True)
         problem = schema_problem(schema, sample.document)
@@ -61,6 +63,7 @@ def check_result(task: Task, provided: Provided) -> None:
             f"no result of {task.name} can be made: {samples.problem}; declare an Example with a result, or give one "
             "by the hook pytest_perago_params"
         )
+    _check_unions(model, by_alias=False)
     for sample in samples.found:
         _check_sample("result", model, sample, by_alias=False)
         try:
@@ -107,13 +110,31 @@ def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias
     problem = round_trip_problem(model, sample.value, by_alias=by_alias)
     if problem is not None:
         raise _broken(what, sample, f"{model.__name__} does not survive JSON", problem)
-    pointer = shared_state(sample.value, validated(model, sample.document))
+    problem = computed_problem(model, sample.value)
+    if problem is not None:
+        raise _broken(what, sample, f"{model.__name__} cannot read what it writes, as it forbids extra fields", problem)
+    again = validated(model, sample.document)
+    private = random_private(sample.value, again)
+    if private is not None:
+        advice = f"{private} has another default each time, and is not written as JSON; make it a field"
+        raise _broken(what, sample, f"{model.__name__} does not survive JSON", advice)
+    pointer = shared_state(sample.value, again)
     if pointer is not None:
         raise _broken(
             what,
             sample,
             f"{model.__name__} keeps mutable state between calls",
             f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator",
+        )
+
+
+def _check_unions(model: type[BaseModel], *, by_alias: bool) -> None:
+    problem = lookalike_problem(model, by_alias=by_alias)
+    if problem is not None:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"{model.__name__} has a union whose members look alike as JSON",
+            facts=[("actual", problem), ("fix", "give each member a Literal field of its own value, a discriminator")],
         )
 
 

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import enum
 import pathlib
+import threading
 import uuid
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,7 @@ from pydantic import (
     Field,
     HttpUrl,
     Json,
+    PrivateAttr,
     RootModel,
     SecretStr,
     StringConstraints,
@@ -91,14 +93,96 @@ class Strict(BaseModel):
 
 
 class Computed(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
     width: int
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def area(self) -> int:
         return self.width**2
+
+
+class ComputedAndClosed(Computed):
+    model_config = ConfigDict(extra="forbid")
+
+
+class HoldsClosed(BaseModel):
+    parts: list[ComputedAndClosed]
+
+
+class WrittenUnderAnotherNameAndClosed(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    value: int = Field(default=1, serialization_alias="wert", validation_alias="wert")
+
+
+class PrivateAndRandom(BaseModel):
+    value: int = 0
+    _token: uuid.UUID = PrivateAttr(default_factory=uuid.uuid4)
+
+
+class HoldsPrivate(BaseModel):
+    parts: dict[str, list[PrivateAndRandom]]
+
+
+class PrivateAndConstant(BaseModel):
+    value: int = 0
+    _seen: list[int] = PrivateAttr(default_factory=list)
+    _label: str = "a"
+    _nothing: str = PrivateAttr()
+    _lock: Any = PrivateAttr(default_factory=threading.Lock)
+
+
+class Metres(BaseModel):
+    size: float
+
+
+class Feet(BaseModel):
+    size: float
+
+
+class Length(BaseModel):
+    unit: str = "m"
+    size: float
+
+
+class OneFieldMore(BaseModel):
+    value: Length | Metres
+
+
+class ModelsThatLookAlike(BaseModel):
+    value: Metres | Feet
+
+
+class ModelsThatLookAlikeInAList(BaseModel):
+    values: list[Annotated[Metres | Feet, Field(description="a length")]] = []
+
+
+class ModelsThatLookAlikeBelow(BaseModel):
+    inner: ModelsThatLookAlike | None = None
+
+
+class DateOrText(BaseModel):
+    value: str | datetime.date
+
+
+class UnionsThatCanBeTold(BaseModel):
+    by_field: Annotated[Cat | Dog, Field(discriminator="kind")]
+    by_literal: Cat | Dog
+    by_content: Cat | Metres | Level
+    plain: int | str | None = None
+    numbers: dict[str, int | float] = {}
+    either: list[int | bool] = []
+    level: Level | None = None
+    anything: Any | int = None
+
+
+class Dimension(BaseModel):
+    value: Metres | Feet
+
+    @field_validator("value")
+    @classmethod
+    def only_metres(cls, value: Metres | Feet) -> Metres:
+        return Metres(size=value.size)
 
 
 class Password(BaseModel):

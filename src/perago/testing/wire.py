@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 from collections import deque
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
 from perago.taskdef.pointer import join_pointer
-from perago.taskdef.problems import problem_lines
+from perago.taskdef.problems import location_of, problem_lines
 from perago.taskdef.secret import find_secret
 
 _SHOWN = 80
@@ -39,6 +40,60 @@ def round_trip_problem(model: type[BaseModel], value: BaseModel, *, by_alias: bo
     except Exception as error:  # noqa: BLE001 - an author's validator may fail in any way
         return f"a validator raised {type(error).__name__} for the model's own JSON"
     return next(_differences(value, again, ""), None)
+
+
+def computed_problem(model: type[BaseModel], value: BaseModel) -> str | None:
+    """Why the model refuses what it computes itself when it is written: it forbids extra fields; None: it does not.
+
+    The runtime leaves computed fields out before it reads a recorded result, but a caller who builds params with the
+    model, and a later step that takes the result as its params, do not.
+    """
+    if find_secret(model) is not None:
+        return None
+    adapter = TypeAdapter(model)
+    try:
+        text = adapter.dump_json(value, by_alias=True, warnings=False)
+        without = json.loads(adapter.dump_json(value, by_alias=True, round_trip=True, warnings=False))
+        model.model_validate_json(text)
+    except ValidationError as error:
+        document = json.loads(text)
+        for item in error.errors(include_url=False):
+            location = location_of(item, document)
+            if item["type"] == "extra_forbidden" and not _has(without, location):
+                pointer = "".join(join_pointer("", str(part)) for part in location)
+                return f"{pointer} is a computed field; take extra='ignore' for this model, or make it a plain property"
+    except Exception:  # noqa: BLE001 - an author's code may fail in any way, which other checks tell
+        return None
+    return None
+
+
+def random_private(left: Any, right: Any) -> str | None:
+    """The private attribute that differs in two values of the same JSON; None: there is none."""
+    if isinstance(left, BaseModel) and type(left) is type(right):
+        mine, other = left.__pydantic_private__ or {}, right.__pydantic_private__ or {}
+        for name in mine.keys() & other.keys():
+            if not _equal(mine[name], other[name]):
+                return name
+    return next(filter(None, itertools.starmap(random_private, _pairs(left, right))), None)
+
+
+def _pairs(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
+    """The parts of two values that belong together."""
+    if isinstance(left, BaseModel) and isinstance(right, BaseModel):
+        yield from ((getattr(left, name), getattr(right, name)) for name in type(left).model_fields)
+    elif isinstance(left, dict) and isinstance(right, dict):
+        yield from ((value, right[key]) for key, value in left.items() if key in right)
+    elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        yield from zip(left, right, strict=False)
+
+
+def _has(document: Any, location: tuple[str | int, ...]) -> bool:
+    for part in location:
+        try:
+            document = document[part]
+        except (LookupError, TypeError):
+            return False
+    return True
 
 
 def shared_state(left: BaseModel, right: BaseModel) -> str | None:
