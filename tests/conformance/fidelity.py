@@ -34,7 +34,7 @@ both, on a Conductor of its own.
 
 Conversations that nobody wrote are drawn by hypothesis and told to both servers at once by `make differential`
 (`tests/conformance/differential/`). The ports that the runtime uses are held to one set of scenarios on the models, on
-the adapters with the embedded servers, and on the adapters with real ones (`tests/adapters/*_scenarios.py`).
+the adapters with the embedded servers, and on the adapters with real ones (`tests/conformance/ports/*_scenarios.py`).
 
 What the embedded servers do not have they refuse with a 501 that names the call; they never pretend.
 """

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from .differences import DIFFERENCES
-from .fidelity import PAGE, page
+from .fidelity import INTRODUCTION, PAGE, page
 from .scenario import scenarios
 
 
 def test_the_page_is_current() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.conformance.fidelity"
+
+
+def test_the_files_that_the_page_names_are_there() -> None:
+    root = PAGE.parents[1]
+    named = set(re.findall(r"`((?:tests|fixtures|docs|src)/[\w/*.]+)`", INTRODUCTION))
+    assert len(named) > 1
+    assert [path for path in named if not list(root.glob(path.rstrip("/")))] == []
 
 
 def test_every_difference_has_a_scenario() -> None:
