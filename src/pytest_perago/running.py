@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,12 @@ from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from pytest_perago.frames import formatted_stack
 from pytest_perago.memory import Memory
+from pytest_perago.surroundings import Surroundings
 from pytest_perago.verdict import Attempt, check_attempt
 from pytest_perago.watch import TimeLimitExceeded, Watch
 
+_XDIST = "PYTEST_XDIST_WORKER"
+_MOST_NAMED = 10
 _RESPONSE_SECONDS = 60
 _EXCERPT = 60
 _MOST_EXCERPTS = 3
@@ -47,7 +51,9 @@ def run_case(task: Task, case: RunCase, watch: Watch) -> None:
     with watch:
         try:
             run.first_attempt()
+            run.check_that_nothing_lies_beside()
             run.second_attempt_with_a_lost_report()
+            run.check_that_nothing_lies_beside()
             run.check_that_calls_are_alike()
         except TimeLimitExceeded:
             raise run.too_long() from None
@@ -94,6 +100,7 @@ class _Run:
         self._ended: Returned | Raised | None = None
         self._memory = Memory(task.module)
         self._seen: list[Seen] = []
+        self._beside: list[tuple[Surroundings, dict[Path, bool]]] = []
         try:
             self._tree = read_tree(case.tree)
         except BrokenCase as error:
@@ -121,6 +128,30 @@ class _Run:
             self._check_same_again(self._attempt(services, record, before))
             if ref is not None and record.published_commit not in (None, ref):
                 self._check_published_once(services, ref, str(record.published_commit))
+
+    def check_that_nothing_lies_beside(self) -> None:
+        """What a call writes beside its workspace is not published. Asked after each attempt: what may be of another
+        process must come from both calls."""
+        if not self._beside:
+            return
+        surroundings, first = self._beside[0]
+        again = self._beside[1][1] if len(self._beside) > 1 else {}
+        found = surroundings.confirmed(first, again, alone=_XDIST not in os.environ)
+        if found:
+            has_workspace = self._task.workspace is not None
+            what = "beside its workspace; only the workspace is published"
+            place = "below `workspace`"
+            if not has_workspace:
+                what, place = "files, and only a workspace is published", "to a store, or give the task a workspace"
+            raise CaseFailed(
+                Cause.MISTAKE,
+                f"case {self._case.label!r}: the function wrote {what}",
+                facts=[
+                    ("written", "\n".join(map(surroundings.shown, found[:_MOST_NAMED]))),
+                    ("fix", f"write {place}; what is only needed for a while belongs into a directory of `tempfile`"),
+                ],
+                tree=self._tree if has_workspace else None,
+            )
 
     def check_that_calls_are_alike(self) -> None:
         """Where the second attempt left something else than the first: whether the module's memory is the reason.
@@ -213,6 +244,8 @@ class _Run:
     def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         """Call the function within the limit, and keep how it ended."""
         self._ended = None
+        surroundings = Surroundings(workspace)
         with self._watch.code_of_author():
             self._ended = call_and_note(task, workspace, params, current)
+        self._beside.append((surroundings, surroundings.differences()))
         return self._ended

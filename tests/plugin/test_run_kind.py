@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,105 @@ def test_a_red_case_says_what_happened(pytester: pytest.Pytester, body: str, exa
     result.stdout.fnmatch_lines(lines)
     assert "pytest_perago" not in result.stdout.str()
     assert "perago/driver" not in result.stdout.str()
+
+
+BESIDE = {
+    "a new directory": (
+        "out = Path('out'); out.mkdir(exist_ok=True); (out / 'a.csv').write_text('x')",
+        "out*in *",
+    ),
+    "a directory that is there": ("Path('there/below/a.csv').write_text('x')", "there/below/a.csv in *"),
+    "a file that is there": ("Path('file').write_text('x')", "file in *"),
+    "the home directory": ("(Path.home() / 'left.txt').write_text('x')", "~/left.txt"),
+}
+
+
+@pytest.mark.parametrize("worker", [None, "gw0"])
+@pytest.mark.parametrize(("body", "named"), BESIDE.values(), ids=BESIDE)
+def test_a_function_that_writes_beside_its_workspace_is_red(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    body: str,
+    named: str,
+    worker: str | None,
+) -> None:
+    """In each session, also where it only writes again what is there."""
+    free_module(pytester, "work", f"{body}; return Model()", ["Example(id='x', params={})"])
+    (pytester.path / "there" / "below").mkdir(parents=True)
+    (pytester.path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_worker(monkeypatch, worker)
+    for _ in range(2):
+        result = run(pytester, "--perago-modules", "work", "-k", "run")
+        result.assert_outcomes(failed=1, deselected=5)
+        result.stdout.fnmatch_lines(
+            [
+                "mistake in the task: case 'x': the function wrote files, and only a workspace is published",
+                f"  written  {named}",
+            ]
+        )
+
+
+def set_worker(monkeypatch: pytest.MonkeyPatch, worker: str | None) -> None:
+    """As if pytest-xdist ran the test, or nothing but this process."""
+    if worker is None:
+        monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    else:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+
+
+@pytest.mark.parametrize("worker", [None, "gw0"])
+def test_a_function_that_writes_around_its_workspace_is_red(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, worker: str | None
+) -> None:
+    file = copy_module(pytester, "work", "copy", examples=[GOOD])
+    text = file.read_text()
+    file.write_text(text.replace('    print("copied")', '    (workspace.parent / "left").mkdir()'))
+    set_worker(monkeypatch, worker)
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(["  written  left beside the workspace"])
+
+
+QUIET_WRITES = {
+    "tools": "[Path(each).write_text('x') for each in ('.coverage.host', 'a.pyc', 'coverage.xml')]",
+    "caches": "[Path(each).mkdir(exist_ok=True) for each in ('__pycache__', '.pytest_cache', '.hypothesis')]",
+    "a log": "import logging; logging.getLogger('own').warning('x')",
+    "a change by somebody else": "Path('tee.log').stat().st_size or Path('tee.log').write_text('x')",
+    "a temporary file": "import tempfile; tempfile.mkstemp(); tempfile.mkdtemp()",
+    "nothing": "Path('here/a.csv').read_text()",
+    "settings at home": "(Path.home() / '.tool').write_text('x')",
+}
+
+
+@pytest.mark.parametrize("body", QUIET_WRITES.values(), ids=QUIET_WRITES)
+def test_what_tools_write_is_passed_over(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str
+) -> None:
+    free_module(pytester, "work", f"{body}; return Model()", ["Example(id='x', params={})"])
+    (pytester.path / "here").mkdir()
+    (pytester.path / "here" / "a.csv").touch()
+    (pytester.path / "tee.log").touch()
+    log = logging.FileHandler(pytester.path / "pytest.log")
+    logging.getLogger("own").addHandler(log)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    set_worker(monkeypatch, None)
+    try:
+        run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+    finally:
+        logging.getLogger("own").removeHandler(log)
+        log.close()
+
+
+def test_what_may_be_of_another_process_is_passed_over(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest-xdist runs tests of the same project side by side."""
+    body = "Path('others').exists() or Path('others').touch(); return Model()"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    set_worker(monkeypatch, "gw0")
+    run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
 
 
 def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pytester) -> None:
