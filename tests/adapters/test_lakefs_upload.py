@@ -22,6 +22,7 @@ from perago.ports import (
     Upload,
 )
 
+from ..workspace.building import no_more_files
 from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload
 from .scripted import Action, Drop, Hang, Reply, Request, reply_json
 
@@ -124,6 +125,12 @@ def test_a_directory_on_the_way_that_became_a_link_is_not_followed(tmp_path: Pat
         with pytest.raises(CorruptTransfer, match="a directory on the way to it is a symbolic link or a file now"):
             store.upload("repo", "staging", [upload])
         assert server.requests == []
+
+
+def test_too_many_open_files_are_not_taken_for_a_changed_file(tmp_path: Path) -> None:
+    upload = to_upload(tmp_path / "file", b"before")
+    with lakefs(Tree({})) as (store, _), no_more_files(), pytest.raises(OSError, match="Too many open files"):
+        store.upload("repo", "staging", [upload])
 
 
 def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None:

@@ -191,6 +191,10 @@ def test_a_commit_that_somebody_elses_hook_refuses_is_retryable_with_its_text(se
     ("error", "words"),
     [
         (OSError(28, "No space left on device"), "The local disk refused: No space left on device. Free space"),
+        (
+            OSError(24, "Too many open files"),
+            "Too many files are open here (EMFILE). A task function must",
+        ),
         (ConnectionResetError(104, "Connection reset by peer"), "A connection broke: Connection reset by peer."),
         (TimeoutError(), "A connection broke: TimeoutError."),
         (MemoryError(), "perago could not carry out Fetch: MemoryError"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from perago.ports import Delivery, ObjectEntry, Placement
@@ -74,3 +76,17 @@ def delivery(
         retried_task_id=None,
         input={},
     )
+
+
+@contextmanager
+def no_more_files(but: int = 0) -> Iterator[None]:
+    """Opening more than `but` files fails with `EMFILE`; what is open stays usable."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = [os.open(os.devnull, os.O_RDONLY) for _ in range(but + 1)]
+    for descriptor in free:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free[but], hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

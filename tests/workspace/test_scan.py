@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from perago.workspace.errors import WorkspaceGone
+from perago.workspace.hashing import hash_files
 from perago.workspace.scan import Irregular, IrregularKind, scan_tree
 
-from .building import deepen, write
+from .building import deepen, no_more_files, write
 
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="this disk refuses names that are not UTF-8")
 
@@ -188,3 +189,13 @@ def test_ten_thousand_files_are_all_found(tree: Path) -> None:
     scanned = scan_tree(tree)
     assert len(scanned.files) == 10_001
     assert list(scanned.files) == sorted(scanned.files)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_too_many_open_files_are_not_taken_for_a_defect_of_the_workspace(tree: Path, left: int) -> None:
+    write(tree, {"sub/a.csv": "1"})
+    files = scan_tree(tree).files
+    with no_more_files(but=left), pytest.raises(OSError, match="Too many open files"):
+        scan_tree(tree)
+    with no_more_files(but=min(left, 1)), pytest.raises(OSError, match="Too many open files"):
+        hash_files(tree, files)

@@ -9,7 +9,7 @@ from perago.attempt import commands as do
 from perago.attempt.events import Failed
 from perago.attempt.steps import Step
 from perago.ports import NotFound, ServiceError
-from perago.workspace.errors import DirectoryRefused, LayoutRefused, WorkspaceError
+from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, WorkspaceError
 
 _BEFORE_DOWNLOAD = (Step.VALIDATED, Step.RECOVERED)
 
@@ -54,6 +54,11 @@ def where(error: BaseException) -> str:
 def _words(error: OSError) -> str:
     if isinstance(error, ConnectionError | TimeoutError):
         return f"A connection broke: {error.strerror or type(error).__name__}."
+    if error.errno in EXHAUSTED:
+        return (
+            f"Too many files are open here ({errno.errorcode[error.errno]}). A task function must close its files; if "
+            "it needs so many at once, raise the limit (ulimit -n)."
+        )
     where = f": {error.filename}" if error.filename else ""
     reason = error.strerror or str(error) or type(error).__name__
     advice = " Free space, or point PERAGO_WORKSPACE_ROOT elsewhere." if error.errno in _FULL else ""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE)
+"""An `OSError` of this kind says nothing about the file that it was raised for: too many others are open. It is passed
+on as it is."""
 
 
 class WorkspaceError(Exception):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from perago.workspace.descent import open_file
-from perago.workspace.errors import FileChanging, UnreadableFile
+from perago.workspace.errors import EXHAUSTED, FileChanging, UnreadableFile
 from perago.workspace.scan import FileStat, open_workspace
 from perago.workspace.text import quoted
 
@@ -29,6 +29,7 @@ def hash_files(root: Path, files: Mapping[str, FileStat]) -> dict[str, str]:
     Raises:
         UnreadableFile: the system refused to open or read one.
         FileChanging: one changed, vanished, or is no regular file any more.
+        OSError: too many files are open.
         WorkspaceGone: so did the workspace itself.
     """
     if not files:
@@ -52,6 +53,8 @@ def _hash_file(directory: int, path: str, expected: FileStat) -> str:
     try:
         descriptor = open_file(directory, path)
     except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         raise _changing(path) if error.errno in _REPLACED else _unreadable(path, error) from error
     try:
         _check_unchanged(descriptor, path, expected)

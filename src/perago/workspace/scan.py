@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from perago.workspace.descent import Descent
-from perago.workspace.errors import WorkspaceGone
+from perago.workspace.errors import EXHAUSTED, WorkspaceGone
 from perago.workspace.keys import is_utf8
 
 
@@ -73,6 +73,7 @@ def scan_tree(root: Path) -> Tree:
 
     Raises:
         WorkspaceGone: `root` was deleted, replaced by something else, or made inaccessible.
+        OSError: too many files are open.
     """
     scan = _Scan()
     with open_workspace(root) as descent:
@@ -85,6 +86,8 @@ def scan_tree(root: Path) -> Tree:
             except FileNotFoundError:
                 continue
             except OSError as error:
+                if error.errno in EXHAUSTED:
+                    raise
                 scan.unreadable.append(Unreadable(directory, _reason(error)))
     return Tree(
         root=root,
@@ -147,6 +150,8 @@ def open_workspace(root: Path) -> Descent:
     try:
         return Descent(root)
     except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         raise WorkspaceGone(
             f"The workspace {root} {_what_happened(root, error)}. The task function must leave the directory "
             "that it was given in place; to start afresh, delete what is in it."

@@ -16,6 +16,7 @@ from perago.adapters.lakefs.crew import Crew, Lanes
 from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.descent import open_file
+from perago.workspace.errors import EXHAUSTED
 
 _CHUNK = 128 * 1024  # each chunk must be taken within the connect limit, so this bounds how slow a link may be
 _CONTENT_TYPE = "application/octet-stream"
@@ -84,6 +85,8 @@ def _open(call: Call, upload: Upload) -> int:
     try:
         handle = open_file(*upload.place)
     except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
         what = _REPLACED.get(error.errno or 0) or error.strerror or "cannot be opened"
         raise _changed(call, upload, what) from error
     status = os.fstat(handle)
