@@ -300,7 +300,7 @@ def test_a_service_may_ask_for_a_longer_pause_within_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("7", 7.0), ("", 0.0), ("soon", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
+    ("value", "expected"), [("7", 7.0), ("", 0.0), ("soon", 0.0), ("²", 0.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0)]
 )
 def test_retry_after_is_read_in_both_spellings(value: str, expected: float) -> None:
     assert retry_after({"Retry-After": value}) == expected

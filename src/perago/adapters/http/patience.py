@@ -31,7 +31,8 @@ class Patience:
     longest_pause: float = 8.0
 
     def pause(self, repetition: int, asked: float = 0.0) -> float:
-        """Seconds to wait before a repetition (0, 1, ...): exponential with full jitter; longer if the server asked."""
+        """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if
+        the server asked."""
         ceiling = min(self.longest_pause, self.first_pause * 2.0**repetition)
         jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
         return max(jittered, min(asked, self.longest_pause))
@@ -69,9 +70,9 @@ def repeat(
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a `Retry-After` header asks for (a number or an HTTP date); 0 without one that can be read."""
     value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():  # other digits, such as "²", are no number
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
