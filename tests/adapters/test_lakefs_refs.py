@@ -191,6 +191,12 @@ def test_a_ping_tells_the_troubles_apart(answer: Action, error: type[ServiceErro
     assert text in str(caught.value)
 
 
+def test_a_call_that_the_sdk_refuses_is_not_called_an_answer_of_the_server() -> None:
+    with lakefs(lambda _: reply_json({})) as (store, server), pytest.raises((TypeError, ValueError)):
+        store.delete_branch("repo", 5)  # type: ignore[arg-type]
+    assert server.requests == []
+
+
 def test_a_read_is_repeated_and_then_given_up() -> None:
     with lakefs(lambda _: Drop()) as (store, server), pytest.raises(Unavailable, match="closed"):
         store.get_commit("repo", "main")

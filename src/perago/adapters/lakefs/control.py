@@ -32,14 +32,15 @@ def _check_internals(client: Any) -> None:
     Raises:
         Refused: it has not.
     """
-    if not isinstance(getattr(getattr(client, "rest_client", None), "pool_manager", None), PoolManager):
+    pool = getattr(getattr(client, "rest_client", None), "pool_manager", None)
+    if not isinstance(pool, PoolManager) or not hasattr(client, "deserialize"):
         from importlib.metadata import version
 
         raise Refused(
             SERVICE,
             "set up the connection",
             f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
-            "rest_client.pool_manager. Install a version that perago's own requirements allow",
+            "rest_client.pool_manager or no deserialize. Install a version that perago's own requirements allow",
         )
 
 
@@ -60,6 +61,7 @@ class Control:
         _check_internals(client)
         # The store's own connections: with the proxy and TLS variables, and without urllib3's hidden repetitions.
         client.rest_client.pool_manager = pool.manager
+        client.deserialize = errors.reading(client.deserialize)
         self._branches: Any = lakefs_sdk.BranchesApi(client)
         self._commits: Any = lakefs_sdk.CommitsApi(client)
         self._refs: Any = lakefs_sdk.RefsApi(client)
@@ -292,7 +294,7 @@ class Control:
         """One SDK call, sent once and with a time limit; its errors in the port's words."""
         limits = (self._patience.connect, answer_within or self._patience.answer)
         try:
-            return read_as(method(*arguments, _request_timeout=limits, **options))
+            return errors.reading(read_as)(method(*arguments, _request_timeout=limits, **options))
         except self._sdk.ApiException as error:
             if not error.status:  # the SDK's way to say that TLS failed
                 raise errors.lost(call, no_answer(error)) from error
@@ -300,7 +302,7 @@ class Control:
             raise reject(call, Rejection(error.status, body, error.headers or {})) from error
         except (HTTPError, HTTPException, OSError) as error:
             raise errors.lost(call, no_answer(error)) from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:  # the SDK cannot make sense of it
+        except (errors.UnreadableAnswer, UnicodeDecodeError) as error:  # the SDK decodes the body of an error by itself
             raise errors.unreadable(call) from error
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from perago.adapters.http import NoAnswerError, Overloaded, clean
 from perago.adapters.http.patience import retry_after
@@ -61,6 +62,22 @@ class Rejection:
             return None
         message = body.get("message", "")
         return message if isinstance(message, str) else None
+
+
+class UnreadableAnswer(Exception):
+    """An answer came, and is not lakeFS's. Any other error of a call is a mistake in perago or the SDK."""
+
+
+def reading(read: Callable[..., Any]) -> Callable[..., Any]:
+    """`read`, telling what it cannot make sense of by `UnreadableAnswer`."""
+
+    def read_or_raise(*arguments: Any, **options: Any) -> Any:
+        try:
+            return read(*arguments, **options)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise UnreadableAnswer from error
+
+    return read_or_raise
 
 
 def lost(call: Call, failure: NoAnswerError) -> ServiceError:
