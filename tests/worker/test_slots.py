@@ -13,8 +13,9 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.worker.codec import encode
-from perago.worker.events import AttemptReceived, FunctionSaid, SlotDied, SlotReady
+from perago.worker.events import AttemptReceived, AttemptReported, FunctionSaid, SlotDied, SlotReady
 from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw
+from perago.worker.pools import MAX_THREADS
 
 from .bench import RunningWorker, make_plan, outcome, release, running, wait_for
 from .small_queue import SmallQueue
@@ -164,3 +165,16 @@ def test_a_full_queue_fills_all_free_slots_with_one_poll(tmp_path: Path, queue: 
         wait_for("all reports", lambda: len(queue.reports) == 30)
     assert any(count > 1 and wait == 0.0 for count, wait in queue.polls)
     assert all(count == 1 for count, wait in queue.polls if wait > 0)
+
+
+def test_more_slots_than_reports_may_wait_are_all_given_work(tmp_path: Path, queue: SmallQueue) -> None:
+    """Running attempts are no backlog of reports."""
+    slots = 2 * MAX_THREADS + 4
+    with running(make_plan(tmp_path, slots=slots), queue) as worker:
+        for number in range(slots):
+            queue.put(what="waits", file=str(tmp_path / f"running-{number}"))
+        wait_for("all to run", lambda: len(list(tmp_path.glob("running-*"))) == slots)
+        assert not worker.saw(AttemptReported)
+        for number in range(slots):
+            release(tmp_path / f"running-{number}")
+        wait_for("all to be reported", lambda: len(queue.reports) == slots)

@@ -32,7 +32,7 @@ class Intake:
         unreported: Callable[[], int],
     ) -> None:
         """`give` hands a delivery to a slot and says whether it arrived; `spawn` runs a coroutine on the side;
-        `unreported` counts the attempts whose report is not through."""
+        `unreported` counts the attempts that have left their slot and whose report is not through."""
         self._queue = queue
         self._pools = pools
         self._worker_id = worker_id

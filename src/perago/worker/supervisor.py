@@ -144,7 +144,7 @@ class _Worker:
             emit=self._emit,
             give=self._give,
             spawn=self._spawn,
-            unreported=lambda: len(self._attempts),
+            unreported=lambda: sum(not attempt.running for attempt in self._attempts),
         )
         self._was_ready = False
         self._signals = 0
