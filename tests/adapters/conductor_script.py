@@ -22,6 +22,7 @@ POLLED = {
     "pollCount": 3,
     "taskDefName": "features.build",
     "startTime": 1_795_565_787_436,
+    "updateTime": 1_795_565_799_936,
     "responseTimeoutSeconds": 20,
     "workflowInstanceId": "workflow",
     "taskId": "task",
@@ -42,6 +43,7 @@ DELIVERY = Delivery(
     input=POLLED["inputData"],  # type: ignore[arg-type]
     response_timeout_seconds=20,
     timeout_seconds=50,
+    spent_seconds=12.5,
 )
 ACCEPTED = Reply(200, b"task", {"Content-Type": "text/plain"})
 REPORT = Report(TaskStatus.COMPLETED, {"result": {"big": 2**70, "one": 1.0, "nothing": None}}, None)

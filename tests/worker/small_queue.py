@@ -31,14 +31,27 @@ class SmallQueue:
     # --------------------------------------------------------------------- test's side
 
     def put(
-        self, *, what: str, response_timeout: float = 600, timeout: float = 0, workspace: Any = None, **params: Any
+        self,
+        *,
+        what: str,
+        response_timeout: float = 600,
+        timeout: float = 0,
+        workspace: Any = None,
+        polled: int = 0,
+        began: int = 0,
+        spent: float = 0,
+        **params: Any,
     ) -> str:
-        """Queue one attempt of `behaves`, which has no workspace, whatever its input says; returns its task id."""
+        """Queue one attempt of `behaves`, which has no workspace, whatever its input says; returns its task id.
+
+        One that was delivered `polled` times before `began` at that time by Conductor's clock, and has `spent` so many
+        seconds since.
+        """
         number = next(self._numbers)
         delivery = Delivery(
             task_id=f"task-{number}",
-            poll_count=0,
-            start_time=0,
+            poll_count=polled,
+            start_time=began,
             task_name="worker.behaves",
             workflow_id=f"workflow-{number}",
             reference_name="step",
@@ -48,6 +61,7 @@ class SmallQueue:
             input={"params": {"what": what, **params}, **({} if workspace is None else {"workspace": workspace})},
             response_timeout_seconds=response_timeout,
             timeout_seconds=timeout,
+            spent_seconds=spent,
         )
         self.queue(delivery)
         return delivery.task_id

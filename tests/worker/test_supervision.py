@@ -163,6 +163,23 @@ def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
     assert task_id not in queue.reports
 
 
+def test_a_redelivery_on_a_machine_whose_clock_is_ahead_is_not_timed_out(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    an_hour_ago = int((time.time() - 3600) * 1000)
+    task_id = queue.put(what="returns", timeout=60, polled=1, began=an_hour_ago, spent=2.5)
+    assert result(outcome(queue, task_id)) == "fine"
+
+
+def test_what_earlier_deliveries_have_spent_counts_for_the_time_limit(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    now = int(time.time() * 1000)  # this machine's clock is behind
+    queue.put(what="sleeps", file=str(tmp_path / "running"), seconds=600, timeout=60, polled=1, began=now, spent=59.5)
+    lost = wait_for("the loss", lambda: worker.saw(AttemptLost))[0]
+    assert lost.reason == "it ran longer than its time limit of 60 s"
+
+
 def test_no_heartbeat_is_sent_for_an_attempt_that_is_being_ended(queue: SmallQueue, tmp_path: Path) -> None:
     file = tmp_path / "running"
     task_id = queue.put(what="ignores_term", file=str(file), response_timeout=0.6, timeout=0.5)

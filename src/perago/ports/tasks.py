@@ -41,6 +41,8 @@ class Delivery:
     response_timeout_seconds: float = 600
     timeout_seconds: float = 0
     """0: no limit."""
+    spent_seconds: float = 0
+    """How long before this delivery the attempt was delivered first, by Conductor's clock; 0 for a first delivery."""
 
     @property
     def identity(self) -> tuple[str, int, int]:

@@ -186,18 +186,16 @@ class Attempt:
         return AttemptLost(self.delivery, self._worker_id, reason, self._seconds)
 
     def _start_timer(self) -> asyncio.TimerHandle | None:
-        """Enforce the task's own time limit, counted from its start time. What follows is Conductor's decision.
-
-        Only a redelivery has spent part of it elsewhere; the first delivery starts now, whatever the two clocks say.
+        """Enforce the task's own time limit, which all deliveries of the attempt share. What follows is Conductor's
+        decision. What earlier deliveries have spent is measured by Conductor's clock, the rest by ours: the two are
+        never compared, since they may differ by more than the limit.
         """
         limit = self.delivery.timeout_seconds
         if limit <= 0:
             return None
-        spent = 0.0
-        if self.delivery.poll_count > 1:
-            spent = max(0.0, self._services.clock.now() - self.delivery.start_time / 1000)
+        left = max(0.0, limit - self.delivery.spent_seconds)
         reason = f"it ran longer than its time limit of {limit:g} s"
-        return asyncio.get_running_loop().call_later(max(0.0, limit - spent), self.lose, reason)
+        return asyncio.get_running_loop().call_later(left, self.lose, reason)
 
     async def _report(self, outcome: Finished, report: Report) -> None:
         services = self._services

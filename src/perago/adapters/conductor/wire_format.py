@@ -36,7 +36,14 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         external_input=bool(task.get("externalInputPayloadStoragePath")),
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
         timeout_seconds=float(definition.get("timeoutSeconds") or 0),
+        spent_seconds=_spent(int(task["startTime"]), int(task.get("updateTime") or 0)),
     )
+
+
+def _spent(first_polled: int, polled: int) -> float:
+    """Seconds from the first poll of an attempt to the poll that moved its `updateTime`. Conductor wrote both times, so
+    the clock of this machine has no part in it."""
+    return max(0, polled - first_polled) / 1000
 
 
 def attempt_from(task: Mapping[str, Any]) -> AttemptRow:

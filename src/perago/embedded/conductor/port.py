@@ -113,4 +113,5 @@ def _delivery(row: TaskRow, now: int) -> Delivery:  # noqa: ARG001 - a view like
         external_input=row.external_input is not None,
         response_timeout_seconds=row.definition["responseTimeoutSeconds"],
         timeout_seconds=row.definition["timeoutSeconds"],
+        spent_seconds=(row.update_time - row.start_time) / 1000,
     )
