@@ -46,10 +46,12 @@ def test_a_compressed_answer_is_read() -> None:
 
 
 def test_fields_that_are_null_are_left_out_by_the_server() -> None:
-    bare = {key: POLLED[key] for key in POLLED if key not in ("retriedTaskId", "iteration", "taskDefinition")}
+    nulls = ("retriedTaskId", "iteration", "taskDefinition", "updateTime")
+    bare = {key: POLLED[key] for key in POLLED if key not in nulls}
     with conductor(reply_json([{**bare, "inputData": {}, "externalInputPayloadStoragePath": "x"}])) as (queue, _):
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
-    assert (delivery.retried_task_id, delivery.iteration, delivery.timeout_seconds) == (None, 0, 0)
+    assert (delivery.retried_task_id, delivery.iteration) == (None, 0)
+    assert (delivery.timeout_seconds, delivery.spent_seconds) == (0, 0)
     assert (delivery.input, delivery.external_input) == ({}, True)
 
 
@@ -196,6 +198,8 @@ def test_a_task_that_is_gone_is_not_current() -> None:
 SILENCE: dict[str, tuple[Action, type[ServiceError]]] = {
     "404 of a proxy": (Reply(404, b"<html>"), Unavailable),
     "404 of another server": (reply_json({"detail": "nope"}, 404), Unavailable),
+    "404 of a gateway": (reply_json({"message": "no route to /api/tasks/task"}, 404), Unavailable),
+    "404 of a framework": (reply_json({"status": 404, "message": "cannot GET /api/tasks/task"}, 404), Unavailable),
     "404 of a wrong path": (conductor_error(404, "No static resource api/tasks/task."), NotFound),
     "401": (reply_json({"message": "no"}, 401), AccessDenied),
     "500": (conductor_error(500, "database is locked"), Unavailable),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..adapters.conductor_script import conductor_error
 from ..adapters.scripted import Action, Reply, Request, ScriptedServer, reply_json
 
 HEAD = "a" * 64
@@ -46,7 +47,7 @@ class Services:
 
     def _conductor(self, request: Request) -> Action:
         if not request.path.startswith("/api/"):
-            return reply_json({"status": 404, "message": f"No static resource {request.path[1:]}."}, 404)
+            return conductor_error(404, f"No static resource {request.path[1:]}.")
         path = request.path.removeprefix("/api")
         if self.conductor_status != 200:
             return reply_json({"message": "no"}, self.conductor_status)
@@ -59,8 +60,8 @@ class Services:
         if request.method == "GET":
             name = path.removeprefix("/metadata/taskdefs/")
             found = self.definitions.get(name)
-            missing = {"status": 404, "message": f"No such taskType found by name: {name}"}
-            return reply_json(missing, 404) if found is None else reply_json(found)
+            missing = conductor_error(404, f"No such taskType found by name: {name}")
+            return missing if found is None else reply_json(found)
         self.definitions |= {definition["name"]: definition for definition in json.loads(request.body)}
         return Reply()
 

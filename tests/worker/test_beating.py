@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from perago.ports import ServiceError, Unavailable
+import pytest
+
+from perago.ports import NotFound, ServiceError, Unavailable
 from perago.worker.events import LeaseDoubtful
 
 from .bench import RunningWorker, outcome, wait_for
@@ -48,13 +50,16 @@ def test_a_function_that_holds_the_interpreter_does_not_stop_its_heartbeat(
         assert result(outcome(queue, task_id)) == "let go"
 
 
-def test_a_silent_conductor_is_no_loss_and_said_once(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [Unavailable, NotFound])
+def test_a_silent_conductor_is_no_loss_and_said_once(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path, kind: type[ServiceError]
+) -> None:
     silent = threading.Event()
     file = tmp_path / "running"
 
     def fault(operation: str) -> ServiceError | None:
         if silent.is_set() and operation in ("is_current", "extend_lease"):
-            return Unavailable("Conductor", "read the task", "connection refused")
+            return kind("Conductor", "read the task", "no word of Conductor's own")
         return None
 
     queue.fault = fault

@@ -120,10 +120,13 @@ def test_a_beat_of_an_attempt_that_was_given_up_meanwhile_is_not_sent() -> None:
     assert not queue.beats
 
 
-def test_a_task_that_no_longer_exists_is_lost() -> None:
+def test_a_404_that_no_task_is_meant_by_is_no_answer() -> None:
+    """That a task is gone is a plain "no" of `is_current`; only Conductor's own word leads to it."""
     queue = SmallQueue()
     queue.fault = lambda operation: NotFound("Conductor", operation, "404")
-    assert not beat(queue, DELIVERY, lambda: True)
+    with pytest.raises(NotFound):
+        beat(queue, DELIVERY, lambda: True)
+    assert queue.beats == []
 
 
 def test_what_somebody_else_has_by_now_is_not_handed_back() -> None:

@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from perago.ports import Delivery, NotFound, TaskQueue
+from perago.ports import Delivery, TaskQueue
 
 MAX_INTERVAL = 60.0
 MIN_PAUSE = 0.1
@@ -33,15 +33,12 @@ def beat(queue: TaskQueue, delivery: Delivery, wanted: Callable[[], bool]) -> bo
     `wanted` is asked last: an attempt that was given up in the meantime sends nothing more.
 
     Raises:
-        ServiceError: no answer, so neither yes nor no.
+        ServiceError: neither yes nor no. Also `NotFound`: that a task is gone is for `is_current` to say.
     """
-    try:
-        if not queue.is_current(delivery):
-            return False
-        if wanted():
-            queue.extend_lease(delivery)
-    except NotFound:
+    if not queue.is_current(delivery):
         return False
+    if wanted():
+        queue.extend_lease(delivery)
     return True
 
 

@@ -16,7 +16,7 @@ _NOT_NOW = (408, 429, 503)
 
 
 def message_of(answer: Answer) -> str | None:
-    """The `message` of Conductor's own error body, or None if somebody else answered."""
+    """The `message` of an error body, or None if it has none: then it is not Conductor's."""
     try:
         body = json.loads(answer.body)
     except ValueError:
@@ -42,7 +42,7 @@ def rejected(operation: str, answer: Answer, *, write: bool) -> ServiceError:
         return error
     if status == 404:
         # A proxy's word that nothing is there proves nothing.
-        return (Unavailable if message_of(answer) is None else NotFound)(SERVICE, operation, detail)
+        return (NotFound if _is_conductors_own(answer) else Unavailable)(SERVICE, operation, detail)
     if status < 500 or _is_malformed(answer):
         return Refused(SERVICE, operation, detail)
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
@@ -52,6 +52,14 @@ def unreadable(operation: str, what: str, *, write: bool) -> ServiceError:
     """The error for a 2xx answer that is not what Conductor answers."""
     detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
     return (Unclear if write else Unavailable)(SERVICE, operation, detail)
+
+
+def _is_conductors_own(answer: Answer) -> bool:
+    """Whether the body has the form of every error of Conductor's. A gateway's has a `message` at most."""
+    if message_of(answer) is None:
+        return False
+    body = json.loads(answer.body)
+    return body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
 
 
 def _is_malformed(answer: Answer) -> bool:
