@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,9 +80,9 @@ class Project:
         """Write a valid task module."""
         self.module(path, template.format(name=name))
 
-    def start(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
-        """Start `perago`."""
-        command = [sys.executable, "-m", "perago", *arguments]
+    def start(self, *arguments: str, within: Sequence[str] = (), **options: object) -> subprocess.Popen[bytes]:
+        """Start `perago`, or the command `within` that starts it."""
+        command = [*within, sys.executable, "-m", "perago", *arguments]
         return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
             command,
             cwd=self.directory,

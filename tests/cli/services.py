@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,9 @@ class Services:
         self.definitions_status = 200
         """Of Conductor too, for questions about definitions alone."""
         self.lakefs_status = 200
+        self.silent_path: str | None = None
+        """Requests for it wait for `release`."""
+        self._released = threading.Event()
         self.server = ScriptedServer(self._answer)
 
     @property
@@ -40,7 +44,13 @@ class Services:
         """Everything that was sent to change something."""
         return [request for request in self.server.requests if request.method != "GET"]
 
+    def release(self) -> None:
+        """Answer what has been waiting."""
+        self._released.set()
+
     def _answer(self, request: Request) -> Action:
+        if request.path == self.silent_path:
+            self._released.wait(60)
         if request.path.startswith("/api/v1/"):
             return self._lakefs(request)
         return self._conductor(request)

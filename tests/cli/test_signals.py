@@ -30,11 +30,11 @@ class Owner:
 """
 
 IMPORTS = """
-import os, sys, time
+import os, signal, sys, time
 from perago.cli.boundary import error_boundary
 from perago.cli.probe import probing
-from perago.cli.services import reach, stoppable
-from perago.cli.signals import sigterm_unwinds
+from perago.cli.services import reach
+from perago.cli.signals import ends_well, hand_over, sigterm_unwinds
 from perago.ports import Unavailable
 
 number = int(sys.argv[1])
@@ -54,8 +54,8 @@ print("goes on")
 """
 
 START = """
-with error_boundary():
-    with stoppable():
+with ends_well():
+    with error_boundary(), sigterm_unwinds():
         exec(sys.argv[2])
     print("goes on")
 """
@@ -76,10 +76,30 @@ def ask():
 
 clock = Clock()
 try:
-    with error_boundary(), stoppable():
+    with ends_well(), error_boundary():
         reach(ask, wait=True, clock=clock)
 finally:
     print("slept", clock.slept)
+"""
+
+
+HANDED_OVER = """
+with ends_well(), error_boundary():
+    try:
+        exec(sys.argv[2])
+    finally:
+        hand_over(lambda number: print("told", number.name))
+        os.kill(os.getpid(), number)
+        raise SystemExit(7)
+"""
+
+IMPATIENT = """
+with ends_well(), error_boundary():
+    try:
+        os.kill(os.getpid(), number)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("tidied up")
 """
 
 
@@ -126,4 +146,22 @@ def test_a_signal_that_met_deaf_code_stops_a_start_that_waits(
 def test_an_ignored_interrupt_stays_ignored(tmp_path: Path) -> None:
     ignoring = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     ended = run(tmp_path, ignoring + COMMAND, signal.SIGINT, "os.kill(os.getpid(), number)")
+    assert (ended.returncode, ended.stdout) == (0, "goes on\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_was_dropped_is_handed_over_with_the_next(tmp_path: Path, number: signal.Signals) -> None:
+    ended = run(tmp_path, HANDED_OVER, number, LOST)
+    assert ended.returncode == 7, ended.stderr
+    assert ended.stdout.splitlines() == ["dropped", f"told {number.name}", f"told {number.name}"]
+
+
+def test_a_second_signal_does_not_interrupt_what_the_first_one_tidies_up(tmp_path: Path) -> None:
+    ended = run(tmp_path, IMPATIENT, signal.SIGTERM, "")
+    assert (ended.returncode, ended.stdout) == (0, "tidied up\n")
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    ignoring = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+    ended = run(tmp_path, ignoring + START, signal.SIGHUP, "os.kill(os.getpid(), number)")
     assert (ended.returncode, ended.stdout) == (0, "goes on\n")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
+from ..worker.bench import wait_for
+from ..worker.test_processes import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
 
@@ -60,9 +64,9 @@ class Started:
 
 
 @contextmanager
-def started(project: Project, *arguments: str, **variables: str) -> Iterator[Started]:
+def started(project: Project, *arguments: str, within: Sequence[str] = (), **variables: str) -> Iterator[Started]:
     running = Project(project.directory, project.environment | variables)
-    with running.start("start", *arguments) as process:
+    with running.start("start", *arguments, within=within) as process:
         worker = Started(process)
         try:
             yield worker
@@ -193,3 +197,67 @@ def test_a_lakefs_sdk_that_it_cannot_work_with_ends_the_start(project: Project, 
     ran = project.run("start", "features", **services.variables, PYTHONPATH=str(project.directory))
     assert ran.code == 1
     assert "its ApiClient has no rest_client.pool_manager" in ran.err
+
+
+MOMENTS = {
+    "before the imports": (signal.SIGTERM, None),
+    "while the module is imported": (signal.SIGINT, "/import"),
+    "while Conductor is pinged": (signal.SIGHUP, "/api/tasks/queue/sizes"),
+    "while the definitions are compared": (signal.SIGTERM, "/api/metadata/taskdefs/features.build"),
+    "while lakeFS is pinged": (signal.SIGINT, "/api/v1/user"),
+}
+"""A signal, and the request that is under way when it comes."""
+
+
+@pytest.mark.parametrize("pid_1", [False, True], ids=["", "as process 1"])
+@pytest.mark.parametrize(("number", "path"), MOMENTS.values(), ids=MOMENTS.keys())
+def test_a_signal_during_the_start_ends_it_well(
+    project: Project, services: Services, number: signal.Signals, path: str | None, *, pid_1: bool
+) -> None:
+    if pid_1 and not can_unshare():
+        pytest.skip("needs the right to make a process namespace")
+    services.silent_path = path
+    if path == "/import":
+        asking = f"import urllib.request\nurllib.request.urlopen({services.server.url + path!r})\n"
+        project.module("features", asking)
+    with started(project, "features", within=PID_1 if pid_1 else [], **services.variables) as worker:
+        command = wait_for("the command", lambda: command_of(worker, child=pid_1))
+        wait_for("its handlers", lambda: handles(command, number))
+        if path is not None:
+            wait_for("the request", lambda: any(request.path == path for request in services.server.requests))
+        command.send_signal(number)
+        with contextlib.suppress(psutil.NoSuchProcess):  # a second one changes nothing
+            command.send_signal(number)
+        assert worker.ended() == 0, worker.text
+        services.release()
+    assert worker.text.endswith("note: stopped before anything was started\n")
+    assert "Traceback" not in worker.text
+
+
+def command_of(worker: Started, *, child: bool) -> psutil.Process | None:
+    process = psutil.Process(worker.process.pid)
+    if not child:
+        return process
+    children = process.children()
+    return children[0] if children else None
+
+
+def handles(process: psutil.Process, number: signal.Signals) -> bool:
+    """Whether the process has set a handler of its own."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{process.pid}/status").read_text().splitlines())
+    name = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")[:1]
+    return b"python" in name[0] and bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
+
+
+def test_a_fork_server_that_dies_during_the_start_is_named(project: Project, services: Services) -> None:
+    services.silent_path = "/api/v1/user"
+    with started(project, "features", **services.variables) as worker:
+        wait_for("the ping", lambda: any(request.path == "/api/v1/user" for request in services.server.requests))
+        for child in psutil.Process(worker.process.pid).children():
+            if "forkserver" in " ".join(child.cmdline()):
+                child.kill()
+        services.release()
+        assert worker.ended() == 1
+    assert "error: the slots cannot be started: the fork server has died" in worker.text
+    assert "\n  fix: start it again" in worker.text
+    assert "ready" not in worker.text

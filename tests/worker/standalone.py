@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from perago.cli.signals import hand_over
 from perago.worker import PlainLines, Supervisor
 from perago.worker.events import Event, SlotReady
 
@@ -27,7 +28,9 @@ def main(directory: Path, what: str, shutdown_grace: float) -> int:
         lines(event)
 
     plan = make_plan(directory, shutdown_grace=shutdown_grace, preload=("perago.driver",))
-    return Supervisor(plan, queue, listen).run()
+    supervisor = Supervisor(plan, queue, listen)
+    hand_over(supervisor.stop)
+    return supervisor.run()
 
 
 if __name__ == "__main__":

@@ -107,11 +107,14 @@ def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_afte
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
-def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     with standalone(tmp_path, "waits") as worker:
         supervisor = psutil.Process(worker.process.pid)
         for process in [*supervisor.children(recursive=True), supervisor]:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
         worker.line_with("stopping")
         release(worker.file)
         output = worker.output()

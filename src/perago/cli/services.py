@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perago.cli.exit_codes import ExitCode
 from perago.cli.render import messages
+from perago.cli.signals import end_if_told
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.settings import LakeFSSettings
 
@@ -45,7 +43,7 @@ class OpenLakeFS:
 def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
     """The answer to `ask`. With `wait`, ask again until the service is there and lets us in.
 
-    A signal inside of `stoppable` ends that, even if what its handler raised was lost.
+    A signal ends that, even if what its handler raised was lost.
 
     Raises:
         ServiceError: without `wait`, that it is not; always, that it gave an answer which waiting cannot mend.
@@ -58,7 +56,7 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
         except (Unavailable, AccessDenied) as error:
             if not wait:
                 raise
-            _stop_if_told()
+            end_if_told()
             pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
             if (words := messages.service_words(error)) != said:
                 said = words
@@ -70,7 +68,7 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
 def _sleep(seconds: float, clock: Clock) -> None:
     while seconds > 0:
         clock.sleep(min(seconds, _LOOK))
-        _stop_if_told()
+        end_if_told()
         seconds -= _LOOK
 
 
@@ -81,11 +79,14 @@ def ping_lakefs(open_store: OpenLakeFS) -> None:
 
     Raises:
         ServiceError: it does not.
+        ForkServerDied: the process could not be started.
     """
+    from perago.worker import start_process
+
     context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
     reader, writer = context.Pipe(duplex=False)
     process = context.Process(target=_ping, args=(open_store, writer), daemon=True)
-    process.start()
+    start_process(process)
     writer.close()
     try:
         error = reader.recv() if reader.poll(_PING_LIMIT) else _no_answer("no answer in time")
@@ -111,43 +112,3 @@ def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
 
 def _no_answer(detail: str) -> ServiceError:
     return Unavailable("lakeFS", "answer", detail)
-
-
-class _Stop(BaseException):
-    """Unwinds from wherever a signal came. Whatever is to be said is said later: a handler must not write to a stream
-    that it may have interrupted."""
-
-
-_told: set[int] = set()
-"""The signals that have come inside of `stoppable`: what a handler raises may be lost (see `perago.cli.signals`)."""
-
-
-def _stop_if_told() -> None:
-    if _told:
-        raise _Stop
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """While nothing runs yet, SIGTERM and SIGINT end the command well. PID 1 would not even notice them otherwise."""
-
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-        _told.add(number)
-        raise _Stop
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    except _Stop:
-        pass
-    except Exception:  # it may come of the signal: see `perago.cli.signals`
-        if not _told:
-            raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        told = bool(_told)
-        _told.clear()
-    if told:
-        messages.note("stopped before anything was started")
-        raise SystemExit(ExitCode.OK)

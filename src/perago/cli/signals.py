@@ -1,9 +1,12 @@
-"""How a command ends when it is told to: SIGINT and SIGTERM unwind it, so that nothing it has started stays behind.
+"""How a command ends when it is told to: a signal unwinds it, so that nothing it has started stays behind.
 
 A signal handler raises wherever the program happens to be. In a destructor or a weak reference's callback, which every
 import has, Python drops what is raised; in the making of a class it is wrapped in another error (until Python 3.12).
 So what a signal has said is noted as well. The note is looked at when the block of its handler is left, however that
-is, and by whoever waits for long inside of it (`end_if_told`).
+is, and by code that waits for long inside of it (`end_if_told`).
+
+`perago start` is told in the same way, and ends well (`ends_well`): there is nothing that it could have left undone
+before its supervisor runs, and from then on the supervisor is told instead (`hand_over`).
 """
 
 from __future__ import annotations
@@ -11,19 +14,28 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 from perago.cli.exit_codes import ExitCode
+from perago.signal_mask import ENDING
+
+_PATIENCE = 1.0
+"""Seconds that the unwinding may take before a further signal unwinds again. Until then it would only interrupt what is
+being tidied up."""
 
 _noted: set[int] = set()
 """The signals that have told this process to end and whose block has not been left yet."""
+_unwound_at = -_PATIENCE
+_ends_well = False
+_told_instead: Callable[[signal.Signals], None] | None = None
 
 
 @contextlib.contextmanager
 def sigint_noted() -> Iterator[None]:
     """Inside the block Ctrl-C raises KeyboardInterrupt as always, and is noted. Where it is ignored, it stays so."""
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    usual = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note)
     with _handled(signal.SIGINT) if usual and _is_main_thread() else contextlib.nullcontext():
         yield
 
@@ -35,29 +47,76 @@ def sigterm_unwinds() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def ends_well() -> Iterator[None]:
+    """The whole of a command that ends with status 0 whenever it is told to. For the outermost block of a process: what
+    comes after it is not told any more."""
+    global _ends_well
+    _ends_well = True
+    _listen()
+    try:
+        yield
+    except BaseException:  # it may come of the signal
+        if not _noted:
+            raise
+    finally:
+        for number in ENDING:
+            signal.signal(number, signal.SIG_IGN)
+    if _noted:
+        from perago.cli.render import messages
+
+        messages.note("stopped before anything was started")
+        raise SystemExit(ExitCode.OK)
+
+
+def hand_over(told: Callable[[signal.Signals], None]) -> None:
+    """Call `told` from now on for each signal, instead of unwinding; also for one that has come already and was
+    dropped."""
+    global _told_instead
+    _told_instead = told
+    _listen()
+    while _noted:
+        told(signal.Signals(_noted.pop()))
+
+
 def end_if_told() -> None:
-    """Unwind, if a signal has said so and whoever was interrupted by it has dropped that. Only the main thread, whose
+    """Unwind, if a signal has said so and the code that it interrupted has dropped that. Only the main thread, whose
     business signals are, is unwound.
 
     Raises:
         KeyboardInterrupt: SIGINT has come.
-        SystemExit: SIGTERM has come; with its exit code.
+        SystemExit: another one has come; with its exit code. Of a command that ends well: any has come.
     """
-    if not _is_main_thread():
+    global _unwound_at
+    if not _noted or not _is_main_thread():
         return
+    _unwound_at = time.monotonic()
+    if _ends_well:
+        raise SystemExit(ExitCode.OK)
     if signal.SIGINT in _noted:
         raise KeyboardInterrupt
-    if _noted:
-        raise SystemExit(ExitCode.TERMINATED)
+    raise SystemExit(ExitCode.TERMINATED)
+
+
+def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
+    if _told_instead is not None:
+        _told_instead(signal.Signals(number))
+        return
+    _noted.add(number)
+    if time.monotonic() - _unwound_at >= _PATIENCE:
+        end_if_told()
+
+
+def _listen() -> None:
+    """Take over all signals that end a process, but not a hang-up that is ignored (nohup)."""
+    for number in ENDING:
+        if number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _note)
 
 
 @contextlib.contextmanager
 def _handled(number: signal.Signals) -> Iterator[None]:
-    def note(received: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-        _noted.add(received)
-        end_if_told()
-
-    before = signal.signal(number, note)
+    before = signal.signal(number, _note)
     try:
         yield
         end_if_told()
@@ -66,7 +125,8 @@ def _handled(number: signal.Signals) -> Iterator[None]:
         raise
     finally:
         signal.signal(number, before)
-        _noted.discard(number)
+        if before is not _note:
+            _noted.discard(number)
 
 
 def _is_main_thread() -> bool:

@@ -15,6 +15,7 @@ from perago.cli.planning import environment_of, limits_of, logs_of, withhold_cre
 from perago.cli.probe import Probed, TaskSummary, probing
 from perago.cli.render import messages
 from perago.cli.render import modules as render
+from perago.cli.signals import end_if_told, hand_over
 
 if TYPE_CHECKING:
     from perago.cli.services import OpenLakeFS
@@ -32,15 +33,15 @@ def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) ->
     """Run a worker until it is stopped; returns its exit code.
 
     Raises:
-        Failure: module or configuration are not valid, and all that is wrong has been said.
+        Failure: module or configuration are not valid, and all that is wrong has been said; or the fork server died.
         ServiceError: a server does not let us in, and nobody wants to `wait`.
     """
     task, settings = _validated(module, import_limit)
     from perago.adapters.conductor import ConductorQueue
-    from perago.cli.services import OpenLakeFS, ping_lakefs, reach, stoppable
+    from perago.cli.services import OpenLakeFS, ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import PlainLines, Supervisor, warm_up
+    from perago.worker import ForkServerDied, PlainLines, Supervisor, check_fork_server, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
@@ -50,12 +51,18 @@ def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) ->
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())
     try:
-        with stoppable():
-            reach(queue.ping, wait=wait, clock=clock)
-            reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
-            if open_lakefs is not None:
-                reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
-        return Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock).run()
+        reach(queue.ping, wait=wait, clock=clock)
+        reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
+        if open_lakefs is not None:
+            reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
+        supervisor = Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock)
+        check_fork_server()
+        end_if_told()
+        hand_over(supervisor.stop)
+        return supervisor.run()
+    except ForkServerDied as error:
+        fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
+        raise Failure(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
     finally:
         queue.close()
 

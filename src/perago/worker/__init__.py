@@ -1,9 +1,20 @@
 """Worker processes: a supervisor that talks to Conductor and slots that run attempts (contract 7)."""
 
-from perago.worker.child import warm_up
+from perago.worker.child import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.events import Event, Listener
 from perago.worker.lines import PlainLines
 from perago.worker.plan import LogPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
 
-__all__ = ["Event", "Listener", "LogPlan", "PlainLines", "Supervisor", "WorkerPlan", "warm_up"]
+__all__ = [
+    "Event",
+    "ForkServerDied",
+    "Listener",
+    "LogPlan",
+    "PlainLines",
+    "Supervisor",
+    "WorkerPlan",
+    "check_fork_server",
+    "start_process",
+    "warm_up",
+]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from perago.driver import Interrupted
+from perago.signal_mask import ENDING, release_signals
 
 REPEATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds before each further signal to an attempt that the last one has not interrupted."""
@@ -35,10 +36,10 @@ class Cancellation:
         self._was_interrupted = False
 
     def install(self) -> None:
-        """Take over the signals of this process."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        # A handler, not SIG_IGN, which the function's child processes would inherit.
-        signal.signal(signal.SIGINT, self._on_signal)
+        """Take over the signals of this process, which has been started with them held."""
+        for number in ENDING:  # a handler, not SIG_IGN, which the function's child processes would inherit
+            signal.signal(number, self._on_signal)
+        release_signals()
 
     def announced(self) -> bool:
         """Whether the attempt has been cancelled."""

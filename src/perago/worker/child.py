@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from perago.signal_mask import signals_held
 from perago.worker import channel
 from perago.worker.channel import ChannelError, open_channel
 from perago.worker.codec import BadMessage
@@ -23,11 +24,19 @@ JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""
 
 FORK_SERVER_GUARD = "perago.worker.preload"
-"""Loaded last by the fork server: settles memory and signals there."""
+"""Loaded last by the fork server, to settle it."""
 
 _STARTING_OR_ENDING = threading.Lock()
 """multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
 a wrong exit status. There may be several supervisors in one process, each on a thread."""
+
+
+_servers: set[int] = set()
+"""Process ids of fork servers that `warm_up` has made sure of."""
+
+
+class ForkServerDied(OSError):
+    """The fork server is gone, so it has started nothing. The next start of a process starts another one."""
 
 
 def warm_up(preload: Sequence[str]) -> None:
@@ -36,10 +45,44 @@ def warm_up(preload: Sequence[str]) -> None:
     Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
     """
     if sys.platform == "linux":
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
         forkserver.set_forkserver_preload([*preload, FORK_SERVER_GUARD])
-        forkserver.ensure_running()
+        with signals_held():
+            resource_tracker.ensure_running()  # releases some of them
+        with signals_held():  # the server never releases them: a signal to a whole group must not take it down
+            forkserver.ensure_running()
+        _servers.add(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined] # there is no public name
+
+
+def check_fork_server() -> None:
+    """Find out whether every fork server that `warm_up` made sure of is still there.
+
+    Raises:
+        ForkServerDied: one is gone, even if another one has taken its place.
+    """
+
+    def gone(pid: int) -> bool:
+        try:  # it stays a zombie here, for multiprocessing to find
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
+
+    if any(gone(pid) for pid in _servers):
+        raise ForkServerDied("the fork server has died")
+
+
+def start_process(process: BaseProcess) -> None:
+    """Start it, with the signals that end a process held.
+
+    Raises:
+        ForkServerDied: it has not been started.
+    """
+    try:
+        with _STARTING_OR_ENDING, signals_held():
+            process.start()
+    except (EOFError, ConnectionError) as error:
+        raise ForkServerDied(f"the fork server has died ({error})") from error
 
 
 class SlotProcess:
@@ -154,8 +197,7 @@ def _start(plan: WorkerPlan, worker_id: str, connection: Any) -> BaseProcess:
         warm_up(plan.preload)
     context: Any = multiprocessing.get_context(plan.start_method)
     process: BaseProcess = context.Process(target=slot_main, args=(plan, worker_id, connection), name=worker_id)
-    with _STARTING_OR_ENDING:
-        process.start()
+    start_process(process)
     return process
 
 

@@ -157,7 +157,7 @@ class Slot:
         started = time.monotonic()
         try:
             process = SlotProcess(self._plan, self.worker_id, self._on_message)
-        except (OSError, EOFError) as error:
+        except OSError as error:
             return self._died(0, f"the slot's process could not be started: {error}", started)
         self._process = process
         overdue = asyncio.get_running_loop().call_later(self._plan.start_limit, self._kill_unless_ready)

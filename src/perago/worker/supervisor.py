@@ -20,11 +20,10 @@ Why it is safe, thread by thread and process by process
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 from perago.driver import SystemClock
@@ -53,38 +52,39 @@ CLOSE_LIMIT = 10.0
 
 
 class Supervisor:
-    """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread."""
+    """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread. It leaves
+    the signals of the process alone."""
 
     def __init__(self, plan: WorkerPlan, queue: TaskQueue, listener: Listener, *, clock: Clock | None = None) -> None:
         self._plan = plan
         self._queue = queue
         self._listener = listener
         self._clock = clock or SystemClock()
-        self._lock = threading.RLock()  # the listener may call `stop`
+        self._lock = threading.RLock()  # the listener may call `stop`, and so may a signal handler
         self._inside: tuple[asyncio.AbstractEventLoop, _Worker] | None = None
-        self._stop_requests = 0
+        self._stop_requests: list[signal.Signals] = []
 
     def run(self) -> int:
-        """Work until stopped by a signal or by `stop`; returns the exit code of contract 5."""
+        """Work until `stop`; returns the exit code of contract 5."""
         if self._plan.start_method == "forkserver":
             warm_up(self._plan.preload)
         return asyncio.run(self._run())
 
-    def stop(self) -> None:
-        """Do what a first SIGTERM does; called again, what a second one does."""
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> None:
+        """Do what a first signal does; called again, what a second one does. A signal handler may call it, too."""
         with self._lock:
             if self._inside is None:
-                self._stop_requests += 1
+                self._stop_requests.append(signum)
             else:
                 loop, worker = self._inside
-                loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM)
+                loop.call_soon_threadsafe(worker.signalled, signum)
 
     def cancel(self, why: str) -> None:
         """Stop, and cancel at once what runs; `why` becomes the reason of the attempts that are lost by it."""
         self.stop()
         with self._lock:
             if self._inside is None:
-                self._stop_requests += 1
+                self._stop_requests.append(signal.SIGTERM)
             else:
                 loop, worker = self._inside
                 loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM, why)
@@ -93,31 +93,13 @@ class Supervisor:
         worker = _Worker(self._plan, self._queue, self._clock, self._listener)
         with self._lock:
             self._inside = asyncio.get_running_loop(), worker
-            for _ in range(self._stop_requests):
-                worker.signalled(signal.SIGTERM)
+            for signum in self._stop_requests:
+                worker.signalled(signum)
         try:
-            with _signal_handlers(worker):
-                return await worker.run()
+            return await worker.run()
         finally:
             with self._lock:
                 self._inside = None
-
-
-@contextlib.contextmanager
-def _signal_handlers(worker: _Worker) -> Iterator[None]:
-    """Signals reach the loop; in a thread that cannot have handlers, `Supervisor.stop` is the only way."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for signum in signals:
-        loop.add_signal_handler(signum, worker.signalled, signum)
-    try:
-        yield
-    finally:
-        for signum in signals:
-            loop.remove_signal_handler(signum)
 
 
 class _Worker:

@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from perago.cli.probe.holding import signals_held
 from perago.cli.probe.process import ChildProcess
 from perago.cli.probe.report import Code, ModuleProblem, Probed
 from perago.cli.signals import sigterm_unwinds
+from perago.signal_mask import signals_held
 from perago.taskdef.discovery import find_modules
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.cli.probe.holding import release_signals
+from perago.signal_mask import release_signals
 
 if TYPE_CHECKING:
     from perago.authoring import Example, Task
