@@ -19,7 +19,8 @@ from .small_queue import SmallQueue
 def main(directory: Path, what: str, shutdown_grace: float) -> int:
     """Run until stopped."""
     queue = SmallQueue()
-    queue.put(what=what, file=str(directory / "running"), seconds=600.0)
+    what, _, then = what.partition("_and_")
+    queue.put(what=f"{what}_and" if then else what, then=then, file=str(directory / "running"), seconds=600.0)
     lines = PlainLines(sys.stdout)
 
     def listen(event: Event) -> None:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
+import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
 
+from perago.driver.processes import running_processes
 from perago.ports import Report, TaskStatus
 from perago.worker.events import AttemptReported, SlotDied, SlotReplaced
 
-from .bench import RunningWorker, attempt_directories, outcome, wait_for
+from .bench import RunningWorker, attempt_directories, make_plan, outcome, running, wait_for
 from .small_queue import SmallQueue
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
 
 COMPLETED, FAILED = TaskStatus.COMPLETED, TaskStatus.FAILED
 TERMINAL = TaskStatus.FAILED_WITH_TERMINAL_ERROR
@@ -82,8 +90,58 @@ def test_a_process_that_was_left_behind_is_ended_and_the_slot_replaced(
     pid = int(result(outcome(queue, queue.put(what=what))))
     wait_for("the child's end", gone(pid))
     replaced = wait_for("the slot's replacement", lambda: worker.saw(SlotReplaced))
-    assert "child processes" in replaced[0].reason
+    assert f"child processes (python with pid {pid})" in replaced[0].reason
     assert not worker.saw(SlotDied)
+    wait_for("the line in the task log", lambda: f"with pid {pid}" in "".join(map(str, queue.logs.values())))
+
+
+@linux
+def test_hundreds_of_processes_are_ended_before_the_workspace_is_looked_at(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    pids = result(outcome(queue, queue.put(what="leaves_hundreds"))).split()
+    assert len(pids) == 150
+    assert all(gone(int(pid))() for pid in pids)
+    reason = wait_for("the slot's replacement", lambda: worker.saw(SlotReplaced))[0].reason
+    assert re.search(r"child processes \((sh|sleep) with pid .* and \d+ more\)", reason)
+
+
+@linux
+def test_what_forks_all_the_time_is_ended_at_one_stroke(worker: RunningWorker, queue: SmallQueue) -> None:
+    session = int(result(outcome(queue, queue.put(what="leaves_one_that_forks_all_the_time"))))
+    assert session not in {process.session for process in running_processes().values()}
+
+
+@linux
+@pytest.mark.parametrize(
+    "then", ["returns", "raises", "exits_hard", "exits_with_status_0", "kills_itself", "segfaults"]
+)
+def test_a_daemon_is_gone_when_the_attempt_is_reported_however_it_ended(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path, then: str
+) -> None:
+    outcome(queue, queue.put(what="leaves_a_daemon_and", then=then, file=str(tmp_path / "file")))
+    assert gone(int((tmp_path / "file.daemon").read_text()))()
+
+
+@linux
+@pytest.mark.parametrize("end", ["lost", "timed out", "killed from outside", "fork server killed"])
+def test_a_daemon_goes_with_an_attempt_that_is_ended(queue: SmallQueue, tmp_path: Path, end: str) -> None:
+    timeout = 1.0 if end == "timed out" else 0
+    with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
+        file = tmp_path / "file"
+        task_id = queue.put(
+            what="leaves_a_daemon_and", then="ignores_term", file=str(file), response_timeout=0.6, timeout=timeout
+        )
+        pid = int(wait_for("the function", lambda: file.read_text() if file.exists() else ""))
+        if end == "lost":
+            queue.supersede(task_id)
+        elif end == "killed from outside":
+            os.kill(pid, signal.SIGKILL)
+        elif end == "fork server killed":
+            os.kill(psutil.Process(pid).ppid(), signal.SIGKILL)
+        wait_for("the end of the daemon", gone(int((tmp_path / "file.daemon").read_text())))
+        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+        assert worker.exit_code is None
 
 
 def test_a_thread_that_was_left_behind_costs_the_slot_its_process(worker: RunningWorker, queue: SmallQueue) -> None:

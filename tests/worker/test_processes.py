@@ -106,6 +106,17 @@ def test_when_the_supervisor_is_killed_a_function_that_ignores_it_is_killed_afte
         wait_for("the slot's end", gone(worker.slot))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
+@pytest.mark.parametrize("slot_too", [False, True])
+def test_when_the_supervisor_is_killed_a_daemon_of_the_function_goes_as_well(tmp_path: Path, *, slot_too: bool) -> None:
+    with standalone(tmp_path, "leaves_a_daemon_and_sleeps", shutdown_grace=0.5) as worker:
+        daemon = int((tmp_path / "running.daemon").read_text())
+        worker.process.kill()
+        if slot_too:
+            os.kill(worker.slot, signal.SIGKILL)
+        wait_for("the daemon's end", gone(daemon))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs the fork server")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(

@@ -11,13 +11,16 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
+from perago.driver.processes import descendants, end_processes, running_processes
 from perago.signal_mask import signals_held
 from perago.worker import channel
 from perago.worker.channel import ChannelError, open_channel
 from perago.worker.codec import BadMessage
-from perago.worker.messages import FromSlot, ToSlot
+from perago.worker.leftovers import orphans
+from perago.worker.messages import FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
 
 JOIN_LIMIT = 5.0
@@ -96,6 +99,7 @@ class SlotProcess:
     def __init__(self, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
+        self._told_to_stop = False
         self.ended: asyncio.Future[str] = self._loop.create_future()
         self._fault: str | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -108,11 +112,14 @@ class SlotProcess:
         finally:
             theirs.close()
         self.pid: int = self._process.pid or 0
+        own = running_processes().get(self.pid) if plan.start_method == "forkserver" else None
+        self._reaper = own.parent if own is not None else None
         self._loop.add_reader(self._channel.fileno(), self._read)
         self._loop.add_reader(self._process.sentinel, self._exited)
 
     def send(self, message: ToSlot) -> bool:
         """Send `message`; False when the process cannot be reached, which then is its end."""
+        self._told_to_stop = self._told_to_stop or isinstance(message, Stop)
         try:
             self._channel.send(message)
         except ChannelError:
@@ -126,8 +133,13 @@ class SlotProcess:
         self._loop.call_later(grace, self.kill)
 
     def kill(self) -> None:
-        """KILL the process group. Harmless when it is gone."""
+        """KILL the process group, and what has left it. Harmless when it is gone."""
+        lives = not self.ended.done() and Path(f"/proc/{self.pid}").exists()
+        left = descendants(self.pid, running_processes()) if lives else []
         self._signal(signal.SIGKILL)
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
 
     def _signal(self, signum: signal.Signals) -> None:
         if self.ended.done():
@@ -183,6 +195,10 @@ class SlotProcess:
         with _STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
             how = self._fault or describe_exit(self._process.exitcode)
+            reaper = self._reaper
+            as_told = self._told_to_stop and self._process.exitcode == 0  # then it leaves nothing
+            if reaper is not None and not as_told:
+                end_processes(lambda: orphans(reaper))
         _reap_group(self.pid)
         self._channel.close()
         with contextlib.suppress(ValueError):  # not even KILL ended it

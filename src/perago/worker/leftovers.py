@@ -1,51 +1,76 @@
 """What a function leaves behind in its slot: threads, and processes however deeply they hid.
 
-On Linux the slot is made the reaper of its descendants, so even a daemon that forked twice and left the process group
-becomes its child again when its parent ends, and is found here. Elsewhere direct children are found, and the slot's
-process group is ended from outside.
+The slot is the reaper of its descendants (`perago.driver.processes`), so it finds and ends them itself. If it is killed
+first, they go to the fork server, which is their reaper then: the supervisor ends them there (`orphans`), and when the
+supervisor is gone as well, so does the fork server at its own end (`perago.worker.preload`). On macOS a slot knows only
+of its children; they go with its process group.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
+import multiprocessing
 import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
 
-PR_SET_CHILD_SUBREAPER = 36
+from perago.driver.processes import Process, descendants, end_processes, named, running_processes
 
 SETTLE_SECONDS = 0.1
 """A thread or process that is about to end gets this long."""
 
-KILL_LIMIT = 2.0
-"""Seconds to wait for killed processes to disappear."""
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What the function left, in words; empty if that is nothing. `alive`: there are processes that go on, and may
+    still write to the workspace."""
+
+    words: str = ""
+    alive: bool = False
 
 
-def adopt_descendants() -> None:
-    """Become the parent of orphaned descendants, where the system can do that. Called once per slot process."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+def end_leftovers(threads_before: set[threading.Thread]) -> Leftovers:
+    """Kill the processes that the function left and say what it left.
 
-
-def end_leftovers(threads_before: set[threading.Thread]) -> str | None:
-    """Kill the processes that the function left and say in words what it left, or None.
-
-    Children go now, before anybody looks at the workspace that they may still be writing to. Threads cannot be ended;
-    the process has to go with them.
+    They go now, before anything looks at the workspace that they may still be writing to. Threads cannot be ended; the
+    process has to go with them.
     """
     found = []
+    alive = False
     if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
-        found.append("child processes")
-        _kill_children()
+        left = _descendants()
+        who = named(f"{each.name} with pid {each.pid}" for each in left)
+        found.append(f"child processes ({who})" if left else "child processes")
+        end_processes(_descendants)
+        alive = not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS)
     if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
         names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
         found.append(f"threads ({names})")
-    return " and ".join(found) or None
+    return Leftovers(" and ".join(found), alive)
+
+
+def end_descendants() -> None:
+    """Kill every process that descends from this one."""
+    end_processes(_descendants)
+
+
+def orphans(reaper: int) -> list[Process]:
+    """What slots that are dead have left to their fork server, the process `reaper`.
+
+    Its other children are the processes that it has just forked, which share its session still, and those that
+    multiprocessing knows. No process of this one may be starting or ending meanwhile.
+    """
+    among = running_processes()
+    if reaper not in among:
+        return []
+    ours = {child.pid or 0 for child in multiprocessing.active_children()}
+    ours |= {each.pid for each in among.values() if each.parent == reaper and each.session == among[reaper].session}
+    return descendants(reaper, among, but=ours)
+
+
+def _descendants() -> list[Process]:
+    return descendants(os.getpid(), running_processes())
 
 
 def _becomes_true(condition: Callable[[], bool], limit: float) -> bool:
@@ -69,29 +94,3 @@ def _has_children() -> bool:
     except ChildProcessError:
         return False
     return True
-
-
-def _kill_children() -> None:
-    """Kill children, and their children as they become ours, until none is left."""
-
-    def none_left() -> bool:
-        for pid in _child_pids():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        return not _has_children()
-
-    _becomes_true(none_left, KILL_LIMIT)
-
-
-def _child_pids() -> list[int]:
-    if sys.platform != "linux":
-        return []
-    me, found = os.getpid(), []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError):
-                # "pid (name) state ppid ...", where the name may contain anything
-                parent = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]
-                if int(parent) == me:
-                    found.append(int(entry.name))
-    return found

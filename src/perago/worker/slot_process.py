@@ -30,13 +30,14 @@ from perago.authoring.context import Current
 from perago.authoring.environment import withheld
 from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
 from perago.driver.fencing import FenceProofs
+from perago.driver.processes import adopt_orphans
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
 from perago.taskdef import load_task
 from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, cut, logging_to
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.leftovers import adopt_descendants, end_leftovers
+from perago.worker.leftovers import end_descendants, end_leftovers
 from perago.worker.logs import JsonLog
 from perago.worker.messages import Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
@@ -53,9 +54,10 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     for name in withheld(tuple(os.environ)):  # a fork server or a parent that has not withheld them itself
         del os.environ[name]
     os.environ["PERAGO_WORKER_ID"] = worker_id
-    adopt_descendants()
+    adopt_orphans()
     _let_go_of_the_fork_server()
     channel = SlotChannel(connection)
+    os.set_inheritable(connection.fileno(), False)  # not for what the function starts
     os.register_at_fork(after_in_child=channel.close)
     logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
     try:
@@ -200,10 +202,15 @@ class _SlotMain:
             if os.getpid() != self._pid:
                 flush_streams()
                 os._exit(0)
-        if leftovers := end_leftovers(threads):
-            self._unfit = cut(f"the function left {leftovers}", REASON_BYTES)
+        left = end_leftovers(threads)
+        if left.words:
+            self._unfit = cut(f"the function left {left.words}", REASON_BYTES)
+            attempt_log.log(f"perago: {self._unfit}; they are ended" if not left.alive else f"perago: {self._unfit}")
         elif self._output.clogged:
             self._unfit = "the function's output could not be read to its end"
+        if left.alive and isinstance(outcome, Returned):
+            message = f"The function left {left.words}, which may still write to the workspace: it must end them."
+            outcome = Raised("failed", message)
         if isinstance(outcome, Raised) and outcome.kind == "error":
             attempt_log.traceback(outcome.traceback)
         if isinstance(outcome, Raised):  # before the reason is cut, which may cut a secret
@@ -240,4 +247,5 @@ class _SlotMain:
             os.killpg(self._pid, signal.SIGTERM)
             self._cancellation.insist()
             self._idle.wait(self._plan.shutdown_grace)
+            end_descendants()
         os.killpg(self._pid, signal.SIGKILL)

@@ -28,6 +28,7 @@ class Params(BaseModel):
     what: str
     file: str = ""
     seconds: float = 0.0
+    then: str = ""
 
 
 class Result(BaseModel):
@@ -108,6 +109,37 @@ def _leaves_a_daemon(params: Params) -> str:
         os._exit(0)
     os.wait()
     return os.read(read_end, 100).decode()
+
+
+def _leaves_a_daemon_and(params: Params) -> str:
+    """Goes on as `then` says; the daemon's process id is in the file."""
+    Path(f"{params.file}.daemon").write_text(_leaves_a_daemon(params))
+    return str(globals()[f"_{params.then}"](params))
+
+
+def _leaves_hundreds(params: Params) -> str:
+    """In sessions of their own, without any variable of ours."""
+    command = ["sh", "-c", "trap '' TERM; sleep 600 & wait"]
+    pids = [subprocess.Popen(command, env={}, start_new_session=True).pid for _ in range(150)]
+    return " ".join(map(str, pids))
+
+
+def _leaves_one_that_forks_all_the_time(params: Params) -> str:
+    """Each process of the chain lives for a moment; the session is theirs. It ends by itself after a while."""
+    read_end, write_end = os.pipe()
+    if os.fork() == 0:
+        os.setsid()
+        os.write(write_end, str(os.getpid()).encode())
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            if os.fork():
+                os._exit(0)
+        os._exit(0)
+    return os.read(read_end, 100).decode()
+
+
+def _exits_with_status_0(params: Params) -> str:
+    os._exit(0)
 
 
 def _prints(params: Params) -> str:

@@ -1,0 +1,117 @@
+"""The processes that a task function leaves behind, however deeply they hid: whose they are, and their end.
+
+Linux lets a process become the reaper of its descendants: even a daemon that forked twice and left session and process
+group becomes its child when its parent ends, and is found in /proc. Elsewhere nothing is found here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+_KILL_LIMIT = 2.0
+"""Seconds to wait for killed processes to disappear."""
+_PAUSE = 0.005
+_SHOWN = 5
+_LONGEST_COMMAND = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that has not ended. `name` is short and has no arguments, so it may be logged."""
+
+    pid: int
+    name: str
+    parent: int
+    group: int
+    session: int
+
+    def command_line(self) -> str:
+        """With arguments, which may be secret; the name alone if they cannot be read any more."""
+        try:
+            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            words = []
+        text = _printable(" ".join(words).strip())
+        return (text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]}...") or self.name
+
+
+def adopt_orphans(*, adopt: bool = True) -> None:
+    """Become the parent of descendants whose parent ends, where the system can do that; or be it no longer."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+
+def running_processes() -> dict[int, Process]:
+    """Every process of this system that is not a zombie, by its id; none where there is no /proc."""
+    found = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdigit() and (process := _read(entry.name)) is not None:
+                found[process.pid] = process
+    return found
+
+
+def _read(pid: str) -> Process | None:
+    try:
+        descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
+        try:
+            # "pid (name) state parent group session ...", where the name may contain anything
+            before, _, after = os.read(descriptor, 4096).rpartition(b")")
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return None
+    state, parent, group, session = after.split()[:4]
+    name = _printable(before.partition(b"(")[2].decode(errors="replace"))
+    return None if state in b"ZX" else Process(int(pid), name, int(parent), int(group), int(session))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] = ()) -> list[Process]:
+    """Children, their children and so on; without those in `but` and what descends from them alone."""
+    found: list[Process] = []
+    parents = {pid}
+    while parents:
+        generation = [each for each in among.values() if each.parent in parents and each.pid not in but]
+        found += generation
+        parents = {each.pid for each in generation}
+    return found
+
+
+def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
+    """Kill what `find` finds until it finds nothing; returns what is left after a while.
+
+    Their process groups go, too, at one stroke: what forks all the time would escape otherwise.
+    """
+    deadline = time.monotonic() + _KILL_LIMIT
+    while left := list(find()):
+        for group in {each.group for each in left} - {os.getpgrp(), 0}:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        for process in left:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process.pid, signal.SIGKILL)
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(_PAUSE)
+    return left
+
+
+def named(texts: Iterable[str]) -> str:
+    """Some of them, and how many more."""
+    listed = list(texts)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
