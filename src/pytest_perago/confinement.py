@@ -1,4 +1,5 @@
-"""What code of authors may do to the process of the test: print, but not close the output, and not end the process.
+"""What code of authors may do to the process of the test: print, but not close the output, and not end the process; and
+start processes, but not leave them.
 
 A worker runs a function in a process of its own, and loses no more than that process. Here the process is pytest's:
 a closed output would break every test that follows, and `os._exit` would end the session without a word.
@@ -9,9 +10,13 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from perago.driver.processes import Process
 
 
 class ProcessEnded(BaseException):
@@ -96,3 +101,44 @@ def _refuser(end: Any) -> Any:
         raise ProcessEnded(f"os._exit({status}) would end the whole worker process; raise an exception instead")
 
     return refuse
+
+
+_SETTLE = 0.1
+"""Seconds that a process gets which is about to end."""
+
+
+@contextmanager
+def leaving_no_process() -> Iterator[list[str]]:
+    """Around a task function: what it leaves running is ended, and the list then has its command lines. Cheap where
+    this process has no child. Linux only; elsewhere the list stays empty."""
+    from perago.driver.processes import adopting_orphans, end_processes
+
+    left: list[str] = []
+    before = {process.pid for process in _children()}
+    with adopting_orphans():
+        try:
+            yield left
+        finally:
+            deadline = time.monotonic() + _SETTLE
+            while (found := _children(but=before)) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            left += [f"{process.command_line()} (pid {process.pid})" for process in found]
+            if found:
+                end_processes(lambda: _children(but=before))
+            for process in found:
+                with suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
+
+
+def _children(but: Collection[int] = ()) -> list[Process]:
+    """What descends from this process, without the helpers of multiprocessing, which stay for good."""
+    from perago.driver.processes import descendants, running_processes
+
+    try:  # much cheaper than a look at all processes
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except (ChildProcessError, AttributeError):
+        return []
+    tracker = getattr(sys.modules.get("multiprocessing.resource_tracker"), "_resource_tracker", None)
+    server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
+    helpers = (getattr(tracker, "_pid", None) or 0, getattr(server, "_forkserver_pid", None) or 0)
+    return descendants(os.getpid(), running_processes(), but={*but, *helpers})

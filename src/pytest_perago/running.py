@@ -14,10 +14,12 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned
+from perago.driver.processes import named
 from perago.ports import TaskStatus
 from perago.testing.casefiles import BrokenCase, RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
+from pytest_perago.confinement import leaving_no_process
 from pytest_perago.frames import formatted_stack
 from pytest_perago.memory import Memory
 from pytest_perago.surroundings import Surroundings
@@ -98,6 +100,7 @@ class _Run:
         self._case = case
         self._watch = watch
         self._ended: Returned | Raised | None = None
+        self._left: list[str] = []
         self._memory = Memory(task.module)
         self._seen: list[Seen] = []
         self._beside: list[tuple[Surroundings, dict[Path, bool]]] = []
@@ -113,7 +116,9 @@ class _Run:
             before = frozenset(self._committed(services))
             outcome = services.attempt(self._task.function)
             self._seen.append(self._result_of(services, outcome.record))
-            check_attempt(self._attempt(services, outcome.record, before, outcome.log))
+            attempt = self._attempt(services, outcome.record, before, outcome.log)
+            self._check_nothing_left(attempt)
+            check_attempt(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
 
@@ -125,7 +130,9 @@ class _Run:
             before = frozenset(self._committed(services))
             record = services.run_delivery(self._task, services.take(self._task))
             self._seen.append(self._result_of(services, record))
-            self._check_same_again(self._attempt(services, record, before))
+            attempt = self._attempt(services, record, before)
+            self._check_nothing_left(attempt)
+            self._check_same_again(attempt)
             if ref is not None and record.published_commit not in (None, ref):
                 self._check_published_once(services, ref, str(record.published_commit))
 
@@ -182,6 +189,14 @@ class _Run:
             f"case {self._case.label!r} did not end within {self._watch.seconds:g} s (perago_run_timeout)",
             details=[formatted_stack(self._watch.stuck.stack)] if self._watch.stuck else (),
         )
+
+    def _check_nothing_left(self, attempt: Attempt) -> None:
+        if self._left:
+            raise attempt.failed(
+                Cause.MISTAKE,
+                f"case {self._case.label!r}: the function left processes running: {named(self._left)}",
+                ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),
+            )
 
     def _check_same_again(self, attempt: Attempt) -> None:
         try:
@@ -245,7 +260,7 @@ class _Run:
         """Call the function within the limit, and keep how it ended."""
         self._ended = None
         surroundings = Surroundings(workspace)
-        with self._watch.code_of_author():
+        with leaving_no_process() as self._left, self._watch.code_of_author():
             self._ended = call_and_note(task, workspace, params, current)
         self._beside.append((surroundings, surroundings.differences()))
         return self._ended

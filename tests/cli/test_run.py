@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from pathlib import Path
 import pytest
 
 from perago.cli.render.attempt import AttemptView
+from perago.driver.processes import running_processes
 from perago.worker.events import WaitingForLakeFS
 
 from .conftest import PLAIN, Project
 
 MODULE = """
-import os, sys, time
+import os, subprocess, sys, time
 from pathlib import Path
 from pydantic import BaseModel
 from perago import TaskTerminalError, WorkspaceSpec, current, forbid_glob, require_glob, task
@@ -50,6 +52,8 @@ def build(workspace: Path, params: Params) -> Result:
     if params.do == "sleep":
         print("asleep", flush=True)
         time.sleep(60)
+    if params.do == "daemon":
+        print("left", subprocess.Popen(["sleep", "596"], start_new_session=True).pid, flush=True)
     (workspace / "features").mkdir()
     for file in files:
         (workspace / "features" / file.name).write_text(file.read_text().upper())
@@ -302,3 +306,13 @@ def test_a_worker_that_never_becomes_ready_is_given_up(project: Project) -> None
     assert ran.code == 1
     assert ran.err.count("the slot's process ended with exit status 3") == 3
     assert "ended 3 times in a row before it was ready" in ran.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
+def test_a_process_that_the_function_leaves_is_ended_and_named(project: Project) -> None:
+    write(project)
+    ran = project.run("run", "features", "--workspace", "sample", "--params", '{"do": "daemon"}')
+    assert ran.code == 0, ran.err
+    pid = int(re.findall(r"left (\d+)", ran.err)[0])
+    assert f"perago: the function left child processes (sleep with pid {pid}); they are ended" in ran.err
+    assert pid not in running_processes()

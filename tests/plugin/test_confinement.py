@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
+
+from perago.driver.processes import running_processes
 
 from .projects import add_module, free_module, run_process, write_module
 
@@ -72,5 +76,62 @@ return Model(value=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")
 def test_a_child_process_may_end(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
+    run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+
+
+DAEMON = """
+import os, subprocess
+read_end, write_end = os.pipe()
+if not os.fork():
+    os.setsid()
+    daemon = subprocess.Popen(["sleep", "598"], env={}, start_new_session=True)
+    os.write(write_end, str(daemon.pid).encode())
+    os._exit(0)
+os.wait()
+with open("daemon.pid", "w") as file:
+    file.write(os.read(read_end, 100).decode())
+return Model()
+"""
+CHILD = """
+import signal, subprocess
+child = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 598; done"])
+child.returncode = 0  # no warning of its destructor
+with open("daemon.pid", "w") as file:
+    file.write(str(child.pid))
+return Model()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
+@pytest.mark.parametrize(("body", "command"), [(DAEMON, "sleep 598"), (CHILD, "sh -c trap*")])
+def test_a_process_that_is_left_behind_is_ended_and_a_failure(
+    pytester: pytest.Pytester, body: str, command: str
+) -> None:
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    result = run_process(pytester, "--perago-modules", "work", "-k", "run")
+    pid = int((pytester.path / "daemon.pid").read_text())
+    assert pid not in running_processes()
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(
+        [f"mistake in the task: case 'x': the function left processes running: *{command}* (pid {pid})*"]
+    )
+
+
+BESIDE = """
+import subprocess, sys
+import pytest
+
+@pytest.fixture(autouse=True, scope="session")
+def beside():
+    with subprocess.Popen(["sleep", "597"]) as child:
+        yield
+        assert child.poll() is None, "somebody ended it"
+        child.kill()
+"""
+
+
+def test_a_process_that_was_there_before_is_left_alone(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(BESIDE)
     free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
     run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)

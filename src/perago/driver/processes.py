@@ -7,15 +7,18 @@ group becomes its child when its parent ends, and is found in /proc. Elsewhere n
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 _KILL_LIMIT = 2.0
 """Seconds to wait for killed processes to disappear."""
 _PAUSE = 0.005
@@ -43,12 +46,31 @@ class Process:
         return (text if len(text) <= _LONGEST_COMMAND else f"{text[:_LONGEST_COMMAND]}...") or self.name
 
 
-def adopt_orphans(*, adopt: bool = True) -> None:
-    """Become the parent of descendants whose parent ends, where the system can do that; or be it no longer."""
-    if sys.platform == "linux":
-        import ctypes
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose parent ends, where the system can do that."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
+
+@contextlib.contextmanager
+def adopting_orphans() -> Iterator[None]:
+    """The same for the length of a block."""
+    before = ctypes.c_int(0)
+    _prctl(_PR_GET_CHILD_SUBREAPER, ctypes.addressof(before))
+    adopt_orphans()
+    try:
+        yield
+    finally:
+        _prctl(_PR_SET_CHILD_SUBREAPER, before.value)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        _libc().prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def running_processes() -> dict[int, Process]:
