@@ -1,4 +1,5 @@
-"""A task that does nothing but say when it ran. `BENCHMARK_TASK` names it, so that runs do not meet."""
+"""A task that says when it ran, and sleeps for `BENCHMARK_SECONDS` if that is set. `BENCHMARK_TASK` names it, so that
+runs do not meet."""
 
 from __future__ import annotations
 
@@ -22,4 +23,6 @@ class Result(BaseModel):
 
 @task(name=os.environ.get("BENCHMARK_TASK", "benchmark.noop"), owner_email="benchmark@example.com")
 def noop(params: Params) -> Result:  # noqa: ARG001 - the signature that the runtime wants
-    return Result(ran=time.time())
+    ran = time.time()
+    time.sleep(float(os.environ.get("BENCHMARK_SECONDS", "0")))
+    return Result(ran=ran)

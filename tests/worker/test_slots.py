@@ -173,7 +173,7 @@ def test_more_slots_than_reports_may_wait_are_all_given_work(tmp_path: Path, que
     with running(make_plan(tmp_path, slots=slots), queue) as worker:
         for number in range(slots):
             queue.put(what="waits", file=str(tmp_path / f"running-{number}"))
-        wait_for("all to run", lambda: len(list(tmp_path.glob("running-*"))) == slots)
+            wait_for("the next one to run", (tmp_path / f"running-{number}").exists)
         assert not worker.saw(AttemptReported)
         for number in range(slots):
             release(tmp_path / f"running-{number}")
