@@ -89,6 +89,10 @@ class ActivePlugin:
         directory: pytest.Collector = pytest.Dir.from_parent(parent, path=path)
         return directory
 
+    def pytest_enter_pdb(self, config: pytest.Config) -> None:
+        """No time limit strikes while a debugger is open, or after it in the same test."""
+        project_of(config).settings.last_resort.debugger_opened()
+
     def pytest_report_header(self, config: pytest.Config) -> str:
         """What tests are made from."""
         settings = project_of(config).settings

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from pydantic import BaseModel
@@ -43,13 +44,15 @@ _CONTROLS = {
 """Whatever the task declares, a lost report is followed by one more attempt at once."""
 
 
-def run_case(task: Task, case: RunCase, watch: Watch) -> None:
+def run_case(task: Task, case: RunCase, watch: Watch, *, debugging: bool = False) -> None:
     """Run the case in services of its own.
+
+    With `debugging` the traceback of a failure ends in the author's function, if that is where it began.
 
     Raises:
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
     """
-    run = _Run(task, case, watch)
+    run = _Run(task, case, watch, debugging=debugging)
     with watch:
         try:
             run.first_attempt()
@@ -60,7 +63,8 @@ def run_case(task: Task, case: RunCase, watch: Watch) -> None:
         except TimeLimitExceeded:
             raise run.too_long() from None
         except CaseFailed as failure:
-            raise (run.too_long() if watch.stuck else failure) from None
+            failure = run.too_long() if watch.stuck else failure
+            raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,10 @@ def _excerpt(content: bytes) -> str:
 
 
 class _Run:
-    def __init__(self, task: Task, case: RunCase, watch: Watch) -> None:
+    def __init__(self, task: Task, case: RunCase, watch: Watch, *, debugging: bool) -> None:
+        self.frames: TracebackType | None = None
+        """Of the error that the function raised last, for a debugger; else they would keep alive what it held."""
+        self._on_error = self._keep_frames if debugging else _forget
         self._task = task
         self._case = case
         self._watch = watch
@@ -258,9 +265,17 @@ class _Run:
 
     def _call(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
         """Call the function within the limit, and keep how it ended."""
-        self._ended = None
+        self._ended = self.frames = None
         surroundings = Surroundings(workspace)
         with leaving_no_process() as self._left, self._watch.code_of_author():
-            self._ended = call_and_note(task, workspace, params, current)
+            self._ended = call_and_note(task, workspace, params, current, on_error=self._on_error)
         self._beside.append((surroundings, surroundings.differences()))
         return self._ended
+
+    def _keep_frames(self, error: BaseException) -> None:
+        traceback = error.__traceback__
+        self.frames = traceback.tb_next if traceback else None  # without the one that called the function
+
+
+def _forget(_: BaseException) -> None:
+    pass

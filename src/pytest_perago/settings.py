@@ -52,6 +52,8 @@ class Settings:
     run_timeout: float
     import_timeout: float
     fuzz: FuzzSettings
+    debugging: bool
+    """Whether a debugger opens on failures (`--pdb`)."""
     cases_dir: Path
     snapshots: SnapshotSettings
     provided: Callable[[Task], Sequence[Mapping[str, Any] | Example]] = field(repr=False)
@@ -87,6 +89,7 @@ def read_settings(
         run_timeout=_seconds(config, "perago_run_timeout"),
         import_timeout=_seconds(config, "perago_import_timeout"),
         fuzz=_fuzz(config),
+        debugging=bool(config.getoption("usepdb", False)),
         cases_dir=_cases_dir(config),
         snapshots=read_snapshot_settings(config),
         provided=provided,

@@ -57,6 +57,8 @@ class LastResort:
     """Ends the process when nothing else ends its code. Not used where the user's `faulthandler_timeout` is."""
 
     def __init__(self, *, enabled: bool) -> None:
+        self.debugging = False
+        """Whether a debugger has opened since the last time limit began: from then on that does not count."""
         self._output: int | None = None
         if enabled:
             try:
@@ -64,8 +66,14 @@ class LastResort:
             except (OSError, ValueError):
                 self._output = None
 
+    def debugger_opened(self) -> None:
+        """A person may think for as long as they like."""
+        self.debugging = True
+        self.disarm()
+
     def arm(self, seconds: float) -> None:
         """End the process in so many seconds, unless `disarm` is called first."""
+        self.debugging = False
         if self._output is not None:
             faulthandler.dump_traceback_later(seconds, exit=True, file=self._output)
 
@@ -147,6 +155,8 @@ class Watch:
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
 
     def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
+        if self._last_resort.debugging:
+            return
         self.stuck = self.stuck or Stuck(self.seconds, author_stack(frame))
         if not self._inside:
             return

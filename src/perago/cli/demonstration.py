@@ -63,7 +63,7 @@ def demonstrate(output: Path | None) -> int:
         _show_results(rows)
         show_history(_commits(services, ref), sys.stdout)
         if output is not None:
-            write_tree(services, outcomes[-1].ref, "", output)
+            write_tree(services.lakefs, outcomes[-1].ref, "", output)
     if len(outcomes) < len(steps) or not all(outcome.completed for outcome in outcomes):
         return ExitCode.FAILURE
     typer.echo("\nNext: perago run perago.samples.penguins.clean --help, and docs/authoring.md for tasks of your own.")

@@ -17,7 +17,14 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
     Raises:
         Failure: at least one is not valid; all that is wrong with any of them has been said.
     """
+    return [task for task, _ in load_tasks_and_files(modules, seconds, packages=packages)]
+
+
+def load_tasks_and_files(
+    modules: Sequence[str], seconds: float, *, packages: bool = False
+) -> list[tuple[TaskSummary, tuple[str, ...]]]:
+    """The same, each with the module's file and those that it imported from below the current directory."""
     probed = probe_modules(modules, seconds, packages=packages)
     if not render.report(probed):
         raise Failure(ExitCode.INVALID_MODULE)
-    return [one.task for one in probed if one.task is not None]
+    return [(one.task, one.files) for one in probed if one.task is not None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import base64
+import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +18,7 @@ from perago.cli.boundary import Failure
 from perago.cli.configuration import look_at_configuration
 from perago.cli.exit_codes import ExitCode
 from perago.cli.json_input import read_object
-from perago.cli.loading import load_tasks
+from perago.cli.loading import load_tasks_and_files
 from perago.cli.planning import environment_of, limits_of, logs_of, withhold_credentials
 from perago.cli.render import messages
 from perago.cli.signals import end_if_told, sigterm_unwinds
@@ -24,9 +26,13 @@ from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
+    from perago.cli.render.attempt import AttemptView
+    from perago.driver import Limits
+    from perago.embedded.lakefs import InMemoryLakeFS
     from perago.local import LocalServices
     from perago.local.served import ServedServices
     from perago.settings import Settings
+    from perago.testing.services import InMemoryServices
     from perago.worker import WorkerPlan
 
 _GRACE = 2.0
@@ -41,6 +47,7 @@ def run_once(
     *,
     example: str | None,
     as_json: bool,
+    pdb: bool,
     import_limit: float,
 ) -> int:
     """Run the task once; returns the exit code. `example` gives params and workspace; they must be None then.
@@ -51,7 +58,7 @@ def run_once(
     if example is not None and (params is not None or workspace is not None):
         raise typer.BadParameter("--example brings params and workspace; leave --params and --workspace out.")
     given = read_object(params or "{}")
-    (task,) = load_tasks([module], import_limit)
+    ((task, files),) = load_tasks_and_files([module], import_limit)
     shown = None if example is None else _declared(task, example)
     if shown is not None:
         given = dict(shown["params"])
@@ -59,27 +66,84 @@ def run_once(
     _check_directories(task, workspace, output)
 
     from perago.cli.render.attempt import AttemptView
-    from perago.local import LocalServices, LocalStep, RunFailed, run_workflow
 
     view = AttemptView(sys.stderr)
-    with sigterm_unwinds(), LocalServices() as services:
-        ref = _seed(services, task, workspace, None if shown is None else shown["tree"])
-        step = LocalStep(
-            plan_for(module, task, settings, services, 1),
-            json.loads(task.definition),
-            given,
-            task.workspace is not None,
-        )
-        try:
-            with view:
-                row = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
-        except RunFailed as error:
-            raise Failure(ExitCode.FAILURE, f"{error}; see the messages above") from error
-        outcome = view.outcome(row)
+    here = _runs_here(files, params, pdb=pdb)
+    with sigterm_unwinds(), _services(settings, view, here=here, post_mortem=pdb) as services:
+        ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
+        outcome = view.outcome(_attempt(services, module, task, settings, given, ref, view))
         if output is not None:
-            write_tree(services, outcome.ref, prefix_of(task), output)
+            write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
     _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
     return ExitCode.OK if outcome.completed else ExitCode.FAILURE
+
+
+def _runs_here(files: Sequence[str], params: str | None, *, pdb: bool) -> bool:
+    """Whether the function runs in this process, with the terminal.
+
+    Raises:
+        typer.BadParameter: it should, and standard input had the params.
+    """
+    place = _breakpoint_in(files)
+    if not pdb and place is None:
+        return False
+    if params == "-":
+        raise typer.BadParameter("the debugger needs standard input; use @FILE.", param_hint="'--params'")
+    if not pdb:
+        messages.note(f"the task runs in this process, because of the breakpoint at {place}")
+    return True
+
+
+def _breakpoint_in(files: Iterable[str]) -> str | None:
+    """Where one of these source files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
+    for file in files:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            for node in ast.walk(ast.parse(Path(file).read_bytes())):
+                if isinstance(node, ast.Call) and _last_name(node.func) in ("breakpoint", "set_trace"):
+                    return f"{file}:{node.lineno}"
+    return None
+
+
+def _last_name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def _services(
+    settings: Settings, view: AttemptView, *, here: bool, post_mortem: bool
+) -> LocalServices | InMemoryServices:
+    from perago.local import LocalServices
+
+    if not here:
+        return LocalServices()
+    from perago.cli.debugger import services_for
+
+    return services_for(_limits(settings), settings.workspace_root, view, post_mortem=post_mortem)
+
+
+def _attempt(
+    services: LocalServices | InMemoryServices,
+    module: str,
+    task: TaskSummary,
+    settings: Settings,
+    params: dict[str, Any],
+    ref: str | None,
+    view: AttemptView,
+) -> Mapping[str, Any]:
+    """Run it, as a worker does or in this process; returns Conductor's row of the attempt."""
+    from perago.local import LocalServices, LocalStep, RunFailed, run_workflow
+
+    if not isinstance(services, LocalServices):
+        from perago.cli.debugger import run_here
+
+        return run_here(services, module, params, ref, view)
+    plan = plan_for(module, task, settings, services, 1)
+    step = LocalStep(plan, json.loads(task.definition), params, task.workspace is not None)
+    try:
+        with view:
+            row: Mapping[str, Any] = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
+    except RunFailed as error:
+        raise Failure(ExitCode.FAILURE, f"{error}; see the messages above") from error
+    return row
 
 
 def valid_settings() -> Settings:
@@ -117,11 +181,15 @@ def plan_for(
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         store_factory=services.store_factory,
-        limits=replace(limits_of(settings), allowed_workspaces=None),  # the one that there is was made for this run
+        limits=_limits(settings),
         shutdown_grace=_GRACE,
         preload=services.preload,
         watch=True,
     )
+
+
+def _limits(settings: Settings) -> Limits:
+    return replace(limits_of(settings), allowed_workspaces=None)  # the one that there is was made for this run
 
 
 def prefix_of(task: TaskSummary) -> str:
@@ -160,23 +228,27 @@ def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
 
 
 def _seed(
-    services: LocalServices, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
+    lakefs: InMemoryLakeFS, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
 ) -> str | None:
     from perago.cli.trees import TreeRefused, files_below
+    from perago.local.services import BRANCH, REPOSITORY
     from perago.workspace.errors import WorkspaceError
 
     if task.workspace is None:
         return None
     if isinstance(tree, Mapping):
         prefix = prefix_of(task)
-        return services.seed({prefix + path: _content(value) for path, value in tree.items()}, "the example's files")
+        files = {prefix + path: _content(value) for path, value in tree.items()}
+        return lakefs.seed(REPOSITORY, BRANCH, files, message="the example's files").id
     if tree is not None:
         workspace = Path(tree)
     if workspace is None:
         messages.note("no --workspace was given: the task gets an empty one")
-        return services.seed({}, "an empty workspace")
+        return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
     try:
-        return services.seed(files_below(workspace, prefix_of(task)), f"the files of {workspace}")
+        return lakefs.seed(
+            REPOSITORY, BRANCH, files_below(workspace, prefix_of(task)), message=f"the files of {workspace}"
+        ).id
     except (TreeRefused, WorkspaceError, OSError) as error:
         raise Failure(ExitCode.FAILURE, str(error)) from error
 
@@ -185,7 +257,7 @@ def _content(value: Any) -> str | bytes | None:
     return base64.b64decode(value["base64"]) if isinstance(value, Mapping) else value
 
 
-def write_tree(services: LocalServices | ServedServices, ref: str | None, prefix: str, output: Path) -> None:
+def write_tree(lakefs: InMemoryLakeFS, ref: str | None, prefix: str, output: Path) -> None:
     """Write the objects of commit `ref` below `prefix` to a directory.
 
     Raises:
@@ -197,7 +269,7 @@ def write_tree(services: LocalServices | ServedServices, ref: str | None, prefix
         messages.note(f"nothing was published, so {output} was not written")
         return
     try:
-        services.lakefs.export(REPOSITORY, ref, output, prefix=prefix)
+        lakefs.export(REPOSITORY, ref, output, prefix=prefix)
     except (OSError, ValueError) as error:
         raise Failure(ExitCode.FAILURE, f"cannot write the published tree to {output}: {error}") from error
     messages.note(f"wrote the published tree to {output}")

@@ -40,8 +40,17 @@ class Raised:
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
 
 
-def call_function(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+def call_function(
+    task: Task,
+    workspace: Path | None,
+    params: BaseModel,
+    current: Current,
+    *,
+    on_error: Callable[[BaseException], None] = lambda _: None,
+) -> Returned | Raised:
     """Call the task function and say how it ended; never raises for anything that the function did.
+
+    `on_error` is told what the function raised, before anything is put back: for a debugger.
 
     Working directory, environment, umask and, in the main thread, signal handlers are put back afterwards
     (contract 7). `sys.exit` and KeyboardInterrupt inside the function are failures of the function. Withheld variables
@@ -51,9 +60,12 @@ def call_function(task: Task, workspace: Path | None, params: BaseModel, current
         with _process_restored(), running(current):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
-            if workspace is None:
-                return Returned(task.function(params=params))
-            return Returned(task.function(workspace=workspace, params=params))
+            given = {"params": params} if workspace is None else {"workspace": workspace, "params": params}
+            try:
+                return Returned(task.function(**given))
+            except BaseException as error:
+                on_error(error)
+                raise
     except TaskFailed as error:
         return Raised("failed", _words(error), _traceback(error))
     except TaskTerminalError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +23,7 @@ from perago.driver import (
     run_attempt,
 )
 from perago.driver.fencing import FenceProofs
-from perago.driver.observer import Direction
+from perago.driver.observer import Direction, Observer
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
@@ -41,10 +41,17 @@ TRIED: set[tuple[str, ...]] = set()
 phase, rule and `satisfied` or `violated` for each verdict of a guardrail."""
 
 
-def call_and_note(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+def call_and_note(
+    task: Task,
+    workspace: Path | None,
+    params: BaseModel,
+    current: Current,
+    *,
+    on_error: Callable[[BaseException], None] = lambda _: None,
+) -> Returned | Raised:
     """`call_function`, noted in `TRIED`."""
     TRIED.add((task.module, task.name, "function"))
-    return call_function(task, workspace, params, current)
+    return call_function(task, workspace, params, current, on_error=on_error)
 
 
 Tree = Mapping[str, str | bytes | None] | Path
@@ -172,13 +179,14 @@ class InMemoryServices:
             return delivery
         raise LookupError(f"no delivery of {task.name} is waiting; a retry may be delayed: advance the clock")
 
-    def run_delivery(self, task: Task, delivery: Delivery, observer: _Lines | None = None) -> AttemptRecord:
+    def run_delivery(self, task: Task, delivery: Delivery, observer: Observer | None = None) -> AttemptRecord:
         """Run one delivery up to, and without, its report."""
         heard = observer or _Lines()
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
             ended = self._call(task, workspace, params, current)
-            heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
+            if isinstance(heard, _Lines):
+                heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
             return ended
 
         record = run_attempt(

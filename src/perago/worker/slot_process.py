@@ -12,9 +12,11 @@ the pipe at birth, and ends where the function returns.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 from multiprocessing import forkserver
@@ -60,6 +62,8 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     os.set_inheritable(connection.fileno(), False)  # not for what the function starts
     os.register_at_fork(after_in_child=channel.close)
     logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
+    if "PYTHONBREAKPOINT" not in os.environ:
+        sys.breakpointhook = functools.partial(_no_breakpoint, plan.module)
     try:
         _SlotMain(plan, worker_id, channel).run()
     except ChannelError:
@@ -74,6 +78,10 @@ def _let_go_of_the_fork_server() -> None:
     if server is not None and descriptor is not None:
         os.close(descriptor)
         server._forkserver_alive_fd = None
+
+
+def _no_breakpoint(module: str, *_: object, **__: object) -> None:
+    raise RuntimeError(f"breakpoint() in a worker process, which has no terminal; use: perago run --pdb {module}")
 
 
 class _SlotMain:

@@ -47,4 +47,4 @@ def _run_file(task: Task, file: Path, settings: Settings) -> None:
 def _run(task: Task, case: RunCase, settings: Settings) -> None:
     from pytest_perago.running import run_case  # the services are loaded when something runs
 
-    run_case(task, case, settings.watch_run())
+    run_case(task, case, settings.watch_run(), debugging=settings.debugging)
