@@ -29,6 +29,7 @@ COMMANDS = {
     "init": "Write a small project: one task, its tests and settings.",
     "gc": "Remove what killed attempts left, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",
+    "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
     "start": "Run workers for a task module against the configured servers.",
 }

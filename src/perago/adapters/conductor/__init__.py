@@ -1,5 +1,6 @@
-"""`TaskQueue` on conductor-python."""
+"""`TaskQueue` on conductor-python, and what starts workflows."""
 
 from perago.adapters.conductor.queue import ConductorQueue
+from perago.adapters.conductor.workflows import ConductorWorkflows
 
-__all__ = ["ConductorQueue"]
+__all__ = ["ConductorQueue", "ConductorWorkflows"]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from perago.cli.boundary import Failure
-from perago.cli.exit_codes import ExitCode
+from perago.cli.branches import branch_head, checked_branch
 from perago.cli.json_input import read_object
 from perago.workspace.text import json_text
 
@@ -19,22 +17,11 @@ Examples:
   perago input my-data main --params @params.json --compact
   jq .defaults config.json | perago input my-data main --params -"""
 
-_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # reference/lakefs.md 2
-_COMMIT = re.compile(r"[0-9a-f]{64}")
-
-
-def _branch(name: str) -> str:
-    if _COMMIT.fullmatch(name):
-        raise typer.BadParameter("that is a commit id; name the branch that the result shall go to.")
-    if not _BRANCH.fullmatch(name):
-        raise typer.BadParameter(f"{name!r} cannot be a branch: letters, digits, _ and - only.")
-    return name
-
 
 def command(
     repository: Annotated[str, typer.Argument(metavar="REPO", show_default=False, help="A lakeFS repository.")],
     branch: Annotated[
-        str, typer.Argument(metavar="BRANCH", callback=_branch, show_default=False, help="A branch of it.")
+        str, typer.Argument(metavar="BRANCH", callback=checked_branch, show_default=False, help="A branch of it.")
     ],
     params: Annotated[
         str,
@@ -51,23 +38,6 @@ def command(
         "workspace": {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ""},
         "params": read_object(params),
     }
-    payload["workspace"]["ref"] = _head(repository, branch)
+    payload["workspace"]["ref"] = branch_head(repository, branch)
     text = json_text(payload, indent=None if compact else 2)
     sys.stdout.buffer.write(f"{text}\n".encode())
-
-
-def _head(repository: str, branch: str) -> str:
-    from perago.settings import load_settings
-
-    lakefs = load_settings().require_lakefs()
-    from perago.adapters.lakefs import LakeFSStore
-    from perago.ports import NotFound
-
-    store = LakeFSStore(lakefs)
-    try:
-        return store.get_commit(repository, branch).id
-    except NotFound as error:
-        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise Failure(ExitCode.FAILURE, message, "check both names, and that the address is the right one") from error
-    finally:
-        store.close()

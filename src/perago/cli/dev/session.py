@@ -16,7 +16,7 @@ from perago.cli.dev.events import Checked, ChildEnded, ChildSaid, DevEvent, Sign
 from perago.cli.dev.runner import ModuleRunner
 from perago.cli.dev.seeding import head
 from perago.cli.dev.watching import SECONDS
-from perago.cli.dev.workflows import curl_line, workflow_definition
+from perago.cli.dev.workflows import curl_line, send_line, workflow_definition
 from perago.cli.exit_codes import ExitCode
 from perago.cli.probe.batch import refused_as_duplicate
 from perago.cli.render import modules as render
@@ -96,7 +96,8 @@ class Session:
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
         services = self._services
-        self._view.start(runner.task, curl_line(services.conductor_url, runner.task, head(services)))
+        once = curl_line(services.conductor_url, runner.task, head(services))
+        self._view.start(runner.task, once, send_line(runner.module, runner.task))
 
     # ---------------------------------------------------------------------- mechanics
 

@@ -19,13 +19,13 @@ BRANCH = "main"
 _REFERENCE = "task"
 
 
-def workflow_name(task: TaskSummary) -> str:
+def workflow_name(task: TaskSummary, command: str = "dev") -> str:
     """A name of our own, so that a workflow that somebody registers under the task's name is left alone."""
-    return f"dev.{task.name}"
+    return f"{command}.{task.name}"
 
 
-def workflow_definition(task: TaskSummary) -> dict[str, Any]:
-    """Input and output are those of the task (contract 4)."""
+def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, Any]:
+    """Input and output are those of the task (contract 4). `command` is the one that makes the workflow."""
     has_workspace = task.workspace is not None
     given = ("workspace", "params") if has_workspace else ("params",)
     made = ("workspace", "result") if has_workspace else ("result",)
@@ -36,22 +36,26 @@ def workflow_definition(task: TaskSummary) -> dict[str, Any]:
         "inputParameters": {key: f"${{workflow.input.{key}}}" for key in given},
     }
     return {
-        "name": workflow_name(task),
+        "name": workflow_name(task, command),
         "version": 1,
         "schemaVersion": 2,
-        "description": f"One attempt of {task.name}, made by perago dev.",
+        "description": f"One attempt of {task.name}, made by perago {command}.",
         "ownerEmail": json.loads(task.definition).get("ownerEmail"),
         "tasks": [step],
         "outputParameters": {key: f"${{{_REFERENCE}.output.{key}}}" for key in made},
     }
 
 
-def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
-    """An input that starts it: on commit `ref`, with the parameters of the first example or a skeleton."""
+def params_of(task: TaskSummary) -> Any:
+    """Parameters to start with: those of the first example, or a skeleton."""
     if task.example is not None:
-        params = task.example
-    else:
-        params = skeleton_of(json.loads(task.definition)["inputSchema"]["data"]["properties"]["params"])
+        return task.example
+    return skeleton_of(json.loads(task.definition)["inputSchema"]["data"]["properties"]["params"])
+
+
+def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
+    """An input that starts it on commit `ref`."""
+    params = params_of(task)
     if task.workspace is None:
         return {"params": params}
     workspace = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
@@ -66,3 +70,10 @@ def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapp
         words += ["--noproxy", "*"]
     url = f"{conductor_url}/workflow/{workflow_name(task)}"
     return shlex.join([*words, "-H", "Content-Type: application/json", "-d", payload, url])
+
+
+def send_line(module: str, task: TaskSummary) -> str:
+    """A line that starts a workflow on what the branch has when it is run."""
+    place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
+    params = json_text(params_of(task), separators=(",", ":"))
+    return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])

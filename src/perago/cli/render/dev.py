@@ -49,10 +49,14 @@ class DevView:
         ]
         self._write("\n".join(lines))
 
-    def start(self, task: TaskSummary, line: str) -> None:
-        """How a workflow is started now."""
+    def start(self, task: TaskSummary, once: str, always: str) -> None:
+        """How a workflow is started now, and at any time."""
         origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
-        self._write(f"\nStart workflow {workflow_name(task)} with {origin}:\n  {line}\n")
+        newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
+        self._write(
+            f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
+            f"or, with the variables above, at any time{newest}:\n  {always}\n"
+        )
 
     def line(self, module: str, text: str) -> None:
         """One line about a module."""

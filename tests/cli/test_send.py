@@ -1,0 +1,134 @@
+"""`perago send`: a workflow of one task on the services of a running `perago dev`, and what is seen of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLAIN, Project
+from .dev_command import Dev, ready
+from .services import Services
+
+FEATURES = """
+import time
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, TaskTerminalError, WorkspaceSpec, current, task
+
+class Params(BaseModel):
+    rows: int
+    gate: str | None = None
+
+class Result(BaseModel):
+    rows: int
+
+@task(name="features.build", owner_email="data@example.com", workspace=WorkspaceSpec(),
+      examples=[Example(id="one", params={"rows": 1})])
+def work(workspace: Path, params: Params) -> Result:
+    print("counting rows")
+    if params.rows < 0:
+        raise TaskTerminalError("rows cannot be below zero")
+    while params.gate and not Path(params.gate).exists():
+        time.sleep(0.05)
+    with (workspace / "rows.txt").open("a") as file:
+        file.write(f"{params.rows}\\n")
+    return Result(rows=params.rows)
+"""
+
+
+@pytest.fixture
+def dev(project: Project) -> Iterator[Dev]:
+    project.module("features", FEATURES)
+    with ready(project, "features") as running:
+        yield running
+
+
+def send(*arguments: str) -> list[str]:
+    return ["send", "features", "--workspace", "dev/main", *arguments]
+
+
+def test_the_line_that_dev_prints_stays_valid_after_a_publication(dev: Dev) -> None:
+    (line,) = re.findall(r"  perago (send .*)\n", dev.text)
+    for _ in range(2):
+        ran = dev.project.run(*shlex.split(line), **dev.variables())
+        assert (ran.code, json.loads(ran.out)) == (0, {"rows": 1}), ran.err
+    lines = ran.err.splitlines()
+    assert re.fullmatch(r"started workflow \S+", lines[0])
+    assert "  | counting rows" in lines
+    assert "features.build attempt 1: COMPLETED" in lines
+    assert re.fullmatch(r"workflow COMPLETED: workspace at commit \w{12}", lines[-1])
+
+
+def test_a_failure_is_told_with_its_reason_and_exit_code_1(dev: Dev) -> None:
+    ran = dev.project.run(*send("--params", '{"rows": -1}', "--follow"), **dev.variables())
+    assert (ran.code, ran.out) == (1, "")
+    assert "features.build attempt 1: FAILED_WITH_TERMINAL_ERROR: rows cannot be below zero" in ran.err.splitlines()
+    assert ran.err.splitlines()[-1] == "workflow FAILED"
+
+
+def test_without_follow_the_id_is_all_that_is_printed(dev: Dev) -> None:
+    ran = dev.project.run(*send("--params", '{"rows": 2}'), **dev.variables())
+    assert (ran.code, ran.err) == (0, "")
+    assert dev.finished(ran.out.strip())["output"]["result"] == {"rows": 2}
+
+
+def test_ctrl_c_leaves_the_workflow_running_and_says_so(dev: Dev, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    params = json.dumps({"rows": 3, "gate": str(gate)})
+    project = Project(dev.project.directory, {**dev.project.environment, **dev.variables()})
+    process = project.start(*send("--params", params, "--follow"))
+    assert process.stderr is not None
+    shown = ""
+    while "is with worker" not in shown:
+        line = process.stderr.readline().decode()
+        assert line, shown
+        shown += line
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    (workflow_id,) = re.findall(r"started workflow (\S+)", shown)
+    assert process.returncode == 130
+    assert f"workflow {workflow_id} was started, and goes on without being followed" in err.decode()
+    assert dev.get(f"/workflow/{workflow_id}")["status"] == "RUNNING"
+    gate.touch()
+    assert dev.finished(workflow_id)["status"] == "COMPLETED"
+
+
+def test_a_branch_that_is_not_there_starts_nothing(dev: Dev) -> None:
+    ran = dev.project.run("send", "features", "-w", "dev/other", "-p", '{"rows": 1}', **dev.variables())
+    assert (ran.code, ran.out) == (1, "")
+    assert "has no branch other in a repository dev" in ran.err
+
+
+def test_a_task_that_the_server_does_not_know_is_not_sent(project: Project, services: Services) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("send", "plain", "-p", '{"rows": 1}', **services.variables)
+    assert ran.code == 1
+    assert "has no TaskDef plain.work; nothing was started" in ran.err
+    assert "create it with: perago register plain" in ran.err
+    assert services.writes == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "task features.build works on a branch; name it as --workspace REPO/BRANCH."),
+        (["-w", "dev"], "name it as --workspace REPO/BRANCH."),
+        (["-w", f"dev/{'a' * 64}"], "that is a commit id; name the branch"),
+    ],
+)
+def test_the_workspace_must_name_a_branch(project: Project, options: list[str], words: str) -> None:
+    project.module("features", FEATURES)
+    ran = project.run("send", "features", *options)
+    assert (ran.code, words in " ".join(ran.err.split())) == (2, True), ran.err
+
+
+def test_a_conductor_that_is_not_there_is_exit_code_5(project: Project) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("send", "plain", "-p", '{"rows": 1}', CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
+    assert ran.code == 5, ran.err
