@@ -6,11 +6,15 @@ import json
 import os
 import shlex
 from dataclasses import replace
+from datetime import date, datetime, time, timedelta
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from uuid import UUID
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 
 from perago.cli.dev.skeleton import skeleton_of
 from perago.cli.dev.watching import SourceFiles
@@ -78,6 +82,34 @@ TASK = TaskSummary(
 def test_a_skeleton_is_the_least_that_the_schema_takes(schema: dict[str, Any], skeleton: Any) -> None:
     assert skeleton_of(schema) == skeleton
     Draft202012Validator(schema).validate(skeleton)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        HttpUrl,
+        AnyUrl,
+        UUID,
+        date,
+        datetime,
+        time,
+        timedelta,
+        IPv4Address,
+        IPv6Address,
+        IPvAnyAddress,
+        Annotated[float, Field(gt=0, lt=1)],
+        Annotated[float, Field(gt=0, le=0.5)],
+        Annotated[float, Field(gt=-1, lt=-0.5)],
+        Annotated[int, Field(gt=4, multiple_of=5)],
+        Annotated[int, Field(ge=-14, le=-8, multiple_of=5)],
+        Annotated[float, Field(ge=0.3, multiple_of=0.25)],
+        list[Annotated[HttpUrl, Field(max_length=100)]],
+    ],
+    ids=str,
+)
+def test_a_skeleton_is_valid_params_for_formats_and_bounds(kind: Any) -> None:
+    model = create_model("Params", value=(kind, ...), many=(Annotated[list[kind], Field(min_length=2)], ...))
+    model.model_validate(skeleton_of(model.model_json_schema()))
 
 
 def test_the_line_survives_a_shell_whatever_is_in_the_parameters() -> None:
