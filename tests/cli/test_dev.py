@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -79,6 +80,26 @@ def write_plain(project: Project, gate: Path | None = None) -> None:
     project.module("plain", PLAIN.replace("GATE", repr(None if gate is None else str(gate))))
 
 
+TALKING = """
+import time
+from pathlib import Path
+from pydantic import BaseModel
+from perago import RetryPolicy, TaskControls, current, task
+
+class Params(BaseModel):
+    rows: int = 1
+
+@task(name="plain.work", owner_email="data@example.com", controls=TaskControls(retry=RetryPolicy(count=0)))
+def work(params: Params) -> Params:
+    print("printed")
+    current().log("logged")
+    current().progress(1, 3)
+    while not Path("{gate}").exists():
+        time.sleep(0.05)
+    raise ValueError("the gate was opened")
+"""
+
+
 @pytest.fixture(autouse=True)
 def modules(project: Project) -> None:
     project.module("features", FEATURES)
@@ -101,6 +122,20 @@ def test_the_printed_lines_start_workflows_that_complete(project: Project) -> No
         dev.wait_for(r"(?m)^plain    \| plain0001: completed plain.work ")
         dev.wait_for(r"(?m)^features \| features0001: completed features.build .*, workspace at ")
         assert "warning" not in dev.text
+
+
+def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(project: Project, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    project.module("plain", TALKING.format(gate=str(gate)))
+    with ready(project, "plain") as dev:
+        workflow_id = dev.curl("dev.plain.work")
+        attempt = r"(?m)^plain \| plain.work \w{8} attempt 1 \| "
+        for said in ("printed$", "logged$", "progress 1 of 3$"):
+            dev.wait_for(attempt + said)
+        assert dev.get(f"/workflow/{workflow_id}")["status"] == "RUNNING"
+        gate.touch()
+        dev.wait_for(attempt + "ValueError: the gate was opened$")
+        assert re.search(attempt + r'  File ".*plain.py", line \d+, in work$', dev.text)
 
 
 def test_what_it_prints_leads_other_commands_to_its_services(project: Project) -> None:

@@ -40,7 +40,7 @@ def build(workspace: Path, params: Params) -> Result:
     files = sorted(workspace.glob("raw/*.csv"))
     print("building", flush=True)
     current().log("logged")
-    current().progress(1, 1)
+    current().progress(1, 3 if params.do == "sleep" else 1)
     if params.do == "tmp":
         (workspace / "x.tmp").touch()
     if params.do == "raise":
@@ -242,6 +242,7 @@ def test_a_signal_stops_the_function_and_leaves_nothing_behind(project: Project,
         line = process.stderr.readline()
         assert line, seen
         seen += line
+    assert b"  | progress 1 of 3\n" in seen
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,15 @@ import pytest
 from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.worker import PlainLines
 from perago.worker.child import describe_exit
-from perago.worker.events import AttemptLost, AttemptReceived, AttemptReported, SlotDied, WorkerReady
+from perago.worker.events import (
+    AttemptLost,
+    AttemptReceived,
+    AttemptReported,
+    FunctionProgress,
+    FunctionSaid,
+    SlotDied,
+    WorkerReady,
+)
 from perago.worker.heartbeat import beat, beat_interval, keep_lease
 from perago.worker.plan import worker_id
 from perago.worker.polling import MAX_BACK_OFF, QUICK_PAUSES, BackOff, Cadence, NextPoll
@@ -202,6 +211,21 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
         "p0001: failed features.build t1 (retry 2) in 1.50 s: KeyError: 'x'",
         "p0001: lost features.build t1 (retry 2) after 2.00 s, nothing was sent: it ran too long",
         "p0002: the slot's process ended with exit status 3 (process 17); restart in 4 s",
+    ]
+
+
+def test_what_a_watched_function_says_names_its_attempt_line_by_line() -> None:
+    out = io.StringIO()
+    lines = PlainLines(out)
+    lines(AttemptReceived(replace(DELIVERY, task_id="0123456789", retry_count=0), "p0001"))
+    lines(AttemptReceived(DELIVERY, "p0002"))
+    lines(FunctionSaid("p0001", "Traceback (most recent call last):\n  \x1b[2J\nKeyError: 'x'\n"))
+    lines(FunctionProgress("p0002", 1000, 2000))
+    assert out.getvalue().splitlines() == [
+        "features.build 01234567 attempt 1 | Traceback (most recent call last):",
+        "features.build 01234567 attempt 1 |   ⟨U+001B⟩[2J",
+        "features.build 01234567 attempt 1 | KeyError: 'x'",
+        "features.build t1 attempt 3 | progress 1,000 of 2,000",
     ]
 
 

@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perago.cli.boundary import Failure
@@ -29,8 +30,8 @@ BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
 """With the limits of `perago gc` and the configuration of the worker."""
 
 
-def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) -> int:
-    """Run a worker until it is stopped; returns its exit code.
+def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_limit: float) -> int:
+    """Run a worker until it is stopped; returns its exit code. With `watch`, what functions say is printed at once.
 
     Raises:
         Failure: module or configuration are not valid, and all that is wrong has been said; or the fork server died.
@@ -46,7 +47,7 @@ def start_worker(module: str, slots: int, *, wait: bool, import_limit: float) ->
     prepare_roots(settings)
     withhold_credentials()
     open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads) if task.workspace else None
-    plan = _plan(module, slots, settings, open_lakefs, environment_of(task))
+    plan = replace(_plan(module, slots, settings, open_lakefs, environment_of(task)), watch=watch)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())

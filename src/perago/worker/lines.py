@@ -93,6 +93,7 @@ def _words(event: Event) -> str:
             return f"{event.worker_id}: {type(event).__name__}"
 
 
+_SHORT_ID = 8
 QUIET = (
     events.AttemptReceived,
     events.SlotReady,
@@ -105,13 +106,28 @@ QUIET = (
 
 
 class PlainLines:
-    """A `Listener` that prints one line per event of interest, at most one per attempt."""
+    """A `Listener` that prints one line per event of interest, at most one per attempt. What functions say in watched
+    attempts follows at once, a line each, with the attempt in front."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._attempts: dict[str, str] = {}
+        """What stands in front of the lines of each slot's present attempt."""
 
     def __call__(self, event: Event) -> None:
         """Print `event`. A reader that has gone away is no reason to stop working."""
-        if not isinstance(event, QUIET):
-            with contextlib.suppress(OSError, ValueError):
-                print(describe(event), file=self._stream, flush=True)
+        match event:
+            case events.AttemptReceived(delivery, worker_id):
+                short = f"{delivery.task_name} {delivery.task_id[:_SHORT_ID]}"
+                self._attempts[worker_id] = f"{short} attempt {delivery.retry_count + 1} | "
+            case events.FunctionSaid(worker_id, text):
+                for line in text.rstrip("\n").split("\n"):
+                    self._print(self._attempts.get(worker_id, "") + line)
+            case events.FunctionProgress(worker_id, done, total):
+                self._print(f"{self._attempts.get(worker_id, '')}progress {done:,} of {total:,}")
+            case _ if not isinstance(event, QUIET):
+                self._print(describe(event))
+
+    def _print(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            print(one_line(text), file=self._stream, flush=True)

@@ -22,6 +22,9 @@ def command(
     module: Module,
     jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=999, help="Attempts at a time.")] = 1,
     wait: Annotated[bool, typer.Option("--wait", help="Keep trying while a server does not let us in.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Print what functions print, log and report as progress, while they run.")
+    ] = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run workers for a task module against the configured servers.
@@ -32,4 +35,4 @@ def command(
     """
     from perago.cli.starting import start_worker
 
-    raise typer.Exit(start_worker(module, jobs, wait=wait, import_limit=timeout))
+    raise typer.Exit(start_worker(module, jobs, wait=wait, watch=watch, import_limit=timeout))

@@ -39,7 +39,7 @@ class WorkerChild:
         self._on_line = on_line
         self._on_end = on_end
         held, self._tether = os.pipe()
-        options = ["start", module, "--jobs", str(slots), "--timeout", str(import_limit)]
+        options = ["start", module, "--jobs", str(slots), "--watch", "--timeout", str(import_limit)]
         command = [sys.executable, "-m", "perago.cli.dev.tether", str(held), *options]
         try:
             self._process = subprocess.Popen(

@@ -5,6 +5,7 @@ The same text goes to a terminal, with colours and a moving status line, and int
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
@@ -49,6 +50,8 @@ STEPS = {
     "RemoveDirectory": "cleaning up",
 }
 _SHOWN_FILES = 40
+_PROGRESS_INTERVAL = 1.0
+"""Seconds between two lines of progress where there is no status line to move; the end is always shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class AttemptView:
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._status: Status | None = None
+        self._next_progress = 0.0
         self._records: dict[str, AttemptRecord] = {}
 
     def __enter__(self) -> AttemptView:
@@ -158,7 +162,8 @@ class AttemptView:
     def _progress(self, done: int, total: int) -> None:
         if self._status is not None:
             self._now(f"running the function: {done:,} of {total:,}")
-        elif done == total:
+        elif done == total or time.monotonic() >= self._next_progress:
+            self._next_progress = time.monotonic() + _PROGRESS_INTERVAL
             self._console.print(f"  | progress {done:,} of {total:,}")
 
     # ---------------------------------------------------------------------------- afterwards
