@@ -21,7 +21,7 @@ from perago.settings.mask import Mask
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.journal import delivery_ids
 from perago.worker.logs import JsonLog
-from perago.worker.messages import FromSlot, Publishing, Waiting
+from perago.worker.messages import FromSlot, LogSoFar, Publishing, Waiting
 from perago.worker.output import MAX_LINE_BYTES
 
 TAIL_LINES = 200
@@ -163,6 +163,12 @@ class AttemptLog:
         self._log.write(level, message, **self._ids, **fields)
         if level == "WARNING":
             self._extra.append(f"WARNING {message}")
+
+    def tell_tail(self) -> None:
+        """Send what Conductor's task log has not got yet to the supervisor."""
+        with self._lock:
+            if text := self._tail.take():
+                self._tell(LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
         """The attempt is over: log the last lines, if they were left out, and return what Conductor's task log gets:

@@ -1,12 +1,13 @@
 """One delivery in the supervisor's care: from the hand-over to a slot until Conductor has its result.
 
 The slot is free as soon as it says `Finished`; the report, and the heartbeat until the report is through, go on here.
-Once an attempt is lost (not ours any more, over its time, cancelled) nothing is sent for it.
+Once an attempt is lost (not ours any more, over its time, cancelled) nothing is sent for it but the end of its log.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,11 @@ from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.reporting import LOOK_LIMIT, clean_up, find_publication, report_death, send_report
 from perago.worker.slots import Slot
+
+LOG_INTERVAL = 3.0
+"""Seconds at least between two entries of a running attempt in Conductor's task log."""
+LOG_LIMIT = 5.0
+"""Seconds for the last entries of a lost attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,8 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
+        self._next_log = self._started + LOG_INTERVAL
+        self._logging: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------- told by the slot
 
@@ -74,6 +82,16 @@ class Attempt:
     def publishing(self, message: Publishing) -> None:
         """Its merge is about to be sent, or was answered."""
         self._publishing = message if message.words else None
+
+    def said(self, text: str) -> None:
+        """An entry for Conductor's task log, after those before it. What stands in its way is no reason to do more."""
+        self._logging = asyncio.create_task(self._log(text, self._logging))
+
+    async def _log(self, text: str, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        with contextlib.suppress(Exception):
+            await self._services.pools.reports.run(self._services.queue.add_log, self.delivery.task_id, text)
 
     def _end(self, message: Finished) -> None:
         if not self._over.done():
@@ -137,7 +155,7 @@ class Attempt:
                 report = await self._last_words() if self._death is not None else None
                 await self._report(outcome, report or outcome.report)
             else:
-                emit(self._lost_event(self._why_lost(outcome)))
+                await self._lost_words(outcome)
         finally:
             self._lease.cancel()
         if self._death is not None:
@@ -155,6 +173,15 @@ class Attempt:
             commit_id = None
         return report_death(self._death or "", merge, commit_id)
 
+    async def _lost_words(self, outcome: Finished) -> None:
+        """What a lost attempt has said is of use to those who look into the loss."""
+        why = self._why_lost(outcome)
+        self._services.emit(self._lost_event(why))
+        for text in (*outcome.log_chunks, f"[{self._worker_id} stopped this attempt: {why}]"):
+            self.said(text)
+        if self._logging is not None:
+            await asyncio.wait([self._logging], timeout=LOG_LIMIT)
+
     def _why_lost(self, outcome: Finished) -> str:
         """What became of its merge is said in any case."""
         if self._lost is None:
@@ -171,7 +198,11 @@ class Attempt:
         services = self._services
 
         async def ask() -> bool:
-            return await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+            current = await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+            if current and time.monotonic() >= self._next_log:
+                self._next_log = time.monotonic() + LOG_INTERVAL
+                self._slot.ask_log()
+            return current
 
         def doubt(reason: str) -> None:
             services.emit(LeaseDoubtful(self.delivery, self._worker_id, reason))

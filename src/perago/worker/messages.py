@@ -48,7 +48,12 @@ class Stop:
     """End the process. Only sent to a slot without a delivery."""
 
 
-ToSlot = Deliver | DeliveryAnswer | Cancel | Stop
+@dataclass(frozen=True, slots=True)
+class AskLog:
+    """Tell what the attempt at hand has said that was not told yet. Without an attempt there is no answer."""
+
+
+ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
 
 
 # ------------------------------------------------------------------ slot to supervisor
@@ -126,4 +131,12 @@ class Publishing:
     """Empty: nothing of the attempt is, or may appear, on the branch."""
 
 
-FromSlot = Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting | Publishing
+@dataclass(frozen=True, slots=True)
+class LogSoFar:
+    """The last lines of what the delivery's attempt has said since this was told before. There are some."""
+
+    identity: Identity
+    text: str
+
+
+FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting | Publishing

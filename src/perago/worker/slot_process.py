@@ -41,7 +41,7 @@ from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.leftovers import end_descendants, end_leftovers
 from perago.worker.logs import JsonLog
-from perago.worker.messages import Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
+from perago.worker.messages import AskLog, Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.watching import WatchedAttemptLog
@@ -100,6 +100,9 @@ class _SlotMain:
         self._idle = threading.Event()
         self._idle.set()
         self._unfit: str | None = None
+        self._at_hand: AttemptLog | None = None
+        self._telling = threading.Lock()
+        """Held while something of the attempt at hand is told: nothing of it is, once it has finished."""
 
     def run(self) -> None:
         """Get ready, then run deliveries until told to stop.
@@ -121,6 +124,8 @@ class _SlotMain:
         self._channel.send(Ready(task.name))
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
+            with self._telling:
+                self._at_hand = None
             self._idle.set()
             self._channel.send(finished)
             self._channel.flush()
@@ -138,7 +143,7 @@ class _SlotMain:
     # --------------------------------------------------------------------- one attempt
 
     def _attempt(self, task: Task, store: WorkspaceStore | None, delivery: Delivery) -> Finished:
-        attempt_log = self._attempt_log(delivery)
+        attempt_log = self._at_hand = self._attempt_log(delivery)
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
@@ -242,6 +247,10 @@ class _SlotMain:
                     self._inbox.put(message)
                 case DeliveryAnswer():
                     self._delivery_check.answered(message)
+                case AskLog():
+                    with self._telling:
+                        if self._at_hand is not None:
+                            self._at_hand.tell_tail()
                 case Cancel():
                     self._delivery_check.close()
                     self._cancellation.announce()

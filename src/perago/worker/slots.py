@@ -13,12 +13,14 @@ from perago.worker.child import SlotProcess
 from perago.worker.codec import BadMessage
 from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
 from perago.worker.messages import (
+    AskLog,
     Cancel,
     Deliver,
     DeliveryAnswer,
     DeliveryQuestion,
     Finished,
     FromSlot,
+    LogSoFar,
     Publishing,
     Ready,
     Saw,
@@ -35,6 +37,8 @@ MOST_QUESTIONS = 100
 MOST_WAITS = 1000
 """Lines of an attempt about waits for lakeFS: two for each call, at most."""
 
+LONGEST_LOG = 66_000
+"""Characters of a piece of an attempt's log: a tail and the words about what it leaves out."""
 LONGEST_REASON = 2000
 """Characters; more than Conductor takes (500) and than any slot writes."""
 
@@ -53,6 +57,10 @@ class Occupant(Protocol):
 
     def publishing(self, message: Publishing) -> None:
         """Its merge is about to be sent, or was answered."""
+        ...
+
+    def said(self, text: str) -> None:
+        """What it said since it was asked before."""
         ...
 
     def process_died(self, how: str) -> None:
@@ -89,7 +97,7 @@ class Slot:
         self._retiring: str | None = None
         self._closing = asyncio.Event()
         self._delay = RestartDelay()
-        self._questions = self._waits = 0
+        self._questions = self._waits = self._log_asked = 0
         """Of the attempt at hand that have not been answered."""
 
     @property
@@ -110,7 +118,7 @@ class Slot:
         if self._process is None or not self._process.send(Deliver(occupant.delivery)):
             self._ready = False
             return False
-        self.occupant, self._questions, self._waits = occupant, 0, 0
+        self.occupant, self._questions, self._waits, self._log_asked = occupant, 0, 0, 0
         return True
 
     def answer(self, answer: DeliveryAnswer) -> None:
@@ -119,9 +127,16 @@ class Slot:
         if self._process is not None:
             self._process.send(answer)
 
+    def ask_log(self) -> None:
+        """Have the process tell what its attempt has said since it was asked before."""
+        self._log_asked += 1
+        if self._process is not None:
+            self._process.send(AskLog())
+
     def cancel(self, reason: str) -> None:
         """Stop the attempt at hand: TERM, grace, KILL. The process is replaced."""
         self._retiring = reason
+        self.ask_log()
         if self._process is not None:
             self._process.send(Cancel(reason))
             self._process.terminate(self._plan.shutdown_grace)
@@ -213,6 +228,10 @@ class Slot:
             case Publishing():
                 if self.occupant is not None:
                     self.occupant.publishing(message)
+            case LogSoFar(_, text):
+                self._log_asked -= 1
+                if self.occupant is not None:
+                    self.occupant.said(text)
             case Saw(event):
                 self._emit(event)
             case Waiting(_, text):
@@ -231,6 +250,9 @@ class Slot:
                 texts = (report and report.reason, message.lost_reason, message.unfit)
                 mine = occupant is not None and occupant.delivery.identity == identity
                 return mine and all(len(text or "") <= LONGEST_REASON for text in texts)
+            case LogSoFar(identity, text):
+                mine = occupant is not None and occupant.delivery.identity == identity
+                return mine and self._log_asked > 0 and len(text) <= LONGEST_LOG
             case Saw():
                 return self._plan.watch
             case Publishing(identity):

@@ -280,6 +280,14 @@ def _waits(params: Params) -> str:
     return "waited"
 
 
+def _says_and_waits(params: Params) -> str:
+    print("begun")
+    try:
+        return _waits(params)
+    finally:
+        print("ended")
+
+
 def _holds_the_gil(params: Params) -> str:
     """Ends when the test opens a pipe, which it has made beside the file."""
     Path(params.file).write_text(str(os.getpid()))
