@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from perago.authoring import Task
 from perago.driver import AttemptRecord, Raised, Returned
+from perago.driver.scratch import what_to_do
 from perago.ports import TaskStatus
 from perago.taskdef.payload import InvalidResult, check_recorded_result
 from perago.testing.casefiles import RunCase
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.wire import round_trip_problem
 from perago.workspace.changes import Changes
+from perago.workspace.text import listing, quoted
 from pytest_perago.frames import without_plugin_frames
 
 _EXPECTED = {
@@ -93,6 +95,7 @@ def check_attempt(attempt: Attempt) -> None:
             ("expected", _EXPECTED[case.expect]),
             ("actual", str(status)),
         )
+    _check_left_files(attempt)
     if attempt.ending == "completed":
         _check_result(attempt)
     _check_files(attempt)
@@ -146,6 +149,17 @@ def _lost_on_the_wire(task: Task, ended: Returned | Raised | None, result: objec
     if isinstance(ended, Returned):
         return round_trip_problem(task.result_model, ended.value, by_alias=False)
     return None
+
+
+def _check_left_files(attempt: Attempt) -> None:
+    left = attempt.record.left_files
+    if left:
+        raise attempt.failed(
+            Cause.MISTAKE,
+            f"case {attempt.case.label!r}: the function wrote to its current directory, which nothing publishes",
+            ("written", listing([quoted(path) for path in left])),
+            ("fix", what_to_do(attempt.task)),
+        )
 
 
 def _check_files(attempt: Attempt) -> None:

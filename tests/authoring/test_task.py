@@ -161,6 +161,33 @@ def test_a_task_may_ask_for_variables(pattern: str) -> None:
     assert found.environment == (pattern,)
 
 
+@pytest.mark.parametrize(
+    ("patterns", "rule"),
+    [
+        ("mlruns/**", "scratch_files must be a list of glob patterns, not str"),
+        (["/tmp/x"], "scratch_files: '/tmp/x' is absolute"),
+        (["../x"], "scratch_files: '../x'"),
+        (["a**/b"], "scratch_files: 'a**/b': '**' must be a whole path component"),
+        ([1], "scratch_files: a path is a str"),
+    ],
+)
+def test_scratch_files_that_are_no_patterns_are_refused(patterns: Any, rule: str) -> None:
+    with pytest.raises(TaskDefinitionError) as caught:
+        task(name="a", owner_email="a@b.c", scratch_files=patterns)
+    assert rule in str(caught.value)
+    assert caught.value.fix == 'write scratch_files=["spark-warehouse/**"], or leave it out'
+
+
+def test_scratch_files_are_written_canonically() -> None:
+    def function(params: Value) -> Value:
+        return params
+
+    task(name="a", owner_email="a@b.c", scratch_files=iter(["./mlruns//**", "derby.log"]))(function)
+    found = get_task(function)
+    assert found is not None
+    assert found.scratch_files == ("mlruns/**", "derby.log")
+
+
 def test_controls_have_defaults() -> None:
     def function(params: Value) -> Value:
         return params

@@ -43,6 +43,8 @@ def build(workspace: Path, params: Params) -> Result:
     current().progress(1, 3 if params.do == "sleep" else 1)
     if params.do == "tmp":
         (workspace / "x.tmp").touch()
+    if params.do == "beside":
+        Path("out.csv").write_text("1")
     if params.do == "raise":
         raise ValueError("bad column")
     if params.do == "final":
@@ -103,6 +105,11 @@ def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, 
         ("raise", "failed: ValueError: bad column"),
         ("final", "failed for good (a retry could not succeed): never"),
         ("tmp", "failed: post guardrail forbid_glob('**/*.tmp'): matched 1 file: 'x.tmp'"),
+        (
+            "beside",
+            "failed: The function wrote 'out.csv' to its current directory; only the workspace is published. "
+            "Write below `workspace`, or name what may be lost: @task(scratch_files=[...]).",
+        ),
         ("exit", "failed: the slot's process ended with exit status 3 while it ran the attempt"),
     ],
 )
@@ -114,6 +121,7 @@ def test_a_failure_is_told_and_nothing_is_written(project: Project, do: str, wor
     assert words in ran.err.splitlines()
     assert "note: nothing was published, so out was not written" in ran.err
     assert not (project.directory / "out").exists()
+    assert not (project.directory / "out.csv").exists()
 
 
 def test_a_wait_for_lakefs_is_shown() -> None:

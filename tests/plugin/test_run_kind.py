@@ -95,13 +95,14 @@ def test_a_red_case_says_what_happened(pytester: pytest.Pytester, body: str, exa
     assert "perago/driver" not in result.stdout.str()
 
 
+HERE = "here = Path(__file__).parent"
 BESIDE = {
     "a new directory": (
-        "out = Path('out'); out.mkdir(exist_ok=True); (out / 'a.csv').write_text('x')",
+        f"{HERE}; out = here / 'out'; out.mkdir(exist_ok=True); (out / 'a.csv').write_text('x')",
         "out*in *",
     ),
-    "a directory that is there": ("Path('there/below/a.csv').write_text('x')", "there/below/a.csv in *"),
-    "a file that is there": ("Path('file').write_text('x')", "file in *"),
+    "a directory that is there": (f"{HERE}; (here / 'there/below/a.csv').write_text('x')", "there/below/a.csv in *"),
+    "a file that is there": (f"{HERE}; (here / 'file').write_text('x')", "file in *"),
     "the home directory": ("(Path.home() / 'left.txt').write_text('x')", "~/left.txt"),
 }
 
@@ -155,12 +156,12 @@ def test_a_function_that_writes_around_its_workspace_is_red(
 
 
 QUIET_WRITES = {
-    "tools": "[Path(each).write_text('x') for each in ('.coverage.host', 'a.pyc', 'coverage.xml')]",
-    "caches": "[Path(each).mkdir(exist_ok=True) for each in ('__pycache__', '.pytest_cache', '.hypothesis')]",
+    "tools": f"{HERE}; [(here / each).write_text('x') for each in ('.coverage.host', 'a.pyc', 'coverage.xml')]",
+    "caches": f"{HERE}; [(here / each).mkdir(exist_ok=True) for each in ('.pytest_cache', '.hypothesis')]",
     "a log": "import logging; logging.getLogger('own').warning('x')",
-    "a change by somebody else": "Path('tee.log').stat().st_size or Path('tee.log').write_text('x')",
+    "a change by somebody else": f"{HERE}; log = here / 'tee.log'; log.stat().st_size or log.write_text('x')",
     "a temporary file": "import tempfile; tempfile.mkstemp(); tempfile.mkdtemp()",
-    "nothing": "Path('here/a.csv').read_text()",
+    "nothing": f"{HERE}; (here / 'here/a.csv').read_text()",
     "settings at home": "(Path.home() / '.tool').write_text('x')",
 }
 
@@ -188,7 +189,7 @@ def test_what_may_be_of_another_process_is_passed_over(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pytest-xdist runs tests of the same project side by side."""
-    body = "Path('others').exists() or Path('others').touch(); return Model()"
+    body = f"{HERE}; (here / 'others').exists() or (here / 'others').touch(); return Model()"
     free_module(pytester, "work", body, ["Example(id='x', params={})"])
     set_worker(monkeypatch, "gw0")
     run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
@@ -311,6 +312,23 @@ def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pyte
     write_case(pytester.path, "one", "[tree]\n'a.txt' = '1'\n")
     arguments = ("--perago-modules", "work", "--perago-kinds", "run", "-o", "perago_cases_dir=tests\\perago_cases")
     assert collected(pytester, *arguments) == ["work.py::copy::run[one]"]
+
+
+def test_a_function_that_writes_to_its_current_directory_is_red(pytester: pytest.Pytester) -> None:
+    body = "Path('out').mkdir(); Path('out/a.csv').write_text('1'); return Model()"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    before = sorted(path for path in pytester.path.rglob("*") if "__pycache__" not in path.parts)
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+
+    result.assert_outcomes(failed=1, deselected=5)
+    result.stdout.fnmatch_lines(
+        [
+            "mistake in the task: case 'x': the function wrote to its current directory, which nothing publishes",
+            "  written  'out/a.csv'",
+            "  fix      Give the task a workspace, or name what may be lost: @task(scratch_files=[[]...[]]).",
+        ]
+    )
+    assert sorted(path for path in pytester.path.rglob("*") if "__pycache__" not in path.parts) == before
 
 
 BROKEN_CASES = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from perago.ports import TaskStatus
 from perago.settings import Mask
 from perago.worker import LogPlan
 from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
@@ -103,6 +104,17 @@ def test_the_tail_keeps_the_last_lines_and_bytes() -> None:
 
 
 # ------------------------------------------------------------------------ in a worker
+
+
+def test_what_a_function_leaves_in_its_current_directory_is_a_warning(worker: RunningWorker, queue: SmallQueue) -> None:
+    report = outcome(queue, queue.put(what="writes_beside"))
+
+    assert report.status is TaskStatus.COMPLETED
+    assert worker.plan.workspace_root in Path(report.output["result"]["text"]).parents
+    (event,) = wait_for("the line about it", lambda: worker.saw(AttemptReported))
+    assert event.remarks == ("wrote 'out/a.csv' to its current directory",)
+    words = "The function wrote 'out/a.csv' to its current directory; a task without a workspace publishes no files."
+    assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
 
 
 def log_lines(worker: RunningWorker, worker_id: str) -> list[dict[str, Any]]:

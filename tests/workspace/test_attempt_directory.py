@@ -35,8 +35,8 @@ def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> Non
     made = AttemptDirectory.create(root, delivery())
     assert made.path == root / "wf-1/features.build/task-1/retry=0,poll=1,start=1700000000000"
     assert made.workspace == made.path / "workspace"
-    assert {entry.name for entry in made.path.iterdir()} == {MARKER, "workspace"}
-    for path in (made.workspace, made.path, *made.path.parents[:4]):
+    assert {entry.name for entry in made.path.iterdir()} == {MARKER, "workspace", "cwd", "tmp"}
+    for path in (made.workspace, made.path / "cwd", made.path / "tmp", made.path, *made.path.parents[:4]):
         assert mode(path) == 0o700
     made.close()
 

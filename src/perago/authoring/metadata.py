@@ -10,6 +10,7 @@ from perago.authoring.broken import Broken
 from perago.authoring.controls import TaskControls
 from perago.authoring.environment import canonical_patterns
 from perago.authoring.examples import Example
+from perago.authoring.paths import canonical_pattern
 from perago.authoring.workspace import WorkspaceSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -27,6 +28,7 @@ class Metadata:
     controls: TaskControls
     examples: Iterable[Example]  # a tuple once checked
     environment: Iterable[str] = ()  # a tuple once checked
+    scratch_files: Iterable[str] = ()  # a tuple once checked
 
 
 def check_metadata(metadata: Metadata) -> Metadata:
@@ -44,7 +46,8 @@ def check_metadata(metadata: Metadata) -> Metadata:
         environment = canonical_patterns(metadata.environment)
     except ValueError as error:
         raise Broken(str(error), 'write environment=["LAKECTL_*"], or leave it out') from None
-    return replace(metadata, examples=_checked_examples(metadata), environment=environment)
+    scratch_files = _checked_scratch_files(metadata.scratch_files)
+    return replace(metadata, examples=_checked_examples(metadata), environment=environment, scratch_files=scratch_files)
 
 
 def _check_texts(metadata: Metadata) -> None:
@@ -68,6 +71,16 @@ def _check_type(name: str, value: object, expected: type, *, optional: bool = Fa
         return
     given = f"the class {value.__name__}" if isinstance(value, type) else f"an object of type {type(value).__name__}"
     raise Broken(f"{name} must be {expected.__name__}(...), not {given}", f"write {name}={expected.__name__}(...)")
+
+
+def _checked_scratch_files(patterns: object) -> tuple[str, ...]:
+    fix = 'write scratch_files=["spark-warehouse/**"], or leave it out'
+    if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+        raise Broken(f"scratch_files must be a list of glob patterns, not {type(patterns).__name__}", fix)
+    try:
+        return tuple(map(canonical_pattern, patterns))
+    except ValueError as error:
+        raise Broken(f"scratch_files: {error}", fix) from None
 
 
 def _checked_examples(metadata: Metadata) -> tuple[Example, ...]:

@@ -42,6 +42,8 @@ class Task:
     line: int
     environment: tuple[str, ...] = ()
     """Patterns for the withheld variables that the function gets all the same."""
+    scratch_files: tuple[str, ...] = ()
+    """Patterns for the files that the function may leave in its current directory."""
 
 
 @declares("@task", named_only=True)
@@ -54,6 +56,7 @@ def task(
     controls: TaskControls | None = None,
     examples: Iterable[Example] = (),
     environment: Iterable[str] = (),
+    scratch_files: Iterable[str] = (),
 ) -> Callable[[F], F]:
     """Declare a function as the task type `name`. The function itself is returned unchanged.
 
@@ -65,12 +68,15 @@ def task(
         examples: cases from which the test toolkit makes tests.
         environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*` and
             `LAKECTL_*`) and that this one needs.
+        scratch_files: glob patterns such as `spark-warehouse/**` for files that the function may leave in its current
+            directory, which is removed with the attempt.
 
     Raises:
         TaskDefinitionError: the declaration or the signature breaks a rule; file, line, rule and fix are named.
     """
     declared_at = calling_line()
-    metadata = Metadata(name, owner_email, description, workspace, controls or TaskControls(), examples, environment)
+    controls = controls or TaskControls()
+    metadata = Metadata(name, owner_email, description, workspace, controls, examples, environment, scratch_files)
     try:
         checked = check_metadata(metadata)
     except Broken as broken:
@@ -120,6 +126,7 @@ def _task(
         file=location.file,
         line=location.line,
         environment=tuple(metadata.environment),
+        scratch_files=tuple(metadata.scratch_files),
     )
 
 

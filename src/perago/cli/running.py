@@ -189,7 +189,8 @@ def plan_for(
 
 
 def _limits(settings: Settings) -> Limits:
-    return replace(limits_of(settings), allowed_workspaces=None)  # the one that there is was made for this run
+    # the workspace that there is was made for this run, and the author looks on
+    return replace(limits_of(settings), allowed_workspaces=None, fail_on_left_files=True)
 
 
 def prefix_of(task: TaskSummary) -> str:

@@ -21,18 +21,18 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
-from perago.authoring.context import Current
 from perago.driver.failures import failed, unexpected, where
 from perago.driver.fencing import FenceProofs
-from perago.driver.function import FunctionCaller, Raised, call_function
+from perago.driver.function import FunctionCaller, Raised, Returned, call_function, current_of
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
 from perago.driver.limits import Limits
 from perago.driver.lineage import read_lineage
-from perago.driver.local import LocalWorkspace
+from perago.driver.local import LocalWorkspace, attempt_directory
 from perago.driver.observer import SILENT, Observer
 from perago.driver.patience import check_delivery, time_to_fail
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
+from perago.driver.scratch import left_files, left_words, what_to_do
 from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, WorkspaceStore
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
@@ -121,6 +121,7 @@ class _AttemptRun:
         self._observer = observer
         self._worker_id = worker_id
         self._interruptible = interruptible
+        self._root = workspace_root
         self._local: LocalWorkspace | None = None
         self._remote: Publisher | None = None
         if task.workspace is not None:
@@ -136,6 +137,7 @@ class _AttemptRun:
         self._findings: tuple[Finding, ...] = ()
         self._changes = Changes()
         self._steps: list[StepTime] = []
+        self._left_files: tuple[str, ...] = ()
         self._notes: list[str] = []
         self._ignored: tuple[str, ...] = ()
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
@@ -268,6 +270,7 @@ class _AttemptRun:
             superseded_commits=state.base.stale if state.base and state.publication else (),
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,
+            left_files=self._left_files,
             notes=tuple(self._notes),
             ignored_params=self._ignored,
         )
@@ -307,8 +310,14 @@ class _AttemptRun:
     def _run_function(self, _: do.RunFunction) -> on.Event:
         if self._params is None:
             raise ValueError("the input has not been validated")
-        workspace = self._local.path if self._local else None
-        called = self._call(self._task, workspace, self._params, self._current())
+        with attempt_directory(self._local, self._root, self._delivery, self._note) as made:
+            current = current_of(self._delivery, self._worker_id, self._observer, made.path)
+            called = self._call(self._task, made.workspace if self._local else None, self._params, current)
+            self._left_files = left_files(made.path, self._task)
+        left = left_words(self._left_files, self._task)
+        if left and self._limits.fail_on_left_files and isinstance(called, Returned):
+            return on.Failed(f"{left} {what_to_do(self._task)}", terminal=False)
+        self._note(left)
         if isinstance(called, Raised):
             return on.Failed(called.message, terminal=called.kind == "terminal")
         self._returned = called.value
@@ -382,20 +391,6 @@ class _AttemptRun:
         if self._remote is None:
             raise ValueError("this task has no workspace")
         return self._remote
-
-    def _current(self) -> Current:
-        delivery = self._delivery
-        return Current(
-            workflow_id=delivery.workflow_id,
-            task_id=delivery.task_id,
-            task_name=delivery.task_name,
-            reference_name=delivery.reference_name,
-            iteration=delivery.iteration,
-            retry_count=delivery.retry_count,
-            worker_id=self._worker_id,
-            on_log=self._observer.log,
-            on_progress=self._observer.progress,
-        )
 
     def _note(self, problem: str | None) -> None:
         if problem is not None:

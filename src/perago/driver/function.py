@@ -19,6 +19,9 @@ from pydantic import BaseModel
 from perago.authoring import Task, TaskFailed, TaskTerminalError
 from perago.authoring.context import Current, running
 from perago.authoring.environment import withheld
+from perago.driver.observer import Observer
+from perago.driver.scratch import relative_hint, standing_in
+from perago.ports import Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,22 @@ class Raised:
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
 
 
+def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory: Path) -> Current:
+    """What `current()` tells the function of `delivery`, whose attempt directory is given."""
+    return Current(
+        workflow_id=delivery.workflow_id,
+        task_id=delivery.task_id,
+        task_name=delivery.task_name,
+        reference_name=delivery.reference_name,
+        iteration=delivery.iteration,
+        retry_count=delivery.retry_count,
+        worker_id=worker_id,
+        on_log=observer.log,
+        on_progress=observer.progress,
+        directory=directory,
+    )
+
+
 def call_function(
     task: Task,
     workspace: Path | None,
@@ -52,12 +71,13 @@ def call_function(
 
     `on_error` is told what the function raised, before anything is put back: for a debugger.
 
-    Working directory, environment, umask and, in the main thread, signal handlers are put back afterwards
-    (contract 7). `sys.exit` and KeyboardInterrupt inside the function are failures of the function. Withheld variables
-    that the task does not ask for are not in the environment meanwhile.
+    It runs in the scratch directories of its attempt. Working directory, environment, umask and, in the main thread,
+    signal handlers are put back afterwards (contract 7). `sys.exit` and KeyboardInterrupt inside the function are
+    failures of the function. Withheld variables that the task does not ask for are not in the environment meanwhile.
     """
+    directory = _working_directory()
     try:
-        with _process_restored(), running(current):
+        with _process_restored(directory), standing_in(current.directory, directory), running(current):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
             given = {"params": params} if workspace is None else {"workspace": workspace, "params": params}
@@ -73,7 +93,7 @@ def call_function(
     except SystemExit as error:
         return Raised("error", f"SystemExit: the function called sys.exit({error.code!r})", _traceback(error))
     except BaseException as error:  # noqa: BLE001 - an author's code may raise anything
-        return Raised("error", _with_type(error), _traceback(error))
+        return Raised("error", _with_type(error) + relative_hint(error, directory), _traceback(error))
 
 
 def _words(error: BaseException) -> str:
@@ -101,8 +121,7 @@ def _traceback(error: BaseException) -> str:
 
 
 @contextmanager
-def _process_restored() -> Iterator[None]:
-    directory = _working_directory()
+def _process_restored(directory: str | None) -> Iterator[None]:
     environment = dict(os.environ)
     umask = os.umask(0o077)
     os.umask(umask)
@@ -128,9 +147,10 @@ def _working_directory() -> str | None:
 
 
 def _restore_environment(environment: dict[str, str]) -> None:
-    if dict(os.environ) != environment:
-        os.environ.clear()
-        os.environ.update(environment)
+    now = dict(os.environ)
+    for name in now.keys() - environment.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if now.get(name) != value})
 
 
 def _signal_handlers() -> dict[int, Any]:

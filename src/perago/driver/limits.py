@@ -27,6 +27,8 @@ class Limits:
     """How long lakeFS is waited for while it does not answer, or fails itself. Restarts, upgrades and failovers are
     over by then, and a staging branch does not stand still for the hour after which `perago gc` may remove it. A
     task's `timeoutSeconds` ends the wait earlier."""
+    fail_on_left_files: bool = False
+    """An attempt fails if its function leaves files in its current directory; else they are noted."""
     allowed_workspaces: tuple[str, ...] | None = None
     """`PERAGO_ALLOWED_WORKSPACES`: glob patterns `repository/branch` that an input may name; None: any."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -33,11 +34,16 @@ class LocalWorkspace:
         """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
 
     @property
-    def path(self) -> Path:
-        """What the function gets as its workspace."""
+    def directory(self) -> AttemptDirectory:
+        """The attempt directory."""
         if self._directory is None:
             raise ValueError("the attempt directory does not exist yet")
-        return self._directory.workspace
+        return self._directory
+
+    @property
+    def path(self) -> Path:
+        """What the function gets as its workspace."""
+        return self.directory.workspace
 
     def create(self) -> None:
         """Make the attempt directory.
@@ -116,3 +122,23 @@ class LocalWorkspace:
     def remove(self) -> str | None:
         """Remove the attempt directory; returns what stood in the way."""
         return None if self._directory is None else self._directory.remove()
+
+
+@contextmanager
+def attempt_directory(
+    local: LocalWorkspace | None, root: Path, delivery: Delivery, note: Callable[[str | None], None]
+) -> Iterator[AttemptDirectory]:
+    """The attempt directory while the function runs: that of the workspace, or one for a task without, which is removed
+    at the end. `note` gets what could not be removed, or None.
+
+    Raises:
+        DirectoryRefused: as `LocalWorkspace.create`.
+    """
+    if local is not None:
+        yield local.directory
+        return
+    directory = AttemptDirectory.create(root, delivery)
+    try:
+        yield directory
+    finally:
+        note(directory.remove())

@@ -10,6 +10,7 @@ from perago.attempt.steps import Step
 from perago.ports import Delivery, Report
 from perago.workspace.changes import Changes
 from perago.workspace.guardrails import Finding
+from perago.workspace.text import listing, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,8 @@ class AttemptRecord:
     """The publish fence of what was published, or was to be; None where the attempt did not come to look."""
     brought_fence: bool = False
     """The publication brought the publish fence along."""
+    left_files: tuple[str, ...] = ()
+    """Files that the function left in its current directory and its task does not allow, sorted. They are removed."""
     notes: tuple[str, ...] = ()
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
@@ -52,9 +55,15 @@ class AttemptRecord:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What an operator should know about params and publication, in a few words each."""
-        ignored = f"ignored params: {', '.join(self.ignored_params)}"
-        return (*((ignored,) if self.ignored_params else ()), *self._publication)
+        """What an operator should know about params, stray files and publication, in a few words each."""
+        parts = (
+            (self.ignored_params, f"ignored params: {', '.join(self.ignored_params)}"),
+            (
+                self.left_files,
+                f"wrote {listing([quoted(path) for path in self.left_files], 3)} to its current directory",
+            ),
+        )
+        return (*(words for found, words in parts if found), *self._publication)
 
     @property
     def _publication(self) -> tuple[str, ...]:

@@ -121,6 +121,11 @@ class Outcome:
         return tuple(sorted(file.path for file in self.changes.removed))
 
     @property
+    def left_files(self) -> tuple[str, ...]:
+        """The files that the function left in its current directory, sorted; they are removed and never published."""
+        return self.record.left_files
+
+    @property
     def lost_reason(self) -> str | None:
         """Why nothing was reported: the delivery was lost before, during or after the publication."""
         return self.delivered.lost_reason if self.delivered else self.record.lost_reason

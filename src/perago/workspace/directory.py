@@ -3,6 +3,7 @@
     <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
         .perago-attempt.json    the marker, locked while the attempt lives
         workspace/              what the task function gets
+        cwd/, tmp/              its current directory and its temporary directory
 
 Creating, removing and sweeping go on side by side in any number of processes, without a lock of the root. It rests
 on three things: a marker is locked before it has its name, so an unlocked one has no living owner; a directory
@@ -31,6 +32,8 @@ from perago.workspace.text import listing, quoted
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
 
 WORKSPACE = "workspace"
+CURRENT = "cwd"
+TEMPORARY = "tmp"
 
 _PATIENCE_SECONDS = 10.0
 """How long making a directory is tried again. A try takes well under a millisecond and is lost only to a sweep or a
@@ -49,7 +52,7 @@ class AttemptDirectory:
 
     @classmethod
     def create(cls, root: Path, delivery: Delivery) -> AttemptDirectory:
-        """Make the directory of `delivery` and an empty workspace in it, both 0700; makes `root` where it is missing.
+        """Make the directory of `delivery` and the empty ones in it, all 0700; makes `root` where it is missing.
 
         What a dead owner left of the same delivery is removed first: nothing in it is ever used again. A living
         owner is left in peace.
@@ -157,7 +160,8 @@ def _make(root: Path, relative: str, fields: dict[str, Any]) -> int:
         marker = place_marker(descent.root, directory, fields)
         try:
             _refuse_foreign_files(root / relative, directory)
-            os.mkdir(WORKSPACE, 0o700, dir_fd=directory)
+            for name in (WORKSPACE, CURRENT, TEMPORARY):
+                os.mkdir(name, 0o700, dir_fd=directory)
         except BaseException:
             os.close(marker)
             raise

@@ -46,7 +46,7 @@ def _state(params: Params) -> str:
     mask = os.umask(0)
     os.umask(mask)
     handler = getattr(signal.getsignal(signal.SIGUSR1), "name", "changed")
-    return f"{Path.cwd()} {os.environ.get('BEHAVES')} {mask:o} {handler} {os.environ['PERAGO_WORKER_ID']}"
+    return f"{Path.cwd().name} {os.environ.get('BEHAVES')} {mask:o} {handler} {os.environ['PERAGO_WORKER_ID']}"
 
 
 def _pid(params: Params) -> str:
@@ -259,6 +259,12 @@ def _changes_the_process(params: Params) -> str:
     os.umask(0o777)
     signal.signal(signal.SIGUSR1, lambda *_: None)
     return "changed"
+
+
+def _writes_beside(params: Params) -> str:
+    Path("out").mkdir()
+    Path("out/a.csv").write_text("1")
+    return str(Path.cwd())
 
 
 def _leaves_a_thread(params: Params) -> str:
