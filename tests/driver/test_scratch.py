@@ -73,7 +73,7 @@ def test_both_directories_are_beside_the_workspace_and_removed_with_it(services:
     here, *temporary, workspace = (Path(line) for line in outcome.result["lines"])
     assert outcome.status is COMPLETED
     assert here.parent == workspace.parent != services.workspace_root
-    assert set(temporary) == {workspace.parent / "tmp"}
+    assert {path.parent for path in temporary} == {services.workspace_root}
     assert not here.exists()
 
 
@@ -82,7 +82,7 @@ def test_a_task_without_a_workspace_has_them_too(services: InMemoryServices) -> 
 
     here, *temporary = (Path(line) for line in outcome.result["lines"])
     assert services.workspace_root in here.parents
-    assert set(temporary) == {here.parent / "tmp"}
+    assert {path.parent for path in temporary} == {services.workspace_root}
     assert not here.exists()
 
 
@@ -192,11 +192,13 @@ def test_another_missing_file_is_not(services: InMemoryServices, path: str) -> N
     assert "scratch" not in str(attempt(services, read(path)).reason)
 
 
-def test_sockets_of_multiprocessing_work_in_every_attempt(services: InMemoryServices) -> None:
-    """They are in a directory that multiprocessing makes once, and their paths may have 100 characters."""
+@pytest.mark.parametrize("of_multiprocessing", [True, False])
+def test_sockets_work_in_every_attempt(services: InMemoryServices, of_multiprocessing: bool) -> None:
+    """Their paths may have 100 characters, and multiprocessing makes a directory for its own only once."""
 
     def listen() -> list[str]:
-        with Listener(family="AF_UNIX") as listener:
+        address = None if of_multiprocessing else tempfile.mktemp()
+        with Listener(address, family="AF_UNIX") as listener:
             return [str(listener.address)]
 
     for _ in range(2):

@@ -36,7 +36,8 @@ def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> Non
     assert made.path == root / "wf-1/features.build/task-1/retry=0,poll=1,start=1700000000000"
     assert made.workspace == made.path / "workspace"
     assert {entry.name for entry in made.path.iterdir()} == {MARKER, "workspace", "cwd", "tmp"}
-    for path in (made.workspace, made.path / "cwd", made.path / "tmp", made.path, *made.path.parents[:4]):
+    assert made.temporary.resolve() == (made.path / "tmp").resolve()
+    for path in (made.workspace, made.current, made.temporary, made.path, *made.path.parents[:4]):
         assert mode(path) == 0o700
     made.close()
 
@@ -225,7 +226,7 @@ def test_a_sweep_removes_the_dead_and_spares_the_living_and_all_else(root: Path)
     (root / "link").symlink_to("x")
     (root / "x/y/z/retry=1,poll=0,start=0").mkdir()
     (root / "x/y/z/retry=1,poll=0,start=0" / MARKER).mkdir()
-    before = {path for path in root.rglob("*") if dead.path.parts[-4] not in path.parts}
+    before = {path for path in root.rglob("*") if dead.path.parts[-4] not in path.parts and path != dead.temporary}
     assert sweep(root) == (dead.path,)
     assert set(root.rglob("*")) == before
     assert not (root / "dead").exists()

@@ -35,8 +35,8 @@ class Current:
     on_log: Callable[[str], None] = field(default=_ignore_log, repr=False)
     on_progress: Callable[[int, int], None] = field(default=_ignore_progress, repr=False)
     is_cancelled: Callable[[], bool] = field(default=_never, repr=False)
-    directory: Path | None = field(default=None, repr=False)
-    """The attempt directory, for the runtime: the function's current and temporary directories are in it."""
+    scratch: tuple[Path, Path] | None = field(default=None, repr=False)
+    """For the runtime: the function's current and temporary directories."""
 
     def log(self, text: str) -> None:
         """Add a line to the attempt's log, here and in Conductor."""

@@ -311,9 +311,9 @@ class _AttemptRun:
         if self._params is None:
             raise ValueError("the input has not been validated")
         with attempt_directory(self._local, self._root, self._delivery, self._note) as made:
-            current = current_of(self._delivery, self._worker_id, self._observer, made.path)
+            current = current_of(self._delivery, self._worker_id, self._observer, made)
             called = self._call(self._task, made.workspace if self._local else None, self._params, current)
-            self._left_files = left_files(made.path, self._task)
+            self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)
         if left and self._limits.fail_on_left_files and isinstance(called, Returned):
             return on.Failed(f"{left} {what_to_do(self._task)}", terminal=False)

@@ -22,6 +22,7 @@ from perago.authoring.environment import withheld
 from perago.driver.observer import Observer
 from perago.driver.scratch import relative_hint, standing_in
 from perago.ports import Delivery
+from perago.workspace.directory import AttemptDirectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Raised:
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
 
 
-def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory: Path) -> Current:
+def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory: AttemptDirectory) -> Current:
     """What `current()` tells the function of `delivery`, whose attempt directory is given."""
     return Current(
         workflow_id=delivery.workflow_id,
@@ -55,7 +56,7 @@ def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory
         worker_id=worker_id,
         on_log=observer.log,
         on_progress=observer.progress,
-        directory=directory,
+        scratch=(directory.current, directory.temporary),
     )
 
 
@@ -77,7 +78,7 @@ def call_function(
     """
     directory = _working_directory()
     try:
-        with _process_restored(directory), standing_in(current.directory, directory), running(current):
+        with _process_restored(directory), standing_in(current.scratch, directory), running(current):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
             given = {"params": params} if workspace is None else {"workspace": workspace, "params": params}

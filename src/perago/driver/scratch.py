@@ -16,7 +16,6 @@ from multiprocessing.util import get_temp_dir
 from pathlib import Path
 
 from perago.authoring import Task
-from perago.workspace.directory import CURRENT, TEMPORARY
 from perago.workspace.errors import WorkspaceError
 from perago.workspace.glob import compile_glob
 from perago.workspace.scan import IrregularKind, scan_tree
@@ -30,23 +29,23 @@ _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def standing_in(attempt_directory: Path | None, former: str | None) -> Iterator[None]:
-    """Make the scratch directories of an attempt this process's current and temporary directory.
+def standing_in(scratch: tuple[Path, Path] | None, former: str | None) -> Iterator[None]:
+    """Make these two this process's current and temporary directory. None: there is no attempt.
 
     Relative entries of `sys.path` mean `former`, the current directory so far, all the same. The caller puts the
     current directory and the environment back. A second attempt on another thread gets no scratch directories: the
-    current directory belongs to the process. None: there is no attempt.
+    current directory belongs to the process.
     """
-    if attempt_directory is None or not _one_at_a_time.acquire(blocking=False):
+    if scratch is None or not _one_at_a_time.acquire(blocking=False):
         yield
         return
-    get_temp_dir()  # multiprocessing keeps its own for the life of the process, and needs a short path for its sockets
-    temporary = str(attempt_directory / TEMPORARY)
+    get_temp_dir()  # multiprocessing keeps what it gets here for the life of the process
+    current, temporary = map(str, scratch)
     cached, tempfile.tempdir = tempfile.tempdir, temporary
     relative = _absolute_imports(former)
     try:
         os.environ.update(dict.fromkeys(_TEMPORARY, temporary))
-        os.chdir(attempt_directory / CURRENT)
+        os.chdir(current)
         yield
     finally:
         sys.path[:] = [relative.get(entry, entry) for entry in sys.path]
@@ -64,13 +63,13 @@ def _absolute_imports(former: str | None) -> dict[str, str]:
     return {absolute: entry for entry, absolute in made.items() if absolute not in before}
 
 
-def left_files(attempt_directory: Path, task: Task) -> tuple[str, ...]:
-    """The files that the function has left in its current directory and its task does not allow, sorted; at most 1,000.
+def left_files(current: Path, task: Task) -> tuple[str, ...]:
+    """The files that the function has left in `current` and that its task does not allow, sorted; at most 1,000.
 
     Empty directories, links and sockets hold nothing that could be lost. Temporary files are temporary.
     """
     try:
-        found = scan_tree(attempt_directory / CURRENT)
+        found = scan_tree(current)
     except (WorkspaceError, OSError):
         return ()
     odd = [entry.path for entry in found.irregular if entry.kind is IrregularKind.NOT_UTF8]

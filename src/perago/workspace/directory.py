@@ -4,6 +4,7 @@
         .perago-attempt.json    the marker, locked while the attempt lives
         workspace/              what the task function gets
         cwd/, tmp/              its current directory and its temporary directory
+    <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
 
 Creating, removing and sweeping go on side by side in any number of processes, without a lock of the root. It rests
 on three things: a marker is locked before it has its name, so an unlocked one has no living owner; a directory
@@ -24,7 +25,7 @@ from perago.workspace.descent import Descent
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
 from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
-from perago.workspace.removal import remove_attempt
+from perago.workspace.removal import remove_attempt, temporary_link
 from perago.workspace.root import check_root
 from perago.workspace.sweep import sweep
 from perago.workspace.text import listing, quoted
@@ -32,8 +33,9 @@ from perago.workspace.text import listing, quoted
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
 
 WORKSPACE = "workspace"
-CURRENT = "cwd"
-TEMPORARY = "tmp"
+
+_CURRENT = "cwd"
+_TEMPORARY = "tmp"
 
 _PATIENCE_SECONDS = 10.0
 """How long making a directory is tried again. A try takes well under a millisecond and is lost only to a sweep or a
@@ -47,6 +49,10 @@ class AttemptDirectory:
         self.root = root
         self.path = root / relative
         self.workspace = self.path / WORKSPACE
+        self.current = self.path / _CURRENT
+        """The function's current directory."""
+        self.temporary = root / temporary_link(relative)
+        """The function's temporary directory, by a short path."""
         self._relative = relative
         self._marker: int | None = marker
 
@@ -160,8 +166,9 @@ def _make(root: Path, relative: str, fields: dict[str, Any]) -> int:
         marker = place_marker(descent.root, directory, fields)
         try:
             _refuse_foreign_files(root / relative, directory)
-            for name in (WORKSPACE, CURRENT, TEMPORARY):
+            for name in (WORKSPACE, _CURRENT, _TEMPORARY):
                 os.mkdir(name, 0o700, dir_fd=directory)
+            os.symlink(f"{relative}/{_TEMPORARY}", temporary_link(relative), dir_fd=descent.root)
         except BaseException:
             os.close(marker)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 
@@ -11,14 +12,20 @@ from perago.workspace.marker import MARKER, unlink_if_there
 from perago.workspace.text import listing, quoted
 
 
+def temporary_link(directory: str) -> str:
+    """The name of the link in the root that leads to the temporary directory of the attempt in `directory`."""
+    return f".perago-tmp-{hashlib.sha256(directory.encode()).hexdigest()[:16]}"
+
+
 def remove_attempt(descent: Descent, directory: str) -> str | None:
-    """Remove an attempt directory whose marker the caller holds, and those above it that are empty then.
+    """Remove an attempt directory whose marker the caller holds, its link, and those above it that are empty then.
 
     The marker goes last, so whoever finds the work half done can finish it. Returns what went wrong, or None.
     """
     problems = _empty(descent, directory, keep=MARKER)
     if not problems:
         try:
+            unlink_if_there(temporary_link(directory), descent.root)
             unlink_if_there(MARKER, descent.enter(directory))
         except OSError as error:
             _note(problems, directory, error)
