@@ -44,7 +44,6 @@ TO_COMMITTED = (
     on.ChangesStaged(),
     STAGING_COMMIT,
     on.StagingVerified(),
-    FENCED,
     ENFORCED,
 )
 TO_MERGE = (*TO_COMMITTED, on.DeliveryConfirmed(), UNMOVED)
@@ -85,7 +84,6 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
         "StageChanges",
         "CommitStaging",
         "VerifyStaging",
-        "CheckPublishFence",
         "TryPublishFence",
         "CheckDelivery",
         "ReadBranch",

@@ -81,7 +81,6 @@ FENCE_COMMIT = (
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
     on.HeadRead(commit(REF)),
-    FENCED,
     on.PublishFenceTried(enforced=False),
     on.DeliveryConfirmed(),
     UNMOVED,
@@ -192,7 +191,7 @@ def test_the_first_publication_to_a_branch_brings_the_publish_fence_along(policy
 
 def test_a_publish_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
     events = [event for event in TO_BROUGHT if not isinstance(event, on.FenceStaged)]
-    _, commands = run(*events[:-1], UNFENCED, plan=replace(PLAN, publish_fence=PublishFence.OFF))
+    _, commands = run(*events[:-1], plan=replace(PLAN, publish_fence=PublishFence.OFF))
 
     assert {"StageFence", "TryPublishFence"}.isdisjoint(kinds(commands))
     assert kinds(commands)[-1] == "CheckDelivery"
@@ -229,9 +228,31 @@ def test_a_server_that_runs_no_hooks_is_fatal_only_where_the_fence_is_required(p
     assert "actions.enabled" in str(state.report.reason)
 
 
+@pytest.mark.parametrize("policy", [PublishFence.AUTO, PublishFence.REQUIRED])
+def test_a_server_that_does_not_answer_the_challenge_costs_a_result_only_where_the_fence_is_required(
+    policy: PublishFence,
+) -> None:
+    plan = replace(PLAN, publish_fence=policy)
+    state, commands = run(*TO_COMMITTED[:-1], on.PublishFenceTried(None), plan=plan)
+
+    if policy is PublishFence.AUTO:
+        assert (kinds(commands)[-1], state.fence) == ("CheckDelivery", on.FenceState.INSTALLED)
+        return
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED, "a retry may get an answer"
+    assert "got no answer in time" in str(state.report.reason)
+
+
+def test_an_earlier_copy_of_the_merge_that_took_place_unseen_is_told() -> None:
+    """A proxy sent the request twice, and the answer to the second copy is the one that came."""
+    refused = on.MergeDenied(MergeRefusal.NO_CHANGES, "no changes")
+    state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
+    assert "may still appear on branch main" in str(state.problem)
+
+
 @pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])
 def test_a_publish_fence_that_went_missing_on_the_staging_branch_ends_the_attempt(found: on.FenceState) -> None:
-    state, _ = run(*TO_COMMITTED[:-2], on.PublishFenceSeen(found))
+    state, _ = run(*TO_BROUGHT[:-1], on.PublishFenceSeen(found))
 
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED

@@ -56,7 +56,6 @@ TO_ADOPTION = (
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
     on.HeadRead(PREDECESSOR),
-    FENCED,
     ENFORCED,
     on.DeliveryConfirmed(),
     read(PREDECESSOR),
@@ -76,7 +75,6 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
         "CheckDelivery",
         "CreateStagingBranch",
         "ReadHead",
-        "CheckPublishFence",
         "TryPublishFence",
         "CheckDelivery",
         "ReadBranch",
@@ -134,13 +132,12 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published(tr
         on.ChangesStaged(),
         on.StagingCommitted(commit(STAGED, NEWER, by=mine, tree=tree)),
         on.StagingVerified(),
-        FENCED,
         ENFORCED,
         on.DeliveryConfirmed(),
         RERUN,
     )
 
-    created, revert, _, committed, verify, _, _, _, _, merge = commands[-10:]
+    created, revert, _, committed, verify, _, _, _, merge = commands[-9:]
     assert isinstance(created, do.CreateStagingBranch)
     assert created.source == OTHER
     assert isinstance(revert, do.RevertStale)
@@ -161,7 +158,6 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
         on.DeliveryConfirmed(),
         on.StagingBranchCreated(),
         UNDONE,
-        FENCED,
         ENFORCED,
     )
     _, commands = run(*events, on.DeliveryConfirmed(), RERUN)
@@ -181,13 +177,12 @@ def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
         on.DeliveryConfirmed(),
         on.StagingBranchCreated(),
         on.HeadRead(commit(REF)),
-        FENCED,
         ENFORCED,
         on.DeliveryConfirmed(),
     )
     _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
 
-    assert kinds(commands)[-7:-4] == ["CreateStagingBranch", "ReadHead", "CheckPublishFence"], "a sign of the merge"
+    assert kinds(commands)[-6:-3] == ["CreateStagingBranch", "ReadHead", "TryPublishFence"], "a sign of the merge"
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (REF, True, "fence")
@@ -220,7 +215,6 @@ TO_COMMITTED = (
     on.ChangesStaged(),
     on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
     on.StagingVerified(),
-    FENCED,
     ENFORCED,
     on.DeliveryConfirmed(),
 )
@@ -228,7 +222,7 @@ TO_COMMITTED = (
 
 def adopted(head: Commit) -> tuple[on.Event, ...]:
     """An adoption that comes up right before the merge: what was staged goes, and a fence commit is made."""
-    staged = on.StagingBranchCreated(), on.HeadRead(head), FENCED, ENFORCED, on.DeliveryConfirmed()
+    staged = on.StagingBranchCreated(), on.HeadRead(head), ENFORCED, on.DeliveryConfirmed()
     return LINEAGE, RESULT, FENCED, on.StagingBranchesRemoved(), on.DeliveryConfirmed(), *staged
 
 

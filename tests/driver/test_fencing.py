@@ -15,7 +15,7 @@ from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, inst
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript, Moment
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.ports import FENCE_MARKER, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
+from perago.ports import FENCE_MARKER, Forbidden, MergeRefused, NotFound, TaskStatus, Unavailable, Unclear
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
@@ -242,3 +242,31 @@ def test_the_read_only_task_of_a_branch_that_has_moved_completes_with_its_commit
         outcome = services.attempt(tasks.look)
         assert outcome.status is TaskStatus.COMPLETED
         assert outcome.commit == ref
+
+
+def test_a_challenge_that_never_gets_an_answer_does_not_cost_the_result() -> None:
+    """As behind another team's hook that is slower than the time limit of a merge."""
+    with world() as services:
+        for nth in range(1, 8):
+            services.faults.after("merge", nth=nth, error=Unclear)
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.status is TaskStatus.COMPLETED
+        assert outcome.record.fence is FenceState.INSTALLED
+
+
+def test_a_server_whose_hooks_are_switched_on_at_last_is_tried_at_once_where_the_fence_is_required() -> None:
+    with world(PublishFence.REQUIRED, deaf=True) as services:
+        refused = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert refused.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+        services.lakefs = InMemoryLakeFS(services.clock, services.faults)
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert (outcome.status, outcome.record.fence) == (TaskStatus.COMPLETED, FenceState.ENFORCED)
+
+
+def test_credentials_that_may_not_write_the_fence_are_told_what_they_need() -> None:
+    with world() as services:
+        services.faults.before("upload", nth=2, error=Forbidden)
+        outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        assert outcome.status is TaskStatus.FAILED
+        assert f"Allow these credentials to write {FENCE_PATH}" in str(outcome.reason)
+        assert "PERAGO_PUBLISH_FENCE=off" in str(outcome.reason)

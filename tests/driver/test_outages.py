@@ -86,12 +86,14 @@ class Listener:
         self.published.append((repository, branch, expected_head, words))
 
 
-def attempt(world: World, store: object, *, timeout: float = 0, listener: Listener | None = None) -> AttemptRecord:
+def attempt(
+    world: World, store: object, *, timeout: float = 0, spent: float = 0, listener: Listener | None = None
+) -> AttemptRecord:
     services, delivery = world.services, world.take()
     assert delivery is not None
     return run_attempt(
         TASK,
-        replace(delivery, timeout_seconds=timeout),
+        replace(delivery, timeout_seconds=timeout, spent_seconds=spent),
         store=cast("Any", store),
         delivery_check=services.conductor,
         workspace_root=services.workspace_root,
@@ -161,13 +163,15 @@ def test_a_lakefs_that_stays_away_is_a_retryable_failure_in_bounded_time(service
     assert world.status == "COMPLETED", "the retry finds it back"
 
 
-@pytest.mark.parametrize(("timeout", "gives_up_after"), [(60, 54), (1000, 970)])
+@pytest.mark.parametrize(("timeout", "spent", "gives_up_after"), [(60, 0, 54), (1000, 0, 970), (1000, 600, 370)])
 def test_an_attempt_with_a_time_limit_fails_early_enough_to_report_that(
-    services: InMemoryServices, timeout: float, gives_up_after: float
+    services: InMemoryServices, timeout: float, spent: float, gives_up_after: float
 ) -> None:
     """The limit's policy may end the workflow; a failure is retried."""
     start = services.clock.now()
-    record = attempt(World(services), Outage(services.lakefs, services.clock, "upload", 2000), timeout=timeout)
+    record = attempt(
+        World(services), Outage(services.lakefs, services.clock, "upload", 2000), timeout=timeout, spent=spent
+    )
 
     assert record.report is not None
     assert record.report.status is TaskStatus.FAILED
@@ -182,6 +186,15 @@ def test_credentials_that_are_refused_for_a_minute_cost_a_minute(services: InMem
 
     assert world.tried[0].completed, world.tried[0].words
     assert len(world.publications()) == 1
+
+
+def test_credentials_that_are_refused_after_a_long_outage_are_waited_for_as_well(services: InMemoryServices) -> None:
+    for nth in range(1, 21):
+        services.faults.before("create_branch", nth=nth, error=Unavailable)
+    services.faults.before("create_branch", nth=21, error=AccessDenied)
+    record = attempt(World(services), services.lakefs)
+    assert record.report is not None
+    assert record.report.status is TaskStatus.COMPLETED
 
 
 def test_credentials_that_stay_refused_are_waited_for_two_minutes(services: InMemoryServices) -> None:

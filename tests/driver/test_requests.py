@@ -42,7 +42,6 @@ ATTEMPT = (
     *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
     ("staging commit", "work", "POST /repositories/R/branches/S/commits"),
     ("exactly the planned changes?", CHECK, "GET /repositories/R/refs/C/diff/C"),
-    ("publish fence in the staging commit?", CHECK, "GET /repositories/R/refs/C/objects/stat"),
     ("the challenge", "once in a while", "POST /repositories/R/refs/C/merge/S"),
     ("delivery check before the merge", "delivery check", "GET /tasks/T"),
     ("the head that it was built on?", CHECK, "GET /repositories/R/branches/main"),
@@ -54,12 +53,12 @@ ATTEMPT = (
 )
 
 
-def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Path) -> None:
+def test_the_checks_of_an_uncontended_publication_are_three_requests(tmp_path: Path) -> None:
     """To lakeFS, between the function and the published commit. Recovery looks three times, before anything is
     downloaded. The challenge is sent once for each repository, process and five minutes. The delivery check asks
     Conductor once before each of the three steps that cannot be taken back."""
     kinds = [kind for _, kind, _ in ATTEMPT]
-    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (4, 3, 3)
+    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (3, 3, 3)
 
     found = requests_of_one_attempt(tmp_path)
     assert sorted(found) == sorted(request for _, _, request in ATTEMPT)

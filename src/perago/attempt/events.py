@@ -191,9 +191,9 @@ class PublishFenceSeen:
 @dataclass(frozen=True, slots=True)
 class PublishFenceTried:
     """Whether the server obeys the publish fence: it refused the merge that the fence must refuse, now or a short time
-    ago."""
+    ago. None: it gave no answer."""
 
-    enforced: bool
+    enforced: bool | None
 
 
 @dataclass(frozen=True, slots=True)

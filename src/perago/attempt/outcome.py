@@ -162,9 +162,10 @@ def stale_in_a_loop(state: State, stale: Commit) -> str:
 
 def altered_fence(state: State, commit_id: str, path: str) -> str:
     """A file with the publish fence's name has another text, so it may be another team's."""
+    published = "Nothing was published." if state.adopts is None else "That commit has this step's result."
     return (
         f"The file {path} in commit {short(commit_id)} of {state.ref.repository} has the name of perago's publish "
-        "fence and another text. Nothing was published. Move the file if it is yours, or replace it with "
+        f"fence and another text. {published} Move the file if it is yours, or replace it with "
         f"`perago fence install {state.ref.repository} {state.ref.branch}`; then start the workflow from the new head."
     )
 
@@ -174,6 +175,15 @@ def fence_went_missing(state: State, found: FenceState) -> str:
     return (
         f"The publish fence is {found} in staging commit {_staged(state)} of {state.ref.repository}, which was made "
         f"with it: another client writes to staging branch {state.staging_branch}. Nothing was published."
+    )
+
+
+def not_tried(state: State) -> str:
+    """The publish fence is required, and the server did not answer the challenge in time."""
+    return (
+        f"PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of "
+        f"{state.ref.repository}: a challenge merge got no answer in time. Nothing was published. See whether another "
+        "hook is slow; a retry tries again."
     )
 
 

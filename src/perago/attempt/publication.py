@@ -69,8 +69,8 @@ def message(state: State) -> str:
 
 
 def metadata(state: State, *, phase: str) -> dict[str, str]:
-    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, `fence` for an empty fence
-    commit, or `challenge` for the merge that tries the publish fence."""
+    """Everything that tells where a publication comes from; `phase` is `staging`, `merge`, `fence` for a fence commit,
+    which changes nothing of the workspace, or `challenge` for the merge that tries the publish fence."""
     delivery = state.plan.delivery
     return {
         "perago.version": state.plan.perago_version,

@@ -162,29 +162,39 @@ def staging_verified(state: State, _: on.StagingVerified) -> Next:
 
 
 def _source_ready(state: State, commit: Commit) -> Next:
-    return state.known(staging_commit=commit), do.CheckPublishFence(state.ref.repository, commit.id)
+    """A fence that was brought along is looked at. One that was there before is there still: what is to be merged
+    differs from what was looked at in the planned keys only."""
+    state = state.known(staging_commit=commit)
+    if state.brings_fence:
+        return state, do.CheckPublishFence(state.ref.repository, commit.id)
+    return _try_fence(state, commit)
 
 
 def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
-    """Look once more at the commit that is to be merged. Its fence is there, or was brought along; whether the server
-    obeys it is tried. Without a fence the merge is watched, not guarded."""
-    state = state.known(fence=event.state)
-    if state.plan.publish_fence is PublishFence.OFF:
-        return state.at(Step.COMMITTED), do.CheckDelivery()
+    """The fence that was brought along must be in the commit that is to be merged."""
     if event.state is not on.FenceState.INSTALLED or state.staging_commit is None:
         return fail(state, outcome.fence_went_missing(state, event.state), terminal=False)
+    return _try_fence(state.known(fence=event.state), state.staging_commit)
+
+
+def _try_fence(state: State, source: Commit) -> Next:
+    """Make sure that the server obeys the fence of what is to be merged. Where the fence is switched off, the merge is
+    watched, not guarded."""
+    if state.plan.publish_fence is PublishFence.OFF:
+        return state.at(Step.COMMITTED), do.CheckDelivery()
     metadata = publication.metadata(state, phase="challenge")
     metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
-    return state, do.TryPublishFence(state.ref.repository, state.staging_commit.id, _staging(state), metadata)
+    return state, do.TryPublishFence(state.ref.repository, source.id, _staging(state), metadata)
 
 
 def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
-    """Where the server runs no hooks, the merge is watched, not guarded; a deployment that requires the fence gets no
-    merge."""
-    if event.enforced:
-        return state.at(Step.COMMITTED, fence=on.FenceState.ENFORCED), do.CheckDelivery()
-    state = state.known(fence=on.FenceState.NOT_ENFORCED)
-    if state.plan.publish_fence is PublishFence.REQUIRED:
+    """Where the server runs no hooks, or does not say, the merge is watched, not guarded; a deployment that requires
+    the fence gets no merge."""
+    if event.enforced is not None:
+        state = state.known(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
+    if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
+        if event.enforced is None:
+            return fail(state, outcome.not_tried(state), terminal=False)
         return fail(state, outcome.not_enforced(state), terminal=True)
     return state.at(Step.COMMITTED), do.CheckDelivery()
 
@@ -298,7 +308,10 @@ def merge_denied(state: State, event: on.MergeDenied) -> Next:
         case MergeRefusal.DIRTY:
             return fail(state, outcome.dirty(state), terminal=False)
         case MergeRefusal.HEAD_MOVED | MergeRefusal.CONFLICT | MergeRefusal.NO_CHANGES:
-            return state.known(problem=event.detail), do.CheckDelivery()
+            # An earlier copy of the request may have taken place, unseen: only that, or another commit, explains it.
+            is_doubled = event.reason is MergeRefusal.NO_CHANGES or _is_empty(state)
+            open_merge = outcome.unanswered_merge(state) if is_doubled else None
+            return state.known(problem=event.detail, open_merge=state.open_merge or open_merge), do.CheckDelivery()
 
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:

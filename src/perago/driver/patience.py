@@ -40,7 +40,8 @@ def ask(
     progress: Callable[[], int] = lambda: 0,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Answer:
-    """The answer to `question`, asked again with growing pauses for as long as `patience` allows.
+    """The answer to `question`, asked again with growing pauses for as long as `patience` allows. The patience with one
+    kind of error counts from its first.
 
     Args:
         until: the time, by `clock`, at which all patience ends.
@@ -50,14 +51,16 @@ def ask(
     Raises:
         ServiceError: the last error, once patience is at its end.
     """
-    since, waited, rested, pause, done = 0.0, 0.0, 0.0, _FIRST_PAUSE, progress()
+    began: dict[float, tuple[float, float]] = {}
+    rested, pause, done = 0.0, _FIRST_PAUSE, progress()
     while True:
         try:
             answer = question()
         except ServiceError as error:
-            if not rested or progress() > done:
-                since, waited, pause, done = clock.now(), 0.0, _FIRST_PAUSE, progress()
-            waited = max(waited, clock.now() - since)  # the system's time may be set back meanwhile
+            if progress() > done:
+                began, pause, done = {}, _FIRST_PAUSE, progress()
+            since, rested_before = began.setdefault(patience(error), (clock.now(), rested))
+            waited = max(rested - rested_before, clock.now() - since)  # the system's time may be set back meanwhile
             longest = min(patience(error), until - since)
             if waited + pause > longest:
                 raise
@@ -69,7 +72,7 @@ def ask(
                 tell(f"{service} answers again, after {_words(rested)} of waiting")
             return answer
         clock.sleep(pause)
-        waited, rested = waited + pause, rested + pause
+        rested += pause
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
@@ -85,9 +88,9 @@ def _words(seconds: float) -> str:
 
 def time_to_fail(delivery: Delivery) -> float:
     """Seconds after which an attempt had better fail than wait on: an end by `timeoutSeconds` may cost the workflow, a
-    failure that is reported in time is retried."""
+    failure that is reported in time is retried. A redelivery has spent a part of them elsewhere."""
     limit = delivery.timeout_seconds
-    return limit - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
+    return limit - delivery.spent_seconds - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
 
 
 def check_delivery(

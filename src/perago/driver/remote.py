@@ -15,7 +15,7 @@ from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.limits import Limits
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
-from perago.driver.patience import LATE, ask
+from perago.driver.patience import LATE, Patience, ask
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -31,9 +31,12 @@ from perago.ports import (
     Upload,
     WorkspaceStore,
 )
+from perago.settings.values import PublishFence
 
 Answer = TypeVar("Answer")
 
+_CHALLENGE_PATIENCE = 30.0
+"""Seconds from the first challenge without an answer to the last one that is sent."""
 _MERGE_PAUSE = 1.0
 """Seconds to wait after a merge that got no answer; four times as long after the next one."""
 
@@ -158,20 +161,31 @@ class Publisher:
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""
-        with fence_upload() as upload:
-            self._ask(lambda: self._store.upload(command.repository, command.branch, [upload]))
+        try:
+            with fence_upload() as upload:
+                self._ask(lambda: self._store.upload(command.repository, command.branch, [upload]))
+        except Forbidden as error:
+            return _fence_refused("put beside the changes", error)
         return on.FenceStaged()
 
     def try_publish_fence(self, command: do.TryPublishFence) -> on.Event:
         """Send the challenge, unless it was sent a short time ago. Without an answer it is sent again for a while: it
-        can only be refused, or add a commit to the attempt's own staging branch."""
+        can only be refused, or add a commit to the attempt's own staging branch. Where no answer comes, as behind
+        another team's slow hook, it is not known whether the server obeys."""
         where, source, branch = command.repository, command.source, command.branch
-        enforced = self._proofs.known(where)
-        if enforced is None:
+        known = self._proofs.known(where)
+        if known or (known is False and self._limits.publish_fence is not PublishFence.REQUIRED):
+            return on.PublishFenceTried(known)
+        try:
             enforced = self._ask(
-                lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within)
+                lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
+                patience=lambda error: _CHALLENGE_PATIENCE if isinstance(error, Unclear) else self._patience(error),
             )
-            self._proofs.note(where, enforced=enforced)
+        except Unclear:
+            return on.PublishFenceTried(None)
+        except (Forbidden, MergeRefused) as error:
+            return _fence_refused("tried", error)
+        self._proofs.note(where, enforced=enforced)
         return on.PublishFenceTried(enforced)
 
     def stage(self, command: do.StageChanges, uploads: Sequence[Upload], deletions: Sequence[str]) -> on.Event:
@@ -263,10 +277,14 @@ class Publisher:
     def _changed(self, repository: str, left: str, right: str) -> frozenset[str]:
         return self._ask(lambda: self._store.changed_keys(repository, left, right))
 
-    def _ask(self, question: Callable[[], Answer], progress: Callable[[], int] = lambda: 0) -> Answer:
-        return ask(
-            question, self._clock, self._patience, until=self._until, progress=progress, tell=self._observer.waiting
-        )
+    def _ask(
+        self,
+        question: Callable[[], Answer],
+        progress: Callable[[], int] = lambda: 0,
+        patience: Patience | None = None,
+    ) -> Answer:
+        tell, patience = self._observer.waiting, patience or self._patience
+        return ask(question, self._clock, patience, until=self._until, progress=progress, tell=tell)
 
     def _patience(self, error: ServiceError) -> float:
         """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
@@ -275,3 +293,9 @@ class Publisher:
         if isinstance(error, AccessDenied):
             return self._limits.answer_patience
         return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
+
+
+def _fence_refused(how: str, error: ServiceError) -> on.Failed:
+    advice = f"Allow these credentials to write {FENCE_PATH} and to merge into branches that begin with perago-"
+    what = f"The publish fence could not be {how}: {error}."
+    return on.Failed(f"{what} {advice}, or set PERAGO_PUBLISH_FENCE=off. Nothing was published.", terminal=False)

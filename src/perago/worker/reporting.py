@@ -130,7 +130,8 @@ def report_death(how: str, merge: Publishing, commit_id: str | None) -> Report:
     """The report for an attempt whose slot died with `merge` under way, or done as `commit_id`."""
     words = merge.words
     if commit_id is not None:
-        words = f"Commit {short(commit_id)} is on branch {merge.branch} of {merge.repository}; a retry takes it over."
+        where = f"on branch {merge.branch} of {merge.repository}"
+        words = f"Commit {short(commit_id)} is {where}; a retry takes it over, unless others have committed since."
     return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
 

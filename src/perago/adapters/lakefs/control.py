@@ -14,7 +14,7 @@ from perago.adapters.http import HttpPool, Patience, repeat
 from perago.adapters.http.failures import no_answer
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
-from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError
+from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError, Unavailable
 
 _PAGE = 1000
 _LOG_PAGE = 10
@@ -323,7 +323,8 @@ def _raise_first(call: Call, problems: Sequence[Any]) -> None:
     if not problems:
         return
     first = problems[0]
-    kind = {401: AccessDenied, 403: Forbidden}.get(first.status_code, Refused)
+    status = int(first.status_code)
+    kind = {401: AccessDenied, 403: Forbidden, 429: Unavailable}.get(status, Unavailable if status >= 500 else Refused)
     detail = f"{len(problems)} were refused, first {first.path!r}: status {first.status_code}: {first.message}"
     raise kind(SERVICE, call.operation, detail)
 
