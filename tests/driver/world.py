@@ -3,80 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any, cast
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.driver import AttemptRecord, Delivered, deliver_report, run_attempt
+from perago.driver import deliver_report, run_attempt
 from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from .editing import DEFINITION, TASK, WORKFLOW, expected_tree
+from .tried import OPEN, Killed, Recorder, Tried
 
 INPUT = {"raw/a.csv": "1", "raw/b.csv": "2", "readme": "3"}
 FOREIGN = {"raw/foreign": "theirs"}
 REPOSITORY, BRANCH = "workspace", "main"
 _BLAME = "is not what this attempt built"
-_OPEN = "may still appear"
-_LOUD = (_OPEN, "took place as commit", _BLAME)
-
-
-class Killed(BaseException):
-    """The end of a process, as far as a test in the same process can have one."""
-
-
-class Recorder:
-    """Passes calls on and keeps their names, with the answers of the delivery check."""
-
-    def __init__(self, inner: object, journal: list[str]) -> None:
-        self._inner = inner
-        self._journal = journal
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._inner, name)
-
-        def call(*arguments: Any, **options: Any) -> Any:
-            if name != "is_current":
-                is_challenge = name == "merge" and arguments[2] != BRANCH
-                self._journal.append("challenge" if is_challenge else name)
-                return method(*arguments, **options)
-            current = method(*arguments, **options)
-            self._journal.append("yes" if current else "no")
-            return current
-
-        return call
-
-
-@dataclass(slots=True)
-class Tried:
-    """One delivery: what came of it, and everything that it asked of the services, in order."""
-
-    delivery: Delivery
-    record: AttemptRecord | None = None
-    delivered: Delivered | None = None
-    killed: bool = False
-    journal: list[str] = field(default_factory=list)
-
-    @property
-    def words(self) -> str:
-        """Why it failed or was lost."""
-        if self.record is None:
-            return ""
-        return str(self.record.report.reason if self.record.report else self.record.lost_reason)
-
-    @property
-    def completed(self) -> bool:
-        """Whether it has published, or found that there is nothing to publish."""
-        report = self.record.report if self.record else None
-        return report is not None and report.status is TaskStatus.COMPLETED
-
-    @property
-    def may_leave_a_branch(self) -> bool:
-        """Whether it was killed, or does not know what becomes of its merge: the branch tells whoever comes next."""
-        return self.killed or _OPEN in self.words
+_LOUD = (OPEN, "took place as commit", _BLAME)
 
 
 class World:
