@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from perago.attempt.fence import FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
 from perago.embedded.http.page import links
@@ -249,12 +250,14 @@ def test_uncommitted_changes_are_shown_with_their_branch(site: Site) -> None:
 
 def test_a_commit_shows_changed_files_with_both_sizes(site: Site, filled: Filled) -> None:
     page = site.get(links.commit(REPOSITORY, filled.commit)).main
-    assert page.one("table").rows() == [
+    fence, *rows = page.one("table").rows()
+    assert fence[:2] == [FENCE_PATH, "added"], "the first publication to the branch brings it along"
+    assert rows == [
         ["raw/orders.csv", "changed", "19 B", "14 B"],
         ["raw/scratch.csv", "removed", "3 B", ""],
         ["summary/rows.txt", "added", "", "10 B"],
     ]
-    assert "3 files: 1 added, 1 changed, 1 removed" in page.text
+    assert "4 files: 2 added, 1 changed, 1 removed" in page.text
 
 
 def test_a_removed_file_leads_to_its_last_content(site: Site, filled: Filled) -> None:

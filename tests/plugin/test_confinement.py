@@ -89,16 +89,14 @@ if not os.fork():
     os.write(write_end, str(daemon.pid).encode())
     os._exit(0)
 os.wait()
-with open("daemon.pid", "w") as file:
-    file.write(os.read(read_end, 100).decode())
+(Path(__file__).parent / "daemon.pid").write_bytes(os.read(read_end, 100))
 return Model()
 """
 CHILD = """
 import signal, subprocess
 child = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 598; done"])
 child.returncode = 0  # no warning of its destructor
-with open("daemon.pid", "w") as file:
-    file.write(str(child.pid))
+(Path(__file__).parent / "daemon.pid").write_text(str(child.pid))
 return Model()
 """
 

@@ -62,7 +62,7 @@ def test_kinds_can_be_chosen_in_the_file_and_a_wrong_one_is_named(project: pytes
 
 
 def test_fixtures_and_hooks_of_the_conftest_beside_it_apply(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "shop.work", "return Model(value='yes' if Path('flag').read_text() else '')", [])
+    free_module(pytester, "shop.work", "import os; return Model(value=os.environ.get('FLAG', ''))", [])
     file = pytester.path / "shop" / "work.py"
     file.write_text(
         file.read_text().replace("examples=[]", "examples=[Example(id='x', params={}, result={'value': 'yes'})]")
@@ -75,9 +75,8 @@ def test_fixtures_and_hooks_of_the_conftest_beside_it_apply(pytester: pytest.Pyt
         import pytest
 
         @pytest.fixture(autouse=True)
-        def flag(tmp_path, monkeypatch):
-            (tmp_path / "flag").write_text("1")
-            monkeypatch.chdir(tmp_path)
+        def flag(monkeypatch):
+            monkeypatch.setenv("FLAG", "yes")
         """,
     )
     run(pytester).assert_outcomes(passed=6)
