@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 _MOST_DIRECTORIES = 100
 _MOST_ENTRIES = 500
-_MOST_DESCRIPTORS = 64
+_MOST_DESCRIPTORS = 1024
 _AROUND = 5
 """Directories above a workspace that belong to its attempt, or to the root of all attempts."""
 

@@ -26,6 +26,7 @@ from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.remote import RemoteStore, StoreFactory, StoreServer
 from perago.embedded.remote import server as remote_server
 from perago.ports import ObjectEntry, Placement, Upload, WorkspaceStore
+from perago.worker import warm_up
 
 _: type[WorkspaceStore] = RemoteStore
 
@@ -77,6 +78,7 @@ def test_an_attempt_in_another_process_works_on_the_model_of_this_one(
     store: InMemoryLakeFS, served: StoreServer, tmp_path: Path, method: str
 ) -> None:
     store.seed("repo", "main", {"in": "hello"})
+    warm_up(())  # a process has one fork server, and later tests want it to be that of a worker
     context = multiprocessing.get_context(method)
     receiving, sending = context.Pipe(duplex=False)
     process: BaseProcess = context.Process(target=report_attempt, args=(served.factory, tmp_path, sending))  # type: ignore[attr-defined]
