@@ -68,7 +68,7 @@ def _outcome(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _shown(delivery: Delivery) -> dict[str, Any]:
-    return {**asdict(delivery), "start_time": "time", "input": dict(delivery.input)}
+    return {**asdict(delivery), "start_time": "time", "spent_seconds": "time", "input": dict(delivery.input)}
 
 
 def _registrations(queue: TaskQueue, task: str) -> list[Any]:
