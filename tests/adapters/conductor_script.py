@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.http import Patience
+from perago.adapters.http import CallPolicy
 from perago.ports import Delivery, Report, TaskStatus
 from perago.settings import ConductorSettings
 
@@ -50,10 +50,10 @@ REPORT = Report(TaskStatus.COMPLETED, {"result": {"big": 2**70, "one": 1.0, "not
 
 
 @contextmanager
-def conductor(script: Script | Action, patience: Patience = CALM) -> Iterator[tuple[ConductorQueue, ScriptedServer]]:
+def conductor(script: Script | Action, policy: CallPolicy = CALM) -> Iterator[tuple[ConductorQueue, ScriptedServer]]:
     """A queue on a scripted server."""
     with ScriptedServer(script if callable(script) else lambda _: script) as server:
-        queue = ConductorQueue(ConductorSettings(f"{server.url}/api"), patience=patience)
+        queue = ConductorQueue(ConductorSettings(f"{server.url}/api"), policy=policy)
         try:
             yield queue, server
         finally:

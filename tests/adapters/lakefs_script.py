@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from perago.adapters.http import Patience
+from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSStore
 from perago.ports import Layout, ObjectEntry, Placement, Upload
 from perago.settings import LakeFSSettings
@@ -23,13 +23,13 @@ SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
 HEAD = "ab" * 32
 API = "/api/v1/repositories/repo"
-QUICK = Patience(connect=1, answer=1, merge=1, tries=2, first_pause=0.01, longest_pause=0.02)
+QUICK = CallPolicy(connect=1, answer=1, merge=1, tries=2, first_delay=0.01, longest_delay=0.02)
 """Limits for tests that wait for one to pass."""
-CALM = Patience(connect=10, answer=60, merge=60, tries=3, first_pause=0.01, longest_pause=0.02)
+CALM = CallPolicy(connect=10, answer=60, merge=60, tries=3, first_delay=0.01, longest_delay=0.02)
 """Limits that must not matter."""
 
 
-def patience_for(answer: Action) -> Patience:
+def policy_for(answer: Action) -> CallPolicy:
     """Short limits where one must pass, and none that could where there is an answer."""
     return QUICK if isinstance(answer, Hang) else CALM
 
@@ -78,7 +78,7 @@ class Tree:
 @contextmanager
 def lakefs(
     script: Callable[[Request], Action],
-    patience: Patience = CALM,
+    policy: CallPolicy = CALM,
     *,
     tls: ssl.SSLContext | None = None,
     threads: int = 8,
@@ -86,7 +86,7 @@ def lakefs(
     """A store on a scripted server. Afterwards no thread of a transfer may be left."""
     before = threading.enumerate()
     with ScriptedServer(script, tls=tls) as server:
-        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=threads, patience=patience)
+        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=threads, policy=policy)
         try:
             yield store, server
         finally:

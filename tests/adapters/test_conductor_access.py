@@ -62,7 +62,7 @@ def token_server(*rejections: str, token_answer: Action | None = None) -> Script
 def with_credentials(script: Script) -> Iterator[tuple[ConductorQueue, ScriptedServer]]:
     with ScriptedServer(script) as server:
         settings = ConductorSettings(f"{server.url}/api", "key", SecretStr("secret"))
-        queue = ConductorQueue(settings, patience=CALM)
+        queue = ConductorQueue(settings, policy=CALM)
         yield queue, server
         queue.close()
 

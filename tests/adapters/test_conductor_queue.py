@@ -24,7 +24,7 @@ from perago.ports import (
 )
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, REPORT, conductor, conductor_error
-from .lakefs_script import QUICK, patience_for
+from .lakefs_script import QUICK, policy_for
 from .scripted import Action, Drop, Hang, Reply, Request, reply_json
 
 # -------------------------------------------------------------------- polling
@@ -212,7 +212,7 @@ SILENCE: dict[str, tuple[Action, type[ServiceError]]] = {
 
 @pytest.mark.parametrize(("answer", "error"), SILENCE.values(), ids=SILENCE.keys())
 def test_silence_is_neither_a_yes_nor_a_no(answer: Action, error: type[ServiceError]) -> None:
-    with conductor(answer, patience_for(answer)) as (queue, _), pytest.raises(error):
+    with conductor(answer, policy_for(answer)) as (queue, _), pytest.raises(error):
         queue.is_current(DELIVERY)
 
 
@@ -311,7 +311,7 @@ ANSWERS: dict[str, tuple[Action, type[ServiceError]]] = {
 def test_a_write_is_sent_once_and_its_answer_tells(
     write: Callable[[ConductorQueue], None], answer: Action, error: type[ServiceError]
 ) -> None:
-    with conductor(answer, patience_for(answer)) as (queue, server), pytest.raises(error):
+    with conductor(answer, policy_for(answer)) as (queue, server), pytest.raises(error):
         write(queue)
     assert len(server.requests) == 1
 

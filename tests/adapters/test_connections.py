@@ -13,8 +13,8 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.http import HttpPool, NoAnswerError, Overloaded, Patience, repeat
-from perago.adapters.http.patience import retry_after
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Overloaded, retry
+from perago.adapters.http.retry import retry_after
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs import LakeFSStore
 from perago.ports import AccessDenied, Refused, ServiceError, TaskQueue, Unavailable, Unclear, WorkspaceStore
@@ -53,11 +53,11 @@ def answers(request: Request) -> Action:
 
 
 def store_at(url: str) -> LakeFSStore:
-    return LakeFSStore(LakeFSSettings(url, "key", SecretStr(SECRET)), patience=CALM)
+    return LakeFSStore(LakeFSSettings(url, "key", SecretStr(SECRET)), policy=CALM)
 
 
 def queue_at(url: str) -> ConductorQueue:
-    return ConductorQueue(ConductorSettings(f"{url}/api", "key", SecretStr(SECRET)), patience=CALM)
+    return ConductorQueue(ConductorSettings(f"{url}/api", "key", SecretStr(SECRET)), policy=CALM)
 
 
 def list_nothing(url: str) -> None:
@@ -69,7 +69,7 @@ def read_branch(url: str) -> None:
 
 
 def ping(url: str) -> None:
-    ConductorQueue(ConductorSettings(f"{url}/api"), patience=CALM).ping()
+    ConductorQueue(ConductorSettings(f"{url}/api"), policy=CALM).ping()
 
 
 CALLS: dict[str, Callable[[str], None]] = {
@@ -173,8 +173,8 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
         return failure(403, "no") if request.query["path"] == "b" else Hang()
 
     tree = Tree({"a": b"x" * 1000, "b": b"y" * 1000}, script)
-    patience = QUICK if trouble == "it trickles" else CALM
-    with lakefs(tree, patience, tls=tls_context(certificate)) as (store, _):
+    policy = QUICK if trouble == "it trickles" else CALM
+    with lakefs(tree, policy, tls=tls_context(certificate)) as (store, _):
         started = time.monotonic()
         with pytest.raises((AccessDenied, Unavailable)):
             store.download("repo", COMMIT, "", into(tmp_path / "w"))
@@ -239,7 +239,7 @@ def test_connections_are_kept_for_the_next_call() -> None:
 
 def test_a_stopped_transfer_sends_nothing_more_on_a_kept_connection() -> None:
     with ScriptedServer(answers) as server:
-        pool = HttpPool("service", server.url, headers={}, size=1, patience=CALM)
+        pool = HttpPool("service", server.url, headers={}, size=1, policy=CALM)
         wire = Wire()
         with wire.exchange(10):
             assert pool.call("GET", "/first").status == 200
@@ -286,17 +286,17 @@ def test_secrets_show_nowhere_and_no_client_prints(
 
 
 def test_a_pause_grows_is_jittered_and_bounded() -> None:
-    patience = Patience(first_pause=1, longest_pause=4)
+    policy = CallPolicy(first_delay=1, longest_delay=4)
     for repetition, ceiling in enumerate([1, 2, 4, 4]):
-        pauses = {patience.pause(repetition) for _ in range(20)}
+        pauses = {policy.delay(repetition) for _ in range(20)}
         assert all(ceiling / 2 <= pause <= ceiling for pause in pauses)
         assert len(pauses) > 1
 
 
 def test_a_service_may_ask_for_a_longer_pause_within_bounds() -> None:
-    patience = Patience(first_pause=0.01, longest_pause=4)
-    assert patience.pause(0, asked=3) == 3
-    assert patience.pause(0, asked=3600) == 4
+    policy = CallPolicy(first_delay=0.01, longest_delay=4)
+    assert policy.delay(0, asked=3) == 3
+    assert policy.delay(0, asked=3600) == 4
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_only_what_is_unavailable_is_repeated() -> None:
         raise Unclear("service", "write", "lost")
 
     with pytest.raises(Unclear):
-        repeat(unclear, CALM)
+        retry(unclear, CALM)
     assert len(calls) == 1
 
 

@@ -78,7 +78,7 @@ def test_nothing_is_written_before_the_whole_listing_was_approved_and_fetching_s
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A machine that stands still for longer than the grace has objects fetched twice.
-    monkeypatch.setattr("perago.adapters.lakefs.download._EARLY_GRACE", 60.0)
+    monkeypatch.setattr("perago.adapters.lakefs.download._PREFETCH_GRACE", 60.0)
     objects = {f"k{number:04}": b"%d" % number for number in range(2500)}
     fetched = threading.Event()
 

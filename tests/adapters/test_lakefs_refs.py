@@ -23,7 +23,7 @@ from perago.ports import (
     Unclear,
 )
 
-from .lakefs_script import API, COMMIT, HEAD, branch_json, failure, lakefs, patience_for, routes
+from .lakefs_script import API, COMMIT, HEAD, QUICK, branch_json, failure, lakefs, policy_for, routes
 from .scripted import Action, Drop, Hang, Reply, Request, Script, reply_json
 
 
@@ -226,7 +226,7 @@ LOST = {
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 @pytest.mark.parametrize("answer", LOST.values(), ids=LOST.keys())
 def test_a_lost_answer_is_unclear_and_the_write_is_sent_once(write: Write, answer: Action) -> None:
-    with lakefs(lambda _: answer, patience_for(answer)) as (store, server), pytest.raises(Unclear):
+    with lakefs(lambda _: answer, policy_for(answer)) as (store, server), pytest.raises(Unclear):
         write(store)
     assert len(server.requests) == 1
 
@@ -322,6 +322,15 @@ def test_changed_keys_come_from_all_pages() -> None:
     with lakefs(answer) as (store, server):
         assert store.changed_keys("repo", COMMIT, HEAD) == {"a", "b", "c"}
     assert {request.query["type"] for request in server.requests} == {"two_dot"}
+
+
+def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever() -> None:
+    pagination = {"has_more": True, "next_offset": "", "results": 1, "max_per_page": 1000}
+    results = [{"type": "added", "path": "a", "path_type": "object"}]
+    page = reply_json({"pagination": pagination, "results": results})
+    with lakefs(lambda _: page, policy=QUICK) as (store, server), pytest.raises(Unavailable, match="not lakeFS's"):
+        store.changed_keys("repo", COMMIT, HEAD)
+    assert len(server.requests) == 1
 
 
 def test_a_missing_object_has_no_checksum_if_lakefs_knows_the_commit() -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from perago.adapters.http import Answer, NoAnswerError, Overloaded, clean
-from perago.adapters.http.patience import retry_after
+from perago.adapters.http.retry import retry_after
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 
 SERVICE = "Conductor"

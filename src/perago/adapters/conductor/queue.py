@@ -9,14 +9,14 @@ from typing import Any
 from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
 from perago.adapters.conductor.session import Session, json_of
-from perago.adapters.http import Patience
+from perago.adapters.http import CallPolicy
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Refused, Report, ServiceError
 from perago.settings import ConductorSettings
 
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
 _POLL_MARGIN = 30.0
-_PATIENCE = Patience(answer=30.0, tries=3)
+_POLICY = CallPolicy(answer=30.0, tries=3)
 
 
 class ConductorQueue:
@@ -24,17 +24,17 @@ class ConductorQueue:
 
     Args:
         settings: where the server is (contract 6).
-        patience: time limits and repetitions, for tests.
+        policy: time limits and repetitions, for tests.
     """
 
-    def __init__(self, settings: ConductorSettings, *, patience: Patience = _PATIENCE) -> None:
-        self._session = Session(settings, patience)
+    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY) -> None:
+        self._session = Session(settings, policy)
 
     def ping(self) -> None:
         """Find out whether a Conductor answers and lets us in, without changing anything.
 
         Raises:
-            Unavailable: nobody answers, something that is not a Conductor, or one at another path.
+            Unavailable: no answer, or an answer of something that is not a Conductor, or of one at another path.
             AccessDenied: the credentials are not accepted.
         """
         operation = "answer"
@@ -87,7 +87,7 @@ class ConductorQueue:
         self._session.read(operation, self._session.tasks.update_task, body)
 
     def hand_back(self, delivery: Delivery) -> None:
-        """Give an undelivered attempt back. Sent once: a repetition could take it from whoever has it by then."""
+        """Give an undelivered attempt back. Sent once: a repetition could take it from a later worker."""
         operation = f"hand back task {delivery.task_id}"
         self._update(operation, wire_format.hand_back(delivery))
 

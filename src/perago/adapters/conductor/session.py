@@ -9,7 +9,7 @@ from typing import Any
 from perago.adapters.conductor.errors import SERVICE, lost, rejected, unreadable
 from perago.adapters.conductor.token import TokenSource
 from perago.adapters.conductor.transport import RestTransport
-from perago.adapters.http import Answer, HttpPool, NoAnswerError, Patience, repeat
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
 from perago.settings import ConductorSettings
 
 _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report side by side
@@ -21,16 +21,16 @@ class Session:
     Constructing one imports the SDK (about 0.3 s) and opens no connection.
     """
 
-    def __init__(self, settings: ConductorSettings, patience: Patience) -> None:
+    def __init__(self, settings: ConductorSettings, policy: CallPolicy) -> None:
         from conductor.client.configuration.configuration import Configuration
         from conductor.client.http.api.metadata_resource_api import MetadataResourceApi
         from conductor.client.http.api.task_resource_api import TaskResourceApi
         from conductor.client.http.api.workflow_resource_api import WorkflowResourceApi
         from conductor.client.http.api_client import ApiClient
 
-        self._patience = patience
+        self._policy = policy
         base_url = settings.server_url.rstrip("/")
-        self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, patience=patience)
+        self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, policy=policy)
         secret = settings.auth_secret.get_secret_value() if settings.auth_secret else None
         transport = RestTransport(self._pool, TokenSource(self._pool, settings.auth_key, secret))
         configuration = Configuration(server_api_url=base_url)
@@ -49,7 +49,7 @@ class Session:
         Raises:
             ServiceError: never `Unclear`.
         """
-        return repeat(lambda: self.once(operation, call, *arguments, write=False, **options), self._patience)
+        return retry(lambda: self.once(operation, call, *arguments, write=False, **options), self._policy)
 
     def once(
         self,
@@ -66,7 +66,7 @@ class Session:
             Unclear: it is a write and its answer was lost.
             ServiceError: any other, by status.
         """
-        seconds = answer_within or self._patience.answer
+        seconds = answer_within or self._policy.answer
         try:
             answer: Answer = call(*arguments, _preload_content=False, _request_timeout=seconds, **options)
         except NoAnswerError as failure:

@@ -8,17 +8,17 @@ from typing import Any
 from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import unreadable
 from perago.adapters.conductor.session import Session, json_of
-from perago.adapters.http import Patience
+from perago.adapters.http import CallPolicy
 from perago.settings import ConductorSettings
 
-_PATIENCE = Patience(answer=30.0, tries=3)
+_POLICY = CallPolicy(answer=30.0, tries=3)
 
 
 class ConductorWorkflows:
     """Opens no connection before the first call. All calls raise a ServiceError if they do not succeed."""
 
     def __init__(self, settings: ConductorSettings) -> None:
-        self._session = Session(settings, _PATIENCE)
+        self._session = Session(settings, _POLICY)
 
     def start(self, definition: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Start a workflow with a definition that is not registered; returns its id. Sent once.

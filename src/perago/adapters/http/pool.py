@@ -14,7 +14,7 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.adapters.http.failures import NoAnswerError, no_answer
 from perago.adapters.http.network import proxy_for, tls_context
-from perago.adapters.http.patience import Patience
+from perago.adapters.http.retry import CallPolicy
 from perago.adapters.http.wire import POOL_CLASSES
 from perago.ports import Refused
 
@@ -45,12 +45,12 @@ class HttpPool:
     """
 
     def __init__(
-        self, service: str, base_url: str, *, headers: Mapping[str, str], size: int, patience: Patience
+        self, service: str, base_url: str, *, headers: Mapping[str, str], size: int, policy: CallPolicy
     ) -> None:
         url = parse_url(base_url)
         if url.scheme not in ("http", "https") or not url.host:
             raise Refused(service, "set up the connection", "the server URL must look like https://host[:port]/path")
-        self._patience = patience
+        self._policy = policy
         proxy = proxy_for(url.scheme, url.host, url.port)
         try:
             self.manager = _manager(service, url.scheme, proxy, size)
@@ -92,7 +92,7 @@ class HttpPool:
                 retries=False,
                 redirect=False,
                 assert_same_host=False,
-                timeout=Timeout(connect=self._patience.connect, read=answer_within or self._patience.answer),
+                timeout=Timeout(connect=self._policy.connect, read=answer_within or self._policy.answer),
                 preload_content=False,
                 decode_content=decode,
             )
@@ -118,7 +118,7 @@ class HttpPool:
         Raises:
             NoAnswerError: the transport failed, or the answer was cut off or trickled beyond the limit.
         """
-        whole = lasting or self._patience.connect + (answer_within or self._patience.answer)
+        whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
         limit = time.monotonic() + whole
         response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)
         return Answer(response.status, response.headers, read_whole(response, limit))

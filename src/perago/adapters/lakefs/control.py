@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import HttpPool, Patience, repeat
+from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
 from perago.adapters.http.failures import no_answer
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
+from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError, Unavailable
 
 _PAGE = 1000
@@ -23,7 +23,7 @@ _LONGEST_BELOW = 1000
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
 _DELETE_BATCH = 1000
 
-Reject = Callable[[Call, Rejection], ServiceError]
+Reject = Callable[[Call, Answer], ServiceError]
 
 
 def _check_internals(client: Any) -> None:
@@ -51,11 +51,11 @@ def _as_is(answer: Any) -> Any:
 class Control:
     """The calls that move refs. Constructing it imports the SDK (about 0.6 s) and opens no connection."""
 
-    def __init__(self, base_url: str, key: str, secret: str, pool: HttpPool, patience: Patience) -> None:
+    def __init__(self, base_url: str, key: str, secret: str, pool: HttpPool, policy: CallPolicy) -> None:
         import lakefs_sdk
 
         self._sdk: Any = lakefs_sdk
-        self._patience = patience
+        self._policy = policy
         configuration = lakefs_sdk.Configuration(host=base_url, username=key, password=secret)
         client = lakefs_sdk.ApiClient(configuration)
         _check_internals(client)
@@ -81,7 +81,7 @@ class Control:
     def commit_by_id(self, repository: str, commit_id: str) -> Commit:
         """The commit with exactly this id; lakeFS resolves prefixes and branches too (`reference/lakefs.md` 2)."""
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
-        commit: Commit = self._repeat(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
+        commit: Commit = self._retry(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
         if commit.id != commit_id:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
         return commit
@@ -89,7 +89,7 @@ class Control:
     def head(self, repository: str, branch: str) -> str:
         """The commit id at the head of a branch, and of nothing else that has this name."""
         call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
-        head: str = self._repeat(
+        head: str = self._retry(
             call,
             self._branches.get_branch,
             repository,
@@ -119,7 +119,7 @@ class Control:
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on a branch."""
         call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
-        dirty: bool = self._repeat(
+        dirty: bool = self._retry(
             call, self._branches.diff_branch, repository, branch, amount=1, read_as=lambda answer: bool(answer.results)
         )
         return dirty
@@ -127,45 +127,26 @@ class Control:
     def staged_keys(self, repository: str, branch: str) -> frozenset[str]:
         """The keys of the objects that are staged on a branch, without those that are staged to be deleted."""
         call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
-        found: set[str] = set()
-        more, after = True, ""
-        while more:
-            options = {"after": after, "amount": _PAGE}
-            page = self._repeat(call, self._branches.diff_branch, repository, branch, read_as=_changes, **options)
-            changes, more = page
-            found.update(key for key, kind in changes if kind != "removed")
-            after = changes[-1][0] if changes else ""
-        return frozenset(found)
+        changes = self._pages(call, self._branches.diff_branch, repository, branch)
+        return frozenset(str(change.path) for change in changes if change.type != "removed")
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """Branch names, from as many pages as there are."""
         call = Call(f"list branches of {repository}", repository, f"repository {repository}")
-        found: list[str] = []
-        more, after = True, ""
-        while more:
-            options = {"prefix": prefix, "after": after, "amount": _PAGE, "show_hidden": True}
-            names, more = self._repeat(call, self._branches.list_branches, repository, read_as=_names, **options)
-            found += names
-            after = found[-1] if found else ""
-        return tuple(found)
+        listed = self._pages(call, self._branches.list_branches, repository, prefix=prefix, show_hidden=True)
+        return tuple(str(branch.id) for branch in listed)
 
     def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
         """The keys at which two commits differ, from as many pages as there are."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
-        found: list[str] = []
-        more, after = True, ""
-        while more:
-            options = {"type": "two_dot", "after": after, "amount": _PAGE}
-            keys, more = self._repeat(call, self._refs.diff_refs, repository, left, right, read_as=_keys, **options)
-            found += keys
-            after = found[-1] if found else ""
-        return frozenset(found)
+        changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
+        return frozenset(str(change.path) for change in changes)
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object; None only if lakeFS says that the commit is there and the object is not."""
         call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
         try:
-            found: str = self._repeat(
+            found: str = self._retry(
                 call, self._objects.stat_object, repository, commit, key, read_as=lambda answer: str(answer.checksum)
             )
         except NotFound:
@@ -185,7 +166,7 @@ class Control:
         """Delete a branch; one that is gone is fine."""
         call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
         try:
-            self._repeat(call, self._branches.delete_branch, repository, branch)
+            self._retry(call, self._branches.delete_branch, repository, branch)
         except NotFound:
             return
 
@@ -195,7 +176,7 @@ class Control:
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
             paths = self._sdk.PathList(paths=batch)
-            problems = self._repeat(
+            problems = self._retry(
                 call,
                 self._objects.delete_objects,
                 repository,
@@ -257,7 +238,7 @@ class Control:
             branch,
             merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
             reject=errors.merge_rejected,
-            answer_within=within or self._patience.merge,
+            answer_within=within or self._policy.merge,
             read_as=_reference,
         )
         return merge_id
@@ -273,13 +254,24 @@ class Control:
         options = {"amount": amount, "first_parent": True, "stop_at": until}
         if after is not None:
             options["after"] = after
-        page: tuple[list[Commit], bool] = self._repeat(
+        page: tuple[list[Commit], bool] = self._retry(
             call, self._refs.log_commits, repository, head, read_as=_log, **options
         )
         return page
 
-    def _repeat(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        return repeat(lambda: self._once(call, method, *arguments, **options), self._patience)
+    def _pages(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
+        """The items of a listing, from as many pages as there are."""
+        more, after = True, ""
+        while more:
+            page = self._retry(call, method, *arguments, after=after, amount=_PAGE, read_as=_page, **options)
+            results, more, following = page
+            yield from results
+            if more and following <= after:  # would be read for ever
+                raise errors.unreadable(call)
+            after = following
+
+    def _retry(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return retry(lambda: self._once(call, method, *arguments, **options), self._policy)
 
     def _once(
         self,
@@ -292,29 +284,30 @@ class Control:
         **options: Any,
     ) -> Any:
         """One SDK call, sent once and with a time limit; its errors in the port's words."""
-        limits = (self._patience.connect, answer_within or self._patience.answer)
+        limits = (self._policy.connect, answer_within or self._policy.answer)
         try:
             return errors.reading(read_as)(method(*arguments, _request_timeout=limits, **options))
         except self._sdk.ApiException as error:
             if not error.status:  # the SDK's way to say that TLS failed
                 raise errors.lost(call, no_answer(error)) from error
             body = error.body if isinstance(error.body, bytes) else (error.body or "").encode()
-            raise reject(call, Rejection(error.status, body, error.headers or {})) from error
+            raise reject(call, Answer(error.status, error.headers or {}, body)) from error
         except (HTTPError, HTTPException, OSError) as error:
             raise errors.lost(call, no_answer(error)) from error
         except (errors.UnreadableAnswer, UnicodeDecodeError) as error:  # the SDK decodes the body of an error by itself
             raise errors.unreadable(call) from error
 
 
-def _branch_rejected(call: Call, answer: Rejection) -> ServiceError:
+def _branch_rejected(call: Call, answer: Answer) -> ServiceError:
     if answer.status == 409:
         return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
     return errors.rejected(call, answer)
 
 
-def _no_such_branch(call: Call, answer: Rejection) -> ServiceError:
-    if answer.status == 400 and answer.message is not None:  # an expression such as main~1 is no branch's name
-        return NotFound(SERVICE, call.operation, f"{call.missing} does not exist: {answer.message}")
+def _no_such_branch(call: Call, answer: Answer) -> ServiceError:
+    message = errors.message_of(answer)
+    if answer.status == 400 and message is not None:  # an expression such as main~1 is no branch's name
+        return NotFound(SERVICE, call.operation, f"{call.missing} does not exist: {message}")
     return errors.rejected(call, answer)
 
 
@@ -342,17 +335,10 @@ def _short(commit: Commit) -> Commit:
     return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 
 
-def _keys(answer: Any) -> tuple[list[str], bool]:
-    return [str(item.path) for item in answer.results], bool(answer.results) and answer.pagination.has_more
-
-
-def _changes(answer: Any) -> tuple[list[tuple[str, str]], bool]:
-    found = [(str(item.path), str(item.type)) for item in answer.results]
-    return found, bool(answer.results) and answer.pagination.has_more
-
-
-def _names(answer: Any) -> tuple[list[str], bool]:
-    return [str(item.id) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+def _page(answer: Any) -> tuple[list[Any], bool, str]:
+    """The items of a page, whether more follow, and after which name they do."""
+    more = bool(answer.results) and answer.pagination.has_more
+    return answer.results, more, str(answer.pagination.next_offset) if more else ""
 
 
 def _done(answer: Any) -> None:

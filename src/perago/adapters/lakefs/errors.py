@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from perago.adapters.http import NoAnswerError, Overloaded, clean
-from perago.adapters.http.patience import retry_after
+from perago.adapters.http import Answer, NoAnswerError, Overloaded, clean
+from perago.adapters.http.retry import retry_after
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,
@@ -43,25 +43,16 @@ class Call:
     write: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An answer that is not 2xx."""
-
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def message(self) -> str | None:
-        """lakeFS's own error text, or None if somebody else answered. A merge conflict has an empty one."""
-        try:
-            body = json.loads(self.body)
-        except ValueError:
-            return None
-        if not isinstance(body, dict):
-            return None
-        message = body.get("message", "")
-        return message if isinstance(message, str) else None
+def message_of(answer: Answer) -> str | None:
+    """lakeFS's own error text, or None if another program answered. A merge conflict has an empty one."""
+    try:
+        body = json.loads(answer.body)
+    except ValueError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    message = body.get("message", "")
+    return message if isinstance(message, str) else None
 
 
 class UnreadableAnswer(Exception):
@@ -92,9 +83,9 @@ def unreadable(call: Call) -> ServiceError:
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 
 
-def rejected(call: Call, answer: Rejection) -> ServiceError:
+def rejected(call: Call, answer: Answer) -> ServiceError:
     """The error for an answer that is not 2xx."""
-    status, message, detail = answer.status, answer.message, _detail(answer)
+    status, message, detail = answer.status, message_of(answer), _detail(answer)
     if status == 403 and message is not None:
         return Forbidden(SERVICE, call.operation, detail)
     if status in (401, 403):
@@ -115,14 +106,14 @@ def rejected(call: Call, answer: Rejection) -> ServiceError:
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 
 
-def commit_rejected(call: Call, answer: Rejection) -> ServiceError:
+def commit_rejected(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused commit."""
-    if answer.status == 400 and "no changes" in (answer.message or ""):
+    if answer.status == 400 and "no changes" in (message_of(answer) or ""):
         return NothingToCommit(SERVICE, call.operation, "nothing is staged")
     return rejected(call, answer)
 
 
-def merge_rejected(call: Call, answer: Rejection) -> ServiceError:
+def merge_rejected(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused merge, with the reason where it is one of the known ones."""
     reason = _merge_refusal(answer)
     if reason is None:
@@ -131,11 +122,11 @@ def merge_rejected(call: Call, answer: Rejection) -> ServiceError:
     return MergeRefused(SERVICE, call.operation, detail, reason)
 
 
-def _merge_refusal(answer: Rejection) -> MergeRefusal | None:
-    message = answer.message or ""
+def _merge_refusal(answer: Answer) -> MergeRefusal | None:
+    message = message_of(answer) or ""
     if answer.status == 412:
         return MergeRefusal.HEAD_MOVED if FENCE_MARKER in message else MergeRefusal.HOOK
-    if answer.status == 409 and answer.message is not None:
+    if answer.status == 409 and message_of(answer) is not None:
         return MergeRefusal.CONFLICT
     if answer.status == 400 and "no changes" in message:
         return MergeRefusal.NO_CHANGES
@@ -144,9 +135,10 @@ def _merge_refusal(answer: Rejection) -> MergeRefusal | None:
     return None
 
 
-def _detail(answer: Rejection) -> str:
+def _detail(answer: Answer) -> str:
     if 300 <= answer.status < 400:
         return f"status {answer.status}: the server redirects; set LAKECTL_SERVER_ENDPOINT_URL to the final address"
-    if answer.message is None:
+    message = message_of(answer)
+    if message is None:
         return f"status {answer.status}, without lakeFS's error text (a proxy, or another server?)"
-    return clean(f"status {answer.status}: {answer.message}")
+    return clean(f"status {answer.status}: {message}")

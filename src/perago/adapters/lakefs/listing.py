@@ -8,9 +8,9 @@ from os.path import commonprefix
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import HttpPool, NoAnswerError, Patience, repeat
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.errors import Call, Rejection
+from perago.adapters.lakefs.errors import Call
 from perago.ports import ObjectEntry
 
 PAGE = 1000
@@ -18,7 +18,7 @@ PAGE = 1000
 
 
 def list_objects(
-    pool: HttpPool, patience: Patience, repository: str, commit: str, prefix: str
+    pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str
 ) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
     """The objects below a prefix, page by page, each page with whether more follow.
 
@@ -27,11 +27,11 @@ def list_objects(
         Unavailable: a page could not be read.
     """
     call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
-    yield from _pages(pool, patience, call, commit, prefix)
+    yield from _pages(pool, policy, call, commit, prefix)
 
 
 def newest_upload(
-    pool: HttpPool, patience: Patience, repository: str, branch: str, staged: Collection[str]
+    pool: HttpPool, policy: CallPolicy, repository: str, branch: str, staged: Collection[str]
 ) -> int | None:
     """The upload second of the newest of the objects `staged` on a branch; None if none of them is there any more.
 
@@ -45,7 +45,7 @@ def newest_upload(
     last = max(staged)  # code points are in the order of their UTF-8
     shared = commonprefix(list(staged))  # noqa: RUF071 - a listing's prefix is one of characters, too
     times: list[int] = []
-    for page, _ in _pages(pool, patience, call, branch, shared):
+    for page, _ in _pages(pool, policy, call, branch, shared):
         times += [entry.mtime for entry in page if entry.key in staged]
         if page and page[-1].key >= last:
             break
@@ -53,11 +53,11 @@ def newest_upload(
 
 
 def _pages(
-    pool: HttpPool, patience: Patience, call: Call, commit: str, prefix: str
+    pool: HttpPool, policy: CallPolicy, call: Call, commit: str, prefix: str
 ) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
     after, more = "", True
     while more:
-        page, more, after = repeat(lambda at=after: _page(pool, call, commit, prefix, at), patience)  # type: ignore[misc]
+        page, more, after = retry(lambda at=after: _page(pool, call, commit, prefix, at), policy)  # type: ignore[misc]
         yield page, more
 
 
@@ -69,7 +69,7 @@ def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> t
     except NoAnswerError as failure:
         raise errors.lost(call, failure) from failure
     if answer.status != 200:
-        raise errors.rejected(call, Rejection(answer.status, answer.body, answer.headers))
+        raise errors.rejected(call, answer)
     try:
         page = json.loads(answer.body)
         entries = [_entry(item) for item in page["results"]]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from urllib3.util import make_headers
 
-from perago.adapters.http import HttpPool, Patience
+from perago.adapters.http import CallPolicy, HttpPool
 from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
@@ -30,11 +30,11 @@ class LakeFSStore:
     Args:
         settings: where the server is; the URL with or without `/api/v1`.
         threads: streams of one transfer.
-        patience: time limits and repetitions, for tests.
+        policy: time limits and repetitions, for tests.
     """
 
-    def __init__(self, settings: LakeFSSettings, *, threads: int = 16, patience: Patience | None = None) -> None:
-        self._patience = patience or Patience()
+    def __init__(self, settings: LakeFSSettings, *, threads: int = 16, policy: CallPolicy | None = None) -> None:
+        self._policy = policy or CallPolicy()
         self._threads = threads
         base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
         key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
@@ -43,15 +43,15 @@ class LakeFSStore:
             base_url,
             headers=make_headers(basic_auth=f"{key}:{secret}"),
             size=threads + _CONTROL_CONNECTIONS,
-            patience=self._patience,
+            policy=self._policy,
         )
-        self._control = Control(base_url, key, secret, self._pool, self._patience)
+        self._control = Control(base_url, key, secret, self._pool, self._policy)
 
     def ping(self) -> None:
         """Find out whether a lakeFS answers and lets us in, without changing anything.
 
         Raises:
-            Unavailable: nobody answers, or something that is not a lakeFS.
+            Unavailable: no answer, or an answer of something that is not a lakeFS.
             AccessDenied: the credentials are not accepted.
         """
         self._control.ping()
@@ -75,13 +75,13 @@ class LakeFSStore:
     def newest_staged(self, repository: str, branch: str) -> int | None:
         """When the newest object that is staged on `branch` was uploaded, or None."""
         staged = self._control.staged_keys(repository, branch)
-        return newest_upload(self._pool, self._patience, repository, branch, staged) if staged else None
+        return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
 
     def download(
         self, repository: str, commit: str, prefix: str, layout: Layout, on_progress: Progress = no_progress
     ) -> Sequence[Placement]:
         """Bring every object below `prefix` to disk, each verified before it appears."""
-        transfer = Download(self._pool, self._patience, self._threads, repository, commit)
+        transfer = Download(self._pool, self._policy, self._threads, repository, commit)
         return transfer.run(prefix, layout, on_progress)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
@@ -94,7 +94,7 @@ class LakeFSStore:
         Raises:
             CorruptTransfer: a file is not what change detection saw any more.
         """
-        Uploads(self._pool, self._patience, self._threads, repository, branch).run(uploads, on_staged)
+        Uploads(self._pool, self._policy, self._threads, repository, branch).run(uploads, on_staged)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`."""

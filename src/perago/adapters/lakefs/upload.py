@@ -10,10 +10,10 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
-from perago.adapters.http import Answer, HttpPool, NoAnswerError, Patience, repeat
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.crew import Crew, Lanes
-from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
+from perago.adapters.lakefs.errors import SERVICE, Call
+from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.descent import open_file
 from perago.workspace.errors import EXHAUSTED
@@ -30,9 +30,9 @@ _REPLACED = {
 class Uploads:
     """One set of files for one branch (`WorkspaceStore.upload`)."""
 
-    def __init__(self, pool: HttpPool, patience: Patience, threads: int, repository: str, branch: str) -> None:
+    def __init__(self, pool: HttpPool, policy: CallPolicy, threads: int, repository: str, branch: str) -> None:
         self._pool = pool
-        self._patience = patience
+        self._policy = policy
         self._threads = threads
         self._repository = repository
         self._branch = branch
@@ -40,39 +40,39 @@ class Uploads:
 
     def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
         """Send all; the first error stops the rest."""
-        lanes = Lanes(uploads, size=lambda upload: upload.size)
+        jobs = JobQueue(uploads, size=lambda upload: upload.size)
 
         def work(thread: int) -> None:
-            while not crew.stopped.is_set() and (upload := lanes.take(thread)) is not None:
-                self._send(upload, crew)
+            while not workers.stopped.is_set() and (upload := jobs.take(thread)) is not None:
+                self._send(upload, workers)
                 if on_staged is not None:
                     on_staged(upload)
 
-        with Crew() as crew:
-            crew.start(lanes.width(self._threads), work)
-            crew.join()
+        with TransferPool() as workers:
+            workers.start(jobs.width(self._threads), work)
+            workers.join()
 
-    def _send(self, upload: Upload, crew: Crew) -> None:
+    def _send(self, upload: Upload, workers: TransferPool) -> None:
         call = Call(f"stage {upload.key!r} on {self._branch} of {self._repository}", self._repository, self._missing)
         target = self._target + _quoted(call, upload.key)
         headers = _headers(call, upload)
-        repeat(lambda: self._send_once(call, target, headers, upload, crew), self._patience, stopped=crew.stopped)
+        retry(lambda: self._send_once(call, target, headers, upload, workers), self._policy, stopped=workers.stopped)
 
     def _send_once(
-        self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, crew: Crew
+        self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool
     ) -> None:
         handle = _open(call, upload)
         try:
             body = _small(call, handle, upload) if upload.size <= _CHUNK else _chunks(call, handle, upload)
-            limit = self._patience.connect + self._patience.answer + upload.size / self._patience.slowest
-            with crew.wire.exchange(limit):
+            limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
+            with workers.wire.exchange(limit):
                 answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
         except NoAnswerError as failure:
             raise errors.lost(call, failure) from failure
         finally:
             os.close(handle)
         if answer.status not in (200, 201):
-            raise errors.rejected(call, Rejection(answer.status, answer.body, answer.headers))
+            raise errors.rejected(call, answer)
         _check_stored(call, upload, answer)
 
     @property
@@ -109,7 +109,7 @@ def _chunks(call: Call, handle: int, upload: Upload) -> Iterator[memoryview]:
     while remaining:
         count = os.readv(handle, [buffer[: min(len(buffer), remaining)]])
         if not count:
-            raise _changed(call, upload, f"ended {remaining} bytes early")
+            raise _changed(call, upload, f"ended {remaining} bytes prefetcher")
         remaining -= count
         yield buffer[:count]
 

@@ -17,7 +17,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | g
 _MODE = 0o644
 
 
-class Landing:
+class FileWriter:
     """Files grow in a private directory beside the workspace, where no key can name them, and are renamed when done.
 
     Raises:
@@ -30,7 +30,7 @@ class Landing:
         self._directory: str | None = None
         self._numbers = itertools.count()
 
-    def __enter__(self) -> Landing:
+    def __enter__(self) -> FileWriter:
         for directory in sorted({path.parent for path in self._paths()}):
             directory.mkdir(parents=True, exist_ok=True)
         if self._root is not None:

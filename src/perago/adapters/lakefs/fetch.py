@@ -10,12 +10,12 @@ from urllib.parse import quote
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import HttpPool, NoAnswerError, Patience
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
 from perago.adapters.http.failures import no_answer
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.checksums import is_md5, new_md5
-from perago.adapters.lakefs.errors import SERVICE, Call, Rejection
+from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import CorruptTransfer, ObjectEntry
 
 CHUNK = 1024 * 1024
@@ -31,9 +31,9 @@ class Consume(Protocol):
 class Fetcher:
     """Reads objects of one commit. By commit id: a read by branch would also look at what is staged."""
 
-    def __init__(self, pool: HttpPool, patience: Patience, repository: str, commit: str) -> None:
+    def __init__(self, pool: HttpPool, policy: CallPolicy, repository: str, commit: str) -> None:
         self._pool = pool
-        self._patience = patience
+        self._policy = policy
         self._repository = repository
         self._target = f"/repositories/{quote(repository, safe='')}/refs/{quote(commit, safe='')}/objects?path="
 
@@ -60,7 +60,7 @@ class Fetcher:
             raise errors.lost(call, failure) from failure
 
     def _limit(self, entry: ObjectEntry) -> float:
-        return self._patience.connect + self._patience.answer + entry.size / self._patience.slowest
+        return self._policy.connect + self._policy.answer + entry.size / self._policy.slowest
 
 
 def _check_status(call: Call, response: BaseHTTPResponse) -> None:
@@ -70,7 +70,7 @@ def _check_status(call: Call, response: BaseHTTPResponse) -> None:
         body = response.read(_LONGEST_ERROR)
     except (HTTPError, HTTPException, OSError) as error:
         raise no_answer(error) from error
-    raise errors.rejected(call, Rejection(response.status, body, response.headers))
+    raise errors.rejected(call, Answer(response.status, response.headers, body))
 
 
 def _verified(call: Call, entry: ObjectEntry, response: BaseHTTPResponse) -> Iterator[bytes]:

@@ -16,8 +16,8 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Limits of one client, in seconds; `tries` counts calls, not repetitions."""
+class CallPolicy:
+    """Time limits and repetitions of one client's calls. Times are in seconds; `tries` counts all calls."""
 
     connect: float = 10.0
     answer: float = 60.0
@@ -27,26 +27,26 @@ class Patience:
     slowest: float = 8 * 1024
     """Bytes a second below which one transfer counts as stuck."""
     tries: int = 4
-    first_pause: float = 0.2
-    longest_pause: float = 8.0
+    first_delay: float = 0.2
+    longest_delay: float = 8.0
 
-    def pause(self, repetition: int, asked: float = 0.0) -> float:
+    def delay(self, repetition: int, asked: float = 0.0) -> float:
         """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if
         the server asked."""
-        ceiling = min(self.longest_pause, self.first_pause * 2.0**repetition)
+        ceiling = min(self.longest_delay, self.first_delay * 2.0**repetition)
         jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
-        return max(jittered, min(asked, self.longest_pause))
+        return max(jittered, min(asked, self.longest_delay))
 
 
 class Overloaded(Unavailable):
-    """The service asked for patience (`Retry-After`, seconds)."""
+    """The service asked for time: `retry_after` seconds (the header `Retry-After`)."""
 
     retry_after: float = 0.0
 
 
-def repeat(
+def retry(
     call: Callable[[], Result],
-    patience: Patience,
+    policy: CallPolicy,
     *,
     stopped: threading.Event | None = None,
     after: tuple[type[ServiceError], ...] = (Unavailable,),
@@ -57,12 +57,12 @@ def repeat(
         ServiceError: of the last try, or of the current one once `stopped` is set.
     """
     event = stopped or threading.Event()
-    for repetition in range(patience.tries - 1):
+    for repetition in range(policy.tries - 1):
         try:
             return call()
         except after as error:
             asked = error.retry_after if isinstance(error, Overloaded) else 0.0
-            if event.wait(patience.pause(repetition, asked)):
+            if event.wait(policy.delay(repetition, asked)):
                 raise
     return call()
 

@@ -20,7 +20,7 @@ _TICK = 1.0
 Job = TypeVar("Job")
 
 
-class Lanes(Generic[Job]):
+class JobQueue(Generic[Job]):
     """Jobs, largest first so that none is left as a long tail; large ones on few threads."""
 
     def __init__(self, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
@@ -43,7 +43,7 @@ class Lanes(Generic[Job]):
         return None
 
 
-class Crew:
+class TransferPool:
     """Runs work on threads; the first error ends the waits of all others at once and is what `join` raises.
 
     A context manager: leaving it, in whatever way, leaves no thread behind.
@@ -56,7 +56,7 @@ class Crew:
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> TransferPool:
         return self
 
     def __exit__(
