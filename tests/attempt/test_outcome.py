@@ -65,7 +65,7 @@ def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit)
     state, commands = run(*TO_COMMITTED[:-1], on.StagingCommitted(found))
 
     assert isinstance(commands[-1], do.RemoveStagingBranches)
-    assert "somebody else used the branch" in reason_of(state)
+    assert "another client used the branch" in reason_of(state)
 
 
 # -------------------------------------------------------------------- possible publications

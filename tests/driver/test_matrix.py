@@ -99,6 +99,6 @@ def test_without_the_publish_fence_a_commit_right_before_the_merge_is_noticed_an
 
         assert first.record is not None
         assert first.record.published_commit is None
-        assert "somebody else's commit came between" in first.words
+        assert "another commit came between" in first.words
         assert world.publications()[0].id[:12] in first.words
         assert set(tree) >= set(services.tree(world.publications()[0].parents[0])) - {"raw/b.csv"}, "nothing is lost"

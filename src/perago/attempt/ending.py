@@ -50,7 +50,7 @@ def directory_removed(state: State, _: on.DirectoryRemoved | None) -> Next:
 
 
 def cleaned(state: State) -> Next:
-    """Ask once more whether anybody waits for the report."""
+    """Ask once more whether Conductor waits for the report."""
     return state.at(Step.CLEANED), do.CheckDelivery()
 
 

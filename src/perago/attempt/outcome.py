@@ -97,7 +97,7 @@ def foreign_staging(state: State, commit: Commit) -> str:
     """The staging branch holds something else than what this attempt put there."""
     return (
         f"The head {short(commit.id)} of staging branch {state.staging_branch} of {state.ref.repository} is not the "
-        "commit of this attempt on the input ref: somebody else used the branch. Nothing was published."
+        "commit of this attempt on the input ref: another client used the branch. Nothing was published."
     )
 
 
@@ -110,15 +110,15 @@ def unconfirmed(state: State, tries: int) -> str:
 
 
 def hook_refused(state: State, detail: str) -> str:
-    """Somebody else's pre-merge hook said no; its own text comes last."""
+    """Another pre-merge hook said no; its own text comes last."""
     return f"A merge hook refused the publication to branch {state.ref.branch} of {state.ref.repository}: {detail}"
 
 
 def dirty(state: State) -> str:
-    """Somebody has staged objects on the branch (`reference/lakefs.md` 1.3)."""
+    """Objects are staged on the branch (`reference/lakefs.md` 1.3)."""
     return (
-        f"Somebody has uncommitted changes on branch {state.ref.branch} of {state.ref.repository}, so lakeFS refuses "
-        "every merge into it. Commit or reset them; a retry then succeeds."
+        f"Branch {state.ref.branch} of {state.ref.repository} has uncommitted changes, so lakeFS refuses every merge "
+        "into it. Commit or reset them; a retry then succeeds."
     )
 
 
@@ -140,7 +140,7 @@ def unverified_merge(state: State, commit_id: str) -> str:
 
 
 def buried(state: State, own: Commit, newest: Commit) -> str:
-    """An earlier attempt of this step has published, and somebody else's commit lies in or on what it made."""
+    """An earlier attempt of this step has published, and another client's commit lies in or on what it made."""
     task_id = own.metadata.get("perago.task_id", "unknown")
     return (
         f"An earlier attempt of this step (task {task_id}) has published commit {short(own.id)} to branch "
@@ -252,16 +252,14 @@ def wrong_publication(state: State, commit: Commit) -> str | None:
         raise ValueError("there is no staging commit")
     if commit.parents[:1] not in [(parent,) for parent in (expected, *(state.doubles or ()))]:
         found = short(commit.parents[0]) if commit.parents else "nothing"
-        wrong = (
-            f"its first parent is {found}, not the expected head {short(expected)}: somebody else's commit came between"
-        )
+        wrong = f"its first parent is {found}, not the expected head {short(expected)}: another commit came between"
     elif commit.meta_range_id != staging.meta_range_id:
         wrong = f"its tree differs from the staging commit {short(staging.id)}"
     else:
         return None
     return (
         f"Commit {short(commit.id)} on branch {state.ref.branch} of {state.ref.repository} is not what this attempt "
-        f"built: {wrong}. Compare the branch with both parents before anybody goes on from it."
+        f"built: {wrong}. Compare the branch with both parents before you continue from it."
     )
 
 

@@ -47,7 +47,7 @@ class _Kind(Enum):
     STALE = auto()
     """Of an attempt that Conductor has run anew, or forgotten."""
     FOREIGN = auto()
-    """Anybody else's, among them living attempts of other steps."""
+    """Other people's, among them living attempts of other steps."""
 
 
 def asked(state: State, read: BranchRead) -> tuple[str, ...]:

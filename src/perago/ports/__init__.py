@@ -6,7 +6,7 @@ official SDKs, `perago.embedded` in memory; both obey the same words.
 
 Errors carry the one distinction that matters after a failed call: *did it take
 effect?* `Unavailable` means certainly not, or that repeating is harmless;
-`Unclear` means nobody knows until somebody looks.
+`Unclear` means that only a look tells.
 """
 
 from __future__ import annotations

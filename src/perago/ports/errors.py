@@ -53,10 +53,10 @@ class MergeRefusal(StrEnum):
     """Why lakeFS refused a merge (`reference/lakefs.md` 1.3)."""
 
     HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
-    HOOK = "hook"  # 412 of anybody else's pre-merge hook
+    HOOK = "hook"  # 412 of another pre-merge hook
     CONFLICT = "conflict"  # 409: both sides changed one path
     NO_CHANGES = "no changes"  # 400: this source has been merged already
-    DIRTY = "uncommitted changes"  # 400: somebody staged objects on the target
+    DIRTY = "uncommitted changes"  # 400: objects are staged on the target
 
 
 class Refused(ServiceError):

@@ -37,7 +37,7 @@ class Delivery:
     this is false."""
     retry_output: Mapping[str, Any] | None = None
     """What the retry has reported, where Conductor has forgotten that there was one: it begins a cancelled attempt
-    again when a sub-workflow beside it goes on, and then a failure of this attempt would count."""
+    again when a sub-workflow beside it continues, and then a failure of this attempt would count."""
     response_timeout_seconds: float = 600
     timeout_seconds: float = 0
     """0: no limit."""

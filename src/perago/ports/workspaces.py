@@ -103,7 +103,7 @@ class WorkspaceStore(Protocol):
         ...
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
-        """Whether somebody has staged objects on `branch` (a merge into it would be refused)."""
+        """Whether objects are staged on `branch` (a merge into it would be refused)."""
         ...
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
