@@ -24,7 +24,7 @@ OFF = replace(PLAN, publish_fence=PublishFence.OFF)
 BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=True, retry_output={}))
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
-FAILED = (on.Failed("no luck", terminal=False), on.Failed("no hope", terminal=True))
+FAILED = (on.CommandFailed("no luck", terminal=False), on.CommandFailed("no hope", terminal=True))
 ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ValidateInput: (on.InputAccepted(WORKSPACE, "00"), on.InputAccepted(None, "00"), *FAILED),
     do.ReadBranch: (
@@ -71,7 +71,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     ),
     do.Merge: (
         on.Merged(MERGED),
-        *(on.MergeDenied(reason, "no") for reason in MergeRefusal),
+        *(on.MergeRefused(reason, "no") for reason in MergeRefusal),
         on.MergeUnclear("no answer"),
         *FAILED,
     ),

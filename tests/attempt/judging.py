@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from perago.attempt import events as on
 from perago.attempt import recovery
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, asked
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, lineage_ids
 from perago.attempt.state import Base, State
 from perago.ports import AttemptRow, Commit
 
@@ -48,7 +48,7 @@ class Case:
     def judged(self) -> Judgement:
         """What is made of the range."""
         range_read = read(*self.since)
-        ids = asked(self.state, range_read)
+        ids = lineage_ids(self.state, range_read)
         lineage = on.LineageRead(CHAIN, ROWS if self.rows is None else self.rows) if ids else None
         return recovery.judge(self.state, range_read, lineage)
 

@@ -119,7 +119,7 @@ def test_a_report_is_always_sent_right_after_the_fence_and_a_bounded_number_of_t
 
 
 def test_the_table_lists_exactly_what_can_happen(moments: list[Moment]) -> None:
-    always = {"Failed", "DeliveryLost"}
+    always = {"CommandFailed", "DeliveryLost"}
     found = {edge[:2] for edge in edges(moments) | edges(explored_report()) if edge[1] not in always}
     assert found == {(step, event.__name__) for step, event in TRANSITIONS}
 

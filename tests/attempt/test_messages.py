@@ -51,7 +51,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "over_budget": lambda: outcome.over_budget(STATE),
     "wrong_publication": lambda: outcome.wrong_publication(STATE, commit(OTHER, MERGED)),
 }
-NO_MESSAGES = {"completed", "failure", "fitted", "short", "violated", "named"}
+NO_MESSAGES = {"completed", "failed", "fitted", "short", "violated", "named"}
 """Parts of messages and reports; guardrails speak for themselves."""
 
 

@@ -74,8 +74,8 @@ def test_only_this_attempts_own_commit_on_the_input_ref_is_merged(found: Commit)
 @pytest.mark.parametrize(
     "last",
     [
-        on.Failed("lakeFS: read branch main: no answer", terminal=False),
-        on.Failed("x" * 600, terminal=False),
+        on.CommandFailed("lakeFS: read branch main: no answer", terminal=False),
+        on.CommandFailed("x" * 600, terminal=False),
         FOREIGN,
         on.BranchRead((commit(OTHER),), reaches_ref=False),
     ],
@@ -90,12 +90,12 @@ def test_after_a_merge_without_an_answer_every_failure_says_that_it_may_appear(l
 
 @pytest.mark.parametrize("reason", [MergeRefusal.HOOK, MergeRefusal.DIRTY])
 def test_a_clear_refusal_does_not_settle_an_earlier_merge(reason: MergeRefusal) -> None:
-    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.MergeDenied(reason, "no"))
+    state, _ = run(*TO_MERGE, *UNCLEAR, UNMOVED, on.MergeRefused(reason, "no"))
     assert MAY_APPEAR in reason_of(state)
 
 
 def test_a_publication_that_cannot_be_read_back_is_named_in_the_failure() -> None:
-    state, _ = run(*TO_MERGE, on.Merged(MERGED), on.Failed("lakeFS: no answer", terminal=False))
+    state, _ = run(*TO_MERGE, on.Merged(MERGED), on.CommandFailed("lakeFS: no answer", terminal=False))
 
     assert state.report == Report(TaskStatus.FAILED, reason=f"lakeFS: no answer {TOOK_PLACE}")
 
@@ -148,5 +148,5 @@ def test_only_a_report_that_may_have_arrived_counts_as_the_end_of_the_delivery(s
 
 @pytest.mark.parametrize("step", [Step.PUBLISHED, Step.FAILED, Step.LOST])
 def test_clean_up_cannot_change_an_outcome(step: Step) -> None:
-    with pytest.raises(ValueError, match=f"Failed cannot happen to an attempt that is {step}"):
-        advance(State(PLAN, step), on.Failed("no", terminal=False))
+    with pytest.raises(ValueError, match=f"CommandFailed cannot happen to an attempt that is {step}"):
+        advance(State(PLAN, step), on.CommandFailed("no", terminal=False))

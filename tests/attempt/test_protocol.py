@@ -304,7 +304,7 @@ def test_reporting_gives_up_after_a_bounded_number_of_tries() -> None:
 @pytest.mark.parametrize("length", range(len(TO_MERGE) + 1))
 @pytest.mark.parametrize("terminal", [False, True])
 def test_a_failure_at_any_step_is_cleaned_up_and_reported(length: int, terminal: bool) -> None:
-    state, commands = run(*TO_MERGE[:length], on.Failed("no luck", terminal=terminal))
+    state, commands = run(*TO_MERGE[:length], on.CommandFailed("no luck", terminal=terminal))
     command = commands[-1]
     while not isinstance(command, do.CheckDelivery):
         state, command = advance(state, CLEANED_UP_BY[type(command)])
@@ -315,7 +315,7 @@ def test_a_failure_at_any_step_is_cleaned_up_and_reported(length: int, terminal:
 
 
 def test_a_reason_is_cut_where_the_server_would_cut_it_and_shows_it() -> None:
-    state, _ = run(on.Failed("x" * 600, terminal=False))
+    state, _ = run(on.CommandFailed("x" * 600, terminal=False))
 
     assert state.report is not None
     assert len(str(state.report.reason)) == 500

@@ -37,9 +37,9 @@ from .test_protocol import (
     "answer",
     [
         on.MergeUnclear("lost"),
-        on.MergeDenied(MergeRefusal.NO_CHANGES, "no changes"),
-        on.MergeDenied(MergeRefusal.HEAD_MOVED, "fence"),
-        on.MergeDenied(MergeRefusal.CONFLICT, ""),
+        on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes"),
+        on.MergeRefused(MergeRefusal.HEAD_MOVED, "fence"),
+        on.MergeRefused(MergeRefusal.CONFLICT, ""),
     ],
     ids=lambda answer: getattr(answer, "reason", "unclear"),
 )
@@ -118,7 +118,7 @@ def test_a_merge_that_took_place_twice_over_somebody_elses_commit_is_still_told(
     [(MergeRefusal.HOOK, "their text"), (MergeRefusal.DIRTY, "uncommitted changes")],
 )
 def test_what_an_operator_must_settle_is_retryable(reason: MergeRefusal, words: str) -> None:
-    state, commands = run(*TO_MERGE, on.MergeDenied(reason, "their text"))
+    state, commands = run(*TO_MERGE, on.MergeRefused(reason, "their text"))
 
     assert kinds(commands)[-1] == "RemoveStagingBranches"
     assert state.report is not None
@@ -245,7 +245,7 @@ def test_a_server_that_does_not_answer_the_challenge_costs_a_result_only_where_t
 
 def test_an_earlier_copy_of_the_merge_that_took_place_unseen_is_told() -> None:
     """A proxy sent the request twice, and the answer to the second copy is the one that came."""
-    refused = on.MergeDenied(MergeRefusal.NO_CHANGES, "no changes")
+    refused = on.MergeRefused(MergeRefusal.NO_CHANGES, "no changes")
     state, _ = run(*TO_MERGE, refused, on.DeliveryLost())
     assert "may still appear on branch main" in str(state.problem)
 

@@ -10,7 +10,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.protocol import advance, begin
 from perago.attempt.publishing import REBUILD_TRIES
-from perago.attempt.recovery import asked
+from perago.attempt.recovery import lineage_ids
 from perago.attempt.state import State
 from perago.ports import Commit, TaskStatus
 
@@ -26,8 +26,8 @@ def test_a_range_is_judged_as_the_contract_says(case: Case) -> None:
 
 def test_only_attempts_of_this_workflow_are_asked_about() -> None:
     others = publication_of(replace(FIRST, workflow_id="wf-2"), OTHER)
-    assert asked(STATE, read(commit(NEWER), PREDECESSOR, others, PREDECESSOR)) == ("task-1",)
-    assert asked(STATE, on.BranchRead((PREDECESSOR,), reaches_ref=False)) == (), "it is refused whatever they say"
+    assert lineage_ids(STATE, read(commit(NEWER), PREDECESSOR, others, PREDECESSOR)) == ("task-1",)
+    assert lineage_ids(STATE, on.BranchRead((PREDECESSOR,), reaches_ref=False)) == (), "it is refused whatever they say"
 
 
 # ------------------------------------------------------------------------- what follows
@@ -99,7 +99,7 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
 
 
 def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
-    state, _ = run(*TO_ADOPTION[:4], on.Failed("the model has changed", terminal=True))
+    state, _ = run(*TO_ADOPTION[:4], on.CommandFailed("the model has changed", terminal=True))
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
 
@@ -285,7 +285,7 @@ TO_PUBLISHED: tuple[on.Event, ...] = (
     ("ending", "removed"),
     [
         (TO_PUBLISHED, ["own", "theirs"]),
-        ((on.Failed("no luck", terminal=False),), ["own"]),
+        ((on.CommandFailed("no luck", terminal=False),), ["own"]),
         ((on.DeliveryLost(),), ["own"]),
         ((read(), on.MergeUnclear("silence"), on.DeliveryLost()), []),
     ],

@@ -150,7 +150,7 @@ def bring_no_fence_along(patch: pytest.MonkeyPatch) -> None:
     original = publishing.see_fence
 
     def mutated(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
-        return original(state, event, commit_id, lambda state: go_on(state.known(brings_fence=False)))
+        return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
 
     patch.setattr(publishing, "see_fence", mutated)
     original_seen = publishing.publish_fence_seen
@@ -185,7 +185,7 @@ def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
     def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
         if state.changes.count or (state.base is not None and state.base.stale):
             return original(state, event)
-        state = state.known(staging_branch="perago-that-is-not-there")
+        state = state.evolve(staging_branch="perago-that-is-not-there")
         return state, do.ReadHead(state.ref.repository, state.expected_head)
 
     patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
@@ -236,7 +236,7 @@ def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
         started = int(commit.metadata.get(publication.START_TIME, 0))
         delivery = replace(state.plan.delivery, start_time=started)
         rows = {key: replace(row, start_time=started) if row else None for key, row in lineage.rows.items()}
-        return original(state.known(plan=replace(state.plan, delivery=delivery)), commit, replace(lineage, rows=rows))
+        return original(state.evolve(plan=replace(state.plan, delivery=delivery)), commit, replace(lineage, rows=rows))
 
     patch.setattr(recovery, "_kind", mutated)
 
@@ -281,7 +281,7 @@ def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
 
     def mutated(state: State, read: on.BranchRead, lineage: on.LineageRead | None) -> recovery.Judgement:
         once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
-        return original(state.known(plan=once), read, lineage)
+        return original(state.evolve(plan=once), read, lineage)
 
     patch.setattr(recovery, "judge", mutated)
 

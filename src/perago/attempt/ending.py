@@ -18,12 +18,12 @@ Next = tuple[State, do.Command | None]
 def published(state: State, commit_id: str) -> Next:
     """Success: `commit_id` now holds the workspace."""
     state = state.at(Step.PUBLISHED, publication=commit_id)
-    return clean(state.known(report=outcome.completed(state)))
+    return clean(state.evolve(report=outcome.completed(state)))
 
 
 def fail(state: State, reason: str, *, terminal: bool) -> Next:
     """Failure, for the reason given."""
-    return clean(state.at(Step.FAILED, report=outcome.failure(state, reason, terminal=terminal)))
+    return clean(state.at(Step.FAILED, report=outcome.failed(state, reason, terminal=terminal)))
 
 
 def clean(state: State) -> Next:
@@ -59,7 +59,7 @@ def check_again(state: State, event: on.DeliveryConfirmed | on.BranchRead) -> Ne
     anywhere, for any time."""
     if not event.late or state.late_answers >= LATE_ANSWERS:
         return None
-    return state.known(late_answers=state.late_answers + 1), do.CheckDelivery()
+    return state.evolve(late_answers=state.late_answers + 1), do.CheckDelivery()
 
 
 def confirmed_before_report(state: State, event: on.DeliveryConfirmed) -> Next:
@@ -71,12 +71,12 @@ def confirmed_before_report(state: State, event: on.DeliveryConfirmed) -> Next:
         return again
     if state.reports_sent >= REPORT_TRIES:
         return state, None
-    return state.known(reports_sent=state.reports_sent + 1, late_answers=0), do.SendReport(state.report)
+    return state.evolve(reports_sent=state.reports_sent + 1, late_answers=0), do.SendReport(state.report)
 
 
 def report_unclear(state: State, event: on.ReportUnclear) -> Next:
     """The delivery check tells whether it arrived."""
-    return state.known(problem=event.detail, report_open=state.report_open or event.sent), do.CheckDelivery()
+    return state.evolve(problem=event.detail, report_open=state.report_open or event.sent), do.CheckDelivery()
 
 
 def report_sent(state: State, _: on.ReportSent) -> Next:
@@ -84,13 +84,13 @@ def report_sent(state: State, _: on.ReportSent) -> Next:
     return state.at(Step.REPORTED, problem=None), None
 
 
-def failed(state: State, event: on.Failed) -> Next:
+def command_failed(state: State, event: on.CommandFailed) -> Next:
     """Before the outcome is known, a command that fails is the outcome. Afterwards only the report is left; clean-up
     does not fail, it leaves something behind."""
     if state.step is Step.CLEANED:
-        return state.known(problem=event.reason), None
+        return state.evolve(problem=event.reason), None
     if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
-        raise ValueError(f"Failed cannot happen to an attempt that is {state.step}")
+        raise ValueError(f"CommandFailed cannot happen to an attempt that is {state.step}")
     return fail(state, event.reason, terminal=event.terminal)
 
 

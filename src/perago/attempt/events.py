@@ -204,7 +204,7 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class MergeDenied:
+class MergeRefused:
     """lakeFS refused the merge; the text is the server's."""
 
     reason: MergeRefusal
@@ -249,7 +249,7 @@ class ReportUnclear:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class CommandFailed:
     """A command could not be carried out. `reason` is a complete sentence, its most useful part first."""
 
     reason: str
@@ -279,14 +279,14 @@ Event = (
     | PublishFenceSeen
     | PublishFenceTried
     | Merged
-    | MergeDenied
+    | MergeRefused
     | MergeUnclear
     | PublicationRead
     | StagingBranchesRemoved
     | DirectoryRemoved
     | ReportSent
     | ReportUnclear
-    | Failed
+    | CommandFailed
 )
 
 Metadata = Mapping[str, str]

@@ -26,7 +26,7 @@ def completed(state: State) -> Report:
     return Report(TaskStatus.COMPLETED, output)
 
 
-def failure(state: State, reason: str, *, terminal: bool) -> Report:
+def failed(state: State, reason: str, *, terminal: bool) -> Report:
     """A failure. `terminal`: a retry could not succeed, so Conductor must not try.
 
     A merge that may have taken place is mentioned, however long the reason is.

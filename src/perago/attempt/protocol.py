@@ -68,7 +68,7 @@ from perago.attempt import commands as do
 from perago.attempt import ending, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, asked, judge
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, judge, lineage_ids
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -90,8 +90,8 @@ def advance(state: State, event: on.Event) -> Next:
     Raises:
         ValueError: the event cannot happen at this step.
     """
-    if isinstance(event, on.Failed):
-        return ending.failed(state, event)
+    if isinstance(event, on.CommandFailed):
+        return ending.command_failed(state, event)
     if isinstance(event, on.DeliveryLost):
         return ending.delivery_lost(state, event)
     try:
@@ -121,13 +121,13 @@ def _already_retried(state: State) -> Next:
     output = state.plan.delivery.retry_output
     if output is None:
         return fail(state, outcome.retried(state), terminal=True)
-    return cleaned(state.known(report=Report(TaskStatus.COMPLETED, output)))
+    return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, output)))
 
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
     """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
     to Conductor's clients (`reference/conductor.md` 9)."""
-    state = state.known(read=event)
+    state = state.evolve(read=event)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
     return state, do.FindLeftovers(state.ref.repository, prefix)
 
@@ -135,11 +135,11 @@ def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
 def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
     if state.read is None:
         raise ValueError("no range is being judged")
-    return _judge(state.known(leftovers=event.branches, leftovers_known=event.complete), state.read)
+    return _judge(state.evolve(leftovers=event.branches, leftovers_known=event.complete), state.read)
 
 
 def _judge(state: State, event: on.BranchRead) -> Next:
-    if task_ids := asked(state, event):
+    if task_ids := lineage_ids(state, event):
         return state, do.ReadLineage(task_ids)
     return _decide(state, judge(state, event, None))
 
@@ -158,7 +158,7 @@ def _decide(state: State, judgement: Judgement) -> Next:
             return publishing.adopt(state.at(Step.RECOVERED), commit)
         case Build(base):
             # The publication's tree will be that of the input ref and the changes, also where it undoes others first.
-            return state.known(base=base), do.CheckPublishFence(state.ref.repository, state.ref.ref)
+            return state.evolve(base=base), do.CheckPublishFence(state.ref.repository, state.ref.ref)
 
 
 def _fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
@@ -188,9 +188,9 @@ def _returned(state: State, _: on.FunctionReturned) -> Next:
 
 
 def _result_accepted(state: State, event: on.ResultAccepted) -> Next:
-    state = state.known(result=event.result)
+    state = state.evolve(result=event.result)
     if state.workspace is None:
-        return cleaned(state.known(report=outcome.completed(state)))
+        return cleaned(state.evolve(report=outcome.completed(state)))
     return state, do.CheckGuardrails("post")
 
 
@@ -233,7 +233,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
     (Step.COMMITTED, on.Merged): publishing.merged,
-    (Step.COMMITTED, on.MergeDenied): publishing.merge_denied,
+    (Step.COMMITTED, on.MergeRefused): publishing.merge_refused,
     (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,
     (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
     (Step.PUBLISHED, on.StagingBranchesRemoved): ending.staging_branches_removed,

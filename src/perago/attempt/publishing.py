@@ -15,7 +15,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.fence import FENCE_PATH, IMPOSSIBLE_HEAD
-from perago.attempt.recovery import Adopt, Judgement, Refuse, asked, judge, own_publications
+from perago.attempt.recovery import Adopt, Judgement, Refuse, judge, lineage_ids, own_publications
 from perago.attempt.state import Base, State
 from perago.attempt.steps import Step
 from perago.ports import Commit, MergeRefusal
@@ -30,7 +30,7 @@ REBUILD_TRIES = 3
 
 def changes_detected(state: State, event: on.ChangesDetected) -> Next:
     """Nothing to publish is a success at once, unless an earlier delivery may still merge: a fence commit stops it."""
-    state = state.known(changes=event)
+    state = state.evolve(changes=event)
     if state.plan.read_only:
         if event.count:
             return fail(state, outcome.changed_read_only(event), terminal=False)
@@ -46,13 +46,13 @@ def adopt(state: State, commit: Commit) -> Next:
     """Take over `commit`, the branch head, if its result is valid today. What this attempt's own function changed, if
     it has run, is dropped."""
     base = Base(commit.id, tree=commit.meta_range_id)
-    state = state.known(base=base, adopts=commit.id, changes=on.ChangesDetected())
+    state = state.evolve(base=base, adopts=commit.id, changes=on.ChangesDetected())
     return state, do.ValidateRecordedResult(commit.metadata.get(publication.RESULT, ""))
 
 
 def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
     """The adopted publication's result is this attempt's."""
-    state = state.known(result=event.result)
+    state = state.evolve(result=event.result)
     return state, do.CheckPublishFence(state.ref.repository, state.expected_head)
 
 
@@ -68,7 +68,7 @@ def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: C
     insists = state.plan.publish_fence is not PublishFence.OFF
     if insists and event.state is on.FenceState.ALTERED:
         return fail(state, outcome.altered_fence(state, commit_id, FENCE_PATH), terminal=True)
-    return go_on(state.known(fence=event.state, brings_fence=insists and event.state is on.FenceState.ABSENT))
+    return go_on(state.evolve(fence=event.state, brings_fence=insists and event.state is on.FenceState.ABSENT))
 
 
 def _needs_commit(state: State) -> bool:
@@ -85,9 +85,11 @@ def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
     deliveries that a merge may be on its way."""
     if (again := check_again(state, event)) is not None:
         return again
-    state = state.known(late_answers=0)
+    state = state.evolve(late_answers=0)
     branch = publication.staging_branch(state.plan, state.rebuilt)
-    return state.known(staging_branch=branch), do.CreateStagingBranch(state.ref.repository, branch, state.expected_head)
+    return state.evolve(staging_branch=branch), do.CreateStagingBranch(
+        state.ref.repository, branch, state.expected_head
+    )
 
 
 def head_read(state: State, event: on.HeadRead) -> Next:
@@ -106,7 +108,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
 
 def reverted(state: State, event: on.Reverted) -> Next:
     """The tree is that of the input ref: apply the changes."""
-    state = state.known(reverted=event.commit)
+    state = state.evolve(reverted=event.commit)
     return _stage(state) or _source_ready(state.at(Step.STAGED), event.commit)
 
 
@@ -133,7 +135,7 @@ def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
 
 def nothing_staged(state: State, _: on.NothingStaged) -> Next:
     """lakeFS sees no difference, so there is none."""
-    state = state.known(changes=on.ChangesDetected())
+    state = state.evolve(changes=on.ChangesDetected())
     if state.reverted is not None:
         return _source_ready(state, state.reverted)
     if _needs_commit(state):
@@ -146,7 +148,7 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
     is_mine = publication.is_mine(event.commit, state.plan.delivery)
     if event.commit.parents != (_staged_on(state),) or not is_mine:
         return fail(state, outcome.foreign_staging(state, event.commit), terminal=False)
-    state = state.known(staging_commit=event.commit)
+    state = state.evolve(staging_commit=event.commit)
     built_on = state.adopts or state.ref.ref
     has_changes = state.changes.count > 0
     return state, do.VerifyStaging(
@@ -164,7 +166,7 @@ def staging_verified(state: State, _: on.StagingVerified) -> Next:
 def _source_ready(state: State, commit: Commit) -> Next:
     """A fence that was brought along is looked at. One that was there before is there still: what is to be merged
     differs from what was looked at in the planned keys only."""
-    state = state.known(staging_commit=commit)
+    state = state.evolve(staging_commit=commit)
     if state.brings_fence:
         return state, do.CheckPublishFence(state.ref.repository, commit.id)
     return _try_fence(state, commit)
@@ -174,7 +176,7 @@ def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
     """The fence that was brought along must be in the commit that is to be merged."""
     if event.state is not on.FenceState.INSTALLED or state.staging_commit is None:
         return fail(state, outcome.fence_went_missing(state, event.state), terminal=False)
-    return _try_fence(state.known(fence=event.state), state.staging_commit)
+    return _try_fence(state.evolve(fence=event.state), state.staging_commit)
 
 
 def _try_fence(state: State, source: Commit) -> Next:
@@ -191,7 +193,7 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
     """Where the server runs no hooks, or does not say, the merge is watched, not guarded; a deployment that requires
     the fence gets no merge."""
     if event.enforced is not None:
-        state = state.known(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
+        state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
     if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
         if event.enforced is None:
             return fail(state, outcome.not_tried(state), terminal=False)
@@ -213,11 +215,11 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         newest, *below = own
         is_built_as_planned = own[-1].parents[:1] == (state.expected_head,)
         doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
-        return _read_back(state.known(doubles=doubles), newest.id)
+        return _read_back(state.evolve(doubles=doubles), newest.id)
     if event.head(state.ref.ref) == state.expected_head:
-        return check_again(state, event) or _merge(state.known(late_answers=0))
-    state = state.known(read=event, late_answers=0)
-    if task_ids := asked(state, event):
+        return check_again(state, event) or _merge(state.evolve(late_answers=0))
+    state = state.evolve(read=event, late_answers=0)
+    if task_ids := lineage_ids(state, event):
         return state, do.ReadLineage(task_ids)
     return _decide(state, judge(state, event, None))
 
@@ -234,7 +236,7 @@ def _decide(state: State, judgement: Judgement) -> Next:
         return fail(state, judgement.reason, terminal=True)
     if state.rebuilt >= REBUILD_TRIES:
         return fail(state, outcome.restless(state), terminal=False)
-    state = state.known(rebuilt=state.rebuilt + 1)
+    state = state.evolve(rebuilt=state.rebuilt + 1)
     return adopt(state, judgement.commit) if isinstance(judgement, Adopt) else _restage(state, judgement.base)
 
 
@@ -243,7 +245,7 @@ def _restage(state: State, base: Base) -> Next:
     result: a retry judges anew."""
     if state.adopts is not None:
         return fail(state, outcome.adopted_is_gone(state), terminal=False)
-    return _stage_anew(state.known(base=base))
+    return _stage_anew(state.evolve(base=base))
 
 
 def _stage_anew(state: State) -> Next:
@@ -273,7 +275,7 @@ def _merge(state: State) -> Next:
         publication.metadata(state, phase="fence" if _is_fence_commit(state) else "merge"),
         allow_empty=_is_empty(state),
     )
-    return state.known(merges_sent=state.merges_sent + 1), command
+    return state.evolve(merges_sent=state.merges_sent + 1), command
 
 
 def _is_empty(state: State) -> bool:
@@ -295,11 +297,11 @@ def merged(state: State, event: on.Merged) -> Next:
 
 
 def _read_back(state: State, commit_id: str) -> Next:
-    state = state.known(open_merge=outcome.unverified_merge(state, commit_id), merge_unanswered=False)
+    state = state.evolve(open_merge=outcome.unverified_merge(state, commit_id), merge_unanswered=False)
     return state, do.ReadPublication(state.ref.repository, commit_id)
 
 
-def merge_denied(state: State, event: on.MergeDenied) -> Next:
+def merge_refused(state: State, event: on.MergeRefused) -> Next:
     """A foreign hook and a dirty branch are the operators' to settle. The rest says that the head is not what it
     was, or that an earlier try came through: look."""
     match event.reason:
@@ -311,12 +313,12 @@ def merge_denied(state: State, event: on.MergeDenied) -> Next:
             # An earlier copy of the request may have taken place, unseen: only that, or another commit, explains it.
             is_doubled = event.reason is MergeRefusal.NO_CHANGES or _is_empty(state)
             open_merge = outcome.unanswered_merge(state) if is_doubled else None
-            return state.known(problem=event.detail, open_merge=state.open_merge or open_merge), do.CheckDelivery()
+            return state.evolve(problem=event.detail, open_merge=state.open_merge or open_merge), do.CheckDelivery()
 
 
 def merge_unclear(state: State, event: on.MergeUnclear) -> Next:
     """It may have taken place, or may yet: look."""
-    state = state.known(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
+    state = state.evolve(problem=event.detail, open_merge=outcome.unanswered_merge(state), merge_unanswered=True)
     return state, do.CheckDelivery()
 
 
@@ -326,7 +328,7 @@ def publication_read(state: State, event: on.PublicationRead) -> Next:
     wrong = outcome.wrong_publication(state, event.commit)
     if wrong is not None and state.merges_sent > 1 and state.doubles is None:
         return state, do.CheckDelivery()
-    state = state.known(open_merge=None)
+    state = state.evolve(open_merge=None)
     if wrong is not None:
         return fail(state, wrong, terminal=True)
     return published(state, event.commit.id)

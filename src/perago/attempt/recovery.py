@@ -50,7 +50,7 @@ class _Kind(Enum):
     """Other people's, among them living attempts of other steps."""
 
 
-def asked(state: State, read: BranchRead) -> tuple[str, ...]:
+def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     """The attempts whose rows must be known before the range can be judged: those of this workflow, in order."""
     if not read.reaches_ref:
         return ()
@@ -71,7 +71,7 @@ def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
 
 
 def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgement:
-    """Judge the range; `lineage` answers for the attempts that `asked` names, None if it names none."""
+    """Judge the range; `lineage` answers for the attempts that `lineage_ids` names, None if it names none."""
     if not read.since:
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:

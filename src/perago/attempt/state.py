@@ -96,7 +96,7 @@ class State:
         """The state after reaching `step`."""
         return replace(self, step=step, **changes)
 
-    def known(self, **changes: Any) -> State:
+    def evolve(self, **changes: Any) -> State:
         """The state at the same step with more known."""
         return replace(self, **changes)
 

@@ -21,7 +21,7 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
-from perago.driver.failures import failed, unexpected, where
+from perago.driver.failures import failure_of, unexpected, where
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function, current_of
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
@@ -237,7 +237,7 @@ class _AttemptRun:
         """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
         lakeFS's own word settles a merge."""
         if isinstance(error, ServiceError | WorkspaceError | OSError):
-            event = failed(error, step)
+            event = failure_of(error, step)
         else:
             event = unexpected(error, command)
             self._note(where(error))
@@ -279,11 +279,11 @@ class _AttemptRun:
 
     def _validate_input(self, _: do.ValidateInput) -> on.Event:
         if self._delivery.external_input:
-            return on.Failed(_EXTERNAL, terminal=True)
+            return on.CommandFailed(_EXTERNAL, terminal=True)
         try:
             found = parse_input(self._task, self._delivery.input)
         except InvalidInput as error:
-            return on.Failed(f"Invalid input: {error}", terminal=True)
+            return on.CommandFailed(f"Invalid input: {error}", terminal=True)
         self._params, self._ignored = found.params, found.ignored
         if found.ignored:
             self._note(f"{self._task.params_model.__name__} ignores what the params set: {', '.join(found.ignored)}")
@@ -291,7 +291,7 @@ class _AttemptRun:
         if block is None:
             return on.InputAccepted(None, found.params_sha256)
         if not self._limits.allows(block.repository, block.branch):
-            return on.Failed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
+            return on.CommandFailed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
         workspace = on.WorkspaceRef(block.repository, block.branch, block.ref, block.ref_key)
         return on.InputAccepted(workspace, found.params_sha256)
 
@@ -316,10 +316,10 @@ class _AttemptRun:
             self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)
         if left and self._limits.fail_on_left_files and isinstance(called, Returned):
-            return on.Failed(f"{left} {what_to_do(self._task)}", terminal=False)
+            return on.CommandFailed(f"{left} {what_to_do(self._task)}", terminal=False)
         self._note(left)
         if isinstance(called, Raised):
-            return on.Failed(called.message, terminal=called.kind == "terminal")
+            return on.CommandFailed(called.message, terminal=called.kind == "terminal")
         self._returned = called.value
         return on.FunctionReturned()
 
@@ -327,14 +327,14 @@ class _AttemptRun:
         try:
             return on.ResultAccepted(dump_result(self._task, self._returned, self._limits.max_result_bytes))
         except InvalidResult as error:
-            return on.Failed(f"Invalid result: {error}", terminal=True)
+            return on.CommandFailed(f"Invalid result: {error}", terminal=True)
 
     def _validate_recorded(self, command: do.ValidateRecordedResult) -> on.Event:
         try:
             recorded = json.loads(command.recorded)
             check_recorded_result(self._task, recorded)
         except (ValueError, InvalidResult) as error:
-            return on.Failed(
+            return on.CommandFailed(
                 f"An earlier attempt of this step has published, but the result that it recorded cannot be taken over: "
                 f"{error}. Nothing is published twice: check the head of the branch and continue from it.",
                 terminal=True,

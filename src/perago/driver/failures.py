@@ -6,7 +6,7 @@ import errno
 import traceback
 
 from perago.attempt import commands as do
-from perago.attempt.events import Failed
+from perago.attempt.events import CommandFailed
 from perago.attempt.steps import Step
 from perago.ports import NotFound, ServiceError
 from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, WorkspaceError
@@ -14,26 +14,26 @@ from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, 
 _BEFORE_DOWNLOAD = (Step.VALIDATED, Step.RECOVERED)
 
 
-def failed(error: ServiceError | WorkspaceError | OSError, step: Step) -> Failed:
+def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
     """The event for a command that could not be carried out at `step`.
 
     An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
     only have been taken away. A listing or an id that no disk takes is final, a full disk is not.
     """
     if isinstance(error, DirectoryRefused | LayoutRefused):
-        return Failed(str(error), terminal=not error.retryable)
+        return CommandFailed(str(error), terminal=not error.retryable)
     if isinstance(error, ServiceError):
-        return Failed(str(error), terminal=isinstance(error, NotFound) and step in _BEFORE_DOWNLOAD)
+        return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _BEFORE_DOWNLOAD)
     if isinstance(error, OSError):
-        return Failed(_words(error), terminal=False)
-    return Failed(str(error), terminal=False)
+        return CommandFailed(_words(error), terminal=False)
+    return CommandFailed(str(error), terminal=False)
 
 
 _CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}
 _DEEPEST_FRAMES = -15
 
 
-def unexpected(error: Exception | SystemExit, command: do.Command) -> Failed:
+def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFailed:
     """The event for a command that ended in a way that nobody foresaw: a defect, no memory, an author's validator.
 
     What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
@@ -41,9 +41,11 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> Failed:
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):
-        return Failed(f"Invalid {checked}: it is nested too deeply.", terminal=True)
+        return CommandFailed(f"Invalid {checked}: it is nested too deeply.", terminal=True)
     text = "" if checked or isinstance(command, do.RunFunction) else f": {error}"
-    return Failed(f"perago could not carry out {type(command).__name__}: {type(error).__name__}{text}", terminal=False)
+    return CommandFailed(
+        f"perago could not carry out {type(command).__name__}: {type(error).__name__}{text}", terminal=False
+    )
 
 
 def where(error: BaseException) -> str:

@@ -121,7 +121,7 @@ class Publisher:
         for stale in command.stale:
             head = self._revert(command, stale, head)
         if strange := self._changed(command.repository, command.input_ref, head):
-            return on.Failed(
+            return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "
                 f"tree of the input ref: {named(sorted(strange))} differ. Nothing was published.",
                 terminal=True,
@@ -148,7 +148,7 @@ class Publisher:
         if found == frozenset(planned):
             return on.StagingVerified()
         wrong = sorted(found.symmetric_difference(planned))
-        return on.Failed(
+        return on.CommandFailed(
             f"The staging commit {short(command.commit_id)} of {command.repository} does not hold exactly the changes "
             f"of this attempt: {named(wrong)} should not differ. Nothing was published.",
             terminal=False,
@@ -244,7 +244,7 @@ class Publisher:
                 within=self._merge_within,
             )
         except MergeRefused as error:
-            return on.MergeDenied(error.reason, error.detail)
+            return on.MergeRefused(error.reason, error.detail)
         except Forbidden:
             raise
         except (Unclear, Unavailable, AccessDenied) as error:
@@ -295,7 +295,7 @@ class Publisher:
         return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
 
 
-def _fence_refused(how: str, error: ServiceError) -> on.Failed:
+def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:
     advice = f"Allow these credentials to write {FENCE_PATH} and to merge into branches that begin with perago-"
     what = f"The publish fence could not be {how}: {error}."
-    return on.Failed(f"{what} {advice}, or set PERAGO_PUBLISH_FENCE=off. Nothing was published.", terminal=False)
+    return on.CommandFailed(f"{what} {advice}, or set PERAGO_PUBLISH_FENCE=off. Nothing was published.", terminal=False)

@@ -68,7 +68,7 @@ def _carry_out(
             clock.sleep(_pause(state.reports_sent, delivery))
             return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))
         words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
-        return on.Failed(words, terminal=False)
+        return on.CommandFailed(words, terminal=False)
     raise ValueError(f"{type(command).__name__} is no part of reporting")
 
 

@@ -25,13 +25,13 @@ def message_of(answer: Answer) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def lost(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
+def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
     """The error for a call without an answer: a write that may have arrived is `Unclear`."""
     kind = Unclear if write and failure.sent else Unavailable
     return kind(SERVICE, operation, failure.text)
 
 
-def rejected(operation: str, answer: Answer, *, write: bool) -> ServiceError:
+def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
     """The error for an answer that is not 2xx."""
     status, detail = answer.status, _detail(answer)
     if status in (401, 403):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from perago.adapters.conductor.errors import SERVICE, lost, rejected, unreadable
+from perago.adapters.conductor.errors import SERVICE, refusal, unanswered, unreadable
 from perago.adapters.conductor.token import TokenSource
 from perago.adapters.conductor.transport import RestTransport
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
@@ -70,9 +70,9 @@ class Session:
         try:
             answer: Answer = call(*arguments, _preload_content=False, _request_timeout=seconds, **options)
         except NoAnswerError as failure:
-            raise lost(operation, failure, write=write) from failure
+            raise unanswered(operation, failure, write=write) from failure
         if not 200 <= answer.status < 300:
-            raise rejected(operation, answer, write=write)
+            raise refusal(operation, answer, write=write)
         return answer
 
     def close(self) -> None:

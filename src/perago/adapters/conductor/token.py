@@ -6,7 +6,7 @@ import json
 import threading
 import time
 
-from perago.adapters.conductor.errors import SERVICE, lost, rejected, unreadable
+from perago.adapters.conductor.errors import SERVICE, refusal, unanswered, unreadable
 from perago.adapters.http import Answer, HttpPool, NoAnswerError
 from perago.ports import AccessDenied
 
@@ -57,14 +57,14 @@ class TokenSource:
         try:
             answer = self._pool.call("POST", "/token", headers={"Content-Type": "application/json"}, body=body)
         except NoAnswerError as failure:
-            raise lost(OPERATION, failure, write=False) from failure
+            raise unanswered(OPERATION, failure, write=False) from failure
         if answer.status == 404:
             return None  # Conductor OSS is open: there is nothing to authenticate against
         if answer.status in (400, 401, 403):
             detail = f"status {answer.status}: CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET are not accepted"
             raise AccessDenied(SERVICE, OPERATION, detail)
         if answer.status != 200:
-            raise rejected(OPERATION, answer, write=False)
+            raise refusal(OPERATION, answer, write=False)
         return _token_in(answer)
 
 

@@ -23,7 +23,7 @@ _LONGEST_BELOW = 1000
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
 _DELETE_BATCH = 1000
 
-Reject = Callable[[Call, Answer], ServiceError]
+Refusal = Callable[[Call, Answer], ServiceError]
 
 
 def _check_internals(client: Any) -> None:
@@ -94,7 +94,7 @@ class Control:
             self._branches.get_branch,
             repository,
             branch,
-            reject=_no_such_branch,
+            refusal=_no_such_branch,
             read_as=lambda answer: str(answer.commit_id),
         )
         return head
@@ -160,7 +160,7 @@ class Control:
         """Create a hidden branch, with one request."""
         call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
         creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
-        self._once(call, self._branches.create_branch, repository, creation, reject=_branch_rejected)
+        self._once(call, self._branches.create_branch, repository, creation, refusal=_branch_refusal)
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is gone is fine."""
@@ -196,7 +196,7 @@ class Control:
             repository,
             branch,
             creation,
-            reject=errors.commit_rejected,
+            refusal=errors.commit_refusal,
             read_as=_commit,
         )
         return commit
@@ -212,7 +212,7 @@ class Control:
             repository,
             branch,
             creation,
-            reject=errors.commit_rejected,
+            refusal=errors.commit_refusal,
             read_as=_done,
         )
 
@@ -237,7 +237,7 @@ class Control:
             source,
             branch,
             merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
-            reject=errors.merge_rejected,
+            refusal=errors.merge_refusal,
             answer_within=within or self._policy.merge,
             read_as=_reference,
         )
@@ -278,7 +278,7 @@ class Control:
         call: Call,
         method: Callable[..., Any],
         *arguments: Any,
-        reject: Reject = errors.rejected,
+        refusal: Refusal = errors.refusal,
         read_as: Callable[[Any], Any] = _as_is,
         answer_within: float | None = None,
         **options: Any,
@@ -289,26 +289,26 @@ class Control:
             return errors.reading(read_as)(method(*arguments, _request_timeout=limits, **options))
         except self._sdk.ApiException as error:
             if not error.status:  # the SDK's way to say that TLS failed
-                raise errors.lost(call, no_answer(error)) from error
+                raise errors.unanswered(call, no_answer(error)) from error
             body = error.body if isinstance(error.body, bytes) else (error.body or "").encode()
-            raise reject(call, Answer(error.status, error.headers or {}, body)) from error
+            raise refusal(call, Answer(error.status, error.headers or {}, body)) from error
         except (HTTPError, HTTPException, OSError) as error:
-            raise errors.lost(call, no_answer(error)) from error
+            raise errors.unanswered(call, no_answer(error)) from error
         except (errors.UnreadableAnswer, UnicodeDecodeError) as error:  # the SDK decodes the body of an error by itself
             raise errors.unreadable(call) from error
 
 
-def _branch_rejected(call: Call, answer: Answer) -> ServiceError:
+def _branch_refusal(call: Call, answer: Answer) -> ServiceError:
     if answer.status == 409:
         return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
-    return errors.rejected(call, answer)
+    return errors.refusal(call, answer)
 
 
 def _no_such_branch(call: Call, answer: Answer) -> ServiceError:
     message = errors.message_of(answer)
     if answer.status == 400 and message is not None:  # an expression such as main~1 is no branch's name
         return NotFound(SERVICE, call.operation, f"{call.missing} does not exist: {message}")
-    return errors.rejected(call, answer)
+    return errors.refusal(call, answer)
 
 
 def _raise_first(call: Call, problems: Sequence[Any]) -> None:

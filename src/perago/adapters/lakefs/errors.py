@@ -71,7 +71,7 @@ def reading(read: Callable[..., Any]) -> Callable[..., Any]:
     return read_or_raise
 
 
-def lost(call: Call, failure: NoAnswerError) -> ServiceError:
+def unanswered(call: Call, failure: NoAnswerError) -> ServiceError:
     """The error for a call without an answer: a write that may have arrived is `Unclear`."""
     kind = Unclear if call.write and failure.sent else Unavailable
     return kind(SERVICE, call.operation, failure.text)
@@ -83,7 +83,7 @@ def unreadable(call: Call) -> ServiceError:
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 
 
-def rejected(call: Call, answer: Answer) -> ServiceError:
+def refusal(call: Call, answer: Answer) -> ServiceError:
     """The error for an answer that is not 2xx."""
     status, message, detail = answer.status, message_of(answer), _detail(answer)
     if status == 403 and message is not None:
@@ -106,33 +106,39 @@ def rejected(call: Call, answer: Answer) -> ServiceError:
     return (Unclear if call.write else Unavailable)(SERVICE, call.operation, detail)
 
 
-def commit_rejected(call: Call, answer: Answer) -> ServiceError:
+def commit_refusal(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused commit."""
     if answer.status == 400 and "no changes" in (message_of(answer) or ""):
         return NothingToCommit(SERVICE, call.operation, "nothing is staged")
-    return rejected(call, answer)
+    return refusal(call, answer)
 
 
-def merge_rejected(call: Call, answer: Answer) -> ServiceError:
+def merge_refusal(call: Call, answer: Answer) -> ServiceError:
     """The error for a refused merge, with the reason where it is one of the known ones."""
-    reason = _merge_refusal(answer)
+    reason = _reason_of_refused_merge(answer)
     if reason is None:
-        return rejected(call, answer)
+        return refusal(call, answer)
     detail = "both sides changed one path" if reason is MergeRefusal.CONFLICT else _detail(answer)
     return MergeRefused(SERVICE, call.operation, detail, reason)
 
 
-def _merge_refusal(answer: Answer) -> MergeRefusal | None:
-    message = message_of(answer) or ""
-    if answer.status == 412:
-        return MergeRefusal.HEAD_MOVED if FENCE_MARKER in message else MergeRefusal.HOOK
-    if answer.status == 409 and message_of(answer) is not None:
-        return MergeRefusal.CONFLICT
-    if answer.status == 400 and "no changes" in message:
-        return MergeRefusal.NO_CHANGES
-    if answer.status == 400 and "uncommitted changes" in message:
-        return MergeRefusal.DIRTY
-    return None
+_REFUSED_MERGES = (
+    (412, FENCE_MARKER, MergeRefusal.HEAD_MOVED),
+    (412, "", MergeRefusal.HOOK),
+    (409, "", MergeRefusal.CONFLICT),
+    (400, "no changes", MergeRefusal.NO_CHANGES),
+    (400, "uncommitted changes", MergeRefusal.DIRTY),
+)
+"""Status and a part of lakeFS's text, in the order in which they are tried (`reference/lakefs.md` 1.3). What an attempt
+makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
+
+
+def _reason_of_refused_merge(answer: Answer) -> MergeRefusal | None:
+    message = message_of(answer)
+    if message is None and answer.status != 412:
+        return None
+    found = (reason for status, part, reason in _REFUSED_MERGES if status == answer.status and part in (message or ""))
+    return next(found, None)
 
 
 def _detail(answer: Answer) -> str:

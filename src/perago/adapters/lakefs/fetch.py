@@ -57,7 +57,7 @@ class Fetcher:
                     response.close()
                     raise
         except NoAnswerError as failure:
-            raise errors.lost(call, failure) from failure
+            raise errors.unanswered(call, failure) from failure
 
     def _limit(self, entry: ObjectEntry) -> float:
         return self._policy.connect + self._policy.answer + entry.size / self._policy.slowest
@@ -70,7 +70,7 @@ def _check_status(call: Call, response: BaseHTTPResponse) -> None:
         body = response.read(_LONGEST_ERROR)
     except (HTTPError, HTTPException, OSError) as error:
         raise no_answer(error) from error
-    raise errors.rejected(call, Answer(response.status, response.headers, body))
+    raise errors.refusal(call, Answer(response.status, response.headers, body))
 
 
 def _verified(call: Call, entry: ObjectEntry, response: BaseHTTPResponse) -> Iterator[bytes]:

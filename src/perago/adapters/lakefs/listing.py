@@ -67,9 +67,9 @@ def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> t
     try:
         answer = pool.call("GET", target)
     except NoAnswerError as failure:
-        raise errors.lost(call, failure) from failure
+        raise errors.unanswered(call, failure) from failure
     if answer.status != 200:
-        raise errors.rejected(call, answer)
+        raise errors.refusal(call, answer)
     try:
         page = json.loads(answer.body)
         entries = [_entry(item) for item in page["results"]]

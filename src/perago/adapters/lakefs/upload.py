@@ -68,11 +68,11 @@ class Uploads:
             with workers.wire.exchange(limit):
                 answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
         except NoAnswerError as failure:
-            raise errors.lost(call, failure) from failure
+            raise errors.unanswered(call, failure) from failure
         finally:
             os.close(handle)
         if answer.status not in (200, 201):
-            raise errors.rejected(call, answer)
+            raise errors.refusal(call, answer)
         _check_stored(call, upload, answer)
 
     @property
