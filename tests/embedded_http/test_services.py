@@ -16,6 +16,7 @@ from lakefs.client import Client
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
+from perago.console import console_of
 from perago.embedded.http.serve import bound
 from perago.embedded.http.services import EmbeddedServices
 from perago.embedded.keys import KeyPair
@@ -24,7 +25,7 @@ from perago.settings import ConductorSettings
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[EmbeddedServices]:
-    with EmbeddedServices(with_page=True, longest_poll=0.1) as running:
+    with EmbeddedServices(page=console_of, longest_poll=0.1) as running:
         yield running
 
 

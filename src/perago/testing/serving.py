@@ -22,8 +22,9 @@ def serve() -> Iterator[EmbeddedServices]:
         TimeoutError: the server did not start within 20 s.
     """
     try:
+        from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
     except ImportError as error:
         raise ImportError(f"serving needs more packages: pip install jinja2 starlette uvicorn ({error})") from error
-    with EmbeddedServices(with_page=True) as services:
+    with EmbeddedServices(page=console_of) as services:
         yield services

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,12 +61,12 @@ def develop(wishes: Wishes) -> int:
         raise typer.BadParameter(f"--workspace {wishes.workspace} is not a directory.")
     with sigterm_unwinds(), _held_port(wishes.port) as held:
         probed, settings = _valid_modules(wishes)
+        from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
 
         services = EmbeddedServices(
             held=held,
-            with_page=True,
-            worker_logs=settings.log_root,
+            page=partial(console_of, worker_logs=settings.log_root),
             state=wishes.state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -105,8 +106,8 @@ class EmbeddedServices:
 
     `conductor` and `lakefs` are the models, for looks behind the HTTP; they may be used at any time. With `state`, a
     directory, everything is kept there and found again; `on_problem` is told, in another thread, when that fails. A
-    poll waits for `longest_poll` seconds at most, whatever it asks for. The page shows the steps of attempts whose
-    workers log below `worker_logs`.
+    poll waits for `longest_poll` seconds at most, whatever it asks for. `page` makes the application for the root, for
+    example `perago.console.console_of`, when it is first asked for.
     """
 
     def __init__(
@@ -114,8 +115,7 @@ class EmbeddedServices:
         *,
         port: int = 0,
         held: socket.socket | None = None,
-        with_page: bool = False,
-        worker_logs: Path | None = None,
+        page: Callable[[EmbeddedServices], Application] | None = None,
         state: Path | None = None,
         on_problem: Callable[[str], None] = _ignore,
         longest_poll: float = MAX_WAIT_SECONDS,
@@ -132,8 +132,7 @@ class EmbeddedServices:
         """Where the page is, the token included; set while the context is entered."""
         self._port = port
         self._held = held
-        self._with_page = with_page
-        self._worker_logs = worker_logs
+        self._page = page
         self._state = state
         self._on_problem = on_problem
         self._sweep_seconds = sweep_seconds
@@ -194,32 +193,22 @@ class EmbeddedServices:
             self.conductor,
             self.lakefs.server,
             keys=self.keys,
-            page=_Page(self.conductor, self.lakefs.server, self._worker_logs, self.keys) if self._with_page else None,
+            page=None if self._page is None else _MadeOnDemand(partial(self._page, self)),
             conductor_faults=self._conductor_faults,
             lakefs_faults=self._lakefs_faults,
         )
 
 
-class _Page:
-    """The local page, made when somebody first looks at it: nobody who does not should wait for its templates."""
+class _MadeOnDemand:
+    """An application that is made by its first request: a server that no browser asks needs no templates."""
 
-    def __init__(
-        self, conductor: InMemoryConductor, lakefs: LakeFSServer, worker_logs: Path | None, keys: KeyPair
-    ) -> None:
-        self._conductor = conductor
-        self._lakefs = lakefs
-        self._worker_logs = worker_logs
-        self._prefix = f"/{keys.token}"
+    def __init__(self, make: Callable[[], Application]) -> None:
+        self._make = make
         self._app: Application | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None:
-            from perago.embedded.http.page import page_app
-            from perago.embedded.http.page.models import no_steps
-            from perago.embedded.http.page.worker_logs import WorkerLogs
-
-            steps = no_steps if self._worker_logs is None else WorkerLogs(self._worker_logs)
-            self._app = page_app(self._conductor, self._lakefs, steps=steps, prefix=self._prefix)
+            self._app = self._make()
         await self._app(scope, receive, send)
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.paging import Paged, paged
+from perago.console.repositories import RepositoryRow, repository_rows
+from perago.console.starting import StartLine, start_lines
+from perago.console.statuses import StatusView, status_view
+from perago.console.task_types import TaskTypeRow, task_type_rows
+from perago.console.text import Shown, line
+from perago.console.times import Moment, duration, moment
 from perago.embedded.conductor.rows import WorkflowStatus
 from perago.embedded.conductor.summaries import WorkflowSummary
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.paging import Paged, paged
-from perago.embedded.http.page.repositories import RepositoryRow, repository_rows
-from perago.embedded.http.page.starting import StartLine, start_lines
-from perago.embedded.http.page.statuses import StatusView, status_view
-from perago.embedded.http.page.task_types import TaskTypeRow, task_type_rows
-from perago.embedded.http.page.text import Shown, line
-from perago.embedded.http.page.times import Moment, duration, moment
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20

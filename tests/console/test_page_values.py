@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from perago.attempt.fence import FENCE_PATH
+from perago.console import links
+from perago.console.models import Models, no_steps
+from perago.console.publications import publications
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
-from perago.embedded.http.page import links
-from perago.embedded.http.page.models import Models, no_steps
-from perago.embedded.http.page.publications import publications
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices

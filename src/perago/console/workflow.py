@@ -8,15 +8,15 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.attempts import StepView, group_by_step, step_views
-from perago.embedded.http.page.happenings import HappeningRow, happening_rows
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.paging import Paged, paged
-from perago.embedded.http.page.statuses import StatusView, status_view
-from perago.embedded.http.page.text import Shown, block, line, readable_json
-from perago.embedded.http.page.times import Moment, duration, moment
+from perago.console import links
+from perago.console.attempts import StepView, group_by_step, step_views
+from perago.console.happenings import HappeningRow, happening_rows
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.paging import Paged, paged
+from perago.console.statuses import StatusView, status_view
+from perago.console.text import Shown, block, line, readable_json
+from perago.console.times import Moment, duration, moment
 
 _STEPS_PER_PAGE = 25
 _HISTORY_PER_PAGE = 200

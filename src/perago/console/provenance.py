@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.text import Shown, block, line, readable_json
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.text import Shown, block, line, readable_json
 from perago.embedded.lakefs.errors import LakeFSError
 from perago.ports import Commit
 

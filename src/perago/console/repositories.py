@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.commits import CommitRow, commit_row
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.paging import Paged, paged
-from perago.embedded.http.page.text import Shown, line
-from perago.embedded.http.page.times import Moment, moment
+from perago.console import links
+from perago.console.commits import CommitRow, commit_row
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.paging import Paged, paged
+from perago.console.text import Shown, line
+from perago.console.times import Moment, moment
 from perago.embedded.lakefs.errors import Missing
 from perago.embedded.lakefs.values import BranchInfo, Page, RepositoryInfo, TagInfo
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models, NoSuchPage
-from perago.embedded.http.page.paging import Paged, paged
-from perago.embedded.http.page.text import Shown, line, readable_json
-from perago.embedded.http.page.times import Moment, duration, moment
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.models import Models, NoSuchPage
+from perago.console.paging import Paged, paged
+from perago.console.text import Shown, line, readable_json
+from perago.console.times import Moment, duration, moment
 
 _PAGE_SIZE = 100
 _PENDING_SIZE = 50

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from perago.embedded.http.faults import Application, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -30,7 +30,7 @@ HEADERS = (
 class SecurityHeaders:
     """Adds `HEADERS` to the answers of an application."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from perago.embedded.http.page.text import Shown, block, line, plural, readable_json, size, tail
-from perago.embedded.http.page.times import Moment, duration, moment, zone
+from perago.console.text import Shown, block, line, plural, readable_json, size, tail
+from perago.console.times import Moment, duration, moment, zone
 from perago.workspace.text import visible
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from starlette.responses import HTMLResponse
 
+from perago.console import console_of, links
+from perago.console.app import page_app
 from perago.embedded.http.faults import Application, Receive, Scope, Send
-from perago.embedded.http.page import links, page_app
 from perago.embedded.http.services import EmbeddedServices
 from perago.testing import InMemoryServices
 
@@ -235,7 +236,7 @@ ATTACK = """(async () => {
 
 
 def test_the_page_opens_by_its_printed_address_and_stays_open_by_its_cookie(browser: Browser) -> None:
-    with EmbeddedServices(with_page=True) as services:
+    with EmbeddedServices(page=console_of) as services:
         browser.open(f"{services.url}/")
         assert shown(browser).one("title").text.endswith("· perago")
         assert browser.evaluate("document.cookie") == ""
@@ -250,7 +251,7 @@ def test_a_page_of_another_port_starts_nothing_and_takes_nothing(running: Browse
     async def elsewhere(scope: Scope, receive: Receive, send: Send) -> None:
         await HTMLResponse("<!doctype html><title>evil</title><body></body>")(scope, receive, send)
 
-    with EmbeddedServices(with_page=True) as services, site_of(elsewhere) as evil:
+    with EmbeddedServices(page=console_of) as services, site_of(elsewhere) as evil:
         conductor = services.conductor
         conductor.register_task_definitions([{"name": "victim"}])
         step = {"name": "victim", "taskReferenceName": "step", "type": "SIMPLE"}

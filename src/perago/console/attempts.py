@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from perago.console import links
+from perago.console.happenings import HappeningRow, happening_rows
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.publications import publications, workspace_ref
+from perago.console.statuses import StatusView, status_view
+from perago.console.text import Shown, block, line, readable_json, tail
+from perago.console.times import Moment, duration, moment
 from perago.embedded.conductor.state import HistoryEntry
-from perago.embedded.http.page import links
-from perago.embedded.http.page.happenings import HappeningRow, happening_rows
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.publications import publications, workspace_ref
-from perago.embedded.http.page.statuses import StatusView, status_view
-from perago.embedded.http.page.text import Shown, block, line, readable_json, tail
-from perago.embedded.http.page.times import Moment, duration, moment
 
 _LOG_ENTRIES = 50
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")

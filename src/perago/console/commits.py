@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.text import Shown, line
-from perago.embedded.http.page.times import Moment, moment
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.text import Shown, line
+from perago.console.times import Moment, moment
 from perago.ports import Commit
 
 SHORT_ID = 12

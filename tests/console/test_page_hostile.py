@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.embedded.http.page import links
+from perago.console import links
 
 from .filled import REPOSITORY
 from .hostile import KEYS, NASTY, TEMPLATE, Hostile

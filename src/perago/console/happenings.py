@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.statuses import StatusView, status_view
+from perago.console.text import Shown, line
+from perago.console.times import Moment, moment
 from perago.embedded.conductor.state import Happening, HistoryEntry
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.statuses import StatusView, status_view
-from perago.embedded.http.page.text import Shown, line
-from perago.embedded.http.page.times import Moment, moment
 
 _WORDS = {Happening.POLLED: "handed out", Happening.CHANGED: "changed by Conductor"}
 

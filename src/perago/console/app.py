@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
+from perago.console import branch, commit, files, links, overview, repositories, task_types, workflow
+from perago.console.headers import SecurityHeaders
+from perago.console.links import Link
+from perago.console.models import Models, NoSuchPage, StepSource, no_steps
+from perago.console.rendering import Renderer
+from perago.console.text import Shown, block
 from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.http.faults import Application
-from perago.embedded.http.page import branch, commit, files, links, overview, repositories, task_types, workflow
-from perago.embedded.http.page.headers import SecurityHeaders
-from perago.embedded.http.page.links import Link
-from perago.embedded.http.page.models import Models, NoSuchPage, StepSource, no_steps
-from perago.embedded.http.page.rendering import Renderer
-from perago.embedded.http.page.text import Shown, block
 from perago.embedded.lakefs.errors import LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.ports import NotFound, ServiceError
@@ -59,11 +59,11 @@ class Problem:
 
 def page_app(
     conductor: ConductorModel, lakefs: LakeFSServer, *, steps: StepSource = no_steps, prefix: str = ""
-) -> Application:
+) -> ASGIApp:
     """An ASGI application for the root of a server. It answers GET and HEAD only and changes nothing.
 
     `prefix` is what Conductor's paths begin with in the shell lines that it shows.
-    `steps` tells the steps of attempts, for example a `perago.embedded.http.page.worker_logs.WorkerLogs`.
+    `steps` tells the steps of attempts, for example a `perago.console.worker_logs.WorkerLogs`.
     """
     models, renderer = Models(conductor, lakefs, steps, prefix), Renderer()
     problems = _Problems(renderer)

@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from perago.embedded.http.page.text import plural
-from perago.embedded.http.page.times import zone
+from perago.console.text import plural
+from perago.console.times import zone
 from perago.workspace.text import visible
 
 
@@ -16,7 +16,7 @@ class Renderer:
 
     def __init__(self) -> None:
         self._environment = Environment(
-            loader=PackageLoader("perago.embedded.http.page"),
+            loader=PackageLoader("perago.console"),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import urllib3
 
+from perago.console.app import page_app
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.faults import Application
-from perago.embedded.http.page import page_app
 from perago.embedded.http.serve import serve
 from perago.embedded.lakefs.server import LakeFSServer
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.changes import Changes, changes_of
-from perago.embedded.http.page.commits import SHORT_ID, commit_link
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.provenance import MetadataRow, metadata_rows, workflow_links
-from perago.embedded.http.page.text import Shown, block, line
-from perago.embedded.http.page.times import Moment, moment
+from perago.console import links
+from perago.console.changes import Changes, changes_of
+from perago.console.commits import SHORT_ID, commit_link
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.provenance import MetadataRow, metadata_rows, workflow_links
+from perago.console.text import Shown, block, line
+from perago.console.times import Moment, moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.changes import ChangeRow, uncommitted_rows
-from perago.embedded.http.page.commits import CommitRow, commit_row
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.provenance import workflow_links
-from perago.embedded.http.page.text import Shown, line
+from perago.console import links
+from perago.console.changes import ChangeRow, uncommitted_rows
+from perago.console.commits import CommitRow, commit_row
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.provenance import workflow_links
+from perago.console.text import Shown, line
 
 _PAGE_SIZE = 50
 

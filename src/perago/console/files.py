@@ -9,12 +9,12 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.commits import SHORT_ID
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.text import Shown, line, plural, size
-from perago.embedded.http.page.times import Moment, moment
+from perago.console import links
+from perago.console.commits import SHORT_ID
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.text import Shown, line, plural, size
+from perago.console.times import Moment, moment
 from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.values import Entry
 

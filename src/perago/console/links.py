@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
-from perago.embedded.http.page.text import Shown, line
+from perago.console.text import Shown, line
 
 OVERVIEW = "/"
 TASK_TYPES = "/task-types"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.text import Shown, block
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.text import Shown, block
 from perago.embedded.lakefs.errors import LakeFSError
 
 _SHOWN_TYPES = 10

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from perago.embedded.http.page.models import DeliveryKey, StepTimes
+from perago.console.models import DeliveryKey, StepTimes
 
 FIRST_LOOK_BYTES = 16 * 1024 * 1024
 """How much of the end of a file is read at first: older attempts than that are not shown with their steps."""

@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.commits import SHORT_ID, commit_link
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
+from perago.console import links
+from perago.console.commits import SHORT_ID, commit_link
+from perago.console.links import Link, link
+from perago.console.models import Models
 from perago.embedded.lakefs.errors import LakeFSError
 
 _LOOK_BACK = 1000

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from perago.embedded.http.page import links
-from perago.embedded.http.page.links import Link, link
-from perago.embedded.http.page.models import Models
-from perago.embedded.http.page.paging import Paged, paged
-from perago.embedded.http.page.text import plural, size
+from perago.console import links
+from perago.console.links import Link, link
+from perago.console.models import Models
+from perago.console.paging import Paged, paged
+from perago.console.text import plural, size
 from perago.embedded.lakefs.graph import CommitRecord
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree, two_dot
 from perago.embedded.lakefs.values import Difference, DiffType

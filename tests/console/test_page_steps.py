@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.embedded.http.page import links, page_app
-from perago.embedded.http.page.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
+from perago.console import links
+from perago.console.app import page_app
+from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
 from perago.worker.events import AttemptReported
