@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from perago import TaskFailed, WorkspaceSpec, current, forbid_glob, require_glob, task
+from perago import (
+    TaskControls,
+    TaskFailed,
+    TimeoutPolicy,
+    WorkspaceSpec,
+    current,
+    forbid_glob,
+    require_glob,
+    task,
+)
 
 
 class Params(BaseModel):
@@ -43,3 +53,32 @@ def count(params: Params) -> Result:
     if len(CALLS) <= params.failures:
         raise TaskFailed("not yet")
     return Result(calls=len(CALLS))
+
+
+@task(
+    name="runner.poll",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(),
+    controls=TaskControls(timeout=TimeoutPolicy(policy="RETRY", seconds=300)),
+)
+def poll(workspace: Path, params: Params) -> Result:
+    """Waits for a slow service, and writes on the way."""
+    CALLS.append("begun")
+    try:
+        for done in range(10):
+            current().progress(done, 10)
+            time.sleep(20)
+            (workspace / f"{done}.txt").write_text("x")
+            lookup()
+    except Exception:
+        CALLS.append("taken for an error")
+        raise
+    finally:
+        if params.suffix == "lingers":
+            time.sleep(45)
+        CALLS.append(f"cleaned up, cancelled={current().cancelled}")
+    return Result(calls=len(CALLS))
+
+
+def lookup() -> None:
+    """What a test replaces."""

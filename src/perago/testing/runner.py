@@ -16,6 +16,7 @@ from perago.ports import Delivery
 from perago.testing.building import Symlink
 from perago.testing.conductor import Conductor
 from perago.testing.functions import TaskFunction, task_of
+from perago.testing.interruptions import Moment
 from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tree_sources import BadTree, TreeSource, tree_of
@@ -165,6 +166,36 @@ class TaskRunner:
         """Send, late, the report of an attempt that was run with `report=False`."""
         return self.services.report(outcome.record, outcome.log, outcome.traceback)
 
+    # ----------------------------------------------------- in the middle of the function
+
+    def cancel(self, at: Moment | float | None = None, *, n: int = 1) -> None:
+        """Have an operator terminate the workflow in the middle of the next attempt's function.
+
+        The function ends there as in a worker: an exception that is no `Exception` is raised in it, so that its
+        `finally` blocks run, and `current().cancelled` is true from then on. Nothing is published or reported.
+
+        Args:
+            at: the moment: the function's n-th `"log"` or `"progress"`, its n-th look at `"cancelled"`, or after so
+                many seconds of `time.sleep`, which lets virtual time pass in that attempt. None is now, for a stand-in
+                of the test's own that the function calls.
+            n: which call, counted from 1.
+
+        Raises:
+            ValueError: there is no such moment.
+            RuntimeError: now, but no function runs.
+        """
+        self.services.interruptions.plan("cancel", at, n)
+
+    def time_out(self, at: Moment | float | None = None, *, n: int = 1) -> None:
+        """Have the next attempt reach the `timeoutSeconds` of its task in the middle of its function. `again` runs the
+        retry, if the time-out policy allows one. Otherwise as `cancel`."""
+        self.services.interruptions.plan("time out", at, n)
+
+    def lose(self, at: Moment | float | None = None, *, n: int = 1) -> None:
+        """Have Conductor give up the next attempt in the middle of its function, as if its worker had been cut off for
+        longer than `responseTimeoutSeconds`. `again` runs the retry. Otherwise as `cancel`."""
+        self.services.interruptions.plan("lose", at, n)
+
     # ------------------------------------------------------------------------ looking
 
     @property
@@ -210,6 +241,9 @@ class TaskRunner:
         unused = self.faults.unused()
         if unused and error is None:
             raise AssertionError(f"faults that no call met: {'; '.join(map(str, unused))}")
+        planned = self.services.interruptions.unused()
+        if planned and error is None:
+            raise AssertionError(f"no attempt ran after the test planned to {'; '.join(map(str, planned))}")
 
     def _attempt(self, task: Task, delivery: Delivery, *, report: bool) -> Outcome:
         self._task = task

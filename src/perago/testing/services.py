@@ -30,6 +30,7 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
 from perago.testing.conductor import WORKER, Conductor
 from perago.testing.functions import TaskFunction, task_of
+from perago.testing.interruptions import Interruptions
 from perago.testing.outcome import Outcome
 from perago.testing.scratch import fast_directory
 
@@ -75,6 +76,7 @@ class InMemoryServices:
         self.faults = FaultScript({*_calls_of(InMemoryLakeFS), *_calls_of(Conductor)})
         self.lakefs = InMemoryLakeFS(self.clock, self.faults)
         self.conductor = Conductor(self.clock, self.faults, self.attempt)
+        self.interruptions = Interruptions(self.conductor)
         self.limits = limits or Limits()
         self.proofs = FenceProofs(self.clock)
         self.proofs.note(REPOSITORY, enforced=True)  # a script of faults need not count a challenge
@@ -182,26 +184,30 @@ class InMemoryServices:
     def run_delivery(self, task: Task, delivery: Delivery, observer: Observer | None = None) -> AttemptRecord:
         """Run one delivery up to, and without, its report."""
         heard = observer or _Lines()
+        with self.interruptions.attempt(delivery) as running:
 
-        def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-            ended = self._call(task, workspace, params, current)
-            if isinstance(heard, _Lines):
-                heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
-            return ended
+            def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+                with running.function(current) as seen:
+                    ended = self._call(task, workspace, params, seen)
+                if isinstance(heard, _Lines):
+                    heard.traceback = ended.traceback if isinstance(ended, Raised) else ""
+                return ended
 
-        record = run_attempt(
-            task,
-            delivery,
-            store=self.lakefs,
-            delivery_check=self.conductor,
-            workspace_root=self.workspace_root,
-            clock=self.clock,
-            limits=self.limits,
-            call=call,
-            observer=heard,
-            worker_id=WORKER,
-            proofs=self.proofs,
-        )
+            record = run_attempt(
+                task,
+                delivery,
+                store=self.lakefs,
+                delivery_check=self.conductor,
+                workspace_root=self.workspace_root,
+                clock=self.clock,
+                limits=self.limits,
+                call=call,
+                observer=heard,
+                worker_id=WORKER,
+                interruptible=running.interruptible,
+                proofs=self.proofs,
+            )
+        record = running.record(record)
         for finding in record.findings:
             phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
             TRIED.add((task.module, task.name, phase, str(finding.rule), verdict))
