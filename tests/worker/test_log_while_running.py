@@ -30,6 +30,22 @@ def test_a_heartbeat_brings_what_was_said_so_far_and_the_report_the_rest(
     wait_for("the end", lambda: queue.logs[task_id] == ["begun", "ended"])
 
 
+@pytest.mark.usefixtures("soon")
+def test_a_heartbeat_brings_how_far_the_function_is_and_leaves_the_output_alone(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    task_id = queue.put(what="counts_and_waits", file=str(tmp_path / "file"))
+    wait_for("how far it is", lambda: "progress 2 of 3" in _lines(queue, task_id))
+    assert task_id in queue.held
+    (tmp_path / "file.end").touch()
+    assert outcome(queue, task_id).output == {"result": {"text": "waited"}}
+    assert [line for line in _lines(queue, task_id) if line != "progress 1 of 3"] == ["two", "progress 2 of 3"]
+
+
+def _lines(queue: SmallQueue, task_id: str) -> list[str]:
+    return "\n".join(queue.logs.get(task_id, ())).split("\n")
+
+
 @pytest.mark.usefixtures("frequent_beats")
 def test_heartbeats_do_not_bring_it_more_often_than_every_few_seconds(
     worker: RunningWorker, queue: SmallQueue, tmp_path: Path

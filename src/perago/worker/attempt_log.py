@@ -27,6 +27,7 @@ from perago.worker.output import MAX_LINE_BYTES
 TAIL_LINES = 200
 TAIL_BYTES = 65_536
 TRACEBACK_BYTES = 65_536
+PROGRESS_BYTES = 200
 SENTENCE_BYTES = 1500
 """Of what the supervisor is told: less than it takes (`slots.LONGEST_REASON`)."""
 
@@ -100,6 +101,8 @@ class AttemptLog:
         self._last: deque[tuple[str, str, str]] = deque(maxlen=TAIL_LINES)
         """The last of the lines that were left out since a line was logged."""
         self._next_progress = 0.0
+        self._progress = ""
+        """The last progress that Conductor's task log has not got yet."""
         self._extra: list[str] = []
 
     # ------------------------------------------------------------- the driver's Observer
@@ -115,7 +118,9 @@ class AttemptLog:
         self._line(self._mask(str(text)), "INFO", "log")
 
     def progress(self, done: int, total: int) -> None:
-        """Progress from `current().progress`."""
+        """Progress from `current().progress`. Conductor's task log gets the last one with each piece of the log: an
+        update of the task's output would give the task away (`reference/conductor.md` 2 and 3)."""
+        self._progress = cut(f"progress {done} of {total}", PROGRESS_BYTES)
         now = time.monotonic()
         if done == total or now >= self._next_progress:
             self._next_progress = now + PROGRESS_INTERVAL
@@ -167,7 +172,7 @@ class AttemptLog:
     def tell_tail(self) -> None:
         """Send what Conductor's task log has not got yet to the supervisor."""
         with self._lock:
-            if text := self._tail.take():
+            if text := self._untold():
                 self._tell(LogSoFar(self._delivery.identity, text))
 
     def finish(self) -> tuple[str, ...]:
@@ -178,8 +183,13 @@ class AttemptLog:
             self._say_what_is_missing(self._left_out - len(last))
             for text, level, source in last:
                 self._write(text, level, source)
-            tail = self._tail.take()
+            tail = self._untold()
         return (*([tail] if tail else []), *self._extra)
+
+    def _untold(self) -> str:
+        """What Conductor's task log has not got yet, the tail and how far the function is; afterwards it is empty."""
+        texts, self._progress = (self._tail.take(), self._progress), ""
+        return "\n".join(filter(None, texts))
 
     def _tell(self, message: FromSlot) -> None:
         with contextlib.suppress(ChannelError):  # the supervisor is gone; the slot ends for that, not here

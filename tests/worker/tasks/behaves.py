@@ -286,6 +286,13 @@ def _waits(params: Params) -> str:
     return "waited"
 
 
+def _counts_and_waits(params: Params) -> str:
+    perago.current().progress(1, 3)
+    perago.current().log("two")
+    perago.current().progress(2, 3)
+    return _waits(params)
+
+
 def _says_and_waits(params: Params) -> str:
     print("begun")
     try:
