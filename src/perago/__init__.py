@@ -1,7 +1,7 @@
 """perago: a typed runtime for Conductor workers on versioned lakeFS workspaces.
 
-This is what a task module imports; `docs/` and contract 2 describe it. The rest of the package is imported
-where it is needed: `perago.testing` by tests, `perago.cli` by the command.
+This is what a task module imports; `docs/` and docs/design/contract.md 2 describe it. The rest of the package is
+imported where it is needed: `perago.testing` by tests, `perago.cli` by the command.
 """
 
 from __future__ import annotations

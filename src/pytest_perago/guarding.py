@@ -59,7 +59,7 @@ def check_accepted(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Fi
 
 def check_rejected(task: Task, phase: str, rules: Sequence[Guardrail], broken: Guardrail, tree: _Files) -> None:
     """The attempt with this tree must fail because of the `broken` rule: for good before the function is called, and
-    after it without a publication (contract 2).
+    after it without a publication (docs/design/contract.md 2).
 
     Raises:
         CaseFailed: it does not.

@@ -1,4 +1,5 @@
-"""How the commits between input ref and head are judged (contract 8), on arrival and before the merge."""
+"""How the commits between input ref and head are judged (docs/design/contract.md 8), on arrival and before the
+merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract 2: the canonical form of declared paths, and every rejection with its own message."""
+"""docs/design/contract.md 2: the canonical form of declared paths, and every rejection with its own message."""
 
 from __future__ import annotations
 

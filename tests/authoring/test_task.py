@@ -1,4 +1,4 @@
-"""Contract 2: what stands between the brackets of `@task(...)`."""
+"""docs/design/contract.md 2: what stands between the brackets of `@task(...)`."""
 
 from __future__ import annotations
 

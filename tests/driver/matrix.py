@@ -246,7 +246,7 @@ def play(
 
 def is_too_late_for_the_fence(opening: Opening, troubles: tuple[Trouble, ...]) -> bool:
     """Whether the task is run again between the last answer of the delivery check and the arrival of the report, which
-    Conductor then takes for one of the new run: it knows a task by its id alone (`reference/conductor.md` 2)."""
+    Conductor then takes for one of the new run: it knows a task by its id alone (`docs/servers/conductor.md` 2)."""
     *_, last = (nth for operation, nth in opening.sites if operation == "is_current")
     sent = [trouble for trouble in troubles if (trouble.operation, trouble.moment) == ("report", Moment.BEFORE)]
     asked = [

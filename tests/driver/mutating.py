@@ -124,7 +124,8 @@ def name_no_expected_head(patch: pytest.MonkeyPatch) -> None:
 
 
 def lose_a_file_in_merges(patch: pytest.MonkeyPatch) -> None:
-    """Not a mutation of ours: a server that does what lakeFS's three-way merge can do (`reference/lakefs.md` 1.7)."""
+    """Not a mutation of ours: a server that does what lakeFS's three-way merge can do
+    (`docs/servers/lakefs.md` 1.7)."""
 
     def lossy(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
         return source.with_changes({"readme": None})

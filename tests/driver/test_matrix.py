@@ -1,4 +1,5 @@
-"""Everything that can happen to each call of an attempt, and what must hold however it goes (contract 8).
+"""Everything that can happen to each call of an attempt, and what must hold however it goes
+(docs/design/contract.md 8).
 
 With the default settings every promise holds, on a branch that has the publish fence and on one that has none yet. With
 the fence switched off one gap is left that is noticed and named, but not closed.

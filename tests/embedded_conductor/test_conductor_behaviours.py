@@ -1,4 +1,4 @@
-"""What a naive model gets wrong (`reference/conductor.md` 7), one test for each behaviour."""
+"""What a naive model gets wrong (`docs/servers/conductor.md` 7), one test for each behaviour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The publish fence of the model (`reference/lakefs.md` 1)."""
+"""The publish fence of the model (`docs/servers/lakefs.md` 1)."""
 
 from __future__ import annotations
 

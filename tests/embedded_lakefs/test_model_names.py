@@ -1,4 +1,4 @@
-"""Repositories, branches and ref expressions (`reference/lakefs.md` 2)."""
+"""Repositories, branches and ref expressions (`docs/servers/lakefs.md` 2)."""
 
 from __future__ import annotations
 

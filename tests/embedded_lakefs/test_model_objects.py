@@ -1,4 +1,4 @@
-"""Objects, staged and committed, listings and diffs (`reference/lakefs.md` 2 and 3)."""
+"""Objects, staged and committed, listings and diffs (`docs/servers/lakefs.md` 2 and 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits, the log, and merges (`reference/lakefs.md` 2 and 3)."""
+"""Commits, the log, and merges (`docs/servers/lakefs.md` 2 and 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Repositories as a whole: their metadata, read-only ones and bare ones (`reference/lakefs.md` 2)."""
+"""Repositories as a whole: their metadata, read-only ones and bare ones (`docs/servers/lakefs.md` 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tags, and taking back what is staged or committed (`reference/lakefs.md` 2)."""
+"""Tags, and taking back what is staged or committed (`docs/servers/lakefs.md` 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reverts and cherry-picks (`reference/lakefs.md` 2 and 7)."""
+"""Reverts and cherry-picks (`docs/servers/lakefs.md` 2 and 7)."""
 
 from __future__ import annotations
 

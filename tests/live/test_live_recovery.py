@@ -1,4 +1,5 @@
-"""What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse (contract 8).
+"""What deliveries make of what others of their step have left on the branch: adopt it, undo it, or refuse
+(docs/design/contract.md 8).
 
 The branches have no publish fence at first, as with the default settings: the first publication brings it along.
 """
@@ -275,7 +276,7 @@ def test_in_a_sub_workflow_a_dead_slot_s_publication_is_adopted_too(line: Line, 
 
 
 def test_a_second_run_of_a_sub_workflow_is_another_workflow_and_undoes_nothing(line: Line, seeded: Seeded) -> None:
-    """Conductor makes a new workflow without any trace of the one before (`reference/conductor.md` 9)."""
+    """Conductor makes a new workflow without any trace of the one before (`docs/servers/conductor.md` 9)."""
     repository, ref = seeded
     conductor = line.deployment.conductor
     payload = _nested(line.deployment, seeded, ending="give up")

@@ -1,4 +1,4 @@
-"""Contract 3: the TaskDef and its schemas."""
+"""docs/design/contract.md 3: the TaskDef and its schemas."""
 
 from __future__ import annotations
 

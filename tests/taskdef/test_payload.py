@@ -1,4 +1,4 @@
-"""Contract 4: what comes from Conductor."""
+"""docs/design/contract.md 4: what comes from Conductor."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The publish fence: a pre-merge hook that makes the merge a compare-and-swap on the branch head.
 
 Before lakeFS moves the branch it runs the action files that lie in the SOURCE commit of the merge, on the merge commit
-that it is about to publish, and again for every try of its own (`reference/lakefs.md` 1.1, 1.5). The script compares
+that it is about to publish, and again for every try of its own (`docs/servers/lakefs.md` 1.1, 1.5). The script compares
 that commit's first parent, the head of this very moment, with the head that the publisher built on. So one copy in a
 branch fences everything that is staged from it, and a commit that was seen to carry it cannot lose it.
 

@@ -1,6 +1,7 @@
 """The words in which an attempt ends: what Conductor is told, and the sentences of the failures decided here.
 
-Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first (contract 4).
+Reasons are cut at 500 characters by the server without a sign, so the most useful part comes first
+(docs/design/contract.md 4).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _NAMED = 10
 
 
 def completed(state: State) -> Report:
-    """Success, with the output of contract 4."""
+    """Success, with the output of docs/design/contract.md 4."""
     output: dict[str, Any] = {"result": state.result}
     if state.workspace is not None:
         workspace = state.workspace
@@ -67,7 +68,7 @@ def violated(violations: Sequence[str]) -> str:
 
 
 def moved_head(state: State, read: BranchRead) -> str:
-    """Others have advanced the branch since the input ref (contract 2, `on_moved_head`)."""
+    """Others have advanced the branch since the input ref (docs/design/contract.md 2, `on_moved_head`)."""
     ref, others = state.ref, read.since
     newest = others[0]
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
@@ -115,7 +116,7 @@ def hook_refused(state: State, detail: str) -> str:
 
 
 def dirty(state: State) -> str:
-    """Objects are staged on the branch (`reference/lakefs.md` 1.3)."""
+    """Objects are staged on the branch (`docs/servers/lakefs.md` 1.3)."""
     return (
         f"Branch {state.ref.branch} of {state.ref.repository} has uncommitted changes, so lakeFS refuses every merge "
         "into it. Commit or reset them; a retry then succeeds."

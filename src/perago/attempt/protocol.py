@@ -15,10 +15,11 @@ Why nothing is lost and nothing is published twice
 1. Only the merge is visible to others. Whatever fails before it leaves a hidden branch and a private directory, which
    both can be thrown away. Whatever follows it only reads, cleans up and reports, and can be repeated.
 2. The merge is sent only on the head that the publication was built on: the branch is read right before, and the
-   publish fence of the server compares again inside the merge (`reference/lakefs.md` 1.1). lakeFS reads the fence from
-   the commit that is merged, so a publication to a branch without one brings it along and is guarded itself (7 there).
-   That the server obeys is tried (`TryPublishFence`). On an unmoved head lakeFS takes the staging tree as it is, so its
-   lossy three-way merge (1.7) is never entered. Without an enforced fence a gap is left: 4 notices what falls into it.
+   publish fence of the server compares again inside the merge (`docs/servers/lakefs.md` 1.1). lakeFS reads the fence
+   from the commit that is merged, so a publication to a branch without one brings it along and is guarded itself (7
+   there). That the server obeys is tried (`TryPublishFence`). On an unmoved head lakeFS takes the staging tree as it
+   is, so its lossy three-way merge (1.7) is never entered. Without an enforced fence a gap is left: 4 notices what
+   falls into it.
 3. Sending a merge again is harmless. It names its source by id, without squash, so lakeFS answers "no changes" for one
    that it has merged (1.3). Only a merge whose tree is the head's may be empty; its second copy is refused by the
    fence, for the head is not the expected one any more, and without a fence it is recognised as this attempt's own.
@@ -33,9 +34,9 @@ Why nothing is lost and nothing is published twice
    delivery that is no longer current sends nothing more. One that loses its currency while a merge is on the wire may
    still publish; 7 and 8 are for that.
 6. A report is sent for a current delivery only, and an unclear one is followed by the delivery check again: Conductor
-   ignores reports for a task that is over, so a second one cannot do harm (`reference/conductor.md` 7.2). A task that
-   is run again keeps its id, by which alone Conductor knows a report: one that overtakes that check's answer to arrive
-   after such a rerun ends it, with the result of the run before. That gap is Conductor's.
+   ignores reports for a task that is over, so a second one cannot do harm (`docs/servers/conductor.md` 7.2). A task
+   that is run again keeps its id, by which alone Conductor knows a report: one that overtakes that check's answer to
+   arrive after such a rerun ends it, with the result of the run before. That gap is Conductor's.
 7. A publication carries the identity of its delivery, its input and its result. On arrival, and whenever the head is
    not the expected one, all commits since the input ref are judged (`recovery`). It is adopted, and no function run, if
    it is the head, came on the head that it was built on (so by 4 it is the input and the changes of its attempt), is of
@@ -126,7 +127,7 @@ def _already_retried(state: State) -> Next:
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
     """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
-    to Conductor's clients (`reference/conductor.md` 9)."""
+    to Conductor's clients (`docs/servers/conductor.md` 9)."""
     state = state.evolve(read=event)
     prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
     return state, do.FindLeftovers(state.ref.repository, prefix)

@@ -1,4 +1,5 @@
-"""How a publication is named and described, so that it can be traced and recognised later (contract 8)."""
+"""How a publication is named and described, so that it can be traced and recognised later
+(docs/design/contract.md 8)."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def step_key(delivery: Delivery) -> str:
     """The identity of a workflow step across its attempts.
 
     The reference name differs per loop iteration already; retry count and task id change with every retry and are no
-    part of it (contract 1).
+    part of it (docs/design/contract.md 1).
     """
     return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
 

@@ -1,4 +1,4 @@
-"""What has happened on the branch since the input ref, and what follows from it (contract 8).
+"""What has happened on the branch since the input ref, and what follows from it (docs/design/contract.md 8).
 
 An earlier attempt may have published and died before it could report; a rerun or restart may have made publications
 stale; others may have committed. The range, the first-parent commits after the input ref, is judged on arrival, and

@@ -102,10 +102,10 @@ class State:
 
     @property
     def has_predecessor(self) -> bool:
-        """Whether an earlier delivery of this step may have been at work: a retry, a later poll (contract 4), or one
-        whose predecessor has left a staging branch. The branch also tells of a rerun and of a restart: a merge that is
-        still to be sent has one, which was there before this delivery began, for the delivery check stands between. An
-        adoption has none, but what it adopts is on the branch."""
+        """Whether an earlier delivery of this step may have been at work: a retry, a later poll
+        (docs/design/contract.md 4), or one whose predecessor has left a staging branch. The branch also tells of a
+        rerun and of a restart: a merge that is still to be sent has one, which was there before this delivery began,
+        for the delivery check stands between. An adoption has none, but what it adopts is on the branch."""
         delivery = self.plan.delivery
         is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
         return is_later or bool(self.leftovers) or not self.leftovers_known

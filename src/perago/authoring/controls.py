@@ -1,6 +1,7 @@
-"""Retry, time-out and limits of a task, as Conductor's TaskDef knows them (contract 2, TaskControls -> TaskDef).
+"""Retry, time-out and limits of a task, as Conductor's TaskDef knows them (docs/design/contract.md 2, TaskControls ->
+TaskDef).
 
-What Conductor would refuse when the TaskDef is registered (`reference/conductor.md` 5) is refused here, at import,
+What Conductor would refuse when the TaskDef is registered (`docs/servers/conductor.md` 5) is refused here, at import,
 and so are the negative numbers that it accepts without meaning.
 """
 

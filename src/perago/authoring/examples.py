@@ -1,4 +1,4 @@
-"""`Example`: one declared case of a task, from which the test toolkit makes tests (contract 2)."""
+"""`Example`: one declared case of a task, from which the test toolkit makes tests (docs/design/contract.md 2)."""
 
 from __future__ import annotations
 

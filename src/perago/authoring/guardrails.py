@@ -1,4 +1,4 @@
-"""Guardrails: rules about the shape of the tree before and after the task function (contract 2).
+"""Guardrails: rules about the shape of the tree before and after the task function (docs/design/contract.md 2).
 
 Here they are only declared; `perago.workspace` evaluates them. A glob counts files, `**` matches zero or more
 directories, and everything is case-sensitive.

@@ -1,4 +1,5 @@
-"""The canonical form of the paths that authors declare: relative, POSIX, without `.` and `..` (contract 2)."""
+"""The canonical form of the paths that authors declare: relative, POSIX, without `.` and `..`
+(docs/design/contract.md 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The signature rule: `(workspace: Path, params: Model) -> Model`, or `(params: Model) -> Model` (contract 2).
+"""The signature rule: `(workspace: Path, params: Model) -> Model`, or `(params: Model) -> Model`
+(docs/design/contract.md 2).
 
 Checked when `@task` is applied, so that a mistake is found at import and not in the first attempt.
 """

@@ -1,4 +1,4 @@
-"""`@task`: makes a plain function a task that Conductor can ask for (contract 2)."""
+"""`@task`: makes a plain function a task that Conductor can ask for (docs/design/contract.md 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`WorkspaceSpec`: which part of the repository a task sees, and which rules hold there (contract 2)."""
+"""`WorkspaceSpec`: which part of the repository a task sees, and which rules hold there (docs/design/contract.md 2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class WorkspaceSpec(Declaration):
     read_only: bool = False
     """Publish nothing, and treat any change as a failure."""
     on_moved_head: Literal["fail"] = "fail"
-    """What to do when others have advanced the branch since the input ref (contract 8). `"rebase"` is to come."""
+    """What to do when others have advanced the branch since the input ref (docs/design/contract.md 8). `"rebase"` is to
+    come."""
 
     if TYPE_CHECKING:
 

@@ -9,7 +9,7 @@ import typer
 from perago.cli.boundary import Failure
 from perago.cli.exit_codes import ExitCode
 
-_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # reference/lakefs.md 2
+_BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # docs/servers/lakefs.md 2
 _COMMIT = re.compile(r"[0-9a-f]{64}")
 
 

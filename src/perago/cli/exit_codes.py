@@ -1,4 +1,4 @@
-"""What the exit status says (contract 5)."""
+"""What the exit status says (docs/design/contract.md 5)."""
 
 from __future__ import annotations
 

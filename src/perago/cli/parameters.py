@@ -61,4 +61,4 @@ Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
 ]
 IMPORT_LIMIT = 60.0
-"""Seconds (contract 5)."""
+"""Seconds (docs/design/contract.md 5)."""

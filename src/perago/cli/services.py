@@ -1,4 +1,5 @@
-"""Reaching the servers before a worker starts (contract 7: an unreachable service fails at start, not per task)."""
+"""Reaching the servers before a worker starts (docs/design/contract.md 7: an unreachable service fails at start, not
+per task)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class TreeRefused(Exception):
 def files_below(directory: Path, key_prefix: str) -> dict[str, str | bytes | Path | None]:
     """Every file below `directory` by its key. Links are not followed: a workspace has none.
 
-    The hooks in `_lakefs_actions/` are left out: they are never part of a workspace (contract 2).
+    The hooks in `_lakefs_actions/` are left out: they are never part of a workspace (docs/design/contract.md 2).
 
     Raises:
         TreeRefused: the directory is missing, or holds what no object store can.

@@ -10,7 +10,7 @@ from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.lakefs.server import LakeFSServer
 
 DeliveryKey: TypeAlias = tuple[str, int, int]
-"""Task id, poll count and start time: one delivery (contract 1)."""
+"""Task id, poll count and start time: one delivery (docs/design/contract.md 1)."""
 
 StepTimes: TypeAlias = tuple[tuple[str, float], ...]
 """Steps of one delivery in their order, with their seconds."""

@@ -1,4 +1,5 @@
-"""The steps of attempts from the JSONL logs of their workers (contract 7): Conductor is not told of steps."""
+"""The steps of attempts from the JSONL logs of their workers (docs/design/contract.md 7): Conductor is not told of
+steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which failures a retry may cure (contract 4)."""
+"""Which failures a retry may cure (docs/design/contract.md 4)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFai
     """The event for a command that ended in a way that nobody foresaw: a defect, no memory, an author's validator.
 
     What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
-    the exception is left out where it may quote params or the result (contract 4).
+    the exception is left out where it may quote params or the result (docs/design/contract.md 4).
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):

@@ -136,7 +136,7 @@ class Publisher:
             nonlocal tried
             again, tried = tried, True
             if not again or self._store.get_commit(command.repository, command.branch).id == head:
-                with suppress(NothingToCommit):  # an empty fence commit, or done meanwhile (`reference/lakefs.md` 7)
+                with suppress(NothingToCommit):  # an empty fence commit, or done meanwhile (`docs/servers/lakefs.md` 7)
                     self._store.revert(command.repository, command.branch, stale)
             return self._store.get_commit(command.repository, command.branch).id
 

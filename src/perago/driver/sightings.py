@@ -1,4 +1,5 @@
-"""When a branch without any date was first seen: lakeFS does not say when a branch was made (`reference/lakefs.md` 2).
+"""When a branch without any date was first seen: lakeFS does not say when a branch was made
+(`docs/servers/lakefs.md` 2).
 
 Remembered in one small private file from one `perago gc` to the next. Losing it costs time, nothing else: whatever is
 not remembered counts as seen now.

@@ -50,7 +50,7 @@ FENCE_MARKER = "perago-publish-fence"
 
 
 class MergeRefusal(StrEnum):
-    """Why lakeFS refused a merge (`reference/lakefs.md` 1.3)."""
+    """Why lakeFS refused a merge (`docs/servers/lakefs.md` 1.3)."""
 
     HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
     HOOK = "hook"  # 412 of another pre-merge hook

@@ -16,7 +16,7 @@ class Delivery:
     """One hand-over of an attempt to a worker.
 
     `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
-    (`reference/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
+    (`docs/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
     """
 
     task_id: str
@@ -113,7 +113,7 @@ class TaskQueue(DeliveryCheck, Protocol):
         ...
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status. Success does not mean that it was accepted (`reference/conductor.md` 7.2)."""
+        """Send the final status. Success does not mean that it was accepted (`docs/servers/conductor.md` 7.2)."""
         ...
 
     def add_log(self, task_id: str, text: str) -> None:

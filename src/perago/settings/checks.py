@@ -68,7 +68,7 @@ def directory(text: str) -> Path:
 
 
 def worker_id(text: str) -> str:
-    """ASCII letters and digits, taken as they are (contract 6)."""
+    """ASCII letters and digits, taken as they are (docs/design/contract.md 6)."""
     if re.fullmatch(r"[A-Za-z0-9]{1,100}", text) is None:
         raise ValueError("must be up to 100 ASCII letters and digits, such as features1")
     return text

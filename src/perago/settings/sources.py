@@ -1,4 +1,4 @@
-"""Where values come from: the process environment, then `.env` in the current directory (contract 6).
+"""Where values come from: the process environment, then `.env` in the current directory (docs/design/contract.md 6).
 
 `.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` mean what they mean everywhere.
 What is added here is the line of every variable, because a message without a place makes people search.

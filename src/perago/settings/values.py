@@ -16,7 +16,7 @@ from perago.settings.errors import ConfigurationError, Problem
 
 
 class PublishFence(StrEnum):
-    """How strictly a publication insists on the server-side publish fence (contract 6)."""
+    """How strictly a publication insists on the server-side publish fence (docs/design/contract.md 6)."""
 
     AUTO = "auto"
     """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
@@ -47,7 +47,7 @@ class LakeFSSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration (contract 6; docs/configuration.md lists the variables)."""
+    """The whole configuration (docs/design/contract.md 6; docs/configuration.md lists the variables)."""
 
     conductor: ConductorSettings | None
     """None: `CONDUCTOR_SERVER_URL` is not set."""
@@ -106,5 +106,6 @@ def _not_set(variable: str, example: str) -> Problem:
 
 
 def default_worker_id_prefix(module: str) -> str:
-    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits (contract 6)."""
+    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits
+    (docs/design/contract.md 6)."""
     return re.sub(r"[^A-Za-z0-9]", "", module) or "worker"

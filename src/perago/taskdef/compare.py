@@ -1,6 +1,6 @@
 """What changes when a TaskDef replaces the registered one.
 
-Conductor fills in defaults and keeps notes of its own (`reference/conductor.md` 5); neither is a difference.
+Conductor fills in defaults and keeps notes of its own (`docs/servers/conductor.md` 5); neither is a difference.
 """
 
 from __future__ import annotations

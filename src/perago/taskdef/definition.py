@@ -1,4 +1,4 @@
-"""The TaskDef: what Conductor is told about a task (contract 3)."""
+"""The TaskDef: what Conductor is told about a task (docs/design/contract.md 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a module path to its one task (contract 2: a module declares exactly one)."""
+"""From a module path to its one task (docs/design/contract.md 2: a module declares exactly one)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Conductor hands to a task: reading and checking it (contract 4).
+"""What Conductor hands to a task: reading and checking it (docs/design/contract.md 4).
 
 Everything passes through JSON text, so that a test sees exactly what the wire would do.
 """

@@ -1,4 +1,5 @@
-"""pydantic's validation errors as lines for people: a JSON pointer and a reason, never a value (contract 4)."""
+"""pydantic's validation errors as lines for people: a JSON pointer and a reason, never a value
+(docs/design/contract.md 4)."""
 
 from __future__ import annotations
 

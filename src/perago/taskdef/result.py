@@ -1,4 +1,4 @@
-"""What a task function returned, made JSON (contract 4).
+"""What a task function returned, made JSON (docs/design/contract.md 4).
 
 A result must survive the wire: it is written by the declared model and must be readable by it again, field by field.
 Computed fields and aliases of every kind can do that; a serializer whose output its own model refuses cannot.
@@ -47,7 +47,7 @@ def dump_result(task: Task, value: object, max_bytes: int) -> Any:
 
 
 def check_recorded_result(task: Task, recorded: Any) -> None:
-    """Check that a result which an earlier attempt recorded is valid today (contract 8, adopt).
+    """Check that a result which an earlier attempt recorded is valid today (docs/design/contract.md 8, adopt).
 
     Raises:
         InvalidResult: the model or the record has changed.

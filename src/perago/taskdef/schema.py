@@ -1,4 +1,4 @@
-"""JSON Schemas of what goes into a task and comes out of it (contract 3).
+"""JSON Schemas of what goes into a task and comes out of it (docs/design/contract.md 3).
 
 Parameters are described the way they are validated, results the way they are serialised. Every `$ref` is inlined,
 because Conductor and the people who read its console cannot follow one.

@@ -1,4 +1,4 @@
-"""Finding secrets in a result model, however deep (contract 3)."""
+"""Finding secrets in a result model, however deep (docs/design/contract.md 3)."""
 
 from __future__ import annotations
 

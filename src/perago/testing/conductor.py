@@ -128,7 +128,7 @@ class Conductor(InMemoryConductor):
 
 def _moments(state: State) -> Iterator[float]:
     """When, in milliseconds since the epoch, a time may be up of what is not over; past ones included
-    (`reference/conductor.md` 2)."""
+    (`docs/servers/conductor.md` 2)."""
     for workflow in state.workflows.values():
         if workflow.status.terminal:
             continue

@@ -62,7 +62,7 @@ def directories_for(rule: Guardrail) -> list[str]:
 
 
 def reserved_paths(key_prefix: str) -> Sequence[PathSet]:
-    """What is never part of a workspace (contract 2)."""
+    """What is never part of a workspace (docs/design/contract.md 2)."""
     return () if key_prefix else (only(RESERVED), below(RESERVED))
 
 

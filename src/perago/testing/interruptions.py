@@ -28,7 +28,7 @@ _MARGIN = 1.0
 _GRACE = 30.0
 """Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
 _BEATS = 3
-"""Heartbeats within one response time-out (contract 7)."""
+"""Heartbeats within one response time-out (docs/design/contract.md 7)."""
 
 
 @dataclass(frozen=True, slots=True)

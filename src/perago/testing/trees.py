@@ -72,8 +72,8 @@ def smallest_tree(
 ) -> dict[str, str | None]:
     """The smallest tree that satisfies all rules; all files are empty.
 
-    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (contract 2). `folding` is that of
-    the disk: names that it takes for one contradict each other.
+    `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (docs/design/contract.md 2).
+    `folding` is that of the disk: names that it takes for one contradict each other.
 
     Raises:
         Contradiction: there is none.

@@ -1,4 +1,4 @@
-"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (contract 7)."""
+"""Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/design/contract.md 7)."""
 
 from perago.worker.child import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.events import Event, Listener

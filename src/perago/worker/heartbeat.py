@@ -1,7 +1,7 @@
 """Keeping a delivery alive while its attempt runs, without keeping somebody else's alive.
 
 Conductor's lease extension never says that the task was lost, and a stale one keeps a dead successor's lease alive
-(`reference/conductor.md` 9). So a beat reads the task first and extends only what is still this delivery.
+(`docs/servers/conductor.md` 9). So a beat reads the task first and extends only what is still this delivery.
 
 No answer is not a "no": beats go on, more often, and the attempt goes on as well. Once Conductor must have given the
 delivery up (its response time-out passed without a successful beat) the delivery is *in doubt*. That is said once and
@@ -23,7 +23,7 @@ DOUBT_MARGIN = 1.1
 
 
 def beat_interval(response_timeout: float) -> float:
-    """Seconds between beats: a third of the response time-out, at most `MAX_INTERVAL` (contract 7)."""
+    """Seconds between beats: a third of the response time-out, at most `MAX_INTERVAL` (docs/design/contract.md 7)."""
     return max(MIN_PAUSE, min(response_timeout / 3, MAX_INTERVAL))
 
 

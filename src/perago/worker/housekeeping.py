@@ -24,7 +24,7 @@ BRANCH_SWEEP_LIMIT = 900.0
 """Seconds after which a sweep of branches is given up until the next one."""
 
 _REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
-"""What lakeFS takes for the name of a repository (`reference/lakefs.md` 2)."""
+"""What lakeFS takes for the name of a repository (`docs/servers/lakefs.md` 2)."""
 
 LOG_INTERVAL = 3600.0
 """Seconds between two looks at old logs."""

@@ -1,4 +1,4 @@
-"""JSONL log files: `<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl` (contract 7).
+"""JSONL log files: `<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl` (docs/design/contract.md 7).
 
 loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it. So
 every log here is a logger of its own. A log that cannot be written never disturbs an attempt.

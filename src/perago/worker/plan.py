@@ -19,7 +19,7 @@ StoreFactory = Callable[[], WorkspaceStore]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPlan:
-    """Where the JSONL logs go and how long they stay (contract 7)."""
+    """Where the JSONL logs go and how long they stay (docs/design/contract.md 7)."""
 
     root: Path
     max_bytes: int = 100_000_000
@@ -67,7 +67,7 @@ class WorkerPlan:
     """A slot that has not imported the task module after this long is killed and replaced."""
 
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
-    """How slot processes come to life (contract 7): fork is not safe on macOS."""
+    """How slot processes come to life (docs/design/contract.md 7): fork is not safe on macOS."""
 
     @property
     def supervisor_id(self) -> str:

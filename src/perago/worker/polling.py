@@ -1,8 +1,8 @@
 """When to ask Conductor for work, and for how much.
 
 Idle, one long poll of count 1 costs twelve requests a minute and wakes within 112 ms (a batch poll would wait to fill
-its count, `reference/conductor.md` 7.8). Right after work it pays to ask for all free slots at once and not to wait: a
-queue that is not empty keeps every slot full, and the next step of a workflow is usually there a few milliseconds
+its count, `docs/servers/conductor.md` 7.8). Right after work it pays to ask for all free slots at once and not to wait:
+a queue that is not empty keeps every slot full, and the next step of a workflow is usually there a few milliseconds
 later. So a few quick looks lie between the two. There is never more than one poll in flight, because a poll that
 nobody waits for loses its tasks until their response time-out.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 DELAYS = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds after the first, second, ... crash in a row; the last one repeats (contract 7)."""
+"""Seconds after the first, second, ... crash in a row; the last one repeats (docs/design/contract.md 7)."""
 
 HEALTHY_SECONDS = 60.0
 """A process that lived this long ends the row."""

@@ -1,4 +1,4 @@
-"""The private local directory of one delivery (contract 7).
+"""The private local directory of one delivery (docs/design/contract.md 7).
 
     <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
         .perago-attempt.json    the marker, locked while the attempt lives
@@ -101,7 +101,7 @@ class AttemptDirectory:
         """Delete the directory with all that is in it, and those above it that are empty then; gives the lock back.
 
         Returns what could not be deleted and why, or None; never raises for the disk (a failed removal is logged
-        only, contract 7).
+        only, docs/design/contract.md 7).
         """
         if self._marker is None:
             return None
@@ -121,7 +121,8 @@ class AttemptDirectory:
 
 
 def _relative_path(delivery: Delivery) -> str:
-    """Ids come from a server that checks none of them, so none is a path before it was looked at (contract 2)."""
+    """Ids come from a server that checks none of them, so none is a path before it was looked at
+    (docs/design/contract.md 2)."""
     for what, name in (
         ("workflow id", delivery.workflow_id),
         ("task name", delivery.task_name),

@@ -7,7 +7,7 @@ A pattern is matched against the whole path of a file, relative to the workspace
 - `**` as a whole segment matches zero or more directories: `raw/**/*.csv` matches `raw/a.csv` and `raw/x/y/a.csv`.
   At the end of a pattern it stands for every file below: `raw/**` matches what `raw/**/*` matches.
 - Matching is case-sensitive everywhere, and a leading dot is an ordinary character: what a task leaves behind in
-  `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it (contract 2).
+  `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it (docs/design/contract.md 2).
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def evaluate(
 
 def check_tree(tree: Tree, key_prefix: str) -> tuple[Finding, ...]:
     """Violations of what holds after every task function, whatever its rules: all that could not be published, or
-    would take the publish fence away (contract 2). Empty if there are none."""
+    would take the publish fence away (docs/design/contract.md 2). Empty if there are none."""
     irregular = [f"{quoted(entry.path)} ({entry.kind})" for entry in tree.irregular]
     reserved = [quoted(path) for path in tree.files if is_reserved(key_prefix + path)]
     too_long = [quoted(path) for path in tree.files if is_too_long(key_prefix + path)]

@@ -1,8 +1,9 @@
 """Which keys can be files below a workspace, and which paths can be keys. Pure: no file is touched.
 
-A lakeFS key is any UTF-8 text of up to 1,024 bytes (`reference/lakefs.md` 2), so a listing may hold names that leave
-the workspace, that no disk accepts, or that meet on one. All of them are found before anything is written (contract 7).
-Control characters and backslashes are ordinary characters of POSIX names and are kept: names are bytes.
+A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/servers/lakefs.md` 2), so a listing may hold names that leave
+the workspace, that no disk accepts, or that meet on one. All of them are found before anything is written
+(docs/design/contract.md 7). Control characters and backslashes are ordinary characters of POSIX names and are kept:
+names are bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field
 from perago.ports import ObjectEntry
 
 ACTIONS = "_lakefs_actions"
-"""The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace (contract 2)."""
+"""The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace
+(docs/design/contract.md 2)."""
 
 MAX_KEY_BYTES = 1024
 
@@ -106,7 +108,7 @@ def check_keys(entries: Sequence[ObjectEntry], key_prefix: str, limits: NameLimi
 
 def find_collisions(paths: Iterable[str], folding: Folding) -> tuple[KeyProblem, ...]:
     """The paths of files that cannot stand in one tree together: a file against a directory of that name, and names
-    that the disk would fold together (contract 8, overlap)."""
+    that the disk would fold together (docs/design/contract.md 8, overlap)."""
     files = {path: path for path in paths}
     directories: dict[str, str] = {}
     for path in files:

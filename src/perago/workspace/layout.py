@@ -1,4 +1,5 @@
-"""Where the objects of a listing go on disk, decided for all of them before a byte is written (contract 7).
+"""Where the objects of a listing go on disk, decided for all of them before a byte is written
+(docs/design/contract.md 7).
 
 The directories are made here, once; the objects themselves are written by the store.
 """

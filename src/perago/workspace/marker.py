@@ -1,4 +1,5 @@
-"""The marker beside a workspace: who it belongs to, and a lock that says whether its owner is alive (contract 7).
+"""The marker beside a workspace: who it belongs to, and a lock that says whether its owner is alive
+(docs/design/contract.md 7).
 
 The lock is `flock` on the marker, not a process id: those mean nothing across containers. The system lets go of it
 when the last descriptor is closed, however the owner ends. The descriptor is closed on `exec`; a child that the task

@@ -17,7 +17,8 @@ from perago.workspace.keys import is_utf8
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What the disk says about a regular file. Two equal values mean that it was not touched (contract 7)."""
+    """What the disk says about a regular file. Two equal values mean that it was not touched
+    (docs/design/contract.md 7)."""
 
     size: int
     mtime_ns: int

@@ -1,4 +1,4 @@
-"""Removing what dead processes left below a workspace root (contract 7)."""
+"""Removing what dead processes left below a workspace root (docs/design/contract.md 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Conductor's answers mean (`reference/conductor.md` 1: neither the status class nor `retryable` tells)."""
+"""What Conductor's answers mean (`docs/servers/conductor.md` 1: neither the status class nor `retryable` tells)."""
 
 from __future__ import annotations
 

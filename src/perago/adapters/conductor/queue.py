@@ -23,7 +23,7 @@ class ConductorQueue:
     """A `TaskQueue` on conductor-python. Safe to use from several threads; opens no connection before the first call.
 
     Args:
-        settings: where the server is (contract 6).
+        settings: where the server is (docs/design/contract.md 6).
         policy: time limits and repetitions, for tests.
     """
 
@@ -46,7 +46,7 @@ class ConductorQueue:
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
-        response time-out (`reference/conductor.md` 2), so the client's limit lies well beyond the server's.
+        response time-out (`docs/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
 
         Raises:
             Unclear: the answer was lost, perhaps with deliveries in it.
@@ -92,7 +92,7 @@ class ConductorQueue:
         self._update(operation, wire_format.hand_back(delivery))
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
-        """Send the final status once, by update v1: v2 would hand out a further task (contract 7)."""
+        """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""
         operation = f"report {report.status.value} for task {delivery.task_id}"
         self._update(operation, wire_format.final_result(delivery, report, worker_id))
 

@@ -1,7 +1,7 @@
 """The bottom of the SDK's client: its REST calls on perago's own connections.
 
 The SDK's own bottom repeats requests, closes the shared client under other threads' long polls when one connection
-breaks (those polls then lose their tasks, `reference/conductor.md` 2), ignores the proxy variables, and deserialises
+breaks (those polls then lose their tasks, `docs/servers/conductor.md` 2), ignores the proxy variables, and deserialises
 into models that drop fields. Here every call has a time limit, is sent once, and its answer stays as it was on the
 wire.
 """

@@ -11,7 +11,7 @@ from perago.adapters.conductor.errors import SERVICE
 from perago.ports import AttemptRow, Delivery, Refused, Report
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
-_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`reference/conductor.md` 1)
+_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/servers/conductor.md` 1)
 
 
 def delivery_from(task: Mapping[str, Any]) -> Delivery:
@@ -68,18 +68,18 @@ def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Deliv
 
 
 def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
-    """Whether a task as read is still in the hands of this delivery (contract 1)."""
+    """Whether a task as read is still in the hands of this delivery (docs/design/contract.md 1)."""
     identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
     return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
 
 
 def lease_extension(delivery: Delivery) -> dict[str, Any]:
-    """The update that moves the response time-out and nothing else (`reference/conductor.md` 3)."""
+    """The update that moves the response time-out and nothing else (`docs/servers/conductor.md` 3)."""
     return {**_update(delivery, "IN_PROGRESS"), "extendLease": True}
 
 
 def hand_back(delivery: Delivery, seconds: int = 0) -> dict[str, Any]:
-    """The update that puts a task back into the queue, at once or after `seconds` (`reference/conductor.md` 9)."""
+    """The update that puts a task back into the queue, at once or after `seconds` (`docs/servers/conductor.md` 9)."""
     return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": seconds}
 
 
@@ -106,5 +106,5 @@ def to_json(operation: str, payload: object) -> str:
 
 def _update(delivery: Delivery, status: str) -> dict[str, Any]:
     # A workflow id that does not belong to the task completes it and leaves its workflow undecided
-    # (`reference/conductor.md` 2), so both always come from one delivery.
+    # (`docs/servers/conductor.md` 2), so both always come from one delivery.
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}

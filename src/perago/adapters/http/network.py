@@ -1,4 +1,4 @@
-"""The standard proxy and TLS variables (contract 6), read once per client."""
+"""The standard proxy and TLS variables (docs/design/contract.md 6), read once per client."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, Ser
 
 _PAGE = 1000
 _LOG_PAGE = 10
-"""A commit's metadata may be 2 MB and more (`reference/lakefs.md` 2), and a page of the log is in memory at once."""
+"""A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
 _LONGEST_BELOW = 1000
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
 _DELETE_BATCH = 1000
@@ -79,7 +79,7 @@ class Control:
             raise errors.unreadable(call) from error
 
     def commit_by_id(self, repository: str, commit_id: str) -> Commit:
-        """The commit with exactly this id; lakeFS resolves prefixes and branches too (`reference/lakefs.md` 2)."""
+        """The commit with exactly this id; lakeFS resolves prefixes and branches too (`docs/servers/lakefs.md` 2)."""
         call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
         commit: Commit = self._retry(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
         if commit.id != commit_id:
@@ -171,7 +171,8 @@ class Control:
             return
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
-        """Stage deletions. An unknown branch answers 200 without errors (`reference/lakefs.md` 2): the commit tells."""
+        """Stage deletions. An unknown branch answers 200 without errors (`docs/servers/lakefs.md` 2): the commit
+        tells."""
         for start in range(0, len(keys), _DELETE_BATCH):
             batch = list(keys[start : start + _DELETE_BATCH])
             call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
@@ -227,7 +228,7 @@ class Control:
         allow_empty: bool,
         within: float | None,
     ) -> str:
-        """Merge a commit by id, with one request, without strategy, squash or force (`reference/lakefs.md` 1.10)."""
+        """Merge a commit by id, with one request, without strategy, squash or force (`docs/servers/lakefs.md` 1.10)."""
         operation = f"merge {source[:12]}… into {branch} of {repository}"
         call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
         merge_id: str = self._once(

@@ -1,4 +1,4 @@
-"""What lakeFS's answers mean (`reference/lakefs.md` 1.3 and 2)."""
+"""What lakeFS's answers mean (`docs/servers/lakefs.md` 1.3 and 2)."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ _REFUSED_MERGES = (
     (400, "no changes", MergeRefusal.NO_CHANGES),
     (400, "uncommitted changes", MergeRefusal.DIRTY),
 )
-"""Status and a part of lakeFS's text, in the order in which they are tried (`reference/lakefs.md` 1.3). What an attempt
-makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
+"""Status and a part of lakeFS's text, in the order in which they are tried (`docs/servers/lakefs.md` 1.3). What an
+attempt makes of each reason stands in `perago.attempt.publishing.merge_refused`."""
 
 
 def _reason_of_refused_merge(answer: Answer) -> MergeRefusal | None:

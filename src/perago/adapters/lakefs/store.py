@@ -59,7 +59,7 @@ class LakeFSStore:
     def get_commit(self, repository: str, ref: str) -> Commit:
         """The commit of a full commit id, or the head of a branch of exactly this name.
 
-        Never what lakeFS would make of an abbreviated id, a tag or an expression (`reference/lakefs.md` 2).
+        Never what lakeFS would make of an abbreviated id, a tag or an expression (`docs/servers/lakefs.md` 2).
         """
         full = _COMMIT_ID.fullmatch(ref) is not None
         return self._control.commit_by_id(repository, ref if full else self._control.head(repository, ref))

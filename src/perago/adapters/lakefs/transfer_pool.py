@@ -14,7 +14,7 @@ from perago.adapters.http.wire import Wire
 LARGE = 8 * 1024 * 1024
 """Bytes from which an object counts as large."""
 LARGE_STREAMS = 4
-"""Streams that saturate a server with large objects (`reference/lakefs.md` 4)."""
+"""Streams that saturate a server with large objects (`docs/servers/lakefs.md` 4)."""
 _TICK = 1.0
 
 Job = TypeVar("Job")

@@ -24,8 +24,8 @@ _FORMATS = {
 def skeleton_of(schema: Mapping[str, Any]) -> Any:
     """What stands for `schema`: its default or first choice, else the smallest value of its type.
 
-    Of an object only what is required. References are inlined already (contract 3). Patterns, and formats that are not
-    in `_FORMATS`, are left to the person who fills it in.
+    Of an object only what is required. References are inlined already (docs/design/contract.md 3). Patterns, and
+    formats that are not in `_FORMATS`, are left to the person who fills it in.
     """
     for key in ("const", "default"):
         if key in schema:

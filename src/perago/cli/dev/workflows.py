@@ -25,7 +25,8 @@ def workflow_name(task: TaskSummary, command: str = "dev") -> str:
 
 
 def workflow_definition(task: TaskSummary, command: str = "dev") -> dict[str, Any]:
-    """Input and output are those of the task (contract 4). `command` is the one that makes the workflow."""
+    """Input and output are those of the task (docs/design/contract.md 4). `command` is the one that makes the
+    workflow."""
     has_workspace = task.workspace is not None
     given = ("workspace", "params") if has_workspace else ("params",)
     made = ("workspace", "result") if has_workspace else ("result",)

@@ -42,7 +42,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]
 
 
 def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
-    """A schema with its name, version and type (contract 3). Where there is none, everything is valid."""
+    """A schema with its name, version and type (docs/design/contract.md 3). Where there is none, everything is
+    valid."""
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         found = schema_changes(pointer, _data(old), _data(new))

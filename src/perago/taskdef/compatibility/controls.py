@@ -1,4 +1,5 @@
-"""The fields of a TaskDef beside its schemas: retries, time-outs, limits, keys (contract 2, TaskControls)."""
+"""The fields of a TaskDef beside its schemas: retries, time-outs, limits, keys (docs/design/contract.md 2,
+TaskControls)."""
 
 from __future__ import annotations
 

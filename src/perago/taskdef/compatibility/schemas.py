@@ -1,7 +1,7 @@
 """The changes from one JSON Schema to another, each with whom it hurts.
 
-The subset is the one that pydantic writes, without references (contract 3); any other keyword that differs hurts both.
-A schema accepts what all its keywords accept, so it got narrower only if one of them did.
+The subset is the one that pydantic writes, without references (docs/design/contract.md 3); any other keyword that
+differs hurts both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
 """
 
 from __future__ import annotations
