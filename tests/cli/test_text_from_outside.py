@@ -27,12 +27,12 @@ HOSTILE = (
 )
 DELIVERY = Delivery("t1", 1, 1, f"name{HOSTILE}", "w", "r", 0, 0, None, {})
 
-REPORTED = events.AttemptReported(DELIVERY, "p1", TaskStatus.FAILED, HOSTILE, None, (), 1.0)
+REPORTED = events.AttemptEnded(DELIVERY, "p1", events.Ending.REPORTED, 1.0, HOSTILE, TaskStatus.FAILED)
 EVENTS: list[events.Event] = [
     events.AttemptReceived(DELIVERY, "p1"),
     REPORTED,
-    events.AttemptLost(DELIVERY, "p1", HOSTILE, 1.0),
-    events.ReportFailed(DELIVERY, "p1", TaskStatus.FAILED, HOSTILE),
+    events.AttemptEnded(DELIVERY, "p1", events.Ending.LOST, 1.0, HOSTILE),
+    events.AttemptEnded(DELIVERY, "p1", events.Ending.UNREPORTED, 1.0, HOSTILE, TaskStatus.FAILED),
     events.HandedBack(DELIVERY, HOSTILE),
     events.LeaseDoubtful(DELIVERY, "p1", HOSTILE),
     events.ConductorUnreachable(HOSTILE, False),

@@ -12,7 +12,7 @@ from perago.console.app import page_app
 from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
-from perago.worker.events import AttemptReported
+from perago.worker.events import AttemptEnded, Ending, Stopped
 from perago.worker.journal import Journal
 from perago.worker.plan import LogPlan
 
@@ -24,8 +24,8 @@ from .tasks import send
 STEPS = (("Fetch", 0.25), ("RunFunction", 0.75))
 
 
-def reported(delivery: Delivery) -> AttemptReported:
-    return AttemptReported(delivery, "w0001", TaskStatus.COMPLETED, None, None, STEPS, 1.0)
+def reported(delivery: Delivery) -> AttemptEnded:
+    return AttemptEnded(delivery, "w0001", Ending.REPORTED, 1.0, status=TaskStatus.COMPLETED, steps=STEPS)
 
 
 def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryServices, tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
     delivery = services.take(declared(send))
     journal = Journal(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))
     journal(reported(delivery))
-    journal.close()
+    journal(Stopped(0))
     with site_of(page_app(services.conductor, services.lakefs.server, steps=WorkerLogs(tmp_path / "logs"))) as site:
         attempt = site.get(links.workflow(workflow)).main.one("article")
     steps = attempt.one("details", class_="times")

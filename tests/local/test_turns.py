@@ -9,7 +9,7 @@ import pytest
 from perago.local.turns import InTurn
 from perago.ports import Delivery, TaskStatus
 from perago.worker import Event
-from perago.worker.events import AttemptLost, AttemptReceived, AttemptReported, SlotReady, StepStarted
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending, SlotReady, StepStarted
 
 FIELDS: dict[str, Any] = {
     "poll_count": 1,
@@ -36,7 +36,7 @@ def received(worker: int) -> Event:
 
 
 def reported(worker: int) -> Event:
-    return AttemptReported(delivery(worker), f"w{worker}", TaskStatus.COMPLETED, None, None, (), 0.1)
+    return AttemptEnded(delivery(worker), f"w{worker}", Ending.REPORTED, 0.1, None, TaskStatus.COMPLETED)
 
 
 def step(worker: int) -> Event:
@@ -44,7 +44,7 @@ def step(worker: int) -> Event:
 
 
 def lost(worker: int) -> Event:
-    return AttemptLost(delivery(worker), f"w{worker}", "gone", 0.1)
+    return AttemptEnded(delivery(worker), f"w{worker}", Ending.LOST, 0.1, "gone")
 
 
 @pytest.mark.parametrize("end", [reported, lost])

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from perago.driver import Limits
 from perago.ports import Report, TaskQueue
 from perago.worker import LogPlan, Supervisor, WorkerPlan
-from perago.worker.events import Event, WorkerReady
+from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
 
 from .small_queue import SmallQueue
 
@@ -81,6 +81,10 @@ class RunningWorker:
     def saw(self, kind: type[T]) -> list[T]:
         """The events of one kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    def ended(self, ending: Ending) -> list[AttemptEnded]:
+        """The attempts that ended so."""
+        return [event for event in self.saw(AttemptEnded) if event.ending is ending]
 
     def wait_until_down(self, limit: float = LIMIT) -> int | None:
         """Wait for the end and return the exit code."""

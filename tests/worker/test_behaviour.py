@@ -15,7 +15,7 @@ import pytest
 
 from perago.driver.processes import running_processes
 from perago.ports import Report, TaskStatus
-from perago.worker.events import AttemptReported, SlotDied, SlotReplaced
+from perago.worker.events import Ending, SlotDied, SlotReplaced
 
 from .bench import RunningWorker, attempt_directories, make_plan, outcome, running, wait_for
 from .small_queue import SmallQueue
@@ -74,13 +74,13 @@ def test_every_behaviour_has_its_outcome_and_the_worker_goes_on(
     assert report.status is status
     assert (reason or "") in (report.reason or "")
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    wait_for("the lines about both", lambda: len(worker.saw(AttemptReported)) == 2)
+    wait_for("the lines about both", lambda: len(worker.ended(Ending.REPORTED)) == 2)
 
 
 def test_a_child_that_returns_as_well_does_not_answer(worker: RunningWorker, queue: SmallQueue) -> None:
     assert result(outcome(queue, queue.put(what="forks_and_both_return"))) == "the parent"
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    wait_for("both reports", lambda: len(worker.saw(AttemptReported)) == 2)
+    wait_for("both reports", lambda: len(worker.ended(Ending.REPORTED)) == 2)
 
 
 @pytest.mark.parametrize("what", ["forks_and_leaves_the_child", "leaves_a_daemon"])

@@ -14,7 +14,7 @@ from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import take_from_environment
 from perago.worker import housekeeping
-from perago.worker.events import AttemptReported, BranchesSwept, BranchSweepFailed
+from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
 from perago.worker.housekeeping import repository_of, sweep_branches
 
 from .bench import make_plan, running, wait_for
@@ -53,7 +53,7 @@ def test_the_repositories_of_deliveries_are_swept(tmp_path: Path, queue: SmallQu
     with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
         for name in ("my-data", "other", "my-data", "--older-than=0s", "../x"):
             queue.put(what="returns", workspace={"repository": name, "branch": "main", "ref": "0" * 64})
-        wait_for("the attempts", lambda: len(worker.saw(AttemptReported)) == 5)
+        wait_for("the attempts", lambda: len(worker.ended(Ending.REPORTED)) == 5)
         both = ("my-data/old", "other/old")
         wait_for("a sweep of both", lambda: any(event.branches == both for event in worker.saw(BranchesSwept)))
         assert not worker.saw(BranchSweepFailed)
@@ -64,9 +64,9 @@ def test_nothing_is_swept_before_there_was_work_in_a_repository(tmp_path: Path, 
     command, asked = sweeper(tmp_path, REPORT)
     with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
         queue.put(what="returns")
-        wait_for("the attempt", lambda: worker.saw(AttemptReported))
+        wait_for("the attempt", lambda: worker.ended(Ending.REPORTED))
         queue.put(what="returns")
-        wait_for("another one", lambda: len(worker.saw(AttemptReported)) == 2)
+        wait_for("another one", lambda: len(worker.ended(Ending.REPORTED)) == 2)
     assert not asked.exists()
 
 

@@ -19,7 +19,7 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
 from perago.ports import TaskStatus, Unavailable
 from perago.worker import attempts
-from perago.worker.events import AttemptLost, AttemptReported, SlotReady, WaitingForLakeFS
+from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
 from perago.worker.lines import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, running, wait_for
@@ -159,7 +159,7 @@ def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
     scene.start()
     wait_for("the step", hold.reached.is_set)
     calls = scene.lose()
-    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
     wait_for("the end of the process", gone(pid))
     is_merge = (operation, nth) == ("merge", MERGE)
     kept = scene.branches() if is_merge else []
@@ -168,15 +168,15 @@ def test_a_delivery_that_is_lost_while_lakefs_is_at_work_stops_at_once(
     hold.released.set()
 
     may_be_published = is_merge or operation == "get_commit"
-    (lost,) = scene.worker.saw(AttemptLost)
-    assert ("on branch main" in lost.reason) == may_be_published, "what may have been published"
+    (lost,) = scene.worker.ended(Ending.LOST)
+    assert ("on branch main" in str(lost.reason)) == may_be_published, "what may have been published"
     if may_be_published:
         wait_for("what was on the wire", lambda: scene.head() != scene.ref)
     else:
         assert scene.head() == scene.ref
     staged = "create_branch" in scene.journal.calls[:calls]
     assert scene.journal.calls[calls:] == ["delete_branch"] * (staged and not kept)
-    assert not scene.worker.saw(AttemptReported)
+    assert not scene.worker.ended(Ending.REPORTED)
 
 
 @pytest.mark.parametrize("shutdown_grace", [GRACE])
@@ -189,10 +189,10 @@ def test_a_function_that_ignores_term_is_killed_with_its_children_after_the_grac
     for pid in pids:
         wait_for("the end of the process", gone(pid))
     assert time.monotonic() - lost_at >= GRACE
-    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
     wait_for("everything to be gone", lambda: not scene.leftovers())
     assert scene.journal.calls[calls:] == []
-    assert not scene.worker.saw(AttemptReported)
+    assert not scene.worker.ended(Ending.REPORTED)
 
 
 def test_a_function_that_can_be_interrupted_ends_long_before_the_grace(scene: Scene) -> None:
@@ -215,12 +215,12 @@ def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
     wait_for("the merge", hold.reached.is_set)
     (task,) = scene.conductor.workflow(scene.workflow)["tasks"]
     scene.lose()
-    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
     hold.released.set()
     scene.conductor.retry_workflow(scene.workflow)
-    reported = wait_for("the retry", lambda: scene.worker.saw(AttemptReported))[0]
+    reported = wait_for("the retry", lambda: scene.worker.ended(Ending.REPORTED))[0]
     assert reported.delivery.retried_task_id == task["taskId"]
-    assert reported.status.value == "COMPLETED"
+    assert reported.completed
     assert scene.marker.read_text().count("run") == 1
 
 
@@ -241,14 +241,14 @@ def test_a_slot_that_is_killed_in_its_merge_names_what_may_be_published(
     scene.start()
     wait_for("the merge", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
-    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
     hold.released.set()
 
     assert reason.startswith("the slot's process was killed by SIGKILL")
     assert "while it published." in reason
     assert words.format(head=scene.head()[:12]) in reason
-    wait_for("the retry", lambda: len(scene.worker.saw(AttemptReported)) == 2)
-    assert scene.worker.saw(AttemptReported)[1].status is TaskStatus.COMPLETED
+    wait_for("the retry", lambda: len(scene.worker.ended(Ending.REPORTED)) == 2)
+    assert scene.worker.ended(Ending.REPORTED)[1].status is TaskStatus.COMPLETED
 
 
 def test_a_slot_that_is_killed_after_its_merge_names_the_commit(scene: Scene, faults: FaultScript) -> None:
@@ -257,7 +257,7 @@ def test_a_slot_that_is_killed_after_its_merge_names_the_commit(scene: Scene, fa
     scene.start()
     wait_for("the clean-up", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
-    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
     hold.released.set()
     assert f"while it published. Commit {scene.head()[:12]} is on branch main of data" in reason
 
@@ -268,7 +268,7 @@ def test_a_slot_that_is_killed_before_its_merge_names_nothing(scene: Scene, faul
     scene.start()
     wait_for("the commit", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
-    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
     hold.released.set()
     assert reason.endswith("while it ran the attempt")
 
@@ -284,7 +284,7 @@ def test_a_death_is_reported_although_lakefs_says_nothing(
     wait_for("the merge", merge.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
     wait_for("the look", look.reached.is_set)
-    reason = str(wait_for("the report", lambda: scene.worker.saw(AttemptReported))[0].reason)
+    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
     for hold in (merge, look):
         hold.released.set()
     assert "while it published. A merge of staging commit" in reason
@@ -303,7 +303,7 @@ def test_an_attempt_that_waits_for_lakefs_says_so_and_can_be_ended_at_once(scene
     assert describe(said).startswith("test0001: lakeFS does not answer (upload: injected fault")
     assert describe(said).endswith("; trying again for up to 45 min")
     scene.lose()
-    wait_for("the loss", lambda: scene.worker.saw(AttemptLost))
+    wait_for("the loss", lambda: scene.worker.ended(Ending.LOST))
     wait_for("the end of the process", gone(pid))
     wait_for("everything to be gone", lambda: not scene.leftovers())
     assert faults.calls("upload") < 9
@@ -312,7 +312,7 @@ def test_an_attempt_that_waits_for_lakefs_says_so_and_can_be_ended_at_once(scene
 def test_a_wait_is_told_to_conductor_too(scene: Scene, faults: FaultScript) -> None:
     faults.before("upload", error=Unavailable)
     scene.start()
-    wait_for("the report", lambda: scene.worker.saw(AttemptReported))
+    wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))
     (task,) = scene.conductor.workflow(scene.workflow)["tasks"]
     (entry,) = wait_for("the task log", lambda: scene.conductor.task_logs(task["taskId"]))
     assert "lakeFS does not answer (upload" in entry["log"]

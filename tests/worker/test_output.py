@@ -16,7 +16,7 @@ from perago.ports import TaskStatus
 from perago.settings import Mask
 from perago.worker import LogPlan
 from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
-from perago.worker.events import AttemptReported
+from perago.worker.events import Ending
 from perago.worker.lines import describe
 from perago.worker.logs import trim_logs
 from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
@@ -111,7 +111,7 @@ def test_what_a_function_leaves_in_its_current_directory_is_a_warning(worker: Ru
 
     assert report.status is TaskStatus.COMPLETED
     assert worker.plan.workspace_root in Path(report.output["result"]["text"]).parents
-    (event,) = wait_for("the line about it", lambda: worker.saw(AttemptReported))
+    (event,) = wait_for("the line about it", lambda: worker.ended(Ending.REPORTED))
     assert event.remarks == ("wrote 'out/a.csv' to its current directory",)
     words = "The function wrote 'out/a.csv' to its current directory; a task without a workspace publishes no files."
     assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
@@ -150,7 +150,7 @@ def test_params_that_the_model_ignores_are_a_warning_wherever_somebody_looks(
     words = "Params ignores what the params set: /sekonds (did you mean seconds?)"
     assert wait_for("the task log", lambda: queue.logs.get(task_id)) == [f"WARNING {words}"]
     assert [line["message"] for line in log_lines(worker, "test0001") if line["level"] == "WARNING"] == [words]
-    (reported,) = wait_for("the line of the terminal", lambda: worker.saw(AttemptReported))
+    (reported,) = wait_for("the line of the terminal", lambda: worker.ended(Ending.REPORTED))
     assert describe(reported).endswith("(ignored params: /sekonds (did you mean seconds?))")
 
 
@@ -211,10 +211,10 @@ def test_the_supervisor_logs_one_line_per_received_and_reported_attempt_without_
     lines = log_lines(worker, "test0000")
     events = [(line["event"], line["task_id"], line["level"]) for line in lines if "task_id" in line]
     assert sorted(events) == [
+        ("AttemptEnded", good, "INFO"),
+        ("AttemptEnded", bad, "WARNING"),
         ("AttemptReceived", good, "INFO"),
         ("AttemptReceived", bad, "INFO"),
-        ("AttemptReported", good, "INFO"),
-        ("AttemptReported", bad, "WARNING"),
     ]
     everything = json.dumps(lines) + json.dumps(log_lines(worker, "test0001"))
     assert "a-secret-parameter" not in everything

@@ -15,9 +15,9 @@ from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailab
 from perago.worker import PlainLines
 from perago.worker.child import describe_exit
 from perago.worker.events import (
-    AttemptLost,
+    AttemptEnded,
     AttemptReceived,
-    AttemptReported,
+    Ending,
     FunctionProgress,
     FunctionSaid,
     SlotDied,
@@ -201,9 +201,9 @@ def test_a_terminal_gets_one_line_per_attempt_with_ids_and_without_values() -> N
     lines = PlainLines(out)
     lines(WorkerReady("tasks.build", "features.build", "p0000", 2, 0.5))
     lines(AttemptReceived(DELIVERY, "p0001"))
-    lines(AttemptReported(DELIVERY, "p0001", TaskStatus.COMPLETED, None, "a" * 64, (), 1.5))
-    lines(AttemptReported(DELIVERY, "p0001", TaskStatus.FAILED, "KeyError: 'x'", None, (), 1.5))
-    lines(AttemptLost(DELIVERY, "p0001", "it ran too long", 2.0))
+    lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, None, TaskStatus.COMPLETED, "a" * 64))
+    lines(AttemptEnded(DELIVERY, "p0001", Ending.REPORTED, 1.5, "KeyError: 'x'", TaskStatus.FAILED))
+    lines(AttemptEnded(DELIVERY, "p0001", Ending.LOST, 2.0, "it ran too long"))
     lines(SlotDied("p0002", 17, "the slot's process ended with exit status 3", 4.0))
     assert out.getvalue().splitlines() == [
         "ready: features.build (tasks.build), 2 slots, polling as p0000, after 0.50 s",

@@ -13,7 +13,7 @@ import pytest
 
 from perago.ports import TaskStatus
 from perago.worker.codec import encode
-from perago.worker.events import AttemptReceived, AttemptReported, FunctionSaid, SlotDied, SlotReady
+from perago.worker.events import AttemptReceived, Ending, FunctionSaid, SlotDied, SlotReady
 from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw
 from perago.worker.pools import MAX_THREADS
 
@@ -174,7 +174,7 @@ def test_more_slots_than_reports_may_wait_are_all_given_work(tmp_path: Path, que
         for number in range(slots):
             queue.put(what="waits", file=str(tmp_path / f"running-{number}"))
             wait_for("the next one to run", (tmp_path / f"running-{number}").exists)
-        assert not worker.saw(AttemptReported)
+        assert not worker.ended(Ending.REPORTED)
         for number in range(slots):
             release(tmp_path / f"running-{number}")
         wait_for("all to be reported", lambda: len(queue.reports) == slots)

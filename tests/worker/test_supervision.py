@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, housekeeping, polling
+from perago.worker import Supervisor, WorkerPlan, housekeeping, polling
 from perago.worker import supervisor as supervision
 from perago.worker.events import (
-    AttemptLost,
+    AttemptEnded,
     AttemptReceived,
-    AttemptReported,
     ConductorBack,
     ConductorUnreachable,
     DirectoriesSwept,
     Draining,
+    Ending,
     Event,
     HandedBack,
-    ReportFailed,
     SlotReady,
     SlotStartFailed,
+    Stopped,
 )
 from perago.workspace.directory import AttemptDirectory
 
@@ -106,7 +106,7 @@ def test_a_second_stop_cancels_what_runs_and_reports_nothing(
     assert worker.wait_until_down() == 128 + signal.SIGTERM
     assert file.read_text() == "cleaned up, cancelled=True"
     assert not queue.reports
-    assert "second signal" in worker.saw(AttemptLost)[0].reason
+    assert "second signal" in str(worker.ended(Ending.LOST)[0].reason)
 
 
 def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_lost_delivery_ends_the_function_and_sends_nothing(
     wait_for("the function", lambda: file.exists() and file.read_text() == "running")
     wait_for("a heartbeat", lambda: task_id in queue.beats)
     queue.supersede(task_id)
-    wait_for("the loss", lambda: worker.saw(AttemptLost))
+    wait_for("the loss", lambda: worker.ended(Ending.LOST))
     beats = list(queue.beats)
     assert file.read_text() == "cleaned up, cancelled=True"
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
@@ -147,7 +147,7 @@ def test_a_function_that_ignores_term_is_killed_after_the_grace(queue: SmallQueu
         queue.supersede(task_id)
         wait_for("the function's end", gone(pid))
         assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-        assert "no longer waiting" in worker.saw(AttemptLost)[0].reason
+        assert "no longer waiting" in str(worker.ended(Ending.LOST)[0].reason)
 
 
 def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
@@ -156,7 +156,7 @@ def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
     file = tmp_path / "running"
     started = time.monotonic()
     task_id = queue.put(what="sleeps", file=str(file), seconds=600, timeout=0.5)
-    lost = wait_for("the loss", lambda: worker.saw(AttemptLost))[0]
+    lost = wait_for("the loss", lambda: worker.ended(Ending.LOST))[0]
     assert lost.reason == "it ran longer than its time limit of 0.5 s"
     assert time.monotonic() - started >= 0.5
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
@@ -176,7 +176,7 @@ def test_what_earlier_deliveries_have_spent_counts_for_the_time_limit(
 ) -> None:
     now = int(time.time() * 1000)  # this machine's clock is behind
     queue.put(what="sleeps", file=str(tmp_path / "running"), seconds=600, timeout=60, polled=1, began=now, spent=59.5)
-    lost = wait_for("the loss", lambda: worker.saw(AttemptLost))[0]
+    lost = wait_for("the loss", lambda: worker.ended(Ending.LOST))[0]
     assert lost.reason == "it ran longer than its time limit of 60 s"
 
 
@@ -184,7 +184,7 @@ def test_no_heartbeat_is_sent_for_an_attempt_that_is_being_ended(queue: SmallQue
     file = tmp_path / "running"
     task_id = queue.put(what="ignores_term", file=str(file), response_timeout=0.6, timeout=0.5)
     with running(make_plan(tmp_path, shutdown_grace=1.5), queue) as worker:
-        wait_for("the loss", lambda: worker.saw(AttemptLost))
+        wait_for("the loss", lambda: worker.ended(Ending.LOST))
     assert queue.beats.count(task_id) <= 2
 
 
@@ -219,8 +219,8 @@ def test_failing_polls_are_said_once_and_work_goes_on_afterwards(
 def test_a_report_that_never_gets_through_is_said_and_costs_no_slot(worker: RunningWorker, queue: SmallQueue) -> None:
     queue.fault = lambda operation: RuntimeError("a defect") if operation == "report" else None  # type: ignore[assignment, return-value]
     queue.put(what="returns")
-    failed = wait_for("the failed report", lambda: worker.saw(ReportFailed))[0]
-    assert "a defect" in failed.reason
+    failed = wait_for("the failed report", lambda: worker.ended(Ending.UNREPORTED))[0]
+    assert "a defect" in str(failed.reason)
     queue.fault = lambda operation: None
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
@@ -263,7 +263,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
         worker.supervisor.stop()
         worker.supervisor.stop()
         assert worker.wait_until_down() == 128 + signal.SIGTERM
-    assert "before Conductor had answered" in worker.saw(ReportFailed)[0].reason
+    assert "before Conductor had answered" in str(worker.ended(Ending.UNREPORTED)[0].reason)
     reporting = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
     wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in reporting))
 
@@ -275,9 +275,9 @@ def test_a_delivery_that_is_lost_before_its_report_gets_none(worker: RunningWork
 
     queue.fault = lose_it
     queue.put(what="returns")
-    wait_for("the loss", lambda: worker.saw(AttemptLost))
+    wait_for("the loss", lambda: worker.ended(Ending.LOST))
     assert not queue.reports
-    assert not worker.saw(AttemptReported)
+    assert not worker.ended(Ending.REPORTED)
 
 
 def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
@@ -361,9 +361,39 @@ def test_a_defect_of_the_supervisor_ends_the_worker_loudly_and_completely(tmp_pa
     wait_for("the slot's end", gone(pids[0]))
 
 
+def test_listeners_hear_everything_in_order_and_a_new_one_needs_to_be_registered_only(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, Event]] = []
+
+    class Counting:
+        """An observer as somebody would add it: made of the plan, called with events."""
+
+        def __init__(self, plan: WorkerPlan) -> None:
+            self._prefix = plan.worker_prefix
+
+        def __call__(self, event: Event) -> None:
+            heard.append((self._prefix, event))
+
+    monkeypatch.setattr(supervision, "OBSERVERS", (*supervision.OBSERVERS, Counting))
+
+    def second(event: Event) -> None:
+        heard.append(("second", event))
+        if isinstance(event, AttemptEnded):
+            supervisor.stop()
+
+    supervisor = Supervisor(make_plan(tmp_path), queue, lambda event: heard.append(("first", event)), second)
+    queue.put(what="returns")
+    assert supervisor.run() == 0
+    names = ["test", "first", "second"]
+    assert [name for name, _ in heard] == names * (len(heard) // 3)
+    assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]
+    assert isinstance(heard[-1][1], Stopped)
+
+
 def test_a_listener_may_stop_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
     def listener(event: Event) -> None:
-        if isinstance(event, AttemptReported):
+        if isinstance(event, AttemptEnded):
             supervisor.stop()
 
     supervisor = Supervisor(make_plan(tmp_path), queue, listener)

@@ -15,7 +15,7 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.fence import HeadFence
 from perago.embedded.remote import StoreServer
-from perago.worker.events import AttemptLost, AttemptReported, FenceNotEnforced, SlotDied
+from perago.worker.events import Ending, FenceNotEnforced, SlotDied
 
 from .bench import RunningWorker, attempt_directories, make_plan, running, wait_for
 
@@ -87,7 +87,7 @@ def test_a_slot_publishes_what_the_function_wrote(house: House) -> None:
     workflow = house.finish(house.start("writes"))
     assert workflow["status"] == "COMPLETED"
     assert house.tree()["out/a.csv"] == b"x\n1\n"
-    reported = wait_for("the line about it", lambda: house.worker.saw(AttemptReported))[0]
+    reported = wait_for("the line about it", lambda: house.worker.ended(Ending.REPORTED))[0]
     assert reported.published_commit == house.lakefs.get_commit("data", "main").id
     assert workflow["tasks"][0]["workerId"] == "test0001"
     assert not house.attempt_directories()
@@ -130,10 +130,10 @@ def test_an_attempt_whose_workflow_was_terminated_publishes_nothing(house: House
     workflow_id = house.start("sleeps")
     wait_for("the function", house.runs)
     house.conductor.terminate_workflow(workflow_id, "no longer needed")
-    wait_for("the loss", lambda: house.worker.saw(AttemptLost))
+    wait_for("the loss", lambda: house.worker.ended(Ending.LOST))
     assert house.finish(house.start("writes"))["status"] == "COMPLETED"
     assert set(house.tree()) == {*before, "out/a.csv"}
-    assert not house.worker.saw(AttemptReported)[1:]
+    assert not house.worker.ended(Ending.REPORTED)[1:]
     wait_for("all attempt directories to go", lambda: not house.attempt_directories())
 
 
@@ -144,7 +144,7 @@ def test_a_server_that_runs_no_hooks_is_warned_about_once(house: House, monkeypa
         done = house.finish(house.start("writes"))
         assert done["status"] == "COMPLETED", done["tasks"]
     reported = wait_for(
-        "both reports", lambda: house.worker.saw(AttemptReported)[1:] and house.worker.saw(AttemptReported)
+        "both reports", lambda: house.worker.ended(Ending.REPORTED)[1:] and house.worker.ended(Ending.REPORTED)
     )
     assert [event.fence for event in reported] == [FenceState.NOT_ENFORCED] * 2
     assert house.worker.saw(FenceNotEnforced) == [FenceNotEnforced("data")]

@@ -86,11 +86,17 @@ def _output_apart() -> contextlib.AbstractContextManager[object]:
 
 
 def _ended(record: AttemptRecord, seconds: float) -> events.Event:
-    if record.report is None:
-        return events.AttemptLost(record.delivery, WORKER, record.lost_reason or "", seconds)
     report = record.report
-    return events.AttemptReported(
-        record.delivery, WORKER, report.status, report.reason, record.published_commit, (), seconds
+    if report is None:
+        return events.AttemptEnded(record.delivery, WORKER, events.Ending.LOST, seconds, record.lost_reason)
+    return events.AttemptEnded(
+        record.delivery,
+        WORKER,
+        events.Ending.REPORTED,
+        seconds,
+        report.reason,
+        report.status,
+        record.published_commit,
     )
 
 

@@ -10,9 +10,7 @@ import threading
 from collections import deque
 
 from perago.worker import Event, Listener
-from perago.worker.events import AttemptLost, AttemptReceived, AttemptReported, ReportFailed
-
-_ENDS = (AttemptReported, AttemptLost, ReportFailed)
+from perago.worker.events import AttemptEnded, AttemptReceived
 
 
 class InTurn:
@@ -49,5 +47,5 @@ class InTurn:
             self._listener(event)
             if isinstance(event, AttemptReceived):
                 self._teller = worker
-            elif isinstance(event, _ENDS):
+            elif isinstance(event, AttemptEnded):
                 self._teller, position = None, 0

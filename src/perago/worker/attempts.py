@@ -11,17 +11,17 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from perago.attempt.events import FenceState
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.worker.events import (
-    AttemptLost,
+    AttemptEnded,
     AttemptReceived,
-    AttemptReported,
     CleanUpFailed,
+    Ending,
     Event,
     LeaseDoubtful,
-    ReportFailed,
 )
 from perago.worker.heartbeat import beat, keep_lease
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, Finished, Publishing
@@ -176,7 +176,7 @@ class Attempt:
     async def _lost_words(self, outcome: Finished) -> None:
         """What a lost attempt has said is of use to those who look into the loss."""
         why = self._why_lost(outcome)
-        self._services.emit(self._lost_event(why))
+        self._ended(Ending.LOST, why)
         for text in (*outcome.log_chunks, f"[{self._worker_id} stopped this attempt: {why}]"):
             self.said(text)
         if self._logging is not None:
@@ -213,8 +213,9 @@ class Attempt:
     def _still_wanted(self) -> bool:
         return self._lost is None
 
-    def _lost_event(self, reason: str) -> AttemptLost:
-        return AttemptLost(self.delivery, self._worker_id, reason, self._seconds)
+    def _ended(self, ending: Ending, reason: str | None, **more: Any) -> None:
+        event = AttemptEnded(self.delivery, self._worker_id, ending, self._seconds, reason, **more)
+        self._services.emit(event)
 
     def _start_timer(self) -> asyncio.TimerHandle | None:
         """Enforce the task's own time limit, which all deliveries of the attempt share. What follows is Conductor's
@@ -234,20 +235,16 @@ class Attempt:
             send_report, services.queue, services.clock, self.delivery, report, self._worker_id, outcome.log_chunks
         )
         if result.lost is not None:
-            services.emit(self._lost_event(result.lost))
+            self._ended(Ending.LOST, result.lost)
         elif result.error is not None:
-            services.emit(ReportFailed(self.delivery, self._worker_id, report.status, result.error))
+            self._ended(Ending.UNREPORTED, result.error, status=report.status)
         else:
-            services.emit(
-                AttemptReported(
-                    self.delivery,
-                    self._worker_id,
-                    report.status,
-                    report.reason,
-                    outcome.published_commit,
-                    outcome.steps,
-                    self._seconds,
-                    outcome.remarks,
-                    outcome.fence,
-                )
+            self._ended(
+                Ending.REPORTED,
+                report.reason,
+                status=report.status,
+                published_commit=outcome.published_commit,
+                steps=outcome.steps,
+                remarks=outcome.remarks,
+                fence=outcome.fence,
             )

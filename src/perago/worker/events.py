@@ -1,9 +1,13 @@
-"""What happens in a worker, as values: the supervisor tells a `Listener`, which prints, logs or asserts."""
+"""What happens in a worker, as values: the supervisor tells its listeners, which print, log, count or assert.
+
+A new observer of every worker is one file with a `Listener` and a line in `perago.worker.supervisor.OBSERVERS`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from perago.attempt.events import FenceState
@@ -67,21 +71,40 @@ class AttemptReceived:
     worker_id: str
 
 
+class Ending(StrEnum):
+    """What Conductor knows of an attempt that is over."""
+
+    REPORTED = "reported"
+    """Its result."""
+    LOST = "lost"
+    """Nothing: the delivery is no longer ours, or was cancelled."""
+    UNREPORTED = "unreported"
+    """Nothing, since the report did not get through; its response time-out will notice."""
+
+
 @dataclass(frozen=True, slots=True)
-class AttemptReported:
-    """Conductor has the attempt's result. `seconds` from the hand-over to the slot until the slot was free again."""
+class AttemptEnded:
+    """The attempt is over. `seconds` from the hand-over to the slot until the slot was free again."""
 
     delivery: Delivery
     worker_id: str
-    status: TaskStatus
-    reason: str | None
-    published_commit: str | None
-    steps: tuple[tuple[str, float], ...]
+    ending: Ending
     seconds: float
+    reason: str | None = None
+    """Of the report, if it was reported; else why it was not."""
+    status: TaskStatus | None = None
+    """Of the report; None for a lost attempt."""
+    published_commit: str | None = None
+    steps: tuple[tuple[str, float], ...] = ()
     remarks: tuple[str, ...] = ()
     """What an operator should know about the publication: adopted, undone, not fenced."""
     fence: FenceState | None = None
     """The publish fence of what was published; None where the attempt did not come to look."""
+
+    @property
+    def completed(self) -> bool:
+        """Whether Conductor has a success."""
+        return self.ending is Ending.REPORTED and self.status is TaskStatus.COMPLETED
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,26 +113,6 @@ class FenceNotEnforced:
     each repository."""
 
     repository: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptLost:
-    """The delivery is no longer ours, or was cancelled; nothing was reported."""
-
-    delivery: Delivery
-    worker_id: str
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReportFailed:
-    """The attempt is over but Conductor could not be told; its response time-out will notice."""
-
-    delivery: Delivery
-    worker_id: str
-    status: TaskStatus
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,9 +276,7 @@ Event = (
     | SlotDied
     | SlotReplaced
     | AttemptReceived
-    | AttemptReported
-    | AttemptLost
-    | ReportFailed
+    | AttemptEnded
     | HandedBack
     | LeaseDoubtful
     | FenceNotEnforced
@@ -294,4 +295,4 @@ Event = (
 
 
 Listener = Callable[[Event], None]
-"""Is told every event, on the supervisor's thread. Must be quick and must not raise."""
+"""Is told every event, on the supervisor's thread; `Stopped` is the last. Must be quick and must not raise."""

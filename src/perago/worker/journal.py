@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from perago.ports import Delivery, TaskStatus
+from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
 from perago.worker.lines import describe
@@ -13,7 +13,6 @@ from perago.worker.plan import WorkerPlan
 
 WARNINGS = (
     events.SlotDied,
-    events.AttemptLost,
     events.LeaseDoubtful,
     events.FenceNotEnforced,
     events.WaitingForLakeFS,
@@ -22,7 +21,7 @@ WARNINGS = (
     events.BranchSweepFailed,
     events.Cancelling,
 )
-ERRORS = (events.SlotStartFailed, events.ReportFailed)
+ERRORS = (events.SlotStartFailed,)
 
 
 def delivery_ids(delivery: Delivery) -> dict[str, Any]:
@@ -40,7 +39,7 @@ def delivery_ids(delivery: Delivery) -> dict[str, Any]:
 
 
 class Journal:
-    """A `Listener` that writes the log of the supervisor."""
+    """A `Listener` that writes the log of the supervisor, up to `Stopped`."""
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._log = JsonLog(plan, plan.supervisor_id)
@@ -50,18 +49,18 @@ class Journal:
         if isinstance(event, events.WATCHED):
             return
         self._log.write(_level(event), describe(event), event=type(event).__name__, **_fields(event))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._log.close()
+        if isinstance(event, events.Stopped):
+            self._log.close()
 
 
 def _level(event: Event) -> str:
-    failed = isinstance(event, events.AttemptReported) and event.status is not TaskStatus.COMPLETED
+    if isinstance(event, events.AttemptEnded):
+        failed = "ERROR" if event.ending is events.Ending.UNREPORTED else "WARNING"
+        return "INFO" if event.completed else failed
     denied = isinstance(event, events.ConductorUnreachable) and event.denied
     if denied or isinstance(event, ERRORS):
         return "ERROR"
-    return "WARNING" if failed or isinstance(event, WARNINGS) else "INFO"
+    return "WARNING" if isinstance(event, WARNINGS) else "INFO"
 
 
 def _fields(event: Event) -> dict[str, Any]:
@@ -69,9 +68,10 @@ def _fields(event: Event) -> dict[str, Any]:
     delivery = getattr(event, "delivery", None)
     if delivery is not None:
         fields.update(delivery_ids(delivery))
-    if isinstance(event, events.AttemptReported):
+    if isinstance(event, events.AttemptEnded):
         fields.update(
-            status=event.status.value,
+            ending=event.ending.value,
+            status=event.status,
             reason=event.reason,
             published_commit=event.published_commit,
             remarks=list(event.remarks),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TextIO
 
-from perago.ports import Delivery, TaskStatus
+from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
 from perago.workspace.text import one_line
@@ -16,15 +16,18 @@ def _which(delivery: Delivery) -> str:
     return f"{text} (retry {delivery.retry_count})" if delivery.retry_count else text
 
 
-def _outcome(event: events.AttemptReported) -> str:
-    text = f"{event.worker_id}: {event.status.lower()} {_which(event.delivery)} in {event.seconds:.2f} s"
+def _ended(event: events.AttemptEnded) -> str:
+    what = (event.status or "").lower()
+    if event.ending is events.Ending.LOST:
+        return f"lost {_which(event.delivery)} after {event.seconds:.2f} s, nothing was sent: {event.reason}"
+    if event.ending is events.Ending.UNREPORTED:
+        return f"could not report {_which(event.delivery)} as {what}: {event.reason}"
+    text = f"{what} {_which(event.delivery)} in {event.seconds:.2f} s"
     if event.published_commit is not None:
         text += f", workspace at {event.published_commit[:12]}"
     if event.remarks:
         text += f" ({', '.join(event.remarks)})"
-    if event.status is not TaskStatus.COMPLETED and event.reason:
-        text += f": {event.reason}"
-    return text
+    return f"{text}: {event.reason}" if event.reason and not event.completed else text
 
 
 def _handed_back(event: events.HandedBack) -> str:
@@ -53,12 +56,8 @@ def _words(event: Event) -> str:
             return f"{worker_id}: process {pid} replaced: {reason}"
         case events.AttemptReceived(delivery, worker_id):
             return f"{worker_id}: received {_which(delivery)}"
-        case events.AttemptReported():
-            return _outcome(event)
-        case events.AttemptLost(delivery, worker_id, reason, seconds):
-            return f"{worker_id}: lost {_which(delivery)} after {seconds:.2f} s, nothing was sent: {reason}"
-        case events.ReportFailed(delivery, worker_id, status, reason):
-            return f"{worker_id}: could not report {_which(delivery)} as {status.lower()}: {reason}"
+        case events.AttemptEnded():
+            return f"{event.worker_id}: {_ended(event)}"
         case events.HandedBack():
             return _handed_back(event)
         case events.LeaseDoubtful(delivery, worker_id, reason):

@@ -23,7 +23,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from perago.driver import SystemClock
@@ -40,6 +40,9 @@ from perago.worker.pools import Pools
 from perago.worker.reporting import EndingClock
 from perago.worker.slots import Slot
 
+OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal,)
+"""What makes the listeners that every worker has, beside those that it is given."""
+
 EXIT_INVALID_MODULE = 3
 GIVE_UP_AFTER = 5.0
 """After a second signal: seconds beyond twice the grace for reports that are still on their way."""
@@ -53,12 +56,12 @@ CLOSE_LIMIT = 10.0
 
 class Supervisor:
     """One worker, from outside. `run` blocks until it is down; `stop` asks for that from any thread. It leaves
-    the signals of the process alone."""
+    the signals of the process alone. `listeners` hear its events, after those of `OBSERVERS`."""
 
-    def __init__(self, plan: WorkerPlan, queue: TaskQueue, listener: Listener, *, clock: Clock | None = None) -> None:
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue, *listeners: Listener, clock: Clock | None = None) -> None:
         self._plan = plan
         self._queue = queue
-        self._listener = listener
+        self._listeners = listeners
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()  # the listener may call `stop`, and so may a signal handler
         self._inside: tuple[asyncio.AbstractEventLoop, _Worker] | None = None
@@ -90,7 +93,7 @@ class Supervisor:
                 loop.call_soon_threadsafe(worker.signalled, signal.SIGTERM, why)
 
     async def _run(self) -> int:
-        worker = _Worker(self._plan, self._queue, self._clock, self._listener)
+        worker = _Worker(self._plan, self._queue, self._clock, self._listeners)
         with self._lock:
             self._inside = asyncio.get_running_loop(), worker
             for signum in self._stop_requests:
@@ -105,11 +108,10 @@ class Supervisor:
 class _Worker:
     """One worker, from inside: what happens on the event loop."""
 
-    def __init__(self, plan: WorkerPlan, queue: TaskQueue, clock: Clock, listener: Listener) -> None:
+    def __init__(self, plan: WorkerPlan, queue: TaskQueue, clock: Clock, listeners: Sequence[Listener]) -> None:
         self._plan = plan
         self._started = time.monotonic()
-        self._listener = listener
-        self._journal = Journal(plan)
+        self._listeners = (*(make(plan) for make in OBSERVERS), *listeners)
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
         self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
@@ -150,7 +152,6 @@ class _Worker:
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
-            self._journal.close()
         if self._failure is not None:
             raise self._failure
         return self._exit_code
@@ -234,8 +235,8 @@ class _Worker:
     # ------------------------------------------------------------------------ plumbing
 
     def _emit(self, event: Event) -> None:
-        self._journal(event)
-        self._listener(event)
+        for listener in self._listeners:
+            listener(event)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -133,10 +133,10 @@ class AttemptView:
             case events.AttemptRecorded(_, record):
                 task_id = record.delivery.task_id
                 self._records[task_id] = events.joined(self._records.get(task_id), record)
-            case events.AttemptReported():
+            case events.AttemptEnded(_, _, events.Ending.REPORTED):
                 self._reported(event)
-            case events.AttemptLost(_, _, reason, _):
-                self._console.print(f"[bold red]lost:[/] {_shown(reason)}")
+            case events.AttemptEnded(_, _, events.Ending.LOST, _, reason):
+                self._console.print(f"[bold red]lost:[/] {_shown(reason or '')}")
             case events.SlotStartFailed(_, reason):
                 self._console.print(f"[bold red]the worker process cannot start:[/] {_shown(reason)}")
             case events.SlotDied(_, pid, reason, _):
@@ -168,14 +168,14 @@ class AttemptView:
 
     # ---------------------------------------------------------------------------- afterwards
 
-    def _reported(self, event: events.AttemptReported) -> None:
+    def _reported(self, event: events.AttemptEnded) -> None:
         record = self._records.get(event.delivery.task_id)
         if record is not None:
             self._show_guardrails(record.findings)
             self._show_changes(record)
             for note in record.notes:
                 self._console.print(f"[yellow]note:[/] {_shown(note)}")
-        if event.status is TaskStatus.COMPLETED:
+        if event.completed:
             where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
             self._console.print(f"[bold green]completed[/] in {event.seconds:.2f} s{where}\n")
         else:
