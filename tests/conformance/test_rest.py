@@ -1,4 +1,4 @@
-"""Every scenario shows on the embedded server what a real one showed, word by word."""
+"""Every scenario shows on the embedded server what a real one showed, by the rule of `comparing`."""
 
 from __future__ import annotations
 

@@ -87,18 +87,6 @@ def a_backoff_of_nothing(rest: Rest) -> None:
 
 
 @scenario
-def several_mistakes_in_one(rest: Rest) -> None:
-    """All mistakes of a definition are told together."""
-    with_order = rest.call(
-        "POST",
-        "/metadata/taskdefs",
-        json=[{"name": "", "retryCount": -1, "backoffScaleFactor": 0, "pollTimeoutSeconds": -1}],
-        unordered=True,
-    )
-    rest.note("how many", len(with_order.json["validationErrors"]))
-
-
-@scenario
 def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
     """Nothing of a list with one bad definition is stored, and the error says which it is."""
     good = rest.name("good")
@@ -110,12 +98,6 @@ def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
 def an_unknown_policy(rest: Rest) -> None:
     """An unknown word for `timeoutPolicy` is a 500."""
     _refused(rest, timeoutPolicy="WHENEVER")
-
-
-@scenario
-def a_policy_in_lower_case(rest: Rest) -> None:
-    """Words are case-sensitive."""
-    _refused(rest, timeoutPolicy="retry")
 
 
 @scenario
@@ -131,30 +113,12 @@ def a_text_for_a_number(rest: Rest) -> None:
 
 
 @scenario
-def a_truth_for_a_number(rest: Rest) -> None:
-    """True is no number."""
-    _refused(rest, retryCount=True)
-
-
-@scenario
 def a_number_out_of_range(rest: Rest) -> None:
     """Numbers have 32 bits."""
     _refused(rest, retryCount=2**31)
 
 
 @scenario
-def a_text_for_a_list(rest: Rest) -> None:
-    """One key is no list of keys."""
-    _refused(rest, inputKeys="workspace")
-
-
-@scenario
 def a_list_for_a_map(rest: Rest) -> None:
     """An input template is a map."""
     _refused(rest, inputTemplate=[])
-
-
-@scenario
-def an_unclear_truth(rest: Rest) -> None:
-    """Only true and false are truths."""
-    _refused(rest, enforceSchema="maybe")

@@ -194,22 +194,6 @@ def unknown_fields_are_ignored(rest: Rest) -> None:
 
 
 @scenario
-def numbers_may_be_texts(rest: Rest) -> None:
-    """Numeric texts become numbers, and a number becomes a text."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": "2", "description": 5}])
-    _read(rest, name)
-
-
-@scenario
-def fractions_are_cut(rest: Rest) -> None:
-    """A fraction given for a whole number loses what follows the point."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, "retryCount": 1.9}])
-    _read(rest, name)
-
-
-@scenario
 def nulls_are_not_defaults(rest: Rest) -> None:
     """A null number becomes 0, other nulls are left out."""
     name = rest.name("task")
@@ -247,12 +231,4 @@ def equal_timeouts_are_accepted(rest: Rest) -> None:
 def a_definition_with_dots_is_found(rest: Rest) -> None:
     """A dotted name is no file extension."""
     name = task_type(rest, "features.build.json")
-    _read(rest, name)
-
-
-@scenario
-def a_text_is_taken_for_a_name(rest: Rest) -> None:
-    """A text in the list becomes a definition of that name."""
-    name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[name])
     _read(rest, name)

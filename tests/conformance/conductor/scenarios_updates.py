@@ -138,12 +138,6 @@ def a_missing_workflow_id(rest: Rest) -> None:
 
 
 @scenario
-def no_ids_at_all(rest: Rest) -> None:
-    """Both mistakes are told together."""
-    rest.call("POST", "/tasks", json={"status": "COMPLETED"}, unordered=True)
-
-
-@scenario
 def an_unknown_task(rest: Rest) -> None:
     """A result for an unknown task is a 404."""
     on = stage(rest)

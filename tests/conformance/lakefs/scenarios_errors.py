@@ -60,23 +60,6 @@ def a_body_that_is_missing(rest: Rest) -> None:
 
 
 @scenario
-def a_body_of_another_type(rest: Rest) -> None:
-    """JSON has to be called JSON."""
-    repo = repository(rest)
-    body = b'{"message": "m", "allow_empty": true}'
-    repo.call("POST", COMMITS, body=body, headers={"Content-Type": "text/plain"})
-    repo.call("POST", COMMITS, body=body, headers={})
-    repo.call("POST", COMMITS, body=body, headers={"Content-Type": "application/json; charset=utf-8"})
-
-
-@scenario
-def a_member_twice(rest: Rest) -> None:
-    """Of a member that comes twice the last counts."""
-    repo = repository(rest)
-    repo.call("POST", COMMITS, body=b'{"message": "a", "message": "b", "allow_empty": true}', headers=JSON)
-
-
-@scenario
 def members_of_a_branch_of_the_wrong_type(rest: Rest) -> None:
     """A branch's members are checked by the schema."""
     repo = repository(rest)
@@ -110,23 +93,6 @@ def flags_of_a_commit_of_the_wrong_type(rest: Rest) -> None:
 
 
 @scenario
-def the_first_wrong_member_is_named(rest: Rest) -> None:
-    """Of several wrong members one is named."""
-    repo = forked(rest, {"a": "0"}, side={"a": "1"})
-    repo.post("/branches", {})
-    repo.merge(force=1, allow_empty=1, message=1)
-    repo.post("/branches/main/revert", {})
-
-
-@scenario
-def a_parameter_twice(rest: Rest) -> None:
-    """A single parameter that comes twice is refused."""
-    repo = repository(rest, {"a": "1"})
-    repo.tree(amount=["1", "2"])
-    repo.read("a", query={"path": ["a", "b"]})
-
-
-@scenario
 def parameters_that_nobody_knows(rest: Rest) -> None:
     """An unknown parameter is ignored."""
     repo = repository(rest, {"a": "1"})
@@ -147,20 +113,3 @@ def an_empty_object_is_a_body(rest: Rest) -> None:
     """An empty object is a body without members."""
     repo = forked(rest, {"a": "0"}, side={"a": "1"})
     repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)
-
-
-@scenario
-def a_merge_with_a_body_of_another_type(rest: Rest) -> None:
-    """A merge's optional body is checked if there is one."""
-    repo = forked(rest, {"a": "0"}, side={"a": "1"})
-    repo.call("POST", "/refs/side/merge/main", body=b"nonsense", headers=JSON)
-    repo.call("POST", "/refs/side/merge/main", body=b"{}", headers={"Content-Type": "text/plain"})
-    repo.call("POST", "/refs/side/merge/main", body=b"null", headers=JSON)
-
-
-@scenario
-def html_in_a_message(rest: Rest) -> None:
-    """What a request says comes back in an error as it was."""
-    repo = repository(rest)
-    repo.branch("side", "<b>&'\"")
-    repo.tag("v1", "<b>&")
