@@ -35,7 +35,7 @@ from benchmarks.proxy import Counts, counting
 from benchmarks.tasks.editing import Params, edit
 from benchmarks.transfer_clients import Place, Work, bare_down
 from perago.adapters.lakefs import LakeFSStore
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.driver import SystemClock, run_attempt
 from perago.ports import TaskStatus, Upload
 from perago.settings import LakeFSSettings

@@ -26,7 +26,8 @@ from benchmarks.harness import (
     under,
 )
 from benchmarks.tasks.editing import Params, edit
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices, Outcome
 

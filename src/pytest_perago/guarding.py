@@ -40,8 +40,8 @@ class Reported:
         return self.record.report.status if self.record.report else None
 
     @property
-    def violated(self) -> list[Guardrail | None]:
-        """The rules that were found broken."""
+    def violated(self) -> list[str | None]:
+        """The texts of the rules that were found broken."""
         return [finding.rule for finding in self.record.findings if not finding.satisfied]
 
 
@@ -68,7 +68,7 @@ def check_rejected(task: Task, phase: str, rules: Sequence[Guardrail], broken: G
     wanted = TaskStatus.FAILED_WITH_TERMINAL_ERROR if phase == "pre" else TaskStatus.FAILED
     if (
         reported.status is not wanted
-        or broken not in reported.violated
+        or str(broken) not in reported.violated
         or reported.called is not (phase == "post")
         or reported.published
     ):

@@ -10,25 +10,18 @@ from typing import Any, Literal, TypeAlias
 
 from hypothesis import strategies as st
 
-from perago.authoring import (
-    Task,
-    TaskDefinitionError,
-    WorkspaceSpec,
-    forbid_glob,
-    require_dir,
-    require_file,
-    require_glob,
-)
-from perago.authoring.guardrails import Guardrail, RequireDir, RequireFile
+from perago.authoring import Task, TaskDefinitionError, WorkspaceSpec
+from perago.authoring.guardrails import Guardrail
+from perago.guardrails import GUARDRAILS
+from perago.guardrails.evaluation import Phase, check_tree, evaluate
 from perago.ports import ObjectEntry
-from perago.testing.building import Symlink, Tree, build, files_of
+from perago.testing.building import Symlink, Tree, build, sizes_of
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.oracle import Verdict, is_in_prefix, judge
 from perago.testing.path_strategies import Written, guardrail_paths, hostile_paths
-from perago.testing.planting import Plot, corner_trees
+from perago.testing.planting import TreePlan, corner_trees
 from perago.testing.strategies import near_trees
 from perago.workspace.disk import Disk, probe_disk
-from perago.workspace.guardrails import Phase, check_tree, evaluate
 from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
 from perago.workspace.scan import scan_tree
@@ -56,8 +49,8 @@ def check_phase(task: Task, how: FuzzSettings, phase: Literal["pre", "post"]) ->
             _compare(Phase(phase), rules, tree, root, spec.key_prefix)
 
     folding = _disk().folding
-    corners = corner_trees(rules, folding)[: how.examples // 2]
-    left = replace(how, examples=how.examples - len(corners))
+    corners = corner_trees(rules, folding)
+    left = replace(how, examples=max(how.examples - len(corners), how.examples - how.examples // 2))
     try:
         for tree in corners:
             check(tree)
@@ -94,7 +87,7 @@ def check_prefix(task: Task, how: FuzzSettings) -> None:
 def keys_near(draw: st.DrawFn, prefix: str, folding: Folding) -> list[str]:
     """Keys of a repository inside the prefix, and some that only look like it."""
     above = f"{prefix}/" if prefix else ""
-    plot = Plot(folding)
+    plan = TreePlan(folding)
     for name in draw(st.lists(st.sampled_from(_NAMES), min_size=1, unique=True)):
         forms = [
             above + name,
@@ -110,8 +103,8 @@ def keys_near(draw: st.DrawFn, prefix: str, folding: Folding) -> list[str]:
             prefix,
         ]
         for key in draw(st.lists(st.sampled_from(forms), min_size=1, unique=True)):
-            plot.add(key)
-    return list(plot.tree)
+            plan.add(key)
+    return list(plan.tree)
 
 
 def _reduced(failure: CaseFailed, check: Callable[[Tree], None]) -> CaseFailed:
@@ -132,11 +125,10 @@ def _compare(phase: Phase, rules: Sequence[Guardrail], tree: Tree, root: Path, k
     """One tree, its scan, and both judges."""
     scan = scan_tree(root)
     facts: list[tuple[str, str]] = []
-    for finding in evaluate(rules, scan.files, phase=phase, directories=scan.directories):
-        if finding.rule is not None:
-            expected, actual = judge(finding.rule, files_of(tree)), Verdict(finding.satisfied, finding.matched)
-            if expected != actual:
-                facts += [("rule", str(finding.rule)), ("expected", _words(expected)), ("actual", _words(actual))]
+    for rule, finding in zip(rules, evaluate(rules, scan.listing, phase=phase), strict=True):
+        expected, actual = judge(rule, sizes_of(tree)), Verdict(finding.satisfied, finding.matched)
+        if expected != actual:
+            facts += [("rule", str(rule)), ("expected", _words(expected)), ("actual", _words(actual))]
     links = sorted(path for path, content in tree.items() if isinstance(content, Symlink))
     if phase is Phase.POST and (bool(check_tree(scan, key_prefix)), [item.path for item in scan.irregular]) != (
         bool(links),
@@ -156,12 +148,12 @@ def _compare_declarations(paths: tuple[Sequence[tuple[Written, str]], Sequence[W
     good, hostile = paths
     facts: list[tuple[str, str]] = []
     for written, canonical in good:
-        for declare in (require_file, require_dir, require_glob, forbid_glob):
+        for declare in GUARDRAILS.values():
             actual = _declared(declare, written)
             if actual != canonical:
                 facts += _declaration(declare, written, f"taken as {canonical!r}", f"taken as {actual!r}")
     for written in hostile:
-        for declare in (require_file, require_dir, require_glob, forbid_glob):
+        for declare in GUARDRAILS.values():
             actual = _declared(declare, written)
             if actual is not None:
                 facts += _declaration(declare, written, "rejected", f"taken as {actual!r}")
@@ -179,7 +171,7 @@ def _declared(declare: Declare, path: Written) -> str | None:
         rule = declare(path)
     except TaskDefinitionError:
         return None
-    return rule.path if isinstance(rule, RequireFile | RequireDir) else rule.pattern
+    return str(rule.constraint.files)
 
 
 def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
@@ -204,9 +196,7 @@ def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
 
 
 def _declared_paths(spec: WorkspaceSpec) -> list[str]:
-    return [
-        rule.path if isinstance(rule, RequireFile | RequireDir) else rule.pattern for rule in (*spec.pre, *spec.post)
-    ]
+    return [str(rule.constraint.files) for rule in (*spec.pre, *spec.post)]
 
 
 def _spec_of(task: Task) -> WorkspaceSpec:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.taskdef import build_task_definition, canonical_json
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.difference import differing

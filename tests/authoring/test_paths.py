@@ -10,8 +10,9 @@ import pytest
 
 from perago import TaskDefinitionError, WorkspaceSpec, forbid_glob, require_dir, require_file, require_glob
 from perago.authoring import Guardrail
+from perago.guardrails import GUARDRAILS
 
-RULES: list[Callable[[str | os.PathLike[str]], Guardrail]] = [require_file, require_dir, require_glob, forbid_glob]
+RULES: list[Callable[..., Guardrail]] = list(GUARDRAILS.values())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from pydantic import BaseModel, RootModel
 
 from perago import TaskDefinitionError, WorkspaceSpec, task
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 
 if TYPE_CHECKING:
     from pathlib import Path as OnlyForTypeCheckers

@@ -19,7 +19,7 @@ from perago import (
     WorkspaceSpec,
     task,
 )
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 
 
 class Value(BaseModel):

@@ -9,7 +9,8 @@ from typing import Literal, cast
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
 

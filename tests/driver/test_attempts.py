@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from perago import task
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.ports import TaskStatus
 from perago.testing import InMemoryServices

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.embedded.faults import Moment
 from perago.ports import CorruptTransfer, Forbidden, Refused, ServiceError, TaskStatus, Unavailable, Unclear

@@ -14,7 +14,7 @@ from pydantic import BaseModel, field_validator
 
 from perago import WorkspaceSpec, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.driver import deliver_report
 from perago.driver.patience import ask, within
 from perago.embedded.clock import VirtualClock

@@ -15,7 +15,8 @@ from pydantic import BaseModel, SecretStr
 from perago import WorkspaceSpec, task
 from perago.adapters.lakefs import LakeFSStore
 from perago.attempt.events import FenceState
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 from perago.driver import AttemptRecord, Limits, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.driver.patience import ask, within

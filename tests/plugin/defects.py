@@ -5,12 +5,13 @@ from __future__ import annotations
 _HEAD = """
 import re
 from hypothesis import settings
-from perago.authoring.guardrails import RequireDir, RequireGlob
-from perago.workspace import guardrails, scan
+from perago.authoring.guardrails import Verdict
+from perago.guardrails import paths
+from perago.guardrails.require_dir import RequireDir
+from perago.guardrails.require_glob import RequireGlob
+from perago.workspace import scan
 
-compile_glob, complaint, matches, sort = (
-    guardrails.compile_glob, guardrails._complaint, guardrails._matches, scan._Scan._sort
-)
+compile_glob, evaluate, sort = paths.compile_glob, RequireGlob.evaluate, scan._Scan._sort
 
 class Pattern:
     def __init__(self, pattern):
@@ -19,22 +20,22 @@ class Pattern:
 
 DEFECTS = {
     "case is ignored": """
-guardrails.compile_glob = lambda pattern: re.compile(compile_glob(pattern).pattern, re.IGNORECASE)
+paths.compile_glob = lambda pattern: re.compile(compile_glob(pattern).pattern, re.IGNORECASE)
 """,
     "two stars take at least one directory": """
-guardrails.compile_glob = lambda pattern: compile_glob(re.sub(r"(^|/)[*][*]/", r"\\1**/*/", pattern))
+paths.compile_glob = lambda pattern: compile_glob(re.sub(r"(^|/)[*][*]/", r"\\1**/*/", pattern))
 """,
     "dotfiles are hidden from patterns": """
 class Dots(Pattern):
     def match(self, regex, path):
         return None if any(name.startswith(".") for name in path.split("/")) else regex.fullmatch(path)
-guardrails.compile_glob = Dots
+paths.compile_glob = Dots
 """,
     "a pattern may match the beginning": """
 class Beginning(Pattern):
     def match(self, regex, path):
         return regex.match(path)
-guardrails.compile_glob = Beginning
+paths.compile_glob = Beginning
 """,
     "symlinks are followed": """
 def follow(self, path, entry):
@@ -57,35 +58,34 @@ def descend(self, path, entry):
 scan._Scan._sort = descend
 """,
     "min_count is one too high": """
-def strict(rule, matched):
-    if isinstance(rule, RequireGlob) and len(matched) == rule.min_count > 0:
-        return "too few"
-    return complaint(rule, matched)
-guardrails._complaint = strict
+def strict(rule, tree):
+    verdict = evaluate(rule, tree)
+    return Verdict(verdict.matched, "too few") if verdict.matched == rule.min_count > 0 else verdict
+RequireGlob.evaluate = strict
 """,
     "min_count is one too low": """
-def lax(rule, matched):
-    return None if isinstance(rule, RequireGlob) and len(matched) == rule.min_count - 1 else complaint(rule, matched)
-guardrails._complaint = lax
+def lax(rule, tree):
+    verdict = evaluate(rule, tree)
+    return Verdict(verdict.matched) if verdict.matched == rule.min_count - 1 else verdict
+RequireGlob.evaluate = lax
 """,
     "max_count is one too low": """
-def strict(rule, matched):
-    return "too many" if isinstance(rule, RequireGlob) and len(matched) == rule.max_count else complaint(rule, matched)
-guardrails._complaint = strict
+def strict(rule, tree):
+    verdict = evaluate(rule, tree)
+    return Verdict(verdict.matched, "too many") if verdict.matched == rule.max_count else verdict
+RequireGlob.evaluate = strict
 """,
     "max_count is one too high": """
-def lax(rule, matched):
-    if isinstance(rule, RequireGlob) and len(matched) - 1 == rule.max_count:
-        return None
-    return complaint(rule, matched)
-guardrails._complaint = lax
+def lax(rule, tree):
+    verdict = evaluate(rule, tree)
+    return Verdict(verdict.matched) if verdict.matched - 1 == rule.max_count else verdict
+RequireGlob.evaluate = lax
 """,
     "a directory is every name that begins like it": """
-def begins(rule, paths):
-    if isinstance(rule, RequireDir):
-        return [path for path in paths if path.startswith(rule.path)]
-    return matches(rule, paths)
-guardrails._matches = begins
+def begins(rule, tree):
+    matched = sum(path.startswith(rule.path) for path in tree.sizes)
+    return Verdict(matched, None if matched else "no file below it")
+RequireDir.evaluate = begins
 """,
     "directories count as files": """
 def also(self, path, entry):

@@ -42,7 +42,7 @@ SEEDS = """
 import hypothesis
 import pytest
 import work
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.testing.failures import CaseFailed
 from pytest_perago.properties import check_phase
 from pytest_perago.settings import FuzzSettings
@@ -241,7 +241,7 @@ def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pyte
         from hypothesis import given
         from pydantic import BaseModel, field_validator
         from perago import task
-        from perago.authoring import get_task
+        from perago.authoring.task import get_task
         from perago.testing.strategies import params
 
         class Params(BaseModel):

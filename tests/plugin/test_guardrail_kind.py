@@ -171,10 +171,10 @@ def test_the_status_of_a_violation_is_part_of_the_verdict(pytester: pytest.Pytes
     pytester.makeconftest(
         """
         from perago.attempt import outcome
-        failure = outcome.failure
+        failed = outcome.failed
         def turned(state, reason, *, terminal):
-            return failure(state, reason, terminal=not terminal)
-        outcome.failure = turned
+            return failed(state, reason, terminal=not terminal)
+        outcome.failed = turned
         """
     )
     result = run_process(pytester, *KIND)

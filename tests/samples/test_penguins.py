@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import perago.samples.penguins
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.ports import TaskStatus
 from perago.samples.penguins import clean, features
 from perago.testing import InMemoryServices

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perago import TaskDefinitionError
-from perago.authoring import get_task
+from perago.authoring.task import get_task
 from perago.taskdef import load_task
 
 HEAD = """

@@ -21,10 +21,13 @@ from perago import (
     require_glob,
     task,
 )
-from perago.authoring import get_task
-from perago.authoring.guardrails import GUARDRAIL_TYPES, Guardrail, RequireDir, RequireFile
+from perago.authoring.guardrails import Guardrail
+from perago.authoring.task import get_task
+from perago.guardrails import GUARDRAILS
+from perago.guardrails.require_dir import RequireDir
+from perago.guardrails.require_file import RequireFile
 from perago.testing import InMemoryServices, provide_params
-from perago.testing.building import Symlink, Tree, build, files_of
+from perago.testing.building import Symlink, Tree, build, sizes_of
 from perago.testing.neighbours import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge
 from perago.testing.path_strategies import Written
@@ -56,7 +59,7 @@ SPEC = WorkspaceSpec(
 
 
 def violated(tree: Tree, rules: tuple[Guardrail, ...] = SPEC.pre) -> list[Guardrail]:
-    return [rule for rule in rules if not judge(rule, files_of(tree)).satisfied]
+    return [rule for rule in rules if not judge(rule, sizes_of(tree)).satisfied]
 
 
 @FEW
@@ -86,7 +89,7 @@ def test_every_tree_can_be_built_and_read_back(tree: Tree) -> None:
             path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and not path.is_symlink()
         }
         links = [path for path in root.rglob("*") if path.is_symlink()]
-    assert {path for path in found if "linked/" not in path} >= files_of(tree)
+    assert {path for path in found if "linked/" not in path} >= sizes_of(tree).keys()
     assert len(links) == sum(isinstance(content, Symlink) for content in tree.values())
 
 
@@ -98,7 +101,7 @@ def test_near_trees_of_a_few_examples_stand_on_both_sides_and_on_the_edges_of_ea
     @settings(FEW, max_examples=60, phases=[Phase.generate])
     @given(near_trees(SPEC))
     def collect(tree: Tree) -> None:
-        files = files_of(tree)
+        files = sizes_of(tree)
         seen.update((rule, judge(rule, files).satisfied) for rule in SPEC.pre)
         counts.add(judge(SPEC.pre[2], files).matched)
         kinds.update(type(content).__name__ for content in tree.values())
@@ -256,4 +259,4 @@ def test_trees_and_params_run_through_the_services_in_memory(tree: Any, value: M
 
 
 def test_all_kinds_of_rules_are_covered_here() -> None:
-    assert {type(rule) for rule in SPEC.pre} == set(GUARDRAIL_TYPES)
+    assert {type(rule).__module__ for rule in SPEC.pre} == {f"perago.guardrails.{name}" for name in GUARDRAILS}

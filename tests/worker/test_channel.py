@@ -18,8 +18,8 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.attempt.steps import Step
-from perago.authoring.guardrails import ForbidGlob, RequireGlob
 from perago.driver import AttemptRecord, StepTime
+from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
 from perago.worker.channel import LIMIT, ChannelError, SlotChannel, SupervisorChannel, open_channel
 from perago.worker.codec import BadMessage, decode, encode
@@ -35,7 +35,6 @@ from perago.worker.events import (
 from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw, StartFailed, Stop
 from perago.worker.watching import in_parts
 from perago.workspace.changes import ChangedFile, Changes
-from perago.workspace.guardrails import Finding
 
 from .bench import LIMIT as SECONDS
 from .bench import wait_for
@@ -49,8 +48,8 @@ RECORD = AttemptRecord(
     reached=Step.CLEANED,
     steps=(StepTime("Fetch", 0.25), StepTime("Merge", 1)),
     findings=(
-        Finding(RequireGlob(pattern="raw/*.csv"), True, 3, "matched"),
-        Finding(ForbidGlob(pattern="**/*.tmp"), False, 1, "x"),
+        Finding("require_glob('raw/*.csv', min_count=1)", True, 3, "matched"),
+        Finding("forbid_glob('**/*.tmp')", False, 1, "x"),
         Finding(None, False, 0, "irregular"),
     ),
     changes=Changes((ChangedFile("a\udcff", 1, "00", "text/csv", {"k": "v"}),), (), (ChangedFile("b", 2, "11"),)),

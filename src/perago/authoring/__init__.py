@@ -4,33 +4,20 @@ Everything here is declaration. Nothing touches files, the network or a clock, a
 `TaskDefinitionError` that names the author's file and line.
 """
 
-from perago.authoring.context import current
+from perago.authoring.context import Current, current
 from perago.authoring.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
 from perago.authoring.errors import TaskDefinitionError, TaskFailed, TaskTerminalError
 from perago.authoring.examples import Example
-from perago.authoring.guardrails import (
-    ForbidGlob,
-    Guardrail,
-    RequireDir,
-    RequireFile,
-    RequireGlob,
-    forbid_glob,
-    require_dir,
-    require_file,
-    require_glob,
-)
-from perago.authoring.task import Task, get_task, task
+from perago.authoring.guardrails import Guardrail
+from perago.authoring.task import Task, task
 from perago.authoring.workspace import WorkspaceSpec
 
 __all__ = [
+    "Current",
     "Example",
     "ExecutionLimits",
-    "ForbidGlob",
     "Guardrail",
     "PublishBudget",
-    "RequireDir",
-    "RequireFile",
-    "RequireGlob",
     "RetryPolicy",
     "Task",
     "TaskControls",
@@ -40,10 +27,5 @@ __all__ = [
     "TimeoutPolicy",
     "WorkspaceSpec",
     "current",
-    "forbid_glob",
-    "get_task",
-    "require_dir",
-    "require_file",
-    "require_glob",
     "task",
 ]

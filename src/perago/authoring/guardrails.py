@@ -1,117 +1,133 @@
-"""Guardrails: rules about the shape of the tree before and after the task function (docs/design/contract.md 2).
+"""What a guardrail is: a rule about the shape of the tree before or after the task function (docs/design/contract.md 2).
 
-Here they are only declared; `perago.workspace` evaluates them. A glob counts files, `**` matches zero or more
-directories, and everything is case-sensitive.
+The kinds are the modules of `perago.guardrails`. All that perago does with a rule goes through `Guardrail`, so a
+new kind is one module.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from perago.authoring.paths import canonical_path, canonical_pattern
-from perago.authoring.source import calling_line, declares
+from perago.authoring.source import calling_line
 
 Path: TypeAlias = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
-class RequireFile:
-    """A file must be at `path`."""
+class Listing:
+    """The regular files of a tree with their sizes in bytes, and its directories. Paths are relative, with `/`.
 
-    path: str
+    A scan of a disk and the listing of a server are both this, and a rule cannot tell them apart.
+    """
 
-    def __str__(self) -> str:
-        return f"require_file({self.path!r})"
+    def __init__(self, sizes: Mapping[str, int], directories: Collection[str] = ()) -> None:
+        self.sizes = sizes
+        self._given = directories
 
-
-@dataclass(frozen=True, slots=True)
-class RequireDir:
-    """At least one file must be below `path`: object stores have no empty directories."""
-
-    path: str
-
-    def __str__(self) -> str:
-        return f"require_dir({self.path!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class RequireGlob:
-    """From `min_count` to `max_count` files (None: any number) must match `pattern`."""
-
-    pattern: str
-    min_count: int = 1
-    max_count: int | None = None
-
-    def __str__(self) -> str:
-        limit = "" if self.max_count is None else f", max_count={self.max_count}"
-        return f"require_glob({self.pattern!r}, min_count={self.min_count}{limit})"
+    @cached_property
+    def directories(self) -> frozenset[str]:
+        """Every directory: those above a file, and those given. Only hints need them."""
+        found = set(self._given)
+        for path in self.sizes:
+            above = path.rpartition("/")[0]
+            while above and above not in found:
+                found.add(above)
+                above = above.rpartition("/")[0]
+        return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
-class ForbidGlob:
-    """No file may match `pattern`."""
+class Verdict:
+    """`matched` files are what the rule is about; `complaint` says what is wrong with them, or is None."""
 
-    pattern: str
+    matched: int
+    complaint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSelection:
+    """Some files: `FileSelection("raw", "**")` is all below `raw`, whatever characters that name has.
+
+    `name` is taken as it is, `pattern` is a glob below it. One of them may be empty.
+    """
+
+    name: str = ""
+    pattern: str = ""
 
     def __str__(self) -> str:
-        return f"forbid_glob({self.pattern!r})"
+        return self.name or self.pattern
 
 
-Guardrail: TypeAlias = RequireFile | RequireDir | RequireGlob | ForbidGlob
-GUARDRAIL_TYPES = (RequireFile, RequireDir, RequireGlob, ForbidGlob)
+@dataclass(frozen=True, slots=True)
+class CountConstraint:
+    """A tree has from `least` to `most` (None: any number) of these files; with `content`, each of them holds it."""
+
+    files: FileSelection
+    least: int = 0
+    most: int | None = None
+    content: str | None = None
+
+    def too_few(self) -> tuple[CountConstraint, ...]:
+        """How a tree has too few: one file is missing, or as many as other rules want."""
+        most = self.least - 1
+        return replace(self, least=most, most=most), replace(self, least=0, most=most)
+
+    def too_many(self) -> tuple[CountConstraint, ...]:
+        """How a tree has too many: one file, or as many as other rules want."""
+        least = (self.most or 0) + 1
+        return replace(self, least=least, most=least), replace(self, least=least, most=None)
 
 
-@declares("require_file")
-def require_file(path: Path) -> RequireFile:
-    """A file must be at `path`.
+class Guardrail(ABC):
+    """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """As an author writes it: `require_dir('raw')`."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """In the name of a test: `require_dir(raw)`."""
+
+    @abstractmethod
+    def evaluate(self, tree: Listing) -> Verdict:
+        """Whether the rule holds for the tree."""
+
+    def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
+        """What the author may have meant, if the rule is violated and matched nothing."""
+        return None
+
+    @property
+    @abstractmethod
+    def constraint(self) -> CountConstraint:
+        """What satisfies the rule in generated trees."""
+
+    @abstractmethod
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        """What breaks the rule in generated trees, by the name of the violation. Of several constraints the first one
+        that the other rules allow is taken. Empty if every tree satisfies the rule."""
+
+
+def declared_path(rule: str, path: object) -> str:
+    """The canonical form of a path that an author gives to `rule`.
 
     Raises:
         TaskDefinitionError: not a relative path inside the workspace.
     """
-    return RequireFile(_canonical("require_file", canonical_path, path))
+    return _canonical(rule, canonical_path, path)
 
 
-@declares("require_dir")
-def require_dir(path: Path) -> RequireDir:
-    """At least one file must be below the directory `path`.
-
-    Raises:
-        TaskDefinitionError: not a relative path inside the workspace.
-    """
-    return RequireDir(_canonical("require_dir", canonical_path, path))
-
-
-@declares("require_glob")
-def require_glob(pattern: Path, min_count: int = 1, max_count: int | None = None) -> RequireGlob:
-    """At least `min_count` and at most `max_count` files (None: any number) must match `pattern`.
-
-    Raises:
-        TaskDefinitionError: not a relative pattern, or counts that no tree can satisfy.
-    """
-    canonical = _canonical("require_glob", canonical_pattern, pattern)
-    _check_count("min_count", min_count)
-    if max_count is not None:
-        _check_count("max_count", max_count)
-        if max_count < min_count:
-            raise calling_line().error(
-                f"require_glob({canonical!r}): max_count {max_count} is less than min_count {min_count}, "
-                "so no tree can satisfy it",
-                fix="raise max_count or lower min_count; to allow no match at all use forbid_glob",
-            )
-    return RequireGlob(canonical, min_count, max_count)
-
-
-@declares("forbid_glob")
-def forbid_glob(pattern: Path) -> ForbidGlob:
-    """No file may match `pattern`.
-
-    Raises:
-        TaskDefinitionError: not a relative pattern inside the workspace.
-    """
-    return ForbidGlob(_canonical("forbid_glob", canonical_pattern, pattern))
+def declared_pattern(rule: str, pattern: object) -> str:
+    """Like `declared_path`, for a glob."""
+    return _canonical(rule, canonical_pattern, pattern)
 
 
 def _canonical(rule: str, canonicalise: Callable[[object], str], path: object) -> str:
@@ -121,14 +137,3 @@ def _canonical(rule: str, canonicalise: Callable[[object], str], path: object) -
         raise calling_line().error(
             f"{rule}: {error}", fix="use a relative path with forward slashes, such as 'raw/a.csv'"
         ) from None
-
-
-def _check_count(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int):
-        raise calling_line().error(
-            f"require_glob: {name} must be a whole number, not {type(count).__name__}", fix=f"write {name}=1"
-        )
-    if count < 0:
-        raise calling_line().error(
-            f"require_glob: {name} is {count}, and a count cannot be negative", fix="use 0 or more"
-        )

@@ -15,7 +15,7 @@ from perago.authoring.errors import TaskDefinitionError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MACHINERY = ("perago.authoring", "pydantic")
+_MACHINERY = ("perago.authoring", "perago.guardrails", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import field_validator
 
 from perago.authoring.declaration import Declaration
-from perago.authoring.guardrails import GUARDRAIL_TYPES, Guardrail
+from perago.authoring.guardrails import Guardrail
 from perago.authoring.paths import canonical_prefix
 
 
@@ -65,12 +65,12 @@ class WorkspaceSpec(Declaration):
     def _guardrails(cls, rules: object) -> tuple[Guardrail, ...]:
         checked: list[Guardrail] = []
         if isinstance(rules, str) or not isinstance(rules, Iterable):
-            wrap = f"; wrap it: [{rules}]" if isinstance(rules, GUARDRAIL_TYPES) else ""
+            wrap = f"; wrap it: [{rules}]" if isinstance(rules, Guardrail) else ""
             raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
                 f"must be a list of guardrails, not {type(rules).__name__}{wrap}"
             )
         for index, rule in enumerate(rules):
-            if not isinstance(rule, GUARDRAIL_TYPES):
+            if not isinstance(rule, Guardrail):
                 raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
                     f"item {index} is a {type(rule).__name__}, not a guardrail such as require_file('a.csv')"
                 )

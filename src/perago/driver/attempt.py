@@ -33,11 +33,11 @@ from perago.driver.patience import check_delivery, time_to_fail
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
 from perago.driver.scratch import left_files, left_words, what_to_do
+from perago.guardrails.evaluation import Finding
 from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, WorkspaceStore
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
-from perago.workspace.guardrails import Finding
 from perago.workspace.text import quoted
 
 _EXTERNAL = (

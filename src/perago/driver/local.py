@@ -9,10 +9,10 @@ from typing import Literal
 
 from perago.authoring import WorkspaceSpec
 from perago.driver.limits import Limits
+from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.guardrails import Finding, Phase, check_tree, evaluate
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
 from perago.workspace.scan import Tree, scan_tree
 
@@ -92,7 +92,7 @@ class LocalWorkspace:
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
         always = check_tree(tree, self._spec.key_prefix) if phase == "post" else ()
-        return (*always, *evaluate(rules, tree.files, phase=Phase(phase), directories=tree.directories))
+        return (*always, *evaluate(rules, tree.listing, phase=Phase(phase)))
 
     def changes(self) -> Changes:
         """What the function did to the tree, as of the last scan."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from perago.attempt.events import FenceState
 from perago.attempt.outcome import short
 from perago.attempt.steps import Step
+from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report
 from perago.workspace.changes import Changes
-from perago.workspace.guardrails import Finding
 from perago.workspace.text import listing, quoted
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from types import ModuleType
 
-from perago.authoring import Task, TaskDefinitionError, get_task
-from perago.authoring.task import TASK_ATTRIBUTE
+from perago.authoring import Task, TaskDefinitionError
+from perago.authoring.task import TASK_ATTRIBUTE, get_task
 from perago.taskdef.imports import import_module
 from perago.taskdef.schema import input_schema, output_schema
 

@@ -54,9 +54,13 @@ def write_tree(root: Path, tree: Tree) -> None:
             place.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def files_of(tree: Tree) -> frozenset[str]:
-    """The paths of the files."""
-    return frozenset(path for path, content in tree.items() if isinstance(content, str | bytes))
+def sizes_of(tree: Tree) -> dict[str, int]:
+    """The files by their paths, and their sizes in bytes."""
+    return {
+        path: len(content.encode() if isinstance(content, str) else content)
+        for path, content in tree.items()
+        if isinstance(content, str | bytes)
+    }
 
 
 def _make_target(root: Path, target: Path, holding: tuple[str, ...]) -> None:

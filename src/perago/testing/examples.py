@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from perago.authoring import Task, WorkspaceSpec
+from perago.authoring.guardrails import Listing
+from perago.guardrails.evaluation import Phase, evaluate
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema
+from perago.testing.building import sizes_of
 from perago.testing.casefiles import BrokenCase, RunCase, case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.schema_check import schema_problem
-from perago.workspace.guardrails import Phase, evaluate
 
 _WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit", "ref": "0" * 64}
 
@@ -98,9 +100,8 @@ def _tree(case: RunCase) -> Mapping[str, str | bytes | None]:
 
 
 def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:
-    files = [path for path, content in tree.items() if content is not None]
     directories = [path for path, content in tree.items() if content is None]
-    found = evaluate(spec.pre, files, phase=Phase.PRE, directories=directories)
+    found = evaluate(spec.pre, Listing(sizes_of(tree), directories), phase=Phase.PRE)
     violated = [finding.message for finding in found if not finding.satisfied]
     if case.expect == "pre" and not violated:
         raise CaseFailed(

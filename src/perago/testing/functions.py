@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from perago.authoring import Task, get_task
+from perago.authoring import Task
+from perago.authoring.task import get_task
 
 TaskFunction: TypeAlias = Callable[..., Any]
 """A function with `@task`."""

@@ -69,6 +69,12 @@ class PathSet:
         """Whether a path may end here."""
         return len(self.places) in state
 
+    def __contains__(self, path: str) -> bool:
+        state = self.start()
+        for character in path:
+            state = self.after(state, character)
+        return self.ends(state)
+
     def characters(self) -> set[str]:
         """Every character that the set tells apart from others."""
         return {character for place in self.places if place.text != "?" for character in place.text}

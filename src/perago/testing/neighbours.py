@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
-from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireDir, RequireFile, RequireGlob
+from perago.authoring.guardrails import Guardrail
 from perago.testing.building import Symlink
 from perago.testing.globs import Kind, Place, name_places, only
 
@@ -64,13 +64,16 @@ def instances(rule: Guardrail) -> tuple[str, ...]:
 
 
 def amounts(rule: Guardrail) -> tuple[int, ...]:
-    """Numbers of files at the limits of the rule, and one file beyond them."""
-    match rule:
-        case RequireGlob(_, least, most):
-            near = {least - 1, least, *(() if most is None else (most, most + 1))}
-            return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
-        case _:
-            return (0, 1)
+    """Numbers of files at the limits of the rule, and one file beyond them; none above 40, so that trees stay small."""
+    least, most = rule.constraint.least, rule.constraint.most
+    near = {least - 1, least, *(() if most is None else (most, most + 1))}
+    return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
+
+
+def contents(rule: Guardrail) -> tuple[str, ...]:
+    """What the rule says that files hold: in good trees first, then in those that break it."""
+    constraints = [rule.constraint, *(way for ways in rule.violations().values() for way in ways)]
+    return tuple(dict.fromkeys(each.content for each in constraints if each.content is not None))
 
 
 def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
@@ -92,14 +95,11 @@ _BETWEEN: Sequence[tuple[str, ...]] = ((), ("d",), ("d", "e"), (".d",))
 
 
 def _segments(rule: Guardrail) -> _Segments:
-    match rule:
-        case RequireFile(path):
-            return [list(only(name).places) for name in path.split("/")]
-        case RequireDir(path):
-            return [*(list(only(name).places) for name in path.split("/")), None, [Place(Kind.STAR)]]
-        case RequireGlob(pattern) | ForbidGlob(pattern):
-            names: _Segments = [None if name == "**" else name_places(name) for name in pattern.split("/")]
-            return [*names, [Place(Kind.STAR)]] if names[-1] is None else names
+    files = rule.constraint.files
+    names: _Segments = [list(only(name).places) for name in files.name.split("/")] if files.name else []
+    if files.pattern:
+        names += [None if name == "**" else name_places(name) for name in files.pattern.split("/")]
+    return [*names, [Place(Kind.STAR)]] if names[-1] is None else names
 
 
 def _filled(segments: _Segments, *, star: str = "a", directories: Sequence[str] = ()) -> str:

@@ -8,10 +8,15 @@ in production: a mistake would have to be made twice, in two different ways, to 
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import singledispatch
 
-from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireDir, RequireFile, RequireGlob
+from perago.authoring.guardrails import Guardrail
+from perago.guardrails.forbid_glob import ForbidGlob
+from perago.guardrails.require_dir import RequireDir
+from perago.guardrails.require_file import RequireFile
+from perago.guardrails.require_glob import RequireGlob
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +27,56 @@ class Verdict:
     matched: int
 
 
-def judge(rule: Guardrail, files: Collection[str]) -> Verdict:
-    """The verdict on a tree with exactly these files, by their paths relative to the workspace.
+def judge(rule: Guardrail, files: Mapping[str, int]) -> Verdict:
+    """The verdict on a tree with exactly these files: their paths relative to the workspace, and their sizes in bytes.
 
     Directories, symlinks and other things that are no files play no part in any rule.
     """
-    matched = sum(concerns(rule, path) for path in files)
-    match rule:
-        case RequireFile() | RequireDir():
-            return Verdict(matched >= 1, matched)
-        case RequireGlob(_, least, most):
-            return Verdict(matched >= least and (most is None or matched <= most), matched)
-        case ForbidGlob():
-            return Verdict(matched == 0, matched)
+    counted = {path: size for path, size in files.items() if concerns(rule, path)}
+    return Verdict(holds(rule, counted), len(counted))
 
 
+@singledispatch
 def concerns(rule: Guardrail, path: str) -> bool:
     """Whether the file at `path` is one that the rule counts."""
-    segments = path.split("/")
-    match rule:
-        case RequireFile(required):
-            return segments == required.split("/")
-        case RequireDir(directory):
-            above = directory.split("/")
-            return len(segments) > len(above) and segments[: len(above)] == above
-        case RequireGlob(pattern) | ForbidGlob(pattern):
-            return glob_matches(pattern, path)
+    raise NotImplementedError(f"perago.testing.oracle does not know which files {type(rule).__name__} counts")
+
+
+@singledispatch
+def holds(rule: Guardrail, counted: Mapping[str, int]) -> bool:
+    """Whether the rule holds, if these are the files that it counts, with their sizes in bytes."""
+    raise NotImplementedError(f"perago.testing.oracle does not know when {type(rule).__name__} holds")
+
+
+@concerns.register
+def _(rule: RequireFile, path: str) -> bool:
+    return path.split("/") == rule.path.split("/")
+
+
+@concerns.register
+def _(rule: RequireDir, path: str) -> bool:
+    segments, above = path.split("/"), rule.path.split("/")
+    return len(segments) > len(above) and segments[: len(above)] == above
+
+
+@concerns.register
+def _(rule: RequireGlob | ForbidGlob, path: str) -> bool:
+    return glob_matches(rule.pattern, path)
+
+
+@holds.register
+def _(_: RequireFile | RequireDir, counted: Mapping[str, int]) -> bool:
+    return len(counted) >= 1
+
+
+@holds.register
+def _(rule: RequireGlob, counted: Mapping[str, int]) -> bool:
+    return len(counted) >= rule.min_count and (rule.max_count is None or len(counted) <= rule.max_count)
+
+
+@holds.register
+def _(_: ForbidGlob, counted: Mapping[str, int]) -> bool:
+    return not counted
 
 
 def glob_matches(pattern: str, path: str) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.driver import AttemptRecord, Delivered
+from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus
 from perago.workspace.changes import Changes
-from perago.workspace.guardrails import Finding
 
 _LONGEST = 200
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from perago.authoring.guardrails import Guardrail
-from perago.testing.building import Symlink, Tree, files_of
-from perago.testing.neighbours import Likeness, amounts, instances, is_path, lookalikes, plain
+from perago.testing.building import Symlink, Tree, sizes_of
+from perago.testing.neighbours import Likeness, amounts, contents, instances, is_path, lookalikes, plain
 from perago.testing.oracle import concerns, judge
 from perago.workspace.keys import Folding
 
 
-class Plot:
+class TreePlan:
     """What does not fit to what is already there is passed over."""
 
     def __init__(self, folding: Folding) -> None:
@@ -45,7 +45,7 @@ class Plot:
 
     def bring_to(self, rule: Guardrail, number: int) -> None:
         """Let the rule count so many files, as far as others leave room for them."""
-        counted = sorted(path for path in files_of(self.tree) if concerns(rule, path))
+        counted = sorted(path for path in sizes_of(self.tree) if concerns(rule, path))
         for path in counted[number:]:
             self.remove(path)
         missing = number - len(counted)
@@ -57,8 +57,8 @@ class Plot:
     def add_if(self, rules: Collection[Guardrail], path: str, content: str | Symlink | None = "") -> None:
         """Plant something only if no rule changes its mind about the tree."""
         about = [rule for rule in rules if concerns(rule, path)] if content is not None else []
-        before = [judge(rule, files_of(self.tree)).satisfied for rule in about]
-        if self.add(path, content) and before != [judge(rule, files_of(self.tree)).satisfied for rule in about]:
+        before = [judge(rule, sizes_of(self.tree)).satisfied for rule in about]
+        if self.add(path, content) and before != [judge(rule, sizes_of(self.tree)).satisfied for rule in about]:
             self.remove(path)
 
     def _twin(self, name: str) -> bool:
@@ -68,7 +68,7 @@ class Plot:
 def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
     """The trees that no fuzzing should leave to chance: everything that only looks like the rules in one tree, all odd
     files that they mean in another, and plain trees at, just below and just above the limits of each rule."""
-    crowd, meant = Plot(folding), Plot(folding)
+    crowd, meant = TreePlan(folding), TreePlan(folding)
     for likeness in Likeness:
         for rule in rules:
             for path, content in lookalikes(rule, likeness):
@@ -76,13 +76,22 @@ def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
     for rule in rules:
         for path in instances(rule):
             meant.add(path)
+    held = [(rule, content) for rule in rules for content in contents(rule)]
     at_limits = []
     for rule in rules:
         for number in amounts(rule):
-            plot = Plot(folding)
-            plot.bring_to(rule, number)
-            at_limits.append(plot.tree)
-    return [crowd.tree, meant.tree, *at_limits]
+            plan = TreePlan(folding)
+            plan.bring_to(rule, number)
+            at_limits.append(plan.tree)
+    return [crowd.tree, meant.tree, *at_limits, *(_holding(rule, content, folding) for rule, content in held)]
+
+
+def _holding(rule: Guardrail, content: str, folding: Folding) -> Tree:
+    """Files that the rule means, all with this content."""
+    plan = TreePlan(folding)
+    for path in instances(rule):
+        plan.add(path, content)
+    return plan.tree
 
 
 def _above(path: str) -> list[str]:

@@ -210,7 +210,7 @@ class InMemoryServices:
         record = running.record(record)
         for finding in record.findings:
             phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
-            TRIED.add((task.module, task.name, phase, str(finding.rule), verdict))
+            TRIED.add((task.module, task.name, phase, finding.rule or "", verdict))
         return record
 
     def tree(self, ref: str = BRANCH, *, repository: str = REPOSITORY) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
-"""Finding a smallest set of files that meets all demands, or knowing that there is none.
+"""Finding a smallest set of files that meets all constraints, or knowing that there is none.
 
-The sets of the demands cut all paths into areas: the paths that are in exactly these sets. First it is decided how many
-files each area gets, then files are named. That there is no solution is said only if every way was tried.
+The sets of the constraints cut all paths into areas: the paths that are in exactly these sets. First it is decided how
+many files each area gets, then files are named. That there is no solution is said only if every way was tried.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from perago.testing.demands import Demand
+from perago.authoring.guardrails import CountConstraint
+from perago.testing.constraints import path_set
 from perago.testing.globs import PathSet
 from perago.testing.pathsets import Paths, TooComplex
 from perago.workspace.keys import Folding, find_collisions
@@ -27,7 +28,7 @@ class Undecided(Exception):
 
 @dataclass(slots=True)
 class _Area:
-    """The paths in the sets of the `inside` demands and in those of no others."""
+    """The paths in the sets of the `inside` constraints and in those of no others."""
 
     inside: frozenset[int]
     paths: Paths
@@ -36,16 +37,18 @@ class _Area:
     """How many paths there are; None if nobody has run out of them."""
 
 
-def solve(demands: Sequence[Demand], nowhere: Iterable[PathSet], folding: Folding) -> frozenset[str] | None:
-    """The paths of as few files as possible; None if no tree meets the demands. No file is in a set of `nowhere`, and
-    all can stand on one disk.
+def solve(
+    constraints: Sequence[CountConstraint], nowhere: Iterable[PathSet], folding: Folding
+) -> frozenset[str] | None:
+    """The paths of as few files as possible; None if no tree meets the constraints. No file is in a set of
+    `nowhere`, and all can stand on one disk.
 
     Raises:
         Undecided: see there.
     """
-    none_there = [*nowhere, *(demand.paths for demand in demands if demand.most == 0)]
-    counted = [demand for demand in demands if demand.most != 0]
-    if sum(demand.least for demand in counted) > MOST_FILES:
+    none_there = [*nowhere, *(path_set(constraint.files) for constraint in constraints if constraint.most == 0)]
+    counted = [constraint for constraint in constraints if constraint.most != 0]
+    if sum(constraint.least for constraint in counted) > MOST_FILES:
         raise Undecided(f"the rules ask for more than {MOST_FILES} files")
     try:
         areas = _areas(counted, none_there)
@@ -60,20 +63,22 @@ def solve(demands: Sequence[Demand], nowhere: Iterable[PathSet], folding: Foldin
         raise Undecided("the patterns of the rules are too intricate together") from None
 
 
-def _areas(demands: Sequence[Demand], nowhere: Sequence[PathSet]) -> list[_Area]:
-    """Every area that holds a path and that a demand is about."""
+def _areas(constraints: Sequence[CountConstraint], nowhere: Sequence[PathSet]) -> list[_Area]:
+    """Every area that holds a path and that a constraint is about."""
+    sets = [path_set(constraint.files) for constraint in constraints]
+    plain_sets = [path_set(constraint.files, plainly=True) for constraint in constraints]
     chosen: list[list[int]] = [[]]
-    for number in range(len(demands)):
+    for number in range(len(sets)):
         grown = [[*inside, number] for inside in chosen]
-        chosen += [inside for inside in grown if Paths([demands[index].paths for index in inside], nowhere).exist()]
+        chosen += [inside for inside in grown if Paths([sets[index] for index in inside], nowhere).exist()]
         if len(chosen) > _MOST_AREAS:
             raise TooComplex
     areas = []
     for inside in chosen[1:]:
-        outside = [demand.paths for index, demand in enumerate(demands) if index not in inside] + [*nowhere]
-        paths = Paths([demands[index].paths for index in inside], outside)
+        outside = [paths for index, paths in enumerate(sets) if index not in inside] + [*nowhere]
+        paths = Paths([sets[index] for index in inside], outside)
         if paths.exist():
-            plain = Paths([demands[index].plain for index in inside], outside)
+            plain = Paths([plain_sets[index] for index in inside], outside)
             areas.append(_Area(frozenset(inside), paths, plain))
     return areas
 
@@ -82,23 +87,23 @@ def _areas(demands: Sequence[Demand], nowhere: Sequence[PathSet]) -> list[_Area]
 class _Counting:
     """The search for the number of files in each area."""
 
-    demands: Sequence[Demand]
+    constraints: Sequence[CountConstraint]
     areas: Sequence[_Area]
     tries: int = 0
     dead_ends: set[tuple[int, tuple[int, ...]]] = field(default_factory=set)
 
     def fewest(self) -> list[int] | None:
-        """The smallest numbers that meet all demands, None if none do.
+        """The smallest numbers that meet all constraints, None if none do.
 
         Raises:
             Undecided: too many ways.
         """
         if any(
-            demand.least and not any(index in area.inside for area in self.areas)
-            for index, demand in enumerate(self.demands)
+            constraint.least and not any(index in area.inside for area in self.areas)
+            for index, constraint in enumerate(self.constraints)
         ):
             return None
-        for total in range(self._at_least(), sum(demand.least for demand in self.demands) + 1):
+        for total in range(self._at_least(), sum(constraint.least for constraint in self.constraints) + 1):
             self.dead_ends.clear()
             found = self._with(total, [0] * len(self.areas))
             if found is not None:
@@ -106,18 +111,18 @@ class _Counting:
         return None
 
     def _at_least(self) -> int:
-        """No tree is smaller: demands that have no area in common need files of their own."""
+        """No tree is smaller: constraints that have no area in common need files of their own."""
         total, covered = 0, set[int]()
-        for index, demand in sorted(enumerate(self.demands), key=lambda item: -item[1].least):
+        for index, constraint in sorted(enumerate(self.constraints), key=lambda item: -item[1].least):
             if index not in covered:
-                total += demand.least
+                total += constraint.least
                 covered.update(*(area.inside for area in self.areas if index in area.inside))
         return total
 
     def _with(self, left: int, numbers: list[int]) -> list[int] | None:
-        """Add files, `left` at most, until nothing is missing. In a smallest tree every file is one that some demand
-        misses when the others are there, so adding to the first such demand loses none."""
-        missing = [demand.least - self._count(index, numbers) for index, demand in enumerate(self.demands)]
+        """Add files, `left` at most, until nothing is missing. In a smallest tree every file is one that some
+        constraint misses when the others are there, so adding to the first such constraint loses none."""
+        missing = [constraint.least - self._count(index, numbers) for index, constraint in enumerate(self.constraints)]
         lacking = next((index for index, number in enumerate(missing) if number > 0), None)
         if lacking is None:
             return numbers
@@ -139,7 +144,7 @@ class _Counting:
         return None
 
     def _by_use(self, lacking: int, missing: Sequence[int]) -> list[int]:
-        """The areas of a demand, those first that meet the most others and are counted by the fewest."""
+        """The areas of a constraint, those first that meet the most others and are counted by the fewest."""
         places = [place for place, area in enumerate(self.areas) if lacking in area.inside]
         return sorted(
             places,
@@ -155,7 +160,7 @@ class _Counting:
         rooms = [
             most - self._count(index, numbers)
             for index in area.inside
-            if (most := self.demands[index].most) is not None
+            if (most := self.constraints[index].most) is not None
         ]
         if area.room is not None:
             rooms.append(area.room - numbers[place])

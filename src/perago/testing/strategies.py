@@ -17,14 +17,14 @@ from typing import Literal, TypeAlias
 from hypothesis import strategies as st
 
 from perago.authoring import WorkspaceSpec
-from perago.authoring.guardrails import Guardrail, RequireGlob
+from perago.authoring.guardrails import Guardrail
 from perago.testing.building import Tree
 from perago.testing.functions import TaskFunction, task_of
-from perago.testing.neighbours import Likeness, amounts, instances, lookalikes
+from perago.testing.neighbours import Likeness, amounts, contents, instances, lookalikes
 from perago.testing.param_strategies import NoParams, params
 from perago.testing.path_strategies import guardrail_paths, hostile_paths
-from perago.testing.planting import Plot
-from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree, violations
+from perago.testing.planting import TreePlan
+from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
 from perago.workspace.keys import Folding
 
 __all__ = [
@@ -76,7 +76,7 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
     wanted = _rules(rules, phase)
     seeds = []
     for rule in wanted:
-        for violation in violations(rule):
+        for violation in rule.violations():
             others = wanted
             while True:
                 try:
@@ -97,21 +97,22 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
     """Trees near the rules: odd files that they mean, things that only look like it (see `Likeness`), and counts at,
     below and above each limit."""
     wanted = _rules(rules, phase)
-    plot = Plot(folding)
+    plan = TreePlan(folding)
     for rule in wanted:
         options = instances(rule)
         number = min(draw(st.sampled_from(amounts(rule))), len(options))
         chosen = st.lists(st.sampled_from(options), min_size=number, max_size=number, unique=True) if options else _NONE
         for path in draw(chosen):
-            plot.add(path, draw(_CONTENT))
+            plan.add(path, draw(st.sampled_from([*_CONTENTS, *contents(rule)])))
     for likeness in _drawn_likenesses(draw):
         for rule in draw(st.lists(st.sampled_from(wanted), min_size=1, unique=True)) if wanted else ():
             for path, content in lookalikes(rule, likeness):
-                plot.add(path, content)
+                plan.add(path, content)
     last = draw(st.one_of(st.none(), st.sampled_from(wanted))) if wanted else None
-    for rule in (*(rule for rule in wanted if isinstance(rule, RequireGlob)), *([last] if last else [])):
-        plot.bring_to(rule, draw(st.sampled_from(amounts(rule))))
-    return dict(plot.tree)
+    counted = [rule for rule in wanted if rule.constraint.most != 0 and not rule.constraint.files.name]
+    for rule in (*counted, *([last] if last else [])):
+        plan.bring_to(rule, draw(st.sampled_from(amounts(rule))))
+    return dict(plan.tree)
 
 
 @st.composite
@@ -119,18 +120,18 @@ def _grown(
     draw: st.DrawFn, seeds: Sequence[dict[str, str | None]], rules: Sequence[Guardrail], folding: Folding
 ) -> Tree:
     """One of the seeds, and around it what changes no verdict."""
-    plot = Plot(folding)
-    for path in draw(st.sampled_from(seeds)):
-        plot.add(path)
+    plan = TreePlan(folding)
+    for path, seed in draw(st.sampled_from(seeds)).items():
+        plan.add(path, seed)
     for likeness in _drawn_likenesses(draw):
         for rule in rules:
             for path, content in lookalikes(rule, likeness):
                 if isinstance(content, str | None):
-                    plot.add_if(rules, path, content)
-    return dict(plot.tree)
+                    plan.add_if(rules, path, content)
+    return dict(plan.tree)
 
 
-_CONTENT = st.sampled_from(["", "x\n1\n"])
+_CONTENTS = ("", "x\n1\n")
 _NONE: st.SearchStrategy[list[str]] = st.just([])
 
 

@@ -12,12 +12,11 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from functools import lru_cache
 
-from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireFile, RequireGlob
-from perago.testing.building import Symlink, Tree, build
-from perago.testing.demands import Demand, demand_of, directories_for, forbidden_by, reserved_paths
+from perago.authoring.guardrails import CountConstraint, Guardrail
+from perago.testing.building import Symlink, Tree, build, sizes_of
+from perago.testing.constraints import directories_for, forbidden_by, needed, path_set, reserved_paths
 from perago.testing.globs import only
 from perago.testing.oracle import judge
 from perago.testing.solving import Undecided, solve
@@ -28,11 +27,10 @@ __all__ = [
     "Symlink",
     "Tree",
     "Undecided",
-    "Violation",
     "build",
+    "satisfying_trees",
     "smallest_tree",
     "violating_tree",
-    "violations",
 ]
 
 ANY_DISK = Folding()
@@ -47,30 +45,10 @@ class Contradiction(Exception):
         self.reason = reason
 
 
-class Violation(StrEnum):
-    """The ways to break a rule."""
-
-    MISSING = "missing"
-    TOO_MANY = "too-many"
-    PRESENT = "present"
-
-
-def violations(rule: Guardrail) -> tuple[Violation, ...]:
-    """How the rule can be broken. Not at all, if any number of files will do."""
-    match rule:
-        case ForbidGlob():
-            return (Violation.PRESENT,)
-        case RequireGlob(_, least, most):
-            missing = (Violation.MISSING,) if least else ()
-            return missing if most is None else (*missing, Violation.TOO_MANY)
-        case _:
-            return (Violation.MISSING,)
-
-
 def smallest_tree(
     rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK
 ) -> dict[str, str | None]:
-    """The smallest tree that satisfies all rules; all files are empty.
+    """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold.
 
     `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (docs/design/contract.md 2).
     `folding` is that of the disk: names that it takes for one contradict each other.
@@ -80,83 +58,118 @@ def smallest_tree(
         Undecided: the rules are too intricate to tell.
     """
     wanted = tuple(dict.fromkeys(rules))
-    found = _smallest(wanted, key_prefix, folding)
+    constraints = _constraints(wanted)
+    found = _smallest(constraints, key_prefix, folding)
     if found is None:
-        culprits = _culprits(wanted, lambda part: _smallest(part, key_prefix, folding) is None)
-        raise Contradiction(culprits, _why(culprits, folding))
-    _verify(found, dict.fromkeys(wanted, True))
-    return dict.fromkeys(sorted(found), "")
+        culprits = _culprits(wanted, lambda part: _smallest(_constraints(part), key_prefix, folding) is None)
+        raise Contradiction(culprits, _why(_constraints(culprits), folding))
+    return _filled(found, constraints, dict.fromkeys(wanted, True))
+
+
+def satisfying_trees(rule: Guardrail, *, key_prefix: str = "") -> list[dict[str, str | None]]:
+    """Trees at the limits of one rule: the smallest, the fullest if there is one, and a file that holds what it must.
+
+    Raises:
+        Contradiction: there are none.
+        Undecided: there may be some, but none was found.
+    """
+    trees, bounds = [], rule.constraint
+    fuller = [replace(bounds, least=bounds.most)] if bounds.most else []
+    if bounds.content is not None and not bounds.least:
+        fuller.append(replace(bounds, least=1))
+    problem: Exception | None = None
+    for constraint in (bounds, *fuller):
+        try:
+            found = _smallest((constraint,), key_prefix, ANY_DISK)
+        except Undecided as undecided:
+            problem = undecided
+            continue
+        if found is None:
+            problem = Contradiction([rule], _why([constraint], ANY_DISK))
+        else:
+            trees.append(_filled(found, (constraint,), {rule: True}))
+    if problem and not trees:
+        raise problem
+    return trees
 
 
 def violating_tree(
     rule: Guardrail,
     rules: Iterable[Guardrail],
-    violation: Violation | None = None,
+    violation: str | None = None,
     *,
     key_prefix: str = "",
     folding: Folding = ANY_DISK,
 ) -> dict[str, str | None]:
     """A smallest tree that breaks `rule`, just so, and satisfies all the others of `rules`.
 
-    With `MISSING` one file is missing and with the others one is too many, or several if the other rules want it so.
+    `violation` is one of the rule's, by default its first: `missing` leaves out one file, `too-many` and `present` add
+    one, or several if the other rules want it so.
 
     Raises:
-        Contradiction: who breaks this rule breaks one of the others, too; or it cannot be broken this way at all.
+        Contradiction: what breaks this rule breaks one of the others, too; or it cannot be broken this way at all.
         Undecided: the rules are too intricate to tell.
         ValueError: the rule has no such violation.
     """
-    possible = violations(rule)
+    possible = rule.violations()
     violation = violation or next(iter(possible), None)
     if violation is None or violation not in possible:
         raise ValueError(f"{rule} cannot be violated by {violation or 'any tree'}")
+    ways = tuple(possible[violation])
     others = tuple(other for other in dict.fromkeys(rules) if other != rule)
-    found = _violating(rule, violation, others, key_prefix, folding)
+    constraints = _constraints(others)
+    found = _violating(ways, constraints, key_prefix, folding)
     if found is None:
-        culprits = _culprits(others, lambda part: _violating(rule, violation, part, key_prefix, folding) is None)
+        culprits = _culprits(others, lambda part: _violating(ways, _constraints(part), key_prefix, folding) is None)
         reason = f"no tree breaks the first ({violation}) and satisfies the rest" if culprits else "always holds"
         raise Contradiction((rule, *culprits), reason)
-    _verify(found, {rule: False} | dict.fromkeys(others, True))
-    return dict.fromkeys(sorted(found), "")
+    files, broken = found
+    return _filled(files, [*constraints, rule.constraint], {rule: False} | dict.fromkeys(others, True), broken)
+
+
+def _constraints(rules: Iterable[Guardrail]) -> tuple[CountConstraint, ...]:
+    return tuple(rule.constraint for rule in rules)
 
 
 @lru_cache(maxsize=1024)
-def _smallest(rules: tuple[Guardrail, ...], key_prefix: str, folding: Folding) -> frozenset[str] | None:
-    if folding and find_collisions([path for rule in rules for path in _needed(rule)], folding):
+def _smallest(constraints: tuple[CountConstraint, ...], key_prefix: str, folding: Folding) -> frozenset[str] | None:
+    if folding and find_collisions([path for constraint in constraints for path in needed(constraint)], folding):
         return None
-    nowhere = [paths for rule in rules for paths in forbidden_by(rule)]
-    return solve([demand_of(rule) for rule in rules], [*nowhere, *reserved_paths(key_prefix)], folding)
+    nowhere = [paths for constraint in constraints for paths in forbidden_by(constraint)]
+    return solve(constraints, [*nowhere, *reserved_paths(key_prefix)], folding)
 
 
 @lru_cache(maxsize=1024)
 def _violating(
-    rule: Guardrail, violation: Violation, others: tuple[Guardrail, ...], key_prefix: str, folding: Folding
-) -> frozenset[str] | None:
-    nowhere = [*reserved_paths(key_prefix), *(paths for other in others for paths in forbidden_by(other))]
-    if violation is not Violation.MISSING and isinstance(rule, RequireGlob | ForbidGlob):
-        nowhere += [only(directory) for directory in directories_for(RequireGlob(rule.pattern, 1))]
-    demands = [demand_of(other) for other in others]
-    for broken in _broken(demand_of(rule), violation):
-        found = solve([broken, *demands], nowhere, folding)
+    ways: tuple[CountConstraint, ...], others: tuple[CountConstraint, ...], key_prefix: str, folding: Folding
+) -> tuple[frozenset[str], CountConstraint] | None:
+    """Files that meet one of the ways and all others, and which way that is."""
+    for broken in ways:
+        directories = [only(directory) for directory in directories_for(broken)]
+        nowhere = [*directories, *(paths for other in others for paths in forbidden_by(other))]
+        found = solve([broken, *others], [*reserved_paths(key_prefix), *nowhere], folding)
         if found is not None:
-            return found
+            return found, broken
     return None
 
 
-def _broken(demand: Demand, violation: Violation) -> tuple[Demand, ...]:
-    """What breaks the demand: by one file, or else by any number."""
-    if violation is Violation.MISSING:
-        return replace(demand, least=demand.least - 1, most=demand.least - 1), replace(
-            demand, least=0, most=demand.least - 1
-        )
-    more = (demand.most or 0) + 1
-    return replace(demand, least=more, most=more), replace(demand, least=more, most=None)
-
-
-def _needed(rule: Guardrail) -> list[str]:
-    """The file that must be there, or some file in the deepest directory that must be there."""
-    if isinstance(rule, RequireFile):
-        return [rule.path]
-    return [f"{directory}/*" for directory in directories_for(rule)[-1:]]
+def _filled(
+    files: frozenset[str],
+    constraints: Sequence[CountConstraint],
+    expected: Mapping[Guardrail, bool],
+    broken: CountConstraint | None = None,
+) -> dict[str, str | None]:
+    """The files with what they must hold. As many as the broken rule needs hold what breaks it."""
+    contents: dict[str, str] = {}
+    for path in sorted(files):
+        wanted = [each.content for each in constraints if each.content and path in path_set(each.files)]
+        contents[path] = max(wanted, key=len, default="")
+    if broken is not None and broken.content is not None:
+        breaking = [path for path in contents if path in path_set(broken.files)]
+        for path in sorted(breaking, key=lambda path: len(contents[path]))[: broken.least]:
+            contents[path] = broken.content
+    _verify(contents, expected, certain=all(each.content is None for each in (*constraints, broken) if each))
+    return dict(contents)
 
 
 def _culprits(
@@ -179,22 +192,24 @@ def _culprits(
     return part
 
 
-def _why(culprits: Sequence[Guardrail], folding: Folding) -> str:
+def _why(culprits: Sequence[CountConstraint], folding: Folding) -> str:
     if len(culprits) == 1:
         return "no tree can satisfy it: there are too few paths of that kind that a workspace can hold"
-    if len(culprits) == 2 and any(isinstance(rule, ForbidGlob) for rule in culprits):
+    if len(culprits) == 2 and any(constraint.most == 0 for constraint in culprits):
         return "the one forbids every file with which the other could be satisfied"
-    if any(isinstance(rule, RequireGlob) and rule.max_count is not None for rule in culprits):
+    if any(constraint.most for constraint in culprits):
         return "more files must match than may match"
-    if any(isinstance(rule, ForbidGlob) for rule in culprits):
+    if any(constraint.most == 0 for constraint in culprits):
         return "too few files are left that are not forbidden"
-    if folding and find_collisions([path for rule in culprits for path in _needed(rule)], folding):
+    if folding and find_collisions([path for constraint in culprits for path in needed(constraint)], folding):
         return "the disk takes two of the names for one, or a path would have to be a file and a directory at once"
     return "a path would have to be a file and a directory at once"
 
 
-def _verify(files: frozenset[str], expected: Mapping[Guardrail, bool]) -> None:
-    """Ask the oracle: a tree that is not what it should be is a defect of this module."""
+def _verify(contents: Mapping[str, str], expected: Mapping[Guardrail, bool], *, certain: bool) -> None:
+    """Ask the oracle. A wrong tree is a defect of this module, unless rules want different contents of one file."""
     for rule, satisfied in expected.items():
-        if judge(rule, files).satisfied is not satisfied:
-            raise RuntimeError(f"the tree {sorted(files)} was made for {rule}, and does not fit it")
+        if judge(rule, sizes_of(contents)).satisfied is not satisfied:
+            if not certain:
+                raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
+            raise RuntimeError(f"the tree {sorted(contents)} was made for {rule}, and does not fit it")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from perago.authoring.guardrails import Listing
 from perago.workspace.descent import Descent
 from perago.workspace.errors import EXHAUSTED, WorkspaceGone
 from perago.workspace.keys import is_utf8
@@ -65,6 +66,11 @@ class Tree:
     directories: tuple[str, ...] = ()
     irregular: tuple[Irregular, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
+
+    @property
+    def listing(self) -> Listing:
+        """What guardrails see of it."""
+        return Listing({path: file.size for path, file in self.files.items()}, self.directories)
 
 
 def scan_tree(root: Path) -> Tree:

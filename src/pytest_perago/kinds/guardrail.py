@@ -12,9 +12,9 @@ from functools import partial
 import pytest
 
 from perago.authoring import Task
-from perago.authoring.guardrails import ForbidGlob, Guardrail, RequireDir, RequireFile, RequireGlob
+from perago.authoring.guardrails import Guardrail
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.trees import Contradiction, Undecided, Violation, smallest_tree, violating_tree, violations
+from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
 from pytest_perago.cases import Case
 from pytest_perago.settings import Settings
 
@@ -23,9 +23,9 @@ def cases_guardrail(task: Task, _: Settings) -> Iterable[Case]:
     """Cases for each rule, and one for each phase that has rules."""
     for phase, rules in phases_of(task):
         for rule in rules:
-            name = f"{phase}:{rule_label(rule)}"
+            name = f"{phase}:{rule.label}"
             yield Case("guardrail", f"{name}:satisfied", partial(_satisfied, task, phase, rule))
-            for violation in violations(rule):
+            for violation in rule.violations():
                 call = partial(_violated, task, phase, rules, rule, violation)
                 yield Case("guardrail", f"{name}:{violation}", call)
         yield Case("guardrail", f"{phase}:consistent", partial(_consistent, task, phase, rules))
@@ -39,39 +39,19 @@ def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
                 yield phase, rules
 
 
-def rule_label(rule: Guardrail) -> str:
-    """A rule in the name of a test."""
-    match rule:
-        case RequireFile(path):
-            return f"require_file({path})"
-        case RequireDir(path):
-            return f"require_dir({path})"
-        case RequireGlob(pattern):
-            return f"require_glob({pattern})"
-        case ForbidGlob(pattern):
-            return f"forbid_glob({pattern})"
-
-
 def _satisfied(task: Task, phase: str, rule: Guardrail) -> None:
-    """The rule alone accepts the smallest tree and, with a `max_count`, the fullest."""
+    """The rule alone accepts the trees at its limits."""
     from pytest_perago.guarding import check_accepted
 
-    wanted = [rule]
-    if isinstance(rule, RequireGlob) and rule.max_count is not None:
-        wanted.append(RequireGlob(rule.pattern, rule.max_count, rule.max_count))
-    trees = []
-    for bound in wanted:
-        try:
-            trees.append(smallest_tree([bound], key_prefix=_key_prefix(task)))
-        except (Contradiction, Undecided) as error:
-            reason = str(error)
-    if not trees:
-        pytest.skip(f"no tree can be made: {reason}")
+    try:
+        trees = satisfying_trees(rule, key_prefix=_key_prefix(task))
+    except (Contradiction, Undecided) as error:
+        pytest.skip(f"no tree can be made: {error}")
     for tree in trees:
         check_accepted(task, phase, [rule], tree)
 
 
-def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrail, violation: Violation) -> None:
+def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrail, violation: str) -> None:
     """The rules reject a tree in which this one is broken, and no other if that is possible."""
     from pytest_perago.guarding import check_rejected
 

@@ -20,8 +20,8 @@ from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
+    from perago.guardrails.evaluation import Finding
     from perago.workspace.changes import ChangedFile
-    from perago.workspace.guardrails import Finding
 
 STEPS = {
     "ValidateInput": "validating the input",
@@ -230,7 +230,7 @@ def files(number: int) -> str:
 
 def _finding_json(finding: Finding) -> dict[str, Any]:
     return {
-        "rule": None if finding.rule is None else str(finding.rule),
+        "rule": finding.rule,
         "satisfied": finding.satisfied,
         "matched": finding.matched,
         "message": finding.message,

@@ -2,21 +2,28 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
 
-from perago.authoring.guardrails import Guardrail, forbid_glob, require_dir, require_file, require_glob
-from perago.workspace.guardrails import Phase, check_tree, evaluate
+from perago import forbid_glob, require_dir, require_file, require_glob
+from perago.authoring.guardrails import Guardrail, Listing
+from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.workspace.scan import scan_tree
 
-from .building import write
+from ..workspace.building import write
 
 FILES = ("config.json", "raw/2024/a.csv", "raw/b.CSV", "raw/note.txt", "out/part-0.parquet", "x.tmp")
 
 
+def judged(rule: Guardrail, files: Iterable[str], phase: Phase, directories: Collection[str] = ()) -> Finding:
+    (finding,) = evaluate([rule], Listing(dict.fromkeys(files, 0), directories), phase=phase)
+    return finding
+
+
 def message(rule: Guardrail, *files: str, directories: tuple[str, ...] = ()) -> str:
-    (finding,) = evaluate([rule], files, phase=Phase.PRE, directories=directories)
+    finding = judged(rule, files, Phase.PRE, directories)
     assert not finding.satisfied
     return finding.message
 
@@ -35,8 +42,8 @@ def message(rule: Guardrail, *files: str, directories: tuple[str, ...] = ()) -> 
     ids=str,
 )
 def test_a_rule_that_holds_says_how_many_files_it_matched(rule: Guardrail, matched: int) -> None:
-    (finding,) = evaluate([rule], FILES, phase=Phase.POST)
-    assert (finding.rule, finding.satisfied, finding.matched) == (rule, True, matched)
+    finding = judged(rule, FILES, Phase.POST)
+    assert (finding.rule, finding.satisfied, finding.matched) == (str(rule), True, matched)
 
 
 def test_a_violation_has_the_documented_text() -> None:
@@ -51,7 +58,7 @@ def test_all_violations_of_a_phase_are_reported_in_the_order_of_the_rules() -> N
         forbid_glob("*.tmp"),
         require_glob("*.parquet"),
     ]
-    findings = evaluate(rules, FILES, phase=Phase.POST)
+    findings = evaluate(rules, Listing(dict.fromkeys(FILES, 0)), phase=Phase.POST)
     assert [finding.satisfied for finding in findings] == [False, True, False, False]
     assert findings[2].message == "post guardrail forbid_glob('*.tmp'): matched 1 file: 'x.tmp'"
 
@@ -66,7 +73,7 @@ def test_too_many_and_too_few_matches_are_named() -> None:
 def test_a_directory_without_files_does_not_satisfy_require_dir(tree: Path) -> None:
     (tree / "raw/empty").mkdir(parents=True)
     scanned = scan_tree(tree)
-    (finding,) = evaluate([require_dir("raw")], scanned.files, phase=Phase.PRE, directories=scanned.directories)
+    (finding,) = evaluate([require_dir("raw")], scanned.listing, phase=Phase.PRE)
     assert not finding.satisfied
     assert finding.message.endswith("no file below it; 'raw' is an empty directory, and only files can be published")
 

@@ -1,0 +1,20 @@
+"""The kinds of guardrails, one module each; `docs/adding-a-guardrail.md` shows how to add one.
+
+Each import below registers a kind: `perago` exports the function to authors, the tests and the pytest plugin find it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+
+from perago.authoring.guardrails import Guardrail
+from perago.guardrails.forbid_glob import forbid_glob as forbid_glob
+from perago.guardrails.require_dir import require_dir as require_dir
+from perago.guardrails.require_file import require_file as require_file
+from perago.guardrails.require_glob import require_glob as require_glob
+
+GUARDRAILS: Mapping[str, Callable[..., Guardrail]] = {
+    name: value for name, value in globals().items() if inspect.isfunction(value)
+}
+"""The functions with which authors declare rules, by name."""

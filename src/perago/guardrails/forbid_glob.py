@@ -1,0 +1,53 @@
+"""`forbid_glob("**/*.tmp")`: no file may match."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perago.authoring.guardrails import (
+    CountConstraint,
+    FileSelection,
+    Guardrail,
+    Listing,
+    Path,
+    Verdict,
+    declared_pattern,
+)
+from perago.authoring.source import declares
+from perago.guardrails.paths import found, matching
+
+
+@dataclass(frozen=True, slots=True)
+class ForbidGlob(Guardrail):
+    """No file may match `pattern`."""
+
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"forbid_glob({self.pattern!r})"
+
+    @property
+    def label(self) -> str:
+        return f"forbid_glob({self.pattern})"
+
+    def evaluate(self, tree: Listing) -> Verdict:
+        matched = matching(self.pattern, tree)
+        return Verdict(len(matched), found(matched) if matched else None)
+
+    @property
+    def constraint(self) -> CountConstraint:
+        return CountConstraint(FileSelection(pattern=self.pattern), most=0)
+
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        return {"present": self.constraint.too_many()}
+
+
+@declares("forbid_glob")
+def forbid_glob(pattern: Path) -> ForbidGlob:
+    """No file may match `pattern`.
+
+    Raises:
+        TaskDefinitionError: not a relative pattern inside the workspace.
+    """
+    return ForbidGlob(declared_pattern("forbid_glob", pattern))

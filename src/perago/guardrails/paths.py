@@ -1,0 +1,96 @@
+"""What the kinds share: the files that a glob matches, how a complaint names them, and hints at the nearest thing that
+does exist. Hints are bounded in time, however large the tree."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from perago.authoring.guardrails import Listing
+from perago.workspace.glob import compile_glob
+from perago.workspace.text import count, listing, quoted
+
+_COMPARED = 500
+"""How many names are compared letter by letter, those in the same directory first."""
+
+_LONGEST = 200
+"""Longer paths are not compared letter by letter."""
+
+_WILD = frozenset("*?[")
+
+
+def matching(pattern: str, tree: Listing) -> list[str]:
+    """The files of the tree that match the pattern."""
+    matches = compile_glob(pattern).fullmatch
+    return [file for file in tree.sizes if matches(file)]
+
+
+def found(matched: Sequence[str]) -> str:
+    """`matched 2 files: 'a.tmp', 'b.tmp'`; long lists are cut."""
+    number = f"matched {count(len(matched), 'file')}"
+    return f"{number}: {listing([quoted(path) for path in sorted(matched)])}" if matched else number
+
+
+def for_pattern(pattern: str, tree: Listing) -> str | None:
+    """What there is in place of a file that matches the pattern."""
+    ignoring_case = compile_glob(pattern, ignore_case=True).fullmatch
+    twin = min((path for path in tree.sizes if ignoring_case(path)), default=None)
+    if twin is not None:
+        return f"case matters, and {quoted(twin)} differs in it"
+    matches = compile_glob(pattern).fullmatch
+    directory = min((path for path in tree.directories if matches(path)), default=None)
+    if directory is not None:
+        return f"{quoted(directory)} is a directory, and a glob counts files"
+    return _fixed_part(pattern, tree) or _same_name_elsewhere(pattern, tree)
+
+
+def _fixed_part(pattern: str, tree: Listing) -> str | None:
+    """The directories before the first wildcard, if they are not there."""
+    fixed = []
+    for segment in pattern.split("/")[:-1]:
+        if _WILD.intersection(segment):
+            break
+        fixed.append(segment)
+    directory = "/".join(fixed)
+    if not directory or directory in tree.directories:
+        return None
+    if directory in tree.sizes:
+        return f"{quoted(directory)} is a file"
+    return file_in_the_way(directory, tree) or nearest(directory, tree.directories)
+
+
+def _same_name_elsewhere(pattern: str, tree: Listing) -> str | None:
+    """A file in another directory whose name matches the last segment, unless that matches every name."""
+    name = pattern.rpartition("/")[2]
+    if not name.strip("*"):
+        return None
+    matches = compile_glob(f"**/{name}").fullmatch
+    elsewhere = min((path for path in tree.sizes if matches(path)), default=None)
+    return None if elsewhere is None else f"there is {quoted(elsewhere)}"
+
+
+def file_in_the_way(path: str, tree: Listing) -> str | None:
+    """A file where `path` needs a directory."""
+    above = path.rpartition("/")[0]
+    while above:
+        if above in tree.sizes:
+            return f"{quoted(above)} is a file"
+        above = above.rpartition("/")[0]
+    return None
+
+
+def nearest(path: str, candidates: Iterable[str]) -> str | None:
+    """The candidate that is most like the path, if one is like it at all."""
+    candidates = sorted(candidates)
+    twin = next((candidate for candidate in candidates if candidate.casefold() == path.casefold()), None)
+    if twin is not None:
+        return f"case matters, and {quoted(twin)} differs in it"
+    above, _, name = path.rpartition("/")
+    namesake = next((candidate for candidate in candidates if candidate.rpartition("/")[2] == name), None)
+    if namesake is not None:
+        return f"did you mean {quoted(namesake)}?"
+    siblings = [candidate for candidate in candidates if candidate.rpartition("/")[0] == above]
+    others = candidates[:_COMPARED]
+    pool = [candidate for candidate in (*siblings[:_COMPARED], *others)[:_COMPARED] if len(candidate) <= _LONGEST]
+    close = difflib.get_close_matches(path[:_LONGEST], pool, n=1, cutoff=0.75)
+    return f"did you mean {quoted(close[0])}?" if close else None

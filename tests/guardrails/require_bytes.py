@@ -1,0 +1,70 @@
+"""A rule that perago does not have: every matching file has at least one byte.
+
+It is all that a rule takes, and shows that a rule need not be a count of paths. `test_kinds` treats it like the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from perago.authoring.guardrails import (
+    CountConstraint,
+    FileSelection,
+    Guardrail,
+    Listing,
+    Path,
+    Verdict,
+    declared_pattern,
+)
+from perago.authoring.source import declares
+from perago.guardrails.paths import matching
+from perago.testing import oracle
+from perago.workspace.text import listing, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class RequireBytes(Guardrail):
+    """Every file that matches `pattern` has at least one byte."""
+
+    pattern: str
+
+    def __str__(self) -> str:
+        return f"require_bytes({self.pattern!r})"
+
+    @property
+    def label(self) -> str:
+        return f"require_bytes({self.pattern})"
+
+    def evaluate(self, tree: Listing) -> Verdict:
+        matched = matching(self.pattern, tree)
+        empty = [quoted(path) for path in sorted(matched) if not tree.sizes[path]]
+        return Verdict(len(matched), f"empty: {listing(empty)}" if empty else None)
+
+    @property
+    def constraint(self) -> CountConstraint:
+        return CountConstraint(FileSelection(pattern=self.pattern), content="x")
+
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        files = FileSelection(pattern=self.pattern)
+        return {"empty": [CountConstraint(files, 1, 1, content=""), CountConstraint(files, 1, content="")]}
+
+
+@declares("require_bytes")
+def require_bytes(pattern: Path) -> RequireBytes:
+    """Every file that matches `pattern` must have at least one byte.
+
+    Raises:
+        TaskDefinitionError: not a relative pattern inside the workspace.
+    """
+    return RequireBytes(declared_pattern("require_bytes", pattern))
+
+
+@oracle.concerns.register
+def _(rule: RequireBytes, path: str) -> bool:
+    return oracle.glob_matches(rule.pattern, path)
+
+
+@oracle.holds.register
+def _(_: RequireBytes, counted: Mapping[str, int]) -> bool:
+    return 0 not in counted.values()

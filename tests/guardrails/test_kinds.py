@@ -1,0 +1,156 @@
+"""Every kind of guardrail has all its parts, which `docs/adding-a-guardrail.md` lists."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel
+
+import perago
+from perago import TaskDefinitionError, WorkspaceSpec, require_file, require_glob, task
+from perago.authoring.guardrails import Guardrail, Listing
+from perago.authoring.guardrails import Verdict as Passed
+from perago.authoring.task import get_task
+from perago.guardrails import GUARDRAILS
+from perago.guardrails.evaluation import Phase, evaluate
+from perago.guardrails.paths import matching
+from perago.testing.building import sizes_of
+from perago.testing.failures import CaseFailed
+from perago.testing.oracle import Verdict, judge
+from perago.testing.planting import corner_trees
+from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
+from pytest_perago.kinds.guardrail import cases_guardrail
+from pytest_perago.properties import check_phase
+from pytest_perago.settings import FuzzSettings
+
+from .require_bytes import RequireBytes, require_bytes
+
+KINDS = {**GUARDRAILS, "require_bytes": require_bytes}
+DOCS = Path(__file__).parents[2] / "docs"
+
+every_kind = pytest.mark.parametrize("declare", KINDS.values(), ids=KINDS)
+
+
+def found(rule: Guardrail, sizes: dict[str, int]) -> Verdict:
+    (finding,) = evaluate([rule], Listing(sizes), phase=Phase.PRE)
+    return Verdict(finding.satisfied, finding.matched)
+
+
+@every_kind
+def test_a_rule_is_a_value_in_the_module_of_its_name(declare: Callable[..., Guardrail]) -> None:
+    rule = declare("./raw//a.csv")
+    assert dataclasses.is_dataclass(rule)
+    assert type(rule).__module__.rpartition(".")[2] == declare.__name__
+    assert rule == declare("raw/a.csv")
+    assert len({rule, declare("raw/a.csv"), declare("raw/b.csv")}) == 2
+    assert pickle.loads(pickle.dumps(rule)) == rule
+    assert WorkspaceSpec(pre=[rule]).pre == (rule,)
+
+
+@every_kind
+def test_a_rule_is_written_as_it_is_declared(declare: Callable[..., Guardrail]) -> None:
+    rule = declare("raw/a.csv")
+    assert eval(str(rule), dict(KINDS)) == rule
+    assert rule.label == f"{declare.__name__}(raw/a.csv)"
+
+
+@every_kind
+def test_a_wrong_path_is_an_error_at_the_line_of_the_author(declare: Callable[..., Guardrail]) -> None:
+    with pytest.raises(TaskDefinitionError, match=f"{declare.__name__}: '/raw' is absolute") as caught:
+        declare("/raw")
+    assert caught.value.line is not None
+
+
+@every_kind
+def test_trees_at_the_limits_of_a_rule_satisfy_it(declare: Callable[..., Guardrail]) -> None:
+    rule = declare("raw/a.csv")
+    trees = satisfying_trees(rule)
+    assert trees
+    for tree in trees:
+        assert found(rule, sizes_of(tree)) == judge(rule, sizes_of(tree))
+        assert found(rule, sizes_of(tree)).satisfied
+
+
+@every_kind
+def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardrail]) -> None:
+    rule = declare("raw/a.csv")
+    assert rule.violations()
+    for violation in rule.violations():
+        sizes = sizes_of(violating_tree(rule, [rule, require_file("README.md")], violation))
+        assert found(rule, sizes) == judge(rule, sizes)
+        verdict = rule.evaluate(Listing(sizes))
+        assert verdict.complaint
+        near = [rule.hint(Listing({path: 1})) for path in ("raw/A.csv", "raw/A.csv/b")]
+        assert verdict.matched or any(near)
+
+
+@every_kind
+@pytest.mark.parametrize("path", ["raw/a.csv", "raw", "[a]"])
+def test_a_rule_and_the_oracle_agree_near_the_rule(declare: Callable[..., Guardrail], path: str) -> None:
+    rule, choice = declare(path), random.Random(path)
+    verdicts = set()
+    for tree in corner_trees([rule], ANY_DISK):
+        for sizes in (sizes_of(tree), {file: choice.randrange(2) for file in sizes_of(tree)}):
+            assert found(rule, sizes) == judge(rule, sizes)
+            verdicts.add(judge(rule, sizes).satisfied)
+    assert verdicts == {True, False}
+
+
+@pytest.mark.parametrize("name", GUARDRAILS)
+def test_a_registered_rule_is_public_and_documented(name: str) -> None:
+    assert getattr(perago, name) is GUARDRAILS[name]
+    assert name in perago.__dir__()
+    assert "Raises:" in (inspect.getdoc(GUARDRAILS[name]) or "")
+    assert any(f"`{name}(" in page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
+
+
+def test_a_tree_holds_what_its_rules_ask_for() -> None:
+    rules = [require_bytes("raw/*"), require_bytes("**/*.csv"), require_glob("raw/*", min_count=2)]
+    assert smallest_tree(rules) == {"raw/a": "x", "raw/b": "x"}
+    assert violating_tree(rules[0], rules) == {"raw/a": "", "raw/b": "x"}
+
+
+def test_rules_that_ask_for_other_contents_of_one_file_are_undecided() -> None:
+    rules = [require_bytes("raw/*"), require_bytes("raw/a"), require_file("raw/a")]
+    with pytest.raises(Undecided, match="no content was found for raw/a"):
+        violating_tree(rules[1], rules)
+
+
+class Model(BaseModel):
+    value: int = 1
+
+
+@task(
+    name="work",
+    owner_email="a@example.com",
+    workspace=WorkspaceSpec(pre=[require_bytes("raw/*.csv"), require_file("raw/a.csv")]),
+)
+def work(workspace: Path, params: Model) -> Model:
+    raise AssertionError("the plugin called the function")
+
+
+FUZZ = FuzzSettings(examples=20, forced_seed="0", takes_seed=False)
+
+
+def test_the_plugin_tries_a_rule_about_sizes_like_any_other() -> None:
+    cases = {case.label: case for case in cases_guardrail(get_task(work), cast("Any", None))}
+    assert {label for label in cases if "bytes" in label} == {
+        "pre:require_bytes(raw/*.csv):satisfied",
+        "pre:require_bytes(raw/*.csv):empty",
+    }
+    for case in cases.values():
+        case.call()
+    check_phase(get_task(work), FUZZ, "pre")
+
+
+def test_fuzzing_finds_a_rule_about_sizes_that_never_complains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RequireBytes, "evaluate", lambda rule, tree: Passed(len(matching(rule.pattern, tree))))
+    with pytest.raises(CaseFailed, match="not judged as documented"):
+        check_phase(get_task(work), FUZZ, "pre")
