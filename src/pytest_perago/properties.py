@@ -36,7 +36,8 @@ _MOST_HOSTILE = 8
 
 
 def check_phase(task: Task, how: FuzzSettings, phase: Literal["pre", "post"]) -> None:
-    """The runtime and the oracle agree about trees near the rules: the corners first, then what hypothesis makes up.
+    """The runtime and the oracle agree about trees near the rules: all corners first, then what hypothesis makes up, to
+    the number of examples, and half of it at least.
 
     Raises:
         CaseFailed: they do not.

@@ -13,6 +13,9 @@ from perago.workspace import scan
 
 compile_glob, evaluate, sort = paths.compile_glob, RequireGlob.evaluate, scan._Scan._sort
 
+def plant(planted):
+    paths.compile_glob = lambda pattern, **hints: compile_glob(pattern, **hints) if hints else planted(pattern)
+
 class Pattern:
     def __init__(self, pattern):
         self.fullmatch = lambda path: self.match(compile_glob(pattern), path)
@@ -20,22 +23,22 @@ class Pattern:
 
 DEFECTS = {
     "case is ignored": """
-paths.compile_glob = lambda pattern: re.compile(compile_glob(pattern).pattern, re.IGNORECASE)
+plant(lambda pattern: re.compile(compile_glob(pattern).pattern, re.IGNORECASE))
 """,
     "two stars take at least one directory": """
-paths.compile_glob = lambda pattern: compile_glob(re.sub(r"(^|/)[*][*]/", r"\\1**/*/", pattern))
+plant(lambda pattern: compile_glob(re.sub(r"(^|/)[*][*]/", r"\\1**/*/", pattern)))
 """,
     "dotfiles are hidden from patterns": """
 class Dots(Pattern):
     def match(self, regex, path):
         return None if any(name.startswith(".") for name in path.split("/")) else regex.fullmatch(path)
-paths.compile_glob = Dots
+plant(Dots)
 """,
     "a pattern may match the beginning": """
 class Beginning(Pattern):
     def match(self, regex, path):
         return regex.match(path)
-paths.compile_glob = Beginning
+plant(Beginning)
 """,
     "symlinks are followed": """
 def follow(self, path, entry):

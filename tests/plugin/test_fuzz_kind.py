@@ -165,7 +165,7 @@ def test_defects_of_declarations_and_prefixes_are_found(
     assert shown in result.stdout.str()
 
 
-def test_the_number_of_examples_is_that_of_the_ini_file(pytester: pytest.Pytester) -> None:
+def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner(pytester: pytest.Pytester) -> None:
     write_module(pytester, "work", BUILD)
     pytester.makeconftest(
         """
@@ -179,8 +179,9 @@ def test_the_number_of_examples_is_that_of_the_ini_file(pytester: pytest.Pyteste
             print("built", len(built) - 1)  # one for the disk
         """
     )
-    for arguments, number in (((), 25), (("-o", "perago_fuzz_examples=7"), 7)):
-        result = run_process(pytester, *FUZZ, PRE, "-s", *arguments)
+    corners = 12
+    for examples, number in ((25, 25), (40, 40), (7, corners + 4)):
+        result = run_process(pytester, *FUZZ, PRE, "-s", "-o", f"perago_fuzz_examples={examples}")
         assert f"built {number}" in result.stdout.str()
 
 

@@ -1,4 +1,4 @@
-"""What a guardrail is: a rule about the shape of the tree before or after the task function (docs/design/contract.md 2).
+"""What a guardrail is: a rule about the tree before or after the task function (docs/design/contract.md 2).
 
 The kinds are the modules of `perago.guardrails`. All that perago does with a rule goes through `Guardrail`, so a
 new kind is one module.
