@@ -6,14 +6,13 @@ python -m tests.conformance.fidelity
 from __future__ import annotations
 
 import inspect
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from .differences import DIFFERENCES
 from .differential import conductor_machine, lakefs_machine
-from .recordings import load, path_of
+from .recordings import load, version
 from .scenario import Scenario, scenarios
 
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
@@ -51,7 +50,7 @@ def page() -> str:
 
 def _server(server: str, title: str) -> Iterator[str]:
     found = scenarios(server)
-    versions = sorted({json.loads(path_of(one).read_text(encoding="utf-8"))["recorded_from"] for one in found})
+    versions = sorted({version(one) for one in found})
     differing = {name: reason for (kind, name), reason in sorted(DIFFERENCES.items()) if kind == server}
     yield f"## {title}\n"
     yield f"{len(found)} scenarios, recorded from {' and '.join(versions)}.\n"
