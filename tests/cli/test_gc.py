@@ -16,7 +16,7 @@ from perago.cli.starting import BRANCH_SWEEP
 from perago.embedded.http.faults import HttpFaultScript
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery
-from perago.worker.housekeeping import sweep_branches
+from perago.worker.maintenance import sweep_branches
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.marker import MARKER
 

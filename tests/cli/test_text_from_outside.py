@@ -15,7 +15,7 @@ from perago.cli.render import fence, gc, history, messages, register
 from perago.cli.render.attempt import AttemptView
 from perago.cli.render.dev import DevView
 from perago.driver.fencing import FenceStatus
-from perago.driver.leftovers import Fate, Leftover, Policy
+from perago.driver.gc import Fate, Leftover, Policy
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
 from perago.worker import PlainLines, events
 from perago.workspace.text import json_text, one_line

@@ -13,9 +13,9 @@ import pytest
 from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import take_from_environment
-from perago.worker import housekeeping
+from perago.worker import maintenance
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
-from perago.worker.housekeeping import repository_of, sweep_branches
+from perago.worker.maintenance import repository_of, sweep_branches
 
 from .bench import make_plan, running, wait_for
 from .small_queue import SmallQueue
@@ -45,7 +45,7 @@ def sweeper(tmp_path: Path, code: str) -> tuple[tuple[str, ...], Path]:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_INTERVAL", 0.05)
+    monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.05)
 
 
 def test_the_repositories_of_deliveries_are_swept(tmp_path: Path, queue: SmallQueue) -> None:
@@ -81,7 +81,7 @@ def test_a_sweep_that_fails_is_noted_and_tried_again(tmp_path: Path, queue: Smal
 def test_a_sweep_that_takes_too_long_is_given_up(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "BRANCH_SWEEP_LIMIT", 0.5)
+    monkeypatch.setattr(maintenance, "BRANCH_SWEEP_LIMIT", 0.5)
     command, _ = sweeper(tmp_path, ENDLESS)
     with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
         queue.put(what="returns", workspace={"repository": "my-data"})

@@ -32,7 +32,7 @@ from perago.worker.events import (
     Transferred,
     joined,
 )
-from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw, StartFailed, Stop
+from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready, StartFailed, Stop
 from perago.worker.watching import in_parts
 from perago.workspace.changes import ChangedFile, Changes
 
@@ -73,11 +73,11 @@ MESSAGES: list[FromSlot] = [
         unfit="unfit",
     ),
     Finished(DELIVERY.identity, None, lost_reason="lost"),
-    Saw(StepStarted("test0001", "Fetch")),
-    Saw(Transferred("test0001", "download", 1, 2, 3, 4)),
-    Saw(FunctionSaid("test0001", "a line \udcff")),
-    Saw(FunctionProgress("test0001", 1, 2)),
-    Saw(AttemptRecorded("test0001", RECORD)),
+    ForwardedEvent(StepStarted("test0001", "Fetch")),
+    ForwardedEvent(Transferred("test0001", "download", 1, 2, 3, 4)),
+    ForwardedEvent(FunctionSaid("test0001", "a line \udcff")),
+    ForwardedEvent(FunctionProgress("test0001", 1, 2)),
+    ForwardedEvent(AttemptRecorded("test0001", RECORD)),
 ]
 
 
@@ -110,10 +110,13 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
         pytest.param(
             b'{"@":"Finished","identity":["t",1,1],"report":{"@":"Report","status":"DONE"}}', id="an unknown status"
         ),
-        pytest.param(b'{"@":"Saw","event":{"@":"Stopped","exit_code":0}}', id="an event of the supervisor"),
+        pytest.param(b'{"@":"ForwardedEvent","event":{"@":"Stopped","exit_code":0}}', id="an event of the supervisor"),
         pytest.param(
             json.dumps(
-                {"@": "Saw", "event": {"@": "Transferred", "worker_id": "", "direction": "sideways", "objects": 1}}
+                {
+                    "@": "ForwardedEvent",
+                    "event": {"@": "Transferred", "worker_id": "", "direction": "sideways", "objects": 1},
+                }
             ).encode(),
             id="an unknown direction",
         ),
@@ -204,7 +207,7 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
     def alarm(*_: object) -> None:
         raise Alarm
 
-    message = Saw(FunctionSaid("test0001", "x" * 1_000_000))  # more than the pipe holds
+    message = ForwardedEvent(FunctionSaid("test0001", "x" * 1_000_000))  # more than the pipe holds
     main = threading.main_thread().ident
     assert main is not None
 
@@ -260,7 +263,7 @@ def test_a_record_of_many_files_travels_in_parts_that_fit() -> None:
     together: AttemptRecord | None = None
     parts = list(in_parts(whole))
     for part in parts:
-        assert len(encode(Saw(AttemptRecorded("test0001", part)))) < LIMIT / 2
+        assert len(encode(ForwardedEvent(AttemptRecorded("test0001", part)))) < LIMIT / 2
         together = joined(together, part)
     assert together is not None
     assert len(parts) == 4

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.back_off import HEALTHY_SECONDS, RestartDelay
 from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.worker import PlainLines
 from perago.worker.child import describe_exit
@@ -25,9 +26,8 @@ from perago.worker.events import (
 )
 from perago.worker.heartbeat import beat, beat_interval, keep_lease
 from perago.worker.plan import worker_id
-from perago.worker.polling import MAX_BACK_OFF, QUICK_PAUSES, BackOff, Cadence, NextPoll
+from perago.worker.poller import BACK_OFF, QUICK_PAUSES, Cadence, NextPoll
 from perago.worker.reporting import hand_back
-from perago.worker.restarts import HEALTHY_SECONDS, RestartDelay
 
 from .bench import make_plan
 from .small_queue import SmallQueue
@@ -58,14 +58,12 @@ def test_a_queue_found_empty_gets_a_few_quick_looks_and_then_the_long_poll() -> 
     assert seen == [NextPoll(2, 0.0), *(NextPoll(2, 0.0, pause) for pause in QUICK_PAUSES), NextPoll(1, 5.0)]
 
 
-def test_failed_polls_back_off_with_jitter_up_to_a_bound_and_start_anew_after_success() -> None:
+def test_failed_polls_back_off_with_jitter_up_to_a_bound() -> None:
     random.seed(1)
-    back_off = BackOff()
-    delays = [back_off.failed() for _ in range(12)]
-    for delay, full in zip(delays, [1, 2, 4, 8, 16, *[MAX_BACK_OFF] * 7], strict=True):
+    delays = [BACK_OFF.pause(failures) for failures in range(12)]
+    for delay, full in zip(delays, [1, 2, 4, 8, 16, *[30] * 7], strict=True):
         assert full / 2 <= delay <= full
-    back_off.succeeded()
-    assert back_off.failed() <= 1
+    assert len({delay / 30 for delay in delays[5:]}) == 7
 
 
 # --------------------------------------------------------------------------- restarts

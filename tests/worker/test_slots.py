@@ -14,7 +14,7 @@ import pytest
 from perago.ports import TaskStatus
 from perago.worker.codec import encode
 from perago.worker.events import AttemptReceived, Ending, FunctionSaid, SlotDied, SlotReady
-from perago.worker.messages import DeliveryQuestion, Finished, FromSlot, Ready, Saw
+from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready
 from perago.worker.pools import MAX_THREADS
 
 from .bench import RunningWorker, make_plan, outcome, release, running, wait_for
@@ -88,7 +88,7 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
     [
         Ready("worker.behaves"),
         Finished(("task-9", 1, 1), None),
-        Saw(FunctionSaid("test0001", "hello")),
+        ForwardedEvent(FunctionSaid("test0001", "hello")),
         DeliveryQuestion(1, ("task-9", 1, 1)),
     ],
     ids=lambda message: type(message).__name__,

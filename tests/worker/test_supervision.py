@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, WorkerPlan, housekeeping, polling
+from perago.worker import Supervisor, WorkerPlan, maintenance, poller
 from perago.worker import supervisor as supervision
 from perago.worker.events import (
     AttemptEnded,
@@ -61,7 +61,7 @@ def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
 def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(polling, "LONG_POLL_SECONDS", LIMIT)
+    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", LIMIT)
     with running(make_plan(tmp_path), queue) as worker:
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         worker.supervisor.stop()
@@ -328,7 +328,7 @@ def test_what_an_earlier_worker_left_on_disk_is_swept(tmp_path: Path, queue: Sma
 def test_what_a_neighbour_leaves_later_is_swept_too(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "SWEEP_INTERVAL", 0.1)
+    monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.1)
     plan = make_plan(tmp_path)
     with running(plan, queue) as worker:
         held = AttemptDirectory.create(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from perago.back_off import RESTARTS
 from perago.cli.render import messages
 from perago.cli.signals import end_if_told
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
@@ -23,7 +24,6 @@ T = TypeVar("T")
 
 _PING_LIMIT = 90.0
 """Seconds; the adapter's own limits are shorter."""
-_PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 _LOOK = 1.0
 """Seconds between two looks whether a signal has come."""
 
@@ -58,10 +58,10 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
             if not wait:
                 raise
             end_if_told()
-            pause = _PAUSES[min(tries, len(_PAUSES) - 1)]
+            pause = RESTARTS.pause(tries)
             if (words := messages.service_words(error)) != said:
                 said = words
-                messages.warning(f"{said}; trying again, at most every {_PAUSES[-1]:g} seconds")
+                messages.warning(f"{said}; trying again, at most every {RESTARTS.longest:g} seconds")
             _sleep(pause, clock)
             tries += 1
 

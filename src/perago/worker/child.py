@@ -19,9 +19,9 @@ from perago.signal_mask import signals_held
 from perago.worker import channel
 from perago.worker.channel import ChannelError, open_channel
 from perago.worker.codec import BadMessage
-from perago.worker.leftovers import orphans
 from perago.worker.messages import FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
+from perago.worker.stray_processes import orphans
 
 JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""

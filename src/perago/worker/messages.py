@@ -105,7 +105,7 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Saw:
+class ForwardedEvent:
     """Something happened inside a watched attempt."""
 
     event: Watched
@@ -139,4 +139,4 @@ class LogSoFar:
     text: str
 
 
-FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | Saw | Waiting | Publishing
+FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | ForwardedEvent | Waiting | Publishing

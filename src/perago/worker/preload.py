@@ -16,7 +16,7 @@ import loguru  # noqa: F401
 
 import perago.worker.slot_process  # noqa: F401
 from perago.driver.processes import adopt_orphans
-from perago.worker.leftovers import end_descendants
+from perago.worker.stray_processes import end_descendants
 
 adopt_orphans()
 _server = os.getpid()

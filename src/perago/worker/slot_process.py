@@ -39,11 +39,11 @@ from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, c
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.leftovers import end_descendants, end_leftovers
 from perago.worker.logs import JsonLog
 from perago.worker.messages import AskLog, Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
+from perago.worker.stray_processes import end_descendants, end_strays
 from perago.worker.watching import WatchedAttemptLog
 
 REASON_BYTES = 1000
@@ -215,7 +215,7 @@ class _SlotMain:
             if os.getpid() != self._pid:
                 flush_streams()
                 os._exit(0)
-        left = end_leftovers(threads)
+        left = end_strays(threads)
         if left.words:
             self._unfit = cut(f"the function left {left.words}", REASON_BYTES)
             attempt_log.log(f"perago: {self._unfit}; they are ended" if not left.alive else f"perago: {self._unfit}")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from perago.back_off import RestartDelay
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
 from perago.worker.codec import BadMessage
@@ -19,17 +20,16 @@ from perago.worker.messages import (
     DeliveryAnswer,
     DeliveryQuestion,
     Finished,
+    ForwardedEvent,
     FromSlot,
     LogSoFar,
     Publishing,
     Ready,
-    Saw,
     StartFailed,
     Stop,
     Waiting,
 )
 from perago.worker.plan import WorkerPlan
-from perago.worker.restarts import RestartDelay
 
 MOST_QUESTIONS = 100
 """Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
@@ -46,7 +46,7 @@ STOP_LIMIT = 2.0
 """Seconds that an idle slot gets to end after `Stop`."""
 
 
-class Occupant(Protocol):
+class RunningAttempt(Protocol):
     """The attempt in a slot, as far as the slot knows it."""
 
     delivery: Delivery
@@ -68,7 +68,7 @@ class Occupant(Protocol):
         ...
 
 
-class Owner(Protocol):
+class SlotListener(Protocol):
     """What a slot tells the supervisor."""
 
     def slot_changed(self, slot: Slot) -> None:
@@ -83,14 +83,14 @@ class Owner(Protocol):
 class Slot:
     """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread."""
 
-    def __init__(self, plan: WorkerPlan, worker_id: str, owner: Owner, emit: Callable[[Event], None]) -> None:
+    def __init__(self, plan: WorkerPlan, worker_id: str, listener: SlotListener, emit: Callable[[Event], None]) -> None:
         self.worker_id = worker_id
         self.task_name: str | None = None
         """What the slot's module declares; known once it has been ready."""
         self.start_failure: str | None = None
-        self.occupant: Occupant | None = None
+        self.attempt: RunningAttempt | None = None
         self._plan = plan
-        self._owner = owner
+        self._listener = listener
         self._emit = emit
         self._process: SlotProcess | None = None
         self._ready = False
@@ -103,7 +103,7 @@ class Slot:
     @property
     def free(self) -> bool:
         """Whether it can take a delivery now."""
-        return self._ready and self.occupant is None and self._retiring is None and not self._closing.is_set()
+        return self._ready and self.attempt is None and self._retiring is None and not self._closing.is_set()
 
     async def keep(self) -> None:
         """Start a process, and another whenever one ends, until `close`."""
@@ -113,12 +113,12 @@ class Slot:
                 async with asyncio.timeout(wait):
                     await self._closing.wait()
 
-    def take(self, occupant: Occupant) -> bool:
+    def take(self, attempt: RunningAttempt) -> bool:
         """Hand over a delivery; False when the process could not be reached, and nothing was started."""
-        if self._process is None or not self._process.send(Deliver(occupant.delivery)):
+        if self._process is None or not self._process.send(Deliver(attempt.delivery)):
             self._ready = False
             return False
-        self.occupant, self._questions, self._waits, self._log_asked = occupant, 0, 0, 0
+        self.attempt, self._questions, self._waits, self._log_asked = attempt, 0, 0, 0
         return True
 
     def answer(self, answer: DeliveryAnswer) -> None:
@@ -149,13 +149,13 @@ class Slot:
     def drain(self) -> None:
         """Start no further process; the present one ends as soon as it has no attempt."""
         self._closing.set()
-        if self.occupant is None:
+        if self.attempt is None:
             self._end_process()
 
     def close(self) -> None:
         """Start no further process and end the present one, whatever it does."""
         self.drain()
-        if self.occupant is not None:
+        if self.attempt is not None:
             self.kill()
 
     def _end_process(self) -> None:
@@ -179,10 +179,10 @@ class Slot:
         how = await process.ended
         overdue.cancel()
         self._process, self._ready = None, False
-        occupant, self.occupant = self.occupant, None
+        attempt, self.attempt = self.attempt, None
         wait = self._died(process.pid, how, started)
-        if occupant is not None:
-            occupant.process_died(how)
+        if attempt is not None:
+            attempt.process_died(how)
         return wait
 
     def _kill_unless_ready(self) -> None:
@@ -190,7 +190,7 @@ class Slot:
             self.start_failure = f"the task module was not imported within {self._plan.start_limit:g} s"
             self._emit(SlotStartFailed(self.worker_id, self.start_failure))
             self.kill()
-            self._owner.slot_changed(self)
+            self._listener.slot_changed(self)
 
     def _died(self, pid: int, how: str, started: float) -> float:
         reason, self._retiring = self._retiring, None
@@ -215,61 +215,58 @@ class Slot:
             case Ready(task_name):
                 self.task_name, self.start_failure, self._ready = task_name, None, True
                 self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0))
-                self._owner.slot_changed(self)
+                self._listener.slot_changed(self)
             case StartFailed(reason):
                 self.start_failure = reason
                 self._emit(SlotStartFailed(self.worker_id, reason))
-                self._owner.slot_changed(self)
+                self._listener.slot_changed(self)
             case DeliveryQuestion():
                 self._questions += 1
-                self._owner.slot_asks(self, message)
+                self._listener.slot_asks(self, message)
             case Finished():
                 self._on_finished(message)
             case Publishing():
-                if self.occupant is not None:
-                    self.occupant.publishing(message)
+                if self.attempt is not None:
+                    self.attempt.publishing(message)
             case LogSoFar(_, text):
                 self._log_asked -= 1
-                if self.occupant is not None:
-                    self.occupant.said(text)
-            case Saw(event):
+                if self.attempt is not None:
+                    self.attempt.said(text)
+            case ForwardedEvent(event):
                 self._emit(event)
             case Waiting(_, text):
                 self._waits += 1
                 self._emit(WaitingForLakeFS(self.worker_id, text))
 
     def _expects(self, message: FromSlot) -> bool:
-        occupant = self.occupant
         match message:
             case Ready() | StartFailed():
-                return not self._ready and occupant is None
-            case DeliveryQuestion(_, identity):
-                mine = occupant is not None and occupant.delivery.identity == identity
-                return mine and self._questions < MOST_QUESTIONS
-            case Finished(identity, report):
-                texts = (report and report.reason, message.lost_reason, message.unfit)
-                mine = occupant is not None and occupant.delivery.identity == identity
-                return mine and all(len(text or "") <= LONGEST_REASON for text in texts)
-            case LogSoFar(identity, text):
-                mine = occupant is not None and occupant.delivery.identity == identity
-                return mine and self._log_asked > 0 and len(text) <= LONGEST_LOG
-            case Saw():
+                return not self._ready and self.attempt is None
+            case ForwardedEvent():
                 return self._plan.watch
-            case Publishing(identity):
-                mine = occupant is not None and occupant.delivery.identity == identity
-                return mine and len(message.words) <= LONGEST_REASON
-            case Waiting(identity, text):
-                mine = occupant is not None and occupant.delivery.identity == identity
-                return mine and len(text) <= LONGEST_REASON and self._waits < MOST_WAITS
+        if self.attempt is None or message.identity != self.attempt.delivery.identity:
+            return False
+        match message:
+            case DeliveryQuestion():
+                return self._questions < MOST_QUESTIONS
+            case Finished(_, report):
+                texts = (report and report.reason, message.lost_reason, message.unfit)
+                return all(len(text or "") <= LONGEST_REASON for text in texts)
+            case LogSoFar(_, text):
+                return self._log_asked > 0 and len(text) <= LONGEST_LOG
+            case Publishing():
+                return len(message.words) <= LONGEST_REASON
+            case Waiting(_, text):
+                return len(text) <= LONGEST_REASON and self._waits < MOST_WAITS
 
     def _on_finished(self, message: Finished) -> None:
-        occupant, self.occupant = self.occupant, None
+        attempt, self.attempt = self.attempt, None
         if self._retiring is None:
             self._retiring = message.unfit
         if self._retiring is not None:
             self.kill()
         elif self._closing.is_set():
             self._end_process()
-        if occupant is not None:
-            occupant.finished(message)
-        self._owner.slot_changed(self)
+        if attempt is not None:
+            attempt.finished(message)
+        self._listener.slot_changed(self)

@@ -7,7 +7,7 @@ Why it is safe, thread by thread and process by process
   hands its result back to the loop.
 * **The loop waits for nobody.** Conductor is asked on pool threads; slots are read and written through sockets with
   time limits (`channel`). Only a fork blocks, for milliseconds.
-* **A delivery has one owner at a time.** It comes from the one poll in flight (`intake`) and goes to one free slot or
+* **A delivery has one owner at a time.** It comes from the one poll in flight (`poller`) and goes to one free slot or
   is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead; only then,
   and only if it was not lost before, is there a report.
 * **A slot is replaced only when nothing of it runs.** Its process ends together with its process group, so two
@@ -31,11 +31,11 @@ from perago.ports import Clock, Delivery, TaskQueue
 from perago.worker.attempts import Attempt, Services
 from perago.worker.child import warm_up
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Stopped, WorkerReady
-from perago.worker.housekeeping import keep_house, repository_of
-from perago.worker.intake import Intake
 from perago.worker.journal import Journal
+from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion
 from perago.worker.plan import WorkerPlan
+from perago.worker.poller import Poller
 from perago.worker.pools import Pools
 from perago.worker.reporting import EndingClock
 from perago.worker.slots import Slot
@@ -120,7 +120,7 @@ class _Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._repositories: set[str] = set()
         self._not_fenced: set[str] = set()
-        self._intake = Intake(
+        self._poller = Poller(
             queue=queue,
             pools=self._pools,
             worker_id=plan.supervisor_id,
@@ -140,15 +140,17 @@ class _Worker:
         """Work until stopped, then bring everything down."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         keepers = [asyncio.create_task(slot.keep()) for slot in self._slots]
-        house = asyncio.create_task(keep_house(self._plan, self._pools.reports, self._emit, self._repositories))
-        for task in (*keepers, house):
+        maintenance = asyncio.create_task(
+            run_maintenance(self._plan, self._pools.reports, self._emit, self._repositories)
+        )
+        for task in (*keepers, maintenance):
             task.add_done_callback(self._note_failure)
         try:
-            await self._intake.run()
+            await self._poller.run()
             await self._drain()
         finally:
-            house.cancel()
-            await self._close_slots([*keepers, house])
+            maintenance.cancel()
+            await self._close_slots([*keepers, maintenance])
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
@@ -164,7 +166,7 @@ class _Worker:
         running = [attempt for attempt in self._attempts if attempt.running]
         if self._signals == 1:
             self._emit(Draining(len(running)))
-            self._intake.stop()
+            self._poller.stop()
             for slot in self._slots:
                 slot.drain()
         elif self._signals == 2:
@@ -191,7 +193,7 @@ class _Worker:
             slot.close()
         await asyncio.wait(keepers, timeout=CLOSE_LIMIT)
 
-    # ------------------------------------------------------------ told by slots and intake
+    # ------------------------------------------------------------ told by slots and poller
 
     def slot_changed(self, slot: Slot) -> None:
         """A slot has become free, has finished an attempt or failed to start."""
@@ -201,13 +203,13 @@ class _Worker:
             self._emit(WorkerReady(plan.module, slot.task_name or "", plan.supervisor_id, plan.slots, seconds))
         if not self._was_ready and all(slot.start_failure for slot in self._slots):
             self._exit_code = EXIT_INVALID_MODULE
-            self._intake.stop()
-        self._intake.slot_freed()
+            self._poller.stop()
+        self._poller.slot_freed()
 
     def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
         """An attempt asks whether its delivery is still current."""
-        if isinstance(slot.occupant, Attempt):
-            self._spawn(slot.occupant.answer(question))
+        if isinstance(slot.attempt, Attempt):
+            self._spawn(slot.attempt.answer(question))
 
     def _give(self, delivery: Delivery, slot: Slot) -> bool:
         attempt = Attempt(delivery, slot, self._services)
@@ -224,7 +226,7 @@ class _Worker:
             await attempt.run()
         finally:
             self._attempts.discard(attempt)
-            self._intake.attempt_reported()
+            self._poller.attempt_reported()
 
     def _warn_not_fenced(self, delivery: Delivery) -> None:
         repository = repository_of(delivery, self._plan.limits)
@@ -256,4 +258,4 @@ class _Worker:
         self._failure = self._failure or error
         self._exit_code = 1
         self._give_up_at = 0.0
-        self._intake.stop()
+        self._poller.stop()

@@ -14,7 +14,7 @@ from perago.worker.attempt_log import AttemptLog, LineBudget
 from perago.worker.channel import SlotChannel
 from perago.worker.events import AttemptRecorded, FunctionProgress, FunctionSaid, StepStarted, Transferred, Watched
 from perago.worker.logs import JsonLog
-from perago.worker.messages import Saw
+from perago.worker.messages import ForwardedEvent
 from perago.workspace.changes import ChangedFile, Changes
 
 FILES_IN_A_MESSAGE = 1000
@@ -64,7 +64,7 @@ class WatchedAttemptLog(AttemptLog):
         self._send(FunctionSaid(self._worker_id, text))
 
     def _send(self, event: Watched) -> None:
-        self._tell(Saw(event))
+        self._tell(ForwardedEvent(event))
 
 
 def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:

@@ -13,7 +13,7 @@ from perago.cli.render import gc as render
 from perago.cli.render import messages
 
 if TYPE_CHECKING:
-    from perago.driver.leftovers import Leftover, Policy
+    from perago.driver.gc import Leftover, Policy
     from perago.driver.sightings import Sightings
     from perago.settings import Settings
 
@@ -72,7 +72,7 @@ def command(
     if names:
         settings.require_lakefs()
     from perago.driver import SystemClock
-    from perago.driver.leftovers import Fate, Policy
+    from perago.driver.gc import Fate, Policy
 
     policy = Policy(limit, SystemClock().now(), dry_run)
     found: list[Leftover] = []
@@ -91,7 +91,7 @@ def command(
 
 
 def _clear(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
-    from perago.driver.leftovers import clear_directories
+    from perago.driver.gc import clear_directories
 
     yield from clear_directories(settings.workspace_root, policy)
     if repositories:
@@ -101,7 +101,7 @@ def _clear(settings: Settings, repositories: list[str], policy: Policy) -> Itera
 def _clear_branches(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
     from perago.adapters.conductor import ConductorQueue
     from perago.adapters.lakefs import LakeFSStore
-    from perago.driver.leftovers import BranchClearing
+    from perago.driver.gc import BranchClearing
     from perago.driver.sightings import Sightings
     from perago.ports import NotFound
     from perago.settings import state_directory

@@ -38,9 +38,9 @@ class WorkerChild:
         """How many times; the second request cancels what runs, the third kills."""
         self._on_line = on_line
         self._on_end = on_end
-        held, self._tether = os.pipe()
+        held, self._lifeline = os.pipe()
         options = ["start", module, "--jobs", str(slots), "--watch", "--timeout", str(import_limit)]
-        command = [sys.executable, "-m", "perago.cli.dev.tether", str(held), *options]
+        command = [sys.executable, "-m", "perago.cli.dev.parent_watchdog", str(held), *options]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -69,7 +69,7 @@ class WorkerChild:
         reader.start()
         status = self._process.wait()
         reader.join(_LAST_LINES)
-        os.close(self._tether)
+        os.close(self._lifeline)
         self._on_end(status)
 
     def _read(self, stream: IO[bytes]) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from perago.back_off import RestartDelay
 from perago.cli.dev.check import Check
 from perago.cli.dev.child import READY, WorkerChild
 from perago.cli.dev.events import Checked, ChildEnded, ChildSaid, Post
@@ -19,7 +20,6 @@ from perago.cli.dev.watching import SourceFiles
 
 if TYPE_CHECKING:
     from perago.cli.probe import ModuleProblem, Probed
-    from perago.worker.restarts import RestartDelay
 
 
 class Surroundings(Protocol):
@@ -71,7 +71,7 @@ class ModuleRunner:
         self._post = post
         self._session = session
         self._files = SourceFiles(probed.files)
-        self._delay: RestartDelay | None = None
+        self._delay = RestartDelay()
         self._child: WorkerChild | None = None
         self._check: Check | None = None
         self._problem: ModuleProblem | None = None
@@ -120,7 +120,7 @@ class ModuleRunner:
         child, self._child = self._child, None
         if child is None or child.asked_to_stop or self._stopping:
             return
-        pause = self._restart_delay().after_crash(time.monotonic() - child.started)
+        pause = self._delay.after_crash(time.monotonic() - child.started)
         self._start_at = time.monotonic() + pause
         how = f"was killed by signal {-event.status}" if event.status < 0 else f"ended with status {event.status}"
         self._session.say(self, f"the worker {how}; it is started again in {pause:g} s")
@@ -145,13 +145,6 @@ class ModuleRunner:
         self._drain()
 
     # ---------------------------------------------------------------------- what is done
-
-    def _restart_delay(self) -> RestartDelay:
-        if self._delay is None:
-            from perago.worker.restarts import RestartDelay  # its package takes as long to load as all the rest
-
-            self._delay = RestartDelay()
-        return self._delay
 
     def _start(self) -> None:
         post, module = self._post, self.module

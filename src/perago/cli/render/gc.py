@@ -11,7 +11,7 @@ from perago.cli.render import messages
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
-    from perago.driver.leftovers import Leftover, Policy
+    from perago.driver.gc import Leftover, Policy
 
 _WIDTH = len("would remove")
 
@@ -25,7 +25,7 @@ def line(leftover: Leftover, policy: Policy) -> None:
 
 def summary(found: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
     """How much it was."""
-    from perago.driver.leftovers import Fate
+    from perago.driver.gc import Fate
     from perago.workspace.text import count, size
 
     gone = [leftover for leftover in found if leftover.fate is Fate.REMOVED]
@@ -59,7 +59,7 @@ def _fields(leftover: Leftover) -> dict[str, object]:
 
 
 def _word(leftover: Leftover, policy: Policy) -> str:
-    from perago.driver.leftovers import Fate
+    from perago.driver.gc import Fate
 
     return "would remove" if policy.dry_run and leftover.fate is Fate.REMOVED else leftover.fate.value
 

@@ -1,4 +1,13 @@
-"""Takes deliveries from Conductor while slots are free, and gives back what no slot can take."""
+"""Takes deliveries from Conductor while slots are free, and gives back what no slot can take.
+
+When to ask Conductor for work, and for how much.
+
+Idle, one long poll of count 1 costs twelve requests a minute and wakes within 112 ms (a batch poll would wait to fill
+its count, `docs/servers/conductor.md` 7.8). Right after work it pays to ask for all free slots at once and not to wait:
+a queue that is not empty keeps every slot full, and the next step of a workflow is usually there a few milliseconds
+later. So a few quick looks lie between the two. There is never more than one poll in flight, because a poll that
+nobody waits for loses its tasks until their response time-out.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +15,60 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from perago.ports import AccessDenied, Delivery, TaskQueue
+from perago.back_off import BackOff
+from perago.ports import AccessDenied, Delivery, ServiceError, TaskQueue
 from perago.worker.events import ConductorBack, ConductorUnreachable, Event, HandedBack
-from perago.worker.polling import BackOff, Cadence, NextPoll, poll_problem
 from perago.worker.pools import Pools
 from perago.worker.reporting import hand_back
 from perago.worker.slots import Slot
 
+LONG_POLL_SECONDS = 5.0
+QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
+"""Seconds before each further quick look at a queue that was just found empty."""
 
-class Intake:
+BACK_OFF = BackOff(1.0, 30.0, jitter=True)
+"""Between failed polls."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextPoll:
+    """How the next poll is to be made. `pause` comes before it and ends early when a slot becomes free."""
+
+    count: int
+    wait_seconds: float
+    pause: float = 0.0
+
+
+class Cadence:
+    """Chooses the next poll from what the last ones brought."""
+
+    def __init__(self) -> None:
+        self._empty = len(QUICK_PAUSES) + 1
+
+    def worked(self) -> None:
+        """Something was delivered or finished: more may be waiting."""
+        self._empty = 0
+
+    def found_nothing(self) -> None:
+        """A poll came back empty."""
+        self._empty += 1
+
+    def next(self, free: int) -> NextPoll:
+        """The poll to make for `free` slots."""
+        if self._empty > len(QUICK_PAUSES):
+            return NextPoll(1, LONG_POLL_SECONDS)
+        return NextPoll(free, 0.0, QUICK_PAUSES[self._empty - 1] if self._empty else 0.0)
+
+
+def poll_problem(error: Exception) -> str:
+    """What to tell about a failed poll."""
+    return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+
+
+class Poller:
     """The one place that polls. Belongs to the event loop's thread."""
 
     def __init__(
@@ -43,7 +95,7 @@ class Intake:
         self._unreported = unreported
         self._backlog = 2 * pools.reports.threads
         self._cadence = Cadence()
-        self._back_off = BackOff()
+        self._failures = 0
         self._failing_since: float | None = None
         self._denied = False
         self._stopping = asyncio.Event()
@@ -112,7 +164,7 @@ class Intake:
         self._emit(HandedBack(delivery, error))
 
     def _succeeded(self) -> None:
-        self._back_off.succeeded()
+        self._failures = 0
         if self._failing_since is not None:
             self._emit(ConductorBack(time.monotonic() - self._failing_since))
             self._failing_since, self._denied = None, False
@@ -124,6 +176,8 @@ class Intake:
         if self._failing_since is None:
             self._failing_since = time.monotonic()
         self._denied = denied
+        pause = BACK_OFF.pause(self._failures)
+        self._failures += 1
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._back_off.failed()):
+            async with asyncio.timeout(pause):
                 await self._stopping.wait()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.driver.leftovers import BranchClearing, Fate, Leftover, Policy, clear_directories
+from perago.driver.gc import BranchClearing, Fate, Leftover, Policy, clear_directories
 from perago.driver.sightings import Sightings
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable

@@ -22,7 +22,7 @@ SETTLE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Leftovers:
+class Strays:
     """What the function left, in words; empty if that is nothing. `alive`: there are processes that go on, and may
     still write to the workspace."""
 
@@ -30,7 +30,7 @@ class Leftovers:
     alive: bool = False
 
 
-def end_leftovers(threads_before: set[threading.Thread]) -> Leftovers:
+def end_strays(threads_before: set[threading.Thread]) -> Strays:
     """Kill the processes that the function left and say what it left.
 
     They go now, before anything looks at the workspace that they may still be writing to. Threads cannot be ended; the
@@ -47,7 +47,7 @@ def end_leftovers(threads_before: set[threading.Thread]) -> Leftovers:
     if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
         names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
         found.append(f"threads ({names})")
-    return Leftovers(" and ".join(found), alive)
+    return Strays(" and ".join(found), alive)
 
 
 def end_descendants() -> None:

@@ -41,7 +41,7 @@ def repository_of(delivery: Delivery, limits: Limits) -> str | None:
     return name if limits.allows(name, branch if isinstance(branch, str) else "") else None
 
 
-async def keep_house(
+async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
     """Sweep attempt directories and staging branches now and then, and remove old logs. On the side, so that neither a
