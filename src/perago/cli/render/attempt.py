@@ -50,7 +50,7 @@ STEPS = {
     "RemoveDirectory": "cleaning up",
 }
 _SHOWN_FILES = 40
-_PROGRESS_INTERVAL = 1.0
+_PROGRESS_INTERVAL = 0.5
 """Seconds between two lines of progress where there is no status line to move; the end is always shown."""
 
 
