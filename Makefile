@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test wheel format audit live live-ci conformance differential clean
+.PHONY: help demo test docs wheel format audit live live-ci conformance differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
+	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
@@ -35,6 +36,16 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
+
+# The site has an environment of its own: it reads the code and does not run it.
+docs: .venv-docs/.installed
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+
+.venv-docs/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
 
 wheel: $(VENV)/bin/python
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
@@ -83,5 +94,6 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	@echo "== installing perago and its development tools"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' # for dependency groups
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group dev
 	@touch $@

@@ -50,7 +50,7 @@ class Block:
 
 def pages() -> tuple[str, ...]:
     """All pages, relative to the repository."""
-    found = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    found = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
     return tuple(path.relative_to(ROOT).as_posix() for path in found)
 
 

@@ -20,6 +20,7 @@ OWN_PROJECT = ("README.md", TUTORIAL, "docs/authoring.md")
 """Pages that begin with an empty directory. The others go on in the project of the tutorial."""
 
 NOT_RUN = [
+    ("CONTRIBUTING.md", "$ make demo", "network"),
     ("README.md", "$ make demo", "network"),
     ("README.md", "$ make wheel", "network"),
     ("README.md", "$ perago dev my_tasks.features --workspace sample", "servers"),
@@ -32,6 +33,7 @@ NOT_RUN = [
     ),
     ("docs/conformance.md", "$ export PERAGO_CONFORMANCE_CONDUCTOR=http://127.0.0.1:8080/api", "servers"),
     ("docs/dev.md", "$ pip install '../perago/dist/perago-0.1.0-py3-none-any.whl[embedded]'", "foreground"),
+    ("docs/how-to/install.md", "$ make wheel", "network"),
     ("docs/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
     ("docs/live.md", "$ make live-ci", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
+from types import ModuleType
 
 import pytest
+import typer.main
 
+import perago
 import perago.testing
+from perago.cli.app import COMMANDS
 from pytest_perago import fixtures, hooks, kinds, options
 
 from .blocks import ROOT
 
 REFERENCE = (ROOT / "docs/testing/reference.md").read_text(encoding="utf-8")
+CLI_PAGE = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
 FIXTURES_PAGE = (ROOT / "docs/testing/fixtures.md").read_text(encoding="utf-8")
 
 
@@ -83,7 +89,25 @@ def test_all_hooks_are_listed_and_no_others() -> None:
     assert set(rows("Hooks")) == found
 
 
-@pytest.mark.parametrize("name", perago.testing.__all__)
-def test_every_public_name_of_the_toolkit_is_there_and_says_what_it_is(name: str) -> None:
-    value = getattr(perago.testing, name)
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module in (perago, perago.testing) for name in module.__all__]
+)
+def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name: str) -> None:
+    value = getattr(module, name)
     assert isinstance(value, str) or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_all_options_of_a_command_are_on_the_page_and_no_others(name: str) -> None:
+    section = CLI_PAGE.split(f"\n## {name}\n")[1].split("\n## ")[0]
+    listed = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
+    assert options_of(name) - listed <= {"--timeout"}, f"docs/cli.md does not explain them in its section {name}"
+    everywhere = {option for command in COMMANDS for option in options_of(command)} | {"--debug", "--version", "--help"}
+    assert listed - everywhere == set()
+
+
+def options_of(name: str) -> set[str]:
+    holder = typer.Typer(add_completion=False)
+    holder.command(name)(importlib.import_module(f"perago.cli.commands.{name}").command)
+    command = typer.main.get_command(holder)
+    return {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}

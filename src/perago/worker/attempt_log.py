@@ -120,7 +120,7 @@ class AttemptLog:
 
     def progress(self, done: int, total: int) -> None:
         """Progress from `current().progress`. Conductor's task log gets the last one with each piece of the log: an
-        update of the task's output would give the task away (`reference/conductor.md` 2 and 3)."""
+        update of the task's output would give the task away (`docs/servers/conductor.md` 2 and 3)."""
         self._progress = cut(f"progress {done} of {total}", PROGRESS_BYTES)
         now = time.monotonic()
         if done == total or now >= self._next_progress:
