@@ -83,7 +83,7 @@ def nodes_of(
 
 def _import_item(parent: pytest.Collector, module: LoadedModule) -> CaseItem:
     def fail() -> None:
-        raise module.failure()
+        raise module.case_failed()
 
     name = module.found.name
     location = module.location() or Location(parent.path, 1)

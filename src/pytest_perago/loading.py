@@ -45,7 +45,7 @@ class LoadedModule:
             return Location(Path(self.error.file), self.error.line or 1)
         return None
 
-    def failure(self) -> CaseFailed:
+    def case_failed(self) -> CaseFailed:
         """Why there is no task to test."""
         if self.error is None:
             raise ValueError(f"{self.found.name} was loaded")

@@ -199,7 +199,7 @@ class _Run:
 
     def _check_nothing_left(self, attempt: Attempt) -> None:
         if self._left:
-            raise attempt.failed(
+            raise attempt.case_failed(
                 Cause.MISTAKE,
                 f"case {self._case.label!r}: the function left processes running: {named(self._left)}",
                 ("what now", "they were ended here, and a worker ends them, too; wait for them in the function"),

@@ -63,7 +63,7 @@ class Attempt:
         report = self.record.report
         return (report.reason or "") if report else ""
 
-    def failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
+    def case_failed(self, cause: Cause, summary: str, *facts: tuple[str, str]) -> CaseFailed:
         """A failure with all that is known about the attempt."""
         known = [*facts, *_findings(self.record), *_changed(self.record.changes)]
         if self.log:
@@ -89,7 +89,7 @@ def check_attempt(attempt: Attempt) -> None:
         raise RuntimeError(f"the attempt was lost: {record.lost_reason}")
     if attempt.ending != case.expect or attempt.invalid_result:
         status = f"{record.report.status}: {record.report.reason}" if record.report.reason else record.report.status
-        raise attempt.failed(
+        raise attempt.case_failed(
             _cause(attempt),
             _summary(attempt),
             ("expected", _EXPECTED[case.expect]),
@@ -128,7 +128,7 @@ def _check_result(attempt: Attempt) -> None:
     report, expected = attempt.record.report, attempt.case.result
     result = report.output["result"] if report else None
     if expected is not None and result != expected:
-        raise attempt.failed(
+        raise attempt.case_failed(
             Cause.MISTAKE,
             f"case {attempt.case.label!r} has another result than declared",
             ("expected", repr(expected)),
@@ -136,7 +136,7 @@ def _check_result(attempt: Attempt) -> None:
         )
     problem = _lost_on_the_wire(attempt.task, attempt.ended, result)
     if problem is not None:
-        raise attempt.failed(
+        raise attempt.case_failed(
             Cause.CONTRACT, f"case {attempt.case.label!r}: the result does not survive JSON", ("actual", problem)
         )
 
@@ -154,7 +154,7 @@ def _lost_on_the_wire(task: Task, ended: Returned | Raised | None, result: objec
 def _check_left_files(attempt: Attempt) -> None:
     left = attempt.record.left_files
     if left:
-        raise attempt.failed(
+        raise attempt.case_failed(
             Cause.MISTAKE,
             f"case {attempt.case.label!r}: the function wrote to its current directory, which nothing publishes",
             ("written", listing([quoted(path) for path in left])),
@@ -168,7 +168,7 @@ def _check_files(attempt: Attempt) -> None:
     removed = tuple(file.path for file in changes.removed)
     for word, declared, actual in (("published", case.published, written), ("removed", case.removed, removed)):
         if declared is not None and declared != actual:
-            raise attempt.failed(
+            raise attempt.case_failed(
                 Cause.MISTAKE,
                 f"case {case.label!r} has other files {word} than declared",
                 ("expected", _listed(declared)),

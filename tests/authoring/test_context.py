@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from perago import current
-from perago.authoring.context import Current, running
+from perago.authoring.context import Current, running, with_hooks
 
 
 def test_outside_an_attempt_current_is_harmless() -> None:
@@ -27,8 +27,11 @@ def test_inside_an_attempt_current_reaches_it() -> None:
         iteration=2,
         retry_count=1,
         worker_id="demo0001",
-        on_log=lines.append,
-        on_progress=lambda done, total: steps.append((done, total)),
+    )
+    attempt = with_hooks(
+        attempt,
+        log=lines.append,
+        progress=lambda done, total: steps.append((done, total)),
         is_cancelled=lambda: True,
     )
     with running(attempt):
@@ -76,3 +79,19 @@ def test_attempts_in_different_threads_do_not_mix() -> None:
     for thread in threads:
         thread.join(10)
     assert seen == {"one": "one", "two": "two"}
+
+
+def test_current_shows_ids_and_what_the_function_may_call_and_no_more() -> None:
+    assert {name for name in dir(current()) if not name.startswith("_")} == {
+        "workflow_id",
+        "task_id",
+        "task_name",
+        "reference_name",
+        "iteration",
+        "retry_count",
+        "worker_id",
+        "log",
+        "progress",
+        "cancelled",
+    }
+    assert "hooks" not in repr(current())

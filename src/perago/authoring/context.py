@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 
 def _ignore_log(text: str) -> None:
@@ -22,6 +23,16 @@ def _never() -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Hooks:
+    """What the runtime does for `Current`. `scratch` are the function's current and temporary directories."""
+
+    log: Callable[[str], None] = _ignore_log
+    progress: Callable[[int, int], None] = _ignore_progress
+    is_cancelled: Callable[[], bool] = _never
+    scratch: tuple[Path, Path] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Current:
     """The attempt that calls the function. Outside of one, ids are empty and calls do nothing."""
 
@@ -32,24 +43,30 @@ class Current:
     iteration: int = 0
     retry_count: int = 0
     worker_id: str = ""
-    on_log: Callable[[str], None] = field(default=_ignore_log, repr=False)
-    on_progress: Callable[[int, int], None] = field(default=_ignore_progress, repr=False)
-    is_cancelled: Callable[[], bool] = field(default=_never, repr=False)
-    scratch: tuple[Path, Path] | None = field(default=None, repr=False)
-    """For the runtime: the function's current and temporary directories."""
+    _hooks: Hooks = field(default=Hooks(), repr=False)
 
     def log(self, text: str) -> None:
         """Add a line to the attempt's log, here and in Conductor."""
-        self.on_log(text)
+        self._hooks.log(text)
 
     def progress(self, done: int, total: int) -> None:
         """Tell how far the function has come: `done` of `total` of whatever it counts."""
-        self.on_progress(done, total)
+        self._hooks.progress(done, total)
 
     @property
     def cancelled(self) -> bool:
         """Whether nobody waits for this attempt any more; a long function should then return soon."""
-        return self.is_cancelled()
+        return self._hooks.is_cancelled()
+
+
+def hooks_of(attempt: Current) -> Hooks:
+    """What the runtime does for the attempt; no business of the function."""
+    return attempt._hooks
+
+
+def with_hooks(attempt: Current, **hooks: Any) -> Current:
+    """The attempt with these `Hooks` in place of the present ones."""
+    return replace(attempt, _hooks=replace(attempt._hooks, **hooks))
 
 
 _OUTSIDE = Current()

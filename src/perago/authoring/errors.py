@@ -63,3 +63,13 @@ def _readable(file: str) -> str:
         return str(Path(file).relative_to(Path.cwd()))
     except (ValueError, OSError):
         return file
+
+
+class InvalidDeclaration(Exception):
+    """A rule that a declaration breaks, and how to obey it. It goes from a check to the place that knows file and line,
+    where it becomes a `TaskDefinitionError`."""
+
+    def __init__(self, rule: str, fix: str) -> None:
+        super().__init__(rule)
+        self.rule = rule
+        self.fix = fix

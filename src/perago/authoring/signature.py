@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago.authoring.annotations import check_model, check_workspace, resolve_annotations
-from perago.authoring.broken import Broken
+from perago.authoring.errors import InvalidDeclaration
 
 WITH_WORKSPACE = "(workspace: Path, params: Params) -> Result"
 WITHOUT_WORKSPACE = "(params: Params) -> Result"
@@ -26,23 +26,29 @@ def require_function(candidate: object) -> FunctionType:
     """The candidate, if it is a plain function that returns its result.
 
     Raises:
-        Broken: it is something else.
+        InvalidDeclaration: it is something else.
     """
     if not isinstance(candidate, FunctionType):
-        raise Broken(
+        raise InvalidDeclaration(
             f"@task decorates a plain function, not {_kind_of_object(candidate)}", "write `def name(...)` in the module"
         )
     if candidate.__name__ == "<lambda>":
-        raise Broken("@task decorates a plain function, not a lambda", "write `def name(...)` in the module")
+        raise InvalidDeclaration(
+            "@task decorates a plain function, not a lambda", "write `def name(...)` in the module"
+        )
     owner = candidate.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>"):
-        raise Broken(f"@task decorates a plain function, not a method of {owner}", "move it out of the class")
+        raise InvalidDeclaration(
+            f"@task decorates a plain function, not a method of {owner}", "move it out of the class"
+        )
     if inspect.isasyncgenfunction(candidate):
-        raise Broken("the function is an async generator", "make it a plain `def` that returns its result once")
+        raise InvalidDeclaration(
+            "the function is an async generator", "make it a plain `def` that returns its result once"
+        )
     if inspect.iscoroutinefunction(candidate):
-        raise Broken("the function is async", "make it a plain `def` and call asyncio.run(...) inside")
+        raise InvalidDeclaration("the function is async", "make it a plain `def` and call asyncio.run(...) inside")
     if inspect.isgeneratorfunction(candidate):
-        raise Broken("the function is a generator", "return the result once instead of yielding")
+        raise InvalidDeclaration("the function is a generator", "return the result once instead of yielding")
     return candidate
 
 
@@ -52,7 +58,7 @@ def check_signature(
     """The models of parameters and result.
 
     Raises:
-        Broken: the signature is not exactly the one that the rule asks for.
+        InvalidDeclaration: the signature is not exactly the one that the rule asks for.
     """
     expected = WITH_WORKSPACE if has_workspace else WITHOUT_WORKSPACE
     fix = f"write `def {function.__name__}{expected}`"
@@ -63,9 +69,9 @@ def check_signature(
     _check_names([parameter.name for parameter in parameters], has_workspace, fix)
     for parameter in parameters:
         if parameter.annotation is Parameter.empty:
-            raise Broken(f"parameter {parameter.name!r} has no annotation", fix)
+            raise InvalidDeclaration(f"parameter {parameter.name!r} has no annotation", fix)
     if signature.return_annotation is inspect.Signature.empty:
-        raise Broken("the result has no annotation", fix)
+        raise InvalidDeclaration("the result has no annotation", fix)
     hints = resolve_annotations(function, local_names)
     if has_workspace:
         check_workspace(hints["workspace"])
@@ -88,15 +94,19 @@ def _check_kind(parameter: Parameter, fix: str) -> None:
     wrapper = "; if another decorator stands below @task, it must use functools.wraps"
     match parameter.kind:
         case Parameter.VAR_POSITIONAL:
-            raise Broken(f"the signature has *{parameter.name}", fix + wrapper)
+            raise InvalidDeclaration(f"the signature has *{parameter.name}", fix + wrapper)
         case Parameter.VAR_KEYWORD:
-            raise Broken(f"the signature has **{parameter.name}", fix + wrapper)
+            raise InvalidDeclaration(f"the signature has **{parameter.name}", fix + wrapper)
         case Parameter.KEYWORD_ONLY:
-            raise Broken(f"parameter {parameter.name!r} is keyword-only", f"remove the `*` before it: {fix}")
+            raise InvalidDeclaration(
+                f"parameter {parameter.name!r} is keyword-only", f"remove the `*` before it: {fix}"
+            )
         case Parameter.POSITIONAL_ONLY:
-            raise Broken(f"parameter {parameter.name!r} is positional-only", f"remove the `/` after it: {fix}")
+            raise InvalidDeclaration(
+                f"parameter {parameter.name!r} is positional-only", f"remove the `/` after it: {fix}"
+            )
     if parameter.default is not Parameter.empty:
-        raise Broken(
+        raise InvalidDeclaration(
             f"parameter {parameter.name!r} has a default, but it is always given",
             "remove the default; defaults of single values belong into the params model",
         )
@@ -107,24 +117,24 @@ def _check_names(names: Sequence[str], has_workspace: bool, fix: str) -> None:
     if names == expected:
         return
     if has_workspace and "workspace" not in names and names[-1:] == ["params"] and len(names) == 1:
-        raise Broken(
+        raise InvalidDeclaration(
             "@task declares a workspace, but the function takes no 'workspace'",
             f"{fix}, or remove workspace=... from @task",
         )
     if not has_workspace and "workspace" in names:
-        raise Broken(
+        raise InvalidDeclaration(
             "the function takes 'workspace', but @task declares none",
             "add workspace=WorkspaceSpec(...) to @task, or remove the parameter",
         )
     if sorted(names) == sorted(expected):
-        raise Broken(f"the parameters are in the wrong order: {', '.join(names)}", fix)
+        raise InvalidDeclaration(f"the parameters are in the wrong order: {', '.join(names)}", fix)
     if len(names) < len(expected):
         missing = [name for name in expected if name not in names] or expected
-        raise Broken(f"the function lacks the parameter {missing[0]!r}", fix)
+        raise InvalidDeclaration(f"the function lacks the parameter {missing[0]!r}", fix)
     if len(names) > len(expected):
         extra = [name for name in names if name not in expected]
-        raise Broken(
+        raise InvalidDeclaration(
             f"the function has an extra parameter {extra[0]!r}", f"{fix}; further values belong into the params model"
         )
     wrong, right = next((a, b) for a, b in zip(names, expected, strict=True) if a != b)
-    raise Broken(f"parameter {wrong!r} must be named {right!r}", fix)
+    raise InvalidDeclaration(f"parameter {wrong!r} must be named {right!r}", fix)

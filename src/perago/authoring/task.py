@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from perago.authoring.broken import Broken
 from perago.authoring.controls import TaskControls
+from perago.authoring.errors import InvalidDeclaration
 from perago.authoring.examples import Example
 from perago.authoring.metadata import Metadata, check_metadata
 from perago.authoring.signature import check_signature, require_function
@@ -79,8 +79,8 @@ def task(
     metadata = Metadata(name, owner_email, description, workspace, controls, examples, environment, scratch_files)
     try:
         checked = check_metadata(metadata)
-    except Broken as broken:
-        raise declared_at.error(f"@task: {broken.rule}", broken.fix) from None
+    except InvalidDeclaration as invalid:
+        raise declared_at.error(f"@task: {invalid.rule}", invalid.fix) from None
 
     def decorate(function: F) -> F:
         location = _location(function, declared_at)
@@ -89,10 +89,10 @@ def task(
             _refuse_second_task(plain)
             local_names = calling_locals() if "<locals>" in plain.__qualname__ else {}
             models = check_signature(plain, has_workspace=workspace is not None, local_names=local_names)
-        except Broken as broken:
+        except InvalidDeclaration as invalid:
             label = getattr(function, "__name__", "")
             raise location.error(
-                f"task {name!r}{f' (function {label})' if label else ''}: {broken.rule}", broken.fix
+                f"task {name!r}{f' (function {label})' if label else ''}: {invalid.rule}", invalid.fix
             ) from None
         setattr(plain, TASK_ATTRIBUTE, _task(checked, plain, models, location))
         return function
@@ -138,4 +138,6 @@ def _location(function: object, declared_at: Location) -> Location:
 def _refuse_second_task(function: FunctionType) -> None:
     other = inspect.getattr_static(function, TASK_ATTRIBUTE, None)
     if isinstance(other, Task):
-        raise Broken(f"the function is already the task {other.name!r}", "keep one @task and write a second function")
+        raise InvalidDeclaration(
+            f"the function is already the task {other.name!r}", "keep one @task and write a second function"
+        )

@@ -13,18 +13,18 @@ _CREDENTIALS = {
 }
 
 
-def advice(failure: ServiceError) -> str:
-    """One line for the message about `failure`; empty where there is nothing to advise."""
+def advice(error: ServiceError) -> str:
+    """One line for the message about `error`; empty where there is nothing to advise."""
     from perago.ports import AccessDenied, Unavailable
 
-    where = _address(failure.service)
-    if failure.service == "Conductor" and where and not where.endswith("/api") and "404" in failure.detail:
+    where = _address(error.service)
+    if error.service == "Conductor" and where and not where.endswith("/api") and "404" in error.detail:
         return f"the address of Conductor's API usually ends in /api: {where}"
     if not where:
         return ""
-    if isinstance(failure, AccessDenied):
-        return f"check {_CREDENTIALS[failure.service]}, and that they belong to {where}"
-    if isinstance(failure, Unavailable):
+    if isinstance(error, AccessDenied):
+        return f"check {_CREDENTIALS[error.service]}, and that they belong to {where}"
+    if isinstance(error, Unavailable):
         return f"check that the server runs, and that it is the right one: {where}"
     return ""
 

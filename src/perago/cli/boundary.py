@@ -14,7 +14,7 @@ from perago.cli.render import messages
 from perago.cli.signals import sigint_noted
 
 
-class Failure(Exception):
+class CommandError(Exception):
     """Ends a command with `exit_code`. Without a message everything has been said already."""
 
     def __init__(self, exit_code: ExitCode, message: str = "", fix: str = "") -> None:
@@ -63,7 +63,7 @@ def _is_typers(error: Exception) -> bool:
 
 def _report(error: Exception) -> ExitCode:
     """Say what happened."""
-    if isinstance(error, Failure):
+    if isinstance(error, CommandError):
         if error.message:
             messages.error(error.message, error.fix)
         return error.exit_code

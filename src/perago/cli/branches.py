@@ -6,7 +6,7 @@ import re
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 
 _BRANCH = re.compile(r"\w[-\w]*", re.ASCII)  # docs/servers/lakefs.md 2
@@ -26,7 +26,7 @@ def branch_head(repository: str, branch: str) -> str:
     """The commit that a branch of the configured lakeFS points at now.
 
     Raises:
-        Failure: there is none.
+        CommandError: there is none.
     """
     from perago.settings import load_settings
 
@@ -39,6 +39,8 @@ def branch_head(repository: str, branch: str) -> str:
         return store.get_commit(repository, branch).id
     except NotFound as error:
         message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise Failure(ExitCode.FAILURE, message, "check both names, and that the address is the right one") from error
+        raise CommandError(
+            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
+        ) from error
     finally:
         store.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 from perago.cli.extras import require_embedded
 from perago.cli.loading import load_tasks
@@ -58,7 +58,7 @@ def demonstrate(output: Path | None) -> int:
             with view:
                 rows = run_workflow(services, steps, ref, view, end_if_told)["tasks"]
         except RunFailed as error:
-            raise Failure(ExitCode.FAILURE, f"{error}; see the messages above") from error
+            raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
         outcomes = [view.outcome(row) for row in rows]
         _show_results(rows)
         show_history(_commits(services, ref), sys.stdout)

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 
 _EMBEDDED = ("starlette", "uvicorn", "jinja2")
@@ -16,12 +16,12 @@ def require_embedded(command: str) -> None:
     """Make sure that services can be served over HTTP.
 
     Raises:
-        Failure: the extra `embedded` is not installed.
+        CommandError: the extra `embedded` is not installed.
     """
     missing = [name for name in _EMBEDDED if find_spec(name) is None]
     if missing:
         message = f"perago {command} serves Conductor and lakeFS over HTTP, but {' and '.join(missing)} cannot be found"
-        raise Failure(ExitCode.FAILURE, message, f"pip install {' '.join(missing)}")
+        raise CommandError(ExitCode.FAILURE, message, f"pip install {' '.join(missing)}")
 
 
 def namesake() -> str:

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 
 
@@ -14,7 +14,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write `path` so that it has its old content or its new one at any time, never half of either.
 
     Raises:
-        Failure: it cannot be written.
+        CommandError: it cannot be written.
     """
     try:
         if path.exists() and not path.is_file():  # a device or a pipe; a directory refuses by itself
@@ -22,7 +22,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         else:
             _replace(path.resolve(), content)  # a symlink stays one
     except OSError as error:
-        raise Failure(ExitCode.FAILURE, f"cannot write {path}: {error.strerror}") from error
+        raise CommandError(ExitCode.FAILURE, f"cannot write {path}: {error.strerror}") from error
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.configuration import look_at_configuration
 from perago.cli.exit_codes import ExitCode
 from perago.cli.json_input import read_object
@@ -53,7 +53,7 @@ def run_once(
     """Run the task once; returns the exit code. `example` gives params and workspace; they must be None then.
 
     Raises:
-        Failure: module, configuration or directories are not valid; nothing was run.
+        CommandError: module, configuration or directories are not valid; nothing was run.
     """
     if example is not None and (params is not None or workspace is not None):
         raise typer.BadParameter("--example brings params and workspace; leave --params and --workspace out.")
@@ -142,7 +142,7 @@ def _attempt(
         with view:
             row: Mapping[str, Any] = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
     except RunFailed as error:
-        raise Failure(ExitCode.FAILURE, f"{error}; see the messages above") from error
+        raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
     return row
 
 
@@ -151,7 +151,7 @@ def valid_settings() -> Settings:
     on.
 
     Raises:
-        Failure: it is not valid, and everything that is wrong has been said.
+        CommandError: it is not valid, and everything that is wrong has been said.
     """
     from perago.settings import prepare_roots
 
@@ -160,7 +160,7 @@ def valid_settings() -> Settings:
         messages.warning(text)
     if configuration.settings is None or configuration.problems:
         messages.configuration_errors(configuration.problems)
-        raise Failure(ExitCode.INVALID_CONFIGURATION)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
     prepare_roots(configuration.settings)
     withhold_credentials()
     return configuration.settings
@@ -251,7 +251,7 @@ def _seed(
             REPOSITORY, BRANCH, files_below(workspace, prefix_of(task)), message=f"the files of {workspace}"
         ).id
     except (TreeRefused, WorkspaceError, OSError) as error:
-        raise Failure(ExitCode.FAILURE, str(error)) from error
+        raise CommandError(ExitCode.FAILURE, str(error)) from error
 
 
 def _content(value: Any) -> str | bytes | None:
@@ -262,7 +262,7 @@ def write_tree(lakefs: InMemoryLakeFS, ref: str | None, prefix: str, output: Pat
     """Write the objects of commit `ref` below `prefix` to a directory.
 
     Raises:
-        Failure: the disk refused.
+        CommandError: the disk refused.
     """
     from perago.local.services import REPOSITORY
 
@@ -272,7 +272,7 @@ def write_tree(lakefs: InMemoryLakeFS, ref: str | None, prefix: str, output: Pat
     try:
         lakefs.export(REPOSITORY, ref, output, prefix=prefix)
     except (OSError, ValueError) as error:
-        raise Failure(ExitCode.FAILURE, f"cannot write the published tree to {output}: {error}") from error
+        raise CommandError(ExitCode.FAILURE, f"cannot write the published tree to {output}: {error}") from error
     messages.note(f"wrote the published tree to {output}")
 
 

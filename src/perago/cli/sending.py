@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.branches import branch_head, checked_branch
 from perago.cli.dev.workflows import workflow_definition
 from perago.cli.exit_codes import ExitCode
@@ -37,7 +37,7 @@ def send(module: str, params: str, workspace: str | None, *, follow: bool, impor
     """Start the workflow; returns the exit code.
 
     Raises:
-        Failure: the module is not valid, or the server does not know its task; nothing was started.
+        CommandError: the module is not valid, or the server does not know its task; nothing was started.
         ServiceError: a service did not do what was asked.
     """
     given = read_object(params)
@@ -53,7 +53,7 @@ def send(module: str, params: str, workspace: str | None, *, follow: bool, impor
     try:
         if queue.get_task_definition(task.name) is None:
             message = f"{conductor.server_url} has no TaskDef {task.name}; nothing was started"
-            raise Failure(ExitCode.FAILURE, message, f"create it with: perago register {module}")
+            raise CommandError(ExitCode.FAILURE, message, f"create it with: perago register {module}")
         payload: dict[str, Any] = {"params": given}
         if place is not None:
             repository, branch = place

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.configuration import look_at_configuration, look_at_services
 from perago.cli.exit_codes import ExitCode
 from perago.cli.planning import environment_of, limits_of, logs_of, withhold_credentials
@@ -34,7 +34,8 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
     """Run a worker until it is stopped; returns its exit code. With `watch`, what functions say is printed at once.
 
     Raises:
-        Failure: module or configuration are not valid, and all that is wrong has been said; or the fork server died.
+        CommandError: module or configuration are not valid, and all that is wrong has been said; or the fork server
+            died.
         ServiceError: a server does not let us in, and nobody wants to `wait`.
     """
     task, settings = _validated(module, import_limit)
@@ -63,7 +64,7 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
         return supervisor.run()
     except ForkServerDied as error:
         fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
-        raise Failure(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
+        raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
     finally:
         queue.close()
 
@@ -81,9 +82,9 @@ def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
     if problems:
         messages.configuration_errors(problems)
     if probed.task is None:
-        raise Failure(ExitCode.INVALID_MODULE)
+        raise CommandError(ExitCode.INVALID_MODULE)
     if configuration.settings is None or problems:
-        raise Failure(ExitCode.INVALID_CONFIGURATION)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
     return probed.task, configuration.settings
 
 

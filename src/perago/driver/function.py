@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from perago.authoring import Task, TaskFailed, TaskTerminalError
-from perago.authoring.context import Current, running
+from perago.authoring.context import Current, hooks_of, running, with_hooks
 from perago.authoring.environment import withheld
 from perago.driver.observer import Observer
 from perago.driver.scratch import relative_hint, standing_in
@@ -46,7 +46,7 @@ FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Ra
 
 def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory: AttemptDirectory) -> Current:
     """What `current()` tells the function of `delivery`, whose attempt directory is given."""
-    return Current(
+    current = Current(
         workflow_id=delivery.workflow_id,
         task_id=delivery.task_id,
         task_name=delivery.task_name,
@@ -54,10 +54,9 @@ def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory
         iteration=delivery.iteration,
         retry_count=delivery.retry_count,
         worker_id=worker_id,
-        on_log=observer.log,
-        on_progress=observer.progress,
-        scratch=(directory.current, directory.temporary),
     )
+    scratch = (directory.current, directory.temporary)
+    return with_hooks(current, log=observer.log, progress=observer.progress, scratch=scratch)
 
 
 def call_function(
@@ -79,7 +78,7 @@ def call_function(
     """
     directory = _working_directory()
     try:
-        with _process_restored(directory), standing_in(current.scratch, directory), running(current):
+        with _process_restored(directory), standing_in(hooks_of(current).scratch, directory), running(current):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
             given = {"params": params} if workspace is None else {"workspace": workspace, "params": params}

@@ -15,10 +15,10 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from perago.authoring import Task
+from perago.taskdef.ignored_keys import ignored_keys
 from perago.taskdef.pointer import join_pointer
 from perago.taskdef.problems import problem_lines
 from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
-from perago.taskdef.unread import unread_keys
 
 __all__ = [
     "InvalidInput",
@@ -94,7 +94,7 @@ def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
 
 def _ignored(sent: Any, params: BaseModel) -> tuple[str, ...]:
     try:
-        return tuple(unread_keys(sent, params))
+        return tuple(ignored_keys(sent, params))
     except Exception:  # noqa: BLE001 - a property of the author's model may fail in any way, and this is only advice
         return ()
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from perago.authoring.context import Current
+from perago.authoring.context import Current, with_hooks
 from perago.driver import AttemptRecord, Interrupted
 from perago.ports import Delivery
 from perago.testing.conductor import Conductor
@@ -121,10 +121,10 @@ class RunningAttempt:
         if self._virtual_sleep:
             time.sleep = self._sleep  # type: ignore[assignment]
         try:
-            yield dataclasses.replace(
+            yield with_hooks(
                 current,
-                on_log=self._then("log", current.on_log),
-                on_progress=self._then("progress", current.on_progress),
+                log=self._then("log", current.log),
+                progress=self._then("progress", current.progress),
                 is_cancelled=self._is_cancelled,
             )
         finally:

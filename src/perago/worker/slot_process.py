@@ -28,7 +28,7 @@ from pydantic import BaseModel
 
 from perago.attempt.outcome import fitted
 from perago.authoring import Task
-from perago.authoring.context import Current
+from perago.authoring.context import Current, with_hooks
 from perago.authoring.environment import withheld
 from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
 from perago.driver.fencing import FenceProofs
@@ -207,7 +207,7 @@ class _SlotMain:
         self, attempt_log: AttemptLog, task: Task, workspace: Path | None, params: BaseModel, current: Current
     ) -> Returned | Raised:
         """Call the function with its output captured, and leave nothing of it running."""
-        current = dataclasses.replace(current, is_cancelled=self._cancellation.announced)
+        current = with_hooks(current, is_cancelled=self._cancellation.announced)
         threads = set(threading.enumerate())
         with self._output.capture(attempt_log.output), logging_to(attempt_log):
             with self._cancellation.interrupting():

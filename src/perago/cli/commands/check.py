@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.configuration import look_at_configuration
 from perago.cli.exit_codes import ExitCode
 from perago.cli.extras import namesake
@@ -44,6 +44,6 @@ def command(
         configuration = replace(configuration, warnings=(other, *configuration.warnings))
     render.as_json(probed, configuration) if as_json else render.as_text(probed, configuration)
     if any(one.problem for one in probed):
-        raise Failure(ExitCode.INVALID_MODULE)
+        raise CommandError(ExitCode.INVALID_MODULE)
     if configuration.problems:
-        raise Failure(ExitCode.INVALID_CONFIGURATION)
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)

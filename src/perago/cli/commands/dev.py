@@ -63,6 +63,6 @@ def command(
     for every module, and runs real workers, which are started anew when their module changes. Prints where everything
     is and the lines that start a workflow. No other server is spoken to, whatever is configured.
     """
-    from perago.cli.dev.developing import Wishes, develop
+    from perago.cli.dev.developing import DevOptions, develop
 
-    raise typer.Exit(develop(Wishes(tuple(modules), workspace, jobs, port, state, timeout)))
+    raise typer.Exit(develop(DevOptions(tuple(modules), workspace, jobs, port, state, timeout)))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 from perago.cli.render import fence as render
 
@@ -61,11 +61,13 @@ def command(
         status = act(store, repository, branch)
     except NotFound as error:
         message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise Failure(ExitCode.FAILURE, message, "check both names, and that the address is the right one") from error
+        raise CommandError(
+            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
+        ) from error
     except MergeRefused as error:
         message = f"lakeFS refused the merge into {branch} of {repository}: {error.detail}"
         advice = "commit or reset what others have staged on the branch if that is the reason, and try again"
-        raise Failure(ExitCode.FAILURE, message, advice) from error
+        raise CommandError(ExitCode.FAILURE, message, advice) from error
     finally:
         store.close()
     render.status(status, repository, branch, as_json=as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 from perago.cli.render import gc as render
 from perago.cli.render import messages
@@ -116,7 +116,9 @@ def _clear_branches(settings: Settings, repositories: list[str], policy: Policy)
             yield from clearing.clear(repository)
     except NotFound as error:
         message = f"{lakefs.endpoint_url} has no such repository: {error.detail}"
-        raise Failure(ExitCode.FAILURE, message, "check the name, and that the address is the right one") from error
+        raise CommandError(
+            ExitCode.FAILURE, message, "check the name, and that the address is the right one"
+        ) from error
     finally:
         store.close()
         if queue is not None:

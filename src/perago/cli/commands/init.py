@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.exit_codes import ExitCode
 from perago.cli.render import messages
 
@@ -33,7 +33,7 @@ def command(
     there = [name for name in FILES if (directory / name).exists()]
     if there:
         message = f"{directory} has {', '.join(there)} already; nothing was written"
-        raise Failure(ExitCode.FAILURE, message, "choose a new directory")
+        raise CommandError(ExitCode.FAILURE, message, "choose a new directory")
     for name, text in FILES.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)

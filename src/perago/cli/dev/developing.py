@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.dev.seeding import seed
 from perago.cli.dev.session import Session
 from perago.cli.dev.workflows import BRANCH, REPOSITORY
@@ -37,7 +37,7 @@ LONGEST_POLL = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DevOptions:
     """What was asked for on the command line."""
 
     modules: tuple[str, ...]
@@ -49,33 +49,33 @@ class Wishes:
     import_limit: float
 
 
-def develop(wishes: Wishes) -> int:
+def develop(options: DevOptions) -> int:
     """Serve, run workers and reload them until told to stop; returns the exit code.
 
     Raises:
-        Failure: modules, configuration, workspace, port or state cannot be used; nothing was started.
+        CommandError: modules, configuration, workspace, port or state cannot be used; nothing was started.
     """
     begun = time.monotonic()
     require_embedded("dev")
-    if wishes.workspace is not None and not wishes.workspace.is_dir():
-        raise typer.BadParameter(f"--workspace {wishes.workspace} is not a directory.")
-    with sigterm_unwinds(), _held_port(wishes.port) as held:
-        probed, settings = _valid_modules(wishes)
+    if options.workspace is not None and not options.workspace.is_dir():
+        raise typer.BadParameter(f"--workspace {options.workspace} is not a directory.")
+    with sigterm_unwinds(), _held_port(options.port) as held:
+        probed, settings = _valid_modules(options)
         from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
 
         services = EmbeddedServices(
             held=held,
             page=partial(console_of, worker_logs=settings.log_root),
-            state=wishes.state,
+            state=options.state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
         )
         with _entered(services):
-            seed(services, wishes.workspace)
+            seed(services, options.workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            session = Session(services, probed, wishes.slots, environment, wishes.import_limit)
-            return session.run(begun, wishes.state)
+            session = Session(services, probed, options.slots, environment, options.import_limit)
+            return session.run(begun, options.state)
 
 
 @contextmanager
@@ -87,18 +87,18 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
         try:
             stack.enter_context(services)
         except StateError as error:
-            raise Failure(ExitCode.FAILURE, f"--state: {error}") from error
+            raise CommandError(ExitCode.FAILURE, f"--state: {error}") from error
         yield
 
 
-def _valid_modules(wishes: Wishes) -> tuple[Sequence[Probed], Settings]:
-    with probing(wishes.modules, wishes.import_limit, packages=True) as results:
+def _valid_modules(options: DevOptions) -> tuple[Sequence[Probed], Settings]:
+    with probing(options.modules, options.import_limit, packages=True) as results:
         settings = valid_settings()
         import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
 
         probed = results()
     if not render.report(probed):
-        raise Failure(ExitCode.INVALID_MODULE)
+        raise CommandError(ExitCode.INVALID_MODULE)
     return probed, settings
 
 
@@ -111,7 +111,7 @@ def _held_port(wanted: int | None) -> Iterator[socket.socket]:
     except OSError as error:
         if wanted is not None:
             fix = "stop what uses it, choose another one, or let perago choose with --port 0"
-            raise Failure(ExitCode.FAILURE, f"port {wanted} cannot be used: {error.strerror}", fix) from error
+            raise CommandError(ExitCode.FAILURE, f"port {wanted} cannot be used: {error.strerror}", fix) from error
         messages.note(f"port {FRIENDLY_PORT} is taken, so another one is used")
         held = bound()
     with held:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from perago.cli.boundary import Failure
+from perago.cli.boundary import CommandError
 from perago.cli.dev.workflows import BRANCH, REPOSITORY
 from perago.cli.exit_codes import ExitCode
 
@@ -19,7 +19,7 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
     Nothing is removed from the branch: what tasks have published stays. Links are refused, never followed.
 
     Raises:
-        Failure: the directory cannot be a workspace.
+        CommandError: the directory cannot be a workspace.
     """
     from perago.cli.trees import TreeRefused, files_below
     from perago.embedded.lakefs.errors import LakeFSError, Missing, NoChanges
@@ -41,9 +41,9 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
     except NoChanges:
         return
     except (TreeRefused, WorkspaceError, OSError) as error:
-        raise Failure(ExitCode.FAILURE, str(error)) from error
+        raise CommandError(ExitCode.FAILURE, str(error)) from error
     except LakeFSError as error:
-        raise Failure(ExitCode.FAILURE, f"{directory} cannot be committed: {error.message}") from error
+        raise CommandError(ExitCode.FAILURE, f"{directory} cannot be committed: {error.message}") from error
 
 
 def head(services: EmbeddedServices) -> str:

@@ -42,19 +42,19 @@ def configuration_errors(problems: Sequence[Problem]) -> None:
     error("\n  ".join(["the configuration is not valid", *map(str, problems)]))
 
 
-def service_error(failure: ServiceError, fix: str) -> None:
+def service_error(problem: ServiceError, fix: str) -> None:
     """A service that did not do what was asked."""
-    error(service_words(failure), fix)
+    error(service_words(problem), fix)
 
 
-def service_words(failure: ServiceError) -> str:
+def service_words(problem: ServiceError) -> str:
     """What the service did not do, in one sentence."""
     from perago.ports import AccessDenied
 
-    if isinstance(failure, AccessDenied):
-        asked = "" if failure.operation == "answer" else f" when asked to {failure.operation}"
-        return f"{failure.service} rejects the credentials{asked}: {failure.detail}"
-    return f"{failure.service} did not {failure.operation}: {failure.detail}"
+    if isinstance(problem, AccessDenied):
+        asked = "" if problem.operation == "answer" else f" when asked to {problem.operation}"
+        return f"{problem.service} rejects the credentials{asked}: {problem.detail}"
+    return f"{problem.service} did not {problem.operation}: {problem.detail}"
 
 
 def _write(kind: str, colour: Colour, message: str) -> None:

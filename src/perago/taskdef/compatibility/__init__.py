@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, SCHEMAS, same_json
-from perago.taskdef.compatibility.change import Change, Hurts, Impact, SchemaChange
+from perago.taskdef.compatibility.change import AffectedParty, Change, Impact, SchemaChange
 from perago.taskdef.compatibility.controls import judge_field
 from perago.taskdef.compatibility.schemas import schema_changes
 from perago.taskdef.pointer import join_pointer
 
 __all__ = ["Change", "Impact", "classify"]
 
-_MATTERS = {"inputSchema": Hurts.SENDERS, "outputSchema": Hurts.READERS}
+_MATTERS = {"inputSchema": AffectedParty.SENDERS, "outputSchema": AffectedParty.READERS}
 
 
 def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -47,9 +47,9 @@ def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         found = schema_changes(pointer, _data(old), _data(new))
-        hurts = Hurts.of_all(change.hurts for change in found)
+        affected = AffectedParty.of_all(change.affected for change in found)
         reason = "there is a schema now" if old is ABSENT else "there is no schema any more"
-        yield _directed(field, SchemaChange(pointer, old, new, hurts, reason))
+        yield _directed(field, SchemaChange(pointer, old, new, affected, reason))
         return
     for key in sorted({*old, *new}):
         before, after = old.get(key, ABSENT), new.get(key, ABSENT)
@@ -70,6 +70,6 @@ def _data(definition: Any) -> Any:
 
 
 def _directed(field: str, change: SchemaChange) -> Change:
-    breaking = change.hurts in (_MATTERS[field], Hurts.BOTH)
+    breaking = change.affected in (_MATTERS[field], AffectedParty.BOTH)
     impact = Impact.BREAKING if breaking else Impact.COMPATIBLE
     return Change(change.pointer, change.old, change.new, impact, change.reason)

@@ -37,40 +37,40 @@ class Change:
         return f"{self.impact}: {Difference(self.pointer, self.old, self.new).text} ({self.reason})"
 
 
-class Hurts(StrEnum):
+class AffectedParty(StrEnum):
     """Who may fail because a schema changed.
 
-    Senders write values by the old schema: they are hurt if it got narrower. Readers understand values of the old
-    schema: they are hurt if it got wider.
+    Senders write values by the old schema: they are affected if it got narrower. Readers understand values of the old
+    schema: they are affected if it got wider.
     """
 
-    NOBODY = "nobody"
+    NEITHER = "neither"
     SENDERS = "senders"
     READERS = "readers"
     BOTH = "both"
 
     @classmethod
-    def of(cls, *, senders: bool, readers: bool) -> Hurts:
+    def of(cls, *, senders: bool, readers: bool) -> AffectedParty:
         """The word for both answers."""
         if senders:
             return cls.BOTH if readers else cls.SENDERS
-        return cls.READERS if readers else cls.NOBODY
+        return cls.READERS if readers else cls.NEITHER
 
     @classmethod
-    def of_all(cls, found: Iterable[Hurts]) -> Hurts:
-        """Whom several changes hurt together."""
+    def of_all(cls, found: Iterable[AffectedParty]) -> AffectedParty:
+        """Whom several changes affect together."""
         seen = set(found)
         return cls.of(senders=bool(seen & {cls.SENDERS, cls.BOTH}), readers=bool(seen & {cls.READERS, cls.BOTH}))
 
     @property
     def senders(self) -> bool:
         """Whether the schema got narrower."""
-        return self in (Hurts.SENDERS, Hurts.BOTH)
+        return self in (AffectedParty.SENDERS, AffectedParty.BOTH)
 
     @property
     def readers(self) -> bool:
         """Whether the schema got wider."""
-        return self in (Hurts.READERS, Hurts.BOTH)
+        return self in (AffectedParty.READERS, AffectedParty.BOTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +80,23 @@ class SchemaChange:
     pointer: str
     old: Any
     new: Any
-    hurts: Hurts
+    affected: AffectedParty
     reason: str
 
 
 def keyword_changes(
-    pointer: str, old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str], hurts: Hurts, reason: str
+    pointer: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    keywords: Iterable[str],
+    affected: AffectedParty,
+    reason: str,
 ) -> Iterator[SchemaChange]:
     """One change for each of these keywords that differs; they are judged together."""
     for keyword in keywords:
         before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
         if not same_json(before, after):
-            yield SchemaChange(join_pointer(pointer, keyword), before, after, hurts, reason)
+            yield SchemaChange(join_pointer(pointer, keyword), before, after, affected, reason)
 
 
 def differ(old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str]) -> bool:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, TypeAlias
 
 from perago.taskdef.compare import same_json
-from perago.taskdef.compatibility.change import Hurts, SchemaChange, differ, keyword_changes
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, differ, keyword_changes
 
 Schema: TypeAlias = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ _FORMS = {
 
 def simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     """The changes of all keywords that contain no schema and are known here."""
-    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), Hurts.NOBODY, "accepts the same values")
+    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, "accepts the same values")
     yield from _types(pointer, old, new)
     yield from _values(pointer, old, new)
     for keywords, sign in ((_LOWER, 1), (_UPPER, -1)):
@@ -113,30 +113,30 @@ def _type_of(value: Any) -> str:
     return "object"
 
 
-def _words(hurts: Hurts, what: str) -> str:
+def _words(affected: AffectedParty, what: str) -> str:
     """`narrowed`: fewer values are accepted."""
-    match hurts:
-        case Hurts.NOBODY:
+    match affected:
+        case AffectedParty.NEITHER:
             return f"{what}: the same in another form"
-        case Hurts.SENDERS:
+        case AffectedParty.SENDERS:
             return f"{what} narrowed"
-        case Hurts.READERS:
+        case AffectedParty.READERS:
             return f"{what} widened"
     return f"{what} changed: cannot tell which values still fit"
 
 
 def _types(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     before, after = types_of(old), types_of(new)
-    hurts = Hurts.of(senders=not before <= after, readers=not after <= before)
-    yield from keyword_changes(pointer, old, new, ["type"], hurts, _words(hurts, "the type"))
+    affected = AffectedParty.of(senders=not before <= after, readers=not after <= before)
+    yield from keyword_changes(pointer, old, new, ["type"], affected, _words(affected, "the type"))
 
 
 def _values(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     if not differ(old, new, _VALUES):
         return
     before, after = values_of(old), values_of(new)
-    hurts = Hurts.of(senders=not _is_within(before, after), readers=not _is_within(after, before))
-    yield from keyword_changes(pointer, old, new, _VALUES, hurts, _words(hurts, "the choice of values"))
+    affected = AffectedParty.of(senders=not _is_within(before, after), readers=not _is_within(after, before))
+    yield from keyword_changes(pointer, old, new, _VALUES, affected, _words(affected, "the choice of values"))
 
 
 def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
@@ -147,9 +147,9 @@ def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
 
 def _bounds(pointer: str, old: Schema, new: Schema, keywords: tuple[str, str], sign: int) -> Iterator[SchemaChange]:
     before, after = _bound(old, keywords, sign), _bound(new, keywords, sign)
-    hurts = Hurts.of(senders=after > before, readers=after < before)
+    affected = AffectedParty.of(senders=after > before, readers=after < before)
     what = f"the range ({'lower' if sign > 0 else 'upper'} end)"
-    yield from keyword_changes(pointer, old, new, keywords, hurts, _words(hurts, what))
+    yield from keyword_changes(pointer, old, new, keywords, affected, _words(affected, what))
 
 
 def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
@@ -166,16 +166,16 @@ def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float,
 def _lengths(pointer: str, old: Schema, new: Schema, suffix: str, what: str) -> Iterator[SchemaChange]:
     for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
         before, after = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
-        hurts = Hurts.of(senders=after > before, readers=after < before)
-        yield from keyword_changes(pointer, old, new, [keyword], hurts, _words(hurts, what))
+        affected = AffectedParty.of(senders=after > before, readers=after < before)
+        yield from keyword_changes(pointer, old, new, [keyword], affected, _words(affected, what))
 
 
 def _steps(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     if not differ(old, new, ["multipleOf"]):
         return
     before, after = old.get("multipleOf"), new.get("multipleOf")
-    hurts = Hurts.of(senders=not _is_multiple(before, after), readers=not _is_multiple(after, before))
-    yield from keyword_changes(pointer, old, new, ["multipleOf"], hurts, _words(hurts, "the step"))
+    affected = AffectedParty.of(senders=not _is_multiple(before, after), readers=not _is_multiple(after, before))
+    yield from keyword_changes(pointer, old, new, ["multipleOf"], affected, _words(affected, "the step"))
 
 
 def _is_multiple(step: float | None, of: float | None) -> bool:
@@ -186,11 +186,13 @@ def _is_multiple(step: float | None, of: float | None) -> bool:
 
 
 def _form(pointer: str, old: Schema, new: Schema, keyword: str, what: str) -> Iterator[SchemaChange]:
-    hurts = Hurts.of(senders=keyword in new, readers=keyword in old)
-    yield from keyword_changes(pointer, old, new, [keyword], hurts, _words(hurts, what))
+    affected = AffectedParty.of(senders=keyword in new, readers=keyword in old)
+    yield from keyword_changes(pointer, old, new, [keyword], affected, _words(affected, what))
 
 
 def _unique(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     before, after = old.get("uniqueItems", False), new.get("uniqueItems", False)
-    hurts = Hurts.of(senders=after and not before, readers=before and not after)
-    yield from keyword_changes(pointer, old, new, ["uniqueItems"], hurts, _words(hurts, "the rule for repeated items"))
+    affected = AffectedParty.of(senders=after and not before, readers=before and not after)
+    yield from keyword_changes(
+        pointer, old, new, ["uniqueItems"], affected, _words(affected, "the rule for repeated items")
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from perago.taskdef.compare import ABSENT, same_json
-from perago.taskdef.compatibility.change import Hurts, SchemaChange, keyword_changes
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, keyword_changes
 from perago.taskdef.compatibility.keywords import Schema
 from perago.taskdef.pointer import join_pointer
 
@@ -23,7 +23,7 @@ def object_changes(pointer: str, old: Schema, new: Schema, compare: Compare) -> 
     yield from _patterns(pointer, old, new, compare)
     for keyword in ("properties", "patternProperties", "required"):
         if not old.get(keyword) and not new.get(keyword):  # present and empty on one side
-            yield from keyword_changes(pointer, old, new, [keyword], Hurts.NOBODY, "accepts the same values")
+            yield from keyword_changes(pointer, old, new, [keyword], AffectedParty.NEITHER, "accepts the same values")
 
 
 def _properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
@@ -31,7 +31,7 @@ def _properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Ite
     for name in sorted({*before, *after}):
         here = join_pointer(join_pointer(pointer, "properties"), name)
         if name not in after:
-            yield SchemaChange(here, before[name], ABSENT, Hurts.BOTH, _removed(name, before, after))
+            yield SchemaChange(here, before[name], ABSENT, AffectedParty.BOTH, _removed(name, before, after))
         elif name not in before:
             yield _added(here, name, old, new, compare)
         else:
@@ -55,13 +55,13 @@ def _added(here: str, name: str, old: Schema, new: Schema, compare: Compare) -> 
     counted: the task did not read it."""
     added = new["properties"][name]
     rest = old.get("additionalProperties", True)
-    hurts = Hurts.of(senders=name in new.get("required", ()), readers=rest is False)
+    affected = AffectedParty.of(senders=name in new.get("required", ()), readers=rest is False)
     if isinstance(rest, Mapping):
-        hurts = Hurts.of_all([hurts, *(change.hurts for change in compare(here, rest, added))])
+        affected = AffectedParty.of_all([affected, *(change.affected for change in compare(here, rest, added))])
     elif old.get("patternProperties"):
-        hurts = Hurts.BOTH
+        affected = AffectedParty.BOTH
     reason = "added and required" if name in new.get("required", ()) else "added, optional"
-    return SchemaChange(here, ABSENT, added, hurts, reason)
+    return SchemaChange(here, ABSENT, added, affected, reason)
 
 
 def _property(here: str, old: Any, new: Any, compare: Compare, *, must_be_sent: bool) -> Iterator[SchemaChange]:
@@ -70,12 +70,15 @@ def _property(here: str, old: Any, new: Any, compare: Compare, *, must_be_sent: 
         yield from compare(here, old, new)
         return
     if must_be_sent:
-        hurts, reason = Hurts.NOBODY, "the value has to be sent, before or now, so the default changes nothing"
+        affected, reason = (
+            AffectedParty.NEITHER,
+            "the value has to be sent, before or now, so the default changes nothing",
+        )
     elif "default" in old and "default" in new:
-        hurts, reason = Hurts.SENDERS, "where nothing is sent, the task now takes another value"
+        affected, reason = AffectedParty.SENDERS, "where nothing is sent, the task now takes another value"
     else:
-        hurts, reason = Hurts.SENDERS, "cannot tell which value the task takes where nothing is sent"
-    yield from keyword_changes(here, old, new, ["default"], hurts, reason)
+        affected, reason = AffectedParty.SENDERS, "cannot tell which value the task takes where nothing is sent"
+    yield from keyword_changes(here, old, new, ["default"], affected, reason)
     yield from compare(here, *({key: value for key, value in side.items() if key != "default"} for side in (old, new)))
 
 
@@ -84,11 +87,11 @@ def _required(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     come, gone = sorted({*after} - {*before}), sorted({*before} - {*after})
     if not before and not after:
         return
-    hurts = Hurts.of(senders=bool(come), readers=bool(gone))
+    affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
     words = [f"{', '.join(come)} must be there now"] if come else []
     words += [f"{', '.join(gone)} may be absent now"] if gone else []
     reason = "; ".join(words) or "the same names"
-    yield from keyword_changes(pointer, old, new, ["required"], hurts, reason)
+    yield from keyword_changes(pointer, old, new, ["required"], affected, reason)
 
 
 def _other_properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
@@ -98,14 +101,14 @@ def _other_properties(pointer: str, old: Schema, new: Schema, compare: Compare) 
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         yield from compare(here, before, after)
         return
-    hurts = Hurts.of_all(change.hurts for change in compare(here, before, after))
+    affected = AffectedParty.of_all(change.affected for change in compare(here, before, after))
     reasons = {
-        Hurts.NOBODY: "the same in another form",
-        Hurts.SENDERS: "other keys are refused, or must fit a schema now",
-        Hurts.READERS: "other keys may come now",
+        AffectedParty.NEITHER: "the same in another form",
+        AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",
+        AffectedParty.READERS: "other keys may come now",
     }
-    reason = reasons.get(hurts, "cannot tell which other keys still fit")
-    yield from keyword_changes(pointer, old, new, [keyword], hurts, reason)
+    reason = reasons.get(affected, "cannot tell which other keys still fit")
+    yield from keyword_changes(pointer, old, new, [keyword], affected, reason)
 
 
 def _patterns(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
@@ -116,4 +119,6 @@ def _patterns(pointer: str, old: Schema, new: Schema, compare: Compare) -> Itera
             yield from compare(here, before[pattern], after[pattern])
         else:
             reason = "cannot tell: other keys match now"
-            yield SchemaChange(here, before.get(pattern, ABSENT), after.get(pattern, ABSENT), Hurts.BOTH, reason)
+            yield SchemaChange(
+                here, before.get(pattern, ABSENT), after.get(pattern, ABSENT), AffectedParty.BOTH, reason
+            )

@@ -1,7 +1,7 @@
-"""The changes from one JSON Schema to another, each with whom it hurts.
+"""The changes from one JSON Schema to another, each with whom it affected.
 
 The subset is the one that pydantic writes, without references (docs/design/contract.md 3); any other keyword that
-differs hurts both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
+differs affected both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, same_json
-from perago.taskdef.compatibility.change import Hurts, SchemaChange, differ, keyword_changes
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, differ, keyword_changes
 from perago.taskdef.compatibility.keywords import ANNOTATIONS, Schema, simple_changes, simple_keywords
 from perago.taskdef.compatibility.objects import OBJECT_KEYWORDS, object_changes
 from perago.taskdef.compatibility.unions import UNIONS, Alternative, alternatives, are_disjoint, union_changes
@@ -27,12 +27,14 @@ def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
     if same_json(old, new):
         return []
     if old is False or new is False:
-        hurts = Hurts.of(senders=new is False, readers=old is False)
-        return [SchemaChange(pointer, old, new, hurts, "nothing was allowed" if old is False else "nothing is allowed")]
+        affected = AffectedParty.of(senders=new is False, readers=old is False)
+        return [
+            SchemaChange(pointer, old, new, affected, "nothing was allowed" if old is False else "nothing is allowed")
+        ]
     if old is True or new is True:
         return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
     if not (is_well_formed(old) and is_well_formed(new)):
-        return [SchemaChange(pointer, old, new, Hurts.BOTH, "cannot tell: this is no JSON Schema")]
+        return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is no JSON Schema")]
     return list(_well_formed_changes(pointer, old, new))
 
 
@@ -55,7 +57,7 @@ def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[Sche
     yield from _positions(pointer, old, new)
     unknown = sorted({*old, *new} - _KNOWN)
     reason = "cannot tell what this keyword does"
-    yield from keyword_changes(pointer, old, new, unknown, Hurts.BOTH, reason)
+    yield from keyword_changes(pointer, old, new, unknown, AffectedParty.BOTH, reason)
 
 
 def _nested(pointer: str, old: Schema, new: Schema, keyword: str, what: str) -> Iterator[SchemaChange]:
@@ -83,7 +85,7 @@ def _positions(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]
             right = _without("items", new) if come is ABSENT else come
             yield _as_one(place, gone, come, left, right, "this place of the list")
     if not before and not after:  # present and empty on one side
-        yield from keyword_changes(pointer, old, new, ["prefixItems"], Hurts.NOBODY, "accepts the same values")
+        yield from keyword_changes(pointer, old, new, ["prefixItems"], AffectedParty.NEITHER, "accepts the same values")
 
 
 def _without(keyword: str, schema: Schema) -> Any:
@@ -94,9 +96,15 @@ def _without(keyword: str, schema: Schema) -> Any:
 
 def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
     """A single change for a schema that came or went; `before` and `after` say what is accepted without it."""
-    hurts = Hurts.of_all(change.hurts for change in schema_changes(pointer, before, after))
-    words = {Hurts.NOBODY: "accepts the same", Hurts.SENDERS: "narrowed", Hurts.READERS: "widened"}
-    return SchemaChange(pointer, old, new, hurts, f"{what}: {words.get(hurts, 'cannot tell which values still fit')}")
+    affected = AffectedParty.of_all(change.affected for change in schema_changes(pointer, before, after))
+    words = {
+        AffectedParty.NEITHER: "accepts the same",
+        AffectedParty.SENDERS: "narrowed",
+        AffectedParty.READERS: "widened",
+    }
+    return SchemaChange(
+        pointer, old, new, affected, f"{what}: {words.get(affected, 'cannot tell which values still fit')}"
+    )
 
 
 def _union_keyword(schema: Schema) -> str | None:
@@ -133,22 +141,24 @@ def _unions(
         return
     if before is None or after is None:
         reason = "cannot tell: the alternatives may overlap"
-        yield from keyword_changes(pointer, old, new, UNIONS, Hurts.BOTH, reason)
+        yield from keyword_changes(pointer, old, new, UNIONS, AffectedParty.BOTH, reason)
         return
     changes = union_changes(before, after, schema_changes)
     if changes:
         yield from changes
     else:
-        yield from keyword_changes(pointer, old, new, UNIONS, Hurts.NOBODY, "the same alternatives in another form")
+        yield from keyword_changes(
+            pointer, old, new, UNIONS, AffectedParty.NEITHER, "the same alternatives in another form"
+        )
 
 
 def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
     """One side has alternatives, as with a value that became optional."""
     before, after = _as_alternatives(pointer, old), _as_alternatives(pointer, new)
     if before is None or after is None:
-        yield SchemaChange(pointer, old, new, Hurts.BOTH, "cannot tell: alternatives beside other keywords")
+        yield SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: alternatives beside other keywords")
         return
-    same = SchemaChange(pointer, old, new, Hurts.NOBODY, "accepts the same values")
+    same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, "accepts the same values")
     yield from union_changes(before, after, schema_changes) or [same]
     yield from simple_changes(pointer, _annotations(old), _annotations(new))
 

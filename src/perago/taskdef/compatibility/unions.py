@@ -1,7 +1,7 @@
 """Alternatives: `anyOf`, and `oneOf` where no value can fit two of them.
 
-Nobody is hurt as a sender if every old alternative is contained in a new one, and nobody as a reader if every new one
-is contained in an old one. Alternatives that belong together are compared in depth, so that the change is told where
+Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one is
+contained in an old one. Alternatives that belong together are compared in depth, so that the change is told where
 it is.
 """
 
@@ -14,7 +14,7 @@ from itertools import combinations
 from typing import Any
 
 from perago.taskdef.compare import ABSENT
-from perago.taskdef.compatibility.change import Hurts, SchemaChange
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange
 from perago.taskdef.compatibility.keywords import ANNOTATIONS, Schema, is_among, types_of, values_of
 from perago.taskdef.compatibility.objects import Compare
 from perago.taskdef.compatibility.wellformed import is_well_formed
@@ -47,20 +47,20 @@ def union_changes(old: list[Alternative], new: list[Alternative], compare: Compa
     pairs, gone, come = _paired(old, new)
     changes = [change for left, right in pairs for change in compare(right.pointer, left.schema, right.schema)]
     for left in gone:
-        covered = any(not _hurts(compare, left, other).senders for other in new)
+        covered = any(not _affected(compare, left, other).senders for other in new)
         reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
-        hurts = Hurts.of(senders=not covered, readers=False)
-        changes.append(SchemaChange(left.pointer, left.schema, ABSENT, hurts, reason))
+        affected = AffectedParty.of(senders=not covered, readers=False)
+        changes.append(SchemaChange(left.pointer, left.schema, ABSENT, affected, reason))
     for right in come:
-        covered = any(not _hurts(compare, other, right).readers for other in old)
+        covered = any(not _affected(compare, other, right).readers for other in old)
         reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
-        hurts = Hurts.of(senders=False, readers=not covered)
-        changes.append(SchemaChange(right.pointer, ABSENT, right.schema, hurts, reason))
+        affected = AffectedParty.of(senders=False, readers=not covered)
+        changes.append(SchemaChange(right.pointer, ABSENT, right.schema, affected, reason))
     return changes
 
 
-def _hurts(compare: Compare, old: Alternative, new: Alternative) -> Hurts:
-    return Hurts.of_all(change.hurts for change in compare(new.pointer, old.schema, new.schema))
+def _affected(compare: Compare, old: Alternative, new: Alternative) -> AffectedParty:
+    return AffectedParty.of_all(change.affected for change in compare(new.pointer, old.schema, new.schema))
 
 
 def _paired(

@@ -14,23 +14,23 @@ from perago.taskdef.pointer import join_pointer
 _RESHAPING = ("before", "wrap", "plain")
 
 
-def unread_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
+def ignored_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
     """JSON pointers to the keys that played no part when `value` was made of `document`, with what was meant perhaps.
 
     Where validators of the author see the document before its model does, nobody knows what they read: nothing is said.
     """
     if isinstance(value, RootModel):
         if not _is_reshaped(type(value), "root"):
-            yield from unread_keys(document, value.root, pointer)
+            yield from ignored_keys(document, value.root, pointer)
     elif isinstance(value, BaseModel) and isinstance(document, Mapping):
         yield from _of_model(document, value, pointer)
     elif isinstance(value, list | tuple) and isinstance(document, list | tuple) and len(value) == len(document):
         for index, (part, item) in enumerate(zip(document, value, strict=True)):
-            yield from unread_keys(part, item, join_pointer(pointer, index))
+            yield from ignored_keys(part, item, join_pointer(pointer, index))
     elif isinstance(value, Mapping) and isinstance(document, Mapping):
         for key, item in value.items():
             if str(key) in document:
-                yield from unread_keys(document[str(key)], item, join_pointer(pointer, str(key)))
+                yield from ignored_keys(document[str(key)], item, join_pointer(pointer, str(key)))
 
 
 def _of_model(document: Mapping[str, Any], value: BaseModel, pointer: str) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _of_model(document: Mapping[str, Any], value: BaseModel, pointer: str) -> It
                 yield f"{join_pointer(pointer, key)}{f' (did you mean {near[0]}?)' if near else ''}"
     for key, name in names.items():
         if key in document and not _is_reshaped(model, name):
-            yield from unread_keys(document[key], getattr(value, name), join_pointer(pointer, key))
+            yield from ignored_keys(document[key], getattr(value, name), join_pointer(pointer, key))
 
 
 def _keys(model: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
