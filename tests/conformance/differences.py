@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 _FLAGGED = "the model does what lakeFS means, warns of what the real server loses here, and loses nothing"
-_NO_LUA = "the model runs no Lua: it refuses action files other than perago's fence, and says which"
-_NO_PROTECTION = "the model has no branch protection, and refuses to set it"
+_NO_LUA = "the model runs no Lua: action files other than perago's fence pass, with a warning"
 _NOT_SERVED = "no client of a worker calls it: the embedded server answers 501 and names the call"
 
 DIFFERENCES: dict[tuple[str, str], str] = {
@@ -14,7 +13,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("conductor", "calls.where_payloads_go"): _NOT_SERVED,
     ("lakefs", "access.the_form_of_a_request_comes_first"): "a stranger is refused before the request is read",
     ("lakefs", "commits.a_commit_of_an_unknown_tree"): "the model refuses what would make a branch unreadable",
-    ("lakefs", "hooks.a_hook_for_other_branches"): _NO_LUA,
     ("lakefs", "hooks.an_action_that_cannot_be_read"): _NO_LUA,
     ("lakefs", "hooks.an_action_without_its_parts"): _NO_LUA,
     ("lakefs", "hooks.the_refusal_of_somebody_else"): _NO_LUA,
@@ -25,11 +23,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("lakefs", "losses.an_added_file_is_lost"): _FLAGGED,
     ("lakefs", "losses.the_addition_of_the_source_is_dropped"): _FLAGGED,
     ("lakefs", "losses.the_addition_of_the_target_is_overwritten"): _FLAGGED,
-    ("lakefs", "protection.a_batch_on_a_protected_branch"): _NO_PROTECTION,
-    ("lakefs", "protection.a_rule_for_other_branches"): _NO_PROTECTION,
-    ("lakefs", "protection.a_rule_is_a_pattern"): _NO_PROTECTION,
-    ("lakefs", "protection.a_rule_is_set_and_read"): _NO_PROTECTION,
-    ("lakefs", "protection.nobody_writes_to_a_protected_branch"): _NO_PROTECTION,
+    ("lakefs", "repositories.the_default_branch_is_not_validated"): "a name with a slash is not found, not refused",
     ("lakefs", "undoing.a_pick_loses_a_file_as_a_merge_does"): _FLAGGED,
     ("lakefs", "undoing.a_picked_commit_with_metadata_is_lost"): "the model does not forget a picked commit",
 }

@@ -12,7 +12,7 @@ import pytest
 from perago import ports
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
-from perago.embedded.lakefs import InMemoryLakeFS, NotModelled
+from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH, PreMergeHook
 from perago.embedded.lakefs.values import MergeEvent
@@ -174,13 +174,6 @@ def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: Virtual
     with InMemoryLakeFS(clock, hooks=hooks) as theirs:
         theirs.seed("repo", "main", {FENCE_PATH: "theirs"})
         assert refusal(stage(theirs, "b1", "a"), target=theirs) is MergeRefusal.HOOK
-
-
-def test_what_is_not_modelled_says_so_through_the_port(store: InMemoryLakeFS) -> None:
-    store.create_branch("repo", "staging", "main")
-    store.server.put_object("repo", "staging", "_lakefs_actions/x.yaml", b"")
-    with pytest.raises(NotModelled, match=r"_lakefs_actions/x\.yaml"):
-        store.commit("repo", "staging", "m", {})
 
 
 # --------------------------------------------------------------------- transfer

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from perago.embedded.lakefs import LakeFSServer, NotModelled
+from perago.embedded.lakefs import ActionNotRun, LakeFSServer
 from perago.embedded.lakefs.errors import Conflict, HookAborted, Missing, NoChanges
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.lakefs.publishing import MergeOptions
@@ -98,9 +98,13 @@ def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: Lake
     assert sorted(outcomes) == ["fenced"] * 7 + ["won"]
 
 
-def test_an_action_file_that_the_model_does_not_know_is_refused_by_name(server: LakeFSServer) -> None:
-    with pytest.raises(NotModelled, match=r"committing to 'main' with the action file '_lakefs_actions/x\.yaml'"):
-        commit(server, "main", {"_lakefs_actions/x.yaml": "name: x"})
+def test_an_action_file_that_the_model_does_not_know_passes_with_a_warning(server: LakeFSServer) -> None:
+    server.create_branch("repo", "side", "main")
+    commit(server, "side", {"_lakefs_actions/x.yaml": "name: x"})
+    with pytest.warns(ActionNotRun, match=r"does not run the action file '_lakefs_actions/x\.yaml'"):
+        server.merge("repo", "side", "main")
+    (run,) = server.list_runs("repo").results
+    assert [(hook.passed, hook.skipped) for hook in run.hooks] == [(True, True)]
 
 
 def test_actions_are_read_from_the_directory_at_the_root_only(server: LakeFSServer) -> None:

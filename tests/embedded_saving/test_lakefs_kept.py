@@ -119,10 +119,11 @@ def test_every_attribute_is_kept_or_left_out_on_purpose(clock: VirtualClock) -> 
         "branches",
         "tags",
         "metadata",
+        "protected",
         "runs",
     }
     kept = {"_repositories", "_namespaces", "_addresses"}
-    how_it_runs = {"blobs", "started", "_clock", "committer", "_hooks", "_lock"}
+    how_it_runs = {"blobs", "started", "_clock", "committer", "_hooks", "_lock", "_linkable"}
     assert set(vars(ServerState(clock, committer="", hooks={}))) == kept | how_it_runs
 
 

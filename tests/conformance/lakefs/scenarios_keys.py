@@ -123,15 +123,6 @@ def bytes_that_are_no_text(rest: Rest) -> None:
 
 
 @scenario
-def escapes_in_a_ref(rest: Rest) -> None:
-    """A ref in a path is unescaped once."""
-    repo = repository(rest, {"a": "1"})
-    repo.get("/refs/m%61in/objects/ls")
-    repo.get("/refs/m%2561in/objects/ls")
-    repo.get("/refs/main%40/objects/ls")
-
-
-@scenario
 def hostile_keys_are_deleted(rest: Rest) -> None:
     """A batch deletes exactly the keys that it names."""
     repo = repository(rest, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"})

@@ -210,14 +210,6 @@ def a_large_object(rest: Rest) -> None:
 
 
 @scenario
-def content_types_that_are_none(rest: Rest) -> None:
-    """What is no content type is refused with a 500, unless it only looks odd."""
-    repo = repository(rest)
-    for kind in ("text/", "/plain", "a b", ";", "text/plain; =", "text/plain;", "text/plain; a", "TEXT/Plain", "*/*"):
-        repo.upload("a", "x", headers={"Content-Type": kind})
-
-
-@scenario
 def a_copy_keeps_type_and_metadata(rest: Rest) -> None:
     """A copy has the type and metadata of its original, and an address of its own."""
     repo = repository(rest)

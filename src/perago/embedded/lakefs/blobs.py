@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from perago.embedded.lakefs.errors import LakeFSError
+
 SPOOL_THRESHOLD = 1024 * 1024
 """Objects above this many bytes go to disk."""
 
@@ -21,12 +23,17 @@ CHUNK = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Immutable bytes with their hex MD5. Either `data` or `path` is set."""
+    """Immutable bytes with their hex MD5. Without `data` and `path` they are in a block store that is not ours."""
 
     size: int
     checksum: str
     data: bytes | None = None
     path: Path | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the bytes cannot be read: an object was linked to an address of the block store."""
+        return self.data is None and self.path is None
 
     def read(self) -> bytes:
         """All of it, in memory."""
@@ -34,7 +41,13 @@ class Blob:
             return source.read()
 
     def open(self) -> BinaryIO:
-        """A reader positioned at the start."""
+        """A reader positioned at the start.
+
+        Raises:
+            LakeFSError: the bytes are elsewhere.
+        """
+        if self.is_elsewhere:
+            raise LakeFSError("No data: this object was linked to an address, and the model has no block store", 410)
         return io.BytesIO(self.data or b"") if self.path is None else self.path.open("rb")
 
     def chunks(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:

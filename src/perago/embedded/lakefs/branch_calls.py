@@ -82,7 +82,9 @@ class BranchCalls(ServerState):
         """
         check_branch_name(name)
         with self._open_to_write(repository, force) as repo:
-            repo.branch(name).unstage(lambda path: path.startswith(prefix))
+            branch = repo.branch(name)
+            repo.check_protection(name)
+            branch.unstage(lambda path: path.startswith(prefix))
 
     def reset_object(self, repository: str, name: str, path: str, *, force: bool = False) -> None:
         """Drop what is staged for one path; nothing staged there is fine.
@@ -95,7 +97,9 @@ class BranchCalls(ServerState):
         check_branch_name(name)
         check_path(path)
         with self._open_to_write(repository, force) as repo:
-            repo.branch(name, "getting branch: branch not found").unstage(lambda staged: staged == path)
+            branch = repo.branch(name, "getting branch: branch not found")
+            repo.check_protection(name)
+            branch.unstage(lambda staged: staged == path)
 
     def hard_reset_branch(self, repository: str, name: str, ref: str, *, force: bool = False) -> None:
         """Let a branch point at another commit. What is staged stays staged (`reference/lakefs.md` 2).
@@ -109,6 +113,7 @@ class BranchCalls(ServerState):
         check_ref(ref)
         with self._open_to_write(repository, force) as repo:
             branch = repo.branch(name)
+            repo.check_protection(name, "protected branch")
             try:
                 branch.point_at(repo.resolve_commit(ref).commit.id)
             except LakeFSError as error:

@@ -103,9 +103,7 @@ class CommitCalls(ServerState):
         """Commit what is staged on `branch`; see `publishing.commit`."""
         signature = self._signature(date)
         with self._open_to_write(repository, force) as repo:
-            return publishing.commit(
-                repo, branch, message, metadata or {}, signature, self._hooks, allow_empty=allow_empty
-            )
+            return publishing.commit(repo, branch, message, metadata or {}, signature, allow_empty=allow_empty)
 
     def merge(
         self,

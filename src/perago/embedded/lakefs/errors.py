@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 
 class LakeFSError(Exception):
     """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`reference/lakefs.md` 2)."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.status = self.status if status is None else status
 
     def within(self, context: str) -> LakeFSError:
         """The same refusal, with the words that an outer operation puts in front."""
-        return type(self)(f"{context}: {self.message}")
+        return type(self)(f"{context}: {self.message}", self.status)
 
 
 class Missing(LakeFSError):
@@ -43,8 +42,8 @@ class Forbidden(LakeFSError):
 class ReadOnly(Forbidden):
     """A write to a read-only repository that is not forced."""
 
-    def __init__(self, message: str = "read-only repository") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "read-only repository", status: int | None = None) -> None:
+        super().__init__(message, status)
 
 
 class Exists(LakeFSError):
@@ -70,8 +69,8 @@ class Dirty(LakeFSError):
 
     status = 400
 
-    def __init__(self, message: str = "uncommitted changes (dirty branch)") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "uncommitted changes (dirty branch)", status: int | None = None) -> None:
+        super().__init__(message, status)
 
 
 class PathExists(LakeFSError):
@@ -79,8 +78,8 @@ class PathExists(LakeFSError):
 
     status = 412
 
-    def __init__(self, message: str = "path already exists") -> None:
-        super().__init__(message)
+    def __init__(self, message: str = "path already exists", status: int | None = None) -> None:
+        super().__init__(message, status)
 
 
 class HookAborted(LakeFSError):
@@ -103,6 +102,10 @@ class NotModelled(LakeFSError, NotImplementedError):
 
     def within(self, context: str) -> LakeFSError:  # noqa: ARG002 - the call has been named already
         return self
+
+
+class ActionNotRun(UserWarning):
+    """A merge passed although its source holds an action file that the real server would run, and the model did not."""
 
 
 class ServerDivergence(UserWarning):

@@ -1,18 +1,20 @@
 """Pre-merge hooks of the model: perago's publish fence, and the seam for others.
 
 lakeFS runs the action files that lie in the SOURCE commit (`reference/lakefs.md` 1.5). The model cannot run Lua; it
-knows a hook by the path of its action file, and refuses to commit or merge any action file that it does not know.
+knows a hook by the path of its action file. Any other action file counts as passed, with a warning and a run that
+says `skipped`.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from perago.attempt.fence import FENCE_PATH as FENCE_PATH
 from perago.attempt.publication import EXPECTED_HEAD as EXPECTED_HEAD
-from perago.embedded.lakefs.errors import HookAborted, Missing, NotModelled
+from perago.embedded.lakefs.errors import ActionNotRun, HookAborted, Missing
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.tree import ACTIONS_PREFIX, Tree
 from perago.embedded.lakefs.values import ActionRun, HookRun, MergeEvent
@@ -63,13 +65,16 @@ def run_hooks(repository: Repository, hooks: Mapping[str, PreMergeHook], source:
 
     Raises:
         HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`reference/lakefs.md` 1.3).
-        NotModelled: the tree holds an action file that the model does not know.
+        Missing: a folder among the actions.
+
+    Warns:
+        ActionNotRun: an action file that the model does not know.
     """
     at = event.commit.created
     run_id = _run_id(at, len(repository.runs))
     refusal = f"update branch {event.branch}: pre-merge hook aborted, run id '{run_id}'"
-    check_actions(hooks, source, f"merging into {event.branch!r}", refusal)
-    ran = tuple(_run(number, hooks[action], event) for number, action in enumerate(_actions(source)))
+    check_actions(source, refusal)
+    ran = tuple(_run(number, action, hooks.get(action), event) for number, action in enumerate(_actions(source)))
     if not ran:
         return
     run = ActionRun(run_id, event.branch, event.commit.id, "pre-merge", at, ran)
@@ -79,10 +84,15 @@ def run_hooks(repository: Repository, hooks: Mapping[str, PreMergeHook], source:
         raise HookAborted(f"{refusal}: {_errors(failed)}")
 
 
-def _run(number: int, hook: PreMergeHook, event: MergeEvent) -> HookRun:
+def _run(number: int, action: str, hook: PreMergeHook | None, event: MergeEvent) -> HookRun:
+    run_id = f"{number:04d}_0000"
+    if hook is None:
+        note = f"the embedded lakeFS does not run the action file {action!r}; a real server would"
+        warnings.warn(f"merge into {event.branch!r}: {note}", ActionNotRun, stacklevel=2)
+        return HookRun(run_id, action, action.removeprefix(ACTIONS_PREFIX), True, f"{note}\n", skipped=True)
     refusal = hook.refuse(event)
     output = "" if refusal is None else f"Error: action failed: {refusal}\n"
-    return HookRun(f"{number:04d}_0000", hook.name, hook.hook, refusal is None, output)
+    return HookRun(run_id, hook.name, hook.hook, refusal is None, output)
 
 
 def _run_id(at: int, number: int) -> str:
@@ -100,12 +110,11 @@ def _errors(failed: Sequence[HookRun]) -> str:
     return f"{count} occurred:\n{''.join(lines)}\n"
 
 
-def check_actions(hooks: Mapping[str, PreMergeHook], tree: Tree, call: str, context: str) -> None:
-    """Refuse a tree whose actions lakeFS cannot load, or the model does not know.
+def check_actions(tree: Tree, context: str) -> None:
+    """Refuse a tree whose actions lakeFS cannot load.
 
     Raises:
         Missing: a folder among the actions, which lakeFS takes for a file (`context` is what the operation says first).
-        NotModelled: an action file that the model does not know.
     """
     for action in _actions(tree):
         if action.endswith("/") and action != ACTIONS_PREFIX:
@@ -113,8 +122,6 @@ def check_actions(hooks: Mapping[str, PreMergeHook], tree: Tree, call: str, cont
                 f"{context}: 1 error occurred:\n\t* loading file {action}: get action file metadata {action}: "
                 "not found\n\n"
             )
-        if action not in hooks:
-            raise NotModelled(f"{call} with the action file {action!r}")
 
 
 def _actions(tree: Tree) -> list[str]:

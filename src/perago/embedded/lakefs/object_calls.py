@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from perago.embedded.lakefs import diffs, staging
 from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.lakefs.errors import Missing
+from perago.embedded.lakefs.errors import Invalid, Missing
 from perago.embedded.lakefs.listing import paths_from
 from perago.embedded.lakefs.names import check_branch_name
 from perago.embedded.lakefs.state import ServerState
@@ -54,6 +54,46 @@ class ObjectCalls(ServerState):
         with self._open(repository) as repo:
             staging.check_put(repo, branch, path, if_absent=if_absent)
 
+    def new_address(self, repository: str) -> str:
+        """An address of the block store at which a client may put the bytes of one object.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(repository) as repo:
+            address = self._new_address(repo)
+            self._linkable.add(address)
+            return address
+
+    def link_object(
+        self,
+        repository: str,
+        branch: str,
+        path: str,
+        address: str,
+        blob: Blob,
+        *,
+        content_type: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        mtime: int | None = None,
+        if_absent: bool = False,
+        force: bool = False,
+    ) -> Entry:
+        """Stage an object whose bytes a client says it has put at an address. They cannot be read here.
+
+        Raises:
+            Missing: unknown repository or branch.
+            Invalid: a path that lakeFS refuses, or an address of this block store that was not given by `new_address`.
+            PathExists: `if_absent` and there is an object.
+            ReadOnly, Forbidden: the repository is read-only, or the branch protected.
+        """
+        kind = staging.DEFAULT_CONTENT_TYPE if content_type is None else content_type
+        with self._open_to_write(repository, force) as repo:
+            if address.startswith(repo.info.storage_namespace) and address not in self._linkable:
+                raise Invalid("address is not signed: link address invalid")
+            entry = Entry(path, blob, kind, metadata or {}, self._now() if mtime is None else mtime, address)
+            return staging.put(repo, branch, entry, if_absent=if_absent)
+
     def copy_object(
         self, repository: str, branch: str, path: str, *, source: str, source_ref: str = "", force: bool = False
     ) -> Entry:
@@ -82,6 +122,7 @@ class ObjectCalls(ServerState):
         staging.check_path(path)
         with self._open_to_write(repository) as repo:
             found = repo.branch(branch)
+            repo.check_protection(branch)
             try:
                 entry = staging.stat(repo, branch, path)
             except Missing as error:

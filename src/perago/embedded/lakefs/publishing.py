@@ -45,7 +45,6 @@ def commit(
     message: str,
     metadata: Mapping[str, str],
     signature: Signature,
-    hooks: Mapping[str, PreMergeHook],
     *,
     allow_empty: bool = False,
 ) -> CommitRecord:
@@ -54,15 +53,16 @@ def commit(
     Raises:
         Missing: no such branch.
         NoChanges: nothing staged that differs from the head.
-        NotModelled: the tree would hold an action file that the model does not know.
+        Forbidden: the branch is protected.
     """
     check_branch_name(branch_name)
     branch = _branch_to_commit(repository, branch_name)
+    repository.check_protection(branch_name, "cannot commit to protected branch")
     changes = repository.changes(branch)
     if not changes and not allow_empty:
         raise NoChanges("commit: no changes")
     tree = repository.head(branch).tree.with_changes(changes)
-    check_actions(hooks, tree, f"committing to {branch_name!r}", _PREPARING)
+    check_actions(tree, _PREPARING)
     return advance(repository, branch, (branch.commit_id,), tree, message, metadata, signature)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
-from perago.embedded.lakefs.errors import Invalid, Missing
+from perago.embedded.lakefs.errors import Forbidden, Invalid, Missing
 from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
 from perago.embedded.lakefs.refs import RefExpression, ResolvedRef, View, parse_ref
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
@@ -63,6 +64,8 @@ class Repository:
         self.branches: dict[str, Branch] = {}
         self.tags: dict[str, str] = {}
         self.metadata: dict[str, str] = {}
+        self.protected: tuple[str, ...] = ()
+        """Patterns of branches that are written to by merges and reverts only."""
         self.runs: list[ActionRun] = []
         """What the actions did, oldest first."""
         if bare:
@@ -82,6 +85,11 @@ class Repository:
             return self.branches[name]
         except KeyError:
             raise Missing(message) from None
+
+    def check_protection(self, branch: str, message: str = "cannot write to protected branch") -> None:
+        """Raise `Forbidden` for a protected branch."""
+        if any(fnmatchcase(branch, pattern) for pattern in self.protected):
+            raise Forbidden(message)
 
     def head(self, branch: Branch) -> CommitRecord:
         """The commit that a branch points at."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping, Sequence
 
+from perago.embedded.lakefs import publishing
 from perago.embedded.lakefs.errors import Exists, Invalid
 from perago.embedded.lakefs.listing import page_of
 from perago.embedded.lakefs.names import check_repository_name
 from perago.embedded.lakefs.repository import Repository
+from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.state import ServerState
 from perago.embedded.lakefs.values import Page, RepositoryInfo
 
 NAMESPACE = "local://"
+_SAMPLES = {
+    "README.md": b"# Sample data\n\nTwo files, so that there is something to look at.\n",
+    "data/lakes.csv": b"name,country,depth_m\nBaikal,Russia,1642\nTanganyika,Tanzania,1470\nCaspian Sea,Iran,1025\n",
+}
 
 
 class RepositoryCalls(ServerState):
@@ -26,8 +32,11 @@ class RepositoryCalls(ServerState):
         default_branch: str = "main",
         read_only: bool = False,
         bare: bool = False,
+        sample_data: bool = False,
     ) -> RepositoryInfo:
         """Create a repository with one empty commit on its default branch; a `bare` one has neither.
+
+        With `sample_data` there is a second commit with two files, and the default branch is protected.
 
         Raises:
             Invalid: a name or namespace that lakeFS refuses, or a namespace that has been used before (which is not
@@ -44,8 +53,36 @@ class RepositoryCalls(ServerState):
             if not (bare or read_only):
                 self._take(namespace)
             info = RepositoryInfo(name, namespace, default_branch or "main", self._now(), read_only)
-            self._repositories[name] = Repository(info, bare=bare)
+            made = self._repositories[name] = Repository(info, bare=bare)
+            if sample_data and not bare:
+                self._add_samples(made)
             return info
+
+    def _add_samples(self, repository: Repository) -> None:
+        branch = repository.branches[repository.info.default_branch]
+        for path, content in _SAMPLES.items():
+            blob = self.blobs.of_bytes(content)
+            branch.stage(path, self._new_entry(repository, path, blob, DEFAULT_CONTENT_TYPE, {}))
+        publishing.commit(repository, branch.name, "Add sample data", {}, self._signature())
+        repository.protected = (branch.name,)
+
+    def protected_branches(self, name: str) -> tuple[str, ...]:
+        """The patterns of the branches that only merges and reverts write to.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            return repo.protected
+
+    def protect_branches(self, name: str, patterns: Sequence[str]) -> None:
+        """Replace those patterns; `*` stands for any text.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            repo.protected = tuple(dict.fromkeys(patterns))
 
     def _take(self, namespace: str) -> None:
         place = posixpath.normpath(namespace.removeprefix(NAMESPACE).lstrip("/"))

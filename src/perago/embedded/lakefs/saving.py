@@ -55,6 +55,7 @@ class LakeFSSource:
             for name, repository in self._server._repositories.items():
                 captured["repository", name] = repository.info
                 captured["metadata", name] = repository.metadata.copy()
+                captured["protected", name] = repository.protected
                 captured.update((("tag", name, tag), commit_id) for tag, commit_id in repository.tags.items())
                 captured.update((("run", name, number), run) for number, run in enumerate(repository.runs))
                 captured.update(_captured_commits(name, repository))
@@ -91,8 +92,10 @@ class LakeFSSource:
         }
 
     def _entry(self, entry: Entry) -> dict[str, Any]:
-        self._keep(entry.blob)
+        if not entry.blob.is_elsewhere:
+            self._keep(entry.blob)
         return {
+            "is_elsewhere": entry.blob.is_elsewhere,
             "path": entry.path,
             "size": entry.blob.size,
             "checksum": entry.blob.checksum,
@@ -120,6 +123,7 @@ class LakeFSSource:
                 restoring.branches(repository, _below(groups, "branch", name), _below(groups, "staged", name))
                 repository.tags.update({str(tag): value for (tag,), value in _below(groups, "tag", name).items()})
                 repository.metadata.update(groups["metadata"][name,])
+                repository.protected = tuple(groups["protected"][name,])
                 runs = sorted(_below(groups, "run", name).items())
                 repository.runs.extend(_RUN.validate_python(value) for _, value in runs)
                 self._server._repositories[str(name)] = repository
@@ -189,12 +193,16 @@ class _Restoring:
             )
         return CommitRecord(commit, tree, value["generation"], value["fraction"])
 
+    def _blob_of(self, value: Mapping[str, Any]) -> Blob:
+        size, checksum = value["size"], value["checksum"]
+        return Blob(size, checksum) if value["is_elsewhere"] else self._blob(checksum, size)
+
     def _entry(self, value: Mapping[str, Any]) -> Entry:
         number = int(value["address"].rpartition("/")[2], 16)
         self.highest_address = max(self.highest_address, number)
         return Entry(
             path=value["path"],
-            blob=self._blob(value["checksum"], value["size"]),
+            blob=self._blob_of(value),
             content_type=value["content_type"],
             metadata=value["metadata"],
             mtime=value["mtime"],

@@ -34,6 +34,7 @@ def put(repository: Repository, branch_name: str, entry: Entry, *, if_absent: bo
     """Stage an object. Paths are opaque text of at most 1,024 bytes (`reference/lakefs.md` 2, Paths)."""
     check_put(repository, branch_name, entry.path, if_absent=if_absent)
     check_path(entry.path)
+    repository.check_protection(branch_name)
     repository.branch(branch_name).stage(entry.path, entry)
     return entry
 
@@ -95,6 +96,8 @@ def delete(repository: Repository, branch_name: str, path: str) -> None:
     """
     check_branch_name(branch_name)
     check_path(path)
+    repository.branch(branch_name)
+    repository.check_protection(branch_name)
     repository.branch(branch_name).stage(path, None)
 
 
@@ -123,6 +126,10 @@ def delete_batch(
         return tuple(DeleteError(path, ReadOnly.status, ReadOnly().message) for path in paths)
     branch = repository.branches.get(branch_name)
     if branch is not None:
+        try:
+            repository.check_protection(branch_name)
+        except LakeFSError as error:
+            return tuple(DeleteError(path, error.status, error.message) for path in paths)
         for path in paths:
             branch.stage(path, None)
     return ()

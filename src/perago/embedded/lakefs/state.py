@@ -29,6 +29,8 @@ class ServerState:
         self._repositories: dict[str, Repository] = {}
         self._namespaces: set[str] = set()
         self._addresses = itertools.count()
+        self._linkable: set[str] = set()
+        """Addresses that were given to clients."""
         self._lock = threading.RLock()
 
     def close(self) -> None:
@@ -80,5 +82,7 @@ class ServerState:
         self, repository: Repository, path: str, blob: Blob, content_type: str, metadata: Mapping[str, str]
     ) -> Entry:
         """An entry of now, with an address of its own."""
-        address = f"{repository.info.storage_namespace}/data/{next(self._addresses):016x}"
-        return Entry(path, blob, content_type, metadata, self._now(), address)
+        return Entry(path, blob, content_type, metadata, self._now(), self._new_address(repository))
+
+    def _new_address(self, repository: Repository) -> str:
+        return f"{repository.info.storage_namespace}/data/{next(self._addresses):016x}"

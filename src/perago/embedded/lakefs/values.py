@@ -172,6 +172,8 @@ class HookRun:
     hook: str
     passed: bool
     output: str
+    skipped: bool = False
+    """Whether the model could not run it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,19 @@ CONFIG: Json = {
     "version_config": VERSION,
 }
 
+SETUP: Json = {
+    "comm_prefs_missing": False,
+    "login_config": {
+        "RBAC": "none",
+        "login_cookie_names": ["internal_auth_session"],
+        "login_failed_message": "The credentials don't match.",
+        "login_url": "",
+        "login_url_method": "none",
+        "logout_url": "",
+    },
+    "state": "initialized",
+}
+
 
 def page(found: Page[T], describe: Callable[[T], Json]) -> Json:
     """A page with its pagination."""
@@ -72,13 +85,8 @@ def repository(info: RepositoryInfo) -> Json:
     }
 
 
-def branch(info: BranchInfo) -> Json:
-    """A branch."""
-    return {"commit_id": info.commit_id, "id": info.name}
-
-
-def tag(info: TagInfo) -> Json:
-    """A tag."""
+def reference(info: BranchInfo | TagInfo) -> Json:
+    """A branch or a tag."""
     return {"commit_id": info.commit_id, "id": info.name}
 
 

@@ -1,29 +1,31 @@
 """lakeFS's REST API on the model: enough for the official SDK, the wrapper, `lakectl` and curl.
 
-Status codes and bodies are those of `reference/lakefs.md` 2. A call that lakeFS has and this does not is answered
-with 501 and named; one that lakeFS does not have either, as lakeFS does.
+A call that lakeFS has and this does not is answered with 501 and named; one that lakeFS does not have either, with 404.
 """
 
 from __future__ import annotations
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+import base64
+import binascii
+import hmac
+import re
+from functools import cache
+from importlib.resources import files
 
-from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript
-from perago.embedded.http.lakefs.access import KeyCheck
-from perago.embedded.http.lakefs.actions import ActionRequests
-from perago.embedded.http.lakefs.branches import BranchRequests, TagRequests
+from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
+
+from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript, Receive, Scope, Send
+from perago.embedded.http.lakefs.calls import JsonAnswer
 from perago.embedded.http.lakefs.commits import CommitRequests
-from perago.embedded.http.lakefs.known import unserved_routes
 from perago.embedded.http.lakefs.objects import ObjectRequests
-from perago.embedded.http.lakefs.paths import RawPaths
-from perago.embedded.http.lakefs.reading import ReadingRequests
+from perago.embedded.http.lakefs.references import ReferenceRequests
 from perago.embedded.http.lakefs.repositories import RepositoryRequests
-from perago.embedded.http.lakefs.service import ServiceRequests
+from perago.embedded.http.lakefs.service import ALIVE, Keys, ServiceRequests
 from perago.embedded.http.lakefs.uploads import UploadRequests
-from perago.embedded.http.lakefs.wire import JsonAnswer, MalformedRequestError, UnbindableRequestError
-from perago.embedded.lakefs.errors import LakeFSError, NotModelled, ServerDivergence
+from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
 
 API = "/api/v1"
@@ -34,17 +36,45 @@ def lakefs_app(
 ) -> Application:
     """An ASGI application that serves `server` to the holder of one key pair."""
     root = f"{API}/repositories/{{repository}}"
-    groups = (UploadRequests, ReadingRequests, ObjectRequests, BranchRequests, TagRequests, CommitRequests)
+    keys = Keys(access_key_id, secret_access_key)
+    groups = (UploadRequests, ObjectRequests, ReferenceRequests, CommitRequests, RepositoryRequests)
     routes = [route for group in groups for route in group(server).routes(root)]
-    routes += RepositoryRequests(server).routes(root)
-    routes += ActionRequests(server).routes(root)
-    routes += ServiceRequests(server).routes(API)
-    routes += unserved_routes(API, root)
-    handlers = {LakeFSError: _refuse, ServerDivergence: _flag, 404: _unknown, 405: _unknown}
+    routes += ServiceRequests(server, keys).routes(API)
+    handlers = {LakeFSError: _refuse, ServerDivergence: _flag, ActionNotRun: _flag, 404: _unserved, 405: _unserved}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    guarded = KeyCheck(RawPaths(app), access_key_id, secret_access_key, api=API)
+    guarded = KeyCheck(app, keys)
     return guarded if faults is None else FaultyApplication(guarded, faults)
+
+
+class KeyCheck:
+    """HTTP Basic with one key pair, or the token of a login. Some paths need neither."""
+
+    _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
+
+    def __init__(self, app: Application, keys: Keys) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        header = Headers(scope=scope).get("authorization", "")
+        if scope["path"] in self._OPEN or self._is_known(header):
+            await self._app(scope, receive, send)
+        elif not header and scope["path"] == f"{API}/user":
+            await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
+        else:
+            error = LakeFSError("error authenticating request", status=401)
+            await (await _refuse(Request(scope), error))(scope, receive, send)
+
+    def _is_known(self, header: str) -> bool:
+        scheme, _, given = header.partition(" ")
+        if scheme.lower() == "bearer":
+            return hmac.compare_digest(given.encode(), self._keys.token.encode())
+        try:
+            pair = base64.b64decode(given, validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        return scheme.lower() == "basic" and hmac.compare_digest(pair, self._keys.pair)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
@@ -52,20 +82,32 @@ async def _refuse(request: Request, error: Exception) -> Response:
     if not isinstance(error, LakeFSError):
         raise error
     if request.method == "HEAD":
-        malformed = isinstance(error, MalformedRequestError)
-        return Response(status_code=error.status, media_type="application/json" if malformed else None)
-    if isinstance(error, UnbindableRequestError):
-        return PlainTextResponse(f"{error.message}\n", error.status)
+        return Response(status_code=error.status)
     return JsonAnswer({"message": error.message}, error.status)
 
 
 async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001 - the handler's signature
-    """A merge in which the real server would lose data, where such warnings are errors."""
+    """A merge that the real server would do otherwise, where warnings of that are errors."""
     return JsonAnswer({"message": str(error)}, NotModelled.status)
 
 
-async def _unknown(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
-    """A call that lakeFS does not have either; outside of the API it would show its web pages."""
-    if request.url.path.startswith(f"{API}/"):
-        return JsonAnswer({"message": "invalid API endpoint"}, 404)
-    return await _refuse(request, NotModelled(f"{request.method} {request.url.path}"))
+async def _unserved(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
+    """A call that only the real server has, or that is none; outside of the API lakeFS would show its web pages."""
+    method, path = request.method, request.url.path
+    name = _operation(method, path)
+    if name is None and path.startswith(f"{API}/"):
+        return await _refuse(request, LakeFSError("invalid API endpoint", status=404))
+    return await _refuse(request, NotModelled(f"{name} ({method} {path})" if name else f"{method} {path}"))
+
+
+def _operation(method: str, path: str) -> str | None:
+    """The name of a call in the description of lakeFS's API."""
+    found = (name for one, pattern, name in _operations() if one == method and pattern.fullmatch(path))
+    return next(found, None)
+
+
+@cache
+def _operations() -> tuple[tuple[str, re.Pattern[str], str], ...]:
+    lines = files(__package__).joinpath("operations.txt").read_text(encoding="utf-8").splitlines()
+    calls = (line.split() for line in lines)
+    return tuple((method, re.compile(API + re.sub(r"\{\w+\}", "[^/]+", path)), name) for method, path, name in calls)

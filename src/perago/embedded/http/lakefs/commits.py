@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
-from perago.embedded.http.lakefs.calls import Call, route
-from perago.embedded.http.lakefs.wire import JsonAnswer
-from perago.embedded.lakefs.errors import Conflict, Invalid
+from perago.embedded.http.lakefs.calls import NO_CONTENT, Call, JsonAnswer, route
+from perago.embedded.lakefs.errors import Conflict, Invalid, LakeFSError
 from perago.embedded.lakefs.history import LogQuery
 from perago.embedded.lakefs.listing import page_of
 from perago.embedded.lakefs.merging import Strategy
@@ -35,10 +31,10 @@ class CommitRequests:
             route("GET", f"{root}/refs/{{ref}}/commits", self.log),
             route("GET", f"{root}/refs/{{left}}/diff/{{right}}", self.diff),
             route("GET", merge, self.merge_base),
-            route("POST", merge, self.merge, bodies.MERGE),
-            route("POST", f"{root}/branches/{{branch}}/commits", self.commit, bodies.COMMIT),
-            route("POST", f"{root}/branches/{{branch}}/revert", self.revert, bodies.REVERT),
-            route("POST", f"{root}/branches/{{branch}}/cherry-pick", self.cherry_pick, bodies.CHERRY_PICK),
+            route("POST", merge, self.merge),
+            route("POST", f"{root}/branches/{{branch}}/commits", self.commit),
+            route("POST", f"{root}/branches/{{branch}}/revert", self.revert),
+            route("POST", f"{root}/branches/{{branch}}/cherry-pick", self.cherry_pick),
         ]
 
     def get(self, call: Call) -> Response:
@@ -46,7 +42,7 @@ class CommitRequests:
         try:
             record = self._server.get_commit(call.repository, call.names["ref"])
         except Invalid as error:
-            return JsonAnswer({"message": error.message}, 500)
+            raise LakeFSError(error.message) from None
         return JsonAnswer(answers.commit(record))
 
     def log(self, call: Call) -> Response:
@@ -79,7 +75,7 @@ class CommitRequests:
 
     def merge_base(self, call: Call) -> Response:
         """What a merge would compare."""
-        found = self._server.find_merge_base(call.repository, call.names["ref"], call.names["branch"])
+        found = self._server.find_merge_base(call.repository, call.names["ref"], call.branch)
         return JsonAnswer(
             {
                 "base_commit_id": found.base,
@@ -90,28 +86,26 @@ class CommitRequests:
 
     def commit(self, call: Call) -> Response:
         """Commit what is staged."""
-        call.query.refuse(f"{call.method} {call.path}", "source_metarange")
+        call.refuse("source_metarange")
+        wanted = call.body(bodies.Commit)
         record = self._server.commit(
             call.repository,
-            call.names["branch"],
-            call.body["message"],
-            call.body.get("metadata"),
-            allow_empty=call.body.get("allow_empty", False),
-            date=call.body.get("date"),
-            force=call.body.get("force", False),
+            call.branch,
+            wanted.message,
+            wanted.metadata,
+            allow_empty=wanted.allow_empty,
+            date=wanted.date,
+            force=wanted.force,
         )
         return JsonAnswer(answers.commit(record), 201)
 
     def merge(self, call: Call) -> Response:
         """Merge a ref into a branch. A conflict has no message."""
+        wanted = call.body(bodies.Merge)
+        options = MergeOptions(Strategy(wanted.strategy), wanted.allow_empty, wanted.squash_merge, wanted.force)
         try:
             record = self._server.merge(
-                call.repository,
-                call.names["ref"],
-                call.names["branch"],
-                call.body.get("message", ""),
-                call.body.get("metadata"),
-                _merge_options(call.body),
+                call.repository, call.names["ref"], call.branch, wanted.message, wanted.metadata, options
             )
         except Conflict:
             return JsonAnswer({"reference": ""}, 409)
@@ -119,43 +113,31 @@ class CommitRequests:
 
     def revert(self, call: Call) -> Response:
         """Undo a commit."""
+        wanted = call.body(bodies.Revert)
         self._server.revert(
             call.repository,
-            call.names["branch"],
-            call.body["ref"],
-            parent_number=call.body["parent_number"],
-            overrides=_overrides(call.body),
-            allow_empty=call.body.get("allow_empty", False),
-            force=call.body.get("force", False),
+            call.branch,
+            wanted.ref,
+            parent_number=wanted.parent_number,
+            overrides=_overrides(wanted.commit_overrides),
+            allow_empty=wanted.allow_empty,
+            force=wanted.force,
         )
-        return Response(status_code=204)
+        return Response(status_code=NO_CONTENT)
 
     def cherry_pick(self, call: Call) -> Response:
         """Repeat a commit."""
+        wanted = call.body(bodies.CherryPick)
         record = self._server.cherry_pick(
             call.repository,
-            call.names["branch"],
-            call.body["ref"],
-            parent_number=call.body.get("parent_number"),
-            overrides=_overrides(call.body),
-            force=call.body.get("force", False),
+            call.branch,
+            wanted.ref,
+            parent_number=wanted.parent_number,
+            overrides=_overrides(wanted.commit_overrides),
+            force=wanted.force,
         )
         return JsonAnswer(answers.commit(record), 201)
 
 
-def _overrides(body: Mapping[str, Any]) -> Overrides:
-    given = body.get("commit_overrides", {})
-    return Overrides(given.get("message", ""), given.get("metadata"))
-
-
-def _merge_options(body: Mapping[str, Any]) -> MergeOptions:
-    try:
-        strategy = Strategy(body.get("strategy", ""))
-    except ValueError:
-        raise Invalid("argument strategy: invalid value: validation error") from None
-    return MergeOptions(
-        strategy=strategy,
-        allow_empty=body.get("allow_empty", False),
-        squash=body.get("squash_merge", False),
-        force=body.get("force", False),
-    )
+def _overrides(given: bodies.Overrides) -> Overrides:
+    return Overrides(given.message, given.metadata)

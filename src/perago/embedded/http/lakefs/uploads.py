@@ -1,131 +1,171 @@
-"""Uploads: a raw body or a form, taken in piece by piece, large ones straight to disk."""
+"""Uploads: a raw body or a form, taken in piece by piece, large ones straight to disk; and links to other bytes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from email.message import Message
+from typing import Any, cast
 
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perago.embedded.http.lakefs import answers
-from perago.embedded.http.lakefs.calls import Call, call_of, run
-from perago.embedded.http.lakefs.multipart import FormReader
-from perago.embedded.http.lakefs.objects import NotImplementedByLakeFSError
-from perago.embedded.http.lakefs.wire import JsonAnswer
-from perago.embedded.lakefs.blobs import Blob, BlobSink
-from perago.embedded.lakefs.errors import LakeFSError
+from perago.embedded.http.lakefs import answers, bodies
+from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, route, run
+from perago.embedded.http.lakefs.objects import NO_PRESIGN, NOT_IMPLEMENTED
+from perago.embedded.lakefs.blobs import Blob
+from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE
 
 _META = "x-lakefs-meta-"
-_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_MEDIA_TYPE = re.compile(rf"({_WORD})?\s*(/\s*({_WORD})?)?\s*")
-_PARAMETERS = re.compile(rf'(;\s*{_WORD}=({_WORD}|"[^"]*")\s*)*;?\s*')
-
-
-@dataclass(frozen=True, slots=True)
-class _Received:
-    """A body that was taken in. `problem` is what lakeFS says about it, once nothing else stands in the way."""
-
-    blob: Blob
-    content_type: str
-    problem: LakeFSError | None = None
+_INTERNAL = "x-lakefs-internal-"
 
 
 class UploadRequests:
-    """POST of an object."""
+    """POST of an object, and linking one to bytes that were put at an address of the block store."""
 
     def __init__(self, server: LakeFSServer) -> None:
         self._server = server
 
     def routes(self, root: str) -> list[Route]:
         """The routes; `root` is one repository's path."""
-        return [Route(f"{root}/branches/{{branch}}/objects", self._upload, methods=["POST"])]
+        branch = f"{root}/branches/{{branch}}"
+        return [
+            Route(f"{branch}/objects", self._upload, methods=["POST"]),
+            route("GET", f"{branch}/staging/backing", self.address, quick=self._server),
+            route("PUT", f"{branch}/staging/backing", self.link, quick=self._server),
+        ]
 
     async def _upload(self, request: Request) -> Response:
         # The body is read to its end even if the upload is refused: a client that is still sending would see a broken
         # connection instead of the refusal.
-        received = await self._receive(request)
-        return await run(self._server, lambda: self._stage(call_of(request, {}), received))
-
-    async def _receive(self, request: Request) -> _Received:
         content_type = request.headers.get("content-type") or DEFAULT_CONTENT_TYPE
-        problem = _media_type_problem(content_type)
+        media_type, options = parse_options_header(content_type)
         with self._server.blobs.sink() as sink:
             form = None
-            if problem is None and content_type.partition(";")[0].strip().lower() == "multipart/form-data":
-                boundary = _boundary(content_type)
-                form = FormReader(boundary, sink.write) if boundary else None
-                problem = None if boundary else LakeFSError("no multipart boundary param in Content-Type")
-            await _take_in(request, sink, sink.write if form is None else form.feed)
-            if form is not None:
-                content_type = form.content_type
-                problem = form.problem()
-            return _Received(sink.finish(), content_type, problem)
+            if media_type == b"multipart/form-data":
+                form = _Form(options.get(b"boundary", b""), sink.write)
+            take = sink.write if form is None else form.feed
+            async for piece in request.stream():
+                if sink.on_disk:
+                    await run_in_threadpool(take, piece)
+                else:
+                    take(piece)
+            blob = sink.finish()
+        problem = None if form is None else form.problem
+        kind = content_type if form is None else form.content_type
+        return await run(self._server, lambda: self._stage(call_of(request), blob, kind, problem))
 
-    def _stage(self, call: Call, received: _Received) -> Response:
+    def _stage(self, call: Call, blob: Blob, content_type: str, problem: LakeFSError | None) -> Response:
         path, force = call.query.required("path"), call.query.flag("force")
-        branch, if_none_match = call.names["branch"], call.headers.get("if-none-match")
-        self._server.check_upload(call.repository, branch, path, if_absent=if_none_match == "*")
+        if_none_match = call.headers.get("if-none-match")
+        self._server.check_upload(call.repository, call.branch, path, if_absent=if_none_match == "*")
         if "if-match" in call.headers or if_none_match not in (None, "*"):
-            raise NotImplementedByLakeFSError
-        if received.problem is not None:
-            raise received.problem
+            raise LakeFSError(NOT_IMPLEMENTED, 501)
+        if problem is not None:
+            raise problem
         entry = self._server.put_object(
             call.repository,
-            branch,
+            call.branch,
             path,
-            received.blob,
-            content_type=received.content_type,
+            blob,
+            content_type=content_type,
             metadata=_metadata(call),
             if_absent=if_none_match == "*",
             force=force,
         )
         return JsonAnswer({**answers.stats(entry), "content_type": entry.content_type}, 201)
 
+    def address(self, call: Call) -> Response:
+        """An address of the block store to put bytes at. A local one has no presigned links."""
+        call.query.required("path")
+        if call.query.flag("presign"):
+            raise LakeFSError(NO_PRESIGN)
+        return JsonAnswer({"physical_address": self._server.new_address(call.repository), "presigned_url": None})
 
-async def _take_in(request: Request, sink: BlobSink, write: Callable[[bytes], None]) -> None:
-    async for piece in request.stream():
-        if sink.on_disk:
-            await run_in_threadpool(write, piece)
-        else:
-            write(piece)
+    def link(self, call: Call) -> Response:
+        """Stage an object whose bytes are at an address. The model has no block store, so they cannot be read."""
+        wanted = call.body(bodies.Link)
+        entry = self._server.link_object(
+            call.repository,
+            call.branch,
+            call.query.required("path"),
+            wanted.staging.physical_address,
+            Blob(wanted.size_bytes, wanted.checksum),
+            content_type=wanted.content_type,
+            metadata=wanted.user_metadata,
+            mtime=wanted.mtime,
+            if_absent=call.headers.get("if-none-match") == "*",
+            force=wanted.force,
+        )
+        return JsonAnswer(answers.stats(entry))
+
+
+class _Form:
+    """Passes on the bytes of the first field `content` of a form. `problem` says why there are none, or not all."""
+
+    def __init__(self, boundary: bytes, write: Callable[[bytes], None]) -> None:
+        self._write = write
+        self._name = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._is_wanted = False
+        self.content_type = ""
+        self.problem: LakeFSError | None = LakeFSError("the form does not have the field 'content'")
+        events = {
+            "on_part_begin": self._headers.clear,
+            "on_header_field": self._on_field,
+            "on_header_value": self._on_value,
+            "on_header_end": self._on_header,
+            "on_headers_finished": self._on_headers,
+            "on_part_data": self._on_data,
+            "on_part_end": self._on_end,
+        }
+        self._parser = MultipartParser(boundary, cast("Any", events)) if boundary else None
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes; what follows a mistake is not looked at."""
+        try:
+            if self._parser is not None:
+                self._parser.write(piece)
+        except MultipartParseError:
+            self._parser = None
+
+    def _on_field(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _on_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _on_header(self) -> None:
+        self._headers[self._name.lower()] = self._value
+        self._name = self._value = b""
+
+    def _on_headers(self) -> None:
+        name = parse_options_header(self._headers.get(b"content-disposition"))[1].get(b"name")
+        self._is_wanted = self.problem is not None and name == b"content"
+        if self._is_wanted:
+            self.content_type = self._headers.get(b"content-type", b"").decode("latin-1")
+            self.problem = Invalid("the form ends within the field 'content'")
+
+    def _on_data(self, data: bytes, start: int, end: int) -> None:
+        if self._is_wanted:
+            self._write(data[start:end])
+
+    def _on_end(self) -> None:
+        if self._is_wanted:
+            self.problem, self._is_wanted = None, False
 
 
 def _metadata(call: Call) -> dict[str, str]:
-    """User metadata from the headers, whose bytes the server reads as UTF-8."""
-    return {
-        name[len(_META) :]: value.encode("latin-1").decode("utf-8", "replace")
-        for name, value in call.headers.items()
-        if name.startswith(_META)
-    }
-
-
-def _media_type_problem(content_type: str) -> LakeFSError | None:
-    """What lakeFS says (with 500) about a content type that is none."""
-    media_type, separator, parameters = content_type.partition(";")
-    found = _MEDIA_TYPE.match(media_type.strip())
-    if found is None or found[1] is None:
-        return LakeFSError("mime: no media type")
-    rest = media_type.strip()[found.end() :]
-    if found[2] is None and rest:
-        return LakeFSError("mime: expected slash after first token")
-    if found[2] is not None and found[3] is None:
-        return LakeFSError("mime: expected token after slash")
-    if rest:
-        return LakeFSError("mime: unexpected content after media subtype")
-    if not _PARAMETERS.fullmatch(separator + parameters):
-        return LakeFSError("mime: invalid media parameter")
-    return None
-
-
-def _boundary(content_type: str) -> str:
-    message = Message()
-    message["content-type"] = content_type
-    found = message.get_boundary()
-    return found or ""
+    """User metadata and that of lakeFS's own clients, from headers, whose bytes the server reads as UTF-8."""
+    found = {}
+    for name, value in call.headers.items():
+        text = value.encode("latin-1").decode("utf-8", "replace")
+        if name.startswith(_META):
+            found[name.removeprefix(_META)] = text
+        elif name.startswith(_INTERNAL):
+            found[f"::lakefs::{name.removeprefix(_INTERNAL)}"] = text
+    return found
