@@ -13,6 +13,7 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("conductor", "calls.where_payloads_go"): _NOT_SERVED,
     ("lakefs", "access.the_form_of_a_request_comes_first"): "a stranger is refused before the request is read",
     ("lakefs", "commits.a_commit_of_an_unknown_tree"): "the model refuses what would make a branch unreadable",
+    ("lakefs", "hooks.a_hook_for_other_branches"): _NO_LUA,
     ("lakefs", "hooks.an_action_that_cannot_be_read"): _NO_LUA,
     ("lakefs", "hooks.an_action_without_its_parts"): _NO_LUA,
     ("lakefs", "hooks.the_refusal_of_somebody_else"): _NO_LUA,

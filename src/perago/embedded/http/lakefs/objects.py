@@ -20,7 +20,7 @@ NOT_IMPLEMENTED = "Not Implemented"
 NO_PRESIGN = "local adapter presigned URL: operation not supported"
 
 _RANGE = re.compile(r"bytes=((\d*-\d*,? ?)+)")
-_SINGLE_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_SINGLE_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _INLINE = re.compile(
     r"application/(javascript|json|pdf|xml)|audio/(mpeg|wav|webm)|image/(gif|jpe?g|png|svg\+xml|webp)"
     r"|text/(css|html|javascript|markdown|plain|x-markdown|xml)|video/(mp4|webm)"
@@ -62,17 +62,17 @@ class ObjectRequests:
         if entry.blob.is_elsewhere:
             raise LakeFSError("No data", status=410)
         kind = answers.content_type(entry)
-        headers |= {"content-type": kind, "content-disposition": "inline" if _INLINE.fullmatch(kind) else "attachment"}
+        headers["content-disposition"] = "inline" if _INLINE.fullmatch(kind) else "attachment"
         size, wanted = entry.blob.size, call.headers.get("range")
         if wanted is None:
-            return _bytes(entry, 0, size, 200, headers)
+            return _bytes(entry, 0, size, 200, headers | {"content-type": kind})
         span = _span(wanted, size)
         if isinstance(span, dict):
-            return JsonAnswer({"message": "Requested Range Not Satisfiable"}, 416, span)
+            return JsonAnswer({"message": "Requested Range Not Satisfiable"}, 416, headers | span)
         if not size:
-            raise LakeFSError("an empty object has no ranges")
+            return JsonAnswer({"message": "an empty object has no ranges"}, 500, headers)
         start, length = span
-        headers["content-range"] = f"bytes {start}-{start + length - 1}/{size}"
+        headers |= {"content-type": kind, "content-range": f"bytes {start}-{start + length - 1}/{size}"}
         return _bytes(entry, start, length, 206, headers)
 
     def head(self, call: Call) -> Response:
@@ -183,7 +183,8 @@ def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
     """
     found = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
     first, last = found.groups() if found else ("", "")
-    if not (first or last) or (first and last and int(first) > int(last)):
+    too_large = int(first or 0) >= 1 << 63 or int(last or 0) >= 1 << 63
+    if too_large or not (first or last) or (first and last and int(first) > int(last)):
         return {}
     start = int(first) if first else max(0, size - int(last))
     end = min(int(last), size - 1) if first and last else size - 1

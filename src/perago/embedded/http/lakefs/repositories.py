@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 
 from starlette.responses import Response
@@ -96,7 +97,9 @@ class RepositoryRequests:
 
     def protected(self, call: Call) -> Response:
         """The patterns of protected branches."""
-        return JsonAnswer([{"pattern": pattern} for pattern in self._server.protected_branches(call.repository)])
+        patterns = self._server.protected_branches(call.repository)
+        etag = hashlib.sha256("\n".join(patterns).encode()).hexdigest() if patterns else ""
+        return JsonAnswer([{"pattern": pattern} for pattern in patterns], headers={"etag": etag})
 
     def set_protected(self, call: Call) -> Response:
         """Replace all patterns."""

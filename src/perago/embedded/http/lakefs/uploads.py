@@ -113,7 +113,9 @@ class _Form:
         self._headers: dict[bytes, bytes] = {}
         self._is_wanted = False
         self.content_type = ""
-        self.problem: LakeFSError | None = LakeFSError("the form does not have the field 'content'")
+        self.problem: LakeFSError | None = LakeFSError("the form has no field 'content'")
+        if not boundary:
+            self.problem = LakeFSError("the Content-Type of the form names no boundary")
         events = {
             "on_part_begin": self._headers.clear,
             "on_header_field": self._on_field,
