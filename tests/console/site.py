@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import urllib3
 
 from perago.console.app import page_app
+from perago.console.embedded import source_of
+from perago.console.source import Traces
+from perago.console.worker_logs import no_traces
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.faults import Application
 from perago.embedded.http.serve import serve
@@ -67,7 +70,7 @@ def site_of(app: Application) -> Iterator[Site]:
 
 
 @contextmanager
-def page_of(conductor: ConductorModel, lakefs: LakeFSServer) -> Iterator[Site]:
+def page_of(conductor: ConductorModel, lakefs: LakeFSServer, traces: Traces = no_traces) -> Iterator[Site]:
     """Serve the page of two models."""
-    with site_of(page_app(conductor, lakefs)) as site:
+    with site_of(page_app(source_of(conductor, lakefs, traces))) as site:
         yield site
