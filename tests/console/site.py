@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import urllib3
 
@@ -50,9 +51,10 @@ class Site:
     url: str
     pool: urllib3.PoolManager
 
-    def request(self, method: str, path: str) -> Answer:
+    def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """Any request, redirects not followed."""
-        answer = self.pool.request(method, self.url + path, redirect=False, timeout=30, retries=False)
+        body = None if form is None else urlencode(form)
+        answer = self.pool.request(method, self.url + path, body=body, redirect=False, timeout=30, retries=False)
         return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
 
     def get(self, path: str) -> Answer:
@@ -71,6 +73,11 @@ def site_of(app: Application) -> Iterator[Site]:
 
 @contextmanager
 def page_of(conductor: ConductorModel, lakefs: LakeFSServer, traces: Traces = no_traces) -> Iterator[Site]:
-    """Serve the page of two models."""
-    with site_of(page_app(source_of(conductor, lakefs, traces))) as site:
-        yield site
+    """Serve the page of two models, which hears of what changes in Conductor."""
+    source = source_of(conductor, lakefs, traces)
+    conductor.on_change = source.news.ring
+    with site_of(page_app(source)) as site:
+        try:
+            yield site
+        finally:
+            source.news.close()

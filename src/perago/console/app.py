@@ -23,7 +23,7 @@ from perago.console import links, overview, repositories, starting, task_types, 
 from perago.console.commits import commit
 from perago.console.links import Link
 from perago.console.source import News, NoSuchPage, Source
-from perago.console.text import Shown, block, plural, zone
+from perago.console.text import Shown, block, plural, unquoted, zone
 from perago.ports import NotFound, ServiceError, Unavailable
 from perago.workspace.text import visible
 
@@ -127,6 +127,7 @@ class Renderer:
             finalize=_printed,
         )
         self._environment.filters["plural"] = plural
+        self._environment.filters["unquoted"] = unquoted
         self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
 
     def render(self, template: str, view: Any) -> str:
@@ -240,7 +241,7 @@ class _Problems:
             404: ("Not found", f"There is no page {request.url.path}."),
             405: ("Not allowed", f"Nothing here answers {request.method}."),
             413: ("Too large", f"A form has at most {starting.MAX_BODY:,} bytes."),
-        }.get(status, ("Refused", str(error)))
+        }.get(status, ("Refused", getattr(error, "detail", str(error))))
         return self._page(title, text, status, getattr(error, "headers", None))
 
     def missing(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature

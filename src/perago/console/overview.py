@@ -117,5 +117,5 @@ def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
         elapsed=duration((summary.end_time or now) - summary.start_time),
         failed=line(", ".join(summary.failed_references)),
         recovered=summary.status == "COMPLETED",
-        reason=line(plain_reason(summary.reason)),
+        reason=line(plain_reason(summary.reason), 500),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from pydantic import AnyUrl, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -109,7 +110,7 @@ def start(source: Source, request: Request, body: bytes) -> Response | StartPage
         NoSuchPage: there is no such workflow definition.
     """
     definition = _definition(source, request)
-    given = dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS))
+    given = _decoded(body)
     payload: dict[str, Any] = {}
     parts = tuple(_read(part, given, payload) for part in _parts(source, definition))
     if "workspace" in payload and not any(field.error for part in parts for field in part.fields):
@@ -126,9 +127,17 @@ def start(source: Source, request: Request, body: bytes) -> Response | StartPage
 def terminate(source: Source, request: Request, body: bytes) -> Response:
     """End the workflow of the address, with the form's reason."""
     workflow_id = request.path_params["workflow"]
-    reason = dict(parse_qsl(body.decode("utf-8", "replace"))).get("reason", "").strip()
+    reason = _decoded(body).get("reason", "").strip()
     source.conductor.terminate(workflow_id, reason[:500] or "ended in the console")
     return RedirectResponse(links.workflow(workflow_id), 303)
+
+
+def _decoded(body: bytes) -> dict[str, str]:
+    try:
+        found = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, "This is no form of this page.") from error
+    return dict(found)
 
 
 def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> StartPage:
@@ -225,7 +234,7 @@ def _field(key: str, label: str, schema: Json, value: Any, *, required: bool) ->
     rows = min(_ROWS, text.count("\n") + (1 if kind == "text" else 2))
     if choices and not required:
         choices = ("", *choices)
-    return Field(key, label, kind, text, schema, required, _hint(schema, kind, required), choices, rows)
+    return Field(key, label, kind, text, schema, required, _hint(schema, kind), choices, rows)
 
 
 def _kind(schema: Json) -> tuple[str, tuple[str, ...]]:
@@ -239,21 +248,21 @@ def _kind(schema: Json) -> tuple[str, tuple[str, ...]]:
     return ("number" if schema.get("type") in ("integer", "number") else "json"), ()
 
 
-def _hint(schema: Json, kind: str, required: bool) -> str:
+def _hint(schema: Json, kind: str) -> str:
     bounds = (
         ("minimum", "at least {}"),
         ("exclusiveMinimum", "more than {}"),
         ("maximum", "at most {}"),
         ("exclusiveMaximum", "less than {}"),
-        ("minLength", "at least {} characters"),
-        ("maxLength", "at most {} characters"),
+        ("minLength", "length at least {}"),
+        ("maxLength", "length at most {}"),
         ("pattern", "matches {}"),
         ("format", "{}"),
     )
     words = [text.format(schema[key]) for key, text in bounds if key in schema]
     described = [str(schema["description"]).rstrip(".")] if schema.get("description") else []
     form = ["JSON"] if kind == "json" else []
-    return line("; ".join([*described, *form, *words, *([] if required else ["may be left empty"])])).text
+    return line("; ".join([*described, *form, *words])).text
 
 
 # ----------------------------------------------------------------------- the answer

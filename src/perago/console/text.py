@@ -108,6 +108,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def unquoted(text: str) -> str:
+    """A JSON text without the quotes of a string."""
+    return text[1:-1] if len(text) > 2 and text.startswith('"') else text
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 file`, `1,200 files`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
