@@ -35,6 +35,7 @@ class Browser:
         self._answers = answers
         self._buffer = b""
         self._number = 0
+        self._loads = 0
         self._session: str | None = None
         self.complaints: list[str] = []
         """What the browser said about the page since it was opened: refusals, errors, console output."""
@@ -83,10 +84,12 @@ class Browser:
         self._call("DOM.scrollIntoViewIfNeeded", nodeId=node)
         left, top, _, _, right, bottom, *_ = self._call("DOM.getContentQuads", nodeId=node)["quads"][0]
         place = {"x": (left + right) / 2, "y": (top + bottom) / 2, "button": "left", "clickCount": 1}
+        loads = self._loads  # the page may be there before the click is answered
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, **place)
-        if selector.endswith("button"):
-            self._await("Page.loadEventFired")
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while selector.endswith("button") and self._loads == loads:
+            self._next(deadline)
 
     def wait_for(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of JavaScript is true; the page is asked for it at every change of the document."""
@@ -139,6 +142,7 @@ class Browser:
             self._buffer += piece
         raw, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(raw)
+        self._loads += message.get("method") == "Page.loadEventFired"
         if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
             self.complaints.append(json.dumps(message["params"]))
         return message
