@@ -82,7 +82,7 @@ def develop(options: DevOptions) -> int:
 @contextmanager
 def _entered(services: EmbeddedServices) -> Iterator[None]:
     """Serve, or say why the state cannot be used."""
-    from perago.embedded.saving.errors import StateError
+    from perago.embedded.persistence import StateError
 
     with ExitStack() as stack:
         try:

@@ -197,7 +197,7 @@ class EmbeddedServices:
             stack.callback(self.lakefs.close)
             if self._state is not None:
                 self.keys = stack.enter_context(self._kept(self._state))
-            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds))
+            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds, self._on_problem))
             base = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
             self.url = f"{base}/{self.keys.token}"
             stack.callback(self.conductor.end_waits)
@@ -211,7 +211,7 @@ class EmbeddedServices:
         self._stack.close()
 
     def _kept(self, state: Path) -> AbstractContextManager[KeyPair]:
-        from perago.embedded.saving.services import kept_in
+        from perago.embedded.persistence import kept_in
 
         return kept_in(state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
 
@@ -243,8 +243,9 @@ class _MadeOnDemand:
 class _Sweeper:
     """Looks for time-outs all the time, as Conductor's sweeper does, whether anybody calls or not."""
 
-    def __init__(self, conductor: InMemoryConductor, seconds: float) -> None:
+    def __init__(self, conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> None:
         self._conductor = conductor
+        self._on_problem = on_problem
         self._seconds = seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-sweeper", daemon=True)
@@ -258,5 +259,11 @@ class _Sweeper:
         self._thread.join()
 
     def _run(self) -> None:
+        problem = ""
         while not self._stopped.wait(self._seconds):
-            self._conductor.sweep()
+            try:
+                self._conductor.sweep()
+            except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
+                if repr(error) != problem:
+                    problem = repr(error)
+                    self._on_problem(f"looking for time-outs failed, and is tried again: {problem}")
