@@ -36,7 +36,7 @@ from benchmarks.tasks.editing import Params, edit
 from benchmarks.transfer_clients import Place, Work, bare_down
 from perago.adapters.lakefs import LakeFSStore
 from perago.authoring.task import get_task
-from perago.driver import SystemClock, run_attempt
+from perago.driver import AttemptRuntime, SystemClock, run_attempt
 from perago.ports import TaskStatus, Upload
 from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices
@@ -169,11 +169,13 @@ def attempt(settings: LakeFSSettings, workspace: Workspace, place: Place, branch
         record = run_attempt(
             task,
             delivery,
-            store=store,
-            delivery_check=services.conductor,
-            workspace_root=place.directory / "workspaces",
-            clock=SystemClock(),
-            worker_id="benchmark0001",
+            AttemptRuntime(
+                store=store,
+                delivery_check=services.conductor,
+                workspace_root=place.directory / "workspaces",
+                clock=SystemClock(),
+                worker_id="benchmark0001",
+            ),
         )
         cost = Cost(time.perf_counter() - start, time.process_time() - cpu)
     store.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perago.driver import AttemptRecord, deliver_report, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, deliver_report, run_attempt
 from perago.ports import Delivery, Report, TaskStatus
 from perago.testing import InMemoryServices
 
@@ -156,7 +156,9 @@ def run(services: InMemoryServices, delivery: Delivery) -> AttemptRecord:
     store, queue, clock = services.lakefs, services.conductor, services.clock
     root, limits = services.workspace_root, services.limits
     record = run_attempt(
-        TASK, delivery, store=store, delivery_check=queue, workspace_root=root, clock=clock, limits=limits
+        TASK,
+        delivery,
+        AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock, limits=limits),
     )
     if record.report is not None:
         deliver_report(queue, clock, delivery, record.report, "w0001", limits)

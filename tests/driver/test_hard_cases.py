@@ -16,7 +16,7 @@ from perago import WorkspaceSpec, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring.task import get_task
 from perago.driver import deliver_report
-from perago.driver.patience import ask, within
+from perago.driver.retry import retry, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.errors import NotModelled
 from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
@@ -260,7 +260,7 @@ class _SetBack(VirtualClock):
 def test_patience_ends_although_the_time_is_set_back() -> None:
     clock = _SetBack()
     with pytest.raises(Unavailable):
-        ask(lambda: _raise(Unavailable("lakeFS", "read", "no answer")), clock, within(120))
+        retry(lambda: _raise(Unavailable("lakeFS", "read", "no answer")), clock, within(120))
 
     assert 100 < clock.slept <= 120
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from perago.driver import AttemptRecord, Interrupted, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, Interrupted, run_attempt
 from perago.ports import Commit
 from perago.testing import InMemoryServices
 
@@ -43,12 +43,14 @@ def attempt(world: World, loss: Loss) -> AttemptRecord:
     return run_attempt(
         TASK,
         delivery,
-        store=services.lakefs,
-        delivery_check=services.conductor,
-        workspace_root=services.workspace_root,
-        clock=services.clock,
-        limits=services.limits,
-        interruptible=lambda: loss(),
+        AttemptRuntime(
+            store=services.lakefs,
+            delivery_check=services.conductor,
+            workspace_root=services.workspace_root,
+            clock=services.clock,
+            limits=services.limits,
+            interruptible=lambda: loss(),
+        ),
     )
 
 

@@ -17,9 +17,9 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.attempt.events import FenceState
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.driver import AttemptRecord, Limits, SystemClock, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, Limits, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.driver.patience import ask, within
+from perago.driver.retry import retry, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.serve import serve
@@ -95,13 +95,15 @@ def attempt(
     return run_attempt(
         TASK,
         replace(delivery, timeout_seconds=timeout, spent_seconds=spent),
-        store=cast("Any", store),
-        delivery_check=services.conductor,
-        workspace_root=services.workspace_root,
-        clock=services.clock,
-        limits=services.limits,
-        proofs=services.proofs,
-        observer=listener or Listener(),
+        AttemptRuntime(
+            store=cast("Any", store),
+            delivery_check=services.conductor,
+            workspace_root=services.workspace_root,
+            clock=services.clock,
+            limits=services.limits,
+            proofs=services.proofs,
+            observer=listener or Listener(),
+        ),
     )
 
 
@@ -254,7 +256,7 @@ def test_patience_is_for_a_transfer_that_stands_still_not_for_one_that_takes_lon
         return "done"
 
     def go() -> str:
-        return ask(transfer, clock, within(60), progress=lambda: tries if gets_on else 0, tell=said.append)
+        return retry(transfer, clock, within(60), progress=lambda: tries if gets_on else 0, tell=said.append)
 
     if gets_on:
         assert go() == "done"
@@ -331,10 +333,12 @@ def run_over(url: str, services: InMemoryServices, delivery: Delivery) -> Attemp
         return run_attempt(
             cast("Task", get_task(rewrite)),
             delivery,
-            store=store,
-            delivery_check=services.conductor,
-            workspace_root=services.workspace_root,
-            clock=SystemClock(),
+            AttemptRuntime(
+                store=store,
+                delivery_check=services.conductor,
+                workspace_root=services.workspace_root,
+                clock=SystemClock(),
+            ),
         )
     finally:
         store.close()

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.lakefs import LakeFSStore
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.driver import SystemClock, deliver_report, run_attempt
+from perago.driver import AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.serve import serve
@@ -79,7 +79,9 @@ def requests_of_one_attempt(root: Path) -> list[str]:
         (delivery,) = queue.poll(TASK.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
-        record = run_attempt(TASK, delivery, store=store, delivery_check=queue, workspace_root=root, clock=clock)
+        record = run_attempt(
+            TASK, delivery, AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
+        )
         assert record.report is not None
         assert record.report.status is TaskStatus.COMPLETED, record.report.reason
         assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None

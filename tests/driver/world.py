@@ -8,7 +8,7 @@ from itertools import takewhile
 from typing import Any, cast
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.driver import deliver_report, run_attempt
+from perago.driver import AttemptRuntime, deliver_report, run_attempt
 from perago.ports import Commit, Delivery, DeliveryCheck, TaskStatus, WorkspaceStore
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
@@ -64,12 +64,14 @@ class World:
             tried.record = run_attempt(
                 TASK,
                 delivery,
-                store=store,
-                delivery_check=fence,
-                workspace_root=root,
-                clock=clock,
-                limits=services.limits,
-                proofs=services.proofs,
+                AttemptRuntime(
+                    store=store,
+                    delivery_check=fence,
+                    workspace_root=root,
+                    clock=clock,
+                    limits=services.limits,
+                    proofs=services.proofs,
+                ),
             )
             if report and tried.record.report is not None:
                 found = tried.record.report

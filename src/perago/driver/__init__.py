@@ -4,7 +4,7 @@ It decides nothing about the protocol. Each command of `perago.attempt.commands`
 answers with one event of `perago.attempt.events`; what goes wrong becomes an event, too.
 """
 
-from perago.driver.attempt import run_attempt
+from perago.driver.attempt import AttemptRuntime, run_attempt
 from perago.driver.clock import SystemClock
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function
 from perago.driver.interruption import Interrupted, Interruptible
@@ -16,6 +16,7 @@ from perago.driver.reporting import Delivered, deliver_report
 __all__ = [
     "SILENT",
     "AttemptRecord",
+    "AttemptRuntime",
     "Delivered",
     "FunctionCaller",
     "Interrupted",

@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,14 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
+from perago.driver.delivery_check import check_delivery, read_lineage, time_to_fail
 from perago.driver.failures import failure_of, unexpected, where
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function, current_of
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
 from perago.driver.limits import Limits
-from perago.driver.lineage import read_lineage
 from perago.driver.local import LocalWorkspace, attempt_directory
 from perago.driver.observer import SILENT, Observer
-from perago.driver.patience import check_delivery, time_to_fail
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
 from perago.driver.scratch import left_files, left_words, what_to_do
@@ -50,88 +50,59 @@ _FORBIDDEN = (
 )
 
 
-def run_attempt(
-    task: Task,
-    delivery: Delivery,
-    *,
-    store: WorkspaceStore | None,
-    delivery_check: DeliveryCheck,
-    workspace_root: Path,
-    clock: Clock,
-    limits: Limits | None = None,
-    call: FunctionCaller = call_function,
-    observer: Observer = SILENT,
-    worker_id: str = "",
-    interruptible: Interruptible = nullcontext,
-    proofs: FenceProofs | None = None,
-) -> AttemptRecord:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRuntime:
+    """What a worker gives its attempts."""
+
+    store: WorkspaceStore | None
+    """lakeFS; None only for a task without a workspace."""
+    delivery_check: DeliveryCheck
+    """Answers whether the delivery is still current."""
+    workspace_root: Path
+    """Where attempt directories are made."""
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    call: FunctionCaller = call_function
+    """How the task function is called; a worker captures its output there."""
+    observer: Observer = SILENT
+    worker_id: str = ""
+    interruptible: Interruptible = nullcontext
+    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
+    proofs: FenceProofs | None = None
+    """What this process knows of lakeFS servers that were tried; None: the attempt tries its server itself."""
+
+
+def run_attempt(task: Task, delivery: Delivery, runtime: AttemptRuntime) -> AttemptRecord:
     """Run one delivery up to, and without, its report (for that see `deliver_report`).
 
     Never raises for anything that the author, the data or the services did: it is in the record.
-
-    Args:
-        store: lakeFS; None only for a task without a workspace.
-        delivery_check: answers whether the delivery is still current.
-        workspace_root: where attempt directories are made.
-        call: how the task function is called; a worker captures its output there.
-        interruptible: makes the blocks in which a loss that is noticed elsewhere ends the attempt at once.
-        proofs: what this process knows of lakeFS servers that were tried; None: the attempt tries its server itself.
     """
-    run = _AttemptRun(
-        task,
-        delivery,
-        store,
-        delivery_check,
-        workspace_root,
-        clock,
-        limits or Limits(),
-        call,
-        observer,
-        worker_id,
-        interruptible,
-        proofs or FenceProofs(clock),
-    )
-    return run.run()
+    return _AttemptRun(task, delivery, runtime).run()
 
 
 class _AttemptRun:
     """The state of the driver for one delivery, and a method for each command."""
 
-    def __init__(
-        self,
-        task: Task,
-        delivery: Delivery,
-        store: WorkspaceStore | None,
-        delivery_check: DeliveryCheck,
-        workspace_root: Path,
-        clock: Clock,
-        limits: Limits,
-        call: FunctionCaller,
-        observer: Observer,
-        worker_id: str,
-        interruptible: Interruptible,
-        proofs: FenceProofs,
-    ) -> None:
+    def __init__(self, task: Task, delivery: Delivery, runtime: AttemptRuntime) -> None:
         self._task = task
         self._delivery = delivery
-        self._delivery_check = delivery_check
-        self._clock = clock
-        self._limits = limits
-        self._call = call
-        self._observer = observer
-        self._worker_id = worker_id
-        self._interruptible = interruptible
-        self._root = workspace_root
+        self._runtime = runtime
         self._local: LocalWorkspace | None = None
         self._remote: Publisher | None = None
         if task.workspace is not None:
-            if store is None:
+            if runtime.store is None:
                 raise ValueError(f"task {task.name} has a workspace and needs a store")
-            self._local = LocalWorkspace(task.workspace, workspace_root, delivery, limits)
+            self._local = LocalWorkspace(task.workspace, runtime.workspace_root, delivery, runtime.limits)
             budget = task.controls.publish_budget
-            merge_within = budget.lakefs_merge_timeout_seconds if budget else None
-            until = clock.now() + time_to_fail(delivery)
-            self._remote = Publisher(store, clock, limits, observer, proofs, merge_within=merge_within, until=until)
+            self._remote = Publisher(
+                runtime.store,
+                runtime.clock,
+                runtime.limits,
+                runtime.observer,
+                runtime.proofs or FenceProofs(runtime.clock),
+                merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
+                until=runtime.clock.now() + time_to_fail(delivery),
+            )
         self._params: BaseModel | None = None
         self._returned: Any = None
         self._findings: tuple[Finding, ...] = ()
@@ -198,16 +169,16 @@ class _AttemptRun:
             read_only=spec.read_only if spec else False,
             max_changed_objects=budget.max_changed_objects if budget else None,
             max_changed_bytes=budget.max_changed_bytes if budget else None,
-            publish_fence=self._limits.publish_fence,
+            publish_fence=self._runtime.limits.publish_fence,
         )
 
     def _tell(self, merge: do.Merge, state: State, words: str | None) -> None:
         """Say what to report of the merge, should this process die."""
-        self._observer.publishing(merge.repository, merge.branch, state.expected_head, words or "")
+        self._runtime.observer.publishing(merge.repository, merge.branch, state.expected_head, words or "")
 
     def _carry_out(self, command: do.Command, state: State) -> on.Event:
         name = type(command).__name__
-        self._observer.step(name)
+        self._runtime.observer.step(name)
         start = time.perf_counter()
         try:
             return self._handle(command)
@@ -224,7 +195,7 @@ class _AttemptRun:
         if isinstance(command, TIDYING):
             return handler(command)
         try:
-            with self._interruptible():
+            with self._runtime.interruptible():
                 sent = True
                 if isinstance(command, ON_THE_NETWORK):
                     return handler(command)
@@ -290,7 +261,7 @@ class _AttemptRun:
         block = found.workspace
         if block is None:
             return on.InputAccepted(None, found.params_sha256)
-        if not self._limits.allows(block.repository, block.branch):
+        if not self._runtime.limits.allows(block.repository, block.branch):
             return on.CommandFailed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
         workspace = on.WorkspaceRef(block.repository, block.branch, block.ref, block.ref_key)
         return on.InputAccepted(workspace, found.params_sha256)
@@ -310,12 +281,12 @@ class _AttemptRun:
     def _run_function(self, _: do.RunFunction) -> on.Event:
         if self._params is None:
             raise ValueError("the input has not been validated")
-        with attempt_directory(self._local, self._root, self._delivery, self._note) as made:
-            current = current_of(self._delivery, self._worker_id, self._observer, made)
-            called = self._call(self._task, made.workspace if self._local else None, self._params, current)
+        with attempt_directory(self._local, self._runtime.workspace_root, self._delivery, self._note) as made:
+            current = current_of(self._delivery, self._runtime.worker_id, self._runtime.observer, made)
+            called = self._runtime.call(self._task, made.workspace if self._local else None, self._params, current)
             self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)
-        if left and self._limits.fail_on_left_files and isinstance(called, Returned):
+        if left and self._runtime.limits.fail_on_left_files and isinstance(called, Returned):
             return on.CommandFailed(f"{left} {what_to_do(self._task)}", terminal=False)
         self._note(left)
         if isinstance(called, Raised):
@@ -325,7 +296,7 @@ class _AttemptRun:
 
     def _validate_result(self, _: do.ValidateResult) -> on.Event:
         try:
-            return on.ResultAccepted(dump_result(self._task, self._returned, self._limits.max_result_bytes))
+            return on.ResultAccepted(dump_result(self._task, self._returned, self._runtime.limits.max_result_bytes))
         except InvalidResult as error:
             return on.CommandFailed(f"Invalid result: {error}", terminal=True)
 
@@ -351,11 +322,17 @@ class _AttemptRun:
         )
 
     def _check_delivery(self, _: do.CheckDelivery) -> on.Event:
-        return check_delivery(self._delivery_check, self._delivery, self._clock, self._limits.answer_patience)
+        return check_delivery(
+            self._runtime.delivery_check, self._delivery, self._runtime.clock, self._runtime.limits.answer_patience
+        )
 
     def _read_lineage(self, command: do.ReadLineage) -> on.Event:
         return read_lineage(
-            self._delivery_check, self._delivery, command.task_ids, self._clock, self._limits.answer_patience
+            self._runtime.delivery_check,
+            self._delivery,
+            command.task_ids,
+            self._runtime.clock,
+            self._runtime.limits.answer_patience,
         )
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -11,11 +12,13 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.fence import FENCE_PATH, fence_state
 from perago.attempt.outcome import named, short
+from perago.back_off import BackOff
+from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.limits import Limits
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
-from perago.driver.patience import LATE, Patience, ask
+from perago.driver.retry import RetryPolicy, retry
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -35,10 +38,10 @@ from perago.settings.values import PublishFence
 
 Answer = TypeVar("Answer")
 
-_CHALLENGE_PATIENCE = 30.0
+_CHALLENGE_SECONDS = 30.0
 """Seconds from the first challenge without an answer to the last one that is sent."""
-_MERGE_PAUSE = 1.0
-"""Seconds to wait after a merge that got no answer; four times as long after the next one."""
+_MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
+"""After merges that got no answer."""
 
 
 class Publisher:
@@ -66,12 +69,12 @@ class Publisher:
         self._observer = observer
         self._merge_within = merge_within
         self._until = until
-        self._merge_pause = _MERGE_PAUSE
+        self._unclear_merges = 0
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
         where, limit, start = command.workspace, self._limits.history, self._clock.now()
-        since = self._ask(lambda: self._store.history(where.repository, where.branch, until=where.ref, limit=limit))
+        since = self._retry(lambda: self._store.history(where.repository, where.branch, until=where.ref, limit=limit))
         late = abs(self._clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)
         if not reaches_ref:  # tells an unknown commit from one of another branch
@@ -88,7 +91,7 @@ class Publisher:
             objects, size = local.landed_objects + objects, local.landed_size + size
             self._observer.transferred("download", objects, size, local.total_objects, local.total_size)
 
-        self._ask(
+        self._retry(
             lambda: self._store.download(where.repository, where.ref, key_prefix, local.layout, progress),
             progress=lambda: arrived,
         )
@@ -112,7 +115,7 @@ class Publisher:
                 if not again or self._store.get_commit(command.repository, command.branch).id != command.source:
                     raise
 
-        self._ask(create)
+        self._retry(create)
         return on.StagingBranchCreated()
 
     def revert_stale(self, command: do.RevertStale) -> on.Event:
@@ -140,7 +143,7 @@ class Publisher:
                     self._store.revert(command.repository, command.branch, stale)
             return self._store.get_commit(command.repository, command.branch).id
 
-        return self._ask(revert)
+        return self._retry(revert)
 
     def verify(self, command: do.VerifyStaging, planned: Collection[str]) -> on.Event:
         """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
@@ -156,14 +159,14 @@ class Publisher:
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
-        found = self._ask(lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH))
+        found = self._retry(lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH))
         return on.PublishFenceSeen(fence_state(found))
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""
         try:
             with fence_upload() as upload:
-                self._ask(lambda: self._store.upload(command.repository, command.branch, [upload]))
+                self._retry(lambda: self._store.upload(command.repository, command.branch, [upload]))
         except Forbidden as error:
             return _fence_refused("put beside the changes", error)
         return on.FenceStaged()
@@ -177,9 +180,9 @@ class Publisher:
         if known or (known is False and self._limits.publish_fence is not PublishFence.REQUIRED):
             return on.PublishFenceTried(known)
         try:
-            enforced = self._ask(
+            enforced = self._retry(
                 lambda: is_enforced(self._store, where, source, branch, command.metadata, self._merge_within),
-                patience=lambda error: _CHALLENGE_PATIENCE if isinstance(error, Unclear) else self._patience(error),
+                policy=lambda error: _CHALLENGE_SECONDS if isinstance(error, Unclear) else self._policy(error),
             )
         except Unclear:
             return on.PublishFenceTried(None)
@@ -206,9 +209,9 @@ class Publisher:
             self._store.upload(command.repository, command.branch, rest, on_staged)
 
         if deletions:
-            self._ask(lambda: self._store.delete_objects(command.repository, command.branch, deletions))
+            self._retry(lambda: self._store.delete_objects(command.repository, command.branch, deletions))
         if uploads:
-            self._ask(upload_rest, progress=lambda: len(staged))
+            self._retry(upload_rest, progress=lambda: len(staged))
         return on.ChangesStaged()
 
     def commit(self, command: do.CommitStaging) -> on.Event:
@@ -228,7 +231,7 @@ class Publisher:
                 head = self._store.get_commit(command.repository, command.branch)
                 return on.NothingStaged() if head.id == command.source else on.StagingCommitted(head)
 
-        return self._ask(commit)
+        return self._retry(commit)
 
     def merge(self, command: do.Merge) -> on.Event:
         """Send the merge once. Whatever does not settle it is for the protocol to look into, after a pause in which
@@ -248,8 +251,8 @@ class Publisher:
         except Forbidden:
             raise
         except (Unclear, Unavailable, AccessDenied) as error:
-            self._clock.sleep(self._merge_pause)
-            self._merge_pause *= 4
+            self._clock.sleep(_MERGE_BACK_OFF.pause(self._unclear_merges))
+            self._unclear_merges += 1
             return on.MergeUnclear(str(error))
         return on.Merged(merged)
 
@@ -272,21 +275,21 @@ class Publisher:
                 yield f"The staging branch {branch} of {command.repository} is left behind. {error}"
 
     def _commit(self, repository: str, ref: str) -> Commit:
-        return self._ask(lambda: self._store.get_commit(repository, ref))
+        return self._retry(lambda: self._store.get_commit(repository, ref))
 
     def _changed(self, repository: str, left: str, right: str) -> frozenset[str]:
-        return self._ask(lambda: self._store.changed_keys(repository, left, right))
+        return self._retry(lambda: self._store.changed_keys(repository, left, right))
 
-    def _ask(
+    def _retry(
         self,
-        question: Callable[[], Answer],
+        call: Callable[[], Answer],
         progress: Callable[[], int] = lambda: 0,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> Answer:
-        tell, patience = self._observer.waiting, patience or self._patience
-        return ask(question, self._clock, patience, until=self._until, progress=progress, tell=tell)
+        tell, policy = self._observer.waiting, policy or self._policy
+        return retry(call, self._clock, policy, until=self._until, progress=progress, tell=tell)
 
-    def _patience(self, error: ServiceError) -> float:
+    def _policy(self, error: ServiceError) -> float:
         """What lakeFS itself forbids stays forbidden; credentials that it does not know may be a proxy's trouble."""
         if isinstance(error, Forbidden):
             return 0.0

@@ -10,8 +10,10 @@ from perago.attempt import events as on
 from perago.attempt.protocol import advance, begin_report
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
+from perago.back_off import BackOff
+from perago.driver.delivery_check import check_delivery
 from perago.driver.limits import Limits
-from perago.driver.patience import PASSING, check_delivery
+from perago.driver.retry import PASSING
 from perago.ports import Clock, Delivery, NotFound, Report, ServiceError, TaskQueue, Unclear
 
 _FIRST_PAUSE = 0.5
@@ -75,4 +77,4 @@ def _carry_out(
 def _pause(reports_sent: int, delivery: Delivery) -> float:
     """Seconds to wait after so many reports without an answer."""
     longest = max(_LONGEST_PAUSE, delivery.response_timeout_seconds / _TRIES_PER_TIMEOUT)
-    return min(_FIRST_PAUSE * 2.0 ** min(reports_sent - 1, 30), longest)
+    return BackOff(_FIRST_PAUSE, longest).pause(reports_sent - 1)

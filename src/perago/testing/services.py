@@ -14,6 +14,7 @@ from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import (
     AttemptRecord,
+    AttemptRuntime,
     FunctionCaller,
     Limits,
     Raised,
@@ -196,16 +197,18 @@ class InMemoryServices:
             record = run_attempt(
                 task,
                 delivery,
-                store=self.lakefs,
-                delivery_check=self.conductor,
-                workspace_root=self.workspace_root,
-                clock=self.clock,
-                limits=self.limits,
-                call=call,
-                observer=heard,
-                worker_id=WORKER,
-                interruptible=running.interruptible,
-                proofs=self.proofs,
+                AttemptRuntime(
+                    store=self.lakefs,
+                    delivery_check=self.conductor,
+                    workspace_root=self.workspace_root,
+                    clock=self.clock,
+                    limits=self.limits,
+                    call=call,
+                    observer=heard,
+                    worker_id=WORKER,
+                    interruptible=running.interruptible,
+                    proofs=self.proofs,
+                ),
             )
         record = running.record(record)
         for finding in record.findings:

@@ -30,7 +30,7 @@ from perago.attempt.outcome import fitted
 from perago.authoring import Task
 from perago.authoring.context import Current, with_hooks
 from perago.authoring.environment import withheld
-from perago.driver import AttemptRecord, Raised, Returned, SystemClock, call_function, run_attempt
+from perago.driver import AttemptRecord, AttemptRuntime, Raised, Returned, SystemClock, call_function, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.driver.processes import adopt_orphans
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
@@ -154,16 +154,18 @@ class _SlotMain:
             record = run_attempt(
                 task,
                 delivery,
-                store=store,
-                delivery_check=self._delivery_check,
-                workspace_root=self._plan.workspace_root,
-                clock=SystemClock(),
-                limits=self._plan.limits,
-                call=call,
-                observer=attempt_log,
-                worker_id=self._worker_id,
-                interruptible=self._cancellation.interrupting,
-                proofs=self._proofs,
+                AttemptRuntime(
+                    store=store,
+                    delivery_check=self._delivery_check,
+                    workspace_root=self._plan.workspace_root,
+                    clock=SystemClock(),
+                    limits=self._plan.limits,
+                    call=call,
+                    observer=attempt_log,
+                    worker_id=self._worker_id,
+                    interruptible=self._cancellation.interrupting,
+                    proofs=self._proofs,
+                ),
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
             attempt_log.traceback(traceback.format_exc())

@@ -1,0 +1,76 @@
+"""What Conductor is asked about a delivery: whether it still waits for it, and which attempts came before it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from perago.attempt import events as on
+from perago.driver.retry import PASSING, retry, within
+from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck, ServiceError
+
+LATE = 2.0
+"""Seconds after which the answer to a question is old news. Processes can be stopped at any point, for any time."""
+
+LONGEST_CHAIN = 1000
+"""Attempts of one step that are followed back. A workflow can be retried by hand without end."""
+
+_TIME_TO_REPORT = 30.0
+
+
+def time_to_fail(delivery: Delivery) -> float:
+    """Seconds after which an attempt had better fail than wait on: an end by `timeoutSeconds` may cost the workflow, a
+    failure that is reported in time is retried. A redelivery has spent a part of them elsewhere."""
+    limit = delivery.timeout_seconds
+    return limit - delivery.spent_seconds - min(_TIME_TO_REPORT, limit / 10) if limit > 0 else math.inf
+
+
+def check_delivery(
+    delivery_check: DeliveryCheck,
+    delivery: Delivery,
+    clock: Clock,
+    patience: float,
+    *,
+    passing: tuple[type[ServiceError], ...] = PASSING,
+) -> on.DeliveryConfirmed | on.DeliveryLost:
+    """The answer of the delivery check, and whether it came late.
+
+    Raises:
+        ServiceError: as `retry`.
+    """
+    sent = 0.0
+
+    def is_current() -> bool:
+        nonlocal sent
+        sent = clock.now()
+        return delivery_check.is_current(delivery)
+
+    current = retry(is_current, clock, within(patience, passing))
+    return on.DeliveryConfirmed(late=abs(clock.now() - sent) > LATE) if current else on.DeliveryLost()
+
+
+def read_lineage(
+    delivery_check: DeliveryCheck, delivery: Delivery, task_ids: Sequence[str], clock: Clock, patience: float
+) -> on.LineageRead:
+    """Follow `retriedTaskId` upwards from the delivery, and read the rows of `task_ids`.
+
+    Raises:
+        ServiceError: no answer within `patience` seconds a question. Silence is neither a yes nor a no.
+    """
+    rows: dict[str, AttemptRow | None] = {}
+
+    def read(task_id: str) -> AttemptRow | None:
+        if task_id not in rows:
+            rows[task_id] = retry(lambda: delivery_check.read_attempt(delivery, task_id), clock, within(patience))
+        return rows[task_id]
+
+    chain = [delivery.task_id]
+    above = delivery.retried_task_id
+    while above and above not in chain and len(chain) < LONGEST_CHAIN:
+        chain.append(above)
+        row = read(above)
+        above = row.retried_task_id if row is not None else None
+    for task_id in task_ids:
+        if task_id and task_id != delivery.task_id:
+            read(task_id)
+    return on.LineageRead(tuple(chain), rows)
