@@ -5,13 +5,12 @@ No two tasks share a file and each is replaced at once, so parallel workers, sha
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from perago.atomic_file import replace_file
 from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.taskdef import build_task_definition, canonical_json
@@ -23,9 +22,6 @@ from pytest_perago.snapshot_settings import SnapshotSettings, Update, read_snaps
 
 Command = Callable[[str], str]
 """The command line that runs the test again with a further option."""
-
-_ABANDONED_AFTER = 600.0
-"""Seconds after which a temporary file belongs to nobody: a write takes milliseconds."""
 
 
 def check_snapshot(task: Task, settings: SnapshotSettings, command: Command) -> str | None:
@@ -68,33 +64,6 @@ def checker(request: pytest.FixtureRequest) -> Callable[[object], None]:
     return check
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Make `path` have this content, with the directories above it. At no time is there half of it.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(path)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with new.open("xb") as file:
-            file.write(content)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Remove what killed runs left beside the file."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
-        try:
-            if left.stat().st_mtime < time.time() - _ABANDONED_AFTER:
-                left.unlink()
-        except FileNotFoundError:  # another run was faster
-            continue
-
-
 def _read(path: Path, settings: SnapshotSettings) -> bytes | None:
     try:
         return path.read_bytes()
@@ -110,6 +79,7 @@ def _read(path: Path, settings: SnapshotSettings) -> bytes | None:
 
 def _write(path: Path, content: bytes, settings: SnapshotSettings) -> None:
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
     except OSError as error:
         raise CaseFailed(

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from perago.driver.first_seen import FirstSeenStore
 from perago.driver.gc import BranchClearing, Fate, Leftover, Policy, clear_directories
-from perago.driver.sightings import Sightings
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
 from perago.testing import InMemoryServices
@@ -45,13 +45,13 @@ class Caretaker:
         self, *, older_than: float = DAY, dry_run: bool = False, conductor: bool = True, server: str = "here"
     ) -> list[Leftover]:
         services = self._world.services
-        sightings = Sightings(self._file, server)
+        first_seen = FirstSeenStore(self._file, server)
         policy = Policy(older_than, services.clock.now(), dry_run)
         fence = services.conductor if conductor else None
-        self.clearing = BranchClearing(services.lakefs, fence, sightings, policy)
+        self.clearing = BranchClearing(services.lakefs, fence, first_seen, policy)
         found = list(self.clearing.clear(REPOSITORY))
         if not dry_run:
-            sightings.save()
+            first_seen.save()
         return found
 
     def fate(self, **options: float | bool | str) -> Fate | None:
@@ -287,7 +287,7 @@ def test_a_silent_lakefs_ends_it(world: World, caretaker: Caretaker, operation: 
         caretaker.clear()
 
 
-# ------------------------------------------------------------------------- sightings
+# ------------------------------------------------------------------------- first seen
 
 
 def test_what_was_seen_is_kept_for_this_user_alone_and_by_server(
@@ -321,10 +321,10 @@ def test_a_file_that_makes_no_sense_costs_time_and_nothing_else(
 
 def test_a_time_that_lies_ahead_does_not_count() -> None:
     """The system's clock was set back since."""
-    sightings = Sightings(Path("nowhere"), "here")
-    assert sightings.first("repo", "branch", "head", 1000.0) == 1000.0
-    assert sightings.first("repo", "branch", "head", 500.0) == 500.0
-    assert sightings.first("repo", "branch", "head", 900.0) == 500.0
+    first_seen = FirstSeenStore(Path("nowhere"), "here")
+    assert first_seen.first("repo", "branch", "head", 1000.0) == 1000.0
+    assert first_seen.first("repo", "branch", "head", 500.0) == 500.0
+    assert first_seen.first("repo", "branch", "head", 900.0) == 500.0
 
 
 # ----------------------------------------------------------------------- directories

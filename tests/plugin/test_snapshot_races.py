@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_perago.snapshots import replace_file
+from perago.atomic_file import replace_file
 
 from .projects import QUIET, add_module, run, run_process
 
@@ -149,6 +149,7 @@ def test_an_interrupted_update_keeps_what_it_wrote_and_can_be_continued(project:
 def test_readers_see_one_content_or_the_other_while_writers_take_turns(tmp_path: Path) -> None:
     target = tmp_path / "x" / "y.json"
     contents = [character * 20_000 for character in (b"a", b"b", b"c")]
+    target.parent.mkdir()
     replace_file(target, contents[0])
 
     def write(content: bytes) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from perago.attempt.publication import is_staging_branch, staged_for
 from perago.driver.fencing import is_scratch_branch
-from perago.driver.sightings import Sightings
+from perago.driver.first_seen import FirstSeenStore
 from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 
@@ -96,11 +96,11 @@ class BranchClearing:
     """Judges and removes hidden branches. `delivery_check`: Conductor; None if there is none to ask."""
 
     def __init__(
-        self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, sightings: Sightings, policy: Policy
+        self, store: WorkspaceStore, delivery_check: DeliveryCheck | None, first_seen: FirstSeenStore, policy: Policy
     ) -> None:
         self._store = store
         self._delivery_check = delivery_check
-        self._sightings = sightings
+        self._first_seen = first_seen
         self._policy = policy
         self.silence: ServiceError | None = None
         """Why Conductor did not answer. It is not asked again then."""
@@ -113,7 +113,7 @@ class BranchClearing:
         """
         names = self._store.list_branches(repository, _PREFIX)
         branches = [name for name in names if is_staging_branch(name) or is_scratch_branch(name)]
-        self._sightings.keep_only(repository, branches)
+        self._first_seen.keep_only(repository, branches)
         for branch in branches:
             try:
                 head = self._store.get_commit(repository, branch)
@@ -158,7 +158,7 @@ class BranchClearing:
         if staged is not None:
             fate = Fate.KEPT if self._policy.keeps(staged, LONGEST_SILENCE) else Fate.REMOVED
             return fate, f"names no delivery; something was staged there {self._policy.ago(staged)}"
-        seen = self._sightings.first(repository, branch, head.id, self._policy.now)
+        seen = self._first_seen.first(repository, branch, head.id, self._policy.now)
         if not self._policy.keeps(seen, LONGEST_SILENCE):
             return Fate.REMOVED, f"names no delivery, has nothing staged, and was like this {self._policy.ago(seen)}"
         return Fate.KEPT, f"names no delivery and has nothing staged; seen first {self._policy.ago(seen)}"

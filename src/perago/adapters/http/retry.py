@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
+from perago.back_off import BackOff
 from perago.ports import ServiceError, Unavailable
 
 Result = TypeVar("Result")
@@ -33,8 +33,7 @@ class CallPolicy:
     def delay(self, repetition: int, asked: float = 0.0) -> float:
         """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if
         the server asked."""
-        ceiling = min(self.longest_delay, self.first_delay * 2.0**repetition)
-        jittered = ceiling * (0.5 + random.random() / 2)  # noqa: S311 - spreads load, guards nothing
+        jittered = BackOff(self.first_delay, self.longest_delay, jitter=True).pause(repetition)
         return max(jittered, min(asked, self.longest_delay))
 
 

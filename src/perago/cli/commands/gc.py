@@ -13,8 +13,8 @@ from perago.cli.render import gc as render
 from perago.cli.render import messages
 
 if TYPE_CHECKING:
+    from perago.driver.first_seen import FirstSeenStore
     from perago.driver.gc import Leftover, Policy
-    from perago.driver.sightings import Sightings
     from perago.settings import Settings
 
 EXAMPLES = """\b
@@ -101,16 +101,16 @@ def _clear(settings: Settings, repositories: list[str], policy: Policy) -> Itera
 def _clear_branches(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
     from perago.adapters.conductor import ConductorQueue
     from perago.adapters.lakefs import LakeFSStore
+    from perago.driver.first_seen import FirstSeenStore
     from perago.driver.gc import BranchClearing
-    from perago.driver.sightings import Sightings
     from perago.ports import NotFound
     from perago.settings import state_directory
 
     lakefs = settings.require_lakefs()
-    sightings = Sightings(state_directory() / "gc.json", lakefs.endpoint_url)
+    first_seen = FirstSeenStore(state_directory() / "gc.json", lakefs.endpoint_url)
     queue = ConductorQueue(settings.conductor) if settings.conductor else None
     store = LakeFSStore(lakefs)
-    clearing = BranchClearing(store, queue, sightings, policy)
+    clearing = BranchClearing(store, queue, first_seen, policy)
     try:
         for repository in repositories:
             yield from clearing.clear(repository)
@@ -124,16 +124,16 @@ def _clear_branches(settings: Settings, repositories: list[str], policy: Policy)
         if queue is not None:
             queue.close()
         if not policy.dry_run:
-            _save(sightings)
+            _save(first_seen)
     if clearing.silence is not None:
         raise clearing.silence
 
 
-def _save(sightings: Sightings) -> None:
+def _save(first_seen: FirstSeenStore) -> None:
     try:
-        sightings.save()
+        first_seen.save()
     except OSError as error:
         messages.warning(
-            f"{sightings.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
+            f"{first_seen.file} cannot be written ({error.strerror}), so branches that have no date in them are seen "
             "for the first time each time, and stay"
         )

@@ -8,16 +8,16 @@ not remembered counts as seen now.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from perago.atomic_file import replace_file
+
 _LARGEST = 16 * 1024 * 1024
 
 
-class Sightings:
+class FirstSeenStore:
     """First sightings of branches on one lakeFS server. Read when made, written by `save`."""
 
     def __init__(self, file: Path, server: str) -> None:
@@ -52,13 +52,7 @@ class Sightings:
         if self._seen == _read(self.file):
             return
         self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.file.parent, prefix=f".{self.file.name}.")  # 0600
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(self._seen, file)
-            Path(name).replace(self.file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        replace_file(self.file, json.dumps(self._seen).encode(), mode=0o600)
 
     def _branches(self, repository: str) -> dict[str, tuple[str, float]]:
         return self._seen.setdefault(self._server, {}).setdefault(repository, {})
