@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 OWN = ("perago", "pytest_perago")
 
 EXTRAS = {
-    "embedded": {"jinja2", "starlette", "uvicorn"},
+    "embedded": {"jinja2", "jq", "python-jsonpath", "python-multipart", "quickjs-ng", "starlette", "uvicorn"},
     "fuzz": {"hypothesis"},
     "test": {"pytest"},
 }

@@ -49,3 +49,16 @@ class Normal:
         text = _UUID.sub(lambda match: self._known.setdefault(match[0], f"<id {len(self._known)}>"), text)
         text = _NAME.sub(lambda match: self._known.setdefault(match[0], f"<name {len(self._known)}>"), text)
         return _ELAPSED.sub(r"\1 n seconds", text)
+
+
+_SCRIPT = re.compile(r"Error evaluating the script .*", re.DOTALL)
+
+
+def without_wording(seen: Any) -> Any:
+    """A copy of what was seen without the messages of refusals, `[404, message]`, and of script engines."""
+    if isinstance(seen, dict):
+        return {name: without_wording(item) for name, item in seen.items()}
+    if isinstance(seen, list):
+        refused = len(seen) == 2 and isinstance(seen[0], int) and 400 <= seen[0] < 600
+        return seen[:1] if refused else [without_wording(item) for item in seen]
+    return _SCRIPT.sub("", seen) if isinstance(seen, str) else seen

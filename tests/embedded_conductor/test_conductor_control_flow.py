@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from perago.embedded.clock import VirtualClock
-from perago.embedded.conductor import Happening, InMemoryConductor
-from perago.embedded.conductor.javascript import Script
+from perago.embedded.conductor import HistoryEvent, InMemoryConductor
 from perago.ports import Delivery
 
 from .house import DONE, FAILED
@@ -90,7 +89,7 @@ def test_the_failure_of_one_branch_is_the_loss_of_the_others() -> None:
     before = yard.statuses(workflow_id)
     yard.conductor.report(other, DONE, "w0001")
     assert yard.statuses(workflow_id) == before
-    assert yard.conductor.history()[-1].what is Happening.IGNORED
+    assert yard.conductor.history()[-1].what is HistoryEvent.IGNORED
 
 
 def test_what_follows_a_join_can_be_polled_as_soon_as_the_last_branch_has_ended() -> None:
@@ -187,19 +186,16 @@ def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
         ([loop(_nested(operator("DO_WHILE", "k", loopOver=[step("a", "a1")], loopCondition="true")))], "a loop inside"),
         ([loop(step("a", "a1"), inputParameters={"keepLastN": 2})], "keepLastN"),
         ([loop(step("a", "a1"), items="${workflow.input.l}")], "items"),
-        ([loop(step("a", "a1"), condition="$.l.iteration < f()")], r"\$\.l\.iteration < f\(\)"),
-        ([_nested(operator("HTTP", "h"))], r"tasks\[0\]\.decisionCases\.1\[0\]\.type HTTP"),
+        ([_nested(operator("EVENT", "h"))], r"tasks\[0\]\[0\]\.type EVENT"),
         ([operator("SWITCH", "s", evaluatorType="python", expression="1", decisionCases={"1": []})], "python"),
         (
             [sub("x", "s") | {"subWorkflowParam": {"name": "x", "workflowDefinition": "${a.output}"}}],
             "as an expression",
         ),
         ([sub("x", "s") | {"subWorkflowParam": {"name": "x", "priority": 3}}], r"subWorkflowParam\.priority"),
-        ([operator("WAIT", "w", inputParameters={"until": "2030-01-01"})], "until"),
-        ([operator("INLINE", "i", inputParameters={"expression": "${workflow.input.code}"})], "expression"),
         ([operator("INLINE", "i", inputParameters={"expression": "1", "evaluatorType": "python"})], "python"),
         ([*fork([{**step("a", "a1"), "permissive": True}])], "permissive"),
-        ([{**step("a", "a1"), "joinOn": ["b"]}], "joinOn of a SIMPLE task"),
+        ([{**step("a", "a1"), "joinOn": ["b"]}], "a SIMPLE task: joinOn"),
         ([loop({"name": "a", "type": "SIMPLE"})], "a step without a name"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -207,14 +203,3 @@ def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
 def test_what_no_model_has_is_named_when_it_is_defined(steps: list[dict[str, Any]], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
         Yard().run(*steps)
-
-
-@pytest.mark.parametrize(
-    "script",
-    ["f()", "$.f()", "x", "return 1", "1 +", "(1", "$.a[", "$.", "[1, 2]", "({a: 1})", "var a = 1; a", "typeof $.a",
-     "$.a ** 2", "$.a++", "$.a = 1", "/x/.test($.a)", "`text`", "'\\n'", "0x10", "1 2", "if (true) 1 2", "else"],
-)  # fmt: skip
-def test_a_script_beyond_the_small_language_is_quoted_in_the_refusal(script: str) -> None:
-    with pytest.raises(NotImplementedError) as caught:
-        Script(script)
-    assert repr(script) in str(caught.value)

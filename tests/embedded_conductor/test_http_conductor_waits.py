@@ -13,7 +13,7 @@ from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor, core, task_calls
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.conductor.endpoints import POLLS_AT_ONCE
+from perago.embedded.http.conductor.requests import POLLS_AT_ONCE
 
 from .conftest import Served, prepared
 from .http_client import Answer, Http

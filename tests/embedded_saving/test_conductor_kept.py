@@ -11,12 +11,12 @@ import pytest
 
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.conductor.limits import PayloadLimits
+from perago.embedded.conductor.payloads import PayloadLimits
 from perago.embedded.conductor.saving import KINDS, NOT_KEPT, ConductorSource
 from perago.embedded.conductor.state import State
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.persistence import kept_in
+from perago.embedded.saving.services import kept_in
 
 TASKS = ("first", "second", "slow")
 

@@ -17,7 +17,8 @@ from perago.embedded.lakefs.errors import NoChanges
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.state import ServerState
 from perago.embedded.lakefs.values import RepositoryInfo
-from perago.embedded.persistence import StateError, kept_in
+from perago.embedded.saving.errors import StateError
+from perago.embedded.saving.services import kept_in
 
 BIG = b"0123456789abcdef" * (SPOOL_THRESHOLD // 16 + 1)
 
@@ -136,8 +137,7 @@ def test_damaged_bytes_are_noticed_and_nothing_is_changed(tmp_path: Path, clock:
         blob.unlink()
     else:
         blob.write_bytes(BIG[:100])
-    database = tmp_path / "state" / "state.sqlite"
-    before = database.read_bytes()
+    journal = (tmp_path / "state" / "journal.jsonl").read_bytes()
     with pytest.raises(StateError, match=blob.name), opened(tmp_path / "state", LakeFSServer(clock), clock):
         pass
-    assert database.read_bytes() == before
+    assert (tmp_path / "state" / "journal.jsonl").read_bytes() == journal

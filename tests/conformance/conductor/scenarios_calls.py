@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, create, definition, stage, step, task_type
+from .stage import create, definition, stage, step, task_type
 
 EXECUTE = "/workflow/execute/{name}/{version}"
 
@@ -50,47 +50,6 @@ def the_names_of_workflows(rest: Rest) -> None:
     with rest.unnoted():
         found = rest.call("GET", "/metadata/workflow/names").json
     rest.note("how often it is listed", found.count(name))
-
-
-@scenario
-def a_sorted_search(rest: Rest) -> None:
-    """A search may be sorted by a field."""
-    on = stage(rest, options={"correlationId": "first"})
-    rest.sleep(0.02)
-    begin(rest, on.task, on.workflow, correlationId="second")
-    for order in ("ASC", "DESC"):
-        query = {"query": f"workflowType={on.workflow}", "sort": f"startTime:{order}"}
-        with rest.unnoted():
-            found = rest.call("GET", "/workflow/search", query=query).json
-        rest.note(order, [one["correlationId"] for one in found["results"]])
-
-
-@scenario
-def a_search_without_sense(rest: Rest) -> None:
-    """A query that is none is a 400."""
-    rest.call("GET", "/workflow/search", query={"query": "nonsense"})
-
-
-@scenario
-def the_second_page_of_a_search(rest: Rest) -> None:
-    """A search begins where it is told to."""
-    on = stage(rest)
-    for _ in range(2):
-        begin(rest, on.task, on.workflow)
-    with rest.unnoted():
-        query = {"query": f"workflowType={on.workflow}", "start": 2, "size": 2}
-        page = rest.call("GET", "/workflow/search", query=query).json
-    rest.note("hits and results", [page["totalHits"], len(page["results"])])
-
-
-@scenario
-def a_search_for_a_correlation_id(rest: Rest) -> None:
-    """A search finds workflows by correlation id."""
-    on = stage(rest, options={"correlationId": rest.name("correlation")})
-    begin(rest, on.task, on.workflow, correlationId="other")
-    with rest.unnoted():
-        mine = on.read()["correlationId"]
-    rest.call("GET", "/workflow/search", query={"query": f"correlationId={mine}"})
 
 
 @scenario

@@ -211,18 +211,6 @@ def _rerun_of_a_removed_child(rest: Rest) -> tuple[Stage, Stage, Stage]:
 
 
 @scenario
-def a_child_that_was_removed_is_found_once(rest: Rest) -> None:
-    """A search finds a child that came back under its old id once."""
-    on, child, _ = _rerun_of_a_removed_child(rest)
-    rest.sleep(1)
-    with rest.unnoted():
-        query = {"query": f"workflowId IN ({on.id},{child.id})", "size": 5}
-        found = rest.call("GET", "/workflow/search", query=query).json
-    rest.note("hits", found["totalHits"])
-    rest.note("statuses", sorted(one["status"] for one in found["results"]))
-
-
-@scenario
 def a_child_that_was_removed_is_rerun(rest: Rest) -> None:
     """A rerun of the step brings a child that was removed back, anew under its old id."""
     on, child, again = _rerun_of_a_removed_child(rest)

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -64,10 +64,9 @@ def develop(options: DevOptions) -> int:
         from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
 
-        samples: dict[str, Any] = {}
         services = EmbeddedServices(
             held=held,
-            page=partial(console_of, worker_logs=settings.log_root, samples=samples),
+            page=partial(console_of, worker_logs=settings.log_root),
             state=options.state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
@@ -75,14 +74,14 @@ def develop(options: DevOptions) -> int:
         with _entered(services):
             seed(services, options.workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            session = Session(services, probed, options.slots, environment, options.import_limit, samples)
+            session = Session(services, probed, options.slots, environment, options.import_limit)
             return session.run(begun, options.state)
 
 
 @contextmanager
 def _entered(services: EmbeddedServices) -> Iterator[None]:
     """Serve, or say why the state cannot be used."""
-    from perago.embedded.persistence import StateError
+    from perago.embedded.saving.errors import StateError
 
     with ExitStack() as stack:
         try:

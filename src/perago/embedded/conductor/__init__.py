@@ -9,15 +9,15 @@ when it is defined.
 from __future__ import annotations
 
 from perago.embedded.conductor.errors import Conflict, InvalidRequest, Malformed, NoSuchEntity, ServerError
-from perago.embedded.conductor.limits import PayloadLimits
+from perago.embedded.conductor.payloads import PayloadLimits
 from perago.embedded.conductor.port import InMemoryConductor
 from perago.embedded.conductor.rows import Status, WorkflowStatus
-from perago.embedded.conductor.state import Happening, HistoryEntry
+from perago.embedded.conductor.state import HistoryEntry, HistoryEvent
 
 __all__ = [
     "Conflict",
-    "Happening",
     "HistoryEntry",
+    "HistoryEvent",
     "InMemoryConductor",
     "InvalidRequest",
     "Malformed",

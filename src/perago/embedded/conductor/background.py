@@ -7,12 +7,16 @@ long up to 30 s.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from loguru import logger
+
+from perago.embedded.conductor.context import DecisionContext, SystemTask, system_task
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
-from perago.embedded.conductor.state import Happening, State
-from perago.embedded.conductor.systemtasks import SystemTask, system_task
+from perago.embedded.conductor.state import HistoryEvent, State
 from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW, end_as
-from perago.embedded.conductor.turn import Turn
 
 
 def settle(state: State) -> None:
@@ -24,10 +28,20 @@ def settle(state: State) -> None:
         workflow = state.workflows.get(workflow_id)
         if workflow is None or workflow.status.terminal:
             continue
-        _work(state, workflow)
-        if must_decide:
-            _repair_sub_workflows(state, workflow)
-            decide(state, workflow)
+        with guarded(workflow_id):
+            _work(state, workflow)
+            if must_decide:
+                _repair_sub_workflows(state, workflow)
+                decide(state, workflow)
+
+
+@contextmanager
+def guarded(workflow_id: str) -> Iterator[None]:
+    """Nothing in a workflow may end what the server does on its own: it is logged, and other workflows continue."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this workflow alone
+        logger.warning("Conductor cannot decide workflow {}: {}: {}", workflow_id, type(error).__name__, error)
 
 
 def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
@@ -39,7 +53,7 @@ def _repair_sub_workflows(state: State, workflow: WorkflowRow) -> None:
         child = state.workflows.get(row.sub_workflow_id or "")
         if child is not None and child.status.terminal:
             end_as(row, child)
-            state.store(row, Happening.CHANGED)
+            state.store(row, HistoryEvent.CHANGED)
 
 
 def _work(state: State, workflow: WorkflowRow) -> None:
@@ -69,18 +83,18 @@ def _work_on(state: State, workflow: WorkflowRow, row: TaskRow, task: SystemTask
     if not scheduled and not task.ends_by_itself:
         return
     before = (row.status, row.output)
-    turn = Turn.of(state, workflow)
+    context = DecisionContext.of(state, workflow)
     if scheduled:
         row.start_time = state.now()
-        task.start(turn, row)
+        task.start(context, row)
     else:
-        task.execute(turn, row)
+        task.execute(context, row)
     if row.poll_count and (row.status, row.output) == before:
         return
     row.poll_count += 1
     done = row.status.terminal or (scheduled and not task.ends_by_itself)
     if done:
         state.queue.remove(row.task_id)
-    state.store(row, Happening.CHANGED)
+    state.store(row, HistoryEvent.CHANGED)
     if done:
         decide(state, workflow)

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from perago.driver import SystemClock
-from perago.embedded.conductor.background import settle
+from perago.embedded.conductor.background import guarded, settle
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.errors import SERVICE
-from perago.embedded.conductor.limits import PayloadLimits
-from perago.embedded.conductor.state import State
+from perago.embedded.conductor.payloads import PayloadLimits
+from perago.embedded.conductor.state import HttpHandler, State
 from perago.embedded.faults import FaultScript
 from perago.ports import Clock, Unavailable
 
@@ -37,14 +37,23 @@ class ModelCore:
         limits: PayloadLimits | None = None,
         sweep_seconds: float | None = None,
         seed: int | None = None,
+        http: HttpHandler | None = None,
     ) -> None:
+        """
+        Args:
+            clock: What the server goes by.
+            faults: What goes wrong with which call.
+            limits: Sizes of payloads.
+            sweep_seconds: How often a call looks for time-outs first; None for never by itself.
+            seed: Makes ids and jitter repeatable.
+            http: Answers HTTP tasks: gets the request (`uri`, `method`, `headers`, `body`), gives status and body. It
+                is called under the model's lock.
+        """
         self._clock = clock
         self._faults = faults or FaultScript()
-        self._state = State(clock, limits or PayloadLimits(), seed)
+        self._state = State(clock, limits or PayloadLimits(), seed, http)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self.on_change: Callable[[], None] = lambda: None
-        """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
         self._told = 0
         self._waits_are_over = False
         self._sweep_seconds = sweep_seconds
@@ -81,7 +90,6 @@ class ModelCore:
             if changes != self._told:
                 self._told = changes
                 self._changed.notify_all()
-                self.on_change()
             self._lock.release()
 
     def _sweep_if_due(self) -> None:
@@ -121,6 +129,7 @@ class ModelCore:
 
 
 def sweep(state: State) -> None:
-    """Decide every workflow, time-outs included."""
+    """Decide every workflow, time-outs included. One that cannot be decided holds up no other."""
     for workflow in list(state.workflows.values()):
-        decide(state, workflow)
+        with guarded(workflow.workflow_id):
+            decide(state, workflow)

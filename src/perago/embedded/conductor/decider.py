@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from perago.embedded.conductor.context import DecisionContext, SystemTask, system_task
 from perago.embedded.conductor.ending import (
     cancel_open_tasks,
     complete_workflow,
@@ -18,9 +19,8 @@ from perago.embedded.conductor.ending import (
 )
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.scheduling import automatic_retry
-from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.state import HistoryEvent, State
 from perago.embedded.conductor.steps import following, with_iteration, without_iteration
-from perago.embedded.conductor.systemtasks import SystemTask, system_task
 from perago.embedded.conductor.timers import (
     Termination,
     check_response_timeout,
@@ -28,7 +28,6 @@ from perago.embedded.conductor.timers import (
     check_total_budget,
     check_workflow_timeout,
 )
-from perago.embedded.conductor.turn import Turn
 
 
 @dataclass(slots=True)
@@ -47,57 +46,57 @@ class _Decision:
 
 def decide(state: State, workflow: WorkflowRow) -> None:
     """Bring `workflow` as far as it can go now; in a finished one nothing may be open."""
-    turn = Turn.of(state, workflow)
+    context = DecisionContext.of(state, workflow)
     if workflow.status.terminal:
         if workflow.status is not WorkflowStatus.COMPLETED:
-            cancel_open_tasks(state, workflow, turn.tasks)
+            cancel_open_tasks(state, workflow, context.tasks)
         return
-    _look_at_joins_again(turn)
+    _look_at_joins_again(context)
     try:
-        while _round(turn):
+        while _round(context):
             pass
     except Termination as end:
-        fail_workflow(state, workflow, end.status, end.reason, turn.tasks, end.row)
+        fail_workflow(state, workflow, end.status, end.reason, context.tasks, end.row)
 
 
-def _look_at_joins_again(turn: Turn) -> None:
+def _look_at_joins_again(context: DecisionContext) -> None:
     """A sub-workflow that was revived may be one that a failed JOIN waits for."""
-    changed = next((row for row in turn.tasks if row.sub_workflow_changed and not row.retried), None)
+    changed = next((row for row in context.tasks if row.sub_workflow_changed and not row.retried), None)
     if changed is None:
         return
     changed.sub_workflow_changed = False
-    turn.state.store(changed, Happening.CHANGED)
-    for row in turn.tasks:
+    context.state.store(changed, HistoryEvent.CHANGED)
+    for row in context.tasks:
         task = system_task(row)
         if task is not None and task.joins and row.status.unsuccessful:
             row.status = Status.IN_PROGRESS
-            turn.state.enqueue(row)
-            turn.state.store(row, Happening.CHANGED)
+            context.state.enqueue(row)
+            context.state.store(row, HistoryEvent.CHANGED)
 
 
-def _round(turn: Turn) -> bool:
+def _round(context: DecisionContext) -> bool:
     """Decide once, and do what was decided; whether that calls for another decision.
 
     Raises:
         Termination: the workflow ends unsuccessfully.
     """
-    decision = _evaluate(turn)
+    decision = _evaluate(context)
     if decision.complete:
-        _end(turn)
+        _end(context)
         return False
     rows = decision.rows
-    turn.choose_domains(rows)
-    fresh = turn.add(rows)
-    again = turn.schedule(fresh)
+    context.choose_domains(rows)
+    fresh = context.add(rows)
+    again = context.schedule(fresh)
     for row in rows:
         task = _executable(row)
-        if task is not None and task.execute(turn, row):
+        if task is not None and task.execute(context, row):
             decision.changed.append(row)
             again = True
     for row in decision.changed:
-        turn.state.store(row, Happening.CHANGED)
+        context.state.store(row, HistoryEvent.CHANGED)
     if not again and (decision.changed or fresh):
-        turn.state.store_workflow(turn.workflow)
+        context.state.store_workflow(context.workflow)
     return again
 
 
@@ -106,53 +105,53 @@ def _executable(row: TaskRow) -> SystemTask | None:
     return None if task is None or task.background or row.status.terminal else task
 
 
-def _end(turn: Turn) -> None:
-    ending = terminating(turn.tasks)
+def _end(context: DecisionContext) -> None:
+    ending = terminating(context.tasks)
     if ending is None:
-        complete_workflow(turn.state, turn.workflow, turn.tasks)
+        complete_workflow(context.state, context.workflow, context.tasks)
     else:
-        end_by_task(turn.state, turn.workflow, ending, turn.tasks)
+        end_by_task(context.state, context.workflow, ending, context.tasks)
 
 
-def _evaluate(turn: Turn) -> _Decision:
+def _evaluate(context: DecisionContext) -> _Decision:
     """What to change."""
-    check_workflow_timeout(turn.workflow, turn.state.now())
+    check_workflow_timeout(context.workflow, context.state.now())
     decision = _Decision()
-    if turn.workflow.status is WorkflowStatus.PAUSED:
+    if context.workflow.status is WorkflowStatus.PAUSED:
         return decision
-    if all(row.executed or row.status is Status.SKIPPED for row in turn.tasks):
-        decision.wanted = {row.reference_name: row for row in _beginning(turn)}
-    terminated = terminating(turn.tasks) is not None
-    decision.executed = {row.reference_name for row in turn.tasks if row.executed}
-    for row in list(turn.tasks):
+    if all(row.executed or row.status is Status.SKIPPED for row in context.tasks):
+        decision.wanted = {row.reference_name: row for row in _beginning(context)}
+    terminated = terminating(context.tasks) is not None
+    decision.executed = {row.reference_name for row in context.tasks if row.executed}
+    for row in list(context.tasks):
         if not (row.retried or row.executed or row.status is Status.SKIPPED):
-            _evaluate_task(turn, row, decision)
-    decision.complete = terminated or (not decision.rows and _all_done(turn))
+            _evaluate_task(context, row, decision)
+    decision.complete = terminated or (not decision.rows and _all_done(context))
     return decision
 
 
-def _beginning(turn: Turn) -> list[TaskRow]:
-    steps = turn.workflow.definition["tasks"]
-    first = next((step for step in steps if not _is_skipped(turn, step["taskReferenceName"])), None)
-    return [] if first is None else turn.rows_for(first)
+def _beginning(context: DecisionContext) -> list[TaskRow]:
+    steps = context.workflow.definition["tasks"]
+    first = next((step for step in steps if not _is_skipped(context, step["taskReferenceName"])), None)
+    return [] if first is None else context.rows_for(first)
 
 
-def _is_skipped(turn: Turn, reference: str) -> bool:
-    row = turn.latest(reference)
+def _is_skipped(context: DecisionContext, reference: str) -> bool:
+    row = context.latest(reference)
     return row is not None and row.status is Status.SKIPPED
 
 
-def _evaluate_task(turn: Turn, row: TaskRow, decision: _Decision) -> None:
+def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) -> None:
     task = system_task(row)
     if task is not None and not row.status.terminal:
         decision.wanted.setdefault(row.reference_name, row)
         decision.executed.discard(row.reference_name)
-    check_task_timeouts(row, turn.state.now())
+    check_task_timeouts(row, context.state.now())
     if task is None or task.ends_by_itself:
-        check_response_timeout(row, turn.state.now())
+        check_response_timeout(row, context.state.now())
     if row.status.unsuccessful:
-        if _may_retry(turn.state, row, task):
-            fresh = automatic_retry(turn.state, turn.workflow, row, turn.tasks)
+        if _may_retry(context.state, row, task):
+            fresh = automatic_retry(context.state, context.workflow, row, context.tasks)
             decision.wanted[fresh.reference_name] = fresh
             decision.executed.discard(fresh.reference_name)
             decision.changed.append(row)
@@ -161,7 +160,7 @@ def _evaluate_task(turn: Turn, row: TaskRow, decision: _Decision) -> None:
     if row.status.terminal:
         row.executed = True
         decision.changed.append(row)
-        for fresh in _next_rows(turn, row):
+        for fresh in _next_rows(context, row):
             decision.wanted.setdefault(fresh.reference_name, fresh)
 
 
@@ -183,34 +182,34 @@ def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
     raise Termination(f"Task {row.task_id} failed with status: {status} and reason: '{reason}'", status, row)
 
 
-def _next_rows(turn: Turn, row: TaskRow) -> list[TaskRow]:
+def _next_rows(context: DecisionContext, row: TaskRow) -> list[TaskRow]:
     """What comes after a finished row, in the same iteration of the loop that it is in."""
     task = system_task(row)
     if task is not None and not task.leads_on(row):
         return []
-    steps = turn.workflow.definition["tasks"]
+    steps = context.workflow.definition["tasks"]
     step = following(steps, without_iteration(row.reference_name) if row.iteration else row.reference_name)
-    while step is not None and _is_skipped(turn, step["taskReferenceName"]):
+    while step is not None and _is_skipped(context, step["taskReferenceName"]):
         step = following(steps, step["taskReferenceName"])
     if step is None:
         return []
-    rows = turn.rows_for(step)
+    rows = context.rows_for(step)
     if row.iteration == 0 or (task is not None and task.iterates):
         return rows
     for fresh in rows:
         fresh.reference_name = with_iteration(fresh.reference_name, row.iteration)
         fresh.iteration = row.iteration
-    begun = {known.reference_name for known in turn.tasks if known.status is not Status.SCHEDULED}
+    begun = {known.reference_name for known in context.tasks if known.status is not Status.SCHEDULED}
     return [fresh for fresh in rows if fresh.reference_name not in begun]
 
 
-def _all_done(turn: Turn) -> bool:
+def _all_done(context: DecisionContext) -> bool:
     """Nothing is open, every step of the top level is there, and nothing comes after what is done."""
-    steps = turn.workflow.definition["tasks"]
-    present = {row.reference_name for row in turn.tasks}
-    if not turn.tasks or not all(row.status.terminal for row in turn.tasks):
+    steps = context.workflow.definition["tasks"]
+    present = {row.reference_name for row in context.tasks}
+    if not context.tasks or not all(row.status.terminal for row in context.tasks):
         return False
     if not {step["taskReferenceName"] for step in steps} <= present:
         return False
-    after = [following(steps, row.reference_name) for row in turn.tasks if not (row.retried and row.executed)]
+    after = [following(steps, row.reference_name) for row in context.tasks if not (row.retried and row.executed)]
     return all(step["taskReferenceName"] in present for step in after if step is not None)

@@ -8,8 +8,8 @@ from typing import Any
 from perago.embedded.conductor import lifecycle
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.errors import InvalidRequest, conflict, not_found, server_error, validation_failed
+from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.taskdefs import parse_changed_task_definition, parse_task_definitions
-from perago.embedded.conductor.wire import copied
 from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
 _REGISTER, _UPDATE, _VALIDATE = "registerWorkflowDef", "updateWorkflowDef", "validateWorkflowDef"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from perago.embedded.conductor.expressions import resolve
+from perago.embedded.conductor.context import DecisionContext, system_task
+from perago.embedded.conductor.expressions import java_text, resolve
 from perago.embedded.conductor.failing import start_failure_workflow
-from perago.embedded.conductor.javatext import java_set, java_text
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.scheduling import expression_context
-from perago.embedded.conductor.state import Happening, State
-from perago.embedded.conductor.systemtasks import system_task
-from perago.embedded.conductor.turn import Turn
+from perago.embedded.conductor.state import HistoryEvent, State
 
 
 def end_workflow(
@@ -48,7 +46,7 @@ def fail_workflow(
 ) -> None:
     """End `workflow` because of what happened in it, and start the workflow that it names for such an end."""
     if cause is not None:
-        state.store(cause, Happening.CHANGED)
+        state.store(cause, HistoryEvent.CHANGED)
     end_workflow(state, workflow, status, reason, tasks)
     start_failure_workflow(state, workflow, cause)
 
@@ -89,7 +87,7 @@ def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskR
             with_what = f"reason: {workflow.reason}" if workflow.reason else f"status {workflow.status}"
             reason = f"Parent workflow has been terminated with {with_what}"
             end_workflow(state, child, WorkflowStatus.TERMINATED, reason)
-        state.store(row, Happening.CHANGED)
+        state.store(row, HistoryEvent.CHANGED)
 
 
 def _tell_parent(state: State, workflow: WorkflowRow) -> None:
@@ -100,8 +98,8 @@ def _tell_parent(state: State, workflow: WorkflowRow) -> None:
         return
     row = row.copy()
     task = system_task(row)
-    if task is not None and task.execute(Turn.of(state, parent), row):
-        state.store(row, Happening.CHANGED)
+    if task is not None and task.execute(DecisionContext.of(state, parent), row):
+        state.store(row, HistoryEvent.CHANGED)
     state.call_attention(parent.workflow_id, decide=True)
 
 
@@ -111,10 +109,14 @@ def terminating(tasks: Sequence[TaskRow]) -> TaskRow | None:
     return next((row for row, task in ending if task is not None and task.ends_workflow), None)
 
 
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
 def _note_failures(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
     failed = [row for row in tasks if row.status in (Status.FAILED, Status.FAILED_WITH_TERMINAL_ERROR)]
-    workflow.failed_references = java_set([*workflow.failed_references, *(row.reference_name for row in failed)])
-    workflow.failed_tasks = java_set([*workflow.failed_tasks, *(row.task_name for row in failed)])
+    workflow.failed_references = _unique([*workflow.failed_references, *(row.reference_name for row in failed)])
+    workflow.failed_tasks = _unique([*workflow.failed_tasks, *(row.task_name for row in failed)])
 
 
 def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:

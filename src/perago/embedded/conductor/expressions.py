@@ -1,18 +1,19 @@
 """`${...}` expressions in the input parameters of a workflow task.
 
 A string that is one expression becomes the value itself; inside a longer string the value is spelled as Java would
-spell it. What is missing is null (`reference/conductor.md` 2 "Payload fidelity"). Paths are names, quoted names,
-indices and `*`; the rest of JSONPath is refused by name.
+spell it. What is missing is null (`reference/conductor.md` 2 "Payload fidelity"). Names, quoted names, indices and `*`
+are looked up here, as are `length()` and `keys()` at the end; filters, slices, unions of indices and `..` by the
+package `python-jsonpath`, which agrees with the server on them. The rest is refused by name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
-from perago.embedded.conductor.javatext import java_text
-from perago.embedded.conductor.wire import copied
+from perago.embedded.conductor.payloads import copied
 
 TASK_ID_VARIABLE = "CPEWF_TASK_ID"
 
@@ -32,36 +33,61 @@ _SEGMENTS = re.compile(r"(?=(?<!\$)\$\{)|(?<=\})")
 _BRACKETED = re.compile(r"\[[^\]]*\]")
 
 
+_QUERY = re.compile(r"\.\.|\[\?|\[-?\d*:|\[-?\d+(?:,|:)")
+"""What only the package evaluates."""
+
+_FUNCTION = re.compile(r"\.(length|keys)\(\)$")
+
+_REFUSED = re.compile(r"\.\w+\(\)|\[\(|\['[^']*'\s*,")
+
+
 class _All:
     """The step `*`: every item of a list, every value of an object."""
 
 
 ALL = _All()
-Step = str | int | _All
+PathStep = str | int | _All
 
 
-def parse_path(path: str) -> tuple[Step, ...]:
-    """The steps of a path such as `render.output.files[0]['a.b']`.
+def parse_path(path: str) -> tuple[PathStep, ...] | None:
+    """The steps of a path such as `render.output.files[0]['a.b']`; None for one that only the package evaluates.
 
     Raises:
-        NotImplementedError: a part of JSONPath that this model does not have (filters, slices, functions, `..`).
+        NotImplementedError: a part of JSONPath that this model does not have, or the package is not installed.
     """
     if path.startswith(_UNSUPPORTED_ROOTS):
         raise NotImplementedError(f"InMemoryConductor: expression ${{{path}}} is not modelled")
+    path = _FUNCTION.sub("", path)
+    if _QUERY.search(path) and not _REFUSED.search(path):
+        _compiled(path)
+        return None
     text, position, steps = f".{path}", 0, []
     while position < len(text):
         match = _STEP.match(text, position)
         if match is None:
             raise NotImplementedError(
-                f"InMemoryConductor: expression ${{{path}}}: JSONPath from {text[position:]!r} on is not modelled; "
-                "use names, ['quoted names'], [indices] and [*]"
+                f"InMemoryConductor: expression ${{{path}}}: JSONPath from {text[position:]!r} on is not modelled"
             )
         steps.append(_step(match))
         position = match.end()
     return tuple(steps)
 
 
-def _step(match: re.Match[str]) -> Step:
+def _compiled(path: str) -> Any:
+    try:
+        import jsonpath
+    except ImportError:
+        raise NotImplementedError(
+            f"InMemoryConductor: expression ${{{path}}} needs the package python-jsonpath, which perago's extra "
+            "`embedded` brings along"
+        ) from None
+    try:
+        return jsonpath.compile(f"$.{path}")
+    except jsonpath.JSONPathError as error:
+        raise NotImplementedError(f"InMemoryConductor: expression ${{{path}}} is not modelled: {error}") from error
+
+
+def _step(match: re.Match[str]) -> PathStep:
     if match["all"] is not None:
         return ALL
     if match["index"] is not None:
@@ -125,14 +151,27 @@ def _look_up(path: str, context: Mapping[str, Any], task_id: str | None) -> Any:
         return ""
     if path == TASK_ID_VARIABLE:
         return task_id
+    function = _FUNCTION.search(path)
+    found = _find(path, context)
+    if function is None:
+        return found
+    if function[1] == "keys":
+        return list(found) if isinstance(found, Mapping) else None
+    return len(found) if isinstance(found, Mapping | list) else None
+
+
+def _find(path: str, context: Mapping[str, Any]) -> Any:
+    """What a path names, without the function at its end: a value, or the list of all that fit."""
     steps = parse_path(path)
+    if steps is None:
+        return _compiled(_FUNCTION.sub("", path)).findall(context)
     found = list(_select(context, steps))
     if any(step is ALL for step in steps):
         return found
     return found[0] if found else None
 
 
-def _select(value: Any, steps: Sequence[Step]) -> Iterator[Any]:
+def _select(value: Any, steps: Sequence[PathStep]) -> Iterator[Any]:
     if not steps:
         yield value
         return
@@ -141,7 +180,7 @@ def _select(value: Any, steps: Sequence[Step]) -> Iterator[Any]:
         yield from _select(item, rest)
 
 
-def _children(value: Any, step: Step) -> Sequence[Any]:
+def _children(value: Any, step: PathStep) -> Sequence[Any]:
     if isinstance(value, Mapping):
         if isinstance(step, _All):
             return list(value.values())
@@ -195,3 +234,28 @@ def _path_problems(path: str, key: str, value: str, task_name: str, references: 
             f"taskReferenceName: {root} for given task: {task_name} input value: {key} of input parameter: {value} "
             "is not defined in workflow definition."
         )
+
+
+def java_text(value: Any) -> str:
+    """How a value is spelled inside of a longer text: `{a=[1, null]}`, `1.0E20`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _java_double(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}={java_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(java_text(item) for item in value) + "]"
+    return str(value)
+
+
+def _java_double(value: float) -> str:
+    """Plain between 0.001 and ten million, otherwise scientific; always with a digit after the point."""
+    if value == 0 or 1e-3 <= abs(value) < 1e7:
+        return repr(value)
+    sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+    mantissa = "".join(map(str, digits))
+    power = int(exponent) + len(mantissa) - 1
+    return f"{'-' if sign else ''}{mantissa[0]}.{mantissa[1:] or '0'}E{power}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from perago.embedded.conductor.coercion import without_nulls
 from perago.embedded.conductor.errors import NoSuchEntity
+from perago.embedded.conductor.payloads import without_nulls
 from perago.embedded.conductor.rows import TaskRow, WorkflowRow
 from perago.embedded.conductor.starting import create_workflow
 from perago.embedded.conductor.state import State

@@ -1,18 +1,19 @@
-"""What people do to whole workflows: start, end, pause, remove; `reviving` has retry, restart and rerun."""
+"""What people do to whole workflows: start, end, pause, remove; `rerun` has retry, restart and rerun."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.ending import end_workflow
 from perago.embedded.conductor.errors import bad_request, conflict, server_error, validation_failed
-from perago.embedded.conductor.indexing import workflow_summary
-from perago.embedded.conductor.reviving import rerun, restart, retry
-from perago.embedded.conductor.rows import Status, WorkflowRow, WorkflowStatus
+from perago.embedded.conductor.rerun import rerun, restart, retry
+from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.starting import OPERATION, create_workflow, workflow_definition
-from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.state import HistoryEvent, State
+from perago.embedded.conductor.steps import every_step, holds
 from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "restart",
     "resume",
     "retry",
+    "skip",
     "start",
     "terminate",
     "workflow_definition",
@@ -113,7 +115,7 @@ def reset_callbacks(state: State, workflow: WorkflowRow) -> None:
         if row.kind == "SIMPLE" and row.status is Status.SCHEDULED and row.callback_after_seconds > 0:
             row.callback_after_seconds = row.callback_after_ms = 0
             state.enqueue(row)
-            state.store(row, Happening.CHANGED)
+            state.store(row, HistoryEvent.CHANGED)
 
 
 def remove(state: State, workflow: WorkflowRow) -> None:
@@ -121,7 +123,47 @@ def remove(state: State, workflow: WorkflowRow) -> None:
     if not workflow.status.terminal:
         detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
         raise bad_request("remove workflow", detail)
-    state.archived.append(workflow_summary(workflow))
     for row in list(workflow.tasks):
         state.remove_task(row)
     del state.workflows[workflow.workflow_id]
+
+
+def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
+    """Put a finished row in the place of a step, in front of all others.
+
+    Raises:
+        ServerError: the workflow does not run, has no such step, or has begun it already (500).
+        NotImplementedError: a step of a loop, which skips nothing, but can make the real server decide without end.
+    """
+    if workflow.status is not WorkflowStatus.RUNNING:
+        words = f"is not running so the task referenced by {reference_name} cannot be skipped"
+        raise server_error("skip task", f"The workflow {workflow.workflow_id} {words}")
+    steps = {step["taskReferenceName"]: step for step in every_step(workflow.definition["tasks"])}
+    if reference_name not in steps:
+        words = f"does not exist in the WorkflowDefinition {workflow.name}"
+        raise server_error("skip task", f"The task referenced by {reference_name} {words}")
+    if any(row.reference_name == reference_name for row in workflow.tasks):
+        words = "has already been processed, cannot be skipped"
+        raise server_error("skip task", f"The task referenced {reference_name} {words}")
+    loops = [step for step in steps.values() if step["type"] == "DO_WHILE"]
+    if any(holds(loop, reference_name) for loop in loops):
+        raise not_modelled(f"workflow {workflow.name}", f"skipping {reference_name}, which is part of a loop,")
+    step = {name: value for name, value in steps[reference_name].items() if name != "taskDefinition"}
+    row = TaskRow(
+        task_id=state.new_id(),
+        workflow_id=workflow.workflow_id,
+        workflow_name="",
+        task_type=step["name"],
+        task_name=step["name"],
+        reference_name=reference_name,
+        definition={},
+        workflow_task=step,
+        priority=workflow.priority,
+        correlation_id=workflow.correlation_id,
+        input={},
+        status=Status.SKIPPED,
+        scheduled_time=state.now(),
+        end_time=state.now(),
+    )
+    state.place(workflow, row)
+    decide(state, workflow)

@@ -9,17 +9,14 @@ from perago.embedded.conductor import lifecycle
 from perago.embedded.conductor.core import sweep
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.definition_calls import DefinitionCalls
-from perago.embedded.conductor.listing_calls import ListingCalls
-from perago.embedded.conductor.skipping import skip
 from perago.embedded.conductor.state import State
-from perago.embedded.conductor.summaries import WorkflowSummary, summary_of
 from perago.embedded.conductor.task_calls import MAX_WAIT_SECONDS, TaskCalls
-from perago.embedded.conductor.views import workflow_json
+from perago.embedded.conductor.views import WorkflowSummary, summary_of, workflow_json
 
 __all__ = ["MAX_WAIT_SECONDS", "ConductorModel"]
 
 
-class ConductorModel(DefinitionCalls, TaskCalls, ListingCalls):
+class ConductorModel(DefinitionCalls, TaskCalls):
     """Definitions, workflows, attempts and queues of one server, in memory; safe to use from several threads.
 
     Time-outs fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
@@ -134,7 +131,7 @@ class ConductorModel(DefinitionCalls, TaskCalls, ListingCalls):
     def skip_task(self, workflow_id: str, reference_name: str) -> None:
         """Leave out a step that has not begun."""
         with self._operation("skip_task") as state:
-            skip(state, state.workflow("skip task", workflow_id), reference_name)
+            lifecycle.skip(state, state.workflow("skip task", workflow_id), reference_name)
 
     def await_workflow(self, workflow_id: str, references: Sequence[str] = (), *, wait_seconds: float) -> bool:
         """Wait until a workflow, or an attempt of one of these steps, has finished; False if it takes longer.
@@ -162,3 +159,19 @@ class ConductorModel(DefinitionCalls, TaskCalls, ListingCalls):
         """Forget a finished workflow."""
         with self._operation("remove_workflow") as state:
             lifecycle.remove(state, state.workflow("remove workflow", workflow_id))
+
+    def running_workflow_ids(self, name: str) -> list[str]:
+        """The unfinished workflows of a name, whatever their version, sorted."""
+        with self._operation("running_workflow_ids") as state:
+            running = [row for row in state.workflows.values() if not row.status.terminal]
+            return sorted(row.workflow_id for row in running if row.name == name)
+
+    def correlated_workflows(
+        self, name: str, correlation_id: str, *, include_closed: bool = False, include_tasks: bool = False
+    ) -> list[dict[str, Any]]:
+        """The workflows of a name that were started with this correlation id, sorted by id."""
+        with self._operation("correlated_workflows") as state:
+            rows = [row for row in state.workflows.values() if (row.name, row.correlation_id) == (name, correlation_id)]
+            wanted = [row for row in rows if include_closed or not row.status.terminal]
+            wanted.sort(key=lambda row: row.workflow_id)
+            return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in wanted]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from perago.embedded.conductor.rows import Status, TaskRow
-from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.state import HistoryEvent, State
 
 POSTPONE_SECONDS = 60
-"""How long an attempt that meets a full `concurrentExecLimit` is put aside (`reference/conductor.md` 4)."""
+"""How long an attempt that meets a full `concurrentExecLimit` is put aside at most; a free slot ends that."""
 
 
 def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> list[TaskRow]:
@@ -22,7 +22,7 @@ def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> li
         if row is None or row.status.terminal:
             continue
         if _exceeds_limit(state, row):
-            state.queue.push(row, state.now() + POSTPONE_SECONDS * 1000)
+            state.queue.push(row, state.now() + POSTPONE_SECONDS * 1000, limited=True)
             continue
         handed_out.append(_start(state, row.copy(), worker_id))
     return handed_out
@@ -34,7 +34,7 @@ def _start(state: State, row: TaskRow, worker_id: str | None) -> TaskRow:
     row.callback_after_seconds = 0
     row.worker_id = worker_id
     row.poll_count += 1
-    state.store(row, Happening.POLLED)
+    state.store(row, HistoryEvent.POLLED)
     return row
 
 

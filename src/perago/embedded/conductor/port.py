@@ -8,8 +8,8 @@ from typing import Any
 
 from perago.embedded.conductor import updates
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
+from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.rows import Status, TaskRow
-from perago.embedded.conductor.wire import copied
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report
 
 

@@ -22,6 +22,8 @@ class Message:
     priority: int
     due: int
     order: int
+    limited: bool = False
+    """It met a full `concurrentExecLimit` and waits for a free slot."""
 
 
 class MessageQueue:
@@ -33,15 +35,22 @@ class MessageQueue:
         self.pushes = 0
         """How often something was queued or moved: whoever waits looks again when this has changed."""
 
-    def push(self, row: TaskRow, due: int) -> None:
+    def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
         """Queue `row`, or move its message to another time."""
         self.pushes += 1
         known = self._messages.get(row.task_id)
         if known is not None:
-            known.due = due
+            known.due, known.limited = due, limited
         else:
-            message = Message(row.task_id, row.queue_name, row.priority, due, next(self._order))
+            message = Message(row.task_id, row.queue_name, row.priority, due, next(self._order), limited)
             self._messages[row.task_id] = message
+
+    def release(self, task_type: str, now: int) -> None:
+        """A slot of a limited type is free: what waits for one is due now."""
+        for message in self._messages.values():
+            if message.limited and message.queue_name.rpartition(":")[2] == task_type:
+                message.due, message.limited = now, False
+                self.pushes += 1
 
     def remove(self, task_id: str) -> None:
         """Forget the message; one that is not there is fine."""

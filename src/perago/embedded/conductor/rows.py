@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from perago.embedded.conductor.limits import MAX_REASON
+from perago.embedded.conductor.payloads import MAX_REASON
 
 
 class Status(StrEnum):

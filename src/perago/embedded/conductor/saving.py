@@ -18,15 +18,15 @@ from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.queue import Message
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
 from perago.embedded.conductor.state import HistoryEntry, State
-from perago.embedded.persistence import Key, Records, grouped
+from perago.embedded.saving.records import Key, Records, grouped
 
-NOT_KEPT = frozenset({"limits", "random", "last_polls", "_clock"})
+NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})
 """How the server runs, what it rolls dice with, and which workers asked last: they ended with it."""
 
 _TASKS = "tasks"
 _WORKFLOWS = "workflows"
 _QUEUE = "queue"
-_LISTS = ("archived", "history")
+_LISTS = ("history",)
 """Tables that are lists and only ever grow; their keys are positions."""
 
 KINDS: Mapping[str, TypeAdapter[Any]] = {
@@ -39,7 +39,6 @@ KINDS: Mapping[str, TypeAdapter[Any]] = {
     "attention": TypeAdapter(bool),
     "timers": TypeAdapter(int),
     "sub_workflows": TypeAdapter(str),
-    "archived": TypeAdapter(dict[str, Any]),
     "history": TypeAdapter(HistoryEntry),
 }
 """The types of what the state's tables hold, by the name of the attribute."""
@@ -52,7 +51,7 @@ _ROWS: Mapping[str, tuple[str, ...]] = {
 
 
 class ConductorSource:
-    """One Conductor, as `perago.embedded.persistence.Persistence` sees it."""
+    """One Conductor, as `perago.embedded.saving.Keeper` sees it."""
 
     def __init__(self, model: ModelCore) -> None:
         self._model = model

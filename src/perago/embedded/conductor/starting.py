@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from perago.embedded.conductor.coercion import without_nulls
 from perago.embedded.conductor.errors import not_found, server_error
-from perago.embedded.conductor.limits import size_of
+from perago.embedded.conductor.payloads import copied, size_of, through_json, without_nulls
 from perago.embedded.conductor.rows import TaskRow, WorkflowRow
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.steps import Step, every_step
 from perago.embedded.conductor.taskdefs import with_defaults
-from perago.embedded.conductor.wire import copied, through_json
 
 OPERATION = "start workflow"
 
@@ -78,7 +76,7 @@ def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
     """Give every step its task definition, and a sub-workflow its version, as they are now."""
     for step in every_step(definition["tasks"]):
         if step.get("taskDefinition") is None:
-            step["taskDefinition"] = _task_definition(state, step)
+            step["taskDefinition"] = task_definition(state, step)
         param = step.get("subWorkflowParam")
         if param is not None and param.get("version") is None and param.get("workflowDefinition") is None:
             versions = state.workflow_definitions.get(param["name"])
@@ -88,7 +86,7 @@ def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
             param["version"] = max(versions)
 
 
-def _task_definition(state: State, step: Step) -> dict[str, Any]:
+def task_definition(state: State, step: Step) -> dict[str, Any]:
     """The registered one, else the default, which for the server's own tasks neither retries nor times out."""
     known = state.task_definitions.get(step["name"])
     if known is not None:

@@ -8,19 +8,23 @@ from __future__ import annotations
 import random
 import uuid
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
 from perago.embedded.conductor.errors import SERVICE, HalfDone, not_found
-from perago.embedded.conductor.limits import PayloadLimits, size_of
+from perago.embedded.conductor.payloads import PayloadLimits, size_of
 from perago.embedded.conductor.queue import NEVER, MessageQueue
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
 from perago.ports import Clock
 
+HttpHandler = Callable[[dict[str, Any]], tuple[int, Any]]
+"""Answers an HTTP task: gets the request (`uri`, `method`, `headers`, `body`), gives status and body."""
 
-class Happening(StrEnum):
+
+class HistoryEvent(StrEnum):
     """What an entry of the history tells."""
 
     SCHEDULED = "scheduled"
@@ -40,7 +44,7 @@ class HistoryEntry:
     """
 
     time: int
-    what: Happening
+    what: HistoryEvent
     workflow_id: str
     task_id: str
     reference_name: str
@@ -63,8 +67,11 @@ class LastPoll:
 class State:
     """Definitions, rows, queues, logs and the history of one model."""
 
-    def __init__(self, clock: Clock, limits: PayloadLimits, seed: int | None) -> None:
+    def __init__(
+        self, clock: Clock, limits: PayloadLimits, seed: int | None, http_handler: HttpHandler | None = None
+    ) -> None:
         self.limits = limits
+        self.http_handler = http_handler
         self.random = random.Random(seed)  # noqa: S311 - ids and jitter, not secrets
         self.task_definitions: dict[str, dict[str, Any]] = {}
         self.workflow_definitions: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
@@ -75,8 +82,6 @@ class State:
         self.last_polls: dict[tuple[str, str | None], LastPoll] = {}
         """By task type and domain."""
         self.history: list[HistoryEntry] = []
-        self.archived: list[dict[str, Any]] = []
-        """Summaries of removed workflows, which a search still finds."""
         self.attention: dict[str, bool] = {}
         """Workflows that the server's own workers have yet to look at, and whether to decide them (`background`)."""
         self.timers: dict[str, int] = {}
@@ -100,7 +105,7 @@ class State:
         except KeyError:
             raise not_found(operation, f"No such workflow found by id: {workflow_id}") from None
 
-    def record(self, what: Happening, row: TaskRow) -> None:
+    def record(self, what: HistoryEvent, row: TaskRow) -> None:
         """Add to the history."""
         self.history.append(
             HistoryEntry(
@@ -130,13 +135,13 @@ class State:
         self._limit_input(row)
         row.listed = not row.status.terminal
         self._keep(workflow, row)
-        self.record(Happening.SCHEDULED, row)
+        self.record(HistoryEvent.SCHEDULED, row)
         return True
 
     def place(self, workflow: WorkflowRow, row: TaskRow) -> None:
         """Add a row that has its times and its number already."""
         self._keep(workflow, row)
-        self.record(Happening.CHANGED, row)
+        self.record(HistoryEvent.CHANGED, row)
 
     def enqueue(self, row: TaskRow) -> None:
         """Queue `row` with the delay that it carries; one below zero is none."""
@@ -157,7 +162,7 @@ class State:
         if row.kind != "SIMPLE":
             self.timers[row.task_id] = due
 
-    def store(self, row: TaskRow, what: Happening) -> None:
+    def store(self, row: TaskRow, what: HistoryEvent) -> None:
         """Make `row` what everybody sees from now on, with the times that an update moves.
 
         `update_time` of a finished attempt stays what it was (`reference/conductor.md` 2).
@@ -175,6 +180,8 @@ class State:
             row.end_time = now
         if row.status.terminal:
             self.timers.pop(row.task_id, None)
+        if row.status is not Status.IN_PROGRESS and row.definition.get("concurrentExecLimit"):
+            self.queue.release(row.task_type, now)
         self._limit_output(row)
         row.listed = row.listed and not row.status.terminal
         self._keep(self.workflows[row.workflow_id], row)
@@ -204,7 +211,7 @@ class State:
         self.tasks.pop(row.task_id, None)
         tasks = self.workflows[row.workflow_id].tasks
         tasks[:] = [other for other in tasks if other.task_id != row.task_id]
-        self.record(Happening.REMOVED, row)
+        self.record(HistoryEvent.REMOVED, row)
 
     def _limit_input(self, row: TaskRow) -> None:
         size = size_of(row.input)

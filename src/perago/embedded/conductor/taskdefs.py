@@ -3,26 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
-from perago.embedded.conductor.coercion import FieldReader, without_nulls
+from pydantic import Field, field_validator
+
 from perago.embedded.conductor.errors import malformed, server_error, validation_failed
 from perago.embedded.conductor.expressions import refuse_unsupported
-from perago.embedded.conductor.jackson import SCHEMA_DEF, TASK_DEF, list_of, not_a_bean, wrong_token
-from perago.embedded.conductor.wire import through_json
+from perago.embedded.conductor.payloads import Fields, Int, Long, through_json
 
 OPERATION = "register task definitions"
 
-TIMEOUT_POLICIES = ("RETRY", "TIME_OUT_WF", "ALERT_ONLY")
-RETRY_LOGICS = ("FIXED", "EXPONENTIAL_BACKOFF", "LINEAR_BACKOFF")
-SCHEMA_TYPES = ("JSON", "AVRO", "PROTOBUF")
 
-_NO_DEFINITION = (
-    'Cannot invoke "com.netflix.conductor.common.metadata.tasks.TaskDef.setCreatedBy(String)" because '
-    '"taskDefinition" is null'
+class TaskDefinition(Fields):
+    """A definition with the server's defaults; with a name alone, what it uses for an unregistered type."""
+
+    create_time: Long = 0
+    update_time: Long = 0
+    name: str | None = None
+    description: str | None = None
+    retry_count: Int = 3
+    retry_logic: Literal["FIXED", "EXPONENTIAL_BACKOFF", "LINEAR_BACKOFF"] = "FIXED"
+    retry_delay_seconds: Int = 60
+    backoff_scale_factor: Int = 1
+    max_retry_delay_seconds: Int = 0
+    backoff_jitter_ms: Int = 0
+    timeout_seconds: Long = 0
+    timeout_policy: Literal["RETRY", "TIME_OUT_WF", "ALERT_ONLY"] = "TIME_OUT_WF"
+    response_timeout_seconds: Long = 3600
+    poll_timeout_seconds: Long | None = None
+    total_timeout_seconds: Long = 0
+    concurrent_exec_limit: Int | None = None
+    rate_limit_per_frequency: Int = 0
+    rate_limit_frequency_in_seconds: Int = 1
+    isolation_group_id: str | None = None
+    execution_name_space: str | None = None
+    base_type: str | None = None
+    input_keys: list[str] = Field(default_factory=list)
+    output_keys: list[str] = Field(default_factory=list)
+    runtime_metadata: list[Any] = Field(default_factory=list)
+    input_template: dict[str, Any] = Field(default_factory=dict)
+    input_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = None
+    enforce_schema: bool = False
+    owner_email: str | None = None
+    owner_app: str | None = None
+    task_status_listener_enabled: bool = True
+
+    @field_validator("input_schema", "output_schema")
+    @classmethod
+    def _with_times(cls, schema: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Kept as it is, with the two times that the server adds; never looked at."""
+        return {"createTime": 0, "updateTime": 0, "version": 1, **schema} if schema else None
+
+
+_NOT_NEGATIVE = (
+    "retryCount",
+    "pollTimeoutSeconds",
+    "maxRetryDelaySeconds",
+    "backoffJitterMs",
+    "totalTimeoutSeconds",
 )
-
-_NOT_NEGATIVE = ("pollTimeoutSeconds", "maxRetryDelaySeconds", "backoffJitterMs", "totalTimeoutSeconds")
 
 
 def parse_task_definitions(definitions: Any, now: int) -> list[dict[str, Any]]:
@@ -33,19 +73,19 @@ def parse_task_definitions(definitions: Any, now: int) -> list[dict[str, Any]]:
         InvalidRequest: an empty list, or one with at least one invalid definition; then none is stored (400).
     """
     if isinstance(definitions, Mapping | str) or not isinstance(definitions, Sequence):
-        raise malformed(OPERATION, wrong_token(list_of(TASK_DEF), definitions))
+        raise malformed(OPERATION, "a list of task definitions is needed")
     if not definitions:
         raise validation_failed(OPERATION, [{"path": "registerTaskDef.arg0", "message": "TaskDefList is empty"}])
     stored = [{**with_defaults(definition), "createTime": now, "createdBy": ""} for definition in definitions]
     _refuse_invalid({f"registerTaskDef.arg0[{index}]": definition for index, definition in enumerate(stored)})
-    return [without_nulls(definition) for definition in stored]
+    return stored
 
 
 def parse_changed_task_definition(definition: Any, now: int) -> dict[str, Any]:
     """One definition with the stored defaults, changed at `now` (ms); refuses what `parse_task_definitions` does."""
     changed = {**with_defaults(definition), "updateTime": now, "updatedBy": ""}
     _refuse_invalid({"updateTaskDef.arg0": changed})
-    return without_nulls(changed)
+    return changed
 
 
 def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
@@ -55,9 +95,7 @@ def _refuse_invalid(definitions: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def with_defaults(definition: Any) -> dict[str, Any]:
-    """`definition` with every default filled in; given a name alone, what the server uses for an unregistered type.
-
-    A text is taken for the name.
+    """`definition` with every default filled in.
 
     Raises:
         NotImplementedError: an input template with an expression beyond this model.
@@ -65,110 +103,34 @@ def with_defaults(definition: Any) -> dict[str, Any]:
         ServerError: null (500).
     """
     if definition is None:
-        raise server_error(OPERATION, _NO_DEFINITION)
-    if isinstance(definition, str) and definition:
-        definition = {"name": definition}
-    if not isinstance(definition, Mapping):
-        raise malformed(OPERATION, not_a_bean(TASK_DEF, definition))
-    read = FieldReader(OPERATION, through_json(OPERATION, definition, what="definition"))
-    refuse_unsupported(read.mapping("inputTemplate"))
-    return {
-        "createTime": 0,
-        "updateTime": 0,
-        "name": read.text("name"),
-        "description": read.text("description"),
-        **_retry_fields(read),
-        **_timeout_fields(read),
-        **_limit_fields(read),
-        **_payload_fields(read),
-        "ownerEmail": read.text("ownerEmail"),
-        "ownerApp": read.text("ownerApp"),
-        "taskStatusListenerEnabled": read.boolean("taskStatusListenerEnabled", True),
-    }
-
-
-def _retry_fields(read: FieldReader) -> dict[str, Any]:
-    return {
-        "retryCount": read.integer("retryCount", 3),
-        "retryLogic": read.choice("retryLogic", "FIXED", RETRY_LOGICS, of=f"{TASK_DEF}$RetryLogic"),
-        "retryDelaySeconds": read.integer("retryDelaySeconds", 60),
-        "backoffScaleFactor": read.integer("backoffScaleFactor", 1),
-        "maxRetryDelaySeconds": read.integer("maxRetryDelaySeconds", 0),
-        "backoffJitterMs": read.integer("backoffJitterMs", 0),
-    }
-
-
-def _timeout_fields(read: FieldReader) -> dict[str, Any]:
-    return {
-        "timeoutSeconds": read.integer("timeoutSeconds", 0, bits=64),
-        "timeoutPolicy": read.choice("timeoutPolicy", "TIME_OUT_WF", TIMEOUT_POLICIES, of=f"{TASK_DEF}$TimeoutPolicy"),
-        "responseTimeoutSeconds": read.integer("responseTimeoutSeconds", 3600, bits=64),
-        "pollTimeoutSeconds": read.optional_integer("pollTimeoutSeconds"),
-        "totalTimeoutSeconds": read.integer("totalTimeoutSeconds", 0, bits=64),
-    }
-
-
-def _limit_fields(read: FieldReader) -> dict[str, Any]:
-    per_frequency = read.optional_integer("rateLimitPerFrequency")
-    frequency = read.optional_integer("rateLimitFrequencyInSeconds")
-    return {
-        "concurrentExecLimit": read.optional_integer("concurrentExecLimit"),
-        "rateLimitPerFrequency": 0 if per_frequency is None else per_frequency,
-        "rateLimitFrequencyInSeconds": 1 if frequency is None else frequency,
-        "isolationGroupId": read.text("isolationGroupId"),
-        "executionNameSpace": read.text("executionNameSpace"),
-        "baseType": read.text("baseType"),
-    }
-
-
-def _payload_fields(read: FieldReader) -> dict[str, Any]:
-    return {
-        "inputKeys": read.texts("inputKeys"),
-        "outputKeys": read.texts("outputKeys"),
-        "runtimeMetadata": read.items("runtimeMetadata"),
-        "inputTemplate": read.mapping("inputTemplate"),
-        "inputSchema": _schema(read, "inputSchema"),
-        "outputSchema": _schema(read, "outputSchema"),
-        "enforceSchema": read.boolean("enforceSchema", False),
-    }
-
-
-def _schema(read: FieldReader, field: str) -> dict[str, Any] | None:
-    """Kept as it is, but for the two times that the server adds; never looked at."""
-    schema = read.bean(field, of=SCHEMA_DEF)
-    if not schema:
-        return None
-    fields = FieldReader(OPERATION, schema)
-    fields.text("name")
-    fields.optional_choice("type", SCHEMA_TYPES, of=f"{SCHEMA_DEF}$Type")
-    return {"createTime": 0, "updateTime": 0, **schema, "version": fields.integer("version", 1)}
+        raise server_error(OPERATION, "a task definition is null")
+    given = through_json(OPERATION, definition, what="definition")
+    own_times = {"createTime": 0, "updateTime": 0}
+    stored = TaskDefinition.read(OPERATION, {**given, **own_times}).stored()
+    refuse_unsupported(stored["inputTemplate"])
+    return stored
 
 
 def _problems(path: str, definition: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     for field, message in _field_problems(definition):
-        problem = {"path": f"{path}.{field}", "message": message}
-        yield problem if definition[field] is None else {**problem, "invalidValue": str(definition[field])}
+        yield {"path": f"{path}.{field}", "message": message}
     for message in _timeout_problems(definition):
         yield {"path": path, "message": message}
 
 
 def _field_problems(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    if not definition["name"]:
+    if not definition.get("name"):
         yield "name", "TaskDef name cannot be null or empty"
-    if definition["retryCount"] < 0:
-        yield "retryCount", "TaskDef retryCount: 0 must be >= 0"
-    response = definition["responseTimeoutSeconds"]
-    if response < 1:
-        yield "responseTimeoutSeconds", f"TaskDef responseTimeoutSeconds: {response} should be minimum 1 second"
-    if definition["backoffScaleFactor"] < 1:
-        yield "backoffScaleFactor", "Backoff scale factor. Applicable for LINEAR_BACKOFF"
+    for field in ("responseTimeoutSeconds", "backoffScaleFactor"):
+        if definition[field] < 1:
+            yield field, f"TaskDef {field}: {definition[field]} should be minimum 1"
     for field in _NOT_NEGATIVE:
-        if (definition[field] or 0) < 0:
-            yield field, f"TaskDef {field}: 0 must be >= 0"
+        if (definition.get(field) or 0) < 0:
+            yield field, f"TaskDef {field}: {definition[field]} must be >= 0"
 
 
 def _timeout_problems(definition: Mapping[str, Any]) -> Iterator[str]:
-    name, timeout = definition["name"], definition["timeoutSeconds"]
+    name, timeout = definition.get("name"), definition["timeoutSeconds"]
     response, total = definition["responseTimeoutSeconds"], definition["totalTimeoutSeconds"]
     if timeout > 0 and response > timeout:
         yield f"TaskDef: {name} responseTimeoutSeconds: {response} must be less than timeoutSeconds: {timeout}"

@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
 
 from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.errors import not_found, server_error
-from perago.embedded.conductor.results import OPERATION, TaskResult, read_result
+from perago.embedded.conductor.errors import not_found, server_error, validation_failed
+from perago.embedded.conductor.payloads import MAX_REASON, MAX_RESULT_LOGS, Fields, Long, through_json
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
-from perago.embedded.conductor.state import Happening, State
+from perago.embedded.conductor.state import HistoryEvent, State
 from perago.embedded.conductor.steps import every_step, holds
 
-_NO_STATUS = (
-    'Cannot invoke "com.netflix.conductor.common.metadata.tasks.TaskResult$Status.name()" because the return value of '
-    '"com.netflix.conductor.common.metadata.tasks.TaskResult.getStatus()" is null'
-)
+OPERATION = "update task"
+
+RESULT_STATUSES = ("IN_PROGRESS", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "COMPLETED", "CANCELED")
+
+
+class _Log(Fields):
+    log: str = ""
+    created_time: Long = 0
+
+
+class TaskResult(Fields):
+    """A task result as a worker sends it; `None` is what was not sent."""
+
+    task_id: str | None = None
+    workflow_instance_id: str | None = None
+    status: Literal["IN_PROGRESS", "FAILED", "FAILED_WITH_TERMINAL_ERROR", "COMPLETED", "CANCELED"] | None = None
+    reason_for_incompletion: str | None = None
+    worker_id: str | None = None
+    callback_after_seconds: Long = 0
+    output_data: Any = None
+    logs: list[_Log] = Field(default_factory=list)
+    sub_workflow_id: str | None = None
+    extend_lease: bool = False
+
+    @field_validator("logs", mode="before")
+    @classmethod
+    def _texts_are_logs(cls, logs: Any) -> Any:
+        if not isinstance(logs, list):
+            return logs
+        return [{"log": log} if isinstance(log, str) else {} if log is None else log for log in logs]
+
+
+def read_result(result: Mapping[str, Any]) -> TaskResult:
+    """The result in the JSON of `POST /tasks`, cut to what the server keeps.
+
+    Raises:
+        Malformed: not the types that the server's reader wants (500).
+        InvalidRequest: ids missing (400).
+    """
+    read = TaskResult.read(OPERATION, {**result, "outputData": None})
+    read.output_data = through_json(OPERATION, result.get("outputData"), what="outputData")
+    problems = list(_missing(read))
+    if problems:
+        raise validation_failed(OPERATION, problems)
+    return read
+
+
+def _missing(result: TaskResult) -> Iterator[dict[str, str]]:
+    ids = {"workflowInstanceId": result.workflow_instance_id, "taskId": result.task_id}
+    for field, value in ids.items():
+        if not value:
+            yield {"path": f"updateTask.arg0.{field}", "message": f"{field} cannot be null or empty"}
 
 
 def update_task(state: State, result: Mapping[str, Any]) -> str:
@@ -33,21 +83,21 @@ def update_task(state: State, result: Mapping[str, Any]) -> str:
 
 
 def _update(state: State, result: TaskResult) -> str:
-    if result.extends_lease:
-        _extend_lease(state, result.task_id)
-        return result.task_id
-    workflow = state.workflow(OPERATION, result.workflow_id)
-    row = _find(state, result.task_id)
+    if result.extend_lease:
+        _extend_lease(state, str(result.task_id))
+        return str(result.task_id)
+    workflow = state.workflow(OPERATION, str(result.workflow_instance_id))
+    row = _find(state, str(result.task_id))
     if row.status.terminal or workflow.status.terminal:
         state.queue.remove(row.task_id)
-        state.record(Happening.IGNORED, row)
+        state.record(HistoryEvent.IGNORED, row)
         return row.task_id
     if result.status is None:
-        raise server_error(OPERATION, _NO_STATUS)
+        raise server_error(OPERATION, "the result has no status")
     row = row.copy()
     _apply(state, row, result.status, result)
-    for text, created in result.logs:
-        add_log(state, row.task_id, text, created)
+    for entry in result.logs[:MAX_RESULT_LOGS]:
+        add_log(state, row.task_id, entry.log, entry.created_time)
     if not _left_to_a_join(workflow, row):
         decide(state, workflow)
     return row.task_id
@@ -66,7 +116,7 @@ def finished_by(state: State, result: Mapping[str, Any]) -> TaskRow | None:
     """Apply a task result; the attempt if it is finished now, or was before. A lease extension finishes nothing."""
     found = read_result(result)
     row = state.tasks[_update(state, found)]
-    return row if row.status.terminal and not found.extends_lease else None
+    return row if row.status.terminal and not found.extend_lease else None
 
 
 def open_attempt(state: State, workflow_id: str, reference_name: str) -> TaskRow | None:
@@ -100,26 +150,26 @@ def _find(state: State, task_id: str) -> TaskRow:
 def _apply(state: State, row: TaskRow, status: str, result: TaskResult) -> None:
     given_back = status == "IN_PROGRESS" and row.kind == "SIMPLE"
     row.status = Status.SCHEDULED if given_back else Status(status)
-    row.reason = result.reason
+    row.reason = None if result.reason_for_incompletion is None else result.reason_for_incompletion[:MAX_REASON]
     row.worker_id = result.worker_id
     row.callback_after_seconds = result.callback_after_seconds
     row.callback_after_ms = 0
-    row.output, row.external_output = result.output, None
+    row.output, row.external_output = result.output_data, None
     row.attached_workflow_id = result.sub_workflow_id
     if row.status.terminal:
         state.queue.remove(row.task_id)
     else:
         state.postpone(row)
-    state.store(row, Happening.UPDATED)
+    state.store(row, HistoryEvent.UPDATED)
 
 
 def _extend_lease(state: State, task_id: str) -> None:
     """Moves `updateTime` and nothing else; says nothing about who holds the attempt (`reference/conductor.md` 3)."""
     row = _find(state, task_id).copy()
     if row.status.terminal:
-        state.record(Happening.IGNORED, row)
+        state.record(HistoryEvent.IGNORED, row)
     else:
-        state.store(row, Happening.LEASE_EXTENDED)
+        state.store(row, HistoryEvent.LEASE_EXTENDED)
 
 
 def add_log(state: State, task_id: str, text: str, created: int) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from perago.embedded.conductor.coercion import without_nulls
-from perago.embedded.conductor.rows import TaskRow, WorkflowRow
-from perago.embedded.conductor.wire import copied
+from perago.embedded.conductor.payloads import copied, without_nulls
+from perago.embedded.conductor.rows import TaskRow, WorkflowRow, WorkflowStatus
 
 
 def task_json(row: TaskRow, now: int) -> dict[str, Any]:
@@ -117,3 +117,31 @@ def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True
     shown = copied(without_nulls(fields))
     shown["tasks"] = [task_json(row, now) for row in workflow.tasks] if include_tasks else []
     return shown
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """One workflow without its payloads and attempts, for lists. Times are ms since the epoch, 0 for not yet."""
+
+    workflow_id: str
+    name: str
+    version: int
+    status: WorkflowStatus
+    start_time: int
+    end_time: int
+    reason: str | None
+    failed_references: tuple[str, ...]
+
+
+def summary_of(row: WorkflowRow) -> WorkflowSummary:
+    """The row in brief."""
+    return WorkflowSummary(
+        workflow_id=row.workflow_id,
+        name=row.name,
+        version=row.version,
+        status=row.status,
+        start_time=row.create_time,
+        end_time=row.end_time,
+        reason=row.reason,
+        failed_references=tuple(row.failed_references),
+    )

@@ -1,37 +1,31 @@
-"""The task types that the server works on itself, one small module each; this is the list of them."""
+"""The task types that the server works on itself; importing this package registers them."""
 
 from __future__ import annotations
 
-from perago.embedded.conductor.rows import TaskRow
-from perago.embedded.conductor.systemtasks.fork import Fork
-from perago.embedded.conductor.systemtasks.inline import Inline
-from perago.embedded.conductor.systemtasks.join import Join
+from perago.embedded.conductor.context import SYSTEM_TASKS, SystemTask
+from perago.embedded.conductor.systemtasks.branching import Dynamic, DynamicFork, Fork, Join, Switch
+from perago.embedded.conductor.systemtasks.immediate import Inline, JsonJqTransform, Noop, SetVariable, Terminate
 from perago.embedded.conductor.systemtasks.loop import Loop
-from perago.embedded.conductor.systemtasks.set_variable import SetVariable
-from perago.embedded.conductor.systemtasks.subworkflow import SubWorkflow
-from perago.embedded.conductor.systemtasks.switch import Switch
-from perago.embedded.conductor.systemtasks.task import SystemTask
-from perago.embedded.conductor.systemtasks.terminate import Terminate
-from perago.embedded.conductor.systemtasks.wait import Wait
-
-__all__ = ["SYSTEM_TASKS", "SystemTask", "system_task"]
+from perago.embedded.conductor.systemtasks.subworkflow import StartWorkflow, SubWorkflow
+from perago.embedded.conductor.systemtasks.waiting import Http, Human, Wait
 
 _ALL: tuple[SystemTask, ...] = (
     Fork(),
+    DynamicFork(),
     Join(),
     Loop(),
     Switch(),
+    Dynamic(),
     SubWorkflow(),
+    StartWorkflow(),
     SetVariable(),
     Inline(),
+    JsonJqTransform(),
+    Noop(),
     Terminate(),
     Wait(),
+    Human(),
+    Http(),
 )
 
-SYSTEM_TASKS: dict[str, SystemTask] = {task.kind: task for task in _ALL}
-"""By the `type` in a workflow definition."""
-
-
-def system_task(row: TaskRow) -> SystemTask | None:
-    """What works on this row; None if a worker does."""
-    return SYSTEM_TASKS.get(row.kind)
+SYSTEM_TASKS.update((task.kind, task) for task in _ALL)

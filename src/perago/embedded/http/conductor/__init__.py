@@ -1,11 +1,61 @@
 """Conductor's REST API on the model: enough for the official SDK, curl and perago's own adapter.
 
-Status codes and bodies are those of `reference/conductor.md` 1, down to the words of refusals. A call that Conductor
-has and this does not is answered with 501 and named; one that Conductor does not have either is a 404, as there.
+Statuses and the fields that clients read are those of the real server; messages are our own. A call that Conductor has
+and this does not is answered with 501 and named; one that Conductor does not have either is a 404, as there.
 """
 
 from __future__ import annotations
 
-from perago.embedded.http.conductor.app import conductor_app
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-__all__ = ["conductor_app"]
+from perago.embedded.conductor.model import ConductorModel
+from perago.embedded.http.conductor.definitions import definition_routes
+from perago.embedded.http.conductor.requests import Endpoints, JsonAnswer, error, text
+from perago.embedded.http.conductor.tasks import TaskRequests
+from perago.embedded.http.conductor.unsupported import unsupported_routes
+from perago.embedded.http.conductor.workflows import WorkflowRequests
+from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript
+
+__all__ = ["VERSION", "conductor_app"]
+
+API = "/api"
+
+VERSION = "3.32.3"
+"""The version that is modelled."""
+
+_HEALTHY = {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
+
+
+def conductor_app(model: ConductorModel, *, faults: HttpFaultScript | None = None) -> Application:
+    """An ASGI application that serves `model` below `/api`, and its health at `/health`, to everybody.
+
+    Calls run in threads of their own, so that long polls hold up no other call.
+    """
+    endpoints = Endpoints()
+    routes = [
+        Route("/health", _health, methods=["GET"]),
+        Route(f"{API}/health", _health, methods=["GET"]),
+        endpoints.route("GET", f"{API}/version", lambda _: text(VERSION)),
+        *definition_routes(model, endpoints, f"{API}/metadata"),
+        *unsupported_routes(API),
+        *TaskRequests(model).routes(endpoints, f"{API}/tasks"),
+        *WorkflowRequests(model).routes(endpoints, f"{API}/workflow"),
+    ]
+    app = Starlette(routes=routes, exception_handlers={404: _no_such_path, 405: _wrong_method})
+    app.router.redirect_slashes = False
+    return app if faults is None else FaultyApplication(app, faults)
+
+
+async def _health(request: Request) -> Response:  # noqa: ARG001 - the endpoint's signature
+    return JsonAnswer(_HEALTHY)
+
+
+async def _no_such_path(request: Request, problem: Exception) -> Response:  # noqa: ARG001 - the handler's signature
+    return error(404, f"No static resource {request.url.path.strip('/')}.")
+
+
+async def _wrong_method(request: Request, problem: Exception) -> Response:  # noqa: ARG001 - the handler's signature
+    return error(405, f"Request method '{request.method}' is not supported")

@@ -1,39 +1,58 @@
-"""Requests about attempts: polls, updates, logs."""
+"""Requests about attempts and their queues: polls, updates, logs, sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.conductor.errors import InvalidRequest, not_found
 from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.conductor.results import RESULT_STATUSES
-from perago.embedded.http.conductor import answers, bodies
-from perago.embedded.http.conductor.call import Call
-from perago.embedded.http.conductor.endpoints import Endpoints
+from perago.embedded.conductor.payloads import without_nulls
+from perago.embedded.conductor.state import LastPoll
+from perago.embedded.conductor.updates import RESULT_STATUSES
+from perago.embedded.http.conductor import requests as answers
+from perago.embedded.http.conductor.requests import Call, Endpoints, JsonAnswer
 
 
 class TaskRequests:
-    """What is below `/tasks`, but for the queues."""
+    """What is below `/tasks`."""
 
     def __init__(self, model: ConductorModel) -> None:
         self._model = model
 
     def routes(self, endpoints: Endpoints, root: str) -> list[Route]:
         """The routes below `root`; the more specific ones first."""
+        model, queue = self._model, f"{root}/queue"
         step = f"{root}/{{workflow}}/{{reference}}/{{status}}"
+        polls = [
+            ("GET", f"{root}/poll/batch/{{name}}", self.poll_batch),
+            ("GET", f"{root}/poll/{{name}}", self.poll),
+            ("POST", f"{root}/update-v2", self.update_v2),
+        ]
+        calls = [
+            ("GET", f"{queue}/size", self.queue_size),
+            ("GET", f"{queue}/sizes", self.queue_sizes),
+            ("GET", f"{queue}/all", lambda _: JsonAnswer(model.queue_sizes())),
+            ("GET", f"{queue}/all/verbose", self.queues_verbose),
+            ("GET", f"{queue}/polldata", lambda call: _polls(model.last_polls(call.required_text("taskType")))),
+            ("GET", f"{queue}/polldata/all", lambda _: _polls(model.last_polls())),
+            (
+                "POST",
+                f"{queue}/requeue/{{name}}",
+                lambda call: answers.text(str(model.requeue_pending(call.parts["name"]))),
+            ),
+            ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
+            ("GET", f"{root}/{{task}}/log", self.logs),
+            ("POST", f"{root}/{{task}}/log", self.add_log),
+            ("GET", f"{root}/{{task}}", lambda call: JsonAnswer(model.get_task(call.parts["task"]))),
+            ("POST", step, self.update_step),
+            ("POST", f"{step}/sync", self.update_step_and_see),
+        ]
         return [
-            endpoints.route("GET", f"{root}/poll/batch/{{name}}", self.poll_batch, waits=True),
-            endpoints.route("GET", f"{root}/poll/{{name}}", self.poll, waits=True),
-            endpoints.route("POST", f"{root}/update-v2", self.update_v2, waits=True),
-            endpoints.route("POST", root, self.update),
-            endpoints.route("GET", f"{root}/{{task}}/log", self.logs),
-            endpoints.route("POST", f"{root}/{{task}}/log", self.add_log),
-            endpoints.route("GET", f"{root}/{{task}}", self.get),
-            endpoints.route("POST", step, self.update_step),
-            endpoints.route("POST", f"{step}/sync", self.update_step_and_see),
+            *(endpoints.route(*route, waits=True) for route in polls),
+            *(endpoints.route(*route) for route in calls),
         ]
 
     def poll(self, call: Call) -> Response:
@@ -50,76 +69,62 @@ class TaskRequests:
             wait_seconds=call.integer("timeout", 100) / 1000,
             domain=call.text("domain"),
         )
-        return answers.JsonAnswer(polled)
-
-    def get(self, call: Call) -> Response:
-        """One attempt."""
-        return answers.JsonAnswer(self._model.get_task(call.parts["task"]))
-
-    def update(self, call: Call) -> Response:
-        """A result; the id that was sent comes back whether it counted or not."""
-        return answers.text(self._model.update_task(call.bean(bodies.RESULT)))
+        return JsonAnswer(polled)
 
     def update_v2(self, call: Call) -> Response:
         """A result, and a further attempt for the same worker."""
-        result = call.bean(bodies.RESULT_V2)
         try:
-            return answers.json_or_no_content(self._model.update_task_v2(result))
-        except InvalidRequest as error:
-            raise call.refused(_argument_refused(error, result)) from None
+            return answers.json_or_no_content(self._model.update_task_v2(call.mapping()))
+        except InvalidRequest as error:  # which is a 500 in this call
+            raise call.refused(error.detail) from None
 
     def update_step(self, call: Call) -> Response:
         """The open attempt of a step gets a status; without one nothing happens."""
-        status, worker_id = _status(call), call.text("workerid") or None
-        output = call.mapping(bodies.OUTPUT)
-        workflow, reference = call.parts["workflow"], call.parts["reference"]
-        return answers.done(self._model.update_task_by_reference(workflow, reference, status, output, worker_id))
+        task_id = self._updated(call)
+        return answers.done() if task_id is None else answers.text(task_id)
 
     def update_step_and_see(self, call: Call) -> Response:
         """The same; answers with the workflow, and with 404 if there was no open attempt."""
-        status, worker_id = _status(call), call.text("workerid")
-        output = call.mapping(bodies.OUTPUT_SYNC)
-        workflow, reference = call.parts["workflow"], call.parts["reference"]
-        if self._model.update_task_by_reference(workflow, reference, status, output, worker_id) is None:
-            raise not_found(call.operation, f"Found no running task {reference} of workflow {workflow} to update")
-        return answers.JsonAnswer(self._model.workflow(workflow))
+        if self._updated(call) is None:
+            raise not_found(call.operation, f"Found no running task {call.parts['reference']} to update")
+        return JsonAnswer(self._model.workflow(call.parts["workflow"]))
+
+    def _updated(self, call: Call) -> str | None:
+        parts = call.parts
+        if parts["status"] not in RESULT_STATUSES:
+            raise call.refused(f"status {parts['status']!r} is none of {', '.join(RESULT_STATUSES)}")
+        worker_id = call.text("workerid") or None
+        return self._model.update_task_by_reference(
+            parts["workflow"], parts["reference"], parts["status"], call.mapping(), worker_id
+        )
 
     def add_log(self, call: Call) -> Response:
         """One entry; its text is the body as it is."""
-        self._model.add_log(call.parts["task"], call.body_text(bodies.LOG))
-        return answers.done()
+        return answers.after(self._model.add_log, call.parts["task"], call.body_text())
 
     def logs(self, call: Call) -> Response:
         """All entries, or 204."""
         return answers.json_or_no_content(list(self._model.task_logs(call.parts["task"])) or None)
 
+    def queue_size(self, call: Call) -> Response:
+        """The size of one queue, as a bare number."""
+        return JsonAnswer(self._model.queue_size(call.required_text("taskType"), domain=call.text("domain")))
 
-def _status(call: Call) -> str:
-    status = call.parts["status"]
-    if status not in RESULT_STATUSES:
-        java = bodies.RESULT_STATUS
-        variable = f"@org.springframework.web.bind.annotation.PathVariable {java}"
-        raise call.refused(
-            f"Method parameter 'status': Failed to convert value of type 'java.lang.String' to required type '{java}'; "
-            f"Failed to convert from type [java.lang.String] to type [{variable}] for value [{status}]"
-        )
-    return status
+    def queue_sizes(self, call: Call) -> Response:
+        """The sizes of the queues that were asked for."""
+        call.required_text("taskType")
+        return JsonAnswer({name: self._model.queue_size(name) for name in call.texts("taskType")})
 
-
-def _argument_refused(error: InvalidRequest, result: Mapping[str, object]) -> str:
-    """Spring's words for what the bean validation found before the method was called."""
-    found = [_field_refused(problem, result) for problem in error.problems]
-    count = f" with {len(found)} errors" if len(found) > 1 else ""
-    return f"Validation failed for argument [0] in {bodies.RESULT_V2.signature}{count}: {''.join(found)}"
+    def queues_verbose(self, _call: Call) -> Response:
+        """All sizes by shard. Nothing is ever unacknowledged: what was polled has left the queue."""
+        sizes = self._model.queue_sizes()
+        return JsonAnswer({name: {"a": {"size": size, "uacked": 0}} for name, size in sizes.items()})
 
 
-def _field_refused(problem: Mapping[str, str], result: Mapping[str, object]) -> str:
-    field = problem["path"].rpartition(".")[2]
-    value = "null" if result.get(field) is None else result[field]
-    codes = f"NotEmpty.taskResult.{field},NotEmpty.{field},NotEmpty.java.lang.String,NotEmpty"
-    resolvable = "org.springframework.context.support.DefaultMessageSourceResolvable"
-    arguments = f"{resolvable}: codes [taskResult.{field},{field}]; arguments []; default message [{field}]"
-    return (
-        f"[Field error in object 'taskResult' on field '{field}': rejected value [{value}]; codes [{codes}]; "
-        f"arguments [{arguments}]; default message [{problem['message']}]] "
-    )
+def _polls(polls: tuple[LastPoll, ...]) -> Response:
+    return JsonAnswer([_poll(poll) for poll in polls])
+
+
+def _poll(poll: LastPoll) -> dict[str, Any]:
+    fields = {"queueName": poll.task_name, "domain": poll.domain, "workerId": poll.worker_id, "lastPollTime": poll.time}
+    return without_nulls(fields)

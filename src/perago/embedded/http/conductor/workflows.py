@@ -1,122 +1,199 @@
-"""Requests about single workflows: start, look, and what can be done to one."""
+"""Requests about workflows: start, look, and what can be done to one or to many."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perago.embedded.conductor.coercion import FieldReader
+from perago.embedded.conductor.errors import bad_request, validation_failed
 from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.http.conductor import answers, bodies
-from perago.embedded.http.conductor.call import Call
-from perago.embedded.http.conductor.endpoints import Endpoints
-from perago.embedded.http.conductor.starting import StartRequest, refuse_priority_in_path
+from perago.embedded.conductor.payloads import Fields, without_nulls
+from perago.embedded.http.conductor import requests as answers
+from perago.embedded.http.conductor.requests import Call, Endpoints, Handler, JsonAnswer
+from perago.ports import ServiceError
+
+MAX_WORKFLOWS = 1000
+WAIT_SECONDS = 10
+
+
+class StartRequest(Fields):
+    """The request that starts a workflow; an idempotency key is taken and passed over, as by the real server."""
+
+    name: str | None = None
+    version: int | None = None
+    correlation_id: str | None = None
+    priority: int = 0
+    input: dict[str, Any] | None = None
+    workflow_def: dict[str, Any] | None = None
+    task_to_domain: dict[str, str] | None = None
+    external_input_payload_storage_path: str | None = None
+
+    def start(self, model: ConductorModel, call: Call) -> str:
+        """Start it; the id of the workflow."""
+        if not self.name:
+            problem = {"path": "startWorkflow.arg0.name", "message": "Workflow name cannot be null or empty"}
+            raise validation_failed(call.operation, [problem])
+        if self.external_input_payload_storage_path:
+            raise NotImplementedError("InMemoryConductor: externalInputPayloadStoragePath is not modelled")
+        return model.start_workflow(
+            self.name,
+            self.input,
+            version=self.version,
+            correlation_id=self.correlation_id,
+            priority=self.priority,
+            definition=self.workflow_def,
+            task_to_domain={name: domain for name, domain in (self.task_to_domain or {}).items() if domain},
+        )
+
+
+class RerunRequest(Fields):
+    """Where a workflow is run again from, and with what."""
+
+    re_run_from_task_id: str | None = None
+    task_input: dict[str, Any] | None = None
+    workflow_input: dict[str, Any] | None = None
 
 
 class WorkflowRequests:
-    """What is below `/workflow`, but for bulk calls."""
+    """What is below `/workflow`."""
 
     def __init__(self, model: ConductorModel) -> None:
         self._model = model
 
     def routes(self, endpoints: Endpoints, root: str) -> list[Route]:
         """The routes below `root`; the more specific ones first."""
-        one = f"{root}/{{workflow}}"
-        return [
-            endpoints.route("POST", root, self.start),
-            endpoints.route("PUT", f"{root}/decide/{{workflow}}", self.decide),
-            endpoints.route("GET", one, self.get),
-            endpoints.route("POST", one, self.start_by_name),
-            endpoints.route("DELETE", one, self.terminate),
-            endpoints.route("GET", f"{one}/status", self.status),
-            endpoints.route("GET", f"{one}/tasks", self.tasks),
-            endpoints.route("PUT", f"{one}/skiptask/{{reference}}", self.skip),
-            endpoints.route("PUT", f"{one}/pause", self.pause),
-            endpoints.route("PUT", f"{one}/resume", self.resume),
-            endpoints.route("POST", f"{one}/retry", self.retry),
-            endpoints.route("POST", f"{one}/restart", self.restart),
-            endpoints.route("POST", f"{one}/rerun", self.rerun),
-            endpoints.route("POST", f"{one}/resetcallbacks", self.reset_callbacks),
-            endpoints.route("DELETE", f"{one}/remove", self.remove),
-            endpoints.route("DELETE", f"{one}/terminate-remove", self.terminate_and_remove),
+        one, model = f"{root}/{{workflow}}", self._model
+        calls: list[tuple[str, str, Handler]] = [
+            *self._bulk(f"{root}/bulk"),
+            ("POST", root, lambda call: answers.text(_start_request(call).start(model, call))),
+            ("PUT", f"{root}/decide/{{workflow}}", self._on(model.decide)),
+            ("GET", f"{root}/running/{{name}}", self.running),
+            ("POST", f"{root}/{{name}}/correlated", self.correlated_with_each),
+            ("GET", f"{root}/{{name}}/correlated/{{correlation}}", self.correlated),
+            ("GET", one, self.get),
+            ("POST", one, self.start_by_name),
+            ("DELETE", one, self.terminate),
+            ("GET", f"{one}/status", self.status),
+            ("GET", f"{one}/tasks", self.tasks),
+            ("PUT", f"{one}/skiptask/{{reference}}", self.skip),
+            ("PUT", f"{one}/pause", self._on(model.pause_workflow)),
+            ("PUT", f"{one}/resume", self._on(model.resume_workflow)),
+            ("POST", f"{one}/retry", self.retry),
+            ("POST", f"{one}/restart", self.restart),
+            ("POST", f"{one}/rerun", self.rerun),
+            ("POST", f"{one}/resetcallbacks", self._on(model.reset_callbacks, answers.no_content)),
+            ("DELETE", f"{one}/remove", self._on(model.remove_workflow)),
+            ("DELETE", f"{one}/terminate-remove", self.terminate_and_remove),
         ]
+        execute = endpoints.route("POST", f"{root}/execute/{{name}}/{{version}}", self.execute, waits=True)
+        return [execute, *(endpoints.route(*call) for call in calls)]
+
+    @staticmethod
+    def _on(act: Callable[[str], None], answer: Callable[[], Response] = answers.done) -> Handler:
+        """Does one thing to the workflow of the path."""
+
+        def handler(call: Call) -> Response:
+            act(call.parts["workflow"])
+            return answer()
+
+        return handler
 
     # -------------------------------------------------------------------- starts
 
-    def start(self, call: Call) -> Response:
-        """Start by a request that names everything; the id of the workflow."""
-        return answers.text(StartRequest.of(call.bean(bodies.START)).start(self._model))
-
     def start_by_name(self, call: Call) -> Response:
         """Start with the body as the input; the id of the workflow."""
-        version, correlation_id = call.optional_integer("version"), call.text("correlationId")
-        priority = call.integer("priority", 0)
-        payload = call.mapping(bodies.START_INPUT)
-        refuse_priority_in_path(priority)
-        found = self._model.get_workflow_definition(call.parts["workflow"], version)
+        found = self._model.get_workflow_definition(call.parts["workflow"], call.optional_integer("version"))
         workflow_id = self._model.start_workflow(
-            found["name"], payload, version=found["version"], correlation_id=correlation_id, priority=priority
+            found["name"],
+            call.mapping(),
+            version=found["version"],
+            correlation_id=call.text("correlationId"),
+            priority=call.integer("priority", 0),
         )
         return answers.text(workflow_id)
+
+    def execute(self, call: Call) -> Response:
+        """Start, wait for the end or for certain steps, and tell how far it came."""
+        references = [part.strip() for part in (call.text("waitUntilTaskRef") or "").split(",") if part.strip()]
+        wait_seconds = call.optional_integer("waitForSeconds") or WAIT_SECONDS
+        strategy = call.text("returnStrategy") or "TARGET_WORKFLOW"
+        if strategy != "TARGET_WORKFLOW":
+            raise NotImplementedError(f"returnStrategy {strategy} is not modelled; use TARGET_WORKFLOW")
+        named = {"name": call.parts["name"], "version": call.optional_integer("version") or None}
+        workflow_id = _start_request(call, named).start(self._model, call)
+        waited = self._model.await_workflow(workflow_id, references, wait_seconds=wait_seconds)
+        workflow = self._model.workflow(workflow_id)
+        shown = ("workflowId", "correlationId", "input", "output", "priority", "variables", "tasks", "createTime")
+        fields = {
+            "responseType": strategy,
+            "targetWorkflowId": workflow_id,
+            "targetWorkflowStatus": workflow["status"],
+            "requestId": call.text("requestId") or str(uuid.uuid4()),
+            "signalTimeout": not waited,
+            **{field: workflow.get(field) for field in (*shown, "status", "updateTime")},
+        }
+        return JsonAnswer(without_nulls(fields))
 
     # --------------------------------------------------------------------- looks
 
     def get(self, call: Call) -> Response:
         """The workflow and, unless it is told otherwise, its attempts."""
         include_tasks = call.flag("includeTasks", default=True)
-        return answers.JsonAnswer(self._model.workflow(call.parts["workflow"], include_tasks=include_tasks))
+        return JsonAnswer(self._model.workflow(call.parts["workflow"], include_tasks=include_tasks))
 
     def status(self, call: Call) -> Response:
         """The workflow in few words."""
-        fields = ["workflowId", "correlationId"]
+        fields = ["workflowId", "correlationId", "status"]
         fields += ["output"] if call.flag("includeOutput", default=False) else []
         fields += ["variables"] if call.flag("includeVariables", default=False) else []
         workflow = self._model.workflow(call.parts["workflow"], include_tasks=False)
-        return answers.JsonAnswer({field: workflow[field] for field in [*fields, "status"] if field in workflow})
+        return JsonAnswer({field: workflow[field] for field in fields if field in workflow})
 
     def tasks(self, call: Call) -> Response:
         """One page of the attempts, of some statuses if they are named."""
-        start, count = call.integer("start", 0), call.integer("count", 15)
-        statuses = call.texts("status") or []
+        start, count, statuses = call.integer("start", 0), call.integer("count", 15), call.texts("status")
         rows = self._model.workflow(call.parts["workflow"])["tasks"]
         found = [row for row in rows if not statuses or row["status"] in statuses]
-        return answers.JsonAnswer({"totalHits": len(found), "results": found[start : start + count]})
+        return JsonAnswer({"totalHits": len(found), "results": found[start : start + count]})
+
+    def running(self, call: Call) -> Response:
+        """The ids of unfinished workflows of a name."""
+        if call.text("startTime") and call.text("endTime"):
+            raise NotImplementedError("getRunningWorkflow between two times is not modelled")
+        return JsonAnswer(self._model.running_workflow_ids(call.parts["name"]))
+
+    def correlated(self, call: Call) -> Response:
+        """The workflows of one correlation id."""
+        return JsonAnswer(self._correlated(call, call.parts["correlation"]))
+
+    def correlated_with_each(self, call: Call) -> Response:
+        """The workflows of several correlation ids, each with its own."""
+        return JsonAnswer({str(each): self._correlated(call, str(each)) for each in call.items()})
+
+    def _correlated(self, call: Call, correlation_id: str) -> list[dict[str, Any]]:
+        closed, tasks = call.flag("includeClosed", default=False), call.flag("includeTasks", default=False)
+        name = call.parts["name"]
+        return self._model.correlated_workflows(name, correlation_id, include_closed=closed, include_tasks=tasks)
 
     # ------------------------------------------------------------------- actions
 
-    def decide(self, call: Call) -> Response:
-        """Evaluate it now."""
-        return self._acted(call, self._model.decide)
-
-    def pause(self, call: Call) -> Response:
-        """Stop scheduling."""
-        return self._acted(call, self._model.pause_workflow)
-
-    def resume(self, call: Call) -> Response:
-        """Go on."""
-        return self._acted(call, self._model.resume_workflow)
-
-    def remove(self, call: Call) -> Response:
-        """Forget it."""
-        return self._acted(call, self._model.remove_workflow)
-
     def skip(self, call: Call) -> Response:
         """Leave out a step. Input and output for it, which clients send in the body, are not looked at."""
-        self._model.skip_task(call.parts["workflow"], call.parts["reference"])
-        return answers.done()
+        return answers.after(self._model.skip_task, call.parts["workflow"], call.parts["reference"])
 
     def terminate(self, call: Call) -> Response:
         """End it."""
-        self._model.terminate_workflow(call.parts["workflow"], call.text("reason"))
-        return answers.done()
+        return answers.after(self._model.terminate_workflow, call.parts["workflow"], call.text("reason"))
 
     def terminate_and_remove(self, call: Call) -> Response:
         """End it and forget it."""
-        self._model.terminate_workflow(call.parts["workflow"], call.text("reason"))
-        return self.remove(call)
+        self.terminate(call)
+        return answers.after(self._model.remove_workflow, call.parts["workflow"])
 
     def retry(self, call: Call) -> Response:
         """One more attempt for what failed."""
@@ -130,29 +207,67 @@ class WorkflowRequests:
         self._model.restart_workflow(call.parts["workflow"], use_latest_definitions=latest)
         return answers.no_content()
 
-    def reset_callbacks(self, call: Call) -> Response:
-        """Make what is delayed pollable."""
-        self._model.reset_callbacks(call.parts["workflow"])
-        return answers.no_content()
-
     def rerun(self, call: Call) -> Response:
         """Go back to an attempt; the id of the workflow."""
         workflow_id = call.parts["workflow"]
-        body = call.bean(bodies.RERUN)
-        read = FieldReader("rerun workflow", body)
-        inputs = {name: read.mapping(name) if body.get(name) is not None else None for name in _RERUN_INPUTS}
+        read = RerunRequest.read(call.operation, call.mapping())
         self._model.rerun_workflow(
-            workflow_id,
-            read.text("reRunFromTaskId"),
-            task_input=inputs["taskInput"],
-            workflow_input=inputs["workflowInput"],
+            workflow_id, read.re_run_from_task_id, task_input=read.task_input, workflow_input=read.workflow_input
         )
         return answers.text(workflow_id)
 
-    @staticmethod
-    def _acted(call: Call, act: Callable[[str], Any]) -> Response:
-        act(call.parts["workflow"])
-        return answers.done()
+    # ---------------------------------------------------------------------- bulk
+
+    def _bulk(self, root: str) -> list[tuple[str, str, Handler]]:
+        """One thing done to each workflow of a list; a refused one is listed and holds up no other."""
+        model = self._model
+
+        def latest(call: Call) -> bool:
+            return call.flag("useLatestDefinitions", default=False)
+
+        def terminate(call: Call) -> Callable[[str], None]:
+            return partial(model.terminate_workflow, reason=call.text("reason"))
+
+        return [
+            ("PUT", f"{root}/pause", lambda call: _each(call, model.pause_workflow)),
+            ("PUT", f"{root}/resume", lambda call: _each(call, model.resume_workflow)),
+            (
+                "POST",
+                f"{root}/restart",
+                lambda call: _each(call, partial(model.restart_workflow, use_latest_definitions=latest(call))),
+            ),
+            ("POST", f"{root}/retry", lambda call: _each(call, model.retry_workflow)),
+            ("POST", f"{root}/terminate", lambda call: _each(call, terminate(call))),
+            ("DELETE", f"{root}/remove", lambda call: _each(call, model.remove_workflow)),
+            (
+                "DELETE",
+                f"{root}/terminate-remove",
+                lambda call: _each(call, terminate(call), model.remove_workflow),
+            ),
+        ]
 
 
-_RERUN_INPUTS = ("taskInput", "workflowInput")
+def _start_request(call: Call, named: Mapping[str, Any] | None = None) -> StartRequest:
+    """The request in a body; `named` says more than the body does."""
+    body = call.mapping()
+    request = StartRequest.read(call.operation, {**body, **(named or {})})
+    if "input" in body and body["input"] is None:
+        raise bad_request(call.operation, "NULL input passed when starting workflow")
+    return request
+
+
+def _each(call: Call, *acts: Callable[[str], Any]) -> Response:
+    ids = [str(each) for each in call.items()]
+    if not 0 < len(ids) <= MAX_WORKFLOWS:
+        message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
+        raise validation_failed(call.operation, [{"path": "arg0", "message": message}])
+    errors: dict[str, str] = {}
+    done: list[str] = []
+    for workflow_id in ids:
+        try:
+            for act in acts:
+                act(workflow_id)
+                done.append(workflow_id)
+        except ServiceError as error:
+            errors[workflow_id] = error.detail
+    return JsonAnswer({"bulkErrorResults": errors, "bulkSuccessfulResults": done})
