@@ -4,15 +4,40 @@ This is what a task module imports; `docs/` and docs/design/contract.md 2 descri
 imported where it is needed: `perago.testing` by tests, `perago.cli` by the command.
 """
 
+# ruff: noqa: F403, F405 - the names of two rooms, listed in `__all__`
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from perago.authoring import *  # noqa: F403
-    from perago.guardrails import *  # noqa: F403
+    from perago.authoring import *
+    from perago.guardrails import *
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Current",
+    "Example",
+    "ExecutionLimits",
+    "Guardrail",
+    "PublishBudget",
+    "RetryPolicy",
+    "Task",
+    "TaskControls",
+    "TaskDefinitionError",
+    "TaskFailed",
+    "TaskTerminalError",
+    "TimeoutPolicy",
+    "WorkspaceSpec",
+    "__version__",
+    "current",
+    "forbid_glob",
+    "require_dir",
+    "require_file",
+    "require_glob",
+    "task",
+]
 
 NOT_ON_WINDOWS = (
     "perago needs Linux or macOS: its workers rely on processes, signals and files as POSIX has them. "
@@ -22,33 +47,20 @@ NOT_ON_WINDOWS = (
 
 
 def __getattr__(name: str) -> object:
-    """Load a name when it is asked for: `perago --help` and shell completion need none of them.
+    """Load a name when it is asked for: `perago --help` and shell completion need none of them."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from perago import authoring
 
-    The names, and `__all__`, are those of `perago.authoring` and the guardrails that `perago.guardrails` registers.
-    """
-    if name == "__all__" or not (name.startswith("_") or _is_room(name)):
-        public = _public_names()
-        if name in public:
-            globals().update(public)
-            return public[name]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in authoring.__all__:
+        value: object = getattr(authoring, name)
+    else:
+        from perago.guardrails import GUARDRAILS
+
+        value = GUARDRAILS[name]
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_public_names()})
-
-
-def _is_room(name: str) -> bool:
-    """Whether `from perago import cli` asks: Python imports it after an AttributeError."""
-    from importlib.util import find_spec
-
-    return find_spec(f"{__name__}.{name}") is not None
-
-
-def _public_names() -> dict[str, object]:
-    from importlib import import_module
-
-    authoring = import_module("perago.authoring")
-    public = {name: getattr(authoring, name) for name in authoring.__all__}
-    public |= import_module("perago.guardrails").GUARDRAILS
-    return {**public, "__all__": sorted([*public, "__version__"])}
+    return sorted({*globals(), *__all__})

@@ -15,6 +15,9 @@ import pytest
 
 from pytest_perago import fixtures, hooks, options
 
+__all__: list[str] = []
+"""Nothing to import: pytest finds the fixtures, and their types are in `perago.testing`."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options and ini values."""

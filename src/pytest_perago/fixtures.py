@@ -13,9 +13,7 @@ import pytest
 from pytest_perago.options import refuse_other_perago
 
 if TYPE_CHECKING:
-    from perago.embedded.http.services import EmbeddedServices
-    from perago.embedded.lakefs import InMemoryLakeFS
-    from perago.testing import Conductor, TaskRunner, TreeBuilder, VirtualClock
+    from perago.testing import Conductor, EmbeddedServices, InMemoryLakeFS, TaskRunner, TreeBuilder, VirtualClock
 
 
 @pytest.fixture

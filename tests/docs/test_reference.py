@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -11,8 +12,10 @@ import pytest
 import typer.main
 
 import perago
+import perago.authoring
 import perago.testing
 from perago.cli.app import COMMANDS
+from perago.guardrails import GUARDRAILS
 from pytest_perago import fixtures, hooks, kinds, options
 
 from .blocks import ROOT
@@ -95,6 +98,21 @@ def test_all_hooks_are_listed_and_no_others() -> None:
 def test_every_public_name_is_there_and_says_what_it_is(module: ModuleType, name: str) -> None:
     value = getattr(module, name)
     assert isinstance(value, str) or inspect.getdoc(value)
+
+
+@pytest.mark.parametrize("module", [perago, perago.testing], ids=lambda module: module.__name__)
+def test_all_that_a_public_module_offers_is_in_its_all(module: ModuleType) -> None:
+    blocks = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.If)]
+    offered = {alias.name for block in blocks for node in block.body for alias in getattr(node, "names", ())}
+    rooms = {*perago.authoring.__all__, *GUARDRAILS, "__version__"} if "*" in offered else set()
+    assert set(module.__all__) == (offered | rooms) - {"*"}
+    assert f"::: {module.__name__}\n" in (ROOT / "docs/api.md").read_text(encoding="utf-8")
+
+
+def test_the_type_of_every_fixture_is_public() -> None:
+    tree = ast.parse(inspect.getsource(fixtures))
+    types = {ast.unparse(node.returns) for node in tree.body if isinstance(node, ast.FunctionDef) and node.returns}
+    assert {re.sub(r"Iterator\[(\w+)\]", r"\1", name) for name in types} <= set(perago.testing.__all__)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

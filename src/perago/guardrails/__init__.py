@@ -1,6 +1,6 @@
 """The kinds of guardrails, one module each; `docs/adding-a-guardrail.md` shows how to add one.
 
-Each import below registers a kind: `perago` exports the function to authors, the tests and the pytest plugin find it.
+Each import of a function below registers a kind: `perago` has it for authors, the tests and the pytest plugin find it.
 """
 
 from __future__ import annotations

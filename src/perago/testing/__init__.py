@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from perago.embedded.clock import VirtualClock
     from perago.embedded.faults import FaultScript, Moment
+    from perago.embedded.http.services import EmbeddedServices
+    from perago.embedded.lakefs import InMemoryLakeFS
     from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
     from perago.testing.building import Symlink
     from perago.testing.conductor import Conductor
@@ -30,7 +32,9 @@ __all__ = [
     "BadTree",
     "Conductor",
     "Contradiction",
+    "EmbeddedServices",
     "FaultScript",
+    "InMemoryLakeFS",
     "InMemoryServices",
     "Moment",
     "Outcome",
@@ -55,6 +59,8 @@ __all__ = [
 _HOMES = {
     "perago.embedded.clock": ("VirtualClock",),
     "perago.embedded.faults": ("FaultScript", "Moment"),
+    "perago.embedded.http.services": ("EmbeddedServices",),
+    "perago.embedded.lakefs": ("InMemoryLakeFS",),
     "perago.ports": ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
     "perago.testing.building": ("Symlink",),
     "perago.testing.conductor": ("Conductor",),
