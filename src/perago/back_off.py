@@ -29,7 +29,8 @@ class BackOff:
 
 
 RESTARTS = BackOff(1.0, 30.0)
-"""1, 2, 4, 8, 16, 30, 30 seconds: between starts of a process that crashes (contract 7), and while servers are away."""
+"""1, 2, 4, 8, 16, 30, 30 seconds: between starts of a process that crashes (docs/design/contract.md 7), and while
+servers are away."""
 
 
 class RestartDelay:
