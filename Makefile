@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs wheel format audit live live-ci conformance differential clean
+.PHONY: help demo test exhaustive docs wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
+	@echo "make exhaustive   the cases of the long matrices and storms that make test leaves out"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
@@ -36,6 +37,9 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
+
+exhaustive: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest tests/driver -m "exhaustive and not live" -q -n $(XDIST)
 
 # The site has an environment of its own: it reads the code and does not run it.
 docs: .venv-docs/.installed
@@ -68,8 +72,11 @@ live-ci: $(VENV)/.installed-dev
 
 conformance: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: embedded services"
-	@$(BIN)/python -m pytest tests/conformance -m "not live" -q -n $(XDIST)
-	@echo "== the same: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
+	@$(BIN)/python -m pytest tests/conformance -q -n $(XDIST)
+	@$(MAKE) --no-print-directory conformance-live
+
+conformance-live: $(VENV)/.installed-dev
+	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
 	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance tests/embedded_conductor -m live -q --ignore tests/conformance/differential"; $$tell || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
 	@$(MAKE) --no-print-directory differential

@@ -13,10 +13,10 @@ from perago.authoring import Example, Task
 from perago.taskdef.payload import InvalidResult, dump_result
 from perago.taskdef.problems import problem_lines
 from perago.taskdef.schema import input_schema, output_schema
+from perago.taskdef.schema_check import schema_problem
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.lookalikes import lookalike_problem
 from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
-from perago.testing.schema_check import schema_problem
 from perago.testing.wire import computed_problem, random_private, round_trip_problem, shared_state
 
 _MAX_RESULT_BYTES = 1024 * 1024

@@ -8,6 +8,7 @@ import json
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -17,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-
-from perago.embedded.saving.journal import Journal
 
 from .conftest import Project
 
@@ -165,10 +164,13 @@ def wait_until_gone(processes: list[psutil.Process]) -> None:
 
 
 def wait_until_kept(state: Path, workflow: dict[str, Any]) -> None:
-    """Until the journal says that it has ended."""
+    """Until the state says that it has ended."""
     deadline = time.monotonic() + LIMIT
     while True:
-        kept = Journal(state / "journal.jsonl").read().get(("workflows", workflow["workflowId"]))
+        key = json.dumps(["workflows", workflow["workflowId"]], separators=(",", ":"))
+        with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database:
+            row = database.execute("SELECT value FROM records WHERE key = ?", (key,)).fetchone()
+        kept = None if row is None else json.loads(row[0])
         if kept is not None and kept["status"] == workflow["status"]:
             return
         assert time.monotonic() < deadline, kept

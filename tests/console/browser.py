@@ -35,6 +35,7 @@ class Browser:
         self._answers = answers
         self._buffer = b""
         self._number = 0
+        self._loads = 0
         self._session: str | None = None
         self.complaints: list[str] = []
         """What the browser said about the page since it was opened: refusals, errors, console output."""
@@ -76,11 +77,32 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def let_pass(self, seconds: float) -> None:
-        """Let time pass in the page, without waiting for it. It stands still while requests are on their way."""
-        budget = round(seconds * 1000)
-        self._call("Emulation.setVirtualTimePolicy", policy="pauseIfNetworkFetchesPending", budget=budget)
-        self._await("Emulation.virtualTimeBudgetExpired")
+    def click(self, selector: str) -> None:
+        """Press what a selector finds, as a mouse does, and wait for the page that it leads to, if any."""
+        number = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=number, selector=selector)["nodeId"]
+        self._call("DOM.scrollIntoViewIfNeeded", nodeId=node)
+        left, top, _, _, right, bottom, *_ = self._call("DOM.getContentQuads", nodeId=node)["quads"][0]
+        place = {"x": (left + right) / 2, "y": (top + bottom) / 2, "button": "left", "clickCount": 1}
+        loads = self._loads  # the page may be there before the click is answered
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, **place)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while selector.endswith("button") and self._loads == loads:
+            self._next(deadline)
+
+    def wait_for(self, condition: str, seconds: float = 20.0) -> None:
+        """Wait until an expression of JavaScript is true; the page is asked for it at every change of the document."""
+        found = self.evaluate(
+            f"""new Promise((done) => {{
+              const end = setTimeout(() => done(false), {round(seconds * 1000)});
+              const look = () => {{ if ({condition}) {{ clearTimeout(end); done(true); }} }};
+              new MutationObserver(look).observe(document, {{subtree: true, childList: true, characterData: true}});
+              setInterval(look, 50);
+              look();
+            }})"""
+        )
+        assert found is True, f"not within {seconds:g} s: {condition}"
 
     def screenshot(self, path: Path) -> None:
         """Save a picture of the whole page."""
@@ -120,6 +142,7 @@ class Browser:
             self._buffer += piece
         raw, _, self._buffer = self._buffer.partition(b"\0")
         message: dict[str, Any] = json.loads(raw)
+        self._loads += message.get("method") == "Page.loadEventFired"
         if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown", "Runtime.consoleAPICalled"):
             self.complaints.append(json.dumps(message["params"]))
         return message

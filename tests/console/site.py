@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import urllib3
 
 from perago.console.app import page_app
+from perago.console.embedded import source_of
+from perago.console.source import Traces
+from perago.console.worker_logs import no_traces
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.faults import Application
 from perago.embedded.http.serve import serve
@@ -47,9 +51,10 @@ class Site:
     url: str
     pool: urllib3.PoolManager
 
-    def request(self, method: str, path: str) -> Answer:
+    def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
         """Any request, redirects not followed."""
-        answer = self.pool.request(method, self.url + path, redirect=False, timeout=30, retries=False)
+        body = None if form is None else urlencode(form)
+        answer = self.pool.request(method, self.url + path, body=body, redirect=False, timeout=30, retries=False)
         return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
 
     def get(self, path: str) -> Answer:
@@ -67,7 +72,12 @@ def site_of(app: Application) -> Iterator[Site]:
 
 
 @contextmanager
-def page_of(conductor: ConductorModel, lakefs: LakeFSServer) -> Iterator[Site]:
-    """Serve the page of two models."""
-    with site_of(page_app(conductor, lakefs)) as site:
-        yield site
+def page_of(conductor: ConductorModel, lakefs: LakeFSServer, traces: Traces = no_traces) -> Iterator[Site]:
+    """Serve the page of two models, which hears of what changes in Conductor."""
+    source = source_of(conductor, lakefs, traces)
+    conductor.on_change = source.news.ring
+    with site_of(page_app(source)) as site:
+        try:
+            yield site
+        finally:
+            source.news.close()

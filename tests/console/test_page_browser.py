@@ -10,11 +10,16 @@ import pytest
 from starlette.responses import HTMLResponse
 
 from perago.console import console_of, links
-from perago.console.app import page_app
-from perago.embedded.http.faults import Application, Receive, Scope, Send
+from perago.console.worker_logs import WorkerLogs
+from perago.embedded.http.faults import Receive, Scope, Send
 from perago.embedded.http.services import EmbeddedServices
+from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
+from perago.worker.journal import delivery_ids
+from perago.worker.logs import JsonLog
+from perago.worker.plan import LogPlan
 
+from ..worker.bench import make_plan
 from .browser import NAMES, Browser, find_browser, running_browser
 from .filled import REPOSITORY, STAGING, Filled, declared, start
 from .hostile import Hostile
@@ -64,7 +69,7 @@ def test_workflows_are_shown_with_and_without_javascript(
     browser: Browser, site: Site, filled: Filled, javascript: bool
 ) -> None:
     browser.open(site.url, javascript=javascript)
-    ids = [row[0].split()[0] for row in shown(browser).all("table")[0].rows()]
+    ids = [row[0].split()[-1] for row in shown(browser).all("table")[0].rows()]
     assert ids == list(filled.services.conductor.workflow_ids())[::-1]
 
 
@@ -80,29 +85,16 @@ def test_hostile_values_are_inert_in_the_browser(
     }[kind]
     browser.open(hostile.site.url + path, javascript=javascript)
     page = shown(browser)
-    assert page.one("title").text.endswith("· perago"), "a script that ran would have changed it"
+    assert page.one("head").one("title").text.endswith("· perago"), "a script that ran would have changed it"
     assert len(page.all("script")) == 1
     assert not page.all("img")
     assert "<script>document.title='taken'</script>" in page.one("main").text
 
 
-# ------------------------------------------------------------------ refreshing
+# ------------------------------------------------------------------------ live
 
-
-class Watched:
-    """The page, with something to happen after its first answer about a workflow."""
-
-    def __init__(self, app: Application, after_first: Callable[[], object]) -> None:
-        self._app = app
-        self._after_first: Callable[[], object] | None = after_first
-        self.paths: list[str] = []
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.paths.append(scope["path"])
-        await self._app(scope, receive, send)
-        if self._after_first is not None and scope["path"].startswith("/workflows/"):
-            happen, self._after_first = self._after_first, None
-            happen()
+FOLLOWING = "stream !== null && stream.readyState === 1 && !loading"
+STATUS = "document.querySelector('h1 .status').textContent"
 
 
 def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], object]]:
@@ -113,41 +105,87 @@ def running_workflow(services: InMemoryServices) -> tuple[str, Callable[[], obje
     return workflow, lambda: services.conductor.update_task(result)
 
 
-@pytest.mark.parametrize(
-    ("javascript", "status", "requests"),
-    [(True, "completed", 2), (False, "running", 1)],
-    ids=["with-javascript", "without-javascript"],
-)
-def test_a_running_workflow_is_followed_to_its_end_and_no_further(
-    browser: Browser, services: InMemoryServices, javascript: bool, status: str, requests: int
+def test_a_running_workflow_is_followed_to_its_end_and_no_further(browser: Browser, services: InMemoryServices) -> None:
+    workflow, end = running_workflow(services)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        browser.open(site.url + links.workflow(workflow))
+        browser.wait_for(FOLLOWING)
+        browser.evaluate("document.getElementById('input').open = true")
+        end()
+        browser.wait_for(f"{STATUS} === 'completed'")
+        browser.wait_for("stream === null")
+        assert browser.evaluate("document.getElementById('input').open") is True, "the reader has opened it"
+        assert browser.evaluate("document.getElementById('output').open") is False
+
+
+def test_without_javascript_a_page_stays_as_it_was_loaded(browser: Browser, services: InMemoryServices) -> None:
+    workflow, end = running_workflow(services)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        browser.open(site.url + links.workflow(workflow), javascript=False)
+        end()
+        assert shown(browser).one("h1").all("span")[-1].text == "running"
+
+
+def test_a_form_that_is_being_filled_in_is_left_alone_until_it_is_left(
+    browser: Browser, services: InMemoryServices
 ) -> None:
     workflow, end = running_workflow(services)
-    watched = Watched(page_app(services.conductor, services.lakefs.server), end)
-    with site_of(watched) as site:
-        browser.open(site.url + links.workflow(workflow), javascript=javascript)
-        browser.let_pass(20)
-        assert shown(browser).one("h1").all("span")[-1].text == status
-        assert watched.paths.count(links.workflow(workflow)) == requests
-
-
-def test_what_the_reader_has_opened_stays_open_over_a_refresh(browser: Browser, services: InMemoryServices) -> None:
-    workflow, end = running_workflow(services)
-    with site_of(Watched(page_app(services.conductor, services.lakefs.server), end)) as site:
+    with page_of(services.conductor, services.lakefs.server) as site:
         browser.open(site.url + links.workflow(workflow))
-        browser.evaluate("document.getElementById('input').open = true")
-        browser.let_pass(5)
-        assert shown(browser).one("h1").all("span")[-1].text == "completed"
-        assert browser.evaluate("document.getElementById('input').open") is True
-        assert browser.evaluate("document.getElementById('output').open") is False
+        browser.wait_for(FOLLOWING)
+        browser.evaluate("document.getElementById('end').open = true; document.getElementById('reason').focus()")
+        browser.evaluate("document.getElementById('reason').value = 'half a'")
+        end()
+        browser.wait_for("missed")
+        assert browser.evaluate("document.getElementById('reason').value") == "half a"
+        browser.evaluate("document.activeElement.blur()")
+        browser.wait_for(f"{STATUS} === 'completed'")
+
+
+def test_what_a_running_attempt_says_is_shown_at_once(
+    browser: Browser, services: InMemoryServices, tmp_path: Path
+) -> None:
+    workflow = start(services, {})
+    delivery = services.take(declared(send))
+    log = JsonLog(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")), "w0001")
+    with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
+        browser.open(site.url + links.workflow(workflow))
+        browser.wait_for(FOLLOWING)
+        log.write("INFO", "half way <b>", source="output", **delivery_ids(delivery))
+        log.write("INFO", "progress 30/60", source="progress", **delivery_ids(delivery))
+        services.conductor.on_change()
+        browser.wait_for("document.body.textContent.includes('half way <b>')", seconds=3)
+        browser.wait_for("document.querySelector('progress').value === 30", seconds=3)
+    log.close()
 
 
 def test_a_reader_is_told_when_the_services_have_gone(browser: Browser, services: InMemoryServices) -> None:
     with page_of(services.conductor, services.lakefs.server) as site:
         browser.open(site.url)
-    browser.let_pass(10)
-    assert shown(browser).one("span", id="live").text == "The services do not answer; what is shown may be old."
+        browser.wait_for(FOLLOWING)
+    browser.wait_for("live.textContent === 'The services do not answer; what is shown may be old.'")
+    browser.evaluate("close()")
     assert browser.complaints
     browser.complaints.clear()
+
+
+def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
+    with EmbeddedServices(page=console_of) as services:
+        services.conductor.register_task_definitions([build_task_definition(declared(send))])
+        step = {"name": "message.send", "taskReferenceName": "step", "type": "SIMPLE"}
+        taken = {"params": "${workflow.input.params}"}
+        definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [{**step, "inputParameters": taken}]}
+        services.conductor.create_workflow_definition(definition)
+        for javascript in (True, False):
+            running.open(f"{services.url}/", javascript=javascript)
+            running.open(f"{services.lakefs_url}/start?name=w&version=1", javascript=javascript)
+            running.click("main button")
+            assert shown(running).one("h1").all("span")[-1].text == "running"
+            running.click("#end summary")
+            running.click("#end button")
+            assert shown(running).one("h1").all("span")[-1].text == "terminated"
+            assert running.complaints == []
+            running.close()
 
 
 # ---------------------------------------------------------------------- looks
@@ -163,6 +201,7 @@ def paths(filled: Filled) -> dict[str, str]:
         "task-types": links.TASK_TYPES,
         "task-type": links.task_type("table.summarise"),
         "workflow-type": links.workflow_type("test.table.summarise", 1),
+        "start": links.start("test.table.summarise", 1),
         "repositories": links.REPOSITORIES,
         "repository": links.repository(REPOSITORY),
         "branch": links.branch(REPOSITORY, "main"),
@@ -174,7 +213,7 @@ def paths(filled: Filled) -> dict[str, str]:
 
 
 KINDS = (
-    *("overview", "refused", "published", "terminated", "task-types", "task-type", "workflow-type"),
+    *("overview", "refused", "published", "terminated", "task-types", "task-type", "workflow-type", "start"),
     *("repositories", "repository", "branch", "staging", "commit", "directory", "file"),
 )
 
@@ -205,9 +244,11 @@ def test_the_keyboard_reaches_the_content_first_and_sees_where_it_is(browser: Br
 
 ATTACK = """(async () => {
   const tries = [];
-  for (const base of %s) {
+  const [bases, running] = %s;
+  for (const base of bases) {
     const post = {method: "POST", body: "{}", mode: "no-cors", credentials: "include"};
     tries.push(fetch(`${base}/api/workflow/victim`, post).catch(() => null));
+    tries.push(fetch(`${base}/start?name=victim`, post).catch(() => null));
     for (const [tag, source] of [["img", "src"], ["script", "src"], ["iframe", "src"], ["object", "data"]]) {
       tries.push(new Promise((done) => {
         const element = document.createElement(tag);
@@ -217,17 +258,19 @@ ATTACK = """(async () => {
         document.body.append(element);
       }));
     }
-    tries.push(new Promise((done) => {
-      const frame = document.createElement("iframe");
-      frame.name = `frame${tries.length}`;
-      document.body.append(frame);
-      const form = document.createElement("form");
-      Object.assign(form, {method: "POST", action: `${base}/api/workflow/victim`, target: frame.name});
-      document.body.append(form);
-      frame.onload = done;
-      setTimeout(done, 5000);
-      form.submit();
-    }));
+    for (const action of ["api/workflow/victim", "start?name=victim", `workflows/${running}/terminate`]) {
+      tries.push(new Promise((done) => {
+        const frame = document.createElement("iframe");
+        frame.name = `frame${tries.length}`;
+        document.body.append(frame);
+        const form = document.createElement("form");
+        Object.assign(form, {method: "POST", action: `${base}/${action}`, target: frame.name});
+        document.body.append(form);
+        frame.onload = done;
+        setTimeout(done, 5000);
+        form.submit();
+      }));
+    }
   }
   await Promise.all(tries);
   return tries.length;
@@ -238,7 +281,7 @@ ATTACK = """(async () => {
 def test_the_page_opens_by_its_printed_address_and_stays_open_by_its_cookie(browser: Browser) -> None:
     with EmbeddedServices(page=console_of) as services:
         browser.open(f"{services.url}/")
-        assert shown(browser).one("title").text.endswith("· perago")
+        assert shown(browser).one("head").one("title").text.endswith("· perago")
         assert browser.evaluate("document.cookie") == ""
         base = services.lakefs_url
         assert browser.evaluate(f"fetch('{base}/task-types').then((answer) => answer.status)") == 200
@@ -260,9 +303,10 @@ def test_a_page_of_another_port_starts_nothing_and_takes_nothing(running: Browse
         running.open(f"{services.url}/")
         running.close()
         running.open(evil.url)
-        assert running.evaluate(ATTACK % json.dumps([services.lakefs_url, services.url])) == 12
+        assert running.evaluate(ATTACK % json.dumps([[services.lakefs_url, services.url], waiting])) == 18
         refusals = [complaint for complaint in running.complaints if "403" in complaint]
         running.close()
         assert conductor.workflow_ids() == (waiting,)
+        assert conductor.workflow(waiting)["status"] == "RUNNING"
         assert conductor.workflow(waiting)["tasks"][0]["pollCount"] == 0
         assert refusals

@@ -29,7 +29,7 @@ def test_workflows_are_paged(services: InMemoryServices) -> None:
     with page_of(services.conductor, services.lakefs.server) as site:
         pages = turned(site, "/?status=RUNNING")
         assert [len(rows) for rows in pages] == [50, 50, 20]
-        assert [row[0].split()[0] for rows in pages for row in rows] == started[::-1]
+        assert [row[0].split()[-1] for rows in pages for row in rows] == started[::-1]
 
 
 def test_a_queue_is_paged(services: InMemoryServices) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from perago.console import links
-from perago.console.app import page_app
 from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
@@ -18,7 +17,7 @@ from perago.worker.plan import LogPlan
 
 from ..worker.bench import make_plan
 from .filled import declared, start
-from .site import site_of
+from .site import page_of
 from .tasks import send
 
 STEPS = (("Fetch", 0.25), ("RunFunction", 0.75))
@@ -34,7 +33,7 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
     journal = Journal(make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs")))
     journal(reported(delivery))
     journal(Stopped(0))
-    with site_of(page_app(services.conductor, services.lakefs.server, steps=WorkerLogs(tmp_path / "logs"))) as site:
+    with page_of(services.conductor, services.lakefs.server, WorkerLogs(tmp_path / "logs")) as site:
         attempt = site.get(links.workflow(workflow)).main.one("article")
     steps = attempt.one("details", class_="times")
     assert steps.one("summary").text == "Steps of delivery 1 1.0 s"
@@ -57,7 +56,7 @@ def log_file(tmp_path: Path) -> Path:
 def test_a_log_is_read_on_where_it_ended(tmp_path: Path, log_file: Path) -> None:
     logs = WorkerLogs(tmp_path)
     log_file.write_text(log_line("a"))
-    assert logs("a") == {("a", 1, 5): (("Fetch", 1.5),)}
+    assert [trace.steps for trace in logs("a").values()] == [(("Fetch", 1.5),)]
     with log_file.open("a") as file:
         file.write(log_line("a", 2))
     assert set(logs("a")) == {("a", 1, 5), ("a", 2, 5)}
@@ -80,12 +79,6 @@ def test_of_a_huge_log_the_end_is_read(tmp_path: Path, log_file: Path) -> None:
     assert set(logs("new")) == {("new", 1, 5)}
 
 
-def test_logs_of_other_modules_are_left_aside(tmp_path: Path, log_file: Path) -> None:
-    log_file.write_text(log_line("a"))
-    assert WorkerLogs(tmp_path, ["other"])("a") == {}
-    assert set(WorkerLogs(tmp_path, ["module"])("a")) == {("a", 1, 5)}
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -103,8 +96,8 @@ def test_logs_of_other_modules_are_left_aside(tmp_path: Path, log_file: Path) ->
 def test_lines_of_another_kind_are_passed_over(tmp_path: Path, log_file: Path, line: str) -> None:
     log_file.write_text(line + log_line("b"))
     logs = WorkerLogs(tmp_path)
-    assert logs("a") == {}
-    assert set(logs("b")) == {("b", 1, 5)}
+    assert not any(trace.steps or trace.lines for trace in logs("a").values())
+    assert logs("b")["b", 1, 5].steps
 
 
 def test_a_missing_log_directory_is_no_steps(tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import time
 
 import pytest
 
-from perago.console.text import Shown, block, line, plural, readable_json, size, tail
-from perago.console.times import Moment, duration, moment, zone
+from perago.console.text import Moment, Shown, block, duration, line, moment, plural, readable_json, size, tail, zone
 from perago.workspace.text import visible
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from perago.attempt.fence import FENCE_PATH
 from perago.console import links
-from perago.console.models import Models, no_steps
-from perago.console.publications import publications
+from perago.console.commits import publications
+from perago.console.embedded import source_of
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, PayloadLimits
 from perago.embedded.lakefs import InMemoryLakeFS
@@ -27,7 +27,7 @@ def attempts_of(site: Site, workflow_id: str) -> list[Element]:
 
 def test_workflows_are_listed_newest_first_with_status_and_what_failed(site: Site, filled: Filled) -> None:
     rows = site.get("/").main.all("table")[0].rows()
-    ids = [row[0].split()[0] for row in rows]
+    ids = [row[0].split()[-1] for row in rows]
     assert ids == list(filled.services.conductor.workflow_ids())[::-1]
     by_id = dict(zip(ids, rows, strict=True))
     assert by_id[filled.refused][1] == "failed"
@@ -43,7 +43,7 @@ def test_the_filter_counts_and_selects_by_status(site: Site, filled: Filled) -> 
     choices = {link.text: link.attributes["href"] for link in filters.all("a")}
     assert list(choices) == ["all 5", "running 1", "completed 2", "failed 1", "terminated 1"]
     rows = site.get(choices["failed 1"]).main.all("table")[0].rows()
-    assert [row[0].split()[0] for row in rows] == [filled.refused]
+    assert [row[0].split()[-1] for row in rows] == [filled.refused]
 
 
 def test_a_status_that_no_workflow_has_shows_none(site: Site) -> None:
@@ -93,10 +93,10 @@ def test_the_published_commit_is_linked_and_links_back(site: Site, filled: Fille
 
 def test_a_publication_shows_even_where_its_report_never_arrived(filled: Filled) -> None:
     services = filled.services
-    models = Models(services.conductor, services.lakefs.server, no_steps)
-    tasks = [{**task, "outputData": {}} for task in filled.tasks(filled.published)]
-    found = publications(models, tasks)
-    assert [link.text.text for link in found[tasks[-1]["taskId"]]] == [filled.commit[:12]]
+    source = source_of(services.conductor, services.lakefs.server)
+    found = publications(source, [(REPOSITORY, "main", filled.root)])
+    last = filled.tasks(filled.published)[-1]["taskId"]
+    assert [commit.id for _, commit in found[last]] == [filled.commit]
 
 
 def test_an_ignored_update_stands_out_in_the_history(site: Site, filled: Filled) -> None:
@@ -119,18 +119,18 @@ def test_lease_extensions_in_a_row_are_one_line(services: InMemoryServices) -> N
     assert [row[1] for row in history.rows()] == ["scheduled", "handed out", "lease extended (3 times)"]
 
 
-def test_a_running_workflow_says_so_far_and_refreshes(services: InMemoryServices) -> None:
+def test_a_running_workflow_says_so_far_and_is_followed(services: InMemoryServices) -> None:
     workflow = start(services, {})
     services.take(declared(send))
     services.clock.advance(125)
     with page_of(services.conductor, services.lakefs.server) as site:
         page = site.get(links.workflow(workflow)).main
     assert page.one("article").one("h4").text == "First attempt in progress 2 min 5 s so far"
-    assert page.attributes["data-refresh"] == "2"
+    assert page.attributes["data-live"] == "true"
 
 
-def test_an_ended_workflow_does_not_refresh(site: Site, filled: Filled) -> None:
-    assert site.get(links.workflow(filled.refused)).main.attributes["data-refresh"] == "0"
+def test_an_ended_workflow_is_not_followed(site: Site, filled: Filled) -> None:
+    assert site.get(links.workflow(filled.refused)).main.attributes["data-live"] == "false"
 
 
 def test_a_sub_workflow_and_its_parent_lead_to_each_other(services: InMemoryServices) -> None:
@@ -180,9 +180,9 @@ def test_iterations_of_a_loop_are_steps_of_their_own(services: InMemoryServices)
         page = site.get(links.workflow(workflow)).main
     steps = [section.one("h3").text for section in page.all("section", class_="step")]
     assert steps == [
-        "loop completed loop",
-        "each__1 completed message.send",
-        "each__2 completed message.send",
+        "loop completed",
+        "message.send completed each__1",
+        "message.send completed each__2",
     ]
 
 
@@ -210,17 +210,9 @@ def test_a_task_type_shows_definition_queue_and_last_poll(site: Site, filled: Fi
     page = site.get(links.task_type("table.summarise")).main
     waiting = filled.tasks(filled.waiting)[0]["taskId"]
     queue, polls = page.all("table")
-    assert queue.rows() == [[waiting, "step", "0", "0 ms"]]
+    assert queue.rows() == [["step", "0", "0 ms", waiting]]
     assert polls.rows() == [["2026-01-01 00:00:06", "test0001", "none"]]
     assert '"retryDelaySeconds": 5' in page.all("pre")[-1].text
-
-
-def test_the_start_line_holds_the_head_and_the_required_parameters(site: Site, filled: Filled) -> None:
-    blocks = [block.text for block in site.get("/").main.all("pre")]
-    [line] = [text for text in blocks if "test.table.summarise" in text]
-    assert f"-X POST {site.url}/api/workflow/test.table.summarise" in line
-    assert '"params": {"label": ""}' in line
-    assert f'"ref_type": "commit", "ref": "{filled.commit}"' in line
 
 
 # -------------------------------------------------------------- repositories
@@ -240,7 +232,7 @@ def test_tags_are_listed_with_their_commits(site: Site, filled: Filled) -> None:
 def test_a_branch_shows_its_first_parent_history(site: Site, filled: Filled) -> None:
     rows = site.get(links.branch(REPOSITORY, "main")).main.one("table").rows()
     assert [row[0] for row in rows][:2] == [filled.commit[:12], filled.root[:12]]
-    assert [row[4] for row in rows] == ["step table.summarise", "", ""]
+    assert [row[4] for row in rows] == ["table.summarise step", "", ""]
 
 
 def test_uncommitted_changes_are_shown_with_their_branch(site: Site) -> None:

@@ -52,12 +52,14 @@ def broken(world: World, opening: Opening, troubles: tuple[Trouble, ...]) -> lis
     return [words for words in world.violations() if not (is_gap and "a report of a delivery that is over" in words)]
 
 
+@pytest.mark.sampled(every=37)
 @pytest.mark.parametrize("troubles", [*CELLS, *PAIRS, STUBBORN], ids=named)
 def test_on_a_fenced_branch_no_trouble_breaks_a_promise(troubles: tuple[Trouble, ...]) -> None:
     with InMemoryServices() as services:
         assert broken(play(services, troubles), FRESH, troubles) == []
 
 
+@pytest.mark.sampled(every=37)
 @pytest.mark.parametrize(
     ("opening", "troubles"), RECOVERIES, ids=lambda value: named(value) if isinstance(value, tuple) else str(value)
 )
@@ -78,12 +80,14 @@ def test_the_matrix_knows_every_call_of_an_opening(opening: Opening) -> None:
         assert calls[: len(opening.sites)] == [operation for operation, _ in opening.sites]
 
 
+@pytest.mark.sampled(every=37)
 @pytest.mark.parametrize("troubles", [*CELLS, STUBBORN], ids=named)
 def test_on_a_branch_without_a_fence_no_trouble_breaks_a_promise_either(troubles: tuple[Trouble, ...]) -> None:
     with InMemoryServices() as services:
         assert broken(play(services, troubles, opening=UNFENCED), UNFENCED, troubles) == []
 
 
+@pytest.mark.sampled(every=37)
 @pytest.mark.parametrize("troubles", [cell for cell in CELLS if named(cell) not in GAP], ids=named)
 def test_without_the_publish_fence_almost_no_trouble_does(troubles: tuple[Trouble, ...]) -> None:
     with InMemoryServices(limits=SWITCHED_OFF) as services:

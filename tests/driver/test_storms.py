@@ -1,6 +1,7 @@
 """Several troubles at once, drawn at random: what the matrix, which goes through them one by one, does not reach.
 
-`PERAGO_STORMS` is how many are played, `PERAGO_STORMS_FROM` the first one; each is drawn from its number alone.
+`PERAGO_STORMS` is how many there are, `PERAGO_STORMS_FROM` the first one; each is drawn from its number alone.
+All of them: `PERAGO_STORMS=10000 pytest tests/driver/test_storms.py -m ""`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def drawn(number: int) -> tuple[Opening, tuple[Trouble, ...]]:
     return opening, tuple(dice.choice(list(troubles_of(*site))) for site in sites)
 
 
+@pytest.mark.sampled(every=10)
 @pytest.mark.parametrize("number", range(FIRST, FIRST + NUMBER))
 def test_a_storm_breaks_no_promise(number: int) -> None:
     opening, troubles = drawn(number)

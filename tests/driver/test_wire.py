@@ -25,6 +25,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(every=11)
 @pytest.mark.parametrize("arrives", range(CALLS))
 @pytest.mark.parametrize(("sender", "again", "quiet"), CASES)
 def test_a_merge_that_arrives_late_breaks_no_promise(sender: str, again: str, arrives: int, quiet: str) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import lakefs
@@ -18,7 +20,7 @@ from pydantic import SecretStr
 from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
 from perago.embedded.http.serve import bound
-from perago.embedded.http.services import EmbeddedServices
+from perago.embedded.http.services import EmbeddedServices, _Sweeper
 from perago.embedded.keys import KeyPair
 from perago.settings import ConductorSettings
 
@@ -238,3 +240,23 @@ def test_state_is_found_again(tmp_path: Path) -> None:
         assert after.keys == before.keys
         assert after.lakefs.tree("kept", "main") == {"a": b"b"}
         assert after.conductor.get_task_definition("kept") == before.conductor.get_task_definition("kept")
+
+
+def test_a_workflow_that_breaks_the_sweep_does_not_end_it() -> None:
+    """Time-outs of all others are still looked for, and the problem is told once."""
+
+    class Breaking:
+        sweeps = 0
+
+        def sweep(self) -> None:
+            self.sweeps += 1
+            raise ValueError("one bad workflow")
+
+    told: list[str] = []
+    conductor = Breaking()
+    deadline = time.monotonic() + 20
+    with _Sweeper(cast("Any", conductor), 0.001, told.append):
+        while conductor.sweeps < 3 and time.monotonic() < deadline:
+            time.sleep(0.001)
+    assert conductor.sweeps >= 3
+    assert told == ["looking for time-outs failed, and is tried again: ValueError('one bad workflow')"]

@@ -16,7 +16,7 @@ from perago.embedded.conductor.saving import KINDS, NOT_KEPT, ConductorSource
 from perago.embedded.conductor.state import State
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.saving.services import kept_in
+from perago.embedded.persistence import kept_in
 
 TASKS = ("first", "second", "slow")
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
+import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,15 +17,12 @@ from typing import Any
 import pytest
 
 from perago.driver import SystemClock
+from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.saving import keeper as keeping
-from perago.embedded.saving.directory import StateDirectory
-from perago.embedded.saving.errors import StateError
-from perago.embedded.saving.journal import Journal
-from perago.embedded.saving.services import kept_in
+from perago.embedded.persistence import Persistence, StateDirectory, StateError, kept_in
 
 SECRET = "only-for-tests"
 
@@ -51,15 +53,18 @@ def test_the_key_pair_stays_the_same_and_is_private(state: Path) -> None:
     ) as keys:
         assert keys == KeyPair("id", SECRET)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
-    assert stat.S_IMODE((state / "journal.jsonl").stat().st_mode) == 0o600
+    assert stat.S_IMODE((state / "state.sqlite").stat().st_mode) == 0o600
     assert SECRET not in repr(keys)
 
 
-def test_the_journal_is_text_that_names_what_it_holds(state: Path) -> None:
-    header, *lines = map(json.loads, (state / "journal.jsonl").read_text().splitlines())
-    assert header == {"perago": "state", "format": 1}
-    records = {tuple(key): value for line in lines for key, value in line["put"]}
-    assert records["task_definitions", "a.task"]["name"] == "a.task"
+def rows_of(state: Path) -> dict[tuple[Any, ...], Any]:
+    with contextlib.closing(sqlite3.connect(state / "state.sqlite")) as database:
+        rows = database.execute("SELECT key, value FROM records").fetchall()
+    return {tuple(json.loads(key)): json.loads(value) for key, value in rows}
+
+
+def test_the_state_is_one_row_a_record(state: Path) -> None:
+    assert rows_of(state)["task_definitions", "a.task"]["name"] == "a.task"
 
 
 def test_two_cannot_share_it(state: Path) -> None:
@@ -87,49 +92,69 @@ def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
         pass
 
 
-def damaged(journal: Path, how: str) -> None:
-    lines = journal.read_text().splitlines()
-    if how == "other format":
-        lines[0] = json.dumps({"perago": "state", "format": 2})
-    elif how == "no header":
-        lines[0] = "hello"
-    elif how == "broken line":
-        lines[1] = lines[1][:20]
-    elif how == "unknown row":
-        lines.append(json.dumps({"put": [[["tasks", "x"], {"task_id": "x"}]], "drop": []}))
-    elif how == "dangling attempt":
-        workflow = {"workflow_id": "w", "definition": {}, "input": {}, "create_time": 1, "tasks": ["gone"]}
-        lines.append(json.dumps({"put": [[["workflows", "w"], workflow]], "drop": []}))
-    journal.write_text("\n".join(lines) + "\n")
+def damaged(database: Path, how: str) -> None:
+    if how == "no database":
+        database.write_bytes(b"hello" * 1000)
+        return
+    workflow = {"workflow_id": "w", "definition": {}, "input": {}, "create_time": 1, "tasks": ["gone"]}
+    records = {
+        "broken value": ('["tasks","x"]', '{"task_id'),
+        "unknown row": ('["tasks","x"]', '{"task_id": "x"}'),
+        "dangling attempt": ('["workflows","w"]', json.dumps(workflow)),
+    }
+    with contextlib.closing(sqlite3.connect(database)) as connection, connection:
+        if how == "other format":
+            connection.execute("PRAGMA user_version = 3")
+        else:
+            connection.execute("REPLACE INTO records VALUES (?, ?)", records[how])
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("other format", "has format 2, but this version of perago reads format 1; use the version that wrote it"),
-        ("no header", "journal.jsonl:1: this line is damaged"),
-        ("broken line", "journal.jsonl:2: this line is damaged"),
-        ("unknown row", r"journal.jsonl cannot be understood \(ValidationError\)"),
-        ("dangling attempt", r"journal.jsonl cannot be understood \(KeyError\)"),
+        ("other format", "has format 3, but this version of perago reads format 2; use the version that wrote it"),
+        ("no database", r"state.sqlite cannot be understood \(DatabaseError\)"),
+        ("broken value", r"state.sqlite cannot be understood \(JSONDecodeError\)"),
+        ("unknown row", r"state.sqlite cannot be understood \(ValidationError\)"),
+        ("dangling attempt", r"state.sqlite cannot be understood \(KeyError\)"),
     ],
 )
 def test_a_state_that_cannot_be_read_is_refused_and_left_as_it_is(state: Path, how: str, message: str) -> None:
-    damaged(state / "journal.jsonl", how)
+    damaged(state / "state.sqlite", how)
     before = files_of(state)
     with pytest.raises(StateError, match=message), opened(state):
         pass
     assert {**files_of(state), "lock": b""} == {**before, "lock": b""}
 
 
-def test_a_change_that_was_not_written_to_its_end_never_happened(state: Path) -> None:
-    with (state / "journal.jsonl").open("a") as journal:
-        journal.write('{"put": [[["task_definitions", "b.task"], {"name"')
-    conductor = InMemoryConductor(SystemClock())
-    with opened(state, conductor):
-        assert [definition["name"] for definition in conductor.task_definitions()] == ["a.task"]
+def test_a_state_of_an_earlier_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "journal.jsonl").write_text('{"perago": "state", "format": 1}\n')
+    (tmp_path / "lock").touch()
+    with pytest.raises(StateError, match="was written by an earlier version of perago"), opened(tmp_path):
+        pass
+    assert sorted(files_of(tmp_path)) == ["journal.jsonl", "lock"]
 
 
-def test_what_is_gone_from_the_services_is_gone_from_the_journal(state: Path) -> None:
+def test_a_process_that_is_killed_loses_nothing_that_was_written(tmp_path: Path) -> None:
+    """The last change is cut in the middle of its transaction."""
+    program = f"""
+import os
+from pathlib import Path
+from perago.embedded.persistence import StateDirectory
+with StateDirectory(Path({str(tmp_path / "state")!r})) as directory:
+    directory.write([(("a",), 1)], [], replace=True)
+    directory.write([(("b",), 2)], [("a",)])
+    def rest():
+        yield ("c",), 3
+        os.kill(os.getpid(), 9)
+    directory.write(rest(), [])
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
+    with StateDirectory(tmp_path / "state") as directory:
+        assert directory.read() == {("b",): 2}
+
+
+def test_what_is_gone_from_the_services_is_gone_from_the_state(state: Path) -> None:
     conductor = InMemoryConductor(SystemClock())
     with opened(state, conductor):
         conductor.delete_task_definition("a.task")
@@ -139,30 +164,17 @@ def test_what_is_gone_from_the_services_is_gone_from_the_journal(state: Path) ->
 
 
 def test_changes_are_written_while_everything_runs(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SECONDS", 0.01)
+    monkeypatch.setattr(persistence, "SECONDS", 0.01)
     conductor = InMemoryConductor(SystemClock())
     with opened(state, conductor):
         conductor.register_task_definitions([{"name": "b.task"}])
         written = threading.Event()
         for _ in range(500):
-            if ("task_definitions", "b.task") in Journal(state / "journal.jsonl").read():
+            if ("task_definitions", "b.task") in rows_of(state):
                 written.set()
                 break
             threading.Event().wait(0.01)
         assert written.is_set()
-
-
-def test_a_long_journal_is_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.embedded.saving.journal.REWRITE_BYTES", 1000)
-    journal = Journal(tmp_path / "journal.jsonl")
-    journal.rewrite([(("a", 1), "x")])
-    while not journal.is_long:
-        journal.append([(("a", 1), "y" * 50)], [])
-    journal.rewrite([(("a", 1), "z")])
-    journal.append([(("b",), None)], [("a", 1)])
-    assert journal.read() == {("b",): None}
-    assert (tmp_path / "journal.jsonl").stat().st_size < 1000
-    journal.close()
 
 
 class Full:
@@ -180,27 +192,27 @@ class Full:
 
 
 def test_a_disk_that_refuses_is_told_once_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SECONDS", 60)
+    monkeypatch.setattr(persistence, "SECONDS", 60)
 
     told: list[str] = []
     source = Full()
     with StateDirectory(tmp_path / "state") as directory:
-        with keeping.Keeper(directory, (source,), told.append) as keeper:
+        with Persistence(directory, (source,), told.append) as keeping:
             source.refuses = True
-            keeper._save()
-            keeper._save()
+            keeping.save()
+            keeping.save()
             assert told == [f"the state is not being kept in {tmp_path / 'state'}: [Errno 28] No space left on device"]
             source.refuses = False
-        assert directory.journal.read() == {("a",): "kept"}
+        assert directory.read() == {("a",): "kept"}
 
 
 def test_a_disk_that_refuses_to_the_end_is_told_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SECONDS", 60)
+    monkeypatch.setattr(persistence, "SECONDS", 60)
     told: list[str] = []
     with StateDirectory(tmp_path / "state") as directory:
-        with keeping.Keeper(directory, (source := Full(),), told.append) as keeper:
+        with Persistence(directory, (source := Full(),), told.append) as keeping:
             source.refuses = True
-            keeper._save()
+            keeping.save()
         assert len(told) == 2
 
 
@@ -209,11 +221,3 @@ def test_bytes_that_cannot_be_kept_leave_no_half_file(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No such file"):
             directory.keep(Blob(7, "0" * 32, path=tmp_path / "gone"))
         assert list((tmp_path / "state" / "blobs").iterdir()) == []
-
-
-def test_what_a_kill_left_of_the_first_journal_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "state").mkdir()
-    (tmp_path / "state" / "journal.jsonl.new").write_text('{"perago": "sta')
-    with opened(tmp_path / "state"):
-        pass
-    assert sorted(files_of(tmp_path / "state")) == ["journal.jsonl", "lock"]

@@ -17,8 +17,7 @@ from perago.embedded.lakefs.errors import NoChanges
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.state import ServerState
 from perago.embedded.lakefs.values import RepositoryInfo
-from perago.embedded.saving.errors import StateError
-from perago.embedded.saving.services import kept_in
+from perago.embedded.persistence import StateError, kept_in
 
 BIG = b"0123456789abcdef" * (SPOOL_THRESHOLD // 16 + 1)
 
@@ -137,7 +136,8 @@ def test_damaged_bytes_are_noticed_and_nothing_is_changed(tmp_path: Path, clock:
         blob.unlink()
     else:
         blob.write_bytes(BIG[:100])
-    journal = (tmp_path / "state" / "journal.jsonl").read_bytes()
+    database = tmp_path / "state" / "state.sqlite"
+    before = database.read_bytes()
     with pytest.raises(StateError, match=blob.name), opened(tmp_path / "state", LakeFSServer(clock), clock):
         pass
-    assert (tmp_path / "state" / "journal.jsonl").read_bytes() == journal
+    assert database.read_bytes() == before

@@ -220,20 +220,26 @@ def pytest_runtest_logstart(nodeid):
 def pytest_runtest_logfinish(nodeid):
     spent[nodeid.partition("::")[0]] += time.process_time()
 def pytest_sessionfinish():
-    print("seconds", spent["work2.py"])
+    began = time.process_time()
+    for _ in range(20_000_000):
+        pass
+    print("times a plain loop:", spent["work2.py"] / (time.process_time() - began))
 """
 
 
-def test_a_module_takes_less_than_a_second(pytester: pytest.Pytester) -> None:
-    """Of the second one, which does not pay for imports."""
+def test_a_module_takes_about_a_second(pytester: pytest.Pytester) -> None:
+    """It takes twice as long as a loop of about half a second, on a busy machine, too; less than four times is well.
+
+    The second module is measured, which does not pay for imports.
+    """
     write_module(pytester, "work1", BUILD)
     write_module(pytester, "work2", BUILD.replace("features.build", "features.again"))
     pytester.makeconftest(TIMED)
     result = run_process(pytester, "--perago-modules", "work1,work2", "--perago-kinds", "fuzz", "-s")
     result.assert_outcomes(passed=8)
-    seconds = re.search(r"seconds ([0-9.]+)", result.stdout.str())
-    assert seconds
-    assert float(seconds.group(1)) < 1
+    ratio = re.search(r"times a plain loop: ([0-9.]+)", result.stdout.str())
+    assert ratio
+    assert float(ratio.group(1)) < 4
 
 
 def test_a_hypothesis_test_whose_params_cannot_be_made_is_skipped(pytester: pytest.Pytester) -> None:

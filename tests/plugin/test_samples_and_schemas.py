@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 
 from perago.taskdef.inlining import inline
+from perago.taskdef.schema_check import schema_problem
 from perago.testing.edges import edges
 from perago.testing.samples import sample_model
-from perago.testing.schema_check import schema_problem
 
 from . import models as m
 

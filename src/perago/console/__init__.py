@@ -1,13 +1,15 @@
 """The console: what Conductor and lakeFS hold, readable in any browser, with JavaScript or without.
 
-Server-rendered, read-only, nothing external. Everything that comes from payloads, keys, logs and commits is taken for
-hostile: it is escaped, made visible and cut before a template sees it.
+Rendered on the server, nothing external. Everything that comes from payloads, keys, logs and commits is taken for
+hostile: it is escaped, made visible and cut before a template sees it. Two requests change something: a form starts a
+workflow, a button ends one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -17,11 +19,21 @@ if TYPE_CHECKING:
 __all__ = ["console_of"]
 
 
-def console_of(services: EmbeddedServices, *, worker_logs: Path | None = None) -> ASGIApp:
-    """The console of embedded services; with the steps of attempts whose workers log below `worker_logs`."""
-    from perago.console.app import page_app
-    from perago.console.models import no_steps
-    from perago.console.worker_logs import WorkerLogs
+def console_of(
+    services: EmbeddedServices, *, worker_logs: Path | None = None, samples: Mapping[str, Any] | None = None
+) -> ASGIApp:
+    """The console of embedded services.
 
-    steps = no_steps if worker_logs is None else WorkerLogs(worker_logs)
-    return page_app(services.conductor, services.lakefs.server, steps=steps, prefix=f"/{services.keys.token}")
+    Args:
+        services: What is shown. They say when anything changes, and when they stop.
+        worker_logs: The directory of the logs of their workers: output, progress, guardrails, changed files and steps.
+        samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
+    """
+    from perago.console.app import page_app
+    from perago.console.embedded import source_of
+    from perago.console.worker_logs import WorkerLogs, no_traces
+
+    traces = no_traces if worker_logs is None else WorkerLogs(worker_logs)
+    source = source_of(services.conductor, services.lakefs.server, traces, samples)
+    services.watch(source.news.ring, source.news.close)
+    return page_app(source)

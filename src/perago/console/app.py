@@ -1,32 +1,33 @@
-"""The page's addresses and what answers at each."""
+"""The console's addresses, what answers at each, and the stream that tells pages to look again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.console import branch, commit, files, links, overview, repositories, task_types, workflow
-from perago.console.headers import SecurityHeaders
+from perago.console import links, overview, repositories, starting, task_types, workflow
+from perago.console.commits import commit
 from perago.console.links import Link
-from perago.console.models import Models, NoSuchPage, StepSource, no_steps
-from perago.console.rendering import Renderer
-from perago.console.text import Shown, block
-from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.lakefs.errors import LakeFSError
-from perago.embedded.lakefs.server import LakeFSServer
-from perago.ports import NotFound, ServiceError
+from perago.console.source import News, NoSuchPage, Source
+from perago.console.text import Shown, block, plural, unquoted, zone
+from perago.ports import NotFound, ServiceError, Unavailable
+from perago.workspace.text import visible
 
-View = Callable[[Models, Request], Any]
+View = Callable[[Source, Request], Any]
 
 _REPOSITORY = f"{links.REPOSITORIES}/{{repository}}"
 _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
@@ -34,17 +35,46 @@ _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
 PAGES: tuple[tuple[str, str, View], ...] = (
     (links.OVERVIEW, "overview.html", overview.overview),
     ("/workflows/{workflow}", "workflow.html", workflow.workflow),
+    ("/start", "start.html", starting.form),
     (links.TASK_TYPES, "task_types.html", task_types.task_types),
     ("/task-types/definition", "task_type.html", task_types.task_type),
     ("/workflow-types/definition", "workflow_type.html", task_types.workflow_type),
     (links.REPOSITORIES, "repositories.html", repositories.repositories),
     (_REPOSITORY, "repository.html", repositories.repository),
-    (f"{_REPOSITORY}/branches/{{branch}}", "branch.html", branch.branch),
-    (_COMMIT, "commit.html", commit.commit),
-    (f"{_COMMIT}/files", "directory.html", files.directory),
-    (f"{_COMMIT}/file", "file.html", files.file),
+    (f"{_REPOSITORY}/branches/{{branch}}", "branch.html", repositories.branch),
+    (_COMMIT, "commit.html", commit),
+    (f"{_COMMIT}/files", "directory.html", repositories.directory),
+    (f"{_COMMIT}/file", "file.html", repositories.file),
 )
 """Address, template, and the function that makes the template's values."""
+
+MAX_STREAMS = 32
+"""Windows that are told of news at the same time."""
+STREAM_SECONDS = 600.0
+"""The longest life of a stream; a window that is still open begins another one."""
+_PAUSE = 0.25
+"""Seconds between two messages of a stream: a burst of changes is one."""
+
+HEADERS = {
+    "content-security-policy": "; ".join(
+        (
+            "default-src 'none'",
+            "style-src 'self'",
+            "script-src 'self'",
+            "connect-src 'self'",
+            "img-src 'self' data:",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        )
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # with no-referrer our own forms would come from the origin "null"
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""Of every answer: nothing foreign is loaded, framed, sniffed or told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,44 +84,148 @@ class Problem:
     text: Shown
     title: str
     crumbs: tuple[Link, ...] = ()
-    refresh_seconds: int = 0
+    live: bool = False
 
 
-def page_app(
-    conductor: ConductorModel, lakefs: LakeFSServer, *, steps: StepSource = no_steps, prefix: str = ""
-) -> ASGIApp:
-    """An ASGI application for the root of a server. It answers GET and HEAD only and changes nothing.
-
-    `prefix` is what Conductor's paths begin with in the shell lines that it shows.
-    `steps` tells the steps of attempts, for example a `perago.console.worker_logs.WorkerLogs`.
-    """
-    models, renderer = Models(conductor, lakefs, steps, prefix), Renderer()
+def page_app(source: Source) -> ASGIApp:
+    """An ASGI application for the root of a server that lets in only who may see and do everything."""
+    renderer = Renderer()
     problems = _Problems(renderer)
     routes: list[BaseRoute] = [
-        Route(path, _answer(models, renderer, template, view), methods=["GET"]) for path, template, view in PAGES
+        Route(path, _answer(source, renderer, template, view), methods=["GET"]) for path, template, view in PAGES
     ]
-    routes.append(Route(f"{_COMMIT}/download", lambda request: files.download(models, request), methods=["GET"]))
-    routes.append(Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")))
+    routes += [
+        Route("/start", _starter(source, renderer), methods=["POST"]),
+        Route("/workflows/{workflow}/terminate", _terminator(source), methods=["POST"]),
+        Route(f"{_COMMIT}/download", lambda request: repositories.download(source, request), methods=["GET"]),
+        Route("/news", _stream_of(source.news), methods=["GET"]),
+        Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
+    ]
     app = Starlette(
         routes=routes,
         exception_handlers={
             HTTPException: problems.http,
             NoSuchPage: problems.missing,
             NotFound: problems.missing,
-            LakeFSError: problems.missing,
-            ServiceError: problems.unavailable,
+            ServiceError: problems.refused,
             Exception: problems.broken,
         },
     )
-    return SecurityHeaders(app)
+    return _SecurityHeaders(app)
 
 
-def _answer(models: Models, renderer: Renderer, template: str, view: View) -> Callable[[Request], Response]:
+class Renderer:
+    """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out."""
+
+    def __init__(self) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("perago.console"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=_printed,
+        )
+        self._environment.filters["plural"] = plural
+        self._environment.filters["unquoted"] = unquoted
+        self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
+
+    def render(self, template: str, view: Any) -> str:
+        """The page `template` with the values of `view`."""
+        return self._environment.get_template(template).render(view=view, zone=zone())
+
+
+def _printed(value: Any) -> Any:
+    """Plain text only: what a template made of it already (`Markup`) has been through here."""
+    return visible(value) if type(value) is str else value
+
+
+def _answer(source: Source, renderer: Renderer, template: str, view: View) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        """Not a coroutine: it runs in a thread, so that a large page holds up nobody."""
-        return HTMLResponse(renderer.render(template, view(models, request)))
+        """Not a coroutine: it runs in a thread, so that a large page holds up no other request."""
+        return HTMLResponse(renderer.render(template, view(source, request)))
 
     return answer
+
+
+# ---------------------------------------------------------------------- what changes something
+
+
+def _starter(source: Source, renderer: Renderer) -> Callable[[Request], Awaitable[Response]]:
+    def act(request: Request, body: bytes) -> Response:
+        found = starting.start(source, request, body)
+        return found if isinstance(found, Response) else HTMLResponse(renderer.render("start.html", found), 422)
+
+    async def answer(request: Request) -> Response:
+        return await run_in_threadpool(act, request, await _body(request))
+
+    return answer
+
+
+def _terminator(source: Source) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        return await run_in_threadpool(starting.terminate, source, request, await _body(request))
+
+    return answer
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > starting.MAX_BODY:
+            raise HTTPException(413)
+    return body
+
+
+# ------------------------------------------------------------------------------------ live
+
+
+def _stream_of(news: News) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:  # noqa: ARG001 - the shape of an endpoint
+        event = news.join(MAX_STREAMS)
+        if event is None:
+            return PlainTextResponse("too many windows are open, or the server stops\n", 503)
+        return StreamingResponse(_messages(news, event), media_type="text/event-stream")
+
+    return answer
+
+
+async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
+    """A message whenever something changed. Ends with the server, with the window, and after `STREAM_SECONDS`."""
+    try:
+        async with asyncio.timeout(STREAM_SECONDS):
+            yield "retry: 1000\n\n"
+            while True:
+                await event.wait()
+                if news.closed:
+                    return
+                event.clear()
+                yield "data: changed\n\n"
+                await asyncio.sleep(_PAUSE)
+    except TimeoutError:
+        return
+    finally:
+        news.leave(event)
+
+
+# ------------------------------------------------------------------------------ every answer
+
+
+class _SecurityHeaders:
+    """Adds `HEADERS` to the answers of an application."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 class _Problems:
@@ -103,23 +237,25 @@ class _Problems:
     def http(self, request: Request, error: Exception) -> Response:
         """An address or a method that is not served."""
         status = error.status_code if isinstance(error, HTTPException) else 500
-        if status == 405:
-            text = f"This page is read-only: it does not answer {request.method}."
-        else:
-            text = f"There is no page {request.url.path}."
-        headers = getattr(error, "headers", None)
-        return self._page("Not found" if status == 404 else "Not allowed", text, status, headers)
+        title, text = {
+            404: ("Not found", f"There is no page {request.url.path}."),
+            405: ("Not allowed", f"Nothing here answers {request.method}."),
+            413: ("Too large", f"A form has at most {starting.MAX_BODY:,} bytes."),
+        }.get(status, ("Refused", getattr(error, "detail", str(error))))
+        return self._page(title, text, status, getattr(error, "headers", None))
 
     def missing(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """Something that the models do not have, or no longer."""
+        """Something that the services do not have, or no longer."""
         return self._page("Not found", str(error), 404)
 
-    def unavailable(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """The model does not answer in time."""
-        return self._page("Not available", f"{error}. Try again in a moment.", 503)
+    def refused(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
+        """The service does not answer in time, or does not do it."""
+        if isinstance(error, Unavailable):
+            return self._page("Not available", f"{error}. Try again in a moment.", 503)
+        return self._page("Refused", str(error), 409)
 
     def broken(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
-        """A mistake of ours, or something that the models do not have. The server's log gets the traceback."""
+        """A mistake of ours. The server's log gets the traceback."""
         return self._page("Something went wrong", f"This page could not be made: {type(error).__name__}: {error}", 500)
 
     def _page(self, title: str, text: str, status: int, headers: dict[str, str] | None = None) -> Response:

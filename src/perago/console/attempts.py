@@ -1,27 +1,39 @@
-"""The attempts of a workflow, grouped by step."""
+"""The attempts of a workflow, grouped by step: all that `perago run` shows of one, and what Conductor knows."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perago.console import links
-from perago.console.happenings import HappeningRow, happening_rows
+from perago.console.commits import ChangeRow, change_row, commit_link, exists, publications, summary_of
 from perago.console.links import Link, link
-from perago.console.models import Models
-from perago.console.publications import publications, workspace_ref
-from perago.console.statuses import StatusView, status_view
-from perago.console.text import Shown, block, line, readable_json, tail
-from perago.console.times import Moment, duration, moment
-from perago.embedded.conductor.state import HistoryEntry
+from perago.console.source import Change, HistoryEvent, Json, Source
+from perago.console.text import (
+    Moment,
+    Shown,
+    StatusView,
+    block,
+    duration,
+    line,
+    moment,
+    readable_json,
+    status_view,
+    tail,
+)
+from perago.console.worker_logs import AttemptTrace, DeliveryTrace
+from perago.ports import Commit
+from perago.workspace.keys import is_reserved
 
-_LOG_ENTRIES = 50
+_ENTRIES = 50
+_FILES = 40
+"""Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
 _CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
-
-Task = Mapping[str, Any]
+_FAILED = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
+_WORDS = {"polled": "handed out"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +55,53 @@ class Steps:
 
 
 @dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One entry of the task log."""
+class LogLine:
+    """A line of a worker's log, or an entry of Conductor's task log (then without a source)."""
 
     time: Moment | None
+    source: str
     text: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A guardrail."""
+
+    satisfied: bool
+    words: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What an attempt changed in its workspace. `commit` holds it, unless it was not published."""
+
+    summary: str
+    rows: tuple[ChangeRow, ...]
+    more: int
+    commit: Link | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`current().progress`."""
+
+    done: int
+    total: int
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One line. `times` counts equal ones that followed each other; `surprising` marks an update without effect."""
+
+    time: Moment | None
+    what: str
+    times: int
+    surprising: bool
+    attempt: Link
+    status: StatusView
+    delivery: int
+    worker: Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +113,15 @@ class AttemptView:
     label: str
     status: StatusView
     reason: Shown
+    progress: Progress | None
+    guardrails: tuple[Verdict, ...]
+    files: Files | None
+    remarks: tuple[Shown, ...]
+    lines: tuple[LogLine, ...]
+    """What the worker logged."""
+    left_out: int
+    task_log: tuple[LogLine, ...]
+    more_log: int
     worker: Shown
     deliveries: int
     scheduled: Moment | None
@@ -72,11 +135,9 @@ class AttemptView:
     published: tuple[Link, ...]
     sub_workflow: Link | None
     steps: tuple[Steps, ...]
-    log: tuple[LogEntry, ...]
-    more_log: int
     input: Shown
     output: Shown
-    happenings: tuple[HappeningRow, ...]
+    history: tuple[HistoryRow, ...]
     is_open: bool
 
 
@@ -84,69 +145,115 @@ class AttemptView:
 class StepView:
     """One workflow step with all its attempts, oldest first. `status` is that of the last."""
 
-    reference: Shown
     task_type: Link
+    reference: Shown
+    """Empty where it says no more than the task type."""
     key: Shown
     status: StatusView
     attempts: tuple[AttemptView, ...]
 
 
-def group_by_step(tasks: Sequence[Task]) -> list[list[Task]]:
+class WorkspaceRef(NamedTuple):
+    """What an attempt was given to work on."""
+
+    repository: str
+    branch: str
+    ref: str
+
+
+def plain_reason(text: str | None) -> str:
+    """The reason of a workflow as its task gave it: Conductor puts it behind an id and a status."""
+    match = _FAILED.match(text or "")
+    return (match["reason"] if match else text) or ""
+
+
+def label_of(task: Json) -> str:
+    """What an attempt is called among those of its step."""
+    return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
+
+
+def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
     """Attempts of one step key together, steps in the order of their first attempt."""
-    groups: dict[tuple[str, str], list[Task]] = {}
+    groups: dict[tuple[str, str], list[Json]] = {}
     for task in tasks:
         groups.setdefault((task["referenceTaskName"], task["taskDefName"]), []).append(task)
     return list(groups.values())
 
 
 def step_views(
-    models: Models, groups: Sequence[Sequence[Task]], history: Sequence[HistoryEntry], all_tasks: Sequence[Task]
+    source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEvent], tasks: Sequence[Json]
 ) -> tuple[StepView, ...]:
-    """The steps in `groups`; `all_tasks` of the workflow say who retried whom."""
-    by_task: defaultdict[str, list[HistoryEntry]] = defaultdict(list)
-    for entry in history:
-        by_task[entry.task_id].append(entry)
-    tasks = [task for group in groups for task in group]
-    builder = _Builder(models, by_task, publications(models, tasks), {task["taskId"]: task for task in all_tasks})
+    """The steps in `groups`; all `tasks` of the workflow say who retried whom."""
+    builder = _Builder(source, groups, history, {task["taskId"]: task for task in tasks})
     return tuple(builder.step(group) for group in groups)
+
+
+def history_rows(events: Sequence[HistoryEvent]) -> tuple[HistoryRow, ...]:
+    """Oldest first; lease extensions of one delivery in a row become one line, at the time of the first."""
+    groups: list[list[HistoryEvent]] = []
+    for event in events:
+        last = groups[-1][-1] if groups else None
+        same = last is not None and (last.what, last.task_id, last.poll_count) == (
+            event.what,
+            event.task_id,
+            event.poll_count,
+        )
+        if same and event.what == "lease extended":
+            groups[-1].append(event)
+        else:
+            groups.append([event])
+    return tuple(_history_row(group[0], len(group)) for group in groups)
 
 
 class _Builder:
     def __init__(
         self,
-        models: Models,
-        history: Mapping[str, Sequence[HistoryEntry]],
-        published: Mapping[str, tuple[Link, ...]],
-        tasks: Mapping[str, Task],
+        source: Source,
+        groups: Sequence[Sequence[Json]],
+        history: Sequence[HistoryEvent],
+        tasks: Mapping[str, Json],
     ) -> None:
-        self._models = models
+        shown = [task for group in groups for task in group]
+        self._source = source
         self._history = history
-        self._published = published
         self._tasks = tasks
-        self._now = models.conductor.now()
+        self._places = {task["taskId"]: workspace_ref(task.get("inputData"), source) for task in shown}
+        places = [place for place in self._places.values() if place is not None]
+        self._published = publications(source, places)
+        self._now = source.conductor.now()
 
-    def step(self, group: Sequence[Task]) -> StepView:
+    def step(self, group: Sequence[Json]) -> StepView:
         last = group[-1]
-        name = last["taskDefName"]
-        known = self._models.conductor.get_task_definition(name) is not None
+        name, reference = last["taskDefName"], last["referenceTaskName"]
+        known = self._source.conductor.task_definition(name) is not None
         return StepView(
-            reference=line(last["referenceTaskName"]),
             task_type=link(name, links.task_type(name) if known else None),
-            key=line(f"{last['workflowInstanceId']}:{last['referenceTaskName']}:{name}"),
+            reference=line("" if reference == name else reference),
+            key=line(f"{last['workflowInstanceId']}:{reference}:{name}"),
             status=status_view(last["status"]),
             attempts=tuple(self.attempt(task) for task in group),
         )
 
-    def attempt(self, task: Task) -> AttemptView:
-        task_id = task["taskId"]
-        workspace = workspace_ref(task.get("inputData"), self._models)
-        logs = self._models.conductor.task_logs(task_id)
+    def attempt(self, task: Json) -> AttemptView:
+        task_id, place = task["taskId"], self._places[task["taskId"]]
+        published = self._published.get(task_id, [])
+        trace = self._source.traces(task_id)
+        last = trace[max(trace, key=lambda key: (key[2], key[1]))] if trace else DeliveryTrace()
+        entries = self._source.conductor.task_log(task_id)
+        is_open = task["endTime"] == 0
         return AttemptView(
             anchor=links.attempt_anchor(task_id),
             task_id=line(task_id),
-            label=_label(task),
+            label=label_of(task),
             status=status_view(task["status"]),
             reason=block(task.get("reasonForIncompletion") or ""),
+            progress=_progress(last) if is_open else None,
+            guardrails=tuple(Verdict(satisfied, line(words, 1000)) for satisfied, words in last.guardrails),
+            files=self._files(published, last),
+            remarks=tuple(map(line, last.remarks)),
+            **_lines(trace),
+            task_log=tuple(LogLine(moment(each["createdTime"]), "", tail(each["log"])) for each in entries[:_ENTRIES]),
+            more_log=max(0, len(entries) - _ENTRIES),
             worker=line(task.get("workerId") or ""),
             deliveries=task["pollCount"],
             scheduled=moment(task["scheduledTime"]),
@@ -155,30 +262,72 @@ class _Builder:
             waited=_span(task["scheduledTime"], task["startTime"]),
             elapsed=_span(task["startTime"], task["endTime"] or self._now),
             chain=self._chain(task),
-            branch=workspace and workspace.branch_link(),
-            input_commit=workspace and workspace.commit_link(),
-            published=self._published.get(task_id, ()),
+            branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
+            input_commit=place and commit_link(place.repository, place.ref),
+            published=tuple(commit_link(repository, each.id) for repository, each in published),
             sub_workflow=_sub_workflow(task),
-            steps=self._steps(task_id),
-            log=tuple(LogEntry(moment(entry["createdTime"]), tail(entry["log"])) for entry in logs[:_LOG_ENTRIES]),
-            more_log=max(0, len(logs) - _LOG_ENTRIES),
+            steps=tuple(_steps(key[1], trace[key].steps) for key in sorted(trace, key=lambda key: (key[2], key[1]))),
             input=_payload(task, "input"),
             output=_payload(task, "output"),
-            happenings=happening_rows(self._history.get(task_id, ())),
-            is_open=task["endTime"] == 0,
+            history=history_rows([event for event in self._history if event.task_id == task_id]),
+            is_open=is_open,
         )
 
-    def _chain(self, task: Task) -> tuple[Link, ...]:
+    def _files(self, published: Sequence[tuple[str, Commit]], trace: DeliveryTrace) -> Files | None:
+        """As the branch has them, else as the worker said."""
+        if published:
+            repository, found = published[-1]
+            changes = [each for each in self._source.lakefs.changes(repository, found) if not is_reserved(each.path)]
+            rows = tuple(change_row(repository, found, each) for each in changes[:_FILES])
+            summary = summary_of(Counter(each.kind for each in changes))
+            return Files(summary, rows, len(changes) - len(rows), commit_link(repository, found.id))
+        if not trace.files:
+            return None
+        told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]
+        rows = tuple(change_row("", None, each) for each in told[:_FILES])
+        counts = Counter(each.kind for each in told)
+        summary = summary_of(counts) if trace.changed == len(told) else f"{trace.changed:,} files"
+        return Files(summary, rows, trace.changed - len(rows), None)
+
+    def _chain(self, task: Json) -> tuple[Link, ...]:
         found: list[Link] = []
         above = task.get("retriedTaskId")
         while above and above in self._tasks and len(found) < len(self._tasks):
-            found.append(link(_label(self._tasks[above]), f"#{links.attempt_anchor(above)}"))
+            found.append(link(label_of(self._tasks[above]), f"#{links.attempt_anchor(above)}"))
             above = self._tasks[above].get("retriedTaskId")
         return tuple(found)
 
-    def _steps(self, task_id: str) -> tuple[Steps, ...]:
-        known = self._models.steps(task_id)
-        return tuple(_steps(key[1], known[key]) for key in sorted(known, key=lambda key: (key[2], key[1])))
+
+def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
+    """The workspace that a task's input names; None if there is none, or not in these services."""
+    workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
+    if not isinstance(workspace, Mapping):
+        return None
+    fields = [workspace.get(name) for name in WorkspaceRef._fields]
+    if not all(isinstance(field, str) and field for field in fields):
+        return None
+    found = WorkspaceRef(*map(str, fields))
+    branch = exists(lambda: source.lakefs.branch(found.repository, found.branch))
+    return found if branch and exists(lambda: source.lakefs.commit(found.repository, found.ref)) else None
+
+
+def _progress(trace: DeliveryTrace) -> Progress | None:
+    if trace.progress is None:
+        return None
+    done, total = trace.progress
+    return Progress(done, max(total, 1), f"{done:,} of {total:,}")
+
+
+def _lines(trace: AttemptTrace) -> dict[str, Any]:
+    deliveries = [trace[key] for key in sorted(trace, key=lambda key: (key[2], key[1]))]
+    return {
+        "lines": tuple(
+            LogLine(moment(each.time), "" if each.source == "output" else each.source, tail(each.text))
+            for delivery in deliveries
+            for each in tuple(delivery.lines)
+        ),
+        "left_out": sum(delivery.left_out for delivery in deliveries),
+    }
 
 
 def _steps(delivery: int, times: Sequence[tuple[str, float]]) -> Steps:
@@ -198,21 +347,30 @@ def _words(name: str) -> str:
     return _CAPITAL.sub(lambda match: f" {match[0].lower()}", name)
 
 
-def _payload(task: Task, which: str) -> Shown:
+def _payload(task: Json, which: str) -> Shown:
     stored = task.get(f"external{which.capitalize()}PayloadStoragePath")
     if stored:
         return line(f"Too large for Conductor's own store; moved to {stored}")
     return readable_json(task.get(f"{which}Data", {}))
 
 
-def _label(task: Task) -> str:
-    return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
-
-
 def _span(start: int, end: int) -> str:
     return duration(end - start) if start and end else ""
 
 
-def _sub_workflow(task: Task) -> Link | None:
+def _sub_workflow(task: Json) -> Link | None:
     sub_id = task.get("subWorkflowId")
     return link(sub_id, links.workflow(sub_id)) if isinstance(sub_id, str) and sub_id else None
+
+
+def _history_row(event: HistoryEvent, times: int) -> HistoryRow:
+    return HistoryRow(
+        time=moment(event.time),
+        what=_WORDS.get(event.what, event.what),
+        times=times,
+        surprising=event.what == "update ignored",
+        attempt=link(event.reference_name, f"#{links.attempt_anchor(event.task_id)}"),
+        status=status_view(event.status),
+        delivery=event.poll_count,
+        worker=line(event.worker_id),
+    )

@@ -1,27 +1,105 @@
-"""Commits in lists, shared by several pages."""
+"""Commits: in lists, and one with its changed files and what perago wrote into it."""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from starlette.requests import Request
+
 from perago.console import links
-from perago.console.links import Link, link
-from perago.console.text import Shown, line
-from perago.console.times import Moment, moment
+from perago.console.links import Link, Paged, link, paged
+from perago.console.source import Change, NoSuchPage, Source
+from perago.console.text import Moment, Shown, block, line, moment, plural, readable_json, size
 from perago.ports import Commit
 
 SHORT_ID = 12
+_PAGE_SIZE = 200
+_KINDS = ("added", "changed", "removed")
+
+_WORKFLOW = "perago.workflow_id"
+_TASK = "perago.task_id"
+_COMMITS = frozenset({"perago.input_ref", "perago.expected_head", "perago.adopts", "perago.supersedes"})
+_BRANCHES = frozenset({"perago.branch", "perago.staging_branch"})
+_TASKS = frozenset({_TASK, "perago.retried_task_id"})
+_RESULT = "perago.result"
 
 
 @dataclass(frozen=True, slots=True)
 class CommitRow:
-    """One commit. `publisher` is the task that published it, where perago did."""
+    """One commit in a list. `publisher` is the task that published it, where perago did, `attempt` its attempt."""
 
     commit: Link
     message: Shown
     committer: Shown
     time: Moment | None
     publisher: Shown
+    attempt: Link | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRow:
+    """One changed file: `kind` is added, changed or removed; the sizes are empty on the side that has no file."""
+
+    file: Link
+    kind: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataRow:
+    """One entry of a commit's metadata. `url` is None where it names nothing that is here."""
+
+    key: Shown
+    value: Shown
+    url: str | None
+    is_block: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPage:
+    """One commit. `attempt` is what published it, where perago did."""
+
+    commit_id: Shown
+    message: Shown
+    committer: Shown
+    time: Moment | None
+    parents: tuple[Link, ...]
+    attempt: Link | None
+    metadata: tuple[MetadataRow, ...]
+    summary: str
+    changes: Paged[ChangeRow]
+    objects: int
+    files: str
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = False
+
+
+def commit(source: Source, request: Request) -> CommitPage:
+    """The commit that the address names; a branch or a short id will do."""
+    repository = request.path_params["repository"]
+    found = source.lakefs.commit(repository, request.path_params["commit"])
+    changes = source.lakefs.changes(repository, found)
+    page = paged(changes, request, size=_PAGE_SIZE)
+    return CommitPage(
+        commit_id=line(found.id),
+        message=block(found.message),
+        committer=line(found.committer),
+        time=moment(found.created * 1000),
+        parents=tuple(commit_link(repository, parent) for parent in found.parents),
+        attempt=_attempt(source, found),
+        metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in found.metadata),
+        summary=summary_of(Counter(change.kind for change in changes)),
+        changes=page.showing([change_row(repository, found, change) for change in page.items]),
+        objects=source.lakefs.count(repository, found.id),
+        files=links.files(repository, found.id),
+        title=f"Commit {found.id[:SHORT_ID]}",
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
+    )
 
 
 def commit_link(repository: str, commit_id: str) -> Link:
@@ -29,12 +107,101 @@ def commit_link(repository: str, commit_id: str) -> Link:
     return link(commit_id[:SHORT_ID], links.commit(repository, commit_id))
 
 
-def commit_row(repository: str, commit: Commit) -> CommitRow:
+def commit_row(source: Source, repository: str, found: Commit) -> CommitRow:
     """The commit as one line: the first line of its message only."""
     return CommitRow(
-        commit=commit_link(repository, commit.id),
-        message=line(commit.message.partition("\n")[0]),
-        committer=line(commit.committer),
-        time=moment(commit.created * 1000),
-        publisher=line(commit.metadata.get("perago.task_name", "")),
+        commit=commit_link(repository, found.id),
+        message=line(found.message.partition("\n")[0]),
+        committer=line(found.committer),
+        time=moment(found.created * 1000),
+        publisher=line(found.metadata.get("perago.task_name", "")),
+        attempt=_attempt(source, found),
     )
+
+
+def change_row(repository: str, found: Commit | None, change: Change) -> ChangeRow:
+    """One changed file of a commit (a removed one leads to its last content), or of none."""
+    url = None
+    if found is not None:
+        url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
+    before, after = ("" if number is None else size(number) for number in (change.before, change.after))
+    return ChangeRow(link(change.path, url), change.kind, before, after)
+
+
+def summary_of(counts: Mapping[str, int]) -> str:
+    """How many files of each kind were changed."""
+    total = sum(counts.values())
+    parts = [f"{counts[kind]:,} {kind}" for kind in _KINDS if counts.get(kind)]
+    return f"{plural(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
+
+
+def publications(
+    source: Source, places: Sequence[tuple[str, str, str]], limit: int = 1000
+) -> Mapping[str, list[tuple[str, Commit]]]:
+    """The commits that name an attempt, with their repositories, by task id, oldest first.
+
+    They are found on the branches themselves, so that a publication shows even where the report about it never
+    reached Conductor. `places` are repository, branch, and the commit before which nothing is looked for; of each
+    branch at most `limit` commits are looked at.
+    """
+    found: dict[str, list[tuple[str, Commit]]] = {}
+    for repository, branch, ref in set(places):
+        for number, each in enumerate(source.lakefs.first_parents(repository, branch)):
+            if each.id == ref or number >= limit:
+                break
+            known = found.setdefault(each.metadata.get(_TASK, ""), [])
+            if (repository, each) not in known:
+                known.insert(0, (repository, each))
+    return found
+
+
+def _attempt(source: Source, found: Commit) -> Link | None:
+    """The attempt that published a commit, or None for a commit that perago did not publish."""
+    workflow_id, task_id = found.metadata.get(_WORKFLOW), found.metadata.get(_TASK)
+    if workflow_id is None or task_id is None:
+        return None
+    return link(found.metadata.get("perago.reference_name", "step"), _attempt_url(source, workflow_id, task_id))
+
+
+def _attempt_url(source: Source, workflow_id: str, task_id: str | None = None) -> str | None:
+    return links.workflow(workflow_id, task_id) if source.conductor.knows(workflow_id) else None
+
+
+def _metadata_row(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> MetadataRow:
+    value = metadata[key]
+    if key == _RESULT:
+        return MetadataRow(line(key), _json(value), None, is_block=True)
+    url = _address(source, repository, metadata, key) if value else None
+    is_block = url is None and "\n" in value
+    return MetadataRow(line(key), block(value) if is_block else line(value), url, is_block)
+
+
+def _json(text: str) -> Shown:
+    try:
+        return readable_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return block(text)
+
+
+def _address(source: Source, repository: str, metadata: Mapping[str, str], key: str) -> str | None:
+    value = metadata[key]
+    if key == _WORKFLOW:
+        return _attempt_url(source, value)
+    if key in _TASKS:
+        return _attempt_url(source, metadata.get(_WORKFLOW, ""), value)
+    if key == "perago.task_name":
+        return links.task_type(value) if source.conductor.task_definition(value) else None
+    if key in _COMMITS and exists(lambda: source.lakefs.commit(repository, value)):
+        return links.commit(repository, value)
+    if key in _BRANCHES and exists(lambda: source.lakefs.branch(repository, value)):
+        return links.branch(repository, value)
+    return None
+
+
+def exists(look: Callable[[], object]) -> bool:
+    """Whether `look` finds something."""
+    try:
+        look()
+    except NoSuchPage:
+        return False
+    return True

@@ -1,11 +1,21 @@
-"""Addresses of the pages. Names that may hold anything are in the query: browsers resolve dots and slashes in paths."""
+"""Addresses of the pages, and the numbered pages of long lists.
+
+Names that may hold anything are in the query: browsers resolve dots and slashes in paths.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+from starlette.requests import Request
+
 from perago.console.text import Shown, line
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 OVERVIEW = "/"
 TASK_TYPES = "/task-types"
@@ -52,6 +62,16 @@ def workflow_type(name: str, version: int) -> str:
     return with_query("/workflow-types/definition", name=name, version=version)
 
 
+def start(name: str, version: int) -> str:
+    """The form that starts a workflow."""
+    return with_query("/start", name=name, version=version)
+
+
+def terminate(workflow_id: str) -> str:
+    """Where a workflow is ended."""
+    return f"/workflows/{_part(workflow_id)}/terminate"
+
+
 def repository(name: str) -> str:
     """A repository."""
     return f"{REPOSITORIES}/{_part(name)}"
@@ -84,3 +104,43 @@ def download(repository_name: str, commit_id: str, path: str) -> str:
 
 def _part(text: str) -> str:
     return quote(text, safe="", errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Paged(Generic[T]):
+    """One page of `total` items, the first of them at place `first` (from 0). Page 1 is the first page; the URLs are
+    None where there is no further one."""
+
+    items: Sequence[T]
+    total: int
+    first: int
+    number: int
+    pages: int
+    previous: str | None
+    next: str | None
+
+    def showing(self, items: Sequence[U]) -> Paged[U]:
+        """The same page of other items, mostly what is shown of each."""
+        return Paged(items, self.total, self.first, self.number, self.pages, self.previous, self.next)
+
+
+def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "page") -> Paged[T]:
+    """The page of `items` that the request's query asks for. A number that is none, or beyond the end, is moved to the
+    nearest page."""
+    pages = max(1, -(-len(items) // size))
+    number = min(max(1, _number(request.query_params.get(parameter, "1"))), pages)
+    start = (number - 1) * size
+
+    def address(other: int) -> str | None:
+        if not 1 <= other <= pages:
+            return None
+        url = request.url.include_query_params(**{parameter: other})
+        return f"{url.path}?{url.query}"
+
+    return Paged(
+        items[start : start + size], len(items), start, number, pages, address(number - 1), address(number + 1)
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1

@@ -1,4 +1,4 @@
-"""`/`: workflows, queues, repositories, and how to start a workflow."""
+"""`/`: workflows, what can be started, queues and repositories."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from perago.console import links
-from perago.console.links import Link, link
-from perago.console.models import Models
-from perago.console.paging import Paged, paged
+from perago.console.attempts import plain_reason
+from perago.console.links import Link, Paged, link, paged
 from perago.console.repositories import RepositoryRow, repository_rows
-from perago.console.starting import StartLine, start_lines
-from perago.console.statuses import StatusView, status_view
+from perago.console.source import Source, WorkflowSummary
 from perago.console.task_types import TaskTypeRow, task_type_rows
-from perago.console.text import Shown, line
-from perago.console.times import Moment, duration, moment
-from perago.embedded.conductor.rows import WorkflowStatus
-from perago.embedded.conductor.views import WorkflowSummary
+from perago.console.text import Moment, Shown, StatusView, duration, line, moment, status_view
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20
+_STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +26,8 @@ class WorkflowItem:
     """One line of the list. `failed` names the steps that failed, `recovered` says that the workflow got over it."""
 
     url: str
+    name: Shown
     workflow_id: Shown
-    type: Link
     status: StatusView
     started: Moment | None
     elapsed: str
@@ -51,47 +47,62 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Starter:
+    """A workflow type, and where the form is that starts it."""
+
+    type: Link
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """The whole page."""
 
     filters: tuple[Filter, ...]
     workflows: Paged[WorkflowItem]
+    starters: tuple[Starter, ...]
+    more_starters: int
     task_types: tuple[TaskTypeRow, ...]
     more_task_types: int
     repositories: tuple[RepositoryRow, ...]
     more_repositories: int
-    start_lines: tuple[StartLine, ...]
     title: str = "Workflows"
     crumbs: tuple[Link, ...] = ()
-    refresh_seconds: int = 3
+    live: bool = True
 
 
-def overview(models: Models, request: Request) -> Overview:
+def overview(source: Source, request: Request) -> Overview:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
-    summaries = models.conductor.workflow_summaries()[::-1]
+    summaries = source.conductor.workflows()
     wanted = request.query_params.get("status")
-    chosen = [summary for summary in summaries if wanted in (None, "", summary.status.value)]
-    now = models.conductor.now()
+    chosen = [summary for summary in summaries if wanted in (None, "", summary.status)]
+    now = source.conductor.now()
     page = paged(chosen, request, size=_PAGE_SIZE)
-    types = task_type_rows(models)
-    repositories = repository_rows(models)
+    newest = {each["name"]: each["version"] for each in source.conductor.workflow_definitions()}
+    types = task_type_rows(source)
+    repositories = repository_rows(source)
     return Overview(
         filters=_filters(summaries, wanted or None),
         workflows=page.showing([_item(summary, now) for summary in page.items]),
+        starters=tuple(_starter(name, newest[name]) for name in list(newest)[:_LIST_SIZE]),
+        more_starters=max(0, len(newest) - _LIST_SIZE),
         task_types=types[:_LIST_SIZE],
         more_task_types=max(0, len(types) - _LIST_SIZE),
         repositories=repositories[:_LIST_SIZE],
         more_repositories=max(0, len(repositories) - _LIST_SIZE),
-        start_lines=start_lines(models, str(request.base_url).rstrip("/") + models.prefix),
     )
+
+
+def _starter(name: str, version: int) -> Starter:
+    return Starter(link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
 
 
 def _filters(summaries: Sequence[WorkflowSummary], wanted: str | None) -> tuple[Filter, ...]:
     counts = Counter(summary.status for summary in summaries)
     found = [Filter("all", len(summaries), links.OVERVIEW, wanted is None)]
-    for status in WorkflowStatus:
+    for status in _STATUSES:
         if counts[status] or status == wanted:
-            url = links.with_query(links.OVERVIEW, status=status.value)
+            url = links.with_query(links.OVERVIEW, status=status)
             found.append(Filter(status_view(status).word, counts[status], url, status == wanted))
     return tuple(found)
 
@@ -99,12 +110,12 @@ def _filters(summaries: Sequence[WorkflowSummary], wanted: str | None) -> tuple[
 def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
     return WorkflowItem(
         url=links.workflow(summary.workflow_id),
+        name=line(f"{summary.name} v{summary.version}"),
         workflow_id=line(summary.workflow_id),
-        type=link(f"{summary.name} v{summary.version}", links.workflow_type(summary.name, summary.version)),
         status=status_view(summary.status),
         started=moment(summary.start_time),
         elapsed=duration((summary.end_time or now) - summary.start_time),
         failed=line(", ".join(summary.failed_references)),
-        recovered=summary.status is WorkflowStatus.COMPLETED,
-        reason=line(summary.reason or ""),
+        recovered=summary.status == "COMPLETED",
+        reason=line(plain_reason(summary.reason), 500),
     )

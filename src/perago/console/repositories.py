@@ -1,39 +1,35 @@
-"""`/repositories` and one repository: branches, staging branches marked."""
+"""Repositories, their branches, and the trees of commits: directories, files as text, and as downloads."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import codecs
+import itertools
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from urllib.parse import quote
 
 from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from perago.console import links
-from perago.console.commits import CommitRow, commit_row
-from perago.console.links import Link, link
-from perago.console.models import Models
-from perago.console.paging import Paged, paged
-from perago.console.text import Shown, line
-from perago.console.times import Moment, moment
-from perago.embedded.lakefs.errors import Missing
-from perago.embedded.lakefs.values import BranchInfo, Page, RepositoryInfo, TagInfo
+from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
+from perago.console.links import Link, Paged, link, paged
+from perago.console.source import Branch, File, NoSuchPage, Repository, Source
+from perago.console.text import Moment, Shown, line, moment, plural, size
 
-T = TypeVar("T")
-
+TEXT_BYTES = 64 * 1024
+"""How much of a file is shown."""
 _PAGE_SIZE = 50
-_AT_ONCE = 1000
+_FILES = 200
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRow:
-    """One repository and the newest commit of its default branch."""
+    """One repository and the newest commit of its default branch; None: a bare one, which has no branch yet."""
 
     repository: Link
     branch: Link
     head: CommitRow | None
-    """None: a bare repository, which has no branch yet."""
     created: Moment | None
 
 
@@ -44,7 +40,7 @@ class Repositories:
     repositories: Paged[RepositoryRow]
     title: str = "Repositories"
     crumbs: tuple[Link, ...] = ()
-    refresh_seconds: int = 3
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,81 +72,231 @@ class RepositoryPage:
     tags: Paged[TagRow]
     title: str
     crumbs: tuple[Link, ...]
-    refresh_seconds: int = 3
+    live: bool = True
 
 
-def repository_rows(models: Models) -> tuple[RepositoryRow, ...]:
+@dataclass(frozen=True, slots=True)
+class BranchPage:
+    """One branch. `older` leads to the commits before these; None: these are the first."""
+
+    name: Shown
+    staging: bool
+    files: str
+    commits: tuple[CommitRow, ...]
+    newest: str | None
+    older: str | None
+    uncommitted: tuple[ChangeRow, ...]
+    more_uncommitted: bool
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """A file, or a directory (then without size and time)."""
+
+    name: Link
+    size: str
+    time: Moment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One directory of a commit's tree."""
+
+    path: Shown
+    rows: tuple[FileRow, ...]
+    first: str | None
+    more: str | None
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FilePage:
+    """One file. `text` is None where it is not UTF-8 text; `size` is empty where `bytes` says it as well."""
+
+    path: Shown
+    size: str
+    bytes: str
+    checksum: Shown
+    content_type: Shown
+    time: Moment | None
+    metadata: tuple[tuple[Shown, Shown], ...]
+    text: Shown | None
+    download: str
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = False
+
+
+# ------------------------------------------------------------------ repositories
+
+
+def repository_rows(source: Source) -> tuple[RepositoryRow, ...]:
     """All repositories by name."""
-    return tuple(_repository_row(models, info) for info in _all_repositories(models))
+    return tuple(_repository_row(source, each) for each in source.lakefs.repositories())
 
 
-def repositories(models: Models, request: Request) -> Repositories:
+def repositories(source: Source, request: Request) -> Repositories:
     """The list."""
-    return Repositories(paged(repository_rows(models), request, size=_PAGE_SIZE))
+    return Repositories(paged(repository_rows(source), request, size=_PAGE_SIZE))
 
 
-def repository(models: Models, request: Request) -> RepositoryPage:
+def repository(source: Source, request: Request) -> RepositoryPage:
     """One repository; the default branch stands first, staging branches last."""
-    info = models.lakefs.get_repository(request.path_params["repository"])
-    branches = paged(sorted(_all_branches(models, info.name), key=partial(_rank, info)), request, size=_PAGE_SIZE)
-    tags = paged(list(_all_tags(models, info.name)), request, size=_PAGE_SIZE, parameter="tags")
+    found = source.lakefs.repository(request.path_params["repository"])
+    ranked = sorted(source.lakefs.branches(found.name), key=partial(_rank, found))
+    branches = paged(ranked, request, size=_PAGE_SIZE)
+    tags = paged(source.lakefs.tags(found.name), request, size=_PAGE_SIZE, parameter="tags")
     return RepositoryPage(
-        name=line(info.name),
-        namespace=line(info.storage_namespace),
-        created=moment(info.created * 1000),
-        branches=branches.showing([_branch_row(models, info, branch) for branch in branches.items]),
-        tags=tags.showing([_tag_row(models, info, tag) for tag in tags.items]),
-        title=f"Repository {info.name}",
+        name=line(found.name),
+        namespace=line(found.namespace),
+        created=moment(found.created * 1000),
+        branches=branches.showing([_branch_row(source, found, branch) for branch in branches.items]),
+        tags=tags.showing([TagRow(line(name), _row_of(source, found.name, ref)) for name, ref in tags.items]),
+        title=f"Repository {found.name}",
         crumbs=(link("Repositories", links.REPOSITORIES),),
     )
 
 
-def _all_repositories(models: Models) -> Iterator[RepositoryInfo]:
-    return _all_of(lambda after: models.lakefs.list_repositories(after=after, amount=_AT_ONCE))
-
-
-def _all_branches(models: Models, repository_name: str) -> Iterator[BranchInfo]:
-    return _all_of(
-        lambda after: models.lakefs.list_branches(repository_name, after=after, amount=_AT_ONCE, show_hidden=True)
+def branch(source: Source, request: Request) -> BranchPage:
+    """The branch, newest commit first; `?from=<commit id>` begins with an older one."""
+    repository, name = request.path_params["repository"], request.path_params["branch"]
+    found = source.lakefs.branch(repository, name)
+    start = request.query_params.get("from")
+    history = source.lakefs.first_parents(repository, start or found.commit_id)
+    commits = list(itertools.islice(history, _PAGE_SIZE + 1))
+    uncommitted, more = source.lakefs.uncommitted(repository, name, _FILES)
+    address = links.branch(repository, name)
+    older = commits[_PAGE_SIZE].id if len(commits) > _PAGE_SIZE else None
+    return BranchPage(
+        name=line(name),
+        staging=found.hidden,
+        files=links.files(repository, found.commit_id),
+        commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
+        newest=address if start else None,
+        older=links.with_query(address, **{"from": older}) if older else None,
+        uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
+        more_uncommitted=more,
+        title=f"Branch {line(name).text}",
+        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
     )
 
 
-def _all_tags(models: Models, repository_name: str) -> Iterator[TagInfo]:
-    return _all_of(lambda after: models.lakefs.list_tags(repository_name, after=after, amount=_AT_ONCE))
+def _rank(found: Repository, branch: Branch) -> tuple[bool, bool, str]:
+    return (branch.name != found.default_branch, branch.hidden, branch.name)
 
 
-def _all_of(page_after: Callable[[str], Page[T]]) -> Iterator[T]:
-    after, more = "", True
-    while more:
-        page = page_after(after)
-        yield from page.results
-        after, more = page.next_offset, page.has_more
+def _row_of(source: Source, repository: str, ref: str) -> CommitRow:
+    return commit_row(source, repository, source.lakefs.commit(repository, ref))
 
 
-def _rank(info: RepositoryInfo, branch: BranchInfo) -> tuple[bool, bool, str]:
-    return (branch.name != info.default_branch, branch.hidden, branch.name)
-
-
-def _repository_row(models: Models, info: RepositoryInfo) -> RepositoryRow:
-    head = None
-    with contextlib.suppress(Missing):
-        head = commit_row(info.name, models.lakefs.get_commit(info.name, info.default_branch).commit)
+def _repository_row(source: Source, found: Repository) -> RepositoryRow:
+    try:
+        head = _row_of(source, found.name, found.default_branch)
+    except NoSuchPage:
+        head = None
     return RepositoryRow(
-        repository=link(info.name, links.repository(info.name)),
-        branch=link(info.default_branch, links.branch(info.name, info.default_branch) if head else None),
+        repository=link(found.name, links.repository(found.name)),
+        branch=link(found.default_branch, links.branch(found.name, found.default_branch) if head else None),
         head=head,
-        created=moment(info.created * 1000),
+        created=moment(found.created * 1000),
     )
 
 
-def _branch_row(models: Models, info: RepositoryInfo, branch: BranchInfo) -> BranchRow:
+def _branch_row(source: Source, found: Repository, branch: Branch) -> BranchRow:
     return BranchRow(
-        branch=link(branch.name, links.branch(info.name, branch.name)),
-        kind="default" if branch.name == info.default_branch else "staging" if branch.hidden else "",
-        uncommitted=bool(models.lakefs.diff_branch(info.name, branch.name, amount=1).results),
-        head=commit_row(info.name, models.lakefs.get_commit(info.name, branch.commit_id).commit),
+        branch=link(branch.name, links.branch(found.name, branch.name)),
+        kind="default" if branch.name == found.default_branch else "staging" if branch.hidden else "",
+        uncommitted=bool(source.lakefs.uncommitted(found.name, branch.name, 1)[0]),
+        head=_row_of(source, found.name, branch.commit_id),
     )
 
 
-def _tag_row(models: Models, info: RepositoryInfo, tag: TagInfo) -> TagRow:
-    return TagRow(line(tag.name), commit_row(info.name, models.lakefs.get_commit(info.name, tag.commit_id).commit))
+# ------------------------------------------------------------------------- files
+
+
+def directory(source: Source, request: Request) -> Directory:
+    """The directory `?prefix=`; `?after=` continues a long one."""
+    repository, commit_id = _commit(source, request)
+    prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
+    found, following = source.lakefs.listing(repository, commit_id, prefix, after, _FILES)
+    return Directory(
+        path=line(prefix or "/"),
+        rows=tuple(_file_row(repository, commit_id, prefix, item) for item in found),
+        first=links.files(repository, commit_id, prefix) if after else None,
+        more=None if following is None else links.files(repository, commit_id, prefix, following),
+        title=f"Files {line(prefix).text}" if prefix else "Files",
+        crumbs=_crumbs(repository, commit_id, prefix.removesuffix("/")),
+    )
+
+
+def file(source: Source, request: Request) -> FilePage:
+    """The file `?path=`."""
+    repository, commit_id = _commit(source, request)
+    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    return FilePage(
+        path=line(found.path),
+        size=size(found.size) if found.size >= 1024 else "",
+        bytes=plural(found.size, "byte"),
+        checksum=line(found.checksum),
+        content_type=line(found.content_type),
+        time=moment(found.mtime * 1000),
+        metadata=tuple((line(key), line(value)) for key, value in sorted(found.metadata.items())),
+        text=_text(source, repository, commit_id, found),
+        download=links.download(repository, commit_id, found.path),
+        title=f"File {line(found.path).text}",
+        crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
+    )
+
+
+def download(source: Source, request: Request) -> Response:
+    """The bytes of the file `?path=`. They are saved, never shown: no type of theirs is passed on."""
+    repository, commit_id = _commit(source, request)
+    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    name = quote(found.path.rstrip("/").rpartition("/")[2] or "file", safe="", errors="replace")
+    headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size)}
+    content = source.lakefs.read(repository, commit_id, found.path)
+    return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+
+
+def _commit(source: Source, request: Request) -> tuple[str, str]:
+    repository = request.path_params["repository"]
+    return repository, source.lakefs.commit(repository, request.path_params["commit"]).id
+
+
+def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> FileRow:
+    if isinstance(item, str):
+        return FileRow(link(item[len(prefix) :], links.files(repository, commit_id, item)), "", None)
+    name = link(item.path[len(prefix) :] or item.path, links.file(repository, commit_id, item.path))
+    return FileRow(name, size(item.size), moment(item.mtime * 1000))
+
+
+def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = False) -> tuple[Link, ...]:
+    """Repository, commit, and the directories above `path`."""
+    parts = path.split("/")[:-1]
+    above = ["/".join(parts[: index + 1]) + "/" for index in range(len(parts))]
+    root = [link("files", links.files(repository, commit_id))] if path or with_root else []
+    return (
+        link("Repositories", links.REPOSITORIES),
+        link(repository, links.repository(repository)),
+        link(commit_id[:SHORT_ID], links.commit(repository, commit_id)),
+        *root,
+        *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
+    )
+
+
+def _text(source: Source, repository: str, commit_id: str, found: File) -> Shown | None:
+    """The beginning as text; None if it is no UTF-8 or holds NULs, which no text does."""
+    data = b"".join(source.lakefs.read(repository, commit_id, found.path, TEXT_BYTES))
+    is_whole = len(data) == found.size
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
+    except UnicodeDecodeError:
+        return None
+    if "\0" in text:
+        return None
+    return Shown(text, "" if is_whole else f"cut: the first {size(len(data))} of {size(found.size)} are shown")

@@ -1,98 +1,329 @@
-"""The line that starts a workflow, to be pasted into a shell."""
+"""Starting a workflow from a form that is made of the input schemas of its tasks, and ending one."""
 
 from __future__ import annotations
 
-import contextlib
+import datetime
+import ipaddress
 import json
 import re
-import shlex
+import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl
+
+from pydantic import AnyUrl, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from perago.console import links
 from perago.console.links import Link, link
-from perago.console.models import Models
-from perago.console.text import Shown, block
-from perago.embedded.lakefs.errors import LakeFSError
+from perago.console.source import Json, NoSuchPage, Source
+from perago.console.text import line
+from perago.ports import ServiceError
+from perago.taskdef.pointer import join_pointer
+from perago.taskdef.schema_check import schema_problems
+from perago.taskdef.skeleton import skeleton_of
 
-_SHOWN_TYPES = 10
-_DEPTH_LIMIT = 6
+MAX_BODY = 1024 * 1024
+"""Bytes of a form."""
+_MAX_FIELDS = 200
+_ROWS = 12
 _INPUT = re.compile(r"\$\{workflow\.input\.([A-Za-z0-9_]+)")
-_PLAIN: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}
+_WORKSPACE = ("repository", "branch", "ref")
+_FORMATS: Mapping[str, Any] = {
+    "date": datetime.date,
+    "date-time": datetime.datetime,
+    "time": datetime.time,
+    "duration": datetime.timedelta,
+    "uuid": uuid.UUID,
+    "uri": AnyUrl,
+    "ipv4": ipaddress.IPv4Address,
+    "ipv6": ipaddress.IPv6Address,
+}
+"""What a text of a format must be readable as: schemas alone do not say."""
 
 
 @dataclass(frozen=True, slots=True)
-class StartLine:
-    """One workflow type and the shell line."""
+class Field:
+    """One field. `key` is the JSON pointer of its value in the workflow's input, `kind` how it is filled in: text,
+    number, choice (of JSON texts) or json."""
+
+    key: str
+    label: str
+    kind: str
+    value: str
+    schema: Json
+    required: bool
+    hint: str = ""
+    choices: tuple[str, ...] = ()
+    rows: int = 1
+    error: str = ""
+
+    @property
+    def attributes(self) -> Mapping[str, Any]:
+        """Bounds that a browser checks, too."""
+        names = {"minimum": "min", "maximum": "max"} if self.kind == "number" else {}
+        found = {names[key]: self.schema[key] for key in names if key in self.schema}
+        if self.kind == "number":
+            found["step"] = self.schema.get("multipleOf", 1 if self.schema.get("type") == "integer" else "any")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The fields of one input of the workflow."""
+
+    name: str
+    fields: tuple[Field, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartPage:
+    """The form. `problem` is what is wrong with no field of it."""
 
     type: Link
-    command: Shown
+    address: str
+    parts: tuple[Part, ...]
+    wrong: int
+    problem: str
+    title: str
+    crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
+    live: bool = False
 
 
-def start_lines(models: Models, base_url: str) -> tuple[StartLine, ...]:
-    """For the newest version of each of the first ten workflow types."""
-    newest = {definition["name"]: definition for definition in models.conductor.workflow_definitions()}
-    return tuple(_start_line(models, base_url, newest[name]) for name in list(newest)[:_SHOWN_TYPES])
+def form(source: Source, request: Request) -> StartPage:
+    """The form of `?name=` and `?version=`, filled with what works.
+
+    Raises:
+        NoSuchPage: there is no such workflow definition.
+    """
+    definition = _definition(source, request)
+    return _page(definition, _parts(source, definition))
 
 
-def _start_line(models: Models, base_url: str, definition: Mapping[str, Any]) -> StartLine:
+def start(source: Source, request: Request, body: bytes) -> Response | StartPage:
+    """Start what the form says; leads to the workflow, or back to the form with its errors.
+
+    Raises:
+        NoSuchPage: there is no such workflow definition.
+    """
+    definition = _definition(source, request)
+    given = _decoded(body)
+    payload: dict[str, Any] = {}
+    parts = tuple(_read(part, given, payload) for part in _parts(source, definition))
+    if "workspace" in payload and not any(field.error for part in parts for field in part.fields):
+        parts = tuple(_with_head(source, part, payload) if part.name == "workspace" else part for part in parts)
+    if any(field.error for part in parts for field in part.fields):
+        return _page(definition, parts)
+    try:
+        workflow_id = source.conductor.start(definition["name"], definition["version"], payload)
+    except ServiceError as error:
+        return _page(definition, parts, error.detail)
+    return RedirectResponse(links.workflow(workflow_id), 303)
+
+
+def terminate(source: Source, request: Request, body: bytes) -> Response:
+    """End the workflow of the address, with the form's reason."""
+    workflow_id = request.path_params["workflow"]
+    reason = _decoded(body).get("reason", "").strip()
+    source.conductor.terminate(workflow_id, reason[:500] or "ended in the console")
+    return RedirectResponse(links.workflow(workflow_id), 303)
+
+
+def _decoded(body: bytes) -> dict[str, str]:
+    try:
+        found = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=2 * _MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, "This is no form of this page.") from error
+    return dict(found)
+
+
+def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> StartPage:
     name, version = definition["name"], definition["version"]
-    payload = json.dumps(_payload(models, definition), ensure_ascii=False)
-    url = f"{base_url}/api/workflow/{quote(name, safe='', errors='replace')}"
-    command = (
-        f"curl -sS -X POST {shlex.quote(url)} \\\n  -H 'Content-Type: application/json' \\\n  -d {shlex.quote(payload)}"
+    return StartPage(
+        type=link(f"{name} v{version}", links.workflow_type(name, version)),
+        address=links.start(name, version),
+        parts=parts,
+        wrong=sum(bool(field.error) for part in parts for field in part.fields),
+        problem=problem,
+        title=f"Start {line(name).text}",
     )
-    return StartLine(link(f"{name} v{version}", links.workflow_type(name, version)), block(command))
 
 
-def _payload(models: Models, definition: Mapping[str, Any]) -> dict[str, Any]:
-    """A value for every `${workflow.input.…}` of the definition: the head of the first repository for `workspace`,
-    else what the schema of the task that takes it asks for."""
-    names = list(dict.fromkeys([*definition.get("inputParameters", ()), *_inputs_named(definition)]))
-    workspace = _workspace(models)
-    return {
-        name: workspace if name == "workspace" and workspace else _sample(_schema(models, definition, name))
-        for name in names
-        if isinstance(name, str)
-    }
+def _definition(source: Source, request: Request) -> Json:
+    name, version = request.query_params.get("name", ""), request.query_params.get("version")
+    known = source.conductor.workflow_definitions(name)
+    found = [each for each in known if version in (None, str(each["version"]))]
+    if not found:
+        raise NoSuchPage(f"There is no workflow definition {name!r} of version {version or 'any'}.")
+    return found[-1]
 
 
-def _inputs_named(definition: Mapping[str, Any]) -> Iterator[str]:
-    return (match[1] for match in _INPUT.finditer(json.dumps(definition.get("tasks", []))))
+# ------------------------------------------------------------------------ the form
 
 
-def _workspace(models: Models) -> dict[str, str] | None:
-    for info in models.lakefs.list_repositories(amount=1).results:
-        with contextlib.suppress(LakeFSError):  # a bare repository has no branch
-            head = models.lakefs.get_branch(info.name, info.default_branch).commit_id
-            return {"repository": info.name, "branch": info.default_branch, "ref_type": "commit", "ref": head}
-    return None
+def _parts(source: Source, definition: Json) -> tuple[Part, ...]:
+    named = _INPUT.findall(json.dumps(definition.get("tasks", [])))
+    names = [name for name in (*definition.get("inputParameters", ()), *named) if isinstance(name, str)]
+    parts = []
+    for name in dict.fromkeys(names):
+        schema = _schema(source, definition, name)
+        if name == "workspace":
+            sample: Any = _head(source)
+        elif name == "params" and definition["name"] in source.samples:
+            sample = source.samples[definition["name"]]
+        else:
+            sample = skeleton_of(schema)
+        parts.append(Part(name, tuple(_fields(name, schema, sample))[:_MAX_FIELDS]))
+    return tuple(parts)
 
 
-def _schema(models: Models, definition: Mapping[str, Any], name: str) -> Any:
+def _schema(source: Source, definition: Json, name: str) -> Json:
+    """What the task that takes the input as a whole says of it."""
     for task in definition.get("tasks", []):
         for key, value in task.get("inputParameters", {}).items():
             if value == f"${{workflow.input.{name}}}":
-                task_definition = models.conductor.get_task_definition(task["name"]) or {}
-                schema = (task_definition.get("inputSchema") or {}).get("data") or {}
-                return (schema.get("properties") or {}).get(key)
-    return None
+                known = source.conductor.task_definition(task["name"]) or {}
+                schema = (known.get("inputSchema") or {}).get("data") or {}
+                found: Json = (schema.get("properties") or {}).get(key) or {}
+                return found
+    return {}
 
 
-def _sample(schema: Any, depth: int = 0) -> Any:
-    """A value of the right shape, required members only."""
-    if not isinstance(schema, Mapping) or depth > _DEPTH_LIMIT:
-        return {} if depth == 0 else None
-    if "default" in schema:
-        return schema["default"]
-    for choices in ("enum", "examples"):
-        if isinstance(schema.get(choices), list) and schema[choices]:
-            return schema[choices][0]
-    if isinstance(schema.get("anyOf"), list) and schema["anyOf"]:
-        return _sample(schema["anyOf"][0], depth + 1)
+def _head(source: Source) -> Json:
+    """The head of the first repository that has a branch."""
+    for repository in source.lakefs.repositories():
+        try:
+            head = source.lakefs.branch(repository.name, repository.default_branch)
+        except NoSuchPage:
+            continue
+        return {"repository": repository.name, "branch": head.name, "ref": head.commit_id}
+    return dict.fromkeys(_WORKSPACE, "")
+
+
+def _fields(name: str, schema: Json, sample: Any) -> Iterator[Field]:
+    if name == "workspace":
+        for key in _WORKSPACE:
+            hint = "the commit to work on; empty: the newest of the branch when it is started" if key == "ref" else ""
+            value = str(sample[key])
+            yield Field(f"/workspace/{key}", key, "text", value, {"type": "string"}, key != "ref", hint)
+        return
     properties = schema.get("properties")
-    if isinstance(properties, Mapping):
-        return {key: _sample(properties.get(key), depth + 1) for key in schema.get("required", ())}
-    return _PLAIN.get(str(schema.get("type")))
+    if not isinstance(properties, Mapping) or not isinstance(sample, Mapping):
+        yield _field(f"/{name}", name, schema, sample, required=True)
+        return
+    for key, part in properties.items():
+        required = key in schema.get("required", ())
+        value = sample[key] if key in sample else part.get("default")
+        yield _field(join_pointer(f"/{name}", key), key, part, value, required=required)
+
+
+def _field(key: str, label: str, schema: Json, value: Any, *, required: bool) -> Field:
+    options = [each for each in schema.get("anyOf", ()) if each.get("type") != "null"]
+    if len(options) == 1:
+        schema = {**{name: schema[name] for name in ("title", "description") if name in schema}, **options[0]}
+        required = False
+    kind, choices = _kind(schema)
+    if kind == "text":
+        text = "" if value is None else str(value)
+    else:
+        missing = (value is None and kind != "json") or (value is None and not required)
+        text = "" if missing else json.dumps(value, ensure_ascii=False, indent=2 if kind == "json" else None)
+    rows = min(_ROWS, text.count("\n") + (1 if kind == "text" else 2))
+    if choices and not required:
+        choices = ("", *choices)
+    return Field(key, label, kind, text, schema, required, _hint(schema, kind), choices, rows)
+
+
+def _kind(schema: Json) -> tuple[str, tuple[str, ...]]:
+    options = [schema["const"]] if "const" in schema else schema.get("enum")
+    if schema.get("type") == "boolean" and options is None:
+        options = [True, False]
+    if options:
+        return "choice", tuple(json.dumps(option, ensure_ascii=False) for option in options)
+    if schema.get("type") == "string":
+        return "text", ()
+    return ("number" if schema.get("type") in ("integer", "number") else "json"), ()
+
+
+def _hint(schema: Json, kind: str) -> str:
+    bounds = (
+        ("minimum", "at least {}"),
+        ("exclusiveMinimum", "more than {}"),
+        ("maximum", "at most {}"),
+        ("exclusiveMaximum", "less than {}"),
+        ("minLength", "length at least {}"),
+        ("maxLength", "length at most {}"),
+        ("pattern", "matches {}"),
+        ("format", "{}"),
+    )
+    words = [text.format(schema[key]) for key, text in bounds if key in schema]
+    described = [str(schema["description"]).rstrip(".")] if schema.get("description") else []
+    form = ["JSON"] if kind == "json" else []
+    return line("; ".join([*described, *form, *words])).text
+
+
+# ----------------------------------------------------------------------- the answer
+
+
+def _read(part: Part, given: Mapping[str, str], payload: dict[str, Any]) -> Part:
+    """The part as it was filled in, with errors; its values go into `payload`."""
+    fields = []
+    values: dict[str, Any] = {}
+    whole = f"/{part.name}"
+    for field in part.fields:
+        text = given.get(field.key, "").replace("\r\n", "\n")
+        filled = replace(field, value=text)
+        if text == "" and not field.required:
+            fields.append(filled)
+            continue
+        try:
+            value = text if field.kind == "text" else json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            words = {"number": "is no number", "choice": "is none of the choices", "json": "is no JSON"}[field.kind]
+            fields.append(replace(filled, error=words if text else "is missing"))
+            continue
+        fields.append(replace(filled, error=_problem(field, value)))
+        if field.key == whole:
+            payload[part.name] = value
+        else:
+            values[field.label] = value
+    if not any(field.key == whole for field in part.fields):
+        payload[part.name] = values
+    return replace(part, fields=tuple(fields))
+
+
+def _problem(field: Field, value: Any) -> str:
+    if value == "" and field.key.startswith("/workspace/"):
+        return "is missing"
+    wrong = next(schema_problems(field.schema, value, field.key), None)
+    if wrong is not None:
+        return wrong.removeprefix(f"{field.key}: ")
+    type_ = _FORMATS.get(field.schema.get("format", "")) if isinstance(value, str) else None
+    if type_ is not None:
+        try:
+            TypeAdapter(type_).validate_python(value)
+        except ValidationError as error:
+            return error.errors()[0]["msg"]
+    return ""
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
+    """The workspace with its commit, or an error where there is none."""
+    workspace = payload["workspace"]
+    name = "branch"
+    try:
+        head = source.lakefs.branch(workspace["repository"], workspace["branch"])
+        name = "ref"
+        ref = source.lakefs.commit(workspace["repository"], workspace.get("ref", head.commit_id)).id
+    except NoSuchPage as error:
+        wrong = tuple(replace(each, error=str(error)) if each.label == name else each for each in part.fields)
+        return replace(part, fields=wrong)
+    payload["workspace"] = {**workspace, "ref_type": "commit", "ref": ref}
+    return part

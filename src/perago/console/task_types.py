@@ -9,11 +9,9 @@ from typing import Any
 from starlette.requests import Request
 
 from perago.console import links
-from perago.console.links import Link, link
-from perago.console.models import Models, NoSuchPage
-from perago.console.paging import Paged, paged
-from perago.console.text import Shown, line, readable_json
-from perago.console.times import Moment, duration, moment
+from perago.console.links import Link, Paged, link, paged
+from perago.console.source import NoSuchPage, Source
+from perago.console.text import Moment, Shown, duration, line, moment, readable_json
 
 _PAGE_SIZE = 100
 _PENDING_SIZE = 50
@@ -37,7 +35,7 @@ class TaskTypes:
     types: Paged[TaskTypeRow]
     title: str = "Task types"
     crumbs: tuple[Link, ...] = ()
-    refresh_seconds: int = 3
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class TaskTypePage:
     polls: tuple[PollRow, ...]
     title: str
     crumbs: tuple[Link, ...]
-    refresh_seconds: int = 3
+    live: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,54 +75,55 @@ class WorkflowTypePage:
     """One workflow definition."""
 
     name: Shown
+    start: str
     versions: tuple[Link, ...]
     tasks: tuple[Link, ...]
     definition: Shown
     title: str
     crumbs: tuple[Link, ...]
-    refresh_seconds: int = 0
+    live: bool = False
 
 
-def task_type_rows(models: Models) -> tuple[TaskTypeRow, ...]:
+def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
     """All task types by name."""
-    waiting = models.conductor.queue_sizes()
-    definitions = sorted(models.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
+    waiting = source.conductor.queue_sizes()
+    definitions = sorted(source.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
     return tuple(_row(definition, waiting.get(definition["name"], 0)) for definition in definitions)
 
 
-def task_types(models: Models, request: Request) -> TaskTypes:
+def task_types(source: Source, request: Request) -> TaskTypes:
     """The list."""
-    return TaskTypes(paged(task_type_rows(models), request, size=_PAGE_SIZE))
+    return TaskTypes(paged(task_type_rows(source), request, size=_PAGE_SIZE))
 
 
-def task_type(models: Models, request: Request) -> TaskTypePage:
+def task_type(source: Source, request: Request) -> TaskTypePage:
     """The definition that `?name=` asks for.
 
     Raises:
         NoSuchPage: there is none of that name.
     """
     name = request.query_params.get("name", "")
-    definition = models.conductor.get_task_definition(name)
+    definition = source.conductor.task_definition(name)
     if definition is None:
         raise NoSuchPage(f"There is no task definition {name!r}.")
     return TaskTypePage(
         name=line(name),
         definition=readable_json(definition),
-        pending=_pending(models, name, request),
-        polls=_polls(models, name),
+        pending=_pending(source, name, request),
+        polls=_polls(source, name),
         title=f"Task type {line(name).text}",
         crumbs=(link("Task types", links.TASK_TYPES),),
     )
 
 
-def workflow_type(models: Models, request: Request) -> WorkflowTypePage:
+def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
     """The definition that `?name=` and `?version=` ask for, by default the newest version.
 
     Raises:
         NoSuchPage: there is none of that name and version.
     """
     name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
-    definitions = models.conductor.workflow_definitions(name)
+    definitions = source.conductor.workflow_definitions(name)
     found = [definition for definition in definitions if wanted in (None, str(definition["version"]))]
     if not found:
         raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
@@ -133,16 +132,17 @@ def workflow_type(models: Models, request: Request) -> WorkflowTypePage:
     tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
     return WorkflowTypePage(
         name=line(f"{name} v{definition['version']}"),
+        start=links.start(name, definition["version"]),
         versions=tuple(link(f"v{version}", links.workflow_type(name, version)) for version in versions),
-        tasks=tuple(_task_link(models, str(task.get("name"))) for task in tasks),
+        tasks=tuple(_task_link(source, str(task.get("name"))) for task in tasks),
         definition=readable_json(definition),
         title=f"Workflow type {line(name).text}",
         crumbs=(),
     )
 
 
-def _task_link(models: Models, name: str) -> Link:
-    known = models.conductor.get_task_definition(name) is not None
+def _task_link(source: Source, name: str) -> Link:
+    known = source.conductor.task_definition(name) is not None
     return link(name, links.task_type(name) if known else None)
 
 
@@ -156,10 +156,10 @@ def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
     )
 
 
-def _pending(models: Models, name: str, request: Request) -> Paged[PendingRow]:
-    now = models.conductor.now()
-    places = paged(range(models.conductor.queue_size(name)), request, size=_PENDING_SIZE, parameter="queue")
-    tasks = models.conductor.pending(name, start=places.first, limit=len(places.items))
+def _pending(source: Source, name: str, request: Request) -> Paged[PendingRow]:
+    now = source.conductor.now()
+    places = paged(range(source.conductor.queue_sizes().get(name, 0)), request, size=_PENDING_SIZE, parameter="queue")
+    tasks = source.conductor.queued(name, places.first, len(places.items))
     return places.showing([_pending_row(task, now) for task in tasks])
 
 
@@ -172,8 +172,8 @@ def _pending_row(task: Mapping[str, Any], now: int) -> PendingRow:
     )
 
 
-def _polls(models: Models, name: str) -> tuple[PollRow, ...]:
+def _polls(source: Source, name: str) -> tuple[PollRow, ...]:
     return tuple(
-        PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain or ""))
-        for poll in models.conductor.last_polls(name)[:_POLLS_SHOWN]
+        PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
+        for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
     )

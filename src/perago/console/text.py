@@ -1,9 +1,11 @@
-"""Foreign text made fit to be looked at: nothing hidden, nothing reordered, nothing endless."""
+"""What is shown: foreign text made fit to be looked at (nothing hidden, nothing reordered, nothing endless), statuses,
+times in the zone of this machine, which is also the reader's, and durations."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 LINE_LIMIT = 300
@@ -14,6 +16,21 @@ BLOCK_LIMIT = 20_000
 _STRING_LIMIT = 2_000
 _ITEM_LIMIT = 200
 _DEPTH_LIMIT = 40
+
+_TONES = {
+    "COMPLETED": "good",
+    "COMPLETED_WITH_ERRORS": "warn",
+    "RUNNING": "busy",
+    "IN_PROGRESS": "busy",
+    "SCHEDULED": "wait",
+    "PAUSED": "wait",
+    "FAILED": "bad",
+    "FAILED_WITH_TERMINAL_ERROR": "bad",
+    "TIMED_OUT": "bad",
+    "TERMINATED": "warn",
+    "CANCELED": "warn",
+    "SKIPPED": "wait",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,67 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}"
 
 
+def unquoted(text: str) -> str:
+    """A JSON text without the quotes of a string."""
+    return text[1:-1] if len(text) > 2 and text.startswith('"') else text
+
+
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 file`, `1,200 files`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    """A status and its tone: good, bad, busy, wait or warn."""
+
+    word: str
+    tone: str
+
+
+def status_view(status: str) -> StatusView:
+    """`FAILED_WITH_TERMINAL_ERROR` reads `failed with terminal error`."""
+    return StatusView(status.replace("_", " ").lower(), _TONES.get(status, "wait"))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One point in time: to the second, to the millisecond, and in ISO form (empty if it is no date at all)."""
+
+    text: str
+    fine: str
+    iso: str
+
+
+def moment(milliseconds: int) -> Moment | None:
+    """A time in milliseconds since the epoch; 0 stands for not yet. Numbers beyond any calendar stay numbers."""
+    if milliseconds == 0:
+        return None
+    try:
+        local = datetime.fromtimestamp(milliseconds / 1000, UTC).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return Moment(f"{milliseconds} ms", f"{milliseconds} ms", "")
+    fine = local.replace(tzinfo=None).isoformat(" ", "milliseconds")
+    return Moment(fine[:-4], fine, local.isoformat(timespec="milliseconds"))
+
+
+def zone() -> str:
+    """The zone that all times are shown in."""
+    offset = datetime.now(UTC).astimezone().strftime("%z")
+    return f"UTC{offset[:3]}:{offset[3:]}"
+
+
+def duration(milliseconds: float) -> str:
+    """A length of time in the two units that matter."""
+    seconds = max(0.0, milliseconds / 1000)
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} days {hours % 24} h"

@@ -1,49 +1,109 @@
-"""The steps of attempts from the JSONL logs of their workers (docs/design/contract.md 7): Conductor is not told of
-steps."""
+"""What workers logged about attempts (docs/design/contract.md 7): output, progress, steps, guardrails, changed files.
+
+Conductor is told little of it, and late. The JSONL files have each line at once.
+"""
 
 from __future__ import annotations
 
+import heapq
 import json
 import threading
-from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from perago.console.models import DeliveryKey, StepTimes
+FIRST_LOOK_BYTES = 4 * 1024 * 1024
+"""How much of the end of a file is read at first: what is older is not shown."""
+MAX_FILES = 100
+"""The files that were written last; others are not looked at."""
+MAX_LINES = 200
+"""Of a delivery; docs/design/contract.md 7 has the same number for Conductor's task log."""
+MAX_LINE = 1000
+"""Characters of a line; a traceback may have sixty times as many."""
+MAX_WITH_LINES = 300
+"""Deliveries whose lines are remembered: the latest."""
 
-FIRST_LOOK_BYTES = 16 * 1024 * 1024
-"""How much of the end of a file is read at first: older attempts than that are not shown with their steps."""
+_MARK = b'"task_id"'
+_FILES = "*/worker_id=*/pid=*__started=*.jsonl"
+_EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "WARNING"})
+"""Events of a supervisor that belong into an attempt's log, and the warnings of a slot, which are none."""
+_ENDINGS = frozenset({"lost", "unreported"})
+"""What Conductor does not know of the end of an attempt."""
 
-_MARK = b'"steps"'
-_FILES = "worker_id=*/pid=*__started=*.jsonl"
+DeliveryKey: TypeAlias = tuple[str, int, int]
+"""Task id, poll count and start time: one delivery (docs/design/contract.md 1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TraceLine:
+    """One line; `time` in milliseconds since the epoch, 0 if the log does not say."""
+
+    time: int
+    source: str
+    text: str
+
+
+@dataclass(slots=True)
+class DeliveryTrace:
+    """What is known of one delivery. Guardrails and files are known once it is over, and its process lived to say."""
+
+    lines: deque[TraceLine] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
+    left_out: int = 0
+    """Earlier lines than `lines`."""
+    progress: tuple[int, int] | None = None
+    steps: tuple[tuple[str, float], ...] = ()
+    """Names and seconds, in their order."""
+    guardrails: tuple[tuple[bool, str], ...] = ()
+    """Whether each one was satisfied, and its words."""
+    files: tuple[tuple[str, str, int], ...] | None = None
+    """Kind (added, changed, removed), path and bytes of the first changed files."""
+    changed: int = 0
+    """How many files were changed in all."""
+    remarks: tuple[str, ...] = ()
+
+    def add(self, line: TraceLine) -> None:
+        """Append a line; the earliest goes if there are too many."""
+        self.left_out += len(self.lines) == MAX_LINES
+        self.lines.append(line)
+
+
+AttemptTrace: TypeAlias = Mapping[DeliveryKey, DeliveryTrace]
+"""The deliveries of one attempt."""
+
+
+def no_traces(task_id: str) -> AttemptTrace:  # noqa: ARG001 - as `WorkerLogs`
+    """Without logs nothing is known."""
+    return {}
 
 
 class WorkerLogs:
-    """A `StepSource` on a directory of worker logs. Each look reads only what was written since the one before.
+    """Reads the logs below a directory. Each look reads only what was written since the one before."""
 
-    With `modules`, the logs of other task modules are left aside.
-    """
-
-    def __init__(self, root: Path, modules: Collection[str] = ()) -> None:
+    def __init__(self, root: Path) -> None:
         self._root = root
-        self._modules = frozenset(modules)
         self._offsets: dict[Path, int] = {}
-        self._found: defaultdict[str, dict[DeliveryKey, StepTimes]] = defaultdict(dict)
+        self._found: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
+        self._latest: deque[DeliveryTrace] = deque()
         self._lock = threading.Lock()
 
-    def __call__(self, task_id: str) -> dict[DeliveryKey, StepTimes]:
-        """The steps of every delivery of `task_id` that a worker has finished. A log that cannot be read is as if it
-        were not there."""
+    def __call__(self, task_id: str) -> AttemptTrace:
+        """Every known delivery of `task_id`. A log that cannot be read is as if it were not there."""
         with self._lock:
             for path in self._files():
                 self._read_on(path)
             return dict(self._found.get(task_id, {}))
 
-    def _files(self) -> Iterator[Path]:
-        for path in self._root.glob(f"*/{_FILES}"):
-            if not self._modules or path.relative_to(self._root).parts[0] in self._modules:
-                yield path
+    def _files(self) -> list[Path]:
+        found = []
+        for path in self._root.glob(_FILES):
+            try:
+                found.append((path.stat().st_mtime, path))
+            except OSError:
+                continue
+        return [path for _, path in reversed(heapq.nlargest(MAX_FILES, found))]
 
     def _read_on(self, path: Path) -> None:
         """Take the lines that were completed since the last look."""
@@ -68,8 +128,40 @@ class WorkerLogs:
         try:
             entry: Any = json.loads(raw)
             key = (str(entry["task_id"]), int(entry["poll_count"]), int(entry["start_time"]))
-            steps = tuple((str(name), float(seconds)) for name, seconds in entry["steps"].items())
+            _understand(entry, self._delivery(key))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return
-        if steps:
-            self._found[key[0]][key] = steps
+            return  # a line of another kind
+
+    def _delivery(self, key: DeliveryKey) -> DeliveryTrace:
+        deliveries = self._found.setdefault(key[0], {})
+        if key not in deliveries:
+            deliveries[key] = DeliveryTrace()
+            self._latest.append(deliveries[key])
+            if len(self._latest) > MAX_WITH_LINES:
+                self._latest.popleft().lines.clear()
+        return deliveries[key]
+
+
+def _understand(entry: Mapping[str, Any], trace: DeliveryTrace) -> None:
+    source, message = entry.get("source"), str(entry.get("message", ""))
+    if "steps" in entry:
+        trace.steps = tuple((str(name), float(seconds)) for name, seconds in entry["steps"].items()) or trace.steps
+        trace.remarks = tuple(map(str, entry.get("remarks", ()))) or trace.remarks
+    if "guardrails" in entry:
+        trace.guardrails = tuple((bool(each["satisfied"]), str(each["message"])) for each in entry["guardrails"])
+        trace.files = tuple((str(each["kind"]), str(each["path"]), int(each["size"])) for each in entry["files"])
+        trace.changed = int(entry["changed"])
+    if source == "progress":
+        done, _, total = message.removeprefix("progress ").partition("/")
+        trace.progress = int(done), int(total)
+    elif source is not None or entry.get("ending") in _ENDINGS or entry.get("event", entry.get("level")) in _EVENTS:
+        limit = 64 * MAX_LINE if source == "traceback" else MAX_LINE
+        text = message if len(message) <= limit else f"{message[:limit]}…"
+        trace.add(TraceLine(_milliseconds(entry.get("time")), str(source or "worker"), text))
+
+
+def _milliseconds(text: Any) -> int:
+    try:
+        return round(datetime.fromisoformat(text).timestamp() * 1000)
+    except (TypeError, ValueError):
+        return 0

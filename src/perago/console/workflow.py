@@ -1,35 +1,66 @@
-"""`/workflows/{id}`: one workflow with its steps, their attempts, and everything that happened to them."""
+"""`/workflows/{id}`: one workflow, its timeline, its steps with their attempts, and all that happened to them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 
 from perago.console import links
-from perago.console.attempts import StepView, group_by_step, step_views
-from perago.console.happenings import HappeningRow, happening_rows
-from perago.console.links import Link, link
-from perago.console.models import Models
-from perago.console.paging import Paged, paged
-from perago.console.statuses import StatusView, status_view
-from perago.console.text import Shown, block, line, readable_json
-from perago.console.times import Moment, duration, moment
+from perago.console.attempts import (
+    HistoryRow,
+    StepView,
+    group_by_step,
+    history_rows,
+    label_of,
+    plain_reason,
+    step_views,
+)
+from perago.console.links import Link, Paged, link, paged
+from perago.console.source import Json, Source
+from perago.console.text import Moment, Shown, StatusView, block, duration, line, moment, readable_json, status_view
 
 _STEPS_PER_PAGE = 25
 _HISTORY_PER_PAGE = 200
 _RUNNING = ("RUNNING", "PAUSED")
+_FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
+_THINNEST = 0.5
+"""Percent of the timeline: what is shorter is drawn as long as this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One attempt; places and lengths in percent of the timeline. It waited before it ran."""
+
+    wait_at: float
+    wait: float
+    at: float
+    length: float
+    tone: str
+    url: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineRow:
+    """The attempts of one step side by side."""
+
+    name: Link
+    bars: tuple[Bar, ...]
+    elapsed: str
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowPage:
-    """The whole page. `refresh_seconds` is 0 once the workflow has ended."""
+    """The whole page. `failed` is the attempt that gave the reason."""
 
     workflow_id: Shown
     type: Link
+    again: str | None
+    """Where such a workflow is started."""
     status: StatusView
+    failed: Link | None
     reason: Shown
     started: Moment | None
     ended: Moment | None
@@ -38,55 +69,104 @@ class WorkflowPage:
     parent: Link | None
     input: Shown
     output: Shown
+    timeline: tuple[TimelineRow, ...]
     steps: Paged[StepView]
     attempts: int
-    history: Paged[HappeningRow]
+    history: Paged[HistoryRow]
     title: str
-    refresh_seconds: int
+    live: bool
+    terminate: str | None
+    """Where it is ended; None: it has ended."""
     crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
 
 
-def workflow(models: Models, request: Request) -> WorkflowPage:
+def workflow(source: Source, request: Request) -> WorkflowPage:
     """The workflow; `?steps=2` and `?history=2` turn the pages of what is long.
 
     Raises:
         NotFound: this Conductor has no such workflow.
     """
-    found = models.conductor.workflow(request.path_params["workflow"])
+    found = source.conductor.workflow(request.path_params["workflow"])
     workflow_id, tasks = found["workflowId"], found["tasks"]
-    entries = models.conductor.history(workflow_id)
+    events = source.conductor.history(workflow_id)
     groups = paged(group_by_step(tasks), request, size=_STEPS_PER_PAGE, parameter="steps")
-    views = step_views(models, groups.items, entries, tasks)
-    end = found.get("endTime") or models.conductor.now()
+    end = found.get("endTime") or source.conductor.now()
+    failed = _failed_attempt(found)
+    is_open = found["status"] in _RUNNING
+    type_, again = _type(source, found)
     return WorkflowPage(
         workflow_id=line(workflow_id),
-        type=_type(models, found),
+        type=type_,
+        again=again,
         status=status_view(found["status"]),
-        reason=block(found.get("reasonForIncompletion") or ""),
+        failed=None if failed is None else link(failed["taskDefName"], links.workflow(workflow_id, failed["taskId"])),
+        reason=block(plain_reason(found.get("reasonForIncompletion"))),
         started=moment(found["startTime"]),
         ended=moment(found.get("endTime") or 0),
         elapsed=duration(end - found["startTime"]),
         correlation=line(found.get("correlationId") or ""),
-        parent=_parent(models, found),
+        parent=_parent(source, found),
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
-        steps=groups.showing(views),
+        timeline=_timeline(groups.items, found["startTime"], end),
+        steps=groups.showing(step_views(source, groups.items, events, tasks)),
         attempts=len(tasks),
-        history=paged(happening_rows(entries), request, size=_HISTORY_PER_PAGE, parameter="history"),
+        history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         title=f"Workflow {line(found['workflowName']).text}",
-        refresh_seconds=2 if found["status"] in _RUNNING else 0,
+        live=is_open,
+        terminate=links.terminate(workflow_id) if is_open else None,
     )
 
 
-def _type(models: Models, found: Mapping[str, Any]) -> Link:
+def _failed_attempt(found: Json) -> Json | None:
+    """The attempt that Conductor names in the reason."""
+    reason = found.get("reasonForIncompletion") or ""
+    failed = [task for task in found["tasks"] if task["status"] in _FAILED and task["taskId"] in reason]
+    return failed[-1] if failed else None
+
+
+def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     """The definition that it was started with may be gone, or never have been registered."""
     name, version = found["workflowName"], found["workflowVersion"]
-    versions = [definition["version"] for definition in models.conductor.workflow_definitions(name)]
-    return link(f"{name} v{version}", links.workflow_type(name, version) if version in versions else None)
+    if version not in [definition["version"] for definition in source.conductor.workflow_definitions(name)]:
+        return link(f"{name} v{version}"), None
+    return link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version)
 
 
-def _parent(models: Models, found: Mapping[str, Any]) -> Link | None:
+def _parent(source: Source, found: Json) -> Link | None:
     parent = found.get("parentWorkflowId")
     if not isinstance(parent, str) or not parent:
         return None
-    return link(parent, links.workflow(parent) if parent in models.conductor.workflow_ids() else None)
+    return link(parent, links.workflow(parent) if source.conductor.knows(parent) else None)
+
+
+def _timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> tuple[TimelineRow, ...]:
+    whole = max(end - start, 1)
+
+    def place(time: int) -> float:
+        return min(max((time - start) / whole * 100, 0.0), 100.0)
+
+    rows = []
+    for group in groups:
+        first, last = group[0], group[-1]
+        name = link(first["taskDefName"], f"#{links.attempt_anchor(first['taskId'])}")
+        spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
+        rows.append(TimelineRow(name, tuple(_bar(task, place, end) for task in group), duration(spent)))
+    return tuple(rows)
+
+
+def _bar(task: Json, place: Callable[[int], float], end: int) -> Bar:
+    scheduled, ended = task["scheduledTime"], task["endTime"] or end
+    started = task["startTime"] or ended
+    at = min(place(started), 100 - _THINNEST)
+    status = status_view(task["status"])
+    spent = duration(ended - started) if task["startTime"] else f"waiting for {duration(ended - scheduled)}"
+    return Bar(
+        wait_at=round(place(scheduled), 2),
+        wait=round(max(at - place(scheduled), 0), 2),
+        at=round(at, 2),
+        length=round(max(place(ended) - at, _THINNEST), 2),
+        tone=status.tone,
+        url=f"#{links.attempt_anchor(task['taskId'])}",
+        words=f"{label_of(task)}: {status.word}, {spent}",
+    )

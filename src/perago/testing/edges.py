@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from perago.testing.schema_check import schema_problem
+from perago.taskdef.schema_check import schema_problem
 
 _MOST = 24
 """Values of one schema, so that nested ones do not multiply without bound."""

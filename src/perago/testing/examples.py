@@ -9,10 +9,10 @@ from perago.authoring.guardrails import Listing
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema
+from perago.taskdef.schema_check import schema_problem
 from perago.testing.building import sizes_of
 from perago.testing.casefiles import BrokenCase, RunCase, case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.schema_check import schema_problem
 
 _WORKSPACE = {"repository": "repository", "branch": "main", "ref_type": "commit", "ref": "0" * 64}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from perago.driver import AttemptRecord
 from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
@@ -21,6 +22,7 @@ WARNINGS = (
     events.BranchSweepFailed,
     events.Cancelling,
 )
+LOGGED_FILES = 200
 ERRORS = (events.SlotStartFailed,)
 
 
@@ -35,6 +37,19 @@ def delivery_ids(delivery: Delivery) -> dict[str, Any]:
         "retry_count": delivery.retry_count,
         "poll_count": delivery.poll_count,
         "start_time": delivery.start_time,
+    }
+
+
+def seen(record: AttemptRecord) -> dict[str, Any]:
+    """What the log says about the workspace of an attempt that is over: verdicts, and the first `LOGGED_FILES` changed
+    files with their sizes in bytes."""
+    changes = record.changes
+    parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
+    files = [{"kind": kind, "path": file.path, "size": file.size} for kind, part in parts for file in part]
+    return {
+        "guardrails": [{"satisfied": each.satisfied, "message": each.message} for each in record.findings],
+        "changed": len(files),
+        "files": files[:LOGGED_FILES],
     }
 
 

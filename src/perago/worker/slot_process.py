@@ -39,6 +39,7 @@ from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, c
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
+from perago.worker.journal import seen
 from perago.worker.logs import JsonLog
 from perago.worker.messages import AskLog, Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
@@ -186,7 +187,7 @@ class _SlotMain:
         attempt_log.recorded(record)
         steps = tuple((step.name, step.seconds) for step in record.steps)
         status = record.report.status.value if record.report else "LOST"
-        attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps))
+        attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps), **seen(record))
         return Finished(
             record.delivery.identity,
             record.report,

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -64,9 +64,10 @@ def develop(options: DevOptions) -> int:
         from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
 
+        samples: dict[str, Any] = {}
         services = EmbeddedServices(
             held=held,
-            page=partial(console_of, worker_logs=settings.log_root),
+            page=partial(console_of, worker_logs=settings.log_root, samples=samples),
             state=options.state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
@@ -74,14 +75,14 @@ def develop(options: DevOptions) -> int:
         with _entered(services):
             seed(services, options.workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            session = Session(services, probed, options.slots, environment, options.import_limit)
+            session = Session(services, probed, options.slots, environment, options.import_limit, samples)
             return session.run(begun, options.state)
 
 
 @contextmanager
 def _entered(services: EmbeddedServices) -> Iterator[None]:
     """Serve, or say why the state cannot be used."""
-    from perago.embedded.saving.errors import StateError
+    from perago.embedded.persistence import StateError
 
     with ExitStack() as stack:
         try:

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from perago.cli.dev.events import Checked, ChildEnded, ChildSaid, DevEvent, Signalled
 from perago.cli.dev.runner import ModuleRunner
 from perago.cli.dev.seeding import head
 from perago.cli.dev.watching import SECONDS
-from perago.cli.dev.workflows import curl_line, send_line, workflow_definition
+from perago.cli.dev.workflows import curl_line, params_of, send_line, workflow_definition, workflow_name
 from perago.cli.exit_codes import ExitCode
 from perago.cli.probe.batch import refused_as_duplicate
 from perago.cli.render import modules as render
@@ -43,8 +43,11 @@ class Session:
         slots: int,
         environment: Mapping[str, str],
         import_limit: float,
+        samples: dict[str, Any],
     ) -> None:
+        """`samples` gets the parameters that the console's forms begin with, by workflow."""
         self._services = services
+        self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
         self._view = DevView([one.module for one in probed])
         self._stopping = False
@@ -77,6 +80,7 @@ class Session:
         conductor = self._services.conductor
         conductor.register_task_definitions([json.loads(runner.task.definition)])
         conductor.create_workflow_definition(workflow_definition(runner.task), overwrite=True)
+        self._samples[workflow_name(runner.task)] = params_of(runner.task)
 
     def told_apart(self, probed: Probed) -> Probed:
         """The same, or a problem if another module declares a task of that name."""
@@ -116,6 +120,7 @@ class Session:
                 self._signalled(number)
             case ChildSaid():
                 self._runners[event.module].said(event)
+                self._services.changed()  # the line is in the worker's log, too, which the console reads
             case Checked():
                 self._runners[event.module].checked(event)
             case ChildEnded():

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from perago.cli.dev.skeleton import skeleton_of
+from perago.taskdef.skeleton import skeleton_of
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:

@@ -54,6 +54,8 @@ class ModelCore:
         self._state = State(clock, limits or PayloadLimits(), seed, http)
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self.on_change: Callable[[], None] = lambda: None
+        """Called, under the lock, after a call that changed an attempt or a queue; must not call back."""
         self._told = 0
         self._waits_are_over = False
         self._sweep_seconds = sweep_seconds
@@ -90,6 +92,7 @@ class ModelCore:
             if changes != self._told:
                 self._told = changes
                 self._changed.notify_all()
+                self.on_change()
             self._lock.release()
 
     def _sweep_if_due(self) -> None:

@@ -18,7 +18,7 @@ from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.queue import Message
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
 from perago.embedded.conductor.state import HistoryEntry, State
-from perago.embedded.saving.records import Key, Records, grouped
+from perago.embedded.persistence import Key, Records, grouped
 
 NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})
 """How the server runs, what it rolls dice with, and which workers asked last: they ended with it."""
@@ -51,7 +51,7 @@ _ROWS: Mapping[str, tuple[str, ...]] = {
 
 
 class ConductorSource:
-    """One Conductor, as `perago.embedded.saving.Keeper` sees it."""
+    """One Conductor, as `perago.embedded.persistence.Persistence` sees it."""
 
     def __init__(self, model: ModelCore) -> None:
         self._model = model

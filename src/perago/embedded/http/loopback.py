@@ -6,8 +6,9 @@ there are four rules:
 - The Host header names this machine. A page whose host name was made to point at 127.0.0.1 (DNS rebinding) names its
   own host.
 - Where a browser says of which page a request is (Origin), it is one of ours: same host, same port.
-- Below `/api`, the browser does not say that the request is of a page from elsewhere (Sec-Fetch-Site). Images and
-  scripts have no Origin. Another port of this machine is "same-site", and gets our cookie along.
+- Below `/api`, and where a request of the page is more than a look, the browser does not say that it is of a page from
+  elsewhere (Sec-Fetch-Site). Images and scripts have no Origin. Another port of this machine is "same-site", and gets
+  our cookie along.
 - Page and Conductor want the token: as the first part of the path, so that every client needs its address only, or in
   the cookie that the page has set. lakeFS wants its own keys instead.
 
@@ -45,7 +46,7 @@ class Admission:
         """Answer one request."""
         scope, knows_token = self._without_token(scope)
         headers = Headers(scope=scope)
-        refusal = _foreign(headers, scope["path"]) or (None if knows_token else self._unknown(headers, scope))
+        refusal = _foreign(headers, scope) or (None if knows_token else self._unknown(headers, scope))
         if refusal is not None:
             await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
         elif knows_token and not _is_api(scope["path"]):
@@ -85,12 +86,13 @@ class Admission:
         return send_with_cookie
 
 
-def _foreign(headers: Mapping[str, str], path: str) -> str | None:
+def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
     """Why a request is none of this machine and of our own page."""
     host = headers.get("host", "")
     if not _is_local(f"//{host}"):
         return "the Host header does not name this machine; use 127.0.0.1 or localhost"
-    is_foreign = _is_api(path) and headers.get("sec-fetch-site", "").lower() in _FOREIGN
+    may_change = _is_api(scope["path"]) or scope["method"] not in ("GET", "HEAD")
+    is_foreign = may_change and headers.get("sec-fetch-site", "").lower() in _FOREIGN
     if is_foreign or headers.get("origin", f"http://{host}").lower() != f"http://{host}".lower():
         return "requests of web pages from elsewhere are refused"
     return None

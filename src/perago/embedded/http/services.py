@@ -39,13 +39,15 @@ def embedded_app(
     lakefs: LakeFSServer,
     *,
     keys: KeyPair,
+    changed: Callable[[], None] = lambda: None,
     page: Application | None = None,
     conductor_faults: HttpFaultScript | None = None,
     lakefs_faults: HttpFaultScript | None = None,
 ) -> Application:
     """Both services and, if there is one, the `page` as one ASGI application for requests of this machine.
 
-    lakeFS wants the key pair; Conductor and the page want the pair's token, see `Admission`.
+    lakeFS wants the key pair; Conductor and the page want the pair's token, see `Admission`. `changed` is called after
+    every request that may have changed something.
     """
     return Admission(
         _ByPath(
@@ -57,19 +59,25 @@ def embedded_app(
                 faults=lakefs_faults,
             ),
             page=page or _no_page,
+            changed=changed,
         ),
         keys.token,
     )
 
 
 class _ByPath:
-    def __init__(self, *, conductor: Application, lakefs: Application, page: Application) -> None:
+    def __init__(
+        self, *, conductor: Application, lakefs: Application, page: Application, changed: Callable[[], None]
+    ) -> None:
+        self._changed = changed
         self._conductor = conductor
         self._lakefs = lakefs
         self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._chosen(scope["path"])(scope, receive, send)
+        if scope["method"] not in ("GET", "HEAD"):
+            self._changed()
 
     def _chosen(self, path: str) -> Application:
         if path.startswith("/api/v1/") or path == "/_health":
@@ -139,6 +147,24 @@ class EmbeddedServices:
         self._conductor_faults = conductor_faults
         self._lakefs_faults = lakefs_faults
         self._stack = ExitStack()
+        self._changed: list[Callable[[], None]] = []
+        self._stopping: list[Callable[[], None]] = []
+        self.conductor.on_change = self.changed
+
+    def watch(self, changed: Callable[[], None], stopping: Callable[[], None]) -> None:
+        """Call `changed` whenever anything may have changed, and `stopping` before the server stops. Both are called by
+        any thread, must be quick and must not call the services."""
+        self._changed.append(changed)
+        self._stopping.append(stopping)
+
+    def changed(self) -> None:
+        """Something has changed: tell those who watch."""
+        for tell in self._changed:
+            tell()
+
+    def _stop(self) -> None:
+        for tell in self._stopping:
+            tell()
 
     @property
     def conductor_url(self) -> str:
@@ -171,10 +197,11 @@ class EmbeddedServices:
             stack.callback(self.lakefs.close)
             if self._state is not None:
                 self.keys = stack.enter_context(self._kept(self._state))
-            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds))
+            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds, self._on_problem))
             base = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
             self.url = f"{base}/{self.keys.token}"
             stack.callback(self.conductor.end_waits)
+            stack.callback(self._stop)
             self._stack = stack.pop_all()
         return self
 
@@ -184,7 +211,7 @@ class EmbeddedServices:
         self._stack.close()
 
     def _kept(self, state: Path) -> AbstractContextManager[KeyPair]:
-        from perago.embedded.saving.services import kept_in
+        from perago.embedded.persistence import kept_in
 
         return kept_in(state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
 
@@ -193,6 +220,7 @@ class EmbeddedServices:
             self.conductor,
             self.lakefs.server,
             keys=self.keys,
+            changed=self.changed,
             page=None if self._page is None else _MadeOnDemand(partial(self._page, self)),
             conductor_faults=self._conductor_faults,
             lakefs_faults=self._lakefs_faults,
@@ -215,8 +243,9 @@ class _MadeOnDemand:
 class _Sweeper:
     """Looks for time-outs all the time, as Conductor's sweeper does, whether anybody calls or not."""
 
-    def __init__(self, conductor: InMemoryConductor, seconds: float) -> None:
+    def __init__(self, conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> None:
         self._conductor = conductor
+        self._on_problem = on_problem
         self._seconds = seconds
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-sweeper", daemon=True)
@@ -230,5 +259,11 @@ class _Sweeper:
         self._thread.join()
 
     def _run(self) -> None:
+        problem = ""
         while not self._stopped.wait(self._seconds):
-            self._conductor.sweep()
+            try:
+                self._conductor.sweep()
+            except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
+                if repr(error) != problem:
+                    problem = repr(error)
+                    self._on_problem(f"looking for time-outs failed, and is tried again: {problem}")

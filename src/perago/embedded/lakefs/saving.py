@@ -20,8 +20,7 @@ from perago.embedded.lakefs.repository import Branch, Repository
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, Entry, RepositoryInfo
-from perago.embedded.saving.errors import StateError
-from perago.embedded.saving.records import Key, Records, grouped
+from perago.embedded.persistence import Key, Records, StateError, grouped
 from perago.ports import Commit
 
 FindBlob: TypeAlias = Callable[[str, int], Blob]
@@ -41,7 +40,7 @@ class _Commit:
 
 
 class LakeFSSource:
-    """One lakeFS, as `perago.embedded.saving.Keeper` sees it. `keep` is told of every object's bytes."""
+    """One lakeFS, as `perago.embedded.persistence.Persistence` sees it. `keep` is told of every object's bytes."""
 
     def __init__(self, server: LakeFSServer, keep: Callable[[Blob], None]) -> None:
         self._server = server

@@ -23,10 +23,11 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
 
 def schema_problem(schema: Mapping[str, Any], document: Any, pointer: str = "") -> str | None:
     """The first thing that the schema rejects, as a JSON pointer and a reason; None if it accepts the document."""
-    return next(_problems(schema, document, pointer), None)
+    return next(schema_problems(schema, document, pointer), None)
 
 
-def _problems(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
+def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") -> Iterator[str]:
+    """All that the schema rejects, each with its JSON pointer in front."""
     where = pointer or "/"
     if "const" in schema and not _same(value, schema["const"]):
         yield f"{where}: must be {schema['const']!r}"
@@ -53,7 +54,7 @@ def _problems(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[s
 
 def _combinations(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
     for part in schema.get("allOf", ()):
-        yield from _problems(part, value, pointer)
+        yield from schema_problems(part, value, pointer)
     for key in ("anyOf", "oneOf"):
         options = schema.get(key)
         if not options:
@@ -94,7 +95,7 @@ def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterato
     for index, item in enumerate(value):
         part = first[index] if index < len(first) else rest
         if isinstance(part, Mapping):
-            yield from _problems(part, item, join_pointer(pointer, index))
+            yield from schema_problems(part, item, join_pointer(pointer, index))
     if schema.get("uniqueItems") and any(_same(a, b) for index, a in enumerate(value) for b in value[:index]):
         yield f"{pointer or '/'}: has an item twice"
 
@@ -108,16 +109,16 @@ def _object(schema: Mapping[str, Any], value: dict[str, Any], pointer: str) -> I
     for name, item in value.items():
         here = join_pointer(pointer, name)
         if "propertyNames" in schema:
-            yield from _problems(schema["propertyNames"], name, here)
+            yield from schema_problems(schema["propertyNames"], name, here)
         patterns = [part for regex, part in schema.get("patternProperties", {}).items() if re.search(regex, name)]
         if name in known:
-            yield from _problems(known[name], item, here)
+            yield from schema_problems(known[name], item, here)
         elif not patterns and rest is False:
             yield f"{here}: is unknown"
         elif not patterns and isinstance(rest, Mapping):
-            yield from _problems(rest, item, here)
+            yield from schema_problems(rest, item, here)
         for part in patterns:
-            yield from _problems(part, item, here)
+            yield from schema_problems(part, item, here)
 
 
 def _length(schema: Mapping[str, Any], what: str, length: int, where: str) -> Iterator[str]:

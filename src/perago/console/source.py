@@ -1,0 +1,268 @@
+"""What the console reads and does, whatever is behind it. `embedded.py` is the one implementation so far.
+
+A real pair of servers has all of it but `Conductor.history`, `queued` and `last_polls`, which may be empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from perago.console.worker_logs import AttemptTrace
+from perago.ports import Commit
+
+Json: TypeAlias = Mapping[str, Any]
+
+
+class NoSuchPage(Exception):
+    """There is nothing at this address; the message is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowSummary:
+    """One workflow in a list. Times are milliseconds since the epoch, 0 for not yet."""
+
+    workflow_id: str
+    name: str
+    version: int
+    status: str
+    start_time: int
+    end_time: int
+    reason: str
+    failed_references: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvent:
+    """Something that happened to an attempt at `time` (milliseconds). `status` is the one afterwards."""
+
+    time: int
+    what: str
+    task_id: str
+    reference_name: str
+    status: str
+    poll_count: int
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """The last poll of a task type in a domain (empty: in none)."""
+
+    time: int
+    worker_id: str
+    domain: str
+
+
+class Conductor(Protocol):
+    """Reads in the JSON of Conductor's API. Methods raise `perago.ports.ServiceError`."""
+
+    def now(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+    def workflows(self) -> Sequence[WorkflowSummary]:
+        """All workflows, newest first."""
+        ...
+
+    def workflow(self, workflow_id: str) -> Json:
+        """A workflow with its attempts."""
+        ...
+
+    def knows(self, workflow_id: str) -> bool:
+        """Whether there is such a workflow."""
+        ...
+
+    def history(self, workflow_id: str) -> Sequence[HistoryEvent]:
+        """What happened to its attempts, oldest first."""
+        ...
+
+    def task_log(self, task_id: str) -> Sequence[Json]:
+        """The entries of an attempt's task log: `createdTime` and `log`."""
+        ...
+
+    def task_definition(self, name: str) -> Json | None:
+        """A task definition."""
+        ...
+
+    def task_definitions(self) -> Sequence[Json]:
+        """All of them."""
+        ...
+
+    def workflow_definitions(self, name: str | None = None) -> Sequence[Json]:
+        """All, or all versions of one; older versions first."""
+        ...
+
+    def queue_sizes(self) -> Mapping[str, int]:
+        """How many attempts wait, by task type."""
+        ...
+
+    def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
+        """Attempts of a task type that wait to be polled."""
+        ...
+
+    def last_polls(self, name: str) -> Sequence[Poll]:
+        """Who polled for a task type."""
+        ...
+
+    def start(self, name: str, version: int, payload: Json) -> str:
+        """Start a workflow; returns its id."""
+        ...
+
+    def terminate(self, workflow_id: str, reason: str) -> None:
+        """End a workflow."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository; `created` in seconds since the epoch."""
+
+    name: str
+    namespace: str
+    default_branch: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A branch and its newest commit. `hidden`: a staging branch."""
+
+    name: str
+    commit_id: str
+    hidden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed file: `kind` is added, changed or removed; sizes in bytes, None on the side that has no file."""
+
+    path: str
+    kind: str
+    before: int | None
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One object of a tree; `mtime` in seconds since the epoch."""
+
+    path: str
+    size: int
+    mtime: int
+    checksum: str
+    content_type: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class LakeFS(Protocol):
+    """Methods raise `NoSuchPage` for what is not there."""
+
+    def repositories(self) -> Sequence[Repository]:
+        """All repositories by name."""
+        ...
+
+    def repository(self, name: str) -> Repository:
+        """One repository."""
+        ...
+
+    def branches(self, repository: str) -> Sequence[Branch]:
+        """All branches by name, hidden ones included."""
+        ...
+
+    def branch(self, repository: str, name: str) -> Branch:
+        """One branch."""
+        ...
+
+    def tags(self, repository: str) -> Sequence[tuple[str, str]]:
+        """All tags by name, with their commits."""
+        ...
+
+    def commit(self, repository: str, ref: str) -> Commit:
+        """The commit that a branch, a tag or the beginning of an id names."""
+        ...
+
+    def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
+        """The commit, its first parent, and so on."""
+        ...
+
+    def changes(self, repository: str, commit: Commit) -> Sequence[Change]:
+        """What a commit changed against its first parent; the first commit against nothing."""
+        ...
+
+    def uncommitted(self, repository: str, branch: str, limit: int) -> tuple[Sequence[Change], bool]:
+        """The first changes that are not committed, and whether there are more."""
+        ...
+
+    def count(self, repository: str, commit_id: str) -> int:
+        """How many objects a commit has."""
+        ...
+
+    def listing(
+        self, repository: str, commit_id: str, prefix: str, after: str, limit: int
+    ) -> tuple[Sequence[File | str], str | None]:
+        """Files and directories (their paths) below `prefix`, and after what the next ones begin."""
+        ...
+
+    def file(self, repository: str, commit_id: str, path: str) -> File:
+        """One object."""
+        ...
+
+    def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
+        """Its bytes, or the first `limit` of them."""
+        ...
+
+
+class News:
+    """Rings for those who wait for anything to change. Nothing runs while nothing rings."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self.closed = False
+
+    def ring(self) -> None:
+        """Something changed. For any thread."""
+        with self._lock:
+            for event, loop in self._waiting.items():
+                with contextlib.suppress(RuntimeError):  # the server is gone
+                    loop.call_soon_threadsafe(event.set)
+
+    def close(self) -> None:
+        """Nothing more will ring: every stream ends. For any thread."""
+        self.closed = True
+        self.ring()
+
+    def join(self, limit: int) -> asyncio.Event | None:
+        """An event that every ring sets, to be given to `leave`; None if `limit` others wait already."""
+        with self._lock:
+            if self.closed or len(self._waiting) >= limit:
+                return None
+            event = asyncio.Event()
+            self._waiting[event] = asyncio.get_running_loop()
+            return event
+
+    def leave(self, event: asyncio.Event) -> None:
+        """Undo `join`."""
+        with self._lock:
+            self._waiting.pop(event, None)
+
+
+Traces: TypeAlias = Callable[[str], AttemptTrace]
+"""What workers logged about an attempt, by its task id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Everything that the pages are made of."""
+
+    conductor: Conductor
+    lakefs: LakeFS
+    traces: Traces
+    news: News
+    samples: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters to start a workflow with, by its name."""

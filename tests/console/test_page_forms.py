@@ -1,0 +1,232 @@
+"""Starting workflows from forms made of schemas, and ending them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field, HttpUrl
+
+from perago import task
+from perago.authoring import Task
+from perago.console import links
+from perago.console.app import page_app
+from perago.console.embedded import source_of
+from perago.taskdef import build_task_definition
+from perago.testing import InMemoryServices
+
+from .filled import REPOSITORY, declared
+from .markup import Element
+from .site import Answer, Site, site_of
+from .tasks import send, summarise
+
+ADDRESS = links.start("w", 1)
+
+
+class Size(Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Params(BaseModel):
+    name: str = Field(min_length=2, description="What it is called.")
+    size: Size = Size.SMALL
+    count: int = Field(3, ge=1, le=10)
+    ratio: float | None = None
+    day: datetime.date = datetime.date(2026, 1, 31)
+    url: HttpUrl = HttpUrl("https://example.com/")
+    strict: bool = False
+    tags: list[str] = []
+
+
+class Result(BaseModel):
+    rows: int
+
+
+@task(name="form.filled", owner_email="data@example.com")
+def fill_in(params: Params) -> Result:
+    return Result(rows=len(params.name))
+
+
+class Forms:
+    """A page with one workflow, which gives its input to one task."""
+
+    def __init__(self, site: Site, services: InMemoryServices) -> None:
+        self.site = site
+        self.services = services
+
+    def register(self, declaration: Task) -> None:
+        definition = build_task_definition(declaration)
+        self.services.conductor.register_task_definitions([definition])
+        taken = {key: f"${{workflow.input.{key}}}" for key in definition["inputKeys"]}
+        step = {"name": declaration.name, "taskReferenceName": "s", "type": "SIMPLE", "inputParameters": taken}
+        self.services.conductor.create_workflow_definition(
+            {"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]}
+        )
+
+    def values(self) -> dict[str, str]:
+        return values_of(self.site.get(ADDRESS).main)
+
+    def send(self, **changed: str) -> Answer:
+        """The form as it comes, with some params changed."""
+        return self.site.request(
+            "POST", ADDRESS, {**self.values(), **{f"/params/{key}": text for key, text in changed.items()}}
+        )
+
+    def started(self, answer: Answer) -> dict[str, Any]:
+        """The input of the workflow that was started."""
+        assert answer.status == 303, answer.main.text
+        workflow_id = answer.headers["location"].rpartition("/")[2]
+        found: dict[str, Any] = self.services.conductor.workflow(workflow_id)["input"]
+        return found
+
+
+def values_of(main: Element) -> dict[str, str]:
+    found = {each.attributes["name"]: each.attributes["value"] for each in main.all("input")}
+    for each in main.all("textarea"):
+        found[each.attributes["name"]] = "".join(map(str, each.children)).removeprefix("\n")
+    for each in main.all("select"):
+        chosen = [option for option in each.all("option") if "selected" in option.attributes]
+        found[each.attributes["name"]] = chosen[0].attributes["value"] if chosen else ""
+    return found
+
+
+def errors_of(main: Element) -> dict[str, str]:
+    """What is wrong with each field; the error is tied to the field for those who hear the page."""
+    found = {}
+    for field in main.all("div"):
+        for control in field.all("input") + field.all("textarea") + field.all("select"):
+            if control.attributes.get("aria-invalid") == "true":
+                hint = field.one("p", id=control.attributes["aria-describedby"])
+                found[control.attributes["name"]] = hint.one("strong").text
+    return found
+
+
+@pytest.fixture
+def forms(services: InMemoryServices) -> Iterator[Forms]:
+    samples = {"w": {"name": "first example", "tags": ["a", "b"]}}
+    with site_of(page_app(source_of(services.conductor, services.lakefs.server, samples=samples))) as site:
+        forms = Forms(site, services)
+        forms.register(declared(fill_in))
+        yield forms
+
+
+def test_a_form_begins_with_the_sample_and_the_defaults(forms: Forms) -> None:
+    assert forms.values() == {
+        "/params/name": "first example",
+        "/params/size": '"small"',
+        "/params/count": "3",
+        "/params/ratio": "",
+        "/params/day": "2026-01-31",
+        "/params/url": "https://example.com/",
+        "/params/strict": "false",
+        "/params/tags": '[\n  "a",\n  "b"\n]',
+    }
+
+
+def test_a_form_as_it_comes_starts_a_workflow_that_its_task_accepts(forms: Forms) -> None:
+    given = forms.started(forms.send())["params"]
+    assert Params.model_validate(given).name == "first example"
+    assert "ratio" not in given, "an optional field that is left empty is left out"
+    assert forms.services.attempt(fill_in).status == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "words"),
+    [
+        ("name", "x", "has 1 length, allowed are 2 to inf"),
+        ("name", "", "has 0 length, allowed are 2 to inf"),
+        ("count", "0", "is less than 1"),
+        ("count", "2.5", "must be integer, but is number"),
+        ("count", "NaN", "is no number"),
+        ("ratio", "much", "is no number"),
+        ("size", '"huge"', "is none of 'small', 'large'"),
+        ("day", "tomorrow", "Input should be a valid date"),
+        ("url", "example", "Input should be a valid URL"),
+        ("tags", "[", "is no JSON"),
+        ("tags", "[1]", "must be string"),
+        ("tags", "[" * 100_000, "is no JSON"),
+    ],
+)
+def test_what_is_wrong_is_said_at_its_field_and_nothing_is_lost(
+    forms: Forms, field: str, text: str, words: str
+) -> None:
+    answer = forms.send(**{field: text, "strict": "true"})
+    assert answer.status == 422
+    [(key, error)] = errors_of(answer.main).items()
+    assert key == f"/params/{field}"
+    assert words in error
+    assert "1 field must be changed" in answer.main.text
+    kept = values_of(answer.main)
+    assert kept["/params/strict"] == "true"
+    assert not forms.services.conductor.workflow_ids()
+
+
+def test_values_come_back_exactly(forms: Forms) -> None:
+    text = "\n<b>\u202e\u200b'\"&\ttext\n\n"
+    assert forms.started(forms.send(name=text))["params"]["name"] == text
+    assert values_of(forms.send(name=text, count="0").main)["/params/name"] == text
+
+
+def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty(forms: Forms) -> None:
+    first = forms.services.seed({"raw/a.csv": "id\n"})
+    services = forms.services
+    services.conductor.register_task_definitions([build_task_definition(declared(summarise))])
+    step = {
+        "name": "table.summarise",
+        "taskReferenceName": "s",
+        "type": "SIMPLE",
+        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
+    }
+    services.conductor.create_workflow_definition({"name": "v", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    address = links.start("v", 1)
+    given = values_of(forms.site.get(address).main)
+    place = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}
+    assert given["/workspace/ref"] == first
+    assert forms.started(forms.site.request("POST", address, given))["workspace"] == {**place, "ref": first}
+    second = services.seed({"raw/a.csv": "id\n1\n"})
+    empty = {**given, "/workspace/ref": ""}
+    assert forms.started(forms.site.request("POST", address, empty))["workspace"] == {**place, "ref": second}
+    for key, text in (("branch", "none"), ("repository", "none"), ("ref", "0" * 64)):
+        answer = forms.site.request("POST", address, {**given, f"/workspace/{key}": text})
+        assert list(errors_of(answer.main)) == [f"/workspace/{'ref' if key == 'ref' else 'branch'}"]
+
+
+def test_a_workflow_type_that_is_not_there_has_no_form(forms: Forms) -> None:
+    assert forms.site.request("GET", links.start("none", 1)).status == 404
+    assert forms.site.request("POST", links.start("w", 2), {}).status == 404
+
+
+def test_a_form_is_bounded(forms: Forms) -> None:
+    assert forms.site.request("POST", ADDRESS, {"/params/name": "x" * 2_000_000}).status == 413
+    many = {f"/params/{number}": "" for number in range(1000)}
+    assert forms.site.request("POST", ADDRESS, many).status == 400
+
+
+def test_a_workflow_is_ended_with_a_reason(forms: Forms) -> None:
+    address = forms.send().headers["location"]
+    page = forms.site.get(address).main
+    assert [form.attributes["action"] for form in page.all("form")] == [f"{address}/terminate"]
+    answer = forms.site.request("POST", f"{address}/terminate", {"reason": "wrong input"})
+    assert (answer.status, answer.headers["location"]) == (303, address)
+    found = forms.services.conductor.workflow(address.rpartition("/")[2])
+    assert (found["status"], found["reasonForIncompletion"]) == ("TERMINATED", "wrong input")
+    page = forms.site.get(address).main
+    assert not page.all("form")
+    assert "wrong input" in page.text
+    assert forms.site.request("POST", f"{address}/terminate", {"reason": "again"}).status == 303
+    assert "wrong input" in forms.site.get(address).main.text, "what has ended stays as it is"
+    assert forms.site.request("POST", "/workflows/none/terminate", {}).status == 404
+
+
+def test_samples_are_looked_at_when_a_form_is_made(services: InMemoryServices) -> None:
+    samples: dict[str, Any] = {}
+    with site_of(page_app(source_of(services.conductor, services.lakefs.server, samples=samples))) as site:
+        forms = Forms(site, services)
+        forms.register(declared(send))
+        assert forms.values()["/params/label"] == ""
+        samples["w"] = {"label": "later"}
+        assert forms.values()["/params/label"] == "later"
