@@ -6,9 +6,9 @@ import pytest
 
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import LakeFSServer
+from perago.embedded.lakefs.comparing import LogQuery
 from perago.embedded.lakefs.errors import HookAborted, Invalid
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
-from perago.embedded.lakefs.history import LogQuery
 from perago.embedded.lakefs.saving import LakeFSSource
 
 from .history import commit, stage

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from perago.embedded.lakefs import diffs, history, publishing, undo
+from perago.embedded.lakefs import comparing, publishing
+from perago.embedded.lakefs.comparing import LogQuery
 from perago.embedded.lakefs.errors import Invalid, Missing
 from perago.embedded.lakefs.graph import CommitRecord
-from perago.embedded.lakefs.history import LogQuery
-from perago.embedded.lakefs.listing import page_of
-from perago.embedded.lakefs.names import check_ref
-from perago.embedded.lakefs.publishing import MergeOptions
-from perago.embedded.lakefs.refs import SHOULD_BE_A_COMMIT
+from perago.embedded.lakefs.names import SHOULD_BE_A_COMMIT, check_ref
+from perago.embedded.lakefs.publishing import MergeOptions, Overrides
 from perago.embedded.lakefs.state import ServerState
-from perago.embedded.lakefs.undo import Overrides
-from perago.embedded.lakefs.values import ActionRun, Difference, MergeBase, Page
+from perago.embedded.lakefs.values import ActionRun, Difference, MergeBase, Page, page_of
 
 
 class CommitCalls(ServerState):
@@ -25,8 +22,8 @@ class CommitCalls(ServerState):
     ) -> Page[Difference]:
         """One page of a branch's uncommitted changes."""
         with self._open(repository) as repo:
-            found = diffs.diff_staged(repo, branch)
-        return diffs.page_of_differences(found, prefix=prefix, after=after, delimiter=delimiter, amount=amount)
+            found = comparing.diff_staged(repo, branch)
+        return comparing.page_of_differences(found, prefix=prefix, after=after, delimiter=delimiter, amount=amount)
 
     def diff_refs(
         self,
@@ -42,15 +39,15 @@ class CommitCalls(ServerState):
     ) -> Page[Difference]:
         """One page of the differences of two refs: from their merge base, or directly with `two_dot`."""
         with self._open(repository) as repo:
-            found = diffs.diff_refs(repo, left, right, two_dot=two_dot)
-        return diffs.page_of_differences(found, prefix=prefix, after=after, delimiter=delimiter, amount=amount)
+            found = comparing.diff_refs(repo, left, right, two_dot=two_dot)
+        return comparing.page_of_differences(found, prefix=prefix, after=after, delimiter=delimiter, amount=amount)
 
     def find_merge_base(self, repository: str, source: str, destination: str) -> MergeBase:
         """What a merge of `source` into `destination` would compare; lakeFS answers with the two swapped."""
         check_ref(destination, "destination")
         check_ref(source, "source")
         with self._open(repository) as repo:
-            return diffs.merge_base(repo, destination, source)
+            return comparing.merge_base(repo, destination, source)
 
     def get_commit(self, repository: str, ref: str) -> CommitRecord:
         """The commit that a ref points at.
@@ -82,12 +79,12 @@ class CommitCalls(ServerState):
         """
         wanted = query or LogQuery(first_parent=first_parent, after=after, stop_at=stop_at)
         with self._open(repository) as repo:
-            return history.log(repo, ref, wanted)
+            return comparing.log(repo, ref, wanted)
 
     def first_parents(self, repository: str, ref: str) -> Iterator[CommitRecord]:
         """The first-parent history, newest first, as far as it is consumed."""
         with self._open(repository) as repo:
-            return repo.graph.first_parents(history.resolve_for_log(repo, ref, "ref"))
+            return repo.graph.first_parents(comparing.resolve_for_log(repo, ref, "ref"))
 
     def commit(
         self,
@@ -133,11 +130,11 @@ class CommitCalls(ServerState):
         allow_empty: bool = False,
         force: bool = False,
     ) -> CommitRecord:
-        """Undo the commit `ref` on `branch`; see `undo.revert`."""
-        undo.check_revert(branch, ref, parent_number)
+        """Undo the commit `ref` on `branch`; see `publishing.revert`."""
+        publishing.check_revert(branch, ref, parent_number)
         signature, words = self._signature(), overrides or Overrides()
         with self._open_to_write(repository, force) as repo:
-            return undo.revert(repo, branch, ref, parent_number, words, signature, allow_empty=allow_empty)
+            return publishing.revert(repo, branch, ref, parent_number, words, signature, allow_empty=allow_empty)
 
     def cherry_pick(
         self,
@@ -149,11 +146,11 @@ class CommitCalls(ServerState):
         overrides: Overrides | None = None,
         force: bool = False,
     ) -> CommitRecord:
-        """Repeat the commit `ref` on `branch`; see `undo.cherry_pick`."""
-        undo.check_cherry_pick(branch, ref, parent_number)
+        """Repeat the commit `ref` on `branch`; see `publishing.cherry_pick`."""
+        publishing.check_cherry_pick(branch, ref, parent_number)
         signature, words = self._signature(), overrides or Overrides()
         with self._open_to_write(repository, force) as repo:
-            return undo.cherry_pick(repo, branch, ref, parent_number, words, signature)
+            return publishing.cherry_pick(repo, branch, ref, parent_number, words, signature)
 
     # ------------------------------------------------------------------- hooks
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from perago.embedded.lakefs.errors import Invalid, Missing
-from perago.embedded.lakefs.refs import INVALID_REF, Step
+from perago.embedded.lakefs.names import INVALID_REF, Step
 from perago.embedded.lakefs.tree import Tree
 from perago.ports import Commit
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perago.embedded.lakefs import diffs, staging
+from perago.embedded.lakefs import comparing, staging
 from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.errors import Invalid, Missing
-from perago.embedded.lakefs.listing import paths_from
 from perago.embedded.lakefs.names import check_branch_name
 from perago.embedded.lakefs.state import ServerState
-from perago.embedded.lakefs.values import CommonPrefix, DeleteError, Entry, Page
+from perago.embedded.lakefs.values import CommonPrefix, DeleteError, Entry, Page, paths_from
 
 
 class ObjectCalls(ServerState):
@@ -155,7 +154,7 @@ class ObjectCalls(ServerState):
     def staged_objects(self, repository: str, branch: str) -> tuple[Entry, ...]:
         """Every object that is staged on a branch, without pages and without deletions."""
         with self._open(repository) as repo:
-            found = diffs.diff_staged(repo, branch)
+            found = comparing.diff_staged(repo, branch)
         return tuple(change.entry for change in found if change.entry is not None)
 
     def delete_object(self, repository: str, branch: str, path: str, *, force: bool = False) -> None:

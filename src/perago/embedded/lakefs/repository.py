@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from perago.embedded.lakefs.errors import Forbidden, Invalid, Missing
 from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
-from perago.embedded.lakefs.refs import RefExpression, ResolvedRef, View, parse_ref
+from perago.embedded.lakefs.names import RefExpression, ResolvedRef, View, parse_ref
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, BranchInfo, Entry, RepositoryInfo, same
 

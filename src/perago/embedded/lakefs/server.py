@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from perago.embedded.lakefs.branch_calls import BranchCalls
 from perago.embedded.lakefs.commit_calls import CommitCalls
 from perago.embedded.lakefs.fence import FENCE_PATH, HeadFence, PreMergeHook
 from perago.embedded.lakefs.object_calls import ObjectCalls
-from perago.embedded.lakefs.repository_calls import RepositoryCalls
+from perago.embedded.lakefs.reference_calls import BranchCalls, RepositoryCalls
 from perago.ports import Clock
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from perago.embedded.lakefs.errors import Invalid, LakeFSError, Missing, PathExists, ReadOnly
-from perago.embedded.lakefs.listing import fold, page_of, paths_from
 from perago.embedded.lakefs.names import check_branch_name, check_ref
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.tree import Tree
-from perago.embedded.lakefs.values import CommonPrefix, DeleteError, Entry, Page
+from perago.embedded.lakefs.values import CommonPrefix, DeleteError, Entry, Page, fold, page_of, paths_from
 
 MAX_PATH_BYTES = 1024
 MAX_BATCH = 1000

@@ -23,10 +23,9 @@ from perago.embedded.lakefs.errors import (
 )
 from perago.embedded.lakefs.fence import PreMergeHook
 from perago.embedded.lakefs.publishing import MergeOptions
-from perago.embedded.lakefs.seeding import export_tree, files_of
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.staging import MAX_BATCH
-from perago.embedded.lakefs.transfer import read_upload, write_files
+from perago.embedded.lakefs.transfer import export_tree, files_of, read_upload, write_files
 from perago.ports import (
     FENCE_MARKER,
     Clock,

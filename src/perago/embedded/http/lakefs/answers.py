@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from perago.embedded.lakefs.graph import CommitRecord
-from perago.embedded.lakefs.listing import MAX_AMOUNT
 from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.values import (
+    MAX_AMOUNT,
     BranchInfo,
     CommonPrefix,
     Difference,

@@ -21,8 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.lakefs.errors import Invalid, NotModelled
-from perago.embedded.lakefs.listing import MAX_AMOUNT
 from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import MAX_AMOUNT
 
 B = TypeVar("B", bound=BaseModel)
 

@@ -7,14 +7,12 @@ from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import NO_CONTENT, Call, JsonAnswer, route
+from perago.embedded.lakefs.comparing import LogQuery
 from perago.embedded.lakefs.errors import Conflict, Invalid, LakeFSError
-from perago.embedded.lakefs.history import LogQuery
-from perago.embedded.lakefs.listing import page_of
 from perago.embedded.lakefs.merging import Strategy
-from perago.embedded.lakefs.publishing import MergeOptions
+from perago.embedded.lakefs.publishing import MergeOptions, Overrides
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.undo import Overrides
-from perago.embedded.lakefs.values import Page
+from perago.embedded.lakefs.values import Page, page_of
 
 
 class CommitRequests:

@@ -12,9 +12,8 @@ from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.answers import Json
 from perago.embedded.http.lakefs.calls import NO_CONTENT, Call, JsonAnswer, route
 from perago.embedded.lakefs.errors import Invalid, Missing
-from perago.embedded.lakefs.listing import page_of
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import ActionRun, HookRun
+from perago.embedded.lakefs.values import ActionRun, HookRun, page_of
 
 
 class RepositoryRequests:

@@ -1,15 +1,161 @@
-"""The modelled server's calls about branches and tags."""
+"""The modelled server's calls about repositories, branches and tags."""
 
 from __future__ import annotations
 
-from perago.embedded.lakefs.errors import Exists, Forbidden, LakeFSError, Missing
-from perago.embedded.lakefs.listing import page_of
-from perago.embedded.lakefs.names import check_branch_name, check_new_branch_name, check_ref, check_tag_name
-from perago.embedded.lakefs.refs import SHOULD_BE_A_COMMIT
+import posixpath
+from collections.abc import Mapping, Sequence
+
+from perago.embedded.lakefs import publishing
+from perago.embedded.lakefs.errors import Exists, Forbidden, Invalid, LakeFSError, Missing
+from perago.embedded.lakefs.names import (
+    SHOULD_BE_A_COMMIT,
+    check_branch_name,
+    check_new_branch_name,
+    check_ref,
+    check_repository_name,
+    check_tag_name,
+)
 from perago.embedded.lakefs.repository import Branch, Repository
-from perago.embedded.lakefs.staging import check_path
+from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE, check_path
 from perago.embedded.lakefs.state import ServerState
-from perago.embedded.lakefs.values import BranchInfo, Page, TagInfo
+from perago.embedded.lakefs.values import BranchInfo, Page, RepositoryInfo, TagInfo, page_of
+
+NAMESPACE = "local://"
+_SAMPLES = {
+    "README.md": b"# Sample data\n\nTwo files, so that there is something to look at.\n",
+    "data/lakes.csv": b"name,country,depth_m\nBaikal,Russia,1642\nTanganyika,Tanzania,1470\nCaspian Sea,Iran,1025\n",
+}
+
+
+class RepositoryCalls(ServerState):
+    """Create, describe, list and delete repositories."""
+
+    def create_repository(
+        self,
+        name: str,
+        storage_namespace: str | None = None,
+        *,
+        default_branch: str = "main",
+        read_only: bool = False,
+        bare: bool = False,
+        sample_data: bool = False,
+    ) -> RepositoryInfo:
+        """Create a repository with one empty commit on its default branch; a `bare` one has neither.
+
+        With `sample_data` there is a second commit with two files, and the default branch is protected.
+
+        Raises:
+            Invalid: a name or namespace that lakeFS refuses, or a namespace that has been used before (which is not
+                looked at for a bare or read-only repository).
+            Exists: the name is taken.
+        """
+        namespace = storage_namespace or f"{NAMESPACE}{name}"
+        check_repository_name(name)
+        with self._lock:
+            if name in self._repositories:
+                raise Exists("error creating repository: not unique")
+            if not namespace.startswith(NAMESPACE):
+                raise Invalid(f"failed to match required regex ^{NAMESPACE}: invalid namespace")
+            if not (bare or read_only):
+                self._take(namespace)
+            info = RepositoryInfo(name, namespace, default_branch or "main", self._now(), read_only)
+            made = self._repositories[name] = Repository(info, bare=bare)
+            if sample_data and not bare:
+                self._add_samples(made)
+            return info
+
+    def _add_samples(self, repository: Repository) -> None:
+        branch = repository.branches[repository.info.default_branch]
+        for path, content in _SAMPLES.items():
+            blob = self.blobs.of_bytes(content)
+            branch.stage(path, self._new_entry(repository, path, blob, DEFAULT_CONTENT_TYPE, {}))
+        publishing.commit(repository, branch.name, "Add sample data", {}, self._signature())
+        repository.protected = (branch.name,)
+
+    def protected_branches(self, name: str) -> tuple[str, ...]:
+        """The patterns of the branches that only merges and reverts write to.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            return repo.protected
+
+    def protect_branches(self, name: str, patterns: Sequence[str]) -> None:
+        """Replace those patterns; `*` stands for any text.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            repo.protected = tuple(dict.fromkeys(patterns))
+
+    def _take(self, namespace: str) -> None:
+        place = posixpath.normpath(namespace.removeprefix(NAMESPACE).lstrip("/"))
+        if place.split("/")[0] in (".", ".."):
+            raise Invalid("failed to create repository: failed to access storage")
+        if f"{NAMESPACE}{place}" in self._namespaces:
+            raise Invalid(
+                f"failed to create repository: found lakeFS objects in the storage (:{namespace}) key(_lakefs/dummy): "
+                "storage namespace already in use"
+            )
+        self._namespaces.add(f"{NAMESPACE}{place}")
+
+    def get_repository(self, name: str) -> RepositoryInfo:
+        """Describe a repository.
+
+        Raises:
+            Missing: there is none.
+        """
+        return self._repository(name).info
+
+    def list_repositories(
+        self, *, prefix: str = "", after: str = "", search: str = "", amount: int = -1
+    ) -> Page[RepositoryInfo]:
+        """One page of repositories, by name; `search` is any part of the name."""
+        with self._lock:
+            found = [self._repositories[name].info for name in sorted(self._repositories) if name > after]
+        shown = (info for info in found if info.name.startswith(prefix) and search in info.name)
+        return page_of(shown, lambda info: info.name, amount)
+
+    def delete_repository(self, name: str, *, force: bool = False) -> None:
+        """Delete a repository. Its namespace stays used.
+
+        Raises:
+            Missing: there is none.
+            ReadOnly: it is read-only and the call not forced.
+        """
+        with self._open_to_write(name, force):
+            del self._repositories[name]
+
+    def get_metadata(self, name: str) -> Mapping[str, str]:
+        """The repository's own metadata.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            return dict(repo.metadata)
+
+    def set_metadata(self, name: str, metadata: Mapping[str, str]) -> None:
+        """Add to the repository's metadata. Adding nothing never fails.
+
+        Raises:
+            Missing: no such repository.
+        """
+        if metadata:
+            with self._open(name) as repo:
+                repo.metadata.update(metadata)
+
+    def delete_metadata(self, name: str, keys: Sequence[str]) -> None:
+        """Remove keys from the repository's metadata; missing ones are fine.
+
+        Raises:
+            Missing: no such repository.
+        """
+        with self._open(name) as repo:
+            for key in keys:
+                repo.metadata.pop(key, None)
 
 
 class BranchCalls(ServerState):
