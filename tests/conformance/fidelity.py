@@ -39,6 +39,39 @@ the adapters with the embedded servers, and on the adapters with real ones (`tes
 What the embedded servers do not have they refuse with a 501 that names the call; they never pretend.
 """
 
+LAKEFS = """\
+### What is served
+
+Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `lakefs-spec` use in ordinary work:
+
+- Repositories (also bare, read-only, with sample data of two files) and their metadata.
+- Branches, tags, resets, refs with `~`, `^`, `@` and `$`, logs, diffs, listings with prefix and delimiter.
+- Objects: raw and form uploads, ranges, copies, deletions, user metadata, `x-lakefs-internal-*` headers, and links to
+  addresses of the block store. The bytes behind a link cannot be read: 410, as on a real server without them.
+- Commits, merges with strategies, reverts, cherry-picks, and the history of action runs.
+- Branch protection. A rule counts at once; a real server may remember the absence of one for seconds.
+- Setup state and login. The token of a login does not expire.
+
+### What differs besides the scenarios above
+
+- Errors have the status and class of the real server's, and words of their own, in JSON throughout.
+- Bodies are read by pydantic: text behind the JSON value and escaped halves of a character are refused with 400.
+- A content type that is none is kept as text; a real server refuses the upload with 500.
+- Names in paths are decoded once; a slash in one, escaped or not, makes another path.
+- Only perago's publish fence runs as a hook. Any other action file passes: the merge warns (`ActionNotRun`), and its
+  run says `skipped`.
+- `storage_id` is refused; `source_metarange` and `no_tombstone` answer 501.
+- There are no presigned transfers, as on a real server with a local block store.
+
+### What answers 501 with its name
+
+Every other call in the description of lakeFS's API: users, groups and policies, garbage collection, imports, dump and
+restore, pull requests, multipart uploads by presigned links, ranges and meta ranges, staging of foreign objects,
+symlinks. The list of all calls is `src/perago/embedded/http/lakefs/operations.txt`.
+"""
+SUMMARIES = {"lakefs": LAKEFS}
+"""What stands in place of the tables of operations and scenarios."""
+
 
 def page() -> str:
     """The page as it must be."""
@@ -61,6 +94,9 @@ def _server(server: str, title: str) -> Iterator[str]:
         yield f"- `{name}`: {reason}"
     yield "\n### Random conversations\n"
     yield f"{inspect.cleandoc(MACHINES[server].__doc__ or '')}\n"
+    if server in SUMMARIES:
+        yield SUMMARIES[server]
+        return
     yield "### Operations\n"
     yield "| operation | scenarios |\n|---|---:|"
     for operation, count in sorted(_operations(found).items(), key=lambda item: item[0].partition(" ")[::-1]):
