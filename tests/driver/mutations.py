@@ -168,7 +168,7 @@ GUARDS = (
         "a report of a delivery that is over was taken",
     ),
     Guard(
-        "fence commit after no changes where somebody was before",
+        "fence commit after no changes behind a predecessor",
         overlook_what_others_left,
         "merge-1-before-rerun",
         "the branch holds something else than what was reported",
@@ -210,7 +210,7 @@ SEQUELS: tuple[Removable, ...] = (
         "the branch holds something else than what was reported",
     ),
     LateMerge(
-        "staging branches of others until somebody publishes",
+        "staging branches of others until an attempt publishes",
         remove_what_others_left_in_any_case,
         "overtaken by a failure",
         "the branch holds something else than what was reported",

@@ -11,50 +11,10 @@ that changed nothing goes from `post-checked` to `published` with its input ref 
 goes from `recovered` to `committed`. One way back: from `committed` to `planned`, where the branch has become another
 and the same changes can be published on it. docs/protocol.md has the whole diagram, drawn from the table below.
 
-Why nothing is lost and nothing is published twice
-1. Only the merge is visible to others. Whatever fails before it leaves a hidden branch and a private directory, which
-   both can be thrown away. Whatever follows it only reads, cleans up and reports, and can be repeated.
-2. The merge is sent only on the head that the publication was built on: the branch is read right before, and the
-   publish fence of the server compares again inside the merge (`docs/servers/lakefs.md` 1.1). lakeFS reads the fence
-   from the commit that is merged, so a publication to a branch without one brings it along and is guarded itself (7
-   there). That the server obeys is tried (`TryPublishFence`). On an unmoved head lakeFS takes the staging tree as it
-   is, so its lossy three-way merge (1.7) is never entered. Without an enforced fence a gap is left: 4 notices what
-   falls into it.
-3. Sending a merge again is harmless. It names its source by id, without squash, so lakeFS answers "no changes" for one
-   that it has merged (1.3). Only a merge whose tree is the head's may be empty; its second copy is refused by the
-   fence, for the head is not the expected one any more, and without a fence it is recognised as this attempt's own.
-   After an answer that does not settle the matter the attempt goes back to reading the branch, finds its own commit by
-   (task id, poll count, start time), or sends the merge again; at most MERGE_TRIES times.
-4. What is merged differs from what it was built on in exactly the planned keys; this is compared on the server before
-   (`VerifyStaging`, and `RevertStale` for what was undone). What was published is read back: first parent and tree must
-   be those that were intended. From a merge without a clear answer until then, every failure and every loss says that a
-   publication may exist (`State.open_merge`).
-5. The delivery check stands before anything is staged, before every merge and before every report. An answer that took
-   long does not count, nor does one after which reading the branch took long: a process can be stopped anywhere. A
-   delivery that is no longer current sends nothing more. One that loses its currency while a merge is on the wire may
-   still publish; 7 and 8 are for that.
-6. A report is sent for a current delivery only, and an unclear one is followed by the delivery check again: Conductor
-   ignores reports for a task that is over, so a second one cannot do harm (`docs/servers/conductor.md` 7.2). A task
-   that is run again keeps its id, by which alone Conductor knows a report: one that overtakes that check's answer to
-   arrive after such a rerun ends it, with the result of the run before. That gap is Conductor's.
-7. A publication carries the identity of its delivery, its input and its result. On arrival, and whenever the head is
-   not the expected one, all commits since the input ref are judged (`recovery`). It is adopted, and no function run, if
-   it is the head, came on the head that it was built on (so by 4 it is the input and the changes of its attempt), is of
-   this attempt's own chain and of the run that Conductor knows, and was made from the same input. It is undone if it is
-   of this workflow and of a run that Conductor has forgotten or begun again; never by moving the branch back, but by a
-   publication whose tree is the input with the new changes, so history is only added to. Anything else is refused.
-   An attempt whose retry has taken its place, and which Conductor hands out again all the same when the workflow is
-   rerun from a later step, does nothing: what the retry has published stands, and may have been built on. One that is
-   begun again beside a sub-workflow has lost its mark and its end counts: it reports what its retry has reported.
-8. An attempt that completes after a predecessor has put a commit of its own on the branch: its changes, or an empty
-   fence commit. The head is then another than any earlier delivery expects, so the publish fence refuses the merges
-   that are still on their way, and nothing appears after the step was completed. Conductor tells of a predecessor for
-   retries and redeliveries; a staging branch that was there before tells for a rerun or restart, which look new.
-9. So every merge has a staging branch, also that of a fence commit, and the branch outlives the merge. Its own attempt
-   leaves it where a merge was not answered (`State.merge_unanswered`), unless it stages anew because the head has
-   moved, which shuts the merge out as well; another one of the step removes it only once it has published, which by 8
-   does so. It cannot be the branch of a later delivery: it was listed before the delivery check held. Where no attempt
-   publishes, `perago gc` removes it, after longer than any proxy holds a request.
+docs/protocol.md also argues, in nine invariants, why nothing is lost and nothing is published twice, and names the
+function that enforces each and the test that breaks without it. In short: only the merge is visible to others (1), on
+the head that was expected (2), repeatable (3), verified (4), by a current delivery (5, 6). What is on the branch is
+judged first (7), late merges are shut out (8), and a staging branch outlives its merge (9).
 
 Each transition is one function below: it gets the state and the event, and returns the next state and one command.
 `TRANSITIONS` lists all of them; an event that is not listed for a step is a defect of the driver.
