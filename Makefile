@@ -41,14 +41,14 @@ test: $(VENV)/.installed-dev
 exhaustive: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/driver -m "exhaustive and not live" -q -n $(XDIST)
 
-# The site has an environment of its own: it reads the code and does not run it.
+# The site has an environment of its own.
 docs: .venv-docs/.installed
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 
 .venv-docs/.installed: pyproject.toml
 	@$(PYTHON) -m venv .venv-docs
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
-	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check --group docs
+	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -e . --group docs
 	@touch $@
 
 wheel: $(VENV)/bin/python
