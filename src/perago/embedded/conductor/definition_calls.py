@@ -45,7 +45,7 @@ class DefinitionCalls(ModelCore):
             return copied(list(state.task_definitions.values()))
 
     def delete_task_definition(self, name: str) -> None:
-        """Forget a definition; an unknown one is a 500 (`reference/conductor.md` 7.11)."""
+        """Forget a definition; an unknown one is a 500 (`docs/servers/conductor.md` 7.11)."""
         with self._operation("delete_task_definition") as state:
             if state.task_definitions.pop(name, None) is None:
                 raise server_error("delete task definition", "No such task definition")
@@ -95,7 +95,7 @@ class DefinitionCalls(ModelCore):
             return copied([versions[version] for versions in known for version in sorted(versions)])
 
     def delete_workflow_definition(self, name: str, version: int) -> None:
-        """Forget one version; an unknown one is a 500 (`reference/conductor.md` 7.11)."""
+        """Forget one version; an unknown one is a 500 (`docs/servers/conductor.md` 7.11)."""
         with self._operation("delete_workflow_definition") as state:
             if state.workflow_definitions.get(name, {}).pop(version, None) is None:
                 detail = f"No such workflow definition: {name} version: {version}"

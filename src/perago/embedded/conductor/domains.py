@@ -6,7 +6,7 @@ from perago.embedded.conductor.rows import TaskRow, WorkflowRow
 from perago.embedded.conductor.state import State
 
 ACTIVE_MS = 10_000
-"""How long after a poll a domain counts as served (`reference/conductor.md` 2 "Queue semantics")."""
+"""How long after a poll a domain counts as served (`docs/servers/conductor.md` 2 "Queue semantics")."""
 
 NO_DOMAIN = "NO_DOMAIN"
 

@@ -1,7 +1,7 @@
 """The answers of a Conductor that is not content, as the ports' errors.
 
 Each class carries the HTTP status that the real server sends with the same words, so that the model can be served
-over REST. Many permanent errors are 500 there (`reference/conductor.md` 1 and 7.11).
+over REST. Many permanent errors are 500 there (`docs/servers/conductor.md` 1 and 7.11).
 """
 
 from __future__ import annotations

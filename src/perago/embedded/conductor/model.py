@@ -21,7 +21,7 @@ class ConductorModel(DefinitionCalls, TaskCalls):
 
     Time-outs fire only when a workflow is decided: by `decide`, by `sweep`, by an update of one of its attempts, or,
     with `sweep_seconds`, by the first call after each such period. Until then an overdue attempt is in progress and
-    its late result is accepted (`reference/conductor.md` 2). `seed` makes ids and jitter repeatable.
+    its late result is accepted (`docs/servers/conductor.md` 2). `seed` makes ids and jitter repeatable.
 
     Every method may raise what `errors` lists. What the model does not have raises `NotImplementedError` and is named.
     """

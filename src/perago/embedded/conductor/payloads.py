@@ -87,7 +87,7 @@ class Fields(BaseModel):
 
 
 def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Top-level nulls are left out of every answer (`reference/conductor.md` 1)."""
+    """Top-level nulls are left out of every answer (`docs/servers/conductor.md` 1)."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -67,7 +67,7 @@ class InMemoryConductor(ConductorModel):
             updates.update_task(state, _result(delivery, extendLease=True))
 
     def hand_back(self, delivery: Delivery) -> None:
-        """Give the attempt back for immediate redelivery (`reference/conductor.md` 9)."""
+        """Give the attempt back for immediate redelivery (`docs/servers/conductor.md` 9)."""
         with self._operation("hand_back") as state:
             updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=0))
 

@@ -60,7 +60,7 @@ class MessageQueue:
         """Remove up to `count` due messages and return their task ids.
 
         They are chosen by priority (highest first), due time and creation, but a batch comes in order of creation
-        (`reference/conductor.md` 2 "Queue semantics").
+        (`docs/servers/conductor.md` 2 "Queue semantics").
         """
         chosen = self.waiting(queue_name, now)[: max(0, count)]
         for message in chosen:

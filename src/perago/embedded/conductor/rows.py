@@ -67,7 +67,7 @@ class TaskRow:
     """Like the type, but for the server's own tasks, which have a name beside their type."""
     reference_name: str
     definition: dict[str, Any]
-    """The task definition as it was when the workflow started (`reference/conductor.md` 2)."""
+    """The task definition as it was when the workflow started (`docs/servers/conductor.md` 2)."""
     workflow_task: dict[str, Any]
     priority: int
     correlation_id: str | None

@@ -165,7 +165,7 @@ class State:
     def store(self, row: TaskRow, what: HistoryEvent) -> None:
         """Make `row` what everybody sees from now on, with the times that an update moves.
 
-        `update_time` of a finished attempt stays what it was (`reference/conductor.md` 2).
+        `update_time` of a finished attempt stays what it was (`docs/servers/conductor.md` 2).
 
         Raises:
             HalfDone: the row of a skipped step, which the server can make but not store again.

@@ -51,7 +51,7 @@ def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple
 
 
 def with_iteration(reference: str, iteration: int) -> str:
-    """The reference name of a step in one iteration of its loop: `ref__1` (`reference/conductor.md` 2)."""
+    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/servers/conductor.md` 2)."""
     return f"{reference}{_ITERATION}{iteration}"
 
 

@@ -56,7 +56,7 @@ class TaskCalls(ModelCore):
         """`POST /tasks/update-v2`: the same, and then a poll for the same task type on behalf of the same worker.
 
         It hands out a further attempt even when the result itself was ignored, none while the attempt is not finished
-        (`reference/conductor.md` 7.6).
+        (`docs/servers/conductor.md` 7.6).
         """
         with self._around("update_task_v2"):
             with self._locked() as state:

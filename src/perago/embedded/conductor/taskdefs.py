@@ -1,4 +1,4 @@
-"""Task definitions: what the server stores and what it refuses (`reference/conductor.md` 5)."""
+"""Task definitions: what the server stores and what it refuses (`docs/servers/conductor.md` 5)."""
 
 from __future__ import annotations
 

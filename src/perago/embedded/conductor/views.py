@@ -1,4 +1,4 @@
-"""Rows in the spelling of the server: 34 keys of a polled task, no top-level nulls (`reference/conductor.md` 1)."""
+"""Rows in the spelling of the server: 34 keys of a polled task, no top-level nulls (`docs/servers/conductor.md` 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DO_WHILE: runs its steps again and again, each time as `ref__1`, `ref__2`, ... (`reference/conductor.md` 2)."""
+"""DO_WHILE: runs its steps again and again, each time as `ref__1`, `ref__2`, ... (`docs/servers/conductor.md` 2)."""
 
 from __future__ import annotations
 

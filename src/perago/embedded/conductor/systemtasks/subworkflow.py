@@ -1,4 +1,4 @@
-"""SUB_WORKFLOW: another workflow as one step. The child tells its parent when it ends (`reference/conductor.md` 9).
+"""SUB_WORKFLOW: another workflow as one step. The child tells its parent when it ends (`docs/servers/conductor.md` 9).
 START_WORKFLOW: another workflow that goes its own way."""
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _INTEGER, _FLAG = TypeAdapter(int), TypeAdapter(bool)
 
 
 def _number(digits: str) -> float | str:
-    """A number beyond all is stored as a text (`reference/conductor.md` 2 "Payload fidelity")."""
+    """A number beyond all is stored as a text (`docs/servers/conductor.md` 2 "Payload fidelity")."""
     number = float(digits)
     return number if math.isfinite(number) else str(number).replace("inf", "Infinity")
 
