@@ -71,6 +71,7 @@ class RunningWorker:
         self.events: list[Event] = []
         self.exit_code: int | None = None
         self.plan = plan
+        self._queue = queue
         self.supervisor = Supervisor(plan, queue, self.events.append)
         self._thread = threading.Thread(target=self._run, name="worker under test", daemon=True)
         self._thread.start()
@@ -96,6 +97,8 @@ class RunningWorker:
         """Stop it, whatever it does."""
         for _ in range(3):
             self.supervisor.stop()
+        if isinstance(self._queue, SmallQueue):
+            self._queue.end_polls()
         self.wait_until_down()
 
 

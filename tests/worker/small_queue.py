@@ -19,6 +19,7 @@ class SmallQueue:
         self._changed = threading.Condition()
         self._numbers = count(1)
         self._waiting: list[Delivery] = []
+        self._polls_ended = 0
         self.polls: list[tuple[int, float]] = []
         self.held: dict[str, Delivery] = {}
         self.beats: list[str] = []
@@ -72,6 +73,12 @@ class SmallQueue:
             self._waiting.append(delivery)
             self._changed.notify_all()
 
+    def end_polls(self) -> None:
+        """Answer the polls that wait, so that a worker that ends need not wait for them."""
+        with self._changed:
+            self._polls_ended += 1
+            self._changed.notify_all()
+
     def supersede(self, task_id: str) -> None:
         """Somebody else got the attempt: what was delivered is no longer current."""
         with self._changed:
@@ -89,7 +96,10 @@ class SmallQueue:
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             self.polls.append((count, wait_seconds))
+            ended = self._polls_ended
             while len(self._waiting) < count and (left := deadline - time.monotonic()) > 0:
+                if self._polls_ended > ended:
+                    break
                 self._changed.wait(left)
             taken, self._waiting = self._waiting[:count], self._waiting[count:]
             now = int(time.time() * 1000)
