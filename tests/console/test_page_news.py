@@ -1,0 +1,82 @@
+"""The stream that tells open windows of changes: what it says, how many there may be, and that it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import time
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from perago.console import console_of
+from perago.console.app import MAX_STREAMS
+from perago.embedded.http.services import EmbeddedServices
+
+LIMIT = 20.0
+"""Seconds that a test waits for anything."""
+
+
+Open = Callable[[EmbeddedServices], http.client.HTTPResponse]
+
+
+@pytest.fixture
+def services() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices(page=console_of, longest_poll=0.1) as running:
+        yield running
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Opens a stream, and gives it with status and headers read."""
+    with contextlib.ExitStack() as stack:
+
+        def open_one(services: EmbeddedServices) -> http.client.HTTPResponse:
+            connection = http.client.HTTPConnection(urlsplit(services.url).netloc, timeout=LIMIT)
+            stack.callback(connection.close)
+            # Else the connection would stay open after its answer is closed.
+            connection.request("GET", f"{urlsplit(services.url).path}/news", headers={"Connection": "close"})
+            return stack.enter_context(contextlib.closing(connection.getresponse()))
+
+        yield open_one
+
+
+def next_data(stream: http.client.HTTPResponse) -> bytes:
+    """The next message of a stream; empty at its end."""
+    return next((line for line in iter(stream.readline, b"") if line.startswith(b"data:")), b"")
+
+
+def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Open) -> None:
+    streams = [opened(services) for _ in range(2)]
+    assert [stream.headers.get_content_type() for stream in streams] == ["text/event-stream"] * 2
+    services.conductor.register_task_definitions([{"name": "t", "ownerEmail": "a@example.com"}])
+    services.conductor.create_workflow_definition(
+        {
+            "name": "w",
+            "version": 1,
+            "schemaVersion": 2,
+            "tasks": [{"name": "t", "taskReferenceName": "t", "type": "SIMPLE"}],
+        }
+    )
+    services.conductor.start_workflow("w", {})
+    assert [next_data(stream) for stream in streams] == [b"data: changed\n"] * 2
+
+
+def test_streams_are_limited_and_a_closed_one_makes_room(services: EmbeddedServices, opened: Open) -> None:
+    streams = [opened(services) for _ in range(MAX_STREAMS)]
+    assert {stream.status for stream in streams} == {200}
+    assert opened(services).status == 503
+    streams[0].close()
+    deadline = time.monotonic() + LIMIT
+    while (last := opened(services)).status == 503 and time.monotonic() < deadline:
+        last.close()
+    assert last.status == 200
+
+
+def test_open_streams_end_with_the_server_and_do_not_hold_it_up(opened: Open) -> None:
+    with EmbeddedServices(page=console_of, longest_poll=0.1) as services:
+        streams = [opened(services) for _ in range(3)]
+        began = time.monotonic()
+    assert time.monotonic() - began < LIMIT
+    assert [next_data(stream) for stream in streams] == [b""] * 3
