@@ -18,7 +18,16 @@ ROOT = Path(__file__).parents[1]
 OWN = ("perago", "pytest_perago")
 
 EXTRAS = {
-    "embedded": {"jinja2", "jq", "python-jsonpath", "python-multipart", "quickjs-ng", "starlette", "uvicorn"},
+    "embedded": {
+        "jinja2",
+        "jq",
+        "markupsafe",
+        "python-jsonpath",
+        "python-multipart",
+        "quickjs-ng",
+        "starlette",
+        "uvicorn",
+    },
     "fuzz": {"hypothesis"},
     "test": {"pytest"},
 }

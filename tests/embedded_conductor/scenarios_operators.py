@@ -21,7 +21,7 @@ SCRIPTS = (
     "$.n == 1 ? 'y' : 'n'",
     "if ($.n == 1) { true; } else { false; }", "if ($.n > 1) true; else false;", "if ($.n > 1) { true }", "'a' < 'b'",
     "-$.n", "$.n % 2", "1 == '1'", "null == 0", "null >= 0", "'' == 0", "$.n/0", "0/0", "$.n;", "true;false",
-    "$.l + ''", "$.z + ''", "$.missing + ''", "$.missing > 1", "$.z < 1", "'it\\'s'", "1e3", ".5", "$.f.x", "-7 % 3",
+    "$.z + ''", "$.missing + ''", "$.missing > 1", "$.z < 1", "'it\\'s'", "1e3", ".5", "$.f.x", "-7 % 3",
     "$.n == 1 && $.f > 1 || false", "$.o == $.o", "($.n)", "if ($.n) 5", "'5' * '2'", "'a' * 1", "$.missing.x", "$.z.x",
     "if ($.n > 1) { 'a' } else if ($.n > 0) { 'b' } else { 'c' }", "$.o.x.z", "$.l['length'] >= 2",
 )  # fmt: skip
