@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 class LakeFSError(Exception):
-    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`reference/lakefs.md` 2)."""
+    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/servers/lakefs.md` 2)."""
 
     status: int = 500
 
@@ -112,5 +112,6 @@ class ServerDivergence(UserWarning):
     """The real server would lose or overwrite a file in this three-way merge; the model does not.
 
     lakeFS looks the base entry up by "next key", so a new file with the content of the next base key is mistaken for
-    an unchanged one (`reference/lakefs.md` 1.7). A run that depends on such a merge behaves differently in production.
+    an unchanged one (`docs/servers/lakefs.md` 1.7). A run that depends on such a merge behaves differently in
+    production.
     """

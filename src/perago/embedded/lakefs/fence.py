@@ -1,6 +1,6 @@
 """Pre-merge hooks of the model: perago's publish fence, and the seam for others.
 
-lakeFS runs the action files that lie in the SOURCE commit (`reference/lakefs.md` 1.5). The model cannot run Lua; it
+lakeFS runs the action files that lie in the SOURCE commit (`docs/servers/lakefs.md` 1.5). The model cannot run Lua; it
 knows a hook by the path of its action file. Any other action file counts as passed, with a warning and a run that
 says `skipped`.
 """
@@ -64,7 +64,7 @@ def run_hooks(repository: Repository, hooks: Mapping[str, PreMergeHook], source:
     """Run the hooks whose action files are in the source tree, and keep what they did.
 
     Raises:
-        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`reference/lakefs.md` 1.3).
+        HookAborted: one of them refused; the text is wrapped as lakeFS wraps it (`docs/servers/lakefs.md` 1.3).
         Missing: a folder among the actions.
 
     Warns:
@@ -125,6 +125,6 @@ def check_actions(tree: Tree, context: str) -> None:
 
 
 def _actions(tree: Tree) -> list[str]:
-    """The action files of a tree, and the folders beside them (`reference/lakefs.md` 1.5)."""
+    """The action files of a tree, and the folders beside them (`docs/servers/lakefs.md` 1.5)."""
     parts = (path.removeprefix(ACTIONS_PREFIX).partition("/") for path in tree.actions)
     return sorted({ACTIONS_PREFIX + name + slash for name, slash, _ in parts})

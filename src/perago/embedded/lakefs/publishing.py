@@ -90,7 +90,7 @@ def merge(
     """Merge a ref into a branch: always a new merge commit, never a fast-forward.
 
     The order of checks is the server's: unknown target, dirty target, unknown source, no changes, conflict, hook
-    (`reference/lakefs.md` 1.3). A merge that the hook refuses leaves its commit behind, on no branch.
+    (`docs/servers/lakefs.md` 1.3). A merge that the hook refuses leaves its commit behind, on no branch.
     """
     target = clean_branch(repository, branch_name, "destination")
     try:

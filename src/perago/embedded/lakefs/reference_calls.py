@@ -248,7 +248,7 @@ class BranchCalls(ServerState):
             branch.unstage(lambda staged: staged == path)
 
     def hard_reset_branch(self, repository: str, name: str, ref: str, *, force: bool = False) -> None:
-        """Let a branch point at another commit. What is staged stays staged (`reference/lakefs.md` 2).
+        """Let a branch point at another commit. What is staged stays staged (`docs/servers/lakefs.md` 2).
 
         Raises:
             Missing: no such branch or ref.

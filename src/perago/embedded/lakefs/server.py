@@ -1,6 +1,6 @@
 """The modelled server: lakeFS's operations with their options, under one lock.
 
-Each method answers as lakeFS 1.84 does (`reference/lakefs.md` 2 and 3) or raises a `LakeFSError` that carries the
+Each method answers as lakeFS 1.84 does (`docs/servers/lakefs.md` 2 and 3) or raises a `LakeFSError` that carries the
 real status and words. What lakeFS has and this class does not (imports, branch protection, garbage collection, other
 hooks than pre-merge, ...) is not modelled.
 """

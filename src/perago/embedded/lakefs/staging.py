@@ -30,7 +30,7 @@ def check_put(repository: Repository, branch_name: str, path: str, *, if_absent:
 
 
 def put(repository: Repository, branch_name: str, entry: Entry, *, if_absent: bool = False) -> Entry:
-    """Stage an object. Paths are opaque text of at most 1,024 bytes (`reference/lakefs.md` 2, Paths)."""
+    """Stage an object. Paths are opaque text of at most 1,024 bytes (`docs/servers/lakefs.md` 2, Paths)."""
     check_put(repository, branch_name, entry.path, if_absent=if_absent)
     check_path(entry.path)
     repository.check_protection(branch_name)
@@ -110,7 +110,7 @@ def delete_batch(
     repository: Repository, branch_name: str, paths: Sequence[str], *, force: bool = False
 ) -> tuple[DeleteError, ...]:
     """Stage deletions, all or none. An unknown branch and an empty path are answered like success, and nothing is
-    deleted then (`reference/lakefs.md` 2, Delete)."""
+    deleted then (`docs/servers/lakefs.md` 2, Delete)."""
     try:
         check_branch_name(branch_name)
     except LakeFSError as error:

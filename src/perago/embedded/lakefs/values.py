@@ -29,7 +29,7 @@ class Entry:
     address: str
     identity: Identity = field(init=False)
     """What makes an object the same or another one: size, MD5, user metadata, content type; neither path, time nor
-    address (`reference/lakefs.md` 3)."""
+    address (`docs/servers/lakefs.md` 3)."""
 
     def __post_init__(self) -> None:
         identity = (self.blob.size, self.blob.checksum, frozenset(self.metadata.items()), self.content_type)
@@ -37,7 +37,7 @@ class Entry:
 
     @property
     def is_directory_marker(self) -> bool:
-        """Whether this is `x/` of size 0, which stands for an empty directory (contract 7)."""
+        """Whether this is `x/` of size 0, which stands for an empty directory (docs/design/contract.md 7)."""
         return self.blob.size == 0 and self.path.endswith("/")
 
     def as_listed(self) -> ObjectEntry:
@@ -156,7 +156,7 @@ class MergeBase:
 
 @dataclass(frozen=True, slots=True)
 class MergeEvent:
-    """What a pre-merge hook sees (`reference/lakefs.md` 1.2)."""
+    """What a pre-merge hook sees (`docs/servers/lakefs.md` 1.2)."""
 
     branch: str
     source: str
@@ -227,7 +227,7 @@ def fold(paths: Iterable[str], prefix: str, delimiter: str, after: str) -> Itera
     """Paths with everything beyond the next delimiter folded into one common prefix: (path, is a common prefix).
 
     What is listed as `after` is left out. That is why an `after` inside a common prefix returns that prefix again, even
-    where nothing else is inside (`reference/lakefs.md` 2, List).
+    where nothing else is inside (`docs/servers/lakefs.md` 2, List).
     """
     last = None
     for path in paths:

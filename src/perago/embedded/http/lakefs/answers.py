@@ -1,4 +1,4 @@
-"""The modelled server's values as lakeFS 1.84 writes them in JSON (`reference/lakefs.md` 2)."""
+"""The modelled server's values as lakeFS 1.84 writes them in JSON (`docs/servers/lakefs.md` 2)."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class CommitRequests:
         ]
 
     def get(self, call: Call) -> Response:
-        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`reference/lakefs.md` 2)."""
+        """One commit. A ref that is no ref answers 500 here, 400 elsewhere (`docs/servers/lakefs.md` 2)."""
         try:
             record = self._server.get_commit(call.repository, call.names["ref"])
         except Invalid as error:

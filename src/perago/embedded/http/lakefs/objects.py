@@ -179,7 +179,7 @@ def _bytes(entry: Entry, start: int, length: int, status: int, headers: dict[str
 def _span(header: str, size: int) -> tuple[int, int] | dict[str, str]:
     """Start and length of the one range that a header asks for, else the headers of the refusal.
 
-    lakeFS names the size only where the range is one, but beyond the object (`reference/lakefs.md` 2).
+    lakeFS names the size only where the range is one, but beyond the object (`docs/servers/lakefs.md` 2).
     """
     found = _SINGLE_RANGE.fullmatch(header.replace(" ", ""))
     first, last = found.groups() if found else ("", "")
