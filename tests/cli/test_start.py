@@ -249,13 +249,18 @@ def handles(process: psutil.Process, number: signal.Signals) -> bool:
     return b"python" in name[0] and bool(int(status["SigCgt"], 16) >> (number - 1) & 1)
 
 
+def fork_servers(pid: int) -> list[psutil.Process]:
+    """The fork servers that a worker has started."""
+    return [child for child in psutil.Process(pid).children() if "forkserver" in " ".join(child.cmdline())]
+
+
 def test_a_fork_server_that_dies_during_the_start_is_named(project: Project, services: Services) -> None:
     services.silent_path = "/api/v1/user"
     with started(project, "features", **services.variables) as worker:
         wait_for("the ping", lambda: any(request.path == "/api/v1/user" for request in services.server.requests))
-        for child in psutil.Process(worker.process.pid).children():
-            if "forkserver" in " ".join(child.cmdline()):
-                child.kill()
+        wait_for("the fork server", lambda: fork_servers(worker.process.pid) != [])
+        for child in fork_servers(worker.process.pid):
+            child.kill()
         services.release()
         assert worker.ended() == 1
     assert "error: the slots cannot be started: the fork server has died" in worker.text

@@ -79,11 +79,16 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Press what a selector finds, as a mouse does, and wait for the page that it leads to, if any."""
-        number = self._call("DOM.getDocument")["root"]["nodeId"]
-        node = self._call("DOM.querySelector", nodeId=number, selector=selector)["nodeId"]
-        self._call("DOM.scrollIntoViewIfNeeded", nodeId=node)
-        left, top, _, _, right, bottom, *_ = self._call("DOM.getContentQuads", nodeId=node)["quads"][0]
-        place = {"x": (left + right) / 2, "y": (top + bottom) / 2, "button": "left", "clickCount": 1}
+        # In one expression: news may replace the page between two calls.
+        x, y = self.evaluate(
+            f"""(() => {{
+              const found = document.querySelector({json.dumps(selector)});
+              found.scrollIntoView({{block: "center", behavior: "instant"}});
+              const at = found.getClientRects()[0];
+              return [at.x + at.width / 2, at.y + at.height / 2];
+            }})()"""
+        )
+        place = {"x": x, "y": y, "button": "left", "clickCount": 1}
         loads = self._loads  # the page may be there before the click is answered
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, **place)
