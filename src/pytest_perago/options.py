@@ -119,11 +119,11 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
     """Snapshots are written by people, who look at them and commit them.
 
     Raises:
-        pytest.UsageError: the environment says that nobody looks.
+        pytest.UsageError: the environment says that no person looks.
     """
     if config.getoption("--perago-update") and os.environ.get("CI", "").lower() not in ("", "0", "false"):
         raise pytest.UsageError(
-            "--perago-update writes snapshots, but CI is set, so nobody would see them: run it where you develop, and "
+            "--perago-update writes snapshots, but CI is set, so no person would see them: run it where you develop and "
             "commit the snapshots (or unset CI)"
         )
 

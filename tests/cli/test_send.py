@@ -93,7 +93,7 @@ def test_ctrl_c_leaves_the_workflow_running_and_says_so(dev: Dev, tmp_path: Path
     _, err = process.communicate(timeout=30)
     (workflow_id,) = re.findall(r"started workflow (\S+)", shown)
     assert process.returncode == 130
-    assert f"workflow {workflow_id} was started, and goes on without being followed" in err.decode()
+    assert f"workflow {workflow_id} was started, and continues without being followed" in err.decode()
     assert dev.get(f"/workflow/{workflow_id}")["status"] == "RUNNING"
     gate.touch()
     assert dev.finished(workflow_id)["status"] == "COMPLETED"

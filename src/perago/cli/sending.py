@@ -87,7 +87,7 @@ def _follow(workflows: ConductorWorkflows, workflow_id: str, view: FollowView) -
     try:
         workflow = _to_the_end(workflows, workflow_id, view)
     except BaseException:
-        messages.note(f"workflow {workflow_id} was started, and goes on without being followed")
+        messages.note(f"workflow {workflow_id} was started, and continues without being followed")
         raise
     view.ended(workflow)
     if workflow["status"] != "COMPLETED":

@@ -111,7 +111,7 @@ def install_fence(store: WorkspaceStore, repository: str, branch: str) -> FenceS
     """Commit the fence to the branch, unless it is there; returns what is there then.
 
     Raises:
-        MergeRefused: somebody else committed meanwhile, or has uncommitted changes on the branch.
+        MergeRefused: another client committed meanwhile, or has uncommitted changes on the branch.
         ServiceError: as the store does.
     """
     with fence_upload() as upload:
@@ -170,7 +170,7 @@ def _change(
 
 
 def _moved(repository: str, branch: str) -> MergeRefused:
-    detail = "somebody else committed to the branch at the same time; try again"
+    detail = "another client committed to the branch at the same time; try again"
     return MergeRefused("lakeFS", f"change the fence of {branch} in {repository}", detail, MergeRefusal.HEAD_MOVED)
 
 

@@ -85,7 +85,7 @@ class TaskRunner:
             function: the task function.
             params: a model, or a mapping that is sent as it is, so that invalid input can be tried. It goes through
                 JSON as on the wire.
-            tree: the workspace, in a repository of its own. None goes on where the last run left its branch.
+            tree: the workspace, in a repository of its own. None continues where the last run left its branch.
             controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
             delivery: run this one instead of starting a workflow: an outdated one, for example.
             report: False ends the worker after the publication, before it could report.
@@ -219,8 +219,8 @@ class TaskRunner:
         found = self.services.tree(ref, repository=self._repository)
         return {key.removeprefix(prefix): content for key, content in found.items() if key.startswith(prefix)}
 
-    def commit(self, tree: TreeSource, message: str = "Somebody else's commit") -> str:
-        """Commit files to the branch of the last run, as somebody else would; returns the commit id.
+    def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
+        """Commit files to the branch of the last run, as another client would; returns the commit id.
 
         Raises:
             LookupError: nothing ran before, or a task without a workspace.

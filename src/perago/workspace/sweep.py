@@ -19,7 +19,7 @@ _LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
 
 @dataclass(frozen=True, slots=True)
 class DeadDirectory:
-    """An attempt directory whose marker nobody holds."""
+    """An attempt directory whose marker no process holds."""
 
     path: Path
     size: int
@@ -43,7 +43,7 @@ def dead_directories(root: Path) -> Iterator[DeadDirectory]:
 
 
 def remove_dead(root: Path, directory: Path) -> str | None:
-    """Remove an attempt directory of `root` if its marker is still held by nobody; returns what stood in the way.
+    """Remove an attempt directory of `root` if its marker is still held by no process; returns what stood in the way.
 
     One that is gone already is fine.
     """
@@ -52,7 +52,7 @@ def remove_dead(root: Path, directory: Path) -> str | None:
         with Descent(root, root_may_be_symlink=True) as descent, _claimed(descent, path) as marker:
             if marker is not None:
                 return remove_attempt(descent, path)
-        return "somebody holds its marker by now, or has taken the right to open it" if directory.exists() else None
+        return "a process holds its marker by now, or has taken the right to open it" if directory.exists() else None
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -60,7 +60,7 @@ def remove_dead(root: Path, directory: Path) -> str | None:
 
 
 def sweep(root: Path) -> tuple[Path, ...]:
-    """Remove every attempt directory whose marker nobody holds; returns those.
+    """Remove every attempt directory whose marker no process holds; returns those.
 
     Whatever else lies in the root stays, and so does what cannot be removed. Any number of sweeps, and attempts that
     begin or end, may go on at the same time. A missing root is an empty one.

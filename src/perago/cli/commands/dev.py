@@ -61,7 +61,7 @@ def command(
 
     Starts both on this machine with a page to watch them, registers the TaskDefs, makes a workflow of one task
     for every module, and runs real workers, which are started anew when their module changes. Prints where everything
-    is and the lines that start a workflow. No other server is spoken to, whatever is configured.
+    is and the lines that start a workflow. It speaks to no other server, even if one is configured.
     """
     from perago.cli.dev.developing import DevOptions, develop
 

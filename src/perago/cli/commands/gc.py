@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Remove what killed attempts left: their directories here, their hidden branches on lakeFS.
 
-    Whatever belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
+    What belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
     directories below their root and the repositories that they were given work in.
     """
     limit, names = _seconds(older_than), list(dict.fromkeys(repositories or ()))

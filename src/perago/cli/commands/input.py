@@ -31,8 +31,8 @@ def command(
 ) -> None:
     """Print the input of a task, ready to start a workflow with.
 
-    The reference is the commit that the branch points at now. Whoever advances the branch before the task has
-    published makes the input stale: print it right before you use it.
+    The reference is the commit that the branch points at now. If others advance the branch before the task has
+    published, the input is stale: print it right before you use it.
     """
     payload: dict[str, Any] = {
         "workspace": {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ""},
