@@ -123,8 +123,8 @@ def refuse_update_under_ci(config: pytest.Config) -> None:
     """
     if config.getoption("--perago-update") and os.environ.get("CI", "").lower() not in ("", "0", "false"):
         raise pytest.UsageError(
-            "--perago-update writes snapshots, but CI is set, so no person would see them: run it where you develop and "
-            "commit the snapshots (or unset CI)"
+            "--perago-update writes snapshots, but CI is set, so no person would see them: run it where you develop "
+            "and commit the snapshots (or unset CI)"
         )
 
 

@@ -47,7 +47,9 @@ def start(
     task_to_domain: Mapping[str, str] | None,
 ) -> WorkflowRow:
     """Start a workflow. With a `definition` of its own, `name` and `version` are not looked at further."""
-    _check_start(name, priority, named_by_definition=definition is not None)
+    check_priority(priority)
+    if not name and definition is None:
+        raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
     parsed = None
     if definition is not None:
         parsed = {**parse_workflow_definition(definition, 0, path=INLINE_DEFINITION)}
@@ -66,14 +68,17 @@ def start(
     return workflow
 
 
-def _check_start(name: str, priority: int, *, named_by_definition: bool) -> None:
+def check_priority(priority: int) -> None:
+    """The server looks at the priority before it looks for the definition.
+
+    Raises:
+        InvalidRequest: it is out of range (400).
+    """
     if not 0 <= priority <= MAX_PRIORITY:
         limit = "minimum 0" if priority < 0 else f"maximum {MAX_PRIORITY}"
         message = f"priority: {priority} should be {limit}"
         problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
         raise validation_failed(OPERATION, [problem])
-    if not name and not named_by_definition:
-        raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:

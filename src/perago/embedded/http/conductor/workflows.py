@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.conductor.errors import bad_request, validation_failed
+from perago.embedded.conductor.lifecycle import check_priority
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.conductor.payloads import Fields, without_nulls
 from perago.embedded.http.conductor import requests as answers
@@ -107,13 +108,15 @@ class WorkflowRequests:
 
     def start_by_name(self, call: Call) -> Response:
         """Start with the body as the input; the id of the workflow."""
+        priority = call.integer("priority", 0)
+        check_priority(priority)
         found = self._model.get_workflow_definition(call.parts["workflow"], call.optional_integer("version"))
         workflow_id = self._model.start_workflow(
             found["name"],
             call.mapping(),
             version=found["version"],
             correlation_id=call.text("correlationId"),
-            priority=call.integer("priority", 0),
+            priority=priority,
         )
         return answers.text(workflow_id)
 
