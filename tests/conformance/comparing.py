@@ -10,7 +10,7 @@ This is the rule; recordings keep all that the real server said, and the compari
 3. An error within a success (one item of a batch) counts as an error does.
 4. The media type counts where an answer is not JSON, without its parameters.
 5. Lists under `SETS` have no order.
-6. A reason that quotes the script engine counts up to the quotation.
+6. A reason about a script counts up to the words of the engine.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ SIGNALS = (
 )
 """Parts of error messages by which `perago.adapters` tells errors of one status apart."""
 SETS = frozenset(("failedReferenceTaskNames", "failedTaskNames", "bulkSuccessfulResults"))
-_SCRIPT_ERROR = re.compile(r"(Unable to evaluate condition|Error evaluating the script).*", re.DOTALL)
+_SCRIPT_ERROR = re.compile(
+    r"(Unable to evaluate condition|Error evaluating the script|Empty 'expression').*", re.DOTALL
+)
 
 
 def difference(expected: Transcript, seen: Transcript) -> str | None:

@@ -44,7 +44,7 @@ class Inline(_Immediate):
     def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
         expression = row.input.get("expression")
         if not isinstance(expression, str) or not expression.strip():  # an expression in it, or the input of a rerun
-            return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, "the 'expression' of the INLINE task is empty")
+            return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, "Empty 'expression': an INLINE task needs a script")
         try:
             by_name = row.input.get("evaluatorType") == "value-param"
             result = row.input.get(expression) if by_name else scripts.javascript(expression, row.input)
