@@ -6,14 +6,13 @@ python -m tests.conformance.fidelity
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from .differences import DIFFERENCES
 from .differential import conductor_machine, lakefs_machine
-from .recordings import load, version
-from .scenario import Scenario, scenarios
+from .recordings import version
+from .scenario import scenarios
 
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
 MACHINES = {"lakefs": lakefs_machine, "conductor": conductor_machine}
@@ -32,7 +31,7 @@ With the address of a real server (`PERAGO_CONFORMANCE_LAKEFS`, `PERAGO_CONFORMA
 told to it and compared with the recordings, so that a server that has changed is noticed, too. `make conformance` does
 both, on a Conductor of its own.
 
-Conversations that nobody wrote are drawn by hypothesis and told to both servers at once by `make differential`
+Random conversations are drawn by hypothesis and told to both servers at once by `make differential`
 (`tests/conformance/differential/`). The ports that the runtime uses are held to one set of scenarios on the models, on
 the adapters with the embedded servers, and on the adapters with real ones (`tests/conformance/ports/*_scenarios.py`).
 
@@ -69,8 +68,41 @@ Every other call in the description of lakeFS's API: users, groups and policies,
 restore, pull requests, multipart uploads by presigned links, ranges and meta ranges, staging of foreign objects,
 symlinks. The list of all calls is `src/perago/embedded/http/lakefs/operations.txt`.
 """
-SUMMARIES = {"lakefs": LAKEFS}
-"""What stands in place of the tables of operations and scenarios."""
+CONDUCTOR = """\
+### What is served
+
+Everything that perago and conductor-python's clients and worker use in ordinary work:
+
+- Task and workflow definitions, with validation; starts with and without a registered definition.
+- Polls, batches, results (v1 and v2), logs, queues, domains, rate limits and `concurrentExecLimit`.
+- Retries, delays and all time-outs, on a clock that tests own.
+- Pause, resume, terminate, retry, rerun, restart and skip, also in bulk.
+- Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
+  `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, and `HTTP` where the
+  test gives a function that answers. Scripts run in real engines, in a process of their own, for five seconds at most.
+
+### What differs besides the scenarios above
+
+- Errors have the status and class of the real server's, and words of their own.
+- Time-outs are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
+  seconds late.
+- `SET_VARIABLE` of a loop's output inside of that loop gives the iterations before; the real server's has the present
+  one as well.
+- Maps and lists of the input are JavaScript's own in scripts. On the real server they are Java's:
+  `JSON.stringify($.map)` is `{}` there, `$.map + ''` is `{x=1}`, and `Object.keys` lists methods. Results that are no
+  JSON numbers (`BigInt`) fail here.
+- `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq. Answers of `HTTP` have no headers.
+- Empty texts for numbers, enum constants by number, and JSON with text behind it are refused.
+- `archiveWorkflow` and addresses for large outputs are taken and passed over.
+
+### What answers 501 with its name
+
+Searches, event handlers and queues, secrets, admin, a loop inside of a loop, and every other call in the server's own
+description. Fields of definitions that would change what happens (`sink`, `cacheConfig`, `rateLimited`, `joinStatus`,
+input from external storage) are refused, too.
+"""
+SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
+"""What users need to know of a server. The scenarios themselves stand in `tests/conformance/`."""
 
 
 def page() -> str:
@@ -94,30 +126,7 @@ def _server(server: str, title: str) -> Iterator[str]:
         yield f"- `{name}`: {reason}"
     yield "\n### Random conversations\n"
     yield f"{inspect.cleandoc(MACHINES[server].__doc__ or '')}\n"
-    if server in SUMMARIES:
-        yield SUMMARIES[server]
-        return
-    yield "### Operations\n"
-    yield "| operation | scenarios |\n|---|---:|"
-    for operation, count in sorted(_operations(found).items(), key=lambda item: item[0].partition(" ")[::-1]):
-        yield f"| `{operation}` | {count} |"
-    yield "\n### Scenarios\n"
-    group = ""
-    for one in found:
-        if one.group != group:
-            group = one.group
-            yield f"\n#### {group.replace('_', ' ')}\n"
-            yield f"| scenario | shows | {versions[0]} | embedded |\n|---|---|---|---|"
-        about = one.about.replace("|", "\\|")
-        yield f"| `{one.name}` | {about} | recorded | {'differs, see above' if str(one) in differing else 'the same'} |"
-    yield ""
-
-
-def _operations(found: tuple[Scenario, ...]) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    for one in found:
-        counts.update({exchange["request"]["operation"] for exchange in load(one) if "request" in exchange})
-    return counts
+    yield SUMMARIES[server]
 
 
 if __name__ == "__main__":
