@@ -1,0 +1,70 @@
+"""Those who listen to a worker: what they hear, and what they may do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perago.ports import TaskStatus
+from perago.worker import Supervisor, WorkerPlan
+from perago.worker import supervisor as supervision
+from perago.worker.events import (
+    AttemptEnded,
+    Event,
+    Stopped,
+)
+
+from .bench import make_plan
+from .small_queue import SmallQueue
+
+LONG = 3600.0
+
+
+def test_listeners_hear_everything_in_order_and_a_new_one_needs_to_be_registered_only(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[str, Event]] = []
+
+    class Counting:
+        """An observer as somebody would add it: made of the plan, called with events."""
+
+        def __init__(self, plan: WorkerPlan) -> None:
+            self._prefix = plan.worker_prefix
+
+        def __call__(self, event: Event) -> None:
+            heard.append((self._prefix, event))
+
+    monkeypatch.setattr(supervision, "OBSERVERS", (*supervision.OBSERVERS, Counting))
+
+    def second(event: Event) -> None:
+        heard.append(("second", event))
+        if isinstance(event, AttemptEnded):
+            supervisor.stop()
+
+    supervisor = Supervisor(make_plan(tmp_path), queue, lambda event: heard.append(("first", event)), second)
+    queue.put(what="returns")
+    assert supervisor.run() == 0
+    names = ["test", "first", "second"]
+    assert [name for name, _ in heard] == names * (len(heard) // 3)
+    assert [event for _, event in heard[::3]] == [event for _, event in heard[2::3]]
+    assert isinstance(heard[-1][1], Stopped)
+
+
+def test_a_listener_may_stop_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
+    def listener(event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            supervisor.stop()
+
+    supervisor = Supervisor(make_plan(tmp_path), queue, listener)
+    task_id = queue.put(what="returns")
+    assert supervisor.run() == 0
+    assert queue.reports[task_id][0].status is TaskStatus.COMPLETED
+
+
+def test_a_worker_that_is_told_to_stop_before_it_runs_takes_nothing(tmp_path: Path, queue: SmallQueue) -> None:
+    supervisor = Supervisor(make_plan(tmp_path), queue, lambda event: None)
+    task_id = queue.put(what="returns")
+    supervisor.stop()
+    assert supervisor.run() == 0
+    assert queue.waiting() == [task_id]
