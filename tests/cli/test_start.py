@@ -259,8 +259,10 @@ def test_a_fork_server_that_dies_during_the_start_is_named(project: Project, ser
     with started(project, "features", **services.variables) as worker:
         wait_for("the ping", lambda: any(request.path == "/api/v1/user" for request in services.server.requests))
         wait_for("the fork server", lambda: fork_servers(worker.process.pid) != [])
-        for child in fork_servers(worker.process.pid):
+        killed = fork_servers(worker.process.pid)
+        for child in killed:
             child.kill()
+        wait_for("its end", lambda: all(child.status() == psutil.STATUS_ZOMBIE for child in killed))
         services.release()
         assert worker.ended() == 1
     assert "error: the slots cannot be started: the fork server has died" in worker.text
