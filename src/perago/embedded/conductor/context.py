@@ -26,11 +26,11 @@ class SystemTask:
     ends_by_itself: ClassVar[bool] = True
     """False: once started, something else ends it, and the server does not look at it again."""
     resumes: ClassVar[bool] = False
-    """A retry or a rerun goes on with the row; no new one is made."""
+    """A retry or a rerun uses the row again; no new one is made."""
     iterates: ClassVar[bool] = False
     """The iteration of its row is its own, not that of a loop around it."""
     joins: ClassVar[bool] = False
-    """It waits for other steps, and looks at them again when one that had failed goes on."""
+    """It waits for other steps, and looks at them again when one that had failed is run again."""
     ends_workflow: ClassVar[bool] = False
     """Once it is COMPLETED, so is the workflow, or what else its row says."""
     retriable: ClassVar[bool] = True
