@@ -68,7 +68,8 @@ live: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/live -m live -q
 
 live-ci: $(VENV)/.installed-dev
-	@$(BIN)/python -m tests.live.conductor_server run -- $(BIN)/python -m pytest tests/live -m live -q
+	@$(BIN)/python -m tests.live.conductor_server run -- \
+	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; plain="--ignore tests/live/test_live_chaos.py"; { $$tell $$plain || { echo "== once more, what may have been the luck of the server: "; $$tell $$plain --lf; }; } && $$tell -k test_live_chaos'
 
 conformance: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: embedded services"

@@ -90,7 +90,9 @@ class Fleet:
         wait_for("the end of every process", lambda: not environment.processes())
 
     def _to_slot(self, number: signal.Signals) -> str:
-        slots = [slot for worker in self._workers for slot in worker.slots()]
+        # Before it is ready, a worker imports its module in such a process; if that is killed, it ends with a message.
+        ready = [worker for worker in self._workers if worker.has_line(r"^ready: ")]
+        slots = [slot for worker in ready for slot in worker.slots()]
         return self._send(self._dice.choice(slots), number) if slots else "no slot is there"
 
     def _send(self, process: psutil.Process, number: signal.Signals) -> str:

@@ -26,7 +26,7 @@ from .workflows import Conductor, step, told
 
 pytestmark = pytest.mark.live
 
-ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "8"))
 RAGE_SECONDS = 6.0
 RECOVERY_SECONDS = 200.0
 WORKFLOWS = 2

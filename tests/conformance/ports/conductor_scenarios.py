@@ -15,12 +15,20 @@ from .conductor_services import ConductorService, over_http
 DONE = Report(TaskStatus.COMPLETED, {"done": True})
 FAILED = Report(TaskStatus.FAILED, {"partial": 1}, "boo")
 OVER = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, {}, "enough")
+POLLS = 30
 
 
 def poll(queue: TaskQueue, name: str) -> Delivery:
-    """The one delivery that must be there."""
-    (delivery,) = queue.poll(name, "live0000", count=1, wait_seconds=5)
-    return delivery
+    """The one delivery that must be there.
+
+    A real Conductor now and then loses the queue's entry of a task that it hands out again, and repairs that within two
+    minutes.
+    """
+    for _ in range(POLLS):
+        if found := queue.poll(name, "live0000", count=1, wait_seconds=5):
+            (delivery,) = found
+            return delivery
+    raise AssertionError(f"no delivery of {name} came in {POLLS} polls of 5 s")
 
 
 def _define(service: ConductorService, workflow: str, task: str, *references: str, forked: bool = False) -> None:
@@ -50,7 +58,7 @@ def _beside_a_child(service: ConductorService, task: str) -> str:
 def _polled(queue: TaskQueue, task: str) -> dict[str, Delivery]:
     """The deliveries of `step` and `inner`, once both are there."""
     found: dict[str, Delivery] = {}
-    for _ in range(3):
+    for _ in range(POLLS):
         found |= {each.reference_name: each for each in queue.poll(task, "live0000", count=2, wait_seconds=5)}
         if len(found) == 2:
             break
