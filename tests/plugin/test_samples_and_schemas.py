@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from perago.taskdef.inlining import inline
+from perago.taskdef.schema import inline
 from perago.taskdef.schema_check import schema_problem
 from perago.testing.edges import edges
 from perago.testing.samples import sample_model

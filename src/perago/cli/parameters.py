@@ -13,7 +13,7 @@ def _module(name: str) -> str:
     if all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
         return name
     from perago.authoring import TaskDefinitionError
-    from perago.taskdef.imports import check_spelling
+    from perago.taskdef.loading import check_spelling
 
     try:
         check_spelling(name)

@@ -22,7 +22,7 @@ from perago.console.links import Link, link
 from perago.console.source import Json, NoSuchPage, Source
 from perago.console.text import line
 from perago.ports import ServiceError
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 from perago.taskdef.schema_check import schema_problems
 from perago.taskdef.skeleton import skeleton_of
 

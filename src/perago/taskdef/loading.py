@@ -1,13 +1,24 @@
-"""From a module path to its one task (docs/design/contract.md 2: a module declares exactly one)."""
+"""From a module path to its one task (docs/design/contract.md 2: a module declares exactly one).
+
+Where a module cannot be imported, one line says why.
+"""
 
 from __future__ import annotations
 
+import difflib
+import importlib
 import inspect
+import keyword
+import re
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
 from types import ModuleType
 
 from perago.authoring import Task, TaskDefinitionError
 from perago.authoring.task import TASK_ATTRIBUTE, get_task
-from perago.taskdef.imports import import_module
+from perago.taskdef.discovery import children_of, exists
 from perago.taskdef.schema import input_schema, output_schema
 
 
@@ -69,3 +80,145 @@ def _no_task(module: ModuleType, imported: list[Task]) -> NoTask:
     hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
     fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
     return NoTask(f"module {module.__name__} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
+
+
+_LONGEST_REASON = 300
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module by its dotted path.
+
+    Raises:
+        TaskDefinitionError: the name is no dotted path, there is no such module, or its code fails.
+    """
+    check_spelling(name)
+    try:
+        return importlib.import_module(name)
+    except TaskDefinitionError:
+        raise
+    except BaseException as error:  # whatever a module does at import
+        raise _failed_import(name, error) from error
+
+
+def check_spelling(name: str) -> None:
+    """Refuse what is no dotted module path, and show the right spelling.
+
+    Raises:
+        TaskDefinitionError: the name is a file, `module:object`, relative, or not made of identifiers.
+    """
+    right = _respelled(name)
+    if right == name and _is_dotted_path(name):
+        return
+    if ":" in name and "\\" not in name and "/" not in name:
+        problem = "names an object in a module, but a task is found by its module alone"
+    elif right != name:
+        problem = "is a file path, but a task is found by its module's import path"
+    else:
+        problem = "is not a module's import path"
+    spelling = right if _is_dotted_path(right) else "it like app.workers.features"
+    raise TaskDefinitionError(f"{name!r} {problem}", fix=f"write {spelling}")
+
+
+def _is_dotted_path(name: str) -> bool:
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split("."))
+
+
+def _respelled(name: str) -> str:
+    path = re.sub(r"^[A-Za-z]:(?=[\\/])", "", name).replace("\\", "/")
+    path = path.partition(":")[0].removesuffix("/").removesuffix("/__init__.py").removesuffix(".py")
+    parts = [part for part in path.split("/") if part not in ("", ".", "..")]
+    if parts[0:1] == ["src"] and parts[1:]:  # the usual name of a directory that is no package, but holds them
+        del parts[0]
+    return ".".join(parts) if "/" in path else path
+
+
+def _failed_import(name: str, error: BaseException) -> TaskDefinitionError:
+    file, line = _author_line(name, error)
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        if file is None and (name == error.name or name.startswith(f"{error.name}.")):
+            return _no_such_module(name, error.name)
+        return TaskDefinitionError(
+            f"module {name} needs the module {error.name}, which cannot be found",
+            file=file,
+            line=line,
+            fix=f"install what provides {error.name} in this environment, or correct the import",
+        )
+    return TaskDefinitionError(
+        f"module {name} cannot be imported: {_reason(error)}", file=file, line=line, fix=_advice(error)
+    )
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it ends the process (SystemExit: {error.code})"
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted (KeyboardInterrupt)"
+    text = error.msg if isinstance(error, SyntaxError) else _words(error)
+    first = text.strip().partition("\n")[0]
+    reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
+
+
+def _words(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide where the error came from
+        return ""
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, ImportError) and error.name == "perago":
+        return "correct the name; the package index has another project named perago, and this one is not it"
+    if isinstance(error, SystemExit | KeyboardInterrupt):
+        return "a task module only declares; put what a script does under `if __name__ == '__main__':`"
+    if isinstance(error, SyntaxError):
+        return "correct the syntax of this line"
+    return "correct what this line does when the module is imported"
+
+
+def _author_line(name: str, error: BaseException) -> tuple[str | None, int | None]:
+    """The deepest line of the author's code that the error came through."""
+    if isinstance(error, SyntaxError) and error.filename and not _is_library(error.filename):
+        return error.filename, error.lineno
+    package = name.partition(".")[0]
+    deepest: tuple[str | None, int | None] = (None, None)
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        belongs = str(frame.f_globals.get("__name__", "")).partition(".")[0] == package
+        if file != __file__ and ((belongs and package != "perago") or not _is_library(file)):
+            deepest = (file, line)
+    return deepest
+
+
+def _is_library(file: str) -> bool:
+    """Whether the file is Python's, an installed package's or perago's own, the pytest plugin included."""
+    if file.startswith("<"):
+        return True
+    paths = sysconfig.get_paths()
+    roots = {Path(paths[key]) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    perago = Path(__file__).parents[1]
+    return any(Path(file).is_relative_to(root) for root in (*roots, perago, perago.with_name("pytest_perago")))
+
+
+def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
+    parent, _, child = missing.rpartition(".")
+    if parent and not hasattr(sys.modules.get(parent), "__path__"):
+        return TaskDefinitionError(
+            f"there is no module {name}: {parent} is a module, not a package",
+            fix=f"write {parent}, or correct the path",
+        )
+    others = [sibling for sibling in _siblings(parent) if sibling != child]  # a directory may look like that module
+    rest = name.removeprefix(missing)
+    near = difflib.get_close_matches(child, others, n=3, cutoff=0.6)
+    corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
+    found = next((one for one in corrected if exists(one)), None)
+    where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
+    fix = f"did you mean {found}?" if found else "run the command in the project's root, or correct the path"
+    return TaskDefinitionError(f"there is no module {name}: {child!r} was not found {where}", fix=fix)
+
+
+def _siblings(parent: str) -> list[str]:
+    """What is beside a module; at the top only what an author may have written, never a library."""
+    if not parent:
+        return children_of(Path(entry or ".") for entry in sys.path if not _is_library(str(Path(entry).absolute())))
+    return children_of(map(Path, getattr(sys.modules.get(parent), "__path__", ())))

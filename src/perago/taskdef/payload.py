@@ -15,9 +15,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from perago.authoring import Task
-from perago.taskdef.ignored_keys import ignored_keys
-from perago.taskdef.pointer import join_pointer
-from perago.taskdef.problems import problem_lines
+from perago.taskdef.problems import ignored_keys, join_pointer, problem_lines
 from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
 
 __all__ = [

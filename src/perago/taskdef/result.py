@@ -16,8 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from perago.authoring import Task
-from perago.taskdef.pointer import join_pointer
-from perago.taskdef.problems import location_of, problem_lines
+from perago.taskdef.problems import join_pointer, location_of, problem_lines
 
 _ERROR_KIND = re.compile(r"Error calling function `\w+`|(?<=: )[A-Z]\w*(?:Error|Exception)(?=:)")
 

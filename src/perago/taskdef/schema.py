@@ -6,15 +6,16 @@ because Conductor and the people who read its console cannot follow one.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import typing
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, PydanticUserError
+from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task, TaskDefinitionError
-from perago.taskdef.inlining import RecursiveModel, inline
-from perago.taskdef.secret import find_secret
 
 COMMIT_ID_PATTERN = "^[0-9a-f]{64}$"
 
@@ -104,3 +105,135 @@ def _model_schema(
 
 def _refused(task: Task, message: str, fix: str) -> TaskDefinitionError:
     return TaskDefinitionError(f"task {task.name!r}: {message}", file=task.file, line=task.line, fix=fix)
+
+
+_PREFIX = "#/$defs/"
+_SCHEMA_MAPS = {"properties", "patternProperties", "dependentSchemas"}
+_DATA = {"default", "const", "enum", "examples"}
+
+
+class RecursiveModel(Exception):
+    """A definition contains itself; `name` is the model."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def inline(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same schema without `$ref` and `$defs`.
+
+    Raises:
+        RecursiveModel: a definition contains itself.
+        ValueError: a `$ref` points outside the schema.
+    """
+    definitions = schema.get("$defs", {})
+    body = {key: value for key, value in schema.items() if key != "$defs"}
+    return _schema(body, definitions, ())
+
+
+def _schema(node: Mapping[str, Any], definitions: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    reference = node.get("$ref")
+    target = {} if reference is None else _target(reference, definitions, path)
+    own = {key: _keyword(key, value, definitions, path) for key, value in node.items() if key != "$ref"}
+    walked = target | own
+    if "default" in walked:
+        walked["default"] = _ordered(walked["default"], walked)
+    return walked
+
+
+def _target(reference: str, definitions: Mapping[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    name = reference.removeprefix(_PREFIX)
+    if name not in definitions:
+        raise ValueError(f"the reference {reference!r} points outside the schema")
+    if name in path:
+        raise RecursiveModel(name)
+    return _schema(definitions[name], definitions, (*path, name))
+
+
+def _keyword(key: str, value: Any, definitions: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    if key in _DATA:
+        return value
+    if key == "required":
+        return sorted(value)
+    if key == "discriminator":  # its mapping is made of references; each branch already tells by its const
+        return {name: item for name, item in value.items() if name != "mapping"}
+    if key in _SCHEMA_MAPS:
+        return {name: _any(item, definitions, path) for name, item in value.items()}
+    return _any(value, definitions, path)
+
+
+def _any(value: Any, definitions: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping):
+        return _schema(value, definitions, path)
+    if isinstance(value, list):
+        return [_any(item, definitions, path) for item in value]
+    return value
+
+
+def _ordered(value: Any, schema: Mapping[str, Any]) -> Any:
+    """A default in which the items of sets have a stable order."""
+    for option in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        value = _ordered(value, option)
+    if isinstance(value, Mapping):
+        rest = schema.get("additionalProperties")
+        other = rest if isinstance(rest, Mapping) else {}
+        return {key: _ordered(item, schema.get("properties", {}).get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        items = [_ordered(item, schema.get("items", {})) for item in value]
+        return sorted(items, key=_sort_key) if schema.get("uniqueItems") is True else items
+    return value
+
+
+def _sort_key(item: Any) -> str:
+    return json.dumps(item, sort_keys=True, default=str)
+
+
+_SECRETS = (SecretStr, SecretBytes, Secret)
+
+
+def find_secret(model: type[BaseModel]) -> str | None:
+    """Where the model can hold a `SecretStr`, `SecretBytes` or `Secret[...]`, like `Result.login.token`, or None."""
+    return _find(model, model.__name__, set())
+
+
+def _find(annotation: Any, path: str, seen: set[int]) -> str | None:
+    origin = typing.get_origin(annotation) or annotation
+    if isinstance(origin, type) and issubclass(origin, _SECRETS):
+        return path
+    if id(annotation) in seen:
+        return None
+    seen.add(id(annotation))
+    found = (_find(part, f"{path}.{name}" if name else path, seen) for name, part in _parts(annotation))
+    return next((hit for hit in found if hit is not None), None)
+
+
+def _parts(annotation: Any) -> Iterator[tuple[str, Any]]:
+    """The types that a type is made of, with the field name where there is one."""
+    if hasattr(annotation, "__value__"):  # a type alias
+        yield "", annotation.__value__
+    if isinstance(annotation, type):
+        yield from _fields(annotation)
+    for argument in typing.get_args(annotation):
+        yield "", argument
+
+
+def _fields(kind: type) -> Iterator[tuple[str, Any]]:
+    if issubclass(kind, BaseModel):
+        yield from ((name, field.annotation) for name, field in kind.model_fields.items())
+        yield from ((name, field.return_type) for name, field in kind.model_computed_fields.items())
+    elif (
+        dataclasses.is_dataclass(kind) or _is_typed_dict(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
+    ):
+        yield from _hints(kind).items()
+
+
+def _is_typed_dict(kind: type) -> bool:
+    return issubclass(kind, dict) and hasattr(kind, "__total__")
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(kind)
+    except NameError:  # names of a function's locals, which pydantic found and we cannot
+        return {}

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "string": str,

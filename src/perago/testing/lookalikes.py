@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 
-from perago.taskdef.inlining import inline
+from perago.taskdef.schema import inline
 from perago.testing.edges import edges
 from perago.testing.samples import sample_model
 from perago.testing.wire import round_trip_problem

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.authoring import Example, Task
-from perago.taskdef.inlining import RecursiveModel, inline
+from perago.taskdef.schema import RecursiveModel, inline
 from perago.testing.edges import edges
 from perago.testing.functions import TaskFunction, task_of
 from perago.testing.provided import provided_params

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from perago.taskdef.inlining import RecursiveModel, inline
 from perago.taskdef.problems import problem_lines
+from perago.taskdef.schema import RecursiveModel, inline
 from perago.testing.edges import edges
 
 _MOST_SAMPLES = 200

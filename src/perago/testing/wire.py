@@ -12,9 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, Secret, SecretBytes, SecretStr, TypeAdapter, ValidationError
 
-from perago.taskdef.pointer import join_pointer
-from perago.taskdef.problems import location_of, problem_lines
-from perago.taskdef.secret import find_secret
+from perago.taskdef.problems import join_pointer, location_of, problem_lines
+from perago.taskdef.schema import find_secret
 
 _SHOWN = 80
 

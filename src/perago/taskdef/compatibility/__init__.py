@@ -14,7 +14,7 @@ from perago.taskdef.compare import ABSENT, SCHEMAS, same_json
 from perago.taskdef.compatibility.change import AffectedParty, Change, Impact, SchemaChange
 from perago.taskdef.compatibility.controls import judge_field
 from perago.taskdef.compatibility.schemas import schema_changes
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 
 __all__ = ["Change", "Impact", "classify"]
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, Difference, same_json
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 
 
 class Impact(StrEnum):

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from perago.taskdef.compare import ABSENT, same_json
 from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, keyword_changes
 from perago.taskdef.compatibility.keywords import Schema
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 
 Compare: TypeAlias = Callable[[str, Any, Any], list[SchemaChange]]
 

@@ -6,20 +6,39 @@ differs affected both. A schema accepts what all its keywords accept, so it got 
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, same_json
 from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, differ, keyword_changes
-from perago.taskdef.compatibility.keywords import ANNOTATIONS, Schema, simple_changes, simple_keywords
+from perago.taskdef.compatibility.keywords import (
+    ANNOTATIONS,
+    Schema,
+    is_among,
+    is_well_formed,
+    simple_changes,
+    simple_keywords,
+    types_of,
+    values_of,
+)
 from perago.taskdef.compatibility.objects import OBJECT_KEYWORDS, object_changes
-from perago.taskdef.compatibility.unions import UNIONS, Alternative, alternatives, are_disjoint, union_changes
-from perago.taskdef.compatibility.wellformed import is_well_formed
-from perago.taskdef.pointer import join_pointer
+from perago.taskdef.problems import join_pointer
 
+_UNIONS = ("anyOf", "oneOf")
 _NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
-_KNOWN = simple_keywords() | OBJECT_KEYWORDS | {*UNIONS, *_NESTED, "prefixItems"}
+_KNOWN = simple_keywords() | OBJECT_KEYWORDS | {*_UNIONS, *_NESTED, "prefixItems"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    """One schema of a union, and the pointer to it."""
+
+    pointer: str
+    schema: Schema
 
 
 def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
@@ -108,47 +127,48 @@ def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str
 
 
 def _union_keyword(schema: Schema) -> str | None:
-    return next((keyword for keyword in UNIONS if keyword in schema), None)
+    return next((keyword for keyword in _UNIONS if keyword in schema), None)
 
 
 def _without_unions(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key not in UNIONS}
+    return {key: value for key, value in schema.items() if key not in _UNIONS}
 
 
 def _annotations(schema: Schema) -> Schema:
     return {key: value for key, value in schema.items() if key in ANNOTATIONS}
 
 
-def _alternatives(pointer: str, schema: Schema) -> list[Alternative] | None:
+def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
     """The alternatives of its one union; None if they cannot be told apart, or if there are two unions."""
-    keywords = [keyword for keyword in UNIONS if keyword in schema]
+    keywords = [keyword for keyword in _UNIONS if keyword in schema]
     if len(keywords) != 1:
         return None
-    found = alternatives(pointer, schema, keywords[0])
+    here = join_pointer(pointer, keywords[0])
+    found = [_Alternative(join_pointer(here, index), item) for index, item in enumerate(schema[keywords[0]])]
     if not all(is_well_formed(alternative.schema) for alternative in found):
         return None
     tag = schema.get("discriminator")
     name = tag.get("propertyName") if isinstance(tag, Mapping) else None
-    if keywords[0] == "oneOf" and not are_disjoint([alternative.schema for alternative in found], name):
+    if keywords[0] == "oneOf" and not _are_disjoint([alternative.schema for alternative in found], name):
         return None
     return found
 
 
 def _unions(
-    pointer: str, old: Schema, new: Schema, before: list[Alternative] | None, after: list[Alternative] | None
+    pointer: str, old: Schema, new: Schema, before: list[_Alternative] | None, after: list[_Alternative] | None
 ) -> Iterator[SchemaChange]:
-    if not differ(old, new, UNIONS):
+    if not differ(old, new, _UNIONS):
         return
     if before is None or after is None:
         reason = "cannot tell: the alternatives may overlap"
-        yield from keyword_changes(pointer, old, new, UNIONS, AffectedParty.BOTH, reason)
+        yield from keyword_changes(pointer, old, new, _UNIONS, AffectedParty.BOTH, reason)
         return
-    changes = union_changes(before, after, schema_changes)
+    changes = _union_changes(before, after)
     if changes:
         yield from changes
     else:
         yield from keyword_changes(
-            pointer, old, new, UNIONS, AffectedParty.NEITHER, "the same alternatives in another form"
+            pointer, old, new, _UNIONS, AffectedParty.NEITHER, "the same alternatives in another form"
         )
 
 
@@ -159,13 +179,101 @@ def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
         yield SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: alternatives beside other keywords")
         return
     same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, "accepts the same values")
-    yield from union_changes(before, after, schema_changes) or [same]
+    yield from _union_changes(before, after) or [same]
     yield from simple_changes(pointer, _annotations(old), _annotations(new))
 
 
-def _as_alternatives(pointer: str, schema: Schema) -> list[Alternative] | None:
+def _as_alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
     bare = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
     if _union_keyword(schema) is None:
         kinds = bare["type"] if isinstance(bare.get("type"), list) else None
-        return [Alternative(pointer, bare if kinds is None else bare | {"type": kind}) for kind in kinds or [None]]
+        return [_Alternative(pointer, bare if kinds is None else bare | {"type": kind}) for kind in kinds or [None]]
     return _alternatives(pointer, schema) if len(bare) == 1 else None
+
+
+def _are_disjoint(schemas: list[Schema], tag: str | None) -> bool:
+    """Whether no value fits two of these schemas: other types, or other values of a property that is always there."""
+    return all(_exclude_each_other(left, right, tag) for left, right in combinations(schemas, 2))
+
+
+def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
+    """The changes between two lists of alternatives; empty if they accept the same in another order.
+
+    Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one
+    is contained in an old one. Alternatives that belong together are compared in depth, so that the change is told
+    where it is.
+    """
+    pairs, gone, come = _paired(old, new)
+    changes = [change for left, right in pairs for change in schema_changes(right.pointer, left.schema, right.schema)]
+    for left in gone:
+        covered = any(not _affected(left, other).senders for other in new)
+        reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
+        affected = AffectedParty.of(senders=not covered, readers=False)
+        changes.append(SchemaChange(left.pointer, left.schema, ABSENT, affected, reason))
+    for right in come:
+        covered = any(not _affected(other, right).readers for other in old)
+        reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
+        affected = AffectedParty.of(senders=False, readers=not covered)
+        changes.append(SchemaChange(right.pointer, ABSENT, right.schema, affected, reason))
+    return changes
+
+
+def _affected(old: _Alternative, new: _Alternative) -> AffectedParty:
+    return AffectedParty.of_all(change.affected for change in schema_changes(new.pointer, old.schema, new.schema))
+
+
+def _paired(
+    old: list[_Alternative], new: list[_Alternative]
+) -> tuple[list[tuple[_Alternative, _Alternative]], list[_Alternative], list[_Alternative]]:
+    """Alternatives that belong together, and what is left of both sides."""
+    pairs = []
+    gone, come = list(old), list(new)
+    for likeness in (_canonical, _shape_and_title, _shape, types_of):
+        for left in list(gone):
+            match = next((right for right in come if likeness(left.schema) == likeness(right.schema)), None)
+            if match is not None:
+                pairs.append((left, match))
+                gone.remove(left)
+                come.remove(match)
+    if len(gone) == len(come) == 1:
+        pairs.append((gone.pop(), come.pop()))
+    return pairs, gone, come
+
+
+def _canonical(schema: Schema) -> Any:
+    return json.dumps({key: value for key, value in schema.items() if key not in ANNOTATIONS}, sort_keys=True)
+
+
+def _shape_and_title(schema: Schema) -> Any:
+    return _shape(schema), schema.get("title")
+
+
+def _shape(schema: Schema) -> Any:
+    tags = sorted((name, json.dumps(values, sort_keys=True)) for name, values in _tags(schema))
+    return types_of(schema), tags
+
+
+def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
+    """The properties with listed values."""
+    for name, part in schema.get("properties", {}).items():
+        values = values_of(part) if is_well_formed(part) else None
+        if values is not None:
+            yield name, values
+
+
+def _exclude_each_other(left: Schema, right: Schema, tag: str | None) -> bool:
+    if not types_of(left) & types_of(right):
+        return True
+    others = dict(_tags(right))
+    return any(
+        name in others
+        and _is_always_there(name, left, tag)
+        and _is_always_there(name, right, tag)
+        and not any(is_among(value, others[name]) for value in values)
+        for name, values in _tags(left)
+    )
+
+
+def _is_always_there(name: str, schema: Schema, tag: str | None) -> bool:
+    is_object = types_of(schema) == {"object"}
+    return is_object and (name == tag or name in schema.get("required", ()))
