@@ -50,7 +50,7 @@ def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, name: str, obj: object
 ) -> pytest.Collector | None:
     """Collect what `perago.testing.task_tests` returned."""
-    selection = sys.modules.get("perago.testing.selection")
+    selection = sys.modules.get("perago.testing.tasks")
     if selection is None or not isinstance(obj, selection.TaskTests):
         return None
     from pytest_perago.collection import TaskTestsCollector

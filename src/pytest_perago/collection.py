@@ -12,7 +12,7 @@ import pytest
 
 from perago.authoring import Task
 from perago.taskdef.discovery import FoundModule
-from perago.testing.selection import TaskTests
+from perago.testing.tasks import TaskTests
 from pytest_perago.cases import Case, Location
 from pytest_perago.items import CaseItem
 from pytest_perago.kinds import KINDS

@@ -15,9 +15,14 @@ from perago.taskdef.problems import problem_lines
 from perago.taskdef.schema import input_schema, output_schema
 from perago.taskdef.schema_check import schema_problem
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.lookalikes import lookalike_problem
+from perago.testing.round_trip import (
+    computed_problem,
+    lookalike_problem,
+    random_private,
+    round_trip_problem,
+    shared_state,
+)
 from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
-from perago.testing.wire import computed_problem, random_private, round_trip_problem, shared_state
 
 _MAX_RESULT_BYTES = 1024 * 1024
 

@@ -73,7 +73,7 @@ class Project:
             return [Case(kind, "cases", _raiser(error))]
 
     def _provided(self, task: Task) -> Sequence[Mapping[str, Any] | Example]:
-        from perago.testing.provided import provided_params
+        from perago.testing.tasks import provided_params
 
         answers = self._config.hook.pytest_perago_params(task=task)
         return (*provided_params(task.name), *itertools.chain.from_iterable(answer or () for answer in answers))

@@ -17,10 +17,9 @@ from perago.guardrails.evaluation import Phase, check_tree, evaluate
 from perago.ports import ObjectEntry
 from perago.testing.building import Symlink, Tree, build, sizes_of
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.neighbours import TreePlan, corner_trees
 from perago.testing.oracle import Verdict, is_in_prefix, judge
-from perago.testing.path_strategies import Written, guardrail_paths, hostile_paths
-from perago.testing.planting import TreePlan, corner_trees
-from perago.testing.strategies import near_trees
+from perago.testing.strategies import Written, guardrail_paths, hostile_paths, near_trees
 from perago.workspace.disk import Disk, probe_disk
 from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout

@@ -17,7 +17,7 @@ from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned
 from perago.driver.processes import named
 from perago.ports import TaskStatus
-from perago.testing.casefiles import BrokenCase, RunCase, read_tree
+from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from pytest_perago.confinement import leaving_no_process
@@ -113,7 +113,7 @@ class _Run:
         self._beside: list[tuple[Surroundings, dict[Path, bool]]] = []
         try:
             self._tree = read_tree(case.tree)
-        except BrokenCase as error:
+        except InvalidCase as error:
             raise CaseFailed(Cause.MISTAKE, f"case {case.label!r}: {error}") from None
 
     def first_attempt(self) -> None:

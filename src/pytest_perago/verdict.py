@@ -10,9 +10,9 @@ from perago.driver import AttemptRecord, Raised, Returned
 from perago.driver.scratch import what_to_do
 from perago.ports import TaskStatus
 from perago.taskdef.payload import InvalidResult, check_recorded_result
-from perago.testing.casefiles import RunCase
+from perago.testing.cases import RunCase
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.wire import round_trip_problem
+from perago.testing.round_trip import round_trip_problem
 from perago.workspace.changes import Changes
 from perago.workspace.text import listing, quoted
 from pytest_perago.frames import without_plugin_frames

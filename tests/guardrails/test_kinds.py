@@ -22,9 +22,9 @@ from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
 from perago.testing.building import sizes_of
 from perago.testing.failures import CaseFailed
-from perago.testing.functions import task_of
+from perago.testing.neighbours import corner_trees
 from perago.testing.oracle import Verdict, judge
-from perago.testing.planting import corner_trees
+from perago.testing.tasks import task_of
 from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
 from pytest_perago.kinds.guardrail import cases_guardrail
 from pytest_perago.properties import check_phase

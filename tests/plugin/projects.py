@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 for _loaded_once in (
-    "perago.testing.provided",
+    "perago.testing.tasks",
     "perago.testing.services",
     "pytest_perago.active",
     "pytest_perago.kinds.contract",

@@ -13,8 +13,7 @@ from pydantic import BaseModel
 from perago import Example, WorkspaceSpec, require_file, task
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.testing.casefiles import case_of_example
-from perago.testing.examples import check_case
+from perago.testing.cases import case_of_example, check_case
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.models import check_params, check_result
 

@@ -11,8 +11,7 @@ import pytest
 
 from perago.taskdef.schema import inline
 from perago.taskdef.schema_check import schema_problem
-from perago.testing.edges import edges
-from perago.testing.samples import sample_model
+from perago.testing.samples import edges, sample_model
 
 from . import models as m
 

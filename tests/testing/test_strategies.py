@@ -30,9 +30,9 @@ from perago.testing import InMemoryServices, provide_params
 from perago.testing.building import Symlink, Tree, build, sizes_of
 from perago.testing.neighbours import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge
-from perago.testing.path_strategies import Written
 from perago.testing.strategies import (
     NoParams,
+    Written,
     guardrail_paths,
     hostile_paths,
     near_trees,

@@ -13,8 +13,8 @@ from perago.embedded.conductor.state import State
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
-from perago.testing.functions import TaskFunction, task_of
 from perago.testing.outcome import Outcome
+from perago.testing.tasks import TaskFunction, task_of
 
 WORKER = "test0001"
 DAY = 86_400.0

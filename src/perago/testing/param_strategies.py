@@ -13,10 +13,8 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.authoring import Example, Task
 from perago.taskdef.schema import RecursiveModel, inline
-from perago.testing.edges import edges
-from perago.testing.functions import TaskFunction, task_of
-from perago.testing.provided import provided_params
-from perago.testing.samples import sample_model, validated
+from perago.testing.samples import edges, sample_model, validated
+from perago.testing.tasks import TaskFunction, provided_params, task_of
 
 _TRIES = 5
 _ANY_TEXT = st.characters(exclude_categories=["Cs"])

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from pydantic import BaseModel, PydanticUserError, ValidationError
 
 from perago.taskdef.problems import problem_lines
 from perago.taskdef.schema import RecursiveModel, inline
-from perago.testing.edges import edges
+from perago.taskdef.schema_check import schema_problem
 
 _MOST_SAMPLES = 200
 _MOST_REPAIRS = 300
@@ -129,3 +131,200 @@ def _around(
                 yield Sample(document, validated(model, document))
             except ValidationError:
                 continue
+
+
+# ----------------------------------------------------- values near the edges of a schema, the plainest first
+
+_MOST = 24
+"""Values of one schema, so that nested ones do not multiply without bound."""
+
+_TEXTS = (
+    "a",
+    "",
+    "A1",
+    "Grüße 漢字 🙂",
+    ' "quoted"\\\n\ttab',
+    "0",
+    "1.50",
+    "ABC",
+    "abc-123",
+    "a/b.csv",
+    "2024-02-29",
+    "a" * 64,
+)
+_KEYS = ("key", "1", "ü/~", "2024-02-29", "00000000-0000-4000-8000-000000000001", "1.5", "true", "a")
+_ANYTHING: tuple[Any, ...] = ({"key": [1, "a", None]}, "a", 1, 1.5, True, None, [])
+_FORMATS: Mapping[str, tuple[str, ...]] = {
+    "date-time": (
+        "2024-02-29T23:59:59Z",
+        "2024-02-29T23:59:59",
+        "2024-02-29T23:59:59.123456+05:30",
+        "2999-12-31T23:59:59Z",
+        "1999-12-31T23:59:59Z",
+    ),
+    "date": ("2024-02-29", "2999-12-31", "1999-12-31"),
+    "time": ("23:59:59", "23:59:59.123456", "00:00:00Z"),
+    "duration": ("P1DT2H3M4S", "PT0.5S", "P0D", "-P1D"),
+    "uuid": ("00000000-0000-4000-8000-000000000001",),
+    "uri": ("https://example.com/a?b=c", "https://example.com", "ftp://example.com/", "file:///tmp/a"),
+    "email": ("a@example.com",),
+    "name-email": ("A <a@example.com>",),
+    "path": ("a/b.csv", "/a/b", "ä"),
+    "file-path": (),
+    "directory-path": (),
+    "binary": ("a", "ü", ""),
+    "base64": ("YQ==", ""),
+    "base64url": ("YQ==", ""),
+    "password": ("secret",),
+    "ipv4": ("127.0.0.1",),
+    "ipv6": ("::1",),
+    "ipvanyaddress": ("127.0.0.1", "::1"),
+    "ipvanyinterface": ("127.0.0.1/8",),
+    "ipvanynetwork": ("127.0.0.0/8",),
+    "ipv4network": ("127.0.0.0/8",),
+    "ipv6network": ("::/64",),
+    "json-string": ("{}",),
+}
+
+
+def edges(schema: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Some values that the schema allows, each once; none if it is beyond this module."""
+    distinct: dict[str, Any] = {}
+    for value in itertools.islice(_values(schema), 4 * _MOST):
+        if schema_problem(schema, value) is None:
+            distinct.setdefault(repr(value), value)
+    return tuple(itertools.islice(distinct.values(), _MOST))
+
+
+def _values(schema: Mapping[str, Any]) -> Iterator[Any]:
+    if "const" in schema:
+        yield schema["const"]
+    elif "enum" in schema:
+        yield from schema["enum"]
+    elif "anyOf" in schema or "oneOf" in schema:
+        yield from _in_turn(edges(option) for option in schema.get("anyOf", schema.get("oneOf", ())))
+    elif "allOf" in schema:
+        yield from edges({**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}})
+    else:
+        kinds = schema.get("type")
+        for kind in kinds if isinstance(kinds, list) else [kinds]:
+            yield from _of_type(kind, schema)
+
+
+def _of_type(kind: str | None, schema: Mapping[str, Any]) -> Iterable[Any]:
+    match kind:
+        case "integer":
+            return _integers(schema)
+        case "number":
+            return _numbers(schema)
+        case "string":
+            return _strings(schema)
+        case "boolean":
+            return (True, False)
+        case "null":
+            return (None,)
+        case "array":
+            return _arrays(schema)
+        case "object":
+            return _objects(schema)
+    return _ANYTHING
+
+
+def _in_turn(options: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """The first of each option, then the second of each, and so on."""
+    for row in itertools.zip_longest(*options, fillvalue=_in_turn):
+        yield from (value for value in row if value is not _in_turn)
+
+
+def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:
+    least = schema.get("minimum", -math.inf)
+    most = schema.get("maximum", math.inf)
+    if "exclusiveMinimum" in schema:
+        least = max(least, schema["exclusiveMinimum"] + step)
+    if "exclusiveMaximum" in schema:
+        most = min(most, schema["exclusiveMaximum"] - step)
+    return least, most
+
+
+def _integers(schema: Mapping[str, Any]) -> Iterator[int]:
+    least, most = _bounds(schema, 1)
+    step = schema.get("multipleOf", 1)
+    ends = [math.ceil(least) if math.isfinite(least) else 0, math.floor(most) if math.isfinite(most) else 0]
+    for number in (1, *ends, 0, -1, 2**31, 2**53 + 1):
+        near = math.ceil(number / step) * step if step != 1 else number
+        if least <= near <= most:
+            yield int(near)
+
+
+def _numbers(schema: Mapping[str, Any]) -> Iterator[float]:
+    least, most = _bounds(schema, 1e-6)
+    step = schema.get("multipleOf")
+    for number in (1.5, least, most, 0.0, -0.25, 1e-9, 1e300, 0.1 + 0.2, 7):
+        near = math.ceil(number / step) * step if step and math.isfinite(number) else number
+        if math.isfinite(near) and least <= near <= most:
+            yield near
+
+
+def _strings(schema: Mapping[str, Any]) -> Iterator[str]:
+    if schema.get("contentMediaType") == "application/json":
+        yield from (json.dumps(value) for value in edges(schema.get("contentSchema", {})))
+        return
+    least, most = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+    pool = _FORMATS.get(schema.get("format", ""), _TEXTS)
+    if least > 1:
+        pool = (*pool, "a" * least)
+    for text in pool:
+        if least <= len(text) <= most and _matches(schema.get("pattern"), text):
+            yield text
+
+
+def _matches(pattern: str | None, text: str) -> bool:
+    if pattern is None:
+        return True
+    try:
+        return re.search(pattern, text) is not None
+    except re.error:  # written for another engine
+        return False
+
+
+def _arrays(schema: Mapping[str, Any]) -> Iterator[list[Any]]:
+    least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+    if "prefixItems" in schema:
+        columns = [edges(item) for item in schema["prefixItems"]]
+        if all(columns):
+            plain = [column[0] for column in columns]
+            yield plain
+            for index, column in enumerate(columns):
+                yield from ([*plain[:index], value, *plain[index + 1 :]] for value in column[1:])
+        return
+    items = edges(schema.get("items", {}))
+    size = max(least, 1)
+    rows = [list(itertools.islice(itertools.cycle(items), start, start + size)) for start in range(len(items))]
+    yield from (row for row in (*rows[:1], [], list(items[:3]), *rows[1:]) if least <= len(row) <= most)
+
+
+def _objects(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if "properties" in schema:
+        yield from _records(schema)
+        return
+    values = edges(rest) if isinstance(rest := schema.get("additionalProperties"), Mapping) else _ANYTHING
+    keys = edges({"type": "string", **names}) if (names := schema.get("propertyNames")) else _KEYS
+    for pattern, part in schema.get("patternProperties", {}).items():
+        keys, values = edges({"type": "string", "pattern": pattern}), edges(part)
+    least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
+    rows: list[dict[str, Any]] = [{key: value} for key in keys for value in values[:1]]
+    rows += [{}, dict(zip(keys, itertools.cycle(values), strict=False)) if values else {}]
+    rows += [{key: value} for key in keys[:1] for value in values[1:]]
+    yield from (row for row in rows if least <= len(row) <= most)
+
+
+def _records(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    columns = {name: edges(field) for name, field in schema["properties"].items()}
+    required = set(schema.get("required", ()))
+    if any(not columns.get(name) for name in required):
+        return
+    plain = {name: values[0] for name, values in columns.items() if values}
+    yield plain
+    yield {name: value for name, value in plain.items() if name in required}
+    for name, values in columns.items():
+        yield from (plain | {name: value} for value in values[1:])

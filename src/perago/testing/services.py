@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -29,11 +30,15 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
+from perago.testing.building import fast_directory
 from perago.testing.conductor import WORKER, Conductor
-from perago.testing.functions import TaskFunction, task_of
 from perago.testing.interruptions import Interruptions
 from perago.testing.outcome import Outcome
-from perago.testing.scratch import fast_directory
+from perago.testing.tasks import TaskFunction, task_of
+
+if TYPE_CHECKING:
+    from perago.embedded.http.services import EmbeddedServices
+
 
 REPOSITORY = "workspace"
 BRANCH = "main"
@@ -256,3 +261,23 @@ class _Lines:
 
     def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
         """The record has it."""
+
+
+@contextmanager
+def serve() -> Iterator[EmbeddedServices]:
+    """A Conductor and a lakeFS in real time on a free port of 127.0.0.1, until the end of the `with` block.
+
+    `conductor_url`, `lakefs_url` and `environment()` lead clients there; `url` is a page to look at; `conductor` and
+    `lakefs` are the models behind it.
+
+    Raises:
+        ImportError: the extra `embedded` is not installed.
+        TimeoutError: the server did not start within 20 s.
+    """
+    try:
+        from perago.console import console_of
+        from perago.embedded.http.services import EmbeddedServices
+    except ImportError as error:
+        raise ImportError(f"serving needs more packages: pip install jinja2 starlette uvicorn ({error})") from error
+    with EmbeddedServices(page=console_of) as services:
+        yield services

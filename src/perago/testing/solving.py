@@ -1,25 +1,66 @@
 """Finding a smallest set of files that meets all constraints, or knowing that there is none.
 
 The sets of the constraints cut all paths into areas: the paths that are in exactly these sets. First it is decided how
-many files each area gets, then files are named. That there is no solution is said only if every way was tried.
+many files each area gets, then files are named. That there is no solution is said only if every way was tried. The
+first functions say what one constraint means for paths: the sets it counts, and where no file can be because of it.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from perago.authoring.guardrails import CountConstraint
-from perago.testing.constraints import path_set
-from perago.testing.globs import PathSet
-from perago.testing.pathsets import Paths, TooComplex
+from perago.authoring.guardrails import CountConstraint, FileSelection
+from perago.testing.pathsets import Kind, Paths, PathSet, TooComplex, below, matching, name_places, only
 from perago.workspace.keys import Folding, find_collisions
 
+RESERVED = "_lakefs_actions"
+"""The directory of lakeFS hooks."""
 MOST_FILES = 500
 _MOST_TRIES = 4_000
 _MOST_NAMES = 2_000
 _MOST_AREAS = 100
+
+
+def path_set(files: FileSelection, *, plainly: bool = False) -> PathSet:
+    """The paths of the selection; `plainly` gives a part of them that people like to read."""
+    if not files.pattern:
+        return only(files.name)
+    above = only(f"{files.name}/").places if files.name else ()
+    return PathSet((*above, *matching(files.pattern, plainly=plainly).places))
+
+
+def forbidden_by(constraint: CountConstraint) -> Iterator[PathSet]:
+    """Where no file can be, because the constraint needs a directory there, or a file above."""
+    if constraint.least and not constraint.files.pattern:
+        yield below(constraint.files.name)
+    for directory in directories_for(constraint):
+        yield only(directory)
+
+
+def directories_for(constraint: CountConstraint) -> list[str]:
+    """The directories that must be there for the constraint to hold, the outermost first."""
+    if not constraint.least:
+        return []
+    names = constraint.files.name.split("/") if constraint.files.name else []
+    for segment in constraint.files.pattern.split("/") if constraint.files.pattern else ():
+        names.append(segment)
+        if segment == "**" or any(place.kind is not Kind.EXACTLY for place in name_places(segment)):
+            break
+    return ["/".join(names[:depth]) for depth in range(1, len(names))]
+
+
+def needed(constraint: CountConstraint) -> list[str]:
+    """The file that must be there, or some file in the deepest directory that must be there."""
+    if constraint.least and not constraint.files.pattern:
+        return [constraint.files.name]
+    return [f"{directory}/*" for directory in directories_for(constraint)[-1:]]
+
+
+def reserved_paths(key_prefix: str) -> Sequence[PathSet]:
+    """What is never part of a workspace (docs/design/contract.md 2)."""
+    return () if key_prefix else (only(RESERVED), below(RESERVED))
 
 
 class Undecided(Exception):
@@ -34,7 +75,7 @@ class _Area:
     paths: Paths
     plain: Paths
     room: int | None = None
-    """How many paths there are; None if nobody has run out of them."""
+    """How many paths there are; None while more may come."""
 
 
 def solve(

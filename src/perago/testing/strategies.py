@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Literal, TypeAlias
 
 from hypothesis import strategies as st
@@ -19,11 +20,9 @@ from hypothesis import strategies as st
 from perago.authoring import WorkspaceSpec
 from perago.authoring.guardrails import Guardrail
 from perago.testing.building import Tree
-from perago.testing.functions import TaskFunction, task_of
-from perago.testing.neighbours import Likeness, amounts, contents, instances, lookalikes
+from perago.testing.neighbours import Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.param_strategies import NoParams, params
-from perago.testing.path_strategies import guardrail_paths, hostile_paths
-from perago.testing.planting import TreePlan
+from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
 from perago.workspace.keys import Folding
 
@@ -42,6 +41,9 @@ Rules: TypeAlias = "WorkspaceSpec | TaskFunction | Iterable[Guardrail]"
 """Some rules, or those of one phase of a workspace or of a task function."""
 
 Phase: TypeAlias = Literal["pre", "post"]
+
+Written: TypeAlias = "str | PurePosixPath | PureWindowsPath"
+"""A path as an author writes it in a guardrail."""
 
 
 def trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
@@ -146,3 +148,70 @@ def _rules(rules: Rules, phase: Phase) -> tuple[Guardrail, ...]:
     if isinstance(rules, WorkspaceSpec):
         rules = rules.pre if phase == "pre" else rules.post
     return tuple(dict.fromkeys(rules))
+
+
+_NAMES = ("raw", "a.csv", ".cache", "x y", "Größe", "漢字", "...", "..a", "a..", "~", "-", "con", "e\u0301", "$HOME")
+_DEFAULT = ("raw/a.csv",)
+_CONTROL = ("\0", "\n", "\t", "\x1b", "\x7f", "\u0085", "\ud800")
+
+
+@st.composite
+def guardrail_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> tuple[Written, str]:
+    """A path that can be declared, in some spelling, and its canonical form; sometimes one of `near`."""
+    names = draw(
+        st.one_of(st.sampled_from(near or _DEFAULT).map(_split), st.lists(st.sampled_from(_NAMES), min_size=1))
+    )
+    canonical = "/".join(names)
+    spelling = draw(st.sampled_from(["plain", "dots", "slashes", "posix", "windows"]))
+    if spelling == "posix":
+        return PurePosixPath(canonical), canonical
+    if spelling == "windows":
+        return PureWindowsPath(*names), canonical
+    if spelling == "dots":
+        return "./" + "/./".join(names), canonical
+    if spelling == "slashes":
+        return "//".join(names) + "/", canonical
+    return canonical, canonical
+
+
+@st.composite
+def hostile_paths(draw: st.DrawFn, near: Sequence[str] = ()) -> Written:
+    """A path that no guardrail may take: it leaves the workspace, belongs to another system, or is no path at all.
+    It is a good one, sometimes one of `near`, with something wrong in it."""
+    names = _split(draw(st.sampled_from(near or _DEFAULT)))
+    path = "/".join(names)
+    place = draw(st.integers(0, len(names)))
+    with_parent = "/".join([*names[:place], "..", *names[place:]])
+    letter = draw(st.sampled_from("cCzZ"))
+    server = draw(st.sampled_from(["server/share", "?/C:", "./pipe"]))
+    middle = draw(st.integers(0, len(path)))
+    forms: list[Written] = [
+        f"/{path}",
+        f"///{path}",
+        PurePosixPath(f"/{path}"),
+        with_parent,
+        f"./{with_parent}/.",
+        PurePosixPath(with_parent),
+        PureWindowsPath(with_parent),
+        f"{letter}:{path}",
+        f"{letter}:/{path}",
+        f"{letter}:\\{path}",
+        PureWindowsPath(f"{letter}:{path}"),
+        PureWindowsPath(f"{letter}:\\{path}"),
+        PureWindowsPath(f"\\{path}"),
+        f"//{server}/{path}",
+        f"\\\\{server}\\{path}".replace("/", "\\"),
+        PureWindowsPath(f"//server/share/{path}"),
+        f"{path[:middle]}\\{path[middle:]}",
+        f"{path[:middle]}{draw(st.sampled_from(_CONTROL))}{path[middle:]}",
+        "",
+        ".",
+        "./",
+        "././/.",
+        "/",
+    ]
+    return draw(st.sampled_from(forms))
+
+
+def _split(path: str) -> list[str]:
+    return path.split("/")

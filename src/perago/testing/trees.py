@@ -16,10 +16,9 @@ from functools import lru_cache
 
 from perago.authoring.guardrails import CountConstraint, Guardrail
 from perago.testing.building import Symlink, Tree, build, sizes_of
-from perago.testing.constraints import directories_for, forbidden_by, needed, path_set, reserved_paths
-from perago.testing.globs import only
 from perago.testing.oracle import judge
-from perago.testing.solving import Undecided, solve
+from perago.testing.pathsets import only
+from perago.testing.solving import Undecided, directories_for, forbidden_by, needed, path_set, reserved_paths, solve
 from perago.workspace.keys import Folding, find_collisions
 
 __all__ = [

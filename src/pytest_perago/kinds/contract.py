@@ -9,8 +9,7 @@ from functools import partial
 from perago.authoring import Task
 from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
-from perago.testing.casefiles import BrokenCase, case_files, case_of_example, read_case_file
-from perago.testing.examples import check_case
+from perago.testing.cases import InvalidCase, case_files, case_of_example, check_case, read_case_file
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import Case, Location
 from pytest_perago.models import check_params, check_result
@@ -29,7 +28,7 @@ def cases_contract(task: Task, settings: Settings) -> Iterable[Case]:
         def check_file(file=file) -> None:  # type: ignore[no-untyped-def]
             try:
                 case = read_case_file(file)
-            except BrokenCase as error:
+            except InvalidCase as error:
                 raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
             check_case(task, case)
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from perago.authoring import Example, Task
-from perago.testing.casefiles import BrokenCase, RunCase, case_files, case_of_example, read_case_file
+from perago.testing.cases import InvalidCase, RunCase, case_files, case_of_example, read_case_file
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.cases import Case, Location
 from pytest_perago.settings import RunMode, Settings
@@ -39,7 +39,7 @@ def _declared(task: Task, settings: Settings) -> Iterator[RunCase]:
 def _run_file(task: Task, file: Path, settings: Settings) -> None:
     try:
         case = read_case_file(file)
-    except BrokenCase as error:
+    except InvalidCase as error:
         raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
     _run(task, case, settings)
 

@@ -36,7 +36,7 @@ def command(
     guardrails, controls and examples. A package means all task modules below it. Then the environment, .env and the
     two root directories are looked at. Nothing is created, and no server is spoken to.
     """
-    with probing(modules, timeout, packages=True, examine="perago.testing.examples") as results:
+    with probing(modules, timeout, packages=True, examine="perago.testing.cases") as results:
         configuration = look_at_configuration()
         other = namesake()
         probed = results()
