@@ -15,8 +15,7 @@ from perago.embedded.http.faults import Receive, Scope, Send
 from perago.embedded.http.services import EmbeddedServices
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
-from perago.worker.journal import delivery_ids
-from perago.worker.logs import JsonLog
+from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.plan import LogPlan
 
 from ..worker.bench import make_plan

@@ -12,7 +12,7 @@ from perago.console.worker_logs import FIRST_LOOK_BYTES, WorkerLogs
 from perago.ports import Delivery, TaskStatus
 from perago.testing import InMemoryServices
 from perago.worker.events import AttemptEnded, Ending, Stopped
-from perago.worker.journal import Journal
+from perago.worker.logs import Journal
 from perago.worker.plan import LogPlan
 
 from ..worker.bench import make_plan

@@ -21,8 +21,8 @@ from perago.attempt.steps import Step
 from perago.driver import AttemptRecord, StepTime
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
+from perago.worker.attempt_log import in_parts
 from perago.worker.channel import LIMIT, ChannelError, SlotChannel, SupervisorChannel, open_channel
-from perago.worker.codec import BadMessage, decode, encode
 from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.events import (
     AttemptRecorded,
@@ -32,8 +32,18 @@ from perago.worker.events import (
     Transferred,
     joined,
 )
-from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready, StartFailed, Stop
-from perago.worker.watching import in_parts
+from perago.worker.messages import (
+    BadMessage,
+    DeliveryQuestion,
+    Finished,
+    ForwardedEvent,
+    FromSlot,
+    Ready,
+    StartFailed,
+    Stop,
+    decode,
+    encode,
+)
 from perago.workspace.changes import ChangedFile, Changes
 
 from .bench import LIMIT as SECONDS

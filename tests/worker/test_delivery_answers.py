@@ -15,9 +15,8 @@ from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
 from perago.worker.attempts import Attempt, Services
 from perago.worker.channel import SlotChannel
-from perago.worker.codec import decode
 from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
+from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, decode
 from perago.worker.pools import Pools
 from perago.worker.slots import Slot
 

@@ -12,9 +12,8 @@ import psutil
 import pytest
 
 from perago.ports import TaskStatus
-from perago.worker.codec import encode
 from perago.worker.events import AttemptReceived, Ending, FunctionSaid, SlotDied, SlotReady
-from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready
+from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready, encode
 from perago.worker.pools import MAX_THREADS
 
 from .bench import RunningWorker, make_plan, outcome, release, running, wait_for

@@ -1,6 +1,6 @@
 """The two ends of the pipe between the supervisor and a slot: whole messages, and neither waits for the other for ever.
 
-The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`codec`): the slot trusts its
+The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`messages`): the slot trusts its
 supervisor, and the supervisor takes nothing from a slot that it has not checked.
 
 The supervisor's end never waits for bytes. It takes what is there; a slot that stops half-way through a message costs
@@ -22,8 +22,7 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from perago.worker.codec import BadMessage, decode, encode
-from perago.worker.messages import FromSlot, ToSlot
+from perago.worker.messages import BadMessage, FromSlot, ToSlot, decode, encode
 
 IO_LIMIT = 5
 """Seconds that the supervisor gives a slot to take a message, or to go on with one that it has begun."""

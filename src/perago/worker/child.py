@@ -18,8 +18,7 @@ from perago.driver.processes import descendants, end_processes, running_processe
 from perago.signal_mask import signals_held
 from perago.worker import channel
 from perago.worker.channel import ChannelError, open_channel
-from perago.worker.codec import BadMessage
-from perago.worker.messages import FromSlot, Stop, ToSlot
+from perago.worker.messages import BadMessage, FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
 from perago.worker.stray_processes import orphans
 

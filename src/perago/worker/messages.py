@@ -1,12 +1,27 @@
-"""What the supervisor and a slot say to each other over their pipe.
+"""What the supervisor and a slot say to each other over their pipe, and a slot's messages as bytes.
 
 One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
 outlive their delivery, need a number.
+
+What a slot says travels as JSON, so that nothing a slot sends can run in the supervisor: a slot runs the author's code,
+which may write to every descriptor of its process. The supervisor takes nothing from it but values of the types that
+are declared here. Dataclasses and pydantic models are objects that carry the name of their type; everything else is
+what JSON makes of it.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import json
+import types
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError
@@ -113,7 +128,7 @@ class ForwardedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The delivery's attempt waits for lakeFS, or goes on: `text` is a line about it."""
+    """The delivery's attempt waits for lakeFS, or continues: `text` is a line about it."""
 
     identity: Identity
     text: str
@@ -140,3 +155,104 @@ class LogSoFar:
 
 
 FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | ForwardedEvent | Waiting | Publishing
+
+
+# ------------------------------------------------------------------ a slot's messages as bytes
+
+
+_NAME = "@"
+
+
+class BadMessage(Exception):
+    """What came from a slot is no message, or none that it may send now."""
+
+
+def encode(message: FromSlot) -> bytes:
+    """`message` as bytes."""
+    return json.dumps(message, default=_as_object, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> FromSlot:
+    """The message that `encode` made `data` of.
+
+    Raises:
+        BadMessage: `data` is no message.
+    """
+    try:
+        found: FromSlot = _build(FromSlot, json.loads(data))
+    except Exception as error:  # a hostile sender may make anything of it
+        raise BadMessage(f"{len(data):,} bytes that are no message ({type(error).__name__})") from error
+    return found
+
+
+def _as_object(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {_NAME: type(value).__name__, **value.model_dump()}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {
+        _NAME: type(value).__name__,
+        **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)},
+    }
+
+
+def _build(hint: Any, value: Any) -> Any:
+    """`value`, which came from JSON, as a value of the type `hint`.
+
+    Raises:
+        Exception: it is none.
+    """
+    origin, parameters = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        return _build(_chosen(parameters, value), value)
+    if origin is Literal:
+        return parameters[parameters.index(value)]
+    if origin is tuple:
+        return _build_tuple(parameters, value)
+    if origin is not None and issubclass(origin, Mapping):
+        return {key: _build(parameters[1], found) for key, found in _of_type(dict, value).items()}
+    if dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel):
+        return _build_object(hint, value)
+    if issubclass(hint, Enum):
+        return hint(value)
+    return float(value) if hint is float and type(value) is int else _of_type(hint, value)
+
+
+def _build_object(kind: Any, value: Any) -> Any:
+    given = dict(_of_type(dict, value))
+    if given.pop(_NAME) != kind.__name__:
+        raise TypeError("another type was expected")
+    if issubclass(kind, BaseModel):
+        return kind(**given)
+    hints = _hints(kind)
+    return kind(**{name: _build(hints[name], found) for name, found in given.items()})
+
+
+def _build_tuple(parameters: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    found = _of_type(list, value)
+    if parameters[1:] == (...,):
+        return tuple(_build(parameters[0], item) for item in found)
+    return tuple(_build(hint, item) for hint, item in zip(parameters, found, strict=True))
+
+
+def _chosen(options: tuple[Any, ...], value: Any) -> Any:
+    """The option of a union that `value` is meant for: told by its name, or the one that is not None."""
+    if value is None and type(None) in options:
+        return type(None)
+    if isinstance(value, dict) and _NAME in value:
+        return next(option for option in options if option.__name__ == value[_NAME])
+    (option,) = (option for option in options if option is not type(None))
+    return option
+
+
+def _of_type(kind: Any, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError("another type was expected")
+    return value
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)

@@ -35,17 +35,15 @@ from perago.driver.fencing import FenceProofs
 from perago.driver.processes import adopt_orphans
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
 from perago.taskdef import load_task
-from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, cut, logging_to
+from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, WatchedAttemptLog, cut, logging_to
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.journal import seen
-from perago.worker.logs import JsonLog
+from perago.worker.logs import JsonLog, seen
 from perago.worker.messages import AskLog, Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.stray_processes import end_descendants, end_strays
-from perago.worker.watching import WatchedAttemptLog
 
 REASON_BYTES = 1000
 """Of what a slot says about itself."""

@@ -11,10 +11,10 @@ from typing import Protocol
 from perago.back_off import RestartDelay
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
-from perago.worker.codec import BadMessage
 from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
 from perago.worker.messages import (
     AskLog,
+    BadMessage,
     Cancel,
     Deliver,
     DeliveryAnswer,

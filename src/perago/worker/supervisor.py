@@ -31,7 +31,7 @@ from perago.ports import Clock, Delivery, TaskQueue
 from perago.worker.attempts import Attempt, Services
 from perago.worker.child import warm_up
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Stopped, WorkerReady
-from perago.worker.journal import Journal
+from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion
 from perago.worker.plan import WorkerPlan
