@@ -9,7 +9,6 @@ import pytest
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer
 from perago.embedded.lakefs.errors import Conflict, HookAborted, Missing, NoChanges
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
-from perago.embedded.lakefs.publishing import MergeOptions
 from perago.ports import FENCE_MARKER
 
 from .history import commit, contents, stage
@@ -58,12 +57,12 @@ def test_a_fence_on_the_source_only_is_enough(server: LakeFSServer) -> None:
         server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64})
 
 
-@pytest.mark.parametrize("options", [MergeOptions(allow_empty=True), MergeOptions(squash=True)])
-def test_no_option_skips_the_fence(server: LakeFSServer, options: MergeOptions) -> None:
+@pytest.mark.parametrize("option", ["allow_empty", "squash"])
+def test_no_option_skips_the_fence(server: LakeFSServer, option: str) -> None:
     fence(server)
     staged = stage(server, "b1", {"x": "1"})
     with pytest.raises(HookAborted):
-        server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64}, options=options)
+        server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64}, **{option: True})  # type: ignore[arg-type]
 
 
 def test_conflict_and_no_changes_are_decided_before_the_fence(server: LakeFSServer) -> None:

@@ -10,7 +10,6 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import LakeFSServer, ServerDivergence
 from perago.embedded.lakefs.errors import Conflict, Dirty, Invalid, LakeFSError, Missing, NoChanges
 from perago.embedded.lakefs.merging import Strategy
-from perago.embedded.lakefs.publishing import MergeOptions
 
 from .divergences import DIVERGENCES, Changes
 from .history import commit, contents, diverge
@@ -179,7 +178,7 @@ def test_different_content_types_on_both_sides_conflict(server: LakeFSServer) ->
 @pytest.mark.parametrize(("strategy", "winner"), [(Strategy.DEST_WINS, "2"), (Strategy.SOURCE_WINS, "3")])
 def test_a_strategy_decides_conflicts(server: LakeFSServer, strategy: Strategy, winner: str) -> None:
     diverge(server, {"a": "1"}, {"a": "2"}, {"a": "3", "b": "b"})
-    made = server.merge("repo", "side", "main", options=MergeOptions(strategy=strategy))
+    made = server.merge("repo", "side", "main", strategy=strategy)
     assert contents(server, "main") == {"a": winner, "b": "b"}
     assert made.commit.metadata[".lakefs.merge.strategy"] == strategy
 
@@ -201,19 +200,18 @@ def test_no_changes_means_source_equals_merge_base_even_if_the_result_equals_the
 def test_squashing_the_same_source_again_makes_a_commit_and_resurrects_a_deleted_key(server: LakeFSServer) -> None:
     server.create_branch("repo", "side", "main")
     commit(server, "side", {"a": "1"})
-    squash = MergeOptions(squash=True)
     head = server.get_branch("repo", "main").commit_id
-    made = server.merge("repo", "side", "main", options=squash)
+    made = server.merge("repo", "side", "main", squash=True)
     assert (made.commit.parents, made.generation) == ((head,), 3)
     commit(server, "main", {"a": None, "b": "1"})
     commit(server, "main", {"b": None})
-    server.merge("repo", "side", "main", options=squash)
+    server.merge("repo", "side", "main", squash=True)
     assert contents(server, "main") == {"a": "1"}
 
 
 def test_an_empty_fence_commit_moves_the_head_and_keeps_the_tree(server: LakeFSServer) -> None:
     head = commit(server, "main", {"a": "1"})
-    made = server.merge("repo", head, "main", options=MergeOptions(allow_empty=True))
+    made = server.merge("repo", head, "main", allow_empty=True)
     assert made.commit.parents == (head, head)
     assert made.commit.meta_range_id == server.get_commit("repo", head).commit.meta_range_id
     assert server.get_branch("repo", "main").commit_id == made.commit.id != head
@@ -224,7 +222,7 @@ def test_a_dirty_target_is_found_first_and_masks_every_other_error(server: LakeF
     diverge(server, {"a": "1"}, {"a": "2"}, {"a": "3"})
     server.put_object("repo", "main", "dirt", b"")
     with pytest.raises(Dirty, match="dirty branch"):
-        server.merge("repo", source, "main", options=MergeOptions(allow_empty=True))
+        server.merge("repo", source, "main", allow_empty=True)
 
 
 def test_a_dirty_source_merges_with_its_committed_head(server: LakeFSServer) -> None:
@@ -274,7 +272,7 @@ def test_a_strategy_does_not_hide_that_the_server_overwrites(server: LakeFSServe
     """Seen on lakeFS 1.84.0: `q` becomes the source's although the destination is to win, as it does with `a`."""
     diverge(server, {"a": "0", "t": "same"}, {"a": "1", "q": "same"}, {"a": "2", "q": "other"})
     with pytest.warns(ServerDivergence, match="overwrite 'q' in"):
-        server.merge("repo", "side", "main", options=MergeOptions(strategy=Strategy.DEST_WINS))
+        server.merge("repo", "side", "main", strategy=Strategy.DEST_WINS)
     assert contents(server, "main") == {"a": "1", "q": "same", "t": "same"}
 
 

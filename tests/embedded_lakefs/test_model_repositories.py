@@ -8,7 +8,6 @@ import pytest
 
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.errors import Invalid, Missing, ReadOnly
-from perago.embedded.lakefs.publishing import MergeOptions
 
 
 def test_metadata_is_added_to_and_taken_from(server: LakeFSServer) -> None:
@@ -59,7 +58,7 @@ def test_force_writes_to_a_read_only_repository(server: LakeFSServer) -> None:
     server.create_branch("frozen", "side", "main", force=True)
     server.put_object("frozen", "side", "a", b"1", force=True)
     server.commit("frozen", "side", "m", force=True)
-    server.merge("frozen", "side", "main", options=MergeOptions(force=True))
+    server.merge("frozen", "side", "main", force=True)
     assert [entry.path for entry in server.all_objects("frozen", "main")] == ["a"]
     server.delete_repository("frozen", force=True)
 

@@ -17,7 +17,6 @@ import pytest
 from perago.driver import SystemClock
 from perago.embedded.lakefs import LakeFSError, LakeFSServer, ServerDivergence
 from perago.embedded.lakefs.merging import Strategy
-from perago.embedded.lakefs.publishing import MergeOptions
 
 from ..embedded_lakefs.divergences import DIVERGENCES, Changes
 from ..embedded_lakefs.http_cases import CASES
@@ -87,7 +86,7 @@ class Both:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                self.model.merge("repo", source, target, options=MergeOptions(strategy=strategy))
+                self.model.merge("repo", source, target, strategy=strategy)
                 modelled = 200
             except LakeFSError as error:
                 modelled = error.status

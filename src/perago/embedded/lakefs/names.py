@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
 
+MAX_PATH_BYTES = 1024
+
 _REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
 _TAG_FORBIDDEN = re.compile(r"[\x00-\x20^:?*\[\\/]|\.\.|@\{")
@@ -72,6 +74,23 @@ def check_ref(ref: str, argument: str = "ref") -> None:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if ref.split() != [ref]:
         raise Invalid(f"argument {argument}: ref: {_INVALID}")
+
+
+def check_path(path: str) -> None:
+    """Raise `Invalid` for an empty path, one that is not UTF-8, or one of more than 1,024 bytes."""
+    if not path:
+        raise Invalid("argument path: missing path: required value: validation error")
+    check_length("path", path)
+
+
+def check_length(argument: str, text: str) -> None:
+    """Raise `Invalid` for text that is not UTF-8 or has more than 1,024 bytes."""
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise Invalid(f"argument {argument}: {_INVALID}: not UTF-8") from None
+    if length > MAX_PATH_BYTES:
+        raise Invalid(f"argument {argument}: {_INVALID}: {length} is above maximum length ({MAX_PATH_BYTES})")
 
 
 INVALID_REF = "ref: invalid value: validation error"

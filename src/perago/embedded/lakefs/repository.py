@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from perago.embedded.lakefs.errors import Forbidden, Invalid, Missing
+from perago.embedded.lakefs.errors import Forbidden, Invalid, LakeFSError, Missing
 from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
 from perago.embedded.lakefs.names import RefExpression, ResolvedRef, View, parse_ref
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
-from perago.embedded.lakefs.values import ActionRun, BranchInfo, Entry, RepositoryInfo, same
+from perago.embedded.lakefs.values import ActionRun, Entry, Reference, RepositoryInfo, same
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
@@ -50,9 +50,9 @@ class Branch:
         self.staged.clear()
         self.view = None
 
-    def info(self) -> BranchInfo:
+    def reference(self) -> Reference:
         """As the server describes it."""
-        return BranchInfo(self.name, self.commit_id, self.hidden)
+        return Reference(self.name, self.commit_id, self.hidden)
 
 
 class Repository:
@@ -128,6 +128,13 @@ class Repository:
         if resolved.explicit_staging:
             raise Invalid(staging or f"reference '{text}': reference to staging area with $ is not a commit")
         return self.graph.record(resolved.commit_id)
+
+    def commit_of(self, text: str, context: str) -> CommitRecord:
+        """As `resolve_commit`, with `context` in front of a refusal."""
+        try:
+            return self.resolve_commit(text)
+        except LakeFSError as error:
+            raise error.within(context) from None
 
     def tree(self, resolved: ResolvedRef) -> Tree:
         """What reading a ref shows."""

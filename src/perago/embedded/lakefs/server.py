@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from perago.embedded.lakefs.commit_calls import CommitCalls
+from perago.embedded.lakefs.comparing import ComparingCalls
 from perago.embedded.lakefs.fence import FENCE_PATH, HeadFence, PreMergeHook
-from perago.embedded.lakefs.object_calls import ObjectCalls
-from perago.embedded.lakefs.reference_calls import BranchCalls, RepositoryCalls
+from perago.embedded.lakefs.objects import ObjectCalls
+from perago.embedded.lakefs.publishing import PublishingCalls
+from perago.embedded.lakefs.references import ReferenceCalls
+from perago.embedded.lakefs.repositories import RepositoryCalls
 from perago.ports import Clock
 
 
-class LakeFSServer(RepositoryCalls, BranchCalls, ObjectCalls, CommitCalls):
+class LakeFSServer(RepositoryCalls, ReferenceCalls, ObjectCalls, ComparingCalls, PublishingCalls):
     """All repositories of one server. Thread-safe."""
 
     def __init__(

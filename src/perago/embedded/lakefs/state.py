@@ -11,7 +11,6 @@ from perago.embedded.lakefs.blobs import Blob, BlobStore
 from perago.embedded.lakefs.errors import Missing, ReadOnly
 from perago.embedded.lakefs.fence import PreMergeHook
 from perago.embedded.lakefs.names import check_repository_name
-from perago.embedded.lakefs.publishing import Signature
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.values import Entry
 from perago.ports import Clock
@@ -49,9 +48,6 @@ class ServerState:
 
     def _now(self) -> int:
         return int(self._clock.now())
-
-    def _signature(self, date: int | None = None) -> Signature:
-        return Signature(self.committer, self._clock.now() if date is None else date)
 
     def _repository(self, name: str) -> Repository:
         try:

@@ -22,9 +22,8 @@ from perago.embedded.lakefs.errors import (
     NotModelled,
 )
 from perago.embedded.lakefs.fence import PreMergeHook
-from perago.embedded.lakefs.publishing import MergeOptions
+from perago.embedded.lakefs.objects import MAX_BATCH
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.staging import MAX_BATCH
 from perago.embedded.lakefs.transfer import export_tree, files_of, read_upload, write_files
 from perago.ports import (
     FENCE_MARKER,
@@ -88,12 +87,13 @@ class InMemoryLakeFS:
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether a merge into `branch` would be refused as dirty."""
         with self._operation("has_uncommitted_changes", f"diff {branch!r} of {repository!r}"):
-            return bool(self.server.diff_branch(repository, branch, amount=1).results)
+            return bool(self.server.staged_changes(repository, branch))
 
     def newest_staged(self, repository: str, branch: str) -> int | None:
         """When the newest staged object of `branch` was uploaded."""
         with self._operation("newest_staged", f"diff {branch!r} of {repository!r}"):
-            return max((entry.mtime for entry in self.server.staged_objects(repository, branch)), default=None)
+            found = self.server.staged_changes(repository, branch)
+            return max((change.entry.mtime for change in found if change.entry is not None), default=None)
 
     def download(
         self,
@@ -173,9 +173,7 @@ class InMemoryLakeFS:
     ) -> str:
         """Merge a commit into a branch, without other options."""
         with self._operation("merge", f"merge {source} into {branch!r} of {repository!r}"):
-            options = MergeOptions(allow_empty=allow_empty)
-            merged = self.server.merge(repository, source, branch, message, metadata, options)
-            return merged.commit.id
+            return self.server.merge(repository, source, branch, message, metadata, allow_empty=allow_empty).commit.id
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """All branches whose names begin with `prefix`."""

@@ -121,20 +121,12 @@ class RepositoryInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class BranchInfo:
-    """A branch and its head."""
+class Reference:
+    """A branch or a tag, and the commit that it points at. Hidden branches are listed on request only."""
 
     name: str
     commit_id: str
-    hidden: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TagInfo:
-    """A tag and the commit that it names."""
-
-    name: str
-    commit_id: str
+    hidden: bool = False
 
 
 class Strategy(StrEnum):

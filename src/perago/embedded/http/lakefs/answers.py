@@ -6,17 +6,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from perago.embedded.lakefs.graph import CommitRecord
-from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE
+from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.values import (
     MAX_AMOUNT,
-    BranchInfo,
     CommonPrefix,
     Difference,
     DiffType,
     Entry,
     Page,
+    Reference,
     RepositoryInfo,
-    TagInfo,
 )
 
 T = TypeVar("T")
@@ -85,7 +84,7 @@ def repository(info: RepositoryInfo) -> Json:
     }
 
 
-def reference(info: BranchInfo | TagInfo) -> Json:
+def reference(info: Reference) -> Json:
     """A branch or a tag."""
     return {"commit_id": info.commit_id, "id": info.name}
 

@@ -10,7 +10,6 @@ from perago.embedded.http.lakefs.calls import NO_CONTENT, Call, JsonAnswer, rout
 from perago.embedded.lakefs.comparing import LogQuery
 from perago.embedded.lakefs.errors import Conflict, Invalid, LakeFSError
 from perago.embedded.lakefs.merging import Strategy
-from perago.embedded.lakefs.publishing import MergeOptions, Overrides
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import Page, page_of
 
@@ -100,10 +99,17 @@ class CommitRequests:
     def merge(self, call: Call) -> Response:
         """Merge a ref into a branch. A conflict has no message."""
         wanted = call.body(bodies.Merge)
-        options = MergeOptions(Strategy(wanted.strategy), wanted.allow_empty, wanted.squash_merge, wanted.force)
         try:
             record = self._server.merge(
-                call.repository, call.names["ref"], call.branch, wanted.message, wanted.metadata, options
+                call.repository,
+                call.names["ref"],
+                call.branch,
+                wanted.message,
+                wanted.metadata,
+                strategy=Strategy(wanted.strategy),
+                allow_empty=wanted.allow_empty,
+                squash=wanted.squash_merge,
+                force=wanted.force,
             )
         except Conflict:
             return JsonAnswer({"reference": ""}, 409)
@@ -117,7 +123,8 @@ class CommitRequests:
             call.branch,
             wanted.ref,
             parent_number=wanted.parent_number,
-            overrides=_overrides(wanted.commit_overrides),
+            message=wanted.commit_overrides.message,
+            metadata=wanted.commit_overrides.metadata,
             allow_empty=wanted.allow_empty,
             force=wanted.force,
         )
@@ -131,11 +138,8 @@ class CommitRequests:
             call.branch,
             wanted.ref,
             parent_number=wanted.parent_number,
-            overrides=_overrides(wanted.commit_overrides),
+            message=wanted.commit_overrides.message,
+            metadata=wanted.commit_overrides.metadata,
             force=wanted.force,
         )
         return JsonAnswer(answers.commit(record), 201)
-
-
-def _overrides(given: bodies.Overrides) -> Overrides:
-    return Overrides(given.message, given.metadata)

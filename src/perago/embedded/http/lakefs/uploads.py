@@ -17,8 +17,8 @@ from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, route, 
 from perago.embedded.http.lakefs.objects import NO_PRESIGN, NOT_IMPLEMENTED
 from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
+from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.staging import DEFAULT_CONTENT_TYPE
 
 _META = "x-lakefs-meta-"
 _INTERNAL = "x-lakefs-internal-"
