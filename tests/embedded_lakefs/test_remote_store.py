@@ -19,16 +19,14 @@ from typing import Any
 import pytest
 
 from perago import ports
+from perago.embedded import remote as served_remotely
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
-from perago.embedded.remote import RemoteStore, StoreFactory, StoreServer
-from perago.embedded.remote import server as remote_server
+from perago.embedded.remote import StoreFactory, StoreServer
 from perago.ports import ObjectEntry, Placement, Upload, WorkspaceStore
 from perago.worker import warm_up
-
-_: type[WorkspaceStore] = RemoteStore
 
 
 @pytest.fixture
@@ -38,7 +36,7 @@ def served(store: InMemoryLakeFS) -> Iterator[StoreServer]:
 
 
 @pytest.fixture
-def remote(served: StoreServer) -> Iterator[RemoteStore]:
+def remote(served: StoreServer) -> Iterator[WorkspaceStore]:
     client = served.factory()
     yield client
     client.close()
@@ -92,7 +90,7 @@ def test_an_attempt_in_another_process_works_on_the_model_of_this_one(
 
 
 def test_large_files_and_progress_pass_in_both_directions(
-    store: InMemoryLakeFS, remote: RemoteStore, tmp_path: Path
+    store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
 ) -> None:
     content = os.urandom(SPOOL_THRESHOLD * 2)
     seen: list[object] = []
@@ -108,7 +106,7 @@ def test_large_files_and_progress_pass_in_both_directions(
 
 
 def test_the_layout_runs_in_the_client_and_its_refusal_is_the_very_exception(
-    store: InMemoryLakeFS, remote: RemoteStore, tmp_path: Path
+    store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
 ) -> None:
     commit = store.seed("repo", "main", {"a": "x"})
     refusal = LookupError("two keys collide")
@@ -134,7 +132,7 @@ def test_the_layout_runs_in_the_client_and_its_refusal_is_the_very_exception(
     ],
 )
 def test_errors_travel_with_their_types_and_words(
-    store: InMemoryLakeFS, remote: RemoteStore, call: Callable[[WorkspaceStore], object], error: type[Exception]
+    store: InMemoryLakeFS, remote: WorkspaceStore, call: Callable[[WorkspaceStore], object], error: type[Exception]
 ) -> None:
     with pytest.raises(error) as here:
         call(store)
@@ -144,14 +142,14 @@ def test_errors_travel_with_their_types_and_words(
     assert str(there.value) == str(here.value)
 
 
-def test_errors_of_the_disk_and_of_the_model_travel_too(store: InMemoryLakeFS, remote: RemoteStore) -> None:
+def test_errors_of_the_disk_and_of_the_model_travel_too(store: InMemoryLakeFS, remote: WorkspaceStore) -> None:
     with pytest.raises(FileNotFoundError):
         remote.upload("repo", "main", [Upload("a", Path("/nonexistent/file"), 0, "")])
     with pytest.raises(ports.NothingToCommit):
         remote.commit("repo", "main", "m", {})
 
 
-def test_an_error_that_cannot_be_pickled_travels_as_its_words(faults: FaultScript, remote: RemoteStore) -> None:
+def test_an_error_that_cannot_be_pickled_travels_as_its_words(faults: FaultScript, remote: WorkspaceStore) -> None:
     class LocalError(Exception):
         pass
 
@@ -195,7 +193,7 @@ def test_closing_is_bounded_repeatable_and_leaves_no_socket(store: InMemoryLakeF
 
 
 def test_a_client_that_does_not_know_the_key_gets_nothing_and_disturbs_nobody(
-    served: StoreServer, remote: RemoteStore
+    served: StoreServer, remote: WorkspaceStore
 ) -> None:
     with pytest.raises((multiprocessing.AuthenticationError, EOFError, OSError)):
         Client(served.factory.address, "AF_UNIX", authkey=b"guess")
@@ -205,7 +203,7 @@ def test_a_client_that_does_not_know_the_key_gets_nothing_and_disturbs_nobody(
 def test_a_client_that_connects_and_says_nothing_holds_up_neither_others_nor_the_close(
     store: InMemoryLakeFS, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote_server, "CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr(served_remotely, "CLOSE_SECONDS", 60.0)
     with StoreServer(store) as server, socket.socket(socket.AF_UNIX) as silent:
         silent.connect(server.factory.address)
         client = server.factory()
@@ -217,7 +215,7 @@ def test_a_client_that_connects_and_says_nothing_holds_up_neither_others_nor_the
 
 
 def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_server, "CLOSE_SECONDS", 60.0)
+    monkeypatch.setattr(served_remotely, "CLOSE_SECONDS", 60.0)
     started = time.monotonic()
     for _ in range(50):
         StoreServer(store).close()
@@ -234,7 +232,7 @@ def wait_in_layout(factory: StoreFactory, ready: Any) -> None:
 
 
 def test_a_slot_that_is_killed_in_the_middle_of_a_call_disturbs_nobody(
-    served: StoreServer, remote: RemoteStore
+    served: StoreServer, remote: WorkspaceStore
 ) -> None:
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
