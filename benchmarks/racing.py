@@ -139,7 +139,7 @@ class Race:
             yield "the head is not the winner's merge on the head that it was built on"
         if head.meta_range_id != winner.staged.meta_range_id:
             yield "the tree is not the one that the winner staged"
-        if (brought := self.store.changed_keys(self.repository, before, head.id)) != winner.keys:
+        if (brought := set(self.store.diff(self.repository, before, head.id))) != winner.keys:
             yield f"the winner brought {sorted(winner.keys)}, the branch got {sorted(brought)}"
         if self.store.has_uncommitted_changes(self.repository, self.branch):
             yield "something is staged on the branch"
@@ -159,7 +159,7 @@ class Race:
         if strange := seen - {self.first, *ids}:
             yield f"{len(strange)} heads were seen that are not in its history"
         lost = {key for answer in self.answers if not answer.won for key in answer.keys} - {SHARED}
-        if visible := lost & self.store.changed_keys(self.repository, self.first, self.head):
+        if visible := lost & set(self.store.diff(self.repository, self.first, self.head)):
             yield f"{len(visible)} files of losers are visible"
 
 

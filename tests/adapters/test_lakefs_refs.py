@@ -310,17 +310,20 @@ def test_a_revert_that_undoes_nothing_says_so() -> None:
         store.revert("repo", "staging", COMMIT)
 
 
-def test_changed_keys_come_from_all_pages() -> None:
+def test_a_diff_comes_from_all_pages() -> None:
     pages = {"": ["a", "b"], "b": ["c"]}
 
     def answer(request: Request) -> Action:
         keys = pages[request.query.get("after", "")]
         pagination = {"has_more": "c" not in keys, "next_offset": keys[-1], "results": len(keys), "max_per_page": 1000}
-        results = [{"type": "added", "path": key, "path_type": "object"} for key in keys]
+        results: list[dict[str, object]] = [
+            {"type": "removed" if key == "c" else "added", "path": key, "path_type": "object", "size_bytes": 1}
+            for key in keys
+        ]
         return reply_json({"pagination": pagination, "results": results})
 
     with lakefs(answer) as (store, server):
-        assert store.changed_keys("repo", COMMIT, HEAD) == {"a", "b", "c"}
+        assert store.diff("repo", COMMIT, HEAD) == {"a": 1, "b": 1, "c": None}
     assert {request.query["type"] for request in server.requests} == {"two_dot"}
 
 
@@ -329,7 +332,7 @@ def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever
     results = [{"type": "added", "path": "a", "path_type": "object"}]
     page = reply_json({"pagination": pagination, "results": results})
     with lakefs(lambda _: page, policy=QUICK) as (store, server), pytest.raises(Unavailable, match="not lakeFS's"):
-        store.changed_keys("repo", COMMIT, HEAD)
+        store.diff("repo", COMMIT, HEAD)
     assert len(server.requests) == 1
 
 

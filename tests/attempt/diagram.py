@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perago.attempt import ending as endings
-from perago.attempt import publishing
+from perago.attempt import merging
 from perago.attempt.protocol import begin, begin_report
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
 
-from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REQUIRED, RETRY, Moment, every_moment
+from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Moment, every_moment
 from .making import PLAN
 
 PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
@@ -27,7 +28,7 @@ BEGIN = "<!-- drawn by `python -m tests.attempt.diagram`: -->"
 END = "<!-- end of the drawing -->"
 ENDINGS = (Step.FAILED, Step.LOST)
 
-PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0))
+PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0), (REBASE, 1))
 
 Edge = tuple[Step, str, Step]
 
@@ -39,8 +40,10 @@ def explored() -> list[Moment]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endings, "LATE_ANSWERS", 1)
         for plan, tries in PLANS:
-            patch.setattr(publishing, "REBUILD_TRIES", tries)
-            found += every_moment(Moment(*begin(plan)))
+            if plan.rebase:  # has so many ways by itself that what all plans share is kept short
+                patch.setattr(endings, "LATE_ANSWERS", 0)
+                patch.setattr(merging, "MERGE_TRIES", 1)
+            found += every_moment(Moment(*begin(replace(plan, rebuild_tries=tries))))
     return found
 
 

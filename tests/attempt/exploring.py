@@ -20,6 +20,7 @@ MINE = publication_of(DELIVERY)
 EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
 READ_ONLY = replace(PLAN, read_only=True)
 REQUIRED = replace(PLAN, publish_fence=PublishFence.REQUIRED)
+REBASE = replace(PLAN, rebase=True, has_reads=True)
 OFF = replace(PLAN, publish_fence=PublishFence.OFF)
 BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=True, retry_output={}))
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
@@ -46,7 +47,21 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
     do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
     do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),
-    do.VerifyStaging: (on.StagingVerified(), *FAILED),
+    do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), *FAILED),
+    do.CompareWithOthers: (
+        on.OthersCompared(),
+        on.OthersCompared(conflicts={"a": "changed on both sides"}),
+        on.OthersCompared(shared=frozenset({"a"}), fence_changed=True),
+        on.OthersCompared(violations=("violated",)),
+        *FAILED,
+    ),
+    do.FindCommits: (on.CommitsFound({"a": OTHER}),),
+    do.AwaitTurn: (on.TurnCame(), on.TurnCame(in_time=False)),
+    do.CarryChanges: (
+        on.StagingCommitted(commit(STAGED, OTHER, STAGED, by=MINE.metadata)),
+        on.CarryRefused("conflict"),
+        *FAILED,
+    ),
     do.CheckPublishFence: (
         on.PublishFenceSeen(on.FenceState.INSTALLED),
         on.PublishFenceSeen(on.FenceState.ALTERED),
@@ -91,6 +106,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     ),
 }
 CLEAN_UP = (do.RemoveStagingBranches, do.RemoveDirectory)
+REBASING = (do.CompareWithOthers, do.FindCommits, do.AwaitTurn, do.CarryChanges)
 NEVER_CUT_SHORT = (*CLEAN_UP, do.SendReport)
 """Whatever else is done, a loss that is noticed elsewhere ends it."""
 
@@ -107,10 +123,16 @@ class Moment:
         """What may come next. The first half of an attempt ends where only the report is left."""
         if self.command is None:
             return
-        lost = () if isinstance(self.command, NEVER_CUT_SHORT) else (on.DeliveryLost(),)
-        for event in (*ANSWERS[type(self.command)], *self._more_answers(), *lost):
+        for event in self._answers():
             state, command = advance(self.state, event)
             yield Moment(state, command, (event, self.answers[0]))
+
+    def _answers(self) -> tuple[on.Event, ...]:
+        """What can end any command ends it for plans without a rebase; there are ways enough with one."""
+        answers = (*ANSWERS[type(self.command)], *self._more_answers())
+        if self.state.plan.rebase and not isinstance(self.command, REBASING):
+            return tuple(event for event in answers if not isinstance(event, on.CommandFailed))
+        return answers if isinstance(self.command, NEVER_CUT_SHORT) else (*answers, on.DeliveryLost())
 
     def _more_answers(self) -> tuple[on.Event, ...]:
         """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""

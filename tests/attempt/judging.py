@@ -65,20 +65,21 @@ FOREIGN = commit(OTHER, REF)
 ABOVE = commit(OTHER, MERGED)
 MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
 REFUSED = Refuse("")
+REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
 LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration=2)))
 
 CASES = (
     Case("nothing happened", (), Build(Base(REF))),
-    Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR)),
+    Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
     Case(
         "a predecessor has adopted",
         (fence_on(PREDECESSOR), PREDECESSOR),
-        Adopt(fence_on(PREDECESSOR)),
+        Adopt(fence_on(PREDECESSOR), fence_on(PREDECESSOR)),
     ),
     Case(
         "an earlier delivery of this attempt has published",
         (publication_of(replace(RETRY, poll_count=7)),),
-        Adopt(publication_of(replace(RETRY, poll_count=7))),
+        Adopt(publication_of(replace(RETRY, poll_count=7)), publication_of(replace(RETRY, poll_count=7))),
     ),
     Case("this attempt was run again", (MINE_BEFORE_A_RERUN,), Build(Base(MERGED, (MERGED,), "tree-1"))),
     Case(
@@ -168,5 +169,62 @@ CASES = (
         (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
         Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
         rows={**ROWS, "task-old": None},
+    ),
+    Case("rebase: others only", (FOREIGN,), Build(Base(OTHER, (), "tree-1")), state=REBASE),
+    Case(
+        "rebase: a living attempt of another step",
+        (publication_of(ELSEWHERE),),
+        Build(Base(MERGED, (), "tree-1")),
+        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: others on the predecessor's publication", (ABOVE, PREDECESSOR), Adopt(PREDECESSOR, ABOVE), state=REBASE
+    ),
+    Case(
+        "rebase: the predecessor's publication on others' commits",
+        (publication_of(FIRST, NEWER, OTHER), FOREIGN),
+        Adopt(publication_of(FIRST, NEWER, OTHER), publication_of(FIRST, NEWER, OTHER)),
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a predecessor's publication that came over a commit of others",
+        (replace(publication_of(FIRST), parents=(OTHER, STAGED)), FOREIGN),
+        REFUSED,
+        state=REBASE,
+    ),
+    Case(
+        "rebase: others on a stale publication",
+        (ABOVE, MINE_BEFORE_A_RERUN),
+        Build(Base(OTHER, (MERGED,), "tree-1")),
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a stale publication that another branch of the fork has undone",
+        (
+            commit(
+                NEWER,
+                MERGED,
+                by={**publication_of(ELSEWHERE, NEWER, MERGED).metadata, "perago.supersedes": MERGED},
+            ),
+            MINE_BEFORE_A_RERUN,
+        ),
+        Build(Base(NEWER, (), "tree-1")),
+        rows={**ROWS, "task-9": AttemptRow("task-9", 9000, None)},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a stale publication on the predecessor's",
+        (publication_of(replace(DELIVERY, task_id="task-old"), NEWER, MERGED), PREDECESSOR),
+        Build(Base(NEWER, (NEWER, MERGED), "tree-1")),
+        rows={**ROWS, "task-old": None},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a forgotten round of a loop before this step",
+        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        REFUSED,
+        rows={**ROWS, "task-9": None},
+        state=REBASE,
     ),
 )

@@ -30,6 +30,11 @@ FOREIGN: Commit = commit(OTHER, REF)
 READ = on.BranchRead((FOREIGN,), reaches_ref=True)
 MESSAGES: dict[str, Callable[[], str | None]] = {
     "moved_head": lambda: outcome.moved_head(STATE, READ),
+    "conflict": lambda: outcome.conflict(
+        replace(STATE, read=READ, conflicts={"a": "changed on both sides", "b": "changed on both sides"}), {"a": OTHER}
+    ),
+    "violated_together": lambda: outcome.violated_together(STATE, ["post guardrail require_file('a'): found nothing"]),
+    "staging_differs": lambda: outcome.staging_differs(STATE, ["a"]),
     "lost": lambda: outcome.lost(STATE),
     "retried": lambda: outcome.retried(STATE),
     "foreign_staging": lambda: outcome.foreign_staging(STATE, FOREIGN),

@@ -10,7 +10,6 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.protocol import advance, begin
-from perago.attempt.publishing import REBUILD_TRIES
 from perago.attempt.recovery import lineage_ids
 from perago.attempt.state import State
 from perago.ports import Commit, TaskStatus
@@ -145,7 +144,7 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published(tr
     assert (revert.stale, revert.input_ref) == ((OTHER,), REF)
     assert isinstance(committed, do.CommitStaging)
     assert committed.source == NEWER
-    assert verify == do.VerifyStaging("repo", REF, STAGED, changes=True, fence=False)
+    assert verify == do.VerifyStaging("repo", NEWER, STAGED, changes=True, fence=False)
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty) == (STAGED, tree == "tree-1"), "lakeFS refuses a merge without effect"
     assert merge.metadata["perago.supersedes"] == OTHER
@@ -262,9 +261,9 @@ def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> N
     above = fence_on(PREDECESSOR)
     other = read(PREDECESSOR), *adopted(PREDECESSOR)
     again = read(above, PREDECESSOR), *adopted(above)
-    turns = (other, again) * REBUILD_TRIES
-    state, _ = run(*TO_COMMITTED, *(event for turn in turns[:REBUILD_TRIES] for event in turn))
-    state, _ = advance(state, turns[REBUILD_TRIES][0])
+    turns = (other, again) * PLAN.rebuild_tries
+    state, _ = run(*TO_COMMITTED, *(event for turn in turns[: PLAN.rebuild_tries] for event in turn))
+    state, _ = advance(state, turns[PLAN.rebuild_tries][0])
     state, command = advance(state, LINEAGE)
 
     assert state.report is not None

@@ -106,12 +106,21 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ("wrong kind of control", lambda: TaskControls(retry=TimeoutPolicy()), "retry: must be RetryPolicy(...)"),
     ("misspelt workspace field", lambda: WorkspaceSpec(readonly=True), "unknown field 'readonly'"),
     ("read_only as number", lambda: WorkspaceSpec(read_only=1), "read_only: must be True or False, not int"),
-    ("unknown on_moved_head", lambda: WorkspaceSpec(on_moved_head="merge"), "on_moved_head: must be 'fail'"),
     (
-        "rebase, which is to come",
-        lambda: WorkspaceSpec(on_moved_head="rebase"),
-        "on_moved_head: 'rebase' does not work yet: this version cannot publish on a head that others have moved; "
-        "leave on_moved_head out",
+        "unknown on_moved_head",
+        lambda: WorkspaceSpec(on_moved_head="merge"),
+        "on_moved_head: must be 'fail' or 'rebase', not 'merge'",
+    ),
+    ("reads without a rebase", lambda: WorkspaceSpec(reads=["*.csv"]), "reads: is for on_moved_head='rebase'"),
+    (
+        "reads as text",
+        lambda: WorkspaceSpec(reads="*.csv", on_moved_head="rebase"),
+        "reads: must be a list of globs, not str; wrap it: ['*.csv']",
+    ),
+    (
+        "a glob that is none",
+        lambda: WorkspaceSpec(reads=["a**"], on_moved_head="rebase"),
+        "reads: 'a**': '**' must be a whole path component",
     ),
     ("rule as text", lambda: WorkspaceSpec(pre=["raw"]), "pre: item 0 is a str, not a guardrail"),
     ("rules as text", lambda: WorkspaceSpec(post="raw"), "post: must be a list of guardrails, not str"),

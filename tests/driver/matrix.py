@@ -49,9 +49,9 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
 _START = ("history", "list_branches", "checksum", "download")
 _LINEAGE = ("history", "list_branches", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
-_UNDOING = (*_BRANCH, "revert", "get_commit", "changed_keys", "get_commit")
-_BRINGING = ("delete_objects", "upload", "upload", "commit", "changed_keys", "checksum")
-_STAGING = ("delete_objects", "upload", "commit", "changed_keys")
+_UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
+_BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "checksum")
+_STAGING = ("delete_objects", "upload", "commit", "diff")
 _MERGE = ("is_current", "history", "merge", "get_commit")
 _TRIED_MERGE = ("merge", "is_current", "history", "merge", "get_commit")
 """The first of the two merges is the challenge."""

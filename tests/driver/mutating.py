@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perago.attempt import commands as do
-from perago.attempt import ending, outcome, publication, publishing, recovery
+from perago.attempt import ending, merging, outcome, publication, publishing, recovery
 from perago.attempt import events as on
 from perago.attempt.protocol import TRANSITIONS, advance, begin_report
 from perago.attempt.state import Plan, State
@@ -214,7 +214,7 @@ def remove_what_others_left_in_any_case(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(publishing, "own_publications", lambda state, read: ())
+    patch.setattr(merging, "own_publications", lambda state, read: ())
 
 
 def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:

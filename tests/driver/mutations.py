@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 
 from perago.attempt import events as on
-from perago.attempt import outcome, publishing
+from perago.attempt import merging, outcome
 from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
 
@@ -111,7 +111,7 @@ GUARDS = (
     ),
     Guard(
         "bound of merges",
-        lambda patch: patch.setattr(publishing, "MERGE_TRIES", 99),
+        lambda patch: patch.setattr(merging, "MERGE_TRIES", 99),
         named(STUBBORN),
         "4 merges",
     ),
@@ -182,7 +182,7 @@ GUARDS = (
     ),
     Guard(
         "leave to publish the tree that is there",
-        lambda patch: patch.setattr(publishing, "_is_empty", publishing._is_fence_commit),
+        lambda patch: patch.setattr(merging, "_is_empty", merging._is_fence_commit),
         "delete_branch-1-after-rerun",
         "the workflow failed without need",
         opening=replace(BY_OPENING["run-again"], quiet="later"),

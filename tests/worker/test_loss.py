@@ -140,7 +140,7 @@ HELD = {
     "while uploading": ("upload", 1, Moment.BEFORE),
     "when the upload is done": ("upload", 1, Moment.AFTER),
     "while committing": ("commit", 1, Moment.AFTER),
-    "while comparing": ("changed_keys", 1, Moment.BEFORE),
+    "while comparing": ("diff", 1, Moment.BEFORE),
     "right before the merge": ("history", 2, Moment.BEFORE),
     "while the server is tried": ("merge", CHALLENGE, Moment.BEFORE),
     "with the merge on the wire": ("merge", MERGE, Moment.BEFORE),

@@ -89,14 +89,43 @@ class CreateStagingBranch:
 
 @dataclass(frozen=True, slots=True)
 class RevertStale:
-    """Undo stale publications, newest first, on a staging branch that began at `source`, and make sure that the tree is
-    that of `input_ref` then."""
+    """Undo stale publications, newest first, on a staging branch that began at `source`, and make sure that exactly
+    these are undone: that the tree is that of `input_ref` then, or, `among_others`, that what they changed is as it was
+    before them and nothing else has changed."""
 
     repository: str
     branch: str
     source: str
     stale: tuple[str, ...]
     input_ref: str
+    among_others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CompareWithOthers:
+    """Find out what others have changed between the input ref and `built_on`, and how that meets this attempt's own
+    changes, if it has any yet."""
+
+    repository: str
+    input_ref: str
+    built_on: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindCommits:
+    """Find out which of `commits`, newest first and each with its first parent, changed `keys` last: for a message."""
+
+    repository: str
+    commits: tuple[tuple[str, str], ...]
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitTurn:
+    """Wait a moment before another try to publish on a branch that others advance, too, too many of them at once to get
+    ahead. `tries` were in vain."""
+
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +138,25 @@ class ReadHead:
 
 @dataclass(frozen=True, slots=True)
 class StageChanges:
-    """Upload what was added or changed and delete what was removed, on the staging branch."""
+    """Upload what was added or changed and delete what was removed, on the staging branch, but for the keys that are
+    `shared` with others: there, the branch is so already."""
 
     repository: str
     branch: str
+    shared: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CarryChanges:
+    """Bring the changes that staging commit `source` holds to another staging branch, which began at `onto`, so that no
+    byte is uploaded again: a merge, and lakeFS merges lossily. What came of it must be verified."""
+
+    repository: str
+    source: str
+    branch: str
+    onto: str
+    message: str
+    metadata: Metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +180,16 @@ class CommitStaging:
 
 @dataclass(frozen=True, slots=True)
 class VerifyStaging:
-    """Compare the staging commit with the commit whose tree it was built on. Exactly the planned keys may differ: those
-    of the task if it has `changes`, and that of the publish fence if it was brought along."""
+    """Compare the staging commit with the commit that it was built on. Exactly the planned keys may differ: those of
+    the task if it has `changes`, without those that are `shared` with others, and that of the publish fence if it was
+    brought along."""
 
     repository: str
     built_on: str
     commit_id: str
     changes: bool
     fence: bool
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +269,12 @@ Command = (
     | CheckDelivery
     | CreateStagingBranch
     | RevertStale
+    | CompareWithOthers
+    | FindCommits
+    | AwaitTurn
     | ReadHead
     | StageChanges
+    | CarryChanges
     | StageFence
     | CommitStaging
     | VerifyStaging

@@ -148,6 +148,41 @@ class Reverted:
 
 
 @dataclass(frozen=True, slots=True)
+class OthersCompared:
+    """What others have changed since the input ref, as far as it matters here."""
+
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    """Keys that keep both changes from being kept, each with what is wrong with it."""
+    shared: frozenset[str] = frozenset()
+    """Keys at which others have done the same."""
+    violations: tuple[str, ...] = ()
+    """Post guardrails that both changes together violate, a sentence for each."""
+    fence_changed: bool = False
+    """They have changed the publish fence."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommitsFound:
+    """The commit that changed each key last; a key of which that is not known has none."""
+
+    by_key: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCame:
+    """The moment is over. Not `in_time`: the delivery has no time left for another try."""
+
+    in_time: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CarryRefused:
+    """lakeFS would not bring the changes to the other branch, on which nothing has happened then."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class HeadRead:
     """The commit that an empty fence commit is to be put on."""
 
@@ -179,6 +214,13 @@ class NothingStaged:
 @dataclass(frozen=True, slots=True)
 class StagingVerified:
     """The staging commit differs from what it was built on in the planned changes and in nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagingDiffers:
+    """The staging commit does not hold exactly the planned changes. `keys` are wrong, in order."""
+
+    keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +312,17 @@ Event = (
     | DeliveryLost
     | StagingBranchCreated
     | Reverted
+    | OthersCompared
+    | CommitsFound
+    | TurnCame
+    | CarryRefused
     | HeadRead
     | ChangesStaged
     | FenceStaged
     | StagingCommitted
     | NothingStaged
     | StagingVerified
+    | StagingDiffers
     | PublishFenceSeen
     | PublishFenceTried
     | Merged

@@ -6,7 +6,7 @@ Reasons are cut at 500 characters by the server without a sign, so the most usef
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState
@@ -15,6 +15,7 @@ from perago.ports import Commit, Report, TaskStatus
 
 REASON_LIMIT = 500
 _NAMED = 10
+_CONFLICTS_NAMED = 3
 
 
 def completed(state: State) -> Report:
@@ -77,6 +78,43 @@ def moved_head(state: State, read: BranchRead) -> str:
         f"Branch {ref.branch} of {ref.repository} has moved since the input ref {short(ref.ref)}: its head is "
         f"{short(newest.id)}, committed by {newest.committer or 'unknown'}: {_quoted(newest.message)}{more}. "
         f"{nothing}A retry would get the same ref; start the workflow from the new head."
+    )
+
+
+def conflict(state: State, commits: Mapping[str, str]) -> str:
+    """Others have changed what this attempt has changed, too, or reads. `commits` has the last commit at each key, as
+    far as it is known."""
+    ref, found = state.ref, {commit.id: commit for commit in (state.read.since if state.read else ())}
+    named = list(state.conflicts.items())[:_CONFLICTS_NAMED]
+    listed = "; ".join(f"{key!r} was {problem}{_by(found.get(commits.get(key, '')))}" for key, problem in named)
+    more = f" and {len(state.conflicts) - len(named)} more" if len(state.conflicts) > len(named) else ""
+    return (
+        f"Conflict with others on branch {ref.branch} of {ref.repository}: {listed}{more}. The input ref is "
+        f"{short(ref.ref)}, the head {short(state.expected_head)}. Nothing was published, and a retry would meet the "
+        "same; start the workflow from the new head."
+    )
+
+
+def _by(commit: Commit | None) -> str:
+    if commit is None:
+        return ""
+    return f" (commit {short(commit.id)} by {commit.committer or 'unknown'}: {_quoted(commit.message)})"
+
+
+def violated_together(state: State, violations: Sequence[str]) -> str:
+    """Neither change alone violates the post guardrails, both together do."""
+    return (
+        f"{violated(violations)}. This is the combination with what others have published to branch "
+        f"{state.ref.branch} since the input ref {short(state.ref.ref)} (head {short(state.expected_head)}); what the "
+        "function left satisfies the rules. Nothing was published."
+    )
+
+
+def staging_differs(state: State, keys: Sequence[str]) -> str:
+    """The staging commit was compared with the plan."""
+    return (
+        f"The staging commit {_staged(state)} of {state.ref.repository} does not hold exactly the changes of this "
+        f"attempt: {named(keys)} should not differ. Nothing was published."
     )
 
 

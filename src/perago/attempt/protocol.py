@@ -26,11 +26,11 @@ from collections.abc import Callable
 from typing import Any
 
 from perago.attempt import commands as do
-from perago.attempt import ending, outcome, publication, publishing
+from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
 from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, judge, lineage_ids
-from perago.attempt.state import Plan, State
+from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
 
@@ -115,16 +115,35 @@ def _decide(state: State, judgement: Judgement) -> Next:
     match judgement:
         case Refuse(reason):
             return fail(state, reason, terminal=True)
-        case Adopt(commit):
-            return publishing.adopt(state.at(Step.RECOVERED), commit)
+        case Adopt(commit, head):
+            return publishing.adopt(state.at(Step.RECOVERED), commit, head)
         case Build(base):
-            # The publication's tree will be that of the input ref and the changes, also where it undoes others first.
-            return state.evolve(base=base), do.CheckPublishFence(state.ref.repository, state.ref.ref)
+            return state.evolve(base=base), do.CheckPublishFence(state.ref.repository, _likely_base(state, base))
+
+
+def _likely_base(state: State, base: Base) -> str:
+    """The commit whose tree the changes will be put on, as far as it is there yet. Where all that is on the branch is
+    undone first, it is that of the input ref."""
+    return state.ref.ref if base.stale or not state.plan.rebase else base.head
 
 
 def _fence_seen_on_arrival(state: State, event: on.PublishFenceSeen) -> Next:
     """A publication that could only be refused is refused before anything is downloaded."""
-    return publishing.see_fence(state, event, state.ref.ref, _fetch)
+    if state.base is None:
+        raise ValueError("the branch has not been judged yet")
+    return publishing.see_fence(state, event, _likely_base(state, state.base), _compare_reads)
+
+
+def _compare_reads(state: State) -> Next:
+    """What others have done to files that the task reads is a conflict, whatever the function does. Where a part of
+    that is to be undone, the comparison is for later."""
+    if state.plan.has_reads and state.is_moved and not (state.base and state.base.stale):
+        return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, state.expected_head)
+    return _fetch(state)
+
+
+def _reads_compared(state: State, event: on.OthersCompared) -> Next:
+    return publishing.find_commits(state, event) if event.conflicts else _fetch(state)
 
 
 def _fetch(state: State) -> Next:
@@ -167,6 +186,8 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
     (Step.VALIDATED, on.LineageRead): _lineage_read,
     (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,
+    (Step.VALIDATED, on.OthersCompared): _reads_compared,
+    (Step.VALIDATED, on.CommitsFound): publishing.conflict,
     (Step.RECOVERED, on.Fetched): _fetched,
     (Step.RECOVERED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.RECOVERED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
@@ -179,24 +200,31 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.PLANNED, on.StagingBranchCreated): publishing.staging_branch_created,
     (Step.PLANNED, on.StagingBranchesRemoved): publishing.old_staging_branch_removed,
     (Step.PLANNED, on.Reverted): publishing.reverted,
+    (Step.PLANNED, on.OthersCompared): publishing.others_compared,
+    (Step.PLANNED, on.CommitsFound): publishing.conflict,
+    (Step.PLANNED, on.PublishFenceSeen): publishing.fence_of_base_seen,
     (Step.PLANNED, on.HeadRead): publishing.head_read,
+    (Step.PLANNED, on.StagingCommitted): publishing.carried,
+    (Step.PLANNED, on.CarryRefused): publishing.carry_refused,
     (Step.PLANNED, on.ChangesStaged): publishing.changes_staged,
     (Step.PLANNED, on.FenceStaged): publishing.fence_staged,
+    (Step.STAGED, on.StagingDiffers): publishing.staging_differs,
     (Step.STAGED, on.NothingStaged): publishing.nothing_staged,
     (Step.STAGED, on.HeadRead): publishing.head_read,
     (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
     (Step.STAGED, on.StagingVerified): publishing.staging_verified,
     (Step.STAGED, on.PublishFenceSeen): publishing.publish_fence_seen,
     (Step.STAGED, on.PublishFenceTried): publishing.publish_fence_tried,
-    (Step.COMMITTED, on.DeliveryConfirmed): publishing.confirmed_before_merge,
-    (Step.COMMITTED, on.BranchRead): publishing.branch_read_before_merge,
-    (Step.COMMITTED, on.LineageRead): publishing.lineage_read_before_merge,
+    (Step.COMMITTED, on.DeliveryConfirmed): merging.confirmed_before_merge,
+    (Step.COMMITTED, on.BranchRead): merging.branch_read_before_merge,
+    (Step.COMMITTED, on.TurnCame): merging.turn_came,
+    (Step.COMMITTED, on.LineageRead): merging.lineage_read_before_merge,
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
-    (Step.COMMITTED, on.Merged): publishing.merged,
-    (Step.COMMITTED, on.MergeRefused): publishing.merge_refused,
-    (Step.COMMITTED, on.MergeUnclear): publishing.merge_unclear,
-    (Step.COMMITTED, on.PublicationRead): publishing.publication_read,
+    (Step.COMMITTED, on.Merged): merging.merged,
+    (Step.COMMITTED, on.MergeRefused): merging.merge_refused,
+    (Step.COMMITTED, on.MergeUnclear): merging.merge_unclear,
+    (Step.COMMITTED, on.PublicationRead): merging.publication_read,
     (Step.PUBLISHED, on.StagingBranchesRemoved): ending.staging_branches_removed,
     (Step.PUBLISHED, on.DirectoryRemoved): ending.directory_removed,
     (Step.FAILED, on.StagingBranchesRemoved): ending.staging_branches_removed,

@@ -23,6 +23,7 @@ ITERATION = "perago.iteration"
 PREFIX = "perago.prefix"
 PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
+SUPERSEDES = "perago.supersedes"
 
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
 
@@ -60,7 +61,7 @@ def message(state: State) -> str:
     delivery, changes = state.plan.delivery, state.changes
     if state.adopts is not None:
         counts = f"adopts {state.adopts[:12]}"
-    elif changes.count:
+    elif state.has_changes:
         counts = f"{len(changes.added)} added, {len(changes.changed)} changed, {len(changes.removed)} removed"
     else:
         counts = "no changes"
@@ -94,7 +95,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         PARAMS: state.params_sha256,
         RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
         "perago.adopts": state.adopts or "",
-        "perago.supersedes": ",".join(state.base.stale) if state.base else "",
+        SUPERSEDES: ",".join(state.base.stale) if state.base else "",
     }
 
 
@@ -128,6 +129,11 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
     """Whether `commit` was published by this very delivery, not by another of the same attempt."""
     found = (commit.metadata.get(TASK_ID), commit.metadata.get(POLL_COUNT), commit.metadata.get(START_TIME))
     return found == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
+
+
+def superseded(commit: Commit) -> set[str]:
+    """The ids of the publications that `commit` has undone."""
+    return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(",")))
 
 
 def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:

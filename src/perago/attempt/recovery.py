@@ -19,16 +19,18 @@ from perago.ports import Commit
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """Publish on this base: the unmoved head, or stale publications that are undone."""
+    """Publish on this base: the unmoved head, stale publications that are undone, or what others have made of it."""
 
     base: Base
 
 
 @dataclass(frozen=True, slots=True)
 class Adopt:
-    """An earlier attempt of the own chain has published `commit`, the branch head: take it over."""
+    """An earlier attempt of the own chain has published `commit`: take it over. It is the branch's `head`, or others
+    have committed on it since and the task bears that."""
 
     commit: Commit
+    head: Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,54 @@ def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgem
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:
         return Refuse(outcome.not_on_branch(state, read))
+    rebase = state.plan.rebase
     if lineage is None:
-        return Refuse(outcome.moved_head(state, read))
+        return _build(state, read, []) if rebase else Refuse(outcome.moved_head(state, read))
     kinds = [_kind(state, commit, lineage) for commit in read.since]
+    if rebase:
+        return _judge_among_others(state, read, kinds)
     newest = read.since[0]
     if kinds[0] is _Kind.OWN and _is_whole(newest):
-        return Adopt(newest)
+        return Adopt(newest, newest)
     if _Kind.FOREIGN in kinds:
         return Refuse(_foreign(state, read, kinds))
-    of_other_steps = [commit for commit in read.since if not publication.is_of_my_step(commit, state.plan.delivery)]
+    return _build(state, read, list(read.since))
+
+
+def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
+    """Own publications count wherever they lie, and only what is stale is undone: what others do is accepted, and is
+    compared with the attempt's own changes once these are known."""
+    judged = list(zip(read.since, kinds, strict=True))
+    own = next(iter(_in_effect(judged, _Kind.OWN)), None)
+    if own is not None and not _is_whole(own):
+        return Refuse(outcome.buried(state, own, read.since[0]))
+    stale = _in_effect(judged, _Kind.STALE)
+    if own is not None and not stale:
+        return Adopt(own, read.since[0])
+    return _build(state, read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
+
+
+def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
+    """The commits of these kinds, newest first, that no later commit of another kind has undone. A restarted fork is
+    why: each of its branches would undo the run before, which is undone once; doing it again would undo what the other
+    branch has published since."""
+    found, undone = [], set[str]()
+    for commit, kind in judged:
+        if kind not in kinds:
+            undone |= publication.superseded(commit)
+        elif commit.id not in undone:
+            found.append(commit)
+    return found
+
+
+def _build(state: State, read: BranchRead, stale: list[Commit]) -> Judgement:
+    """On the head, with what is stale undone. In a loop it cannot be told whether what Conductor has forgotten is."""
+    of_other_steps = [commit for commit in stale if not publication.is_of_my_step(commit, state.plan.delivery)]
     in_a_loop = state.plan.delivery.iteration > 0 or any(map(publication.is_in_a_loop, of_other_steps))
     if of_other_steps and in_a_loop:
         return Refuse(outcome.stale_in_a_loop(state, of_other_steps[0]))
-    return Build(Base(newest.id, tuple(commit.id for commit in read.since), newest.meta_range_id))
+    newest = read.since[0]
+    return Build(Base(newest.id, tuple(commit.id for commit in stale), newest.meta_range_id))
 
 
 def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,12 @@ class Plan:
     max_changed_bytes: int | None = None
     publish_fence: PublishFence = PublishFence.AUTO
     """How strictly a publication insists on the publish fence."""
+    rebase: bool = False
+    """Whether changes are put on a head that others have advanced (`on_moved_head`)."""
+    has_reads: bool = False
+    """The task names files whose change by others is a conflict (`reads`)."""
+    rebuild_tries: int = 3
+    """How often a publication may be built anew because the branch has become another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +70,27 @@ class State:
     """lakeFS told them. Where it did not, there may be some."""
     rebuilt: int = 0
     """How often the publication had to be built anew because the branch had become another."""
+    has_turn: bool = False
+    """The attempt has waited for this look at the branch."""
+    shared: frozenset[str] = frozenset()
+    """Keys of the changes at which others have done the same."""
+    carried: str | None = None
+    """A staging commit on another head that holds the changes, so that they need not be uploaded again."""
+    conflicts: Mapping[str, str] = field(default_factory=dict)
+    """Why the changes cannot be put on the head, by key."""
     reverted: Commit | None = None
     """Head of the staging branch after stale publications were undone on it."""
     staging_commit: Commit | None = None
     """What is to be merged. For an empty fence commit that is the branch head itself."""
     fence: FenceState | None = None
     """The publish fence of what the publication is built on, and then of what is to be merged."""
+    fence_of_ref: FenceState | None = None
+    """That of the input ref, or of a commit in which it is the same; None: it is not known."""
     brings_fence: bool = False
     """What the publication is built on has no publish fence, so it brings the fence along."""
     merges_sent: int = 0
+    merge_tries: int = 0
+    """Merges of the present staging commit."""
     open_merge: str | None = None
     """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
     merge_unanswered: bool = False
@@ -109,6 +128,16 @@ class State:
         delivery = self.plan.delivery
         is_later = delivery.retried_task_id is not None or delivery.poll_count > 1
         return is_later or bool(self.leftovers) or not self.leftovers_known
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is anything to stage that the branch does not have already."""
+        return self.changes.count > len(self.shared)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the publication is built on another commit than the input ref."""
+        return self.base is not None and self.base.head != self.ref.ref
 
     @property
     def expected_head(self) -> str:

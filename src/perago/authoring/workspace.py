@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from perago.authoring.declaration import Declaration
 from perago.authoring.guardrails import Guardrail
-from perago.authoring.paths import canonical_prefix
+from perago.authoring.paths import canonical_pattern, canonical_prefix
 
 
 class WorkspaceSpec(Declaration):
@@ -24,9 +24,12 @@ class WorkspaceSpec(Declaration):
     """Rules that must hold after it, before anything is published."""
     read_only: bool = False
     """Publish nothing, and treat any change as a failure."""
-    on_moved_head: Literal["fail"] = "fail"
-    """What to do when others have advanced the branch since the input ref (docs/design/contract.md 8). `"rebase"` is to
-    come."""
+    on_moved_head: Literal["fail", "rebase"] = "fail"
+    """What to do when others have advanced the branch since the input ref (docs/design/contract.md 8): fail for good,
+    or put the task's own changes on the new head, if they do not conflict with what is there."""
+    reads: tuple[str, ...] = ()
+    """Globs of files whose change by others is a conflict, too: what the task's own changes depend on. For
+    `on_moved_head="rebase"`."""
 
     if TYPE_CHECKING:
 
@@ -37,7 +40,8 @@ class WorkspaceSpec(Declaration):
             pre: Iterable[Guardrail] = (),
             post: Iterable[Guardrail] = (),
             read_only: bool = False,
-            on_moved_head: Literal["fail"] = "fail",
+            on_moved_head: Literal["fail", "rebase"] = "fail",
+            reads: Iterable[str] = (),
         ) -> None: ...
 
     @property
@@ -50,15 +54,19 @@ class WorkspaceSpec(Declaration):
     def _canonical_prefix(cls, prefix: object) -> str:
         return canonical_prefix(prefix)
 
-    @field_validator("on_moved_head", mode="before")
+    @field_validator("reads", mode="plain")
     @classmethod
-    def _no_rebase_yet(cls, rule: object) -> object:
-        if rule == "rebase":
-            raise ValueError(
-                "'rebase' does not work yet: this version cannot publish on a head that others have moved; leave "
-                "on_moved_head out, and give each workflow run a branch of its own"
-            )
-        return rule
+    def _patterns(cls, patterns: object) -> tuple[str, ...]:
+        if isinstance(patterns, str) or not isinstance(patterns, Iterable):
+            wrap = f"; wrap it: [{patterns!r}]" if isinstance(patterns, str) else ""
+            raise ValueError(f"must be a list of globs, not {type(patterns).__name__}{wrap}")  # noqa: TRY004
+        return tuple(canonical_pattern(pattern) for pattern in patterns)
+
+    @model_validator(mode="after")
+    def _reads_need_a_rebase(self) -> Self:
+        if self.reads and self.on_moved_head != "rebase":
+            raise ValueError("reads: is for on_moved_head='rebase'; a moved head fails the attempt anyway without it")
+        return self
 
     @field_validator("pre", "post", mode="plain")
     @classmethod

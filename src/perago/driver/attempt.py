@@ -17,7 +17,7 @@ import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome
-from perago.attempt.fence import FENCE_PATH
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
@@ -34,7 +34,7 @@ from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
 from perago.driver.scratch import left_files, left_words, what_to_do
 from perago.guardrails.evaluation import Finding
-from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, WorkspaceStore
+from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, Upload, WorkspaceStore
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
@@ -125,8 +125,12 @@ class _AttemptRun:
             do.CheckDelivery: self._check_delivery,
             do.CreateStagingBranch: lambda command: self._publisher.create_branch(command),
             do.RevertStale: lambda command: self._publisher.revert_stale(command),
+            do.CompareWithOthers: self._compare_with_others,
+            do.FindCommits: lambda command: self._publisher.rebase.find_commits(command),
+            do.AwaitTurn: lambda command: self._publisher.rebase.await_turn(command),
             do.ReadHead: lambda command: self._publisher.read_head(command),
             do.StageChanges: self._stage,
+            do.CarryChanges: lambda command: self._publisher.rebase.carry(command),
             do.StageFence: lambda command: self._publisher.stage_fence(command),
             do.CommitStaging: lambda command: self._publisher.commit(command),
             do.VerifyStaging: self._verify_staging,
@@ -161,6 +165,7 @@ class _AttemptRun:
 
     def _plan(self) -> Plan:
         spec, budget = self._task.workspace, self._task.controls.publish_budget
+        rebase = spec is not None and spec.on_moved_head == "rebase"
         return Plan(
             self._delivery,
             perago.__version__,
@@ -170,6 +175,9 @@ class _AttemptRun:
             max_changed_objects=budget.max_changed_objects if budget else None,
             max_changed_bytes=budget.max_changed_bytes if budget else None,
             publish_fence=self._runtime.limits.publish_fence,
+            rebase=rebase,
+            has_reads=bool(spec and spec.reads),
+            rebuild_tries=self._runtime.limits.rebase_tries if rebase else 3,
         )
 
     def _tell(self, merge: do.Merge, state: State, words: str | None) -> None:
@@ -336,15 +344,23 @@ class _AttemptRun:
         )
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
-        planned = {FENCE_PATH} if command.fence else set()
+        planned: dict[str, int | None] = {FENCE_PATH: len(FENCE_TEXT.encode())} if command.fence else {}
         if command.changes:
-            local = self._workspace
-            planned |= {upload.key for upload in local.uploads(self._changes)} | set(local.deletions(self._changes))
+            uploads, deletions = self._to_stage(command.shared)
+            planned |= {upload.key: upload.size for upload in uploads} | dict.fromkeys(deletions)
         return self._publisher.verify(command, planned)
 
     def _stage(self, command: do.StageChanges) -> on.Event:
+        return self._publisher.stage(command, *self._to_stage(command.shared))
+
+    def _to_stage(self, shared: frozenset[str]) -> tuple[list[Upload], list[str]]:
         local = self._workspace
-        return self._publisher.stage(command, local.uploads(self._changes), local.deletions(self._changes))
+        uploads = [upload for upload in local.uploads(self._changes) if upload.key not in shared]
+        return uploads, [key for key in local.deletions(self._changes) if key not in shared]
+
+    def _compare_with_others(self, command: do.CompareWithOthers) -> on.Event:
+        reads = self._task.workspace.reads if self._task.workspace else ()
+        return self._publisher.rebase.compare(command, self._workspace, self._changes, reads)
 
     def _remove_branches(self, command: do.RemoveStagingBranches) -> on.Event:
         for problem in self._publisher.remove_branches(command):

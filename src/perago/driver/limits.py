@@ -27,6 +27,9 @@ class Limits:
     """How long lakeFS is waited for while it does not answer, or fails itself. Restarts, upgrades and failovers are
     over by then, and a staging branch does not stand still for the hour after which `perago gc` may remove it. A
     task's `timeoutSeconds` ends the wait earlier."""
+    rebase_tries: int = 100
+    """How often changes are put on another head while others advance the branch. Each try that is lost is one that
+    another publisher has won."""
     fail_on_left_files: bool = False
     """An attempt fails if its function leaves files in its current directory; else they are noted."""
     allowed_workspaces: tuple[str, ...] | None = None

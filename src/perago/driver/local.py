@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from perago.authoring import WorkspaceSpec
+from perago.authoring.guardrails import Listing
 from perago.driver.limits import Limits
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.overlap import combined
 from perago.workspace.scan import Tree, scan_tree
 
 
@@ -99,6 +101,27 @@ class LocalWorkspace:
         if self._tree is None:
             raise ValueError("the tree has not been scanned")
         return detect_changes(self._baseline, self._tree)
+
+    @property
+    def key_prefix(self) -> str:
+        """What the keys of the workspace begin with."""
+        return self._spec.key_prefix
+
+    def names(self) -> set[str]:
+        """All files and directories of the last scan, as keys."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        prefix = self._spec.key_prefix
+        return {prefix + path for path in (*self._tree.files, *self._tree.listing.directories)}
+
+    def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
+        """The post guardrails that are violated once the changes of others are in the tree, too. `others` has keys with
+        sizes in bytes, None for removed ones; `planned` are the keys that the task has changed itself."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        sizes = combined(self._tree.listing.sizes, others, planned, self._spec.key_prefix)
+        findings = evaluate(self._spec.post, Listing(sizes), phase=Phase.POST)
+        return tuple(finding.message for finding in findings if not finding.satisfied)
 
     def uploads(self, changes: Changes) -> list[Upload]:
         """The files to stage."""

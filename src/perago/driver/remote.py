@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
 from perago.driver.limits import Limits
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
+from perago.driver.rebase import Rebase
 from perago.driver.retry import RetryPolicy, retry
 from perago.ports import (
     AccessDenied,
@@ -70,6 +71,7 @@ class Publisher:
         self._merge_within = merge_within
         self._until = until
         self._unclear_merges = 0
+        self.rebase = Rebase(store, clock, self._retry, merge_within=merge_within, until=until)
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
@@ -121,9 +123,22 @@ class Publisher:
     def revert_stale(self, command: do.RevertStale) -> on.Event:
         """Undo publications on the staging branch, which is this delivery's alone, newest first."""
         head = command.source
+        strange, touched = set[str](), set[str]()
         for stale in command.stale:
-            head = self._revert(command, stale, head)
-        if strange := self._changed(command.repository, command.input_ref, head):
+            try:
+                head = self._revert(command, stale, head)
+            except Refused as error:
+                if not command.among_others:
+                    raise
+                return _built_on_stale(command, str(error))
+            if command.among_others:
+                brought, left = self.rebase.not_undone(command.repository, stale, head)
+                strange, touched = strange | left, touched | brought
+        if command.among_others:
+            strange |= set(self.diff(command.repository, command.source, head)) - touched
+            if strange:
+                return _built_on_stale(command, f"{named(sorted(strange))} differ")
+        elif strange := set(self.diff(command.repository, command.input_ref, head)):
             return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "
                 f"tree of the input ref: {named(sorted(strange))} differ. Nothing was published.",
@@ -145,17 +160,13 @@ class Publisher:
 
         return self._retry(revert)
 
-    def verify(self, command: do.VerifyStaging, planned: Collection[str]) -> on.Event:
-        """The staging commit must differ from what it was built on in the planned keys, and in nothing else."""
-        found = self._changed(command.repository, command.built_on, command.commit_id)
-        if found == frozenset(planned):
-            return on.StagingVerified()
-        wrong = sorted(found.symmetric_difference(planned))
-        return on.CommandFailed(
-            f"The staging commit {short(command.commit_id)} of {command.repository} does not hold exactly the changes "
-            f"of this attempt: {named(wrong)} should not differ. Nothing was published.",
-            terminal=False,
-        )
+    def verify(self, command: do.VerifyStaging, planned: Mapping[str, int | None]) -> on.Event:
+        """The staging commit must differ from what it was built on in the planned keys, and in nothing else. `planned`
+        has their sizes in bytes; None: removed."""
+        found = self.diff(command.repository, command.built_on, command.commit_id)
+        wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
+        wrong |= {key for key, size in planned.items() if key in found and found[key] != size}
+        return on.StagingDiffers(tuple(sorted(wrong))) if wrong else on.StagingVerified()
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
@@ -277,8 +288,9 @@ class Publisher:
     def _commit(self, repository: str, ref: str) -> Commit:
         return self._retry(lambda: self._store.get_commit(repository, ref))
 
-    def _changed(self, repository: str, left: str, right: str) -> frozenset[str]:
-        return self._retry(lambda: self._store.changed_keys(repository, left, right))
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ, with their sizes in `right`; None: it is not there."""
+        return self._retry(lambda: self._store.diff(repository, left, right))
 
     def _retry(
         self,
@@ -296,6 +308,16 @@ class Publisher:
         if isinstance(error, AccessDenied):
             return self._limits.answer_patience
         return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
+
+
+def _built_on_stale(command: do.RevertStale, detail: str) -> on.CommandFailed:
+    stale = ", ".join(map(short, command.stale))
+    return on.CommandFailed(
+        f"Commits {stale} in {command.repository} are of an earlier run of this workflow and cannot be undone: others "
+        f"have built on them ({detail}). Nothing was published. Check these commits, and start the workflow from the "
+        "new head.",
+        terminal=True,
+    )
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:

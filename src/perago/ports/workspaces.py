@@ -165,8 +165,9 @@ class WorkspaceStore(Protocol):
         """
         ...
 
-    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
-        """The keys at which two commits differ (a two-dot diff, complete)."""
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ (a two-dot diff, complete), each with its size in bytes in `right`;
+        None: it is not there."""
         ...
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:

@@ -164,7 +164,8 @@ class LakeFSScenarios:
             store, repository, "one", first.id, write(tmp_path, "changed", b"2"), write(tmp_path, "new", b"3")
         )
         merged = store.merge(repository, staged, "main", "publish", {})
-        assert store.changed_keys(repository, first.id, merged) == {"changed", "new"}
+        assert store.diff(repository, first.id, merged) == {"changed": 1, "new": 1}
+        assert store.diff(repository, merged, first.id) == {"changed": 1, "new": None}
         fence = store.merge(repository, merged, "main", "fence", {"perago.phase": "fence"}, allow_empty=True)
         assert store.get_commit(repository, fence).parents == (merged, merged)
         store.create_branch(repository, "undo", fence)
@@ -174,7 +175,7 @@ class LakeFSScenarios:
         undone = store.get_commit(repository, "undo")
         assert undone.parents == (fence,)
         assert undone.meta_range_id == first.meta_range_id
-        assert store.changed_keys(repository, first.id, undone.id) == frozenset()
+        assert store.diff(repository, first.id, undone.id) == {}
 
     def test_the_checksum_of_an_object_is_its_md5_and_none_is_none(
         self, store: WorkspaceStore, repository: str, tmp_path: Path

@@ -20,6 +20,8 @@ _PAGE = 1000
 _LOG_PAGE = 10
 """A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
 _LONGEST_BELOW = 1000
+_WHOLE = "perago.supersedes"
+"""Recovery needs all of the ids, however many."""
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
 _DELETE_BATCH = 1000
 
@@ -136,11 +138,11 @@ class Control:
         listed = self._pages(call, self._branches.list_branches, repository, prefix=prefix, show_hidden=True)
         return tuple(str(branch.id) for branch in listed)
 
-    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
-        """The keys at which two commits differ, from as many pages as there are."""
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ with their sizes in `right`, from as many pages as there are."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
         changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
-        return frozenset(str(change.path) for change in changes)
+        return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object; None only if lakeFS says that the commit is there and the object is not."""
@@ -331,7 +333,7 @@ def _short(commit: Commit) -> Commit:
     kept = {
         key: value
         for key, value in commit.metadata.items()
-        if key.startswith("perago.") and len(value) <= _LONGEST_BELOW
+        if key == _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
     }
     return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 

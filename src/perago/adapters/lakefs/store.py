@@ -124,9 +124,9 @@ class LakeFSStore:
         """Undo a merge commit on `branch`."""
         self._control.revert(repository, branch, commit)
 
-    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
-        """The keys at which two commits differ."""
-        return self._control.changed_keys(repository, left, right)
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ, with their sizes in `right`."""
+        return self._control.diff(repository, left, right)
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object of a commit, or None."""

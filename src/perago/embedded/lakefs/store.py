@@ -25,6 +25,7 @@ from perago.embedded.lakefs.fence import PreMergeHook
 from perago.embedded.lakefs.objects import MAX_BATCH
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.transfer import export_tree, files_of, read_upload, write_files
+from perago.embedded.lakefs.values import DiffType
 from perago.ports import (
     FENCE_MARKER,
     Clock,
@@ -146,10 +147,11 @@ class InMemoryLakeFS:
         with self._operation("revert", f"revert {commit} on {branch!r} of {repository!r}"):
             self.server.revert(repository, branch, commit, parent_number=1)
 
-    def changed_keys(self, repository: str, left: str, right: str) -> frozenset[str]:
-        """The keys at which two commits differ."""
-        with self._operation("changed_keys", f"compare {left} and {right} of {repository!r}"):
-            return frozenset(change.path for change in self.server.diff_refs(repository, left, right).results)
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ, with their sizes in `right`."""
+        with self._operation("diff", f"compare {left} and {right} of {repository!r}"):
+            found = self.server.diff_refs(repository, left, right, two_dot=True).results
+            return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object of a commit."""

@@ -1,0 +1,129 @@
+"""The lakeFS half of a rebase: a task's changes are put on a head that others have advanced
+(docs/design/contract.md 8, Rebase)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt.fence import FENCE_PATH
+from perago.back_off import BackOff
+from perago.driver.local import LocalWorkspace
+from perago.ports import Clock, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
+from perago.workspace.changes import Changes
+from perago.workspace.keys import is_reserved
+from perago.workspace.overlap import find_overlap
+
+_TURNS = BackOff(0.1, 2.0, jitter=True)
+"""Pauses after lost races. Who wins is gone from the race, so these stay short."""
+_COMMITS_SEARCHED = 50
+_CONFLICTS = 20
+"""Conflicts that are looked for: a message names fewer."""
+
+
+class Retry(Protocol):
+    """Repeats a call while lakeFS does not answer, as `perago.driver.remote.Publisher` does."""
+
+    def __call__(self, call: Callable[[], Any], /) -> Any: ...
+
+
+class Rebase:
+    """Carries out the commands of a rebase."""
+
+    def __init__(
+        self, store: WorkspaceStore, clock: Clock, retry: Retry, *, merge_within: float | None, until: float
+    ) -> None:
+        """`merge_within`: the task's own limit for the answer to a merge, in seconds. `until`: when to try no longer,
+        by `clock`."""
+        self._store = store
+        self._clock = clock
+        self._retry = retry
+        self._merge_within = merge_within
+        self._until = until
+
+    def compare(
+        self, command: do.CompareWithOthers, local: LocalWorkspace, changes: Changes, reads: Sequence[str]
+    ) -> on.Event:
+        """What others have changed, against the task's own changes; both together against the post guardrails."""
+        found: Mapping[str, int | None] = self._retry(
+            lambda: self._store.diff(command.repository, command.input_ref, command.built_on)
+        )
+        others = {key: size for key, size in found.items() if not is_reserved(key)}
+        put = {upload.key: upload for upload in local.uploads(changes)}
+        overlap = find_overlap(
+            {key: upload.size for key, upload in put.items()},
+            local.deletions(changes),
+            others,
+            reads=reads,
+            key_prefix=local.key_prefix,
+            names=local.names() if changes else (),
+        )
+        conflicts, shared = dict(overlap.conflicts), set(overlap.shared)
+        for key in sorted(overlap.undecided):
+            if len(conflicts) >= _CONFLICTS:
+                break
+            if self._checksum(command.repository, command.built_on, key) == put[key].checksum:
+                shared.add(key)
+            else:
+                conflicts[key] = "changed on both sides"
+        planned = {*put, *local.deletions(changes)}
+        violations = local.check_combined(others, planned) if changes and not conflicts else ()
+        return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
+
+    def find_commits(self, command: do.FindCommits) -> on.Event:
+        """The commit that changed each key last, among the newest. It is for a message, so silence is no failure."""
+        found: dict[str, str] = {}
+        with suppress(ServiceError):
+            for commit, parent in command.commits[:_COMMITS_SEARCHED]:
+                missing = [key for key in command.keys if key not in found]
+                if not missing:
+                    break
+                changed = self._store.diff(command.repository, parent, commit)
+                found |= {key: commit for key in missing if key in changed}
+        return on.CommitsFound(found)
+
+    def await_turn(self, command: do.AwaitTurn) -> on.Event:
+        """Let others finish."""
+        pause = _TURNS.pause(command.tries - 1)
+        if self._clock.now() + pause > self._until:
+            return on.TurnCame(in_time=False)
+        self._clock.sleep(pause)
+        return on.TurnCame()
+
+    def carry(self, command: do.CarryChanges) -> on.Event:
+        """Merge the changes onto the staging branch, this delivery's alone: a head that moved is this merge."""
+        tried = False
+
+        def carry() -> on.Event:
+            nonlocal tried
+            again, tried = tried, True
+            if again and (head := self._store.get_commit(command.repository, command.branch)).id != command.onto:
+                return on.StagingCommitted(head)
+            try:
+                merged = self._store.merge(
+                    command.repository,
+                    command.source,
+                    command.branch,
+                    command.message,
+                    command.metadata,
+                    within=self._merge_within,
+                )
+            except (MergeRefused, Refused, NotFound, Forbidden) as error:
+                return on.CarryRefused(str(error))
+            return on.StagingCommitted(self._store.get_commit(command.repository, merged))
+
+        event: on.Event = self._retry(carry)
+        return event
+
+    def not_undone(self, repository: str, stale: str, head: str) -> tuple[set[str], set[str]]:
+        """The keys that commit `stale` changed, and those of them that are not in `head` as they were before it."""
+        before = self._retry(lambda: self._store.get_commit(repository, stale)).parents[0]
+        touched = set(self._retry(lambda: self._store.diff(repository, before, stale)))
+        return touched, touched & set(self._retry(lambda: self._store.diff(repository, before, head)))
+
+    def _checksum(self, repository: str, commit: str, key: str) -> str | None:
+        found: str | None = self._retry(lambda: self._store.checksum(repository, commit, key))
+        return found

@@ -1,0 +1,361 @@
+"""Tasks of a fork that publish to one branch (docs/design/contract.md 8, Rebase): each publishes exactly its own
+changes, on whatever head the others have made, or says why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, require_glob, task
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.authoring import Task
+from perago.ports import Commit, Delivery, TaskStatus, Unclear
+from perago.taskdef import build_task_definition
+from perago.testing import InMemoryServices
+from perago.testing.functions import task_of
+
+COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
+TREE = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3", FENCE_PATH: FENCE_TEXT}
+CONTROLS = TaskControls(retry=RetryPolicy(count=3, delay_seconds=1))
+
+
+class Edit(BaseModel):
+    put: dict[str, str] = {}
+    drop: list[str] = []
+
+
+class Nothing(BaseModel):
+    pass
+
+
+def _edit(workspace: Path, params: Edit) -> Nothing:
+    for path in params.drop:
+        (workspace / path).unlink()
+    for path, text in params.put.items():
+        (workspace / path).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / path).write_text(text)
+    return Nothing()
+
+
+@task(
+    name="fork.plain", owner_email="d@example.com", controls=CONTROLS, workspace=WorkspaceSpec(on_moved_head="rebase")
+)
+def plain(workspace: Path, params: Edit) -> Nothing:
+    return _edit(workspace, params)
+
+
+@task(
+    name="fork.ruled",
+    owner_email="d@example.com",
+    controls=CONTROLS,
+    workspace=WorkspaceSpec(
+        on_moved_head="rebase",
+        prefix="raw",
+        reads=["c.csv"],
+        post=[require_glob("*.csv", max_count=4), forbid_glob("*.x")],
+    ),
+)
+def ruled(workspace: Path, params: Edit) -> Nothing:
+    return _edit(workspace, params)
+
+
+class Fork:
+    """A started fork with one branch for each edit. All deliveries are taken at once, from the same input ref."""
+
+    def __init__(
+        self, services: InMemoryServices, *edits: dict[str, Any], function: Any = plain, tree: dict[str, str] = TREE
+    ) -> None:
+        self.services, self.function = services, function
+        self.task: Task = task_of(function)
+        self.ref = services.seed(tree)
+        conductor = services.conductor
+        conductor.register_task_definitions([build_task_definition(self.task)])
+        steps = [
+            {
+                "name": self.task.name,
+                "taskReferenceName": f"step{number}",
+                "type": "SIMPLE",
+                "inputParameters": {
+                    "workspace": "${workflow.input.workspace}",
+                    "params": f"${{workflow.input.edits[{number}]}}",
+                },
+            }
+            for number in range(len(edits))
+        ]
+        fork = {
+            "name": "fork",
+            "taskReferenceName": "fork",
+            "type": "FORK_JOIN",
+            "forkTasks": [[step] for step in steps],
+        }
+        join = {
+            "name": "join",
+            "taskReferenceName": "join",
+            "type": "JOIN",
+            "joinOn": [step["taskReferenceName"] for step in steps],
+        }
+        conductor.create_workflow_definition(
+            {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": [fork, join]}
+        )
+        block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": self.ref}
+        self.workflow = conductor.start_workflow("forked", {"workspace": block, "edits": list(edits)})
+        self.deliveries = self.take(len(edits))
+
+    def take(self, count: int) -> list[Delivery]:
+        """The deliveries that wait, in the order of the fork's branches."""
+        found = self.services.conductor.poll(self.task.name, "w", count=count, wait_seconds=0)
+        return sorted(found, key=lambda delivery: delivery.reference_name)
+
+    def run(self, delivery: Delivery, **options: Any) -> Any:
+        return self.services.attempt(self.function, delivery, **options)
+
+    def commits(self) -> list[Commit]:
+        """After the input ref, oldest first."""
+        found = self.services.lakefs.history("workspace", "main", until=self.ref, limit=100)
+        return list(found[::-1])
+
+    def tree(self) -> dict[str, str]:
+        """Of the branch, without the fence."""
+        return {path: data.decode() for path, data in self.services.tree().items() if path != FENCE_PATH}
+
+    def linear(self) -> bool:
+        """Whether each publication came on the head that it was built on."""
+        return all(
+            commit.parents[0] == commit.metadata["perago.expected_head"]
+            for commit in self.commits()
+            if "perago.task_id" in commit.metadata
+        )
+
+
+@pytest.fixture
+def services() -> Iterator[InMemoryServices]:
+    with InMemoryServices() as made:
+        yield made
+        assert made.faults.unused() == ()
+
+
+A: dict[str, Any] = {"put": {"raw/a.csv": "A"}}
+B: dict[str, Any] = {"put": {"out/b": "B"}, "drop": ["raw/b.csv"]}
+BOTH = {"raw/a.csv": "A", "raw/c.csv": "3", "out/b": "B"}
+
+
+def test_the_second_branch_of_a_fork_publishes_on_what_the_first_has_published(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    first, second = (fork.run(delivery).assert_completed() for delivery in fork.deliveries)
+
+    assert fork.tree() == BOTH
+    assert [commit.id for commit in fork.commits()] == [first.record.published_commit, second.record.published_commit]
+    assert fork.linear()
+    assert services.conductor.workflow(fork.workflow)["status"] == "COMPLETED"
+
+
+def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    faults = services.faults
+    # b arrives when a has been staged and has looked at the branch.
+    faults.between("merge", lambda: fork.run(b).assert_completed())
+    outcome = fork.run(a).assert_completed()
+
+    assert fork.tree() == BOTH
+    assert fork.linear()
+    assert faults.calls("download") == 2
+    assert faults.calls("upload") == 2
+    steps = [step.name for step in outcome.record.steps]
+    assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("CarryChanges")) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "words"),
+    [
+        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "BB"}}, "'raw/a.csv' was changed on both sides"),
+        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "B"}}, "'raw/a.csv' was changed on both sides"),
+        ({"drop": ["raw/a.csv"]}, {"put": {"raw/a.csv": "B"}}, "'raw/a.csv' was removed there, and written by this"),
+        ({"put": {"raw/a.csv": "A"}}, {"drop": ["raw/a.csv"]}, "'raw/a.csv' was changed there, and removed by this"),
+        ({"put": {"out": "A"}}, {"put": {"out/b": "B"}}, "'out' was a file there, and a directory of this attempt"),
+        ({"put": {"out/b": "A"}}, {"put": {"out": "B"}}, "where this attempt has the file 'out'"),
+        ({"put": {"Out": "A"}}, {"put": {"out": "B"}}, "'Out' was differs from 'out' of this attempt only in case"),
+        ({"put": {"Out/a": "A"}}, {"put": {"out/b": "B"}}, "lies in 'Out', which differs from 'out' of this attempt"),
+    ],
+)
+def test_changes_that_meet_are_a_conflict_that_names_path_commit_and_committer(
+    services: InMemoryServices, one: dict[str, Any], other: dict[str, Any], words: str
+) -> None:
+    fork = Fork(services, one, other)
+    first = fork.run(fork.deliveries[0]).assert_completed()
+    before = fork.tree()
+    second = fork.run(fork.deliveries[1])
+
+    assert second.status is TERMINAL
+    assert words in str(second.reason)
+    assert first.record.published_commit[:12] in str(second.reason)
+    assert "by admin: 'fork.plain: " in str(second.reason)
+    assert fork.tree() == before
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "A", "own": "B"}}),
+        ({"drop": ["raw/a.csv"]}, {"drop": ["raw/a.csv"], "put": {"own": "B"}}),
+        ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "A"}}),
+    ],
+)
+def test_what_both_do_alike_is_no_conflict(
+    services: InMemoryServices, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    fork = Fork(services, one, other)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    tree = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3"}
+    for edit in (one, other):
+        tree |= edit.get("put", {})
+        tree = {path: text for path, text in tree.items() if path not in edit.get("drop", [])}
+    assert fork.tree() == tree
+    assert fork.linear()
+    assert len(fork.commits()) == 2
+
+
+def test_both_together_may_violate_a_post_guardrail_and_a_retry_may_succeed(services: InMemoryServices) -> None:
+    fork = Fork(services, {"put": {"d.csv": "1"}}, {"put": {"e.csv": "2"}}, function=ruled)
+    fork.run(fork.deliveries[0]).assert_completed()
+    second = fork.run(fork.deliveries[1])
+    assert second.status is FAILED
+    assert "require_glob('*.csv'" in str(second.reason)
+    assert "combination with what others have published" in str(second.reason)
+
+
+def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downloaded(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, {"put": {"c.csv": "C"}}, {"put": {"d.csv": "2"}}, function=ruled)
+    fork.run(fork.deliveries[0]).assert_completed()
+    downloads = services.faults.calls("download")
+    second = fork.run(fork.deliveries[1])
+    assert second.status is TERMINAL
+    assert "'raw/c.csv' was read by this task (`reads`), and changed there" in str(second.reason)
+    assert services.faults.calls("download") == downloads
+
+
+def test_a_change_outside_of_the_prefix_is_none_of_the_guardrails_business(services: InMemoryServices) -> None:
+    fork = Fork(services, {"put": {"d.csv": "1"}}, function=ruled)
+    services.seed({"elsewhere/e.csv": "1", "elsewhere/f.x": "1"})
+    fork.run(fork.deliveries[0]).assert_completed()
+    assert fork.tree()["raw/d.csv"] == "1"
+
+
+def test_a_publication_below_the_commits_of_others_is_taken_over(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a, report=False)
+    fork.run(b).assert_completed()
+    services.seed({"theirs": "x"})
+    services.conductor.hand_back(a)
+    (again,) = fork.take(1)
+    outcome = fork.run(again).assert_completed()
+
+    assert outcome.record.adopted_commit == fork.commits()[0].id
+    newest = fork.commits()[-1]
+    assert newest.id == outcome.record.published_commit
+    assert newest.parents == (fork.commits()[-2].id,) * 2
+    assert fork.tree() == {**BOTH, "theirs": "x"}
+
+
+def test_an_unanswered_merge_is_found_below_what_others_have_published_since(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    services.faults.after("merge", error=Unclear).between("history", lambda: fork.run(b).assert_completed(), nth=3)
+    outcome = fork.run(a).assert_completed()
+
+    assert outcome.record.published_commit == fork.commits()[0].id
+    assert fork.tree() == BOTH
+
+
+def test_a_rerun_of_one_branch_undoes_its_own_publication_below_the_commits_of_others(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, A, {**B, "put": {**B["put"], "raw/c.csv": "once"}})
+    a, b = fork.deliveries
+    fork.run(b, report=False)
+    services.seed({"theirs": "x"})
+    fork.run(a).assert_completed()
+    services.conductor.terminate_workflow(fork.workflow)
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, b.task_id)
+    (again,) = fork.take(1)
+    outcome = fork.run(again).assert_completed()
+
+    assert outcome.record.superseded_commits == (fork.commits()[0].id,)
+    assert fork.tree() == {**BOTH, "raw/c.csv": "once", "theirs": "x"}
+    assert fork.linear()
+
+
+def test_a_rerun_of_the_first_branch_undoes_all_rows_that_conductor_has_forgotten(services: InMemoryServices) -> None:
+    """Conductor drops the rows of all steps behind the one that is rerun, those of later branches among them."""
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a, report=False)
+    services.seed({"theirs": "x"})
+    fork.run(b).assert_completed()
+    stale = [commit.id for commit in fork.commits() if "perago.task_id" in commit.metadata]
+    services.conductor.terminate_workflow(fork.workflow)
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, a.task_id)
+    outcome = fork.run(fork.take(1)[0]).assert_completed()
+
+    assert outcome.record.superseded_commits == tuple(stale[::-1])
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "theirs": "x"}
+
+
+def test_a_restart_of_a_fork_undoes_the_run_before_once(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    a, b = fork.take(2)
+    first, second = fork.run(b).assert_completed(), fork.run(a).assert_completed()
+
+    assert len(first.record.superseded_commits) == 2
+    assert second.record.superseded_commits == ()
+    assert fork.tree() == BOTH
+    assert fork.linear()
+
+
+def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemoryServices) -> None:
+    fork = Fork(services, A)
+    fork.run(fork.deliveries[0]).assert_completed()
+    services.seed({"raw/a.csv": "theirs"})
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    outcome = fork.run(fork.take(1)[0])
+
+    assert outcome.status is TERMINAL
+    assert "others have built on them" in str(outcome.reason)
+    assert fork.tree()["raw/a.csv"] == "theirs"
+
+
+def test_a_head_that_moves_at_every_try_ends_in_a_failure_that_counts_the_tries(services: InMemoryServices) -> None:
+    services.limits = type(services.limits)(rebase_tries=4)
+    fork = Fork(services, A)
+    moves = iter(range(100))
+    for nth in range(1, 7):
+        services.faults.between("merge", lambda: services.seed({f"theirs/{next(moves)}": "x"}), nth=2 * nth - 1)
+    outcome = fork.run(fork.deliveries[0])
+    services.faults._faults.clear()
+    assert outcome.status is FAILED
+    assert "changed 5 times while this attempt tried to publish" in str(outcome.reason)
+
+
+def test_a_branch_without_a_fence_gets_one_from_the_first_of_the_fork(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B, tree={path: text for path, text in TREE.items() if path != FENCE_PATH})
+    a, b = fork.deliveries
+    services.faults.between("merge", lambda: fork.run(b).assert_completed())
+    fork.run(a).assert_completed()
+
+    assert fork.tree() == BOTH
+    assert services.lakefs.tree("workspace", "main")[FENCE_PATH] == FENCE_TEXT.encode()
