@@ -16,7 +16,7 @@ from perago.authoring import Task
 from perago.ports import Commit, Delivery, TaskStatus, Unclear
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
-from perago.testing.functions import task_of
+from perago.testing.tasks import task_of
 
 COMPLETED, FAILED, TERMINAL = TaskStatus.COMPLETED, TaskStatus.FAILED, TaskStatus.FAILED_WITH_TERMINAL_ERROR
 TREE = {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3", FENCE_PATH: FENCE_TEXT}
