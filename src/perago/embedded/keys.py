@@ -19,7 +19,17 @@ class KeyPair:
         """What the embedded Conductor and the page let in: 32 hex digits that do not give the secret away."""
         return hmac.digest(self.secret_access_key.encode(), b"token", "sha256").hex()[:32]
 
+    @property
+    def basic(self) -> bytes:
+        """As HTTP Basic writes it."""
+        return f"{self.access_key_id}:{self.secret_access_key}".encode()
+
+    @property
+    def login_token(self) -> str:
+        """What a login at lakeFS gives; it does not give the secret away, and does not expire."""
+        return hmac.digest(self.secret_access_key.encode(), b"login", "sha256").hex()
+
     @classmethod
     def random(cls) -> KeyPair:
-        """One that nobody has."""
+        """A fresh one."""
         return cls(f"perago{secrets.token_hex(7)}", secrets.token_urlsafe(30))

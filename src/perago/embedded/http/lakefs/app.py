@@ -19,27 +19,34 @@ from starlette.responses import Response
 
 from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript, Receive, Scope, Send
 from perago.embedded.http.lakefs.calls import JsonAnswer
-from perago.embedded.http.lakefs.commits import CommitRequests
-from perago.embedded.http.lakefs.objects import ObjectRequests
-from perago.embedded.http.lakefs.references import ReferenceRequests
-from perago.embedded.http.lakefs.repositories import RepositoryRequests
-from perago.embedded.http.lakefs.service import ALIVE, Keys, ServiceRequests
-from perago.embedded.http.lakefs.uploads import UploadRequests
+from perago.embedded.http.lakefs.commits import commit_routes
+from perago.embedded.http.lakefs.objects import object_routes
+from perago.embedded.http.lakefs.references import reference_routes
+from perago.embedded.http.lakefs.repositories import action_routes, protection_routes, repository_routes
+from perago.embedded.http.lakefs.service import ALIVE, service_routes
+from perago.embedded.http.lakefs.uploads import upload_routes
+from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
 
 API = "/api/v1"
+_GROUPS = (
+    upload_routes,
+    object_routes,
+    reference_routes,
+    commit_routes,
+    repository_routes,
+    protection_routes,
+    action_routes,
+)
 
 
 def lakefs_app(
     server: LakeFSServer, *, access_key_id: str, secret_access_key: str, faults: HttpFaultScript | None = None
 ) -> Application:
     """An ASGI application that serves `server` to the holder of one key pair."""
-    root = f"{API}/repositories/{{repository}}"
-    keys = Keys(access_key_id, secret_access_key)
-    groups = (UploadRequests, ObjectRequests, ReferenceRequests, CommitRequests, RepositoryRequests)
-    routes = [route for group in groups for route in group(server).routes(root)]
-    routes += ServiceRequests(server, keys).routes(API)
+    root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
+    routes = [route for group in _GROUPS for route in group(server, root)] + service_routes(server, keys, API)
     handlers = {LakeFSError: _refuse, ServerDivergence: _flag, ActionNotRun: _flag, 404: _unserved, 405: _unserved}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
@@ -52,7 +59,7 @@ class KeyCheck:
 
     _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
-    def __init__(self, app: Application, keys: Keys) -> None:
+    def __init__(self, app: Application, keys: KeyPair) -> None:
         self._app = app
         self._keys = keys
 
@@ -69,12 +76,12 @@ class KeyCheck:
     def _is_known(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")
         if scheme.lower() == "bearer":
-            return hmac.compare_digest(given.encode(), self._keys.token.encode())
+            return hmac.compare_digest(given.encode(), self._keys.login_token.encode())
         try:
             pair = base64.b64decode(given, validate=True)
         except (binascii.Error, ValueError):
             return False
-        return scheme.lower() == "basic" and hmac.compare_digest(pair, self._keys.pair)
+        return scheme.lower() == "basic" and hmac.compare_digest(pair, self._keys.basic)
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

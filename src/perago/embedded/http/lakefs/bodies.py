@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel
+
+from perago.embedded.lakefs.values import Strategy
 
 Flag: TypeAlias = Annotated[bool, BeforeValidator(lambda value: False if value is None else value)]
 Int64: TypeAlias = Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)]
@@ -15,6 +17,12 @@ class Body(BaseModel):
     """Nothing is converted; members that are not named are ignored, and flags that are null are false."""
 
     model_config = ConfigDict(extra="ignore", strict=True)
+
+    def fields(self) -> dict[str, Any]:
+        """By name, those of `commit_overrides` among them: the arguments of the model's call."""
+        found = self.model_dump()
+        overrides = found.pop("commit_overrides", {})
+        return {**found, **overrides}
 
 
 class Repository(Body):
@@ -91,8 +99,8 @@ class Paths(Body):
 class Copy(Body):
     """POST of a copy."""
 
-    src_path: str
-    src_ref: str = ""
+    source: str = Field(alias="src_path")
+    source_ref: str = Field("", alias="src_ref")
     shallow: Flag = False
     force: Flag = False
 
@@ -136,8 +144,8 @@ class Merge(Body):
 
     message: str = ""
     metadata: Texts = {}
-    strategy: Literal["", "dest-wins", "source-wins"] = ""
-    squash_merge: Flag = False
+    strategy: Strategy = Strategy.NONE
+    squash: Flag = Field(False, alias="squash_merge")
     allow_empty: Flag = False
     force: Flag = False
 

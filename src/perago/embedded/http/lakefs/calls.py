@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias, TypedDict, TypeVar
@@ -20,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from perago.embedded.http.lakefs.bodies import Body
 from perago.embedded.lakefs.errors import Invalid, NotModelled
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import MAX_AMOUNT
 
 B = TypeVar("B", bound=BaseModel)
 
-NO_CONTENT = 204
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
@@ -48,6 +48,12 @@ class Paging(TypedDict):
     prefix: str
     after: str
     amount: int
+
+
+class Delimiter(TypedDict):
+    """The parameter of listings that can be folded."""
+
+    delimiter: str
 
 
 class Query:
@@ -152,6 +158,14 @@ class Call:
             place = ".".join(map(str, problem["loc"]))
             raise Invalid(f"request body: {f'{place}: ' if place else ''}{problem['msg']}") from None
 
+    def fields(self, model: type[Body]) -> dict[str, Any]:
+        """The members of the JSON body by name."""
+        return self.body(model).fields()
+
+    def delimiter(self) -> Delimiter:
+        """By what a listing is folded."""
+        return {"delimiter": self.query.text("delimiter")}
+
     def paging(self) -> Paging:
         """Where in a listing to start, and how much of it is wanted."""
         return {"prefix": self.query.text("prefix"), "after": self.query.text("after"), "amount": self.query.amount()}
@@ -163,7 +177,13 @@ class Call:
                 raise NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
 
 
-Handler: TypeAlias = Callable[[Call], Response]
+Handler: TypeAlias = Callable[[Call], Response | None]
+"""Without an answer of its own a call is answered with 204."""
+
+
+def routes(table: Iterable[tuple[str, str, Handler]], quick: LakeFSServer | None = None) -> list[Route]:
+    """Routes of (method, path, handler); `quick` is the model if these calls are over in no time there."""
+    return [route(method, path, handler, quick=quick) for method, path, handler in table]
 
 
 def call_of(request: Request, raw: bytes = b"") -> Call:
@@ -177,7 +197,7 @@ def route(method: str, path: str, handler: Handler, *, quick: LakeFSServer | Non
 
     async def answer(request: Request) -> Response:
         raw = b"" if method in ("GET", "HEAD") else await request.body()
-        return await run(quick, lambda: handler(call_of(request, raw)))
+        return await run(quick, lambda: handler(call_of(request, raw)) or Response(status_code=204))
 
     made = Route(path, answer, methods=[method])
     made.methods = {method}  # without the HEAD that comes with every GET: lakeFS has it for objects only

@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
-from perago.embedded.http.lakefs.calls import NO_CONTENT, Call, JsonAnswer, route
+from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.values import Entry
@@ -28,32 +28,19 @@ _INLINE = re.compile(
 """What lakeFS lets a browser show; everything else is an attachment."""
 
 
-class ObjectRequests:
-    """Everything below `.../objects` but uploads."""
+def object_routes(server: LakeFSServer, root: str) -> list[Route]:
+    """Everything below `.../objects` but uploads; `root` is one repository's path."""
 
-    def __init__(self, server: LakeFSServer) -> None:
-        self._server = server
+    def found(call: Call) -> Entry:
+        wanted = call.headers.get("range")
+        if wanted is not None and not _RANGE.fullmatch(wanted):
+            raise Invalid(f"the Range header {wanted!r} names no bytes")
+        return server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
 
-    def routes(self, root: str) -> list[Route]:
-        """The routes; `root` is one repository's path."""
-        staged, found = f"{root}/branches/{{branch}}/objects", f"{root}/refs/{{ref}}/objects"
-        return [
-            route("HEAD", found, self.head, quick=self._server),
-            route("GET", found, self.get, quick=self._server),
-            route("DELETE", staged, self.delete, quick=self._server),
-            route("POST", f"{staged}/delete", self.delete_batch, quick=self._server),
-            route("POST", f"{staged}/copy", self.copy, quick=self._server),
-            route("GET", f"{staged}/stage_allowed", self.allow, quick=self._server),
-            route("PUT", f"{staged}/stat/user_metadata", self.set_user_metadata, quick=self._server),
-            route("GET", f"{found}/stat", self.stat, quick=self._server),
-            route("GET", f"{found}/ls", self.list),
-            route("GET", f"{found}/underlyingProperties", self.properties, quick=self._server),
-        ]
-
-    def get(self, call: Call) -> Response:
+    def get(call: Call) -> Response:
         """The bytes of an object, or of one range."""
         presign = call.query.flag("presign")
-        entry = self._entry(call)
+        entry = found(call)
         headers = _headers(entry)
         if call.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304)
@@ -75,9 +62,9 @@ class ObjectRequests:
         headers |= {"content-type": kind, "content-range": f"bytes {start}-{start + length - 1}/{size}"}
         return _bytes(entry, start, length, 206, headers)
 
-    def head(self, call: Call) -> Response:
+    def head(call: Call) -> Response:
         """The headers of the same GET, or nearly: lakeFS leaves one out and adds another."""
-        entry = self._entry(call)
+        entry = found(call)
         headers = {**_headers(entry), "content-type": answers.content_type(entry), "accept-ranges": "bytes"}
         size, wanted = entry.blob.size, call.headers.get("range")
         if wanted is None:
@@ -89,75 +76,64 @@ class ObjectRequests:
         headers |= {"content-range": f"bytes {start}-{start + length - 1}/{size}", "content-length": str(length)}
         return Response(status_code=206, headers=headers)
 
-    def _entry(self, call: Call) -> Entry:
-        wanted = call.headers.get("range")
-        if wanted is not None and not _RANGE.fullmatch(wanted):
-            raise Invalid(f"the Range header {wanted!r} names no bytes")
-        return self._server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
-
-    def delete(self, call: Call) -> Response:
-        """Stage one deletion."""
+    def delete(call: Call) -> None:
         call.refuse("no_tombstone")
         path, force = call.query.required("path"), call.query.flag("force")
-        self._server.delete_object(call.repository, call.branch, path, force=force)
-        return Response(status_code=NO_CONTENT)
+        server.delete_object(call.repository, call.branch, path, force=force)
 
-    def delete_batch(self, call: Call) -> Response:
-        """Stage up to 1,000 deletions."""
+    def delete_batch(call: Call) -> Response:
         call.refuse("no_tombstone")
         paths, force = call.body(bodies.Paths).paths, call.query.flag("force")
-        failed = self._server.delete_objects(call.repository, call.branch, paths, force=force)
+        failed = server.delete_objects(call.repository, call.branch, paths, force=force)
         errors = [{"message": each.message, "path": each.path, "status_code": each.status} for each in failed]
         return JsonAnswer({"errors": errors})
 
-    def copy(self, call: Call) -> Response:
-        """Stage a copy."""
-        path, wanted = call.query.required("dest_path"), call.body(bodies.Copy)
-        if wanted.shallow:
+    def copy(call: Call) -> Response:
+        path, fields = call.query.required("dest_path"), call.fields(bodies.Copy)
+        if fields.pop("shallow"):
             raise LakeFSError(NOT_IMPLEMENTED, 501)
-        entry = self._server.copy_object(
-            call.repository,
-            call.branch,
-            path,
-            source=wanted.src_path,
-            source_ref=wanted.src_ref,
-            force=wanted.force,
-        )
-        return JsonAnswer(answers.stats(entry), 201)
+        return JsonAnswer(answers.stats(server.copy_object(call.repository, call.branch, path, **fields)), 201)
 
-    def allow(self, call: Call) -> Response:
-        """Whether one may upload: the only user may."""
+    def may_upload(call: Call) -> None:
+        """The only user may."""
         call.query.required("path")
-        return Response(status_code=NO_CONTENT)
 
-    def set_user_metadata(self, call: Call) -> Response:
-        """Stage other user metadata for an object."""
+    def set_user_metadata(call: Call) -> None:
         path, wanted = call.query.required("path"), call.body(bodies.UserMetadata)
-        self._server.set_user_metadata(call.repository, call.branch, path, wanted.set)
-        return Response(status_code=NO_CONTENT)
+        server.set_user_metadata(call.repository, call.branch, path, wanted.set)
 
-    def stat(self, call: Call) -> Response:
-        """Describe one object."""
+    def stat(call: Call) -> Response:
         with_metadata, presign = call.query.flag("user_metadata", default=True), call.query.flag("presign")
-        entry = self._server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
+        entry = server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
         if presign:
             raise Invalid(NO_PRESIGN)
         return JsonAnswer(answers.stats(entry, user_metadata=with_metadata))
 
-    def list(self, call: Call) -> Response:
-        """One page of a listing."""
+    def listing(call: Call) -> Response:
         with_metadata, presign = call.query.flag("user_metadata", default=True), call.query.flag("presign")
-        found = self._server.list_objects(
-            call.repository, call.names["ref"], delimiter=call.query.text("delimiter"), **call.paging()
-        )
-        if presign and any(isinstance(item, Entry) for item in found.results):
+        shown = server.list_objects(call.repository, call.names["ref"], **call.paging(), **call.delimiter())
+        if presign and any(isinstance(item, Entry) for item in shown.results):
             raise Invalid(NO_PRESIGN)
-        return JsonAnswer(answers.page(found, lambda item: answers.listed(item, user_metadata=with_metadata)))
+        return JsonAnswer(answers.page(shown, lambda item: answers.listed(item, user_metadata=with_metadata)))
 
-    def properties(self, call: Call) -> Response:
+    def properties(call: Call) -> Response:
         """How the block store keeps an object: a local one has no classes."""
-        self._server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
+        server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
         return JsonAnswer({"storage_class": None})
+
+    staged, objects = f"{root}/branches/{{branch}}/objects", f"{root}/refs/{{ref}}/objects"
+    quick = [
+        ("HEAD", objects, head),
+        ("GET", objects, get),
+        ("DELETE", staged, delete),
+        ("POST", f"{staged}/delete", delete_batch),
+        ("POST", f"{staged}/copy", copy),
+        ("GET", f"{staged}/stage_allowed", may_upload),
+        ("PUT", f"{staged}/stat/user_metadata", set_user_metadata),
+        ("GET", f"{objects}/stat", stat),
+        ("GET", f"{objects}/underlyingProperties", properties),
+    ]
+    return [*routes(quick, server), *routes([("GET", f"{objects}/ls", listing)])]
 
 
 def _headers(entry: Entry) -> dict[str, str]:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
-from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, route, run
+from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, routes, run
 from perago.embedded.http.lakefs.objects import NO_PRESIGN, NOT_IMPLEMENTED
 from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
@@ -24,27 +24,15 @@ _META = "x-lakefs-meta-"
 _INTERNAL = "x-lakefs-internal-"
 
 
-class UploadRequests:
+def upload_routes(server: LakeFSServer, root: str) -> list[Route]:
     """POST of an object, and linking one to bytes that were put at an address of the block store."""
 
-    def __init__(self, server: LakeFSServer) -> None:
-        self._server = server
-
-    def routes(self, root: str) -> list[Route]:
-        """The routes; `root` is one repository's path."""
-        branch = f"{root}/branches/{{branch}}"
-        return [
-            Route(f"{branch}/objects", self._upload, methods=["POST"]),
-            route("GET", f"{branch}/staging/backing", self.address, quick=self._server),
-            route("PUT", f"{branch}/staging/backing", self.link, quick=self._server),
-        ]
-
-    async def _upload(self, request: Request) -> Response:
+    async def upload(request: Request) -> Response:
         # The body is read to its end even if the upload is refused: a client that is still sending would see a broken
         # connection instead of the refusal.
         content_type = request.headers.get("content-type") or DEFAULT_CONTENT_TYPE
         media_type, options = parse_options_header(content_type)
-        with self._server.blobs.sink() as sink:
+        with server.blobs.sink() as sink:
             form = None
             if media_type == b"multipart/form-data":
                 form = _Form(options.get(b"boundary", b""), sink.write)
@@ -57,42 +45,40 @@ class UploadRequests:
             blob = sink.finish()
         problem = None if form is None else form.problem
         kind = content_type if form is None else form.content_type
-        return await run(self._server, lambda: self._stage(call_of(request), blob, kind, problem))
+        return await run(server, lambda: stage(call_of(request), blob, kind, problem))
 
-    def _stage(self, call: Call, blob: Blob, content_type: str, problem: LakeFSError | None) -> Response:
+    def stage(call: Call, blob: Blob, content_type: str, problem: LakeFSError | None) -> Response:
         path, force = call.query.required("path"), call.query.flag("force")
         if_none_match = call.headers.get("if-none-match")
-        self._server.check_upload(call.repository, call.branch, path, if_absent=if_none_match == "*")
+        absent = if_none_match == "*"
+        server.check_upload(call.repository, call.branch, path, if_absent=absent)
         if "if-match" in call.headers or if_none_match not in (None, "*"):
             raise LakeFSError(NOT_IMPLEMENTED, 501)
         if problem is not None:
             raise problem
-        entry = self._server.put_object(
-            call.repository,
-            call.branch,
-            path,
-            blob,
-            content_type=content_type,
-            metadata=_metadata(call),
-            if_absent=if_none_match == "*",
-            force=force,
-        )
+        given: dict[str, Any] = {
+            "content_type": content_type,
+            "metadata": _metadata(call),
+            "if_absent": absent,
+            "force": force,
+        }
+        entry = server.put_object(call.repository, call.branch, path, blob, **given)
         return JsonAnswer({**answers.stats(entry), "content_type": entry.content_type}, 201)
 
-    def address(self, call: Call) -> Response:
+    def address(call: Call) -> Response:
         """An address of the block store to put bytes at. A local one has no presigned links."""
         call.query.required("path")
         if call.query.flag("presign"):
             raise LakeFSError(NO_PRESIGN)
-        return JsonAnswer({"physical_address": self._server.new_address(call.repository), "presigned_url": None})
+        return JsonAnswer({"physical_address": server.new_address(call.repository), "presigned_url": None})
 
-    def link(self, call: Call) -> Response:
+    def link(call: Call) -> Response:
         """Stage an object whose bytes are at an address. The model has no block store, so they cannot be read."""
-        wanted = call.body(bodies.Link)
-        entry = self._server.link_object(
+        wanted, path = call.body(bodies.Link), call.query.required("path")
+        entry = server.link_object(
             call.repository,
             call.branch,
-            call.query.required("path"),
+            path,
             wanted.staging.physical_address,
             Blob(wanted.size_bytes, wanted.checksum),
             content_type=wanted.content_type,
@@ -102,6 +88,10 @@ class UploadRequests:
             force=wanted.force,
         )
         return JsonAnswer(answers.stats(entry))
+
+    branch = f"{root}/branches/{{branch}}"
+    backing = [("GET", f"{branch}/staging/backing", address), ("PUT", f"{branch}/staging/backing", link)]
+    return [Route(f"{branch}/objects", upload, methods=["POST"]), *routes(backing, server)]
 
 
 class _Form:
