@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from perago.embedded.conductor import scripts
 from perago.embedded.conductor.context import DecisionContext, SystemTask, not_modelled
 from perago.embedded.conductor.rows import Status, TaskRow
-from perago.embedded.conductor.steps import Step
+from perago.embedded.conductor.steps import Step, without_iteration
 
 
 class _Immediate(SystemTask):
@@ -23,6 +23,28 @@ class _Immediate(SystemTask):
         row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=now)
         row.input = context.resolved(step, row.task_id if self.knows_its_id else None, templated=self.templated)
         return [row]
+
+    def execute(self, context: DecisionContext, row: TaskRow) -> bool:
+        """Do it. Inside of a loop the server shares maps instead of copying them: an input that is the loop's whole
+        output has the present iteration, and the loop's output what this step has just done."""
+        loops = [
+            loop for loop in context.tasks if row.iteration and loop.kind == "DO_WHILE" and not loop.status.terminal
+        ]
+        given = row.workflow_task["inputParameters"].items()
+        for loop in loops:
+            whole = f"${{{loop.reference_name}.output}}"
+            row.input = {**row.input, **{name: loop.output for name, value in given if value == whole}}
+        ended = self.run(context, row)
+        name, iteration = without_iteration(row.reference_name), str(row.iteration)
+        for loop in loops:
+            known = loop.output.get(iteration, {})
+            if name in known:
+                loop.output = {**loop.output, iteration: {**known, name: row.output}}
+        return ended
+
+    def run(self, context: DecisionContext, row: TaskRow) -> bool:
+        """What the step does; whether that has changed its row."""
+        raise NotImplementedError(self.kind)
 
 
 class Inline(_Immediate):
@@ -41,7 +63,7 @@ class Inline(_Immediate):
         if evaluator != "value-param":
             scripts.require("quickjs")
 
-    def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
+    def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         expression = row.input.get("expression")
         if not isinstance(expression, str) or not expression.strip():  # an expression in it, or the input of a rerun
             return _fail(row, Status.FAILED_WITH_TERMINAL_ERROR, "Empty 'expression': an INLINE task needs a script")
@@ -70,7 +92,7 @@ class JsonJqTransform(_Immediate):
                 f"inputParameters.queryExpression field is required for taskType: {self.kind} taskName: {step['name']}"
             )
 
-    def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
+    def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         try:
             results = scripts.jq(str(row.input.get("queryExpression")), row.input)
         except scripts.ScriptError as error:
@@ -92,7 +114,7 @@ class SetVariable(_Immediate):
     kind = "SET_VARIABLE"
     knows_its_id = False
 
-    def execute(self, context: DecisionContext, row: TaskRow) -> bool:
+    def run(self, context: DecisionContext, row: TaskRow) -> bool:
         context.workflow.variables = {**context.workflow.variables, **row.input}
         context.state.store_workflow(context.workflow)
         row.status = Status.COMPLETED
@@ -133,7 +155,7 @@ class Terminate(_Immediate):
         if step["inputParameters"].get("terminationStatus") not in TERMINATION_STATUSES:
             yield f"terminationStatus must be one of {', '.join(TERMINATION_STATUSES)}, taskName: {step['name']}"
 
-    def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
+    def run(self, _context: DecisionContext, row: TaskRow) -> bool:
         if row.input.get("terminationStatus") not in TERMINATION_STATUSES:  # the input of a rerun
             row.status, row.reason = Status.FAILED, "given termination status is not valid"
             return False
