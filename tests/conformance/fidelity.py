@@ -76,7 +76,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Task and workflow definitions, with validation; starts with and without a registered definition.
 - Polls, batches, results (v1 and v2), logs, queues, domains, rate limits and `concurrentExecLimit`.
 - Retries, delays and all time-outs, on a clock that tests own.
-- Pause, resume, terminate, retry, rerun, restart and skip, also in bulk.
+- Pause, resume, terminate, retry, rerun, restart and skip.
 - Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
   `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, and `HTTP` where the
   test gives a function that answers. Scripts run in real engines, in a process of their own, for five seconds at most.
@@ -86,20 +86,22 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Errors have the status and class of the real server's, and words of their own.
 - Time-outs are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
   seconds late.
-- `SET_VARIABLE` of a loop's output inside of that loop gives the iterations before; the real server's has the present
-  one as well.
+- The whole output of a loop as an input of a step inside of it has the present iteration, as on the real server; there
+  it also shows what the server schedules or does later in the same moment, with empty outputs.
 - Maps and lists of the input are JavaScript's own in scripts. On the real server they are Java's:
   `JSON.stringify($.map)` is `{}` there, `$.map + ''` is `{x=1}`, and `Object.keys` lists methods. Results that are no
   JSON numbers (`BigInt`) fail here.
 - `INLINE` knows JavaScript and `value-param`. `$ENV` is empty in jq. Answers of `HTTP` have no headers.
 - Empty texts for numbers, enum constants by number, and JSON with text behind it are refused.
-- `archiveWorkflow` and addresses for large outputs are taken and passed over.
+- There is no archive: a workflow that was removed is forgotten, as on a server without an index.
 
 ### What answers 501 with its name
 
-Searches, event handlers and queues, secrets, admin, a loop inside of a loop, and every other call in the server's own
-description. Fields of definitions that would change what happens (`sink`, `cacheConfig`, `rateLimited`, `joinStatus`,
-input from external storage) are refused, too.
+Searches, what is done to several workflows at once (`/workflow/bulk`), lists of names and versions, checks of
+definitions that are not stored, requeueing, event handlers and queues, secrets, admin, a loop inside of a loop, and
+every other call in the server's own description: `src/perago/embedded/http/conductor/operations.txt`. Fields that would
+change what happens (`sink`, `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are
+refused, too.
 """
 SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
 """What users need to know of a server. The scenarios themselves stand in `tests/conformance/`."""

@@ -71,27 +71,6 @@ def test_an_update_by_name_without_an_open_attempt_changes_nothing(reference: st
     assert house.status == "COMPLETED"
 
 
-def test_requeueing_hands_an_attempt_in_progress_out_a_second_time() -> None:
-    house = House()
-    first = house.poll()
-    assert house.conductor.requeue_pending("t") == 1
-    assert house.poll().poll_count == first.poll_count + 1
-    assert house.conductor.requeue_pending("unknown") == 0
-
-
-def test_requeueing_keeps_what_is_left_of_a_delay() -> None:
-    house = House()
-    delivery = house.poll()
-    result = {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": "IN_PROGRESS"}
-    house.conductor.update_task({**result, "callbackAfterSeconds": 10})
-    house.clock.advance(6)
-    assert house.conductor.requeue_pending("t") == 1
-    house.clock.advance(3.9)
-    assert house.conductor.poll_tasks("t", wait_seconds=0) == []
-    house.clock.advance(0.1)
-    assert len(house.conductor.poll_tasks("t", wait_seconds=0)) == 1
-
-
 def test_the_last_poll_of_a_type_is_remembered_however_empty() -> None:
     house = House()
     house.poll("w1")

@@ -36,7 +36,6 @@ def test_an_attempt_from_start_to_end(http: Http) -> None:
         pytest.param("/tasks/queue/polldata?taskType=unknown", 200, [], id="poll data"),
         pytest.param("/workflow/running/unknown", 200, [], id="running workflows"),
         pytest.param("/workflow/unknown/correlated/c", 200, [], id="correlated workflows"),
-        pytest.param("/metadata/workflow/unknown/versions", 200, [], id="versions"),
     ],
 )
 def test_where_nothing_is(http: Http, path: str, status: int, body: object) -> None:
@@ -108,7 +107,9 @@ def test_actions_answer_as_on_the_server(http: Http, conductor: InMemoryConducto
         ("POST", f"{path}/restart", 204),
         ("DELETE", path, 200),
         ("POST", f"{path}/retry", 204),
-        ("DELETE", f"{path}/terminate-remove", 200),
+        ("DELETE", f"{path}/remove?archiveWorkflow=true", 400),
+        ("DELETE", f"{path}/remove?archiveWorkflow=x", 500),
+        ("DELETE", f"{path}/remove?archiveWorkflow=false", 200),
         ("GET", path, 404),
     ]
     assert [http(method, where).status for method, where, _ in actions] == [status for *_, status in actions]
@@ -142,17 +143,6 @@ def test_no_step_of_a_paused_workflow_can_be_skipped(http: Http, conductor: InMe
     answer = http("PUT", f"/workflow/{workflow_id}/skiptask/r1")
     message = f"The workflow {workflow_id} is not running so the task referenced by r1 cannot be skipped"
     assert (answer.status, answer.message) == (500, message)
-
-
-def test_bulk_calls_list_what_they_could_not_do(http: Http, conductor: InMemoryConductor) -> None:
-    workflow_id = conductor.start_workflow("w")
-    no_such = {"x": "No such workflow found by id: x"}
-    paused = http("PUT", "/workflow/bulk/pause", [workflow_id, "x"])
-    assert paused.json == {"bulkErrorResults": no_such, "bulkSuccessfulResults": [workflow_id]}
-    assert http("GET", f"/workflow/{workflow_id}/status").json["status"] == "PAUSED"
-    gone = http("DELETE", "/workflow/bulk/terminate-remove", [workflow_id])
-    assert gone.json == {"bulkErrorResults": {}, "bulkSuccessfulResults": [workflow_id, workflow_id]}
-    assert conductor.workflow_ids() == ()
 
 
 @pytest.mark.parametrize("path", ["/api/health", "/health"])

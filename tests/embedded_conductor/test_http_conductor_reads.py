@@ -29,13 +29,6 @@ def test_versions_of_a_workflow_definition(http: Http, conductor: InMemoryConduc
     shown = http("GET", "/metadata/workflow/w").json
     now = first["createTime"]
     assert (shown["version"], shown["createTime"], shown["updateTime"]) == (2, 5, now)
-    brief = {"name": "w", "version": 1, "createTime": now}
-    assert http("GET", "/metadata/workflow/w/versions").json == [brief, {"name": "w", "version": 2, "createTime": 5}]
-    assert http("GET", "/metadata/workflow/names").json == ["w"]
-    assert http("GET", "/metadata/workflow/names-and-versions").json == {
-        "w": [{**brief, "updateTime": 0}, {"name": "w", "version": 2, "createTime": 5, "updateTime": now}]
-    }
-    assert http("GET", "/metadata/workflow/latest-versions").json == [shown]
     assert http("GET", "/metadata/workflow").json == [first, shown]
     assert http("DELETE", "/metadata/workflow/w/2").status == 200
     assert http("GET", "/metadata/workflow/w").json == first
@@ -50,17 +43,11 @@ def test_overwriting_a_workflow_definition(http: Http) -> None:
     assert (shown["createTime"], shown["updateTime"] > 0) == (0, True)
 
 
-def test_validating_a_workflow_definition_stores_nothing(http: Http) -> None:
-    assert http("POST", "/metadata/workflow/validate", {"name": "v", "tasks": [STEP]}).status == 200
-    assert http("GET", "/metadata/workflow/v").status == 404
-
-
 def test_queues_and_who_polled_them(http: Http, conductor: InMemoryConductor) -> None:
     for domain in ("east", None):
         conductor.start_workflow("w", task_to_domain={"t": domain} if domain else {})
     conductor.start_workflow("w")
     assert http("GET", "/tasks/queue/all").json == {"east:t": 1, "t": 2}
-    assert http("GET", "/tasks/queue/all/verbose").json["t"] == {"a": {"size": 2, "uacked": 0}}
     assert http("GET", "/tasks/queue/size?taskType=t&domain=east").json == 1
     assert http("GET", "/tasks/queue/sizes?taskType=t&taskType=x").json == {"t": 2, "x": 0}
     assert http("GET", "/tasks/poll/t?workerid=w1&domain=east").json["domain"] == "east"
@@ -71,10 +58,6 @@ def test_queues_and_who_polled_them(http: Http, conductor: InMemoryConductor) ->
         {"queueName": "t", "lastPollTime": now},
         {"queueName": "t", "domain": "east", "workerId": "w1", "lastPollTime": now},
     ]
-    assert http("GET", "/tasks/queue/polldata/all").json == polls
-    requeued = http("POST", "/tasks/queue/requeue/t")
-    assert (requeued.text, requeued.headers["content-type"]) == ("3", "text/plain;charset=UTF-8")
-    assert http("GET", "/tasks/queue/all").json == {"east:t": 1, "t": 2}
 
 
 def test_a_start_by_name_takes_its_options_from_the_query(http: Http) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
+from importlib import resources
 
-from perago.embedded.http.conductor.unsupported import OPERATIONS
+import pytest
 
 from .http_client import Http
 
@@ -47,7 +47,6 @@ def test_errors_have_the_servers_words(
         ("POST", "/workflow", {"priority": 100, "name": "w"}, "startWorkflow.arg0.priority"),
         ("POST", "/workflow", {}, "startWorkflow.arg0.name"),
         ("POST", "/tasks", {"taskId": "x"}, "updateTask.arg0.workflowInstanceId"),
-        ("PUT", "/workflow/bulk/pause", [], "arg0"),
     ],
 )
 def test_a_refusal_lists_the_wrong_fields(http: Http, method: str, path: str, body: object, field: str) -> None:
@@ -99,11 +98,23 @@ def test_a_body_of_another_type_is_a_500(http: Http) -> None:
     assert (answer.status, "Content-Type" in answer.json["message"]) == (500, True)
 
 
-@pytest.mark.parametrize("line", [line for line in OPERATIONS.split("\n") if line])
+OPERATIONS = resources.files("perago.embedded.http.conductor").joinpath("operations.txt").read_text()
+
+
+@pytest.mark.parametrize("line", OPERATIONS.splitlines())
 def test_a_call_that_is_not_served_is_named(http: Http, line: str) -> None:
     method, path, operation = line.split(" ")
     answer = http(method, path.replace("{", "").replace("}", ""), {})
     assert (answer.status, operation in answer.json["message"]) == (501, True)
+
+
+def test_an_output_in_external_storage_is_refused_and_the_attempt_stays_open(http: Http) -> None:
+    workflow_id = http("POST", "/workflow", {"name": "w"}).text
+    polled = http("GET", "/tasks/poll/t").json
+    result = {"taskId": polled["taskId"], "workflowInstanceId": workflow_id, "status": "COMPLETED"}
+    answer = http("POST", "/tasks", {**result, "externalOutputPayloadStoragePath": "a/b.json"})
+    assert (answer.status, "externalOutputPayloadStoragePath" in answer.json["message"]) == (501, True)
+    assert http("GET", f"/tasks/{polled['taskId']}").json["status"] == "IN_PROGRESS"
 
 
 def test_what_is_not_modelled_is_named(http: Http) -> None:

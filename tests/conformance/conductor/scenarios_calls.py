@@ -35,24 +35,6 @@ def running_and_waiting_for_an_unknown_workflow(rest: Rest) -> None:
 
 
 @scenario
-def the_versions_of_a_workflow(rest: Rest) -> None:
-    """The versions of one workflow are a list of short entries."""
-    name = create(rest, step("any"))
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
-    rest.call("GET", "/metadata/workflow/{name}/versions", name=name)
-
-
-@scenario
-def the_names_of_workflows(rest: Rest) -> None:
-    """The names of all workflows are a list."""
-    name = create(rest, step("any"))
-    with rest.unnoted():
-        found = rest.call("GET", "/metadata/workflow/names").json
-    rest.note("how often it is listed", found.count(name))
-
-
-@scenario
 def short_lists(rest: Rest) -> None:
     """A fresh server has no secrets, variables, handlers of events or queues of them."""
     for path in ("/secrets", "/environment", "/event", "/queue/"):

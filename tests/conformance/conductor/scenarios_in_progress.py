@@ -57,7 +57,7 @@ def a_delay_of_nothing(rest: Rest) -> None:
 
 @scenario
 def a_negative_delay(rest: Rest) -> None:
-    """A delay below zero is accepted, and never passes: the task is handed out only when it is queued anew."""
+    """A delay below zero is accepted, and never passes."""
     on = stage(rest)
     on.update(on.take(), "IN_PROGRESS", callbackAfterSeconds=-5)
     on.read()
@@ -67,9 +67,6 @@ def a_negative_delay(rest: Rest) -> None:
     on.decide()
     on.poll("w2")
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
-    rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
-    on.poll("w2")
-    on.read()
 
 
 @scenario

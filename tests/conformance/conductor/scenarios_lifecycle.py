@@ -200,14 +200,6 @@ def removing_an_unknown_workflow(rest: Rest) -> None:
 
 
 @scenario
-def terminating_and_removing(rest: Rest) -> None:
-    """A running workflow can be terminated and removed at once."""
-    on = stage(rest)
-    on.act("DELETE", "/workflow/{workflow}/terminate-remove", query={"reason": "over"})
-    on.read()
-
-
-@scenario
 def looking_at_a_workflow(rest: Rest) -> None:
     """Looking at a workflow that is in order changes nothing."""
     on = stage(rest)

@@ -25,16 +25,6 @@ def a_rerun_keeps_the_task_id(rest: Rest) -> None:
 
 
 @scenario
-def a_rerun_is_not_listed(rest: Rest) -> None:
-    """A task that runs again is not among the open tasks of its type any more: a requeue does not see it."""
-    on = stage(rest)
-    taken = on.run()
-    on.act("POST", RERUN, json={"reRunFromTaskId": taken["taskId"]})
-    rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
-    on.poll()
-
-
-@scenario
 def a_rerun_under_a_limit(rest: Rest) -> None:
     """A task that runs again and whose type has a `concurrentExecLimit` is never handed out."""
     on = stage(rest, {"concurrentExecLimit": 5})

@@ -159,40 +159,6 @@ def all_workflows_are_listed(rest: Rest) -> None:
 
 
 @scenario
-def names_and_versions_are_listed(rest: Rest) -> None:
-    """Names and versions come as a map from a name to short entries."""
-    name = create(rest, step("any"))
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
-        found = rest.call("GET", "/metadata/workflow/names-and-versions").json
-    rest.note("the listed versions", found.get(name))
-
-
-@scenario
-def latest_versions_are_listed(rest: Rest) -> None:
-    """The list of latest versions has the highest of each."""
-    name = create(rest, step("any"), version=2)
-    with rest.unnoted():
-        rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=1))
-        found = rest.call("GET", "/metadata/workflow/latest-versions").json
-    rest.note("the listed versions", [one["version"] for one in found if one["name"] == name])
-
-
-@scenario
-def a_good_definition_validates(rest: Rest) -> None:
-    """Validating stores nothing."""
-    name = rest.name("workflow")
-    rest.call("POST", "/metadata/workflow/validate", json=definition(name, step("any")))
-    _read(rest, name)
-
-
-@scenario
-def a_bad_definition_does_not_validate(rest: Rest) -> None:
-    """Validating refuses what creating refuses."""
-    rest.call("POST", "/metadata/workflow/validate", json=definition(rest.name("workflow")))
-
-
-@scenario
 def an_unregistered_task_type_is_accepted(rest: Rest) -> None:
     """A workflow may name a task type that nobody has registered."""
     _read(rest, _posted(rest, step(rest.name("task"))))

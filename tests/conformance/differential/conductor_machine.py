@@ -12,13 +12,10 @@ Left out, because the real server's answer is luck:
 - Results for a JOIN itself: its own worker may overwrite them.
 - Two sub-workflows in one fork: which of them comes first.
 - Update v2 where the server's own workers have a share, whether they are done before its poll ends; and of a step of
-  the server itself, as it polls for such steps of anybody's workflows.
+  the server itself, as it polls for such steps of all workflows.
 - A skipped step of a loop: the real server may go on deciding without end, and the model refuses it.
 - More than one skipped step in a workflow: in which order they are shown.
-- Retries and reruns where a step was skipped: they fail half-way, and what is done by then is nobody's promise.
-- The order in which a requeue queues several attempts.
-- What a workflow with steps that the server works on in the background, or its family, is asked twice in one bulk
-  request.
+- Retries and reruns where a step was skipped: they fail half-way, and what is done by then is not promised.
 - A result for a step that a JOIN waits for which names another workflow: its JOIN is looked at up to 30 s later.
 - A result by reference where several attempts of the step are open: their ids, drawn by lot, decide.
 
@@ -316,33 +313,6 @@ class ConductorMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         self.act("DELETE", "{workflow}/remove", self.workflow(data))
-
-    @precondition(busy)
-    @rule(
-        data=st.data(),
-        chosen=st.sampled_from(
-            (("PUT", "pause"), ("PUT", "resume"), ("POST", "terminate"), ("DELETE", "remove"), ("POST", "restart"))
-        ),
-    )
-    def bulk(self, data: st.DataObject, chosen: tuple[str, str]) -> None:
-        two = [self.workflow(data), self.workflow(data)]
-        families = [one for each in two for one in each.family]
-        if chosen[1] == "restart" and not all(one.is_revivable for one in families):
-            return
-        if two[0].family is two[1].family and any(one.has_background for one in two[0].family):
-            two.pop()
-        self.call(chosen[0], f"/workflow/bulk/{chosen[1]}", json=[*(one.id for one in two), NOWHERE])
-        self.world.look(*two)
-        for one in two:
-            one.revived |= chosen[1] == "restart"
-
-    @precondition(busy)
-    @rule(data=st.data())
-    def requeue(self, data: st.DataObject) -> None:
-        name = data.draw(st.sampled_from(self.types), "type")
-        rows = [row for one in self.world.workflows.values() for row in one.rows if row["taskDefName"] == name]
-        if sum(row["status"] in OPEN for row in rows) < 2:
-            self.call("POST", "/tasks/queue/requeue/{type}", type=name)
 
     # -------------------------------------------------------------- definitions
 

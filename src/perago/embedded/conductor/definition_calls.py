@@ -12,7 +12,7 @@ from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.taskdefs import parse_changed_task_definition, parse_task_definitions
 from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
-_REGISTER, _UPDATE, _VALIDATE = "registerWorkflowDef", "updateWorkflowDef", "validateWorkflowDef"
+_REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
 
 
 class DefinitionCalls(ModelCore):
@@ -71,14 +71,6 @@ class DefinitionCalls(ModelCore):
             for changed in parsed:
                 state.workflow_definitions[changed["name"]][changed["version"]] = changed
             return {"bulkErrorResults": {}, "bulkSuccessfulResults": [changed["name"] for changed in parsed]}
-
-    def validate_workflow_definition(self, definition: Mapping[str, Any]) -> None:
-        """Refuse what registering it would refuse; nothing is stored."""
-        with self._operation("validate_workflow_definition") as state:
-            try:
-                parse_workflow_definition(definition, state.now())
-            except InvalidRequest as error:
-                raise _of_call(error, f"{_VALIDATE}.arg0") from None
 
     def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any]:
         """The stored definition, by default the highest version."""

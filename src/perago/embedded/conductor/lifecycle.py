@@ -124,9 +124,9 @@ def reset_callbacks(state: State, workflow: WorkflowRow) -> None:
             state.store(row, HistoryEvent.CHANGED)
 
 
-def remove(state: State, workflow: WorkflowRow) -> None:
-    """Forget a finished workflow and its attempts."""
-    if not workflow.status.terminal:
+def remove(state: State, workflow: WorkflowRow, *, archive: bool) -> None:
+    """Forget a workflow and its attempts. To `archive` it, it must have ended; there is no archive to look into."""
+    if archive and not workflow.status.terminal:
         detail = f"Cannot archive workflow: {workflow.workflow_id} with status: {workflow.status}"
         raise bad_request("remove workflow", detail)
     for row in list(workflow.tasks):

@@ -155,10 +155,10 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         with self._operation("reset_callbacks") as state:
             lifecycle.reset_callbacks(state, state.workflow("reset callbacks", workflow_id))
 
-    def remove_workflow(self, workflow_id: str) -> None:
-        """Forget a finished workflow."""
+    def remove_workflow(self, workflow_id: str, *, archive: bool = True) -> None:
+        """Forget a finished workflow; with `archive=False` one that still runs, too."""
         with self._operation("remove_workflow") as state:
-            lifecycle.remove(state, state.workflow("remove workflow", workflow_id))
+            lifecycle.remove(state, state.workflow("remove workflow", workflow_id), archive=archive)
 
     def running_workflow_ids(self, name: str) -> list[str]:
         """The unfinished workflows of a name, whatever their version, sorted."""

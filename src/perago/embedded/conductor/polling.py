@@ -14,7 +14,7 @@ POSTPONE_SECONDS = 60
 def hand_out(state: State, task_ids: Sequence[str], worker_id: str | None) -> list[TaskRow]:
     """Mark popped attempts as in progress.
 
-    Left out are those that ended since they were popped, and those that would exceed their limit: nobody is told.
+    Left out are those that ended since they were popped, and those that would exceed their limit: no answer says so.
     """
     handed_out = []
     for task_id in task_ids:
@@ -41,7 +41,7 @@ def _start(state: State, row: TaskRow, worker_id: str | None) -> TaskRow:
 def _exceeds_limit(state: State, row: TaskRow) -> bool:
     """Whether as many run already, or as many came earlier and are still open, parked ones included.
 
-    One that was run again after its end is not listed any more, so it is never among the first: nobody gets it.
+    One that was run again after its end is not listed any more, so it is never among the first, and no poll gets it.
     """
     limit = row.definition.get("concurrentExecLimit") or 0
     if limit <= 0:
@@ -51,20 +51,6 @@ def _exceeds_limit(state: State, row: TaskRow) -> bool:
         return True
     first = sorted(open_rows, key=lambda r: r.scheduled_time)[:limit]
     return all(r.task_id != row.task_id for r in first)
-
-
-def requeue(state: State, task_name: str) -> int:
-    """Queue every listed attempt of a type anew, those in progress as well, and say how many there are.
-
-    What is left of a delay is kept; an attempt in progress is handed out a second time. Steps of the server itself are
-    passed over.
-    """
-    rows = [row for row in _listed(state, task_name) if row.kind == "SIMPLE"]
-    for row in rows:
-        elapsed = (state.now() - row.update_time) // 1000
-        state.queue.remove(row.task_id)
-        state.queue.push(row, state.now() + max(0, row.callback_after_seconds - elapsed) * 1000)
-    return len(rows)
 
 
 def _listed(state: State, task_name: str) -> list[TaskRow]:

@@ -37,6 +37,7 @@ class TaskResult(Fields):
     logs: list[_Log] = Field(default_factory=list)
     sub_workflow_id: str | None = None
     extend_lease: bool = False
+    external_output_payload_storage_path: str | None = None
 
     @field_validator("logs", mode="before")
     @classmethod
@@ -52,8 +53,11 @@ def read_result(result: Mapping[str, Any]) -> TaskResult:
     Raises:
         Malformed: not the types that the server's reader wants (500).
         InvalidRequest: ids missing (400).
+        NotImplementedError: the output is said to be in external storage.
     """
     read = TaskResult.read(OPERATION, {**result, "outputData": None})
+    if read.external_output_payload_storage_path:
+        raise NotImplementedError("InMemoryConductor: externalOutputPayloadStoragePath is not modelled")
     read.output_data = through_json(OPERATION, result.get("outputData"), what="outputData")
     problems = list(_missing(read))
     if problems:

@@ -15,9 +15,9 @@ from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.conductor.definitions import definition_routes
 from perago.embedded.http.conductor.requests import Endpoints, JsonAnswer, error, text
 from perago.embedded.http.conductor.tasks import TaskRequests
-from perago.embedded.http.conductor.unsupported import unsupported_routes
 from perago.embedded.http.conductor.workflows import WorkflowRequests
 from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript
+from perago.embedded.http.unserved import unserved_routes
 
 __all__ = ["VERSION", "conductor_app"]
 
@@ -39,8 +39,8 @@ def conductor_app(model: ConductorModel, *, faults: HttpFaultScript | None = Non
         Route("/health", _health, methods=["GET"]),
         Route(f"{API}/health", _health, methods=["GET"]),
         endpoints.route("GET", f"{API}/version", lambda _: text(VERSION)),
+        *unserved_routes(__name__, API, _unserved),
         *definition_routes(model, endpoints, f"{API}/metadata"),
-        *unsupported_routes(API),
         *TaskRequests(model).routes(endpoints, f"{API}/tasks"),
         *WorkflowRequests(model).routes(endpoints, f"{API}/workflow"),
     ]
@@ -51,6 +51,10 @@ def conductor_app(model: ConductorModel, *, faults: HttpFaultScript | None = Non
 
 async def _health(request: Request) -> Response:  # noqa: ARG001 - the endpoint's signature
     return JsonAnswer(_HEALTHY)
+
+
+def _unserved(request: Request, name: str) -> Response:  # noqa: ARG001 - the signature
+    return error(501, f"{name} is not modelled; use a real Conductor")
 
 
 async def _no_such_path(request: Request, problem: Exception) -> Response:  # noqa: ARG001 - the handler's signature

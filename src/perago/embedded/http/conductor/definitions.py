@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -29,10 +26,6 @@ def definition_routes(model: ConductorModel, endpoints: Endpoints, root: str) ->
         overwrite = call.flag("overwrite", default=False)
         return answers.after(model.create_workflow_definition, call.mapping(), overwrite=overwrite)
 
-    def workflow_versions(call: Call) -> Response:
-        versions = model.workflow_definitions(call.parts["name"])
-        return JsonAnswer([_picked(version, "name", "version", "createTime") for version in versions])
-
     def delete_workflow(call: Call) -> Response:
         version = call.optional_integer("version") or 0
         return answers.after(model.delete_workflow_definition, call.parts["name"], version)
@@ -47,38 +40,12 @@ def definition_routes(model: ConductorModel, endpoints: Endpoints, root: str) ->
         ("POST", workflows, create_workflow),
         ("PUT", workflows, lambda call: JsonAnswer(model.update_workflow_definitions(call.items()))),
         (
-            "POST",
-            f"{workflows}/validate",
-            lambda call: answers.after(model.validate_workflow_definition, call.mapping()),
-        ),
-        ("GET", f"{workflows}/names", lambda _: JsonAnswer(list(_latest(model)))),
-        ("GET", f"{workflows}/names-and-versions", lambda _: JsonAnswer(_versions(model))),
-        ("GET", f"{workflows}/latest-versions", lambda _: JsonAnswer(list(_latest(model).values()))),
-        (
             "GET",
             one,
             lambda call: JsonAnswer(
                 model.get_workflow_definition(call.parts["name"], call.optional_integer("version"))
             ),
         ),
-        ("GET", f"{one}/versions", workflow_versions),
         ("DELETE", f"{one}/{{version}}", delete_workflow),
     ]
     return [endpoints.route(method, path, handler) for method, path, handler in handlers]
-
-
-def _latest(model: ConductorModel) -> dict[str, Any]:
-    """The highest version of each name, in the order of the names."""
-    return {definition["name"]: definition for definition in model.workflow_definitions()}
-
-
-def _versions(model: ConductorModel) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for definition in model.workflow_definitions():
-        shown = _picked(definition, "name", "version", "createTime", "updateTime")
-        found.setdefault(definition["name"], []).append(shown)
-    return found
-
-
-def _picked(definition: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    return {field: definition[field] for field in fields}

@@ -35,14 +35,7 @@ class TaskRequests:
             ("GET", f"{queue}/size", self.queue_size),
             ("GET", f"{queue}/sizes", self.queue_sizes),
             ("GET", f"{queue}/all", lambda _: JsonAnswer(model.queue_sizes())),
-            ("GET", f"{queue}/all/verbose", self.queues_verbose),
             ("GET", f"{queue}/polldata", lambda call: _polls(model.last_polls(call.required_text("taskType")))),
-            ("GET", f"{queue}/polldata/all", lambda _: _polls(model.last_polls())),
-            (
-                "POST",
-                f"{queue}/requeue/{{name}}",
-                lambda call: answers.text(str(model.requeue_pending(call.parts["name"]))),
-            ),
             ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
             ("GET", f"{root}/{{task}}/log", self.logs),
             ("POST", f"{root}/{{task}}/log", self.add_log),
@@ -114,11 +107,6 @@ class TaskRequests:
         """The sizes of the queues that were asked for."""
         call.required_text("taskType")
         return JsonAnswer({name: self._model.queue_size(name) for name in call.texts("taskType")})
-
-    def queues_verbose(self, _call: Call) -> Response:
-        """All sizes by shard. Nothing is ever unacknowledged: what was polled has left the queue."""
-        sizes = self._model.queue_sizes()
-        return JsonAnswer({name: {"a": {"size": size, "uacked": 0}} for name, size in sizes.items()})
 
 
 def _polls(polls: tuple[LastPoll, ...]) -> Response:

@@ -1,10 +1,9 @@
-"""Requests about workflows: start, look, and what can be done to one or to many."""
+"""Requests about workflows: start, look, and what can be done to one."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -16,9 +15,7 @@ from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.conductor.payloads import Fields, without_nulls
 from perago.embedded.http.conductor import requests as answers
 from perago.embedded.http.conductor.requests import Call, Endpoints, Handler, JsonAnswer
-from perago.ports import ServiceError
 
-MAX_WORKFLOWS = 1000
 WAIT_SECONDS = 10
 
 
@@ -70,7 +67,6 @@ class WorkflowRequests:
         """The routes below `root`; the more specific ones first."""
         one, model = f"{root}/{{workflow}}", self._model
         calls: list[tuple[str, str, Handler]] = [
-            *self._bulk(f"{root}/bulk"),
             ("POST", root, lambda call: answers.text(_start_request(call).start(model, call))),
             ("PUT", f"{root}/decide/{{workflow}}", self._on(model.decide)),
             ("GET", f"{root}/running/{{name}}", self.running),
@@ -88,8 +84,7 @@ class WorkflowRequests:
             ("POST", f"{one}/restart", self.restart),
             ("POST", f"{one}/rerun", self.rerun),
             ("POST", f"{one}/resetcallbacks", self._on(model.reset_callbacks, answers.no_content)),
-            ("DELETE", f"{one}/remove", self._on(model.remove_workflow)),
-            ("DELETE", f"{one}/terminate-remove", self.terminate_and_remove),
+            ("DELETE", f"{one}/remove", self.remove),
         ]
         execute = endpoints.route("POST", f"{root}/execute/{{name}}/{{version}}", self.execute, waits=True)
         return [execute, *(endpoints.route(*call) for call in calls)]
@@ -193,10 +188,10 @@ class WorkflowRequests:
         """End it."""
         return answers.after(self._model.terminate_workflow, call.parts["workflow"], call.text("reason"))
 
-    def terminate_and_remove(self, call: Call) -> Response:
-        """End it and forget it."""
-        self.terminate(call)
-        return answers.after(self._model.remove_workflow, call.parts["workflow"])
+    def remove(self, call: Call) -> Response:
+        """Forget it."""
+        archive = call.flag("archiveWorkflow", default=True)
+        return answers.after(self._model.remove_workflow, call.parts["workflow"], archive=archive)
 
     def retry(self, call: Call) -> Response:
         """One more attempt for what failed."""
@@ -219,36 +214,6 @@ class WorkflowRequests:
         )
         return answers.text(workflow_id)
 
-    # ---------------------------------------------------------------------- bulk
-
-    def _bulk(self, root: str) -> list[tuple[str, str, Handler]]:
-        """One thing done to each workflow of a list; a refused one is listed and holds up no other."""
-        model = self._model
-
-        def latest(call: Call) -> bool:
-            return call.flag("useLatestDefinitions", default=False)
-
-        def terminate(call: Call) -> Callable[[str], None]:
-            return partial(model.terminate_workflow, reason=call.text("reason"))
-
-        return [
-            ("PUT", f"{root}/pause", lambda call: _each(call, model.pause_workflow)),
-            ("PUT", f"{root}/resume", lambda call: _each(call, model.resume_workflow)),
-            (
-                "POST",
-                f"{root}/restart",
-                lambda call: _each(call, partial(model.restart_workflow, use_latest_definitions=latest(call))),
-            ),
-            ("POST", f"{root}/retry", lambda call: _each(call, model.retry_workflow)),
-            ("POST", f"{root}/terminate", lambda call: _each(call, terminate(call))),
-            ("DELETE", f"{root}/remove", lambda call: _each(call, model.remove_workflow)),
-            (
-                "DELETE",
-                f"{root}/terminate-remove",
-                lambda call: _each(call, terminate(call), model.remove_workflow),
-            ),
-        ]
-
 
 def _start_request(call: Call, named: Mapping[str, Any] | None = None) -> StartRequest:
     """The request in a body; `named` says more than the body does."""
@@ -257,20 +222,3 @@ def _start_request(call: Call, named: Mapping[str, Any] | None = None) -> StartR
     if "input" in body and body["input"] is None:
         raise bad_request(call.operation, "NULL input passed when starting workflow")
     return request
-
-
-def _each(call: Call, *acts: Callable[[str], Any]) -> Response:
-    ids = [str(each) for each in call.items()]
-    if not 0 < len(ids) <= MAX_WORKFLOWS:
-        message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
-        raise validation_failed(call.operation, [{"path": "arg0", "message": message}])
-    errors: dict[str, str] = {}
-    done: list[str] = []
-    for workflow_id in ids:
-        try:
-            for act in acts:
-                act(workflow_id)
-                done.append(workflow_id)
-        except ServiceError as error:
-            errors[workflow_id] = error.detail
-    return JsonAnswer({"bulkErrorResults": errors, "bulkSuccessfulResults": done})

@@ -8,9 +8,6 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import re
-from functools import cache
-from importlib.resources import files
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -25,6 +22,7 @@ from perago.embedded.http.lakefs.references import reference_routes
 from perago.embedded.http.lakefs.repositories import action_routes, protection_routes, repository_routes
 from perago.embedded.http.lakefs.service import ALIVE, service_routes
 from perago.embedded.http.lakefs.uploads import upload_routes
+from perago.embedded.http.unserved import unserved_routes
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
@@ -47,7 +45,14 @@ def lakefs_app(
     """An ASGI application that serves `server` to the holder of one key pair."""
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
     routes = [route for group in _GROUPS for route in group(server, root)] + service_routes(server, keys, API)
-    handlers = {LakeFSError: _refuse, ServerDivergence: _flag, ActionNotRun: _flag, 404: _unserved, 405: _unserved}
+    routes += unserved_routes(__package__, API, _unserved)
+    handlers = {
+        LakeFSError: _refuse,
+        ServerDivergence: _flag,
+        ActionNotRun: _flag,
+        404: _no_such_path,
+        405: _no_such_path,
+    }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     guarded = KeyCheck(app, keys)
@@ -71,7 +76,7 @@ class KeyCheck:
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)
         else:
             error = LakeFSError("error authenticating request", status=401)
-            await (await _refuse(Request(scope), error))(scope, receive, send)
+            await _refusal(Request(scope), error)(scope, receive, send)
 
     def _is_known(self, header: str) -> bool:
         scheme, _, given = header.partition(" ")
@@ -85,9 +90,14 @@ class KeyCheck:
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
-    """A refusal of the model; a HEAD answer has no body."""
+    """A refusal of the model."""
     if not isinstance(error, LakeFSError):
         raise error
+    return _refusal(request, error)
+
+
+def _refusal(request: Request, error: LakeFSError) -> Response:
+    """A HEAD answer has no body."""
     if request.method == "HEAD":
         return Response(status_code=error.status)
     return JsonAnswer({"message": error.message}, error.status)
@@ -98,23 +108,12 @@ async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001
     return JsonAnswer({"message": str(error)}, NotModelled.status)
 
 
-async def _unserved(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
-    """A call that only the real server has, or that is none; outside of the API lakeFS would show its web pages."""
-    method, path = request.method, request.url.path
-    name = _operation(method, path)
-    if name is None and path.startswith(f"{API}/"):
-        return await _refuse(request, LakeFSError("invalid API endpoint", status=404))
-    return await _refuse(request, NotModelled(f"{name} ({method} {path})" if name else f"{method} {path}"))
+def _unserved(request: Request, name: str) -> Response:
+    return _refusal(request, NotModelled(name))
 
 
-def _operation(method: str, path: str) -> str | None:
-    """The name of a call in the description of lakeFS's API."""
-    found = (name for one, pattern, name in _operations() if one == method and pattern.fullmatch(path))
-    return next(found, None)
-
-
-@cache
-def _operations() -> tuple[tuple[str, re.Pattern[str], str], ...]:
-    lines = files(__package__).joinpath("operations.txt").read_text(encoding="utf-8").splitlines()
-    calls = (line.split() for line in lines)
-    return tuple((method, re.compile(API + re.sub(r"\{\w+\}", "[^/]+", path)), name) for method, path, name in calls)
+async def _no_such_path(request: Request, error: Exception) -> Response:  # noqa: ARG001 - as above
+    """A call that lakeFS does not have either. Outside of the API lakeFS would show its web pages."""
+    if request.url.path.startswith(f"{API}/"):
+        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
+    return _refusal(request, NotModelled(f"{request.method} {request.url.path}"))
