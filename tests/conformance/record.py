@@ -1,9 +1,9 @@
-"""Tells scenarios to a real server and keeps what it answers.
+"""Runs scenarios on a real server and keeps what it answers.
 
     python -m tests.conformance.record lakefs http://KEY:SECRET@127.0.0.1:8000 [GROUP | GROUP.NAME ...]
     python -m tests.conformance.record conductor http://127.0.0.1:8080/api [GROUP | GROUP.NAME ...]
 
-Each is told twice; one that does not show the same both times is not kept, and named.
+Each runs twice; one that does not show the same both times is not kept, and named.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> int:
 
 def _record(target: Target, scenario: Scenario) -> str | None:
     try:
-        first, second = target.tell(scenario), target.tell(scenario)
+        first, second = target.run(scenario), target.run(scenario)
     except AssertionError as error:
-        return f"NOT recorded, {scenario} could not be told to its end: {error}"
+        return f"NOT recorded, {scenario} did not come to its end: {error}"
     if changed := difference(first, second):
         return f"NOT recorded, {scenario} shows something else each time: {changed}"
     save(scenario, VERSIONS[target.server], first)

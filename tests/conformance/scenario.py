@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
+from typing import TypeVar
 
 from .rest import Rest
 
@@ -23,26 +24,47 @@ class Scenario:
     group: str
     """What it is about: the name of its module without `scenarios_`."""
     name: str
-    about: str
-    """One line: what it shows."""
-    tell: Callable[[Rest], None]
+    body: Callable[[Rest], None]
 
     def __str__(self) -> str:
         return f"{self.group}.{self.name}"
 
 
-def scenario(tell: Callable[[Rest], None]) -> Callable[[Rest], None]:
+def scenario(body: Callable[[Rest], None]) -> Callable[[Rest], None]:
     """Register a function `(rest) -> None` whose docstring says in one line what it shows."""
-    package, _, module = tell.__module__.rpartition(".")
+    _register(body, body.__name__, body)
+    return body
+
+
+Case = TypeVar("Case")
+
+
+def scenario_for_each(
+    cases: Mapping[str, Case],
+) -> Callable[[Callable[[Rest, Case], None]], Callable[[Rest, Case], None]]:
+    """Register one scenario for each case: a function `(rest, case) -> None`, under the names of the cases."""
+
+    def register(body: Callable[[Rest, Case], None]) -> Callable[[Rest, Case], None]:
+        for name, case in cases.items():
+            _register(body, name, partial(_with_case, body, case))
+        return body
+
+    return register
+
+
+def _with_case(body: Callable[[Rest, Case], None], case: Case, rest: Rest) -> None:
+    body(rest, case)
+
+
+def _register(function: Callable[..., None], name: str, body: Callable[[Rest], None]) -> None:
+    package, _, module = function.__module__.rpartition(".")
     server, group = package.rpartition(".")[2], module.removeprefix("scenarios_")
-    about = (tell.__doc__ or "").strip().partition("\n")[0]
-    if not about:
-        raise ValueError(f"{tell.__module__}.{tell.__name__} has no docstring that says what it shows")
-    found = Scenario(server, group, tell.__name__, about, tell)
+    if not function.__doc__:
+        raise ValueError(f"{function.__module__}.{function.__name__} has no docstring that says what it shows")
+    found = Scenario(server, group, name, body)
     if (server, str(found)) in _FOUND:
         raise ValueError(f"two scenarios are called {found}")
     _FOUND[server, str(found)] = found
-    return tell
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The servers that a scenario can be told to: the embedded one over HTTP, and a real one where its address is given."""
+"""The servers that a scenario can run on: the embedded one over HTTP, and a real one where its address is given."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class Target:
     sleep: Callable[[float], None]
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def tell(self, scenario: Scenario) -> list[dict[str, Any]]:
+    def run(self, scenario: Scenario) -> list[dict[str, Any]]:
         """The normalised transcript of a scenario with this server."""
         rest = Rest(self.url, self.sleep, self.headers)
         try:
-            scenario.tell(rest)
+            scenario.body(rest)
         finally:
             rest.close()
         return Normal(rules(self.server), rest.names).transcript(rest.exchanges)
@@ -55,18 +55,18 @@ def rules(server: str) -> Rules:
 
 
 @contextmanager
-def facade(server: str, *, real_time: bool = False) -> Iterator[Target]:
+def embedded_server(server: str, *, real_time: bool = False) -> Iterator[Target]:
     """The embedded server of this kind, over HTTP on loopback.
 
     On that of Conductor time passes only when told to, unless it is to be `real_time`, as it always is on that of
     lakeFS.
     """
-    with _lakefs_facade() if server == "lakefs" else _conductor_facade(real_time=real_time) as target:
+    with _embedded_lakefs() if server == "lakefs" else _embedded_conductor(real_time=real_time) as target:
         yield target
 
 
 @contextmanager
-def _lakefs_facade() -> Iterator[Target]:
+def _embedded_lakefs() -> Iterator[Target]:
     from perago.embedded.http.lakefs import lakefs_app
     from perago.embedded.lakefs.server import LakeFSServer
 
@@ -79,7 +79,7 @@ def _lakefs_facade() -> Iterator[Target]:
 
 
 @contextmanager
-def _conductor_facade(*, real_time: bool) -> Iterator[Target]:
+def _embedded_conductor(*, real_time: bool) -> Iterator[Target]:
     from perago.embedded.conductor.model import ConductorModel
     from perago.embedded.http.conductor import conductor_app
 
@@ -93,7 +93,7 @@ def _conductor_facade(*, real_time: bool) -> Iterator[Target]:
 
 
 def address(server: str) -> str:
-    """Where the real server is, as the environment says; without a word of it the test is skipped."""
+    """Where the real server is, as the environment says; without that the test is skipped."""
     found = os.environ.get(ENVIRONMENT[server])
     if not found:
         pytest.skip(f"{ENVIRONMENT[server]} does not name a server to compare with")

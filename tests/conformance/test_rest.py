@@ -11,7 +11,7 @@ from .comparing import difference
 from .differences import DIFFERENCES
 from .recordings import load, without_scenario
 from .scenario import Scenario, scenarios
-from .targets import Target, facade, real
+from .targets import Target, embedded_server, real
 
 SERVERS = ("lakefs", "conductor")
 ALL = [scenario for server in SERVERS for scenario in scenarios(server)]
@@ -21,7 +21,7 @@ def _named(scenario: Scenario) -> str:
     return f"{scenario.server}-{scenario}"
 
 
-class _Facades:
+class _EmbeddedServers:
     """The embedded servers, each from its first use to the end."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class _Facades:
 
     def __getitem__(self, server: str) -> Target:
         if server not in self._targets:
-            self._targets[server] = self._open.enter_context(facade(server))
+            self._targets[server] = self._open.enter_context(embedded_server(server))
         return self._targets[server]
 
     def close(self) -> None:
@@ -38,15 +38,15 @@ class _Facades:
 
 
 @pytest.fixture(scope="module")
-def facades() -> Iterator[_Facades]:
-    found = _Facades()
+def embedded_servers() -> Iterator[_EmbeddedServers]:
+    found = _EmbeddedServers()
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("scenario", ALL, ids=_named)
-def test_the_facade_answers_as_recorded(scenario: Scenario, facades: _Facades) -> None:
-    different = difference(load(scenario), facades[scenario.server].tell(scenario))
+def test_the_embedded_server_answers_as_recorded(scenario: Scenario, embedded_servers: _EmbeddedServers) -> None:
+    different = difference(load(scenario), embedded_servers[scenario.server].run(scenario))
     if reason := DIFFERENCES.get((scenario.server, str(scenario))):
         assert different, f"{scenario} does not differ any more; take it off the list of differences ({reason})"
     else:
@@ -56,7 +56,7 @@ def test_the_facade_answers_as_recorded(scenario: Scenario, facades: _Facades) -
 @pytest.mark.live
 @pytest.mark.parametrize("scenario", ALL, ids=_named)
 def test_a_real_server_still_answers_as_recorded(scenario: Scenario) -> None:
-    different = difference(load(scenario), real(scenario.server).tell(scenario))
+    different = difference(load(scenario), real(scenario.server).run(scenario))
     assert not different, different
 
 

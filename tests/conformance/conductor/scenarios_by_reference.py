@@ -6,10 +6,10 @@ from typing import Any
 
 from ..rest import Answer, Rest
 from ..scenario import scenario
-from .stage import Stage, stage
+from .workflows import StartedWorkflow, start_steps
 
 
-def _report(on: Stage, reference: str, status: str, output: Any, path: str = "", **query: Any) -> Answer:
+def _report(on: StartedWorkflow, reference: str, status: str, output: Any, path: str = "", **query: Any) -> Answer:
     template = "/tasks/{workflow}/{reference}/{status}" + path
     return on.act("POST", template, reference=reference, status=status, json=output, query=query)
 
@@ -17,7 +17,7 @@ def _report(on: Stage, reference: str, status: str, output: Any, path: str = "",
 @scenario
 def a_task_is_completed(rest: Rest) -> None:
     """The body is the output, the answer the task id; nobody need have polled."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     _report(on, "r0", "COMPLETED", {"a": 1}, workerid="w5")
     on.read()
 
@@ -25,7 +25,7 @@ def a_task_is_completed(rest: Rest) -> None:
 @scenario
 def a_task_fails(rest: Rest) -> None:
     """A failure is retried like any other."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.take()
     _report(on, "r0", "FAILED", {"a": 1})
     on.read()
@@ -34,7 +34,7 @@ def a_task_fails(rest: Rest) -> None:
 @scenario
 def in_progress(rest: Rest) -> None:
     """A task may be given back this way."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.take()
     _report(on, "r0", "IN_PROGRESS", {"a": 1})
     on.read()
@@ -43,7 +43,7 @@ def in_progress(rest: Rest) -> None:
 @scenario
 def nothing_is_pending(rest: Rest) -> None:
     """A reference without a pending task is answered by nothing."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     _report(on, "r1", "COMPLETED", {})
     on.run()
     _report(on, "r0", "COMPLETED", {})
@@ -53,7 +53,7 @@ def nothing_is_pending(rest: Rest) -> None:
 @scenario
 def an_unknown_reference(rest: Rest) -> None:
     """An unknown reference is answered by nothing."""
-    _report(stage(rest), "nobody", "COMPLETED", {})
+    _report(start_steps(rest), "nobody", "COMPLETED", {})
 
 
 @scenario
@@ -65,16 +65,18 @@ def an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def an_unknown_status(rest: Rest) -> None:
     """A status that is none is a server error."""
-    _report(stage(rest), "r0", "DONE", {})
+    _report(start_steps(rest), "r0", "DONE", {})
 
 
 @scenario
 def without_an_output(rest: Rest) -> None:
     """The output must be sent."""
-    stage(rest).act("POST", "/tasks/{workflow}/r0/COMPLETED", body=b"", headers={"Content-Type": "application/json"})
+    start_steps(rest).act(
+        "POST", "/tasks/{workflow}/r0/COMPLETED", body=b"", headers={"Content-Type": "application/json"}
+    )
 
 
 @scenario
 def and_the_workflow_is_answered(rest: Rest) -> None:
     """The synchronous form answers with the workflow."""
-    _report(stage(rest), "r0", "COMPLETED", {"a": 1}, path="/sync")
+    _report(start_steps(rest), "r0", "COMPLETED", {"a": 1}, path="/sync")

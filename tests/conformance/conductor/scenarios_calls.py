@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import create, definition, stage, step, task_type
+from .workflows import definition, register_workflow, start_steps, step, task_type
 
 EXECUTE = "/workflow/execute/{name}/{version}"
 
@@ -12,7 +12,7 @@ EXECUTE = "/workflow/execute/{name}/{version}"
 @scenario
 def running_and_waiting_in_vain(rest: Rest) -> None:
     """Run and wait answers after its time, whether the workflow has ended or not."""
-    name = create(rest, step(task_type(rest)))
+    name = register_workflow(rest, step(task_type(rest)))
     rest.call(
         "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 1}, json={"name": name, "input": {"x": 1}}
     )
@@ -22,7 +22,7 @@ def running_and_waiting_in_vain(rest: Rest) -> None:
 def running_and_waiting_for_the_end(rest: Rest) -> None:
     """Run and wait answers with the output of a workflow that needs no worker."""
     task = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE", "inputParameters": {"v": 1}}
-    name = create(rest, task, outputParameters={"o": "${workflow.input.x}"})
+    name = register_workflow(rest, task, outputParameters={"o": "${workflow.input.x}"})
     rest.call(
         "POST", EXECUTE, name=name, version="1", query={"waitForSeconds": 2}, json={"name": name, "input": {"x": 1}}
     )
@@ -44,7 +44,7 @@ def short_lists(rest: Rest) -> None:
 @scenario
 def many_workflows_whole(rest: Rest) -> None:
     """Several workflows are read by one call."""
-    rest.call("POST", "/workflow/bulk/search", json=[stage(rest).id])
+    rest.call("POST", "/workflow/bulk/search", json=[start_steps(rest).id])
 
 
 @scenario
@@ -69,5 +69,5 @@ def where_payloads_go(rest: Rest) -> None:
 @scenario
 def the_queued_tasks_of_a_type(rest: Rest) -> None:
     """The administrator's call shows the tasks of a type that wait."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("GET", "/admin/task/{type}", type=on.task)

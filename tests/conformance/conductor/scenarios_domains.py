@@ -6,11 +6,11 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Stage, stage
+from .workflows import StartedWorkflow, start_steps
 
 
-def _within(rest: Rest, domain: str, **options: Any) -> Stage:
-    return stage(rest, options={"taskToDomain": {"*": domain}}, **options)
+def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
+    return start_steps(rest, options={"taskToDomain": {"*": domain}}, **options)
 
 
 @scenario
@@ -31,7 +31,7 @@ def a_workflow_shows_its_domains(rest: Rest) -> None:
 @scenario
 def a_task_without_a_domain(rest: Rest) -> None:
     """A poller of a domain is not given tasks without one."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.poll(domain="d1")
     on.poll()
 
@@ -47,18 +47,18 @@ def a_batch_in_a_domain(rest: Rest) -> None:
 @scenario
 def a_domain_of_one_type(rest: Rest) -> None:
     """A domain may be meant for one task type."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         body = {"name": on.workflow, "taskToDomain": {on.task: "d1"}}
         started = rest.call("POST", "/workflow", json=body)
-    Stage(rest, on.task, on.workflow, started.text).read()
+    StartedWorkflow(rest, on.task, on.workflow, started.text).read()
     on.poll(domain="d1")
 
 
 @scenario
 def a_domain_of_another_type(rest: Rest) -> None:
     """A domain that is meant for another type does not matter."""
-    stage(rest, options={"taskToDomain": {"other": "d1"}}).poll()
+    start_steps(rest, options={"taskToDomain": {"other": "d1"}}).poll()
 
 
 @scenario
@@ -78,12 +78,12 @@ def no_domain_if_nobody_polls(rest: Rest) -> None:
 @scenario
 def a_domain_that_somebody_polls(rest: Rest) -> None:
     """Of several domains the first that was polled lately is taken."""
-    first = stage(rest)
+    first = start_steps(rest)
     with rest.unnoted():
         first.poll(domain="d1")
         body = {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}}
         started = rest.call("POST", "/workflow", json=body)
-    Stage(rest, first.task, first.workflow, started.text).read()
+    StartedWorkflow(rest, first.task, first.workflow, started.text).read()
 
 
 @scenario

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import stage
+from .workflows import start_steps
 
 GIVEN: dict[str, Any] = {
     "x": 5,
@@ -26,7 +26,7 @@ GIVEN: dict[str, Any] = {
 
 
 def _given(rest: Rest, **expressions: Any) -> None:
-    on = stage(rest, step_fields={"inputParameters": expressions}, given=GIVEN)
+    on = start_steps(rest, step_fields={"inputParameters": expressions}, given=GIVEN)
     rest.note("what the task is given", on.take()["inputData"])
 
 
@@ -129,14 +129,14 @@ def about_the_workflow(rest: Rest) -> None:
         key: f"${{workflow.{key}}}"
         for key in ("workflowId", "workflowType", "version", "status", "correlationId", "priority", "output", "nothing")
     }
-    on = stage(rest, step_fields={"inputParameters": expressions}, options={"correlationId": "c", "priority": 2})
+    on = start_steps(rest, step_fields={"inputParameters": expressions}, options={"correlationId": "c", "priority": 2})
     on.poll()
 
 
 @scenario
 def about_the_task_itself(rest: Rest) -> None:
     """A task can be given its own id."""
-    on = stage(rest, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}})
+    on = start_steps(rest, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}})
     on.poll()
 
 
@@ -151,7 +151,7 @@ def the_output_of_an_earlier_task(rest: Rest) -> None:
         "missing": "${r0.output.missing}",
         "later": "${r1.output.a}",
     }
-    on = stage(rest, steps=2, step_fields={"inputParameters": parameters})
+    on = start_steps(rest, steps=2, step_fields={"inputParameters": parameters})
     on.run(outputData={"a": {"b": [1, None]}})
     on.poll()
 
@@ -159,7 +159,7 @@ def the_output_of_an_earlier_task(rest: Rest) -> None:
 @scenario
 def an_output_is_not_evaluated(rest: Rest) -> None:
     """An expression inside an output is a text like any other."""
-    on = stage(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+    on = start_steps(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": "${workflow.input.x}"})
     rest.note("what the next task is given", on.take()["inputData"])
 
@@ -167,7 +167,7 @@ def an_output_is_not_evaluated(rest: Rest) -> None:
 @scenario
 def an_input_is_not_evaluated(rest: Rest) -> None:
     """An expression inside the workflow's input is a text like any other."""
-    on = stage(rest, given={"x": "${workflow.workflowId}"})
+    on = start_steps(rest, given={"x": "${workflow.workflowId}"})
     rest.note("what the task is given", on.take()["inputData"])
 
 
@@ -176,14 +176,14 @@ def a_template_of_the_task_type_fills_gaps(rest: Rest) -> None:
     """A task type's template gives values for what is missing or null."""
     template = {"x": "template", "other": "${workflow.input.x}", "kept": 1}
     parameters = {"x": "${workflow.input.missing}", "kept": 2}
-    on = stage(rest, {"inputTemplate": template}, step_fields={"inputParameters": parameters})
+    on = start_steps(rest, {"inputTemplate": template}, step_fields={"inputParameters": parameters})
     rest.note("what the task is given", on.take()["inputData"])
 
 
 @scenario
 def a_template_of_the_workflow_fills_gaps(rest: Rest) -> None:
     """A workflow's template gives values for what is missing from its input."""
-    on = stage(rest, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}})
+    on = start_steps(rest, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}})
     on.read()
 
 
@@ -191,7 +191,7 @@ def a_template_of_the_workflow_fills_gaps(rest: Rest) -> None:
 def the_output_of_a_workflow(rest: Rest) -> None:
     """Output parameters are resolved at the end."""
     parameters = {"a": "${r0.output.a}", "x": "${workflow.input.x}", "missing": "${r0.output.b}", "constant": [1]}
-    on = stage(rest, outputParameters=parameters)
+    on = start_steps(rest, outputParameters=parameters)
     on.run(outputData={"a": {"b": None}})
     on.read()
 
@@ -199,7 +199,7 @@ def the_output_of_a_workflow(rest: Rest) -> None:
 @scenario
 def the_output_of_a_workflow_without_parameters(rest: Rest) -> None:
     """Without output parameters the last task's output is the workflow's."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.run(outputData={"first": 1})
     on.run(outputData={"last": 2})
     on.read()
@@ -208,6 +208,8 @@ def the_output_of_a_workflow_without_parameters(rest: Rest) -> None:
 @scenario
 def the_output_of_a_failed_workflow(rest: Rest) -> None:
     """A failed workflow puts out its output parameters, too."""
-    on = stage(rest, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"})
+    on = start_steps(
+        rest, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
+    )
     on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()

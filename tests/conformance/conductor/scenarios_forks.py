@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Json, Stage, start, step, task_type
+from .workflows import Json, StartedWorkflow, start, step, task_type
 
 TRIES = 5
 """A real server's join, which looks about every 50 ms, may see the failure before its retry, and then fails."""
@@ -22,7 +22,9 @@ def join(*references: str, **fields: Any) -> Json:
     return {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(references), **fields}
 
 
-def _two(rest: Rest, *, left: Json | None = None, right: Json | None = None, last: Json | None = None) -> Stage:
+def _two(
+    rest: Rest, *, left: Json | None = None, right: Json | None = None, last: Json | None = None
+) -> StartedWorkflow:
     """A fork of the branches `a` (of type `left`) and `b` (of type `right`), and a step after their join."""
     one, two, after = (
         task_type(rest, "left", **(left or {})),
@@ -33,12 +35,12 @@ def _two(rest: Rest, *, left: Json | None = None, right: Json | None = None, las
     return start(rest, after, *tasks)
 
 
-def _await_output(on: Stage, *references: str) -> None:
+def _await_output(on: StartedWorkflow, *references: str) -> None:
     """Wait until the join has seen these branches."""
     on.until(lambda workflow: any(row["outputData"].keys() >= set(references) for row in workflow["tasks"]))
 
 
-def _type(on: Stage, reference: str) -> str:
+def _type(on: StartedWorkflow, reference: str) -> str:
     found: str = on.row(reference)["taskType"]
     return found
 
@@ -49,7 +51,7 @@ def branches_are_scheduled_together(rest: Rest) -> None:
     _two(rest).read()
 
 
-def _skip_in_a_branch(rest: Rest, reference: str) -> Stage:
+def _skip_in_a_branch(rest: Rest, reference: str) -> StartedWorkflow:
     """The first branch of a fork is `a`, `b`, `c`, the second `d`; the join waits for `c` and `d`."""
     task = task_type(rest)
     branches = [step(task, "a"), step(task, "b"), step(task, "c")], [step(task, "d")]

@@ -6,11 +6,11 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import stage
+from .workflows import start_steps
 
 
 def _handed_back(rest: Rest, **fields: Any) -> None:
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "IN_PROGRESS", **fields)
     on.read()
 
@@ -18,7 +18,7 @@ def _handed_back(rest: Rest, **fields: Any) -> None:
 @scenario
 def a_task_is_given_away(rest: Rest) -> None:
     """An IN_PROGRESS result makes the task SCHEDULED: anybody may have it at once, with the same id."""
-    on = stage(rest)
+    on = start_steps(rest)
     first = on.take("w1")
     on.update(first, "IN_PROGRESS", outputData={"a": 1})
     on.read()
@@ -33,7 +33,7 @@ def a_task_is_given_away(rest: Rest) -> None:
 @scenario
 def a_task_is_given_away_later(rest: Rest) -> None:
     """With `callbackAfterSeconds` the task is not handed out before."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take("w1"), "IN_PROGRESS", callbackAfterSeconds=1)
     on.read()
     on.poll("w2")
@@ -44,7 +44,7 @@ def a_task_is_given_away_later(rest: Rest) -> None:
 @scenario
 def a_parked_task_counts_as_queued(rest: Rest) -> None:
     """The size of the queue counts a task that is parked."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
@@ -58,7 +58,7 @@ def a_delay_of_nothing(rest: Rest) -> None:
 @scenario
 def a_negative_delay(rest: Rest) -> None:
     """A delay below zero is accepted, and never passes."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "IN_PROGRESS", callbackAfterSeconds=-5)
     on.read()
     rest.sleep(1.2)
@@ -72,7 +72,7 @@ def a_negative_delay(rest: Rest) -> None:
 @scenario
 def a_negative_delay_is_taken_back(rest: Rest) -> None:
     """Another result without a delay below zero queues the task anew; an extended lease does not."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     on.update_v2(task, "IN_PROGRESS", callbackAfterSeconds=-1)
     on.update(task, "IN_PROGRESS", extendLease=True)
@@ -85,7 +85,7 @@ def a_negative_delay_is_taken_back(rest: Rest) -> None:
 @scenario
 def a_negative_delay_is_no_shelter(rest: Rest) -> None:
     """The poll time-out goes on for a task with a delay below zero."""
-    on = stage(rest, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
+    on = start_steps(rest, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1)
     on.wait(2.2)
     on.read()
@@ -112,7 +112,7 @@ def a_delay_of_null(rest: Rest) -> None:
 @scenario
 def the_previous_holder_can_finish(rest: Rest) -> None:
     """Who gave a task away can still complete it; the new holder's result is swallowed."""
-    on = stage(rest)
+    on = start_steps(rest)
     first = on.take("w1")
     on.finish(first, "IN_PROGRESS")
     second = on.take("w2")
@@ -124,7 +124,7 @@ def the_previous_holder_can_finish(rest: Rest) -> None:
 @scenario
 def the_previous_holder_can_fail(rest: Rest) -> None:
     """Who gave a task away can still fail it, and a new attempt is made."""
-    on = stage(rest)
+    on = start_steps(rest)
     first = on.take("w1")
     on.finish(first, "IN_PROGRESS")
     on.take("w2")
@@ -135,7 +135,7 @@ def the_previous_holder_can_fail(rest: Rest) -> None:
 @scenario
 def a_parked_task_can_be_completed(rest: Rest) -> None:
     """A result ends a parked task at once."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     on.finish(task, "IN_PROGRESS", callbackAfterSeconds=60)
     on.update(task, "COMPLETED")
@@ -152,7 +152,7 @@ def in_progress_has_a_reason(rest: Rest) -> None:
 @scenario
 def in_progress_for_an_ended_task(rest: Rest) -> None:
     """An ended task is not revived."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.update(on.run(), "IN_PROGRESS")
     on.read()
 
@@ -160,7 +160,7 @@ def in_progress_for_an_ended_task(rest: Rest) -> None:
 @scenario
 def in_progress_for_a_task_that_was_never_polled(rest: Rest) -> None:
     """A task that nobody polled stays in the queue."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.row("r0"), "IN_PROGRESS", callbackAfterSeconds=0)
     on.read()
     on.poll()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, create, definition, stage, start, step, task_type
+from .workflows import definition, register_workflow, start, start_registered, start_steps, step, task_type
 
 
 @scenario
 def termination(rest: Rest) -> None:
     """Termination cancels what is open and tells the reason."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.take()
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "no longer needed"})
     on.read()
@@ -19,7 +19,7 @@ def termination(rest: Rest) -> None:
 @scenario
 def termination_without_a_reason(rest: Rest) -> None:
     """A reason need not be given."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}")
     on.read()
 
@@ -27,7 +27,7 @@ def termination_without_a_reason(rest: Rest) -> None:
 @scenario
 def termination_again(rest: Rest) -> None:
     """A second termination is fine, and changes nothing."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "first"})
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "second"})
     on.read()
@@ -36,7 +36,7 @@ def termination_again(rest: Rest) -> None:
 @scenario
 def termination_of_a_completed_workflow(rest: Rest) -> None:
     """A completed workflow cannot be terminated."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     on.act("DELETE", "/workflow/{workflow}")
     on.read()
@@ -45,7 +45,7 @@ def termination_of_a_completed_workflow(rest: Rest) -> None:
 @scenario
 def termination_of_a_failed_workflow(rest: Rest) -> None:
     """A failed workflow can be terminated."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()
@@ -60,7 +60,7 @@ def termination_of_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_paused_workflow_still_serves(rest: Rest) -> None:
     """A paused workflow's tasks are handed out and completed, but nothing comes next."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/pause")
     on.update(on.take(), "COMPLETED", outputData={"a": 1})
     on.read()
@@ -71,7 +71,7 @@ def a_paused_workflow_still_serves(rest: Rest) -> None:
 @scenario
 def a_failure_in_a_paused_workflow(rest: Rest) -> None:
     """A paused workflow retries after it was resumed."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.update(on.take(), "FAILED", reasonForIncompletion="boo")
@@ -83,7 +83,7 @@ def a_failure_in_a_paused_workflow(rest: Rest) -> None:
 @scenario
 def the_last_result_of_a_paused_workflow(rest: Rest) -> None:
     """A paused workflow does not complete before it was resumed."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
@@ -95,7 +95,7 @@ def the_last_result_of_a_paused_workflow(rest: Rest) -> None:
 @scenario
 def a_look_at_a_paused_workflow(rest: Rest) -> None:
     """Looking at a paused workflow does not wake it."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     with rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
@@ -106,7 +106,7 @@ def a_look_at_a_paused_workflow(rest: Rest) -> None:
 @scenario
 def a_pause_twice(rest: Rest) -> None:
     """A second pause is fine."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/pause")
     on.act("PUT", "/workflow/{workflow}/pause")
 
@@ -114,7 +114,7 @@ def a_pause_twice(rest: Rest) -> None:
 @scenario
 def a_pause_of_an_ended_workflow(rest: Rest) -> None:
     """An ended workflow cannot be paused."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     on.act("PUT", "/workflow/{workflow}/pause")
 
@@ -128,14 +128,14 @@ def a_pause_of_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def resuming_what_is_not_paused(rest: Rest) -> None:
     """A workflow that is not paused cannot be resumed."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/resume")
 
 
 @scenario
 def termination_of_a_paused_workflow(rest: Rest) -> None:
     """A paused workflow can be terminated."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
@@ -145,7 +145,7 @@ def termination_of_a_paused_workflow(rest: Rest) -> None:
 @scenario
 def skipping_a_step(rest: Rest) -> None:
     """A step that has not run can be skipped, with an input and an output."""
-    on = stage(rest, steps=3)
+    on = start_steps(rest, steps=3)
     body = {"taskInput": {"i": 1}, "taskOutput": {"o": 2}}
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json=body)
     on.run()
@@ -155,7 +155,7 @@ def skipping_a_step(rest: Rest) -> None:
 @scenario
 def skipping_without_a_body(rest: Rest) -> None:
     """What a skipped step was given and put out need not be told."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
     on.run()
     on.read()
@@ -164,21 +164,21 @@ def skipping_without_a_body(rest: Rest) -> None:
 @scenario
 def skipping_a_step_that_ran(rest: Rest) -> None:
     """A step that has begun cannot be skipped."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r0", json={})
 
 
 @scenario
 def skipping_an_unknown_step(rest: Rest) -> None:
     """A step that is not in the definition cannot be skipped."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="nobody", json={})
 
 
 @scenario
 def removing_an_ended_workflow(rest: Rest) -> None:
     """A removed workflow is gone, and its tasks with it."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.run()
     on.act("DELETE", "/workflow/{workflow}/remove")
     on.read()
@@ -188,7 +188,7 @@ def removing_an_ended_workflow(rest: Rest) -> None:
 @scenario
 def removing_a_running_workflow(rest: Rest) -> None:
     """A running workflow cannot be removed."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}/remove")
     on.read()
 
@@ -202,7 +202,7 @@ def removing_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def looking_at_a_workflow(rest: Rest) -> None:
     """Looking at a workflow that is in order changes nothing."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("PUT", "/workflow/decide/{workflow}")
     on.read()
 
@@ -216,7 +216,7 @@ def looking_at_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def resetting_callbacks(rest: Rest) -> None:
     """A reset makes tasks that wait for their delay pollable."""
-    on = stage(rest, {"retryDelaySeconds": 60})
+    on = start_steps(rest, {"retryDelaySeconds": 60})
     on.run("FAILED")
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
     on.read()
@@ -226,7 +226,7 @@ def resetting_callbacks(rest: Rest) -> None:
 @scenario
 def resetting_the_callbacks_of_an_ended_workflow(rest: Rest) -> None:
     """An ended workflow has no callbacks."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
 
@@ -234,12 +234,12 @@ def resetting_the_callbacks_of_an_ended_workflow(rest: Rest) -> None:
 @scenario
 def a_failure_workflow(rest: Rest) -> None:
     """A failed workflow starts the workflow that is named for failures, and tells it what failed."""
-    rescue = create(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
     task, name = task_type(rest, retryCount=0), rest.name("workflow")
     body = definition(name, step(task), failureWorkflow=rescue)
     if rest.call("POST", "/metadata/workflow", json=body).status != 200:
         return
-    on = begin(rest, task, name)
+    on = start_registered(rest, task, name)
     on.run("FAILED", reasonForIncompletion="boo")
     on.read()
     for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:
@@ -252,9 +252,9 @@ def a_failure_workflow(rest: Rest) -> None:
 @scenario
 def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
     """The workflow for failures is told all of a reason of which answers show 500 characters."""
-    rescue = create(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
     task = task_type(rest, retryCount=0)
-    inner = create(rest, step(task), label="inner")
+    inner = register_workflow(rest, step(task), label="inner")
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": inner}}
     on = start(rest, task, sub, failureWorkflow=rescue)
     on.run("FAILED", reasonForIncompletion="why" * 200)
@@ -269,11 +269,11 @@ def a_failure_workflow_is_told_the_whole_reason(rest: Rest) -> None:
 @scenario
 def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
     """The workflow for failures is told of no task where none is to blame."""
-    rescue = create(rest, step(task_type(rest, "rescuing")), label="rescue")
+    rescue = register_workflow(rest, step(task_type(rest, "rescuing")), label="rescue")
     task, name = task_type(rest), rest.name("workflow")
     body = definition(name, step(task), failureWorkflow=rescue, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     rest.call("POST", "/metadata/workflow", json=body)
-    on = begin(rest, task, name)
+    on = start_registered(rest, task, name)
     on.wait(1.2)
     on.settle("TIMED_OUT")
     for started in rest.call("GET", "/workflow/running/{name}", name=rescue).json:

@@ -6,14 +6,14 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Stage, create, stage, step, task_type
+from .workflows import StartedWorkflow, register_workflow, start_steps, step, task_type
 
 KILO = 1024
 
 
-def _output(rest: Rest, size: int, **step_fields: Any) -> Stage:
+def _output(rest: Rest, size: int, **step_fields: Any) -> StartedWorkflow:
     """Report an output of so many kilobytes from the first of two steps."""
-    on = stage(rest, steps=2, **step_fields)
+    on = start_steps(rest, steps=2, **step_fields)
     on.finish(on.take(), outputData={"a": "x" * (size * KILO)})
     rest.note("the length of the output", len(str(on.row("r0")["outputData"].get("a", ""))))
     return on
@@ -50,7 +50,7 @@ def an_output_that_is_refused(rest: Rest) -> None:
 @scenario
 def a_reason_is_cut(rest: Rest) -> None:
     """A reason is kept up to 500 characters."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.finish(on.take(), "FAILED", reasonForIncompletion="0123456789" * 60)
     rest.note("the length of the reason", len(on.rows()[0]["reasonForIncompletion"]))
     rest.note("its end", on.rows()[0]["reasonForIncompletion"][-5:])
@@ -59,7 +59,7 @@ def a_reason_is_cut(rest: Rest) -> None:
 @scenario
 def a_reason_that_fits(rest: Rest) -> None:
     """A reason of 500 characters is kept whole."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.finish(on.take(), "FAILED", reasonForIncompletion="é" * 500)
     on.read()
 
@@ -67,7 +67,7 @@ def a_reason_that_fits(rest: Rest) -> None:
 @scenario
 def a_workflow_input_that_is_moved_away(rest: Rest) -> None:
     """A workflow's input above three megabytes is moved away, and so is that of a task that gets it."""
-    on = stage(rest, given={"x": "y" * (4000 * KILO)})
+    on = start_steps(rest, given={"x": "y" * (4000 * KILO)})
     on.read()
     on.poll()
 
@@ -76,7 +76,7 @@ def a_workflow_input_that_is_moved_away(rest: Rest) -> None:
 def a_workflow_input_that_is_refused(rest: Rest) -> None:
     """A workflow's input above ten megabytes is refused."""
     with rest.unnoted():
-        body = {"name": create(rest, step(task_type(rest))), "input": {"x": "y" * (11_000 * KILO)}}
+        body = {"name": register_workflow(rest, step(task_type(rest))), "input": {"x": "y" * (11_000 * KILO)}}
         answer = rest.call("POST", "/workflow", json=body)
     rest.note("the answer", answer.status)
     rest.note("its body", answer.json | {"instance": ""} if answer.status >= 400 else "")
@@ -85,7 +85,7 @@ def a_workflow_input_that_is_refused(rest: Rest) -> None:
 @scenario
 def a_workflow_output_that_is_moved_away(rest: Rest) -> None:
     """A workflow's output above three megabytes is moved away."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.finish(on.take(), outputData={"a": "x" * (4000 * KILO)})
     on.read()
 
@@ -93,5 +93,5 @@ def a_workflow_output_that_is_moved_away(rest: Rest) -> None:
 @scenario
 def a_long_worker_id(rest: Rest) -> None:
     """A worker's name may be long."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.note("the length of the name", len(on.take("w" * 1000)["workerId"]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import stage
+from .workflows import start_steps
 
 
 def _read(rest: Rest, task: str) -> None:
@@ -20,7 +20,7 @@ def _log(rest: Rest, task: str, text: str) -> None:
 @scenario
 def a_line_is_kept(rest: Rest) -> None:
     """A posted line is read back with its time."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     _log(rest, task, "one line")
     _read(rest, task)
 
@@ -28,7 +28,7 @@ def a_line_is_kept(rest: Rest) -> None:
 @scenario
 def lines_come_in_order(rest: Rest) -> None:
     """Lines are read in the order of their posting."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     for number in range(3):
         _log(rest, task, f"line {number}")
         rest.sleep(0.01)
@@ -38,7 +38,7 @@ def lines_come_in_order(rest: Rest) -> None:
 @scenario
 def no_lines(rest: Rest) -> None:
     """A task without logs is a 204."""
-    _read(rest, stage(rest).take()["taskId"])
+    _read(rest, start_steps(rest).take()["taskId"])
 
 
 @scenario
@@ -52,13 +52,13 @@ def lines_of_an_unknown_task(rest: Rest) -> None:
 @scenario
 def an_empty_line(rest: Rest) -> None:
     """An empty line is no body."""
-    _log(rest, stage(rest).take()["taskId"], "")
+    _log(rest, start_steps(rest).take()["taskId"], "")
 
 
 @scenario
 def a_line_in_quotes(rest: Rest) -> None:
     """A JSON text is kept with its quotes."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     _log(rest, task, '"quoted \\n ü"')
     _read(rest, task)
 
@@ -66,7 +66,7 @@ def a_line_in_quotes(rest: Rest) -> None:
 @scenario
 def a_line_as_plain_text(rest: Rest) -> None:
     """A line may be sent as plain text."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     rest.call(
         "POST",
         "/tasks/{task}/log",
@@ -80,7 +80,7 @@ def a_line_as_plain_text(rest: Rest) -> None:
 @scenario
 def lines_inside_a_result(rest: Rest) -> None:
     """Lines of a result are kept with the times they were given."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     logs: list[dict[str, Any]] = [{"log": "one", "taskId": task["taskId"], "createdTime": 5}, {"log": "two"}]
     on.update(task, "COMPLETED", logs=logs)
@@ -90,7 +90,7 @@ def lines_inside_a_result(rest: Rest) -> None:
 @scenario
 def only_ten_lines_inside_a_result(rest: Rest) -> None:
     """Of a result's lines the first ten are kept."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     on.finish(task, logs=[{"log": f"line {n}", "taskId": task["taskId"], "createdTime": n + 1} for n in range(15)])
     with rest.unnoted():
@@ -101,7 +101,7 @@ def only_ten_lines_inside_a_result(rest: Rest) -> None:
 @scenario
 def many_single_lines(rest: Rest) -> None:
     """Lines that are posted one by one are all kept."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     with rest.unnoted():
         for number in range(15):
             _log(rest, task, f"line {number}")
@@ -112,7 +112,7 @@ def many_single_lines(rest: Rest) -> None:
 @scenario
 def a_long_line(rest: Rest) -> None:
     """A line is not cut."""
-    task = stage(rest).take()["taskId"]
+    task = start_steps(rest).take()["taskId"]
     with rest.unnoted():
         _log(rest, task, "x" * 100_000)
         found = rest.call("GET", "/tasks/{task}/log", task=task).json
@@ -122,7 +122,7 @@ def a_long_line(rest: Rest) -> None:
 @scenario
 def lines_of_an_ended_task(rest: Rest) -> None:
     """A line may come after the end."""
-    task = stage(rest).run()["taskId"]
+    task = start_steps(rest).run()["taskId"]
     _log(rest, task, "late")
     _read(rest, task)
 
@@ -130,7 +130,7 @@ def lines_of_an_ended_task(rest: Rest) -> None:
 @scenario
 def lines_of_an_ignored_result(rest: Rest) -> None:
     """The lines of a result that is ignored are lost."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.run()
     on.finish(task, logs=[{"log": "late", "taskId": task["taskId"], "createdTime": 1}])
     _read(rest, task["taskId"])

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Json, Stage, start, step, task_type
+from .workflows import Json, StartedWorkflow, start, step, task_type
 
 TWICE = "$.loop['iteration'] < 2"
 
@@ -24,7 +24,7 @@ def loop(condition: str, *body: Json, **fields: Any) -> Json:
     }
 
 
-def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> Stage:
+def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> StartedWorkflow:
     """A loop over the step `body`, and the step `last` of another type after it."""
     task, after = task_type(rest, **definition), task_type(rest, "after")
     return start(rest, task, loop(condition, step(task, "body", **(body or {}))), step(after, "last"))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, create, stage, step, task_type
+from .workflows import register_workflow, start_registered, start_steps, step, task_type
 
 
 @scenario
 def one_task(rest: Rest) -> None:
     """A poll hands out the task whole, with its definitions."""
-    stage(rest, options={"correlationId": "c"}).poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
+    start_steps(rest, options={"correlationId": "c"}).poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
 
 
 @scenario
 def what_a_poll_changes(rest: Rest) -> None:
     """A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.read()
     on.poll("somebody")
     on.read()
@@ -25,7 +25,7 @@ def what_a_poll_changes(rest: Rest) -> None:
 @scenario
 def nothing_to_poll(rest: Rest) -> None:
     """A poll that finds nothing is a 204."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.take()
     on.poll()
 
@@ -39,14 +39,14 @@ def an_unknown_type(rest: Rest) -> None:
 @scenario
 def without_a_worker_id(rest: Rest) -> None:
     """A worker need not name itself."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("GET", "/tasks/poll/{type}", type=on.task)
 
 
 @scenario
 def a_task_is_handed_out_once(rest: Rest) -> None:
     """What was polled is not handed out again."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.poll("w1")
     on.poll("w2")
     on.batch(count=5)
@@ -55,13 +55,13 @@ def a_task_is_handed_out_once(rest: Rest) -> None:
 @scenario
 def a_batch(rest: Rest) -> None:
     """A batch is a list."""
-    stage(rest).batch(count=1)
+    start_steps(rest).batch(count=1)
 
 
 @scenario
 def an_empty_batch(rest: Rest) -> None:
     """A batch that finds nothing is an empty list, not a 204."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.take()
     on.batch(count=3)
 
@@ -75,17 +75,17 @@ def a_batch_of_an_unknown_type(rest: Rest) -> None:
 @scenario
 def a_batch_without_a_count(rest: Rest) -> None:
     """A batch is one task unless told otherwise."""
-    on = stage(rest)
-    begin(rest, on.task, on.workflow)
+    on = start_steps(rest)
+    start_registered(rest, on.task, on.workflow)
     rest.note("how many", len(on.batch().json))
 
 
 @scenario
 def a_batch_of_several(rest: Rest) -> None:
     """A batch takes what is there, up to its count."""
-    on = stage(rest)
+    on = start_steps(rest)
     for _ in range(3):
-        begin(rest, on.task, on.workflow)
+        start_registered(rest, on.task, on.workflow)
     rest.sleep(0.1)
     with rest.unnoted():
         found = [len(on.batch(count=3).json) for _ in range(3)]
@@ -96,9 +96,9 @@ def a_batch_of_several(rest: Rest) -> None:
 def batches_go_by_creation(rest: Rest) -> None:
     """A batch is in the order of creation, whatever the priorities."""
     task = task_type(rest)
-    name = create(rest, step(task))
+    name = register_workflow(rest, step(task))
     for priority in (0, 5, 1, 5):
-        on = begin(rest, task, name, priority=priority)
+        on = start_registered(rest, task, name, priority=priority)
         rest.sleep(0.01)
     with rest.unnoted():
         rows = on.batch(count=4).json
@@ -109,8 +109,8 @@ def batches_go_by_creation(rest: Rest) -> None:
 def batches_go_by_the_last_result(rest: Rest) -> None:
     """A result for a task that still waits puts it behind the others."""
     task = task_type(rest)
-    name = create(rest, step(task))
-    ons = [begin(rest, task, name, given={"x": number}) for number in range(3)]
+    name = register_workflow(rest, step(task))
+    ons = [start_registered(rest, task, name, given={"x": number}) for number in range(3)]
     rest.sleep(0.01)
     ons[0].act("POST", "/tasks/{workflow}/{reference}/IN_PROGRESS", reference="r0", json={})
     rest.sleep(0.01)
@@ -123,7 +123,7 @@ def batches_go_by_the_last_result(rest: Rest) -> None:
 @scenario
 def a_batch_of_none(rest: Rest) -> None:
     """A batch of none is empty, and leaves what is there."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.batch(count=0)
     on.poll()
 
@@ -131,13 +131,13 @@ def a_batch_of_none(rest: Rest) -> None:
 @scenario
 def a_batch_of_less_than_none(rest: Rest) -> None:
     """A negative count is accepted."""
-    stage(rest).batch(count=-1)
+    start_steps(rest).batch(count=-1)
 
 
 @scenario
 def a_batch_that_waits_too_long(rest: Rest) -> None:
     """A batch may wait five seconds at most."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.batch(timeout=5001)
     on.poll()
 
@@ -145,7 +145,7 @@ def a_batch_that_waits_too_long(rest: Rest) -> None:
 @scenario
 def a_batch_that_does_not_wait(rest: Rest) -> None:
     """A time-out of 0 takes what is there."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.sleep(0.1)
     rest.note("how many", len(on.batch(count=2, timeout=0).json))
 
@@ -153,22 +153,22 @@ def a_batch_that_does_not_wait(rest: Rest) -> None:
 @scenario
 def a_count_that_is_no_number(rest: Rest) -> None:
     """A count must be a number."""
-    stage(rest).batch(count="many")
+    start_steps(rest).batch(count="many")
 
 
 @scenario
 def a_timeout_that_is_no_number(rest: Rest) -> None:
     """A time-out must be a number."""
-    stage(rest).batch(timeout="long")
+    start_steps(rest).batch(timeout="long")
 
 
 @scenario
 def by_priority(rest: Rest) -> None:
     """Single polls take the highest priority first, then the oldest."""
     task = task_type(rest)
-    name = create(rest, step(task))
+    name = register_workflow(rest, step(task))
     for priority in (0, 5, 1, 5):
-        on = begin(rest, task, name, {"x": priority}, priority=priority)
+        on = start_registered(rest, task, name, {"x": priority}, priority=priority)
         rest.sleep(0.01)
     rest.note("the order", [on.take()["workflowPriority"] for _ in range(4)])
 
@@ -177,9 +177,9 @@ def by_priority(rest: Rest) -> None:
 def the_oldest_first(rest: Rest) -> None:
     """Without priorities single polls take the oldest first."""
     task = task_type(rest)
-    name = create(rest, step(task))
+    name = register_workflow(rest, step(task))
     for number in range(4):
-        on = begin(rest, task, name, {"x": number})
+        on = start_registered(rest, task, name, {"x": number})
         rest.sleep(0.01)
     rest.note("the order", [on.take()["inputData"]["x"] for _ in range(4)])
 
@@ -188,7 +188,7 @@ def the_oldest_first(rest: Rest) -> None:
 def two_types_have_two_queues(rest: Rest) -> None:
     """A poll gets tasks of its type only."""
     task, other = task_type(rest), task_type(rest, "other")
-    on = begin(rest, task, create(rest, step(other, "first"), step(task, "second")))
+    on = start_registered(rest, task, register_workflow(rest, step(other, "first"), step(task, "second")))
     on.poll()
     on.run(task=other)
     on.poll()
@@ -197,8 +197,8 @@ def two_types_have_two_queues(rest: Rest) -> None:
 @scenario
 def a_concurrency_limit(rest: Rest) -> None:
     """No more tasks of a type are in progress than its limit says; nothing tells why."""
-    on = stage(rest, {"concurrentExecLimit": 1})
-    begin(rest, on.task, on.workflow)
+    on = start_steps(rest, {"concurrentExecLimit": 1})
+    start_registered(rest, on.task, on.workflow)
     on.take()
     on.poll()
     on.batch(count=2)
@@ -207,9 +207,9 @@ def a_concurrency_limit(rest: Rest) -> None:
 @scenario
 def a_limit_of_two(rest: Rest) -> None:
     """A batch is filled up to the limit."""
-    on = stage(rest, {"concurrentExecLimit": 2})
+    on = start_steps(rest, {"concurrentExecLimit": 2})
     for _ in range(3):
-        begin(rest, on.task, on.workflow)
+        start_registered(rest, on.task, on.workflow)
         rest.sleep(0.01)
     rest.sleep(0.1)
     with rest.unnoted():
@@ -220,8 +220,8 @@ def a_limit_of_two(rest: Rest) -> None:
 @scenario
 def a_rate_limit_is_not_kept(rest: Rest) -> None:
     """A rate limit is shown and does not limit anything."""
-    on = stage(rest, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
-    begin(rest, on.task, on.workflow)
+    on = start_steps(rest, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
+    start_registered(rest, on.task, on.workflow)
     rest.note("the limit", on.take()["rateLimitPerFrequency"])
     rest.note("the second", on.take()["status"])
 
@@ -229,7 +229,7 @@ def a_rate_limit_is_not_kept(rest: Rest) -> None:
 @scenario
 def who_polled(rest: Rest) -> None:
     """The server remembers who polled for a type last."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.poll("w7")
     rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
 
@@ -244,4 +244,4 @@ def nobody_polled(rest: Rest) -> None:
 def a_name_with_a_blank_is_polled(rest: Rest) -> None:
     """A type whose name needs quoting is polled like any other."""
     task = task_type(rest, "with a blank")
-    begin(rest, task, create(rest, step(task))).poll()
+    start_registered(rest, task, register_workflow(rest, step(task))).poll()

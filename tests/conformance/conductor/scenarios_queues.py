@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, stage
+from .workflows import start_registered, start_steps
 
 
 @scenario
 def the_size_of_a_queue(rest: Rest) -> None:
     """The size is a bare number, and follows starts and polls."""
-    on = stage(rest)
-    begin(rest, on.task, on.workflow)
+    on = start_steps(rest)
+    start_registered(rest, on.task, on.workflow)
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
     on.take()
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
@@ -32,14 +32,14 @@ def the_size_without_a_type(rest: Rest) -> None:
 @scenario
 def the_sizes_of_several_queues(rest: Rest) -> None:
     """Several sizes are a map."""
-    one = stage(rest)
+    one = start_steps(rest)
     rest.call("GET", "/tasks/queue/sizes", query={"taskType": [one.task, rest.name("unknown")]})
 
 
 @scenario
 def all_queues(rest: Rest) -> None:
     """The list of all queues has each type that waits."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         found = rest.call("GET", "/tasks/queue/all").json
     rest.note("the size", found.get(on.task))
@@ -48,7 +48,7 @@ def all_queues(rest: Rest) -> None:
 @scenario
 def a_delayed_retry_counts(rest: Rest) -> None:
     """A retry that waits for its delay counts as queued."""
-    on = stage(rest, {"retryDelaySeconds": 60})
+    on = start_steps(rest, {"retryDelaySeconds": 60})
     on.run("FAILED")
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
     on.poll()
@@ -57,7 +57,7 @@ def a_delayed_retry_counts(rest: Rest) -> None:
 @scenario
 def termination_empties_the_queue(rest: Rest) -> None:
     """The task of a terminated workflow is not queued any more."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
@@ -67,5 +67,5 @@ def termination_empties_the_queue(rest: Rest) -> None:
 @scenario
 def there_is_no_acknowledgement(rest: Rest) -> None:
     """A poll acknowledges; there is no call for it."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])

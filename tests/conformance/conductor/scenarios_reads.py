@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, stage
+from .workflows import start_registered, start_steps
 
 
 @scenario
 def a_scheduled_task(rest: Rest) -> None:
     """A task that waits shows no worker and no start."""
-    on = stage(rest, options={"correlationId": "c", "priority": 4})
+    on = start_steps(rest, options={"correlationId": "c", "priority": 4})
     rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
 
 
 @scenario
 def a_task_in_progress(rest: Rest) -> None:
     """A task in progress is read as it was polled."""
-    on = stage(rest)
+    on = start_steps(rest)
     polled = on.take()
     read = rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
     rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
@@ -26,7 +26,7 @@ def a_task_in_progress(rest: Rest) -> None:
 @scenario
 def an_ended_task(rest: Rest) -> None:
     """An ended task keeps its output and its reason."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     task = on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo")
     rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
@@ -46,20 +46,20 @@ def an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_workflow_without_its_tasks(rest: Rest) -> None:
     """The tasks may be left out."""
-    stage(rest).read(query={"includeTasks": "false"})
+    start_steps(rest).read(query={"includeTasks": "false"})
 
 
 @scenario
 def a_workflow_with_its_definition(rest: Rest) -> None:
     """A workflow shows the definition that it runs by."""
-    on = stage(rest, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60)
+    on = start_steps(rest, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60)
     on.read(show=("workflowDefinition",))
 
 
 @scenario
 def the_status_of_a_workflow(rest: Rest) -> None:
     """The status call is short; output and variables are asked for."""
-    on = stage(rest, options={"correlationId": "c"}, variables={"v": 1})
+    on = start_steps(rest, options={"correlationId": "c"}, variables={"v": 1})
     on.act("GET", "/workflow/{workflow}/status")
     on.run(outputData={"a": 1})
     on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"})
@@ -74,7 +74,7 @@ def the_status_of_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def the_tasks_of_a_workflow(rest: Rest) -> None:
     """The tasks of a workflow can be listed alone."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.run()
     on.act("GET", "/workflow/{workflow}/tasks")
 
@@ -82,7 +82,7 @@ def the_tasks_of_a_workflow(rest: Rest) -> None:
 @scenario
 def a_page_of_tasks(rest: Rest) -> None:
     """The tasks come in pages, and by status."""
-    on = stage(rest, steps=3)
+    on = start_steps(rest, steps=3)
     on.run()
     on.run()
     on.act("GET", "/workflow/{workflow}/tasks", query={"start": 1, "count": 1})
@@ -92,16 +92,16 @@ def a_page_of_tasks(rest: Rest) -> None:
 @scenario
 def running_workflows(rest: Rest) -> None:
     """The running workflows of a name are a list of ids, without those that have ended."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
-    begin(rest, on.task, on.workflow)
+    start_registered(rest, on.task, on.workflow)
     rest.call("GET", "/workflow/running/{name}", name=on.workflow)
 
 
 @scenario
 def running_workflows_of_a_version(rest: Rest) -> None:
     """The version that is asked for does not matter."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1})
     rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2})
 
@@ -109,7 +109,7 @@ def running_workflows_of_a_version(rest: Rest) -> None:
 @scenario
 def workflows_by_correlation_id(rest: Rest) -> None:
     """Workflows are found by name and correlation id; ended ones on request."""
-    on = stage(rest, options={"correlationId": "c1"})
+    on = start_steps(rest, options={"correlationId": "c1"})
     query = {"includeClosed": "false", "includeTasks": "false"}
     rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
     rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
@@ -122,5 +122,5 @@ def workflows_by_correlation_id(rest: Rest) -> None:
 @scenario
 def workflows_by_several_correlation_ids(rest: Rest) -> None:
     """Several correlation ids are answered as a map."""
-    on = stage(rest, options={"correlationId": "c1"})
+    on = start_steps(rest, options={"correlationId": "c1"})
     rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import definition, stage, step
+from .workflows import definition, start_steps, step
 
 RERUN = "/workflow/{workflow}/rerun"
 RESTART = "/workflow/{workflow}/restart"
@@ -13,7 +13,7 @@ RESTART = "/workflow/{workflow}/restart"
 @scenario
 def a_rerun_keeps_the_task_id(rest: Rest) -> None:
     """The task is reset: the same id, polls from zero, no output."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.run(outputData={"a": 1})
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.read()
@@ -27,7 +27,7 @@ def a_rerun_keeps_the_task_id(rest: Rest) -> None:
 @scenario
 def a_rerun_under_a_limit(rest: Rest) -> None:
     """A task that runs again and whose type has a `concurrentExecLimit` is never handed out."""
-    on = stage(rest, {"concurrentExecLimit": 5})
+    on = start_steps(rest, {"concurrentExecLimit": 5})
     taken = on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": taken["taskId"]})
     on.poll()
@@ -37,7 +37,7 @@ def a_rerun_under_a_limit(rest: Rest) -> None:
 @scenario
 def a_rerun_of_a_failed_task(rest: Rest) -> None:
     """A rerun keeps the number of the retry."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run("FAILED", reasonForIncompletion="one")
     task = on.run("FAILED", reasonForIncompletion="two")
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
@@ -47,7 +47,7 @@ def a_rerun_of_a_failed_task(rest: Rest) -> None:
 @scenario
 def a_rerun_of_an_earlier_task(rest: Rest) -> None:
     """The tasks that came later are gone."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     first, second = on.run(outputData={"a": 1}), on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": first["taskId"]})
     on.read()
@@ -57,7 +57,7 @@ def a_rerun_of_an_earlier_task(rest: Rest) -> None:
 @scenario
 def a_rerun_with_other_inputs(rest: Rest) -> None:
     """A rerun may change the input of the task and of the workflow."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     task = on.run()
     on.run()
     body = {"reRunFromTaskId": task["taskId"], "taskInput": {"new": 1}, "workflowInput": {"x": 9}}
@@ -69,7 +69,7 @@ def a_rerun_with_other_inputs(rest: Rest) -> None:
 @scenario
 def a_rerun_without_a_task(rest: Rest) -> None:
     """A rerun without a task begins at the beginning."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.run()
     on.run()
     on.act("POST", RERUN, json={})
@@ -79,14 +79,14 @@ def a_rerun_without_a_task(rest: Rest) -> None:
 @scenario
 def a_rerun_of_a_running_workflow(rest: Rest) -> None:
     """A running workflow is not rerun."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
 
 
 @scenario
 def a_rerun_from_an_unknown_task(rest: Rest) -> None:
     """A rerun needs a task of the workflow."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})
 
@@ -100,7 +100,7 @@ def a_rerun_of_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_rerun_of_a_terminated_workflow(rest: Rest) -> None:
     """A rerun revives a cancelled task."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.run()
     task = on.take()
     with rest.unnoted():
@@ -112,7 +112,7 @@ def a_rerun_of_a_terminated_workflow(rest: Rest) -> None:
 @scenario
 def the_result_of_the_time_before(rest: Rest) -> None:
     """After a rerun the result of the earlier holder counts: nothing tells them apart."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take("w1")
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
@@ -125,7 +125,7 @@ def the_result_of_the_time_before(rest: Rest) -> None:
 @scenario
 def a_restart(rest: Rest) -> None:
     """A restart begins anew: new ids, and the old ones are gone."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     task = on.run(outputData={"a": 1})
     on.run()
     with rest.unnoted():
@@ -140,7 +140,7 @@ def a_restart(rest: Rest) -> None:
 @scenario
 def a_restart_of_a_failed_workflow(rest: Rest) -> None:
     """A restart of a failed workflow does not forget the names of what failed."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
     on.act("POST", RESTART)
     on.read()
@@ -149,7 +149,7 @@ def a_restart_of_a_failed_workflow(rest: Rest) -> None:
 @scenario
 def a_restart_of_a_running_workflow(rest: Rest) -> None:
     """A running workflow is not restarted."""
-    stage(rest).act("POST", RESTART)
+    start_steps(rest).act("POST", RESTART)
 
 
 @scenario
@@ -161,7 +161,7 @@ def a_restart_of_an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_restart_with_the_old_definition(rest: Rest) -> None:
     """A restart runs by the definition of the start."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     with rest.unnoted():
         rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
@@ -172,7 +172,7 @@ def a_restart_with_the_old_definition(rest: Rest) -> None:
 @scenario
 def a_restart_with_the_latest_definition(rest: Rest) -> None:
     """A restart may take the definition of today."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     with rest.unnoted():
         rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
@@ -183,7 +183,7 @@ def a_restart_with_the_latest_definition(rest: Rest) -> None:
 @scenario
 def a_restart_of_what_is_not_restartable(rest: Rest) -> None:
     """A workflow may be registered as not restartable."""
-    on = stage(rest, restartable=False)
+    on = start_steps(rest, restartable=False)
     on.run()
     on.act("POST", RESTART)
     on.read()
@@ -192,7 +192,7 @@ def a_restart_of_what_is_not_restartable(rest: Rest) -> None:
 @scenario
 def a_result_from_before_the_restart(rest: Rest) -> None:
     """The result of a task from before a restart is a 404."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")

@@ -6,12 +6,12 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Stage, stage
+from .workflows import StartedWorkflow, start_steps
 
 
 def _delays(rest: Rest, **definition: Any) -> None:
     """Fail four attempts; note how long each next one waits."""
-    on = stage(rest, {"retryCount": 5, **definition})
+    on = start_steps(rest, {"retryCount": 5, **definition})
     delays = []
     for _ in range(4):
         with rest.unnoted():
@@ -85,7 +85,7 @@ def an_exponential_delay_below_zero(rest: Rest) -> None:
 @scenario
 def a_delay_is_waited_for(rest: Rest) -> None:
     """A retry is in the workflow at once, and handed out after its delay."""
-    on = stage(rest, {"retryDelaySeconds": 1})
+    on = start_steps(rest, {"retryDelaySeconds": 1})
     on.run("FAILED", reasonForIncompletion="boo")
     on.read()
     on.poll()
@@ -93,8 +93,8 @@ def a_delay_is_waited_for(rest: Rest) -> None:
     on.poll()
 
 
-def _failing(rest: Rest, times: int, **definition: Any) -> Stage:
-    on = stage(rest, definition)
+def _failing(rest: Rest, times: int, **definition: Any) -> StartedWorkflow:
+    on = start_steps(rest, definition)
     for number in range(times):
         on.run("FAILED", reasonForIncompletion=f"failure {number}")
     return on
@@ -109,7 +109,7 @@ def a_chain_of_retries(rest: Rest) -> None:
 @scenario
 def an_old_attempt_can_be_read(rest: Rest) -> None:
     """Attempts that were retried stay readable."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
     rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
@@ -117,7 +117,7 @@ def an_old_attempt_can_be_read(rest: Rest) -> None:
 @scenario
 def a_retry_of_the_second_step(rest: Rest) -> None:
     """A retry takes its input from the workflow again."""
-    on = stage(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+    on = start_steps(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": 1})
     on.run("FAILED")
     on.poll()
@@ -132,7 +132,7 @@ def no_retries(rest: Rest) -> None:
 @scenario
 def retries_are_those_of_the_start(rest: Rest) -> None:
     """A task type that is registered anew does not change attempts that are scheduled."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     with rest.unnoted():
         rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])
     on.run("FAILED")
@@ -142,7 +142,7 @@ def retries_are_those_of_the_start(rest: Rest) -> None:
 @scenario
 def a_step_may_start_later(rest: Rest) -> None:
     """A start delay holds back the first attempt."""
-    on = stage(rest, step_fields={"startDelay": 1})
+    on = start_steps(rest, step_fields={"startDelay": 1})
     on.read()
     on.poll()
     rest.sleep(1.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import stage
+from .workflows import start_steps
 
 RETRY = "/workflow/{workflow}/retry"
 
@@ -12,7 +12,7 @@ RETRY = "/workflow/{workflow}/retry"
 @scenario
 def a_failed_workflow(rest: Rest) -> None:
     """A retry makes a new attempt with a new id, one retry more, and no reason."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
     on.act("POST", RETRY)
     on.read()
@@ -21,7 +21,7 @@ def a_failed_workflow(rest: Rest) -> None:
 @scenario
 def a_retry_eats_the_automatic_retries(rest: Rest) -> None:
     """A retry by hand counts as one."""
-    on = stage(rest, {"retryCount": 2})
+    on = start_steps(rest, {"retryCount": 2})
     on.run("FAILED_WITH_TERMINAL_ERROR")
     on.act("POST", RETRY)
     on.run("FAILED")
@@ -32,13 +32,13 @@ def a_retry_eats_the_automatic_retries(rest: Rest) -> None:
 @scenario
 def a_running_workflow(rest: Rest) -> None:
     """A running workflow has nothing to retry."""
-    stage(rest).act("POST", RETRY)
+    start_steps(rest).act("POST", RETRY)
 
 
 @scenario
 def a_completed_workflow(rest: Rest) -> None:
     """A completed workflow cannot be retried."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run()
     on.act("POST", RETRY)
 
@@ -46,7 +46,7 @@ def a_completed_workflow(rest: Rest) -> None:
 @scenario
 def a_terminated_workflow(rest: Rest) -> None:
     """A retry after a termination makes a new attempt of what was cancelled."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.take()
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
@@ -57,7 +57,7 @@ def a_terminated_workflow(rest: Rest) -> None:
 @scenario
 def a_workflow_that_was_terminated_before_anybody_polled(rest: Rest) -> None:
     """A retry revives an attempt that nobody had."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     on.act("POST", RETRY)
@@ -74,7 +74,7 @@ def an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_cancelled_task(rest: Rest) -> None:
     """A task that its worker cancelled can be retried."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.run("CANCELED", reasonForIncompletion="boo")
     on.act("POST", RETRY)
     on.read()
@@ -83,7 +83,7 @@ def a_cancelled_task(rest: Rest) -> None:
 @scenario
 def the_second_step(rest: Rest) -> None:
     """A retry goes on where it failed, with the outputs there were."""
-    on = stage(rest, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+    on = start_steps(rest, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": 1})
     on.run("FAILED")
     on.act("POST", RETRY)
@@ -94,7 +94,7 @@ def the_second_step(rest: Rest) -> None:
 @scenario
 def a_retry_is_completed(rest: Rest) -> None:
     """A retried workflow can complete; the names of what failed stay."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
     with rest.unnoted():
         on.act("POST", RETRY)
@@ -105,7 +105,7 @@ def a_retry_is_completed(rest: Rest) -> None:
 @scenario
 def a_retry_after_an_automatic_one(rest: Rest) -> None:
     """A retry leaves alone what failed and was done in the end."""
-    on = stage(rest, {"retryCount": 1}, steps=2)
+    on = start_steps(rest, {"retryCount": 1}, steps=2)
     for status in ("FAILED", "COMPLETED", "FAILED", "FAILED"):
         on.run(status)
     on.act("POST", "/workflow/{workflow}/retry")
@@ -115,7 +115,7 @@ def a_retry_after_an_automatic_one(rest: Rest) -> None:
 @scenario
 def the_old_attempt_after_a_retry(rest: Rest) -> None:
     """The result of an attempt that was retried by hand is ignored."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     old = on.run("FAILED")
     with rest.unnoted():
         on.act("POST", RETRY)
@@ -126,7 +126,7 @@ def the_old_attempt_after_a_retry(rest: Rest) -> None:
 @scenario
 def a_retry_does_not_wait(rest: Rest) -> None:
     """A retry by hand does not wait for the retry's delay."""
-    on = stage(rest, {"retryCount": 0, "retryDelaySeconds": 60})
+    on = start_steps(rest, {"retryCount": 0, "retryDelaySeconds": 60})
     on.run("FAILED")
     with rest.unnoted():
         on.act("POST", RETRY)

@@ -6,11 +6,20 @@ from typing import Any
 
 from ..rest import Answer, Rest
 from ..scenario import scenario
-from .stage import Json, Stage, begin, create, definition, stage, step, task_type
+from .workflows import (
+    Json,
+    StartedWorkflow,
+    definition,
+    register_workflow,
+    start_registered,
+    start_steps,
+    step,
+    task_type,
+)
 
 
-def _started(rest: Rest, answer: Answer, task: str = "", workflow: str = "", **options: Any) -> Stage:
-    on = Stage(rest, task, workflow, answer.text)
+def _started(rest: Rest, answer: Answer, task: str = "", workflow: str = "", **options: Any) -> StartedWorkflow:
+    on = StartedWorkflow(rest, task, workflow, answer.text)
     on.read(**options)
     return on
 
@@ -19,7 +28,7 @@ def _started(rest: Rest, answer: Answer, task: str = "", workflow: str = "", **o
 def by_a_body(rest: Rest) -> None:
     """A start answers with the bare workflow id as text; the first task is scheduled."""
     task = task_type(rest)
-    name = create(rest, step(task))
+    name = register_workflow(rest, step(task))
     body = {"name": name, "version": 1, "input": {"x": 5}, "correlationId": "c", "priority": 3}
     _started(rest, rest.call("POST", "/workflow", json=body), show=("workflowDefinition", "workflowTask"))
 
@@ -27,7 +36,7 @@ def by_a_body(rest: Rest) -> None:
 @scenario
 def by_name(rest: Rest) -> None:
     """The workflow in the path, its input the body."""
-    name = create(rest, step(task_type(rest)))
+    name = register_workflow(rest, step(task_type(rest)))
     query = {"version": 1, "correlationId": "c", "priority": 7}
     _started(rest, rest.call("POST", "/workflow/{name}", name=name, query=query, json={"x": 5}))
 
@@ -35,34 +44,34 @@ def by_name(rest: Rest) -> None:
 @scenario
 def by_name_needs_a_body(rest: Rest) -> None:
     """Without a body, a start by name is a 500."""
-    name = create(rest, step(task_type(rest)))
+    name = register_workflow(rest, step(task_type(rest)))
     rest.call("POST", "/workflow/{name}", name=name, headers={"Content-Type": "application/json"})
 
 
 @scenario
 def by_name_with_a_list(rest: Rest) -> None:
     """The input is a map."""
-    rest.call("POST", "/workflow/{name}", name=create(rest, step(task_type(rest))), json=[1])
+    rest.call("POST", "/workflow/{name}", name=register_workflow(rest, step(task_type(rest))), json=[1])
 
 
 @scenario
 def without_input(rest: Rest) -> None:
     """A start needs no input; what refers to it is null."""
-    name = create(rest, step(task_type(rest)))
+    name = register_workflow(rest, step(task_type(rest)))
     _started(rest, rest.call("POST", "/workflow", json={"name": name}))
 
 
 @scenario
 def with_null_as_input(rest: Rest) -> None:
     """Null is no input, and is refused."""
-    rest.call("POST", "/workflow", json={"name": create(rest, step(task_type(rest))), "input": None})
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step(task_type(rest))), "input": None})
 
 
 @scenario
 def the_highest_version_is_started(rest: Rest) -> None:
     """Without a version the highest is started, even if it was registered first."""
     task = task_type(rest)
-    name = create(rest, step(task, "of_seven"), version=7)
+    name = register_workflow(rest, step(task, "of_seven"), version=7)
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "of_three"), version=3))
     _started(rest, rest.call("POST", "/workflow", json={"name": name}))
@@ -72,7 +81,7 @@ def the_highest_version_is_started(rest: Rest) -> None:
 def a_version_is_started(rest: Rest) -> None:
     """A version can be chosen."""
     task = task_type(rest)
-    name = create(rest, step(task, "of_two"), version=2)
+    name = register_workflow(rest, step(task, "of_two"), version=2)
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "of_one")))
     _started(rest, rest.call("POST", "/workflow", json={"name": name, "version": 1}))
@@ -93,7 +102,7 @@ def an_unknown_workflow_by_name(rest: Rest) -> None:
 @scenario
 def an_unknown_version(rest: Rest) -> None:
     """Starting an unknown version is a 404."""
-    rest.call("POST", "/workflow", json={"name": create(rest, step("any")), "version": 4})
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "version": 4})
 
 
 @scenario
@@ -105,19 +114,19 @@ def a_missing_name(rest: Rest) -> None:
 @scenario
 def a_priority_above_99(rest: Rest) -> None:
     """Priorities are 99 at most."""
-    rest.call("POST", "/workflow", json={"name": create(rest, step("any")), "priority": 100})
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "priority": 100})
 
 
 @scenario
 def a_negative_priority(rest: Rest) -> None:
     """Priorities are 0 at least."""
-    rest.call("POST", "/workflow", json={"name": create(rest, step("any")), "priority": -1})
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "priority": -1})
 
 
 @scenario
 def an_input_that_is_a_text(rest: Rest) -> None:
     """The input is a map."""
-    rest.call("POST", "/workflow", json={"name": create(rest, step("any")), "input": "text"})
+    rest.call("POST", "/workflow", json={"name": register_workflow(rest, step("any")), "input": "text"})
 
 
 @scenario
@@ -135,7 +144,7 @@ def a_definition_in_the_request(rest: Rest) -> None:
 def a_definition_in_the_request_goes_first(rest: Rest) -> None:
     """A definition in the request is taken although the name is registered."""
     task = task_type(rest)
-    name = create(rest, step(task, "registered"))
+    name = register_workflow(rest, step(task, "registered"))
     _started(
         rest, rest.call("POST", "/workflow", json={"name": name, "workflowDef": definition(name, step(task, "sent"))})
     )
@@ -161,7 +170,7 @@ def a_task_definition_in_the_request(rest: Rest) -> None:
 def an_unregistered_task_type(rest: Rest) -> None:
     """A task without a definition runs by the server's default one."""
     task = rest.name("task")
-    on = begin(rest, task, create(rest, step(task)))
+    on = start_registered(rest, task, register_workflow(rest, step(task)))
     on.read(show=("taskDefinition",))
     on.poll()
 
@@ -169,7 +178,7 @@ def an_unregistered_task_type(rest: Rest) -> None:
 @scenario
 def an_idempotency_key_is_ignored(rest: Rest) -> None:
     """The same key twice starts two workflows."""
-    name = create(rest, step(task_type(rest)))
+    name = register_workflow(rest, step(task_type(rest)))
     body = {"name": name, "idempotencyKey": "k", "idempotencyStrategy": "RETURN_EXISTING"}
     one, two = (rest.call("POST", "/workflow", json=body).text for _ in range(2))
     rest.note("they are two", one != two)
@@ -179,8 +188,8 @@ def an_idempotency_key_is_ignored(rest: Rest) -> None:
 def a_correlation_id_is_not_unique(rest: Rest) -> None:
     """Two workflows may share a correlation id; their tasks show it."""
     task = task_type(rest)
-    name = create(rest, step(task))
-    on = [begin(rest, task, name, correlationId="same") for _ in range(2)]
+    name = register_workflow(rest, step(task))
+    on = [start_registered(rest, task, name, correlationId="same") for _ in range(2)]
     rest.note("they are two", on[0].id != on[1].id)
     on[1].poll()
 
@@ -188,23 +197,25 @@ def a_correlation_id_is_not_unique(rest: Rest) -> None:
 @scenario
 def a_priority_is_seen_by_the_task(rest: Rest) -> None:
     """A workflow's priority is that of its tasks."""
-    stage(rest, options={"priority": 42}).poll()
+    start_steps(rest, options={"priority": 42}).poll()
 
 
 @scenario
 def unknown_members_are_ignored(rest: Rest) -> None:
     """A member of the request that the server does not know is dropped."""
-    _started(rest, rest.call("POST", "/workflow", json={"name": create(rest, step(task_type(rest))), "perago": 1}))
+    _started(
+        rest, rest.call("POST", "/workflow", json={"name": register_workflow(rest, step(task_type(rest))), "perago": 1})
+    )
 
 
 @scenario
 def a_template_of_the_input(rest: Rest) -> None:
     """The template of a definition fills what is missing or null in an input that is not empty."""
     task = task_type(rest)
-    name = create(rest, step(task), inputTemplate={"a": 1, "b": {"c": 2}})
+    name = register_workflow(rest, step(task), inputTemplate={"a": 1, "b": {"c": 2}})
     cases: tuple[Json, ...] = ({}, {"x": 1}, {"a": None, "b": 3})
     for given in cases:
-        on = begin(rest, task, name, given=given)
+        on = start_registered(rest, task, name, given=given)
         with rest.unnoted():
             found = on.read()["input"]
         rest.note(f"the input, given {given}", found)

@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import scenario
 from .scenarios_forks import fork, join
-from .stage import Json, Stage, create, definition, start, step, task_type
+from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
 
 INNER: dict[str, Any] = {"inputParameters": {"x": "${workflow.input.x}"}}
 
@@ -17,11 +17,11 @@ SET: Json = {"name": "set", "taskReferenceName": "set", "type": "SET_VARIABLE"}
 
 def _nested(
     rest: Rest, *, steps: int = 1, parameters: dict[str, Any] | None = None, **task: Any
-) -> tuple[Stage, Stage]:
+) -> tuple[StartedWorkflow, StartedWorkflow]:
     """A workflow that runs a sub-workflow and then the step `last` of another type; and the sub-workflow, started."""
     inner, after = task_type(rest, **task), task_type(rest, "after")
     tasks = [step(inner, f"r{n}") for n in range(steps)]
-    name = create(rest, *tasks, label="inner", outputParameters={"o": "${r0.output.o}"})
+    name = register_workflow(rest, *tasks, label="inner", outputParameters={"o": "${r0.output.o}"})
     sub = {
         "name": "sub",
         "taskReferenceName": "sub",
@@ -105,7 +105,7 @@ def a_child_is_retried(rest: Rest) -> None:
 def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     """The steps beside a child, which were cancelled with the parent, begin again under their old ids."""
     inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
-    name = create(rest, step(inner), label="inner")
+    name = register_workflow(rest, step(inner), label="inner")
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
     on = start(rest, inner, fork([sub], [step(beside, "beside")]), join("sub", "beside"))
     child = on.child("sub")
@@ -122,11 +122,11 @@ def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     on.settle("COMPLETED")
 
 
-def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[Stage, Stage, Json]:
+def _begun_again(rest: Rest, task_of_child: str, beside: str) -> tuple[StartedWorkflow, StartedWorkflow, Json]:
     """A completed workflow of a sub-workflow and of a step beside it, both in their second attempt, as the first ones
     failed; the sub-workflow, rerun; the first attempt of the step, which its rerun has brought back. The join waits
     for another branch, as one that looks in the wrong moment fails the workflow."""
-    name = create(rest, step(task_of_child), label="inner")
+    name = register_workflow(rest, step(task_of_child), label="inner")
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
     on = start(rest, task_of_child, fork([sub], [step(beside, "beside")], [SET]), join("set"))
     first = on.child("sub")
@@ -166,16 +166,16 @@ def a_step_that_begins_again_beside_its_retry_fails(rest: Rest) -> None:
     on.note("beside")
 
 
-def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[Stage, Stage]:
+def _at_once(rest: Rest, status: str, *steps: Json) -> tuple[StartedWorkflow, StartedWorkflow]:
     """A workflow of one sub-workflow, both of which have ended with this status, and the sub-workflow."""
-    name = create(rest, *steps, label="inner")
+    name = register_workflow(rest, *steps, label="inner")
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
     on = start(rest, "none", sub)
     on.settle(status)
-    return on, Stage(rest, "none", name, on.row("sub")["subWorkflowId"])
+    return on, StartedWorkflow(rest, "none", name, on.row("sub")["subWorkflowId"])
 
 
-def _rerun_to_its_end(on: Stage, child: Stage, status: str) -> None:
+def _rerun_to_its_end(on: StartedWorkflow, child: StartedWorkflow, status: str) -> None:
     child.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": child.row("set")["taskId"]})
     child.settle(status)
     on.settle(status)
@@ -199,7 +199,7 @@ def a_child_that_fails_at_once_is_rerun(rest: Rest) -> None:
     _rerun_to_its_end(on, child, "FAILED")
 
 
-def _rerun_of_a_removed_child(rest: Rest) -> tuple[Stage, Stage, Stage]:
+def _rerun_of_a_removed_child(rest: Rest) -> tuple[StartedWorkflow, StartedWorkflow, StartedWorkflow]:
     """A workflow, its sub-workflow, which was removed, and the one that came back by a rerun of the step."""
     on, child = _nested(rest)
     child.take()
@@ -233,7 +233,7 @@ def a_long_reason_of_a_child(rest: Rest) -> None:
 def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
     """Reviving the parent fails half-way where another child is gone."""
     inner = task_type(rest)
-    name = create(rest, step(inner), label="inner")
+    name = register_workflow(rest, step(inner), label="inner")
     subs = [
         {"name": ref, "taskReferenceName": ref, "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}
         for ref in ("one", "two")
@@ -349,7 +349,7 @@ def both_have_a_status(rest: Rest) -> None:
 def a_child_without_a_version(rest: Rest) -> None:
     """Without a version the newest definition of the child is run, as of the start of the parent."""
     task = task_type(rest)
-    name = create(rest, step(task, "first"), label="inner")
+    name = register_workflow(rest, step(task, "first"), label="inner")
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "second"), version=2))
     sub = {"name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW", "subWorkflowParam": {"name": name}}

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Json, Stage, start, step, task_type
+from .workflows import Json, StartedWorkflow, start, step, task_type
 
 
 def switch(cases: dict[str, list[Json]], default: list[Json] | None = None, **fields: Any) -> Json:
@@ -24,7 +24,7 @@ def switch(cases: dict[str, list[Json]], default: list[Json] | None = None, **fi
     }
 
 
-def _switched(rest: Rest, value: Any, **fields: Any) -> Stage:
+def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
     task = task_type(rest)
     made = switch({"1": [step(task, "one")], "two": [step(task, "two")]}, [step(task, "other")], **fields)
     return start(rest, task, made, step(task, "last"), given={"x": value})

@@ -7,7 +7,7 @@ from typing import Any
 from ..rest import Rest
 from ..scenario import scenario
 from .scenarios_forks import fork, join
-from .stage import Json, start, step, task_type
+from .workflows import Json, start, step, task_type
 
 
 def _system(kind: str, reference: str, **inputs: Any) -> Json:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import task_type
+from .workflows import task_type
 
 EVERYTHING: dict[str, Any] = {
     "description": "What it does.",

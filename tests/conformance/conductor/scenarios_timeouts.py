@@ -6,14 +6,14 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Stage, stage
+from .workflows import StartedWorkflow, start_steps
 
 SECONDS = 1.2
 """A little more than the shortest time-out there is."""
 
 
-def _overdue(rest: Rest, *, polled: bool = True, **definition: Any) -> Stage:
-    on = stage(rest, definition)
+def _overdue(rest: Rest, *, polled: bool = True, **definition: Any) -> StartedWorkflow:
+    on = start_steps(rest, definition)
     if polled:
         on.take()
     on.wait(SECONDS)
@@ -60,7 +60,7 @@ def a_task_that_waits_does_not_respond(rest: Rest) -> None:
 @scenario
 def a_parked_task_need_not_respond(rest: Rest) -> None:
     """There is no response time-out for a task that is parked."""
-    on = stage(rest, {"responseTimeoutSeconds": 1})
+    on = start_steps(rest, {"responseTimeoutSeconds": 1})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -93,7 +93,7 @@ def too_long_and_no_retries(rest: Rest) -> None:
 @scenario
 def a_parked_task_takes_too_long(rest: Rest) -> None:
     """`timeoutSeconds` counts while a task is parked."""
-    on = stage(rest, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+    on = start_steps(rest, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -138,7 +138,7 @@ def the_total_with_the_policy_alert_only(rest: Rest) -> None:
 @scenario
 def the_total_of_two_attempts(rest: Rest) -> None:
     """A failure is not retried once the time of all attempts together is up."""
-    on = stage(rest, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
+    on = start_steps(rest, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
     for reason in ("first", "second"):
         task = on.take()
         rest.sleep(SECONDS / 2)
@@ -149,7 +149,7 @@ def the_total_of_two_attempts(rest: Rest) -> None:
 @scenario
 def an_optional_task_that_times_out(rest: Rest) -> None:
     """An optional task without retries that does not respond does not end the workflow."""
-    on = stage(rest, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
+    on = start_steps(rest, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
     on.take()
     on.wait(SECONDS)
     on.read()
@@ -158,7 +158,7 @@ def an_optional_task_that_times_out(rest: Rest) -> None:
 @scenario
 def a_late_result_before_anybody_looks(rest: Rest) -> None:
     """An overdue attempt that nobody has looked at is still in progress, and its late result counts."""
-    on = stage(rest, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
+    on = start_steps(rest, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
     task = on.take()
     rest.sleep(0.2)
     on.update(task, "COMPLETED", outputData={"late": True})
@@ -168,7 +168,7 @@ def a_late_result_before_anybody_looks(rest: Rest) -> None:
 @scenario
 def a_late_result_after_somebody_looked(rest: Rest) -> None:
     """The result of an attempt that was timed out is ignored."""
-    on = stage(rest, {"responseTimeoutSeconds": 1})
+    on = start_steps(rest, {"responseTimeoutSeconds": 1})
     task = on.take()
     on.wait(SECONDS)
     on.update(task, "COMPLETED", outputData={"late": True})
@@ -178,7 +178,7 @@ def a_late_result_after_somebody_looked(rest: Rest) -> None:
 @scenario
 def a_workflow_that_takes_too_long(rest: Rest) -> None:
     """A workflow's own time-out cancels its tasks."""
-    on = stage(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     on.take()
     on.wait(SECONDS)
     on.read()
@@ -187,7 +187,7 @@ def a_workflow_that_takes_too_long(rest: Rest) -> None:
 @scenario
 def a_workflow_that_only_alerts(rest: Rest) -> None:
     """Under ALERT_ONLY a workflow goes on."""
-    on = stage(rest, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
     on.wait(SECONDS)
     on.read()
 
@@ -195,7 +195,7 @@ def a_workflow_that_only_alerts(rest: Rest) -> None:
 @scenario
 def a_workflow_that_timed_out_is_retried(rest: Rest) -> None:
     """A retry revives what a time-out has cancelled."""
-    on = stage(rest, {"responseTimeoutSeconds": 1, "retryCount": 0})
+    on = start_steps(rest, {"responseTimeoutSeconds": 1, "retryCount": 0})
     on.take()
     on.wait(SECONDS)
     on.act("POST", "/workflow/{workflow}/retry")
@@ -205,7 +205,7 @@ def a_workflow_that_timed_out_is_retried(rest: Rest) -> None:
 @scenario
 def nobody_polls_a_parked_task(rest: Rest) -> None:
     """The time in which a task is parked does not count for the poll time-out."""
-    on = stage(rest, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+    on = start_steps(rest, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -215,7 +215,7 @@ def nobody_polls_a_parked_task(rest: Rest) -> None:
 def a_start_delay_does_not_count(rest: Rest) -> None:
     """`timeoutSeconds` begins after the start delay, even if the task was polled before."""
     limits = {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"}
-    on = stage(rest, limits, step_fields={"startDelay": 30})
+    on = start_steps(rest, limits, step_fields={"startDelay": 30})
     with rest.unnoted():
         on.act("POST", "/workflow/{workflow}/resetcallbacks")
     task = on.take()
@@ -228,7 +228,7 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
 @scenario
 def a_retried_workflow_has_its_time_again(rest: Rest) -> None:
     """A workflow's own time-out begins anew with a retry."""
-    on = stage(rest, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    on = start_steps(rest, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     on.run("FAILED")
     rest.sleep(SECONDS)
     with rest.unnoted():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import begin, stage
+from .workflows import start_registered, start_steps
 
 
 @scenario
 def a_completed_task(rest: Rest) -> None:
     """A result is answered with the task id as text; the last one completes the workflow."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "COMPLETED", outputData={"a": 1})
     on.read()
 
@@ -18,7 +18,7 @@ def a_completed_task(rest: Rest) -> None:
 @scenario
 def the_next_task_is_scheduled(rest: Rest) -> None:
     """A result schedules what comes next at once."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.update(on.take(), "COMPLETED")
     on.read()
 
@@ -26,7 +26,7 @@ def the_next_task_is_scheduled(rest: Rest) -> None:
 @scenario
 def a_failed_task_is_retried(rest: Rest) -> None:
     """A failure makes a new attempt that carries the old reason, and no output."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()
 
@@ -34,7 +34,7 @@ def a_failed_task_is_retried(rest: Rest) -> None:
 @scenario
 def the_last_failure_fails_the_workflow(rest: Rest) -> None:
     """When no retries are left the workflow fails, and says which task did it."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.update(on.take(), "FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()
 
@@ -42,7 +42,7 @@ def the_last_failure_fails_the_workflow(rest: Rest) -> None:
 @scenario
 def a_failure_without_a_reason(rest: Rest) -> None:
     """A missing reason is told as the word null."""
-    on = stage(rest, {"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 0})
     on.update(on.take(), "FAILED")
     on.read()
 
@@ -50,7 +50,7 @@ def a_failure_without_a_reason(rest: Rest) -> None:
 @scenario
 def a_terminal_failure_is_not_retried(rest: Rest) -> None:
     """A terminal error ends the workflow although retries are left."""
-    on = stage(rest, {"retryCount": 5})
+    on = start_steps(rest, {"retryCount": 5})
     on.update(on.take(), "FAILED_WITH_TERMINAL_ERROR", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()
 
@@ -58,7 +58,7 @@ def a_terminal_failure_is_not_retried(rest: Rest) -> None:
 @scenario
 def a_cancelled_task_terminates_the_workflow(rest: Rest) -> None:
     """A worker that cancels its task terminates the workflow."""
-    on = stage(rest, {"retryCount": 5})
+    on = start_steps(rest, {"retryCount": 5})
     on.update(on.take(), "CANCELED", reasonForIncompletion="boo")
     on.read()
 
@@ -66,7 +66,7 @@ def a_cancelled_task_terminates_the_workflow(rest: Rest) -> None:
 @scenario
 def an_optional_task_may_fail(rest: Rest) -> None:
     """An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on."""
-    on = stage(rest, {"retryCount": 0}, steps=2, step_fields={"optional": True})
+    on = start_steps(rest, {"retryCount": 0}, steps=2, step_fields={"optional": True})
     on.update(on.take(), "FAILED", reasonForIncompletion="boo")
     on.read()
 
@@ -74,7 +74,7 @@ def an_optional_task_may_fail(rest: Rest) -> None:
 @scenario
 def an_optional_task_is_retried_first(rest: Rest) -> None:
     """An optional task has its retries like any other; after them it stays FAILED and the workflow goes on."""
-    on = stage(rest, {"retryCount": 1}, step_fields={"optional": True})
+    on = start_steps(rest, {"retryCount": 1}, step_fields={"optional": True})
     on.run("FAILED")
     on.read()
     on.run("FAILED")
@@ -84,7 +84,7 @@ def an_optional_task_is_retried_first(rest: Rest) -> None:
 @scenario
 def a_terminal_failure_of_an_optional_task(rest: Rest) -> None:
     """A terminal error of an optional task does not end the workflow."""
-    on = stage(rest, steps=2, step_fields={"optional": True})
+    on = start_steps(rest, steps=2, step_fields={"optional": True})
     on.update(on.take(), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.read()
 
@@ -92,7 +92,7 @@ def a_terminal_failure_of_an_optional_task(rest: Rest) -> None:
 @scenario
 def a_task_that_is_completed_with_errors(rest: Rest) -> None:
     """COMPLETED_WITH_ERRORS is no status of a result."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "COMPLETED_WITH_ERRORS")
     on.read()
 
@@ -100,7 +100,7 @@ def a_task_that_is_completed_with_errors(rest: Rest) -> None:
 @scenario
 def a_status_of_the_server(rest: Rest) -> None:
     """TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED"):
         on.update(task, status)
@@ -110,7 +110,7 @@ def a_status_of_the_server(rest: Rest) -> None:
 @scenario
 def a_status_in_lower_case(rest: Rest) -> None:
     """Statuses are in upper case."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "completed")
     on.read()
 
@@ -118,7 +118,7 @@ def a_status_in_lower_case(rest: Rest) -> None:
 @scenario
 def a_missing_status(rest: Rest) -> None:
     """A result without a status is a 500."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), None)
     on.read()
 
@@ -126,28 +126,28 @@ def a_missing_status(rest: Rest) -> None:
 @scenario
 def a_missing_task_id(rest: Rest) -> None:
     """A result needs a task id."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
 
 
 @scenario
 def a_missing_workflow_id(rest: Rest) -> None:
     """A result needs a workflow id."""
-    on = stage(rest)
+    on = start_steps(rest)
     rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
 
 
 @scenario
 def an_unknown_task(rest: Rest) -> None:
     """A result for an unknown task is a 404."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")
 
 
 @scenario
 def an_unknown_workflow(rest: Rest) -> None:
     """A result for an unknown workflow is a 404."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
     on.read()
 
@@ -155,7 +155,7 @@ def an_unknown_workflow(rest: Rest) -> None:
 @scenario
 def a_removed_workflow(rest: Rest) -> None:
     """A result for a workflow that was removed is a 404."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
@@ -166,8 +166,8 @@ def a_removed_workflow(rest: Rest) -> None:
 @scenario
 def a_result_under_another_workflow(rest: Rest) -> None:
     """The workflow id of a result is not checked: the task is completed, and its own workflow is left undecided."""
-    on = stage(rest)
-    other = begin(rest, on.task, on.workflow)
+    on = start_steps(rest)
+    other = start_registered(rest, on.task, on.workflow)
     task = on.take()
     (mine, wrong) = (on, other) if task["workflowInstanceId"] == on.id else (other, on)
     mine.update({**task, "workflowInstanceId": wrong.id}, "COMPLETED")
@@ -179,7 +179,7 @@ def a_result_under_another_workflow(rest: Rest) -> None:
 @scenario
 def a_second_result_is_ignored(rest: Rest) -> None:
     """A result for a task that has ended is answered like any other, and changes nothing."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     task = on.run(outputData={"a": 1})
     on.update(task, "FAILED", outputData={"a": 2}, reasonForIncompletion="boo", workerId="other")
     on.read()
@@ -188,14 +188,14 @@ def a_second_result_is_ignored(rest: Rest) -> None:
 @scenario
 def a_result_without_status_for_an_ended_task(rest: Rest) -> None:
     """For a task that has ended not even the status is missed."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.update(on.run(), None)
 
 
 @scenario
 def a_result_of_an_old_attempt_is_ignored(rest: Rest) -> None:
     """After a retry the result of the old attempt changes nothing."""
-    on = stage(rest)
+    on = start_steps(rest)
     old = on.run("FAILED", reasonForIncompletion="boo")
     on.update(old, "COMPLETED", outputData={"late": True})
     on.read()
@@ -204,7 +204,7 @@ def a_result_of_an_old_attempt_is_ignored(rest: Rest) -> None:
 @scenario
 def a_result_after_termination_is_ignored(rest: Rest) -> None:
     """After termination the result changes nothing."""
-    on = stage(rest)
+    on = start_steps(rest)
     task = on.take()
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
@@ -215,7 +215,7 @@ def a_result_after_termination_is_ignored(rest: Rest) -> None:
 @scenario
 def a_task_that_was_never_polled(rest: Rest) -> None:
     """A result for a task that nobody polled is accepted; the task is not handed out any more."""
-    on = stage(rest, steps=2)
+    on = start_steps(rest, steps=2)
     on.update(on.row("r0"), "COMPLETED")
     on.read()
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
@@ -224,7 +224,7 @@ def a_task_that_was_never_polled(rest: Rest) -> None:
 @scenario
 def a_result_of_another_worker(rest: Rest) -> None:
     """Nobody checks whose result it is; the worker's name is overwritten."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId="w2")
     on.read()
 
@@ -232,7 +232,7 @@ def a_result_of_another_worker(rest: Rest) -> None:
 @scenario
 def a_result_without_a_worker(rest: Rest) -> None:
     """A result without a worker's name takes the name away."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId=None)
     on.read()
 
@@ -240,7 +240,7 @@ def a_result_without_a_worker(rest: Rest) -> None:
 @scenario
 def a_reason_with_a_success(rest: Rest) -> None:
     """A success may have a reason."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "COMPLETED", reasonForIncompletion="none")
     on.read()
 
@@ -248,14 +248,14 @@ def a_reason_with_a_success(rest: Rest) -> None:
 @scenario
 def unknown_members_of_a_result(rest: Rest) -> None:
     """A member that the server does not know is dropped."""
-    on = stage(rest)
+    on = start_steps(rest)
     on.update(on.take(), "COMPLETED", perago=1, task_id="other")
 
 
 @scenario
 def the_step_overrides_the_retries(rest: Rest) -> None:
     """The number of retries in the workflow goes before that of the task type."""
-    on = stage(rest, {"retryCount": 5}, step_fields={"retryCount": 0})
+    on = start_steps(rest, {"retryCount": 5}, step_fields={"retryCount": 0})
     on.run("FAILED")
     on.read()
 
@@ -263,7 +263,7 @@ def the_step_overrides_the_retries(rest: Rest) -> None:
 @scenario
 def times_of_an_attempt(rest: Rest) -> None:
     """A poll sets start and update; the end is set by the result, which leaves the update alone."""
-    on = stage(rest)
+    on = start_steps(rest)
     with rest.unnoted():
         rest.sleep(0.02)
         polled = on.take()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import create, definition, step
+from .workflows import definition, register_workflow, step
 
 
 def _posted(rest: Rest, *tasks: dict[str, Any], **fields: Any) -> str:
@@ -64,7 +64,7 @@ def a_workflow_for_failures_is_kept(rest: Rest) -> None:
 @scenario
 def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
     """Creating a version that exists is a 409 and changes nothing."""
-    name = create(rest, step("any"))
+    name = register_workflow(rest, step("any"))
     rest.call("POST", "/metadata/workflow", json=definition(name, step("other")))
     _read(rest, name)
 
@@ -72,7 +72,7 @@ def the_same_version_twice_is_a_conflict(rest: Rest) -> None:
 @scenario
 def overwriting_a_version(rest: Rest) -> None:
     """With `overwrite` an existing version is replaced."""
-    name = create(rest, step("any"))
+    name = register_workflow(rest, step("any"))
     rest.call("POST", "/metadata/workflow", query={"overwrite": "true"}, json=definition(name, step("other")))
     _read(rest, name)
 
@@ -80,7 +80,7 @@ def overwriting_a_version(rest: Rest) -> None:
 @scenario
 def an_upsert_tells_what_succeeded(rest: Rest) -> None:
     """PUT takes a list, creates or replaces, and answers with names."""
-    old, new = create(rest, step("any"), label="old"), rest.name("new")
+    old, new = register_workflow(rest, step("any"), label="old"), rest.name("new")
     rest.call("PUT", "/metadata/workflow", json=[definition(name, step("other")) for name in (old, new)])
     _read(rest, old)
     _read(rest, new)
@@ -103,7 +103,7 @@ def an_upsert_with_a_mistake(rest: Rest) -> None:
 @scenario
 def the_highest_version_is_read(rest: Rest) -> None:
     """Without a version the highest is meant, not the latest."""
-    name = create(rest, step("any"), version=7)
+    name = register_workflow(rest, step("any"), version=7)
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=3))
     _read(rest, name)
@@ -112,7 +112,7 @@ def the_highest_version_is_read(rest: Rest) -> None:
 @scenario
 def a_version_is_read(rest: Rest) -> None:
     """A version can be chosen."""
-    name = create(rest, step("any"))
+    name = register_workflow(rest, step("any"))
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
     _read(rest, name, version=1)
@@ -127,13 +127,13 @@ def an_unknown_workflow_is_not_found(rest: Rest) -> None:
 @scenario
 def an_unknown_version_is_not_found(rest: Rest) -> None:
     """An unknown version is a 404 whose body names it."""
-    _read(rest, create(rest, step("any")), version=2)
+    _read(rest, register_workflow(rest, step("any")), version=2)
 
 
 @scenario
 def a_deleted_version_is_gone(rest: Rest) -> None:
     """DELETE takes one version away, others stay."""
-    name = create(rest, step("any"))
+    name = register_workflow(rest, step("any"))
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
     rest.call("DELETE", "/metadata/workflow/{name}/{version}", name=name, version="2")
@@ -150,7 +150,7 @@ def deleting_an_unknown_workflow_is_a_500(rest: Rest) -> None:
 @scenario
 def all_workflows_are_listed(rest: Rest) -> None:
     """The list has every version whole."""
-    name = create(rest, step("any"))
+    name = register_workflow(rest, step("any"))
     with rest.unnoted():
         rest.call("POST", "/metadata/workflow", json=definition(name, step("any"), version=2))
         found = rest.call("GET", "/metadata/workflow").json

@@ -34,7 +34,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from ..targets import Target
 from .conductor_definitions import workflows
 from .conductor_results import NOWHERE, few, outputs, results
-from .conductor_world import OPEN, Task, Workflow, World
+from .conductor_state import OPEN, ServerState, Task, Workflow
 from .pair import Both
 
 Json = dict[str, Any]
@@ -47,12 +47,12 @@ workers = st.sampled_from(("w1", "w2"))
 
 def some(machine: Any) -> bool:
     """Whether a workflow was started."""
-    return bool(machine.world.workflows)
+    return bool(machine.known.workflows)
 
 
 def busy(machine: Any) -> bool:
     """Whether there is so much that something may be undone."""
-    return len(machine.world.workflows) > 1
+    return len(machine.known.workflows) > 1
 
 
 class ConductorMachine(RuleBasedStateMachine):
@@ -63,15 +63,15 @@ class ConductorMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(type(self).targets())
-        self.pair = self.world.pair
+        self.known = ServerState(type(self).targets())
+        self.pair = self.known.pair
         self.types = [self.pair.name(label) for label in ("red", "green", "blue")]
         self.inner = [self.pair.name("inner")]
         self.outer = [self.pair.name("outer"), self.pair.name("other")]
         self.undefined = self.pair.name("undefined")
 
     def teardown(self) -> None:
-        self.world.close()
+        self.known.close()
 
     def call(self, method: str, path: str, **given: Any) -> Any:
         """One request, compared."""
@@ -87,16 +87,16 @@ class ConductorMachine(RuleBasedStateMachine):
             self.call("POST", "/metadata/workflow", json=data.draw(workflows(name, self.types, ())))
         for name in self.outer:
             self.call("POST", "/metadata/workflow", json=data.draw(workflows(name, self.types, self.inner)))
-            self.world.began(self.call("POST", "/workflow", json={"name": name, "input": data.draw(inputs)}), name)
+            self.known.began(self.call("POST", "/workflow", json={"name": name, "input": data.draw(inputs)}), name)
 
     # ----------------------------------------------------------------- choosing
 
     def workflow(self, data: st.DataObject) -> Workflow:
-        return data.draw(st.sampled_from(list(self.world.workflows.values())), "workflow")
+        return data.draw(st.sampled_from(list(self.known.workflows.values())), "workflow")
 
     def task(self, data: st.DataObject) -> Task | None:
         """Any known attempt, more often than not one that is open."""
-        known = [task for task in self.world.tasks.values() if task.row["taskType"] != "JOIN"]
+        known = [task for task in self.known.tasks.values() if task.row["taskType"] != "JOIN"]
         waiting = [task for task in known if task.row["status"] in OPEN]
         chosen = waiting if waiting and not data.draw(few(4)) else known
         return data.draw(st.sampled_from(chosen), "task") if chosen else None
@@ -118,14 +118,14 @@ class ConductorMachine(RuleBasedStateMachine):
                 body["workflowDef"] = data.draw(workflows(name, self.types, self.inner), "definition")
             domain = data.draw(st.sampled_from((None, None, None, {"*": "d1"}, {self.types[0]: "d2,NO_DOMAIN"})))
             answers = self.call("POST", "/workflow", json=body | ({"taskToDomain": domain} if domain else {}))
-        self.world.began(answers, name)
+        self.known.began(answers, name)
 
     # -------------------------------------------------------------------- polls
 
     def waiting(self) -> list[str]:
         """Queues in which something waits, on both servers alike."""
         names = [*self.types, *(f"{domain}:{name}" for domain in DOMAINS for name in self.types)]
-        sizes = self.world.queues_agree(names)
+        sizes = self.known.queues_agree(names)
         return [name for name in names if sizes[name]]
 
     def poll(self, queue: str, worker: str, **query: Any) -> list[tuple[str, str]]:
@@ -137,7 +137,7 @@ class ConductorMachine(RuleBasedStateMachine):
         if answers[0].status != 200:
             return []
         came = [answer.json if batch else [answer.json] for answer in answers]
-        self.world.look_by_ids([row["workflowInstanceId"] for row in came[0]])
+        self.known.look_by_ids([row["workflowInstanceId"] for row in came[0]])
         return [(one["taskId"], other["taskId"]) for one, other in zip(*came, strict=True)]
 
     def queue(self, data: st.DataObject, *, empty: bool) -> str | None:
@@ -166,7 +166,7 @@ class ConductorMachine(RuleBasedStateMachine):
             if queue is None:
                 return
             for one, _other in self.poll(queue, "w1"):
-                task = self.world.tasks[one]
+                task = self.known.tasks[one]
                 self.send("/tasks", task, {"status": "COMPLETED", "outputData": output})
 
     # ------------------------------------------------------------------ results
@@ -176,9 +176,9 @@ class ConductorMachine(RuleBasedStateMachine):
         body = {"taskId": task.id, "workflowInstanceId": workflow or task.workflow.id, "workerId": "w1", **fields}
         answers: tuple[Any, Any] = self.call("POST", path, json={k: v for k, v in body.items() if v is not None})
         concerned = [task.workflow]
-        if isinstance(workflow, Both) and workflow.facade in self.world.workflows:
-            concerned.append(self.world.workflows[workflow.facade])
-        self.world.look(*concerned)
+        if isinstance(workflow, Both) and workflow.embedded in self.known.workflows:
+            concerned.append(self.known.workflows[workflow.embedded])
+        self.known.look(*concerned)
         return answers
 
     @precondition(some)
@@ -188,7 +188,7 @@ class ConductorMachine(RuleBasedStateMachine):
             return
         workflow: Both | str | None = None
         if elsewhere and not task.is_joined:
-            others: list[Both | str] = [NOWHERE, *(one.id for one in self.world.workflows.values())]
+            others: list[Both | str] = [NOWHERE, *(one.id for one in self.known.workflows.values())]
             workflow = data.draw(st.sampled_from(others))
         self.send("/tasks", task, data.draw(results(task.is_joined), "result"), workflow)
 
@@ -205,7 +205,7 @@ class ConductorMachine(RuleBasedStateMachine):
         self.waiting()
         answers = self.send("/tasks/update-v2", task, data.draw(results(task.is_joined), "result"))
         if answers[0].status == 200:
-            self.world.look_by_ids([answers[0].json["workflowInstanceId"]])
+            self.known.look_by_ids([answers[0].json["workflowInstanceId"]])
 
     @precondition(some)
     @rule(data=st.data(), output=outputs)
@@ -217,7 +217,7 @@ class ConductorMachine(RuleBasedStateMachine):
         status = data.draw(st.sampled_from(statuses), "status")
         step = {"workflow": task.workflow.id, "reference": task.row["referenceTaskName"], "status": status}
         self.call("POST", "/tasks/{workflow}/{reference}/{status}", json=output, **step)
-        self.world.look(task.workflow)
+        self.known.look(task.workflow)
 
     @precondition(some)
     @rule(data=st.data(), text=st.sampled_from(("one", '"quoted"', "ü\n2")))
@@ -248,7 +248,7 @@ class ConductorMachine(RuleBasedStateMachine):
     def act(self, method: str, path: str, workflow: Workflow, **given: Any) -> bool:
         """Ask for it and look at what came of it; whether it was done."""
         answer, _ = self.call(method, f"/workflow/{path}", workflow=workflow.id, **given)
-        self.world.look(workflow)
+        self.known.look(workflow)
         return bool(answer.status < 300)
 
     @precondition(some)
@@ -286,7 +286,7 @@ class ConductorMachine(RuleBasedStateMachine):
         if (workflow := self.revivable(data)) is None:
             return
         body: Json = {"taskInput": {"x": 9}, "workflowInput": {"x": 2}} if changed else {}
-        known = [task for task in self.world.tasks.values() if task.workflow is workflow]
+        known = [task for task in self.known.tasks.values() if task.workflow is workflow]
         if taken and known:
             body["reRunFromTaskId"] = data.draw(st.sampled_from(known), "from").id
         self.revive("rerun", workflow, json=body)

@@ -111,7 +111,7 @@ class LakeFSMachine(RuleBasedStateMachine):
         suffix = data.draw(st.sampled_from(("", "", "", "~1", "~2", "^1", "^2", "@")), "suffix")
         if isinstance(chosen, Both):
             suffix = "" if suffix == "@" else suffix
-            return Both(chosen.facade + suffix, chosen.real + suffix)
+            return Both(chosen.embedded + suffix, chosen.real + suffix)
         return chosen + suffix
 
     def one_of_these(self, data: st.DataObject, label: str) -> str:

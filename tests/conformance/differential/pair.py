@@ -36,7 +36,7 @@ class Diverged(AssertionError):
 class Both:
     """One thing that the two servers call by different names, such as a commit or a workflow."""
 
-    facade: str
+    embedded: str
     real: str
 
 
@@ -44,26 +44,26 @@ class Both:
 class Pair:
     """A conversation with both. Paths, queries and bodies may hold `Both`s."""
 
-    facade: Rest
+    embedded: Rest
     real: Rest
     names: dict[str, str] = field(default_factory=dict)
     _normals: tuple[Normal, Normal] = field(init=False, repr=False)
     _other: ThreadPoolExecutor = field(init=False, repr=False, default_factory=lambda: ThreadPoolExecutor(1))
 
     @classmethod
-    def of(cls, facade: Target, real: Target, compared_by: Rules | None = None) -> Pair:
+    def of(cls, embedded: Target, real: Target, compared_by: Rules | None = None) -> Pair:
         """A new conversation with two running servers of one kind, compared by the rules of scenarios or by others."""
         pair = cls(
-            Rest(facade.url, facade.sleep, facade.headers),
+            Rest(embedded.url, embedded.sleep, embedded.headers),
             Rest(real.url, real.sleep, real.headers),
         )
-        chosen = compared_by or rules(facade.server)
+        chosen = compared_by or rules(embedded.server)
         pair._normals = (Normal(chosen, pair.names), Normal(chosen, pair.names))
         return pair
 
     def name(self, label: str, separator: str = "-") -> str:
         """A name that is new on both servers."""
-        made = self.facade.name(label, separator)
+        made = self.embedded.name(label, separator)
         self.names[made] = f"<{label}>"
         return made
 
@@ -96,8 +96,8 @@ class Pair:
 
     def ask(self, method: str, template: str, *, unordered: bool = False, **given: Any) -> tuple[Answer, Answer]:
         """Ask both at the same time without comparing, for answers that are known to differ."""
-        other = self._other.submit(self.real.call, method, template, unordered=unordered, **_for(given, facade=False))
-        one = self.facade.call(method, template, unordered=unordered, **_for(given, facade=True))
+        other = self._other.submit(self.real.call, method, template, unordered=unordered, **_for(given, embedded=False))
+        one = self.embedded.call(method, template, unordered=unordered, **_for(given, embedded=True))
         return one, other.result()
 
     def compare(self) -> None:
@@ -109,11 +109,11 @@ class Pair:
         if different := self._difference():
             DIVERGED.append(f"{different}\n\nWhat came before:\n{self._story()}")
             raise Diverged(DIVERGED[-1])
-        COMPARED[self._exchange(self.facade).operation] += 1
+        COMPARED[self._exchange(self.embedded).operation] += 1
 
     def _difference(self) -> str | None:
         expected = self._normals[1].exchange(self._exchange(self.real))
-        return difference([expected], [self._normals[0].exchange(self._exchange(self.facade))])
+        return difference([expected], [self._normals[0].exchange(self._exchange(self.embedded))])
 
     @staticmethod
     def _exchange(rest: Rest) -> Exchange:
@@ -130,18 +130,18 @@ class Pair:
     def close(self) -> None:
         """Close the connections."""
         self._other.shutdown()
-        self.facade.close()
+        self.embedded.close()
         self.real.close()
 
 
-def _for(value: Any, *, facade: bool) -> Any:
+def _for(value: Any, *, embedded: bool) -> Any:
     """A copy in which every `Both` is what one of the servers calls it."""
     if isinstance(value, Both):
-        return value.facade if facade else value.real
+        return value.embedded if embedded else value.real
     if isinstance(value, Mapping):
-        return {key: _for(item, facade=facade) for key, item in value.items()}
+        return {key: _for(item, embedded=embedded) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_for(item, facade=facade) for item in value]
+        return [_for(item, embedded=embedded) for item in value]
     return value
 
 

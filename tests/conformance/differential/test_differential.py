@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from ..targets import Target, facade, real
+from ..targets import Target, embedded_server, real
 from .conductor_machine import ConductorMachine
 from .lakefs_machine import LakeFSMachine
 from .pair import COMPARED, DIVERGED, Diverged
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.live
 @contextmanager
 def both(server: str, *, real_time: bool = False) -> Iterator[tuple[Target, Target]]:
     there = real(server)
-    with facade(server, real_time=real_time) as here:
+    with embedded_server(server, real_time=real_time) as here:
         yield here, there
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Repository, repository
+from .repositories import Repository, repository
 
 
 def posing(rest: Rest, authorization: str | None) -> Rest:

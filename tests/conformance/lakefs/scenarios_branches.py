@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 
 @scenario
@@ -30,8 +30,8 @@ def a_branch_that_is_not_there(rest: Rest) -> None:
 def a_branch_name_is_taken(rest: Rest) -> None:
     """A second branch of a name is a conflict, and the first stays where it is."""
     repo = repository(rest, {"a": "1"})
-    repo.fork("side")
-    repo.have({"b": "2"})
+    repo.add_branch("side")
+    repo.commit_files({"b": "2"})
     repo.branch("side")
     repo.get("/branches/side")
     repo.show("side")
@@ -92,7 +92,7 @@ def branch_names_that_are_refused(rest: Rest) -> None:
 def a_branch_starts_at_any_ref(rest: Rest) -> None:
     """A branch starts at a commit id, a tag, or an expression."""
     repo = repository(rest, {"a": "1"})
-    repo.have({"b": "2"})
+    repo.commit_files({"b": "2"})
     with rest.unnoted():
         repo.tag("v1", "main~")
     repo.branch("by-id", repo.head())
@@ -106,7 +106,7 @@ def a_branch_starts_at_any_ref(rest: Rest) -> None:
 def staged_changes_are_not_inherited(rest: Rest) -> None:
     """A branch from a dirty branch starts at the commit, without what is staged."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"b": "2", "a": None})
+    repo.stage_files({"b": "2", "a": None})
     repo.branch("side")
     repo.tree("side")
     repo.staged("side")
@@ -125,7 +125,7 @@ def hidden_branches_are_listed_on_request(rest: Rest) -> None:
     """A hidden branch is left out of lists unless they are asked to show it; by name it is there."""
     repo = repository(rest)
     repo.branch("hidden-one", hidden=True)
-    repo.fork("shown-one")
+    repo.add_branch("shown-one")
     repo.get("/branches")
     repo.get("/branches", query={"show_hidden": "true"})
     repo.get("/branches/hidden-one")
@@ -136,8 +136,8 @@ def hidden_branches_do_not_fill_pages(rest: Rest) -> None:
     """A page is filled with branches that are shown, however many hidden ones lie between them."""
     repo = repository(rest)
     for number in range(4):
-        repo.fork(f"h{number}", hidden=True)
-    repo.fork("z")
+        repo.add_branch(f"h{number}", hidden=True)
+    repo.add_branch("z")
     repo.get("/branches", query={"amount": 2})
     repo.get("/branches", query={"amount": 2, "after": "h1"})
     repo.get("/branches", query={"amount": 2, "show_hidden": "true"})
@@ -147,7 +147,7 @@ def hidden_branches_do_not_fill_pages(rest: Rest) -> None:
 def a_deleted_branch_is_gone(rest: Rest) -> None:
     """Deleting answers 204 once and 404 afterwards, and the name is free again."""
     repo = repository(rest)
-    repo.fork("side")
+    repo.add_branch("side")
     repo.call("DELETE", "/branches/side")
     repo.call("DELETE", "/branches/side")
     repo.get("/branches/side")
@@ -159,8 +159,8 @@ def a_deleted_branch_is_gone(rest: Rest) -> None:
 def the_commits_of_a_deleted_branch_stay(rest: Rest) -> None:
     """The commits of a deleted branch can still be read and merged by id."""
     repo = repository(rest, {"a": "1"})
-    repo.fork("side")
-    kept = repo.have({"b": "2"}, "side", "kept")
+    repo.add_branch("side")
+    kept = repo.commit_files({"b": "2"}, "side", "kept")
     repo.call("DELETE", "/branches/side")
     repo.show(kept)
     repo.tree(kept)
@@ -172,8 +172,8 @@ def the_commits_of_a_deleted_branch_stay(rest: Rest) -> None:
 def a_dirty_branch_can_be_deleted(rest: Rest) -> None:
     """Staged changes do not save a branch, and a new one of its name does not find them."""
     repo = repository(rest)
-    repo.fork("side")
-    repo.stage({"b": "2"}, "side")
+    repo.add_branch("side")
+    repo.stage_files({"b": "2"}, "side")
     repo.call("DELETE", "/branches/side")
     repo.branch("side")
     repo.tree("side")
@@ -192,7 +192,7 @@ def branches_are_listed_in_byte_order(rest: Rest) -> None:
     """Branches come in byte order: digits, upper case, `_`, lower case."""
     repo = repository(rest)
     for name in ("b", "B", "a-", "a", "a0", "_a", "0"):
-        repo.fork(name)
+        repo.add_branch(name)
     repo.get("/branches")
 
 
@@ -201,7 +201,7 @@ def branches_are_listed_page_by_page(rest: Rest) -> None:
     """A page of branches says what follows it; prefix and `after` narrow it."""
     repo = repository(rest)
     for name in ("a1", "a2", "a3", "b1"):
-        repo.fork(name)
+        repo.add_branch(name)
     repo.get("/branches", query={"amount": 2})
     repo.get("/branches", query={"amount": 2, "after": "a2"})
     repo.get("/branches", query={"prefix": "a", "after": "a1"})
@@ -213,7 +213,7 @@ def branches_are_listed_page_by_page(rest: Rest) -> None:
 def amounts_of_branches(rest: Rest) -> None:
     """No amount, 0 and -1 mean the default; below -1 and above 1,000 are refused."""
     repo = repository(rest)
-    repo.fork("side")
+    repo.add_branch("side")
     for amount in ("0", "-1", "1000", "1001", "-2", "x"):
         repo.get("/branches", query={"amount": amount})
 

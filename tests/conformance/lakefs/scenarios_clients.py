@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
+from .repositories import repository
 from .scenarios_hooks import BASE, publish
-from .stage import repository
 
 
 @scenario
@@ -55,8 +55,8 @@ def an_answer_that_was_lost(rest: Rest) -> None:
     """A publisher that did not get its answer finds its commit among the parents of the head, and no changes left."""
     repo = repository(rest, BASE)
     head = repo.head()
-    repo.fork("perago-1", head, hidden=True)
-    staged = repo.have({"out": "1"}, "perago-1", "staged")
+    repo.add_branch("perago-1", head, hidden=True)
+    staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
     with rest.unnoted():
         publish(repo, head, staged)
     publish(repo, head, staged)
@@ -68,9 +68,9 @@ def a_publication_on_a_moved_head(rest: Rest) -> None:
     """A refused publisher picks its commit onto the new head, compares, and publishes that."""
     repo = repository(rest, BASE)
     head = repo.head()
-    repo.fork("perago-1", head, hidden=True)
-    staged = repo.have({"out": "1"}, "perago-1", "staged")
-    repo.have({"other": "1"}, "main", "somebody else")
+    repo.add_branch("perago-1", head, hidden=True)
+    staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
+    repo.commit_files({"other": "1"}, "main", "somebody else")
     moved = repo.head()
     publish(repo, head, staged)
     repo.branch("perago-2", moved, hidden=True)

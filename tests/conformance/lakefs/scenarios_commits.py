@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 
 @scenario
 def a_commit_takes_over_what_is_staged(rest: Rest) -> None:
     """A commit answers itself, is the new head, and leaves nothing staged."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": None, "b": "2"})
+    repo.stage_files({"a": None, "b": "2"})
     repo.commit(message="second")
     repo.get("/branches/main")
     repo.show("main")
@@ -42,7 +42,7 @@ def an_empty_commit_drops_an_unchanged_upload(rest: Rest) -> None:
     """`allow_empty` with an identical upload keeps the tree and clears what is staged."""
     repo = repository(rest, {"a": "1"})
     repo.stat("a")
-    repo.stage({"a": "1"})
+    repo.stage_files({"a": "1"})
     repo.commit(allow_empty=True)
     repo.stat("a")
     repo.diff("main~", "main", type="two_dot")
@@ -52,7 +52,7 @@ def an_empty_commit_drops_an_unchanged_upload(rest: Rest) -> None:
 def a_commit_has_metadata(rest: Rest) -> None:
     """Metadata is kept word by word, with any key."""
     repo = repository(rest)
-    repo.stage({"a": "1"})
+    repo.stage_files({"a": "1"})
     metadata = {"k": "v", "": "empty key", "perago.Key": "", "ä": "日本", ".lakefs.x": "y", "a b/c": "line\nline"}
     repo.commit(metadata=metadata)
     repo.show("main")
@@ -62,7 +62,7 @@ def a_commit_has_metadata(rest: Rest) -> None:
 def metadata_holds_text_only(rest: Rest) -> None:
     """Metadata maps text to text and is not null."""
     repo = repository(rest)
-    repo.stage({"a": "1"})
+    repo.stage_files({"a": "1"})
     for metadata in ({"k": 1}, {"k": None}, {"k": ["v"]}, ["k"], "k", None):
         repo.commit(metadata=metadata)
     repo.log()
@@ -72,7 +72,7 @@ def metadata_holds_text_only(rest: Rest) -> None:
 def a_commit_needs_a_message(rest: Rest) -> None:
     """The message is required, and may be empty."""
     repo = repository(rest)
-    repo.stage({"a": "1"})
+    repo.stage_files({"a": "1"})
     repo.post("/branches/main/commits", {})
     repo.post("/branches/main/commits", {"message": None})
     repo.post("/branches/main/commits", {"message": 1})
@@ -122,8 +122,8 @@ def a_date_of_choice(rest: Rest) -> None:
 def the_same_tree_has_the_same_id(rest: Rest) -> None:
     """The id of a tree depends on what it holds; that of a commit is always another."""
     repo = repository(rest, {"a": "1"})
-    repo.have({"b": "2"})
-    repo.have({"b": None})
+    repo.commit_files({"b": "2"})
+    repo.commit_files({"b": None})
     repo.show("main")
     repo.show("main~2")
 
@@ -132,9 +132,9 @@ def the_same_tree_has_the_same_id(rest: Rest) -> None:
 def the_generation_counts_the_longest_line(rest: Rest) -> None:
     """A commit's generation is one above the highest of its parents."""
     repo = repository(rest, {"a": "1"})
-    repo.fork()
-    repo.have({"b": "1"}, "side")
-    repo.have({"b": "2"}, "side")
+    repo.add_branch()
+    repo.commit_files({"b": "1"}, "side")
+    repo.commit_files({"b": "2"}, "side")
     with rest.unnoted():
         repo.merge("side")
     repo.show("main")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 BATCH = "/branches/main/objects/delete"
 
@@ -43,7 +43,7 @@ def a_missing_object_is_deleted(rest: Rest) -> None:
 def a_staged_object_is_deleted(rest: Rest) -> None:
     """Adding and deleting is no change."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"b": "2"})
+    repo.stage_files({"b": "2"})
     repo.remove("b")
     repo.tree()
     repo.staged()
@@ -63,7 +63,7 @@ def an_object_is_deleted_twice(rest: Rest) -> None:
 def a_deleted_object_comes_back(rest: Rest) -> None:
     """Deleting and uploading the same content again is no change."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": None})
+    repo.stage_files({"a": None})
     repo.upload("a", "1")
     repo.staged()
     repo.tree()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import forked, repository
+from .repositories import diverged, repository
 
 JSON = {"Content-Type": "application/json"}
 COMMITS = "/branches/main/commits"
@@ -111,5 +111,5 @@ def flags_of_the_wrong_type(rest: Rest) -> None:
 @scenario
 def an_empty_object_is_a_body(rest: Rest) -> None:
     """An empty object is a body without members."""
-    repo = forked(rest, {"a": "0"}, side={"a": "1"})
+    repo = diverged(rest, {"a": "0"}, side={"a": "1"})
     repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 OBJECTS = "/branches/main/objects"
 BOUNDARY = "boundary"

@@ -7,7 +7,7 @@ from perago.attempt.publication import EXPECTED_HEAD
 
 from ..rest import Answer, Rest
 from ..scenario import scenario
-from .stage import Repository, forked, repository
+from .repositories import Repository, diverged, repository
 
 OTHER = """\
 name: other
@@ -33,7 +33,7 @@ def publish(repo: Repository, expected: str, source: str = "side", **body: objec
 @scenario
 def the_expected_head(rest: Rest) -> None:
     """A merge that names the head of the target passes."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     publish(repo, repo.head())
     repo.show("main")
     repo.tree("main", prefix="s")
@@ -42,7 +42,7 @@ def the_expected_head(rest: Rest) -> None:
 @scenario
 def another_head(rest: Rest) -> None:
     """A merge that names another commit is a 412 with the hook's words, and changes nothing."""
-    repo = forked(rest, BASE, main={"m": "1"}, side={"s": "1"})
+    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
     publish(repo, repo.head("side"))
     repo.get("/branches/main")
     repo.log("main")
@@ -53,7 +53,7 @@ def another_head(rest: Rest) -> None:
 @scenario
 def an_empty_head(rest: Rest) -> None:
     """A merge that names the head with nothing is refused: it names none that could be."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     publish(repo, "")
     repo.log("main")
 
@@ -61,7 +61,7 @@ def an_empty_head(rest: Rest) -> None:
 @scenario
 def no_head_is_named(rest: Rest) -> None:
     """A merge that names none passes."""
-    repo = forked(rest, BASE, main={"m": "1"}, side={"s": "1"})
+    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
     repo.merge()
     repo.log("main", first_parent="true")
 
@@ -69,9 +69,9 @@ def no_head_is_named(rest: Rest) -> None:
 @scenario
 def one_of_two_publishers_wins(rest: Rest) -> None:
     """Of two merges that name the same head the second is refused, and passes with the new head."""
-    repo = forked(rest, BASE, side={"s": "1"})
-    repo.fork("late")
-    repo.have({"l": "1"}, "late")
+    repo = diverged(rest, BASE, side={"s": "1"})
+    repo.add_branch("late")
+    repo.commit_files({"l": "1"}, "late")
     head = repo.head()
     publish(repo, head, "side")
     publish(repo, head, "late")
@@ -82,29 +82,29 @@ def one_of_two_publishers_wins(rest: Rest) -> None:
 @scenario
 def a_conflict_comes_before_the_hook(rest: Rest) -> None:
     """A conflict is a 409, whatever the hook would have said."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2"})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "2"})
     publish(repo, "0" * 64)
 
 
 @scenario
 def nothing_to_merge_comes_before_the_hook(rest: Rest) -> None:
     """A source without changes is a 400, whatever the hook would have said."""
-    repo = forked(rest, BASE, main={"a": "1"})
+    repo = diverged(rest, BASE, main={"a": "1"})
     publish(repo, "0" * 64)
 
 
 @scenario
 def a_dirty_target_comes_before_the_hook(rest: Rest) -> None:
     """Staged changes on the target are a 400, whatever the hook would have said."""
-    repo = forked(rest, BASE, side={"s": "1"})
-    repo.stage({"m": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
+    repo.stage_files({"m": "1"})
     publish(repo, "0" * 64)
 
 
 @scenario
 def no_option_skips_the_hook(rest: Rest) -> None:
     """Neither `force`, `allow_empty`, `squash_merge` nor a strategy skips the hook."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2"})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "2"})
     publish(repo, "0" * 64, strategy="source-wins", force=True)
     publish(repo, "0" * 64, strategy="source-wins", allow_empty=True)
     publish(repo, "0" * 64, strategy="source-wins", squash_merge=True)
@@ -114,7 +114,7 @@ def no_option_skips_the_hook(rest: Rest) -> None:
 @scenario
 def a_squash_is_fenced(rest: Rest) -> None:
     """A squash merge has the target's head as its parent, too."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     publish(repo, repo.head(), squash_merge=True)
     repo.show("main")
 
@@ -133,7 +133,7 @@ def an_empty_merge_is_fenced(rest: Rest) -> None:
 @scenario
 def the_source_of_a_deleted_branch_is_fenced(rest: Rest) -> None:
     """A merge by commit id runs the hook, though the source's branch is gone."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     source = repo.head("side")
     with rest.unnoted():
         repo.call("DELETE", "/branches/side")
@@ -146,9 +146,9 @@ def the_source_of_a_deleted_branch_is_fenced(rest: Rest) -> None:
 def a_source_from_before_the_hook(rest: Rest) -> None:
     """A source without the action file is merged unfenced, though the target has one."""
     repo = repository(rest, {"a": "0"})
-    repo.fork("side")
-    repo.have({"s": "1"}, "side")
-    repo.have({FENCE_PATH: FENCE_TEXT}, "main")
+    repo.add_branch("side")
+    repo.commit_files({"s": "1"}, "side")
+    repo.commit_files({FENCE_PATH: FENCE_TEXT}, "main")
     publish(repo, "0" * 64)
     repo.show("main")
 
@@ -156,7 +156,7 @@ def a_source_from_before_the_hook(rest: Rest) -> None:
 @scenario
 def a_source_that_removed_the_hook(rest: Rest) -> None:
     """A source that deleted the action file is merged unfenced, and the deletion goes with it."""
-    repo = forked(rest, BASE, side={FENCE_PATH: None, "s": "1"})
+    repo = diverged(rest, BASE, side={FENCE_PATH: None, "s": "1"})
     publish(repo, "0" * 64)
     repo.tree("main")
 
@@ -164,7 +164,7 @@ def a_source_that_removed_the_hook(rest: Rest) -> None:
 @scenario
 def a_source_that_brings_the_hook(rest: Rest) -> None:
     """A source that adds the action file is fenced by it."""
-    repo = forked(rest, {"a": "0"}, side={FENCE_PATH: FENCE_TEXT, "s": "1"})
+    repo = diverged(rest, {"a": "0"}, side={FENCE_PATH: FENCE_TEXT, "s": "1"})
     publish(repo, "0" * 64)
     publish(repo, repo.head())
     repo.show("main")
@@ -173,7 +173,7 @@ def a_source_that_brings_the_hook(rest: Rest) -> None:
 @scenario
 def a_hook_somewhere_else_is_none(rest: Rest) -> None:
     """Only files in `_lakefs_actions/` at the root are hooks."""
-    repo = forked(rest, {"a": "0"}, side={"x/" + FENCE_PATH: FENCE_TEXT, "_lakefs_actions.yaml": FENCE_TEXT})
+    repo = diverged(rest, {"a": "0"}, side={"x/" + FENCE_PATH: FENCE_TEXT, "_lakefs_actions.yaml": FENCE_TEXT})
     publish(repo, "0" * 64)
     repo.log("main", amount=1)
 
@@ -182,7 +182,7 @@ def a_hook_somewhere_else_is_none(rest: Rest) -> None:
 def a_folder_among_the_actions(rest: Rest) -> None:
     """A file in a folder below `_lakefs_actions/` makes the commit a 404, for the folder is taken for an action."""
     repo = repository(rest)
-    repo.stage({"_lakefs_actions/deep/f.yaml": FENCE_TEXT})
+    repo.stage_files({"_lakefs_actions/deep/f.yaml": FENCE_TEXT})
     repo.commit()
     repo.log()
 
@@ -190,9 +190,9 @@ def a_folder_among_the_actions(rest: Rest) -> None:
 @scenario
 def other_ways_to_move_a_head_are_free(rest: Rest) -> None:
     """Commits, reverts, cherry-picks and hard resets run no pre-merge hook."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     picked = repo.head("side")
-    repo.stage({"m": "1"})
+    repo.stage_files({"m": "1"})
     repo.commit()
     repo.revert("main")
     repo.pick(picked)
@@ -203,11 +203,11 @@ def other_ways_to_move_a_head_are_free(rest: Rest) -> None:
 @scenario
 def a_reverted_publication(rest: Rest) -> None:
     """Reverting a fenced merge moves the head, so the next publisher has to name the revert."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     publish(repo, repo.head())
     merged = repo.head()
     repo.revert(merged, parent=1)
-    repo.have({"t": "1"}, "side")
+    repo.commit_files({"t": "1"}, "side")
     publish(repo, merged)
     publish(repo, repo.head())
     repo.tree("main")
@@ -217,10 +217,10 @@ def a_reverted_publication(rest: Rest) -> None:
 def the_refusal_of_somebody_else(rest: Rest) -> None:
     """Another pre-merge hook's refusal has the same shape as the fence's."""
     repo = repository(rest)
-    repo.stage({"_lakefs_actions/other.yaml": OTHER, "a": "0"})
+    repo.stage_files({"_lakefs_actions/other.yaml": OTHER, "a": "0"})
     repo.commit(message="base")
-    repo.fork()
-    repo.have({"s": "1"}, "side")
+    repo.add_branch()
+    repo.commit_files({"s": "1"}, "side")
     repo.merge()
     repo.log("main")
 
@@ -229,11 +229,11 @@ def the_refusal_of_somebody_else(rest: Rest) -> None:
 def a_hook_for_other_branches(rest: Rest) -> None:
     """An action that names branches is about merges into those."""
     repo = repository(rest)
-    repo.stage({"_lakefs_actions/other.yaml": OTHER, "a": "0"})
+    repo.stage_files({"_lakefs_actions/other.yaml": OTHER, "a": "0"})
     repo.commit(message="base")
-    repo.fork("release")
-    repo.fork()
-    repo.have({"s": "1"}, "side")
+    repo.add_branch("release")
+    repo.add_branch()
+    repo.commit_files({"s": "1"}, "side")
     repo.merge("side", "release")
     repo.log("release", amount=1)
 
@@ -242,7 +242,7 @@ def a_hook_for_other_branches(rest: Rest) -> None:
 def an_action_that_cannot_be_read(rest: Rest) -> None:
     """An action file that is no YAML makes the commit a 500, and the change stays staged."""
     repo = repository(rest)
-    repo.stage({"_lakefs_actions/notes.txt": "Dear\tdiary: no: yaml", "a": "1"})
+    repo.stage_files({"_lakefs_actions/notes.txt": "Dear\tdiary: no: yaml", "a": "1"})
     repo.commit()
     repo.staged()
     repo.log()
@@ -252,7 +252,7 @@ def an_action_that_cannot_be_read(rest: Rest) -> None:
 def two_actions_of_one_name(rest: Rest) -> None:
     """Two action files with the same name make the commit a 500."""
     repo = repository(rest)
-    repo.stage({FENCE_PATH: FENCE_TEXT, "_lakefs_actions/second.yaml": FENCE_TEXT})
+    repo.stage_files({FENCE_PATH: FENCE_TEXT, "_lakefs_actions/second.yaml": FENCE_TEXT})
     repo.commit()
     repo.log()
 
@@ -263,15 +263,15 @@ def an_action_without_its_parts(rest: Rest) -> None:
     repo = repository(rest)
     wrong = {"empty": "", "nameless": "on:\n  pre-merge:\n", "idle": "name: idle\n", "event": "name: ev\non:\n  tea:\n"}
     for number, (branch, text) in enumerate(wrong.items()):
-        repo.fork(branch)
-        repo.stage({f"_lakefs_actions/{number}.yaml": text}, branch)
+        repo.add_branch(branch)
+        repo.stage_files({f"_lakefs_actions/{number}.yaml": text}, branch)
         repo.commit(branch)
 
 
 @scenario
 def no_runs_of_hooks(rest: Rest) -> None:
     """Where no hook ran there are no runs."""
-    repo = forked(rest, {"a": "0"}, side={"s": "1"})
+    repo = diverged(rest, {"a": "0"}, side={"s": "1"})
     with rest.unnoted():
         repo.merge()
     repo.get("/actions/runs")
@@ -280,7 +280,7 @@ def no_runs_of_hooks(rest: Rest) -> None:
 @scenario
 def the_runs_of_hooks(rest: Rest) -> None:
     """Every run of a hook is kept, with what it was about, how it ended and what it said."""
-    repo = forked(rest, BASE, side={"s": "1"})
+    repo = diverged(rest, BASE, side={"s": "1"})
     publish(repo, "0" * 64)
     publish(repo, repo.head())
     runs = repo.get("/actions/runs").json["results"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 
 def keep(rest: Rest, keys: Iterable[str]) -> None:
@@ -134,7 +134,7 @@ def hostile_keys_are_deleted(rest: Rest) -> None:
 def hostile_keys_in_a_diff(rest: Rest) -> None:
     """A diff names keys as they are."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""})
+    repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""})
     repo.staged()
     with rest.unnoted():
         repo.commit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 FOLDERS = dict.fromkeys(("a", "a-b", "a.b", "a/1", "a/2", "a/b/3", "a0", "b/4", "c"), "")
 
@@ -13,7 +13,7 @@ FOLDERS = dict.fromkeys(("a", "a-b", "a.b", "a/1", "a/2", "a/b/3", "a0", "b/4", 
 def objects_come_in_byte_order(rest: Rest) -> None:
     """A listing is in the order of UTF-8 bytes, with what is staged among the committed."""
     repo = repository(rest, dict.fromkeys(("b", "B", "a/z", "a0", "a", "ä", "z", "_"), ""))
-    repo.stage({"a-": "", "ab": "", "z": None, "\U0001f600": "", "\uffee": ""})
+    repo.stage_files({"a-": "", "ab": "", "z": None, "\U0001f600": "", "\uffee": ""})
     repo.tree()
 
 
@@ -22,7 +22,7 @@ def an_empty_listing(rest: Rest) -> None:
     """A repository without objects, and a prefix that nothing has, list nothing."""
     repo = repository(rest)
     repo.tree()
-    repo.stage({"a": ""})
+    repo.stage_files({"a": ""})
     repo.tree(prefix="b")
 
 
@@ -140,7 +140,7 @@ def a_page_holds_a_hundred(rest: Rest) -> None:
 def staged_deletions_leave_no_gap(rest: Rest) -> None:
     """Pages are full although objects between are deleted in the staging area."""
     repo = repository(rest, dict.fromkeys("abcdef", ""))
-    repo.stage({"b": None, "c": None, "e": None})
+    repo.stage_files({"b": None, "c": None, "e": None})
     repo.tree(amount=2)
     repo.tree(amount=2, after="d")
 
@@ -149,7 +149,7 @@ def staged_deletions_leave_no_gap(rest: Rest) -> None:
 def a_folder_whose_objects_are_deleted(rest: Rest) -> None:
     """A folder is gone with its last object, and there with its first staged one."""
     repo = repository(rest, {"a/1": "", "b/1": "", "b/2": ""})
-    repo.stage({"a/1": None, "b/1": None, "c/1": ""})
+    repo.stage_files({"a/1": None, "b/1": None, "c/1": ""})
     repo.tree(delimiter="/")
     repo.tree("main@", delimiter="/")
 
@@ -186,7 +186,7 @@ def prefixes_and_delimiters_are_byte_exact(rest: Rest) -> None:
 def listings_of_old_commits(rest: Rest) -> None:
     """Every commit keeps listing what it held."""
     repo = repository(rest, {"a": "1", "b": "1"})
-    repo.have({"a": "2", "b": None, "c": "1"})
+    repo.commit_files({"a": "2", "b": None, "c": "1"})
     repo.tree("main~2")
     repo.tree("main~1")
     repo.tree("main")

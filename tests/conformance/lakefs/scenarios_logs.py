@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Repository, forked, repository
+from .repositories import Repository, diverged, repository
 
 
 def line(rest: Rest) -> tuple[Repository, list[str]]:
     """Five commits in a line, the newest first, dated a minute apart from one another."""
     repo = repository(rest)
-    made = [repo.have({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
+    made = [repo.commit_files({f"{n}": "1"}, message=f"number {n}", date=1_000_000 + 60 * n) for n in range(1, 5)]
     with rest.unnoted():
         first = repo.show("main~4").json["id"]
     return repo, [*reversed(made), first]
@@ -18,9 +18,9 @@ def line(rest: Rest) -> tuple[Repository, list[str]]:
 
 def diamond(rest: Rest) -> Repository:
     """A merge of two lines with two commits each."""
-    repo = forked(rest, {"base": ""}, main={"m1": "1"}, side={"s1": "1"})
-    repo.have({"m2": "1"}, "main", "main again")
-    repo.have({"s2": "1"}, "side", "side again")
+    repo = diverged(rest, {"base": ""}, main={"m1": "1"}, side={"s1": "1"})
+    repo.commit_files({"m2": "1"}, "main", "main again")
+    repo.commit_files({"s2": "1"}, "side", "side again")
     with rest.unnoted():
         repo.merge("side", message="merged")
     return repo
@@ -52,9 +52,9 @@ def first_parents_only(rest: Rest) -> None:
 @scenario
 def dates_decide_the_order(rest: Rest) -> None:
     """The order is that of dates, so a commit dated back comes after its elders of another line."""
-    repo = forked(rest, {"base": ""})
-    repo.have({"s": "1"}, "side", "old", date=1_000)
-    repo.have({"m": "1"}, "main", "new", date=2_000_000_000)
+    repo = diverged(rest, {"base": ""})
+    repo.commit_files({"s": "1"}, "side", "old", date=1_000)
+    repo.commit_files({"m": "1"}, "main", "new", date=2_000_000_000)
     with rest.unnoted():
         repo.merge("side", message="merged")
     repo.log()
@@ -81,7 +81,7 @@ def pages_of_first_parents(rest: Rest) -> None:
 @scenario
 def a_log_after_something_else(rest: Rest) -> None:
     """`after` must be a commit of this history."""
-    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
     repo.log(after="nope")
     repo.log(after=repo.head("side"))
     repo.log(after="main~")
@@ -102,7 +102,7 @@ def a_log_stops_at_a_commit(rest: Rest) -> None:
 @scenario
 def a_log_stops_nowhere(rest: Rest) -> None:
     """An unknown `stop_at` is a 404; one of another line never comes."""
-    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
     repo.log(stop_at="nope")
     repo.log(stop_at=repo.head("side"))
 
@@ -128,9 +128,9 @@ def a_limited_log(rest: Rest) -> None:
 def commits_that_changed_an_object(rest: Rest) -> None:
     """`objects` picks the commits that changed one of these objects."""
     repo = repository(rest, {"a": "1", "dir/b": "1"})
-    repo.have({"a": "2"}, message="a")
-    repo.have({"dir/b": "2"}, message="b")
-    repo.have({"a": None}, message="a gone")
+    repo.commit_files({"a": "2"}, message="a")
+    repo.commit_files({"dir/b": "2"}, message="b")
+    repo.commit_files({"a": None}, message="a gone")
     repo.log(objects="a")
     repo.log(objects="dir/b")
     repo.log(objects=["a", "dir/b"])
@@ -142,9 +142,9 @@ def commits_that_changed_an_object(rest: Rest) -> None:
 def commits_that_changed_a_folder(rest: Rest) -> None:
     """`prefixes` picks the commits that changed anything below one of these prefixes."""
     repo = repository(rest, {"a/1": "1", "b/1": "1"})
-    repo.have({"a/2": "1"}, message="a")
-    repo.have({"b/1": None}, message="b")
-    repo.have({"c": "1"}, message="c")
+    repo.commit_files({"a/2": "1"}, message="a")
+    repo.commit_files({"b/1": None}, message="b")
+    repo.commit_files({"c": "1"}, message="c")
     repo.log(prefixes="a/")
     repo.log(prefixes=["b/", "c"])
     repo.log(prefixes="a", limit="true", amount=1)
@@ -155,7 +155,7 @@ def commits_that_changed_a_folder(rest: Rest) -> None:
 @scenario
 def a_merge_that_changed_an_object(rest: Rest) -> None:
     """A merge commit is never among the commits that changed an object; what it merged is."""
-    repo = forked(rest, {"a": "0"}, main={"m": "1"}, side={"a": "1"})
+    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"a": "1"})
     with rest.unnoted():
         repo.merge("side", message="merged")
     repo.log(objects="a")
@@ -185,5 +185,5 @@ def a_log_of_anything(rest: Rest) -> None:
 def what_is_staged_is_no_history(rest: Rest) -> None:
     """Staged changes do not show in a log."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"b": "2"})
+    repo.stage_files({"b": "2"})
     repo.log()

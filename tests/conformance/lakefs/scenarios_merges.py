@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Files, forked, repository
+from .repositories import Files, diverged, repository
 
 BASE: Files = {"a": "0", "b": "0", "c": "0"}
 
@@ -12,7 +12,7 @@ BASE: Files = {"a": "0", "b": "0", "c": "0"}
 @scenario
 def a_merge_takes_over_the_changes(rest: Rest) -> None:
     """A merge adds, changes and deletes what the source did, and keeps what the target did."""
-    repo = forked(rest, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"})
+    repo = diverged(rest, BASE, main={"a": "1", "m": "1"}, side={"b": "2", "c": None, "s": "2"})
     repo.merge("side", "main", message="merged", metadata={"k": "v"})
     repo.tree("main@")
     repo.show("main")
@@ -23,7 +23,7 @@ def a_merge_takes_over_the_changes(rest: Rest) -> None:
 @scenario
 def a_merge_is_never_a_fast_forward(rest: Rest) -> None:
     """A merge into an unmoved target is a merge commit whose tree is the source's."""
-    repo = forked(rest, BASE, side={"a": "1", "b": None, "d": "1"})
+    repo = diverged(rest, BASE, side={"a": "1", "b": None, "d": "1"})
     repo.show("main")
     repo.show("side")
     repo.merge()
@@ -34,7 +34,7 @@ def a_merge_is_never_a_fast_forward(rest: Rest) -> None:
 @scenario
 def both_changed_a_path(rest: Rest) -> None:
     """A conflict is a 409 with an empty reference and no message, and changes nothing."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2", "d": "2"})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "2", "d": "2"})
     repo.merge()
     repo.tree("main")
     repo.log("main")
@@ -43,7 +43,7 @@ def both_changed_a_path(rest: Rest) -> None:
 @scenario
 def both_added_a_path(rest: Rest) -> None:
     """Different additions are a conflict."""
-    repo = forked(rest, BASE, main={"d": "1"}, side={"d": "2"})
+    repo = diverged(rest, BASE, main={"d": "1"}, side={"d": "2"})
     repo.merge()
     repo.tree("main")
 
@@ -51,7 +51,7 @@ def both_added_a_path(rest: Rest) -> None:
 @scenario
 def one_changed_what_the_other_deleted(rest: Rest) -> None:
     """Changed here and deleted there is a conflict, whichever side deleted."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"a": None})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": None})
     repo.merge("side", "main")
     repo.merge("main", "side")
 
@@ -59,7 +59,7 @@ def one_changed_what_the_other_deleted(rest: Rest) -> None:
 @scenario
 def both_did_the_same(rest: Rest) -> None:
     """The same change on both sides is no conflict: a merge commit with the target's tree."""
-    repo = forked(rest, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"})
+    repo = diverged(rest, BASE, main={"a": "1", "b": None, "d": "1"}, side={"a": "1", "b": None, "d": "1"})
     repo.show("main")
     repo.merge()
     repo.show("main")
@@ -69,7 +69,7 @@ def both_did_the_same(rest: Rest) -> None:
 @scenario
 def both_uploaded_the_same_bytes(rest: Rest) -> None:
     """Where both sides added the same, the source's address wins."""
-    repo = forked(rest, BASE)
+    repo = diverged(rest, BASE)
     repo.upload("d", "1", "main")
     repo.upload("d", "1", "side")
     with rest.unnoted():
@@ -82,7 +82,7 @@ def both_uploaded_the_same_bytes(rest: Rest) -> None:
 @scenario
 def the_same_bytes_of_another_type_are_a_conflict(rest: Rest) -> None:
     """Content type and metadata belong to what both sides compare."""
-    repo = forked(rest, BASE)
+    repo = diverged(rest, BASE)
     with rest.unnoted():
         repo.upload("d", "1", "main")
         repo.upload("d", "1", "side", headers={"Content-Type": "text/csv"})
@@ -94,7 +94,7 @@ def the_same_bytes_of_another_type_are_a_conflict(rest: Rest) -> None:
 @scenario
 def nothing_to_merge(rest: Rest) -> None:
     """A source that did nothing is refused."""
-    repo = forked(rest, BASE, main={"a": "1"})
+    repo = diverged(rest, BASE, main={"a": "1"})
     repo.merge()
     repo.merge("main", "main")
     repo.merge("main~")
@@ -104,7 +104,7 @@ def nothing_to_merge(rest: Rest) -> None:
 @scenario
 def the_same_source_again(rest: Rest) -> None:
     """A source that was merged has nothing more, also by its commit id."""
-    repo = forked(rest, BASE, side={"a": "1"})
+    repo = diverged(rest, BASE, side={"a": "1"})
     repo.merge()
     repo.merge()
     repo.merge(repo.head("side"))
@@ -114,18 +114,18 @@ def the_same_source_again(rest: Rest) -> None:
 @scenario
 def a_source_that_did_and_undid(rest: Rest) -> None:
     """A source whose tree is that of the merge base has no changes, however many commits it has."""
-    repo = forked(rest, BASE, side={"d": "1"})
-    repo.have({"d": None}, "side")
+    repo = diverged(rest, BASE, side={"d": "1"})
+    repo.commit_files({"d": None}, "side")
     repo.merge()
-    repo.have({"a": "1"}, "main")
+    repo.commit_files({"a": "1"}, "main")
     repo.merge()
 
 
 @scenario
 def a_dirty_target_is_refused_first(rest: Rest) -> None:
     """Staged changes on the target mask every other refusal, and `force` does not help."""
-    repo = forked(rest, BASE, side={"a": "1"})
-    repo.stage({"d": "1"}, "main")
+    repo = diverged(rest, BASE, side={"a": "1"})
+    repo.stage_files({"d": "1"}, "main")
     repo.merge()
     repo.merge(force=True)
     repo.merge("nope")
@@ -137,8 +137,8 @@ def a_dirty_target_is_refused_first(rest: Rest) -> None:
 @scenario
 def a_dirty_source_does_not_matter(rest: Rest) -> None:
     """What is staged on the source is not merged and stays staged."""
-    repo = forked(rest, BASE, side={"a": "1"})
-    repo.stage({"d": "1"}, "side")
+    repo = diverged(rest, BASE, side={"a": "1"})
+    repo.stage_files({"d": "1"}, "side")
     repo.merge()
     repo.tree("main")
     repo.staged("side")
@@ -147,16 +147,16 @@ def a_dirty_source_does_not_matter(rest: Rest) -> None:
 @scenario
 def a_staging_area_is_no_source(rest: Rest) -> None:
     """`side$` cannot be merged."""
-    repo = forked(rest, BASE, side={"a": "1"})
+    repo = diverged(rest, BASE, side={"a": "1"})
     repo.merge("side$")
 
 
 @scenario
 def sources_of_every_kind(rest: Rest) -> None:
     """A tag, an expression and a commit id can be merged."""
-    repo = forked(rest, BASE, side={"a": "1"})
-    repo.have({"b": "1"}, "side")
-    repo.have({"c": "1"}, "side")
+    repo = diverged(rest, BASE, side={"a": "1"})
+    repo.commit_files({"b": "1"}, "side")
+    repo.commit_files({"c": "1"}, "side")
     with rest.unnoted():
         repo.tag("v1", "side~")
     repo.merge("side~2")
@@ -168,7 +168,7 @@ def sources_of_every_kind(rest: Rest) -> None:
 @scenario
 def targets_of_the_wrong_kind(rest: Rest) -> None:
     """Only a branch can be merged into."""
-    repo = forked(rest, BASE, side={"a": "1"})
+    repo = diverged(rest, BASE, side={"a": "1"})
     with rest.unnoted():
         repo.tag("v1")
     for target in ("nope", "v1", repo.head(), "main~", "main@"):
@@ -178,7 +178,7 @@ def targets_of_the_wrong_kind(rest: Rest) -> None:
 @scenario
 def a_source_that_is_not_there(rest: Rest) -> None:
     """An unknown source is a 404 that names it."""
-    repo = forked(rest, BASE)
+    repo = diverged(rest, BASE)
     repo.merge("nope")
     repo.merge("0" * 64)
     repo.merge("main~99")
@@ -188,8 +188,8 @@ def a_source_that_is_not_there(rest: Rest) -> None:
 def a_hidden_branch_is_merged(rest: Rest) -> None:
     """A hidden branch is merged like any other, and its name is in the message."""
     repo = repository(rest, BASE)
-    repo.fork("staging", hidden=True)
-    repo.have({"a": "1"}, "staging")
+    repo.add_branch("staging", hidden=True)
+    repo.commit_files({"a": "1"}, "staging")
     repo.merge("staging")
     repo.show("main")
     repo.call("DELETE", "/branches/staging")
@@ -199,10 +199,10 @@ def a_hidden_branch_is_merged(rest: Rest) -> None:
 @scenario
 def merging_back_and_forth(rest: Rest) -> None:
     """Each merge moves the merge base: later merges see only what is new."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"b": "1"})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"b": "1"})
     repo.merge("side", "main")
     repo.merge("main", "side")
-    repo.have({"a": "2"}, "side")
+    repo.commit_files({"a": "2"}, "side")
     repo.merge("side", "main")
     repo.tree("main")
     repo.log("main")
@@ -211,12 +211,12 @@ def merging_back_and_forth(rest: Rest) -> None:
 @scenario
 def a_merge_of_a_reverted_merge(rest: Rest) -> None:
     """What was merged and reverted on the target is not merged again."""
-    repo = forked(rest, BASE, side={"d": "1"})
+    repo = diverged(rest, BASE, side={"d": "1"})
     repo.merge()
     with rest.unnoted():
         repo.revert("main", parent=1)
     repo.merge()
-    repo.have({"e": "1"}, "side")
+    repo.commit_files({"e": "1"}, "side")
     repo.merge()
     repo.tree("main")
 
@@ -224,7 +224,7 @@ def a_merge_of_a_reverted_merge(rest: Rest) -> None:
 @scenario
 def a_file_meets_a_folder(rest: Rest) -> None:
     """`out` on one side and `out/part` on the other are two paths, and both are kept."""
-    repo = forked(rest, BASE, main={"out": "1"}, side={"out/part": "2"})
+    repo = diverged(rest, BASE, main={"out": "1"}, side={"out/part": "2"})
     repo.merge()
     repo.tree("main")
 
@@ -232,7 +232,7 @@ def a_file_meets_a_folder(rest: Rest) -> None:
 @scenario
 def an_empty_source_tree(rest: Rest) -> None:
     """A source that deleted everything empties an unmoved target."""
-    repo = forked(rest, BASE, side={"a": None, "b": None, "c": None})
+    repo = diverged(rest, BASE, side={"a": None, "b": None, "c": None})
     repo.merge()
     repo.tree("main@")
     repo.show("main")
@@ -242,9 +242,9 @@ def an_empty_source_tree(rest: Rest) -> None:
 def a_merge_into_an_empty_repository(rest: Rest) -> None:
     """The first commit, which has no tree, is a merge base like any other."""
     repo = repository(rest)
-    repo.fork()
-    repo.have({"s": "1"}, "side")
-    repo.have({"m": "1"}, "main")
+    repo.add_branch()
+    repo.commit_files({"s": "1"}, "side")
+    repo.commit_files({"m": "1"}, "main")
     repo.merge()
     repo.tree("main")
 
@@ -252,13 +252,13 @@ def a_merge_into_an_empty_repository(rest: Rest) -> None:
 @scenario
 def lines_that_crossed(rest: Rest) -> None:
     """Two branches that merged one another's heads have two merge bases, of which one is taken."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"b": "1"})
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"b": "1"})
     main, side = repo.head("main"), repo.head("side")
     with rest.unnoted():
         repo.merge(side, "main")
         repo.merge(main, "side")
-    repo.have({"a": "2"}, "main")
-    repo.have({"b": "2"}, "side")
+    repo.commit_files({"a": "2"}, "main")
+    repo.commit_files({"b": "2"}, "side")
     repo.diff("main", "side")
     repo.merge()
     repo.tree("main")
@@ -267,12 +267,12 @@ def lines_that_crossed(rest: Rest) -> None:
 @scenario
 def three_branches(rest: Rest) -> None:
     """What came through a third branch is known: merging it directly brings nothing new."""
-    repo = forked(rest, BASE, side={"s": "1"})
-    repo.fork("third", "side")
-    repo.have({"t": "1"}, "third")
+    repo = diverged(rest, BASE, side={"s": "1"})
+    repo.add_branch("third", "side")
+    repo.commit_files({"t": "1"}, "third")
     repo.merge("third", "main")
     repo.merge("side", "main")
-    repo.have({"s": "2"}, "side")
+    repo.commit_files({"s": "2"}, "side")
     repo.merge("side", "main")
     repo.tree("main")
 
@@ -280,8 +280,8 @@ def three_branches(rest: Rest) -> None:
 @scenario
 def a_change_taken_back_on_the_target(rest: Rest) -> None:
     """What the target changed and changed back is no change of its own, so the source's change is taken."""
-    repo = forked(rest, BASE, main={"a": "1"}, side={"a": "2"})
-    repo.have({"a": "0"}, "main")
+    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "2"})
+    repo.commit_files({"a": "0"}, "main")
     repo.diff("main", "side")
     repo.merge()
     repo.tree("main")

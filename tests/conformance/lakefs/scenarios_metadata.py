@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import forked, repository
+from .repositories import diverged, repository
 
 TEXT = {"Content-Type": "text/plain"}
 
@@ -36,7 +36,7 @@ def a_name_of_nothing(rest: Rest) -> None:
 @scenario
 def metadata_is_committed_and_merged(rest: Rest) -> None:
     """Metadata goes with the object through commits and merges."""
-    repo = forked(rest, {"a": "1"})
+    repo = diverged(rest, {"a": "1"})
     with rest.unnoted():
         repo.upload("b", "1", "side", headers=TEXT | {"x-lakefs-meta-k": "v"})
         repo.commit("side")
@@ -48,7 +48,7 @@ def metadata_is_committed_and_merged(rest: Rest) -> None:
 @scenario
 def metadata_decides_a_conflict(rest: Rest) -> None:
     """Both sides set other metadata of one content: a conflict."""
-    repo = forked(rest, {"a": "1"})
+    repo = diverged(rest, {"a": "1"})
     with rest.unnoted():
         for branch in ("main", "side"):
             repo.upload("a", "1", branch, headers=TEXT | {"x-lakefs-meta-by": branch})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Repository, repository
+from .repositories import Repository, repository
 
 
 def protected(rest: Rest, pattern: str = "main") -> Repository:
@@ -46,8 +46,8 @@ def a_batch_on_a_protected_branch(rest: Rest) -> None:
 def a_protected_branch_is_merged_into(rest: Rest) -> None:
     """Merges into a protected branch, and reverts on it, are allowed."""
     repo = protected(rest)
-    repo.fork()
-    repo.have({"a": "1"}, "side")
+    repo.add_branch()
+    repo.commit_files({"a": "1"}, "side")
     repo.merge()
     repo.revert("main", parent=1)
     repo.log()
@@ -67,6 +67,6 @@ def a_rule_for_other_branches(rest: Rest) -> None:
     """A rule is about the branches of its pattern only."""
     repo = protected(rest, "release-*")
     repo.upload("a", "1")
-    repo.fork("release-1")
+    repo.add_branch("release-1")
     repo.upload("a", "1", "release-1")
     repo.call("DELETE", "/branches/release-1")

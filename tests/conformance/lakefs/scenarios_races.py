@@ -6,8 +6,8 @@ from functools import partial
 
 from ..rest import Rest
 from ..scenario import scenario
+from .repositories import repository
 from .scenarios_hooks import BASE, publish
-from .stage import repository
 
 
 @scenario
@@ -50,8 +50,8 @@ def one_publisher_of_many(rest: Rest) -> None:
     """Of many fenced merges that name the same head at the same time one passes."""
     repo = repository(rest, BASE)
     for number in range(4):
-        repo.fork(f"side-{number}")
-        repo.have({"s": f"{number}"} | {f"{number}": "1"}, f"side-{number}")
+        repo.add_branch(f"side-{number}")
+        repo.commit_files({"s": f"{number}"} | {f"{number}": "1"}, f"side-{number}")
     head = repo.head()
     merges = [partial(publish, repo, head, f"side-{number}", strategy="source-wins") for number in range(4)]
     rest.race("other sources on the same head", merges)
@@ -65,8 +65,8 @@ def many_merges_without_a_fence(rest: Rest) -> None:
     """Without a fence merges at the same time all pass, one on top of the other."""
     repo = repository(rest, {"a": "0"})
     for number in range(4):
-        repo.fork(f"side-{number}")
-        repo.have({f"{number}": f"content {number}"}, f"side-{number}")
+        repo.add_branch(f"side-{number}")
+        repo.commit_files({f"{number}": f"content {number}"}, f"side-{number}")
     rest.race("other sources", [partial(repo.merge, f"side-{number}") for number in range(4)])
     repo.tree()
     with rest.unnoted():

@@ -6,7 +6,7 @@ from email.utils import parsedate_to_datetime
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
@@ -145,7 +145,7 @@ def the_head_of_a_range(rest: Rest) -> None:
 def a_description_outlives_commits(rest: Rest) -> None:
     """Address and time of an object stay what they were when it is committed, merged and branched from."""
     repo = repository(rest)
-    repo.fork()
+    repo.add_branch()
     repo.upload("a", "1", "side")
     with rest.unnoted():
         repo.commit("side")
@@ -196,7 +196,7 @@ def underlying_properties(rest: Rest) -> None:
 def reading_a_deleted_object(rest: Rest) -> None:
     """What is deleted in the staging area is gone from the branch at once, and still there in its commit."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": None})
+    repo.stage_files({"a": None})
     repo.read("a", "main")
     repo.stat("a", "main")
     repo.read("a", "main@")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Repository, forked, repository
+from .repositories import Repository, diverged, repository
 
 
 def merged(rest: Rest) -> Repository:
     """A merge commit on `main` over two lines of history."""
-    repo = forked(rest, {"base": ""}, main={"m": "1"}, side={"s": "1"})
+    repo = diverged(rest, {"base": ""}, main={"m": "1"}, side={"s": "1"})
     with rest.unnoted():
         repo.merge("side", message="merged")
     return repo
@@ -19,7 +19,7 @@ def merged(rest: Rest) -> Repository:
 def a_branch_reads_with_its_staged_changes(rest: Rest) -> None:
     """A bare branch and `branch$` show what is staged, `branch@` and the commit id show what is committed."""
     repo = repository(rest, {"a": "1", "b": "2"})
-    repo.stage({"a": None, "c": "3"})
+    repo.stage_files({"a": None, "c": "3"})
     for ref in ("main", "main$", "main@", repo.head()):
         repo.tree(ref)
 
@@ -117,7 +117,7 @@ def refs_that_are_not_there(rest: Rest) -> None:
 def a_prefix_of_a_commit_id_is_a_ref(rest: Rest) -> None:
     """The beginning of a commit id names the commit as long as it is the only one; upper case does not."""
     repo = repository(rest)
-    found = repo.have({"a": "1"})
+    found = repo.commit_files({"a": "1"})
     for length in (63, 32, 16):
         rest.names[found[:length]] = f"<first {length} characters>"
         repo.show(found[:length])
@@ -131,7 +131,7 @@ def a_prefix_of_a_commit_id_is_a_ref(rest: Rest) -> None:
 def a_branch_may_shadow_the_prefix_of_a_commit_id(rest: Rest) -> None:
     """A branch called like the beginning of a commit id is accepted, and that text then means the branch."""
     repo = repository(rest)
-    found = repo.have({"a": "1"})
+    found = repo.commit_files({"a": "1"})
     short = found[:16]
     rest.names[short] = "<first 16 characters>"
     repo.show(short)
@@ -144,7 +144,7 @@ def a_branch_may_shadow_the_prefix_of_a_commit_id(rest: Rest) -> None:
 def a_tag_may_shadow_the_prefix_of_a_commit_id(rest: Rest) -> None:
     """A tag called like the beginning of a commit id is accepted, too, and no branch may then have that name."""
     repo = repository(rest)
-    found = repo.have({"a": "1"})
+    found = repo.commit_files({"a": "1"})
     short = found[:16]
     rest.names[short] = "<first 16 characters>"
     repo.tag(short, "main~")
@@ -168,7 +168,7 @@ def a_branch_does_not_shadow_a_whole_commit_id(rest: Rest) -> None:
 def a_dash_belongs_to_a_name(rest: Rest) -> None:
     """A branch name may hold dashes and digits next to its steps."""
     repo = repository(rest, {"a": "1"})
-    repo.fork("b-1")
+    repo.add_branch("b-1")
     repo.show("b-1~1")
     repo.show("b-1^")
 
@@ -208,7 +208,7 @@ def one_digit_is_enough(rest: Rest) -> None:
 def a_digit_of_many_commits(rest: Rest) -> None:
     """A beginning that several commit ids share is no ref, and its words do not tell it from an unknown one."""
     repo = repository(rest)
-    digits = [repo.have({}, message=f"{number}")[0] for number in range(17)]
+    digits = [repo.commit_files({}, message=f"{number}")[0] for number in range(17)]
     shared = next(digit for digit in digits if digits.count(digit) > 1)
     with rest.unnoted():
         answers = {"commit": repo.show(shared), "listing": repo.tree(shared), "log": repo.log(shared)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import Repository, repository
+from .repositories import Repository, repository
 
 ONE = "/repositories/{repository}"
 

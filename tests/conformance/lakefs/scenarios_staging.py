@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 
 @scenario
 def what_is_staged(rest: Rest) -> None:
     """The diff of a branch tells what was added, changed and removed; what was removed has no size."""
     repo = repository(rest, {"changed": "1", "kept": "1", "removed": "1"})
-    repo.stage({"added": "22", "changed": "333", "removed": None})
+    repo.stage_files({"added": "22", "changed": "333", "removed": None})
     repo.staged()
 
 
@@ -55,8 +55,8 @@ def the_same_content_again_is_dropped_by_a_commit(rest: Rest) -> None:
 def the_same_content_again_does_not_hinder_a_merge(rest: Rest) -> None:
     """A copy of an unchanged object does not make a branch dirty, and the merge drops it."""
     repo = repository(rest, {"a": "1"})
-    repo.fork()
-    repo.have({"b": "2"}, "side")
+    repo.add_branch()
+    repo.commit_files({"b": "2"}, "side")
     repo.stat("a")
     repo.upload("a", "1")
     repo.merge("side")
@@ -88,7 +88,7 @@ def other_metadata_is_a_change(rest: Rest) -> None:
 def a_change_taken_back(rest: Rest) -> None:
     """Changing an object and changing it back is no change."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": "2"})
+    repo.stage_files({"a": "2"})
     repo.upload("a", "1")
     repo.staged()
     repo.commit()
@@ -98,7 +98,7 @@ def a_change_taken_back(rest: Rest) -> None:
 def pages_of_what_is_staged(rest: Rest) -> None:
     """Staged changes come page by page, behind a path, below a prefix."""
     repo = repository(rest)
-    repo.stage(dict.fromkeys(("a/1", "a/2", "b/1", "b/2", "c"), ""))
+    repo.stage_files(dict.fromkeys(("a/1", "a/2", "b/1", "b/2", "c"), ""))
     repo.staged(amount=2)
     repo.staged(amount=2, after="a/2")
     repo.staged(prefix="b/")
@@ -111,7 +111,7 @@ def pages_of_what_is_staged(rest: Rest) -> None:
 def folders_of_what_is_staged(rest: Rest) -> None:
     """With a delimiter, changes below a folder are one change of it."""
     repo = repository(rest, {"a/1": "", "b/1": ""})
-    repo.stage({"a/1": None, "b/2": "", "c": "", "d/1": "", "d/2": ""})
+    repo.stage_files({"a/1": None, "b/2": "", "c": "", "d/1": "", "d/2": ""})
     repo.staged(delimiter="/")
     repo.staged(delimiter="/", prefix="d/")
     repo.staged(delimiter="/", amount=2)
@@ -123,7 +123,7 @@ def folders_of_what_is_staged(rest: Rest) -> None:
 def resetting_everything(rest: Rest) -> None:
     """A reset drops all that is staged and moves no head."""
     repo = repository(rest, {"a": "1", "b": "2"})
-    repo.stage({"a": None, "b": "3", "c": "4"})
+    repo.stage_files({"a": None, "b": "3", "c": "4"})
     repo.reset(type="reset")
     repo.tree()
     repo.staged()
@@ -134,7 +134,7 @@ def resetting_everything(rest: Rest) -> None:
 def resetting_one_object(rest: Rest) -> None:
     """A reset of an object drops its change only."""
     repo = repository(rest, {"a": "1", "a/b": "2", "c": "3"})
-    repo.stage({"a": "9", "a/b": "9", "c": None})
+    repo.stage_files({"a": "9", "a/b": "9", "c": None})
     repo.reset(type="object", path="a")
     repo.staged()
     repo.reset(type="object", path="c")
@@ -145,7 +145,7 @@ def resetting_one_object(rest: Rest) -> None:
 def resetting_a_folder(rest: Rest) -> None:
     """A reset of a prefix drops all changes below it, whatever the prefix ends in."""
     repo = repository(rest, {"dir/a": "1", "dir/b": "2", "dirt": "3"})
-    repo.stage({"dir/a": "9", "dir/b": None, "dir/c": "9", "dirt": "9"})
+    repo.stage_files({"dir/a": "9", "dir/b": None, "dir/c": "9", "dirt": "9"})
     repo.reset(type="common_prefix", path="dir/")
     repo.staged()
     repo.reset(type="common_prefix", path="dir")
@@ -166,7 +166,7 @@ def resetting_what_is_not_staged(rest: Rest) -> None:
 def a_reset_of_no_kind(rest: Rest) -> None:
     """A reset needs a known type, that of an object a path; that of a prefix without one drops everything."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": "2"})
+    repo.stage_files({"a": "2"})
     repo.reset()
     repo.reset(type="all")
     repo.reset(type="object")
@@ -178,9 +178,9 @@ def a_reset_of_no_kind(rest: Rest) -> None:
 def staging_areas_are_apart(rest: Rest) -> None:
     """What is staged on one branch does not show on another."""
     repo = repository(rest, {"a": "1"})
-    repo.fork()
-    repo.stage({"a": "2", "b": "3"}, "main")
-    repo.stage({"a": None}, "side")
+    repo.add_branch()
+    repo.stage_files({"a": "2", "b": "3"}, "main")
+    repo.stage_files({"a": None}, "side")
     repo.tree("main")
     repo.tree("side")
     repo.staged("main")

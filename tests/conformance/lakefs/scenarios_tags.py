@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 
 @scenario
@@ -23,8 +23,8 @@ def a_tag_stays_where_it_is(rest: Rest) -> None:
     repo = repository(rest, {"a": "1"})
     with rest.unnoted():
         repo.tag("v1")
-    repo.have({"a": None, "b": "2"})
-    repo.stage({"c": "3"})
+    repo.commit_files({"a": None, "b": "2"})
+    repo.stage_files({"c": "3"})
     repo.tree("v1")
     repo.get("/tags/v1")
 
@@ -43,7 +43,7 @@ def a_tag_name_is_taken(rest: Rest) -> None:
 def a_tag_cannot_be_called_like_a_branch(rest: Rest) -> None:
     """A branch's name is taken for tags, too."""
     repo = repository(rest)
-    repo.fork("side")
+    repo.add_branch("side")
     repo.tag("side")
     repo.get("/tags/side")
 
@@ -139,6 +139,6 @@ def tags_are_listed_page_by_page(rest: Rest) -> None:
 def a_tag_of_a_dirty_branch(rest: Rest) -> None:
     """A tag shows the commit, not what is staged."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"b": "2"})
+    repo.stage_files({"b": "2"})
     repo.tag("v1")
     repo.tree("v1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .stage import repository
+from .repositories import repository
 
 OBJECTS = "/branches/main/objects"
 
@@ -67,7 +67,7 @@ def an_upload_replaces_what_is_staged(rest: Rest) -> None:
 def an_upload_is_staged_not_committed(rest: Rest) -> None:
     """An upload shows on its branch only, and moves no head."""
     repo = repository(rest, {"a": "1"})
-    repo.fork()
+    repo.add_branch()
     head = repo.head()
     repo.upload("b", "2")
     repo.stat("b", "main")
@@ -109,7 +109,7 @@ def an_upload_only_if_there_is_nothing(rest: Rest) -> None:
 def an_upload_where_something_was_deleted(rest: Rest) -> None:
     """`If-None-Match: *` passes where the committed object is deleted in the staging area."""
     repo = repository(rest, {"a": "1"})
-    repo.stage({"a": None})
+    repo.stage_files({"a": None})
     repo.upload("a", "2", headers={"If-None-Match": "*"})
     repo.read("a")
 
@@ -179,7 +179,7 @@ def user_metadata_is_set_later(rest: Rest) -> None:
 def an_object_is_copied(rest: Rest) -> None:
     """A copy is a new object with the content of the old one, from any ref."""
     repo = repository(rest, {"a": "1"})
-    repo.have({"a": "2"})
+    repo.commit_files({"a": "2"})
     repo.post(OBJECTS + "/copy", {"src_path": "a"}, query={"dest_path": "b"})
     repo.post(OBJECTS + "/copy", {"src_path": "a", "src_ref": "main~"}, query={"dest_path": "c"})
     repo.read("b")

@@ -105,7 +105,7 @@ class Task:
         return self.reference in self.workflow.joined
 
 
-class World:
+class ServerState:
     """Everything known, by the ids of the embedded server."""
 
     def __init__(self, targets: tuple[Target, Target]) -> None:
@@ -129,7 +129,7 @@ class World:
     def _add(self, both: Both, name: str, family: list[Workflow]) -> Workflow:
         made = Workflow(both, name, family)
         family.append(made)
-        self.workflows[both.facade] = made
+        self.workflows[both.embedded] = made
         return made
 
     def look(self, *workflows: Workflow) -> None:
@@ -137,24 +137,24 @@ class World:
         left = list(dict.fromkeys(member for one in workflows for member in one.family))
         while left:
             one = left.pop(0)
-            facade, real = self.pair.settled("GET", "/workflow/{workflow}", workflow=one.id)
-            if facade.status == 200:
-                left += self._learn(one, facade.json, real.json)
+            embedded, real = self.pair.settled("GET", "/workflow/{workflow}", workflow=one.id)
+            if embedded.status == 200:
+                left += self._learn(one, embedded.json, real.json)
 
     def look_by_ids(self, ids: Collection[str]) -> None:
         """The same, by the embedded server's ids; unknown ones are passed over."""
         self.look(*(self.workflows[one] for one in ids if one in self.workflows))
 
-    def _learn(self, workflow: Workflow, facade: Json, real: Json) -> Iterator[Workflow]:
+    def _learn(self, workflow: Workflow, embedded: Json, real: Json) -> Iterator[Workflow]:
         """Remember what was seen; gives the children that were not known."""
-        workflow.status, workflow.rows = facade["status"], facade["tasks"]
-        steps = list(_every_step(facade["workflowDefinition"]["tasks"]))
+        workflow.status, workflow.rows = embedded["status"], embedded["tasks"]
+        steps = list(_every_step(embedded["workflowDefinition"]["tasks"]))
         workflow.joined = frozenset(name for step in steps for name in step.get("joinOn") or ())
         workflow.has_children = any(step["type"] == "SUB_WORKFLOW" for step in steps)
         looped = {id(inner) for step in steps for inner in _every_step(step.get("loopOver") or [])}
         workflow.references = tuple(step["taskReferenceName"] for step in steps if id(step) not in looped)
         found = []
-        for row, other in zip(facade["tasks"], real["tasks"], strict=True):
+        for row, other in zip(embedded["tasks"], real["tasks"], strict=True):
             self.tasks[row["taskId"]] = Task(Both(row["taskId"], other["taskId"]), workflow, row)
             child = row.get("subWorkflowId")
             if child and child not in self.workflows:

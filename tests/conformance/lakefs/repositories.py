@@ -123,7 +123,7 @@ class Repository:
             found: str = self.get("/branches/{branch}", branch=branch).json["commit_id"]
         return found
 
-    def have(self, files: Files, branch: str = "main", message: str = "m", **body: Any) -> str:
+    def commit_files(self, files: Files, branch: str = "main", message: str = "m", **body: Any) -> str:
         """Commit these files behind the scenes, even none; the commit's id."""
         with self.rest.unnoted():
             self.change(files, branch)
@@ -133,12 +133,12 @@ class Repository:
         found: str = answer.json["id"]
         return found
 
-    def fork(self, name: str = "side", source: str = "main", **body: Any) -> None:
+    def add_branch(self, name: str = "side", source: str = "main", **body: Any) -> None:
         """Create a branch behind the scenes."""
         with self.rest.unnoted():
             self.branch(name, source, **body)
 
-    def stage(self, files: Files, branch: str = "main") -> None:
+    def stage_files(self, files: Files, branch: str = "main") -> None:
         """Stage these files behind the scenes."""
         with self.rest.unnoted():
             self.change(files, branch)
@@ -152,16 +152,16 @@ def repository(rest: Rest, files: Files | None = None, **body: Any) -> Repositor
     rest.afterwards(lambda: rest.call("DELETE", "/repositories/{name}", name=name, query={"force": "true"}))
     made = Repository(rest, name)
     if files:
-        made.have(files, message="base")
+        made.commit_files(files, message="base")
     return made
 
 
-def forked(rest: Rest, base: Files, *, main: Files | None = None, side: Files | None = None) -> Repository:
+def diverged(rest: Rest, base: Files, *, main: Files | None = None, side: Files | None = None) -> Repository:
     """A repository whose branches `main` and `side` share `base`; what else is given, each commits on its own."""
     made = repository(rest, base)
-    made.fork()
+    made.add_branch()
     if main is not None:
-        made.have(main, "main", "on main")
+        made.commit_files(main, "main", "on main")
     if side is not None:
-        made.have(side, "side", "on side")
+        made.commit_files(side, "side", "on side")
     return made

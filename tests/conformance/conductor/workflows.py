@@ -36,7 +36,7 @@ def definition(name: str, *tasks: Json, **fields: Any) -> Json:
     return {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(tasks), **fields}
 
 
-def create(rest: Rest, *tasks: Json, label: str = "workflow", **fields: Any) -> str:
+def register_workflow(rest: Rest, *tasks: Json, label: str = "workflow", **fields: Any) -> str:
     """Register a workflow of these tasks; returns its name."""
     name = rest.name(label)
     with rest.unnoted():
@@ -46,7 +46,7 @@ def create(rest: Rest, *tasks: Json, label: str = "workflow", **fields: Any) -> 
 
 
 @dataclass(frozen=True)
-class Stage:
+class StartedWorkflow:
     """A workflow that was started. What is called here is noted, except for `take`, `finish` and `wait`."""
 
     rest: Rest
@@ -148,10 +148,10 @@ class Stage:
         self.until(found)
         return self.row(reference)
 
-    def child(self, reference: str) -> Stage:
+    def child(self, reference: str) -> StartedWorkflow:
         """The workflow that a sub-workflow task has started; waits until it has tasks."""
         row = self.await_row(reference, "IN_PROGRESS")
-        child = Stage(self.rest, self.task, "", row["subWorkflowId"])
+        child = StartedWorkflow(self.rest, self.task, "", row["subWorkflowId"])
         child.until(lambda workflow: bool(workflow["tasks"]))
         return child
 
@@ -174,21 +174,23 @@ def result(task: Json, status: str | None, **fields: Any) -> Json:
 
 def start(
     rest: Rest, task: str, *tasks: Json, given: Json | None = None, label: str = "workflow", **fields: Any
-) -> Stage:
+) -> StartedWorkflow:
     """Register a workflow of these tasks and start it; `fields` change its definition."""
-    return begin(rest, task, create(rest, *tasks, label=label, **fields), given)
+    return start_registered(rest, task, register_workflow(rest, *tasks, label=label, **fields), given)
 
 
-def begin(rest: Rest, task: str, workflow: str, given: Json | None = None, **options: Any) -> Stage:
+def start_registered(
+    rest: Rest, task: str, workflow: str, given: Json | None = None, **options: Any
+) -> StartedWorkflow:
     """Start a registered workflow, by default with the input `{"x": 1}`; `options` are members of the request."""
     with rest.unnoted():
         body = {"name": workflow, "input": {"x": 1} if given is None else given, **options}
         answer = rest.call("POST", "/workflow", json=body)
     assert answer.status == 200, answer.text
-    return Stage(rest, task, workflow, answer.text)
+    return StartedWorkflow(rest, task, workflow, answer.text)
 
 
-def stage(
+def start_steps(
     rest: Rest,
     task: Mapping[str, Any] | None = None,
     *,
@@ -197,14 +199,14 @@ def stage(
     given: Json | None = None,
     options: Mapping[str, Any] | None = None,
     **fields: Any,
-) -> Stage:
+) -> StartedWorkflow:
     """A started workflow that runs one task type `steps` times, as `r0`, `r1` and so on.
 
     `task` changes the task definition, `step_fields` each step, `options` the start request, `fields` the workflow.
     """
     name = task_type(rest, **(task or {}))
     steps_made = [step(name, f"r{number}", **(step_fields or {})) for number in range(steps)]
-    return begin(rest, name, create(rest, *steps_made, **fields), given, **(options or {}))
+    return start_registered(rest, name, register_workflow(rest, *steps_made, **fields), given, **(options or {}))
 
 
 def _until(rest: Rest, look: Callable[[], Answer], reached: Callable[[Answer], bool]) -> Answer:
