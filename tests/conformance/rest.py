@@ -14,26 +14,9 @@ from typing import Any
 
 import urllib3
 
+from ..http_answer import Answer
+
 TIMEOUT_SECONDS = 60
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    data: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.data.decode()
-
-    @property
-    def json(self) -> Any:
-        """The parsed body."""
-        return jsonlib.loads(self.data)
 
 
 @dataclass(frozen=True)
@@ -109,7 +92,7 @@ class Rest:
             sent.setdefault("Content-Type", "application/json")
         shown = f"?{urllib.parse.urlencode(query, doseq=True)}" if query else ""
         response = self._pool.request(method, self.url + path + shown, body=content, headers=sent)
-        answer = Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, response.data)
+        answer = Answer.of(response)
         if self._noting:
             self.exchanges.append(
                 Exchange(

@@ -18,20 +18,12 @@ from perago.embedded.http.faults import Application
 from perago.embedded.http.serve import serve
 from perago.embedded.lakefs.server import LakeFSServer
 
+from ..http_answer import Answer
 from .markup import Element, read
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: dict[str, str]
-    data: bytes
-
-    @property
-    def text(self) -> str:
-        return self.data.decode()
+class PageAnswer(Answer):
+    """An answer that is a page."""
 
     @property
     def page(self) -> Element:
@@ -51,13 +43,13 @@ class Site:
     url: str
     pool: urllib3.PoolManager
 
-    def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> Answer:
+    def request(self, method: str, path: str, form: Mapping[str, str] | None = None) -> PageAnswer:
         """Any request, redirects not followed."""
         body = None if form is None else urlencode(form)
         answer = self.pool.request(method, self.url + path, body=body, redirect=False, timeout=30, retries=False)
-        return Answer(answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.data)
+        return PageAnswer.of(answer)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> PageAnswer:
         """A page that must be there."""
         answer = self.request("GET", path)
         assert answer.status == 200, f"{path}: {answer.status} {answer.text[:500]}"

@@ -20,7 +20,7 @@ from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared
 from .markup import Element
-from .site import Answer, Site, site_of
+from .site import PageAnswer, Site, site_of
 from .tasks import send, summarise
 
 ADDRESS = links.start("w", 1)
@@ -70,13 +70,13 @@ class Forms:
     def values(self) -> dict[str, str]:
         return values_of(self.site.get(ADDRESS).main)
 
-    def send(self, **changed: str) -> Answer:
+    def send(self, **changed: str) -> PageAnswer:
         """The form as it comes, with some params changed."""
         return self.site.request(
             "POST", ADDRESS, {**self.values(), **{f"/params/{key}": text for key, text in changed.items()}}
         )
 
-    def started(self, answer: Answer) -> dict[str, Any]:
+    def started(self, answer: PageAnswer) -> dict[str, Any]:
         """The input of the workflow that was started."""
         assert answer.status == 303, answer.main.text
         workflow_id = answer.headers["location"].rpartition("/")[2]

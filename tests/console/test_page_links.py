@@ -10,14 +10,14 @@ import pytest
 
 from .filled import Filled
 from .markup import Element
-from .site import Answer, Site
+from .site import PageAnswer, Site
 
 _CARRY_ADDRESSES = ("href", "src", "poster", "srcset")
 
 
-def crawl(site: Site) -> dict[str, Answer]:
+def crawl(site: Site) -> dict[str, PageAnswer]:
     """Every page that can be reached from the root, by its path and query."""
-    seen: dict[str, Answer] = {}
+    seen: dict[str, PageAnswer] = {}
     waiting = ["/"]
     while waiting:
         path = waiting.pop()
@@ -37,17 +37,17 @@ def addresses(page: Element) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def pages(site: Site) -> dict[str, Answer]:
+def pages(site: Site) -> dict[str, PageAnswer]:
     return {path: answer for path, answer in crawl(site).items() if "text/html" in answer.headers["content-type"]}
 
 
-def test_every_link_of_every_page_resolves(pages: dict[str, Answer], filled: Filled) -> None:
+def test_every_link_of_every_page_resolves(pages: dict[str, PageAnswer], filled: Filled) -> None:
     assert len(pages) > 30
     for workflow_id in filled.services.conductor.workflow_ids():
         assert f"/workflows/{workflow_id}" in pages
 
 
-def test_every_fragment_exists_on_the_page_it_names(pages: dict[str, Answer]) -> None:
+def test_every_fragment_exists_on_the_page_it_names(pages: dict[str, PageAnswer]) -> None:
     ids = {path: {element.attributes.get("id") for element in answer.page.walk()} for path, answer in pages.items()}
     for path, answer in pages.items():
         for address in addresses(answer.page):
@@ -55,14 +55,14 @@ def test_every_fragment_exists_on_the_page_it_names(pages: dict[str, Answer]) ->
             assert not fragment or fragment in ids[target], f"{path} leads to {address}, which is not there"
 
 
-def test_nothing_external_is_referred_to(pages: dict[str, Answer]) -> None:
+def test_nothing_external_is_referred_to(pages: dict[str, PageAnswer]) -> None:
     for path, answer in pages.items():
         for address in addresses(answer.page):
             assert not urlsplit(address).scheme, f"{path}: {address}"
             assert not urlsplit(address).netloc, f"{path}: {address}"
 
 
-def test_every_page_has_title_language_one_heading_and_table_headers(pages: dict[str, Answer]) -> None:
+def test_every_page_has_title_language_one_heading_and_table_headers(pages: dict[str, PageAnswer]) -> None:
     for path, answer in pages.items():
         page = answer.page
         assert page.one("html").attributes["lang"] == "en", path
@@ -74,13 +74,13 @@ def test_every_page_has_title_language_one_heading_and_table_headers(pages: dict
             assert all(len(row.all("td")) == len(headers) for row in table.all("tr") if row.all("td")), path
 
 
-def test_headings_skip_no_level(pages: dict[str, Answer]) -> None:
+def test_headings_skip_no_level(pages: dict[str, PageAnswer]) -> None:
     for path, answer in pages.items():
         levels = [int(element.tag[1]) for element in answer.page.walk() if element.tag in ("h1", "h2", "h3", "h4")]
         assert all(after <= before + 1 for before, after in itertools.pairwise(levels)), (path, levels)
 
 
-def test_no_page_has_inline_script_or_style(pages: dict[str, Answer]) -> None:
+def test_no_page_has_inline_script_or_style(pages: dict[str, PageAnswer]) -> None:
     for path, answer in pages.items():
         for element in answer.page.walk():
             assert "style" not in element.attributes, path

@@ -4,31 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import urllib3
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back; `json` is the parsed body."""
-
-    status: int
-    headers: dict[str, str]
-    data: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.data)
-
-    @property
-    def text(self) -> str:
-        return self.data.decode()
-
-    @property
-    def message(self) -> str:
-        """Of an error."""
-        return str(self.json["message"])
+from ..http_answer import Answer
 
 
 @dataclass
@@ -48,7 +27,7 @@ class Http:
         headers = {} if content is None else {"content-type": content_type or "application/json"}
         target = path if path.startswith("http") else f"{self.url}/api{path}"
         response = self.pool.request(method, target, body=content, headers=headers)
-        return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, response.data)
+        return Answer.of(response)
 
     def close(self) -> None:
         self.pool.clear()

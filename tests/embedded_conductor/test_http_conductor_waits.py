@@ -15,8 +15,9 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.conductor.requests import POLLS_AT_ONCE
 
+from ..http_answer import Answer
 from .conftest import Served, prepared
-from .http_client import Answer, Http
+from .http_client import Http
 
 LONG_POLL = "/tasks/poll/batch/t?timeout=60000"
 SOON = 30.0

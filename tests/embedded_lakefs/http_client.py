@@ -8,18 +8,7 @@ from typing import Any
 
 import urllib3
 
-
-@dataclass(frozen=True)
-class Answer:
-    """What came back; `json` is the parsed body."""
-
-    status: int
-    headers: dict[str, str]
-    data: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.data)
+from ..http_answer import Answer
 
 
 @dataclass
@@ -40,4 +29,4 @@ class Http:
             sent.setdefault("content-type", "application/json")
         target = path if path.startswith("/") else f"/api/v1/repositories/{self.repository}/{path}"
         response = self.pool.request(method, self.url + target, body=body, headers=sent, **extra)  # type: ignore[arg-type]
-        return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, response.data)
+        return Answer.of(response)

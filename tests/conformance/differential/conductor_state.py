@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...http_answer import Answer
 from ..conductor.rules import RULES
-from ..rest import Answer
 from ..targets import Target
 from .pair import Both, Pair
 

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...http_answer import Answer
 from ..comparing import difference
 from ..normal import Normal, Rules
-from ..rest import Answer, Exchange, Rest
+from ..rest import Exchange, Rest
 from ..targets import Target, rules
 
 COMPARED: Counter[str] = Counter()

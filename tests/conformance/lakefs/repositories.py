@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..rest import Answer, Rest
+from ...http_answer import Answer
+from ..rest import Rest
 
 Files = Mapping[str, str | None]
 """Paths and contents; None: deleted."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.attempt.publication import EXPECTED_HEAD
 
-from ..rest import Answer, Rest
+from ...http_answer import Answer
+from ..rest import Rest
 from ..scenario import scenario
 from .repositories import Repository, diverged, repository
 
