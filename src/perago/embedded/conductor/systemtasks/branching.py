@@ -202,7 +202,10 @@ def _refused(detail: str) -> ServerError:
 
 
 class Dynamic(SystemTask):
-    """DYNAMIC: a step of the task type that its input names. Its row is that of the named type."""
+    """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
+
+    Its definition is not: without one of its own name it has no retries and no response time-out, as on the server.
+    """
 
     kind = "DYNAMIC"
     fields = frozenset(("dynamicTaskNameParam",))
@@ -220,9 +223,10 @@ class Dynamic(SystemTask):
                 f"Parameter= {step['dynamicTaskNameParam']}, input= {java_text(given)}",
                 WorkflowStatus.FAILED,
             )
-        named = {key: value for key, value in step.items() if key not in (*self.fields, "taskDefinition")}
-        named |= {"name": name, "type": name if name in SYSTEM_TASKS else "SIMPLE"}
-        return context.rows_for({**named, "taskDefinition": task_definition(context.state, named)}, retry_count)
+        named = {key: value for key, value in step.items() if key not in self.fields}
+        return context.rows_for(
+            {**named, "name": name, "type": name if name in SYSTEM_TASKS else "SIMPLE"}, retry_count
+        )
 
 
 class Join(SystemTask):

@@ -33,7 +33,7 @@ class StartRequest(Fields):
 
     def start(self, model: ConductorModel, call: Call) -> str:
         """Start it; the id of the workflow."""
-        if not self.name:
+        if self.name is None:
             problem = {"path": "startWorkflow.arg0.name", "message": "Workflow name cannot be null or empty"}
             raise validation_failed(call.operation, [problem])
         if self.external_input_payload_storage_path:
@@ -45,7 +45,7 @@ class StartRequest(Fields):
             correlation_id=self.correlation_id,
             priority=self.priority,
             definition=self.workflow_def,
-            task_to_domain={name: domain for name, domain in (self.task_to_domain or {}).items() if domain},
+            task_to_domain=self.task_to_domain,
         )
 
 
