@@ -79,7 +79,7 @@ conformance: $(VENV)/.installed-dev
 conformance-live: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance tests/embedded_conductor -m live -q --ignore tests/conformance/differential"; $$tell || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
 	@$(MAKE) --no-print-directory differential
 
 differential: $(VENV)/.installed-dev

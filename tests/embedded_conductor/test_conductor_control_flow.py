@@ -11,11 +11,12 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import HistoryEvent, InMemoryConductor
 from perago.ports import Delivery
 
-from .house import DONE, FAILED
-from .play import fork, loop, operator, step, sub
+from ..conformance.conductor.operators import TWICE, fork, join, loop, operator, sub_workflow
+from ..conformance.conductor.workflows import step
+from .one_workflow import DONE, FAILED
 
 
-class Yard:
+class TwoTaskTypes:
     """A model with the task types `a` and `b`, which are retried once and at once."""
 
     def __init__(self) -> None:
@@ -53,126 +54,108 @@ class Yard:
 
 def test_a_join_with_a_delay_below_zero_waits_for_an_update() -> None:
     """Neither time nor decisions wake it (measured on 3.32.3)."""
-    yard = Yard()
-    workflow_id = yard.run(*fork([step("a", "a1")], [step("b", "b1")]))
-    join = yard.conductor.workflow(workflow_id)["tasks"][-1]["taskId"]
-    result = {"taskId": join, "workflowInstanceId": workflow_id, "status": "IN_PROGRESS"}
-    yard.conductor.update_task({**result, "callbackAfterSeconds": -1})
-    yard.finish("a")
-    yard.finish("b")
-    yard.clock.sleep(600)
-    yard.conductor.decide(workflow_id)
-    assert yard.statuses(workflow_id)[-1] == "IN_PROGRESS"
-    yard.conductor.update_task(result)
-    assert yard.statuses(workflow_id)[-1] == "COMPLETED"
+    model = TwoTaskTypes()
+    workflow_id = model.run(fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"))
+    waiting = model.conductor.workflow(workflow_id)["tasks"][-1]["taskId"]
+    result = {"taskId": waiting, "workflowInstanceId": workflow_id, "status": "IN_PROGRESS"}
+    model.conductor.update_task({**result, "callbackAfterSeconds": -1})
+    model.finish("a")
+    model.finish("b")
+    model.clock.sleep(600)
+    model.conductor.decide(workflow_id)
+    assert model.statuses(workflow_id)[-1] == "IN_PROGRESS"
+    model.conductor.update_task(result)
+    assert model.statuses(workflow_id)[-1] == "COMPLETED"
 
 
 def test_a_delivery_in_a_loop_names_its_iteration() -> None:
-    yard = Yard()
-    yard.run(loop(step("a", "r")))
-    first = yard.take("a")
-    yard.conductor.report(first, FAILED, "w0001")
-    retry = yard.take("a")
-    yard.conductor.report(retry, DONE, "w0001")
-    second = yard.take("a")
+    model = TwoTaskTypes()
+    model.run(loop(TWICE, step("a", "r")))
+    first = model.take("a")
+    model.conductor.report(first, FAILED, "w0001")
+    retry = model.take("a")
+    model.conductor.report(retry, DONE, "w0001")
+    second = model.take("a")
     seen = [(d.reference_name, d.iteration, d.retry_count, d.retried_task_id) for d in (first, retry, second)]
     assert seen == [("r__1", 1, 0, None), ("r__1", 1, 1, first.task_id), ("r__2", 2, 0, None)]
 
 
 def test_the_failure_of_one_branch_is_the_loss_of_the_others() -> None:
-    yard = Yard()
-    workflow_id = yard.run(*fork([step("a", "a1")], [step("b", "b1")]))
-    other = yard.take("b")
-    yard.fail("a")
-    assert not yard.conductor.is_current(other)
-    before = yard.statuses(workflow_id)
-    yard.conductor.report(other, DONE, "w0001")
-    assert yard.statuses(workflow_id) == before
-    assert yard.conductor.history()[-1].what is HistoryEvent.IGNORED
+    model = TwoTaskTypes()
+    workflow_id = model.run(fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"))
+    other = model.take("b")
+    model.fail("a")
+    assert not model.conductor.is_current(other)
+    before = model.statuses(workflow_id)
+    model.conductor.report(other, DONE, "w0001")
+    assert model.statuses(workflow_id) == before
+    assert model.conductor.history()[-1].what is HistoryEvent.IGNORED
 
 
 def test_what_follows_a_join_can_be_polled_as_soon_as_the_last_branch_has_ended() -> None:
-    yard = Yard()
-    yard.run(*fork([step("a", "a1")], [step("b", "b1")]), step("b", "end"))
-    yard.finish("a")
-    yard.finish("b")
-    assert yard.take("b").reference_name == "end"
+    model = TwoTaskTypes()
+    model.run(fork([step("a", "a1")], [step("b", "b1")]), join("a1", "b1"), step("b", "end"))
+    model.finish("a")
+    model.finish("b")
+    assert model.take("b").reference_name == "end"
 
 
 def test_the_end_of_a_parent_is_the_loss_of_an_attempt_deep_inside() -> None:
-    yard = Yard()
-    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
-    yard.conductor.create_workflow_definition({"name": "middle", "tasks": [sub("inner", "i")]})
-    workflow_id = yard.run(sub("middle", "s"))
-    delivery = yard.take("a")
-    assert delivery.workflow_id == yard.child(yard.child(workflow_id))
-    yard.conductor.terminate_workflow(workflow_id)
-    assert not yard.conductor.is_current(delivery)
-    assert yard.conductor.workflow(delivery.workflow_id)["status"] == "TERMINATED"
-
-
-def test_the_failure_of_a_sub_workflow_reaches_every_parent() -> None:
-    yard = Yard()
-    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
-    yard.conductor.create_workflow_definition({"name": "middle", "tasks": [sub("inner", "i")]})
-    workflow_id = yard.run(sub("middle", "s"), step("b", "end"))
-    yard.fail("a")
-    assert [yard.conductor.workflow(each)["status"] for each in yard.conductor.workflow_ids()] == ["FAILED"] * 3
-    assert yard.statuses(workflow_id) == ["FAILED"]
+    model = TwoTaskTypes()
+    model.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
+    model.conductor.create_workflow_definition({"name": "middle", "tasks": [sub_workflow("inner", "i")]})
+    workflow_id = model.run(sub_workflow("middle", "s"))
+    delivery = model.take("a")
+    assert delivery.workflow_id == model.child(model.child(workflow_id))
+    model.conductor.terminate_workflow(workflow_id)
+    assert not model.conductor.is_current(delivery)
+    assert model.conductor.workflow(delivery.workflow_id)["status"] == "TERMINATED"
 
 
 def test_a_sub_workflow_is_started_late_where_its_step_says_so() -> None:
-    yard = Yard()
-    yard.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
-    workflow_id = yard.run(sub("inner", "s", startDelay=5))
-    assert yard.statuses(workflow_id) == ["SCHEDULED"]
-    yard.clock.advance(4)
-    assert yard.poll("a") is None
-    yard.clock.advance(1)
-    assert yard.take("a").reference_name == "a1"
+    model = TwoTaskTypes()
+    model.conductor.create_workflow_definition({"name": "inner", "tasks": [step("a", "a1")]})
+    workflow_id = model.run(sub_workflow("inner", "s", startDelay=5))
+    assert model.statuses(workflow_id) == ["SCHEDULED"]
+    model.clock.advance(4)
+    assert model.poll("a") is None
+    model.clock.advance(1)
+    assert model.take("a").reference_name == "a1"
 
 
 def test_a_wait_holds_back_what_follows_until_its_time_has_come() -> None:
-    yard = Yard()
-    yard.run(operator("WAIT", "w", inputParameters={"duration": "1 hour 2 minutes 3 s"}), step("a", "end"))
-    yard.clock.advance(3600 + 2 * 60 + 2.5)
-    assert yard.poll("a") is None
-    began = yard.clock.now()
-    assert yard.take("a", seconds=5).reference_name == "end"
-    assert yard.clock.now() - began == pytest.approx(0.5, abs=0.11)
+    model = TwoTaskTypes()
+    model.run(operator("WAIT", "w", inputParameters={"duration": "1 hour 2 minutes 3 s"}), step("a", "end"))
+    model.clock.advance(3600 + 2 * 60 + 2.5)
+    assert model.poll("a") is None
+    began = model.clock.now()
+    assert model.take("a", seconds=5).reference_name == "end"
+    assert model.clock.now() - began == pytest.approx(0.5, abs=0.11)
 
 
 def test_a_time_out_inside_of_a_loop_makes_another_attempt_of_the_iteration() -> None:
-    yard = Yard()
-    yard.conductor.register_task_definitions([{"name": "a", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
-    workflow_id = yard.run(loop(step("a", "r")))
-    stale = yard.take("a")
-    yard.clock.advance(10)
-    yard.conductor.sweep()
-    assert not yard.conductor.is_current(stale)
-    assert yard.statuses(workflow_id) == ["IN_PROGRESS", "TIMED_OUT", "SCHEDULED"]
-    assert yard.take("a").reference_name == "r__1"
+    model = TwoTaskTypes()
+    model.conductor.register_task_definitions([{"name": "a", "responseTimeoutSeconds": 10, "retryDelaySeconds": 0}])
+    workflow_id = model.run(loop(TWICE, step("a", "r")))
+    stale = model.take("a")
+    model.clock.advance(10)
+    model.conductor.sweep()
+    assert not model.conductor.is_current(stale)
+    assert model.statuses(workflow_id) == ["IN_PROGRESS", "TIMED_OUT", "SCHEDULED"]
+    assert model.take("a").reference_name == "r__1"
 
 
 def test_a_domain_is_served_for_ten_seconds_after_a_poll() -> None:
-    yard = Yard()
-    yard.conductor.create_workflow_definition({"name": "w", "tasks": [step("a", "a1")]})
-    yard.conductor.poll_tasks("a", "w1", domain="d", wait_seconds=0)
+    model = TwoTaskTypes()
+    model.conductor.create_workflow_definition({"name": "w", "tasks": [step("a", "a1")]})
+    model.conductor.poll_tasks("a", "w1", domain="d", wait_seconds=0)
     domains = {"a": "d,NO_DOMAIN"}
-    first = yard.conductor.start_workflow("w", task_to_domain=domains)
-    yard.clock.advance(10)
-    second = yard.conductor.start_workflow("w", task_to_domain=domains)
-    rows = [yard.conductor.workflow(each)["tasks"][0] for each in (first, second)]
+    first = model.conductor.start_workflow("w", task_to_domain=domains)
+    model.clock.advance(10)
+    second = model.conductor.start_workflow("w", task_to_domain=domains)
+    rows = [model.conductor.workflow(each)["tasks"][0] for each in (first, second)]
     assert [row.get("domain") for row in rows] == ["d", None]
-    assert (yard.conductor.queue_size("d:a"), yard.conductor.queue_size("a")) == (1, 1)
-
-
-def test_an_inline_definition_is_not_registered() -> None:
-    yard = Yard()
-    definition = {"name": "mine", "version": 2, "tasks": [step("a", "a1")]}
-    workflow_id = yard.conductor.start_workflow("other", definition=definition)
-    assert yard.conductor.workflow(workflow_id)["workflowName"] == "mine"
-    assert yard.conductor.workflow_definitions() == []
+    assert (model.conductor.queue_size("d:a"), model.conductor.queue_size("a")) == (1, 1)
 
 
 def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,23 +165,26 @@ def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("steps", "name"),
     [
-        ([loop(_nested(operator("DO_WHILE", "k", loopOver=[step("a", "a1")], loopCondition="true")))], "a loop inside"),
-        ([loop(step("a", "a1"), inputParameters={"keepLastN": 2})], "keepLastN"),
-        ([loop(step("a", "a1"), items="${workflow.input.l}")], "items"),
+        (
+            [loop(TWICE, _nested(operator("DO_WHILE", "k", loopOver=[step("a", "a1")], loopCondition="true")))],
+            "a loop inside",
+        ),
+        ([loop(TWICE, step("a", "a1"), inputParameters={"keepLastN": 2})], "keepLastN"),
+        ([loop(TWICE, step("a", "a1"), items="${workflow.input.l}")], "items"),
         ([_nested(operator("EVENT", "h"))], r"tasks\[0\]\[0\]\.type EVENT"),
         ([operator("SWITCH", "s", evaluatorType="python", expression="1", decisionCases={"1": []})], "python"),
         (
-            [sub("x", "s") | {"subWorkflowParam": {"name": "x", "workflowDefinition": "${a.output}"}}],
+            [sub_workflow("x", "s") | {"subWorkflowParam": {"name": "x", "workflowDefinition": "${a.output}"}}],
             "as an expression",
         ),
-        ([sub("x", "s") | {"subWorkflowParam": {"name": "x", "priority": 3}}], r"subWorkflowParam\.priority"),
+        ([sub_workflow("x", "s") | {"subWorkflowParam": {"name": "x", "priority": 3}}], r"subWorkflowParam\.priority"),
         ([operator("INLINE", "i", inputParameters={"expression": "1", "evaluatorType": "python"})], "python"),
-        ([*fork([{**step("a", "a1"), "permissive": True}])], "permissive"),
+        ([fork([{**step("a", "a1"), "permissive": True}])], "permissive"),
         ([{**step("a", "a1"), "joinOn": ["b"]}], "a SIMPLE task: joinOn"),
-        ([loop({"name": "a", "type": "SIMPLE"})], "a step without a name"),
+        ([loop(TWICE, {"name": "a", "type": "SIMPLE"})], "a step without a name"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_no_model_has_is_named_when_it_is_defined(steps: list[dict[str, Any]], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
-        Yard().run(*steps)
+        TwoTaskTypes().run(*steps)

@@ -10,7 +10,7 @@ from perago.embedded.conductor import InvalidRequest, Malformed, NoSuchEntity, P
 from perago.embedded.conductor.expressions import java_text, parse_path, resolve
 from perago.embedded.conductor.payloads import MAX_DEPTH, through_json
 
-from .house import House
+from .one_workflow import OneWorkflow
 
 STEP = {"name": "t", "taskReferenceName": "a"}
 
@@ -21,7 +21,7 @@ STEP = {"name": "t", "taskReferenceName": "a"}
 )
 def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> None:
     with pytest.raises(NotImplementedError, match=rf"tasks\[1\]\.type {operator} is not modelled"):
-        House().conductor.create_workflow_definition(
+        OneWorkflow().conductor.create_workflow_definition(
             {"name": "other", "tasks": [STEP, {**STEP, "taskReferenceName": "b", "type": operator}]}
         )
 
@@ -41,19 +41,19 @@ def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> Non
 )
 def test_what_is_not_modelled_is_named(definition: dict[str, Any], name: str) -> None:
     with pytest.raises(NotImplementedError, match=name):
-        House().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
+        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
 
 
 def test_an_unknown_reference_in_an_expression_is_a_validation_error() -> None:
     step = {**STEP, "inputParameters": {"q": ["${nope.output.x}"]}}
     with pytest.raises(InvalidRequest, match="taskReferenceName: nope") as caught:
-        House().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
+        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
     (problem,) = caught.value.problems
     assert problem["path"] == "registerWorkflowDef.arg0"
 
 
 def test_one_bad_definition_rejects_the_whole_list() -> None:
-    conductor = House().conductor
+    conductor = OneWorkflow().conductor
     with pytest.raises(InvalidRequest) as caught:
         conductor.register_task_definitions([{"name": "good"}, {"name": "bad", "retryCount": -1}])
     assert [problem["path"] for problem in caught.value.problems] == ["registerTaskDef.arg0[1].retryCount"]
@@ -61,7 +61,7 @@ def test_one_bad_definition_rejects_the_whole_list() -> None:
 
 
 def test_a_second_registration_replaces_the_whole_definition() -> None:
-    conductor = House().conductor
+    conductor = OneWorkflow().conductor
     conductor.register_task_definitions([{"name": "x", "retryCount": 9, "description": "old"}])
     conductor.register_task_definitions([{"name": "x", "timeoutSeconds": 10, "responseTimeoutSeconds": 10}])
     stored = conductor.get_task_definition("x")
@@ -70,7 +70,7 @@ def test_a_second_registration_replaces_the_whole_definition() -> None:
 
 
 def test_a_stored_definition_is_not_shared_with_the_model() -> None:
-    conductor = House().conductor
+    conductor = OneWorkflow().conductor
     given: dict[str, Any] = {"name": "x", "inputKeys": ["a"]}
     conductor.register_task_definitions([given])
     shown = conductor.get_task_definition("x")
@@ -82,11 +82,11 @@ def test_a_stored_definition_is_not_shared_with_the_model() -> None:
 
 def test_one_definition_instead_of_a_list_is_refused() -> None:
     with pytest.raises(Malformed):
-        House().conductor.register_task_definitions({"name": "x"})  # type: ignore[arg-type]
+        OneWorkflow().conductor.register_task_definitions({"name": "x"})  # type: ignore[arg-type]
 
 
 def test_the_highest_version_is_started_unless_one_is_named() -> None:
-    conductor = House().conductor
+    conductor = OneWorkflow().conductor
     for version in (1, 3, 2):
         conductor.create_workflow_definition({"name": "v", "version": version, "tasks": [STEP]})
     assert conductor.workflow(conductor.start_workflow("v"))["workflowVersion"] == 3
@@ -96,7 +96,7 @@ def test_the_highest_version_is_started_unless_one_is_named() -> None:
 
 
 def test_a_workflow_input_above_the_limit_is_not_started() -> None:
-    conductor = House().conductor
+    conductor = OneWorkflow().conductor
     with pytest.raises(ServerError, match="permissible limit: 10485760"):
         conductor.start_workflow("w", {"x": "y" * PayloadLimits().maximum})
     assert len(conductor.workflow_ids()) == 1

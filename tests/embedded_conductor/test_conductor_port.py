@@ -13,24 +13,26 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus, Unavailable, Unclear
 
-from .house import DONE, FAILED, House
+from .one_workflow import DONE, FAILED, OneWorkflow
 
 
 def test_the_model_is_a_task_queue() -> None:
-    queue: TaskQueue = House().conductor
+    queue: TaskQueue = OneWorkflow().conductor
     queue.close()
 
 
 def test_a_delivery_carries_what_the_polled_task_says() -> None:
-    house = House(step={"inputParameters": {"x": "${workflow.input.x}"}}, responseTimeoutSeconds=20, timeoutSeconds=50)
-    delivery = house.poll()
-    task = house.tasks[0]
+    run = OneWorkflow(
+        step={"inputParameters": {"x": "${workflow.input.x}"}}, responseTimeoutSeconds=20, timeoutSeconds=50
+    )
+    delivery = run.poll()
+    task = run.tasks[0]
     assert delivery == Delivery(
         task_id=task["taskId"],
         poll_count=1,
-        start_time=round(house.clock.now() * 1000),
+        start_time=round(run.clock.now() * 1000),
         task_name="t",
-        workflow_id=house.workflow_id,
+        workflow_id=run.workflow_id,
         reference_name="r0",
         iteration=0,
         retry_count=0,
@@ -43,141 +45,141 @@ def test_a_delivery_carries_what_the_polled_task_says() -> None:
 
 
 def test_an_input_of_four_megabytes_is_delivered_empty_and_marked_as_external() -> None:
-    house = House(step={"inputParameters": {"x": "${workflow.input.x}"}})
-    house.poll()
-    house.conductor.start_workflow("w", {"x": "y" * 4_000_000})
-    delivery = house.poll()
+    run = OneWorkflow(step={"inputParameters": {"x": "${workflow.input.x}"}})
+    run.poll()
+    run.conductor.start_workflow("w", {"x": "y" * 4_000_000})
+    delivery = run.poll()
     assert (delivery.input, delivery.external_input) == ({}, True)
 
 
 def test_the_input_of_a_delivery_is_not_shared_with_the_model() -> None:
-    house = House(step={"inputParameters": {"list": [1]}})
-    dict(house.poll().input)["list"].append(2)
-    assert house.tasks[0]["inputData"] == {"list": [1]}
+    run = OneWorkflow(step={"inputParameters": {"list": [1]}})
+    dict(run.poll().input)["list"].append(2)
+    assert run.tasks[0]["inputData"] == {"list": [1]}
 
 
 def test_a_poll_waits_on_the_clock_for_the_whole_count() -> None:
-    house = House()
-    start = house.clock.now()
-    deliveries = house.conductor.poll("t", "w0001", count=5, wait_seconds=2)
+    run = OneWorkflow()
+    start = run.clock.now()
+    deliveries = run.conductor.poll("t", "w0001", count=5, wait_seconds=2)
     assert len(deliveries) == 1
-    assert house.clock.now() - start == pytest.approx(2)
+    assert run.clock.now() - start == pytest.approx(2)
 
 
 def test_a_poll_returns_as_soon_as_the_count_is_there() -> None:
-    house = House(retryDelaySeconds=1)
-    house.report(house.poll(), FAILED)
-    start = house.clock.now()
-    assert len(house.conductor.poll("t", "w0001", count=1, wait_seconds=5)) == 1
-    assert house.clock.now() - start == pytest.approx(1, abs=0.11)
+    run = OneWorkflow(retryDelaySeconds=1)
+    run.report(run.poll(), FAILED)
+    start = run.clock.now()
+    assert len(run.conductor.poll("t", "w0001", count=1, wait_seconds=5)) == 1
+    assert run.clock.now() - start == pytest.approx(1, abs=0.11)
 
 
 def test_a_poll_for_nothing_brings_nothing() -> None:
-    assert House().conductor.poll("t", "w0001", count=0, wait_seconds=1) == ()
+    assert OneWorkflow().conductor.poll("t", "w0001", count=0, wait_seconds=1) == ()
 
 
 def test_a_poll_for_less_than_nothing_brings_everything_at_once() -> None:
-    house = House()
-    house.conductor.start_workflow("w")
-    start = house.clock.now()
-    assert len(house.conductor.poll("t", "w0001", count=-1, wait_seconds=1)) == 2
-    assert house.clock.now() == start
+    run = OneWorkflow()
+    run.conductor.start_workflow("w")
+    start = run.clock.now()
+    assert len(run.conductor.poll("t", "w0001", count=-1, wait_seconds=1)) == 2
+    assert run.clock.now() == start
 
 
 def test_a_poll_of_an_unknown_type_brings_nothing() -> None:
-    assert House().conductor.poll("unknown", "w0001", count=1, wait_seconds=0) == ()
+    assert OneWorkflow().conductor.poll("unknown", "w0001", count=1, wait_seconds=0) == ()
 
 
 def test_a_poll_longer_than_five_seconds_is_cut_and_refused_by_the_server() -> None:
-    house = House()
-    start = house.clock.now()
-    house.conductor.poll("t", "w0001", count=2, wait_seconds=60)
-    assert house.clock.now() - start == pytest.approx(5)
+    run = OneWorkflow()
+    start = run.clock.now()
+    run.conductor.poll("t", "w0001", count=2, wait_seconds=60)
+    assert run.clock.now() - start == pytest.approx(5)
     with pytest.raises(Refused, match="5 seconds"):
-        house.conductor.poll_tasks("t", "w0001", wait_seconds=5.1)
+        run.conductor.poll_tasks("t", "w0001", wait_seconds=5.1)
 
 
 def test_is_current_tells_this_delivery_from_every_other_one() -> None:
-    house = House()
-    conductor = house.conductor
-    first = house.poll()
+    run = OneWorkflow()
+    conductor = run.conductor
+    first = run.poll()
     assert conductor.is_current(first)
     conductor.extend_lease(first)
     assert conductor.is_current(first), "a lease extension changes no identity"
     conductor.hand_back(first)
     assert not conductor.is_current(first), "handed back"
-    second = house.poll()
+    second = run.poll()
     assert conductor.is_current(second)
     assert not conductor.is_current(first), "redelivered"
-    house.report(second)
+    run.report(second)
     assert not conductor.is_current(second), "finished"
 
 
 def test_is_current_sees_a_rerun_by_its_start_time() -> None:
-    house = House()
-    before = house.poll()
-    house.report(before)
-    house.conductor.rerun_workflow(house.workflow_id, before.task_id)
-    house.clock.advance(0.5)
-    after = house.poll()
+    run = OneWorkflow()
+    before = run.poll()
+    run.report(before)
+    run.conductor.rerun_workflow(run.workflow_id, before.task_id)
+    run.clock.advance(0.5)
+    after = run.poll()
     assert (after.task_id, after.poll_count) == (before.task_id, before.poll_count)
-    assert not house.conductor.is_current(before)
-    assert house.conductor.is_current(after)
+    assert not run.conductor.is_current(before)
+    assert run.conductor.is_current(after)
 
 
 def test_a_task_that_is_gone_is_not_current() -> None:
-    house = House()
-    delivery = house.poll()
-    house.report(delivery)
-    house.conductor.remove_workflow(house.workflow_id)
-    assert not house.conductor.is_current(delivery)
+    run = OneWorkflow()
+    delivery = run.poll()
+    run.report(delivery)
+    run.conductor.remove_workflow(run.workflow_id)
+    assert not run.conductor.is_current(delivery)
 
 
 @pytest.mark.parametrize("call", ["report", "hand_back", "extend_lease"])
 def test_an_unknown_task_is_not_found(call: str) -> None:
-    house = House()
-    delivery = house.poll()
-    house.report(delivery)
-    house.conductor.remove_workflow(house.workflow_id)
+    run = OneWorkflow()
+    delivery = run.poll()
+    run.report(delivery)
+    run.conductor.remove_workflow(run.workflow_id)
     calls = {
-        "report": lambda: house.conductor.report(delivery, DONE, "w0001"),
-        "hand_back": lambda: house.conductor.hand_back(delivery),
-        "extend_lease": lambda: house.conductor.extend_lease(delivery),
+        "report": lambda: run.conductor.report(delivery, DONE, "w0001"),
+        "hand_back": lambda: run.conductor.hand_back(delivery),
+        "extend_lease": lambda: run.conductor.extend_lease(delivery),
     }
     with pytest.raises(NotFound, match="Conductor: update task: No such"):
         calls[call]()
 
 
 def test_a_log_entry_for_an_unknown_task_is_kept() -> None:
-    house = House()
-    house.conductor.add_log("unknown", "hello")
-    (entry,) = house.conductor.task_logs("unknown")
-    assert entry == {"log": "hello", "taskId": "unknown", "createdTime": round(house.clock.now() * 1000)}
+    run = OneWorkflow()
+    run.conductor.add_log("unknown", "hello")
+    (entry,) = run.conductor.task_logs("unknown")
+    assert entry == {"log": "hello", "taskId": "unknown", "createdTime": round(run.clock.now() * 1000)}
 
 
 def test_an_empty_log_entry_is_left_out_and_undecodable_text_is_replaced() -> None:
-    house = House()
+    run = OneWorkflow()
     for text in ("", "a\udcffb"):
-        house.conductor.add_log("t", text)
-    assert [entry["log"] for entry in house.conductor.task_logs("t")] == ["a?b"]
+        run.conductor.add_log("t", text)
+    assert [entry["log"] for entry in run.conductor.task_logs("t")] == ["a?b"]
 
 
 def test_an_unknown_task_definition_is_none() -> None:
-    assert House().conductor.get_task_definition("unknown") is None
+    assert OneWorkflow().conductor.get_task_definition("unknown") is None
 
 
 def test_a_result_passes_through_json() -> None:
-    house = House()
-    house.report(house.poll(), Report(TaskStatus.COMPLETED, {"tuple": (1, 2.0), "text": "a\ud800b", "big": 2**70}))
-    assert house.tasks[0]["outputData"] == {"tuple": [1, 2.0], "text": "a?b", "big": 2**70}
+    run = OneWorkflow()
+    run.report(run.poll(), Report(TaskStatus.COMPLETED, {"tuple": (1, 2.0), "text": "a\ud800b", "big": 2**70}))
+    assert run.tasks[0]["outputData"] == {"tuple": [1, 2.0], "text": "a?b", "big": 2**70}
 
 
 def test_a_result_that_json_cannot_carry_is_refused_whole() -> None:
-    house = House()
-    delivery = house.poll()
+    run = OneWorkflow()
+    delivery = run.poll()
     with pytest.raises(Refused, match="outputData"):
-        house.report(delivery, Report(TaskStatus.COMPLETED, {"a": float("nan")}))
-    assert house.conductor.is_current(delivery)
+        run.report(delivery, Report(TaskStatus.COMPLETED, {"a": float("nan")}))
+    assert run.conductor.is_current(delivery)
 
 
 def test_a_lost_answer_to_a_report_leaves_the_report_done() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..rest import Answer, Rest
+from ...http_answer import Answer
+from ..rest import Rest
 from ..scenario import scenario
 from .workflows import StartedWorkflow, start_steps
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import StartedWorkflow, start_steps
+from ..scenario import scenario, scenario_for_each
+from .operators import sub_workflow
+from .workflows import StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
 
 
 def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
@@ -109,3 +110,45 @@ def who_polled_in_a_domain(rest: Rest) -> None:
     on = _within(rest, "d1")
     on.poll("w7", domain="d1")
     rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+
+
+@scenario
+def a_retry_and_a_child_in_their_domains(rest: Rest) -> None:
+    """A domain of one type goes before that of all; a retry keeps its domain, and a child has that of its parent."""
+    a, b = task_type(rest, "a"), task_type(rest, "b")
+    child = register_workflow(rest, step(b, "c1"), label="child")
+    name = register_workflow(rest, step(a, "a1"), sub_workflow(child), step(b, "b1"))
+    on = start_registered(rest, a, name, taskToDomain={a: "d1", "*": "d2"})
+    on.batch(domain="d2")
+    on.finish(on.take(domain="d1"), "FAILED")
+    on.note_all()
+    on.finish(on.take(domain="d1"))
+    on.note_all()
+    on.started_by("sub").note_all()
+    on.finish(on.take(task=b, domain="d2"))
+    on.note_all()
+    rest.call("GET", "/tasks/queue/size", query={"taskType": b})
+    rest.call("GET", "/tasks/queue/size", query={"taskType": f"d2:{b}"})
+
+
+DOMAINS: dict[str, dict[str, str]] = {
+    "a_polled_domain_of_one_type": {"TYPE": "d1,NO_DOMAIN"},
+    "an_unpolled_domain_of_one_type": {"TYPE": "d2,NO_DOMAIN"},
+    "a_polled_domain_after_another": {"TYPE": "d2,d1"},
+    "no_domain_in_lower_case": {"TYPE": "no_domain"},
+    "a_polled_domain_of_all": {"*": "d1"},
+    "no_domain_for_one_type": {"*": "d1", "TYPE": "NO_DOMAIN"},
+    "blanks_around_domains": {"TYPE": " d3 , d4 "},
+    "an_empty_domain": {"TYPE": ""},
+    "an_empty_domain_of_all": {"*": ""},
+}
+
+
+@scenario_for_each(DOMAINS)
+def chosen_domains(rest: Rest, case: dict[str, str]) -> None:
+    """A domain counts when it was polled lately; the first of them is taken, or else the last that is named."""
+    task = task_type(rest)
+    with rest.unnoted():
+        rest.call("GET", "/tasks/poll/{type}", query={"domain": "d1"}, type=task)
+    domains = {task if name == "TYPE" else name: domain for name, domain in case.items()}
+    start_registered(rest, task, register_workflow(rest, step(task)), taskToDomain=domains).note_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import start_steps
 
 GIVEN: dict[str, Any] = {
@@ -22,104 +22,75 @@ GIVEN: dict[str, Any] = {
     "dotted.key": "dot",
     "dashed-key": "dash",
     "name": "x",
+    "names": [{"n": "x1"}, {"n": "y"}],
+    "small": 0.0001,
+    "large": 1234567.5,
+    "larger": 12345678.5,
+    "huge": 1e20,
 }
 
 
-def _given(rest: Rest, **expressions: Any) -> None:
-    on = start_steps(rest, step_fields={"inputParameters": expressions}, given=GIVEN)
+EXPRESSIONS: dict[str, dict[str, Any]] = {
+    # An expression that is the whole text becomes the value itself.
+    "a_value_keeps_its_type": {
+        **{key: f"${{workflow.input.{key}}}" for key in ("x", "text", "truth", "half", "whole", "big", "map")}
+    },
+    # Lists and maps are passed on whole.
+    "lists_keep_their_nulls": {"list": "${workflow.input.list}", "all": "${workflow.input}"},
+    # A missing member is null, and its key is there.
+    "what_is_missing_is_null": {
+        "missing": "${workflow.input.missing}",
+        "deeper": "${workflow.input.missing.more}",
+        "none": "${workflow.input.none}",
+    },
+    # A path follows members and indices.
+    "paths_go_deep": {
+        "z": "${workflow.input.map.a.b.c[1].z}",
+        "first": "${workflow.input.list[0]}",
+        "last": "${workflow.input.list[-1]}",
+    },
+    # An index that is not there is null.
+    "an_index_outside_is_null": {"outside": "${workflow.input.list[9]}", "of_a_text": "${workflow.input.text[0]}"},
+    # A star stands for every element that has what follows.
+    "every_element_of_a_list": {"every": "${workflow.input.list[*]}", "ids": "${workflow.input.rows[*].id}"},
+    # Keys with dots need brackets, dashes do not.
+    "unusual_keys": {"dot": "${workflow.input['dotted.key']}", "dash": "${workflow.input.dashed-key}"},
+    # An expression inside a text becomes a text.
+    "inside_a_text": {
+        "sentence": "x is ${workflow.input.x}, text is ${workflow.input.text}",
+        "twice": "${workflow.input.x}${workflow.input.x}",
+        "null": "[${workflow.input.none}] [${workflow.input.missing}]",
+        "truth": "<${workflow.input.truth}>",
+        "numbers": "${workflow.input.half} ${workflow.input.whole} ${workflow.input.big}",
+    },
+    # A map or a list inside a text is written in the server's way.
+    "a_map_inside_a_text": {"map": "m=${workflow.input.map}", "list": "l=${workflow.input.list}"},
+    # An inner expression is resolved first.
+    "expressions_in_expressions": {"nested": "${workflow.input.${workflow.input.name}}"},
+    # A doubled dollar keeps an expression from being one.
+    "escaped_expressions": {"escaped": "$${workflow.input.x}", "open": "${workflow.input.x", "plain": "a$b{c}"},
+    # Expressions are found at any depth, in values only.
+    "expressions_in_lists_and_maps": {
+        "list": ["${workflow.input.x}", {"deep": ["${workflow.input.x}"]}],
+        "${workflow.input.x}": "key",
+    },
+    # What is no text is passed on as it is.
+    "constants_stay": {"number": 1.0, "null": None, "truth": False, "list": [None], "empty": ""},
+    # Braces, line ends and variables that are not set around and in expressions; how fractions are written.
+    "odd_texts": {
+        "braces": "{${workflow.input.x}}",
+        "line": "${workflow.input.x}\n",
+        "unset": "${workflow.variables.q}",
+        "numbers": "${workflow.input.small} ${workflow.input.large} ${workflow.input.larger} ${workflow.input.huge}",
+    },
+}
+
+
+@scenario_for_each(EXPRESSIONS)
+def expressions(rest: Rest, case: dict[str, Any]) -> None:
+    """A step has these input parameters; the workflow is given `GIVEN`."""
+    on = start_steps(rest, step_fields={"inputParameters": case}, given=GIVEN)
     rest.note("what the task is given", on.take()["inputData"])
-
-
-@scenario
-def a_value_keeps_its_type(rest: Rest) -> None:
-    """An expression that is the whole text becomes the value itself."""
-    _given(rest, **{key: f"${{workflow.input.{key}}}" for key in ("x", "text", "truth", "half", "whole", "big", "map")})
-
-
-@scenario
-def lists_keep_their_nulls(rest: Rest) -> None:
-    """Lists and maps are passed on whole."""
-    _given(rest, list="${workflow.input.list}", all="${workflow.input}")
-
-
-@scenario
-def what_is_missing_is_null(rest: Rest) -> None:
-    """A missing member is null, and its key is there."""
-    _given(
-        rest,
-        missing="${workflow.input.missing}",
-        deeper="${workflow.input.missing.more}",
-        none="${workflow.input.none}",
-    )
-
-
-@scenario
-def paths_go_deep(rest: Rest) -> None:
-    """A path follows members and indices."""
-    _given(
-        rest, z="${workflow.input.map.a.b.c[1].z}", first="${workflow.input.list[0]}", last="${workflow.input.list[-1]}"
-    )
-
-
-@scenario
-def an_index_outside_is_null(rest: Rest) -> None:
-    """An index that is not there is null."""
-    _given(rest, outside="${workflow.input.list[9]}", of_a_text="${workflow.input.text[0]}")
-
-
-@scenario
-def every_element_of_a_list(rest: Rest) -> None:
-    """A star stands for every element that has what follows."""
-    _given(rest, every="${workflow.input.list[*]}", ids="${workflow.input.rows[*].id}")
-
-
-@scenario
-def unusual_keys(rest: Rest) -> None:
-    """Keys with dots need brackets, dashes do not."""
-    _given(rest, dot="${workflow.input['dotted.key']}", dash="${workflow.input.dashed-key}")
-
-
-@scenario
-def inside_a_text(rest: Rest) -> None:
-    """An expression inside a text becomes a text."""
-    _given(
-        rest,
-        sentence="x is ${workflow.input.x}, text is ${workflow.input.text}",
-        twice="${workflow.input.x}${workflow.input.x}",
-        null="[${workflow.input.none}] [${workflow.input.missing}]",
-        truth="<${workflow.input.truth}>",
-        numbers="${workflow.input.half} ${workflow.input.whole} ${workflow.input.big}",
-    )
-
-
-@scenario
-def a_map_inside_a_text(rest: Rest) -> None:
-    """A map or a list inside a text is written in the server's way."""
-    _given(rest, map="m=${workflow.input.map}", list="l=${workflow.input.list}")
-
-
-@scenario
-def expressions_in_expressions(rest: Rest) -> None:
-    """An inner expression is resolved first."""
-    _given(rest, nested="${workflow.input.${workflow.input.name}}")
-
-
-@scenario
-def escaped_expressions(rest: Rest) -> None:
-    """A doubled dollar keeps an expression from being one."""
-    _given(rest, escaped="$${workflow.input.x}", open="${workflow.input.x", plain="a$b{c}")
-
-
-@scenario
-def expressions_in_lists_and_maps(rest: Rest) -> None:
-    """Expressions are found at any depth, in values only."""
-    _given(rest, **{"list": ["${workflow.input.x}", {"deep": ["${workflow.input.x}"]}], "${workflow.input.x}": "key"})
-
-
-@scenario
-def constants_stay(rest: Rest) -> None:
-    """What is no text is passed on as it is."""
-    _given(rest, number=1.0, null=None, truth=False, list=[None], empty="")
 
 
 @scenario
@@ -213,3 +184,40 @@ def the_output_of_a_failed_workflow(rest: Rest) -> None:
     )
     on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()
+
+
+PATHS = {
+    "the_length_of_a_list": "rows.length()",
+    "elements_by_a_number": "rows[?(@.id>1)].id",
+    "elements_by_a_pattern": "names[?(@.n =~ /x.*/)].n",
+    "elements_from_to": "rows[0:1].id",
+    "elements_by_index": "rows[0,3].id",
+    "the_keys_of_a_map": "map.keys()",
+    "the_length_of_nothing": "missing.length()",
+    "elements_that_have_a_member": "rows[?(@.z)]",
+    "every_element_of_nothing": "missing[*].id",
+    "a_member_of_a_text": "text.more",
+}
+
+
+@scenario_for_each(PATHS)
+def paths(rest: Rest, case: str) -> None:
+    """Paths have filters, slices and functions."""
+    expressions(rest, {"found": f"${{workflow.input.{case}}}"})
+
+
+@scenario
+def both_templates_at_once(rest: Rest) -> None:
+    """A task type's template fills a parameter that is null, and may refer to what the workflow's template gives."""
+    template = {"x": 9, "q": "${workflow.input.y}", "m": "template"}
+    fields = {"inputParameters": {"x": "${workflow.input.none}", "m": None}}
+    on = start_steps(rest, {"inputTemplate": template}, step_fields=fields, given={"y": None}, inputTemplate={"y": 1})
+    rest.note("what the task is given", on.take()["inputData"])
+
+
+@scenario_for_each({"the_status_at_the_end": "COMPLETED", "the_status_at_a_bad_end": "FAILED_WITH_TERMINAL_ERROR"})
+def the_status_in_the_output(rest: Rest, case: str) -> None:
+    """Output parameters see the status that the workflow has had until now."""
+    on = start_steps(rest, outputParameters={"s": "${workflow.status}", "o": "${r0.output.a}"})
+    on.run(case, outputData={"a": {"b": 1}})
+    on.note_all()

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..rest import Rest
 from ..scenario import scenario
+from .operators import fork, join
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
 TRIES = 5
 """A real server's join, which looks about every 50 ms, may see the failure before its retry, and then fails."""
-
-
-def fork(*branches: list[Json], **fields: Any) -> Json:
-    """A fork of these branches."""
-    return {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": list(branches), **fields}
-
-
-def join(*references: str, **fields: Any) -> Json:
-    """A join that waits for these references."""
-    return {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": list(references), **fields}
 
 
 def _two(

@@ -5,13 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import start_steps
 
+HANDED_BACK: dict[str, dict[str, Any]] = {
+    # A delay of 0 is none.
+    "a_delay_of_nothing": {"callbackAfterSeconds": 0},
+    # Delays are whole seconds.
+    "a_delay_with_a_fraction": {"callbackAfterSeconds": 30.9},
+    # A numeric text is a delay.
+    "a_delay_that_is_a_text": {"callbackAfterSeconds": "30"},
+    # A delay of null is none.
+    "a_delay_of_null": {"callbackAfterSeconds": None},
+    # A reason given with IN_PROGRESS is kept.
+    "in_progress_has_a_reason": {"reasonForIncompletion": "not yet"},
+    # A word is no delay, and the result is refused.
+    "a_delay_that_is_a_word": {"callbackAfterSeconds": "soon"},
+}
 
-def _handed_back(rest: Rest, **fields: Any) -> None:
+
+@scenario_for_each(HANDED_BACK)
+def handed_back(rest: Rest, case: dict[str, Any]) -> None:
+    """A task is given back by a result with these fields."""
     on = start_steps(rest)
-    on.update(on.take(), "IN_PROGRESS", **fields)
+    on.update(on.take(), "IN_PROGRESS", **case)
     on.read()
 
 
@@ -47,12 +64,6 @@ def a_parked_task_counts_as_queued(rest: Rest) -> None:
     on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
-
-
-@scenario
-def a_delay_of_nothing(rest: Rest) -> None:
-    """A delay of 0 is none."""
-    _handed_back(rest, callbackAfterSeconds=0)
 
 
 @scenario
@@ -92,24 +103,6 @@ def a_negative_delay_is_no_shelter(rest: Rest) -> None:
 
 
 @scenario
-def a_delay_with_a_fraction(rest: Rest) -> None:
-    """Delays are whole seconds."""
-    _handed_back(rest, callbackAfterSeconds=30.9)
-
-
-@scenario
-def a_delay_that_is_a_text(rest: Rest) -> None:
-    """A numeric text is a delay."""
-    _handed_back(rest, callbackAfterSeconds="30")
-
-
-@scenario
-def a_delay_of_null(rest: Rest) -> None:
-    """A delay of null is none."""
-    _handed_back(rest, callbackAfterSeconds=None)
-
-
-@scenario
 def the_previous_holder_can_finish(rest: Rest) -> None:
     """Who gave a task away can still complete it; the new holder's result is swallowed."""
     on = start_steps(rest)
@@ -144,12 +137,6 @@ def a_parked_task_can_be_completed(rest: Rest) -> None:
 
 
 @scenario
-def in_progress_has_a_reason(rest: Rest) -> None:
-    """A reason given with IN_PROGRESS is kept."""
-    _handed_back(rest, reasonForIncompletion="not yet")
-
-
-@scenario
 def in_progress_for_an_ended_task(rest: Rest) -> None:
     """An ended task is not revived."""
     on = start_steps(rest, steps=2)
@@ -164,3 +151,12 @@ def in_progress_for_a_task_that_was_never_polled(rest: Rest) -> None:
     on.update(on.row("r0"), "IN_PROGRESS", callbackAfterSeconds=0)
     on.read()
     on.poll()
+
+
+@scenario
+def a_parked_task_is_reset(rest: Rest) -> None:
+    """A reset of callbacks makes a parked task pollable at once."""
+    on = start_steps(rest)
+    on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30)
+    on.act("POST", "/workflow/{workflow}/resetcallbacks")
+    on.poll("w2")

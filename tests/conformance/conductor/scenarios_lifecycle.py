@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .workflows import definition, register_workflow, start, start_registered, start_steps, step, task_type
+from .operators import fork, inline, join, system_task
+from .workflows import (
+    Json,
+    StartedWorkflow,
+    definition,
+    register_workflow,
+    start,
+    start_registered,
+    start_steps,
+    step,
+    task_type,
+)
 
 
 @scenario
@@ -280,3 +291,62 @@ def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
         with rest.unnoted():
             given = rest.call("GET", "/workflow/{workflow}", workflow=started).json["input"]
         rest.note("what it is told", sorted(given))
+
+
+@scenario
+def resuming_an_ended_workflow(rest: Rest) -> None:
+    """An ended workflow cannot be resumed."""
+    on = start_steps(rest)
+    on.run()
+    on.act("PUT", "/workflow/{workflow}/resume")
+
+
+@scenario
+def removing_a_paused_workflow(rest: Rest) -> None:
+    """A paused workflow cannot be removed."""
+    on = start_steps(rest)
+    with rest.unnoted():
+        on.act("PUT", "/workflow/{workflow}/pause")
+    on.act("DELETE", "/workflow/{workflow}/remove")
+    on.read()
+
+
+def _rescued(rest: Rest, *tasks: Json, failure_workflow: str | None = None) -> StartedWorkflow:
+    """A workflow of these steps with a workflow for failures."""
+    rescue = register_workflow(rest, step(task_type(rest, "rescuing"), "r1"), label="rescue")
+    name = failure_workflow or rescue
+    return start(rest, "none", *tasks, failureWorkflow=name, outputParameters={"q": 1})
+
+
+@scenario
+def a_failure_workflow_of_a_workflow_that_ends_itself(rest: Rest) -> None:
+    """TERMINATE as a failure starts the workflow for failures, whose id the output tells."""
+    end = {"terminationStatus": "FAILED", "workflowOutput": {"n": 1}}
+    _rescued(rest, system_task("TERMINATE", "end", **end)).note_all()
+
+
+@scenario
+def a_failure_workflow_of_a_terminated_workflow(rest: Rest) -> None:
+    """A termination starts the workflow for failures, too."""
+    on = _rescued(rest, step(task_type(rest)))
+    on.terminate()
+    on.note_all()
+
+
+@scenario
+def a_failure_workflow_that_is_unknown(rest: Rest) -> None:
+    """A workflow fails although the one for failures is not there."""
+    task = task_type(rest, retryCount=0)
+    on = _rescued(rest, step(task), failure_workflow="perago_nobody")
+    on.run("FAILED", task=task, reasonForIncompletion="boo")
+    on.note_all()
+
+
+@scenario
+def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
+    """A fork with a branch of no steps passes validation, and its start is a server error; others run on."""
+    name = register_workflow(rest, fork([], [inline("script", "1")]), join("script"))
+    rest.call("POST", "/workflow", json={"name": name})
+    on = start(rest, "none", inline("script", "1"))
+    on.settle("COMPLETED")
+    on.note_all()

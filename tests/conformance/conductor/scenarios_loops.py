@@ -6,22 +6,8 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
+from .operators import TWICE, fork, join, loop
 from .workflows import Json, StartedWorkflow, start, step, task_type
-
-TWICE = "$.loop['iteration'] < 2"
-
-
-def loop(condition: str, *body: Json, **fields: Any) -> Json:
-    """A loop over these tasks."""
-    return {
-        "name": "loop",
-        "taskReferenceName": "loop",
-        "type": "DO_WHILE",
-        "evaluatorType": "javascript",
-        "loopCondition": condition,
-        "loopOver": list(body),
-        **fields,
-    }
 
 
 def _looping(rest: Rest, condition: str = TWICE, body: Json | None = None, **definition: Any) -> StartedWorkflow:
@@ -204,9 +190,7 @@ def a_fork_in_a_loop(rest: Rest) -> None:
     """Every task of a fork in a loop has the number of the turn."""
     one, two = task_type(rest, "left"), task_type(rest, "right")
     branches = [[step(one, "a")], [step(two, "b")]]
-    fork = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches}
-    join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["a", "b"]}
-    on = start(rest, one, loop("$.loop['iteration'] < 1", fork, join))
+    on = start(rest, one, loop("$.loop['iteration'] < 1", fork(*branches), join("a", "b")))
     on.read()
     on.run()
     on.run(task=two)

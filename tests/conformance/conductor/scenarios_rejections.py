@@ -5,12 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
+
+REFUSED: dict[str, dict[str, Any]] = {
+    # `retryCount` is 0 or more.
+    "negative_retries": {"retryCount": -1},
+    # `responseTimeoutSeconds` is 1 or more.
+    "no_response_timeout": {"responseTimeoutSeconds": 0},
+    # `timeoutSeconds` alone is refused below the default response timeout of an hour.
+    "a_timeout_below_the_default_response_timeout": {"timeoutSeconds": 60},
+    # A response timeout beyond the timeout is refused.
+    "a_response_timeout_above_the_timeout": {"timeoutSeconds": 60, "responseTimeoutSeconds": 61},
+    # A timeout beyond that of all attempts is refused.
+    "a_timeout_above_the_total": {"timeoutSeconds": 100, "responseTimeoutSeconds": 10, "totalTimeoutSeconds": 50},
+    # `pollTimeoutSeconds` is 0 or more.
+    "a_negative_poll_timeout": {"pollTimeoutSeconds": -1},
+    # `maxRetryDelaySeconds` is 0 or more.
+    "a_negative_cap": {"maxRetryDelaySeconds": -1},
+    # `backoffJitterMs` is 0 or more.
+    "a_negative_jitter": {"backoffJitterMs": -1},
+    # `totalTimeoutSeconds` is 0 or more.
+    "a_negative_total": {"totalTimeoutSeconds": -1},
+    # `backoffScaleFactor` is 1 or more.
+    "a_backoff_of_nothing": {"backoffScaleFactor": 0},
+    # An unknown word for `timeoutPolicy` is a 500.
+    "an_unknown_policy": {"timeoutPolicy": "WHENEVER"},
+    # An unknown word for `retryLogic` is a 500.
+    "an_unknown_retry_logic": {"retryLogic": "RANDOM"},
+    # A text that is no number is a 500.
+    "a_text_for_a_number": {"retryCount": "many"},
+    # Numbers have 32 bits.
+    "a_number_out_of_range": {"retryCount": 2**31},
+    # An input template is a map.
+    "a_list_for_a_map": {"inputTemplate": []},
+}
 
 
-def _refused(rest: Rest, **fields: Any) -> None:
+@scenario_for_each(REFUSED)
+def refused_fields(rest: Rest, case: dict[str, Any]) -> None:
+    """A definition with these fields is refused, and not stored."""
     name = rest.name("task")
-    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **fields}])
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
     rest.call("GET", "/metadata/taskdefs/{name}", name=name)
 
 
@@ -27,98 +62,8 @@ def an_empty_name(rest: Rest) -> None:
 
 
 @scenario
-def negative_retries(rest: Rest) -> None:
-    """`retryCount` is 0 or more."""
-    _refused(rest, retryCount=-1)
-
-
-@scenario
-def no_response_timeout(rest: Rest) -> None:
-    """`responseTimeoutSeconds` is 1 or more."""
-    _refused(rest, responseTimeoutSeconds=0)
-
-
-@scenario
-def a_timeout_below_the_default_response_timeout(rest: Rest) -> None:
-    """`timeoutSeconds` alone is refused below the default response timeout of an hour."""
-    _refused(rest, timeoutSeconds=60)
-
-
-@scenario
-def a_response_timeout_above_the_timeout(rest: Rest) -> None:
-    """A response timeout beyond the timeout is refused."""
-    _refused(rest, timeoutSeconds=60, responseTimeoutSeconds=61)
-
-
-@scenario
-def a_timeout_above_the_total(rest: Rest) -> None:
-    """A timeout beyond that of all attempts is refused."""
-    _refused(rest, timeoutSeconds=100, responseTimeoutSeconds=10, totalTimeoutSeconds=50)
-
-
-@scenario
-def a_negative_poll_timeout(rest: Rest) -> None:
-    """`pollTimeoutSeconds` is 0 or more."""
-    _refused(rest, pollTimeoutSeconds=-1)
-
-
-@scenario
-def a_negative_cap(rest: Rest) -> None:
-    """`maxRetryDelaySeconds` is 0 or more."""
-    _refused(rest, maxRetryDelaySeconds=-1)
-
-
-@scenario
-def a_negative_jitter(rest: Rest) -> None:
-    """`backoffJitterMs` is 0 or more."""
-    _refused(rest, backoffJitterMs=-1)
-
-
-@scenario
-def a_negative_total(rest: Rest) -> None:
-    """`totalTimeoutSeconds` is 0 or more."""
-    _refused(rest, totalTimeoutSeconds=-1)
-
-
-@scenario
-def a_backoff_of_nothing(rest: Rest) -> None:
-    """`backoffScaleFactor` is 1 or more."""
-    _refused(rest, backoffScaleFactor=0)
-
-
-@scenario
 def one_mistake_refuses_the_whole_list(rest: Rest) -> None:
     """Nothing of a list with one bad definition is stored, and the error says which it is."""
     good = rest.name("good")
     rest.call("POST", "/metadata/taskdefs", json=[{"name": good}, {"name": rest.name("bad"), "retryCount": -1}])
     rest.call("GET", "/metadata/taskdefs/{name}", name=good)
-
-
-@scenario
-def an_unknown_policy(rest: Rest) -> None:
-    """An unknown word for `timeoutPolicy` is a 500."""
-    _refused(rest, timeoutPolicy="WHENEVER")
-
-
-@scenario
-def an_unknown_retry_logic(rest: Rest) -> None:
-    """An unknown word for `retryLogic` is a 500."""
-    _refused(rest, retryLogic="RANDOM")
-
-
-@scenario
-def a_text_for_a_number(rest: Rest) -> None:
-    """A text that is no number is a 500."""
-    _refused(rest, retryCount="many")
-
-
-@scenario
-def a_number_out_of_range(rest: Rest) -> None:
-    """Numbers have 32 bits."""
-    _refused(rest, retryCount=2**31)
-
-
-@scenario
-def a_list_for_a_map(rest: Rest) -> None:
-    """An input template is a map."""
-    _refused(rest, inputTemplate=[])

@@ -198,3 +198,59 @@ def a_result_from_before_the_restart(rest: Rest) -> None:
         on.act("DELETE", "/workflow/{workflow}")
         on.act("POST", RESTART)
     on.update(task, "COMPLETED")
+
+
+@scenario
+def a_restart_with_the_old_task_definition(rest: Rest) -> None:
+    """A restart runs by the task definitions of the start, too."""
+    on = start_steps(rest, {"retryCount": 0})
+    on.run("FAILED", reasonForIncompletion="boo")
+    with rest.unnoted():
+        rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])
+    on.restart()
+    on.read(show=("taskDefinition",))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+
+
+@scenario
+def a_rerun_of_a_terminated_workflow_without_a_task(rest: Rest) -> None:
+    """A rerun from the beginning of a workflow that was terminated, and rerun before."""
+    on = start_steps(rest, {"retryCount": 0}, steps=2)
+    first = on.run(outputData={"a": 1})
+    second = on.run("FAILED", reasonForIncompletion="boo")
+    on.rerun(second)
+    on.run(outputData={"b": 1})
+    on.rerun(first, taskInput={"new": 1}, workflowInput={"x": 7})
+    on.note_all()
+    rest.call("GET", "/tasks/{task}", task=second["taskId"])
+    on.run()
+    on.note_all()
+    on.terminate()
+    on.rerun()
+    on.note_all()
+
+
+@scenario
+def a_rerun_revives_failed_attempts_of_earlier_steps(rest: Rest) -> None:
+    """A rerun from a later step hands out a failed attempt of an earlier one again, beside that step."""
+    on = start_steps(rest, steps=2)
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.run()
+    last = on.run()
+    on.rerun(last)
+    on.note_all()
+    taken = sorted((on.take() for _ in range(2)), key=lambda task: str(task["referenceTaskName"]))
+    rest.note("what is handed out", [(task["referenceTaskName"], task["retryCount"]) for task in taken])
+    for task in taken:
+        on.finish(task, outputData={"by": task["referenceTaskName"]})
+    on.note_all()
+
+
+@scenario
+def a_retry_after_a_rerun_with_an_input(rest: Rest) -> None:
+    """A retry keeps the input that a rerun was given."""
+    on = start_steps(rest)
+    on.rerun(on.run(), taskInput={"x": "given", "new": 1})
+    on.run("FAILED")
+    rest.note("what the new attempt is given", on.take()["inputData"])

@@ -5,81 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import StartedWorkflow, start_steps
 
+DELAYS: dict[str, dict[str, Any]] = {
+    # FIXED waits the same each time.
+    "the_same_delay_each_time": {"retryLogic": "FIXED", "retryDelaySeconds": 5},
+    # The scale factor is for linear back-off only.
+    "a_scale_does_not_matter_for_a_fixed_delay": {
+        "retryLogic": "FIXED",
+        "retryDelaySeconds": 5,
+        "backoffScaleFactor": 3,
+    },
+    # LINEAR_BACKOFF waits delay times scale times the number of the retry.
+    "a_linear_delay": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": 5, "backoffScaleFactor": 3},
+    # EXPONENTIAL_BACKOFF doubles the delay each time, whatever the scale.
+    "an_exponential_delay": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": 5, "backoffScaleFactor": 3},
+    # No delay is longer than `maxRetryDelaySeconds`.
+    "a_cap_for_a_linear_delay": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": 5, "maxRetryDelaySeconds": 12},
+    # No delay is longer than `maxRetryDelaySeconds`.
+    "a_cap_for_an_exponential_delay": {
+        "retryLogic": "EXPONENTIAL_BACKOFF",
+        "retryDelaySeconds": 5,
+        "maxRetryDelaySeconds": 12,
+    },
+    # The cap is for fixed delays, too.
+    "a_cap_for_a_fixed_delay": {"retryLogic": "FIXED", "retryDelaySeconds": 30, "maxRetryDelaySeconds": 12},
+    # A fixed delay below zero is none.
+    "a_fixed_delay_below_zero": {"retryLogic": "FIXED", "retryDelaySeconds": -1},
+    # A linear delay below zero is the longest that there is.
+    "a_linear_delay_below_zero": {"retryLogic": "LINEAR_BACKOFF", "retryDelaySeconds": -1},
+    # An exponential delay below zero is the longest that there is.
+    "an_exponential_delay_below_zero": {"retryLogic": "EXPONENTIAL_BACKOFF", "retryDelaySeconds": -1},
+}
 
-def _delays(rest: Rest, **definition: Any) -> None:
+
+@scenario_for_each(DELAYS)
+def delays(rest: Rest, case: dict[str, Any]) -> None:
     """Fail four attempts; note how long each next one waits."""
-    on = start_steps(rest, {"retryCount": 5, **definition})
-    delays = []
+    on = start_steps(rest, {"retryCount": 5, **case})
+    found = []
     for _ in range(4):
         with rest.unnoted():
             on.act("POST", "/workflow/{workflow}/resetcallbacks")
         on.run("FAILED")
         row = on.row("r0")
-        delays.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
-    rest.note("start delay and callback of each retry", delays)
-
-
-@scenario
-def the_same_delay_each_time(rest: Rest) -> None:
-    """FIXED waits the same each time."""
-    _delays(rest, retryLogic="FIXED", retryDelaySeconds=5)
-
-
-@scenario
-def a_scale_does_not_matter_for_a_fixed_delay(rest: Rest) -> None:
-    """The scale factor is for linear back-off only."""
-    _delays(rest, retryLogic="FIXED", retryDelaySeconds=5, backoffScaleFactor=3)
-
-
-@scenario
-def a_linear_delay(rest: Rest) -> None:
-    """LINEAR_BACKOFF waits delay times scale times the number of the retry."""
-    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=5, backoffScaleFactor=3)
-
-
-@scenario
-def an_exponential_delay(rest: Rest) -> None:
-    """EXPONENTIAL_BACKOFF doubles the delay each time, whatever the scale."""
-    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=5, backoffScaleFactor=3)
-
-
-@scenario
-def a_cap_for_a_linear_delay(rest: Rest) -> None:
-    """No delay is longer than `maxRetryDelaySeconds`."""
-    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=5, maxRetryDelaySeconds=12)
-
-
-@scenario
-def a_cap_for_an_exponential_delay(rest: Rest) -> None:
-    """No delay is longer than `maxRetryDelaySeconds`."""
-    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=5, maxRetryDelaySeconds=12)
-
-
-@scenario
-def a_cap_for_a_fixed_delay(rest: Rest) -> None:
-    """The cap is for fixed delays, too."""
-    _delays(rest, retryLogic="FIXED", retryDelaySeconds=30, maxRetryDelaySeconds=12)
-
-
-@scenario
-def a_fixed_delay_below_zero(rest: Rest) -> None:
-    """A fixed delay below zero is none."""
-    _delays(rest, retryLogic="FIXED", retryDelaySeconds=-1)
-
-
-@scenario
-def a_linear_delay_below_zero(rest: Rest) -> None:
-    """A linear delay below zero is the longest that there is."""
-    _delays(rest, retryLogic="LINEAR_BACKOFF", retryDelaySeconds=-1)
-
-
-@scenario
-def an_exponential_delay_below_zero(rest: Rest) -> None:
-    """An exponential delay below zero is the longest that there is."""
-    _delays(rest, retryLogic="EXPONENTIAL_BACKOFF", retryDelaySeconds=-1)
+        found.append([row["startDelayInSeconds"], row["callbackAfterSeconds"]])
+    rest.note("start delay and callback of each retry", found)
 
 
 @scenario

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..rest import Answer, Rest
+from ...http_answer import Answer
+from ..rest import Rest
 from ..scenario import scenario
 from .workflows import (
     Json,
@@ -219,3 +220,24 @@ def a_template_of_the_input(rest: Rest) -> None:
         with rest.unnoted():
             found = on.read()["input"]
         rest.note(f"the input, given {given}", found)
+
+
+@scenario
+def a_definition_in_the_request_lives_on(rest: Rest) -> None:
+    """Name and version are those of the definition; its template fills an input; a restart runs it again."""
+    task, name = task_type(rest), rest.name("workflow")
+    brought = {"name": name, "version": 3, "tasks": [step(task)], "inputTemplate": {"y": 1}}
+    body = {"name": "another", "version": 9, "input": {"x": 1}, "workflowDef": brought}
+    on = StartedWorkflow(rest, task, name, rest.call("POST", "/workflow", json=body).text)
+    on.note_all()
+    with rest.unnoted():
+        shown = on.read()
+    rest.note("what runs", [shown["workflowName"], shown["workflowVersion"]])
+    kept = ("version", "schemaVersion", "inputTemplate", "timeoutPolicy")
+    rest.note("its definition", {key: shown["workflowDefinition"][key] for key in kept})
+    on.run("FAILED")
+    on.run("FAILED")
+    on.restart()
+    on.note_all()
+    body = {"name": "another", "input": {}, "workflowDef": brought}
+    StartedWorkflow(rest, task, name, rest.call("POST", "/workflow", json=body).text).note_all()

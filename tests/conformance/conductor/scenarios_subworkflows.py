@@ -6,8 +6,8 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .scenarios_forks import fork, join
-from .workflows import Json, StartedWorkflow, definition, register_workflow, start, step, task_type
+from .operators import fork, join, sub_workflow
+from .workflows import Json, StartedWorkflow, definition, register_workflow, start, start_registered, step, task_type
 
 INNER: dict[str, Any] = {"inputParameters": {"x": "${workflow.input.x}"}}
 
@@ -358,3 +358,37 @@ def a_child_without_a_version(rest: Rest) -> None:
         rest.call("POST", "/metadata/workflow", json=definition(name, step(task, "third"), version=3))
     on.run()
     on.child("sub").read()
+
+
+@scenario
+def what_a_child_is_given(rest: Rest) -> None:
+    """A child gets the input of its step, the correlation id and the priority of its parent, which sees both ends."""
+    task, outer = task_type(rest), task_type(rest, "outer")
+    output = {"r": "${c2.output.n}", "p": "${workflow.input}"}
+    child = register_workflow(rest, step(task, "c1"), step(task, "c2"), label="inner", outputParameters=output)
+    last = step(outer, "last", inputParameters={"q": "${sub.output}", "in": "${sub.input.workflowInput}"})
+    name = register_workflow(rest, sub_workflow(child), last)
+    on = start_registered(rest, task, name, correlationId="c", priority=3)
+    on.note_all()
+    on.started_by("sub").note_all()
+    on.run()
+    on.run(outputData={"n": 2})
+    on.note_all()
+    on.run(task=outer)
+    on.note_all()
+
+
+@scenario
+def a_child_without_an_input_of_its_own(rest: Rest) -> None:
+    """A step without input parameters gives its child what the server adds to the input of such steps."""
+    task = task_type(rest)
+    child = register_workflow(rest, step(task, "c1"), label="inner", inputTemplate={"y": 2})
+    on = start(rest, task, sub_workflow(child, inputParameters={}))
+    on.started_by("sub").note_all()
+
+
+@scenario
+def a_child_that_is_unknown_when_its_parent_starts(rest: Rest) -> None:
+    """Without a version the child must be there when the parent starts."""
+    name = register_workflow(rest, sub_workflow(rest.name("nobody")))
+    rest.call("POST", "/workflow", json={"name": name})

@@ -5,23 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import Json, StartedWorkflow, start, step, task_type
-
-
-def switch(cases: dict[str, list[Json]], default: list[Json] | None = None, **fields: Any) -> Json:
-    """A switch by the value of `x`."""
-    return {
-        "name": "switch",
-        "taskReferenceName": "switch",
-        "type": "SWITCH",
-        "evaluatorType": "value-param",
-        "expression": "case",
-        "inputParameters": {"case": "${workflow.input.x}"},
-        "decisionCases": cases,
-        "defaultCase": default or [],
-        **fields,
-    }
+from ..scenario import scenario, scenario_for_each
+from .operators import TWICE, fork, join, loop, switch
+from .workflows import StartedWorkflow, start, step, task_type
 
 
 def _switched(rest: Rest, value: Any, **fields: Any) -> StartedWorkflow:
@@ -140,15 +126,61 @@ def a_switch_in_a_loop(rest: Rest) -> None:
     made = switch(
         {"1": [step(task, "one")]}, [step(task, "other")], inputParameters={"case": "${loop.output.iteration}"}
     )
-    loop = {
-        "name": "loop",
-        "taskReferenceName": "loop",
-        "type": "DO_WHILE",
-        "loopCondition": "$.loop['iteration'] < 2",
-        "loopOver": [made],
-    }
-    on = start(rest, task, loop)
+    on = start(rest, task, loop(TWICE, made))
     on.run()
     on.run()
     on.settle("COMPLETED")
     on.read()
+
+
+GRAALJS = {
+    "a_choice_in_graaljs": "$.case > 1 && $.case < 5 ? 'two' : 'one'",
+    "a_statement_in_graaljs": "if ($.case == 3) { 'two' } else { 'no' }",
+    "a_number_in_graaljs": "$.case - 2",
+    "a_failure_in_graaljs": "$.missing.x",
+}
+
+
+@scenario_for_each(GRAALJS)
+def graaljs(rest: Rest, case: str) -> None:
+    """The evaluator `graaljs` is one for JavaScript, too; a number chooses the case of its digits."""
+    on = _switched(rest, 3, evaluatorType="graaljs", expression=case)
+    on.settle("RUNNING", "FAILED")
+    on.note_all()
+
+
+@scenario
+def a_switch_as_the_last_step_and_inside_of_others(rest: Rest) -> None:
+    """A case may hold a fork, a branch of it another switch; the join waits for the steps of the chosen case."""
+    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
+    inner = switch({"one": [step(a, "i1"), step(a, "i2")]}, reference="inner")
+    case = [fork([step(b, "b1")], [inner]), join("b1", "inner"), step(b, "b2")]
+    on = start(rest, a, switch({"one": case}, reference="outer"), given={"x": "one"})
+    on.note_all()
+    on.run()
+    on.run()
+    on.note_all()
+    on.run(task=b)
+    on.note_all()
+    on.run(task=b)
+    on.note_all()
+
+
+@scenario
+def a_failed_case_is_rerun(rest: Rest) -> None:
+    """A retry goes on with the step of the case that failed; a rerun may begin with an earlier step of it."""
+    a = task_type(rest, "a", retryCount=0)
+    chosen = switch({"one": [step(a, "s1"), step(a, "s2")]})
+    on = start(rest, a, step(a, "first"), chosen, step(a, "last"), given={"x": "one"})
+    on.run()
+    first = on.run()
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.retry()
+    on.note_all()
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.rerun(first)
+    on.note_all()
+    for _ in range(3):
+        on.run()
+    on.note_all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import task_type
 
 EVERYTHING: dict[str, Any] = {
@@ -232,3 +232,33 @@ def a_definition_with_dots_is_found(rest: Rest) -> None:
     """A dotted name is no file extension."""
     name = task_type(rest, "features.build.json")
     _read(rest, name)
+
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "a_name_with_blanks_and_braces": {"name": "with space: ünï {x}"},
+    "a_name_of_null": {"name": None},
+    "a_numeric_text": {"retryCount": "2"},
+    "a_fraction_for_a_number": {"retryCount": 1.5},
+    "true_for_a_number": {"retryCount": True},
+    "a_number_for_a_text": {"description": 5},
+    "a_text_for_a_list": {"inputKeys": "a"},
+    "a_word_for_a_truth": {"enforceSchema": "maybe"},
+    "a_policy_in_lower_case": {"timeoutPolicy": "retry"},
+    "a_negative_response_timeout": {"responseTimeoutSeconds": -1},
+    "a_response_timeout_of_null": {"responseTimeoutSeconds": None},
+    "two_mistakes": {"retryCount": -1, "responseTimeoutSeconds": 0},
+}
+
+
+@scenario_for_each(FIELDS)
+def fields(rest: Rest, case: dict[str, Any]) -> None:
+    """What becomes of a definition with these fields."""
+    name = rest.name("task")
+    rest.call("POST", "/metadata/taskdefs", json=[{"name": name, **case}])
+    rest.call("GET", "/metadata/taskdefs/{name}", name=case.get("name") or name)
+
+
+@scenario
+def no_definitions_at_all(rest: Rest) -> None:
+    """An empty list registers nothing, and is fine or refused as a whole."""
+    rest.call("POST", "/metadata/taskdefs", json=[])

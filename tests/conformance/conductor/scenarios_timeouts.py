@@ -5,56 +5,81 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import StartedWorkflow, start_steps
+from ..scenario import scenario, scenario_for_each
+from .workflows import start_steps
+
+POLICIES = ("RETRY", "TIME_OUT_WF", "ALERT_ONLY")
 
 SECONDS = 1.2
 """A little more than the shortest time-out there is."""
 
 
-def _overdue(rest: Rest, *, polled: bool = True, **definition: Any) -> StartedWorkflow:
-    on = start_steps(rest, definition)
+OVERDUE: dict[str, dict[str, Any]] = {
+    # A response time-out makes a new attempt.
+    "no_response_with_the_policy_retry": {"responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    # A response time-out makes a new attempt under this policy, too.
+    "no_response_with_the_policy_time_out_wf": {"responseTimeoutSeconds": 1, "timeoutPolicy": "TIME_OUT_WF"},
+    # A response time-out makes a new attempt under this policy, too.
+    "no_response_with_the_policy_alert_only": {"responseTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
+    # Without retries a response time-out times the workflow out.
+    "no_response_and_no_retries": {"responseTimeoutSeconds": 1, "retryCount": 0},
+    # The new attempt waits for the retry's delay.
+    "no_response_after_a_delay": {"responseTimeoutSeconds": 1, "retryDelaySeconds": 60},
+    # There is no response time-out for a task that nobody has.
+    "a_task_that_waits_does_not_respond": {"polled": False, "responseTimeoutSeconds": 1},
+    # `timeoutSeconds` makes a new attempt under RETRY.
+    "too_long_with_the_policy_retry": {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    # `timeoutSeconds` ends the workflow under TIME_OUT_WF, although retries are left.
+    "too_long_with_the_policy_time_out_wf": {
+        "timeoutSeconds": 1,
+        "responseTimeoutSeconds": 1,
+        "timeoutPolicy": "TIME_OUT_WF",
+    },
+    # `timeoutSeconds` does nothing under ALERT_ONLY; the response is missed then.
+    "too_long_with_the_policy_alert_only": {
+        "timeoutSeconds": 1,
+        "responseTimeoutSeconds": 1,
+        "timeoutPolicy": "ALERT_ONLY",
+    },
+    # Without retries the policy RETRY times the workflow out.
+    "too_long_and_no_retries": {
+        "timeoutSeconds": 1,
+        "responseTimeoutSeconds": 1,
+        "timeoutPolicy": "RETRY",
+        "retryCount": 0,
+    },
+    # A poll time-out makes a new attempt under RETRY.
+    "nobody_polls_with_the_policy_retry": {"polled": False, "pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    # A poll time-out ends the workflow under TIME_OUT_WF.
+    "nobody_polls_with_the_policy_time_out_wf": {
+        "polled": False,
+        "pollTimeoutSeconds": 1,
+        "timeoutPolicy": "TIME_OUT_WF",
+    },
+    # A poll time-out does nothing under ALERT_ONLY.
+    "nobody_polls_with_the_policy_alert_only": {
+        "polled": False,
+        "pollTimeoutSeconds": 1,
+        "timeoutPolicy": "ALERT_ONLY",
+    },
+    # The time of all attempts ends the workflow under RETRY, too.
+    "the_total_with_the_policy_retry": {"totalTimeoutSeconds": 1, "timeoutPolicy": "RETRY"},
+    # The time of all attempts ends the workflow under TIME_OUT_WF.
+    "the_total_with_the_policy_time_out_wf": {"totalTimeoutSeconds": 1, "timeoutPolicy": "TIME_OUT_WF"},
+    # The time of all attempts does nothing under ALERT_ONLY.
+    "the_total_with_the_policy_alert_only": {"totalTimeoutSeconds": 1, "timeoutPolicy": "ALERT_ONLY"},
+}
+
+
+@scenario_for_each(OVERDUE)
+def overdue(rest: Rest, case: dict[str, Any]) -> None:
+    """A task of this definition is polled, unless the case says otherwise, and its time passes."""
+    polled = case.get("polled", True)
+    on = start_steps(rest, {name: value for name, value in case.items() if name != "polled"})
     if polled:
         on.take()
     on.wait(SECONDS)
     on.read()
-    return on
-
-
-@scenario
-def no_response_with_the_policy_retry(rest: Rest) -> None:
-    """A response time-out makes a new attempt."""
-    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="RETRY")
-
-
-@scenario
-def no_response_with_the_policy_time_out_wf(rest: Rest) -> None:
-    """A response time-out makes a new attempt under this policy, too."""
-    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-
-
-@scenario
-def no_response_with_the_policy_alert_only(rest: Rest) -> None:
-    """A response time-out makes a new attempt under this policy, too."""
-    _overdue(rest, responseTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
-
-
-@scenario
-def no_response_and_no_retries(rest: Rest) -> None:
-    """Without retries a response time-out times the workflow out."""
-    _overdue(rest, responseTimeoutSeconds=1, retryCount=0)
-
-
-@scenario
-def no_response_after_a_delay(rest: Rest) -> None:
-    """The new attempt waits for the retry's delay."""
-    _overdue(rest, responseTimeoutSeconds=1, retryDelaySeconds=60)
-
-
-@scenario
-def a_task_that_waits_does_not_respond(rest: Rest) -> None:
-    """There is no response time-out for a task that nobody has."""
-    _overdue(rest, polled=False, responseTimeoutSeconds=1)
 
 
 @scenario
@@ -67,72 +92,12 @@ def a_parked_task_need_not_respond(rest: Rest) -> None:
 
 
 @scenario
-def too_long_with_the_policy_retry(rest: Rest) -> None:
-    """`timeoutSeconds` makes a new attempt under RETRY."""
-    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="RETRY")
-
-
-@scenario
-def too_long_with_the_policy_time_out_wf(rest: Rest) -> None:
-    """`timeoutSeconds` ends the workflow under TIME_OUT_WF, although retries are left."""
-    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-
-
-@scenario
-def too_long_with_the_policy_alert_only(rest: Rest) -> None:
-    """`timeoutSeconds` does nothing under ALERT_ONLY; the response is missed then."""
-    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
-
-
-@scenario
-def too_long_and_no_retries(rest: Rest) -> None:
-    """Without retries the policy RETRY times the workflow out."""
-    _overdue(rest, timeoutSeconds=1, responseTimeoutSeconds=1, timeoutPolicy="RETRY", retryCount=0)
-
-
-@scenario
 def a_parked_task_takes_too_long(rest: Rest) -> None:
     """`timeoutSeconds` counts while a task is parked."""
     on = start_steps(rest, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
-
-
-@scenario
-def nobody_polls_with_the_policy_retry(rest: Rest) -> None:
-    """A poll time-out makes a new attempt under RETRY."""
-    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="RETRY")
-
-
-@scenario
-def nobody_polls_with_the_policy_time_out_wf(rest: Rest) -> None:
-    """A poll time-out ends the workflow under TIME_OUT_WF."""
-    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-
-
-@scenario
-def nobody_polls_with_the_policy_alert_only(rest: Rest) -> None:
-    """A poll time-out does nothing under ALERT_ONLY."""
-    _overdue(rest, polled=False, pollTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
-
-
-@scenario
-def the_total_with_the_policy_retry(rest: Rest) -> None:
-    """The time of all attempts ends the workflow under RETRY, too."""
-    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="RETRY")
-
-
-@scenario
-def the_total_with_the_policy_time_out_wf(rest: Rest) -> None:
-    """The time of all attempts ends the workflow under TIME_OUT_WF."""
-    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
-
-
-@scenario
-def the_total_with_the_policy_alert_only(rest: Rest) -> None:
-    """The time of all attempts does nothing under ALERT_ONLY."""
-    _overdue(rest, totalTimeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
 
 
 @scenario
@@ -235,3 +200,25 @@ def a_retried_workflow_has_its_time_again(rest: Rest) -> None:
         on.act("POST", "/workflow/{workflow}/retry")
     on.decide()
     on.read()
+
+
+@scenario
+def a_workflow_that_took_too_long_is_retried(rest: Rest) -> None:
+    """A late result of such a workflow is ignored; a retry makes a new attempt."""
+    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+    task = on.take()
+    on.wait(SECONDS)
+    on.update(task, "COMPLETED")
+    on.note_all()
+    on.retry()
+    on.note_all()
+
+
+@scenario_for_each({f"no_second_response_with_the_policy_{policy.lower()}": policy for policy in POLICIES})
+def no_second_response(rest: Rest, case: str) -> None:
+    """The attempt that follows a response time-out may miss its own; then no retries are left."""
+    on = start_steps(rest, {"responseTimeoutSeconds": 1, "timeoutPolicy": case})
+    for _ in range(2):
+        on.take()
+        on.wait(SECONDS)
+    on.note_all()

@@ -1,4 +1,4 @@
-"""Sets the stage for scenarios: definitions, a started workflow, and what one does to it."""
+"""Definitions, a started workflow, and what clients and workers do with it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,51 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..rest import Answer, Rest
+from ...http_answer import Answer
+from ..rest import Rest
 
 Json = dict[str, Any]
 
 PATIENCE_SECONDS = 15
 LOOK_SECONDS = 0.05
+
+QUIET_LOOKS = 6
+QUIET_SECONDS = 0.15
+"""A workflow that looks the same so often, at such intervals, is at rest: no background work is left to be seen."""
+
+BRIEF_WORKFLOW = (
+    "status",
+    "reasonForIncompletion",
+    "output",
+    "variables",
+    "failedReferenceTaskNames",
+    "failedTaskNames",
+    "parentWorkflowId",
+    "parentWorkflowTaskId",
+    "taskToDomain",
+    "input",
+    "correlationId",
+    "priority",
+    "endTime",
+    "lastRetriedTime",
+)
+"""What brief notes show of a workflow."""
+NOT_BRIEF = frozenset(
+    (
+        "workflowInstanceId",
+        "workflowType",
+        "workflowPriority",
+        "callbackFromWorker",
+        "rateLimitFrequencyInSeconds",
+        "scheduledTime",
+        "queueWaitTime",
+        "workerId",
+        "workflowTask",
+        "taskDefinition",
+        "executionMetadata",
+    )
+)
+"""What brief notes leave out of a task: it is always the same, or the definition once more."""
 
 
 def task_type(rest: Rest, label: str = "task", **fields: Any) -> str:
@@ -123,6 +162,41 @@ class StartedWorkflow:
             if row["referenceTaskName"] in references:
                 self.rest.note(row["referenceTaskName"], row)
 
+    def note_all(self) -> None:
+        """Note the workflow and all its tasks in brief, without what is unset, once the server is at rest."""
+        workflow = self.at_rest()
+        shown = {key: workflow[key] for key in BRIEF_WORKFLOW if workflow.get(key)}
+        self.rest.note("the workflow", {**shown, "tasks": [_brief(row) for row in workflow["tasks"]]})
+
+    def at_rest(self) -> Json:
+        """The workflow, unnoted, once the server does nothing more with it on its own."""
+        before, quiet = None, 0
+        with self.rest.unnoted():
+            while quiet < QUIET_LOOKS:
+                workflow = self.read()
+                seen = {**workflow, "tasks": [_without_polls_of_joins(row) for row in workflow["tasks"]]}
+                quiet = quiet + 1 if seen == before else 0
+                before = seen
+                self.rest.sleep(QUIET_SECONDS)
+        return workflow
+
+    def retry(self, **query: Any) -> None:
+        """Retry the workflow."""
+        self.act("POST", "/workflow/{workflow}/retry", query=query)
+
+    def restart(self) -> None:
+        """Begin anew."""
+        self.act("POST", "/workflow/{workflow}/restart")
+
+    def rerun(self, task: Json | None = None, **body: Any) -> None:
+        """Run again from a task on, or from the beginning."""
+        given = {"reRunFromTaskId": task["taskId"], **body} if task else body
+        self.act("POST", "/workflow/{workflow}/rerun", json=given)
+
+    def terminate(self, reason: str | None = None) -> None:
+        """End the workflow."""
+        self.act("DELETE", "/workflow/{workflow}", query={"reason": reason} if reason else None)
+
     def rows(self) -> list[Json]:
         """The workflow's tasks, unnoted."""
         with self.rest.unnoted():
@@ -155,6 +229,11 @@ class StartedWorkflow:
         child.until(lambda workflow: bool(workflow["tasks"]))
         return child
 
+    def started_by(self, reference: str) -> StartedWorkflow:
+        """The workflow that the latest task of this reference name has started, once the server is at rest."""
+        rows = [row for row in self.at_rest()["tasks"] if row["referenceTaskName"] == reference]
+        return StartedWorkflow(self.rest, self.task, "", rows[-1]["subWorkflowId"])
+
     def until(self, reached: Callable[[Json], bool]) -> None:
         """Have the workflow looked at, unnoted, until it is as wanted."""
 
@@ -164,6 +243,22 @@ class StartedWorkflow:
 
         with self.rest.unnoted():
             _until(self.rest, look, lambda answer: reached(answer.json))
+
+
+def _brief(row: Json) -> Json:
+    left_out = NOT_BRIEF | ({"reasonForIncompletion"} if _ended_elsewhere(row) else set())
+    return {key: value for key, value in row.items() if key not in left_out and value not in (0, "", None, {}, [])}
+
+
+def _ended_elsewhere(row: Json) -> bool:
+    """Whether a join was looked at while its workflow ended, which it then gives as its reason."""
+    return str(row.get("reasonForIncompletion")).startswith("Workflow is in ")
+
+
+def _without_polls_of_joins(row: Json) -> Json:
+    """A join that waits is looked at all the time, which shows in its row and nowhere else."""
+    moving = ("pollCount", "updateTime", "queueWaitTime", "callbackAfterSeconds")
+    return {key: value for key, value in row.items() if row["taskType"] != "JOIN" or key not in moving}
 
 
 def result(task: Json, status: str | None, **fields: Any) -> Json:

@@ -5,74 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .repositories import repository
 
+KEYS: dict[str, Iterable[str]] = {
+    # Leading, doubled and trailing slashes are kept.
+    "slashes": ("/a", "a", "a/", "a//b", "//", "/"),
+    # Dots are names like any other.
+    "dots": (".", "..", "./a", "../a", "a/../b", "a/./b", "a/..", "..."),
+    # Signs that mean something in a URL are kept.
+    "signs_of_addresses": ("a b", "a+b", "a%b", "%41", "%2F", "a%20b", "a?b", "a#b", "a&b=c", "a;b", "a:b", "a=b"),
+    # Backslashes, quotes and stars are kept.
+    "signs_of_shells_and_files": (
+        "a\\b",
+        "C:\\a",
+        'a"b',
+        "a'b",
+        "a*b",
+        "<a>",
+        "a|b",
+        "$(a)",
+        "~",
+        "a`b",
+        "{a}",
+        "[a]",
+        "^",
+        "@",
+    ),
+    # Control characters, NUL and line ends are kept.
+    "control_characters": ("a\x00b", "a\nb", "a\r\nb", "a\tb", "\x01", "\x7f", "a\x1b[0m", " ", " a ", "\u2028"),
+    # Any script is kept.
+    "scripts": ("ä", "日本/語", "\U0001f600", "עברית", "a\u200bb", "\ufeffa", "\U0010ffff"),
+    # The same letter composed and decomposed is two keys.
+    "composed_and_decomposed": ("\u00e9", "e\u0301", "\u212b", "\u00c5", "\ufb01", "fi"),
+    # Case makes another key.
+    "upper_and_lower_case": ("a", "A", "README", "readme", "ß", "SS", "ı", "i"),
+    # Names that some systems reserve are kept.
+    "names_of_devices": ("CON", "nul.txt", "a.", "a ", ".git/config", "_lakefs/x", "_lakefs_actions"),
+}
 
-def keep(rest: Rest, keys: Iterable[str]) -> None:
+
+@scenario_for_each(KEYS)
+def keys(rest: Rest, case: Iterable[str]) -> None:
     """Store these keys, list them, and read each by its name."""
     repo = repository(rest)
-    for number, key in enumerate(keys):
+    for number, key in enumerate(case):
         repo.upload(key, f"content {number}")
     with rest.unnoted():
         repo.commit()
     repo.tree("main@")
-    for key in keys:
+    for key in case:
         repo.stat(key)
-
-
-@scenario
-def slashes(rest: Rest) -> None:
-    """Leading, doubled and trailing slashes are kept."""
-    keep(rest, ("/a", "a", "a/", "a//b", "//", "/"))
-
-
-@scenario
-def dots(rest: Rest) -> None:
-    """Dots are names like any other."""
-    keep(rest, (".", "..", "./a", "../a", "a/../b", "a/./b", "a/..", "..."))
-
-
-@scenario
-def signs_of_addresses(rest: Rest) -> None:
-    """Signs that mean something in a URL are kept."""
-    keep(rest, ("a b", "a+b", "a%b", "%41", "%2F", "a%20b", "a?b", "a#b", "a&b=c", "a;b", "a:b", "a=b"))
-
-
-@scenario
-def signs_of_shells_and_files(rest: Rest) -> None:
-    """Backslashes, quotes and stars are kept."""
-    keep(rest, ("a\\b", "C:\\a", 'a"b', "a'b", "a*b", "<a>", "a|b", "$(a)", "~", "a`b", "{a}", "[a]", "^", "@"))
-
-
-@scenario
-def control_characters(rest: Rest) -> None:
-    """Control characters, NUL and line ends are kept."""
-    keep(rest, ("a\x00b", "a\nb", "a\r\nb", "a\tb", "\x01", "\x7f", "a\x1b[0m", " ", " a ", "\u2028"))
-
-
-@scenario
-def scripts(rest: Rest) -> None:
-    """Any script is kept."""
-    keep(rest, ("ä", "日本/語", "\U0001f600", "עברית", "a\u200bb", "\ufeffa", "\U0010ffff"))
-
-
-@scenario
-def composed_and_decomposed(rest: Rest) -> None:
-    """The same letter composed and decomposed is two keys."""
-    keep(rest, ("\u00e9", "e\u0301", "\u212b", "\u00c5", "\ufb01", "fi"))
-
-
-@scenario
-def upper_and_lower_case(rest: Rest) -> None:
-    """Case makes another key."""
-    keep(rest, ("a", "A", "README", "readme", "ß", "SS", "ı", "i"))
-
-
-@scenario
-def names_of_devices(rest: Rest) -> None:
-    """Names that some systems reserve are kept."""
-    keep(rest, ("CON", "nul.txt", "a.", "a ", ".git/config", "_lakefs/x", "_lakefs_actions"))
 
 
 @scenario

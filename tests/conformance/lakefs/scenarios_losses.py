@@ -6,64 +6,37 @@ The server compares a new path with the *next* entry of the base by content alon
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .repositories import Files, diverged
 
+LOSSES: dict[str, tuple[Files, Files, Files]] = {
+    # Both added `q`; the target's has the content of the next base entry and is overwritten without a conflict.
+    "the_addition_of_the_target_is_overwritten": ({"a": "", "t": "same"}, {"q": "same"}, {"q": "other"}),
+    # Both added `q`; the source's has the content of the next base entry and is dropped without a conflict.
+    "the_addition_of_the_source_is_dropped": ({"a": "", "t": "same"}, {"q": "other"}, {"q": "same"}),
+    # The source's new `m` has the content of `z`, which the target deleted: it is missing.
+    "an_added_file_is_lost": ({"a": "1", "z": ""}, {"z": None}, {"m": ""}),
+    # The target's new `m` has the content of `z`, which the source deleted: it is gone.
+    "a_published_file_is_lost": ({"a": "1", "z": ""}, {"m": ""}, {"z": None}),
+    # The source's new `m` has the content of `z`, which the target deleted next to another change: it is missing.
+    "a_renamed_file_is_lost": ({"a": "1", "z": "data"}, {"a": "2", "z": None}, {"m": "data"}),
+    # Both added `q` with contents that the base has nowhere: a conflict.
+    "other_content_is_a_conflict": ({"a": "", "t": "same"}, {"q": "1"}, {"q": "2"}),
+    # A new file beside a deletion stays if its content is another.
+    "other_content_is_kept": ({"a": "1", "z": ""}, {"z": None}, {"m": "new"}),
+    # A path that the base holds is compared with itself, whatever the next one contains.
+    "a_path_of_the_base_is_safe": ({"m": "1", "z": ""}, {"z": None}, {"m": ""}),
+}
 
-def _lose(rest: Rest, base: Files, main: Files, side: Files) -> None:
+
+@scenario_for_each(LOSSES)
+def losses(rest: Rest, case: tuple[Files, Files, Files]) -> None:
     """What the diff says, what the merge answers, and what is left."""
+    base, main, side = case
     repo = diverged(rest, base, main=main, side=side)
     repo.diff("main", "side")
     repo.merge()
     repo.tree("main")
-
-
-@scenario
-def the_addition_of_the_target_is_overwritten(rest: Rest) -> None:
-    """Both added `q`; the target's has the content of the next base entry and is overwritten without a conflict."""
-    _lose(rest, {"a": "", "t": "same"}, {"q": "same"}, {"q": "other"})
-
-
-@scenario
-def the_addition_of_the_source_is_dropped(rest: Rest) -> None:
-    """Both added `q`; the source's has the content of the next base entry and is dropped without a conflict."""
-    _lose(rest, {"a": "", "t": "same"}, {"q": "other"}, {"q": "same"})
-
-
-@scenario
-def an_added_file_is_lost(rest: Rest) -> None:
-    """The source's new `m` has the content of `z`, which the target deleted: it is missing."""
-    _lose(rest, {"a": "1", "z": ""}, {"z": None}, {"m": ""})
-
-
-@scenario
-def a_published_file_is_lost(rest: Rest) -> None:
-    """The target's new `m` has the content of `z`, which the source deleted: it is gone."""
-    _lose(rest, {"a": "1", "z": ""}, {"m": ""}, {"z": None})
-
-
-@scenario
-def a_renamed_file_is_lost(rest: Rest) -> None:
-    """The source's new `m` has the content of `z`, which the target deleted next to another change: it is missing."""
-    _lose(rest, {"a": "1", "z": "data"}, {"a": "2", "z": None}, {"m": "data"})
-
-
-@scenario
-def other_content_is_a_conflict(rest: Rest) -> None:
-    """Both added `q` with contents that the base has nowhere: a conflict."""
-    _lose(rest, {"a": "", "t": "same"}, {"q": "1"}, {"q": "2"})
-
-
-@scenario
-def other_content_is_kept(rest: Rest) -> None:
-    """A new file beside a deletion stays if its content is another."""
-    _lose(rest, {"a": "1", "z": ""}, {"z": None}, {"m": "new"})
-
-
-@scenario
-def a_path_of_the_base_is_safe(rest: Rest) -> None:
-    """A path that the base holds is compared with itself, whatever the next one contains."""
-    _lose(rest, {"m": "1", "z": ""}, {"z": None}, {"m": ""})
 
 
 @scenario

@@ -292,6 +292,16 @@ class ConductorScenarios:
             waited.append(time.monotonic() - started)
         assert 0.9 < min(waited) < 5
 
+    def test_what_the_wire_cannot_carry(self, queue: TaskQueue, task_name: str, workflow: str) -> None:
+        """A result that is no JSON is refused before it is sent, and logs of half a character are accepted."""
+        delivery = poll(queue, task_name)
+        with pytest.raises(Refused):
+            queue.report(delivery, Report(TaskStatus.COMPLETED, {"a": float("nan")}), "live0001")
+        for text in ("a\udcffb", ""):
+            queue.add_log(delivery.task_id, text)
+        assert queue.is_current(delivery)
+        queue.report(delivery, DONE, "live0001")
+
     def test_definitions_come_back_as_registered(self, queue: TaskQueue, task_name: str) -> None:
         definition = queue.get_task_definition(task_name)
         assert definition is not None

@@ -13,7 +13,7 @@ DONE = Report(TaskStatus.COMPLETED, {"done": True})
 FAILED = Report(TaskStatus.FAILED, {"partial": True}, "boo")
 
 
-class House:
+class OneWorkflow:
     """A model with one task type `t` and a workflow `w` that runs it in `steps` steps `r0`, `r1`, ..."""
 
     def __init__(self, *, steps: int = 1, step: Mapping[str, Any] | None = None, **definition: Any) -> None:

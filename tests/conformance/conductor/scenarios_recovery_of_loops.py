@@ -1,0 +1,203 @@
+"""Loops that fail or end, and are retried, rerun and restarted; and what stands inside of them then."""
+
+from __future__ import annotations
+
+from ..rest import Rest
+from ..scenario import scenario
+from .operators import TWICE, fork, join, loop, switch
+from .workflows import StartedWorkflow, start, step, task_type
+
+
+def _two_steps(rest: Rest, condition: str = TWICE) -> StartedWorkflow:
+    """A loop over the steps `a1` and `a2`, and the step `last` of the same type after it, which has no retries."""
+    a = task_type(rest, "a", retryCount=0)
+    return start(rest, a, loop(condition, step(a, "a1"), step(a, "a2")), step(a, "last"))
+
+
+def _one_step(rest: Rest) -> StartedWorkflow:
+    """A loop over the step `a1`, and the step `last` of the same type after it, which has no retries."""
+    a = task_type(rest, "a", retryCount=0)
+    return start(rest, a, loop(TWICE, step(a, "a1")), step(a, "last"))
+
+
+@scenario
+def a_failed_iteration_of_two_steps_is_retried(rest: Rest) -> None:
+    """A retry goes on with the step that failed, in its iteration."""
+    on = _two_steps(rest, "$.loop.iteration < 3")
+    for _ in range(3):
+        on.run(outputData={"n": 1})
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.retry()
+    on.note_all()
+    for _ in range(3):
+        on.run(outputData={"n": 2})
+    on.note_all()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_terminated_loop_is_retried(rest: Rest) -> None:
+    """A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened."""
+    on = _one_step(rest)
+    on.run()
+    on.terminate()
+    on.note_all()
+    on.retry()
+    on.note_all()
+    on.run()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_rerun_within_the_last_iteration(rest: Rest) -> None:
+    """A rerun from a step of the iteration that failed keeps the iterations before."""
+    on = _two_steps(rest)
+    on.run()
+    on.run()
+    second = on.run()
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.rerun(second)
+    on.note_all()
+    on.run(outputData={"n": 2})
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_rerun_from_an_earlier_iteration(rest: Rest) -> None:
+    """A rerun from an iteration before the one that failed."""
+    on = _one_step(rest)
+    first = on.run(outputData={"n": 1})
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.rerun(first)
+    on.note_all()
+    on.run(outputData={"n": 2})
+    on.note_all()
+
+
+@scenario
+def a_rerun_into_a_completed_loop(rest: Rest) -> None:
+    """A rerun from a step of a loop that was completed, as was the workflow."""
+    on = _one_step(rest)
+    on.run()
+    second = on.run()
+    on.run()
+    on.rerun(second)
+    on.note_all()
+    on.run(outputData={"n": 2})
+    on.note_all()
+
+
+@scenario
+def a_rerun_of_the_loop_itself(rest: Rest) -> None:
+    """A rerun from the loop begins with its first iteration, and keeps what came before."""
+    a = task_type(rest, "a", retryCount=0)
+    on = start(rest, a, step(a, "first"), loop(TWICE, step(a, "a1")), step(a, "last"))
+    on.run()
+    on.run()
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.rerun(on.row("loop"))
+    on.note_all()
+    on.run()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_restarted_loop(rest: Rest) -> None:
+    """A restart begins with the first iteration and new rows."""
+    on = _one_step(rest)
+    on.run()
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.restart()
+    on.note_all()
+    on.run()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_fork_and_a_switch_inside_of_a_loop(rest: Rest) -> None:
+    """Each iteration has its own fork, join and switch, which sees the iteration; a retry in a branch stays in it."""
+    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=1)
+    cases = {"1": [step(a, "s1")]}
+    by_iteration = {"case": "${loop.output.iteration}"}
+    chosen = switch(cases, [step(a, "s2"), step(a, "s3")], inputParameters=by_iteration)
+    forked = fork([step(a, "a1")], [step(b, "b1"), step(b, "b2")])
+    on = start(rest, a, loop(TWICE, forked, join("a1", "b2"), chosen), step(a, "last"))
+    on.note_all()
+    on.run(outputData={"n": 1})
+    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.run(task=b)
+    on.run(task=b, outputData={"n": 1})
+    on.run()
+    on.note_all()
+    on.run(task=b)
+    on.run(task=b)
+    on.run()
+    on.run()
+    on.note_all()
+    on.run()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def a_failed_fork_inside_of_a_loop_is_retried(rest: Rest) -> None:
+    """A retry goes on in the branch. A busy server looks at the join only a minute later, so its end is not awaited."""
+    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
+    forked = fork([step(a, "a1")], [step(b, "b1"), step(b, "b2")])
+    on = start(rest, a, loop(TWICE, forked, join("a1", "b2")))
+    on.run()
+    on.note_all()
+    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.note_all()
+    on.retry()
+    on.note_all()
+    on.run(task=b)
+    on.note_all()
+
+
+@scenario
+def a_loop_as_a_branch_of_a_fork(rest: Rest) -> None:
+    """A join waits for a loop as for any other step."""
+    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=0)
+    on = start(rest, a, fork([loop(TWICE, step(a, "a1"))], [step(b, "b1")]), join("loop", "b1"), step(a, "last"))
+    on.run()
+    on.run(task=b)
+    on.run()
+    on.note_all()
+
+
+@scenario
+def an_optional_step_of_a_loop_fails(rest: Rest) -> None:
+    """The next iteration follows an optional step that failed."""
+    a = task_type(rest, "a", retryCount=0)
+    on = start(rest, a, loop(TWICE, step(a, "a1", optional=True)))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.run()
+    on.note_all()
+
+
+@scenario
+def steps_see_their_iteration(rest: Rest) -> None:
+    """Inputs in a loop tell the iteration of the loop and of a step, and the output of a step that comes later."""
+    a, b = task_type(rest, "a", retryCount=0), task_type(rest, "b", retryCount=1)
+    inside = {"last": "${b1.output}", "loop": "${loop.output.iteration}", "me": "${a1.iteration}"}
+    after = step(a, "last", inputParameters={"q": "${loop.output}", "z": "${a1.output}", "i": "${a1.iteration}"})
+    on = start(rest, a, loop(TWICE, step(a, "a1", inputParameters=inside), step(b, "b1")), after)
+    on.note_all()
+    on.run(outputData={"n": 1})
+    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.run(task=b, outputData={"m": 1})
+    on.note_all()
+    on.run(outputData={"n": 2})
+    on.run(task=b)
+    on.note_all()
+    on.run()
+    on.note_all()
