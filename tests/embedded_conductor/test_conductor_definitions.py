@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.conductor import InvalidRequest, Malformed, NoSuchEntity, PayloadLimits, ServerError
+from perago.embedded.conductor import InvalidRequest, Malformed
 from perago.embedded.conductor.expressions import java_text, parse_path, resolve
 from perago.embedded.conductor.payloads import MAX_DEPTH, through_json
 
@@ -52,23 +52,6 @@ def test_an_unknown_reference_in_an_expression_is_a_validation_error() -> None:
     assert problem["path"] == "registerWorkflowDef.arg0"
 
 
-def test_one_bad_definition_rejects_the_whole_list() -> None:
-    conductor = OneWorkflow().conductor
-    with pytest.raises(InvalidRequest) as caught:
-        conductor.register_task_definitions([{"name": "good"}, {"name": "bad", "retryCount": -1}])
-    assert [problem["path"] for problem in caught.value.problems] == ["registerTaskDef.arg0[1].retryCount"]
-    assert conductor.get_task_definition("good") is None
-
-
-def test_a_second_registration_replaces_the_whole_definition() -> None:
-    conductor = OneWorkflow().conductor
-    conductor.register_task_definitions([{"name": "x", "retryCount": 9, "description": "old"}])
-    conductor.register_task_definitions([{"name": "x", "timeoutSeconds": 10, "responseTimeoutSeconds": 10}])
-    stored = conductor.get_task_definition("x")
-    assert stored is not None
-    assert (stored["retryCount"], stored["retryDelaySeconds"], "description" in stored) == (3, 60, False)
-
-
 def test_a_stored_definition_is_not_shared_with_the_model() -> None:
     conductor = OneWorkflow().conductor
     given: dict[str, Any] = {"name": "x", "inputKeys": ["a"]}
@@ -78,28 +61,6 @@ def test_a_stored_definition_is_not_shared_with_the_model() -> None:
     shown["inputKeys"].append("b")
     given["inputKeys"].append("c")
     assert (conductor.get_task_definition("x") or {})["inputKeys"] == ["a"]
-
-
-def test_one_definition_instead_of_a_list_is_refused() -> None:
-    with pytest.raises(Malformed):
-        OneWorkflow().conductor.register_task_definitions({"name": "x"})  # type: ignore[arg-type]
-
-
-def test_the_highest_version_is_started_unless_one_is_named() -> None:
-    conductor = OneWorkflow().conductor
-    for version in (1, 3, 2):
-        conductor.create_workflow_definition({"name": "v", "version": version, "tasks": [STEP]})
-    assert conductor.workflow(conductor.start_workflow("v"))["workflowVersion"] == 3
-    assert conductor.workflow(conductor.start_workflow("v", version=1))["workflowVersion"] == 1
-    with pytest.raises(NoSuchEntity, match="version=9"):
-        conductor.start_workflow("v", version=9)
-
-
-def test_a_workflow_input_above_the_limit_is_not_started() -> None:
-    conductor = OneWorkflow().conductor
-    with pytest.raises(ServerError, match="permissible limit: 10485760"):
-        conductor.start_workflow("w", {"x": "y" * PayloadLimits().maximum})
-    assert len(conductor.workflow_ids()) == 1
 
 
 CONTEXT = {"a": {"output": {"n": 5, "list": [1, {"b": [None, "x"]}], "dotted.key": True, "with space": 7, "empty": {}}}}
@@ -125,10 +86,6 @@ CONTEXT = {"a": {"output": {"n": 5, "list": [1, {"b": [None, "x"]}], "dotted.key
 )
 def test_an_expression_becomes_the_value_it_names(expression: Any, value: Any) -> None:
     assert resolve(expression, CONTEXT) == value
-
-
-def test_an_output_with_an_expression_in_it_is_not_evaluated_again() -> None:
-    assert resolve("${a.output}", {"a": {"output": {"x": "${a.output}"}}}) == {"x": "${a.output}"}
 
 
 def test_a_resolved_value_is_a_copy() -> None:

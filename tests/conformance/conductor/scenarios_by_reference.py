@@ -81,3 +81,12 @@ def without_an_output(rest: Rest) -> None:
 def and_the_workflow_is_answered(rest: Rest) -> None:
     """The synchronous form answers with the workflow."""
     _report(start_steps(rest), "r0", "COMPLETED", {"a": 1}, path="/sync")
+
+
+@scenario
+def an_output_is_added_to(rest: Rest) -> None:
+    """The body is added to the output that the task has, and the worker's name stays."""
+    on = start_steps(rest)
+    on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1})
+    _report(on, "r0", "COMPLETED", {"b": 2})
+    on.read()

@@ -350,3 +350,13 @@ def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     on = start(rest, "none", inline("script", "1"))
     on.settle("COMPLETED")
     on.note_all()
+
+
+@scenario
+def skipping_a_step_of_a_paused_workflow(rest: Rest) -> None:
+    """No step of a paused workflow can be skipped."""
+    on = start_steps(rest, steps=2)
+    with rest.unnoted():
+        on.act("PUT", "/workflow/{workflow}/pause")
+    on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
+    on.read()

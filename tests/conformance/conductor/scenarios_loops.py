@@ -6,7 +6,7 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .operators import TWICE, fork, join, loop
+from .operators import TWICE, fork, inline, join, loop, system_task
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
 
@@ -196,3 +196,26 @@ def a_fork_in_a_loop(rest: Rest) -> None:
     on.run(task=two)
     on.settle("COMPLETED")
     on.read()
+
+
+@scenario
+def what_steps_see_of_the_output_of_their_loop(rest: Rest) -> None:
+    """The whole map is the loop's own, and shows what was done since; a path into it is looked up at once."""
+    task = task_type(rest)
+    seen = {"whole": "${loop.output}", "path": "${loop.output.1.ten.result}"}
+    body = (
+        inline("ten", "10"),
+        system_task("SET_VARIABLE", "soon", **{f"{name}_1": value for name, value in seen.items()}),
+        step(task, "work"),
+        system_task("SET_VARIABLE", "later", **{f"{name}_2": value for name, value in seen.items()}),
+        inline("look", "$.all['1'].work.d", all="${loop.output}"),
+    )
+    on = start(rest, task, loop("$.loop.iteration < 1", *body))
+    on.run(outputData={"d": 1})
+    on.settle("COMPLETED")
+    with rest.unnoted():
+        shown = on.read()
+    first, second = (shown["variables"][f"whole_{number}"]["1"] for number in (1, 2))
+    rest.note("the step before, by its path", [shown["variables"]["path_1"], shown["variables"]["path_2"]])
+    rest.note("the steps before, in the whole map", [first["ten"], second["ten"], second["soon"], second["work"]])
+    rest.note("what the script saw", shown["output"])

@@ -124,3 +124,13 @@ def workflows_by_several_correlation_ids(rest: Rest) -> None:
     """Several correlation ids are answered as a map."""
     on = start_steps(rest, options={"correlationId": "c1"})
     rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
+
+
+@scenario
+def what_there_is_of_nothing(rest: Rest) -> None:
+    """Lists of workflows and sizes of queues that nobody has used are empty, and no errors."""
+    name = rest.name("nothing")
+    rest.call("GET", "/workflow/running/{name}", name=name)
+    rest.call("GET", "/workflow/{name}/correlated/{id}", name=name, id="c")
+    rest.call("GET", "/tasks/queue/sizes", query={"taskType": name})
+    rest.call("GET", "/tasks/queue/sizes", query={"taskType": f"{name},other-{name}"})

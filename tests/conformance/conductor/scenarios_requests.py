@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
+from .workflows import start_registered, start_steps
 
 JSON = {"Content-Type": "application/json"}
 
@@ -79,3 +80,40 @@ def a_list_as_result(rest: Rest) -> None:
 def event_handlers(rest: Rest) -> None:
     """Events have handlers, none at first."""
     rest.call("GET", "/event/{event}", event=rest.name("event"))
+
+
+TRUTHS = {
+    "an_empty_truth": "",
+    "a_truth_in_capitals": "TRUE",
+    "the_truth_on": "on",
+    "the_truth_yes": "yes",
+    "the_truth_one": "1",
+    "a_word_that_is_no_truth": "maybe",
+}
+
+
+@scenario_for_each(TRUTHS)
+def truths(rest: Rest, case: str) -> None:
+    """Several words in a query are true or false, others are a server error."""
+    on = start_steps(rest)
+    with rest.unnoted():
+        answer = on.act("GET", "/workflow/{workflow}", query={"includeTasks": case})
+    rest.note("status and tasks", [answer.status, len(answer.json.get("tasks", []))])
+
+
+@scenario_for_each({"a_number_in_blanks": " 2 ", "a_number_with_a_sign": "+2"})
+def numbers(rest: Rest, case: str) -> None:
+    """Blanks around a number in a query, and a sign before it, do not matter."""
+    on = start_steps(rest)
+    for _ in range(2):
+        start_registered(rest, on.task, on.workflow)
+    with rest.unnoted():
+        answer = on.batch(count=case)
+    rest.note("status and tasks", [answer.status, len(answer.json)])
+
+
+@scenario_for_each({"a_content_type_in_capitals": "APPLICATION/JSON", "a_kind_of_json": "application/vnd.x+json"})
+def content_types(rest: Rest, case: str) -> None:
+    """A body may be of any media type that is JSON."""
+    body = f'[{{"name": "{rest.name("task")}"}}]'.encode()
+    rest.call("POST", "/metadata/taskdefs", body=body, headers={"Content-Type": case})
