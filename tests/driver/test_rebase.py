@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, require_glob, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
+from perago.driver.rebase import TURNS_FILE
 from perago.ports import Commit, Delivery, TaskStatus, Unclear
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
@@ -136,6 +137,7 @@ def services() -> Iterator[InMemoryServices]:
     with InMemoryServices() as made:
         yield made
         assert made.faults.unused() == ()
+        assert [path.name for path in made.workspace_root.iterdir()] in ([], [TURNS_FILE])
 
 
 A: dict[str, Any] = {"put": {"raw/a.csv": "A"}}

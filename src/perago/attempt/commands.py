@@ -122,9 +122,12 @@ class FindCommits:
 
 @dataclass(frozen=True, slots=True)
 class AwaitTurn:
-    """Wait a moment before another try to publish on a branch that others advance, too, too many of them at once to get
-    ahead. `tries` were in vain."""
+    """Wait before a try to publish on a branch that others advance, too. Before the first one, until the other attempts
+    of this host have published to the branch: races among them would be lost in vain. Then, after `tries` in vain, for
+    a moment, since others are at work on other hosts."""
 
+    repository: str
+    branch: str
     tries: int
 
 

@@ -34,7 +34,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
     if event.head(state.ref.ref) == state.expected_head:
         return check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
-        return state, do.AwaitTurn(state.rebuilt)
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
     state = state.evolve(read=event, late_answers=0)
     if task_ids := lineage_ids(state, event):
         return state, do.ReadLineage(task_ids)
@@ -42,7 +42,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
-    """Look again, after others have had time to finish: a race is lost at most once without a pause."""
+    """Look again, for others have had time to finish."""
     if not event.in_time:
         return fail(state, outcome.restless(state), terminal=False)
     return state.evolve(has_turn=True), do.CheckDelivery()

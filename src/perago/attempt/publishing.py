@@ -265,7 +265,7 @@ def _try_fence(state: State, source: Commit) -> Next:
     """Make sure that the server obeys the fence of what is to be merged. Where the fence is switched off, the merge is
     watched, not guarded."""
     if state.plan.publish_fence is PublishFence.OFF:
-        return state.at(Step.COMMITTED), do.CheckDelivery()
+        return _committed(state)
     metadata = publication.metadata(state, phase="challenge")
     metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
     return state, do.TryPublishFence(state.ref.repository, source.id, _staging(state), metadata)
@@ -280,7 +280,15 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
         if event.enforced is None:
             return fail(state, outcome.not_tried(state), terminal=False)
         return fail(state, outcome.not_enforced(state), terminal=True)
-    return state.at(Step.COMMITTED), do.CheckDelivery()
+    return _committed(state)
+
+
+def _committed(state: State) -> Next:
+    """What is to be merged is there. Of the attempts of this host that publish to the branch, one at a time goes on."""
+    state = state.at(Step.COMMITTED)
+    if state.plan.rebase and not state.rebuilt:
+        return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=0)
+    return state, do.CheckDelivery()
 
 
 def stage_anew(state: State) -> Next:

@@ -44,6 +44,7 @@ _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
 )
+ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
 _FORBIDDEN = (
     "Invalid input: /workspace: this worker may not work on branch {1} of repository {0}; "
     "PERAGO_ALLOWED_WORKSPACES of the worker does not have it. Nothing was asked of lakeFS."
@@ -100,6 +101,7 @@ class _AttemptRun:
                 runtime.limits,
                 runtime.observer,
                 runtime.proofs or FenceProofs(runtime.clock),
+                root=runtime.workspace_root,
                 merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
                 until=runtime.clock.now() + time_to_fail(delivery),
             )
@@ -151,6 +153,8 @@ class _AttemptRun:
                 merge = command if isinstance(command, do.Merge) else None
                 if merge is not None:
                     self._tell(merge, state, outcome.unanswered_merge(state))
+                elif state.step in ENDED and self._remote is not None:
+                    self._remote.rebase.end_turn()
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
                     reached = state.step
@@ -161,6 +165,9 @@ class _AttemptRun:
             if self._local is not None:
                 self._local.remove()
             raise
+        finally:
+            if self._remote is not None:
+                self._remote.rebase.end_turn()
         return self._record(state, reached)
 
     def _plan(self) -> Plan:

@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
 from perago.attempt import commands as do
@@ -18,10 +22,49 @@ from perago.workspace.keys import is_reserved
 from perago.workspace.overlap import find_overlap
 
 _TURNS = BackOff(0.1, 2.0, jitter=True)
-"""Pauses after lost races. Who wins is gone from the race, so these stay short."""
+"""Pauses after races that were lost to other hosts. Who wins is gone from the race, so these stay short."""
+TURNS_FILE = ".turns"
+"""In the workspace root."""
+TURN_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
 _COMMITS_SEARCHED = 50
 _CONFLICTS = 20
 """Conflicts that are looked for: a message names fewer."""
+
+
+class HostTurn:
+    """One attempt at a time of those that share a workspace root and publish to one branch, as a courtesy: the publish
+    fence alone guards the branch, so a turn that does not come soon is done without.
+
+    A byte of one file is locked for each branch. The lock ends with the process.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._file: int | None = None
+
+    def take(self, branch: str, clock: Clock) -> None:
+        """Wait for the turn, at most `TURN_SECONDS`."""
+        byte = int.from_bytes(hashlib.sha256(branch.encode(errors="surrogatepass")).digest()[:4], "big") >> 1
+        try:
+            self._file = os.open(self._root / TURNS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return
+        waited = 0.0
+        while waited < TURN_SECONDS:
+            try:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+            except OSError:
+                clock.sleep(_LOOK_SECONDS)
+                waited += _LOOK_SECONDS
+            else:
+                return
+
+    def end(self) -> None:
+        """Give the turn back, if there is one."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
 
 
 class Retry(Protocol):
@@ -34,15 +77,20 @@ class Rebase:
     """Carries out the commands of a rebase."""
 
     def __init__(
-        self, store: WorkspaceStore, clock: Clock, retry: Retry, *, merge_within: float | None, until: float
+        self, store: WorkspaceStore, clock: Clock, retry: Retry, *, root: Path, merge_within: float | None, until: float
     ) -> None:
-        """`merge_within`: the task's own limit for the answer to a merge, in seconds. `until`: when to try no longer,
-        by `clock`."""
+        """`root`: the workspace root, which the attempts of this host share. `merge_within`: the task's own limit for
+        the answer to a merge, in seconds. `until`: when to try no longer, by `clock`."""
         self._store = store
         self._clock = clock
         self._retry = retry
         self._merge_within = merge_within
         self._until = until
+        self._turn = HostTurn(root)
+
+    def end_turn(self) -> None:
+        """Let the next attempt of this host publish."""
+        self._turn.end()
 
     def compare(
         self, command: do.CompareWithOthers, local: LocalWorkspace, changes: Changes, reads: Sequence[str]
@@ -87,6 +135,9 @@ class Rebase:
 
     def await_turn(self, command: do.AwaitTurn) -> on.Event:
         """Let others finish."""
+        if not command.tries:
+            self._turn.take(f"{command.repository}/{command.branch}", self._clock)
+            return on.TurnCame()
         pause = _TURNS.pause(command.tries - 1)
         if self._clock.now() + pause > self._until:
             return on.TurnCame(in_time=False)

@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 from perago.attempt import commands as do
@@ -58,11 +59,12 @@ class Publisher:
         observer: Observer,
         proofs: FenceProofs,
         *,
+        root: Path,
         merge_within: float | None,
         until: float,
     ) -> None:
-        """`merge_within`: the task's own limit for the answer to a merge, in seconds. `until`: when to wait no
-        longer, by `clock`."""
+        """`root`: the workspace root. `merge_within`: the task's own limit for the answer to a merge, in seconds.
+        `until`: when to wait no longer, by `clock`."""
         self._store = store
         self._proofs = proofs
         self._clock = clock
@@ -71,7 +73,7 @@ class Publisher:
         self._merge_within = merge_within
         self._until = until
         self._unclear_merges = 0
-        self.rebase = Rebase(store, clock, self._retry, merge_within=merge_within, until=until)
+        self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
