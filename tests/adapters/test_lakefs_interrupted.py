@@ -64,6 +64,7 @@ CALLS: dict[str, Callable[[LakeFSStore, Path], object]] = {
     "commit": lambda store, _: store.commit("repo", "staging", "m", {}),
     "merge": lambda store, _: store.merge("repo", COMMIT, "main", "m", {}),
     "history": lambda store, _: store.history("repo", "main", until=COMMIT, limit=3),
+    "ancestry": lambda store, _: store.ancestry("repo", COMMIT, limit=3),
 }
 
 

@@ -121,6 +121,20 @@ def test_history_runs_from_the_head_down_to_until(until: str, limit: int, expect
     assert [commit.id for commit in found] == expected
 
 
+@pytest.mark.parametrize("page", [2, 1000], ids=["small pages", "one page"])
+@pytest.mark.parametrize(("limit", "expected"), [(1, CHAIN[:1]), (3, CHAIN[:3]), (9, CHAIN), (100, CHAIN)])
+def test_an_ancestry_runs_down_from_its_commit(limit: int, expected: list[str], page: int) -> None:
+    with lakefs(history_script(CHAIN, page)) as (store, server):
+        found = store.ancestry("repo", CHAIN[0], limit=limit)
+    assert [commit.id for commit in found] == expected
+    assert {request.path for request in server.requests} == {f"/api/v1/repositories/repo/refs/{CHAIN[0]}/commits"}
+
+
+def test_what_lakefs_makes_of_a_name_is_no_commit() -> None:
+    with lakefs(history_script(CHAIN, 10)) as (store, _), pytest.raises(NotFound, match=f"commit {'e' * 64} does not"):
+        store.ancestry("repo", "e" * 64, limit=1)
+
+
 def test_a_long_history_of_large_commits_is_read_in_small_pages_and_not_kept_whole() -> None:
     amounts: list[int] = []
     by = {"perago.task_id": "t", "perago.result": "x" * 5000, "theirs": "y"}

@@ -27,7 +27,13 @@ RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id=
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
 FAILED = (on.CommandFailed("no luck", terminal=False), on.CommandFailed("no hope", terminal=True))
 ANSWERS: dict[type, tuple[on.Event, ...]] = {
-    do.ValidateInput: (on.InputAccepted(WORKSPACE, "00"), on.InputAccepted(None, "00"), *FAILED),
+    do.ValidateInput: (
+        on.InputAccepted(WORKSPACE, "00"),
+        on.InputAccepted(replace(WORKSPACE, ref=""), "00", (OTHER, REF)),
+        on.InputAccepted(None, "00"),
+        *FAILED,
+    ),
+    do.ResolveJoin: (on.JoinResolved(REF), *FAILED),
     do.ReadBranch: (
         on.BranchRead((), reaches_ref=True),
         on.BranchRead((), reaches_ref=True, late=True),

@@ -39,14 +39,14 @@ def problems_of(payload: Any, model: type[BaseModel] = Empty, *, workspace: bool
 
 def test_a_workspace_input_is_read() -> None:
     parsed = parse_input(make_task(workspace=True), {"workspace": WORKSPACE, "params": {}})
-    assert parsed.workspace == WorkspaceInput("data", "main", COMMIT, "ref_type")
+    assert parsed.workspace == WorkspaceInput("data", "main", (COMMIT,), "ref_type")
     assert parsed.params == Empty()
 
 
 def test_the_older_spelling_is_accepted_and_remembered() -> None:
     block = {"repository": "data", "branch": "main", "refType": "commit", "ref": COMMIT}
     parsed = parse_input(make_task(workspace=True), {"workspace": block, "params": {}})
-    assert parsed.workspace == WorkspaceInput("data", "main", COMMIT, "refType")
+    assert parsed.workspace == WorkspaceInput("data", "main", (COMMIT,), "refType")
 
 
 def test_a_task_without_a_workspace_has_params_only() -> None:
@@ -108,7 +108,7 @@ def test_a_wrong_envelope_is_told_key_by_key(payload: dict[str, Any], problems: 
 
 @pytest.mark.parametrize(
     "ref",
-    ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, [COMMIT]],
+    ["main", "", COMMIT[:63], COMMIT + "0", COMMIT.upper(), f"{COMMIT}\n", f" {COMMIT}", "g" * 64, None, 3, True],
 )
 def test_a_ref_must_be_a_full_commit_id(ref: object) -> None:
     (problem,) = problems_of({"workspace": WORKSPACE | {"ref": ref}, "params": {}}, workspace=True)

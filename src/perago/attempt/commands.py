@@ -15,6 +15,14 @@ class ValidateInput:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolveJoin:
+    """Find the commit that continues all the others."""
+
+    repository: str
+    commits: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ReadBranch:
     """Read the branch's commits after the input ref."""
 
@@ -260,6 +268,7 @@ class SendReport:
 
 Command = (
     ValidateInput
+    | ResolveJoin
     | ReadBranch
     | ReadLineage
     | FindLeftovers

@@ -31,16 +31,26 @@ class WorkspaceRef:
     repository: str
     branch: str
     ref: str
+    """Empty as long as it is not known which commit of a join continues the others."""
     ref_key: str = "ref_type"
     """How the input spells it, and so the output."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputAccepted:
-    """The input is valid. `workspace` is None for a task without one."""
+    """The input is valid. `workspace` is None for a task without one. `joined` has the commits of an input that gives
+    several."""
 
     workspace: WorkspaceRef | None
     params_sha256: str
+    joined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JoinResolved:
+    """The commit `ref` has all others of the join in its first-parent history."""
+
+    ref: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +310,7 @@ class CommandFailed:
 
 Event = (
     InputAccepted
+    | JoinResolved
     | BranchRead
     | LineageRead
     | LeftoversFound

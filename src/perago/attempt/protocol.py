@@ -23,6 +23,7 @@ Each transition is one function below: it gets the state and the event, and retu
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from perago.attempt import commands as do
@@ -71,9 +72,17 @@ def _input_accepted(state: State, event: on.InputAccepted) -> Next:
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
-    if state.plan.read_only:
-        return _fetch(state)
-    return state, do.ReadBranch(event.workspace)
+    if event.joined:
+        return state, do.ResolveJoin(event.workspace.repository, event.joined)
+    return _input_located(state)
+
+
+def _join_resolved(state: State, event: on.JoinResolved) -> Next:
+    return _input_located(state.evolve(workspace=replace(state.ref, ref=event.ref)))
+
+
+def _input_located(state: State) -> Next:
+    return _fetch(state) if state.plan.read_only else (state, do.ReadBranch(state.ref))
 
 
 def _already_retried(state: State) -> Next:
@@ -182,6 +191,7 @@ def _post_checked(state: State, event: on.GuardrailsChecked) -> Next:
 
 TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RECEIVED, on.InputAccepted): _input_accepted,
+    (Step.VALIDATED, on.JoinResolved): _join_resolved,
     (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
     (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
     (Step.VALIDATED, on.LineageRead): _lineage_read,

@@ -115,6 +115,7 @@ class _AttemptRun:
         self._ignored: tuple[str, ...] = ()
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
             do.ValidateInput: self._validate_input,
+            do.ResolveJoin: lambda command: self._publisher.resolve_join(command),
             do.ReadBranch: lambda command: self._publisher.read_branch(command),
             do.ReadLineage: self._read_lineage,
             do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
@@ -250,7 +251,7 @@ class _AttemptRun:
             steps=tuple(self._steps),
             findings=self._findings,
             changes=self._changes,
-            input_ref=state.workspace.ref if state.workspace else None,
+            input_ref=(state.workspace.ref or None) if state.workspace else None,
             published_commit=state.publication,
             adopted_commit=state.adopts,
             superseded_commits=state.base.stale if state.base and state.publication else (),
@@ -278,8 +279,9 @@ class _AttemptRun:
             return on.InputAccepted(None, found.params_sha256)
         if not self._runtime.limits.allows(block.repository, block.branch):
             return on.CommandFailed(_FORBIDDEN.format(quoted(block.repository), quoted(block.branch)), terminal=True)
-        workspace = on.WorkspaceRef(block.repository, block.branch, block.ref, block.ref_key)
-        return on.InputAccepted(workspace, found.params_sha256)
+        joined = block.refs if len(block.refs) > 1 else ()
+        workspace = on.WorkspaceRef(block.repository, block.branch, "" if joined else block.refs[0], block.ref_key)
+        return on.InputAccepted(workspace, found.params_sha256, joined)
 
     def _fetch(self, command: do.Fetch) -> on.Event:
         if self._task.workspace is None:

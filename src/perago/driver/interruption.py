@@ -25,6 +25,7 @@ TIDYING = (do.RemoveStagingBranches, do.RemoveDirectory)
 """Commands that are carried out to their end, also and especially for a lost delivery."""
 
 ON_THE_NETWORK = (
+    do.ResolveJoin,
     do.ReadBranch,
     do.FindLeftovers,
     do.Fetch,

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_state
 from perago.attempt.outcome import named, short
 from perago.back_off import BackOff
@@ -74,6 +75,19 @@ class Publisher:
         self._until = until
         self._unclear_merges = 0
         self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
+
+    def resolve_join(self, command: do.ResolveJoin) -> on.Event:
+        """Find the commit that continues all the others, from as much of the first-parent history as that takes."""
+
+        def read(commit: str) -> tuple[Commit, ...]:
+            return self._retry(lambda: self._store.ancestry(command.repository, commit, limit=joining.PAGE))
+
+        try:
+            return on.JoinResolved(joining.newest_of(command.commits, read))
+        except joining.NotOneLine as error:
+            return on.CommandFailed(str(error), terminal=True)
+        except NotFound as error:
+            return on.CommandFailed(joining.unknown(str(error), command.commits), terminal=True)
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""

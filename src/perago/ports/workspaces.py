@@ -102,6 +102,16 @@ class WorkspaceStore(Protocol):
         """
         ...
 
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """Commit `commit`, given by its full id, and its first-parent ancestors, newest first, at most `limit`.
+
+        Fewer only at the beginning of the history. As in `history`, long texts and keys of others may be missing.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
+        ...
+
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether objects are staged on `branch` (a merge into it would be refused)."""
         ...

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -16,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from perago.authoring import Task
 from perago.taskdef.problems import ignored_keys, join_pointer, problem_lines
+from perago.taskdef.refs import commits_of, shown
 from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
 
 __all__ = [
@@ -29,9 +29,6 @@ __all__ = [
 ]
 
 RefKey: TypeAlias = Literal["ref_type", "refType"]
-
-_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
-_SHOWN = 80
 
 
 class InvalidInput(Exception):
@@ -54,7 +51,8 @@ class WorkspaceInput:
 
     repository: str
     branch: str
-    ref: str
+    refs: tuple[str, ...]
+    """One commit, or several of which one continues the others; each once."""
     ref_key: RefKey
     """How the input spells its `ref_type`; the output uses the same spelling."""
 
@@ -132,11 +130,12 @@ def _parse_workspace(block: Any, problems: list[str]) -> WorkspaceInput | None:
         problems.append(f"/workspace: must be an object, not {type(block).__name__}")
         return None
     ref_key: RefKey = "refType" if "refType" in block and "ref_type" not in block else "ref_type"
-    found = tuple(_workspace_problems(block, ref_key))
+    found = list(_workspace_problems(block, ref_key))
+    refs = commits_of(block["ref"], block.get("repository"), found) if "ref" in block else ()
     problems.extend(found)
     if found:
         return None
-    return WorkspaceInput(block["repository"], block["branch"], block["ref"], ref_key)
+    return WorkspaceInput(block["repository"], block["branch"], refs, ref_key)
 
 
 def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
@@ -147,16 +146,6 @@ def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[s
     yield from _key_problems(block, keys, "the workspace has", "/workspace")
     for key in ("repository", "branch"):
         if key in block and not (isinstance(block[key], str) and block[key].strip()):
-            yield f"/workspace/{key}: must be a name, not {_shown(block[key])}"
+            yield f"/workspace/{key}: must be a name, not {shown(block[key])}"
     if ref_key in block and block[ref_key] != "commit":
-        yield f"/workspace/{ref_key}: must be 'commit', not {_shown(block[ref_key])}; nothing else is immutable"
-    if "ref" in block and not (isinstance(block["ref"], str) and _COMMIT_ID.fullmatch(block["ref"])):
-        yield (
-            f"/workspace/ref: must be a full commit id (64 hexadecimal digits, lower case), not {_shown(block['ref'])}"
-            "; `perago input` prints the one of a branch"
-        )
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; nothing else is immutable"

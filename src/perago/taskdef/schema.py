@@ -32,7 +32,7 @@ def input_schema(task: Task) -> dict[str, Any]:
     Raises:
         TaskDefinitionError: the parameters model has no JSON Schema, or a recursive one.
     """
-    return _envelope(task, "params", _model_schema(task, task.params_model, "params", "validation"))
+    return _envelope(task, "params", _model_schema(task, task.params_model, "params", "validation"), _GIVEN_REF)
 
 
 def output_schema(task: Task) -> dict[str, Any]:
@@ -50,20 +50,30 @@ def output_schema(task: Task) -> dict[str, Any]:
             "but results are stored readable in Conductor and in lakeFS",
             "remove the field; return the name under which the secret can be looked up",
         )
-    return _envelope(task, "result", schema)
+    return _envelope(task, "result", schema, _COMMIT)
 
 
-def _envelope(task: Task, key: str, schema: dict[str, Any]) -> dict[str, Any]:
-    properties = {"workspace": _workspace_schema(), key: schema} if task.workspace is not None else {key: schema}
+_COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
+_OUTPUT = {"type": "object", "minProperties": 1}
+"""Of a JOIN: what its tasks put out, by reference name (`perago.taskdef.refs`)."""
+_GIVEN_REF = {
+    "anyOf": [
+        _COMMIT,
+        {"type": "array", "items": {"anyOf": [_COMMIT, _OUTPUT, {"type": "null"}]}, "minItems": 1},
+        _OUTPUT,
+    ]
+}
+
+
+def _envelope(task: Task, key: str, schema: dict[str, Any], ref: dict[str, Any]) -> dict[str, Any]:
+    properties = {"workspace": _workspace_schema(ref), key: schema} if task.workspace is not None else {key: schema}
     return _closed(properties)
 
 
-def _workspace_schema() -> dict[str, Any]:
+def _workspace_schema(ref: dict[str, Any]) -> dict[str, Any]:
     commit = {"const": "commit"}
     text = {"type": "string", "minLength": 1}
-    schema = _closed(
-        {"repository": text, "branch": text, "ref": {"type": "string", "pattern": COMMIT_ID_PATTERN}},
-    )
+    schema = _closed({"repository": text, "branch": text, "ref": ref})
     schema["properties"] |= {"ref_type": commit, "refType": commit}
     schema["oneOf"] = [{"required": ["ref_type"]}, {"required": ["refType"]}]
     return schema

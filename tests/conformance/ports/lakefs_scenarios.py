@@ -63,11 +63,15 @@ def missing(store: WorkspaceStore, repository: str, directory: Path) -> dict[str
     nowhere = "0" * 64
     head = store.get_commit(repository, "main").id
     return {
-        "repository no-such does not exist": [lambda: store.get_commit("no-such", "main")],
+        "repository no-such does not exist": [
+            lambda: store.get_commit("no-such", "main"),
+            lambda: store.ancestry("no-such", head, limit=1),
+        ],
         f"commit {nowhere} does not exist": [
             lambda: store.get_commit(repository, nowhere),
             lambda: store.download(repository, nowhere, "", into(directory)),
             lambda: store.create_branch(repository, "new", nowhere),
+            lambda: store.ancestry(repository, nowhere, limit=1),
         ],
         f"branch {head[:12]} does not exist": [lambda: store.get_commit(repository, head[:12])],
         "branch main~1 does not exist": [lambda: store.get_commit(repository, "main~1")],
@@ -154,6 +158,24 @@ class LakeFSScenarios:
         assert store.history(repository, "main", until=first.id, limit=2) == tuple(commits[:2])
         assert store.history(repository, "main", until=commits[0].id, limit=2) == ()
         assert store.history(repository, "main", until=commits[2].id, limit=100) == tuple(commits[:2])
+        assert store.ancestry(repository, commits[1].id, limit=2) == tuple(commits[1:3])
+        assert [each.id for each in store.ancestry(repository, commits[3].id, limit=100)][:3] == [
+            commits[3].id,
+            commits[4].id,
+            first.id,
+        ]
+
+    def test_an_ancestry_follows_the_first_parent_of_a_merge_to_the_beginning(
+        self, store: WorkspaceStore, repository: str, tmp_path: Path
+    ) -> None:
+        first = store.get_commit(repository, "main")
+        staged = stage(store, repository, "one", first.id, write(tmp_path, "new", b"1"))
+        merged = store.merge(repository, staged, "main", "publish", {"perago.phase": "merge"})
+        newest, *others = store.ancestry(repository, merged, limit=100)
+        assert (newest.id, newest.parents) == (merged, (first.id, staged))
+        assert newest.metadata["perago.phase"] == "merge"
+        assert others[0].id == first.id
+        assert others[-1].parents == ()
 
     def test_a_publication_is_undone_and_a_head_merged_into_its_own_branch(
         self, store: WorkspaceStore, repository: str, tmp_path: Path

@@ -118,6 +118,19 @@ class Control:
                 found.append(_short(commit) if found else commit)
         return tuple(found)
 
+    def ancestry(self, repository: str, commit_id: str, *, limit: int) -> tuple[Commit, ...]:
+        """The commit with exactly this id and its first-parent ancestors, kept as the commits of `history` are."""
+        found: list[Commit] = []
+        more = True
+        while more and len(found) < limit:
+            after = found[-1].id if found else None
+            page, more = self._log_page(repository, commit_id, after, None, limit - len(found))
+            if not found and [commit.id for commit in page[:1]] != [commit_id]:  # the name of a branch or a tag
+                operation = f"read the history of {repository}"
+                raise NotFound(SERVICE, operation, f"commit {commit_id} does not exist")
+            found += map(_short, page)
+        return tuple(found)
+
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on a branch."""
         call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
@@ -249,12 +262,14 @@ class Control:
     # ---------------------------------------------------------------- helpers
 
     def _log_page(
-        self, repository: str, head: str, after: str | None, until: str, remaining: int
+        self, repository: str, head: str, after: str | None, until: str | None, remaining: int
     ) -> tuple[list[Commit], bool]:
         """Some commits and whether more follow."""
-        call = Call(f"read the history of {repository}", repository, f"commit {head} or {until}")
-        amount = min(_LOG_PAGE, remaining + 1)
-        options = {"amount": amount, "first_parent": True, "stop_at": until}
+        missing = f"commit {head}" if until is None else f"commit {head} or {until}"
+        call = Call(f"read the history of {repository}", repository, missing)
+        options: dict[str, Any] = {"amount": min(_LOG_PAGE, remaining), "first_parent": True}
+        if until is not None:  # comes along as the last one
+            options |= {"amount": min(_LOG_PAGE, remaining + 1), "stop_at": until}
         if after is not None:
             options["after"] = after
         page: tuple[list[Commit], bool] = self._retry(

@@ -68,6 +68,10 @@ class LakeFSStore:
         """First-parent commits of `branch`, newest first, down to `until` (left out)."""
         return self._control.history(repository, branch, until=until, limit=limit)
 
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """A commit and its first-parent ancestors, newest first."""
+        return self._control.ancestry(repository, commit, limit=limit)
+
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether anything is staged on `branch`."""
         return self._control.has_uncommitted_changes(repository, branch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
@@ -84,6 +85,14 @@ class InMemoryLakeFS:
                     break
                 commits.append(record.commit)
             return tuple(commits)
+
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """A commit and its first-parent ancestors, newest first, at most `limit`."""
+        with self._operation("ancestry", f"read the history of {repository!r}"):
+            found = tuple(each.commit for each in islice(self.server.first_parents(repository, commit), limit))
+            if found[0].id != commit:  # the name of a branch or a tag
+                raise Missing(f"commit {commit} does not exist")
+            return found
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
         """Whether a merge into `branch` would be refused as dirty."""
