@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from perago.cli.probe import launch, probe_modules, process
+from perago.cli.probe import probe_modules, process
 
 from .conftest import GOOD, PLAIN, Project
 
@@ -350,7 +350,7 @@ def test_a_fresh_interpreter_reports_the_same(project: Project, monkeypatch: pyt
     project.task("features", "features.build")
     project.module("bad", "print('hello')\nx / 0\n")
     monkeypatch.chdir(project.directory)
-    monkeypatch.setattr(launch, "FORKS", False)
+    monkeypatch.setattr(process, "FORKS", False)
     features, bad = probe_modules(["features", "bad"], 60)
     assert features.task is not None
     assert features.task.name == "features.build"
@@ -364,7 +364,7 @@ def test_a_module_that_hangs_says_where_however_far_the_clock_has_gone_meanwhile
     """All processes may stand still for a while, and time is up for both the child and us when they go on."""
     project.module("slow", "import time\ntime.sleep(600)\n")
     monkeypatch.chdir(project.directory)
-    monkeypatch.setattr(launch, "FORKS", False)
+    monkeypatch.setattr(process, "FORKS", False)
     stalled = itertools.chain([0.0], itertools.repeat(20.0))
     monkeypatch.setattr(process, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + next(stalled)))
     (slow,) = probe_modules(["slow"], 0.5)

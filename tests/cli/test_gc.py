@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.cli.starting import BRANCH_SWEEP
+from perago.cli.commands.start import BRANCH_SWEEP
 from perago.embedded.http.faults import HttpFaultScript
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.cli.render.attempt import AttemptView
+from perago.cli.attempt_view import AttemptView
 from perago.driver.processes import running_processes
 from perago.worker.events import WaitingForLakeFS
 

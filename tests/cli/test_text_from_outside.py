@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from perago.attempt.events import FenceState
-from perago.cli.render import fence, gc, history, messages, register
-from perago.cli.render.attempt import AttemptView
-from perago.cli.render.dev import DevView
+from perago.cli import messages
+from perago.cli.attempt_view import AttemptView, show_history
+from perago.cli.commands import fence, gc, register
+from perago.cli.dev.view import DevView
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
@@ -56,7 +57,7 @@ def shows_an_attempt(stream: io.StringIO) -> None:
 
 
 def shows_history(stream: io.StringIO) -> None:
-    history.show_history([Commit("c" * 64, (), HOSTILE, HOSTILE, 0, {}, "")], stream)
+    show_history([Commit("c" * 64, (), HOSTILE, HOSTILE, 0, {}, "")], stream)
 
 
 def prints(show: Callable[[], None]) -> Callable[[pytest.MonkeyPatch, io.StringIO], None]:
@@ -74,10 +75,10 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "run": lambda _, stream: shows_an_attempt(stream),
     "history": lambda _, stream: shows_history(stream),
     "dev": prints(lambda: DevView(["features"]).line("features", HOSTILE)),
-    "gc, a branch": prints(lambda: gc.line(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
-    "gc, a directory": prints(lambda: gc.line(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
-    "fence": prints(lambda: fence.status(FenceStatus("h", FenceState.ABSENT), HOSTILE, HOSTILE, as_json=False)),
-    "register": prints(lambda: register.comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
+    "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
+    "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
+    "fence": prints(lambda: fence.print_status(FenceStatus("h", FenceState.ABSENT), HOSTILE, HOSTILE, as_json=False)),
+    "register": prints(lambda: register.print_comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),
     "a warning": prints(lambda: messages.warning(HOSTILE)),
     "a service's error": prints(lambda: messages.service_error(ServiceError("lakeFS", "read", HOSTILE), "")),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from typing import Annotated, Any
@@ -14,10 +15,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from perago.cli import debug as debugging
+from perago.cli import messages
 from perago.cli.boundary import error_boundary
-from perago.cli.render import messages
-from perago.cli.streams import prepare_streams
 
 COMMANDS = {
     "check": "Check task modules and the local configuration.",
@@ -84,7 +83,7 @@ class CommandTable(TyperGroup):
 def _show_version(wanted: bool) -> None:
     if wanted:
         from perago import __version__
-        from perago.cli.extras import namesake
+        from perago.cli.configuration import namesake
 
         typer.echo(f"perago {__version__}")
         if other := namesake():
@@ -102,7 +101,9 @@ def options(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", callback=debugging.remember, expose_value=False, help="Show tracebacks of errors."),
+        typer.Option(
+            "--debug", callback=messages.remember_debug, expose_value=False, help="Show tracebacks of errors."
+        ),
     ] = False,
 ) -> None:
     """Typed Conductor workers on versioned lakeFS workspaces."""
@@ -111,7 +112,30 @@ def options(
 def run() -> None:
     """Run the command line of this process and exit."""
     prepare_streams()
-    with contextlib.suppress(OSError):  # a deleted directory; whoever needs it will say so
+    with contextlib.suppress(OSError):  # a deleted directory; a command that needs it says so
         if sys.path[:1] != [os.getcwd()]:  # noqa: PTH109
             sys.path.insert(0, os.getcwd())  # noqa: PTH109
     app(prog_name="perago")
+
+
+def prepare_streams() -> None:
+    """Put the null device where a stream is closed, and let no character be too much for a stream's encoding.
+
+    Its descriptors are inherited like the real ones: in a worker process without them, whatever is opened first would
+    be taken for standard output.
+    """
+    for descriptor in range(3):
+        _fill(descriptor)
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _fill(descriptor: int) -> None:
+    try:
+        os.fstat(descriptor)
+    except OSError:  # the lower ones are taken, so this is the number that the system gives
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)

@@ -6,22 +6,20 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from perago.cli import debug
-from perago.cli.exit_codes import ExitCode
-from perago.cli.render import messages
+from perago.cli import messages
+from perago.cli.errors import CommandError, ExitCode
 from perago.cli.signals import sigint_noted
 
+if TYPE_CHECKING:
+    from perago.ports import ServiceError
 
-class CommandError(Exception):
-    """Ends a command with `exit_code`. Without a message everything has been said already."""
 
-    def __init__(self, exit_code: ExitCode, message: str = "", fix: str = "") -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-        self.message = message
-        self.fix = fix
+_CREDENTIALS = {
+    "Conductor": "CONDUCTOR_AUTH_KEY and CONDUCTOR_AUTH_SECRET",
+    "lakeFS": "LAKECTL_CREDENTIALS_ACCESS_KEY_ID and LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+}
 
 
 @contextlib.contextmanager
@@ -42,7 +40,7 @@ def error_boundary() -> Iterator[None]:
     except Exception as error:
         if _is_typers(error):
             raise
-        if debug.wanted():
+        if messages.tracebacks_wanted():
             _print_traceback(error)
         _drop_unwritable_output()
         raise SystemExit(_report(error)) from None
@@ -73,7 +71,6 @@ def _report(error: Exception) -> ExitCode:
         return ExitCode.FAILURE
 
     from perago.authoring import TaskDefinitionError
-    from perago.cli.advice import advice
     from perago.ports import AccessDenied, ServiceError, Unavailable
     from perago.settings import ConfigurationError, mask_secrets
 
@@ -85,7 +82,7 @@ def _report(error: Exception) -> ExitCode:
             messages.configuration_errors(error.details)
             return ExitCode.INVALID_CONFIGURATION
         case ServiceError():
-            messages.service_error(error, advice(error))
+            messages.service_error(error, _advice(error))
             return ExitCode.UNREACHABLE if isinstance(error, Unavailable | AccessDenied) else ExitCode.FAILURE
     text = mask_secrets(f"unexpected {type(error).__name__}: {error}")
     messages.error(text, "run it again with --debug to see where")
@@ -106,3 +103,34 @@ def _drop_unwritable_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _advice(error: ServiceError) -> str:
+    """One line for the message about `error`; empty where there is nothing to advise."""
+    from perago.ports import AccessDenied, Unavailable
+
+    where = _address(error.service)
+    if error.service == "Conductor" and where and not where.endswith("/api") and "404" in error.detail:
+        return f"the address of Conductor's API usually ends in /api: {where}"
+    if not where:
+        return ""
+    if isinstance(error, AccessDenied):
+        return f"check {_CREDENTIALS[error.service]}, and that they belong to {where}"
+    if isinstance(error, Unavailable):
+        return f"check that the server runs, and that it is the right one: {where}"
+    return ""
+
+
+def _address(service: str) -> str:
+    """`VARIABLE=url` of a configured service. The configuration was valid: a service was asked."""
+    from perago.settings import ConfigurationError, load_settings
+
+    try:
+        settings = load_settings()
+    except ConfigurationError:
+        return ""
+    if service == "Conductor" and settings.conductor is not None:
+        return f"CONDUCTOR_SERVER_URL={settings.conductor.server_url}"
+    if service == "lakeFS" and settings.lakefs is not None:
+        return f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.endpoint_url}"
+    return ""

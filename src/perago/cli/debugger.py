@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.cli import debug
+from perago.cli import messages
 from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.driver.observer import Direction
 from perago.local.services import REPOSITORY
@@ -36,7 +36,18 @@ if TYPE_CHECKING:
 def run_here(
     services: InMemoryServices, module: str, params: Mapping[str, Any], ref: str | None, listener: events.Listener
 ) -> Mapping[str, Any]:
-    """Import the module and run one attempt of its task; returns Conductor's row of the attempt."""
+    """Import the module and run one attempt of its task.
+
+    Args:
+        services: What `services_for` made, with the workspace committed.
+        module: The import path of the task module.
+        params: The task's parameters, as a workflow would send them.
+        ref: The commit of the workspace; None for a task without one.
+        listener: Hears the events of the attempt.
+
+    Returns:
+        Conductor's row of the attempt.
+    """
     task = load_task(module)
     services.start(task, params, ref=ref, repository=REPOSITORY)
     delivery = services.take(task)
@@ -50,7 +61,14 @@ def run_here(
 
 
 def services_for(limits: Limits, root: Path, listener: events.Listener, *, post_mortem: bool) -> InMemoryServices:
-    """Services that call the function in the terminal. With `post_mortem` a debugger opens where it raises."""
+    """Services that call the function in the terminal.
+
+    Args:
+        limits: What the attempt is allowed.
+        root: Where the attempt directory is made.
+        listener: Hears what the function says.
+        post_mortem: Open a debugger where the function raises.
+    """
     return InMemoryServices(limits=limits, workspace_root=root, call=_Caller(listener, post_mortem=post_mortem))
 
 
@@ -73,7 +91,7 @@ class _Caller:
         if isinstance(error, bdb.BdbQuit | KeyboardInterrupt):
             return
         frames = error.__traceback__
-        if frames is not None and not debug.wanted():
+        if frames is not None and not messages.tracebacks_wanted():
             frames = frames.tb_next  # without the one that called the function
         self._listener(events.FunctionSaid(WORKER, "".join(traceback.format_exception(type(error), error, frames))))
         if self._post_mortem and frames is not None:

@@ -1,5 +1,7 @@
-"""Reaching the servers before a worker starts (docs/design/contract.md 7: an unreachable service fails at start, not
-per task)."""
+"""Reaching the servers: before a worker starts, and for commands that ask lakeFS one question.
+
+An unreachable service fails at the start, not in each task (docs/design/contract.md 7).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.back_off import RESTARTS
-from perago.cli.render import messages
+from perago.cli import messages
+from perago.cli.errors import CommandError, ExitCode
 from perago.cli.signals import end_if_told
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.settings import LakeFSSettings
@@ -107,9 +110,33 @@ def _ping(open_store: OpenLakeFS, writer: Connection) -> None:
             store.ping()
     except ServiceError as error:
         answer = error
-    with contextlib.suppress(BrokenPipeError):  # whoever asked has been told to stop meanwhile
+    with contextlib.suppress(BrokenPipeError):  # the process that asked has been told to stop meanwhile
         writer.send(answer)
 
 
 def _no_answer(detail: str) -> ServiceError:
     return Unavailable("lakeFS", "answer", detail)
+
+
+def branch_head(repository: str, branch: str) -> str:
+    """The commit that a branch of the configured lakeFS points at now.
+
+    Raises:
+        CommandError: there is none.
+    """
+    from perago.settings import load_settings
+
+    lakefs = load_settings().require_lakefs()
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.ports import NotFound
+
+    store = LakeFSStore(lakefs)
+    try:
+        return store.get_commit(repository, branch).id
+    except NotFound as error:
+        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
+        raise CommandError(
+            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
+        ) from error
+    finally:
+        store.close()

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from perago.cli.exit_codes import ExitCode
+from perago.cli.errors import ExitCode
 from perago.signal_mask import ENDING
 
 _PATIENCE = 1.0
@@ -63,7 +63,7 @@ def ends_well() -> Iterator[None]:
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
     if _noted:
-        from perago.cli.render import messages
+        from perago.cli import messages
 
         messages.note("stopped before anything was started")
         raise SystemExit(ExitCode.OK)

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perago.cli.boundary import CommandError
-from perago.cli.configuration import look_at_configuration
-from perago.cli.exit_codes import ExitCode
-from perago.cli.extras import namesake
+from perago.cli import messages
+from perago.cli.configuration import look_at_configuration, namesake
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.loading import masked, show_notes, show_problem
+from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.probe import probing
-from perago.cli.render import check as render
+from perago.workspace.text import one_line
+
+if TYPE_CHECKING:
+    from perago.cli.configuration import Configuration
+    from perago.cli.probe import Probed, TaskSummary
+    from perago.settings import Problem
+
 
 EXAMPLES = """\b
 Examples:
@@ -42,8 +52,95 @@ def command(
         probed = results()
     if other:
         configuration = replace(configuration, warnings=(other, *configuration.warnings))
-    render.as_json(probed, configuration) if as_json else render.as_text(probed, configuration)
+    _print_json(probed, configuration) if as_json else _print_text(probed, configuration)
     if any(one.problem for one in probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     if configuration.problems:
         raise CommandError(ExitCode.INVALID_CONFIGURATION)
+
+
+def _print_text(probed: Sequence[Probed], configuration: Configuration) -> None:
+    """One line for everything that is well on standard output; notes and problems on standard error."""
+    ok = painted("ok", Colour.GREEN, sys.stdout)
+    for one in probed:
+        show_notes(one)
+        if one.task is not None:
+            sys.stdout.write(f"{ok}  {one_line(f'{one.module}: {_summary(one.task)}')}\n")
+            sys.stdout.flush()
+        for text in one.advice:
+            messages.note(f"{one.module}: {text}")
+        show_problem(one)
+    for text in configuration.warnings:
+        messages.warning(text)
+    if configuration.problems:
+        messages.configuration_errors(configuration.problems)
+    else:
+        sys.stdout.write(
+            f"{ok}  configuration: {one_line(masked(_servers(configuration) + _workspaces(configuration)))}\n"
+        )
+
+
+def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
+    """The document that docs/cli.md describes, on standard output."""
+    document = {
+        "ok": all(one.problem is None for one in probed) and not configuration.problems,
+        "modules": [_module(one) for one in probed],
+        "configuration": {
+            "ok": not configuration.problems,
+            "errors": [_setting(problem) for problem in configuration.problems],
+            "warnings": list(configuration.warnings),
+        },
+    }
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+
+
+def _workspaces(configuration: Configuration) -> str:
+    settings = configuration.settings
+    if settings is not None and settings.allowed_workspaces is not None:
+        return f"; inputs may name {', '.join(settings.allowed_workspaces)}"
+    if settings is None or settings.lakefs is None:
+        return ""
+    return "; inputs may name any workspace (PERAGO_ALLOWED_WORKSPACES is not set)"
+
+
+def _summary(task: TaskSummary) -> str:
+    if task.workspace is None:
+        kind = "no workspace"
+    else:
+        kind = f"workspace {task.workspace}{' (read-only)' if task.read_only else ''}, "
+        kind += f"guardrails {task.pre} before and {task.post} after"
+    examples = f", examples {task.examples}" if task.examples else ""
+    environment = f", environment {' '.join(task.environment)}" if task.environment else ""
+    return f"task {task.name}, {kind}{examples}{environment}"
+
+
+def _servers(configuration: Configuration) -> str:
+    settings = configuration.settings
+    conductor = settings.conductor if settings else None
+    lakefs = settings.lakefs if settings else None
+    if conductor is None and lakefs is None:
+        return "no servers yet (docs/configuration.md)"
+    found = f"Conductor at {conductor.server_url}" if conductor else "no Conductor"
+    return f"{found}, {f'lakeFS at {lakefs.endpoint_url}' if lakefs else 'no lakeFS'}"
+
+
+def _module(probed: Probed) -> dict[str, Any]:
+    found = probed.problem
+    return {
+        "module": probed.module,
+        "ok": found is None,
+        "task": probed.task.name if probed.task else None,
+        "environment": list(probed.task.environment) if probed.task else [],
+        "output": masked(probed.output),
+        "advice": list(probed.advice),
+        "errors": [] if found is None else [_error(found.code, masked(found.message), found.where, found.fix)],
+    }
+
+
+def _setting(problem: Problem) -> dict[str, Any]:
+    where = f"{problem.variable} ({problem.where})" if problem.where else problem.variable
+    return _error("invalid-configuration", problem.message, where, problem.fix)
+
+
+def _error(code: str, message: str, where: str, fix: str) -> dict[str, Any]:
+    return {"code": code, "message": message, "where": where or None, "fix": fix or None}

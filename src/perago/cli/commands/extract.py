@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
+from perago.cli import messages
 from perago.cli.files import write_atomically
 from perago.cli.loading import load_tasks
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.cli.render import messages
 
 EXAMPLES = """\b
 Examples:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perago.cli.boundary import CommandError
-from perago.cli.exit_codes import ExitCode
-from perago.cli.render import fence as render
+from perago.cli.errors import CommandError, ExitCode
+from perago.workspace.text import one_line
+
+if TYPE_CHECKING:
+    from perago.driver.fencing import FenceStatus
+
 
 EXAMPLES = """\b
 The publish fence is a small pre-merge hook in the branch itself, in
@@ -70,6 +75,38 @@ def command(
         raise CommandError(ExitCode.FAILURE, message, advice) from error
     finally:
         store.close()
-    render.status(status, repository, branch, as_json=as_json)
+    print_status(status, repository, branch, as_json=as_json)
     if action is not Action.REMOVE and not status.holds:
         raise typer.Exit(ExitCode.FAILURE)
+
+
+def print_status(found: FenceStatus, repository: str, branch: str, *, as_json: bool) -> None:
+    """Print one line, or a JSON object.
+
+    Args:
+        found: What was found on the branch.
+        repository: The lakeFS repository.
+        branch: Its branch.
+        as_json: Print the object instead of the line.
+    """
+    if as_json:
+        content = {
+            "repository": repository,
+            "branch": branch,
+            "head": found.head,
+            "fence": found.state.value,
+        }
+        sys.stdout.write(json.dumps(content) + "\n")
+        return
+    from perago.attempt.events import FenceState
+    from perago.attempt.fence import FENCE_PATH
+
+    install = f"perago fence install {repository} {branch}"
+    words = {
+        FenceState.ABSENT: f"a worker's first publication brings it along, and so does: {install}",
+        FenceState.ALTERED: f"{FENCE_PATH} has another text than this version ships; replace it with: {install}",
+        FenceState.NOT_ENFORCED: "the server runs no hooks; its configuration switches them on with actions.enabled",
+        FenceState.ENFORCED: "the server refuses a publication on another head than it was built on",
+    }[found.state]
+    line = f"{branch} of {repository} at {found.head[:12]}: publish fence {found.state} ({words})"
+    sys.stdout.write(f"{one_line(line)}\n")

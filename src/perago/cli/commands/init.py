@@ -9,9 +9,8 @@ from typing import Annotated
 
 import typer
 
-from perago.cli.boundary import CommandError
-from perago.cli.exit_codes import ExitCode
-from perago.cli.render import messages
+from perago.cli import messages
+from perago.cli.errors import CommandError, ExitCode
 
 EXAMPLES = """\b
 Examples:

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perago.cli.branches import branch_head, checked_branch
-from perago.cli.json_input import read_object
+from perago.cli.parameters import checked_branch, read_object
 from perago.workspace.text import json_text
 
 EXAMPLES = """\b
@@ -34,6 +33,8 @@ def command(
     The reference is the commit that the branch points at now. If others advance the branch before the task has
     published, the input is stale: print it right before you use it.
     """
+    from perago.cli.services import branch_head
+
     payload: dict[str, Any] = {
         "workspace": {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ""},
         "params": read_object(params),

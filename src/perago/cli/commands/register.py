@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perago.cli.loading import load_tasks
+from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.cli.render import register as render
+from perago.workspace.text import one_line
+
+if TYPE_CHECKING:
+    from perago.taskdef import Difference
+
 
 EXAMPLES = """\b
 Examples:
@@ -42,11 +49,35 @@ def command(
         for definition in wanted:
             current = queue.get_task_definition(definition["name"])
             differences = () if current is None else compare_definitions(current, definition)
-            render.comparison(definition["name"], current is None, differences)
+            print_comparison(definition["name"], current is None, differences)
             if current is None or differences:
                 outdated.append(definition)
         if outdated and not dry_run:
             queue.register_task_definitions(outdated)
-        render.summary(len(outdated), conductor.server_url, dry_run=dry_run)
+        print_summary(len(outdated), conductor.server_url, dry_run=dry_run)
     finally:
         queue.close()
+
+
+def print_comparison(name: str, is_new: bool, differences: Sequence[Difference]) -> None:
+    """One TaskDef against what the server has: a line, and one for every difference."""
+    kind, colour = ("new", Colour.GREEN) if is_new else ("changed", Colour.YELLOW)
+    if not is_new and not differences:
+        sys.stdout.write(f"unchanged  {name}\n")
+        return
+    sys.stdout.write(f"{painted(f'{kind:9}', colour, sys.stdout)}  {name}\n")
+    for difference in differences:
+        sys.stdout.write(f"  {one_line(difference.text)}\n")
+
+
+def print_summary(count: int, server: str, *, dry_run: bool) -> None:
+    """What was done, or would have been."""
+    sys.stdout.flush()
+    what = f"{count} TaskDef{'' if count == 1 else 's'}"
+    if count == 0:
+        text = f"nothing to register on {server}"
+    elif dry_run:
+        text = f"dry run: {what} would be registered on {server}"
+    else:
+        text = f"registered {what} on {server}"
+    sys.stdout.write(text + "\n")

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import ast
+import base64
+import contextlib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+from perago.cli import messages
+from perago.cli.configuration import environment_of, limits_of, logs_of, valid_settings
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.files import check_output, prefix_of, write_tree
+from perago.cli.loading import load_tasks_and_files
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, read_object
+from perago.cli.signals import end_if_told, sigterm_unwinds
+from perago.workspace.text import json_text
+
+if TYPE_CHECKING:
+    from perago.cli.attempt_view import AttemptView
+    from perago.cli.probe import TaskSummary
+    from perago.driver import Limits
+    from perago.embedded.lakefs import InMemoryLakeFS
+    from perago.local import LocalServices
+    from perago.local.served import ServedServices
+    from perago.settings import Settings
+    from perago.testing.services import InMemoryServices
+    from perago.worker import WorkerPlan
+
+
+_GRACE = 2.0
+"""Seconds between TERM and KILL when a person at a terminal has had enough."""
 
 EXAMPLES = """\b
 Examples:
@@ -74,9 +103,216 @@ def command(
     With --pdb, or where the module has a breakpoint(), the function runs in this process instead, so that the debugger
     has the terminal.
     """
-    from perago.cli.running import run_once
-
     status = run_once(
         module, params, workspace, output, example=example, as_json=as_json, pdb=pdb, import_limit=timeout
     )
     raise typer.Exit(status)
+
+
+def run_once(
+    module: str,
+    params: str | None,
+    workspace: Path | None,
+    output: Path | None,
+    *,
+    example: str | None,
+    as_json: bool,
+    pdb: bool,
+    import_limit: float,
+) -> int:
+    """Run the task once.
+
+    Args:
+        module: The import path of the task module.
+        params: The task's parameters as `--params` takes them; None for none.
+        workspace: The directory of the input files; None for an empty workspace.
+        output: A new or empty directory for the published tree; None writes nothing.
+        example: The id of an `Example` that gives parameters and workspace; these must be None then.
+        as_json: Print the whole outcome instead of the result.
+        pdb: Run the function in this terminal, and open a debugger where it raises.
+        import_limit: Seconds that importing the module may take.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: module, configuration or directories are not valid; nothing was run.
+    """
+    if example is not None and (params is not None or workspace is not None):
+        raise typer.BadParameter("--example brings params and workspace; leave --params and --workspace out.")
+    given = read_object(params or "{}")
+    ((task, files),) = load_tasks_and_files([module], import_limit)
+    shown = None if example is None else _declared(task, example)
+    if shown is not None:
+        given = dict(shown["params"])
+    settings = valid_settings()
+    _check_directories(task, workspace, output)
+
+    from perago.cli.attempt_view import AttemptView
+
+    view = AttemptView(sys.stderr)
+    here = _runs_here(files, params, pdb=pdb)
+    with sigterm_unwinds(), _services(settings, view, here=here, post_mortem=pdb) as services:
+        ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
+        outcome = view.outcome(_attempt(services, module, task, settings, given, ref, view))
+        if output is not None:
+            write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
+    _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
+    return ExitCode.OK if outcome.completed else ExitCode.FAILURE
+
+
+def _runs_here(files: Sequence[str], params: str | None, *, pdb: bool) -> bool:
+    """Whether the function runs in this process, with the terminal.
+
+    Raises:
+        typer.BadParameter: it should, and standard input had the params.
+    """
+    place = _breakpoint_in(files)
+    if not pdb and place is None:
+        return False
+    if params == "-":
+        raise typer.BadParameter("the debugger needs standard input; use @FILE.", param_hint="'--params'")
+    if not pdb:
+        messages.note(f"the task runs in this process, because of the breakpoint at {place}")
+    return True
+
+
+def _breakpoint_in(files: Iterable[str]) -> str | None:
+    """Where one of these source files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
+    for file in files:
+        with contextlib.suppress(OSError, SyntaxError, ValueError):
+            for node in ast.walk(ast.parse(Path(file).read_bytes())):
+                if isinstance(node, ast.Call) and _last_name(node.func) in ("breakpoint", "set_trace"):
+                    return f"{file}:{node.lineno}"
+    return None
+
+
+def _last_name(function: ast.expr) -> str:
+    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
+
+
+def _services(
+    settings: Settings, view: AttemptView, *, here: bool, post_mortem: bool
+) -> LocalServices | InMemoryServices:
+    from perago.local import LocalServices
+
+    if not here:
+        return LocalServices()
+    from perago.cli.debugger import services_for
+
+    return services_for(_limits(settings), settings.workspace_root, view, post_mortem=post_mortem)
+
+
+def _attempt(
+    services: LocalServices | InMemoryServices,
+    module: str,
+    task: TaskSummary,
+    settings: Settings,
+    params: dict[str, Any],
+    ref: str | None,
+    view: AttemptView,
+) -> Mapping[str, Any]:
+    """Run it, as a worker does or in this process; returns Conductor's row of the attempt."""
+    from perago.local import LocalServices, LocalStep, RunFailed, run_workflow
+
+    if not isinstance(services, LocalServices):
+        from perago.cli.debugger import run_here
+
+        return run_here(services, module, params, ref, view)
+    plan = plan_for(module, task, settings, services, 1)
+    step = LocalStep(plan, json.loads(task.definition), params, task.workspace is not None)
+    try:
+        with view:
+            row: Mapping[str, Any] = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
+    except RunFailed as error:
+        raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
+    return row
+
+
+def _check_directories(task: TaskSummary, workspace: Path | None, output: Path | None) -> None:
+    if task.workspace is None:
+        for option, value in (("--workspace", workspace), ("--output", output)):
+            if value is not None:
+                raise typer.BadParameter(f"task {task.name} has no workspace; leave {option} out.")
+    if workspace is not None and not workspace.is_dir():
+        raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
+    check_output(output)
+
+
+def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
+    """One of the task's examples, by its id."""
+    for one in task.declared:
+        if one["id"] == example:
+            return one
+    known = ", ".join(one["id"] for one in task.declared) or "none"
+    raise typer.BadParameter(f"task {task.name} declares no example {example!r}; there are: {known}.")
+
+
+def _seed(
+    lakefs: InMemoryLakeFS, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
+) -> str | None:
+    from perago.cli.files import TreeRefused, files_below
+    from perago.local.services import BRANCH, REPOSITORY
+    from perago.workspace.errors import WorkspaceError
+
+    if task.workspace is None:
+        return None
+    if isinstance(tree, Mapping):
+        prefix = prefix_of(task)
+        files = {prefix + path: _content(value) for path, value in tree.items()}
+        return lakefs.seed(REPOSITORY, BRANCH, files, message="the example's files").id
+    if tree is not None:
+        workspace = Path(tree)
+    if workspace is None:
+        messages.note("no --workspace was given: the task gets an empty one")
+        return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
+    try:
+        return lakefs.seed(
+            REPOSITORY, BRANCH, files_below(workspace, prefix_of(task)), message=f"the files of {workspace}"
+        ).id
+    except (TreeRefused, WorkspaceError, OSError) as error:
+        raise CommandError(ExitCode.FAILURE, str(error)) from error
+
+
+def _content(value: Any) -> str | bytes | None:
+    return base64.b64decode(value["base64"]) if isinstance(value, Mapping) else value
+
+
+def _print_result(value: Any, *, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def plan_for(
+    module: str, task: TaskSummary, settings: Settings, services: LocalServices | ServedServices, number: int
+) -> WorkerPlan:
+    """A worker with one slot on local services, watched.
+
+    Args:
+        module: The import path of the task module.
+        task: Its task.
+        settings: Gives roots, logs and limits; the servers in it are not used.
+        services: Where the worker finds lakeFS.
+        number: Tells workers of one run apart; from 1.
+    """
+    from perago.settings import configured_mask
+    from perago.worker import WorkerPlan
+
+    return WorkerPlan(
+        module=module,
+        worker_prefix=f"local{number}",
+        environment=environment_of(task),
+        mask=configured_mask(),
+        workspace_root=settings.workspace_root,
+        logs=logs_of(settings),
+        store_factory=services.store_factory,
+        limits=_limits(settings),
+        shutdown_grace=_GRACE,
+        preload=services.preload,
+        watch=True,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    """What attempts are allowed on services that were made for this run, while their author looks on."""
+    return replace(limits_of(settings), allowed_workspaces=None, fail_on_left_files=True)

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from perago.cli import messages
+from perago.cli.configuration import (
+    environment_of,
+    limits_of,
+    logs_of,
+    look_at_configuration,
+    look_at_services,
+    withhold_credentials,
+)
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.loading import report
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+from perago.cli.signals import end_if_told, hand_over
+
+if TYPE_CHECKING:
+    from perago.cli.probe import Probed, TaskSummary
+    from perago.cli.services import OpenLakeFS
+    from perago.ports import TaskQueue
+    from perago.settings import Settings
+    from perago.worker import WorkerPlan
+
+
+_PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
+"""What slots share from their birth. Never the task module."""
+BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
+"""With the limits of `perago gc` and the configuration of the worker."""
 
 EXAMPLES = """\b
 Examples:
@@ -33,6 +63,121 @@ def command(
     lakeFS must answer. A TaskDef on the server that differs from the module's is warned about and left alone:
     `perago register` replaces it.
     """
-    from perago.cli.starting import start_worker
-
     raise typer.Exit(start_worker(module, jobs, wait=wait, watch=watch, import_limit=timeout))
+
+
+def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_limit: float) -> int:
+    """Run a worker until it is stopped.
+
+    Args:
+        module: The import path of the task module.
+        slots: How many attempts run at a time.
+        wait: Keep trying while a server does not answer or rejects the credentials.
+        watch: Print at once what functions print, log and report as progress.
+        import_limit: Seconds that importing the module may take.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: module or configuration are not valid, and all that is wrong has been said; or the fork server
+            died.
+        ServiceError: a server does not let us in, and `wait` is not set.
+    """
+    task, settings = _validated(module, import_limit)
+    from perago.adapters.conductor import ConductorQueue
+    from perago.cli.services import OpenLakeFS, ping_lakefs, reach
+    from perago.driver import SystemClock
+    from perago.settings import prepare_roots
+    from perago.worker import ForkServerDied, PlainLines, Supervisor, check_fork_server, warm_up
+
+    prepare_roots(settings)
+    withhold_credentials()
+    open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads) if task.workspace else None
+    plan = replace(_plan(module, slots, settings, open_lakefs, environment_of(task)), watch=watch)
+    warm_up(plan.preload)  # takes its time, beside everything else that happens here
+    clock = SystemClock()
+    queue = ConductorQueue(settings.require_conductor())
+    try:
+        reach(queue.ping, wait=wait, clock=clock)
+        reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
+        if open_lakefs is not None:
+            reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
+        supervisor = Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock)
+        check_fork_server()
+        end_if_told()
+        hand_over(supervisor.stop)
+        return supervisor.run()
+    except ForkServerDied as error:
+        fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
+        raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
+    finally:
+        queue.close()
+
+
+def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
+    """The task and the settings; both are looked at before either is complained about."""
+    from perago.cli.probe import probing
+
+    with probing([module], seconds) as results:
+        configuration = look_at_configuration()
+        _import_meanwhile()
+        (probed,) = results()
+    report([probed])
+    for text in configuration.warnings:
+        messages.warning(text)
+    problems = configuration.problems + look_at_services(configuration, lakefs=_needs_lakefs(probed))
+    if problems:
+        messages.configuration_errors(problems)
+    if probed.task is None:
+        raise CommandError(ExitCode.INVALID_MODULE)
+    if configuration.settings is None or problems:
+        raise CommandError(ExitCode.INVALID_CONFIGURATION)
+    return probed.task, configuration.settings
+
+
+def _needs_lakefs(probed: Probed) -> bool:
+    return probed.task is not None and probed.task.workspace is not None
+
+
+def _import_meanwhile() -> None:
+    """Load what the start will need while the child process is busy with the task module."""
+    import perago.adapters.conductor
+    import perago.worker  # noqa: F401
+
+
+def _plan(
+    module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None, environment: Mapping[str, str]
+) -> WorkerPlan:
+    from perago.settings import configured_mask, default_worker_id_prefix
+    from perago.worker import WorkerPlan
+
+    return WorkerPlan(
+        module=module,
+        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(module),
+        workspace_root=settings.workspace_root,
+        logs=logs_of(settings),
+        slots=slots,
+        environment=environment,
+        mask=configured_mask(),
+        store_factory=open_lakefs,
+        limits=limits_of(settings),
+        shutdown_grace=settings.shutdown_grace,
+        branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
+        preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
+    )
+
+
+def _compare(queue: TaskQueue, module: str, task: TaskSummary) -> None:
+    """Warn if the server's TaskDef is not the module's. Never replaced here: others may work with it."""
+    from perago.taskdef import compare_definitions
+
+    registered = queue.get_task_definition(task.name)
+    if registered is None:
+        messages.warning(f"the server has no TaskDef {task.name}; create it with: perago register {module}")
+        return
+    differences = compare_definitions(registered, json.loads(task.definition))
+    if differences:
+        title = f"the server's TaskDef {task.name} differs from the module's, and stays as it is"
+        lines = [title, *(difference.text for difference in differences)]
+        messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))

@@ -13,9 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from perago.back_off import RestartDelay
-from perago.cli.dev.check import Check
-from perago.cli.dev.child import READY, WorkerChild
-from perago.cli.dev.events import Checked, ChildEnded, ChildSaid, Post
+from perago.cli.dev.processes import READY, Check, Checked, ChildEnded, ChildSaid, Post, WorkerChild
 from perago.cli.dev.watching import SourceFiles
 
 if TYPE_CHECKING:
@@ -59,6 +57,20 @@ class ModuleRunner:
         post: Post,
         session: Surroundings,
     ) -> None:
+        """Begin with a module that was found valid; its worker starts at the first `tick`.
+
+        Args:
+            module: The import path of the task module.
+            probed: What was found in it.
+            slots: How many attempts run at a time.
+            environment: The whole environment of its worker.
+            import_limit: Seconds that importing it may take.
+            post: Takes the events of the threads that attend to its processes.
+            session: The session that it belongs to.
+
+        Raises:
+            ValueError: the module has no task.
+        """
         if probed.task is None:
             raise ValueError(f"{module} has no task to run")
         self.module = module

@@ -12,15 +12,14 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from perago.cli.dev.events import Checked, ChildEnded, ChildSaid, DevEvent, Signalled
+from perago.cli.dev.processes import Checked, ChildEnded, ChildSaid, DevEvent, Signalled
 from perago.cli.dev.runner import ModuleRunner
-from perago.cli.dev.seeding import head
+from perago.cli.dev.view import DevView
 from perago.cli.dev.watching import SECONDS
-from perago.cli.dev.workflows import curl_line, params_of, send_line, workflow_definition, workflow_name
-from perago.cli.exit_codes import ExitCode
-from perago.cli.probe.batch import refused_as_duplicate
-from perago.cli.render import modules as render
-from perago.cli.render.dev import DevView
+from perago.cli.dev.workflows import curl_line, head, params_of, send_line, workflow_definition, workflow_name
+from perago.cli.errors import ExitCode
+from perago.cli.loading import report
+from perago.cli.probe import refused_as_duplicate
 from perago.cli.signals import end_if_told
 
 if TYPE_CHECKING:
@@ -45,7 +44,16 @@ class Session:
         import_limit: float,
         samples: dict[str, Any],
     ) -> None:
-        """`samples` gets the parameters that the console's forms begin with, by workflow."""
+        """A session that has not started anything yet.
+
+        Args:
+            services: The embedded services; they are up.
+            probed: What was found in each module; all have a task.
+            slots: How many attempts of each module run at a time.
+            environment: The whole environment of the workers.
+            import_limit: Seconds that importing a module may take.
+            samples: Gets the parameters that the console's forms begin with, by workflow.
+        """
         self._services = services
         self._samples = samples
         self._events: SimpleQueue[DevEvent] = SimpleQueue()  # the one queue that a signal handler may put into
@@ -95,7 +103,7 @@ class Session:
 
     def show_problem(self, runner: ModuleRunner, probed: Probed) -> None:  # noqa: ARG002 - the message names it
         """Print why a module cannot be used."""
-        render.report([probed])
+        report([probed])
 
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
@@ -180,5 +188,5 @@ class Session:
 
 
 def _survives_hang_up() -> bool:
-    """Whether somebody (nohup) wants us to stay when the terminal goes."""
+    """Whether a hang-up is ignored (nohup), so that the session stays when the terminal goes."""
     return signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -1,4 +1,5 @@
-"""The workflow of one task that `perago dev` keeps ready for every module, and the line that starts it."""
+"""What `perago dev` keeps ready: a repository with files, and for every module a workflow of one task and the line that
+starts it."""
 
 from __future__ import annotations
 
@@ -6,13 +7,16 @@ import json
 import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.taskdef.skeleton import skeleton_of
+from perago.cli.errors import CommandError, ExitCode
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
+    from perago.embedded.http.services import EmbeddedServices
+
 
 REPOSITORY = "dev"
 BRANCH = "main"
@@ -20,7 +24,7 @@ _REFERENCE = "task"
 
 
 def workflow_name(task: TaskSummary, command: str = "dev") -> str:
-    """A name of our own, so that a workflow that somebody registers under the task's name is left alone."""
+    """A name of our own, so that a workflow that a user registers under the task's name is left alone."""
     return f"{command}.{task.name}"
 
 
@@ -51,6 +55,8 @@ def params_of(task: TaskSummary) -> Any:
     """Parameters to start with: those of the first example, or a skeleton."""
     if task.example is not None:
         return task.example
+    from perago.taskdef.skeleton import skeleton_of
+
     return skeleton_of(json.loads(task.definition)["inputSchema"]["data"]["properties"]["params"])
 
 
@@ -64,7 +70,14 @@ def payload_of(task: TaskSummary, ref: str) -> dict[str, Any]:
 
 
 def curl_line(conductor_url: str, task: TaskSummary, ref: str, environment: Mapping[str, str] = os.environ) -> str:
-    """A line for a POSIX shell that starts the workflow and prints its id."""
+    """A line for a POSIX shell that starts the workflow and prints its id.
+
+    Args:
+        conductor_url: The address of Conductor's API.
+        task: The task of the workflow.
+        ref: The commit that the workflow works on.
+        environment: Where a proxy may be set, which the line passes by.
+    """
     payload = json_text(payload_of(task, ref), separators=(",", ":"))
     words = ["curl", "-sS", "-w", r"\n"]
     if any(environment.get(name) for name in ("http_proxy", "all_proxy", "ALL_PROXY")):
@@ -78,3 +91,41 @@ def send_line(module: str, task: TaskSummary) -> str:
     place = [] if task.workspace is None else ["--workspace", f"{REPOSITORY}/{BRANCH}"]
     params = json_text(params_of(task), separators=(",", ":"))
     return shlex.join(["perago", "send", module, *place, "--params", params, "--follow"])
+
+
+def seed(services: EmbeddedServices, directory: Path | None) -> None:
+    """Make repository and branch where they are missing, and commit what `directory` has that the branch has not.
+
+    Nothing is removed from the branch: what tasks have published stays. Links are refused, never followed.
+
+    Raises:
+        CommandError: the directory cannot be a workspace.
+    """
+    from perago.cli.files import TreeRefused, files_below
+    from perago.embedded.lakefs.errors import LakeFSError, Missing, NoChanges
+    from perago.workspace.errors import WorkspaceError
+
+    server = services.lakefs.server
+    try:
+        server.get_branch(REPOSITORY, BRANCH)
+    except Missing:
+        server.create_repository(REPOSITORY, default_branch=BRANCH)
+    if directory is None:
+        return
+    try:
+        files = files_below(directory, "")
+        blobs = {key: server.blobs.of_file(file) for key, file in files.items() if isinstance(file, Path)}
+        for key, blob in blobs.items():  # only now, when nothing can fail half-way any more
+            server.put_object(REPOSITORY, BRANCH, key, blob)
+        server.commit(REPOSITORY, BRANCH, f"The files of {directory}")
+    except NoChanges:
+        return
+    except (TreeRefused, WorkspaceError, OSError) as error:
+        raise CommandError(ExitCode.FAILURE, str(error)) from error
+    except LakeFSError as error:
+        raise CommandError(ExitCode.FAILURE, f"{directory} cannot be committed: {error.message}") from error
+
+
+def head(services: EmbeddedServices) -> str:
+    """The commit that the branch points at now."""
+    return services.lakefs.server.get_branch(REPOSITORY, BRANCH).commit_id

@@ -6,7 +6,91 @@ crash, fork), it does to a child that is thrown away.
 
 from __future__ import annotations
 
-from perago.cli.probe.batch import probe_modules, probing
-from perago.cli.probe.report import ModuleProblem, Probed, TaskSummary
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-__all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing"]
+from perago.cli.probe.process import ChildProcess
+from perago.cli.probe.report import Code, ModuleProblem, Probed, TaskSummary
+from perago.cli.signals import sigterm_unwinds
+from perago.signal_mask import signals_held
+from perago.taskdef.discovery import find_modules
+
+__all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
+
+
+def probe_modules(modules: Sequence[str], seconds: float, *, packages: bool = False) -> list[Probed]:
+    """Import every module in a child process of its own, each for at most `seconds`."""
+    with probing(modules, seconds, packages=packages) as results:
+        return results()
+
+
+@contextlib.contextmanager
+def probing(
+    modules: Sequence[str], seconds: float, *, packages: bool = False, examine: str = ""
+) -> Iterator[Callable[[], list[Probed]]]:
+    """Start with the first module right away; the caller may do something else before it asks for the results.
+
+    Args:
+        modules: Import paths.
+        seconds: How long importing one module may take.
+        packages: Take a package for all modules below it that declare a task.
+        examine: As in `inspect_module`.
+
+    Returns:
+        A function that waits for the results, one for each module.
+    """
+    found = _found(modules) if packages else dict.fromkeys(modules, True)
+    with contextlib.ExitStack() as stack, sigterm_unwinds():
+        name, *others = found
+        first = _enter(stack, name, seconds, examine)
+
+        def results() -> list[Probed]:
+            probed = [first.result()]
+            for module in others:
+                with contextlib.ExitStack() as one:
+                    probed.append(_enter(one, module, seconds, examine).result())
+            wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
+            return _told_apart(wanted or [_empty(package, probed) for package in modules])
+
+        yield results
+
+
+def _found(names: Sequence[str]) -> dict[str, bool]:
+    """The modules that the names mean, in order, and whether each must declare a task."""
+    found: dict[str, bool] = {}
+    for name in names:
+        for module in find_modules([name]):
+            found[module.name] = found.get(module.name, False) or module.named
+    return found
+
+
+def _empty(package: str, looked_at: Sequence[Probed]) -> Probed:
+    number = sum(one.module == package or one.module.startswith(f"{package}.") for one in looked_at)
+    message = f"none of the {number} modules of package {package} declares a task"
+    fix = "decorate a function with @task(...) in one of them, or name the right package"
+    return Probed(package, None, ModuleProblem(Code.INVALID, message, fix=fix))
+
+
+def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: str) -> ChildProcess:
+    """Start a child that `stack` ends. A signal waits until both is done: in between, the child would keep running."""
+    with signals_held():
+        return stack.enter_context(ChildProcess(module, seconds, examine=examine))
+
+
+def _told_apart(probed: Sequence[Probed]) -> list[Probed]:
+    """A task name belongs to one module; a module that declares it again has a problem."""
+    owners: dict[str, str] = {}
+    result = []
+    for one in probed:
+        owner = owners.setdefault(one.task.name, one.module) if one.task else one.module
+        result.append(one if owner == one.module else refused_as_duplicate(one, owner))
+    return result
+
+
+def refused_as_duplicate(probed: Probed, owner: str) -> Probed:
+    """A module whose task name `owner` has taken already."""
+    name = probed.task.name if probed.task else ""
+    message = f"module {probed.module} declares the task {name!r}, which {owner} declares as well"
+    problem = ModuleProblem(Code.DUPLICATE, message, fix="give one of the two another name")
+    return replace(probed, task=None, problem=problem)

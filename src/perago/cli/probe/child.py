@@ -26,7 +26,15 @@ TIME_IS_UP = "Timeout ("
 
 
 def run_forked(module: str, directory: str, seconds: float, examine: str, output: int) -> None:
-    """Go on in a child that was just forked; standard output and error become `output`. Does not return."""
+    """Carry on in a child that was just forked. Does not return.
+
+    Args:
+        module: The import path of the task module.
+        directory: Where the report goes.
+        seconds: How long the import may take.
+        examine: As in `inspect_module`.
+        output: The descriptor that becomes standard output and error.
+    """
     try:
         os.setsid()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -54,9 +62,13 @@ def run_fresh() -> None:
 def inspect_module(module: str, directory: str, seconds: float, examine: str) -> None:
     """Write the report and end at once, whatever threads and exit handlers the module has left.
 
-    `examine` is empty, or the module whose `review(task)` gives one problem and a list of advice.
-
     When time is up, it writes where it stands and ends by itself: it may have stood still while its parent's clock ran.
+
+    Args:
+        module: The import path of the task module.
+        directory: Where the report goes.
+        seconds: How long the import may take.
+        examine: Empty, or the module whose `review(task)` gives one problem and a list of advice.
     """
     own = os.getpid()
     sys.argv = [module]

@@ -1,20 +1,41 @@
-"""Messages for people, on standard error."""
+"""Messages for people, on standard error; colours, and whether `--debug` asks for tracebacks."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from enum import IntEnum
+from typing import TYPE_CHECKING, TextIO
 
-from perago.cli.render.style import Colour, painted
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.ports import ServiceError
     from perago.settings import Problem
 
+
 _LONGEST = 200_000
 """Characters of one message."""
+
+
+_debug_given = False
+
+
+class Colour(IntEnum):
+    """ANSI foreground colours."""
+
+    RED = 31
+    GREEN = 32
+    YELLOW = 33
+    CYAN = 36
+
+
+def painted(text: str, colour: Colour, stream: TextIO) -> str:
+    """`text` in bold colour if `stream` is a terminal that shows colours and NO_COLOR is not set."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[1;{colour.value}m{text}\x1b[0m"
 
 
 def error(message: str, fix: str = "") -> None:
@@ -67,3 +88,14 @@ def _indented(text: str) -> str:
     lines = text[:_LONGEST].split("\n")
     cut = [f"… ({len(text):,} characters)"] if len(text) > _LONGEST else []
     return "\n  ".join(one_line(line.removeprefix("  ")) for line in [*lines, *cut])
+
+
+def remember_debug(given: bool) -> None:
+    """Note the option; it may stand before or after the command."""
+    global _debug_given
+    _debug_given = _debug_given or given
+
+
+def tracebacks_wanted() -> bool:
+    """Whether to show tracebacks."""
+    return _debug_given

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.cli.dev.workflows import BRANCH, REPOSITORY, workflow_name
-from perago.cli.render.style import Colour, painted
+from perago.cli.messages import Colour, painted
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
     from perago.embedded.http.services import EmbeddedServices
+
 
 _COLOURS = (Colour.CYAN, Colour.GREEN, Colour.YELLOW)
 
@@ -33,7 +34,14 @@ class DevView:
         }
 
     def services(self, services: EmbeddedServices, ref: str, seconds: float, state: Path | None) -> None:
-        """The services are up and the workers on their way."""
+        """Show that the services are up and the workers on their way.
+
+        Args:
+            services: Where everything is.
+            ref: The commit that the branch points at.
+            seconds: How long the start took.
+            state: Where everything is kept; None if nothing is.
+        """
         title = painted(f"perago dev is ready after {seconds:.2f} s", Colour.GREEN, sys.stdout)
         kept = f"kept in {state}" if state is not None else "gone when this ends; --state DIR keeps it"
         lines = [

@@ -1,4 +1,4 @@
-"""What the exit status says (docs/design/contract.md 5)."""
+"""How a command ends that did not work: its exit code and its message (docs/design/contract.md 5)."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ class ExitCode(IntEnum):
     """Ended by Ctrl-C."""
     TERMINATED = 143
     """Ended by SIGTERM."""
+
+
+class CommandError(Exception):
+    """Ends a command with `exit_code`. Without a message everything has been said already."""
+
+    def __init__(self, exit_code: ExitCode, message: str = "", fix: str = "") -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.message = message
+        self.fix = fix

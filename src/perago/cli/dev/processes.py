@@ -1,4 +1,7 @@
-"""One worker process of `perago dev`: a real `perago start`, its lines, and its end."""
+"""The processes that `perago dev` starts, and what the threads that attend to them post.
+
+One queue takes all events, so that nothing is printed side by side.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,55 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import IO
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+from perago.cli.probe.process import ChildProcess
+
+if TYPE_CHECKING:
+    from perago.cli.probe import Probed
+
 
 READY = "ready: "
 """How the line begins that `perago start` prints once it polls."""
 _LAST_LINES = 1.0
 """Seconds for the last lines after the process ended; what it left behind may hold its output open for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSaid:
+    """A worker process printed a line."""
+
+    module: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """A worker process is gone, with this exit status (negative: the signal that killed it)."""
+
+    module: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A changed module was looked at."""
+
+    module: str
+    probed: Probed
+
+
+@dataclass(frozen=True, slots=True)
+class Signalled:
+    """A signal asks this process to stop."""
+
+    number: signal.Signals
+
+
+DevEvent: TypeAlias = ChildSaid | ChildEnded | Checked | Signalled
+Post: TypeAlias = Callable[[DevEvent], None]
+"""Takes an event from any thread, and from a signal handler."""
 
 
 class WorkerChild:
@@ -33,6 +79,16 @@ class WorkerChild:
         on_line: Callable[[str], None],
         on_end: Callable[[int], None],
     ) -> None:
+        """Start the process.
+
+        Args:
+            module: The import path of the task module.
+            slots: How many attempts run at a time.
+            environment: The whole environment of the process.
+            import_limit: Seconds that importing the module may take.
+            on_line: Takes each line of its output.
+            on_end: Takes its exit status, negative for a signal.
+        """
         self.started = time.monotonic()
         self.asked_to_stop = 0
         """How many times; the second request cancels what runs, the third kills."""
@@ -75,3 +131,22 @@ class WorkerChild:
     def _read(self, stream: IO[bytes]) -> None:
         for line in stream:
             self._on_line(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+class Check:
+    """Imports a module in a process that is thrown away, and posts what came of it."""
+
+    def __init__(self, module: str, seconds: float, post: Post) -> None:
+        self._module = module
+        self._post = post
+        self._child = ChildProcess(module, seconds, beside_threads=True)
+        threading.Thread(target=self._run, name=f"perago-dev-check-{module}", daemon=True).start()
+
+    def cancel(self) -> None:
+        """End it at once; the result no longer matters."""
+        self._child.cancel()
+
+    def _run(self) -> None:
+        with self._child:
+            probed = self._child.result()
+        self._post(Checked(self._module, probed))

@@ -1,4 +1,4 @@
-"""An attempt as a person sees it: what happens while it runs, then guardrails, changes and the outcome.
+"""An attempt as a person sees it: what happens while it runs, guardrails, changes and the outcome; then its commits.
 
 The same text goes to a terminal, with colours and a moving status line, and into a pipe, without them.
 """
@@ -6,7 +6,7 @@ The same text goes to a terminal, with colours and a moving status line, and int
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,7 +21,9 @@ from perago.workspace.text import one_line
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.guardrails.evaluation import Finding
+    from perago.ports import Commit
     from perago.workspace.changes import ChangedFile
+
 
 STEPS = {
     "ValidateInput": "validating the input",
@@ -115,7 +117,7 @@ class AttemptView:
             self._status = None
 
     def __call__(self, event: events.Event) -> None:
-        """Show `event`, if it is of interest to whoever runs one attempt."""
+        """Show `event`, if it is of interest to a person who runs one attempt."""
         match event:
             case events.AttemptReceived(delivery, _):
                 self._console.print(f"[bold]{_shown(delivery.task_name)}[/]")
@@ -250,3 +252,14 @@ def _changes_json(record: AttemptRecord | None) -> dict[str, list[dict[str, Any]
         "changed": listed(changes.changed),
         "removed": [{"path": file.path} for file in changes.removed],
     }
+
+
+def show_history(commits: Sequence[Commit], stream: TextIO) -> None:
+    """Print the commits, newest first: id, message and the attempt that made it."""
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    console.print("\ncommits of branch main, newest first")
+    for commit in commits:
+        console.print(f"  [yellow]{commit.id[:12]}[/]  {_shown(commit.message)}")
+        task_id = commit.metadata.get("perago.task_id")
+        if task_id is not None:
+            console.print(f"  [dim]              task {task_id}, input {commit.metadata['perago.input_ref'][:12]}[/]")

@@ -1,1 +1,0 @@
-"""How results and messages look. Results go to standard output, messages to standard error."""
