@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from perago.local.turns import InTurn
+from perago.local.steps import InTurn
 from perago.ports import Delivery, TaskStatus
 from perago.worker import Event
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending, SlotReady, StepStarted

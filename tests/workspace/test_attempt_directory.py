@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.workspace.directory import AttemptDirectory, sweep
+from perago.workspace.directory import AttemptDirectory, check_root, sweep
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.marker import MARKER, UNFINISHED, read_marker
-from perago.workspace.root import check_root
 from perago.workspace.scan import scan_tree
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from perago.ports import Placement
-from perago.workspace.changes import Baseline, Changes, detect_changes
+from perago.workspace.changes import Baseline, Changes, detect_changes, hash_files
 from perago.workspace.errors import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone
-from perago.workspace.hashing import hash_files
 from perago.workspace.scan import scan_tree
 
 from .building import download, entry, md5, write

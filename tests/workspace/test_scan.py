@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from perago.workspace.changes import hash_files
 from perago.workspace.errors import WorkspaceGone
-from perago.workspace.hashing import hash_files
 from perago.workspace.scan import Irregular, IrregularKind, scan_tree
 
 from .building import deepen, no_more_files, write

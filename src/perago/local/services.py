@@ -16,7 +16,7 @@ from perago.worker.plan import StoreFactory
 REPOSITORY = "local"
 BRANCH = "main"
 LONGEST_POLL = 0.1
-"""Seconds: nobody who runs one workflow should wait for the end of a poll."""
+"""Seconds: a person who runs one workflow should not wait for the end of a poll."""
 
 
 class _LocalConductor(InMemoryConductor):
@@ -48,7 +48,7 @@ class LocalServices:
         self.lakefs.close()
 
     def queue(self) -> TaskQueue:
-        """The queue of one worker, to be closed by whoever asked for it."""
+        """The queue of one worker, to be closed by the caller."""
         return self.conductor
 
     @property

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from perago.local.services import BRANCH, REPOSITORY
-from perago.local.turns import InTurn
 from perago.ports import Clock, TaskQueue
 from perago.worker import Event, Listener, Supervisor, WorkerPlan
-from perago.worker.events import SlotDied, SlotReady
+from perago.worker.events import AttemptEnded, AttemptReceived, SlotDied, SlotReady
 
 WORKFLOW = "local"
 MOST_DEATHS = 3
-"""A worker of a server goes on for ever; whoever watches wants an answer."""
+"""A worker of a server restarts slots for ever; here a person waits for an answer."""
 _STOP_LIMIT = 60.0
 
 
@@ -84,12 +84,19 @@ def run_workflow(
     listener: Listener,
     look: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Run the steps one after the other, each on what the one before published; returns the workflow as Conductor
-    shows it.
+    """Run the steps one after the other, each on what the one before published.
 
-    A step that fails ends it, whatever retries its TaskDef would allow: whoever watches wants to see the failure.
-    `listener` hears the events of all workers, one at a time. `look` is called every tenth of a second at the latest;
-    what it raises ends the run.
+    A step that fails ends it, whatever retries its TaskDef would allow: a person who watches wants to see the failure.
+
+    Args:
+        services: Where the workflow runs.
+        steps: Its tasks, in order.
+        ref: The commit that the first step works on; None if no step has a workspace.
+        listener: Hears the events of all workers, one at a time.
+        look: Called every tenth of a second at the latest; what it raises ends the run.
+
+    Returns:
+        The workflow as Conductor shows it.
 
     Raises:
         RunFailed: a worker could not start or ended by itself; what it said went to the listener.
@@ -193,3 +200,45 @@ class _Workers:
             elif isinstance(event, SlotReady):
                 self._deaths[worker] = 0
             self._news.notify_all()
+
+
+class InTurn:
+    """Passes events on to `listener`, one at a time; those of other workers wait while an attempt is being told.
+
+    Over HTTP the next step's worker has its attempt before the worker of the step before has heard that its report
+    arrived. The listener hears one story to its end before the next begins.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._teller: int | None = None
+        self._waiting: deque[tuple[int, Event]] = deque()
+
+    def hear(self, worker: int, event: Event) -> None:
+        """Something happened in worker number `worker`. May be called by several threads."""
+        with self._lock:
+            self._waiting.append((worker, event))
+            self._tell()
+
+    def finish(self) -> None:
+        """All workers are down: tell what is left."""
+        with self._lock:
+            for _, event in self._waiting:
+                self._listener(event)
+            self._waiting.clear()
+
+    def _tell(self) -> None:
+        """Tell what may be told; from the front again after every attempt that ends."""
+        position = 0
+        while position < len(self._waiting):
+            worker, event = self._waiting[position]
+            if self._teller not in (None, worker):
+                position += 1
+                continue
+            del self._waiting[position]
+            self._listener(event)
+            if isinstance(event, AttemptReceived):
+                self._teller = worker
+            elif isinstance(event, AttemptEnded):
+                self._teller, position = None, 0

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from perago.settings.checks import is_readable_by_others
 from perago.settings.errors import ConfigurationError, Problem
 from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT, default_log_root, default_workspace_root
 from perago.settings.sources import Sources, read_sources
 from perago.settings.values import ConductorSettings, LakeFSSettings, Settings
-from perago.settings.variables import VARIABLES, Variables
+from perago.settings.variables import VARIABLES, Variables, is_readable_by_others
 
 _CONDUCTOR_CREDENTIALS = ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET")
 _LAKEFS = (

@@ -78,9 +78,9 @@ def mask_secrets(text: str) -> str:
 
 
 def _read_dotenv(path: Path) -> DotEnv:
-    if path.is_dir() or not os.path.lexists(path):  # a directory of that name is somebody's virtual environment
+    if path.is_dir() or not os.path.lexists(path):  # a directory of that name is a virtual environment
         return DotEnv()
-    if not path.is_file():  # passing over the very settings that somebody relies on would be worse than stopping
+    if not path.is_file():  # passing over settings that a user relies on would be worse than stopping
         what = f"is a symlink to {path.readlink()}, which is no file" if path.is_symlink() else "is not a file"
         return DotEnv(problems=(Problem(DOTENV, DOTENV, what, "Put a file there, or remove it."),))
     try:

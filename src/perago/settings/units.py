@@ -19,7 +19,7 @@ _MOST_SECONDS = 7 * 24 * 3600.0
 def parse_size(text: str) -> int:
     """Bytes in `text`: a number with KB, MB, GB, KiB, MiB or GiB; decimals and inner blanks are fine.
 
-    A bare number is refused, because nobody can tell afterwards which unit was meant.
+    A bare number is refused, because it does not tell which unit was meant.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

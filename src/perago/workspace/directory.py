@@ -6,9 +6,9 @@
         cwd/, tmp/              its current directory and its temporary directory
     <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
 
-Creating, removing and sweeping go on side by side in any number of processes, without a lock of the root. It rests
-on three things: a marker is locked before it has its name, so an unlocked one has no living owner; a directory
-without a marker is empty; and the system removes only empty directories, so whoever finds one removed starts again.
+Any number of processes create, remove and sweep side by side, without a lock of the root. It rests on three things:
+a marker is locked before it has its name, so an unlocked one has no living owner; a directory without a marker is
+empty; and the system removes only empty directories, so a process that finds one removed starts again.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from perago.ports import Delivery
+from perago.settings.roots import open_to_others
 from perago.workspace.descent import Descent
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
 from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
-from perago.workspace.removal import remove_attempt, temporary_link
-from perago.workspace.root import check_root
-from perago.workspace.sweep import sweep
+from perago.workspace.sweep import remove_attempt, sweep, temporary_link
 from perago.workspace.text import listing, quoted
 
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
@@ -88,7 +89,7 @@ class AttemptDirectory:
         )
 
     def write_marker(self, **fields: Any) -> None:
-        """Add JSON `fields` to the marker, for whoever sweeps this directory should the process die.
+        """Add JSON `fields` to the marker. The sweep reads them if the process dies.
 
         Raises:
             OSError: the disk refused.
@@ -224,3 +225,59 @@ def _remove_stale(root: Path, relative: str) -> None:
             os.close(marker)
     if problem:
         raise DirectoryRefused(f"What a dead process left cannot be removed: {problem}.", retryable=True)
+
+
+def check_root(root: Path) -> list[str]:
+    """Everything that keeps `root` from being used as workspace root; empty if nothing does.
+
+    A root that does not exist is fine where it can be made. The root itself may be a symlink; nothing below may.
+    """
+    problems = _encoding()
+    try:
+        status = root.stat()
+    except FileNotFoundError:
+        return problems + (_cannot_be_made(root) or _open(root))
+    except OSError as error:
+        return [*problems, f"The workspace root {root} cannot be looked at ({error.strerror})."]
+    if not stat.S_ISDIR(status.st_mode):
+        return [*problems, f"The workspace root {root} is not a directory. Set PERAGO_WORKSPACE_ROOT to one."]
+    return problems + _unsafe(root, status)
+
+
+def _encoding() -> list[str]:
+    encoding = sys.getfilesystemencoding()
+    if encoding == "utf-8":
+        return []
+    return [f"File names are written as {encoding} here, but object keys are UTF-8. Set PYTHONUTF8=1."]
+
+
+def _cannot_be_made(root: Path) -> list[str]:
+    if root.is_symlink():
+        return [f"The workspace root {root} is a symlink to nothing. Make its target, or delete it."]
+    above = next((parent for parent in root.absolute().parents if os.path.lexists(parent)), Path("/"))
+    if not above.is_dir():
+        return [f"The workspace root {root} cannot be made: {above} is not a directory."]
+    if not _writable(above):
+        return [f"The workspace root {root} cannot be made: {above} is not writable for this user."]
+    return []
+
+
+def _unsafe(root: Path, status: os.stat_result) -> list[str]:
+    problems = []
+    advice = "Set PERAGO_WORKSPACE_ROOT to a directory of this user's own; one inside that does not exist yet is made."
+    if status.st_uid != os.geteuid():
+        problems.append(f"The workspace root {root} belongs to user {status.st_uid}, not to {os.geteuid()}. {advice}")
+    else:
+        problems += _open(root)
+    if not _writable(root):
+        problems.append(f"The workspace root {root} is not writable for this user. {advice}")
+    return problems
+
+
+def _open(root: Path) -> list[str]:
+    trouble = open_to_others(root)
+    return [] if trouble is None else [f"The workspace root {root} {trouble}."]
+
+
+def _writable(directory: Path) -> bool:
+    return os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)

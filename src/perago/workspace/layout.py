@@ -32,8 +32,13 @@ def plan_layout(
 ) -> list[Placement]:
     """A placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
 
-    `max_bytes` is `PERAGO_MAX_WORKSPACE_BYTES`, None for no limit. `free_bytes` and `disk` are found out at
-    `workspace`, which exists, unless they are given. Sizes are bytes.
+    Args:
+        entries: The listing of the commit.
+        key_prefix: What the keys of the workspace begin with.
+        workspace: The directory that becomes the workspace; it exists.
+        max_bytes: `PERAGO_MAX_WORKSPACE_BYTES`; None for no limit.
+        free_bytes: Free space in bytes; None: found out at `workspace`.
+        disk: How the disk treats names; None: found out at `workspace`.
 
     Raises:
         LayoutRefused: keys that cannot be files (all are named), too many bytes (both final), or a full disk

@@ -35,7 +35,7 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any]) -> int:
 
     Raises:
         FileExistsError: the directory has a marker.
-        FileNotFoundError: somebody removed the directory, or swept the unfinished marker, under way: try again.
+        FileNotFoundError: another process removed the directory or swept the unfinished marker meanwhile: try again.
         OSError: the disk refused, or has no locks.
     """
     name = UNFINISHED + secrets.token_hex(8)
@@ -58,7 +58,7 @@ def _hold_new(marker: int, name: str) -> None:
 
 
 def claim_marker(directory: int, name: str = MARKER) -> int | None:
-    """Hold the marker of a dead owner; None if it is held by somebody or on its way out.
+    """Hold the marker of a dead owner; None if a process holds it or removes it.
 
     Raises:
         FileNotFoundError: there is no marker.
@@ -75,7 +75,7 @@ def claim_marker(directory: int, name: str = MARKER) -> int | None:
 
 
 def hold(marker: int) -> bool:
-    """Take the lock of an open marker without waiting; False if somebody else has it.
+    """Take the lock of an open marker without waiting; False if another process has it.
 
     Raises:
         OSError: the file system has no locks.
