@@ -11,11 +11,11 @@ from typing import Any
 
 
 def _ignore_log(text: str) -> None:
-    """Outside an attempt nobody listens."""
+    """Outside an attempt no log takes the line."""
 
 
 def _ignore_progress(done: int, total: int) -> None:
-    """Outside an attempt nobody watches."""
+    """Outside an attempt no listener takes it."""
 
 
 def _never() -> bool:
@@ -55,7 +55,7 @@ class Current:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for this attempt any more; a long function should then return soon."""
+        """Whether the attempt was cancelled or lost; a long function should then return soon."""
         return self._hooks.is_cancelled()
 
 

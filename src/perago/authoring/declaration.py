@@ -44,7 +44,14 @@ def at_least(
     most: int = LARGEST_INT,
     most_reason: str = "Conductor keeps it in a 32-bit integer",
 ) -> AfterValidator:
-    """Refuse numbers below `minimum` and above `most`, each with the reason."""
+    """Refuse numbers outside of bounds.
+
+    Args:
+        minimum: The smallest number that is accepted.
+        reason: Why no smaller one is.
+        most: The largest number that is accepted.
+        most_reason: Why no larger one is.
+    """
 
     def check(number: float | None) -> float | None:
         if number is not None and number < minimum:

@@ -34,6 +34,14 @@ class TaskDefinitionError(Exception):
     def __init__(
         self, message: str, *, file: str | None = None, line: int | None = None, fix: str | None = None
     ) -> None:
+        """An error at a place in the author's code.
+
+        Args:
+            message: What is wrong.
+            file: The file; None where there is no such place.
+            line: The line, from 1; None where there is no such place.
+            fix: What to do about it.
+        """
         super().__init__(message)
         self.message = message
         self.file = file
@@ -58,7 +66,7 @@ def _restore(
 
 
 def _readable(file: str) -> str:
-    """The path as somebody in the current directory would write it."""
+    """The path as a person in the current directory would write it."""
     try:
         return str(Path(file).relative_to(Path.cwd()))
     except (ValueError, OSError):

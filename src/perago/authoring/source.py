@@ -56,7 +56,7 @@ def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P,
     """Make wrong arguments of an authoring function a `TaskDefinitionError` at the author's line.
 
     `written` is how the author spells the call, for the message. `named_only` is for decorators, whose first
-    positional argument is the decorated function when somebody forgets the brackets.
+    positional argument is the decorated function when the author forgets the brackets.
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:

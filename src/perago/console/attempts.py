@@ -183,7 +183,14 @@ def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
 def step_views(
     source: Source, groups: Sequence[Sequence[Json]], history: Sequence[HistoryEvent], tasks: Sequence[Json]
 ) -> tuple[StepView, ...]:
-    """The steps in `groups`; all `tasks` of the workflow say who retried whom."""
+    """The steps of a workflow.
+
+    Args:
+        source: Where workspaces, logs and commits are read.
+        groups: The attempts of each step.
+        history: The events of the workflow.
+        tasks: All attempts of the workflow; they say which retried which.
+    """
     builder = _Builder(source, groups, history, {task["taskId"]: task for task in tasks})
     return tuple(builder.step(group) for group in groups)
 

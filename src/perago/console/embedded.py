@@ -174,7 +174,7 @@ class EmbeddedLakeFS:
     def listing(
         self, repository: str, commit_id: str, prefix: str, after: str, limit: int
     ) -> tuple[Sequence[File | str], str | None]:
-        """One directory."""
+        """One directory; arguments and result as in `source.LakeFS`."""
         with _found():
             page = self._server.list_objects(
                 repository, commit_id, prefix=prefix, after=after, delimiter="/", amount=limit
@@ -188,7 +188,7 @@ class EmbeddedLakeFS:
             return _file(self._server.stat_object(repository, commit_id, path))
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
-        """Its bytes."""
+        """The bytes of a file; arguments as in `source.LakeFS`."""
         with _found():
             blob = self._server.stat_object(repository, commit_id, path).blob
         return blob.chunks() if limit is None else blob.chunks(0, min(blob.size, limit))
@@ -220,6 +220,13 @@ def source_of(
     traces: Traces = no_traces,
     samples: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Two models as what the pages are made of."""
+    """Two models as what the pages are made of.
+
+    Args:
+        conductor: The Conductor.
+        lakefs: The lakeFS.
+        traces: What workers wrote about an attempt.
+        samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
+    """
     given = {} if samples is None else samples
     return Source(EmbeddedConductor(conductor), EmbeddedLakeFS(lakefs), traces, News(), given)

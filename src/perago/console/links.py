@@ -88,7 +88,14 @@ def commit(repository_name: str, commit_id: str) -> str:
 
 
 def files(repository_name: str, commit_id: str, prefix: str = "", after: str | None = None) -> str:
-    """One directory of a commit's tree."""
+    """One directory of a commit's tree.
+
+    Args:
+        repository_name: The repository.
+        commit_id: The commit.
+        prefix: The path of the directory, empty for the root.
+        after: The entry after which the list begins; None for the first.
+    """
     return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None, after=after)
 
 
@@ -125,8 +132,15 @@ class Paged(Generic[T]):
 
 
 def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "page") -> Paged[T]:
-    """The page of `items` that the request's query asks for. A number that is none, or beyond the end, is moved to the
-    nearest page."""
+    """The page of a list that the request's query asks for.
+
+    Args:
+        items: The whole list.
+        request: Its query has the number of the page. A number that is none, or beyond the end, is moved to the nearest
+            page.
+        size: Items on a page.
+        parameter: The name of the number in the query.
+    """
     pages = max(1, -(-len(items) // size))
     number = min(max(1, _number(request.query_params.get(parameter, "1"))), pages)
     start = (number - 1) * size

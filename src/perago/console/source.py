@@ -205,7 +205,18 @@ class LakeFS(Protocol):
     def listing(
         self, repository: str, commit_id: str, prefix: str, after: str, limit: int
     ) -> tuple[Sequence[File | str], str | None]:
-        """Files and directories (their paths) below `prefix`, and after what the next ones begin."""
+        """One directory of a commit's tree.
+
+        Args:
+            repository: The repository.
+            commit_id: The commit.
+            prefix: The path of the directory with a slash at its end, empty for the root.
+            after: The entry after which the list begins, empty for the first.
+            limit: The most entries that are wanted.
+
+        Returns:
+            Files and directories (their paths), and the entry after which the next ones begin, None at the end.
+        """
         ...
 
     def file(self, repository: str, commit_id: str, path: str) -> File:
@@ -213,7 +224,14 @@ class LakeFS(Protocol):
         ...
 
     def read(self, repository: str, commit_id: str, path: str, limit: int | None = None) -> Iterator[bytes]:
-        """Its bytes, or the first `limit` of them."""
+        """The bytes of a file.
+
+        Args:
+            repository: The repository.
+            commit_id: The commit.
+            path: The key of the object.
+            limit: How many bytes are wanted; None for all.
+        """
         ...
 
 

@@ -92,7 +92,16 @@ def keyword_changes(
     affected: AffectedParty,
     reason: str,
 ) -> Iterator[SchemaChange]:
-    """One change for each of these keywords that differs; they are judged together."""
+    """One change for each of these keywords that differs; they are judged together.
+
+    Args:
+        pointer: The JSON pointer to the schema.
+        old: The schema as it was.
+        new: The schema as it is.
+        keywords: The keywords to compare.
+        affected: Which party such a change affects.
+        reason: Why, for people.
+    """
     for keyword in keywords:
         before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
         if not same_json(before, after):

@@ -16,7 +16,14 @@ OBJECT_KEYWORDS = frozenset({"properties", "required", "additionalProperties", "
 
 
 def object_changes(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
-    """The changes of these keywords. `compare` is used for schemas inside."""
+    """The changes of the keywords of objects.
+
+    Args:
+        pointer: The JSON pointer to the schema.
+        old: The schema as it was.
+        new: The schema as it is.
+        compare: Compares the schemas inside.
+    """
     yield from _properties(pointer, old, new, compare)
     yield from _required(pointer, old, new)
     yield from _other_properties(pointer, old, new, compare)
@@ -51,7 +58,7 @@ def _same_but_title(old: Any, new: Any) -> bool:
 
 
 def _added(here: str, name: str, old: Schema, new: Schema, compare: Compare) -> SchemaChange:
-    """A property that nobody knew. Where objects are open, what senders happened to send under that name is not
+    """A property that is new. Where objects are open, what senders happened to send under that name is not
     counted: the task did not read it."""
     added = new["properties"][name]
     rest = old.get("additionalProperties", True)
