@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 XDIST ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive docs wheel format audit live live-ci conformance conformance-live differential clean
+.PHONY: help demo test exhaustive docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
+	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
 	@echo "make exhaustive   the cases of the long matrices and storms that make test leaves out"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
@@ -50,6 +51,9 @@ docs: .venv-docs/.installed
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -e . --group docs
 	@touch $@
+
+screenshots: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.docs.screenshots
 
 wheel: $(VENV)/bin/python
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -109,10 +109,16 @@ class Browser:
         )
         assert found is True, f"not within {seconds:g} s: {condition}"
 
-    def screenshot(self, path: Path) -> None:
-        """Save a picture of the whole page."""
+    def screenshot(self, path: Path, *, height: float | None = None) -> None:
+        """Save a picture of the page, or of its upper `height` pixels."""
         size = self._call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}
+        clip = {
+            "x": 0,
+            "y": 0,
+            "width": size["width"],
+            "height": min(size["height"], height or size["height"]),
+            "scale": 1,
+        }
         answer = self._call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(answer["data"]))
 
