@@ -28,6 +28,6 @@ def diverge(server: LakeFSServer, base: Changes, target: Changes, source: Change
     commit(server, "side", source)
 
 
-def stage(server: LakeFSServer, name: str, changes: Changes) -> str:
+def commit_on_new_branch(server: LakeFSServer, name: str, changes: Changes) -> str:
     server.create_branch("repo", name, "main")
     return commit(server, name, changes)

@@ -11,7 +11,7 @@ from perago.embedded.lakefs.errors import Conflict, HookAborted, Missing, NoChan
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
 from perago.ports import FENCE_MARKER
 
-from .history import commit, contents, stage
+from .history import commit, commit_on_new_branch, contents
 
 
 def fence(server: LakeFSServer) -> str:
@@ -21,7 +21,7 @@ def fence(server: LakeFSServer) -> str:
 
 def test_the_fence_passes_on_the_expected_head_and_refuses_on_any_other(server: LakeFSServer) -> None:
     head = fence(server)
-    mine, other = stage(server, "b1", {"x": "1"}), stage(server, "b2", {"y": "1"})
+    mine, other = commit_on_new_branch(server, "b1", {"x": "1"}), commit_on_new_branch(server, "b2", {"y": "1"})
     server.merge("repo", other, "main", metadata={EXPECTED_HEAD: head})
     moved = server.get_branch("repo", "main").commit_id
     with pytest.raises(HookAborted) as caught:
@@ -33,12 +33,12 @@ def test_the_fence_passes_on_the_expected_head_and_refuses_on_any_other(server: 
 
 def test_the_fence_lets_people_merge_by_hand(server: LakeFSServer) -> None:
     fence(server)
-    server.merge("repo", stage(server, "b1", {"x": "1"}), "main")
+    server.merge("repo", commit_on_new_branch(server, "b1", {"x": "1"}), "main")
 
 
 def test_a_refused_merge_leaves_its_commit_readable_on_no_branch(server: LakeFSServer) -> None:
     fence(server)
-    staged = stage(server, "b1", {"x": "1"})
+    staged = commit_on_new_branch(server, "b1", {"x": "1"})
     with pytest.raises(HookAborted):
         server.merge("repo", staged, "main", "refused", {EXPECTED_HEAD: "0" * 64})
     assert "refused" not in [record.commit.message for record in server.log("repo", "main")]
@@ -46,13 +46,13 @@ def test_a_refused_merge_leaves_its_commit_readable_on_no_branch(server: LakeFSS
 
 def test_the_fence_is_read_from_the_source_commit(server: LakeFSServer) -> None:
     fence(server)
-    staged = stage(server, "b1", {"x": "1", FENCE_PATH: None})
+    staged = commit_on_new_branch(server, "b1", {"x": "1", FENCE_PATH: None})
     server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64})
     assert contents(server, "main") == {"x": "1"}
 
 
 def test_a_fence_on_the_source_only_is_enough(server: LakeFSServer) -> None:
-    staged = stage(server, "b1", {FENCE_PATH: "the action file"})
+    staged = commit_on_new_branch(server, "b1", {FENCE_PATH: "the action file"})
     with pytest.raises(HookAborted):
         server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64})
 
@@ -60,14 +60,14 @@ def test_a_fence_on_the_source_only_is_enough(server: LakeFSServer) -> None:
 @pytest.mark.parametrize("option", ["allow_empty", "squash"])
 def test_no_option_skips_the_fence(server: LakeFSServer, option: str) -> None:
     fence(server)
-    staged = stage(server, "b1", {"x": "1"})
+    staged = commit_on_new_branch(server, "b1", {"x": "1"})
     with pytest.raises(HookAborted):
         server.merge("repo", staged, "main", metadata={EXPECTED_HEAD: "0" * 64}, **{option: True})  # type: ignore[arg-type]
 
 
 def test_conflict_and_no_changes_are_decided_before_the_fence(server: LakeFSServer) -> None:
     head = fence(server)
-    mine, other = stage(server, "b1", {"x": "1"}), stage(server, "b2", {"x": "2"})
+    mine, other = commit_on_new_branch(server, "b1", {"x": "1"}), commit_on_new_branch(server, "b2", {"x": "2"})
     server.merge("repo", other, "main", metadata={EXPECTED_HEAD: head})
     with pytest.raises(Conflict):
         server.merge("repo", mine, "main", metadata={EXPECTED_HEAD: head})
@@ -77,7 +77,7 @@ def test_conflict_and_no_changes_are_decided_before_the_fence(server: LakeFSServ
 
 def test_of_many_publishers_with_one_expected_head_exactly_one_wins(server: LakeFSServer) -> None:
     head = fence(server)
-    staged = [stage(server, f"b{number}", {f"x{number}": "1"}) for number in range(8)]
+    staged = [commit_on_new_branch(server, f"b{number}", {f"x{number}": "1"}) for number in range(8)]
     outcomes: list[str] = []
     barrier = threading.Barrier(8)
 

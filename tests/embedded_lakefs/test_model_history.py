@@ -11,7 +11,7 @@ from perago.embedded.lakefs.errors import HookAborted, Invalid
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.lakefs.saving import LakeFSSource
 
-from .history import commit, stage
+from .history import commit, commit_on_new_branch
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_two_dot_diff_takes_staged_changes_on_its_right_side_only(server: Lake
 
 def test_every_run_of_the_fence_is_kept_refused_or_not(server: LakeFSServer, clock: VirtualClock) -> None:
     head = commit(server, "main", {FENCE_PATH: "fence"})
-    source = stage(server, "side", {"a": "1"})
+    source = commit_on_new_branch(server, "side", {"a": "1"})
     with pytest.raises(HookAborted) as refused:
         server.merge("repo", source, "main", metadata={EXPECTED_HEAD: "0" * 64})
     clock.advance(1)

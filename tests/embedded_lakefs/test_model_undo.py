@@ -7,13 +7,13 @@ import pytest
 from perago.embedded.lakefs import LakeFSServer, ServerDivergence
 from perago.embedded.lakefs.errors import Conflict, Dirty, Invalid, LakeFSError, Missing, NoChanges
 
-from .history import commit, contents, stage
+from .history import commit, commit_on_new_branch, contents
 
 
 def test_reverting_newest_first_gives_the_tree_of_the_input_ref_and_moves_no_object(server: LakeFSServer) -> None:
     start = commit(server, "main", {"a": "1", "b": "1"})
     for name, changes in (("s1", {"a": "2", "c": "1"}), ("s2", {"b": None, "c": "2"})):
-        server.merge("repo", stage(server, name, changes), "main")
+        server.merge("repo", commit_on_new_branch(server, name, changes), "main")
     server.create_branch("repo", "undo", "main")
     for ref in ("main", "main~1"):
         made = server.revert("repo", "undo", ref, parent_number=1)
@@ -34,7 +34,7 @@ def test_reverting_newest_first_gives_the_tree_of_the_input_ref_and_moves_no_obj
 def test_a_revert_that_cannot_be_done_says_why(
     server: LakeFSServer, ref: str, parent: int, error: type[LakeFSError], words: str
 ) -> None:
-    server.merge("repo", stage(server, "side", {"a": "1"}), "main")
+    server.merge("repo", commit_on_new_branch(server, "side", {"a": "1"}), "main")
     server.create_branch("repo", "empty", "main")
     server.commit("repo", "empty", "empty", allow_empty=True)
     with pytest.raises(error, match=words):
@@ -82,7 +82,7 @@ def test_a_cherry_pick_in_which_the_server_loses_data_is_flagged_and_done_right(
 
 
 def test_a_merge_commit_is_picked_with_a_parent_number_only(server: LakeFSServer) -> None:
-    server.merge("repo", stage(server, "side", {"a": "1"}), "main")
+    server.merge("repo", commit_on_new_branch(server, "side", {"a": "1"}), "main")
     server.create_branch("repo", "other", "main~1")
     with pytest.raises(Invalid, match="must specify 1-based parent number for cherry-picking merge commit"):
         server.cherry_pick("repo", "other", "main")

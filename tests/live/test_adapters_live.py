@@ -21,7 +21,14 @@ from perago.ports import FENCE_MARKER, MergeRefusal, WorkspaceStore
 from perago.settings import LakeFSSettings
 
 from ..conformance.ports.conductor_scenarios import ConductorScenariosOverHttp
-from ..conformance.ports.lakefs_scenarios import LakeFSScenariosOverHttp, files_in, into, refusal_of, stage, write
+from ..conformance.ports.lakefs_scenarios import (
+    LakeFSScenariosOverHttp,
+    commit_on_new_branch,
+    files_in,
+    into,
+    refusal_of,
+    write,
+)
 from .servers import CONDUCTOR, LAKEFS, variables
 
 pytestmark = pytest.mark.live
@@ -79,12 +86,14 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
                 properties: {{script: 'require("hook").fail("{text}")'}}
             """)
         base = store.get_commit(repository, "main").id
-        staged = stage(store, repository, "one", base, write(tmp_path, "_lakefs_actions/gate.yaml", action.encode()))
+        staged = commit_on_new_branch(
+            store, repository, "one", base, write(tmp_path, "_lakefs_actions/gate.yaml", action.encode())
+        )
         assert refusal_of(store, repository, staged) is reason
 
     def test_metadata_beyond_ascii_survives(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         file = write(tmp_path / "from", "a", b"1", metadata={"Owner": "Jörg 😀"})
-        staged = stage(store, repository, "one", store.get_commit(repository, "main").id, file)
+        staged = commit_on_new_branch(store, repository, "one", store.get_commit(repository, "main").id, file)
         (placement,) = store.download(repository, staged, "", into(tmp_path / "to"))
         assert placement.entry.metadata == {"owner": "Jörg 😀"}
 

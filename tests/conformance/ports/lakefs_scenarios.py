@@ -46,7 +46,7 @@ def files_in(directory: Path) -> dict[str, bytes]:
     return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
-def stage(store: WorkspaceStore, repository: str, branch: str, source: str, *files: Upload) -> str:
+def commit_on_new_branch(store: WorkspaceStore, repository: str, branch: str, source: str, *files: Upload) -> str:
     store.create_branch(repository, branch, source)
     store.upload(repository, branch, files)
     return store.commit(repository, branch, f"stage on {branch}", {}).id
@@ -182,7 +182,7 @@ class LakeFSScenarios:
     ) -> None:
         store.upload(repository, "main", [write(tmp_path, "kept", b"1"), write(tmp_path, "changed", b"1")])
         first = store.commit(repository, "main", "before", {})
-        staged = stage(
+        staged = commit_on_new_branch(
             store, repository, "one", first.id, write(tmp_path, "changed", b"2"), write(tmp_path, "new", b"3")
         )
         merged = store.merge(repository, staged, "main", "publish", {})
@@ -215,9 +215,9 @@ class LakeFSScenarios:
         store.upload(repository, "main", [write(tmp_path, FENCE_PATH, FENCE_TEXT.encode())])
         head = store.commit(repository, "main", "fence", {}).id
         assert store.checksum(repository, head, FENCE_PATH) == FENCE_CHECKSUM
-        one = stage(store, repository, "one", head, write(tmp_path, "a", b"1"))
-        two = stage(store, repository, "two", head, write(tmp_path, "b", b"2"))
-        by_hand = stage(store, repository, "three", head, write(tmp_path, "c", b"3"))
+        one = commit_on_new_branch(store, repository, "one", head, write(tmp_path, "a", b"1"))
+        two = commit_on_new_branch(store, repository, "two", head, write(tmp_path, "b", b"2"))
+        by_hand = commit_on_new_branch(store, repository, "three", head, write(tmp_path, "c", b"3"))
         merged = store.merge(repository, one, "main", "publish", {"perago.expected_head": head})
         with pytest.raises(MergeRefused) as refused:
             store.merge(repository, two, "main", "publish", {"perago.expected_head": head})
@@ -229,8 +229,8 @@ class LakeFSScenarios:
 
     def test_merges_are_refused_with_their_reason(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         base = store.get_commit(repository, "main").id
-        staged = stage(store, repository, "one", base, write(tmp_path / "1", "same", b"1"))
-        other = stage(store, repository, "two", base, write(tmp_path / "2", "same", b"2"))
+        staged = commit_on_new_branch(store, repository, "one", base, write(tmp_path / "1", "same", b"1"))
+        other = commit_on_new_branch(store, repository, "two", base, write(tmp_path / "2", "same", b"2"))
         store.upload(repository, "main", [write(tmp_path, "outside", b"x")])
         assert refusal_of(store, repository, staged) is MergeRefusal.DIRTY
         store.commit(repository, "main", "somebody else", {})
@@ -247,7 +247,7 @@ class LakeFSScenarios:
         self, store: WorkspaceStore, repository: str, tmp_path: Path
     ) -> None:
         first = store.get_commit(repository, "main")
-        second = stage(store, repository, first.id[:10], first.id, write(tmp_path, "a", b"1"))
+        second = commit_on_new_branch(store, repository, first.id[:10], first.id, write(tmp_path, "a", b"1"))
         assert store.get_commit(repository, first.id).id == first.id
         assert store.get_commit(repository, first.id[:10]).id == second
 
