@@ -166,34 +166,3 @@ def a_fork_is_terminated(rest: Rest) -> None:
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()
-
-
-@scenario
-def a_rerun_of_a_branch(rest: Rest) -> None:
-    """A rerun from a branch."""
-    on = _two(rest)
-    task = on.run(task=_type(on, "a"), outputData={"by": "a"})
-    on.run(task=_type(on, "b"), outputData={"by": "b"})
-    on.await_row("last")
-    on.run()
-    on.settle("COMPLETED")
-    on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": task["taskId"]})
-    on.read()
-
-
-@scenario
-def a_join_on_one_branch(rest: Rest) -> None:
-    """A join waits for what it names only."""
-    one, two, after = task_type(rest, "left"), task_type(rest, "right"), task_type(rest)
-    on = start(rest, after, fork([step(one, "a")], [step(two, "b")]), join("a"), step(after, "last"))
-    on.run(task=one)
-    on.await_row("last")
-    on.read()
-
-
-@scenario
-def a_fork_without_a_join(rest: Rest) -> None:
-    """Nobody checks that a fork is followed by a join."""
-    name = rest.name("workflow")
-    tasks = [fork([step("any", "a")]), step("any", "last")]
-    rest.call("POST", "/metadata/workflow", json={"name": name, "version": 1, "schemaVersion": 2, "tasks": tasks})

@@ -68,17 +68,6 @@ def a_failure_in_a_loop(rest: Rest) -> None:
 
 
 @scenario
-def a_failed_loop_is_retried(rest: Rest) -> None:
-    """A retry of the workflow goes on in the turn that failed."""
-    on = _looping(rest, retryCount=0)
-    on.run(outputData={"n": 1})
-    on.run("FAILED")
-    on.settle("FAILED")
-    on.act("POST", "/workflow/{workflow}/retry")
-    on.read()
-
-
-@scenario
 def a_loop_that_cannot_go_on_is_retried(rest: Rest) -> None:
     """A retry of a loop whose condition failed goes on with its own row, which counts the retry."""
     on = _looping(rest, "$.nobody['n'] == 1")

@@ -69,39 +69,6 @@ def a_child_fails(rest: Rest) -> None:
 
 
 @scenario
-def a_parent_is_terminated(rest: Rest) -> None:
-    """The termination of a parent terminates its children."""
-    on, child = _nested(rest)
-    on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
-    child.settle("TERMINATED")
-    on.read()
-    child.read()
-
-
-@scenario
-def a_child_is_terminated(rest: Rest) -> None:
-    """The termination of a child ends the parent."""
-    on, child = _nested(rest)
-    child.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
-    on.settle("TERMINATED", "FAILED")
-    on.read()
-
-
-@scenario
-def a_child_is_retried(rest: Rest) -> None:
-    """A retry of the child revives the parent."""
-    on, child = _nested(rest, retryCount=0)
-    child.run("FAILED")
-    on.settle("FAILED")
-    child.act("POST", "/workflow/{workflow}/retry")
-    on.settle("RUNNING")
-    child.read()
-    child.run(outputData={"o": 1})
-    on.await_row("last")
-    on.read()
-
-
-@scenario
 def a_child_in_a_fork_is_retried(rest: Rest) -> None:
     """The steps beside a child, which were cancelled with the parent, begin again under their old ids."""
     inner, beside = task_type(rest, retryCount=0), task_type(rest, "beside")
@@ -247,32 +214,6 @@ def a_child_is_restarted_beside_one_that_was_removed(rest: Rest) -> None:
     two.act("POST", "/workflow/{workflow}/restart")
     on.note("one", "two")
     two.read()
-
-
-@scenario
-def a_parent_is_retried(rest: Rest) -> None:
-    """A retry of the parent starts a new child."""
-    on, child = _nested(rest, retryCount=0)
-    child.run("FAILED")
-    on.settle("FAILED")
-    on.act("POST", "/workflow/{workflow}/retry")
-    again = on.child("sub")
-    on.read()
-    again.read()
-    child.read(query={"includeTasks": "false"})
-
-
-@scenario
-def a_parent_is_retried_from_within(rest: Rest) -> None:
-    """A retry of the parent may go on within the child that failed."""
-    on, child = _nested(rest, steps=2, retryCount=0)
-    child.run()
-    child.run("FAILED")
-    on.settle("FAILED")
-    on.act("POST", "/workflow/{workflow}/retry", query={"resumeSubworkflowTasks": "true"})
-    child.settle("RUNNING")
-    child.read()
-    on.read()
 
 
 @scenario

@@ -88,17 +88,6 @@ def a_workflow_ends_itself_beside_an_open_step(rest: Rest) -> None:
 
 
 @scenario
-def a_wait_for_a_result(rest: Rest) -> None:
-    """WAIT without a duration waits for somebody's result."""
-    task = task_type(rest)
-    on = start(rest, task, system_task("WAIT", "wait"), step(task, "after"))
-    row = on.await_row("wait", "IN_PROGRESS")
-    on.update(row, "COMPLETED", outputData={"a": 1})
-    on.await_row("after")
-    on.read()
-
-
-@scenario
 def a_wait_for_a_second(rest: Rest) -> None:
     """WAIT with a duration ends by itself."""
     task = task_type(rest)
