@@ -3,80 +3,45 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import StartedWorkflow, result, start_steps
+from ..scenario import scenario, scenario_for_each
+from .workflows import result, start_steps
+
+OUTPUTS = {
+    # Whole numbers of any size and fractions come back as they were.
+    "numbers_stay_exact": b'{"big": 1180591620717411303424, "edge": 9007199254740993, "one": 1.0, "minus": -0.0}',
+    # A number beyond what a double holds becomes the word Infinity.
+    "infinity_becomes_a_text": b'{"a": 1e400}',
+    # NaN is no JSON.
+    "not_a_number_is_refused": b'{"a": NaN}',
+    # Of a key that comes twice the last value counts.
+    "the_last_of_equal_keys": b'{"a": 1, "a": 2}',
+    # Nulls inside an output are kept.
+    "nulls_inside_are_kept": b'{"a": null, "b": {"c": null}, "d": [null]}',
+    # NUL, emoji, the empty key and keys with dots are kept.
+    "any_text_is_kept": b'{"": 1, "a.b": 2, "nul": "a\\u0000b", "emoji": "\\ud83d\\ude00"}',
+    # A lone surrogate becomes a question mark.
+    "half_a_character": b'{"a": "x\\ud800y"}',
+    # An output is a map.
+    "an_output_that_is_a_text": b'"text"',
+    # Null is an empty output.
+    "an_output_of_null": b"null",
+    # An output is a map.
+    "an_output_that_is_a_list": b"[1]",
+}
 
 
-def _raw(on: StartedWorkflow, output: bytes) -> None:
-    """Send a result whose output is this JSON text, and read the task."""
+@scenario_for_each(OUTPUTS)
+def outputs(rest: Rest, case: bytes) -> None:
+    """The output of a result is this JSON text."""
+    on = start_steps(rest)
     task = on.take()
     body = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": %s}'
-    sent = body % (task["taskId"].encode(), on.id.encode(), output)
-    with on.rest.unnoted():
-        answer = on.rest.call("POST", "/tasks", body=sent, headers={"Content-Type": "application/json"})
-    on.rest.note(f"the answer to {output.decode(errors='replace')}", answer.status)
-    on.rest.note("the status", on.row("r0")["status"])
-    on.rest.note("the output", repr(on.row("r0")["outputData"]))
-
-
-@scenario
-def numbers_stay_exact(rest: Rest) -> None:
-    """Whole numbers of any size and fractions come back as they were."""
-    _raw(start_steps(rest), b'{"big": 1180591620717411303424, "edge": 9007199254740993, "one": 1.0, "minus": -0.0}')
-
-
-@scenario
-def infinity_becomes_a_text(rest: Rest) -> None:
-    """A number beyond what a double holds becomes the word Infinity."""
-    _raw(start_steps(rest), b'{"a": 1e400}')
-
-
-@scenario
-def not_a_number_is_refused(rest: Rest) -> None:
-    """NaN is no JSON."""
-    _raw(start_steps(rest), b'{"a": NaN}')
-
-
-@scenario
-def the_last_of_equal_keys(rest: Rest) -> None:
-    """Of a key that comes twice the last value counts."""
-    _raw(start_steps(rest), b'{"a": 1, "a": 2}')
-
-
-@scenario
-def nulls_inside_are_kept(rest: Rest) -> None:
-    """Nulls inside an output are kept."""
-    _raw(start_steps(rest), b'{"a": null, "b": {"c": null}, "d": [null]}')
-
-
-@scenario
-def any_text_is_kept(rest: Rest) -> None:
-    """NUL, emoji, the empty key and keys with dots are kept."""
-    _raw(start_steps(rest), b'{"": 1, "a.b": 2, "nul": "a\\u0000b", "emoji": "\\ud83d\\ude00"}')
-
-
-@scenario
-def half_a_character(rest: Rest) -> None:
-    """A lone surrogate becomes a question mark."""
-    _raw(start_steps(rest), b'{"a": "x\\ud800y"}')
-
-
-@scenario
-def an_output_of_null(rest: Rest) -> None:
-    """Null is an empty output."""
-    _raw(start_steps(rest), b"null")
-
-
-@scenario
-def an_output_that_is_a_list(rest: Rest) -> None:
-    """An output is a map."""
-    _raw(start_steps(rest), b"[1]")
-
-
-@scenario
-def an_output_that_is_a_text(rest: Rest) -> None:
-    """An output is a map."""
-    _raw(start_steps(rest), b'"text"')
+    sent = body % (task["taskId"].encode(), on.id.encode(), case)
+    with rest.unnoted():
+        answer = rest.call("POST", "/tasks", body=sent, headers={"Content-Type": "application/json"})
+    rest.note(f"the answer to {case.decode(errors='replace')}", answer.status)
+    rest.note("the status", on.row("r0")["status"])
+    rest.note("the output", repr(on.row("r0")["outputData"]))
 
 
 @scenario

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_for_each
 from .workflows import start_registered, start_steps
 
+RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
+    # A result is answered with the task id as text; the last one completes the workflow.
+    "a_completed_task": ({}, "COMPLETED", {"outputData": {"a": 1}}),
+    # A failure makes a new attempt that carries the old reason, and no output.
+    "a_failed_task_is_retried": ({}, "FAILED", {"outputData": {"a": 1}, "reasonForIncompletion": "boo"}),
+    # When no retries are left the workflow fails, and says which task did it.
+    "the_last_failure_fails_the_workflow": (
+        {"retryCount": 0},
+        "FAILED",
+        {"outputData": {"a": 1}, "reasonForIncompletion": "boo"},
+    ),
+    # A missing reason is told as the word null.
+    "a_failure_without_a_reason": ({"retryCount": 0}, "FAILED", {}),
+    # A terminal error ends the workflow although retries are left.
+    "a_terminal_failure_is_not_retried": (
+        {"retryCount": 5},
+        "FAILED_WITH_TERMINAL_ERROR",
+        {"outputData": {"a": 1}, "reasonForIncompletion": "boo"},
+    ),
+    # A worker that cancels its task terminates the workflow.
+    "a_cancelled_task_terminates_the_workflow": ({"retryCount": 5}, "CANCELED", {"reasonForIncompletion": "boo"}),
+    # COMPLETED_WITH_ERRORS is no status of a result.
+    "a_task_that_is_completed_with_errors": ({}, "COMPLETED_WITH_ERRORS", {}),
+    # Statuses are in upper case.
+    "a_status_in_lower_case": ({}, "completed", {}),
+    # A result without a status is a 500.
+    "a_missing_status": ({}, None, {}),
+    # A success may have a reason.
+    "a_reason_with_a_success": ({}, "COMPLETED", {"reasonForIncompletion": "none"}),
+}
 
-@scenario
-def a_completed_task(rest: Rest) -> None:
-    """A result is answered with the task id as text; the last one completes the workflow."""
-    on = start_steps(rest)
-    on.update(on.take(), "COMPLETED", outputData={"a": 1})
+
+@scenario_for_each(RESULTS)
+def results(rest: Rest, case: tuple[dict[str, Any], str | None, dict[str, Any]]) -> None:
+    """A task of this definition is polled, and gets a result of this status with these fields."""
+    definition, status, fields = case
+    on = start_steps(rest, definition)
+    on.update(on.take(), status, **fields)
     on.read()
 
 
@@ -20,46 +54,6 @@ def the_next_task_is_scheduled(rest: Rest) -> None:
     """A result schedules what comes next at once."""
     on = start_steps(rest, steps=2)
     on.update(on.take(), "COMPLETED")
-    on.read()
-
-
-@scenario
-def a_failed_task_is_retried(rest: Rest) -> None:
-    """A failure makes a new attempt that carries the old reason, and no output."""
-    on = start_steps(rest)
-    on.update(on.take(), "FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario
-def the_last_failure_fails_the_workflow(rest: Rest) -> None:
-    """When no retries are left the workflow fails, and says which task did it."""
-    on = start_steps(rest, {"retryCount": 0})
-    on.update(on.take(), "FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario
-def a_failure_without_a_reason(rest: Rest) -> None:
-    """A missing reason is told as the word null."""
-    on = start_steps(rest, {"retryCount": 0})
-    on.update(on.take(), "FAILED")
-    on.read()
-
-
-@scenario
-def a_terminal_failure_is_not_retried(rest: Rest) -> None:
-    """A terminal error ends the workflow although retries are left."""
-    on = start_steps(rest, {"retryCount": 5})
-    on.update(on.take(), "FAILED_WITH_TERMINAL_ERROR", outputData={"a": 1}, reasonForIncompletion="boo")
-    on.read()
-
-
-@scenario
-def a_cancelled_task_terminates_the_workflow(rest: Rest) -> None:
-    """A worker that cancels its task terminates the workflow."""
-    on = start_steps(rest, {"retryCount": 5})
-    on.update(on.take(), "CANCELED", reasonForIncompletion="boo")
     on.read()
 
 
@@ -90,36 +84,12 @@ def a_terminal_failure_of_an_optional_task(rest: Rest) -> None:
 
 
 @scenario
-def a_task_that_is_completed_with_errors(rest: Rest) -> None:
-    """COMPLETED_WITH_ERRORS is no status of a result."""
-    on = start_steps(rest)
-    on.update(on.take(), "COMPLETED_WITH_ERRORS")
-    on.read()
-
-
-@scenario
 def a_status_of_the_server(rest: Rest) -> None:
     """TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result."""
     on = start_steps(rest)
     task = on.take()
     for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED"):
         on.update(task, status)
-    on.read()
-
-
-@scenario
-def a_status_in_lower_case(rest: Rest) -> None:
-    """Statuses are in upper case."""
-    on = start_steps(rest)
-    on.update(on.take(), "completed")
-    on.read()
-
-
-@scenario
-def a_missing_status(rest: Rest) -> None:
-    """A result without a status is a 500."""
-    on = start_steps(rest)
-    on.update(on.take(), None)
     on.read()
 
 
@@ -234,14 +204,6 @@ def a_result_without_a_worker(rest: Rest) -> None:
     """A result without a worker's name takes the name away."""
     on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId=None)
-    on.read()
-
-
-@scenario
-def a_reason_with_a_success(rest: Rest) -> None:
-    """A success may have a reason."""
-    on = start_steps(rest)
-    on.update(on.take(), "COMPLETED", reasonForIncompletion="none")
     on.read()
 
 
