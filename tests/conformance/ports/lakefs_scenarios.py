@@ -169,7 +169,7 @@ class LakeFSScenarios:
         self, store: WorkspaceStore, repository: str, tmp_path: Path
     ) -> None:
         first = store.get_commit(repository, "main")
-        staged = stage(store, repository, "one", first.id, write(tmp_path, "new", b"1"))
+        staged = commit_on_new_branch(store, repository, "one", first.id, write(tmp_path, "new", b"1"))
         merged = store.merge(repository, staged, "main", "publish", {"perago.phase": "merge"})
         newest, *others = store.ancestry(repository, merged, limit=100)
         assert (newest.id, newest.parents) == (merged, (first.id, staged))
