@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from perago.cli.commands.start import BRANCH_SWEEP
-from perago.embedded.http.faults import HttpFaultScript
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery
 from perago.worker.maintenance import sweep_branches
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.marker import MARKER
+from tests.http_faults import FaultyServices, HttpFaultScript
 
 from .conftest import Project
 
@@ -171,7 +171,7 @@ def test_what_stands_in_the_way_is_said(project: Project, embedded: EmbeddedServ
 
 def test_a_branch_that_lakefs_does_not_delete_is_exit_code_1(project: Project) -> None:
     faults = HttpFaultScript().answer("DELETE", "/branches/", status=403)
-    with EmbeddedServices(lakefs_faults=faults) as services:
+    with FaultyServices(faults) as services:
         services.lakefs.seed("my-data", "main", {"a": "1"})
         commit_long_ago(services, "my-data")
         ran = project.run("gc", "my-data", **services.environment())

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 import urllib3
+from starlette.types import ASGIApp
 
 from perago.console.app import page_app
 from perago.console.embedded import source_of
 from perago.console.source import Traces
 from perago.console.worker_logs import no_traces
 from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.http.faults import Application
 from perago.embedded.http.serve import serve
 from perago.embedded.lakefs.server import LakeFSServer
 
@@ -57,7 +57,7 @@ class Site:
 
 
 @contextmanager
-def site_of(app: Application) -> Iterator[Site]:
+def site_of(app: ASGIApp) -> Iterator[Site]:
     """Serve `app` for the length of the block."""
     with serve(app) as url, urllib3.PoolManager() as pool:
         yield Site(url, pool)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import HTMLResponse
+from starlette.types import Receive, Scope, Send
 
 from perago.console import console_of, links
 from perago.console.worker_logs import WorkerLogs
-from perago.embedded.http.faults import Receive, Scope, Send
 from perago.embedded.http.services import EmbeddedServices
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices

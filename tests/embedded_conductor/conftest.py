@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.faults import Application, HttpFaultScript, Receive, Scope, Send
 from perago.embedded.http.serve import serve
+from tests.http_faults import FaultyApplication, HttpFaultScript
 
 from .http_client import Http
 
@@ -22,7 +23,7 @@ class Served:
 
     def __init__(self) -> None:
         self.url = ""
-        self.app: Application | None = None
+        self.app: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None
@@ -55,7 +56,7 @@ def script() -> HttpFaultScript:
 @pytest.fixture
 def http(conductor: InMemoryConductor, served: Served, script: HttpFaultScript) -> Iterator[Http]:
     """`conductor` over HTTP, behind the faults of `script`."""
-    served.app = conductor_app(conductor, faults=script)
+    served.app = FaultyApplication(conductor_app(conductor), script)
     http = Http(served.url)
     yield http
     http.close()

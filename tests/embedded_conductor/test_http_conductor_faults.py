@@ -9,8 +9,8 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.faults import HttpFaultScript, HttpMoment
 from perago.ports import AccessDenied, ServiceError, Unavailable
+from tests.http_faults import HttpFaultScript, HttpMoment
 
 from .conftest import Served, prepared
 from .http_client import Http

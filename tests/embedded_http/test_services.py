@@ -20,7 +20,7 @@ from pydantic import SecretStr
 from perago.adapters.conductor import ConductorQueue
 from perago.console import console_of
 from perago.embedded.http.serve import bound
-from perago.embedded.http.services import EmbeddedServices, _Sweeper
+from perago.embedded.http.services import EmbeddedServices, _swept
 from perago.embedded.keys import KeyPair
 from perago.settings import ConductorSettings
 
@@ -255,7 +255,7 @@ def test_a_workflow_that_breaks_the_sweep_does_not_end_it() -> None:
     told: list[str] = []
     conductor = Breaking()
     deadline = time.monotonic() + 20
-    with _Sweeper(cast("Any", conductor), 0.001, told.append):
+    with _swept(cast("Any", conductor), 0.001, told.append):
         while conductor.sweeps < 3 and time.monotonic() < deadline:
             time.sleep(0.001)
     assert conductor.sweeps >= 3

@@ -12,10 +12,10 @@ import pytest
 import urllib3
 
 from perago.embedded.clock import VirtualClock
-from perago.embedded.http.faults import HttpFaultScript, HttpMoment
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.serve import serve
 from perago.embedded.lakefs import LakeFSServer
+from tests.http_faults import FaultyApplication, HttpFaultScript, HttpMoment
 
 OBJECTS = "/api/v1/repositories/repo/branches/main/objects?path=new"
 OBJECT = "/api/v1/repositories/repo/refs/main/objects?path=a"
@@ -37,7 +37,7 @@ def script() -> HttpFaultScript:
 
 @pytest.fixture
 def url(server: LakeFSServer, script: HttpFaultScript) -> Iterator[str]:
-    with serve(lakefs_app(server, access_key_id="k", secret_access_key="s", faults=script)) as url:
+    with serve(FaultyApplication(lakefs_app(server, access_key_id="k", secret_access_key="s"), script)) as url:
         yield url
     server.close()
 

@@ -9,7 +9,7 @@ from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.comparing import LogQuery
 from perago.embedded.lakefs.errors import HookAborted, Invalid
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
-from perago.embedded.lakefs.saving import LakeFSSource
+from perago.embedded.lakefs.persistence import LakeFSSource
 
 from .history import commit, commit_on_new_branch
 

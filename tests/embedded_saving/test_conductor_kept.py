@@ -12,7 +12,7 @@ import pytest
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.payloads import PayloadLimits
-from perago.embedded.conductor.saving import KINDS, NOT_KEPT, ConductorSource
+from perago.embedded.conductor.persistence import KINDS, NOT_KEPT, ConductorSource
 from perago.embedded.conductor.state import State
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer

@@ -2,8 +2,8 @@
 
 `kept_in` does all of it. The directory holds `state.sqlite`, with one row a record, and the bytes of objects as files.
 Changes are written twice a second, each time in one transaction: a process that is killed loses the last moment at
-most, and never the file. What there is to keep is known by `perago.embedded.conductor.saving` and
-`perago.embedded.lakefs.saving`.
+most, and never the file. What there is to keep is known by `perago.embedded.conductor.persistence` and
+`perago.embedded.lakefs.persistence`.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def kept_in(
     Raises:
         StateError: the directory cannot be used; nothing in it was changed.
     """
-    from perago.embedded.conductor.saving import ConductorSource
-    from perago.embedded.lakefs.saving import LakeFSSource, kept_blobs
+    from perago.embedded.conductor.persistence import ConductorSource
+    from perago.embedded.lakefs.persistence import LakeFSSource, kept_blobs
 
     with StateDirectory(path) as directory:
         kept_conductor, kept_lakefs = ConductorSource(conductor), LakeFSSource(lakefs, directory.keep)
@@ -104,23 +104,8 @@ def kept_in(
                 kept_lakefs.restore(records, directory.blob)
                 keys = KeyPair(**records[_KEYS])
                 directory.forget_blobs_except(kept_blobs(records))
-        with Persistence(directory, (kept_conductor, kept_lakefs, _Keys(keys)), on_problem):
+        with Persistence(directory, (kept_conductor, kept_lakefs), on_problem, {_KEYS: asdict(keys)}):
             yield keys
-
-
-class _Keys:
-    """The key pair as one more thing to keep."""
-
-    def __init__(self, keys: KeyPair) -> None:
-        self._keys = keys
-
-    def capture(self) -> dict[Key, object]:
-        """The one record."""
-        return {_KEYS: self._keys}
-
-    def encode(self, key: Key, captured: object) -> Any:  # noqa: ARG002 - the shape of a source
-        """Its JSON value."""
-        return asdict(self._keys)
 
 
 class Persistence:
@@ -132,9 +117,14 @@ class Persistence:
     """
 
     def __init__(
-        self, directory: StateDirectory, sources: tuple[Source, ...], on_problem: Callable[[str], None]
+        self,
+        directory: StateDirectory,
+        sources: tuple[Source, ...],
+        on_problem: Callable[[str], None],
+        constant: Records | None = None,
     ) -> None:
         self._directory = directory
+        self._constant = constant or {}
         self._sources = sources
         self._on_problem = on_problem
         self._in_trouble = False
@@ -181,7 +171,7 @@ class Persistence:
 
     def _write(self, *, replace: bool = False) -> None:
         captured = [source.capture() for source in self._sources]
-        put: list[tuple[Key, Any]] = []
+        put: list[tuple[Key, Any]] = [*self._constant.items()] if replace else []
         drop: list[Key] = []
         for source, old, new in zip(self._sources, self._kept, captured, strict=True):
             put += ((key, source.encode(key, new[key])) for key in _changed(old, new))

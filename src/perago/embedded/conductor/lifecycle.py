@@ -1,20 +1,16 @@
-"""What people do to whole workflows: start, end, pause, remove; `rerun` has retry, restart and rerun."""
+"""What people do to whole workflows: end, pause, remove, skip; `rerun` has retry, restart and rerun."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.ending import end_workflow
-from perago.embedded.conductor.errors import bad_request, conflict, server_error, validation_failed
+from perago.embedded.conductor.errors import bad_request, conflict, server_error
 from perago.embedded.conductor.rerun import rerun, restart, retry
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
-from perago.embedded.conductor.starting import OPERATION, create_workflow, workflow_definition
+from perago.embedded.conductor.starting import workflow_definition
 from perago.embedded.conductor.state import HistoryEvent, State
 from perago.embedded.conductor.steps import every_step, holds
-from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
 __all__ = [
     "pause",
@@ -25,60 +21,9 @@ __all__ = [
     "resume",
     "retry",
     "skip",
-    "start",
     "terminate",
     "workflow_definition",
 ]
-
-MAX_PRIORITY = 99
-
-INLINE_DEFINITION = "startWorkflow.arg0.workflowDef"
-
-
-def start(
-    state: State,
-    name: str,
-    payload: Mapping[str, Any] | None,
-    *,
-    version: int | None,
-    correlation_id: str | None,
-    priority: int,
-    definition: Mapping[str, Any] | None,
-    task_to_domain: Mapping[str, str] | None,
-) -> WorkflowRow:
-    """Start a workflow. With a `definition` of its own, `name` and `version` are not looked at further."""
-    check_priority(priority)
-    if not name and definition is None:
-        raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
-    parsed = None
-    if definition is not None:
-        parsed = {**parse_workflow_definition(definition, 0, path=INLINE_DEFINITION)}
-        parsed["createTime"] = definition.get("createTime") or 0
-    workflow = create_workflow(
-        state,
-        name,
-        payload,
-        version=version,
-        definition=parsed,
-        correlation_id=correlation_id,
-        priority=priority,
-        task_to_domain=task_to_domain,
-    )
-    decide(state, workflow)
-    return workflow
-
-
-def check_priority(priority: int) -> None:
-    """The server looks at the priority before it looks for the definition.
-
-    Raises:
-        InvalidRequest: it is out of range (400).
-    """
-    if not 0 <= priority <= MAX_PRIORITY:
-        limit = "minimum 0" if priority < 0 else f"maximum {MAX_PRIORITY}"
-        message = f"priority: {priority} should be {limit}"
-        problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
-        raise validation_failed(OPERATION, [problem])
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:

@@ -9,11 +9,16 @@ from perago.embedded.conductor import lifecycle
 from perago.embedded.conductor.core import sweep
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.definition_calls import DefinitionCalls
+from perago.embedded.conductor.errors import bad_request, validation_failed
+from perago.embedded.conductor.starting import OPERATION, create_workflow
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.task_calls import MAX_WAIT_SECONDS, TaskCalls
 from perago.embedded.conductor.views import WorkflowSummary, summary_of, workflow_json
+from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
-__all__ = ["MAX_WAIT_SECONDS", "ConductorModel"]
+__all__ = ["MAX_WAIT_SECONDS", "ConductorModel", "check_priority"]
+
+MAX_PRIORITY = 99
 
 
 class ConductorModel(DefinitionCalls, TaskCalls):
@@ -43,16 +48,24 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         `task_to_domain` names the domains, separated by commas, that attempts of a task type, or of all (`*`), are for.
         """
         with self._operation("start_workflow") as state:
-            workflow = lifecycle.start(
+            check_priority(priority)
+            if not name and definition is None:
+                raise bad_request(OPERATION, "Workflow name must be specified when searching for a definition")
+            parsed = None
+            if definition is not None:
+                parsed = parse_workflow_definition(definition, 0, path="startWorkflow.arg0.workflowDef")
+                parsed["createTime"] = definition.get("createTime") or 0
+            workflow = create_workflow(
                 state,
                 name,
                 payload,
                 version=version,
+                definition=parsed,
                 correlation_id=correlation_id,
                 priority=priority,
-                definition=definition,
                 task_to_domain=task_to_domain,
             )
+            decide(state, workflow)
             return workflow.workflow_id
 
     def workflow(self, workflow_id: str, *, include_tasks: bool = True) -> dict[str, Any]:
@@ -175,3 +188,16 @@ class ConductorModel(DefinitionCalls, TaskCalls):
             wanted = [row for row in rows if include_closed or not row.status.terminal]
             wanted.sort(key=lambda row: row.workflow_id)
             return [workflow_json(row, state.now(), include_tasks=include_tasks) for row in wanted]
+
+
+def check_priority(priority: int) -> None:
+    """The server looks at the priority before it looks for the definition.
+
+    Raises:
+        InvalidRequest: it is out of range (400).
+    """
+    if not 0 <= priority <= MAX_PRIORITY:
+        limit = "minimum 0" if priority < 0 else f"maximum {MAX_PRIORITY}"
+        message = f"priority: {priority} should be {limit}"
+        problem = {"path": "startWorkflow.arg0.priority", "message": message, "invalidValue": str(priority)}
+        raise validation_failed(OPERATION, [problem])

@@ -24,8 +24,7 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-
-from perago.embedded.http.faults import Application, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 """What this machine is called by itself."""
@@ -38,7 +37,7 @@ _HEALTH = frozenset({"/health", "/_health"})
 class Admission:
     """Passes on the requests that may be served, without the token in their path, and refuses all others with 403."""
 
-    def __init__(self, app: Application, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS
 from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.faults import Application, HttpFaultScript, Receive, Scope, Send
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.loopback import Admission
 from perago.embedded.http.serve import serve
@@ -40,56 +40,44 @@ def embedded_app(
     *,
     keys: KeyPair,
     changed: Callable[[], None] = lambda: None,
-    page: Application | None = None,
-    conductor_faults: HttpFaultScript | None = None,
-    lakefs_faults: HttpFaultScript | None = None,
-) -> Application:
+    page: ASGIApp | None = None,
+) -> ASGIApp:
     """Both services and, if there is one, the `page` as one ASGI application for requests of this machine.
 
     lakeFS wants the key pair; Conductor and the page want the pair's token, see `Admission`. `changed` is called after
     every request that may have changed something.
     """
-    return Admission(
-        _ByPath(
-            conductor=conductor_app(conductor, faults=conductor_faults),
-            lakefs=lakefs_app(
-                lakefs,
-                access_key_id=keys.access_key_id,
-                secret_access_key=keys.secret_access_key,
-                faults=lakefs_faults,
-            ),
-            page=page or _no_page,
-            changed=changed,
-        ),
-        keys.token,
-    )
+    of_conductor = conductor_app(conductor)
+    of_lakefs = lakefs_app(lakefs, access_key_id=keys.access_key_id, secret_access_key=keys.secret_access_key)
 
-
-class _ByPath:
-    def __init__(
-        self, *, conductor: Application, lakefs: Application, page: Application, changed: Callable[[], None]
-    ) -> None:
-        self._changed = changed
-        self._conductor = conductor
-        self._lakefs = lakefs
-        self._page = page
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._chosen(scope["path"])(scope, receive, send)
-        if scope["method"] not in ("GET", "HEAD"):
-            self._changed()
-
-    def _chosen(self, path: str) -> Application:
+    def chosen(path: str) -> ASGIApp:
         if path.startswith("/api/v1/") or path == "/_health":
-            return self._lakefs
+            return of_lakefs
         if path.startswith("/api/") or path in ("/api", "/health"):
-            return self._conductor
-        return self._page
+            return of_conductor
+        return page or _NO_PAGE
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await chosen(scope["path"])(scope, receive, send)
+        if scope["method"] not in ("GET", "HEAD"):
+            changed()
+
+    return Admission(app, keys.token)
 
 
-async def _no_page(scope: Scope, receive: Receive, send: Send) -> None:
-    text = "nothing here: Conductor's API is below /api, lakeFS's below /api/v1\n"
-    await PlainTextResponse(text, 404)(scope, receive, send)
+_NO_PAGE: ASGIApp = PlainTextResponse("nothing here: Conductor's API is below /api, lakeFS's below /api/v1\n", 404)
+
+
+def _on_demand(make: Callable[[], ASGIApp]) -> ASGIApp:
+    """An application that is made by its first request: a server that no browser asks needs no templates."""
+    made: list[ASGIApp] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if not made:
+            made.append(make())
+        await made[0](scope, receive, send)
+
+    return app
 
 
 def _ignore(text: str) -> None:
@@ -97,7 +85,7 @@ def _ignore(text: str) -> None:
 
 
 class _Conductor(InMemoryConductor):
-    """Waits no longer than it is told to, so that nobody has to wait for a poll that is in flight when workers end."""
+    """Waits no longer than it is told to, so that the end of a worker does not wait for its poll in flight."""
 
     def __init__(self, clock: Clock, longest_poll: float) -> None:
         super().__init__(clock)
@@ -123,13 +111,11 @@ class EmbeddedServices:
         *,
         port: int = 0,
         held: socket.socket | None = None,
-        page: Callable[[EmbeddedServices], Application] | None = None,
+        page: Callable[[EmbeddedServices], ASGIApp] | None = None,
         state: Path | None = None,
         on_problem: Callable[[str], None] = _ignore,
         longest_poll: float = MAX_WAIT_SECONDS,
         sweep_seconds: float = SWEEP_SECONDS,
-        conductor_faults: HttpFaultScript | None = None,
-        lakefs_faults: HttpFaultScript | None = None,
     ) -> None:
         self.clock = SystemClock()
         self.conductor = _Conductor(self.clock, longest_poll)
@@ -144,8 +130,6 @@ class EmbeddedServices:
         self._state = state
         self._on_problem = on_problem
         self._sweep_seconds = sweep_seconds
-        self._conductor_faults = conductor_faults
-        self._lakefs_faults = lakefs_faults
         self._stack = ExitStack()
         self._changed: list[Callable[[], None]] = []
         self._stopping: list[Callable[[], None]] = []
@@ -197,7 +181,7 @@ class EmbeddedServices:
             stack.callback(self.lakefs.close)
             if self._state is not None:
                 self.keys = stack.enter_context(self._kept(self._state))
-            stack.enter_context(_Sweeper(self.conductor, self._sweep_seconds, self._on_problem))
+            stack.enter_context(_swept(self.conductor, self._sweep_seconds, self._on_problem))
             base = stack.enter_context(serve(self._app(), port=self._port, held=self._held))
             self.url = f"{base}/{self.keys.token}"
             stack.callback(self.conductor.end_waits)
@@ -215,55 +199,35 @@ class EmbeddedServices:
 
         return kept_in(state, self.conductor, self.lakefs.server, self.keys, self._on_problem)
 
-    def _app(self) -> Application:
+    def _app(self) -> ASGIApp:
         return embedded_app(
             self.conductor,
             self.lakefs.server,
             keys=self.keys,
             changed=self.changed,
-            page=None if self._page is None else _MadeOnDemand(partial(self._page, self)),
-            conductor_faults=self._conductor_faults,
-            lakefs_faults=self._lakefs_faults,
+            page=None if self._page is None else _on_demand(partial(self._page, self)),
         )
 
 
-class _MadeOnDemand:
-    """An application that is made by its first request: a server that no browser asks needs no templates."""
+@contextmanager
+def _swept(conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> Iterator[None]:
+    """Look for time-outs all the time, as Conductor's sweeper does, also while no client calls."""
+    stopped = threading.Event()
 
-    def __init__(self, make: Callable[[], Application]) -> None:
-        self._make = make
-        self._app: Application | None = None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._app is None:
-            self._app = self._make()
-        await self._app(scope, receive, send)
-
-
-class _Sweeper:
-    """Looks for time-outs all the time, as Conductor's sweeper does, whether anybody calls or not."""
-
-    def __init__(self, conductor: InMemoryConductor, seconds: float, on_problem: Callable[[str], None]) -> None:
-        self._conductor = conductor
-        self._on_problem = on_problem
-        self._seconds = seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="perago-sweeper", daemon=True)
-
-    def __enter__(self) -> _Sweeper:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def run() -> None:
         problem = ""
-        while not self._stopped.wait(self._seconds):
+        while not stopped.wait(seconds):
             try:
-                self._conductor.sweep()
+                conductor.sweep()
             except Exception as error:  # noqa: BLE001 - nothing that a client sends may end the thread
                 if repr(error) != problem:
                     problem = repr(error)
-                    self._on_problem(f"looking for time-outs failed, and is tried again: {problem}")
+                    on_problem(f"looking for time-outs failed, and is tried again: {problem}")
+
+    thread = threading.Thread(target=run, name="perago-sweeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()

@@ -10,13 +10,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.conductor.definitions import definition_routes
 from perago.embedded.http.conductor.requests import Endpoints, JsonAnswer, error, text
-from perago.embedded.http.conductor.tasks import TaskRequests
-from perago.embedded.http.conductor.workflows import WorkflowRequests
-from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript
+from perago.embedded.http.conductor.tasks import task_routes
+from perago.embedded.http.conductor.workflows import workflow_routes
 from perago.embedded.http.unserved import unserved_routes
 
 __all__ = ["VERSION", "conductor_app"]
@@ -29,7 +29,7 @@ VERSION = "3.32.3"
 _HEALTHY = {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
 
 
-def conductor_app(model: ConductorModel, *, faults: HttpFaultScript | None = None) -> Application:
+def conductor_app(model: ConductorModel) -> ASGIApp:
     """An ASGI application that serves `model` below `/api`, and its health at `/health`, to everybody.
 
     Calls run in threads of their own, so that long polls hold up no other call.
@@ -38,15 +38,15 @@ def conductor_app(model: ConductorModel, *, faults: HttpFaultScript | None = Non
     routes = [
         Route("/health", _health, methods=["GET"]),
         Route(f"{API}/health", _health, methods=["GET"]),
-        endpoints.route("GET", f"{API}/version", lambda _: text(VERSION)),
+        *endpoints.routes([("GET", f"{API}/version", lambda _: text(VERSION))]),
         *unserved_routes(__name__, API, _unserved),
         *definition_routes(model, endpoints, f"{API}/metadata"),
-        *TaskRequests(model).routes(endpoints, f"{API}/tasks"),
-        *WorkflowRequests(model).routes(endpoints, f"{API}/workflow"),
+        *task_routes(model, endpoints, f"{API}/tasks"),
+        *workflow_routes(model, endpoints, f"{API}/workflow"),
     ]
     app = Starlette(routes=routes, exception_handlers={404: _no_such_path, 405: _wrong_method})
     app.router.redirect_slashes = False
-    return app if faults is None else FaultyApplication(app, faults)
+    return app
 
 
 async def _health(request: Request) -> Response:  # noqa: ARG001 - the endpoint's signature

@@ -48,4 +48,4 @@ def definition_routes(model: ConductorModel, endpoints: Endpoints, root: str) ->
         ),
         ("DELETE", f"{one}/{{version}}", delete_workflow),
     ]
-    return [endpoints.route(method, path, handler) for method, path, handler in handlers]
+    return endpoints.routes(handlers)

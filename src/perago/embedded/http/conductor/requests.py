@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -138,9 +138,10 @@ class Endpoints:
         self._polls = ThreadPoolExecutor(POLLS_AT_ONCE, thread_name_prefix="perago-conductor-poll")
         self._calls = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="perago-conductor")
 
-    def route(self, method: str, path: str, handler: Handler, *, waits: bool = False) -> Route:
-        """The route that answers `method` on `path` by `handler`; `waits` is for those that may take seconds."""
-        return Route(path, _endpoint(handler, self._polls if waits else self._calls), methods=[method])
+    def routes(self, table: Iterable[tuple[str, str, Handler]], *, wait: bool = False) -> list[Route]:
+        """The routes of (method, path, handler); `wait` is for handlers that may take seconds."""
+        threads = self._polls if wait else self._calls
+        return [Route(path, _endpoint(handler, threads), methods=[method]) for method, path, handler in table]
 
 
 def _endpoint(handler: Handler, threads: ThreadPoolExecutor) -> Callable[[Request], Awaitable[Response]]:

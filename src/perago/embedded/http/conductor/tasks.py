@@ -1,4 +1,4 @@
-"""Requests about attempts and their queues: polls, updates, logs, sizes."""
+"""Requests about attempts and their queues: polls, updates, logs, sizes. What is below `/tasks`."""
 
 from __future__ import annotations
 
@@ -16,101 +16,80 @@ from perago.embedded.http.conductor import requests as answers
 from perago.embedded.http.conductor.requests import Call, Endpoints, JsonAnswer
 
 
-class TaskRequests:
-    """What is below `/tasks`."""
+def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[Route]:
+    """The routes below `root`; the more specific ones first."""
 
-    def __init__(self, model: ConductorModel) -> None:
-        self._model = model
-
-    def routes(self, endpoints: Endpoints, root: str) -> list[Route]:
-        """The routes below `root`; the more specific ones first."""
-        model, queue = self._model, f"{root}/queue"
-        step = f"{root}/{{workflow}}/{{reference}}/{{status}}"
-        polls = [
-            ("GET", f"{root}/poll/batch/{{name}}", self.poll_batch),
-            ("GET", f"{root}/poll/{{name}}", self.poll),
-            ("POST", f"{root}/update-v2", self.update_v2),
-        ]
-        calls = [
-            ("GET", f"{queue}/size", self.queue_size),
-            ("GET", f"{queue}/sizes", self.queue_sizes),
-            ("GET", f"{queue}/all", lambda _: JsonAnswer(model.queue_sizes())),
-            ("GET", f"{queue}/polldata", lambda call: _polls(model.last_polls(call.required_text("taskType")))),
-            ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
-            ("GET", f"{root}/{{task}}/log", self.logs),
-            ("POST", f"{root}/{{task}}/log", self.add_log),
-            ("GET", f"{root}/{{task}}", lambda call: JsonAnswer(model.get_task(call.parts["task"]))),
-            ("POST", step, self.update_step),
-            ("POST", f"{step}/sync", self.update_step_and_see),
-        ]
-        return [
-            *(endpoints.route(*route, waits=True) for route in polls),
-            *(endpoints.route(*route) for route in calls),
-        ]
-
-    def poll(self, call: Call) -> Response:
+    def poll(call: Call) -> Response:
         """One attempt, or 204."""
-        polled = self._model.poll_tasks(call.parts["name"], call.text("workerid"), domain=call.text("domain"))
+        polled = model.poll_tasks(call.parts["name"], call.text("workerid"), domain=call.text("domain"))
         return answers.json_or_no_content(polled[0] if polled else None)
 
-    def poll_batch(self, call: Call) -> Response:
+    def poll_batch(call: Call) -> Response:
         """A list of attempts, however empty."""
-        polled = self._model.poll_tasks(
-            call.parts["name"],
-            call.text("workerid"),
-            count=call.integer("count", 1),
-            wait_seconds=call.integer("timeout", 100) / 1000,
-            domain=call.text("domain"),
-        )
-        return JsonAnswer(polled)
+        count, wait_seconds = call.integer("count", 1), call.integer("timeout", 100) / 1000
+        name, worker, domain = call.parts["name"], call.text("workerid"), call.text("domain")
+        return JsonAnswer(model.poll_tasks(name, worker, count=count, wait_seconds=wait_seconds, domain=domain))
 
-    def update_v2(self, call: Call) -> Response:
+    def update_v2(call: Call) -> Response:
         """A result, and a further attempt for the same worker."""
         try:
-            return answers.json_or_no_content(self._model.update_task_v2(call.mapping()))
+            return answers.json_or_no_content(model.update_task_v2(call.mapping()))
         except InvalidRequest as error:  # which is a 500 in this call
             raise call.refused(error.detail) from None
 
-    def update_step(self, call: Call) -> Response:
-        """The open attempt of a step gets a status; without one nothing happens."""
-        task_id = self._updated(call)
+    def updated(call: Call) -> str | None:
+        """The id of the open attempt of a step, which got a status; None if there is none."""
+        workflow_id, reference, status = (call.parts[name] for name in ("workflow", "reference", "status"))
+        if status not in RESULT_STATUSES:
+            raise call.refused(f"status {status!r} is none of {', '.join(RESULT_STATUSES)}")
+        worker_id = call.text("workerid") or None
+        return model.update_task_by_reference(workflow_id, reference, status, call.mapping(), worker_id)
+
+    def update_step(call: Call) -> Response:
+        """Without an open attempt nothing happens."""
+        task_id = updated(call)
         return answers.done() if task_id is None else answers.text(task_id)
 
-    def update_step_and_see(self, call: Call) -> Response:
+    def update_step_and_see(call: Call) -> Response:
         """The same; answers with the workflow, and with 404 if there was no open attempt."""
-        if self._updated(call) is None:
+        if updated(call) is None:
             raise not_found(call.operation, f"Found no running task {call.parts['reference']} to update")
-        return JsonAnswer(self._model.workflow(call.parts["workflow"]))
+        return JsonAnswer(model.workflow(call.parts["workflow"]))
 
-    def _updated(self, call: Call) -> str | None:
-        parts = call.parts
-        if parts["status"] not in RESULT_STATUSES:
-            raise call.refused(f"status {parts['status']!r} is none of {', '.join(RESULT_STATUSES)}")
-        worker_id = call.text("workerid") or None
-        return self._model.update_task_by_reference(
-            parts["workflow"], parts["reference"], parts["status"], call.mapping(), worker_id
-        )
+    def queue_size(call: Call) -> Response:
+        return JsonAnswer(model.queue_size(call.required_text("taskType"), domain=call.text("domain")))
 
-    def add_log(self, call: Call) -> Response:
-        """One entry; its text is the body as it is."""
-        return answers.after(self._model.add_log, call.parts["task"], call.body_text())
-
-    def logs(self, call: Call) -> Response:
-        """All entries, or 204."""
-        return answers.json_or_no_content(list(self._model.task_logs(call.parts["task"])) or None)
-
-    def queue_size(self, call: Call) -> Response:
-        """The size of one queue, as a bare number."""
-        return JsonAnswer(self._model.queue_size(call.required_text("taskType"), domain=call.text("domain")))
-
-    def queue_sizes(self, call: Call) -> Response:
+    def queue_sizes(call: Call) -> Response:
         """The sizes of the queues that were asked for."""
         call.required_text("taskType")
-        return JsonAnswer({name: self._model.queue_size(name) for name in call.texts("taskType")})
+        return JsonAnswer({name: model.queue_size(name) for name in call.texts("taskType")})
 
+    def last_polls(call: Call) -> Response:
+        return JsonAnswer([_poll(poll) for poll in model.last_polls(call.required_text("taskType"))])
 
-def _polls(polls: tuple[LastPoll, ...]) -> Response:
-    return JsonAnswer([_poll(poll) for poll in polls])
+    def logs(call: Call) -> Response:
+        """All entries, or 204."""
+        return answers.json_or_no_content(list(model.task_logs(call.parts["task"])) or None)
+
+    one, step = f"{root}/{{task}}", f"{root}/{{workflow}}/{{reference}}/{{status}}"
+    polls = [
+        ("GET", f"{root}/poll/batch/{{name}}", poll_batch),
+        ("GET", f"{root}/poll/{{name}}", poll),
+        ("POST", f"{root}/update-v2", update_v2),
+    ]
+    calls = [
+        ("GET", f"{root}/queue/size", queue_size),
+        ("GET", f"{root}/queue/sizes", queue_sizes),
+        ("GET", f"{root}/queue/all", lambda _: JsonAnswer(model.queue_sizes())),
+        ("GET", f"{root}/queue/polldata", last_polls),
+        ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
+        ("GET", f"{one}/log", logs),
+        ("POST", f"{one}/log", lambda call: answers.after(model.add_log, call.parts["task"], call.body_text())),
+        ("GET", one, lambda call: JsonAnswer(model.get_task(call.parts["task"]))),
+        ("POST", step, update_step),
+        ("POST", f"{step}/sync", update_step_and_see),
+    ]
+    return [*endpoints.routes(polls, wait=True), *endpoints.routes(calls)]
 
 
 def _poll(poll: LastPoll) -> dict[str, Any]:

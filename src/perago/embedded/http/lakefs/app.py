@@ -13,8 +13,8 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from perago.embedded.http.faults import Application, FaultyApplication, HttpFaultScript, Receive, Scope, Send
 from perago.embedded.http.lakefs.calls import JsonAnswer
 from perago.embedded.http.lakefs.commits import commit_routes
 from perago.embedded.http.lakefs.objects import object_routes
@@ -39,9 +39,7 @@ _GROUPS = (
 )
 
 
-def lakefs_app(
-    server: LakeFSServer, *, access_key_id: str, secret_access_key: str, faults: HttpFaultScript | None = None
-) -> Application:
+def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
     """An ASGI application that serves `server` to the holder of one key pair."""
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
     routes = [route for group in _GROUPS for route in group(server, root)] + service_routes(server, keys, API)
@@ -55,8 +53,7 @@ def lakefs_app(
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    guarded = KeyCheck(app, keys)
-    return guarded if faults is None else FaultyApplication(guarded, faults)
+    return KeyCheck(app, keys)
 
 
 class KeyCheck:
@@ -64,7 +61,7 @@ class KeyCheck:
 
     _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
-    def __init__(self, app: Application, keys: KeyPair) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyPair) -> None:
         self._app = app
         self._keys = keys
 

@@ -9,16 +9,14 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from perago.embedded.http.services import EmbeddedServices
 
 
 class HttpMoment(StrEnum):
@@ -115,7 +113,7 @@ class HttpFaultScript:
 class FaultyApplication:
     """An ASGI application in front of which the script stands. Must be the outermost one under uvicorn."""
 
-    def __init__(self, app: Application, script: HttpFaultScript) -> None:
+    def __init__(self, app: ASGIApp, script: HttpFaultScript) -> None:
         self._app = app
         self._script = script
 
@@ -138,6 +136,17 @@ class FaultyApplication:
             await _cut(receive, send)
         else:
             await _answer(fault, receive, send)
+
+
+class FaultyServices(EmbeddedServices):
+    """The embedded services behind a script."""
+
+    def __init__(self, script: HttpFaultScript) -> None:
+        super().__init__()
+        self._script = script
+
+    def _app(self) -> ASGIApp:
+        return FaultyApplication(super()._app(), self._script)
 
 
 class _Truncated:
