@@ -15,7 +15,7 @@ Left out, because the real server's answer is luck:
   the server itself, as it polls for such steps of all workflows.
 - A skipped step of a loop: the real server may go on deciding without end, and the model refuses it.
 - More than one skipped step in a workflow: in which order they are shown.
-- Retries and reruns where a step was skipped: they fail half-way, and what is done by then is not promised.
+- Retries and reruns where a step was skipped: they fail half-way on the real server, and succeed here.
 - A result for a step that a JOIN waits for which names another workflow: its JOIN is looked at up to 30 s later.
 - A result by reference where several attempts of the step are open: their ids, drawn by lot, decide.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perago.embedded.conductor import lifecycle
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.errors import InvalidRequest, conflict, not_found, server_error, validation_failed
 from perago.embedded.conductor.payloads import copied
+from perago.embedded.conductor.starting import workflow_definition
 from perago.embedded.conductor.taskdefs import parse_changed_task_definition, parse_task_definitions
 from perago.embedded.conductor.workflowdefs import parse_workflow_definition
 
@@ -77,7 +77,7 @@ class DefinitionCalls(ModelCore):
         with self._operation("get_workflow_definition") as state:
             shown = "null" if version is None else version
             detail = f"No such workflow found by name: {name}, version: {shown}"
-            return copied(lifecycle.workflow_definition(state, "read workflow definition", name, version, detail))
+            return copied(workflow_definition(state, "read workflow definition", name, version, detail))
 
     def workflow_definitions(self, name: str | None = None) -> list[dict[str, Any]]:
         """All stored definitions, or all versions of one name, the lowest first."""

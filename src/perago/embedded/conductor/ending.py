@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from perago.embedded.conductor.context import DecisionContext, system_task
+from perago.embedded.conductor.errors import NoSuchEntity
 from perago.embedded.conductor.expressions import java_text, resolve
-from perago.embedded.conductor.failing import start_failure_workflow
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.scheduling import expression_context
+from perago.embedded.conductor.starting import create_workflow
 from perago.embedded.conductor.state import HistoryEvent, State
+from perago.embedded.conductor.views import workflow_json
+
+FAILURE_OUTPUT = "conductor.failure_workflow"
+"""Where a failed workflow shows the id of the one that was started for it, or why none was."""
 
 
 def end_workflow(
@@ -48,7 +53,40 @@ def fail_workflow(
     if cause is not None:
         state.store(cause, HistoryEvent.CHANGED)
     end_workflow(state, workflow, status, reason, tasks)
-    start_failure_workflow(state, workflow, cause)
+    _start_failure_workflow(state, workflow, cause)
+
+
+def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow | None) -> None:
+    """Start what the definition of a workflow that has just failed names; `cause` is the attempt that ended it."""
+    name = workflow.definition.get("failureWorkflow")
+    if not name:
+        return
+    payload = {
+        **workflow.input,
+        "workflowId": workflow.workflow_id,
+        "reason": workflow.reason,
+        "failureStatus": workflow.status.value,
+        "failedWorkflow": workflow_json(workflow, state.now()),
+    }
+    if cause is not None:
+        payload["failureTaskId"] = cause.task_id
+    version = workflow.definition.get("failureWorkflowVersion")
+    try:
+        rescue = create_workflow(
+            state,
+            name,
+            payload,
+            version=version,
+            correlation_id=workflow.correlation_id,
+            task_to_domain=workflow.task_to_domain,
+        )
+    except NoSuchEntity as error:
+        told = f"Error workflow {name} failed to start.  reason: {error.detail}"
+    else:
+        told = rescue.workflow_id
+        state.call_attention(told, decide=True)
+    workflow.output = {**workflow.output, FAILURE_OUTPUT: told}
+    state.store_workflow(workflow)
 
 
 def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:

@@ -47,10 +47,6 @@ class ServerError(Unavailable):
     status: ClassVar[int] = 500
 
 
-class HalfDone(ServerError):
-    """500, and the only one that the server calls retryable: it failed on the way, and what was done stays done."""
-
-
 class Malformed(Refused):
     """500: a request that the server's JSON reader cannot take. Repeating it is pointless, so it is a refusal."""
 

@@ -6,24 +6,9 @@ from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.ending import end_workflow
 from perago.embedded.conductor.errors import bad_request, conflict, server_error
-from perago.embedded.conductor.rerun import rerun, restart, retry
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
-from perago.embedded.conductor.starting import workflow_definition
 from perago.embedded.conductor.state import HistoryEvent, State
 from perago.embedded.conductor.steps import every_step, holds
-
-__all__ = [
-    "pause",
-    "remove",
-    "rerun",
-    "reset_callbacks",
-    "restart",
-    "resume",
-    "retry",
-    "skip",
-    "terminate",
-    "workflow_definition",
-]
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:

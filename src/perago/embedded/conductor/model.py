@@ -10,6 +10,7 @@ from perago.embedded.conductor.core import sweep
 from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.definition_calls import DefinitionCalls
 from perago.embedded.conductor.errors import bad_request, validation_failed
+from perago.embedded.conductor.rerun import rerun, restart, retry
 from perago.embedded.conductor.starting import OPERATION, create_workflow
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.task_calls import MAX_WAIT_SECONDS, TaskCalls
@@ -120,13 +121,13 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         """
         with self._operation("retry_workflow") as state:
             workflow = state.workflow("retry workflow", workflow_id)
-            lifecycle.retry(state, workflow, resume_sub_workflows=resume_sub_workflows)
+            retry(state, workflow, resume_sub_workflows=resume_sub_workflows)
 
     def restart_workflow(self, workflow_id: str, *, use_latest_definitions: bool = False) -> None:
         """Begin a finished workflow again, with new task ids."""
         with self._operation("restart_workflow") as state:
             workflow = state.workflow("restart workflow", workflow_id)
-            lifecycle.restart(state, workflow, use_latest_definitions=use_latest_definitions)
+            restart(state, workflow, use_latest_definitions=use_latest_definitions)
 
     def rerun_workflow(
         self,
@@ -139,7 +140,7 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         """Run a finished workflow again from one of its attempts, which keeps its id."""
         with self._operation("rerun_workflow") as state:
             workflow = state.workflow("rerun workflow", workflow_id)
-            lifecycle.rerun(state, workflow, from_task_id, task_input, workflow_input)
+            rerun(state, workflow, from_task_id, task_input, workflow_input)
 
     def skip_task(self, workflow_id: str, reference_name: str) -> None:
         """Leave out a step that has not begun."""

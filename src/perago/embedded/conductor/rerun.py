@@ -67,7 +67,7 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
     state.store_workflow(workflow)
     fresh = [_retried(context, row) for row in sorted(failed, key=lambda row: row.seq)]
     context.add(fresh)
-    for row in [*_skipped(workflow), *resumed, *failed]:
+    for row in [*resumed, *failed]:
         state.store(row, HistoryEvent.CHANGED)
     for row in fresh:
         row.update_time = state.now()
@@ -89,11 +89,6 @@ def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow
         else:
             failed.pop(row.reference_name, None)
     return resumed, list(failed.values())
-
-
-def _skipped(workflow: WorkflowRow) -> list[TaskRow]:
-    """Rows that are stored along with those that change, which fails."""
-    return [row.copy() for row in workflow.tasks if row.status is Status.SKIPPED]
 
 
 def _retried(context: DecisionContext, row: TaskRow) -> TaskRow:
@@ -225,8 +220,6 @@ def _reset(state: State, row: TaskRow) -> None:
 
 
 def _revive_failed_others(state: State, workflow: WorkflowRow, rerun_row: TaskRow) -> None:
-    for row in _skipped(workflow):
-        state.store(row, HistoryEvent.CHANGED)
     for row in [row.copy() for row in workflow.tasks]:
         if row.status.unsuccessful and row.reference_name != rerun_row.reference_name:
             _revive(state, row)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from perago.embedded.conductor.errors import SERVICE, HalfDone, not_found
+from perago.embedded.conductor.errors import not_found
 from perago.embedded.conductor.payloads import PayloadLimits, size_of
 from perago.embedded.conductor.queue import NEVER, MessageQueue
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
@@ -151,7 +151,7 @@ class State:
         """Queue `row` as a new message, with the delay that an update gave it.
 
         One that waited already loses its place, and a delay below zero never passes: the server computes no time for
-        it, so that nobody gets the attempt and no JOIN is looked at again until another update queues it anew, or, for
+        it, so that no poll gets the attempt and no JOIN is looked at again until another update queues it anew, or, for
         a worker's attempt, a requeue (seen on 3.32.3 for 70 s and through decisions, pauses and time-outs).
         """
         self.queue.remove(row.task_id)
@@ -163,16 +163,10 @@ class State:
             self.timers[row.task_id] = due
 
     def store(self, row: TaskRow, what: HistoryEvent) -> None:
-        """Make `row` what everybody sees from now on, with the times that an update moves.
+        """Make `row` what every call sees from now on, with the times that an update moves.
 
         `update_time` of a finished attempt stays what it was (`docs/servers/conductor.md` 2).
-
-        Raises:
-            HalfDone: the row of a skipped step, which the server can make but not store again.
         """
-        if not row.workflow_name:
-            detail = f"Error updating task: {row.task_id} in workflow: {row.workflow_id}"
-            raise HalfDone(SERVICE, "update task", detail)
         now = self.now()
         if not row.status.terminal or row.update_time == 0:
             row.update_time = now
@@ -188,7 +182,7 @@ class State:
         self.record(what, row)
 
     def _keep(self, workflow: WorkflowRow, row: TaskRow) -> None:
-        """What is stored is a copy: whoever goes on working with `row` changes nothing for others."""
+        """What is stored is a copy: later changes of `row` concern its holder only."""
         kept = self.tasks[row.task_id] = row.copy()
         others = [other for other in workflow.tasks if other.task_id != row.task_id]
         workflow.tasks[:] = sorted([*others, kept], key=attrgetter("seq"))

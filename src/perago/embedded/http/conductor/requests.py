@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perago.embedded.conductor.errors import SERVICE, VALIDATION_FAILED, HalfDone, InvalidRequest, Malformed, malformed
+from perago.embedded.conductor.errors import SERVICE, VALIDATION_FAILED, InvalidRequest, Malformed, malformed
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError
 
 INSTANCE = "perago"
@@ -192,19 +192,14 @@ def after(act: Callable[..., None], *arguments: Any, **options: Any) -> Response
     return done()
 
 
-def no_content() -> Response:
-    """Success, or nothing there."""
-    return Response(status_code=204)
-
-
-def json_or_no_content(content: Any) -> Response:
+def json_or_no_content(content: Any = None) -> Response:
     """What was found; 204 for None."""
-    return no_content() if content is None else JsonAnswer(content)
+    return Response(status_code=204) if content is None else JsonAnswer(content)
 
 
-def error(status: int, message: str, *, retryable: bool = False) -> Response:
+def error(status: int, message: str) -> Response:
     """The body of every error but those of a validation."""
-    return JsonAnswer({"status": status, "message": message, "instance": INSTANCE, "retryable": retryable}, status)
+    return JsonAnswer({"status": status, "message": message, "instance": INSTANCE, "retryable": False}, status)
 
 
 def _refusal(problem: ServiceError) -> Response:
@@ -214,4 +209,4 @@ def _refusal(problem: ServiceError) -> Response:
         body = {"status": 400, "message": VALIDATION_FAILED, "retryable": False, "validationErrors": problems}
         return JsonAnswer(body, 400)
     injected = next((code for kind, code in _STATUS_OF_INJECTED.items() if isinstance(problem, kind)), 503)
-    return error(getattr(problem, "status", injected), problem.detail, retryable=isinstance(problem, HalfDone))
+    return error(getattr(problem, "status", injected), problem.detail)

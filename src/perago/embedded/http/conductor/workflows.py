@@ -140,12 +140,12 @@ def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> l
     def retry(call: Call) -> Response:
         resumes = call.flag("resumeSubworkflowTasks", default=False)
         model.retry_workflow(call.parts["workflow"], resume_sub_workflows=resumes)
-        return answers.no_content()
+        return answers.json_or_no_content()
 
     def restart(call: Call) -> Response:
         latest = call.flag("useLatestDefinitions", default=False)
         model.restart_workflow(call.parts["workflow"], use_latest_definitions=latest)
-        return answers.no_content()
+        return answers.json_or_no_content()
 
     def rerun(call: Call) -> Response:
         """Go back to an attempt; the id of the workflow."""
@@ -165,7 +165,7 @@ def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> l
 
     def reset_callbacks(call: Call) -> Response:
         model.reset_callbacks(call.parts["workflow"])
-        return answers.no_content()
+        return answers.json_or_no_content()
 
     one = f"{root}/{{workflow}}"
     calls: list[tuple[str, str, Handler]] = [
