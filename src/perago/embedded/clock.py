@@ -21,8 +21,9 @@ PATIENCE_SECONDS = 60.0
 
 
 @dataclass(order=True, slots=True)
-class _Event:
-    """A callback or a sleeper. Callbacks run before sleepers of the same instant wake, each in order of arrival."""
+class Timer:
+    """A callback or a sleeper that waits for its time, in seconds since the epoch. Callbacks run before sleepers of the
+    same instant wake, each in order of arrival."""
 
     time: float
     wakes: bool
@@ -30,21 +31,9 @@ class _Event:
     callback: Callable[[], object] | None = field(compare=False, default=None)
     done: bool = field(compare=False, default=False)
 
-
-class Timer:
-    """A callback that waits for its time; `cancel` calls it off."""
-
-    def __init__(self, event: _Event) -> None:
-        self._event = event
-
-    @property
-    def time(self) -> float:
-        """When it is due, in seconds since the epoch."""
-        return self._event.time
-
     def cancel(self) -> None:
         """Do not run it. Harmless when it has run already."""
-        self._event.done = True
+        self.done = True
 
 
 class VirtualClock:
@@ -64,7 +53,7 @@ class VirtualClock:
     def __init__(self, start: float = START) -> None:
         self._now = float(start)
         self._condition = threading.Condition()
-        self._events: list[_Event] = []
+        self._events: list[Timer] = []
         self._order = itertools.count()
         self._sleeping = 0
         self._participants = 0
@@ -76,10 +65,10 @@ class VirtualClock:
 
     def call_at(self, time: float, callback: Callable[[], object]) -> Timer:
         """Run `callback` when the clock reaches `time`; a time that has passed is due at the next move of the clock."""
-        event = _Event(time, False, next(self._order), callback)
+        event = Timer(time, False, next(self._order), callback)
         with self._condition:
             heapq.heappush(self._events, event)
-        return Timer(event)
+        return event
 
     def advance(self, seconds: float) -> None:
         """Move time forward by `seconds`, running callbacks and waking sleepers on the way.
@@ -110,7 +99,7 @@ class VirtualClock:
         _check_duration(duration)
         with self._condition:
             self._refuse_inside_callback("sleep")
-            event = _Event(self._now + duration, True, next(self._order))
+            event = Timer(self._now + duration, True, next(self._order))
             heapq.heappush(self._events, event)
             self._sleeping += 1
             try:
@@ -135,7 +124,7 @@ class VirtualClock:
         """
         with self._condition:
             if self._participants == 0:
-                raise RuntimeError("VirtualClock.leave(): nobody has joined; pair each leave() with one join()")
+                raise RuntimeError("VirtualClock.leave(): no thread has joined; pair each leave() with one join()")
             self._participants -= 1
             self._condition.notify_all()
 
@@ -162,12 +151,12 @@ class VirtualClock:
         else:
             self._run(event)
 
-    def _wake(self, event: _Event) -> None:
+    def _wake(self, event: Timer) -> None:
         event.done = True
         self._sleeping -= 1
         self._condition.notify_all()
 
-    def _run(self, event: _Event) -> None:
+    def _run(self, event: Timer) -> None:
         callback = event.callback
         if callback is None:
             return

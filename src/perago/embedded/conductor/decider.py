@@ -34,7 +34,7 @@ from perago.embedded.conductor.timers import (
 class _Decision:
     changed: list[TaskRow] = field(default_factory=list)
     wanted: dict[str, TaskRow] = field(default_factory=dict)
-    """What to schedule or to go on with, by reference name."""
+    """What to schedule or to continue, by reference name."""
     executed: set[str] = field(default_factory=set)
     """Reference names that are done with."""
     complete: bool = False
@@ -165,7 +165,7 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
 
 
 def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
-    """True: retry. False: go on without, as the step is optional.
+    """True: retry. False: continue without it, as the step is optional.
 
     Raises:
         Termination: neither.

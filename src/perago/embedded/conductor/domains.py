@@ -23,7 +23,7 @@ def domain_of(state: State, workflow: WorkflowRow, row: TaskRow) -> str | None:
 
 
 def _active(state: State, task_type: str, domains: list[str]) -> str | None:
-    """The first domain that somebody has polled of late, else the last one."""
+    """The first domain that was polled of late, else the last one."""
     for domain in (domain.strip() for domain in domains if domain.upper() != NO_DOMAIN):
         poll = state.last_polls.get((task_type, domain))
         if poll is not None and state.now() - poll.time < ACTIVE_MS:

@@ -62,7 +62,7 @@ class InMemoryConductor(ConductorModel):
             return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
 
     def extend_lease(self, delivery: Delivery) -> None:
-        """Move the response time-out of whoever holds the attempt now."""
+        """Move the response time-out of the delivery that holds the attempt now."""
         with self._operation("extend_lease") as state:
             updates.update_task(state, _result(delivery, extendLease=True))
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from perago.embedded.conductor.rows import TaskRow
 
 NEVER = 2**63 - 1
-"""The `due` of a message that nobody gets until it is queued anew."""
+"""The `due` of a message that no poll gets until it is queued anew."""
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class MessageQueue:
         self._messages: dict[str, Message] = {}
         self._order = itertools.count()
         self.pushes = 0
-        """How often something was queued or moved: whoever waits looks again when this has changed."""
+        """How often something was queued or moved: a poll that waits looks again when this has changed."""
 
     def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
         """Queue `row`, or move its message to another time."""

@@ -75,7 +75,7 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
 
 
 def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow]]:
-    """Cancelled rows that simply go on, and those to retry: the last of their step that was not done."""
+    """Cancelled rows that are resumed as they are, and those to retry: the last of their step that was not done."""
     resumed: list[TaskRow] = []
     failed: dict[str, TaskRow] = {}
     for row in context.tasks:

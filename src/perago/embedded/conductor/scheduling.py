@@ -10,6 +10,7 @@ from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.steps import without_iteration
 from perago.embedded.conductor.timers import jitter_ms, retry_delay_seconds
+from perago.embedded.conductor.views import in_camel_case
 
 
 def expression_context(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
@@ -38,26 +39,19 @@ def _visible_name(row: TaskRow) -> str:
     return without_iteration(row.reference_name) if row.iteration else row.reference_name
 
 
+_OF_TASK = in_camel_case(
+    *("input", "output", "task_type", "status", "retry_count", "correlation_id", "poll_count", "scheduled_time"),
+    *("start_time", "end_time", "task_id", "callback_after_seconds", "worker_id", "iteration"),
+)
+
+
 def _task_context(row: TaskRow) -> dict[str, Any]:
     return {
-        "input": row.input,
-        "output": row.output,
-        "taskType": row.task_type,
+        **_OF_TASK(row),
         "taskDefName": row.task_name,
-        "status": row.status.value,
         "referenceTaskName": row.reference_name,
-        "retryCount": row.retry_count,
-        "correlationId": row.correlation_id,
-        "pollCount": row.poll_count,
-        "scheduledTime": row.scheduled_time,
-        "startTime": row.start_time,
-        "endTime": row.end_time,
         "workflowInstanceId": row.workflow_id,
-        "taskId": row.task_id,
         "reasonForIncompletion": row.reason,
-        "callbackAfterSeconds": row.callback_after_seconds,
-        "workerId": row.worker_id,
-        "iteration": row.iteration,
     }
 
 

@@ -123,7 +123,7 @@ class State:
     def create(self, workflow: WorkflowRow, row: TaskRow) -> bool:
         """Add a fresh attempt to its workflow; False if that attempt of the step is there already.
 
-        A retry that goes on with its own row counts as fresh.
+        A retry that uses its own row again counts as fresh.
         """
         now = self.now()
         row.seq = row.seq or max((other.seq for other in workflow.tasks), default=0) + 1

@@ -2,79 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
+
+from pydantic.alias_generators import to_camel
 
 from perago.embedded.conductor.payloads import copied, without_nulls
 from perago.embedded.conductor.rows import TaskRow, WorkflowRow, WorkflowStatus
 
 
+def in_camel_case(*names: str) -> Callable[[object], dict[str, Any]]:
+    """Gives those attributes of a row under their names on the server."""
+    get, spelled = attrgetter(*names), tuple(map(to_camel, names))
+    return lambda row: dict(zip(spelled, get(row), strict=True))
+
+
+_TASK = in_camel_case(
+    *("task_type", "status", "task_id", "retry_count", "retried_task_id", "retried", "executed", "seq", "iteration"),
+    *("poll_count", "worker_id", "correlation_id", "domain", "sub_workflow_id", "scheduled_time", "start_time"),
+    *("update_time", "end_time", "callback_after_seconds", "response_timeout_seconds", "workflow_task"),
+)
+_WORKFLOW = in_camel_case(
+    *("create_time", "update_time", "status", "end_time", "workflow_id", "input", "output", "correlation_id"),
+    *("task_to_domain", "priority", "variables", "last_retried_time"),
+)
+
+
 def task_json(row: TaskRow, now: int) -> dict[str, Any]:
     """The task as GET and poll show it at `now` (ms). The caller owns the result."""
-    fields = {**_identity(row), **_times(row), **_payload(row), **_constants(row)}
-    fields["queueWaitTime"] = queue_wait(row, now)
-    shown = copied(without_nulls(fields))
-    return shown if row.definition else {**shown, "taskDefinition": None}
-
-
-def _identity(row: TaskRow) -> dict[str, Any]:
-    return {
-        "taskType": row.task_type,
+    fields = {
+        **_TASK(row),
         "taskDefName": row.task_name,
-        "status": row.status.value,
-        "taskId": row.task_id,
         "referenceTaskName": row.reference_name,
-        "retryCount": row.retry_count,
-        "retriedTaskId": row.retried_task_id,
-        "retried": row.retried,
-        "executed": row.executed,
-        "seq": row.seq,
-        "iteration": row.iteration,
-        "pollCount": row.poll_count,
-        "workerId": row.worker_id,
         "workflowInstanceId": row.workflow_id,
         "workflowType": row.workflow_name or None,
         "workflowPriority": row.priority,
-        "correlationId": row.correlation_id,
         "reasonForIncompletion": row.shown_reason,
-        "domain": row.domain,
-        "subWorkflowId": row.sub_workflow_id,
-    }
-
-
-def _times(row: TaskRow) -> dict[str, Any]:
-    return {
-        "scheduledTime": row.scheduled_time,
-        "startTime": row.start_time,
-        "updateTime": row.update_time,
-        "endTime": row.end_time,
         "firstStartTime": 0,
         "startDelayInSeconds": row.start_delay_seconds,
-        "callbackAfterSeconds": row.callback_after_seconds,
-        "responseTimeoutSeconds": row.response_timeout_seconds,
-    }
-
-
-def _payload(row: TaskRow) -> dict[str, Any]:
-    return {
         "inputData": row.input if row.external_input is None else {},
         "externalInputPayloadStoragePath": row.external_input,
         "outputData": row.output if row.external_output is None else {},
         "externalOutputPayloadStoragePath": row.external_output,
-        "workflowTask": row.workflow_task,
         "taskDefinition": row.definition,
-    }
-
-
-def _constants(row: TaskRow) -> dict[str, Any]:
-    return {
         "rateLimitPerFrequency": row.rate_limit[0],
         "rateLimitFrequencyInSeconds": row.rate_limit[1],
         "callbackFromWorker": True,
         "subworkflowChanged": row.sub_workflow_changed,
         "loopOverTask": row.iteration > 0,
         "executionMetadata": {"additionalContext": {}, "empty": True, "additionalContextMap": {}},
+        "queueWaitTime": queue_wait(row, now),
     }
+    shown = copied(without_nulls(fields))
+    return shown if row.definition else {**shown, "taskDefinition": None}
 
 
 def queue_wait(row: TaskRow, now: int) -> int:
@@ -89,25 +71,14 @@ def queue_wait(row: TaskRow, now: int) -> int:
 def workflow_json(workflow: WorkflowRow, now: int, *, include_tasks: bool = True) -> dict[str, Any]:
     """The workflow as GET shows it at `now` (ms). The caller owns the result."""
     fields = {
+        **_WORKFLOW(workflow),
         "ownerApp": "",
-        "createTime": workflow.create_time,
-        "updateTime": workflow.update_time,
-        "status": workflow.status.value,
-        "endTime": workflow.end_time,
-        "workflowId": workflow.workflow_id,
         "parentWorkflowId": workflow.parent_id,
         "parentWorkflowTaskId": workflow.parent_task_id,
-        "input": workflow.input,
-        "output": workflow.output,
-        "correlationId": workflow.correlation_id,
         "reasonForIncompletion": workflow.reason,
-        "taskToDomain": workflow.task_to_domain,
         "failedReferenceTaskNames": workflow.failed_references,
         "failedTaskNames": workflow.failed_tasks,
         "workflowDefinition": workflow.definition,
-        "priority": workflow.priority,
-        "variables": workflow.variables,
-        "lastRetriedTime": workflow.last_retried_time,
         "history": [],
         "rateLimited": False,
         "startTime": workflow.create_time,

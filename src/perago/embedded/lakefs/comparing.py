@@ -186,7 +186,7 @@ def _committed_or_staged(repository: Repository, ref: str) -> trees.Tree:
 def _page(differences: Sequence[Difference], prefix: str, after: str, delimiter: str, amount: int) -> Page[Difference]:
     """One page of a diff; with a delimiter, folded into prefixes that changed.
 
-    With a delimiter lakeFS goes on behind everything that begins with `after`: after `a` there is no `ab`.
+    With a delimiter lakeFS continues behind everything that begins with `after`: after `a` there is no `ab`.
     """
     by_path = {difference.path: difference for difference in differences}
     paths = paths_from(list(by_path), prefix, after)

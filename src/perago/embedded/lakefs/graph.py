@@ -22,7 +22,7 @@ class CommitRecord:
     tree: Tree
     generation: int
     fraction: float = 0.0
-    """The part of the creation's second that nobody is shown; it decides what is newer all the same."""
+    """The part of the creation's second that no answer shows; it decides what is newer all the same."""
 
     @property
     def moment(self) -> float:

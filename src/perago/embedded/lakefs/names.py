@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import StrEnum
 
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
 
@@ -37,17 +36,6 @@ def check_branch_name(name: str, argument: str = "branch") -> None:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if not _BRANCH.fullmatch(name):
         raise Invalid(f"argument {argument}: branch id: {_INVALID}")
-
-
-def check_new_branch_name(name: str) -> None:
-    """As `check_branch_name`, with the longer words that creating a branch has."""
-    try:
-        check_branch_name(name)
-    except Invalid as error:
-        raise Invalid(
-            f"{error.message}: branch id must consist of letters, digits, underscores and dashes, "
-            "and cannot start with a dash"
-        ) from None
 
 
 def check_tag_name(name: str) -> None:
@@ -102,17 +90,10 @@ _BASE = re.compile(r"[^~^@$]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 
 
-class View(StrEnum):
-    """What reading a ref shows."""
-
-    COMMITTED = "committed"
-    STAGED = "staged"
-    """A bare branch, or a branch with `$`: staged changes over the head."""
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One modifier: `~N` follows first parents N times, `^N` takes the N-th parent, `@` and `$` choose a view."""
+    """One modifier: `~N` follows first parents N times, `^N` takes the N-th parent; `@` leaves staged changes out, `$`
+    has them."""
 
     mark: str
     count: int = 1
@@ -133,11 +114,10 @@ class RefExpression:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRef:
-    """What a ref points at. `branch` is set for a branch without steps."""
+    """What a ref points at. `branch` is set where staged changes are shown: a bare branch, or a branch with `$`."""
 
     commit_id: str
     branch: str | None = None
-    view: View = View.COMMITTED
     explicit_staging: bool = False
     """Written with `$`: not a commit, so no source of a branch or merge."""
 

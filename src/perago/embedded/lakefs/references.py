@@ -8,7 +8,6 @@ from perago.embedded.lakefs.errors import Exists, Forbidden, LakeFSError, Missin
 from perago.embedded.lakefs.names import (
     SHOULD_BE_A_COMMIT,
     check_branch_name,
-    check_new_branch_name,
     check_path,
     check_ref,
     check_tag_name,
@@ -33,7 +32,7 @@ class ReferenceCalls(ServerState):
         Raises:
             Exists: the name is that of a branch, of a tag or of a commit.
         """
-        check_new_branch_name(name)
+        check_branch_name(name)
         check_ref(source)
         with self._open_to_write(repository, force) as repo:
             if name in repo.graph:

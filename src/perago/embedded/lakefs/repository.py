@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from perago.embedded.lakefs.errors import Forbidden, Invalid, LakeFSError, Missing
 from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
-from perago.embedded.lakefs.names import RefExpression, ResolvedRef, View, parse_ref
+from perago.embedded.lakefs.names import RefExpression, ResolvedRef, parse_ref
 from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
 from perago.embedded.lakefs.values import ActionRun, Entry, Reference, RepositoryInfo, same
 
@@ -139,7 +139,7 @@ class Repository:
     def tree(self, resolved: ResolvedRef) -> Tree:
         """What reading a ref shows."""
         committed = self.graph.record(resolved.commit_id).tree
-        if resolved.view is View.COMMITTED or resolved.branch is None:
+        if resolved.branch is None:
             return committed
         branch = self.branches[resolved.branch]
         if not branch.staged:
@@ -163,9 +163,5 @@ class Repository:
 
 
 def _resolve_branch(branch: Branch, expression: RefExpression) -> ResolvedRef:
-    return ResolvedRef(
-        branch.commit_id,
-        branch=branch.name,
-        view=View.COMMITTED if expression.suffix == "@" else View.STAGED,
-        explicit_staging=expression.suffix == "$",
-    )
+    shown = None if expression.suffix == "@" else branch.name
+    return ResolvedRef(branch.commit_id, shown, explicit_staging=expression.suffix == "$")

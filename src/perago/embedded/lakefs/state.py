@@ -38,7 +38,7 @@ class ServerState:
 
     @contextmanager
     def if_free(self) -> Iterator[bool]:
-        """Hold the lock for the duration of a `with` block if nobody else holds it; gives whether that is so."""
+        """Hold the lock for the duration of a `with` block if it is free; gives whether it was."""
         taken = self._lock.acquire(blocking=False)
         try:
             yield taken

@@ -268,7 +268,10 @@ class InMemoryLakeFS:
 
 
 def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError:
-    if name == "merge" and (reason := _refusal(error)) is not None:
+    reason = _REFUSALS.get(type(error)) if name == "merge" else None
+    if reason is MergeRefusal.HOOK and FENCE_MARKER in error.message:
+        reason = MergeRefusal.HEAD_MOVED
+    if reason is not None:
         return ports.MergeRefused(SERVICE, words, error.message, reason)
     if isinstance(error, NoChanges):
         return ports.NothingToCommit(SERVICE, words, error.message)
@@ -279,15 +282,10 @@ def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError
     return ports.Refused(SERVICE, words, error.message)
 
 
-def _refusal(error: LakeFSError) -> MergeRefusal | None:
-    match error:
-        case HookAborted():
-            return MergeRefusal.HEAD_MOVED if FENCE_MARKER in error.message else MergeRefusal.HOOK
-        case Conflict():
-            return MergeRefusal.CONFLICT
-        case NoChanges():
-            return MergeRefusal.NO_CHANGES
-        case Dirty():
-            return MergeRefusal.DIRTY
-        case _:
-            return None
+_REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
+    HookAborted: MergeRefusal.HOOK,
+    Conflict: MergeRefusal.CONFLICT,
+    NoChanges: MergeRefusal.NO_CHANGES,
+    Dirty: MergeRefusal.DIRTY,
+}
+"""Why a merge was refused."""

@@ -30,7 +30,7 @@ _HEALTHY = {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
 
 
 def conductor_app(model: ConductorModel) -> ASGIApp:
-    """An ASGI application that serves `model` below `/api`, and its health at `/health`, to everybody.
+    """An ASGI application that serves `model` below `/api`, and its health at `/health`.
 
     Calls run in threads of their own, so that long polls hold up no other call.
     """
