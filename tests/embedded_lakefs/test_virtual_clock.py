@@ -144,7 +144,7 @@ def test_a_participant_that_is_awake_holds_time_back_until_it_is_told() -> None:
 
 
 def test_leave_without_join_is_refused() -> None:
-    with pytest.raises(RuntimeError, match="nobody has joined"):
+    with pytest.raises(RuntimeError, match="no thread has joined"):
         VirtualClock().leave()
 
 

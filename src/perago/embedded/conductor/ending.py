@@ -61,7 +61,7 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow 
     name = workflow.definition.get("failureWorkflow")
     if not name:
         return
-    payload = {
+    payload: dict[str, Any] = {
         **workflow.input,
         "workflowId": workflow.workflow_id,
         "reason": workflow.reason,
@@ -70,6 +70,8 @@ def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow 
     }
     if cause is not None:
         payload["failureTaskId"] = cause.task_id
+    for shown, row in zip(payload["failedWorkflow"]["tasks"], workflow.tasks, strict=True):
+        shown |= {} if row.reason is None else {"reasonForIncompletion": row.reason}  # all of it
     version = workflow.definition.get("failureWorkflowVersion")
     try:
         rescue = create_workflow(

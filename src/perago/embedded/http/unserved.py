@@ -17,12 +17,12 @@ def unserved_routes(package: str, root: str, refuse: Callable[[Request, str], Re
     Args:
         package: the package beside which the list lies.
         root: what the paths are below.
-        refuse: answers a request of the named call.
+        refuse: answers a request of a call, which it is given with method and path.
     """
     for line in files(package).joinpath("operations.txt").read_text(encoding="utf-8").splitlines():
         method, path, name = line.split()
-        yield Route(root + path, partial(_answer, refuse, f"{name} ({method} {root}{path})"), methods=[method])
+        yield Route(root + path, partial(_answer, refuse, name), methods=[method])
 
 
 async def _answer(refuse: Callable[[Request, str], Response], name: str, request: Request) -> Response:
-    return refuse(request, name)
+    return refuse(request, f"{name} ({request.method} {request.url.path})")

@@ -10,10 +10,12 @@ class LakeFSError(Exception):
     """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/servers/lakefs.md` 2)."""
 
     status: int = 500
+    usual = ""
+    """The words unless others are given."""
 
-    def __init__(self, message: str, status: int | None = None) -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        self.message = message or self.usual
+        super().__init__(self.message)
         self.status = self.status if status is None else status
 
     def within(self, context: str) -> LakeFSError:
@@ -42,8 +44,7 @@ class Forbidden(LakeFSError):
 class ReadOnly(Forbidden):
     """A write to a read-only repository that is not forced."""
 
-    def __init__(self, message: str = "read-only repository", status: int | None = None) -> None:
-        super().__init__(message, status)
+    usual = "read-only repository"
 
 
 class Exists(LakeFSError):
@@ -68,18 +69,14 @@ class Dirty(LakeFSError):
     """The target of a merge, revert or cherry-pick has uncommitted changes."""
 
     status = 400
-
-    def __init__(self, message: str = "uncommitted changes (dirty branch)", status: int | None = None) -> None:
-        super().__init__(message, status)
+    usual = "uncommitted changes (dirty branch)"
 
 
 class PathExists(LakeFSError):
     """An upload with `If-None-Match: *` on a path that is taken."""
 
     status = 412
-
-    def __init__(self, message: str = "path already exists", status: int | None = None) -> None:
-        super().__init__(message, status)
+    usual = "path already exists"
 
 
 class HookAborted(LakeFSError):

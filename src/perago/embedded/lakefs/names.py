@@ -35,7 +35,10 @@ def check_branch_name(name: str, argument: str = "branch") -> None:
     if not name:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if not _BRANCH.fullmatch(name):
-        raise Invalid(f"argument {argument}: branch id: {_INVALID}")
+        raise Invalid(
+            f"argument {argument}: branch id: {_INVALID}: branch id must consist of letters, digits, underscores and "
+            "dashes, and cannot start with a dash"
+        )
 
 
 def check_tag_name(name: str) -> None:
