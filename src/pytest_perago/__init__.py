@@ -85,11 +85,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     stash = session.config.stash
     reports = [*stash.get(options.WORKERS, []), *stash.get(options.UNTRIED_OF_WORKERS, [])]
     if any(reports) or "pytest_perago.project" in sys.modules:
-        from pytest_perago.assurance import look
-        from pytest_perago.unused import finish
+        from pytest_perago.unused import find_untried, find_unused
 
-        finish(session)
-        look(session)
+        find_unused(session)
+        find_untried(session)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -114,21 +113,19 @@ def pytest_runtest_makereport(
 @pytest.fixture
 def perago_snapshot(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, or writes it under --perago-update."""
-    from pytest_perago.snapshots import checker
+    from pytest_perago.kinds.taskdef import checker
 
     return checker(request)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Say what happened to snapshots, what was not tried, and which tests were opted out of, and why."""
-    unused = sys.modules.get("pytest_perago.unused")
-    left = config.stash.get(unused.UNUSED, ()) if unused is not None else ()
-    if left or config.getoption("--perago-update"):
-        from pytest_perago.summary import summarise_snapshots
+    unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
+    if unused or untried or config.getoption("--perago-update"):
+        from pytest_perago.summary import summarise_snapshots, summarise_untried
 
-        summarise_snapshots(terminalreporter, config, left)
-    if assurance := sys.modules.get("pytest_perago.assurance"):
-        assurance.summarise(terminalreporter, config)
+        summarise_snapshots(terminalreporter, config, unused)
+        summarise_untried(terminalreporter, untried)
     skipped = terminalreporter.stats.get("skipped", ())
     lines = sorted(
         f"{report.nodeid}: {reason}"

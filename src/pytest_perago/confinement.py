@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class ProcessEnded(BaseException):
-    """`os._exit` was called. Not an Exception, so that `except Exception` does not go on after it."""
+    """`os._exit` was called. Not an Exception, so that `except Exception` does not swallow it."""
 
 
 ProcessEnded.__module__ = "builtins"  # authors know `os._exit`, not this
 
 
 class OpenText(io.TextIOWrapper):
-    """Text output to bytes that belong to somebody else: nobody can close either, also not by dropping a wrapper."""
+    """Text output to bytes that have another owner: author's code can close neither, also not by dropping a wrapper."""
 
     def __init__(self, target: IO[bytes], *, encoding: str = "utf-8", errors: str = "backslashreplace") -> None:
         super().__init__(_OpenBytes(target), encoding=encoding, errors=errors, newline="", write_through=True)
@@ -68,7 +68,7 @@ class _OpenBytes(io.BufferedIOBase):
 
 @contextmanager
 def confined() -> Iterator[None]:
-    """While code of the author runs: an output that stays open, whatever is done to it, and no end of the process."""
+    """While code of the author runs: an output that stays open, even if it is closed, and no end of the process."""
     outputs = sys.stdout, sys.stderr
     end = os._exit
     sys.stdout, sys.stderr = map(_kept_open, outputs)
@@ -84,7 +84,7 @@ def confined() -> Iterator[None]:
 
 
 def _kept_open(stream: Any) -> Any:
-    """The stream that nobody can close; as it is if it is no text over bytes."""
+    """The stream, such that `close` does not close it; as it is if it is no text over bytes."""
     buffer = getattr(stream, "buffer", None)
     if not isinstance(stream, io.TextIOWrapper) or buffer is None:
         return stream

@@ -63,7 +63,7 @@ class Memory:
                 delattr(owner, name)
 
     def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
-        """What has a name that its owner did not have, whatever that was for."""
+        """What has a name that its owner did not have."""
         for place in _places(self._module):
             owner, name = place[:2]
             known = self._names.get(id(owner))
@@ -116,7 +116,7 @@ def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
 
 
 def _own_type(value: Any) -> type | FunctionType:
-    """What says where the value was written; objects are not asked, because proxies answer for somebody else."""
+    """What says where the value was written; objects are not asked, because proxies answer for others."""
     return value if isinstance(value, type | FunctionType) else type(value)
 
 

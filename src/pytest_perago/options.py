@@ -1,4 +1,4 @@
-"""Command line options, ini values and markers."""
+"""Command line options, ini values and markers, and the command that runs one test again with them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 import importlib.util
 import os
 import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
@@ -34,6 +36,12 @@ UNTRIED_OUTPUT = "perago_untried"
 
 UNTRIED_OF_WORKERS = pytest.StashKey[list[list[str] | None]]()
 """What the workers told of that; None for one that crashed."""
+
+UNUSED = pytest.StashKey[Sequence[str]]()
+"""Unused snapshots and case files, in the process that reports: a line each."""
+
+UNTRIED = pytest.StashKey[Sequence[str]]()
+"""What no attempt has tried, in the process that reports: a line each, a tab before the direction of a guardrail."""
 
 DEFAULT_CASES_DIR = "tests/perago_cases"
 """Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
@@ -193,3 +201,44 @@ def configured_kinds(config: pytest.Config) -> tuple[str, ...]:
 def _listed(values: list[str]) -> tuple[str, ...]:
     parts = (part for value in values for part in re.split(r"[,\s]+", value))
     return tuple(dict.fromkeys(filter(None, parts)))
+
+
+def rerun_command(item: pytest.Item, options: Iterable[str] = ()) -> str:
+    """`pytest` with the options that decide what is collected, and the test as seen from where it was started."""
+    config = item.config
+    path = str(item.path)
+    if item.path.is_relative_to(config.rootpath):
+        path = os.path.relpath(item.path, config.invocation_params.dir)
+    names = item.nodeid.partition("::")[2]
+    words = ["pytest", *_context(config), *_kind(item), *options, f"{path}::{names}"]
+    return " ".join(_quoted(word) for word in words)
+
+
+def _context(config: pytest.Config) -> Iterator[str]:
+    option = config.option
+    if option.inifilename:
+        yield from ("-c", str(option.inifilename))
+    if option.rootdir:
+        yield from ("--rootdir", str(option.rootdir))
+    if option.importmode != "prepend":
+        yield f"--import-mode={option.importmode}"
+    for override in option.override_ini or ():
+        if not override.startswith("strict"):  # how pytest keeps its own --strict-markers and --strict-config
+            yield from ("-o", override)
+    modules = named_on_command_line(config)
+    if modules:
+        yield from ("--perago-modules", ",".join(modules))
+    directory = config.getoption("--perago-snapshot-dir")
+    if directory is not None:
+        yield f"--perago-snapshot-dir={directory}"
+
+
+def _kind(item: pytest.Item) -> tuple[str, ...]:
+    """The option without which a test of this kind would not be there; nothing where the ini file asks for it."""
+    kind = item.name.partition("[")[0]
+    return ("--perago-kinds", kind) if kind in KINDS and kind not in kinds_in_ini(item.config) else ()
+
+
+def _quoted(word: str) -> str:
+    """Node ids are always quoted: their brackets mean something to shells that `shlex.quote` does not know."""
+    return "'" + word.replace("'", "'\"'\"'") + "'" if "::" in word else shlex.quote(word)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
 
 from perago.authoring import Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.guardrails import Guardrail
@@ -25,7 +29,6 @@ from perago.workspace.keys import ACTIONS, Folding
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
 from perago.workspace.scan import scan_tree
 from perago.workspace.text import count
-from pytest_perago.fuzzing import fuzz
 from pytest_perago.settings import FuzzSettings
 
 Declare: TypeAlias = Callable[[Any], Guardrail]
@@ -210,3 +213,36 @@ def _disk() -> Disk:
     """The disk of the trees."""
     with build({}) as root:
         return probe_disk(root)
+
+
+def fuzz(name: str, strategy: SearchStrategy[Any], check: Callable[[Any], None], how: FuzzSettings) -> None:
+    """Check examples of the strategy; what fails is made as small as hypothesis can.
+
+    `name` tells this property from all others.
+
+    Raises:
+        CaseFailed: as raised by `check`; its rerun line has the seed.
+    """
+
+    def prop(example: Any) -> None:
+        check(example)
+
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    prop.__name__ = prop.__qualname__ = f"fuzz_{digest}"  # hypothesis's database knows properties by name and source
+    configured: Any = settings(
+        max_examples=how.examples,
+        deadline=None,
+        suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
+    )
+    test: Any = configured(given(strategy)(prop))
+    number = how.forced_seed
+    if number is None and not configured.derandomize:
+        number = str(random.SystemRandom().getrandbits(32))
+    if number is not None:
+        test = seed(int(number) if number.isdecimal() else number)(test)
+    try:
+        test()
+    except CaseFailed as failure:
+        if number is not None and how.takes_seed:
+            failure.rerun_options = (f"--hypothesis-seed={number}",)
+        raise

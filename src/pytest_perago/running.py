@@ -41,7 +41,7 @@ _CONTROLS = {
     "totalTimeoutSeconds": 0,
     "responseTimeoutSeconds": _RESPONSE_SECONDS,
 }
-"""Whatever the task declares, a lost report is followed by one more attempt at once."""
+"""They take the place of what the task declares: a lost report is followed by one more attempt at once."""
 
 
 def run_case(task: Task, case: RunCase, watch: Watch, *, debugging: bool = False) -> None:
@@ -171,7 +171,7 @@ class _Run:
         """Where the second attempt left something else than the first: whether the module's memory is the reason.
 
         It is, if calls with the memory of the start are alike and one with a later memory is not. Chance and time
-        make calls different whatever is remembered, and are no reason to complain.
+        make calls different with any memory, and are no reason to complain.
         """
         first, second = self._seen
         changes = self._memory.changes()

@@ -1,9 +1,10 @@
-"""What the kinds need to know of pytest's configuration."""
+"""What pytest's configuration says to the plugin: kinds, modes and limits, snapshots, opt-outs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PureWindowsPath
@@ -12,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_perago.options import DEFAULT_CASES_DIR, configured_kinds
-from pytest_perago.snapshot_settings import SnapshotSettings, read_snapshot_settings
 from pytest_perago.watch import LastResort, Watch
 
 if TYPE_CHECKING:
@@ -142,3 +142,116 @@ def _seconds(config: pytest.Config, name: str) -> float:
     if not 0 < seconds < 1e9:
         raise pytest.UsageError(f"{name}: {text!r} is no number of seconds above 0")
     return seconds
+
+
+# ------------------------------------------------ snapshots: where they are, what may happen to them
+
+
+class Update(StrEnum):
+    """`--perago-update`: which snapshots are written instead of compared."""
+
+    NONE = "none"
+    NEW = "new"
+    ALL = "all"
+
+
+class Unused(StrEnum):
+    """`--perago-unused`: what becomes of a run that finds snapshots of tasks that are gone."""
+
+    FAIL = "fail"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSettings:
+    """`root` is what paths are shown relative to."""
+
+    root: Path
+    directory: Path
+    update: Update
+    unused: Unused
+
+    def path(self, task: Task) -> Path:
+        """The snapshot of a task."""
+        return self.directory / task.module / f"{task.name}.json"
+
+    def shown(self, path: Path) -> str:
+        """A path for people: from the root directory, with slashes."""
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+
+
+def read_snapshot_settings(config: pytest.Config) -> SnapshotSettings:
+    """The settings of command line and ini file.
+
+    Raises:
+        pytest.UsageError: a value is not valid.
+    """
+    update = config.getoption("--perago-update")
+    return SnapshotSettings(
+        root=config.rootpath,
+        directory=_directory(config),
+        update=Update(update) if update else Update.NONE,
+        unused=_unused(config),
+    )
+
+
+def _directory(config: pytest.Config) -> Path:
+    """Relative to where pytest was started if given on the command line, else to the root directory."""
+    option = config.getoption("--perago-snapshot-dir")
+    text = str(option if option is not None else config.getini("perago_snapshot_dir"))
+    start = config.invocation_params.dir if option is not None else config.rootpath
+    where = "--perago-snapshot-dir / perago_snapshot_dir"
+    if not text.strip():
+        raise pytest.UsageError(f"{where}: is empty; give a directory for snapshots alone")
+    if os.name != "nt" and PureWindowsPath(text).drive:
+        raise pytest.UsageError(f"{where}: {text!r} is a path of Windows; write it relative to the root directory")
+    directory = Path(os.path.normpath(start / text.strip().replace("\\", "/")))
+    if config.rootpath.is_relative_to(directory):
+        raise pytest.UsageError(f"{where}: {text!r} holds the whole project; give a directory for snapshots alone")
+    return directory
+
+
+def _unused(config: pytest.Config) -> Unused:
+    text = str(config.getoption("--perago-unused") or config.getini("perago_unused"))
+    try:
+        return Unused(text)
+    except ValueError:
+        raise pytest.UsageError(f"--perago-unused / perago_unused: {text!r} is none of {', '.join(Unused)}") from None
+
+
+# ------------------------------------------------------------- opt-outs: each with its reason
+
+_LINE = re.compile(r"(?P<task>[A-Za-z0-9._-]+)(?:::(?P<test>\w+(?:\[.*?\])?))?:\s+(?P<reason>\S.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class OptOut:
+    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task; None: all of them."""
+
+    task: str
+    test: str | None
+    reason: str
+
+    def covers(self, task: str, name: str) -> bool:
+        """Whether the test called `name` of that task is meant."""
+        return self.task == task and self.test in (None, name, name.partition("[")[0])
+
+
+def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:
+    """The opt-outs of an ini file.
+
+    Raises:
+        pytest.UsageError: a line names no task, or gives no reason.
+    """
+    return tuple(_parse(line.strip()) for line in lines if line.strip())
+
+
+def _parse(line: str) -> OptOut:
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise pytest.UsageError(
+            f"perago_skip: {line!r} is not `<task>: <reason>`, `<task>::<kind>: <reason>` or "
+            "`<task>::<kind>[<label>]: <reason>`; the reason is needed, because it is shown after every run"
+        )
+    return OptOut(match["task"], match["test"], match["reason"])

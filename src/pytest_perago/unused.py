@@ -1,10 +1,16 @@
-"""Snapshots and case files of tasks that are gone, or that were never there under that name.
+"""What a complete run leaves unused or untried: snapshots, case files, functions and guardrails.
+
+Snapshots and case files are unused whose tasks are gone, or were never there under that name.
 
 A snapshot is unused if its module is gone, or was imported in this run and declares another task or none. Nothing is
 said about modules that this run did not look at. A directory of case files is unused if no task has its name; that is
 known only where the ini file or the test files say what all modules are, and all of them could be imported.
 
 The verdict is given only after a complete run: nothing selected, nothing stopped, no worker lost.
+
+Untried are functions that no attempt called, and guardrails that were never satisfied or violated: what a green run
+does not say. It is said about the tasks that have tests in the run, and only where no test was left out on purpose: a
+person who runs one test again knows that.
 """
 
 from __future__ import annotations
@@ -16,13 +22,22 @@ from pathlib import Path
 
 import pytest
 
+from perago.authoring import Task
 from perago.taskdef.discovery import find_modules
-from pytest_perago.options import DESELECTED, WORKER_OUTPUT, WORKERS, named_on_command_line
+from pytest_perago.collection import CaseItem
+from pytest_perago.kinds.guardrail import phases_of
+from pytest_perago.options import (
+    DESELECTED,
+    UNTRIED,
+    UNTRIED_OF_WORKERS,
+    UNTRIED_OUTPUT,
+    UNUSED,
+    WORKER_OUTPUT,
+    WORKERS,
+    named_on_command_line,
+)
 from pytest_perago.project import Project, existing_project
-from pytest_perago.snapshot_settings import SnapshotSettings, Unused, read_snapshot_settings
-
-UNUSED = pytest.StashKey[Sequence[str]]()
-"""What was found, in the process that reports."""
+from pytest_perago.settings import SnapshotSettings, Unused, read_snapshot_settings
 
 _SELECTING = (
     "file_or_dir",
@@ -38,7 +53,7 @@ _SELECTING = (
 _COMPLETE = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
 
 
-def finish(session: pytest.Session) -> None:
+def find_unused(session: pytest.Session) -> None:
     """Give the verdict at the end of a session: to the controller, or by its exit status."""
     config = session.config
     if hasattr(config, "workeroutput"):
@@ -135,3 +150,52 @@ def _why_unused(name: str, project: Project) -> str | None:
         return f"module {name} declares no task" if module.is_passed_over else None
     exists = name in sys.modules or any(found.name == name and found.file for found in find_modules([name]))
     return None if exists else f"there is no module {name}"
+
+
+# ------------------------------------------------------------------------------ what was not tried
+
+_FUNCTION = "function"
+_TESTED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+
+
+def find_untried(session: pytest.Session) -> None:
+    """Find out at the end of a session. A worker of pytest-xdist tells its controller."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput[UNTRIED_OUTPUT] = list(_untried(session))
+        return
+    if session.exitstatus not in _TESTED or config.stash.get(DESELECTED, False) or _selects(config):
+        return
+    workers = config.stash.get(UNTRIED_OF_WORKERS, None)
+    if workers is None:
+        config.stash[UNTRIED] = list(_untried(session))
+    elif None not in workers:  # what no worker has tried
+        first, *others = (told or [] for told in workers)
+        config.stash[UNTRIED] = [line for line in first if all(line in told for told in others)]
+
+
+def _selects(config: pytest.Config) -> bool:
+    """Whether the command line wants just some tests."""
+    if config.getoption("collectonly") or config.getoption("--perago-kinds"):
+        return True
+    return any("::" in argument for argument in config.getoption("file_or_dir"))
+
+
+def _untried(session: pytest.Session) -> Iterator[str]:
+    """One line for the function of a task and each direction of a guardrail; a tab before the direction."""
+    services = sys.modules.get("perago.testing.services")
+    tried = services.TRIED if services is not None else set()
+    tasks = {item.task.name: item.task for item in session.items if isinstance(item, CaseItem) and item.task}
+    for _, task in sorted(tasks.items()):
+        for line, what in _wanted(task):
+            if (task.module, task.name, *what) not in tried:
+                yield line
+
+
+def _wanted(task: Task) -> Iterator[tuple[str, tuple[str, ...]]]:
+    hint = "declare an Example, or use perago_run in a test"
+    yield f"{task.name}: its function never ran: {hint}", (_FUNCTION,)
+    for phase, rules in phases_of(task):
+        for rule in rules:
+            for direction in ("satisfied", "violated"):
+                yield f"{task.name}: {phase} guardrail {rule} was never\t{direction}", (phase, str(rule), direction)

@@ -142,7 +142,7 @@ class Watch:
 
     def _set_alarm(self) -> None:
         self._others_alarm = signal.getitimer(signal.ITIMER_REAL)
-        if 0 < self._others_alarm[0] <= self.seconds:  # somebody's shorter limit, such as pytest-timeout's
+        if 0 < self._others_alarm[0] <= self.seconds:  # another shorter limit, such as pytest-timeout's
             self._others_alarm = (0.0, 0.0)
             return
         self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)

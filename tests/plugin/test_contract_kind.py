@@ -15,7 +15,7 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.testing.cases import case_of_example, check_case
 from perago.testing.failures import CaseFailed, Cause
-from pytest_perago.models import check_params, check_result
+from pytest_perago.kinds.contract import check_params, check_result
 
 from . import models as m
 from .projects import copy_module, free_module, run, write_module

@@ -1,18 +1,35 @@
-"""Kind `contract`: what can be known about a task without calling its function."""
+"""Kind `contract`: what can be known about a task without calling its function. Sample values, and those that authors
+provide, tell whether its models survive JSON."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from typing import Any
 
-from perago.authoring import Task
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from perago.authoring import Example, Task
 from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
+from perago.taskdef.payload import InvalidResult, dump_result
+from perago.taskdef.problems import problem_lines
+from perago.taskdef.schema import input_schema, output_schema
+from perago.taskdef.schema_check import schema_problem
 from perago.testing.cases import InvalidCase, case_files, case_of_example, check_case, read_case_file
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.round_trip import (
+    computed_problem,
+    lookalike_problem,
+    random_private,
+    round_trip_problem,
+    shared_state,
+)
+from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
 from pytest_perago.cases import Case, Location
-from pytest_perago.models import check_params, check_result
 from pytest_perago.settings import Settings
 
 
@@ -65,3 +82,132 @@ def _accepted(task: Task, settings: Settings) -> None:
             f"{', '.join(others)} declares a task of the same name; Conductor keeps one TaskDef and one queue for both",
             facts=[("fix", "give one of them another name")],
         )
+
+
+# ---------------------------------------------------------------------- whether models survive JSON
+
+_MAX_RESULT_BYTES = 1024 * 1024
+
+Provided = Iterable[Mapping[str, Any] | Example]
+
+
+def check_params(task: Task, provided: Provided) -> None:
+    """Sample params survive JSON, obey the input schema and share nothing from call to call.
+
+    Raises:
+        CaseFailed: they do not.
+        pytest.skip.Exception: no params could be made, and none were provided.
+    """
+    model = task.params_model
+    schema = input_schema(task)["properties"]["params"]
+    samples = _samples(task, model, list(_params_of(task, provided)))
+    if not samples.found:
+        pytest.skip(
+            f"no params of {task.name} can be made: {samples.problem}; give some by the hook pytest_perago_params, by "
+            f"perago.testing.provide_params({task.name!r}, ...) or by an Example of the task"
+        )
+    _check_unions(model, by_alias=True)
+    for sample in samples.found:
+        _check_sample("params", model, sample, by_alias=True)
+        problem = schema_problem(schema, sample.document)
+        if problem is not None:
+            raise _broken("params", sample, "the model takes what the input schema of the TaskDef rejects", problem)
+
+
+def check_result(task: Task, provided: Provided) -> None:
+    """Sample results survive JSON, and obey the output schema when they are written.
+
+    Raises:
+        CaseFailed: they do not.
+        pytest.skip.Exception: no result could be made, and no example declares one.
+    """
+    model = task.result_model
+    schema = output_schema(task)["properties"]["result"]
+    examples = [*task.examples, *(item for item in provided if isinstance(item, Example))]
+    samples = _samples(task, model, [example.result for example in examples if example.result is not None])
+    if not samples.found:
+        pytest.skip(
+            f"no result of {task.name} can be made: {samples.problem}; declare an Example with a result, or give one "
+            "by the hook pytest_perago_params"
+        )
+    _check_unions(model, by_alias=False)
+    for sample in samples.found:
+        _check_sample("result", model, sample, by_alias=False)
+        try:
+            document = dump_result(task, sample.value, _MAX_RESULT_BYTES)
+        except InvalidResult as error:
+            raise _broken("result", sample, "the runtime would refuse this result", str(error)) from None
+        problem = schema_problem(schema, document)
+        if problem is not None:
+            raise _broken("result", sample, "what is written breaks the output schema of the TaskDef", problem)
+
+
+def _params_of(task: Task, provided: Provided) -> Iterator[Any]:
+    for example in task.examples:
+        if example.expect != "terminal":  # such params may be wrong on purpose
+            yield example.params
+    for item in provided:
+        yield item.params if isinstance(item, Example) else item
+
+
+def _samples(task: Task, model: type[BaseModel], documents: list[Any]) -> Samples:
+    """Generated samples and those of the author."""
+    own: list[Sample] = []
+    try:
+        generated = sample_model(model)
+        for document in documents:
+            own.append(Sample(document, validated(model, document)))  # noqa: PERF401 - the error is about the next one
+    except ValidatorRaised as error:
+        cause = error.__cause__
+        raise CaseFailed(
+            Cause.MISTAKE,
+            f"{error}: raise ValueError for what is not valid",
+            details=[f"{type(cause).__name__}: {cause}"],
+        ) from None
+    except ValidationError as error:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"a declared or provided value is not valid for {model.__name__} of {task.name}",
+            facts=[("actual", "\n".join(problem_lines(error, documents[len(own)], "")))],
+        ) from None
+    return Samples((*own, *generated.found), generated.problem)
+
+
+def _check_sample(what: str, model: type[BaseModel], sample: Sample, *, by_alias: bool) -> None:
+    problem = round_trip_problem(model, sample.value, by_alias=by_alias)
+    if problem is not None:
+        raise _broken(what, sample, f"{model.__name__} does not survive JSON", problem)
+    problem = computed_problem(model, sample.value)
+    if problem is not None:
+        raise _broken(what, sample, f"{model.__name__} cannot read what it writes, as it forbids extra fields", problem)
+    again = validated(model, sample.document)
+    private = random_private(sample.value, again)
+    if private is not None:
+        advice = f"{private} has another default each time, and is not written as JSON; make it a field"
+        raise _broken(what, sample, f"{model.__name__} does not survive JSON", advice)
+    pointer = shared_state(sample.value, again)
+    if pointer is not None:
+        raise _broken(
+            what,
+            sample,
+            f"{model.__name__} keeps mutable state between calls",
+            f"{pointer} is the same object in every instance; make a new one in default_factory or in the validator",
+        )
+
+
+def _check_unions(model: type[BaseModel], *, by_alias: bool) -> None:
+    problem = lookalike_problem(model, by_alias=by_alias)
+    if problem is not None:
+        raise CaseFailed(
+            Cause.CONTRACT,
+            f"{model.__name__} has a union whose members look alike as JSON",
+            facts=[("actual", problem), ("fix", "give each member a Literal field of its own value, a discriminator")],
+        )
+
+
+def _broken(what: str, sample: Sample, summary: str, actual: str) -> CaseFailed:
+    return CaseFailed(
+        Cause.CONTRACT,
+        summary,
+        facts=[(what, json.dumps(sample.document, ensure_ascii=False)), ("actual", actual)],
+    )

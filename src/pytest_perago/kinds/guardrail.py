@@ -6,17 +6,29 @@ function: no code of the author is executed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import BaseModel
 
-from perago.authoring import Task
+from perago.authoring import Task, TaskControls, WorkspaceSpec
+from perago.authoring.context import Current
 from perago.authoring.guardrails import Guardrail
+from perago.ports import TaskStatus
+from perago.testing.building import write_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
 from pytest_perago.cases import Case
 from pytest_perago.settings import Settings
+
+if TYPE_CHECKING:
+    from perago.driver import AttemptRecord
+
+_Files = Mapping[str, str | None]
 
 
 def cases_guardrail(task: Task, _: Settings) -> Iterable[Case]:
@@ -41,8 +53,6 @@ def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
 
 def _satisfied(task: Task, phase: str, rule: Guardrail) -> None:
     """The rule alone accepts the trees at its limits."""
-    from pytest_perago.guarding import check_accepted
-
     try:
         trees = satisfying_trees(rule, key_prefix=_key_prefix(task))
     except (Contradiction, Undecided) as error:
@@ -53,8 +63,6 @@ def _satisfied(task: Task, phase: str, rule: Guardrail) -> None:
 
 def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrail, violation: str) -> None:
     """The rules reject a tree in which this one is broken, and no other if that is possible."""
-    from pytest_perago.guarding import check_rejected
-
     others = list(rules)
     while True:
         try:
@@ -73,8 +81,6 @@ def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrai
 def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
     """There is a tree that satisfies all rules, and they accept it. What a task only reads is the same tree in both
     phases, so it has to satisfy the rules of both."""
-    from pytest_perago.guarding import check_accepted
-
     words = f"the {phase} rules"
     if task.workspace and task.workspace.read_only and phase == "post":
         words = "both the pre and the post rules, and the task is read-only"
@@ -94,3 +100,110 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
 
 def _key_prefix(task: Task) -> str:
     return task.workspace.key_prefix if task.workspace else ""
+
+
+# ------------------------------------------------------- what the runtime would report for a tree
+
+
+class _Nothing(BaseModel):
+    """The params and the result of the stand-in, so that the author's models play no part."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """What came of a tree."""
+
+    record: AttemptRecord
+    called: bool
+    """Whether the function would have been called."""
+    published: bool
+    """Whether the branch has moved."""
+
+    @property
+    def status(self) -> TaskStatus | None:
+        """What Conductor would hear."""
+        return self.record.report.status if self.record.report else None
+
+    @property
+    def violated(self) -> list[str | None]:
+        """The texts of the rules that were found broken."""
+        return [finding.rule for finding in self.record.findings if not finding.satisfied]
+
+
+def check_accepted(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> None:
+    """The attempt with this tree must complete.
+
+    Raises:
+        CaseFailed: it does not.
+    """
+    reported = report(task, phase, rules, tree)
+    if reported.status is not TaskStatus.COMPLETED or not reported.called:
+        expected = "COMPLETED: the tree satisfies " + ("the rule" if len(rules) == 1 else "all rules")
+        raise _misjudged(reported, phase, rules, tree, expected)
+
+
+def check_rejected(task: Task, phase: str, rules: Sequence[Guardrail], broken: Guardrail, tree: _Files) -> None:
+    """The attempt with this tree must fail because of the `broken` rule: for good before the function is called, and
+    after it without a publication (docs/design/contract.md 2).
+
+    Raises:
+        CaseFailed: it does not.
+    """
+    reported = report(task, phase, rules, tree)
+    wanted = TaskStatus.FAILED_WITH_TERMINAL_ERROR if phase == "pre" else TaskStatus.FAILED
+    if (
+        reported.status is not wanted
+        or str(broken) not in reported.violated
+        or reported.called is not (phase == "post")
+        or reported.published
+    ):
+        where = "before the function is called" if phase == "pre" else "and nothing is published"
+        raise _misjudged(reported, phase, [broken], tree, f"{wanted} {where}: the tree breaks the rule")
+
+
+def report(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> Reported:
+    """Run an attempt of a stand-in for the task: the same workspace, but with these rules in one phase only. In phase
+    `post` the stand-in writes the tree, unless the workspace is read-only.
+
+    The services are loaded when something runs.
+    """
+    from perago.driver import Returned
+    from perago.testing.services import InMemoryServices
+
+    spec = _spec_of(task).model_copy(update={"pre": (), "post": (), phase: tuple(rules)})
+    writes = phase == "post" and not spec.read_only
+    called = False
+
+    def stand_in(_: Task, workspace: Path | None, __: BaseModel, ___: Current) -> Returned:
+        nonlocal called
+        called = True
+        if writes and workspace is not None:
+            write_tree(workspace, tree)
+        return Returned(_Nothing())
+
+    actor = replace(
+        task, workspace=spec, controls=TaskControls(), examples=(), params_model=_Nothing, result_model=_Nothing
+    )
+    with InMemoryServices(call=stand_in) as services:
+        ref = services.seed({} if writes else {spec.key_prefix + path: content for path, content in tree.items()})
+        services.start(actor, {}, ref=ref)
+        record = services.run_delivery(actor, services.take(actor))
+        published = record.published_commit not in (None, ref)
+    return Reported(record, called, published)
+
+
+def _spec_of(task: Task) -> WorkspaceSpec:
+    if task.workspace is None:
+        raise ValueError("a task without a workspace has no guardrails")
+    return task.workspace
+
+
+def _misjudged(reported: Reported, phase: str, rules: Sequence[Guardrail], tree: _Files, expected: str) -> CaseFailed:
+    outcome = reported.record.report
+    actual = f"{outcome.status}: {outcome.reason}" if outcome and outcome.reason else str(reported.status)
+    return CaseFailed(
+        Cause.CONTRACT,
+        f"a {phase} guardrail is not judged as documented",
+        facts=[*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", actual)],
+        tree=tree,
+    )
