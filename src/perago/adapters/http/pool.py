@@ -1,11 +1,19 @@
-"""One service's connections: keep-alive, nothing opened before the first request, no hidden retries."""
+"""One service's connections: keep-alive, nothing opened before the first request, no hidden retries.
+
+The standard proxy and TLS variables (docs/design/contract.md 6) are read once per client.
+"""
 
 from __future__ import annotations
 
+import ipaddress
+import os
+import ssl
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
+from pathlib import Path
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -13,7 +21,6 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.adapters.http.failures import NoAnswerError, no_answer
-from perago.adapters.http.network import proxy_for, tls_context
 from perago.adapters.http.retry import CallPolicy
 from perago.adapters.http.wire import POOL_CLASSES
 from perago.ports import Refused
@@ -25,7 +32,7 @@ Body = bytes | Iterable[bytes | memoryview] | None
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer, whatever its status. Header names are looked up without regard to case."""
+    """A complete answer, of any status. Header names are looked up without regard to case."""
 
     status: int
     headers: Mapping[str, str]
@@ -172,3 +179,50 @@ def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3
         raise Refused(service, "set up the connection", f"a {kind} proxy is not supported; use an http or https proxy")
     manager.pool_classes_by_scheme = POOL_CLASSES
     return manager
+
+
+# ------------------------------------------------------------------- proxy and TLS variables
+
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
+    """The proxy URL that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names for a server that `NO_PROXY` leaves to it."""
+    proxies = getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or _exempt(host, port, proxies):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _exempt(host: str, port: int | None, proxies: dict[str, str]) -> bool:
+    bare = host.strip("[]")
+    if proxy_bypass_environment(f"{bare}:{port}" if port else bare, proxies):
+        return True
+    return any(_in_network(bare, entry.strip()) for entry in proxies.get("no", "").split(",") if "/" in entry)
+
+
+def _in_network(host: str, network: str) -> bool:
+    """Whether an address lies in a `NO_PROXY` entry such as `10.0.0.0/8`; names and malformed entries never do."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def tls_context() -> ssl.SSLContext:
+    """A verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
+
+    OpenSSL itself honours `SSL_CERT_FILE` and `SSL_CERT_DIR` for the system's store.
+
+    Raises:
+        OSError: the bundle cannot be read.
+    """
+    for variable in BUNDLE_VARIABLES:
+        bundle = os.environ.get(variable)
+        if bundle:
+            place = Path(bundle)
+            return ssl.create_default_context(
+                cafile=None if place.is_dir() else bundle, capath=bundle if place.is_dir() else None
+            )
+    return ssl.create_default_context()
