@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 HEALTHY_SECONDS = 60.0
@@ -26,6 +28,13 @@ class BackOff:
         """Seconds before repetition 0, 1, ..."""
         pause = min(self.longest, self.first * self.factor ** min(repetition, _MOST_STEPS))
         return pause * random.uniform(0.5, 1.0) if self.jitter else pause  # noqa: S311 - spreads load, guards nothing
+
+    def tries(self, number: int, sleep: Callable[[float], object] = time.sleep) -> Iterator[int]:
+        """0, 1, ... up to `number` tries, with the pause before each but the first."""
+        for repetition in range(number):
+            if repetition:
+                sleep(self.pause(repetition - 1))
+            yield repetition
 
 
 RESTARTS = BackOff(1.0, 30.0)

@@ -23,7 +23,7 @@ from pytest_perago.project import LoadedModule, project_of
 
 
 class CaseItem(pytest.Function):
-    """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one."""
+    """A case as a test function. Fixtures, marks, xdist and editors treat it like a written one. See `make`."""
 
     def __init__(
         self,
@@ -55,7 +55,16 @@ class CaseItem(pytest.Function):
         output: str = "",
         task: Task | None = None,
     ) -> CaseItem:
-        """The item of a case; `owner` names the task or, where there is none, the module."""
+        """The item of a case.
+
+        Args:
+            parent: what collects it.
+            case: what it runs.
+            owner: names the task or, where there is none, the module.
+            place: where the task is, unless the case says where it comes from.
+            output: what the import printed.
+            task: None: there is none.
+        """
         item: CaseItem = cls.from_parent(
             parent, name=case.name, case=case, owner=owner, location=case.location or place, output=output, task=task
         )

@@ -1,4 +1,5 @@
-"""The properties that fuzz tests check."""
+"""The properties that fuzz tests check, and how hypothesis runs them. Only fuzz tests import this, and with it
+hypothesis."""
 
 from __future__ import annotations
 
@@ -218,7 +219,11 @@ def _disk() -> Disk:
 def fuzz(name: str, strategy: SearchStrategy[Any], check: Callable[[Any], None], how: FuzzSettings) -> None:
     """Check examples of the strategy; what fails is made as small as hypothesis can.
 
-    `name` tells this property from all others.
+    Args:
+        name: tells this property from all others.
+        strategy: makes the examples.
+        check: raises for an example that is wrong.
+        how: how many examples, and which seed.
 
     Raises:
         CaseFailed: as raised by `check`; its rerun line has the seed.

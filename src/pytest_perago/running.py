@@ -47,7 +47,11 @@ _CONTROLS = {
 def run_case(task: Task, case: RunCase, watch: Watch, *, debugging: bool = False) -> None:
     """Run the case in services of its own.
 
-    With `debugging` the traceback of a failure ends in the author's function, if that is where it began.
+    Args:
+        task: whose function is run.
+        case: params, tree and what should come of it.
+        watch: the time limit of both attempts together.
+        debugging: whether the traceback of a failure ends in the author's function, if that is where it began.
 
     Raises:
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.back_off import HEALTHY_SECONDS, RestartDelay
+from perago.back_off import HEALTHY_SECONDS, BackOff, RestartDelay
 from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
 from perago.worker import PlainLines
 from perago.worker.child import describe_exit
@@ -64,6 +64,12 @@ def test_failed_polls_back_off_with_jitter_up_to_a_bound() -> None:
     for delay, full in zip(delays, [1, 2, 4, 8, 16, *[30] * 7], strict=True):
         assert full / 2 <= delay <= full
     assert len({delay / 30 for delay in delays[5:]}) == 7
+
+
+def test_tries_pause_before_each_but_the_first_and_longer_each_time() -> None:
+    told: list[float] = []
+    tried = [told.copy() for _ in BackOff(0.5, 1.5).tries(4, sleep=told.append)]
+    assert tried == [[], [0.5], [0.5, 1.0], [0.5, 1.0, 1.5]]
 
 
 # --------------------------------------------------------------------------- restarts

@@ -20,7 +20,13 @@ class Cause(StrEnum):
 class CaseFailed(AssertionError):
     """A generated test failed. The item that ran it adds `subject` and `rerun` before pytest prints it.
 
-    `facts` are label and text, such as `("expected", "COMPLETED")`; `details` are blocks of text that follow.
+    Args:
+        cause: whose fault it is.
+        summary: what is wrong, in one line.
+        facts: label and text, such as `("expected", "COMPLETED")`.
+        tree: the tree that the test was about, shown as Python.
+        details: blocks of text that follow.
+        rerun_options: what pytest needs to find the same example again.
     """
 
     def __init__(

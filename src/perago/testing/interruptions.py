@@ -96,7 +96,14 @@ class Interruptions:
 
 
 class RunningAttempt:
-    """One attempt, as the test interrupts it."""
+    """One attempt, as the test interrupts it.
+
+    Args:
+        conductor: where its workflow ends, or its time is over.
+        delivery: which attempt it is.
+        planned: what the test has planned for it; None: nothing.
+        virtual_sleep: whether `time.sleep` lets virtual time pass in the function.
+    """
 
     def __init__(
         self, conductor: Conductor, delivery: Delivery, planned: Interruption | None, virtual_sleep: bool

@@ -109,7 +109,14 @@ class TaskRunner:
         tree: TreeSource | None = None,
         controls: Mapping[str, Any] | None = None,
     ) -> Delivery:
-        """Start a workflow as a call does, take its first attempt, and leave it to the test when to run it."""
+        """Start a workflow as a call does, take its first attempt, and leave it to the test when to run it.
+
+        Args:
+            function, params, tree, controls: as of a call.
+
+        Raises:
+            TypeError, BadTree: as of a call.
+        """
         task = task_of(function)
         if task.workspace is None and tree is not None:
             raise TypeError(f"{task.name} has no workspace, so it takes no tree")

@@ -56,7 +56,18 @@ def call_and_note(
     *,
     on_error: Callable[[BaseException], None] = lambda _: None,
 ) -> Returned | Raised:
-    """`call_function`, noted in `TRIED`."""
+    """`perago.driver.call_function`, noted in `TRIED`.
+
+    Args:
+        task: whose function is called.
+        workspace: its directory; None for a task without one.
+        params: the model that the function gets.
+        current: what `perago.current()` is meanwhile.
+        on_error: gets an exception that the function raised, with its frames.
+
+    Returns:
+        How the function ended.
+    """
     TRIED.add((task.module, task.name, "function"))
     return call_function(task, workspace, params, current, on_error=on_error)
 
@@ -152,7 +163,18 @@ class InMemoryServices:
         controls: Mapping[str, Any] | None = None,
         repository: str = REPOSITORY,
     ) -> str:
-        """Start a workflow of this one task; returns its id. `controls` replaces fields of the TaskDef."""
+        """Start a workflow of this one task.
+
+        Args:
+            task: the task, which is registered first.
+            params: a model, or a mapping that is sent as it is.
+            ref: the commit that the attempt reads; None for a task without a workspace.
+            controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
+            repository: where the workspace is.
+
+        Returns:
+            The id of the workflow.
+        """
         sent = (
             params.model_dump(mode="json", by_alias=True, round_trip=True)
             if isinstance(params, BaseModel)

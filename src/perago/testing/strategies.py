@@ -97,7 +97,14 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
 @st.composite
 def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> Tree:
     """Trees near the rules: odd files that they mean, things that only look like it (see `Likeness`), and counts at,
-    below and above each limit."""
+    below and above each limit.
+
+    Args:
+        draw: given by hypothesis.
+        rules: guardrails, or the workspace or the task that has them.
+        phase: whose rules, where there are two phases.
+        folding: which names the disk takes for the same.
+    """
     wanted = _rules(rules, phase)
     plan = TreePlan(folding)
     for rule in wanted:

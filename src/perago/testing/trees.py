@@ -102,8 +102,13 @@ def violating_tree(
 ) -> dict[str, str | None]:
     """A smallest tree that breaks `rule`, just so, and satisfies all the others of `rules`.
 
-    `violation` is one of the rule's, by default its first: `missing` leaves out one file, `too-many` and `present` add
-    one, or several if the other rules want it so.
+    Args:
+        rule: the rule to break.
+        rules: what else must hold; `rule` itself may be among them.
+        violation: one of the rule's, by default its first: `missing` leaves out one file, `too-many` and `present` add
+            one, or several if the other rules want it so.
+        key_prefix: the prefix of the workspace with its slash; empty: all of the repository.
+        folding: which names the disk takes for the same.
 
     Raises:
         Contradiction: what breaks this rule breaks one of the others, too; or it cannot be broken this way at all.

@@ -89,7 +89,15 @@ class Tail:
 
 
 class AttemptLog:
-    """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads."""
+    """An `Observer` of the driver, and where the function's output goes. Methods may be called by several threads.
+
+    Args:
+        log: the slot's file.
+        delivery: whose ids the lines carry.
+        mask: strikes secrets out of all that is logged or told.
+        budget: how many lines the slot may still log.
+        channel: leads to the supervisor, which has Conductor's task log.
+    """
 
     def __init__(self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, channel: SlotChannel) -> None:
         self._log = log
@@ -275,6 +283,7 @@ class WatchedAttemptLog(AttemptLog):
     def __init__(
         self, log: JsonLog, delivery: Delivery, mask: Mask, budget: LineBudget, worker_id: str, channel: SlotChannel
     ) -> None:
+        """As `AttemptLog`; `worker_id` is the slot's, which its events carry."""
         super().__init__(log, delivery, mask, budget, channel)
         self._worker_id = worker_id
         self._next_transfer = 0.0

@@ -1,6 +1,6 @@
 """One delivery in the supervisor's care: from the hand-over to a slot until Conductor has its result.
 
-The slot is free as soon as it says `Finished`; the report, and the heartbeat until the report is through, go on here.
+The slot is free as soon as it says `Finished`; the report, and the heartbeat until it is through, continue here.
 Once an attempt is lost (not ours any more, over its time, cancelled) nothing is sent for it but the end of its log.
 """
 
@@ -99,8 +99,8 @@ class Attempt:
             self._over.set_result(message)
 
     async def answer(self, question: DeliveryQuestion) -> None:
-        """Ask Conductor for the slot. An error travels as that error; a lost attempt gets its "no" at once, whatever it
-        asked.
+        """Ask Conductor for the slot. An error travels as that error; a lost attempt gets its "no" at once, to any
+        question.
 
         An attempt that is over gets no answer: by then the slot may have another process with questions of its own.
         """
@@ -115,7 +115,7 @@ class Attempt:
                     answer = DeliveryAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))
             except ServiceError as error:
                 answer = DeliveryAnswer(question.number, error=error)
-            except Exception as error:  # noqa: BLE001 - whatever went wrong, it was no answer
+            except Exception as error:  # noqa: BLE001 - any error is no answer
                 detail = f"{type(error).__name__}: {error}"
                 answer = DeliveryAnswer(question.number, error=Unavailable("Conductor", "read the task", detail))
         if not self._over.done():
@@ -124,7 +124,7 @@ class Attempt:
     # --------------------------------------------------------------------- its life
 
     def lose(self, reason: str) -> None:
-        """The attempt must not go on: stop the slot's work, and send nothing from now on, not even a heartbeat.
+        """The attempt must not continue: stop the slot's work, and send nothing from now on, not even a heartbeat.
 
         Once the slot is done there is nothing to stop, and the report asks its own delivery question.
         """

@@ -1,4 +1,4 @@
-"""How a running attempt learns, inside its slot, that nobody waits for it any more.
+"""How a running attempt learns, inside its slot, that Conductor or its worker has given it up.
 
 The supervisor announces a cancellation over the pipe and sends TERM to the slot's process group, which reaches what
 the function has started. In the slot itself TERM means "look whether a cancellation was announced": a service manager

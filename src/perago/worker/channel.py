@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from perago.worker.messages import BadMessage, FromSlot, ToSlot, decode, encode
 
 IO_LIMIT = 5
-"""Seconds that the supervisor gives a slot to take a message, or to go on with one that it has begun."""
+"""Seconds that the supervisor gives a slot to take a message, or to continue with one that it has begun."""
 
 LIMIT = 16 * 2**20
 """Bytes of a message from a slot, beside four times `Limits.max_result_bytes` for a result, whose JSON is escaped here

@@ -42,7 +42,7 @@ class ForkServerDied(OSError):
 
 
 def warm_up(preload: Sequence[str]) -> None:
-    """Let the fork server load `preload` while this process goes on with its own imports. Returns at once.
+    """Let the fork server load `preload` while this process continues with its own imports. Returns at once.
 
     Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
     """
@@ -173,7 +173,7 @@ class SlotProcess:
         return came
 
     def _watch_unfinished(self) -> None:
-        """A message that has begun goes on, or the process is stopped half-way and must end."""
+        """A message that has begun continues, or the process is stopped half-way and must end."""
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
@@ -189,7 +189,7 @@ class SlotProcess:
             while self._fault is None and self._take_messages():
                 pass
         # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
-        # it true, leaves a status that is already decided as it is, and takes whatever is left of the group along.
+        # it true, leaves a status that is already decided as it is, and takes the rest of the group along.
         self.kill()
         with _STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
@@ -228,7 +228,7 @@ def signal_group(group: int, signum: int) -> bool:
 
 
 def _reap_group(group: int) -> None:
-    """As PID 1 we inherit the orphans of a dead slot; collect those of its group, and nobody else's children."""
+    """As PID 1 we inherit the orphans of a dead slot; collect those of its group, and no other children."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-group, os.WNOHANG)[0]:
             pass

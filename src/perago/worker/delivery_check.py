@@ -16,7 +16,7 @@ ANSWER_LIMIT = 120.0
 
 
 class PipeDeliveryCheck:
-    """An `DeliveryCheck`. Once closed, nothing is current any more."""
+    """A `DeliveryCheck`. Once closed, nothing is current any more."""
 
     def __init__(self, channel: SlotChannel) -> None:
         self._channel = channel
@@ -37,7 +37,7 @@ class PipeDeliveryCheck:
         """Ask for the row of another attempt, on behalf of the delivery at hand.
 
         Raises:
-            ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that nobody was asked for
+            ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that was not asked for
                 is not one that is gone.
         """
         found = self._ask(delivery, task_id)
@@ -55,7 +55,7 @@ class PipeDeliveryCheck:
             self._channel.send(DeliveryQuestion(number, delivery.identity, read))
             found = answer.result(ANSWER_LIMIT)
         except ChannelError:
-            return DeliveryAnswer(number)  # without a supervisor nobody may publish
+            return DeliveryAnswer(number)  # without a supervisor no attempt may publish
         except FutureTimeoutError:
             raise Unavailable("Conductor", "read the task", f"no answer within {ANSWER_LIMIT:.0f} s") from None
         finally:
@@ -73,7 +73,7 @@ class PipeDeliveryCheck:
             waiting.set_result(answer)
 
     def close(self) -> None:
-        """The supervisor is gone: answer "no" to what was asked and to whatever will be."""
+        """The supervisor is gone: answer "no" to what was asked and to all that will be."""
         with self._lock:
             self._closed = True
             waiting, self._waiting = dict(self._waiting), {}

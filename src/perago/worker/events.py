@@ -125,7 +125,7 @@ class HandedBack:
 
 @dataclass(frozen=True, slots=True)
 class LeaseDoubtful:
-    """No heartbeat got through for as long as Conductor waits. The attempt goes on: its fences decide."""
+    """No heartbeat got through for as long as Conductor waits. The attempt continues: its fences decide."""
 
     delivery: Delivery
     worker_id: str
@@ -259,7 +259,7 @@ def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class WaitingForLakeFS:
-    """An attempt waits for lakeFS, which does not answer, or goes on, since it does again; `text` says which."""
+    """An attempt waits for lakeFS, which does not answer, or continues, since it does again; `text` says which."""
 
     worker_id: str
     text: str

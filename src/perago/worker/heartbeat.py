@@ -1,9 +1,9 @@
-"""Keeping a delivery alive while its attempt runs, without keeping somebody else's alive.
+"""Keeping a delivery alive while its attempt runs, without keeping another one alive.
 
 Conductor's lease extension never says that the task was lost, and a stale one keeps a dead successor's lease alive
 (`docs/servers/conductor.md` 9). So a beat reads the task first and extends only what is still this delivery.
 
-No answer is not a "no": beats go on, more often, and the attempt goes on as well. Once Conductor must have given the
+No answer is not a "no": beats continue, more often, and so does the attempt. Once Conductor must have given the
 delivery up (its response time-out passed without a successful beat) the delivery is *in doubt*. That is said once and
 changes nothing, since the attempt asks its own delivery question before every step that cannot be taken back.
 """
@@ -53,7 +53,7 @@ async def keep_lease(delivery: Delivery, beat: Callable[[], Awaitable[bool]], do
         await asyncio.sleep(pause)
         try:
             still_ours = await beat()
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, it was no answer
+        except Exception as error:  # noqa: BLE001 - any error is no answer
             pause = max(MIN_PAUSE, interval / 4)
             if not doubtful and time.monotonic() - last_success > silence_limit:
                 doubtful = True

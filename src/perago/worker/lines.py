@@ -37,7 +37,7 @@ def _handed_back(event: events.HandedBack) -> str:
 
 
 def describe(event: Event) -> str:
-    """`event` as one line, ids included, without a time. Whatever it quotes cannot make it two, or hide anything."""
+    """`event` as one line, ids included, without a time. What it quotes cannot make it two, or hide anything."""
     return one_line(_words(event))
 
 

@@ -45,8 +45,14 @@ async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
     """Sweep attempt directories and staging branches now and then, and remove old logs. On the side, so that neither a
-    large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. `repositories`: those
-    that this worker was given work in so far."""
+    large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Never returns.
+
+    Args:
+        plan: says where directories and logs are, and which command sweeps branches.
+        pool: the threads that wait for the disk.
+        emit: takes the events of sweeping.
+        repositories: those that this worker was given work in so far; more may be added meanwhile.
+    """
     await asyncio.gather(
         _keep_swept(plan, pool, emit), _keep_branches_swept(plan, emit, repositories), _keep_logs(plan, pool)
     )

@@ -57,7 +57,7 @@ class WorkerPlan:
     """Modules that the fork server loads once for all slots. Never the task module."""
     branch_sweep: tuple[str, ...] = ()
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
-    now and then for those that this worker was given work in. Empty: nobody does it here."""
+    now and then for those that this worker was given work in. Empty: this worker does not do it."""
     mask: Mask = field(default_factory=Mask)
     """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False

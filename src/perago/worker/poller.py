@@ -6,7 +6,7 @@ Idle, one long poll of count 1 costs twelve requests a minute and wakes within 1
 its count, `docs/servers/conductor.md` 7.8). Right after work it pays to ask for all free slots at once and not to wait:
 a queue that is not empty keeps every slot full, and the next step of a workflow is usually there a few milliseconds
 later. So a few quick looks lie between the two. There is never more than one poll in flight, because a poll that
-nobody waits for loses its tasks until their response time-out.
+is given up loses its tasks until their response time-out.
 """
 
 from __future__ import annotations
@@ -69,7 +69,18 @@ def poll_problem(error: Exception) -> str:
 
 
 class Poller:
-    """The one place that polls. Belongs to the event loop's thread."""
+    """The one place that polls. Belongs to the event loop's thread.
+
+    Args:
+        queue: the Conductor to poll.
+        pools: the threads that wait for it.
+        worker_id: the supervisor's, which polls.
+        slots: where deliveries can go.
+        emit: takes the events of polling.
+        give: hands a delivery to a slot and says whether it arrived.
+        spawn: runs a coroutine on the side.
+        unreported: counts the attempts that have left their slot and whose report is not through.
+    """
 
     def __init__(
         self,
@@ -83,8 +94,6 @@ class Poller:
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         unreported: Callable[[], int],
     ) -> None:
-        """`give` hands a delivery to a slot and says whether it arrived; `spawn` runs a coroutine on the side;
-        `unreported` counts the attempts that have left their slot and whose report is not through."""
         self._queue = queue
         self._pools = pools
         self._worker_id = worker_id

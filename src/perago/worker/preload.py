@@ -21,7 +21,7 @@ from perago.worker.stray_processes import end_descendants
 adopt_orphans()
 _server = os.getpid()
 _last_slot, _slot_lives = os.pipe()
-os.set_blocking(_slot_lives, False)  # a function may write to whatever it finds
+os.set_blocking(_slot_lives, False)  # a function may write to any descriptor
 _held = open(_slot_lives, "wb", buffering=0)  # noqa: PTH123, SIM115 - for a `close` that may be repeated
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perago.attempt.outcome import fitted, short
 from perago.attempt.publication import is_mine
+from perago.back_off import BackOff
 from perago.driver import deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus
 from perago.worker.messages import Publishing
@@ -18,22 +18,20 @@ from perago.worker.plan import StoreFactory
 from perago.workspace.directory import AttemptDirectory
 from perago.workspace.errors import DirectoryRefused
 
-HAND_BACK_TRIES = 3
-HAND_BACK_PAUSE = 0.5
-CLEAN_UP_TRIES = 10
-CLEAN_UP_PAUSE = 0.2
+HAND_BACK, HAND_BACK_TRIES = BackOff(0.5, 2.0), 3
+CLEAN_UP, CLEAN_UP_TRIES = BackOff(0.1, 0.5), 6
+LOOK, LOOKS = BackOff(0.5, 1.5, factor=3.0), 3
+"""At the branch on which a slot may have published before it died."""
 LOOK_LIMIT = 10.0
-"""Seconds for a look at the branch on which a slot may have published before it died."""
-LOOK_PAUSES = (0.5, 1.5)
-"""Seconds before each further look."""
+"""Seconds for all of them."""
 LOOK_BACK = 1000
 """Commits that are looked through."""
 WAKING_INTERVAL = 0.5
-"""Seconds after which a sleeper notices that it need not go on."""
+"""Seconds after which a sleeper notices that it may wake up."""
 
 
 class GivenUpError(Exception):
-    """The worker ends now, whatever has not been said to Conductor."""
+    """The worker ends now, even if something has not been said to Conductor."""
 
 
 class EndingClock:
@@ -77,7 +75,19 @@ class Sent:
 def send_report(
     queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, log_chunks: Sequence[str]
 ) -> Sent:
-    """Send the final status, then the log: the next step of the workflow must not wait for the log."""
+    """Send the final status, then the log: the next step of the workflow must not wait for the log.
+
+    Args:
+        queue: the Conductor that waits for the report.
+        clock: whose time passes between tries (`perago.driver.deliver_report`).
+        delivery: whose report it is.
+        report: what to send.
+        worker_id: the slot's, which the result carries.
+        log_chunks: entries for Conductor's task log, sent after the report got through.
+
+    Returns:
+        How it went. Nothing is raised.
+    """
     try:
         delivered = deliver_report(queue, clock, delivery, report, worker_id)
     except Exception as error:  # noqa: BLE001 - reported as text
@@ -98,9 +108,7 @@ def clean_up(root: Path, delivery: Delivery) -> str | None:
     Making the directory anew removes a dead owner's, and is refused as long as a dying one holds it.
     """
     problem = None
-    for attempt in range(CLEAN_UP_TRIES):
-        if attempt:
-            time.sleep(CLEAN_UP_PAUSE)
+    for _ in CLEAN_UP.tries(CLEAN_UP_TRIES):
         try:
             return AttemptDirectory.create(root, delivery).remove()
         except (DirectoryRefused, OSError) as error:
@@ -115,12 +123,11 @@ def find_publication(open_store: StoreFactory, delivery: Delivery, merge: Publis
     """
     try:
         with contextlib.closing(open_store()) as store:
-            for pause in (*LOOK_PAUSES, None):
+            for _ in LOOK.tries(LOOKS):
                 since = store.history(merge.repository, merge.branch, until=merge.expected_head, limit=LOOK_BACK)
                 found = next((commit.id for commit in since if is_mine(commit, delivery)), None)
-                if found is not None or pause is None:
+                if found is not None:
                     return found
-                time.sleep(pause)
     except Exception:  # noqa: BLE001 - then it is not known, and the words for that are there
         return None
     return None
@@ -138,13 +145,11 @@ def report_death(how: str, merge: Publishing, commit_id: str | None) -> Report:
 def hand_back(queue: TaskQueue, delivery: Delivery) -> str | None:
     """Give an undelivered attempt back; returns what stood in the way, after which its response time-out decides.
 
-    Conductor takes a task away from whoever has it, so each try reads first: the answer to the poll may be old, and a
-    try without an answer may have been heard.
+    Conductor takes a task away from any worker that has it, so each try reads first: the answer to the poll may be old,
+    and a try without an answer may have been heard.
     """
     problem: Exception | None = None
-    for attempt in range(HAND_BACK_TRIES):
-        if attempt:
-            time.sleep(HAND_BACK_PAUSE)
+    for _ in HAND_BACK.tries(HAND_BACK_TRIES):
         try:
             if queue.is_current(delivery):
                 queue.hand_back(delivery)

@@ -1,7 +1,7 @@
 """Inside a slot process: one delivery at a time, from the pipe through the driver and back.
 
 The main thread runs attempts, as author's code may expect; one thread listens to the supervisor. The slot leads its
-own session and process group, so that whatever an attempt starts can be ended with it. When the supervisor is gone
+own session and process group, so that all that an attempt starts can be ended with it. When the supervisor is gone
 (its end of the pipe is closed), the attempt is lost: the delivery check says "no", the function is interrupted, and
 after the grace the whole group is killed, this process included.
 

@@ -81,7 +81,14 @@ class SlotListener(Protocol):
 
 
 class Slot:
-    """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread."""
+    """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread.
+
+    Args:
+        plan: what the slot's processes are started with.
+        worker_id: the slot's, which its results carry.
+        listener: is told when the slot is free, cannot start, or asks a delivery question.
+        emit: takes the events of the slot.
+    """
 
     def __init__(self, plan: WorkerPlan, worker_id: str, listener: SlotListener, emit: Callable[[Event], None]) -> None:
         self.worker_id = worker_id
@@ -153,7 +160,7 @@ class Slot:
             self._end_process()
 
     def close(self) -> None:
-        """Start no further process and end the present one, whatever it does."""
+        """Start no further process and end the present one, also with an attempt in it."""
         self.drain()
         if self.attempt is not None:
             self.kill()

@@ -23,8 +23,8 @@ SETTLE_SECONDS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Strays:
-    """What the function left, in words; empty if that is nothing. `alive`: there are processes that go on, and may
-    still write to the workspace."""
+    """What the function left, in words; empty if that is nothing. `alive`: there are processes that still run, and may
+    write to the workspace."""
 
     words: str = ""
     alive: bool = False

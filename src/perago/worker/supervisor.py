@@ -5,7 +5,7 @@ Why it is safe, thread by thread and process by process
 * **One thread owns all state.** Slots, attempts, cadence and flags are touched by the event loop's thread only; what
   happens between two `await`s is atomic. Every other thread (`pools`) calls Conductor with immutable arguments and
   hands its result back to the loop.
-* **The loop waits for nobody.** Conductor is asked on pool threads; slots are read and written through sockets with
+* **The loop never waits.** Conductor is asked on pool threads; slots are read and written through sockets with
   time limits (`channel`). Only a fork blocks, for milliseconds.
 * **A delivery has one owner at a time.** It comes from the one poll in flight (`poller`) and goes to one free slot or
   is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead; only then,

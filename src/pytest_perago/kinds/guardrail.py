@@ -131,7 +131,7 @@ class Reported:
 
 
 def check_accepted(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> None:
-    """The attempt with this tree must complete.
+    """The attempt with this tree must complete. Arguments as for `report`.
 
     Raises:
         CaseFailed: it does not.
@@ -144,7 +144,7 @@ def check_accepted(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Fi
 
 def check_rejected(task: Task, phase: str, rules: Sequence[Guardrail], broken: Guardrail, tree: _Files) -> None:
     """The attempt with this tree must fail because of the `broken` rule: for good before the function is called, and
-    after it without a publication (docs/design/contract.md 2).
+    after it without a publication (docs/design/contract.md 2). Other arguments as for `report`.
 
     Raises:
         CaseFailed: it does not.
@@ -163,9 +163,13 @@ def check_rejected(task: Task, phase: str, rules: Sequence[Guardrail], broken: G
 
 def report(task: Task, phase: str, rules: Sequence[Guardrail], tree: _Files) -> Reported:
     """Run an attempt of a stand-in for the task: the same workspace, but with these rules in one phase only. In phase
-    `post` the stand-in writes the tree, unless the workspace is read-only.
+    `post` the stand-in writes the tree, unless the workspace is read-only. The services are loaded when something runs.
 
-    The services are loaded when something runs.
+    Args:
+        task: whose workspace it is.
+        phase: `pre` or `post`.
+        rules: the only rules of the attempt.
+        tree: contents by path, None for a directory.
     """
     from perago.driver import Returned
     from perago.testing.services import InMemoryServices

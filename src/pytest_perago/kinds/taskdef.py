@@ -147,7 +147,14 @@ class _NotASnapshot(Exception):
 
 
 def differing(shown: str, found: bytes, expected: bytes, command: Command) -> CaseFailed:
-    """The failure for a snapshot with other bytes than the TaskDef gives. `shown` is its path for people."""
+    """The failure for a snapshot with other bytes than the TaskDef gives.
+
+    Args:
+        shown: the path of the snapshot, for people.
+        found: what is in it.
+        expected: what the TaskDef gives now.
+        command: the command line that runs the test again with a further option.
+    """
     accept = f"accept it: {command('--perago-update=all')}"
     try:
         old = _parsed(found)

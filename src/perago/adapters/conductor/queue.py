@@ -48,6 +48,12 @@ class ConductorQueue:
         """Take up to `count` deliveries. Never given up in flight: an abandoned poll loses its tasks until their
         response time-out (`docs/servers/conductor.md` 2), so the client's limit lies well beyond the server's.
 
+        Args:
+            task_name: the task type.
+            worker_id: polls; Conductor notes it.
+            count: how many at most.
+            wait_seconds: how long Conductor waits for the first one, at most `LONGEST_WAIT`.
+
         Raises:
             Unclear: the answer was lost, perhaps with deliveries in it.
         """

@@ -67,6 +67,13 @@ class Session:
     ) -> Answer:
         """A call that is sent exactly once.
 
+        Args:
+            operation: what is done, for messages.
+            call: a method of one of the SDK's resource classes.
+            arguments: for `call`, as are `options`.
+            write: whether it changes something, so that a lost answer leaves doubt.
+            answer_within: the longest silence, in seconds; None: the policy's.
+
         Raises:
             Unclear: it is a write and its answer was lost.
             ServiceError: any other, by status.
@@ -87,6 +94,13 @@ class Session:
 
 def json_of(operation: str, answer: Answer, expected: type, what: str, *, write: bool = False) -> Any:
     """The answer's JSON exactly as on the wire.
+
+    Args:
+        operation: what was done, for messages.
+        answer: with status 2xx.
+        expected: the type that the JSON must have.
+        what: the same in words, for messages.
+        write: whether the call has changed something.
 
     Raises:
         Unavailable: it is something else (`Unclear` after a write).

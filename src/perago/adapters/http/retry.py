@@ -52,6 +52,12 @@ def retry(
 ) -> Result:
     """The result of `call`, repeated while it raises one of `after` and tries are left. Only for harmless calls.
 
+    Args:
+        call: what is harmless to repeat.
+        policy: how many tries there are, and how long the pauses between them.
+        stopped: once this is set, nothing is repeated, and a pause ends.
+        after: errors after which the call is repeated.
+
     Raises:
         ServiceError: of the last try, or of the current one once `stopped` is set.
     """
