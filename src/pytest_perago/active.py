@@ -41,7 +41,7 @@ class ActivePlugin:
     def add_arguments(self, config: pytest.Config) -> None:
         """Let pytest collect the files beside what it was told to.
 
-        Who names files or tests on the command line wants just those; with `--perago-modules` beside them the modules
+        A command line that names files or tests wants just those; with `--perago-modules` beside them the modules
         come too, unless the files are of these modules.
         """
         given = config.getoption("file_or_dir")

@@ -71,7 +71,7 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    """Load a name when it is asked for: who only selects task modules need not load the services."""
+    """Load a name when it is asked for: a test file that only selects task modules does not load the services."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(import_module(_MODULES[name]), name)

@@ -269,14 +269,14 @@ class _Lines:
         """Steps are in the record."""
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Transfers are over before anybody could look."""
+        """Transfers are over before a test could look."""
 
     def log(self, text: str) -> None:
         """Keep a line."""
         self.lines.append(text)
 
     def progress(self, done: int, total: int) -> None:
-        """Progress is over before anybody could look."""
+        """Progress is over before a test could look."""
 
     def waiting(self, text: str) -> None:
         """Virtual time passes at once."""
