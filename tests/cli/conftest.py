@@ -7,11 +7,14 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from perago.cli.app import COMMANDS
+
+from ..forked import READ_AT_START, Finished, Forks
 from .services import Services, running_services
 
 GOOD = """
@@ -66,7 +69,8 @@ class Project:
     """A directory with task modules, in which commands are run."""
 
     directory: Path
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
+    forks: Forks
 
     def module(self, path: str, text: str) -> None:
         """Write a module by its import path, in one step: somebody may be about to import it."""
@@ -96,25 +100,41 @@ class Project:
 
     def pipe(self, stdin: bytes, /, *arguments: str, **variables: str) -> Ran:
         """The same with something on standard input."""
+        environment = {**self.environment, **variables}
+        if any(name.startswith(READ_AT_START) for name in variables):
+            done = self._unforked(stdin, arguments, environment)
+        else:
+            done = self.forks.run("perago", arguments, self.directory, environment, stdin)
+        return Ran(done.code, done.stdout.decode(), done.stderr.decode())
+
+    def _unforked(self, stdin: bytes, arguments: Sequence[str], environment: dict[str, str]) -> Finished:
         done = subprocess.run(
             [sys.executable, "-m", "perago", *arguments],
             cwd=self.directory,
-            env={**self.environment, **variables},
+            env=environment,
             input=stdin,
             capture_output=True,
             timeout=60,
             check=False,
         )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Where commands start with their imports done."""
+    forks = Forks("lakefs_sdk", *(f"perago.cli.commands.{name}" for name in COMMANDS))
+    yield forks
+    forks.close()
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, forks: Forks) -> Project:
     """An empty project and an environment without any variable of ours."""
     directory = tmp_path / "project"
     directory.mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return Project(directory, {**kept, "HOME": str(tmp_path / "home")})
+    return Project(directory, {**kept, "HOME": str(tmp_path / "home")}, forks)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -88,7 +89,7 @@ def test_the_configured_servers_are_left_alone(project: Project) -> None:
     (project.directory / ".env").write_text(
         "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
     )
-    proxied = Project(project.directory, {**project.environment, "http_proxy": "http://127.0.0.1:9"})
+    proxied = replace(project, environment={**project.environment, "http_proxy": "http://127.0.0.1:9"})
     with ready(proxied, "plain") as dev:
         assert dev.finished(dev.curl("dev.plain.work"))["status"] == "COMPLETED"
         assert dev.stop() == 0
@@ -254,7 +255,7 @@ def scratch() -> Iterator[Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_it_ends_cleanly_and_leaves_nothing_behind(project: Project, scratch: Path, number: signal.Signals) -> None:
-    elsewhere = Project(project.directory, {**project.environment, "TMPDIR": str(scratch)})
+    elsewhere = replace(project, environment={**project.environment, "TMPDIR": str(scratch)})
     with ready(elsewhere, "features", "-w", "sample") as dev:
         dev.finished(dev.curl("dev.features.build"))
         processes = dev.descendants()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-
-import pytest
+from dataclasses import replace
+from pathlib import Path
 
 from .conftest import Project
 
 
-@pytest.mark.parametrize("arguments", [["new/project"], []], ids=["directory", "here"])
-def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project, arguments: list[str]) -> None:
-    ran = project.run("init", *arguments)
+def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project) -> None:
+    ran = project.run("init", "new/project")
     assert (ran.code, ran.out) == (0, "")
-    made = Project(project.directory.joinpath(*arguments), project.environment)
+    made = replace(project, directory=project.directory / "new" / "project")
     quiet = [
         "-p",
         "no:cacheprovider",
@@ -33,6 +32,23 @@ def test_pytest_mypy_and_the_commands_work_in_the_new_project(project: Project, 
     example = made.run("run", "my_tasks.features", "--example", "minimal")
     assert (example.code, example.out) == (0, '{\n  "files": 1\n}\n')
     assert made.run("check", "my_tasks", CONDUCTOR_SERVER_URL="").code == 0
+
+
+def test_without_a_directory_the_same_is_written_here(project: Project) -> None:
+    here = replace(project, directory=project.directory / "here")
+    here.directory.mkdir()
+    ran = here.run("init")
+    assert (ran.code, ran.out) == (0, "")
+    assert project.run("init", "there").code == 0
+    written = contents(here.directory)
+    assert written == contents(project.directory / "there")
+    assert "pyproject.toml" in written
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    """All files that a command has written, without what Python keeps beside modules."""
+    files = [path for path in directory.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 def test_nothing_is_overwritten(project: Project) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_a_variable_of_the_dotenv_file_stays_there(project: Project) -> None:
 def test_a_function_in_a_worker_has_no_keys(project: Project) -> None:
     """`perago dev` starts real workers, which find its services in their environment."""
     write(project)
-    with ready(Project(project.directory, {**project.environment, **VARIABLES}), "plain") as dev:
+    with ready(replace(project, environment={**project.environment, **VARIABLES}), "plain") as dev:
         output = dev.finished(dev.curl("dev.plain.looks"))["output"]
     assert output["result"] == {"at_import": [], "seen": NOTHING}
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_without_follow_the_id_is_all_that_is_printed(dev: Dev) -> None:
 def test_ctrl_c_leaves_the_workflow_running_and_says_so(dev: Dev, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     params = json.dumps({"rows": 3, "gate": str(gate)})
-    project = Project(dev.project.directory, {**dev.project.environment, **dev.variables()})
+    project = replace(dev.project, environment={**dev.project.environment, **dev.variables()})
     process = project.start(*send("--params", params, "--follow"))
     assert process.stderr is not None
     shown = ""

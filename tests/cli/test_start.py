@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -65,7 +66,7 @@ class Started:
 
 @contextmanager
 def started(project: Project, *arguments: str, within: Sequence[str] = (), **variables: str) -> Iterator[Started]:
-    running = Project(project.directory, project.environment | variables)
+    running = replace(project, environment=project.environment | variables)
     with running.start("start", *arguments, within=within) as process:
         worker = Started(process)
         try:
