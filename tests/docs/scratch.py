@@ -40,7 +40,7 @@ class Scratch:
     """A directory of its own with nothing around it: no home, no configuration, no servers but those of the page.
     Use it as a context manager."""
 
-    def __init__(self, directory: Path, bytecode: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self.project = directory / "project"
         self.project.mkdir()
         home = directory / "home"
@@ -54,7 +54,6 @@ class Scratch:
             "COLUMNS": "120",
             "NO_COLOR": "1",
             "PYTHONUTF8": "1",
-            "PYTHONPYCACHEPREFIX": str(bytecode),
             "PYTEST_ADDOPTS": "-p no:conductor-agents-testing",
         }
 

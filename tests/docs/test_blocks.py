@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import re
 from pathlib import Path
 
@@ -42,16 +41,9 @@ NOT_RUN = [
 """Page, first command and reason of every block that is not run."""
 
 
-@pytest.fixture(scope="session")
-def bytecode(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where all pages and workers keep compiled modules, so that not every command compiles them anew."""
-    base = tmp_path_factory.getbasetemp()
-    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "bytecode"
-
-
 @pytest.mark.parametrize("page", pages())
-def test_the_blocks_of_a_page_do_what_it_says(page: str, tmp_path: Path, bytecode: Path) -> None:
-    with Scratch(tmp_path, bytecode) as scratch:
+def test_the_blocks_of_a_page_do_what_it_says(page: str, tmp_path: Path) -> None:
+    with Scratch(tmp_path) as scratch:
         if page not in OWN_PROJECT:
             for block in blocks_of(TUTORIAL):
                 if block.file is not None and block.needs is None:
@@ -172,10 +164,10 @@ class TestTheRunnerItself:
             ("```json\n{\n```", "this is no json"),
         ],
     )
-    def test_a_wrong_block_is_found(self, tmp_path: Path, bytecode: Path, block: str, words: str) -> None:
+    def test_a_wrong_block_is_found(self, tmp_path: Path, block: str, words: str) -> None:
         (parsed,) = parse_blocks("page.md", block)
         with pytest.raises(BlockFailed, match=words):
-            Scratch(tmp_path, bytecode).follow(parsed)
+            Scratch(tmp_path).follow(parsed)
 
     @pytest.mark.parametrize(
         ("text", "words"),
@@ -191,12 +183,12 @@ class TestTheRunnerItself:
         with pytest.raises(ValueError, match=words):
             list(parse_blocks("page.md", text))
 
-    def test_blocks_of_a_page_share_a_project(self, tmp_path: Path, bytecode: Path) -> None:
+    def test_blocks_of_a_page_share_a_project(self, tmp_path: Path) -> None:
         page = (
             "```python file=pack/mod.py\nVALUE = 3\n```\n\n"
             "```console\n$ echo 1 \\\n  2\n1 2\n$ python -c \\\n  'import pack.mod; print(pack.mod.VALUE)'\n3\n```\n"
         )
-        scratch = Scratch(tmp_path, bytecode)
+        scratch = Scratch(tmp_path)
         for block in parse_blocks("page.md", page):
             scratch.follow(block)
 
