@@ -3,10 +3,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-XDIST ?= auto
+# Two processes more than there are cores: a third of the time of the tests is waiting for other processes.
+XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# So that what one process has compiled is there for the next.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
+.PHONY: help demo test exhaustive this-python docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
@@ -14,6 +17,7 @@ help:
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
 	@echo "make exhaustive   the cases of the long matrices and storms that make test leaves out"
+	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
@@ -38,6 +42,9 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/lint-imports
 	@echo "== tests"
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
+
+this-python: $(VENV)/.installed-dev
+	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup -m "not live and not exhaustive and not any_python"
 
 exhaustive: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/driver -m "exhaustive and not live" -q -n $(XDIST)

@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+SAME_ON_EACH_PYTHON = ("conformance", "docs")
+"""Folders whose tests compare texts: what the embedded servers answer with recordings, the documentation with what it
+shows. `.ci/run` runs them on one Python."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,11 +31,15 @@ def children_hear_signals() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test with `sampled(every)` each so many-th case is part of `make test`; the others are `exhaustive`."""
+    """Of a test with `sampled(every)` each so many-th case is part of `make test`; the others are `exhaustive`. The
+    tests of some folders are the same on each Python."""
     cases: Counter[str] = Counter()
+    depth = len(Path(__file__).parent.parts)
     for item in items:
         if sampled := item.get_closest_marker("sampled"):
             test = item.nodeid.partition("[")[0]
             if cases[test] % sampled.kwargs["every"]:
                 item.add_marker(pytest.mark.exhaustive)
             cases[test] += 1
+        if item.path.parts[depth] in SAME_ON_EACH_PYTHON:
+            item.add_marker(pytest.mark.any_python)

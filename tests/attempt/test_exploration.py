@@ -17,6 +17,11 @@ from .diagram import PAGE, drawn, edges, explored, explored_report, with_drawing
 from .exploring import ANSWERS, CLEAN_UP, Moment
 from .making import MERGED, REF
 
+pytestmark = [
+    pytest.mark.xdist_group("exploration"),  # one process goes all the ways, once
+    pytest.mark.any_python,
+]
+
 
 @pytest.fixture(scope="module")
 def moments() -> list[Moment]:
