@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Two processes more than there are cores: a third of the time of the tests is waiting for other processes.
 XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# The tests on a real Conductor wait for it most of the time. What fails is run again by itself.
+LIVE_XDIST ?= 2
 # So that what one process has compiled is there for the next.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -80,7 +82,7 @@ live: $(VENV)/.installed-dev
 
 live-ci: $(VENV)/.installed-dev
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; plain="--ignore tests/live/test_live_chaos.py"; { $$tell $$plain || { echo "== once more, what may have been the luck of the server: "; $$tell $$plain --lf; }; } && $$tell -k test_live_chaos'
+	  sh -c 'tell="$(BIN)/python -m pytest tests/live -m live -q"; plain="--ignore tests/live/test_live_chaos.py"; { $$tell $$plain -n $(LIVE_XDIST) --dist worksteal || { echo "== once more, what may have been the luck of the server: "; $$tell $$plain --lf; }; } && $$tell -k test_live_chaos'
 
 conformance: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: embedded services"
@@ -90,7 +92,7 @@ conformance: $(VENV)/.installed-dev
 conformance-live: $(VENV)/.installed-dev
 	@echo "== recordings of real servers, and the ports: a real Conductor, and the lakeFS that PERAGO_CONFORMANCE_LAKEFS names"
 	@$(BIN)/python -m tests.live.conductor_server run -- \
-	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
+	  sh -c 'export PERAGO_CONFORMANCE_CONDUCTOR="$$CONDUCTOR_SERVER_URL"; tell="$(BIN)/python -m pytest tests/conformance -m live -q --ignore tests/conformance/differential"; $$tell -n $(LIVE_XDIST) --dist worksteal || { echo "== once more, what may have been the luck of the server: "; $$tell --lf; }'
 	@$(MAKE) --no-print-directory differential
 
 differential: $(VENV)/.installed-dev
