@@ -162,11 +162,17 @@ class StartedWorkflow:
             if row["referenceTaskName"] in references:
                 self.rest.note(row["referenceTaskName"], row)
 
-    def note_all(self) -> None:
-        """Note the workflow and all its tasks in brief, without what is unset, once the server is at rest."""
+    def note_all(self, *, without: Collection[str] = ()) -> None:
+        """Note the workflow and all its tasks in brief, without what is unset, once the server is at rest.
+
+        `without`: reference names of tasks that are a matter of luck, such as a join while its workflow ends.
+        """
         workflow = self.at_rest()
         shown = {key: workflow[key] for key in BRIEF_WORKFLOW if workflow.get(key)}
-        self.rest.note("the workflow", {**shown, "tasks": [_brief(row) for row in workflow["tasks"]]})
+        self.rest.note(
+            "the workflow",
+            {**shown, "tasks": [_brief(row) for row in workflow["tasks"] if row["referenceTaskName"] not in without]},
+        )
 
     def at_rest(self) -> Json:
         """The workflow, unnoted, once the server does nothing more with it on its own."""
