@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, QueryParams
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -27,9 +27,7 @@ from perago.embedded.lakefs.values import MAX_AMOUNT
 
 B = TypeVar("B", bound=BaseModel)
 
-_TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-_FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
 
 class JsonAnswer(Response):
@@ -42,85 +40,78 @@ class JsonAnswer(Response):
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-class Paging(TypedDict):
-    """The parameters of every listing."""
-
-    prefix: str
-    after: str
-    amount: int
-
-
-class Delimiter(TypedDict):
-    """The parameter of listings that can be folded."""
-
-    delimiter: str
+def _moment(value: Any) -> Any:
+    """A point in time as seconds since the epoch; nothing is none."""
+    if isinstance(value, str) and (not value or _MOMENT.fullmatch(value)):
+        return datetime.fromisoformat(value).timestamp() if value else None
+    raise ValueError("a date and time like 2026-01-31T12:00:00Z is needed")
 
 
-class Query:
-    """The parameters of one request. All methods raise `Invalid` for a value that cannot be read."""
+_Texts: TypeAlias = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...],
+    BeforeValidator(lambda given: given if isinstance(given, list) else [given]),
+]
+"""A text that may be given several times."""
 
-    def __init__(self, given: QueryParams) -> None:
-        self._given = given
 
-    def text(self, name: str) -> str:
-        """A text, `""` if it is missing."""
-        found = self._given.getlist(name)
-        if len(found) > 1:
-            raise Invalid(f"parameter {name!r} is given {len(found)} times")
-        return found[0] if found else ""
+def _flag(value: Any) -> bool:
+    if value in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    if value in ("0", "f", "F", "FALSE", "false", "False"):
+        return False
+    raise ValueError("'true' or 'false' is needed")
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """A text that may be given several times."""
-        found = tuple(self._given.getlist(name))
-        if found == ("",):
-            raise Invalid(f"parameter {name!r} is empty")
-        return found
 
-    def required(self, name: str) -> str:
-        """A text that must be there and not be empty."""
-        found = self.text(name)
+_Flag: TypeAlias = Annotated[bool, BeforeValidator(_flag)]
+
+
+class Query(BaseModel):
+    """Every parameter of the API; each means the same in all calls."""
+
+    path: str = ""
+    dest_path: str = ""
+    ref: str = ""
+    prefix: str = ""
+    after: str = ""
+    amount: int = Field(-1, ge=-1, le=MAX_AMOUNT)
+    delimiter: str = ""
+    search: str = ""
+    branch: str = ""
+    commit: str = ""
+    stop_at: str = ""
+    since: Annotated[float | None, BeforeValidator(_moment)] = None
+    objects: _Texts = ()
+    prefixes: _Texts = ()
+    type: Literal["three_dot", "two_dot"] = "three_dot"
+    bare: _Flag = False
+    first_parent: _Flag = False
+    force: _Flag = False
+    include_right_stats: _Flag = False
+    limit: _Flag = False
+    no_tombstone: _Flag = False
+    presign: _Flag = False
+    show_hidden: _Flag = False
+    source_metarange: str = ""
+    user_metadata: _Flag = True
+
+    def required(self, name: Literal["path", "dest_path", "ref"]) -> str:
+        """A text that must be there and not be empty.
+
+        Raises:
+            Invalid: it is missing or empty.
+        """
+        found: str = getattr(self, name)
         if not found:
             raise Invalid(f"parameter {name!r} is missing or empty")
         return found
 
-    def flag(self, name: str, *, default: bool = False) -> bool:
-        """A boolean: `true`, `false`, `1`, `0` or `t`, `f`."""
-        value = self._given.get(name)
-        if value is None:
-            return default
-        if value not in _TRUE | _FALSE:
-            raise Invalid(f"parameter {name!r} is {value!r}, not 'true' or 'false'")
-        return value in _TRUE
+    def some(self, *names: str) -> dict[str, Any]:
+        """Some parameters by name: the arguments of the model's call."""
+        return {name: getattr(self, name) for name in names}
 
-    def amount(self) -> int:
-        """The parameter `amount`, from -1 to 1,000; -1 if it is missing."""
-        value = self.text("amount") if "amount" in self._given else "-1"
-        try:
-            found = int(value)
-        except ValueError:
-            found = MAX_AMOUNT + 1
-        if not -1 <= found <= MAX_AMOUNT:
-            raise Invalid(f"parameter 'amount' is {value!r}, not a whole number from -1 to {MAX_AMOUNT}")
-        return found
-
-    def choice(self, name: str, *choices: str) -> str:
-        """One of some texts, the first if it is missing."""
-        value = self._given.get(name, choices[0])
-        if value not in choices:
-            raise Invalid(f"parameter {name!r} is {value!r}, not one of {', '.join(choices)}")
-        return value
-
-    def moment(self, name: str) -> float | None:
-        """A point in time as seconds since the epoch, None if it is missing."""
-        value = self.text(name)
-        if not value:
-            return None
-        try:
-            if _MOMENT.fullmatch(value):
-                return datetime.fromisoformat(value).timestamp()
-        except ValueError:
-            pass
-        raise Invalid(f"parameter {name!r} is {value!r}, not a date and time like 2026-01-31T12:00:00Z")
+    def page(self, *names: str) -> dict[str, Any]:
+        """Where in a listing to start, how much of it is wanted, and further parameters."""
+        return self.some("prefix", "after", "amount", *names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,26 +145,16 @@ class Call:
         try:
             return model.model_validate_json(self.raw or b"{}")
         except ValidationError as error:
-            problem = error.errors(include_url=False, include_input=False)[0]
-            place = ".".join(map(str, problem["loc"]))
-            raise Invalid(f"request body: {f'{place}: ' if place else ''}{problem['msg']}") from None
+            raise Invalid(f"request body: {_told(error)}") from None
 
     def fields(self, model: type[Body]) -> dict[str, Any]:
         """The members of the JSON body by name."""
         return self.body(model).fields()
 
-    def delimiter(self) -> Delimiter:
-        """By what a listing is folded."""
-        return {"delimiter": self.query.text("delimiter")}
-
-    def paging(self) -> Paging:
-        """Where in a listing to start, and how much of it is wanted."""
-        return {"prefix": self.query.text("prefix"), "after": self.query.text("after"), "amount": self.query.amount()}
-
     def refuse(self, *names: str) -> None:
         """Raise `NotModelled` if one of these parameters is given and not false: it would change what the call does."""
         for name in names:
-            if self.query.text(name) not in _FALSE | {""}:
+            if getattr(self.query, name):
                 raise NotModelled(f"the parameter {name!r} of {self.method} {self.path}")
 
 
@@ -187,9 +168,25 @@ def routes(table: Iterable[tuple[str, str, Handler]], quick: LakeFSServer | None
 
 
 def call_of(request: Request, raw: bytes = b"") -> Call:
-    """A request with its body at hand."""
+    """A request with its body at hand.
+
+    Raises:
+        Invalid: a parameter cannot be read.
+    """
+    given: dict[str, Any] = {name: request.query_params.getlist(name) for name in request.query_params}
+    given = {name: values[0] if len(values) == 1 else values for name, values in given.items()}
+    try:
+        query = Query.model_validate(given)
+    except ValidationError as error:
+        raise Invalid(f"parameter {_told(error)}") from None
     path, names = request.scope["path"], request.path_params
-    return Call(request.method, path, names, Query(request.query_params), request.headers, raw)
+    return Call(request.method, path, names, query, request.headers, raw)
+
+
+def _told(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    return f"{f'{place}: ' if place else ''}{problem['msg']}"
 
 
 def route(method: str, path: str, handler: Handler, *, quick: LakeFSServer | None = None) -> Route:

@@ -24,23 +24,14 @@ def commit_routes(server: LakeFSServer, root: str) -> list[Route]:
             raise LakeFSError(error.message) from None
 
     def log(call: Call) -> Response:
-        query = LogQuery(
-            first_parent=call.query.flag("first_parent"),
-            after=call.query.text("after"),
-            stop_at=call.query.text("stop_at"),
-            since=call.query.moment("since"),
-            objects=call.query.texts("objects"),
-            prefixes=call.query.texts("prefixes"),
-        )
-        limit = call.query.flag("limit")
-        records = server.log(call.repository, call.names["ref"], query)
-        found = page_of(records, lambda record: record.commit.id, call.query.amount())
-        return JsonAnswer(answers.page(Page(found.results, "") if limit else found, answers.commit))
+        wanted = LogQuery(**call.query.some("first_parent", "after", "stop_at", "since", "objects", "prefixes"))
+        records = server.log(call.repository, call.names["ref"], wanted)
+        found = page_of(records, lambda record: record.commit.id, call.query.amount)
+        return JsonAnswer(answers.page(Page(found.results, "") if call.query.limit else found, answers.commit))
 
     def diff(call: Call) -> Response:
-        with_stats = call.query.flag("include_right_stats")
-        two_dot = call.query.choice("type", "three_dot", "two_dot") == "two_dot"
-        found = server.diff_refs(*call.names.values(), two_dot=two_dot, **call.paging(), **call.delimiter())
+        with_stats, two_dot = call.query.include_right_stats, call.query.type == "two_dot"
+        found = server.diff_refs(*call.names.values(), two_dot=two_dot, **call.query.page("delimiter"))
         return JsonAnswer(answers.page(found, lambda item: answers.difference(item, with_stats=with_stats)))
 
     def merge_base(call: Call) -> Response:

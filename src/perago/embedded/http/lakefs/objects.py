@@ -39,7 +39,7 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def get(call: Call) -> Response:
         """The bytes of an object, or of one range."""
-        presign = call.query.flag("presign")
+        presign = call.query.presign
         entry = found(call)
         headers = _headers(entry)
         if call.headers.get("if-none-match") == headers["etag"]:
@@ -78,12 +78,12 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def delete(call: Call) -> None:
         call.refuse("no_tombstone")
-        path, force = call.query.required("path"), call.query.flag("force")
+        path, force = call.query.required("path"), call.query.force
         server.delete_object(call.repository, call.branch, path, force=force)
 
     def delete_batch(call: Call) -> Response:
         call.refuse("no_tombstone")
-        paths, force = call.body(bodies.Paths).paths, call.query.flag("force")
+        paths, force = call.body(bodies.Paths).paths, call.query.force
         failed = server.delete_objects(call.repository, call.branch, paths, force=force)
         errors = [{"message": each.message, "path": each.path, "status_code": each.status} for each in failed]
         return JsonAnswer({"errors": errors})
@@ -103,15 +103,15 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         server.set_user_metadata(call.repository, call.branch, path, wanted.set)
 
     def stat(call: Call) -> Response:
-        with_metadata, presign = call.query.flag("user_metadata", default=True), call.query.flag("presign")
+        with_metadata, presign = call.query.user_metadata, call.query.presign
         entry = server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
         if presign:
             raise Invalid(NO_PRESIGN)
         return JsonAnswer(answers.stats(entry, user_metadata=with_metadata))
 
     def listing(call: Call) -> Response:
-        with_metadata, presign = call.query.flag("user_metadata", default=True), call.query.flag("presign")
-        shown = server.list_objects(call.repository, call.names["ref"], **call.paging(), **call.delimiter())
+        with_metadata, presign = call.query.user_metadata, call.query.presign
+        shown = server.list_objects(call.repository, call.names["ref"], **call.query.page("delimiter"))
         if presign and any(isinstance(item, Entry) for item in shown.results):
             raise Invalid(NO_PRESIGN)
         return JsonAnswer(answers.page(shown, lambda item: answers.listed(item, user_metadata=with_metadata)))

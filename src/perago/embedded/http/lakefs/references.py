@@ -14,7 +14,7 @@ def reference_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Branches, what is staged on them as a whole, and tags; `root` is one repository's path."""
 
     def list_branches(call: Call) -> Response:
-        found = server.list_branches(call.repository, show_hidden=call.query.flag("show_hidden"), **call.paging())
+        found = server.list_branches(call.repository, **call.query.page("show_hidden"))
         return JsonAnswer(answers.page(found, answers.reference))
 
     def create_branch(call: Call) -> Response:
@@ -31,16 +31,16 @@ def reference_routes(server: LakeFSServer, root: str) -> list[Route]:
             server.reset_branch(call.repository, call.branch, prefix=prefix, force=wanted.force)
 
     def hard_reset(call: Call) -> None:
-        ref, force = call.query.required("ref"), call.query.flag("force")
+        ref, force = call.query.required("ref"), call.query.force
         server.hard_reset_branch(call.repository, call.branch, ref, force=force)
 
     def diff(call: Call) -> Response:
         """One page of uncommitted changes."""
-        found = server.diff_branch(call.repository, call.branch, **call.paging(), **call.delimiter())
+        found = server.diff_branch(call.repository, call.branch, **call.query.page("delimiter"))
         return JsonAnswer(answers.page(found, answers.difference))
 
     def list_tags(call: Call) -> Response:
-        return JsonAnswer(answers.page(server.list_tags(call.repository, **call.paging()), answers.reference))
+        return JsonAnswer(answers.page(server.list_tags(call.repository, **call.query.page()), answers.reference))
 
     def create_tag(call: Call) -> Response:
         wanted = call.body(bodies.Tag)
@@ -55,7 +55,7 @@ def reference_routes(server: LakeFSServer, root: str) -> list[Route]:
 
     def delete(call: Call) -> None:
         act = server.delete_tag if "tag" in call.names else server.delete_branch
-        act(*call.names.values(), force=call.query.flag("force"))
+        act(*call.names.values(), force=call.query.force)
 
     branch, tag = f"{root}/branches/{{branch}}", f"{root}/tags/{{tag}}"
     slow = [

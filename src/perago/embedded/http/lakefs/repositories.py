@@ -20,12 +20,12 @@ def repository_routes(server: LakeFSServer, root: str) -> list[Route]:
     """Repositories and their metadata; `root` is one repository's path."""
 
     def list_all(call: Call) -> Response:
-        found = server.list_repositories(search=call.query.text("search"), **call.paging())
+        found = server.list_repositories(**call.query.page("search"))
         return JsonAnswer(answers.page(found, answers.repository))
 
     def create(call: Call) -> Response:
         """The answer for a bare repository does not say whether it is read-only."""
-        fields, bare = call.fields(bodies.Repository), call.query.flag("bare")
+        fields, bare = call.fields(bodies.Repository), call.query.bare
         if fields.pop("storage_id"):
             raise Invalid("there is no storage of that id: this server has one without an id")
         described = answers.repository(server.create_repository(**fields, bare=bare))
@@ -37,7 +37,7 @@ def repository_routes(server: LakeFSServer, root: str) -> list[Route]:
         return JsonAnswer(answers.repository(server.get_repository(call.repository)))
 
     def delete(call: Call) -> None:
-        server.delete_repository(call.repository, force=call.query.flag("force"))
+        server.delete_repository(call.repository, force=call.query.force)
 
     def get_metadata(call: Call) -> Response:
         return JsonAnswer(dict(sorted(server.get_metadata(call.repository).items())))
@@ -101,9 +101,7 @@ def action_routes(server: LakeFSServer, root: str) -> list[Route]:
     """What the hooks of merges did."""
 
     def list_runs(call: Call) -> Response:
-        branch, commit, after = (call.query.text(name) for name in ("branch", "commit", "after"))
-        amount = call.query.amount()
-        found = server.list_runs(call.repository, branch=branch, commit=commit, after=after, amount=amount)
+        found = server.list_runs(call.repository, **call.query.some("branch", "commit", "after", "amount"))
         return JsonAnswer(answers.page(found, _run))
 
     def get_run(call: Call) -> Response:
@@ -115,9 +113,9 @@ def action_routes(server: LakeFSServer, root: str) -> list[Route]:
     def hooks(call: Call) -> Response:
         """One page of a run's hooks; an unknown run has none."""
         run = server.get_run(call.repository, call.names["run"])
-        found = () if run is None else tuple(hook for hook in run.hooks if hook.id > call.query.text("after"))
+        found = () if run is None else tuple(hook for hook in run.hooks if hook.id > call.query.after)
         at = 0 if run is None else run.at
-        shown = page_of(found, lambda hook: hook.id, call.query.amount())
+        shown = page_of(found, lambda hook: hook.id, call.query.amount)
         return JsonAnswer(answers.page(shown, lambda hook: _hook(hook, at)))
 
     def output(call: Call) -> Response:

@@ -48,7 +48,7 @@ def upload_routes(server: LakeFSServer, root: str) -> list[Route]:
         return await run(server, lambda: stage(call_of(request), blob, kind, problem))
 
     def stage(call: Call, blob: Blob, content_type: str, problem: LakeFSError | None) -> Response:
-        path, force = call.query.required("path"), call.query.flag("force")
+        path, force = call.query.required("path"), call.query.force
         if_none_match = call.headers.get("if-none-match")
         absent = if_none_match == "*"
         server.check_upload(call.repository, call.branch, path, if_absent=absent)
@@ -68,7 +68,7 @@ def upload_routes(server: LakeFSServer, root: str) -> list[Route]:
     def address(call: Call) -> Response:
         """An address of the block store to put bytes at. A local one has no presigned links."""
         call.query.required("path")
-        if call.query.flag("presign"):
+        if call.query.presign:
             raise LakeFSError(NO_PRESIGN)
         return JsonAnswer({"physical_address": server.new_address(call.repository), "presigned_url": None})
 
