@@ -12,6 +12,9 @@ from ..adapters.conductor_script import conductor_error
 from ..adapters.scripted import Action, Reply, Request, ScriptedServer, reply_json
 
 HEAD = "a" * 64
+LINE = (HEAD, "b" * 64, "c" * 64)
+"""The history of branch main, newest first. The beginning of that of another branch is ELSEWHERE."""
+ELSEWHERE = "e" * 64
 SECRET = "secret-of-lakefs"
 
 
@@ -79,16 +82,27 @@ class Services:
         if self.lakefs_status != 200:
             return reply_json({"message": "error authenticating request"}, self.lakefs_status)
         path = request.path.removeprefix("/api/v1")
-        commit = {"id": HEAD, "parents": [], "committer": "", "message": "m", "creation_date": 1, "meta_range_id": ""}
+        commit = commit_json(HEAD)
         known: dict[str, object] = {
             "/user": {"user": {"id": "admin", "creation_date": 1}},
             "/repositories/my-data/branches/main": {"id": "main", "commit_id": HEAD},
             f"/repositories/my-data/commits/{HEAD}": commit,
         }
+        for commit_id in (*LINE, ELSEWHERE):
+            line = LINE[LINE.index(commit_id) :] if commit_id in LINE else (commit_id,)
+            pagination = {"has_more": False, "next_offset": "", "results": len(line), "max_per_page": 1000}
+            log = {"pagination": pagination, "results": [commit_json(*line[at : at + 2]) for at in range(len(line))]}
+            known[f"/repositories/my-data/refs/{commit_id}/commits"] = log
         if path in known:
             return reply_json(known[path])
         message = "branch not found" if path.startswith("/repositories/my-data/") else "repository not found"
         return reply_json({"message": message}, 404)
+
+
+def commit_json(commit_id: str, *parents: str) -> dict[str, object]:
+    """A commit as lakeFS shows it."""
+    shown: dict[str, object] = {"committer": "", "message": "m", "creation_date": 1, "meta_range_id": ""}
+    return {"id": commit_id, "parents": list(parents), **shown}
 
 
 @contextmanager

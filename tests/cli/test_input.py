@@ -7,7 +7,7 @@ import json
 import pytest
 
 from .conftest import Project
-from .services import HEAD, SECRET, Services
+from .services import ELSEWHERE, HEAD, LINE, SECRET, Services
 
 
 def payload(params: object) -> dict[str, object]:
@@ -79,6 +79,56 @@ def test_what_does_not_exist_is_a_failure_that_says_which(
     ran = project.run("input", repository, branch, **services.variables)
     assert (ran.code, ran.out) == (1, "")
     assert detail in ran.err
+
+
+def output(ref: str) -> dict[str, object]:
+    return {"workspace": {"repository": "my-data", "branch": "main", "ref_type": "commit", "ref": ref}, "result": {}}
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        (LINE[1], LINE[1]),
+        (json.dumps([LINE[2], None, LINE[1]]), LINE[1]),
+        (json.dumps({"left": output(LINE[2]), "right": output(LINE[0])}), LINE[0]),
+        ("@joined.json", LINE[1]),
+    ],
+    ids=["a commit", "a list", "the output of a join", "a file"],
+)
+def test_the_payload_names_the_commit_that_continues_those_that_are_given(
+    project: Project, services: Services, given: str, chosen: str
+) -> None:
+    (project.directory / "joined.json").write_text(json.dumps([LINE[2], LINE[1]]))
+    ran = project.run("input", "my-data", "main", "--ref", given, **services.variables)
+    assert (ran.code, ran.err) == (0, "")
+    assert json.loads(ran.out)["workspace"]["ref"] == chosen
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("main", "Invalid value for '--ref': it is not JSON"),
+        ('["main"]', "Invalid value for '--ref': /0: must be a full commit id"),
+        ("[]", "Invalid value for '--ref': gives no commit"),
+        ("@nowhere.json", "Invalid value for '--ref': cannot read the file 'nowhere.json'"),
+    ],
+)
+def test_what_gives_no_commits_is_a_usage_error(project: Project, given: str, message: str) -> None:
+    ran = project.run("input", "my-data", "main", "--ref", given)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in " ".join(ran.err.replace("\u2502", "").split())
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [(ELSEWHERE, "are not one line of history"), ("0" * 64, "does not have all of these commits")],
+)
+def test_commits_that_no_task_can_continue_are_a_failure(
+    project: Project, services: Services, other: str, message: str
+) -> None:
+    ran = project.run("input", "my-data", "main", "--ref", json.dumps([HEAD, other]), **services.variables)
+    assert (ran.code, ran.out) == (1, "")
+    assert message in ran.err
 
 
 def test_without_lakefs_the_configuration_is_invalid(project: Project) -> None:

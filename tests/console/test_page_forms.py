@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterator
 from enum import Enum
 from typing import Any
@@ -193,6 +194,22 @@ def test_a_workspace_has_the_head_filled_in_and_follows_it_when_it_is_left_empty
     for key, text in (("branch", "none"), ("repository", "none"), ("ref", "0" * 64)):
         answer = forms.site.request("POST", address, {**given, f"/workspace/{key}": text})
         assert list(errors_of(answer.main)) == [f"/workspace/{'ref' if key == 'ref' else 'branch'}"]
+    joined = {**given, "/workspace/ref": json.dumps([first, None, second])}
+    assert forms.started(forms.site.request("POST", address, joined))["workspace"] == {
+        **place,
+        "ref": [first, None, second],
+    }
+    page = forms.site.get(links.workflow(services.conductor.workflow_ids()[-1]))
+    assert links.commit(REPOSITORY, second) in {each.attributes.get("href") for each in page.main.all("a")}
+    for text, words in (
+        ("[", "is no JSON"),
+        ('["main"]', "/0: must be a full commit id"),
+        ("[]", "gives no commit"),
+        (json.dumps([first, "0" * 64]), "commit not found"),
+    ):
+        answer = forms.site.request("POST", address, {**given, "/workspace/ref": text})
+        [(key, error)] = errors_of(answer.main).items()
+        assert (key, words in error) == ("/workspace/ref", True), error
 
 
 def test_a_workflow_type_that_is_not_there_has_no_form(forms: Forms) -> None:

@@ -168,6 +168,23 @@ def test_an_attempt_can_be_run_when_others_have_moved_the_branch(run: TaskRunner
     assert "Theirs" in str(outcome.reason)
 
 
+def test_a_ref_names_what_is_continued_instead_of_the_head(run: TaskRunner) -> None:
+    first = run(copy, tree=TREE)
+    theirs = run.commit({"raw/c.csv": ""})
+    joined = {"left": first.output, "right": {"workspace": {**first.output["workspace"], "ref": theirs}, "result": {}}}
+    assert run(copy, ref=joined).record.input_ref == theirs
+    outcome = run(copy, ref=[first.commit, None])
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert f"has moved since the input ref {str(first.commit)[:12]}" in str(outcome.reason)
+
+
+def test_a_ref_comes_without_a_tree_and_to_a_task_with_a_workspace(run: TaskRunner) -> None:
+    with pytest.raises(TypeError, match="not both"):
+        run(copy, tree=TREE, ref="0" * 64)
+    with pytest.raises(TypeError, match=r"runner\.count has no workspace, so it takes no ref"):
+        run(count, ref="0" * 64)
+
+
 def test_a_delivery_comes_alone(run: TaskRunner) -> None:
     delivery = run.deliver(count)
     with pytest.raises(TypeError, match="a delivery has its params"):

@@ -43,7 +43,7 @@ class _Line:
 
 
 def newest_of(commits: Iterable[str], read: ReadPage) -> str:
-    """The commit whose first-parent history has all others of `commits` in it.
+    """The commit whose first-parent history has all others of `commits`, of which there is at least one, in it.
 
     `read` is called once for each given commit and `MOST_PAGES` times more, at most.
 

@@ -89,6 +89,30 @@ def read_object(text: str) -> dict[str, Any]:
     Raises:
         typer.BadParameter: it cannot be read, or is something else. The message never repeats the content.
     """
+    source, value = _read_json(text, "--params")
+    if not isinstance(value, dict):
+        raise _wrong(f"{source} must be a JSON object, not {_KINDS.get(type(value), 'null')}.", "--params")
+    return value
+
+
+def read_refs(text: str, repository: str) -> tuple[str, ...]:
+    """The commits that `text` gives as a `workspace.ref`: a commit id, or JSON as `read_object` takes it.
+
+    Raises:
+        typer.BadParameter: it gives none, or something else as well.
+    """
+    from perago.taskdef.refs import commits_of
+
+    value = text if _COMMIT.fullmatch(text) else _read_json(text, "--ref")[1]
+    problems: list[str] = []
+    found = commits_of(value, repository, problems, pointer="")
+    if problems:
+        raise _wrong("; ".join(problem.removeprefix(": ") for problem in problems), "--ref")
+    return found
+
+
+def _read_json(text: str, option: str) -> tuple[str, Any]:
+    """Where the JSON comes from, in words, and what it says."""
     try:
         if text == "-":
             source, content = "standard input", sys.stdin.buffer.read()
@@ -96,20 +120,17 @@ def read_object(text: str) -> dict[str, Any]:
             source, content = text[1:], Path(text[1:]).read_bytes()
         else:
             source, content = "it", text.encode()
-        value = json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        return source, json.loads(content.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except OSError as error:
-        raise _wrong(f"cannot read the file {text[1:]!r}: {error.strerror}.") from None
+        raise _wrong(f"cannot read the file {text[1:]!r}: {error.strerror}.", option) from None
     except UnicodeDecodeError:
-        raise _wrong(f"{source} is not UTF-8.") from None
+        raise _wrong(f"{source} is not UTF-8.", option) from None
     except (ValueError, RecursionError) as error:
-        raise _wrong(f"{source} is not JSON: {error}.") from None
-    if not isinstance(value, dict):
-        raise _wrong(f"{source} must be a JSON object, not {_KINDS.get(type(value), 'null')}.")
-    return value
+        raise _wrong(f"{source} is not JSON: {error}.", option) from None
 
 
-def _wrong(message: str) -> typer.BadParameter:
-    return typer.BadParameter(message, param_hint="'--params'")
+def _wrong(message: str, option: str) -> typer.BadParameter:
+    return typer.BadParameter(message, param_hint=f"'{option}'")
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -137,6 +137,33 @@ def branch_head(repository: str, branch: str) -> str:
         message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
         raise CommandError(
             ExitCode.FAILURE, message, "check both names, and that the address is the right one"
+        ) from error
+    finally:
+        store.close()
+
+
+def newest_commit(repository: str, commits: Sequence[str]) -> str:
+    """The one of several commits that continues all the others, as an attempt finds it; a single one if it exists.
+
+    Raises:
+        CommandError: there is none, or the configured lakeFS does not know one of them.
+    """
+    from perago.settings import load_settings
+
+    lakefs = load_settings().require_lakefs()
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.attempt.joining import PAGE, NotOneLine, newest_of
+    from perago.ports import NotFound
+
+    store = LakeFSStore(lakefs)
+    try:
+        return newest_of(commits, lambda commit: store.ancestry(repository, commit, limit=PAGE))
+    except NotOneLine as error:
+        raise CommandError(ExitCode.FAILURE, str(error)) from error
+    except NotFound as error:
+        message = f"{lakefs.endpoint_url} does not have all of these commits: {error.detail}"
+        raise CommandError(
+            ExitCode.FAILURE, message, "check the repository and the ids, and that the address is the right one"
         ) from error
     finally:
         store.close()

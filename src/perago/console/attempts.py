@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from perago.console import links
-from perago.console.commits import ChangeRow, change_row, commit_link, exists, publications, summary_of
+from perago.console.commits import ChangeRow, change_row, commit_link, continued, exists, publications, summary_of
 from perago.console.links import Link, link
 from perago.console.source import Change, HistoryEvent, Json, Source
 from perago.console.text import (
@@ -310,7 +310,8 @@ def workspace_ref(payload: Any, source: Source) -> WorkspaceRef | None:
     workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
     if not isinstance(workspace, Mapping):
         return None
-    fields = [workspace.get(name) for name in WorkspaceRef._fields]
+    repository = workspace.get("repository")
+    fields = [repository, workspace.get("branch"), continued(workspace.get("ref"), repository, source)]
     if not all(isinstance(field, str) and field for field in fields):
         return None
     found = WorkspaceRef(*map(str, fields))

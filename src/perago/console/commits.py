@@ -6,14 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from starlette.requests import Request
 
+from perago.attempt.joining import PAGE, NotOneLine, newest_of
 from perago.console import links
 from perago.console.links import Link, Paged, link, paged
 from perago.console.source import Change, NoSuchPage, Source
 from perago.console.text import Moment, Shown, block, line, moment, plural, readable_json, size
 from perago.ports import Commit
+from perago.taskdef.refs import commits_of
 
 SHORT_ID = 12
 _PAGE_SIZE = 200
@@ -205,3 +209,16 @@ def exists(look: Callable[[], object]) -> bool:
     except NoSuchPage:
         return False
     return True
+
+
+def continued(ref: Any, repository: Any, source: Source) -> Any:
+    """The commit that a `workspace.ref` names: of several the one that continues the others. None: there is none."""
+    if isinstance(ref, str) or not isinstance(repository, str):
+        return ref
+    commits = commits_of(ref, repository, [])
+    try:
+        return commits and newest_of(
+            commits, lambda commit: tuple(islice(source.lakefs.first_parents(repository, commit), PAGE))
+        )
+    except (NotOneLine, NoSuchPage):
+        return None

@@ -23,6 +23,7 @@ from perago.console.source import Json, NoSuchPage, Source
 from perago.console.text import line
 from perago.ports import ServiceError
 from perago.taskdef.problems import join_pointer
+from perago.taskdef.refs import commits_of
 from perago.taskdef.schema_check import schema_problems
 from perago.taskdef.skeleton import skeleton_of
 
@@ -32,6 +33,10 @@ _MAX_FIELDS = 200
 _ROWS = 12
 _INPUT = re.compile(r"\$\{workflow\.input\.([A-Za-z0-9_]+)")
 _WORKSPACE = ("repository", "branch", "ref")
+_REF_HINT = (
+    "the commit to work on, or several as JSON: a list, or the output of a JOIN; empty: the newest of the branch when "
+    "it is started"
+)
 _FORMATS: Mapping[str, Any] = {
     "date": datetime.date,
     "date-time": datetime.datetime,
@@ -206,7 +211,7 @@ def _head(source: Source) -> Json:
 def _fields(name: str, schema: Json, sample: Any) -> Iterator[Field]:
     if name == "workspace":
         for key in _WORKSPACE:
-            hint = "the commit to work on; empty: the newest of the branch when it is started" if key == "ref" else ""
+            hint = _REF_HINT if key == "ref" else ""
             value = str(sample[key])
             yield Field(f"/workspace/{key}", key, "text", value, {"type": "string"}, key != "ref", hint)
         return
@@ -321,9 +326,30 @@ def _with_head(source: Source, part: Part, payload: dict[str, Any]) -> Part:
     try:
         head = source.lakefs.branch(workspace["repository"], workspace["branch"])
         name = "ref"
-        ref = source.lakefs.commit(workspace["repository"], workspace.get("ref", head.commit_id)).id
-    except NoSuchPage as error:
+        ref = _ref(source, workspace["repository"], workspace.get("ref", head.commit_id))
+    except (NoSuchPage, ValueError) as error:
         wrong = tuple(replace(each, error=str(error)) if each.label == name else each for each in part.fields)
         return replace(part, fields=wrong)
     payload["workspace"] = {**workspace, "ref_type": "commit", "ref": ref}
     return part
+
+
+def _ref(source: Source, repository: str, text: str) -> Any:
+    """A commit as the field names it, or the commits of a list or of a JOIN's output, as JSON.
+
+    Raises:
+        NoSuchPage: one of them does not exist.
+        ValueError: it is neither.
+    """
+    if text[:1] not in ("[", "{"):
+        return source.lakefs.commit(repository, text).id
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON") from None
+    problems: list[str] = []
+    for commit in commits_of(value, repository, problems, pointer=""):
+        source.lakefs.commit(repository, commit)
+    if problems:
+        raise ValueError("; ".join(problem.removeprefix(": ") for problem in problems))
+    return value

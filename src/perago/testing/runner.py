@@ -74,6 +74,7 @@ class TaskRunner:
         params: BaseModel | Mapping[str, Any] | None = None,
         *,
         tree: TreeSource | None = None,
+        ref: Any = None,
         controls: Mapping[str, Any] | None = None,
         delivery: Delivery | None = None,
         report: bool = True,
@@ -85,19 +86,21 @@ class TaskRunner:
             params: a model, or a mapping that is sent as it is, so that invalid input can be tried. It goes through
                 JSON as on the wire.
             tree: the workspace, in a repository of its own. None continues where the last run left its branch.
+            ref: sent as `workspace.ref` instead, of the repository of the last run: a commit id, a list of them, or the
+                output of a JOIN.
             controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
             delivery: run this one instead of starting a workflow: an outdated one, for example.
             report: False ends the worker after the publication, before it could report.
 
         Raises:
-            TypeError: it is no task function, or one without a workspace gets a tree; or a delivery comes with params,
-                tree or controls.
+            TypeError: it is no task function, or one without a workspace gets a tree or a ref; or both are given; or a
+                delivery comes with params, tree, ref or controls.
             BadTree: see `perago.testing.tree_of`.
         """
         task = task_of(function)
         if delivery is None:
-            delivery = self.deliver(function, params, tree=tree, controls=controls)
-        elif params is not None or tree is not None or controls is not None:
+            delivery = self.deliver(function, params, tree=tree, ref=ref, controls=controls)
+        elif any(given is not None for given in (params, tree, ref, controls)):
             raise TypeError("a delivery has its params, its tree and its controls already")
         return self._attempt(task, delivery, report=report)
 
@@ -107,6 +110,7 @@ class TaskRunner:
         params: BaseModel | Mapping[str, Any] | None = None,
         *,
         tree: TreeSource | None = None,
+        ref: Any = None,
         controls: Mapping[str, Any] | None = None,
     ) -> Delivery:
         """Start a workflow as a call does, take its first attempt, and leave it to the test when to run it.
@@ -118,10 +122,13 @@ class TaskRunner:
             TypeError, BadTree: as of a call.
         """
         task = task_of(function)
-        if task.workspace is None and tree is not None:
-            raise TypeError(f"{task.name} has no workspace, so it takes no tree")
+        if task.workspace is None and (tree is not None or ref is not None):
+            raise TypeError(f"{task.name} has no workspace, so it takes no {'tree' if ref is None else 'ref'}")
+        if tree is not None and ref is not None:
+            raise TypeError("give a tree, which is committed first, or the ref of what is there, not both")
         self._task, self._last = task, None
-        ref = None if task.workspace is None else self._input_ref(task, tree)
+        if task.workspace is not None and ref is None:
+            ref = self._input_ref(task, tree)
         self.services.start(task, params or {}, ref=ref, controls=controls, repository=self._repository)
         return self.services.take(task)
 

@@ -159,7 +159,7 @@ class InMemoryServices:
         task: Task,
         params: BaseModel | Mapping[str, Any],
         *,
-        ref: str | None = None,
+        ref: Any = None,
         controls: Mapping[str, Any] | None = None,
         repository: str = REPOSITORY,
     ) -> str:
@@ -168,7 +168,7 @@ class InMemoryServices:
         Args:
             task: the task, which is registered first.
             params: a model, or a mapping that is sent as it is.
-            ref: the commit that the attempt reads; None for a task without a workspace.
+            ref: sent as `workspace.ref`, as it is; None for a task without a workspace.
             controls: replaces fields of the TaskDef: `{"retryCount": 0}`.
             repository: where the workspace is.
 
