@@ -30,7 +30,7 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.driver import AttemptRuntime, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs, install_fence
-from perago.ports import AttemptRow, Commit, Delivery, TaskStatus, Upload
+from perago.ports import AttemptRow, Commit, Delivery, TaskStatus, Upload, WorkflowRow
 from perago.settings import LakeFSSettings
 
 FILES, CHANGED, SIZE = 100, 10, 4096
@@ -48,6 +48,10 @@ class Living:
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
         """The row of an attempt that began when all did."""
         return AttemptRow(task_id, delivery.start_time, None)
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        """A workflow without a parent."""
+        return WorkflowRow(workflow_id, delivery.start_time)
 
 
 @dataclass(frozen=True, slots=True)

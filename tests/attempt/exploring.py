@@ -18,6 +18,7 @@ from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commi
 REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)
 EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
+ANOTHERS = publication_of(replace(DELIVERY, workflow_id="wf-2"), OTHER)
 READ_ONLY = replace(PLAN, read_only=True)
 REQUIRED = replace(PLAN, publish_fence=PublishFence.REQUIRED)
 REBASE = replace(PLAN, rebase=True, has_reads=True)
@@ -39,6 +40,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.BranchRead((), reaches_ref=True, late=True),
         on.BranchRead((commit(OTHER, REF),), reaches_ref=True),
         on.BranchRead((commit(OTHER),), reaches_ref=False),
+        on.BranchRead((ANOTHERS,), reaches_ref=True),
         on.BranchRead((EARLIER,), reaches_ref=True),
         on.BranchRead((MINE,), reaches_ref=True),
         on.BranchRead((commit(OTHER, MERGED), MINE), reaches_ref=True),
@@ -50,6 +52,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.LineageRead(("task-1",), {"task-0": None}),
         *FAILED,
     ),
+    do.ReadWorkflows: (on.WorkflowsRead({"wf-2": None, "wf-1": None}), *FAILED),
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
     do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
     do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),

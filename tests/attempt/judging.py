@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import recovery
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, lineage_ids
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse
 from perago.attempt.state import Base, State
-from perago.ports import AttemptRow, Commit
+from perago.ports import AttemptRow, Commit, WorkflowRow
 
 from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
@@ -34,6 +37,15 @@ def fence_on(below: Commit, delivery: object = SECOND) -> Commit:
     return replace(publication_of(SECOND, NEWER, below.id), parents=(below.id, below.id))
 
 
+FAMILY: dict[str, Any] = {
+    "root": WorkflowRow("root", 100, children=frozenset({"wf-1", "wf-beside"})),
+    "wf-1": WorkflowRow("wf-1", 100, "root"),
+    "wf-beside": WorkflowRow("wf-beside", 100, "root"),
+    "wf-old": WorkflowRow("wf-old", 100, "root"),
+}
+"""A workflow with two sub-workflows, one of them this attempt's, and one that it has run before."""
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
@@ -41,16 +53,18 @@ class Case:
     expected: Judgement
     rows: dict[str, AttemptRow | None] | None = None
     state: State = STATE
+    workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
 
     def judged(self) -> Judgement:
         """What is made of the range."""
-        range_read = read(*self.since)
-        ids = lineage_ids(self.state, range_read)
-        lineage = on.LineageRead(CHAIN, ROWS if self.rows is None else self.rows) if ids else None
-        return recovery.judge(self.state, range_read, lineage)
+        state = self.state.evolve(read=read(*self.since), workflows=self.workflows)
+        if isinstance(asked := recovery.ask_first(state), tuple) and isinstance(asked[1], do.ReadLineage):
+            rows = ROWS if self.rows is None else self.rows
+            state = state.evolve(lineage=on.LineageRead(CHAIN, rows))
+        return recovery.judge(state)
 
     def holds(self) -> bool:
         """Whether that is what should be made of it; a refusal names the head."""
@@ -226,5 +240,55 @@ CASES = (
         REFUSED,
         rows={**ROWS, "task-9": None},
         state=REBASE,
+    ),
+    Case(
+        "a restart of a workflow whose loop has published",
+        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
+        rows={**ROWS, "task-9": None},
+        workflows={"wf-1": WorkflowRow("wf-1", 9500)},
+    ),
+    Case(
+        "a forgotten round of a loop of the present run",
+        (publication_of(replace(ELSEWHERE, reference_name="later__2", iteration=2)),),
+        REFUSED,
+        rows={**ROWS, "task-9": None},
+        workflows={"wf-1": WorkflowRow("wf-1", 500)},
+    ),
+    Case(
+        "a sub-workflow that its parent has run anew",
+        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
+        workflows=FAMILY,
+    ),
+    Case(
+        "a living sub-workflow beside this one",
+        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        REFUSED,
+        workflows=FAMILY,
+    ),
+    Case(
+        "a living sub-workflow whose root was restarted since",
+        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
+        workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1500)},
+    ),
+    Case(
+        "a sub-workflow of a parent with loops that does not name it",
+        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        REFUSED,
+        workflows={**FAMILY, "root": replace(FAMILY["root"], has_loops=True)},
+    ),
+    Case(
+        "a sub-workflow of another family that was run anew",
+        (publication_of(replace(FIRST, workflow_id="wf-strange")),),
+        REFUSED,
+        workflows={**FAMILY, "other": WorkflowRow("other", 100), "wf-strange": WorkflowRow("wf-strange", 100, "other")},
+    ),
+    Case(
+        "a sub-workflow whose parent Conductor has forgotten",
+        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        REFUSED,
+        workflows={**FAMILY, "root": None},
     ),
 )

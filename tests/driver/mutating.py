@@ -233,11 +233,12 @@ def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
     """Start times are not compared."""
     original = recovery._kind
 
-    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
+    def mutated(state: State, commit: Commit) -> Any:
         started = int(commit.metadata.get(publication.START_TIME, 0))
         delivery = replace(state.plan.delivery, start_time=started)
-        rows = {key: replace(row, start_time=started) if row else None for key, row in lineage.rows.items()}
-        return original(state.evolve(plan=replace(state.plan, delivery=delivery)), commit, replace(lineage, rows=rows))
+        known = state.lineage.rows if state.lineage else {}
+        rows = {key: replace(row, start_time=started) if row else None for key, row in known.items()}
+        return original(_with_rows(state.evolve(plan=replace(state.plan, delivery=delivery)), rows), commit)
 
     patch.setattr(recovery, "_kind", mutated)
 
@@ -245,30 +246,38 @@ def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
 def take_forgotten_attempts_for_living(patch: pytest.MonkeyPatch) -> None:
     original = recovery._kind
 
-    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
+    def mutated(state: State, commit: Commit) -> Any:
         started = int(commit.metadata.get(publication.START_TIME, 0))
-        rows = {key: row or AttemptRow(key, started, None) for key, row in lineage.rows.items()}
-        return original(state, commit, replace(lineage, rows=rows))
+        known = state.lineage.rows if state.lineage else {}
+        return original(
+            _with_rows(state, {key: row or AttemptRow(key, started, None) for key, row in known.items()}), commit
+        )
 
     patch.setattr(recovery, "_kind", mutated)
 
 
+def _with_rows(state: State, rows: dict[str, AttemptRow | None]) -> State:
+    return state.evolve(lineage=replace(state.lineage, rows=rows)) if state.lineage else state
+
+
 def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
     original = recovery._kind
-    patch.setattr(
-        recovery,
-        "_kind",
-        lambda state, commit, lineage: original(state, commit, replace(lineage, chain=tuple(lineage.rows))),
-    )
+
+    def mutated(state: State, commit: Commit) -> Any:
+        known = state.lineage
+        return original(state.evolve(lineage=replace(known, chain=tuple(known.rows)) if known else None), commit)
+
+    patch.setattr(recovery, "_kind", mutated)
 
 
 def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
     """A predecessor's publication is adopted wherever it lies."""
     original = recovery.judge
 
-    def mutated(state: State, read: on.BranchRead, lineage: on.LineageRead | None) -> recovery.Judgement:
-        mine = [commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery)]
-        return original(state, replace(read, since=tuple(mine)), lineage) if mine else original(state, read, lineage)
+    def mutated(state: State) -> recovery.Judgement:
+        since = state.read.since if state.read else ()
+        mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
+        return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
 
     patch.setattr(recovery, "judge", mutated)
 
@@ -280,9 +289,9 @@ def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
 def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
     original = recovery.judge
 
-    def mutated(state: State, read: on.BranchRead, lineage: on.LineageRead | None) -> recovery.Judgement:
+    def mutated(state: State) -> recovery.Judgement:
         once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
-        return original(state.evolve(plan=once), read, lineage)
+        return original(state.evolve(plan=once))
 
     patch.setattr(recovery, "judge", mutated)
 
@@ -291,8 +300,8 @@ def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
     original = recovery._kind
     kind = recovery._Kind
 
-    def mutated(state: State, commit: Commit, lineage: on.LineageRead) -> Any:
-        found = original(state, commit, lineage)
+    def mutated(state: State, commit: Commit) -> Any:
+        found = original(state, commit)
         return kind.STALE if found is kind.FOREIGN else found
 
     patch.setattr(recovery, "_kind", mutated)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from perago.ports import AttemptRow, Delivery, NotFound, Report, ServiceError
+from perago.ports import AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
 
 
 class SmallQueue:
@@ -118,6 +118,10 @@ class SmallQueue:
         with self._changed:
             held = self.held.get(task_id)
             return None if held is None else AttemptRow(task_id, held.start_time, held.retried_task_id)
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        self._maybe_fail("read_workflow")
+        return WorkflowRow(workflow_id, 0) if workflow_id == delivery.workflow_id else None
 
     def extend_lease(self, delivery: Delivery) -> None:
         self._maybe_fail("extend_lease")

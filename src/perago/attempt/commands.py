@@ -37,6 +37,13 @@ class ReadLineage:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadWorkflows:
+    """Read these workflows, whose commits were found, and their parents up to the root."""
+
+    workflow_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FindLeftovers:
     """List the staging branches that other deliveries of this step have made, if any are left; never fails."""
 
@@ -271,6 +278,7 @@ Command = (
     | ResolveJoin
     | ReadBranch
     | ReadLineage
+    | ReadWorkflows
     | FindLeftovers
     | Fetch
     | CheckGuardrails

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from perago.ports import AttemptRow, Commit, MergeRefusal
+from perago.ports import AttemptRow, Commit, MergeRefusal, WorkflowRow
 
 
 class FenceState(StrEnum):
@@ -81,6 +81,13 @@ class LineageRead:
 
     chain: tuple[str, ...]
     rows: Mapping[str, AttemptRow | None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowsRead:
+    """What Conductor knows of workflows, by id; None stands for one that is gone."""
+
+    rows: Mapping[str, WorkflowRow | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +320,7 @@ Event = (
     | JoinResolved
     | BranchRead
     | LineageRead
+    | WorkflowsRead
     | LeftoversFound
     | Fetched
     | GuardrailsChecked

@@ -11,7 +11,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.publishing import adopt, stage_anew
-from perago.attempt.recovery import Adopt, Judgement, Refuse, judge, lineage_ids, own_publications
+from perago.attempt.recovery import Adopt, Judgement, Refuse, ask_first, judge, own_publications
 from perago.attempt.state import Base, State
 from perago.ports import MergeRefusal
 
@@ -35,10 +35,11 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         return check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    state = state.evolve(read=event, late_answers=0)
-    if task_ids := lineage_ids(state, event):
-        return state, do.ReadLineage(task_ids)
-    return _decide(state, judge(state, event, None))
+    return _judge(state.evolve(read=event, lineage=None, late_answers=0))
+
+
+def _judge(state: State) -> Next:
+    return ask_first(state) or _decide(state, judge(state))
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
@@ -50,9 +51,12 @@ def turn_came(state: State, event: on.TurnCame) -> Next:
 
 def lineage_read_before_merge(state: State, event: on.LineageRead) -> Next:
     """The branch has become another while the attempt was at work."""
-    if state.read is None:
-        raise ValueError("no range is being judged")
-    return _decide(state, judge(state, state.read, event))
+    return _judge(state.evolve(lineage=event))
+
+
+def workflows_read_before_merge(state: State, event: on.WorkflowsRead) -> Next:
+    """The same, where other workflows have published."""
+    return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
 
 
 def _decide(state: State, judgement: Judgement) -> Next:

@@ -30,7 +30,7 @@ from perago.attempt import commands as do
 from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, judge, lineage_ids
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge
 from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -103,21 +103,19 @@ def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
 
 
 def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
-    if state.read is None:
-        raise ValueError("no range is being judged")
-    return _judge(state.evolve(leftovers=event.branches, leftovers_known=event.complete), state.read)
+    return _judge(state.evolve(leftovers=event.branches, leftovers_known=event.complete))
 
 
-def _judge(state: State, event: on.BranchRead) -> Next:
-    if task_ids := lineage_ids(state, event):
-        return state, do.ReadLineage(task_ids)
-    return _decide(state, judge(state, event, None))
+def _judge(state: State) -> Next:
+    return ask_first(state) or _decide(state, judge(state))
 
 
 def _lineage_read(state: State, event: on.LineageRead) -> Next:
-    if state.read is None:
-        raise ValueError("no range is being judged")
-    return _decide(state, judge(state, state.read, event))
+    return _judge(state.evolve(lineage=event))
+
+
+def _workflows_read(state: State, event: on.WorkflowsRead) -> Next:
+    return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
 
 
 def _decide(state: State, judgement: Judgement) -> Next:
@@ -195,6 +193,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
     (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
     (Step.VALIDATED, on.LineageRead): _lineage_read,
+    (Step.VALIDATED, on.WorkflowsRead): _workflows_read,
     (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,
     (Step.VALIDATED, on.OthersCompared): _reads_compared,
     (Step.VALIDATED, on.CommitsFound): publishing.conflict,
@@ -229,6 +228,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.COMMITTED, on.BranchRead): merging.branch_read_before_merge,
     (Step.COMMITTED, on.TurnCame): merging.turn_came,
     (Step.COMMITTED, on.LineageRead): merging.lineage_read_before_merge,
+    (Step.COMMITTED, on.WorkflowsRead): merging.workflows_read_before_merge,
     (Step.COMMITTED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.COMMITTED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
     (Step.COMMITTED, on.Merged): merging.merged,

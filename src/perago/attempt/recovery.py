@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import dropwhile, takewhile
 
+from perago.attempt import commands as do
 from perago.attempt import outcome, publication
 from perago.attempt.events import BranchRead, LineageRead
 from perago.attempt.state import Base, State
-from perago.ports import Commit
+from perago.ports import Commit, WorkflowRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class Refuse:
     reason: str
 
 
+_WORKFLOWS_READ = 20
+"""More workflows than these are not told apart: what they have published is foreign."""
+
 Judgement = Build | Adopt | Refuse
 
 
@@ -48,6 +52,8 @@ class _Kind(Enum):
     """Of the own chain, for the same input: it can be adopted."""
     STALE = auto()
     """Of an attempt that Conductor has run anew, or forgotten."""
+    LOOPED = auto()
+    """Of an attempt that Conductor has forgotten, of a loop: it forgets rounds that are still good, too."""
     FOREIGN = auto()
     """Other people's, among them living attempts of other steps."""
 
@@ -58,6 +64,33 @@ def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
         return ()
     mine = (commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery))
     return tuple(dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine))
+
+
+def ask_first(state: State) -> tuple[State, do.Command] | None:
+    """The question to Conductor without whose answer the range in `state.read` cannot be judged; None: there is none
+    (any more)."""
+    if state.read is None:
+        raise ValueError("no range is being judged")
+    if state.lineage is None and (task_ids := lineage_ids(state, state.read)):
+        return state, do.ReadLineage(task_ids)
+    if ids := workflow_ids(state, state.read):
+        return state, do.ReadWorkflows(ids)
+    return None
+
+
+def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
+    """The workflows that must be known before the range can be judged, this attempt's own among them: those of other
+    workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed to the
+    branch decides alone, if the task does not rebase."""
+    others = [workflow for commit in read.since if (workflow := commit.metadata.get(publication.WORKFLOW_ID))]
+    if not read.reaches_ref or (len(others) < len(read.since) and not state.plan.rebase):
+        return ()
+    mine = state.plan.delivery.workflow_id
+    needed = [workflow for workflow in others if workflow != mine]
+    if not needed and state.lineage is not None:
+        needed = [mine for commit in read.since if _kind(state, commit) is _Kind.LOOPED]
+    unknown = [workflow for workflow in dict.fromkeys([mine, *needed]) if workflow not in state.workflows]
+    return tuple(unknown[:_WORKFLOWS_READ]) if needed else ()
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
@@ -72,24 +105,24 @@ def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
     return tuple(takewhile(lambda commit: publication.is_mine(commit, state.plan.delivery), since))
 
 
-def judge(state: State, read: BranchRead, lineage: LineageRead | None) -> Judgement:
-    """Judge the range; `lineage` answers for the attempts that `lineage_ids` names, None if it names none."""
+def judge(state: State) -> Judgement:
+    """Judge the range in `state.read`, once `ask_first` has nothing more to ask."""
+    read = state.read
+    if read is None:
+        raise ValueError("no range is being judged")
     if not read.since:
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:
         return Refuse(outcome.not_on_branch(state, read))
-    rebase = state.plan.rebase
-    if lineage is None:
-        return _build(state, read, []) if rebase else Refuse(outcome.moved_head(state, read))
-    kinds = [_kind(state, commit, lineage) for commit in read.since]
-    if rebase:
+    kinds = [_kind(state, commit) for commit in read.since]
+    if state.plan.rebase:
         return _judge_among_others(state, read, kinds)
     newest = read.since[0]
     if kinds[0] is _Kind.OWN and _is_whole(newest):
         return Adopt(newest, newest)
     if _Kind.FOREIGN in kinds:
         return Refuse(_foreign(state, read, kinds))
-    return _build(state, read, list(read.since))
+    return _looped(state, read, kinds) or _build(read, list(read.since))
 
 
 def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
@@ -102,7 +135,7 @@ def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> J
     stale = _in_effect(judged, _Kind.STALE)
     if own is not None and not stale:
         return Adopt(own, read.since[0])
-    return _build(state, read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
+    return _looped(state, read, kinds) or _build(read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
 
 
 def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
@@ -118,20 +151,23 @@ def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit
     return found
 
 
-def _build(state: State, read: BranchRead, stale: list[Commit]) -> Judgement:
-    """On the head, with what is stale undone. In a loop it cannot be told whether what Conductor has forgotten is."""
-    of_other_steps = [commit for commit in stale if not publication.is_of_my_step(commit, state.plan.delivery)]
-    in_a_loop = state.plan.delivery.iteration > 0 or any(map(publication.is_in_a_loop, of_other_steps))
-    if of_other_steps and in_a_loop:
-        return Refuse(outcome.stale_in_a_loop(state, of_other_steps[0]))
+def _looped(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
+    """In a loop it cannot be told whether what Conductor has forgotten is stale."""
+    forgotten = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.LOOPED), None)
+    return None if forgotten is None else Refuse(outcome.stale_in_a_loop(state, forgotten))
+
+
+def _build(read: BranchRead, stale: list[Commit]) -> Build:
+    """On the head, with what is stale undone."""
     newest = read.since[0]
     return Build(Base(newest.id, tuple(commit.id for commit in stale), newest.meta_range_id))
 
 
-def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:
-    delivery, found = state.plan.delivery, commit.metadata
+def _kind(state: State, commit: Commit) -> _Kind:
+    delivery, found, lineage = state.plan.delivery, commit.metadata, state.lineage or LineageRead((), {})
+    began_before = _began_before(state, commit)
     if not publication.is_of_my_workflow(commit, delivery):
-        return _Kind.FOREIGN
+        return _Kind.STALE if began_before else _Kind.FOREIGN
     task_id, started = found.get(publication.TASK_ID, ""), found.get(publication.START_TIME)
     if task_id == delivery.task_id:
         is_living = started == str(delivery.start_time)
@@ -141,7 +177,35 @@ def _kind(state: State, commit: Commit, lineage: LineageRead) -> _Kind:
     if publication.is_of_my_step(commit, delivery):
         own = is_living and task_id in lineage.chain and publication.is_for_my_input(commit, state)
         return _Kind.OWN if own else _Kind.STALE
-    return _Kind.FOREIGN if is_living else _Kind.STALE
+    if is_living:
+        return _Kind.FOREIGN
+    in_a_loop = delivery.iteration > 0 or publication.is_in_a_loop(commit)
+    return _Kind.LOOPED if in_a_loop and not began_before else _Kind.STALE
+
+
+def _began_before(state: State, commit: Commit) -> bool:
+    """Whether the attempt behind `commit` belongs to a run before the present one of this attempt's own family of
+    workflows: a workflow in which it lies was restarted since it began, or its parent runs another one in its place. In
+    a parent with loops the latter proves nothing, for Conductor forgets rounds that are still good. Not known: no."""
+    row = state.workflows.get(commit.metadata.get(publication.WORKFLOW_ID, ""))
+    mine = state.workflows.get(state.plan.delivery.workflow_id)
+    started, is_before = int(commit.metadata.get(publication.START_TIME) or 0), False
+    while row is not None:
+        is_before = is_before or started < row.start_time
+        if row.parent_id is None:
+            return is_before and mine is not None and _root(state, mine) == row.workflow_id
+        parent = state.workflows.get(row.parent_id)
+        if parent is not None and row.workflow_id not in parent.children:
+            is_before = is_before or not parent.has_loops
+        row = parent
+    return False
+
+
+def _root(state: State, row: WorkflowRow) -> str | None:
+    above: WorkflowRow | None = row
+    while above is not None and above.parent_id is not None:
+        above = state.workflows.get(above.parent_id)
+    return above.workflow_id if above is not None else None
 
 
 def _is_whole(commit: Commit) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from perago.attempt.events import BranchRead, ChangesDetected, FenceState, WorkspaceRef
+from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, WorkspaceRef
 from perago.attempt.steps import Step
-from perago.ports import Commit, Delivery, Report
+from perago.ports import Commit, Delivery, Report, WorkflowRow
 from perago.settings.values import PublishFence
 
 
@@ -55,6 +55,11 @@ class State:
     params_sha256: str = ""
     read: BranchRead | None = None
     """The range that is being judged."""
+    lineage: LineageRead | None = None
+    """What Conductor knows of the attempts in the range."""
+    workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
+    """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own family is run
+    anew, the delivery is lost."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None

@@ -22,7 +22,7 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
-from perago.driver.delivery_check import check_delivery, read_lineage, time_to_fail
+from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
 from perago.driver.failures import failure_of, unexpected, where
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import FunctionCaller, Raised, Returned, call_function, current_of
@@ -117,7 +117,8 @@ class _AttemptRun:
             do.ValidateInput: self._validate_input,
             do.ResolveJoin: lambda command: self._publisher.resolve_join(command),
             do.ReadBranch: lambda command: self._publisher.read_branch(command),
-            do.ReadLineage: self._read_lineage,
+            do.ReadLineage: lambda command: self._ask_conductor(read_lineage, command.task_ids),
+            do.ReadWorkflows: lambda command: self._ask_conductor(read_workflows, command.workflow_ids),
             do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
             do.Fetch: self._fetch,
             do.CheckGuardrails: self._check_guardrails,
@@ -343,14 +344,9 @@ class _AttemptRun:
             self._runtime.delivery_check, self._delivery, self._runtime.clock, self._runtime.limits.answer_patience
         )
 
-    def _read_lineage(self, command: do.ReadLineage) -> on.Event:
-        return read_lineage(
-            self._runtime.delivery_check,
-            self._delivery,
-            command.task_ids,
-            self._runtime.clock,
-            self._runtime.limits.answer_patience,
-        )
+    def _ask_conductor(self, read: Callable[..., on.Event], ids: tuple[str, ...]) -> on.Event:
+        runtime = self._runtime
+        return read(runtime.delivery_check, self._delivery, ids, runtime.clock, runtime.limits.answer_patience)
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
         planned: dict[str, int | None] = {FENCE_PATH: len(FENCE_TEXT.encode())} if command.fence else {}

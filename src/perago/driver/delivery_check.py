@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 from perago.attempt import events as on
 from perago.driver.retry import PASSING, retry, within
-from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck, ServiceError
+from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck, ServiceError, WorkflowRow
 
 LATE = 2.0
 """Seconds after which the answer to a question is old news. Processes can be stopped at any point, for any time."""
 
 LONGEST_CHAIN = 1000
 """Attempts of one step that are followed back. A workflow can be retried by hand without end."""
+
+DEEPEST = 20
+"""Parents of a workflow that are followed up."""
 
 _TIME_TO_REPORT = 30.0
 
@@ -74,3 +77,28 @@ def read_lineage(
         if task_id and task_id != delivery.task_id:
             read(task_id)
     return on.LineageRead(tuple(chain), rows)
+
+
+def read_workflows(
+    delivery_check: DeliveryCheck, delivery: Delivery, workflow_ids: Sequence[str], clock: Clock, patience: float
+) -> on.WorkflowsRead:
+    """Read workflows, and the parents of each up to its root.
+
+    Raises:
+        ServiceError: as `read_lineage`.
+    """
+    rows: dict[str, WorkflowRow | None] = {}
+
+    def read(workflow_id: str) -> WorkflowRow | None:
+        if workflow_id not in rows:
+            rows[workflow_id] = retry(
+                lambda: delivery_check.read_workflow(delivery, workflow_id), clock, within(patience)
+            )
+        return rows[workflow_id]
+
+    for workflow_id in workflow_ids:
+        above: str | None = workflow_id
+        for _ in range(DEEPEST):
+            row = read(above) if above else None
+            above = row.parent_id if row is not None else None
+    return on.WorkflowsRead(rows)

@@ -34,6 +34,7 @@ from perago.ports.tasks import (
     Report,
     TaskQueue,
     TaskStatus,
+    WorkflowRow,
 )
 from perago.ports.workspaces import (
     Commit,
@@ -75,6 +76,7 @@ __all__ = [
     "Unavailable",
     "Unclear",
     "Upload",
+    "WorkflowRow",
     "WorkspaceStore",
     "no_progress",
 ]

@@ -75,6 +75,21 @@ class AttemptRow:
     retried_task_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class WorkflowRow:
+    """What Conductor knows today of a workflow, so far as it tells one run from another."""
+
+    workflow_id: str
+    start_time: int
+    """When its present run began, in milliseconds: a restart sets it anew."""
+    parent_id: str | None = None
+    """The workflow that it is a sub-workflow of."""
+    children: frozenset[str] = frozenset()
+    """The sub-workflows that its tasks name now. Those of a run before are not among them."""
+    has_loops: bool = False
+    """Conductor may forget tasks of a loop that are still good."""
+
+
 class DeliveryCheck(Protocol):
     """Answers the one question that stands before every step that cannot be taken back."""
 
@@ -89,6 +104,14 @@ class DeliveryCheck(Protocol):
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
         """The row of any attempt, for the recovery of `delivery`; None: Conductor says that there is none (its workflow
         was restarted, rerun from an earlier step, or removed).
+
+        Raises:
+            ServiceError: no answer.
+        """
+        ...
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        """What Conductor knows of any workflow, for the recovery of `delivery`; None: there is none, by its own word.
 
         Raises:
             ServiceError: no answer.

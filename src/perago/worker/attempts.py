@@ -109,7 +109,8 @@ class Attempt:
             queue, pool = self._services.queue, self._services.pools.questions
             try:
                 if question.read is not None:
-                    row = await pool.run(queue.read_attempt, self.delivery, question.read)
+                    read = queue.read_workflow if question.is_workflow else queue.read_attempt
+                    row = await pool.run(read, self.delivery, question.read)
                     answer = DeliveryAnswer(question.number, current=True, row=row)
                 else:
                     answer = DeliveryAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
-from perago.ports import AttemptRow, Delivery, Unavailable
+from perago.ports import AttemptRow, Delivery, Unavailable, WorkflowRow
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion
 
@@ -40,19 +40,32 @@ class PipeDeliveryCheck:
             ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that was not asked for
                 is not one that is gone.
         """
-        found = self._ask(delivery, task_id)
+        row = self._read(delivery, task_id)
+        return row if isinstance(row, AttemptRow) else None
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        """Ask for a workflow, on behalf of the delivery at hand.
+
+        Raises:
+            ServiceError: as `read_attempt`.
+        """
+        row = self._read(delivery, workflow_id, is_workflow=True)
+        return row if isinstance(row, WorkflowRow) else None
+
+    def _read(self, delivery: Delivery, read: str, *, is_workflow: bool = False) -> AttemptRow | WorkflowRow | None:
+        found = self._ask(delivery, read, is_workflow=is_workflow)
         if not found.current:
-            raise Unavailable("Conductor", f"read task {task_id}", "the delivery that asked is lost")
+            raise Unavailable("Conductor", f"read {read}", "the delivery that asked is lost")
         return found.row
 
-    def _ask(self, delivery: Delivery, read: str | None) -> DeliveryAnswer:
+    def _ask(self, delivery: Delivery, read: str | None, *, is_workflow: bool = False) -> DeliveryAnswer:
         number, answer = next(self._numbers), Future[DeliveryAnswer]()
         with self._lock:
             if self._closed:
                 return DeliveryAnswer(number)
             self._waiting[number] = answer
         try:
-            self._channel.send(DeliveryQuestion(number, delivery.identity, read))
+            self._channel.send(DeliveryQuestion(number, delivery.identity, read, is_workflow))
             found = answer.result(ANSWER_LIMIT)
         except ChannelError:
             return DeliveryAnswer(number)  # without a supervisor no attempt may publish

@@ -24,7 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
-from perago.ports import AttemptRow, Delivery, Report, ServiceError
+from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
 from perago.worker.events import Watched
 
 Identity = tuple[str, int, int]
@@ -43,12 +43,12 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryAnswer:
-    """The answer to question `number`: yes, no, or the error that stood in the way; and the row that was asked for."""
+    """The answer to question `number`: yes, no, or the error that stood in the way; and what was asked for."""
 
     number: int
     current: bool = False
     error: ServiceError | None = None
-    row: AttemptRow | None = None
+    row: AttemptRow | WorkflowRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,12 @@ class StartFailed:
 @dataclass(frozen=True, slots=True)
 class DeliveryQuestion:
     """Is `identity` still the delivery that Conductor is waiting for? Or, with `read`: what does Conductor know of that
-    attempt, which `identity` found the commits of?"""
+    attempt, or workflow, which `identity` found the commits of?"""
 
     number: int
     identity: Identity
     read: str | None = None
+    is_workflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)

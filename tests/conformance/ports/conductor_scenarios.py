@@ -204,6 +204,29 @@ class ConductorScenarios:
             queue.report(delivery, OVER if delivery.retried else DONE, "live0000")
         assert service.workflow(second.workflow_id)["status"] == "COMPLETED"
 
+    def test_a_workflow_tells_its_run_and_the_sub_workflows_that_it_has_now(
+        self, service: ConductorService, task_name: str
+    ) -> None:
+        queue, parent = service.queue, _beside_a_child(service, task_name)
+        inner = _polled(queue, task_name)["inner"]
+        child, row = queue.read_workflow(inner, inner.workflow_id), queue.read_workflow(inner, parent)
+        assert child is not None
+        assert row is not None
+        assert (child.parent_id, row.parent_id, child.children) == (parent, None, frozenset())
+        assert row.children == {inner.workflow_id}
+        assert not row.has_loops
+        assert 0 < row.start_time <= child.start_time <= inner.start_time
+        assert queue.read_workflow(inner, "00000000-0000-0000-0000-000000000000") is None
+        service.terminate(parent)
+        service.restart(parent)
+        again = queue.read_workflow(inner, parent)
+        assert again is not None
+        assert again.start_time >= inner.start_time
+        assert inner.workflow_id not in again.children
+        old = queue.read_workflow(inner, inner.workflow_id)
+        assert old is not None
+        assert old.parent_id == parent
+
     def test_an_attempt_whose_retry_a_rerun_has_removed_counts_again(
         self, service: ConductorService, task_name: str
     ) -> None:

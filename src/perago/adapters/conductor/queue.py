@@ -10,7 +10,16 @@ from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
 from perago.adapters.conductor.session import Session, json_of
 from perago.adapters.http import CallPolicy
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Refused, Report, ServiceError
+from perago.ports import (
+    UNTIL_ITS_RETRY_ENDS,
+    AttemptRow,
+    Delivery,
+    NotFound,
+    Refused,
+    Report,
+    ServiceError,
+    WorkflowRow,
+)
 from perago.settings import ConductorSettings
 
 LONGEST_WAIT = 5.0
@@ -85,6 +94,21 @@ class ConductorQueue:
         """The row of any attempt; None: Conductor itself says that there is none."""
         task = self._read_task(task_id)
         return None if task is None else wire_format.attempt_from(task)
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
+        """What Conductor knows of any workflow; None: Conductor itself says that there is none."""
+        operation = f"read workflow {workflow_id}"
+        read = self._session.workflows.get_execution_status
+        try:
+            answer = self._session.read(operation, read, workflow_id, include_tasks="true")
+        except NotFound as error:
+            if workflow_id in error.detail and NO_SUCH_URL not in error.detail:
+                return None
+            raise
+        try:
+            return wire_format.workflow_from(json_of(operation, answer, dict, "a workflow"))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise unreadable(operation, "a workflow with its tasks", write=False) from error
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out; repeated if the answer is lost, which is harmless."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor.errors import SERVICE
-from perago.ports import AttemptRow, Delivery, Refused, Report
+from perago.ports import AttemptRow, Delivery, Refused, Report, WorkflowRow
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
 _DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/servers/conductor.md` 1)
@@ -49,6 +49,22 @@ def _spent(first_polled: int, polled: int) -> float:
 def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
     """What recovery needs to know of a task as read."""
     return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
+
+
+def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
+    """What recovery needs to know of a workflow as read, tasks included.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
+    """
+    definition = workflow.get("workflowDefinition") or {}
+    return WorkflowRow(
+        str(workflow["workflowId"]),
+        int(workflow.get("startTime") or workflow.get("createTime") or 0),
+        workflow.get("parentWorkflowId") or None,
+        frozenset(str(task["subWorkflowId"]) for task in workflow["tasks"] if task.get("subWorkflowId")),
+        has_loops="DO_WHILE" in json.dumps(definition.get("tasks", [])),
+    )
 
 
 def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ from perago.embedded.conductor import updates
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
 from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.rows import Status, TaskRow
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow
 
 
 class InMemoryConductor(ConductorModel):
@@ -60,6 +61,17 @@ class InMemoryConductor(ConductorModel):
             except NotFound:
                 return None
             return AttemptRow(row.task_id, row.start_time, row.retried_task_id)
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
+        """What is known of any workflow; None for one that is gone."""
+        with self._operation("read_workflow") as state:
+            try:
+                workflow = state.workflow("read workflow", workflow_id)
+            except NotFound:
+                return None
+            children = frozenset(row.sub_workflow_id for row in workflow.tasks if row.sub_workflow_id)
+            has_loops = "DO_WHILE" in json.dumps(workflow.definition["tasks"])
+            return WorkflowRow(workflow_id, workflow.create_time, workflow.parent_id, children, has_loops)
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out of the delivery that holds the attempt now."""

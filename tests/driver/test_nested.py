@@ -1,0 +1,106 @@
+"""Sub-workflows and loops that Conductor runs anew: what the run before has published is undone, not refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from perago.ports import Commit, TaskStatus
+from perago.taskdef import build_task_definition
+from perago.testing import InMemoryServices
+from perago.testing.tasks import task_of
+
+from .tasks import edit
+from .test_rebase import TREE, plain
+
+PLAIN, EDIT = task_of(plain), task_of(edit)
+WORKSPACE = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}
+
+
+def _workflow(name: str, *tasks: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "version": 1, "schemaVersion": 2, "tasks": list(tasks)}
+
+
+def _step(name: str, reference: str) -> dict[str, Any]:
+    return {"name": name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": WORKSPACE}
+
+
+@pytest.fixture
+def services() -> Iterator[InMemoryServices]:
+    with InMemoryServices() as made:
+        made.conductor.register_task_definitions([build_task_definition(PLAIN), build_task_definition(EDIT)])
+        yield made
+
+
+def start(services: InMemoryServices, workflow: str, params: dict[str, Any]) -> tuple[str, str]:
+    """A started workflow, and its input ref."""
+    ref = services.seed(TREE)
+    block = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": ref}
+    return services.conductor.start_workflow(workflow, {"workspace": block, "params": params}), ref
+
+
+def run_all(services: InMemoryServices, function: Any) -> list[Any]:
+    """Every delivery that comes, until none does."""
+    found = []
+    while polled := services.conductor.poll(task_of(function).name, "w", count=1, wait_seconds=0):
+        found.append(services.attempt(function, polled[0]))
+        services.conductor.sweep()
+    return found
+
+
+def commits(services: InMemoryServices, ref: str) -> list[Commit]:
+    return list(services.lakefs.history("workspace", "main", until=ref, limit=100)[::-1])
+
+
+@pytest.mark.parametrize(("function", "params"), [(edit, {"do": "edit"}), (plain, {"put": {"raw/a.csv": "new"}})])
+def test_a_restarted_parent_undoes_what_its_sub_workflow_has_published(
+    services: InMemoryServices, function: Any, params: dict[str, Any]
+) -> None:
+    child = _workflow("child", _step(task_of(function).name, "step"))
+    sub = {
+        "name": "sub",
+        "taskReferenceName": "sub",
+        "type": "SUB_WORKFLOW",
+        "inputParameters": WORKSPACE,
+        "subWorkflowParam": {"name": "child", "version": 1},
+    }
+    services.conductor.create_workflow_definition(child)
+    services.conductor.create_workflow_definition(_workflow("parent", sub))
+    workflow, ref = start(services, "parent", params)
+    (before,) = run_all(services, function)
+    before.assert_completed()
+    assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
+    services.clock.advance(1)
+    services.conductor.restart_workflow(workflow)
+    (after,) = run_all(services, function)
+
+    after.assert_completed()
+    assert after.record.superseded_commits == (before.record.published_commit,)
+    assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
+    first, second = commits(services, ref)
+    assert services.lakefs.diff("workspace", first.id, second.id) == {}
+
+
+def test_a_restarted_workflow_undoes_the_rounds_of_its_loop(services: InMemoryServices) -> None:
+    loop = {
+        "name": "loop",
+        "taskReferenceName": "loop",
+        "type": "DO_WHILE",
+        "loopCondition": "if ($.loop['iteration'] < 2) { true; } else { false; }",
+        "loopOver": [_step(PLAIN.name, "step")],
+    }
+    services.conductor.create_workflow_definition(_workflow("looping", loop, _step(PLAIN.name, "after")))
+    workflow, ref = start(services, "looping", {"put": {"raw/a.csv": "new"}})
+    before = run_all(services, plain)
+    assert [outcome.status for outcome in before] == [TaskStatus.COMPLETED] * 3
+    services.clock.advance(1)
+    services.conductor.restart_workflow(workflow)
+    after = run_all(services, plain)
+
+    assert [outcome.status for outcome in after] == [TaskStatus.COMPLETED] * 3
+    assert len(after[0].record.superseded_commits) == 3
+    assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
+    assert services.tree()["raw/a.csv"] == b"new"
+    assert all(commit.parents[0] == commit.metadata["perago.expected_head"] for commit in commits(services, ref))
