@@ -48,13 +48,21 @@ class Chaos:
     """One round. `journal` tells what was done, in order."""
 
     def __init__(
-        self, dice: random.Random, conductor: Conductor, fleet: Fleet, proxies: dict[str, Proxy], runs: list[Run]
+        self,
+        dice: random.Random,
+        conductor: Conductor,
+        fleet: Fleet,
+        proxies: dict[str, Proxy],
+        runs: list[Run],
+        *,
+        reruns: bool = True,
     ) -> None:
         self._dice = dice
         self._conductor = conductor
         self._fleet = fleet
         self._proxies = proxies
         self._runs = runs
+        self._reruns = reruns
         self.journal: list[str] = []
 
     def rage(self, seconds: float, *, outside: bool) -> None:
@@ -148,10 +156,10 @@ class Chaos:
         ways: dict[str, Callable[[], object]] = {
             "retried": lambda: self._conductor.retry(run.workflow_id),
             "restarted": lambda: self._conductor.restart(run.workflow_id),
-            f"rerun from {task['referenceTaskName']} {task['taskId']}": lambda: self._conductor.rerun(
-                run.workflow_id, task["taskId"]
-            ),
         }
+        if self._reruns:
+            named = f"rerun from {task['referenceTaskName']} {task['taskId']}"
+            ways[named] = lambda: self._conductor.rerun(run.workflow_id, task["taskId"])
         way = self._dice.choice(list(ways))
         with contextlib.suppress(AssertionError):
             ways[way]()
