@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 
 from perago.attempt import events as on
-from perago.attempt import merging, outcome
+from perago.attempt import merging, outcome, publication, recovery
 from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
 
@@ -282,6 +282,18 @@ CONDITIONS = (
         adopt_also_what_is_buried,
         "somebody else on the predecessor's publication",
         "nobody's commit is taken for one's own",
+    ),
+    Condition(
+        "undone: once by a restarted fork",
+        lambda patch: patch.setattr(publication, "superseded", lambda commit: set()),
+        "rebase: a stale publication that another branch of the fork has undone",
+        "what another branch has published since would be undone",
+    ),
+    Condition(
+        "undone: of a run before",
+        lambda patch: patch.setattr(recovery, "_began_before", lambda state, commit: True),
+        "a living sub-workflow beside this one",
+        "a living sub-workflow's publication is foreign",
     ),
     Condition(
         "adopted: on the head that it was built on",
