@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 STEPS = {
     "ValidateInput": "validating the input",
+    "ResolveJoin": "looking for the commit that continues the others",
     "ReadBranch": "looking at the branch",
     "FindLeftovers": "looking for what earlier deliveries left",
     "ReadLineage": "reading the attempts whose commits were found",
