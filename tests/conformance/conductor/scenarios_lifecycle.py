@@ -205,6 +205,16 @@ def removing_a_running_workflow(rest: Rest) -> None:
 
 
 @scenario
+def removing_a_running_workflow_without_archiving_it(rest: Rest) -> None:
+    """To be archived a workflow must have ended; without an archive it is forgotten while it runs."""
+    on = start_steps(rest)
+    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "true"})
+    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "x"})
+    on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "false"})
+    on.read()
+
+
+@scenario
 def removing_an_unknown_workflow(rest: Rest) -> None:
     """An unknown workflow is a 404."""
     rest.call("DELETE", "/workflow/{workflow}/remove", workflow="unknown")
