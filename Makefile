@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 XDIST ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 # The tests on a real Conductor wait for it most of the time. What fails is run again by itself.
 LIVE_XDIST ?= 2
-# So that what one process has compiled is there for the next.
-unexport PYTHONDONTWRITEBYTECODE
+# Tests start hundreds of processes, and where PYTHONDONTWRITEBYTECODE is set each would compile for itself.
+COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test exhaustive this-python docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
@@ -43,9 +43,11 @@ test: $(VENV)/.installed-dev
 	@echo "== import rules"
 	@$(BIN)/lint-imports
 	@echo "== tests"
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup
 
 this-python: $(VENV)/.installed-dev
+	@$(COMPILE)
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup -m "not live and not exhaustive and not any_python"
 
 exhaustive: $(VENV)/.installed-dev
