@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -156,17 +157,41 @@ class Moment:
         return ()
 
 
+_of_state = attrgetter(*(each.name for each in fields(State) if each.repr))
+
+
+@dataclass(slots=True)
+class _Numbers:
+    """A number for each different value. States share most of their values, so few have to be written out."""
+
+    _by_text: dict[str, int] = field(default_factory=dict)
+    _by_identity: dict[int, tuple[int, object]] = field(default_factory=dict)
+    """With the value itself: an identity is good as long as its object lives."""
+
+    def key(self, moment: Moment) -> tuple[int, ...]:
+        """The same for equal moments only."""
+        return tuple(map(self._number, (*_of_state(moment.state), moment.command, *moment.answers)))
+
+    def _number(self, value: object) -> int:
+        if known := self._by_identity.get(id(value)):
+            return known[0]
+        number = self._by_text.setdefault(repr(value), len(self._by_text))
+        self._by_identity[id(value)] = number, value
+        return number
+
+
 def every_moment(start: Moment) -> list[Moment]:
     """All moments that can be reached, each once.
 
     Raises:
         AssertionError: an attempt can come back to where it was, so it might never end.
     """
-    found: dict[int, Moment] = {}
-    path: set[int] = set()
+    numbers = _Numbers()
+    found: dict[tuple[int, ...], Moment] = {}
+    path: set[tuple[int, ...]] = set()
 
     def visit(moment: Moment) -> None:
-        key = hash(repr(moment))
+        key = numbers.key(moment)
         assert key not in path, f"an attempt might never end: {moment}"
         if key in found:
             return
