@@ -5,8 +5,10 @@ history has all others in it. There is at most one, whatever the order in which 
 same. A sibling that changed nothing gives its input ref again, which is in that history as well.
 
 The history is read in short pages and no commit of it twice, apart from the ends of pages: each page begins at a commit
-that was not read before. The given commits are read first, then the shortest line of those found so far. Two lines that
-meet below the heads of both have parted there for good, which ends the search.
+that was not read before. The given commits are read first, in the order of their ids, which is by chance: a fork is
+often given in the order in which it published, oldest first, and each page would then bring one of them only. After
+them the shortest line of those found so far is read on. Two lines that meet below the heads of both have parted there
+for good, which ends the search.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ def newest_of(commits: Iterable[str], read: ReadPage) -> str:
 class _Search:
     def __init__(self, commits: Iterable[str], read: ReadPage) -> None:
         self._given = tuple(dict.fromkeys(commits))
+        self._by_chance = sorted(self._given)
         self._read = read
         self._lines: dict[str, _Line] = {}
         self._above: dict[str, str | None] = {}
@@ -75,7 +78,7 @@ class _Search:
 
     def _next_line(self) -> _Line | None:
         """The line to read on; None when a single one has everything. A line that has an end comes last."""
-        new = next((commit for commit in self._given if commit not in self._above), None)
+        new = next((commit for commit in self._by_chance if commit not in self._above), None)
         if new is not None:
             return self._lines.setdefault(new, _Line(new, new))
         if len(self._lines) == 1:
