@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perago.testing.building import Symlink
     from perago.testing.conductor import Conductor
     from perago.testing.outcome import Outcome
+    from perago.testing.race import Branch, Race
     from perago.testing.runner import TaskRunner
     from perago.testing.services import BRANCH, InMemoryServices, serve
     from perago.testing.tasks import TaskTests, provide_params, task_tests
@@ -28,6 +29,7 @@ __all__ = [
     "BRANCH",
     "AccessDenied",
     "BadTree",
+    "Branch",
     "Conductor",
     "Contradiction",
     "EmbeddedServices",
@@ -36,6 +38,7 @@ __all__ = [
     "InMemoryServices",
     "Moment",
     "Outcome",
+    "Race",
     "ServiceError",
     "Symlink",
     "TaskRunner",
@@ -63,6 +66,7 @@ _HOMES = {
     "perago.testing.building": ("Symlink",),
     "perago.testing.conductor": ("Conductor",),
     "perago.testing.outcome": ("Outcome",),
+    "perago.testing.race": ("Branch", "Race"),
     "perago.testing.runner": ("TaskRunner",),
     "perago.testing.services": ("BRANCH", "InMemoryServices", "serve"),
     "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),

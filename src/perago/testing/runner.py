@@ -17,6 +17,7 @@ from perago.testing.building import Symlink
 from perago.testing.conductor import Conductor
 from perago.testing.interruptions import Moment
 from perago.testing.outcome import Outcome
+from perago.testing.race import Branch, Race, Racers
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.tree_sources import BadTree, TreeSource, tree_of
@@ -180,6 +181,39 @@ class TaskRunner:
         """Send, late, the report of an attempt that was run with `report=False`."""
         return self.services.report(outcome.record, outcome.log, outcome.traceback)
 
+    # ------------------------------------------------------------------------ in a fork
+
+    def race(self, *branches: Branch, tree: TreeSource | None = None, compare: bool = True) -> Race:
+        """Run a fork of these tasks in every order in which they can publish to one branch.
+
+            perago_run.race((clean, Params(year=2024)), (measure, Params(unit="mm")), tree={"raw/a.csv": "1"})
+
+        Each order is played twice, each time on new services: one branch after the other, so that the later one
+        arrives on a head that has moved; and with all branches staged before the first of them merges, so that the
+        later ones are overtaken and build again. Faults and interruptions of this runner play no part.
+
+        Args:
+            branches: 2 to 4 task functions, each alone or as a pair with its params. One task may stand in several.
+            tree: what all branches read. Paths are relative to the workspace; to the root of the repository if the
+                tasks have different prefixes. None takes a copy of what the last run left on its branch.
+            compare: False does not ask whether files and results are the same in each run. A function that writes the
+                time needs it.
+
+        Raises:
+            AssertionError: a branch failed, or two runs ended with different files or results. The message says in
+                which order.
+            TypeError: it is no task function.
+            ValueError: there are too few or too many branches, or one publishes nothing.
+            BadTree: see `perago.testing.tree_of`.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the test
+        racers = Racers(branches)
+        if tree is not None or not self._repositories:
+            files = _keys(tree or {}, racers.prefix)
+        else:
+            files = dict(self.services.tree(repository=self._repository))
+        return racers.race(files, compare=compare)
+
     # ----------------------------------------------------- in the middle of the function
 
     def cancel(self, at: Moment | float | None = None, *, n: int = 1) -> None:
@@ -240,7 +274,7 @@ class TaskRunner:
             LookupError: nothing ran before, or a task without a workspace.
             BadTree: see `perago.testing.tree_of`.
         """
-        files = _keys(self._known_task(), tree)
+        files = _keys(tree, _prefix(self._known_task()))
         return self.lakefs.seed(self._repository, BRANCH, files, message=message).id
 
     # ---------------------------------------------------------------------------- end
@@ -275,12 +309,11 @@ class TaskRunner:
         self._repositories += 1
         self._repository = REPOSITORY if self._repositories == 1 else f"{REPOSITORY}-{self._repositories}"
         self.services.proofs.note(self._repository, enforced=True)  # a script of faults need not count a challenge
-        return self.services.seed(_keys(task, tree or {}), repository=self._repository)
+        return self.services.seed(_keys(tree or {}, _prefix(task)), repository=self._repository)
 
 
-def _keys(task: Task, tree: TreeSource) -> dict[str, str | bytes | None]:
+def _keys(tree: TreeSource, prefix: str) -> dict[str, str | bytes | None]:
     """The objects of the tree by their keys in the repository."""
-    prefix = _prefix(task)
     found: dict[str, str | bytes | None] = {}
     for path, content in tree_of(tree).items():
         if isinstance(content, Symlink):

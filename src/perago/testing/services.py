@@ -175,12 +175,7 @@ class InMemoryServices:
         Returns:
             The id of the workflow.
         """
-        sent = (
-            params.model_dump(mode="json", by_alias=True, round_trip=True)
-            if isinstance(params, BaseModel)
-            else dict(params)
-        )
-        payload: dict[str, Any] = {"params": sent}
+        payload: dict[str, Any] = {"params": sent_params(params)}
         if ref is not None:
             payload["workspace"] = {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
         return self.start_raw(task, payload, controls=controls)
@@ -251,6 +246,13 @@ class InMemoryServices:
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
+
+
+def sent_params(params: BaseModel | Mapping[str, Any]) -> dict[str, Any]:
+    """Params as a workflow's input has them."""
+    if isinstance(params, BaseModel):
+        return params.model_dump(mode="json", by_alias=True, round_trip=True)
+    return dict(params)
 
 
 def _calls_of(model: type) -> set[str]:

@@ -1,0 +1,260 @@
+"""`TaskRunner.race`: the branches of a fork in every order, and what is said of the order that fails."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from perago import ExecutionLimits, TaskControls, WorkspaceSpec, require_glob, task
+from perago.testing import Branch, InMemoryServices, TaskRunner
+from perago.testing.outcome import RECENT
+
+from .tasks_for_runner import CALLS, count
+
+TREE = {"raw/a.csv": "1", "raw/b.csv": "2"}
+NUMBERS = itertools.count()
+
+
+class Edit(BaseModel):
+    put: dict[str, str] = {}
+    drop: list[str] = []
+
+
+class Seen(BaseModel):
+    files: list[str]
+
+
+def _edit(workspace: Path, params: Edit) -> Seen:
+    for path in params.drop:
+        (workspace / path).unlink()
+    for path, text in params.put.items():
+        (workspace / path).parent.mkdir(exist_ok=True)
+        (workspace / path).write_text(text.replace("{number}", str(next(NUMBERS))))
+    return Seen(files=sorted(path.name for path in workspace.rglob("*") if path.is_file()))
+
+
+REBASE = WorkspaceSpec(on_moved_head="rebase")
+ONE_AT_A_TIME = TaskControls(limits=ExecutionLimits(concurrent_exec_limit=1))
+
+
+@task(name="race.clean", owner_email="d@example.com", workspace=REBASE, controls=ONE_AT_A_TIME)
+def clean(workspace: Path, params: Edit) -> Seen:
+    return _edit(workspace, params)
+
+
+@task(
+    name="race.measure",
+    owner_email="d@example.com",
+    workspace=WorkspaceSpec(
+        on_moved_head="rebase", prefix="raw", reads=["b.csv"], post=[require_glob("*.csv", max_count=3)]
+    ),
+)
+def measure(workspace: Path, params: Edit) -> Seen:
+    return _edit(workspace, params)
+
+
+@task(name="race.plain", owner_email="d@example.com", workspace=WorkspaceSpec())
+def plain(workspace: Path, params: Edit) -> Seen:
+    return _edit(workspace, params)
+
+
+@task(name="race.look", owner_email="d@example.com", workspace=WorkspaceSpec(read_only=True))
+def look(workspace: Path, params: Edit) -> Seen:
+    return _edit(workspace, params)
+
+
+@task(name="race.draw", owner_email="d@example.com", workspace=REBASE)
+def draw(workspace: Path, params: Edit) -> Seen:
+    (workspace / "out").write_text("always the same")
+    return Seen(files=[str(next(NUMBERS))])
+
+
+@pytest.fixture
+def run() -> Iterator[TaskRunner]:
+    CALLS.clear()
+    with TaskRunner() as runner:
+        yield runner
+
+
+def put(**files: str) -> dict[str, Any]:
+    return {"put": {name.replace("_", "."): text for name, text in files.items()}}
+
+
+def failure(run: TaskRunner, *branches: Branch, **options: Any) -> list[str]:
+    """The lines of the message."""
+    with pytest.raises(AssertionError) as raised:
+        run.race(*branches, **{"tree": TREE, **options})
+    return str(raised.value).splitlines()
+
+
+@pytest.mark.parametrize(("count", "orders"), [(2, 2), (3, 6), (4, 24)])
+def test_every_order_ends_alike_where_no_path_meets(run: TaskRunner, count: int, orders: int) -> None:
+    branches = [(clean, put(**{f"out{number}": str(number)})) for number in range(count)]
+    found = run.race(*branches, tree=TREE)
+
+    assert found.tree == {"raw/a.csv": b"1", "raw/b.csv": b"2"} | {f"out{n}": str(n).encode() for n in range(count)}
+    for number, result in enumerate(found.results):
+        assert result == {"files": ["a.csv", "b.csv", f"out{number}"]}, "a branch saw what another one did"
+    assert (found.orders, found.runs) == (orders, 2 * orders)
+
+
+def test_results_are_in_the_order_of_the_branches(run: TaskRunner) -> None:
+    found = run.race((clean, Edit(drop=["raw/a.csv"])), (measure, Edit(put={"c.csv": "3"})), clean, tree=TREE)
+    assert found.results == (
+        {"files": ["b.csv"]},
+        {"files": ["a.csv", "b.csv", "c.csv"]},
+        {"files": ["a.csv", "b.csv"]},
+    )
+    assert found.tree == {"raw/b.csv": b"2", "raw/c.csv": b"3"}
+
+
+def test_each_order_is_played_one_after_the_other_and_overtaken(
+    run: TaskRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is overtaken has downloaded, run and uploaded before the other merges."""
+    merges: list[tuple[str, int]] = []
+    attempt = InMemoryServices.attempt
+
+    def noted(services: InMemoryServices, *arguments: Any, **options: Any) -> Any:
+        outcome = attempt(services, *arguments, **options)
+        names = [step.name for step in outcome.record.steps]
+        merges.append((outcome.record.delivery.reference_name, names.count("Merge")))
+        return outcome
+
+    monkeypatch.setattr(InMemoryServices, "attempt", noted)
+    run.race((clean, put(a="1")), (clean, put(b="2")), tree=TREE)
+    assert merges == [
+        *(("branch1", 1), ("branch2", 1)),
+        *(("branch2", 1), ("branch1", 1)),
+        *(("branch1", 1), ("branch2", 2)),
+        *(("branch2", 1), ("branch1", 2)),
+    ]
+
+
+def test_a_conflict_is_told_with_its_order(run: TaskRunner) -> None:
+    lines = failure(run, (clean, {"put": {"raw/a.csv": "A"}}), (measure, {"put": {"a.csv": "B"}}))
+    assert lines[:2] == [
+        "race of race.clean and race.measure: 4 of 4 runs failed",
+        "race.clean published first, then race.measure failed:",
+    ]
+    assert lines[2].startswith("race.measure FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main")
+    assert "'raw/a.csv' was changed on both sides" in lines[2]
+    assert lines[-4:] == [
+        "These failed, too:",
+        "  race.measure published first, then race.clean failed",
+        "  race.clean published first, then race.measure failed (all were staged before the first merge)",
+        "  race.measure published first, then race.clean failed (all were staged before the first merge)",
+    ]
+
+
+def test_what_fails_in_one_order_only_is_found(run: TaskRunner) -> None:
+    """`measure` reads what `clean` writes: it is too late only if it comes second."""
+    lines = failure(run, (measure, {"put": {"c.csv": "3"}}), (clean, {"put": {"raw/b.csv": "B"}}))
+    assert lines[:2] == [
+        "race of race.measure and race.clean: 2 of 4 runs failed",
+        "race.clean published first, then race.measure failed:",
+    ]
+    assert "'raw/b.csv' was read by this task" in lines[2]
+
+
+def test_a_rule_that_only_both_violate_is_found(run: TaskRunner) -> None:
+    branches = [(measure, {"put": {name: "x"}}) for name in ("c.csv", "d.csv")]
+    lines = failure(run, *branches, tree={"a.csv": "1", "b.csv": "2"})
+    assert lines[1] == "race.measure (branch 1) published first, then race.measure (branch 2) failed:"
+    assert lines[2].startswith("race.measure FAILED: post guardrail require_glob('*.csv'")
+    assert any("This is the combination with what others have published" in line for line in lines)
+
+
+def test_a_task_without_rebase_is_told_what_to_declare(run: TaskRunner) -> None:
+    lines = failure(run, (plain, put(a="1")), (clean, put(b="2")))
+    assert lines[:2] == [
+        "race of race.plain and race.clean: 2 of 4 runs failed",
+        "race.clean published first, then race.plain failed:",
+    ]
+    assert lines[-3:] == [
+        "As it is declared, race.plain fails when others have published since its input. To have it publish on top of "
+        'them, declare WorkspaceSpec(on_moved_head="rebase").',
+        "These failed, too:",
+        "  race.clean published first, then race.plain failed (all were staged before the first merge)",
+    ]
+
+
+def test_a_branch_that_fails_by_itself_is_not_blamed_on_an_order(run: TaskRunner) -> None:
+    lines = failure(run, (plain, {"drop": ["missing"]}), (clean, put(b="2")))
+    assert lines[1] == "race.plain failed, before any other had published:"
+    assert lines[2].startswith("race.plain FAILED: FileNotFoundError")
+    assert not any("As it is declared" in line for line in lines)
+    assert any(line.endswith("in plain") for line in lines), "the traceback is missing"
+
+
+def test_many_orders_that_fail_are_counted(run: TaskRunner) -> None:
+    lines = failure(run, *((clean, {"put": {"out": str(number)}}) for number in range(3)))
+    assert lines[0].endswith(": 12 of 12 runs failed")
+    assert lines[-1] == "  and 6 more"
+
+
+def test_files_that_differ_between_orders_are_named(run: TaskRunner) -> None:
+    lines = failure(run, (clean, {"put": {"same": "1", "number": "{number}", "n{number}": ""}}), (clean, put(b="2")))
+    assert lines[0].endswith("what is published differs: 'number'")
+    assert lines[1] == "  race.clean (branch 1) published first, then race.clean (branch 2):"
+    assert lines[2].startswith("    'number' has ")
+    assert ", sha256 " in lines[2]
+    assert lines[3] == "  race.clean (branch 2) published first, then race.clean (branch 1):"
+    assert lines[-1].startswith("Each function got the same input in each run.")
+
+
+def test_results_that_differ_between_orders_are_shown(run: TaskRunner) -> None:
+    lines = failure(run, draw, clean)
+    assert lines[0] == "race of race.draw and race.clean: the result of race.draw differs"
+    assert lines[1].startswith("  race.draw published first, then race.clean: {'files': ['")
+    assert run.race(draw, clean, tree=TREE, compare=False).tree["out"] == b"always the same"
+
+
+@pytest.mark.parametrize(
+    ("branches", "words"),
+    [
+        ([clean], "run by 2 to 4 branches, not by 1"),
+        ([clean] * 5, "a race of 5 branches has 240 runs: 120 orders, each in two ways. Race at most 4"),
+        ([clean, count], "runner.count has no workspace: it publishes nothing"),
+        ([clean, look], "race.look has a read-only workspace: it publishes nothing"),
+    ],
+)
+def test_what_is_no_race_is_refused(run: TaskRunner, branches: list[Branch], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        run.race(*branches, tree=TREE)
+    assert CALLS == []
+
+
+def test_only_task_functions_race(run: TaskRunner) -> None:
+    with pytest.raises(TypeError, match="'_edit' is not a task function"):
+        run.race(clean, _edit, tree=TREE)
+
+
+def test_paths_are_relative_to_the_prefix_that_all_share(run: TaskRunner) -> None:
+    branches = [(measure, {"put": {"c.csv": "3"}}), (measure, {"put": {"out/d": "4"}})]
+    assert sorted(run.race(*branches, tree={"a.csv": "1"}).tree) == ["a.csv", "c.csv", "out/d"]
+
+
+def test_without_a_tree_it_starts_from_what_the_last_run_left(run: TaskRunner) -> None:
+    assert run.race(clean, clean).tree == {}
+    run(measure, {"put": {"c.csv": "3"}}, tree={"a.csv": "1"})
+    assert run.race((clean, put(x="1")), clean).tree == {"raw/a.csv": b"1", "raw/c.csv": b"3", "x": b"1"}
+    assert run.tree() == {"a.csv": b"1", "c.csv": b"3"}  # a copy
+
+
+def test_a_race_leaves_the_runner_as_it_was(run: TaskRunner) -> None:
+    before = run(plain, put(a="1"), tree=TREE)
+    recent = list(RECENT)
+    failure(run, (clean, put(a="1")), (clean, put(a="2")))
+    assert run.last is before
+    assert list(RECENT) == recent
+    assert run.conductor.workflow_ids() == (before.record.delivery.workflow_id,)
+
+
+def test_text_that_looks_like_an_expression_of_conductor_arrives_as_it_is(run: TaskRunner) -> None:
+    assert run.race((clean, put(a="${workflow.input.x}")), clean, tree={}).tree == {"a": b"${workflow.input.x}"}
