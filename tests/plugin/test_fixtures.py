@@ -140,6 +140,92 @@ def test_a_failed_test_shows_what_its_attempts_did(pytester: pytest.Pytester) ->
     assert result.stdout.str().count("- perago: copy ") == 2
 
 
+FORK = """
+    import pytest
+    from pathlib import Path
+    from pydantic import BaseModel
+    from perago import WorkspaceSpec, task
+
+    class Params(BaseModel):
+        target: str
+
+    class Result(BaseModel):
+        pass
+
+    @task(name="write", owner_email="data@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
+    def write(workspace: Path, params: Params) -> Result:
+        target = workspace / params.target
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(params.target)
+        return Result()
+"""
+
+
+def test_a_race_that_fails_is_told_at_the_line_of_the_test(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", FORK)
+    pytester.makepyfile(
+        """
+        from work import Params, write
+
+        def test_apart(perago_run):
+            race = perago_run.race(*((write, Params(target=name)) for name in "abc"), tree={})
+            assert race.tree == {"a": b"a", "b": b"b", "c": b"c"}
+            assert race.results == ({}, {}, {})
+
+        def test_meeting(perago_run):
+            perago_run.race((write, Params(target="out")), (write, Params(target="out/a")), tree={})
+        """
+    )
+    result = run(pytester)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            ">       perago_run.race((write, Params(target=*",
+            "E       AssertionError: race of write (branch 1) and write (branch 2): 4 of 4 runs failed",
+            "E       write (branch 1) published first, then write (branch 2) failed:",
+            "E       write FAILED_WITH_TERMINAL_ERROR: Conflict with others on branch main*",
+            "test_*.py:9: AssertionError",
+        ]
+    )
+    assert "- perago: write " not in result.stdout.str()  # the message has the outcome that counts
+
+
+def test_a_fork_runs_on_the_conductor_to_the_task_behind_its_join(pytester: pytest.Pytester) -> None:
+    write_module(pytester, "work", FORK)
+    pytester.makepyfile(
+        """
+        import pytest
+        from work import write
+
+        def step(reference, ref, target):
+            workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": ref}
+            inputs = {"workspace": workspace, "params": {"target": target}}
+            return {"name": "write", "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": inputs}
+
+        @pytest.mark.parametrize(("other", "status", "attempts"), [("b", "COMPLETED", 3), ("a/b", "FAILED", 2)])
+        def test_fork(perago_conductor, perago_lakefs, other, status, attempts):
+            ref = perago_lakefs.seed("data", "main", {}).id
+            branches = [[step("one", ref, "a")], [step("two", ref, other)]]
+            tasks = [
+                {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": branches},
+                {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["one", "two"]},
+                step("three", "${join.output}", "c"),
+            ]
+            perago_conductor.register(write)
+            definition = {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": tasks}
+            workflow = perago_conductor.start_workflow("forked", definition=definition)
+            outcomes = perago_conductor.drain()
+            assert len(outcomes) == attempts
+            assert perago_conductor.workflow(workflow)["status"] == status
+            if status == "COMPLETED":
+                assert outcomes[2].record.input_ref == outcomes[1].commit
+            else:
+                assert "'a' was a file there" in outcomes[1].reason
+        """
+    )
+    run(pytester).assert_outcomes(passed=2)
+
+
 def test_all_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:
     result = run(pytester, "--fixtures")
     for name in (*NAMES, "perago_snapshot"):
