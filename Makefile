@@ -30,7 +30,7 @@ help:
 	@echo "make clean        remove the virtual environments"
 
 demo: $(VENV)/.installed
-	@echo "== perago demo: two tasks on the Palmer penguins, over HTTP, in real worker processes"
+	@echo "== perago demo: a workflow with a fork on the Palmer penguins, over HTTP, in real worker processes"
 	@$(BIN)/perago demo
 
 test: $(VENV)/.installed-dev

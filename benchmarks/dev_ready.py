@@ -16,7 +16,7 @@ import time
 
 from benchmarks.harness import Row, arguments, print_table, seconds, under
 
-MODULES = ("perago.samples.penguins.clean", "perago.samples.penguins.features")
+MODULES = ("perago.samples.penguins.clean", "perago.samples.penguins.summary")
 LIMIT = 1.5
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.cli import messages
-from perago.cli.attempt_view import AttemptView, show_history
+from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import fence, gc, register
 from perago.cli.dev.view import DevView
 from perago.driver.fencing import FenceStatus
@@ -56,8 +56,8 @@ def shows_an_attempt(stream: io.StringIO) -> None:
             view(event)
 
 
-def shows_history(stream: io.StringIO) -> None:
-    show_history([Commit("c" * 64, (), HOSTILE, HOSTILE, 0, {}, "")], stream)
+def shows_a_line(stream: io.StringIO) -> None:
+    show_line([Commit("c" * 64, (), HOSTILE, HOSTILE, 0, {}, "")], stream)
 
 
 def prints(show: Callable[[], None]) -> Callable[[pytest.MonkeyPatch, io.StringIO], None]:
@@ -73,7 +73,7 @@ POLICY = Policy(0.0, 0.0, False)
 SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "lines of start": lambda _, stream: shows_lines(stream),
     "run": lambda _, stream: shows_an_attempt(stream),
-    "history": lambda _, stream: shows_history(stream),
+    "history": lambda _, stream: shows_a_line(stream),
     "dev": prints(lambda: DevView(["features"]).line("features", HOSTILE)),
     "gc, a branch": prints(lambda: gc.print_leftover(Leftover(HOSTILE, HOSTILE, Fate.KEPT, HOSTILE), POLICY)),
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),

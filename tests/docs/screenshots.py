@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from perago.cli.commands.demo import MODULES, PLACES
+from perago.cli.commands.demo import MODULES, PLACES, workflow_definition
 from perago.local.served import HttpConductor
 
 from ..console.browser import Browser, find_browser, running_browser
@@ -37,7 +37,6 @@ IMAGES = Path(__file__).parents[2] / "docs" / "images"
 DATA = Path(__file__).parents[2] / "src" / "perago" / "samples" / "penguins" / "data"
 LIMIT_SECONDS = 120.0
 COLUMNS = 128
-WORKFLOW = "penguins"
 NAMES = tuple(module.removeprefix("perago.samples.") for module in MODULES)
 """The task types of the bundled modules."""
 NO_BROWSER = "no Chromium was found, so the pictures of the console stay as they are (Debian: apt-get install chromium)"
@@ -75,7 +74,7 @@ def picture_demo(scratch: Path, environment: Mapping[str, str]) -> None:
 
 @contextlib.contextmanager
 def perago_dev(scratch: Path, environment: Mapping[str, str]) -> Iterator[list[str]]:
-    """`perago dev` with the bundled tasks and files, once both workers are ready; gives the lines that it printed."""
+    """`perago dev` with the bundled tasks and files, once all workers are ready; gives the lines that it printed."""
     files = scratch / "files"
     for name, place in PLACES.items():
         (files / place).parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +110,9 @@ def picture_console(browser: Browser, printed: str) -> None:
     for name in NAMES:
         wait_for_worker(address, name)
     commit = {"repository": "dev", "branch": "main", "ref_type": "commit", "ref": found(r"\b([0-9a-f]{64})\b", printed)}
-    failed = run(conductor, f"dev.{NAMES[1]}", {"workspace": commit, "params": {}})
-    conductor.create_workflow_definition(definition())
-    completed = run(conductor, WORKFLOW, {"workspace": commit})
+    failed = run(conductor, f"dev.{NAMES[2]}", {"workspace": commit, "params": {}})
+    conductor.create_workflow_definition(workflow_definition())
+    completed = run(conductor, workflow_definition()["name"], {"workspace": commit})
     browser.open(page, width=1100)
     picture(browser, "console.png")
     browser.open(f"{page}/workflows/{completed}", width=1100)
@@ -129,21 +128,6 @@ def wait_for_worker(address: str, name: str) -> None:
         lambda: opener.open(f"{address}/tasks/queue/polldata?taskType={name}").read() != b"[]",
         f"no worker polls for {name}",
     )
-
-
-def definition() -> dict[str, Any]:
-    """The workflow of `perago demo`: each step works on what the one before published."""
-    workspaces = ("${workflow.input.workspace}", f"${{{NAMES[0].rpartition('.')[2]}.output.workspace}}")
-    tasks = [
-        {
-            "name": name,
-            "taskReferenceName": name.rpartition(".")[2],
-            "type": "SIMPLE",
-            "inputParameters": {"workspace": workspace, "params": {}},
-        }
-        for name, workspace in zip(NAMES, workspaces, strict=True)
-    ]
-    return {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "ownerEmail": "data@example.com", "tasks": tasks}
 
 
 def run(conductor: HttpConductor, name: str, payload: Mapping[str, Any]) -> str:

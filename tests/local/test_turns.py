@@ -9,7 +9,7 @@ import pytest
 from perago.local.steps import InTurn
 from perago.ports import Delivery, TaskStatus
 from perago.worker import Event
-from perago.worker.events import AttemptEnded, AttemptReceived, Ending, SlotReady, StepStarted
+from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending, SlotReady, StepStarted
 
 FIELDS: dict[str, Any] = {
     "poll_count": 1,
@@ -71,6 +71,15 @@ def test_three_workers_keep_the_order_in_which_their_attempts_began() -> None:
     assert told == [received(1), reported(1), received(2)]
     turns.hear(2, reported(2))
     assert told[3:] == [reported(2), received(3), reported(3)]
+
+
+def test_attempts_of_one_worker_that_run_at_the_same_time_are_told_in_turn() -> None:
+    told: list[Event] = []
+    turns = InTurn(told.append)
+    draining = Draining(1)
+    for event in (received(1), received(2), step(2), step(1), draining, reported(1), reported(2)):
+        turns.hear(1, event)
+    assert told == [received(1), step(1), draining, reported(1), received(2), step(2), reported(2)]
 
 
 def test_nothing_is_kept_back_for_ever() -> None:

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import perago.samples.penguins
-from perago.authoring.task import get_task
+from perago.cli.commands.demo import workflow_definition
 from perago.ports import TaskStatus
-from perago.samples.penguins import clean, features
+from perago.samples.penguins import clean, measure, summary
 from perago.testing import InMemoryServices
 
 DATA = Path(perago.samples.penguins.__file__).parent / "data"
@@ -27,25 +27,37 @@ def test_the_package_and_the_fixtures_hold_the_same_tables() -> None:
     assert filecmp.cmpfiles(fixtures, DATA, names, shallow=False) == (names, [], [])
 
 
-def test_both_steps_run_one_after_the_other_on_one_branch() -> None:
+def test_the_workflow_runs_to_its_summary_and_every_island_publishes_its_own_file() -> None:
     with InMemoryServices() as services:
-        cleaned = services.run(clean.clean, clean.Params(), TREE)
-        assert cleaned.status is TaskStatus.COMPLETED, cleaned.reason
-        assert cleaned.result == {"read": 344, "kept": 342, "rejected": 2, "agreeing_with_reference": 344}
-
-        task = get_task(features.features)
-        assert task is not None
-        services.start(task, features.Params(), ref=cleaned.commit)
-        made = services.attempt(features.features)
-        assert made.status is TaskStatus.COMPLETED, made.reason
-        assert made.result["islands"] == {"Biscoe": 167, "Dream": 124, "Torgersen": 51}
-        assert made.result["mean_body_mass_g"] == {"Adelie": 3700.7, "Chinstrap": 3733.1, "Gentoo": 5076.0}
-
+        ref = services.seed(TREE)
+        services.conductor.register(clean.clean, measure.measure, summary.summary)
+        services.conductor.create_workflow_definition(workflow_definition())
+        workspace = {"repository": "workspace", "branch": "main", "ref_type": "commit", "ref": ref}
+        workflow = services.conductor.start_workflow("penguins", {"workspace": workspace})
+        outcomes = {each.record.delivery.reference_name: each for each in services.conductor.drain()}
+        assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
         tree = services.tree()
-    rows = list(csv.DictReader(tree["features/dream.csv"].decode().splitlines()))
-    assert len(rows) == 124
-    assert json.loads(tree["features/summary.json"])["mean_body_mass_g"]["Gentoo"] == 5076.0
-    assert {"clean/penguins.csv", "clean/rejected.csv", "features/biscoe.csv"} <= tree.keys()
+
+    assert outcomes["clean"].result == {"read": 344, "kept": 342, "rejected": 2, "agreeing_with_reference": 344}
+    islands = {"biscoe": (167, 4716.0), "dream": (124, 3712.9), "torgersen": (51, 3706.4)}
+    for name, (penguins, grams) in islands.items():
+        assert outcomes[name].record.input_ref == outcomes["clean"].commit
+        written = json.loads(tree[f"islands/{name}.json"])
+        assert written == outcomes[name].result
+        assert (written["penguins"], written["mean_body_mass_g"]) == (penguins, grams)
+    assert outcomes["summary"].result == {"islands": [*islands], "penguins": 342, "mean_body_mass_g": 4202.0}
+    rows = list(csv.DictReader(tree["summary.csv"].decode().splitlines()))
+    assert {row["island"]: (int(row["penguins"]), float(row["mean_body_mass_g"])) for row in rows} == islands
+
+
+def test_an_island_without_penguins_is_a_failure() -> None:
+    table = {"clean/penguins.csv": "species,island,body_mass_g\nAdelie,Dream,3750\n"}
+    with InMemoryServices() as services:
+        outcome = services.run(measure.measure, measure.Params(island="Biscoe"), table)
+    assert (outcome.status, outcome.reason) == (
+        TaskStatus.FAILED,
+        "clean/penguins.csv has no penguin of Biscoe",
+    )
 
 
 def test_a_table_without_a_column_is_final() -> None:

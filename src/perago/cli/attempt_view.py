@@ -103,9 +103,16 @@ class Outcome:
 
 
 class AttemptView:
-    """A listener that shows attempts one after the other. Use it as a context manager around the run."""
+    """A listener that shows attempts one after the other. Use it as a context manager around the run.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Where they are shown.
+        brief: Leave out transfers and guardrails that hold, and tell tasks apart by their reference names: for a whole
+            workflow on one screen.
+    """
+
+    def __init__(self, stream: TextIO, *, brief: bool = False) -> None:
+        self._brief = brief
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._status: Status | None = None
         self._next_progress = 0.0
@@ -126,7 +133,8 @@ class AttemptView:
         """Show `event`, if it is of interest to a person who runs one attempt."""
         match event:
             case events.AttemptReceived(delivery, _):
-                self._console.print(f"[bold]{_shown(delivery.task_name)}[/]")
+                reference = f" as {_shown(delivery.reference_name)}" if self._brief else ""
+                self._console.print(f"[bold]{_shown(delivery.task_name)}[/]{reference}")
             case events.StepStarted(_, name):
                 self._now(STEPS.get(name, name))
             case events.Transferred():
@@ -164,7 +172,7 @@ class AttemptView:
         verb = "downloaded" if event.direction == "download" else "uploaded"
         if event.objects < event.total_objects:
             self._now(f"{verb} {event.objects:,} of {event.total_objects:,} files, {size(event.size)}")
-        elif event.total_objects:
+        elif event.total_objects and not self._brief:
             self._console.print(f"{verb} {files(event.total_objects)}, {size(event.total_size)}")
 
     def _progress(self, done: int, total: int) -> None:
@@ -191,7 +199,11 @@ class AttemptView:
             self._console.print(f"[bold red]failed{final}:[/] {_shown(event.reason or 'no reason was given')}")
 
     def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
-        if findings:
+        if self._brief:
+            held = len([finding for finding in findings if finding.satisfied])
+            self._console.print(f"guardrails: {held} of {len(findings)} hold")
+            findings = tuple(finding for finding in findings if not finding.satisfied)
+        elif findings:
             self._console.print("guardrails")
         for finding in findings:
             mark = "[green]ok    [/]" if finding.satisfied else "[bold red]broken[/]"
@@ -204,7 +216,8 @@ class AttemptView:
         if not changes:
             self._console.print("no changes: nothing to publish")
             return
-        self._console.print("changes")
+        if not self._brief:
+            self._console.print("changes")
         parts = (("green", "+", changes.added), ("yellow", "~", changes.changed), ("red", "-", changes.removed))
         lines = [(colour, sign, file) for colour, sign, changed in parts for file in changed]
         for colour, sign, file in lines[:_SHOWN_FILES]:
@@ -260,12 +273,19 @@ def _changes_json(record: AttemptRecord | None) -> dict[str, list[dict[str, Any]
     }
 
 
-def show_history(commits: Sequence[Commit], stream: TextIO) -> None:
-    """Print the commits, newest first: id, message and the attempt that made it."""
+def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
+    """Print commits, oldest first: who published each, its id, what it changed, and the commit that its task read."""
     console = Console(file=stream, highlight=False, soft_wrap=True)
-    console.print("\ncommits of branch main, newest first")
+    console.print("\ncommits of branch main, oldest first")
+    width = max((len(_publisher(commit)) for commit in commits), default=0)
     for commit in commits:
-        console.print(f"  [yellow]{commit.id[:12]}[/]  {_shown(commit.message)}")
-        task_id = commit.metadata.get("perago.task_id")
-        if task_id is not None:
-            console.print(f"  [dim]              task {task_id}, input {commit.metadata['perago.input_ref'][:12]}[/]")
+        read = commit.metadata.get("perago.input_ref")
+        based = f", read {_shown(read[:12])}" if read else ""
+        words = commit.message.partition(" (workflow ")[0] if read else commit.message
+        name = _shown(_publisher(commit).ljust(width))
+        console.print(f"  o {name}  [yellow]{commit.id[:12]}[/]  {_shown(words)}[dim]{based}[/]")
+
+
+def _publisher(commit: Commit) -> str:
+    """The reference name of the task, or the committer where no task published."""
+    return one_line(commit.metadata.get("perago.reference_name", commit.committer))

@@ -4,6 +4,6 @@ The lakeFS and the Conductor are models in this process; supervisor and slot pro
 """
 
 from perago.local.services import LocalServices
-from perago.local.steps import LocalStep, RunFailed, run_workflow
+from perago.local.steps import LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
 
-__all__ = ["LocalServices", "LocalStep", "RunFailed", "run_workflow"]
+__all__ = ["LocalServices", "LocalTask", "RunFailed", "run_workflow", "workflow_of", "workspace_at"]

@@ -1,4 +1,4 @@
-"""Running a workflow of task modules, each with a worker of its own, to its end."""
+"""Running a workflow to its end, with a worker for each of its tasks."""
 
 from __future__ import annotations
 
@@ -63,35 +63,30 @@ class RunFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class LocalStep:
-    """One task of the workflow: the worker that runs it, its TaskDef, and what it gets."""
+class LocalTask:
+    """A task of the workflow: the worker that runs it, and its TaskDef."""
 
     plan: WorkerPlan
     definition: Mapping[str, Any]
-    params: Mapping[str, Any]
-    has_workspace: bool
-
-    @property
-    def name(self) -> str:
-        """The task's name in Conductor."""
-        return str(self.definition["name"])
 
 
 def run_workflow(
     services: Services,
-    steps: Sequence[LocalStep],
-    ref: str | None,
+    tasks: Sequence[LocalTask],
+    workflow: Mapping[str, Any],
+    payload: Mapping[str, Any],
     listener: Listener,
     look: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Run the steps one after the other, each on what the one before published.
+    """Run a workflow to its end.
 
-    A step that fails ends it, whatever retries its TaskDef would allow: a person who watches wants to see the failure.
+    A task that fails ends it, whatever retries its TaskDef would allow: a person who watches wants to see the failure.
 
     Args:
         services: Where the workflow runs.
-        steps: Its tasks, in order.
-        ref: The commit that the first step works on; None if no step has a workspace.
+        tasks: All that it needs, each once.
+        workflow: Its definition.
+        payload: Its input.
         listener: Hears the events of all workers, one at a time.
         look: Called every tenth of a second at the latest; what it raises ends the run.
 
@@ -102,51 +97,45 @@ def run_workflow(
         RunFailed: a worker could not start or ended by itself; what it said went to the listener.
     """
     conductor = services.conductor
-    _register(conductor, steps)
-    payload = {f"params{number}": dict(step.params) for number, step in enumerate(steps)}
-    workspace = None if ref is None else {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
-    with _Workers(services, steps, listener) as workers:
-        workflow_id = conductor.start_workflow(WORKFLOW, {**payload, "workspace": workspace})
+    conductor.register_task_definitions([{**task.definition, "retryCount": 0} for task in tasks])
+    conductor.create_workflow_definition(workflow)
+    with _Workers(services, tasks, listener) as workers:
+        workflow_id = conductor.start_workflow(workflow["name"], payload)
         while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
             workers.wait()
             look()
     return conductor.workflow(workflow_id)
 
 
-def _register(conductor: Conductor, steps: Sequence[LocalStep]) -> None:
-    conductor.register_task_definitions([{**step.definition, "retryCount": 0} for step in steps])
-    tasks = []
-    workspace = "${workflow.input.workspace}"
-    for number, step in enumerate(steps):
-        parameters = {"params": f"${{workflow.input.params{number}}}"}
-        if step.has_workspace:
-            parameters["workspace"] = workspace
-            workspace = f"${{step{number}.output.workspace}}"
-        tasks.append(
-            {
-                "name": step.name,
-                "taskReferenceName": f"step{number}",
-                "type": "SIMPLE",
-                "inputParameters": parameters,
-            }
-        )
-    definition = {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "tasks": tasks}
-    conductor.create_workflow_definition(definition)
+def workspace_at(ref: str) -> dict[str, str]:
+    """The `workspace` of an input that begins at a commit of the local branch."""
+    return {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+
+
+def workflow_of(task: LocalTask) -> dict[str, Any]:
+    """The workflow of one task, which gets the workflow's input as its own."""
+    step = {
+        "name": task.definition["name"],
+        "taskReferenceName": "step0",
+        "type": "SIMPLE",
+        "inputParameters": {key: f"${{workflow.input.{key}}}" for key in task.definition["inputKeys"]},
+    }
+    return {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "tasks": [step]}
 
 
 class _Workers:
-    """One supervisor a step, each on a thread; all are down when the context is left."""
+    """One supervisor a task, each on a thread; all are down when the context is left."""
 
-    def __init__(self, services: Services, steps: Sequence[LocalStep], listener: Listener) -> None:
+    def __init__(self, services: Services, tasks: Sequence[LocalTask], listener: Listener) -> None:
         self._news = threading.Condition()
         self._listener = InTurn(listener)
         self._ended = 0
-        self._deaths = [0] * len(steps)
-        """Of each worker's slot, since it was ready last."""
-        self._queues = [services.queue() for _ in steps]
+        self._deaths = [0] * len(tasks)
+        """Of each worker's slots, since one was ready last."""
+        self._queues = [services.queue() for _ in tasks]
         self._supervisors = [
-            Supervisor(step.plan, queue, functools.partial(self._hear, number), clock=services.clock)
-            for number, (step, queue) in enumerate(zip(steps, self._queues, strict=True))
+            Supervisor(task.plan, queue, functools.partial(self._hear, number), clock=services.clock)
+            for number, (task, queue) in enumerate(zip(tasks, self._queues, strict=True))
         ]
         self._threads = [
             threading.Thread(target=self._run, args=(supervisor.run,), name=f"perago-worker-{number}")
@@ -203,16 +192,17 @@ class _Workers:
 
 
 class InTurn:
-    """Passes events on to `listener`, one at a time; those of other workers wait while an attempt is being told.
+    """Passes events on to `listener`, one at a time; those of other slots wait while an attempt is being told.
 
-    Over HTTP the next step's worker has its attempt before the worker of the step before has heard that its report
-    arrived. The listener hears one story to its end before the next begins.
+    Tasks of a fork run at the same time, and over HTTP the next step's worker has its attempt before the worker of the
+    step before has heard that its report arrived. The listener hears one story to its end before the next begins.
     """
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
         self._lock = threading.Lock()
-        self._teller: int | None = None
+        self._told: tuple[int, str] | None = None
+        """The worker and the slot of the attempt that is being told."""
         self._waiting: deque[tuple[int, Event]] = deque()
 
     def hear(self, worker: int, event: Event) -> None:
@@ -233,12 +223,18 @@ class InTurn:
         position = 0
         while position < len(self._waiting):
             worker, event = self._waiting[position]
-            if self._teller not in (None, worker):
+            if not self._may_tell(worker, event):
                 position += 1
                 continue
             del self._waiting[position]
             self._listener(event)
             if isinstance(event, AttemptReceived):
-                self._teller = worker
+                self._told = worker, event.worker_id
             elif isinstance(event, AttemptEnded):
-                self._teller, position = None, 0
+                self._told, position = None, 0
+
+    def _may_tell(self, worker: int, event: Event) -> bool:
+        """What concerns no single slot belongs to all attempts of its worker."""
+        return self._told is None or (
+            worker == self._told[0] and getattr(event, "worker_id", None) in (None, self._told[1])
+        )

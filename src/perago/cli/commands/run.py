@@ -213,17 +213,19 @@ def _attempt(
     view: AttemptView,
 ) -> Mapping[str, Any]:
     """Run it, as a worker does or in this process; returns Conductor's row of the attempt."""
-    from perago.local import LocalServices, LocalStep, RunFailed, run_workflow
+    from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
 
     if not isinstance(services, LocalServices):
         from perago.cli.debugger import run_here
 
         return run_here(services, module, params, ref, view)
     plan = plan_for(module, task, settings, services, 1)
-    step = LocalStep(plan, json.loads(task.definition), params, task.workspace is not None)
+    only = LocalTask(plan, json.loads(task.definition))
+    payload = {"params": params} if ref is None else {"workspace": workspace_at(ref), "params": params}
     try:
         with view:
-            row: Mapping[str, Any] = run_workflow(services, [step], ref, view, end_if_told)["tasks"][0]
+            found = run_workflow(services, [only], workflow_of(only), payload, view, end_if_told)
+            row: Mapping[str, Any] = found["tasks"][0]
     except RunFailed as error:
         raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
     return row
