@@ -39,7 +39,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
 
 
 def _judge(state: State) -> Next:
-    return ask_first(state) or _decide(state, judge(state))
+    return ask_first(state) or _build_anew(state, judge(state))
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:
@@ -59,7 +59,7 @@ def workflows_read_before_merge(state: State, event: on.WorkflowsRead) -> Next:
     return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
 
 
-def _decide(state: State, judgement: Judgement) -> Next:
+def _build_anew(state: State, judgement: Judgement) -> Next:
     if isinstance(judgement, Refuse):
         return fail(state, judgement.reason, terminal=True)
     if state.rebuilt >= state.plan.rebuild_tries:

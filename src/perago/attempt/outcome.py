@@ -123,7 +123,7 @@ def retried(state: State) -> str:
     return (
         f"Attempt {state.plan.delivery.task_id} has been retried since, and only the retry counts. Conductor hands "
         "such attempts out again when a workflow is rerun from a later step, and ignores how they end. Nothing was "
-        "done; the workflow goes on."
+        "done; the workflow continues."
     )
 
 

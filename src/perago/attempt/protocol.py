@@ -107,7 +107,7 @@ def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
 
 
 def _judge(state: State) -> Next:
-    return ask_first(state) or _decide(state, judge(state))
+    return ask_first(state) or _begin_on(state, judge(state))
 
 
 def _lineage_read(state: State, event: on.LineageRead) -> Next:
@@ -118,7 +118,7 @@ def _workflows_read(state: State, event: on.WorkflowsRead) -> Next:
     return _judge(state.evolve(workflows={**state.workflows, **event.rows}))
 
 
-def _decide(state: State, judgement: Judgement) -> Next:
+def _begin_on(state: State, judgement: Judgement) -> Next:
     match judgement:
         case Refuse(reason):
             return fail(state, reason, terminal=True)

@@ -284,7 +284,7 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
 
 
 def _committed(state: State) -> Next:
-    """What is to be merged is there. Of the attempts of this host that publish to the branch, one at a time goes on."""
+    """What is to be merged is there. Attempts of this host that publish to the branch continue one at a time."""
     state = state.at(Step.COMMITTED)
     if state.plan.rebase and not state.rebuilt:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, tries=0)

@@ -199,7 +199,7 @@ class _AttemptRun:
         start = time.perf_counter()
         try:
             return self._handle(command)
-        except NotImplementedError:  # a model says what it cannot do; that is nobody's failed attempt
+        except NotImplementedError:  # a model says what it cannot do; that is no failed attempt
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - author's validators and our defects end in any way
             return self._gone_wrong(command, error, state.step)

@@ -34,7 +34,7 @@ _DEEPEST_FRAMES = -15
 
 
 def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFailed:
-    """The event for a command that ended in a way that nobody foresaw: a defect, no memory, an author's validator.
+    """The event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
 
     What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
     the exception is left out where it may quote params or the result (docs/design/contract.md 4).

@@ -78,7 +78,7 @@ class Policy:
 
 
 def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:
-    """Remove attempt directories below `root` that nobody holds; what is held is no leftover, and not mentioned."""
+    """Remove attempt directories below `root` that no process holds; what is held is no leftover, and not mentioned."""
     for found in dead_directories(root):
         yield _clear_directory(root, found, policy)
 

@@ -1,7 +1,7 @@
-"""How an attempt is told, from outside, that nobody waits for it any more.
+"""How an attempt is told, from outside, that Conductor does not wait for it any more.
 
 The delivery check asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
-that does not answer may be asked again and again. Whoever runs attempts and hears of a loss cuts that short.
+that does not answer may be asked again and again. The worker that hears of a loss cuts that short.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from perago.attempt import commands as do
 
 
 class Interrupted(BaseException):
-    """The delivery is lost: whatever goes on must end now. No `Exception`, so that no handler takes it for a failure
+    """The delivery is lost: what runs must end now. No `Exception`, so that no handler takes it for a failure
     of the call that it interrupts."""
 
 

@@ -38,16 +38,16 @@ class Observer(Protocol):
 
 class _Silent:
     def step(self, name: str) -> None:
-        """Nobody watches."""
+        """Does nothing."""
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Nobody watches."""
+        """Does nothing."""
 
     def log(self, text: str) -> None:
-        """Nobody listens."""
+        """Does nothing."""
 
     def progress(self, done: int, total: int) -> None:
-        """Nobody watches."""
+        """Does nothing."""
 
     def waiting(self, text: str) -> None:
         """Not said anywhere."""

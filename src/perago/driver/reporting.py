@@ -65,7 +65,7 @@ def _carry_out(
             return on.ReportSent()
     except NotImplementedError:  # a model says what it cannot do
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it was, there is no answer, and the worker goes on
+    except Exception as error:  # noqa: BLE001 - there is no answer, and the worker continues
         if isinstance(command, do.SendReport) and isinstance(error, (*PASSING, NotFound)):
             clock.sleep(_pause(state.reports_sent, delivery))
             return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))

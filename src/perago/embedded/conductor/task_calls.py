@@ -155,7 +155,7 @@ class TaskCalls(ModelCore):
             raise
 
     def _put_back(self, task_ids: Sequence[str]) -> None:
-        """Nobody got them: a wait that was broken off must not swallow attempts."""
+        """No worker got them: a wait that was broken off must not swallow attempts."""
         with self._locked() as state:
             for task_id in task_ids:
                 row = state.tasks.get(task_id)
