@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from perago import ExecutionLimits, TaskControls, WorkspaceSpec, require_glob, task
+from perago import ExecutionLimits, TaskControls, TaskTerminalError, WorkspaceSpec, require_glob, task
 from perago.testing import Branch, InMemoryServices, TaskRunner
 from perago.testing.outcome import RECENT
 
@@ -66,6 +66,19 @@ def plain(workspace: Path, params: Edit) -> Seen:
 @task(name="race.look", owner_email="d@example.com", workspace=WorkspaceSpec(read_only=True))
 def look(workspace: Path, params: Edit) -> Seen:
     return _edit(workspace, params)
+
+
+class Number(BaseModel):
+    fails: int
+
+
+@task(name="race.calls", owner_email="d@example.com", workspace=REBASE)
+def count_calls(workspace: Path, params: Number) -> Seen:
+    CALLS.append("call")
+    if len(CALLS) == params.fails:
+        raise TaskTerminalError(f"call {len(CALLS)}")
+    (workspace / "out").write_text("x")
+    return Seen(files=[])
 
 
 @task(name="race.draw", owner_email="d@example.com", workspace=REBASE)
@@ -190,6 +203,17 @@ def test_a_branch_that_fails_by_itself_is_not_blamed_on_an_order(run: TaskRunner
     assert lines[2].startswith("race.plain FAILED: FileNotFoundError")
     assert not any("As it is declared" in line for line in lines)
     assert any(line.endswith("in plain") for line in lines), "the traceback is missing"
+    assert "These failed, too:" not in lines
+
+
+def test_a_branch_that_fails_while_it_overtakes_another_is_the_one_that_is_shown(run: TaskRunner) -> None:
+    """The sixth call overtakes the fifth, whose attempt is lost then, for the workflow has failed."""
+    lines = failure(run, (count_calls, Number(fails=6)), (count_calls, Number(fails=6)))
+    assert lines[:3] == [
+        "race of race.calls (branch 1) and race.calls (branch 2): 1 of 4 runs failed",
+        "race.calls (branch 1) failed, before any other had published:",
+        "race.calls FAILED_WITH_TERMINAL_ERROR: call 6",
+    ]
 
 
 def test_many_orders_that_fail_are_counted(run: TaskRunner) -> None:
@@ -230,9 +254,18 @@ def test_what_is_no_race_is_refused(run: TaskRunner, branches: list[Branch], wor
     assert CALLS == []
 
 
-def test_only_task_functions_race(run: TaskRunner) -> None:
-    with pytest.raises(TypeError, match="'_edit' is not a task function"):
-        run.race(clean, _edit, tree=TREE)
+@pytest.mark.parametrize(
+    ("branch", "words"),
+    [
+        (_edit, "'_edit' is not a task function"),
+        ([clean, clean], r"branch 2 is no branch: .* a list of branches needs a `\*` before it"),
+        ((clean, {}, TREE), "branch 2 is no branch"),
+        ((clean, TREE.keys()), "branch 2 is no branch"),
+    ],
+)
+def test_only_task_functions_and_pairs_with_params_race(run: TaskRunner, branch: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        run.race(clean, branch, tree=TREE)
 
 
 def test_paths_are_relative_to_the_prefix_that_all_share(run: TaskRunner) -> None:

@@ -53,13 +53,13 @@ class _Run:
     """One fork, published in one order."""
 
     ended: Mapping[int, Outcome]
-    """By branch, in the order in which they ended."""
+    """By branch, in the order in which they ended; the first that failed is the last."""
     overtaken: bool
     tree: Mapping[str, bytes]
 
     @property
     def failed(self) -> int | None:
-        """The branch that failed first."""
+        """The branch that failed."""
         return next((number for number, outcome in self.ended.items() if not _completed(outcome)), None)
 
     @property
@@ -73,10 +73,11 @@ class Racers:
     def __init__(self, branches: Sequence[Branch]) -> None:
         """
         Raises:
-            TypeError: one is no task function.
+            TypeError: one is no task function, or no pair of it and its params.
             ValueError: there are too few or too many of them, or one publishes nothing.
         """
-        pairs = [branch if isinstance(branch, tuple) else (branch, {}) for branch in branches]
+        __tracebackhide__ = True
+        pairs = [_pair(number, branch) for number, branch in enumerate(branches, 1)]
         self.tasks = [task_of(function) for function, _ in pairs]
         self._params = [sent_params(params) for _, params in pairs]
         self._specs = _specs(self.tasks)
@@ -120,8 +121,12 @@ class Racers:
             deliveries = self._fork(services, services.seed({FENCE_PATH: FENCE_TEXT, **files}))
 
             def run(number: int) -> None:
-                if all(map(_completed, ended.values())):  # a failure ends the fork
-                    ended[number] = services.attempt(self.tasks[number].function, deliveries[number])
+                if all(map(_completed, ended.values())):
+                    outcome = services.attempt(self.tasks[number].function, deliveries[number])
+                    if all(
+                        map(_completed, ended.values())
+                    ):  # a failure ends the fork: the one that was overtaken is lost
+                        ended[number] = outcome
 
             if overtaken:
                 _overtake(services.faults, order, run)
@@ -161,6 +166,8 @@ class Racers:
         if not failed:
             return None
         first, *others = dict.fromkeys(map(self._story, failed))
+        if len(failed[0].ended) == 1:
+            others = []  # it fails by itself
         lines = [f"{len(failed)} of {len(runs)} runs failed", f"{first}:", *self._details(failed[0])]
         if others:
             lines += ["These failed, too:", *(f"  {story}" for story in others[:_MOST_LISTED])]
@@ -231,7 +238,20 @@ def _overtake(faults: FaultScript, order: Sequence[int], run: Callable[[int], No
     overtake()  # for a task that merges nothing
 
 
+def _pair(number: int, branch: Branch) -> tuple[TaskFunction, BaseModel | Mapping[str, Any]]:
+    __tracebackhide__ = True
+    if not isinstance(branch, tuple) and callable(branch):
+        return branch, {}
+    if isinstance(branch, tuple) and len(branch) == 2 and isinstance(branch[1], BaseModel | Mapping):
+        return branch
+    raise TypeError(
+        f"branch {number} is no branch: give a task function, or a pair of it and its params, as in "
+        f"race((clean, Params()), measure); a list of branches needs a `*` before it"
+    )
+
+
 def _specs(tasks: Sequence[Task]) -> list[WorkspaceSpec]:
+    __tracebackhide__ = True
     if len(tasks) < 2:
         raise ValueError(f"a race is run by 2 to {_MOST_BRANCHES} branches, not by {len(tasks)}")
     if len(tasks) > _MOST_BRANCHES:

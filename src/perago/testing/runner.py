@@ -202,7 +202,7 @@ class TaskRunner:
         Raises:
             AssertionError: a branch failed, or two runs ended with different files or results. The message says in
                 which order.
-            TypeError: it is no task function.
+            TypeError: one is no task function, or no pair of it and its params.
             ValueError: there are too few or too many branches, or one publishes nothing.
             BadTree: see `perago.testing.tree_of`.
         """
