@@ -120,12 +120,13 @@ class Racers:
         with InMemoryServices() as services:
             deliveries = self._fork(services, services.seed({FENCE_PATH: FENCE_TEXT, **files}))
 
+            def goes_on() -> bool:
+                return all(map(_completed, ended.values()))
+
             def run(number: int) -> None:
-                if all(map(_completed, ended.values())):
+                if goes_on():
                     outcome = services.attempt(self.tasks[number].function, deliveries[number])
-                    if all(
-                        map(_completed, ended.values())
-                    ):  # a failure ends the fork: the one that was overtaken is lost
+                    if goes_on():  # otherwise one that overtook it has failed, and this one is lost
                         ended[number] = outcome
 
             if overtaken:
