@@ -77,7 +77,7 @@ class Racers:
             ValueError: there are too few or too many of them, or one publishes nothing.
         """
         __tracebackhide__ = True
-        pairs = [_pair(number, branch) for number, branch in enumerate(branches, 1)]
+        pairs = list(itertools.starmap(_pair, enumerate(branches, 1)))
         self.tasks = [task_of(function) for function, _ in pairs]
         self._params = [sent_params(params) for _, params in pairs]
         self._specs = _specs(self.tasks)
