@@ -77,7 +77,8 @@ def moved_head(state: State, read: BranchRead) -> str:
     return (
         f"Branch {ref.branch} of {ref.repository} has moved since the input ref {short(ref.ref)}: its head is "
         f"{short(newest.id)}, committed by {newest.committer or 'unknown'}: {_quoted(newest.message)}{more}. "
-        f"{nothing}A retry would get the same ref; start the workflow from the new head."
+        f"{nothing}A retry would get the same ref; start the workflow from the new head. Tasks that publish side by "
+        'side declare on_moved_head="rebase".'
     )
 
 
