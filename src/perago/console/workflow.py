@@ -1,4 +1,4 @@
-"""`/workflows/{id}`: one workflow, its timeline, its steps with their attempts, and all that happened to them."""
+"""`/workflows/{id}`: one workflow: its timeline, forks and commits, its steps with their attempts, and its history."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from perago.console.attempts import (
     label_of,
     plain_reason,
     step_views,
+    workspace_ref,
 )
+from perago.console.forks import Forks, forks_of
+from perago.console.lines import CommitLine, lines_of
 from perago.console.links import Link, Paged, link, paged
 from perago.console.source import Json, Source
 from perago.console.text import Moment, Shown, StatusView, block, duration, line, moment, readable_json, status_view
@@ -70,6 +73,8 @@ class WorkflowPage:
     input: Shown
     output: Shown
     timeline: tuple[TimelineRow, ...]
+    forks: Forks
+    lines: tuple[CommitLine, ...]
     steps: Paged[StepView]
     attempts: int
     history: Paged[HistoryRow]
@@ -89,7 +94,11 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
     found = source.conductor.workflow(request.path_params["workflow"])
     workflow_id, tasks = found["workflowId"], found["tasks"]
     events = source.conductor.history(workflow_id)
-    groups = paged(group_by_step(tasks), request, size=_STEPS_PER_PAGE, parameter="steps")
+    every_group = group_by_step(tasks)
+    groups = paged(every_group, request, size=_STEPS_PER_PAGE, parameter="steps")
+    url_of = _places_on_page(every_group, groups.number)
+    workspaces = [place for task in tasks if (place := workspace_ref(task.get("inputData"), source)) is not None]
+    lines, published = lines_of(source, workflow_id, tasks, workspaces, url_of)
     end = found.get("endTime") or source.conductor.now()
     failed = _failed_attempt(found)
     is_open = found["status"] in _RUNNING
@@ -109,6 +118,8 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
         timeline=_timeline(groups.items, found["startTime"], end),
+        forks=forks_of(tasks, url_of, published),
+        lines=lines,
         steps=groups.showing(step_views(source, groups.items, events, tasks)),
         attempts=len(tasks),
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
@@ -116,6 +127,17 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         live=is_open,
         terminate=links.terminate(workflow_id) if is_open else None,
     )
+
+
+def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[Json], str]:
+    """Gives the address of an attempt, which may be on another page of the steps than the one that is shown."""
+    pages = {task["taskId"]: 1 + number // _STEPS_PER_PAGE for number, group in enumerate(groups) for task in group}
+
+    def url_of(task: Json) -> str:
+        page, anchor = pages[task["taskId"]], links.attempt_anchor(task["taskId"])
+        return f"#{anchor}" if page == shown else f"?steps={page}#{anchor}"
+
+    return url_of
 
 
 def _failed_attempt(found: Json) -> Json | None:
