@@ -86,7 +86,7 @@ def test_the_line_has_the_publications_in_the_order_of_the_branch_and_others_in_
     start, north, foreign, *rest = items
     assert start.text.startswith("begins at")
     assert (north.one("strong").text, foreign.all("span")[0].text) == ("north", "others")
-    assert foreign.all("p")[1].text == "A note about the visit: 1 file: 1 added"
+    assert foreign.all("p")[1].text == "A note about the visit (1 file: 1 added)"
     names = [each.one("strong").text for each in rest]
     assert set(names) == {"inner_left", "inner_right", "south", "south_again", "east", "west"}
     assert names.index("south") < names.index("south_again") < names.index("west")
@@ -121,6 +121,40 @@ def test_what_is_not_scheduled_is_to_come_and_nothing_published_is_no_line(servi
     ]
     assert [link.text for link in lane.all("a")] == ["now"]
     assert main.all("ol", class_="commits") == []
+
+
+def test_a_publication_of_a_sub_workflow_stands_under_the_step_that_ran_it(services: InMemoryServices) -> None:
+    services.conductor.create_workflow_definition(
+        {"name": "inside", "version": 1, "schemaVersion": 2, "tasks": [step("deep")]}
+    )
+    runs = operator(
+        "SUB_WORKFLOW",
+        "nested",
+        subWorkflowParam={"name": "inside", "version": 1},
+        inputParameters={"workspace": "${workflow.input.workspace}"},
+    )
+    workflow, _ = begin(services, forking("both", [runs], [step("plain")]))
+    services.conductor.drain()
+    with page_of(services.conductor, services.lakefs.server) as site:
+        main = site.get(links.workflow(workflow)).main
+    names = [name.text for name in main.one("ol", class_="commits").all("strong")]
+    assert sorted(names) == ["nested / deep", "plain"]
+    nested = main.all("li", class_="branch")[0]
+    assert nested.all("a", class_="id")[0].text in main.one("ol", class_="commits").text
+
+
+def test_behind_a_switch_come_the_steps_of_the_case_that_it_took(services: InMemoryServices) -> None:
+    switch = operator(
+        "SWITCH",
+        "which",
+        evaluatorType="value-param",
+        expression="case",
+        inputParameters={"case": "left"},
+        decisionCases={"left": [step("taken")], "right": [step("passed_over")]},
+    )
+    workflow, _ = begin(services, forking("deciding", [switch], [step("plain")]))
+    with page_of(services.conductor, services.lakefs.server) as site:
+        assert shown_forks(site.get(links.workflow(workflow)).main) == {"deciding": [["which", "taken"], ["plain"]]}
 
 
 def test_each_round_of_a_loop_has_its_fork(services: InMemoryServices) -> None:

@@ -79,7 +79,20 @@ def perago_dev(scratch: Path, environment: Mapping[str, str]) -> Iterator[list[s
     for name, place in PLACES.items():
         (files / place).parent.mkdir(parents=True, exist_ok=True)
         (files / place).write_bytes((DATA / name).read_bytes())
-    command = [sys.executable, "-u", "-m", "perago", "dev", *MODULES, "--workspace", str(files), "--port", "0"]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "perago",
+        "dev",
+        *MODULES,
+        "--workspace",
+        str(files),
+        "--port",
+        "0",
+        "--jobs",
+        "3",
+    ]
     process = subprocess.Popen(command, cwd=scratch, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         yield _until_ready(process)
@@ -116,7 +129,7 @@ def picture_console(browser: Browser, printed: str) -> None:
     browser.open(page, width=1100)
     picture(browser, "console.png")
     browser.open(f"{page}/workflows/{completed}", width=1100)
-    picture(browser, "workflow.png", height=1000)
+    picture(browser, "workflow.png", height=1400)
     browser.open(f"{page}/workflows/{failed}", width=1100)
     picture(browser, "failure.png", height=800)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -47,7 +48,8 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:
-    """The attempts of one step side by side."""
+    """The attempts of one step side by side, called by its task type, or by its reference name where several steps have
+    that type."""
 
     name: Link
     bars: tuple[Bar, ...]
@@ -169,9 +171,11 @@ def _timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> tuple[T
         return min(max((time - start) / whole * 100, 0.0), 100.0)
 
     rows = []
+    types = Counter(group[0]["taskDefName"] for group in groups)
     for group in groups:
         first, last = group[0], group[-1]
-        name = link(first["taskDefName"], f"#{links.attempt_anchor(first['taskId'])}")
+        called = first["taskDefName"] if types[first["taskDefName"]] == 1 else first["referenceTaskName"]
+        name = link(called, f"#{links.attempt_anchor(first['taskId'])}")
         spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
         rows.append(TimelineRow(name, tuple(_bar(task, place, end) for task in group), duration(spent)))
     return tuple(rows)
