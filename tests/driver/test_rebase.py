@@ -14,7 +14,7 @@ from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, requir
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver.rebase import TURNS_FILE
-from perago.ports import Commit, Delivery, TaskStatus, Unclear
+from perago.ports import Commit, Delivery, Report, TaskStatus, Unclear
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 from perago.testing.tasks import task_of
@@ -361,3 +361,24 @@ def test_a_branch_without_a_fence_gets_one_from_the_first_of_the_fork(services: 
 
     assert fork.tree() == BOTH
     assert services.lakefs.tree("workspace", "main")[FENCE_PATH] == FENCE_TEXT.encode()
+
+
+def test_what_a_retry_has_adopted_is_not_undone_when_conductor_begins_the_failed_attempt_again(
+    services: InMemoryServices,
+) -> None:
+    """A rerun begins failed attempts of other steps again, long retried, with another start time."""
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a, report=False)
+    for delivery in (a, b):
+        services.conductor.report(delivery, Report(FAILED), "w")
+    services.clock.advance(2)
+    a_again, b_again = fork.take(2)
+    assert fork.run(a_again).assert_completed().record.adopted_commit == fork.commits()[0].id
+    services.conductor.report(b_again, Report(TERMINAL), "w")
+    services.conductor.rerun_workflow(fork.workflow, b_again.task_id)
+    (rerun,) = (delivery for delivery in fork.take(3) if delivery.task_id == b_again.task_id)
+    outcome = fork.run(rerun).assert_completed()
+
+    assert outcome.record.superseded_commits == ()
+    assert fork.tree() == BOTH

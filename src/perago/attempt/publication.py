@@ -23,6 +23,7 @@ ITERATION = "perago.iteration"
 PREFIX = "perago.prefix"
 PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
+ADOPTS = "perago.adopts"
 SUPERSEDES = "perago.supersedes"
 
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
@@ -94,7 +95,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         STAGING_BRANCH: state.staging_branch or "",
         PARAMS: state.params_sha256,
         RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
-        "perago.adopts": state.adopts or "",
+        ADOPTS: state.adopts or "",
         SUPERSEDES: ",".join(state.base.stale) if state.base else "",
     }
 

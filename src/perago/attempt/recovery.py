@@ -114,7 +114,7 @@ def judge(state: State) -> Judgement:
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:
         return Refuse(outcome.not_on_branch(state, read))
-    kinds = [_kind(state, commit) for commit in read.since]
+    kinds = _kinds(state, read)
     if state.plan.rebase:
         return _judge_among_others(state, read, kinds)
     newest = read.since[0]
@@ -161,6 +161,18 @@ def _build(read: BranchRead, stale: list[Commit]) -> Build:
     """On the head, with what is stale undone."""
     newest = read.since[0]
     return Build(Base(newest.id, tuple(commit.id for commit in stale), newest.meta_range_id))
+
+
+def _kinds(state: State, read: BranchRead) -> list[_Kind]:
+    """What is made of each commit. One that a living attempt has adopted is that attempt's, whatever has become of the
+    attempt that made it: Conductor begins failed attempts again, long retried, with another start time."""
+    found, adopted = [], dict[str, _Kind]()
+    for commit in read.since:
+        kind = adopted.get(commit.id) or _kind(state, commit)
+        if kind in (_Kind.OWN, _Kind.FOREIGN):
+            adopted[commit.metadata.get(publication.ADOPTS, "")] = kind
+        found.append(kind)
+    return found
 
 
 def _kind(state: State, commit: Commit) -> _Kind:
