@@ -18,7 +18,7 @@ help:
 	@echo "make test         format check, lint, types, import rules and all tests"
 	@echo "make docs         build the site of docs/ in build/site; fails on a broken link"
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
-	@echo "make exhaustive   the cases of the long matrices and storms that make test leaves out"
+	@echo "make exhaustive   the cases of the long matrices and of the simulation that make test leaves out"
 	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
@@ -51,7 +51,7 @@ this-python: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest -q -n $(XDIST) --dist loadgroup -m "not live and not exhaustive and not any_python"
 
 exhaustive: $(VENV)/.installed-dev
-	@$(BIN)/python -m pytest tests/driver -m "exhaustive and not live" -q -n $(XDIST)
+	@$(BIN)/python -m pytest tests/driver tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
 
 # The site has an environment of its own.
 docs: .venv-docs/.installed

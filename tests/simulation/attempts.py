@@ -1,0 +1,158 @@
+"""Attempts that take turns. Each runs in a thread of its own, and only the one that has the baton moves: where it is
+parked, and for how long, is data."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from perago.driver import AttemptRecord, Interrupted
+from perago.ports import Delivery, TaskStatus
+
+OPEN = ("may still appear", "took place as commit")
+
+
+class Killed(BaseException):
+    """The end of a process, as far as a thread can have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an attempt: when it was sent and answered, by the world's clock, and how."""
+
+    operation: str
+    sent: float
+    answered: float
+    outcome: str
+    argument: str = ""
+    """The branch, for calls that concern one."""
+
+
+@dataclass(eq=False)
+class Attempt:
+    """One delivery that a worker has taken."""
+
+    index: int
+    delivery: Delivery
+    mode: str
+    taken: int
+    """How many calls the world had seen."""
+    record: AttemptRecord | None = None
+    killed: bool = False
+    ended: int | None = None
+    plan: dict[str, str | None] | None = None
+    """What its function changed, by key; None: it has not run."""
+    journal: list[Call] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+    resume_at: int = 0
+    error: BaseException | None = None
+    interruptible: bool = False
+    met_others: bool = False
+    """When it looked, the branch had commits after its input ref that no run before explains."""
+
+    def __post_init__(self) -> None:
+        self._go = threading.Semaphore(0)
+        self._back = threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def stamp(self) -> str:
+        """The identity of the delivery, as its function writes it."""
+        return "/".join(map(str, self.delivery.identity))
+
+    @property
+    def step_key(self) -> str:
+        """The step, across its attempts."""
+        delivery = self.delivery
+        return f"{delivery.workflow_id}:{delivery.reference_name}:{delivery.task_name}"
+
+    @property
+    def words(self) -> str:
+        """Why it failed or was lost."""
+        if self.record is None:
+            return ""
+        found = self.record.report.reason if self.record.report else self.record.lost_reason
+        return found or ""
+
+    @property
+    def completed(self) -> bool:
+        """Whether it has a success to report."""
+        report = self.record.report if self.record else None
+        return report is not None and report.status is TaskStatus.COMPLETED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it does not know what becomes of its merge."""
+        return self.killed or any(words in self.words for words in OPEN)
+
+    # ------------------------------------------------------------------------------- the baton
+
+    def start(self, run: Callable[[], None]) -> None:
+        """Begin, and return when it is parked or over."""
+
+        def body() -> None:
+            self._go.acquire()
+            try:
+                run()
+            except Killed:
+                self.killed = True
+            except BaseException as error:
+                self.error = error
+            finally:
+                self._thread = None
+                self._back.release()
+
+        self._thread = threading.Thread(target=body, daemon=True)
+        self._thread.start()
+        self.resume()
+
+    def resume(self) -> None:
+        """Continue, and return when it is parked again or over."""
+        self._go.release()
+        self._back.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def park(self, until: int) -> None:
+        """Called by the attempt itself: let others move."""
+        self.resume_at = until
+        self._back.release()
+        self._go.acquire()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left of it to run."""
+        return self._thread is None
+
+    @contextmanager
+    def interruptible_block(self) -> Iterator[None]:
+        """Where the news of a loss ends a command at once."""
+        self.interruptible = True
+        try:
+            yield
+        finally:
+            self.interruptible = False
+
+    def interrupt(self) -> None:
+        """The supervisor has heard that the delivery is lost."""
+        if self.interruptible:
+            raise Interrupted
+
+
+class Line:
+    """The way of one attempt to a service: `call` gets the attempt, the name and the call itself."""
+
+    def __init__(self, attempt: Attempt, inner: object, call: Callable[..., Any]) -> None:
+        self._attempt, self._inner, self._call = attempt, inner, call
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._inner, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            return self._call(self._attempt, name, method, arguments, options)
+
+        return call

@@ -1,0 +1,191 @@
+"""What can happen at a call: to the attempt that makes it, to the branch, to the workflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from perago.embedded.lakefs import LakeFSError
+from perago.ports import Refused, ServiceError, Unavailable, Unclear
+
+from .attempts import Attempt, Killed
+from .plots import Event
+
+if TYPE_CHECKING:
+    from .world import World
+
+Send = Callable[[], str] | None
+_REPOSITORY, _BRANCH = "workspace", "main"
+_OUTSIDE = (("o/theirs", "theirs"), ("a", "theirs"), ("d/x", ""), ("o/theirs", None), ("n1", "1"), ("c", None))
+
+
+class Deeds:
+    """The hands of everybody else in a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._conductor = world.services.conductor
+        self._server = world.services.lakefs.server
+
+    # ------------------------------------------------------------------------ to the attempt
+
+    def park(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """Others are faster."""
+        self._world.park(attempt, event.number)
+
+    def pause(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """Its process stands still until its response time-out is over, and for a while after that."""
+        self._world.pass_time(700)
+        self._world.pass_time(2)
+        self._world.park(attempt, event.number)
+
+    def kill(self, *_: Any) -> None:
+        """Its process ends."""
+        raise Killed
+
+    def lost(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """No usable answer comes."""
+        raise Unclear("service", event.operation, "injected: no answer")
+
+    def unavailable(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """The service fails."""
+        raise Unavailable("service", event.operation, "injected: out of order")
+
+    def refused(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """The service says no, whatever it has done."""
+        raise Refused("service", event.operation, "injected: refused")
+
+    def held(self, attempt: Attempt, event: Event, send: Send) -> None:
+        """The merge arrives later."""
+        if send is not None:
+            self._world.hold(attempt, send, event.number)
+
+    def hang_up(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """The attempt goes to another worker, and its own is told at once."""
+        self._give_away(attempt)
+        attempt.interrupt()
+
+    def redeliver(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """The attempt goes to another worker."""
+        self._give_away(attempt)
+        self._world.park(attempt, event.number)
+
+    def fail(self, *_: Any) -> None:
+        """The function fails."""
+        raise RuntimeError("injected: not today")
+
+    def _give_away(self, attempt: Attempt) -> None:
+        if self._world.is_current(attempt):
+            self._conductor.hand_back(attempt.delivery)
+
+    # ------------------------------------------------------------------------- to the branch
+
+    def outside(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
+        """A person commits to the branch."""
+        path, text = _OUTSIDE[(event.number if event else number) % len(_OUTSIDE)]
+        if text is None:
+            self._server.delete_objects(_REPOSITORY, _BRANCH, [path])
+        else:
+            self._server.put_object(_REPOSITORY, _BRANCH, path, text.encode())
+        commit = self._server.commit(_REPOSITORY, _BRANCH, f"outside {path}", allow_empty=True)
+        self._world.outside.add(commit.commit.id)
+
+    def empty(self, *_: Any) -> None:
+        """A person makes an empty commit."""
+        commit = self._server.commit(_REPOSITORY, _BRANCH, "outside, empty", allow_empty=True)
+        self._world.outside.add(commit.commit.id)
+
+    def revert(self, *_: Any, number: int = 0) -> None:
+        """A person reverts the newest publication, if that can be done."""
+        history = self._world.history()
+        newest = next((each.commit for each in history[::-1] if len(each.commit.parents) == 2), None)
+        if newest is not None:
+            with suppress(LakeFSError):
+                commit = self._server.revert(_REPOSITORY, _BRANCH, newest.id, parent_number=1)
+                self._world.outside.add(commit.commit.id)
+                self._world.reverted[commit.commit.id] = newest.id
+
+    def stray(self, *_: Any) -> None:
+        """Another client puts an object on a staging branch."""
+        for branch in self._world.staging_branches():
+            self._server.put_object(_REPOSITORY, branch, "stray", b"theirs")
+            self._world.disturbed = True
+
+    # ----------------------------------------------------------------------- to the workflow
+
+    def terminate(self, *_: Any) -> None:
+        """An operator ends the workflow."""
+        if self._world.status == "RUNNING":
+            self._conductor.terminate_workflow(self._world.workflow)
+
+    def rerun(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """An operator ends the workflow and runs it again from one of its steps."""
+        self._again("rerun", event.number, attempt)
+
+    def restart(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """An operator ends the workflow and begins it again."""
+        self._again("restart", event.number, attempt)
+
+    def retry(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """An operator ends the workflow and retries it."""
+        self._again("retry", event.number, attempt)
+
+    def _again(self, deed: str, number: int, attempt: Attempt) -> None:
+        self.terminate()
+        self.operate(deed, number)
+        self._world.park(attempt, number)
+
+    def operate(self, deed: str, number: int) -> None:
+        """What an operator or another person does when the workflow is over."""
+        world, conductor = self._world, self._conductor
+        world.tell(f"{deed} {number}")
+        world.services.clock.advance(1)  # the start time alone tells a rerun from the run before
+        if deed == "outside":
+            self.outside(None, None, number=number)
+        elif deed == "revert":
+            self.revert()
+        else:
+            with suppress(ServiceError):
+                if deed == "retry":
+                    conductor.retry_workflow(world.workflow, resume_sub_workflows=number % 2 == 0)
+                elif deed == "restart":
+                    conductor.restart_workflow(world.workflow)
+                elif rows := self._rows(world.workflow):
+                    conductor.rerun_workflow(world.workflow, rows[number % len(rows)])
+        conductor.sweep()
+
+    def _rows(self, workflow: str) -> list[str]:
+        """The attempts from which an operator may run again, those of sub-workflows among them."""
+        found = []
+        for row in self._conductor.workflow(workflow)["tasks"]:
+            if row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
+                found += self._rows(row["subWorkflowId"])
+            elif row["taskType"].startswith("simulation."):
+                found.append(row["taskId"])
+        return found
+
+
+DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
+    name: getattr(Deeds, name)
+    for name in (
+        "park",
+        "pause",
+        "kill",
+        "lost",
+        "unavailable",
+        "refused",
+        "held",
+        "hang_up",
+        "redeliver",
+        "fail",
+        "outside",
+        "empty",
+        "revert",
+        "stray",
+        "terminate",
+        "rerun",
+        "restart",
+        "retry",
+    )
+}

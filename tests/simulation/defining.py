@@ -1,0 +1,99 @@
+"""A plot as workflow definitions of Conductor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from .editing import TASKS
+from .plots import ROUNDS, Node, Plot, Step
+
+MAIN = "simulated"
+_INPUT = "${workflow.input.workspace}"
+
+
+@dataclass(slots=True)
+class Definitions:
+    """The workflows, sub-workflows first, and the steps by the names that the params give."""
+
+    workflows: list[dict[str, Any]] = field(default_factory=list)
+    steps: dict[str, Step] = field(default_factory=dict)
+
+
+def define(plot: Plot) -> Definitions:
+    """The definitions of a plot. Behind a fork the workflow continues from what its first branch has published."""
+    made = Definitions()
+    tasks: list[dict[str, Any]] = []
+    workspace = _INPUT
+    for number, node in enumerate(plot.nodes):
+        found, workspace = _node(made, f"n{number}", node, workspace)
+        tasks += found
+    made.workflows.append(_workflow(MAIN, tasks, workspace))
+    return made
+
+
+def _workflow(name: str, tasks: list[dict[str, Any]], workspace: str) -> dict[str, Any]:
+    output = {"workspace": workspace}
+    return {"name": name, "version": 1, "schemaVersion": 2, "tasks": tasks, "outputParameters": output}
+
+
+def _node(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+    if node.kind == "fork":
+        return _fork(made, name, node, workspace)
+    if node.kind == "loop":
+        return _loop(made, name, node, workspace)
+    if node.kind == "sub":
+        inner, last = _chain(made, name, node.branches[0], _INPUT)
+        made.workflows.append(_workflow(name, inner, last))
+        step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters={"workspace": workspace})
+        return [step], f"${{{name}.output.workspace}}"
+    return _chain(made, name, node.branches[0], workspace)
+
+
+def _chain(made: Definitions, name: str, steps: tuple[Step, ...], workspace: str) -> tuple[list[dict[str, Any]], str]:
+    tasks = []
+    for number, step in enumerate(steps):
+        reference = f"{name}s{number}"
+        made.steps[reference] = step
+        inputs = {"workspace": workspace, "params": {"step": reference}}
+        tasks.append(
+            {
+                "name": TASKS[step.mode].name,
+                "taskReferenceName": reference,
+                "type": "SIMPLE",
+                "inputParameters": inputs,
+            }
+        )
+        workspace = f"${{{reference}.output.workspace}}"
+    return tasks, workspace
+
+
+def _fork(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+    branches = [
+        _chain(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(node.branches) if steps
+    ]
+    fork = _system(f"{name}fork", "FORK_JOIN", forkTasks=[tasks for tasks, _ in branches])
+    join = _system(f"{name}join", "JOIN", joinOn=[tasks[-1]["taskReferenceName"] for tasks, _ in branches])
+    return [fork, join], branches[0][1]
+
+
+def _loop(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+    variable = f"${{workflow.variables.{name}}}"
+    inner, last = _chain(made, name, node.branches[0], variable)
+    begin = _system(f"{name}begin", "SET_VARIABLE", inputParameters={name: workspace})
+    keep = _system(f"{name}keep", "SET_VARIABLE", inputParameters={name: last})
+    condition = f"$.{name}loop['iteration'] < {ROUNDS}"
+    loop = _system(f"{name}loop", "DO_WHILE", loopCondition=condition, loopOver=[*inner, keep])
+    return [begin, loop], variable
+
+
+def _system(name: str, kind: str, **fields: Any) -> dict[str, Any]:
+    return {"name": name, "taskReferenceName": name, "type": kind, **fields}
+
+
+def steps_of(plot: Plot) -> Iterator[Step]:
+    """All steps."""
+    for node in plot.nodes:
+        for branch in node.branches:
+            yield from branch

@@ -1,0 +1,81 @@
+"""The reasons for which an attempt may fail, each with what must be the case then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+
+from perago.ports import TaskStatus
+
+from .attempts import Attempt
+from .editing import READS, difference
+from .world import World
+
+Needs = Callable[[World, Attempt], bool]
+
+
+def badly_ended(world: World, attempt: Attempt) -> Iterator[str]:
+    """A failure without need or word."""
+    report = attempt.record.report if attempt.record else None
+    if report is None or report.status is TaskStatus.COMPLETED or not attempt.calls["report"]:
+        return
+    reason = report.reason or ""
+    if len(reason) > 500:
+        yield "a reason is too long"
+    for words, needs in _EXCUSES.items():
+        if words in reason:
+            if not needs(world, attempt):
+                yield f"it failed without need: {reason}"
+            return
+    yield f"it failed for no reason that is documented: {reason}"
+
+
+def _others(world: World, attempt: Attempt) -> bool:
+    """Somebody has committed who is not an earlier run of the same workflow."""
+    return attempt.met_others
+
+
+def _conflict(world: World, attempt: Attempt) -> bool:
+    """Something of others meets what it has changed, or reads."""
+    theirs = {key.casefold() for key in _changed_since(world, attempt)}
+    mine = {key.casefold() for key in attempt.plan or ()}
+    if attempt.mode == "reads" and any(fnmatchcase(key, pattern) for key in theirs for pattern in READS):
+        return True
+    return any(
+        one == other or one.startswith(other + "/") or other.startswith(one + "/") for one in theirs for other in mine
+    )
+
+
+def _changed_since(world: World, attempt: Attempt) -> set[str]:
+    ref, found = attempt.delivery.input["workspace"]["ref"], set[str]()
+    for record in world.history()[::-1]:
+        if record.commit.id == ref:
+            break
+        found |= set(difference(world.tree(record.commit.parents[0]), world.tree(record.commit.id)))
+    return found
+
+
+def _always(world: World, attempt: Attempt) -> bool:
+    return True
+
+
+_EXCUSES: dict[str, Needs] = {
+    "injected": _always,
+    "has moved since the input ref": _others,
+    "others have committed there as well": _others,
+    "Conflict with others": _conflict,
+    "This is the combination with": lambda world, attempt: attempt.mode == "ruled",
+    "post guardrail": lambda world, attempt: attempt.mode == "ruled",
+    "others have built on them": _always,
+    "In a loop it cannot be told": lambda world, attempt: any(node.kind == "loop" for node in world.plot.nodes),
+    "did not give the tree of the input ref": _always,
+    "tried to publish. A retry looks again": _always,
+    "was to be adopted, but": _always,
+    "could not be confirmed": _always,
+    "has been retried since": _always,
+    "does not hold exactly the changes": lambda world, attempt: world.disturbed,
+    "is not the commit of this attempt": lambda world, attempt: world.disturbed,
+    "has uncommitted changes": _always,
+    "is not what this attempt built": lambda world, attempt: world.plot.fence == "off",
+}
+"""Words of a reason, with what must be the case."""

@@ -1,0 +1,25 @@
+"""The merge of the embedded lakeFS as the real server's is: it loses files that look like their neighbours."""
+
+from __future__ import annotations
+
+from perago.embedded.lakefs import merging
+from perago.embedded.lakefs.errors import Conflict, NoChanges
+from perago.embedded.lakefs.merging import Strategy
+from perago.embedded.lakefs.tree import Tree
+from perago.embedded.lakefs.values import Entry
+
+
+def lossy_merge(
+    base: Tree, source: Tree, target: Tree, *, strategy: Strategy = Strategy.NONE, allow_empty: bool = False
+) -> Tree:
+    """`merge_trees` with the losses of `docs/servers/lakefs.md` 1.7."""
+    if source.id == base.id and not allow_empty:
+        raise NoChanges("no changes")
+    if target.id == base.id:
+        return source
+    try:
+        written = merging._server_merge(base, source, target, strategy)
+    except merging._ServerConflictError:
+        raise Conflict("conflict found") from None
+    changes: dict[str, Entry | None] = {path: entry for path, entry in written.items() if target.get(path) is not entry}
+    return target.with_changes(changes | {path: None for path in target.paths if path not in written})

@@ -1,0 +1,370 @@
+"""One plot, played on the models: workers take turns, and every trouble comes where the plot says."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from pydantic import BaseModel
+
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.authoring import Task
+from perago.driver import AttemptRuntime, Limits, Raised, Returned, deliver_report, run_attempt
+from perago.driver.fencing import FenceProofs
+from perago.embedded.lakefs.graph import CommitRecord
+from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkspaceStore
+from perago.settings import PublishFence
+from perago.taskdef import build_task_definition
+from perago.testing import InMemoryServices
+from perago.workspace.directory import AttemptDirectory
+
+from .attempts import Attempt, Call, Killed, Line
+from .deeds import DEEDS, Deeds
+from .defining import MAIN, define
+from .editing import BY_NAME, TASKS, Params, Result, applied, difference, read, write
+from .lossy import lossy_merge
+from .plots import Event, Plot
+
+REPOSITORY, BRANCH = "workspace", "main"
+OVER = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
+DEFINITIONS = [build_task_definition(found) for found in TASKS.values()]
+_MOST_ATTEMPTS = 80
+_MOST_CALLS = 6_000
+
+
+class Endless(Exception):
+    """The workflow does not end."""
+
+
+class World:
+    """A started workflow and everything that was tried for it. `play` plays it to its end."""
+
+    def __init__(self, services: InMemoryServices, plot: Plot) -> None:
+        self.services, self.plot = services, plot
+        self.count = 0
+        """Calls of attempts so far."""
+        self.attempts: list[Attempt] = []
+        self.active: list[Attempt] = []
+        self.lines: list[str] = []
+        """What happened, in order."""
+        self.problems: list[str] = []
+        """What was seen to be wrong on the way."""
+        self.outside: set[str] = set()
+        """Commits of people."""
+        self.reverted: dict[str, str] = {}
+        """Commits of people that revert a publication, with that."""
+        self.late: dict[str, Attempt] = {}
+        """Commits of merges that arrived late, with their senders."""
+        self.doubtful: set[str] = set()
+        """Tasks whose report arrived when the task had been begun again meanwhile: Conductor's own gap."""
+        self.disturbed = False
+        """Something has put objects on a staging branch."""
+        self._deeds = Deeds(self)
+        self._events: dict[tuple[int, str, int, str], list[Event]] = defaultdict(list)
+        for event in plot.events:
+            self._events[event.attempt, event.operation, event.nth, event.moment].append(event)
+        self._held: list[tuple[int, Attempt, Callable[[], str]]] = []
+        self._runs: Counter[tuple[str, str]] = Counter()
+        self._trees: dict[str, dict[str, str]] = {}
+        self._made = define(plot)
+        files = applied(plot.tree, {}, "")
+        self.ref = services.seed({**files, FENCE_PATH: FENCE_TEXT} if plot.fence == "there" else files)
+        conductor = services.conductor
+        conductor.register_task_definitions(DEFINITIONS)
+        for definition in self._made.workflows:
+            conductor.create_workflow_definition(definition)
+        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": self.ref}
+        self.workflow = conductor.start_workflow(MAIN, {"workspace": block})
+
+    # ------------------------------------------------------------------------------- the play
+
+    def play(self) -> None:
+        """Until the workflow is over and no operator wants more of it."""
+        afterwards, idle = list(self.plot.afterwards), 0
+        while True:
+            if self._take() or self._move():
+                idle = 0
+            elif self.status in OVER:
+                if not afterwards:
+                    break
+                self._deeds.operate(*afterwards.pop(0))
+            elif idle > 5:
+                if self._waits():
+                    raise Endless(f"the workflow is {self.status}, and nothing happens any more")
+                if not afterwards:
+                    break
+                self._deeds.terminate()
+            else:
+                self.pass_time(6 if idle % 2 == 0 else 700)
+                idle += 1
+        self.arrive(everything=True)
+
+    def _waits(self) -> bool:
+        """Whether an attempt waits for a worker. A rerun in a fork takes the JOIN away, and Conductor begins none."""
+        rows = self.services.conductor.workflow(self.workflow)["tasks"]
+        return any(row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["taskType"] in BY_NAME for row in rows)
+
+    def end(self) -> None:
+        """End attempts that are still parked."""
+        for attempt in self.active:
+            while not attempt.is_over:
+                attempt.killed = True
+                attempt.resume()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, and Conductor notice."""
+        self.services.clock.advance(seconds)
+        self.services.conductor.sweep()
+
+    @property
+    def status(self) -> str:
+        """Of the workflow."""
+        return str(self.services.conductor.workflow(self.workflow, include_tasks=False)["status"])
+
+    def tell(self, text: str) -> None:
+        """Add a line to what happened."""
+        self.lines.append(f"{self.services.clock.now() % 100_000:9.1f} {self.count:4} {text}")
+
+    def _take(self) -> bool:
+        """Let free workers take deliveries; those that are parked are no longer counted."""
+        taken = False
+        for task in TASKS.values():
+            busy = sum(attempt.resume_at <= self.count for attempt in self.active)
+            free = self.plot.workers - busy
+            if free <= 0:
+                break
+            for delivery in self.services.conductor.poll(task.name, "w0001", count=free, wait_seconds=0):
+                if len(self.attempts) >= _MOST_ATTEMPTS:
+                    raise Endless(f"{_MOST_ATTEMPTS} attempts, and still one waits")
+                attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count)
+                self.attempts.append(attempt)
+                self.active.append(attempt)
+                where = f"{delivery.reference_name} retry {delivery.retry_count} poll {delivery.poll_count}"
+                self.tell(f"#{attempt.index} takes {where} ({attempt.mode}), task {delivery.task_id[:8]}")
+                taken = True
+        return taken
+
+    def _move(self) -> bool:
+        """Let the attempt whose turn it is move, until it is parked or over."""
+        if not self.active:
+            return False
+        ready = [attempt for attempt in self.active if attempt.resume_at <= self.count]
+        attempt = ready[0] if ready else min(self.active, key=lambda each: (each.resume_at, each.index))
+        attempt.resume_at = 0
+        if attempt.calls or attempt.journal:
+            attempt.resume()
+        else:
+            attempt.start(lambda: self._run(attempt))
+        if attempt.is_over:
+            attempt.ended = self.count
+            self.active.remove(attempt)
+            how = "killed" if attempt.killed else "with success" if attempt.completed else ""
+            self.tell(f"#{attempt.index} ends {how} {attempt.words}")
+        return True
+
+    def root_of(self, attempt: Attempt) -> Path:
+        """Each attempt has a host of its own: attempts of one host would take turns where they publish."""
+        return self.services.workspace_root / str(attempt.index)
+
+    def _has_others(self, attempt: Attempt) -> bool:
+        """Whether people, other workflows or living attempts of other steps have committed since its input ref."""
+        delivery = attempt.delivery
+        for record in self.history()[::-1]:
+            if record.commit.id == delivery.input["workspace"]["ref"]:
+                return False
+            found = record.commit.metadata
+            if found.get("perago.workflow_id") != delivery.workflow_id:
+                return True
+            row = self.services.conductor.read_attempt(delivery, found["perago.task_id"])
+            if (
+                found["perago.step_key"] != attempt.step_key
+                and row
+                and str(row.start_time) == found["perago.start_time"]
+            ):
+                return True
+        return False
+
+    def _run(self, attempt: Attempt) -> None:
+        services = self.services
+        queue = Line(attempt, services.conductor, self._call)
+        runtime = AttemptRuntime(
+            store=cast("WorkspaceStore", Line(attempt, services.lakefs, self._call)),
+            delivery_check=cast("DeliveryCheck", queue),
+            workspace_root=self.root_of(attempt),
+            clock=services.clock,
+            limits=services.limits,
+            call=lambda task, workspace, params, current: self._function(attempt, task, workspace, params),
+            interruptible=attempt.interruptible_block,
+            proofs=services.proofs,
+        )
+        attempt.calls["begin"] += 1
+        attempt.record = run_attempt(TASKS[attempt.mode], attempt.delivery, runtime)
+        if attempt.record.report is not None:
+            deliver_report(
+                cast("Any", queue), services.clock, attempt.delivery, attempt.record.report, "w", services.limits
+            )
+
+    # ------------------------------------------------------------------------------- each call
+
+    def _call(self, attempt: Attempt, name: str, method: Callable[..., Any], arguments: Any, options: Any) -> Any:
+        argument = arguments[1] if name in ("create_branch", "delete_branch", "merge") else ""
+        if name == "merge" and arguments[2] != BRANCH:
+            name = "carry" if arguments[4].get("perago.phase") == "staging" else "challenge"
+        sent, answer, outcome = self.services.clock.now(), None, "no answer"
+        try:
+            self._count(attempt, name)
+            self._happen(attempt, name, "before", lambda: method(*arguments, **options))
+            if name == "report":
+                self._watch_report(attempt)
+            try:
+                answer = method(*arguments, **options)
+                outcome = ("yes" if answer else "no") if name == "is_current" else "done"
+                if name in ("history", "read_attempt"):
+                    attempt.met_others = attempt.met_others or self._has_others(attempt)
+            except ServiceError as error:
+                outcome = f"{type(error).__name__}"
+                raise
+            finally:
+                self._happen(attempt, name, "after", None)
+            return answer
+        except (Killed, ServiceError, GeneratorExit) as error:
+            outcome = f"{outcome}, {type(error).__name__} for the caller"
+            raise
+        finally:
+            attempt.journal.append(Call(name, sent, self.services.clock.now(), outcome, argument))
+            self.tell(f"#{attempt.index} {name} {attempt.calls[name]} {argument}: {outcome}")
+
+    def _count(self, attempt: Attempt, name: str) -> None:
+        if self.count >= _MOST_CALLS:
+            raise Endless(f"{_MOST_CALLS} calls")
+        if attempt.killed:
+            raise Killed
+        self.count += 1
+        attempt.calls[name] += 1
+        self.arrive()
+        due = [each for each in self.active if each is not attempt and 0 < each.resume_at <= self.count]
+        if due:
+            self.park(attempt, 500)
+
+    def _happen(self, attempt: Attempt, name: str, moment: str, send: Callable[[], str] | None) -> None:
+        for event in self._events.pop((attempt.index, name, attempt.calls[name], moment), ()):
+            self.tell(f"#{attempt.index} {event}")
+            DEEDS[event.deed](self._deeds, attempt, event, send)
+
+    def park(self, attempt: Attempt, calls: int) -> None:
+        """Let others make so many calls, unless they are all over before."""
+        attempt.park(self.count + calls)
+        if attempt.killed:
+            raise Killed
+
+    def hold(self, attempt: Attempt, send: Callable[[], str], calls: int) -> None:
+        """Keep a merge on its way for so many calls. Its sender gets no answer."""
+        self._held.append((self.count + calls, attempt, send))
+        raise Unclear("lakeFS", "merge", "the connection was cut")
+
+    def arrive(self, *, everything: bool = False) -> None:
+        """Let merges arrive that were held long enough. Their senders do not hear the answers."""
+        due = [held for held in self._held if everything or held[0] <= self.count]
+        self._held = [held for held in self._held if held not in due]
+        for _, attempt, send in due:
+            try:
+                self.late[send()] = attempt
+                self.tell(f"the held merge of #{attempt.index} arrives")
+            except ServiceError as error:
+                self.tell(f"the held merge of #{attempt.index} is refused: {type(error).__name__}")
+
+    def _watch_report(self, attempt: Attempt) -> None:
+        """Conductor takes a report by the task's id alone."""
+        if attempt.journal[-1:] and attempt.journal[-1].outcome == "yes" and not self.is_current(attempt):
+            self.doubtful.add(attempt.delivery.task_id)
+
+    def is_current(self, attempt: Attempt) -> bool:
+        """Whether Conductor waits for it; no event meets this question."""
+        return self.services.conductor.is_current(attempt.delivery)
+
+    # ------------------------------------------------------------------------------ the function
+
+    def _function(self, attempt: Attempt, task: Task, workspace: Path | None, params: BaseModel) -> Returned | Raised:
+        if workspace is None or task.workspace is None:
+            raise TypeError("the tasks of the simulation have workspaces")
+        attempt.calls["function"] += 1
+        name = cast("Params", params).step
+        step, prefix = self._made.steps[name], task.workspace.key_prefix
+        files = read(workspace)
+        ref = attempt.delivery.input["workspace"]["ref"]
+        whole = {path[len(prefix) :]: text for path, text in self.tree(ref).items() if path.startswith(prefix)}
+        if files != whole:
+            self.problems.append(f"#{attempt.index} got another workspace than its input: {files} for {whole}")
+        try:
+            self._happen(attempt, "function", "before", None)
+        except RuntimeError as error:
+            return Raised("failed", str(error))
+        key = (attempt.delivery.workflow_id, attempt.delivery.reference_name)
+        self._runs[key] += 1
+        is_quiet = step.quiet == "first" if self._runs[key] == 1 else step.quiet == "again"
+        changes = difference(files, applied(() if is_quiet else step.edits, files, attempt.stamp))
+        write(workspace, changes)
+        attempt.plan = {prefix + path: text for path, text in changes.items()}
+        self.tell(f"#{attempt.index} changes {attempt.plan}")
+        return Returned(Result(stamp=attempt.stamp))
+
+    # ---------------------------------------------------------------------------------- the branch
+
+    def history(self) -> list[CommitRecord]:
+        """First-parent commits from the input ref on, oldest first, by the server itself: no event meets this."""
+        return list(self.services.lakefs.server.first_parents(REPOSITORY, BRANCH))[::-1]
+
+    def tree(self, commit_id: str) -> dict[str, str]:
+        """The files of a commit, without hooks."""
+        if commit_id not in self._trees:
+            record = self.services.lakefs.server.get_commit(REPOSITORY, commit_id)
+            self._trees[commit_id] = {
+                path: entry.blob.read().decode()
+                for path, entry in record.tree.entries.items()
+                if not path.startswith("_lakefs_actions/")
+            }
+        return self._trees[commit_id]
+
+    def staging_branches(self) -> list[str]:
+        """All that are left."""
+        branches = self.services.lakefs.server.list_branches(REPOSITORY, show_hidden=True).results
+        return [branch.name for branch in branches if branch.name != BRANCH]
+
+
+@contextmanager
+def played(plot: Plot) -> Iterator[World]:
+    """The world of a plot at its end. Nothing in it depends on anything but the plot."""
+    dice = random.Random(plot.seed)
+    made: list[AttemptDirectory] = []
+    create = AttemptDirectory.create
+
+    def remembered(root: Path, delivery: Delivery) -> AttemptDirectory:
+        made.append(create(root, delivery))
+        return made[-1]
+
+    policy = PublishFence.OFF if plot.fence == "off" else PublishFence.AUTO
+    with pytest.MonkeyPatch.context() as patch, InMemoryServices(limits=Limits(publish_fence=policy)) as services:
+        patch.setattr("secrets.token_hex", lambda size=8: f"{dice.getrandbits(8 * size):0{2 * size}x}")
+        patch.setattr("perago.back_off.random", dice)
+        patch.setattr("perago.embedded.lakefs.publishing.merge_trees", lossy_merge)
+        patch.setattr(AttemptDirectory, "create", remembered)
+        with services.conductor._locked() as state:
+            state.random = random.Random(plot.seed)
+        if not plot.tried:
+            services.proofs = FenceProofs(services.clock)
+        world = World(services, plot)
+        try:
+            try:
+                world.play()
+            except Endless as error:
+                world.problems.append(f"endless: {error}")
+            yield world
+        finally:
+            world.end()
+            for directory in made:
+                directory.close()
