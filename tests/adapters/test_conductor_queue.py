@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from perago.adapters.conductor import ConductorQueue
+from perago.adapters.conductor import ConductorQueue, wire_format
 from perago.ports import (
     UNTIL_ITS_RETRY_ENDS,
     AccessDenied,
@@ -371,3 +371,21 @@ def test_a_refused_definition_says_what_is_wrong_with_it() -> None:
     answer = conductor_error(400, "Validation failed, check below errors for detail.", validationErrors=problems)
     with conductor(answer) as (queue, _), pytest.raises(Refused, match="retryCount: -1 must be >= 0"):
         queue.register_task_definitions([{"name": "a"}])
+
+
+def test_a_retried_step_names_no_sub_workflow_and_one_that_starts_may_have_one() -> None:
+    """As a real Conductor shows a workflow right after it was retried (`docs/servers/conductor.md` 9)."""
+    step = {"taskType": "SUB_WORKFLOW", "referenceTaskName": "sub"}
+    before = {**step, "status": "FAILED", "retried": True, "subWorkflowId": "old"}
+    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}
+    row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "status": "SCHEDULED"}]})
+    assert (row.children, row.is_starting) == (frozenset(), True)
+    row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "subWorkflowId": "new"}]})
+    assert (row.children, row.is_starting) == ({"new"}, False)
+
+
+def test_a_loop_that_a_dynamic_fork_has_brought_is_seen() -> None:
+    loop = {"taskType": "DO_WHILE", "referenceTaskName": "loop"}
+    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}
+    assert wire_format.workflow_from({**workflow, "tasks": [loop]}).has_loops
+    assert not wire_format.workflow_from({**workflow, "tasks": []}).has_loops

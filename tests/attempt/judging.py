@@ -81,6 +81,14 @@ MINE_BEFORE_A_RERUN = publication_of(replace(RETRY, start_time=2500))
 REFUSED = Refuse("")
 REBASE = replace(STATE, plan=replace(STATE.plan, rebase=True))
 LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration=2)))
+ADOPTED = commit(
+    NEWER,
+    MERGED,
+    by={
+        **publication_of(replace(ELSEWHERE, task_id="task-10", start_time=9500)).metadata,
+        "perago.adopts": MERGED,
+    },
+)
 
 CASES = (
     Case("nothing happened", (), Build(Base(REF))),
@@ -278,6 +286,25 @@ CASES = (
         (publication_of(replace(FIRST, workflow_id="wf-old")),),
         REFUSED,
         workflows={**FAMILY, "root": replace(FAMILY["root"], has_loops=True)},
+    ),
+    Case(
+        "a sub-workflow of a parent that may be about to name it",
+        (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        REFUSED,
+        workflows={**FAMILY, "root": replace(FAMILY["root"], is_starting=True)},
+    ),
+    Case(
+        "a living sub-workflow that began with its root, by the clock of another node",
+        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        REFUSED,
+        workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1100)},
+    ),
+    Case(
+        "rebase: a failed attempt that was begun again, and that its retry has adopted",
+        (replace(ADOPTED, parents=(MERGED, MERGED)), publication_of(ELSEWHERE)),
+        Build(Base(NEWER, (), "tree-1")),
+        rows={**ROWS, "task-9": AttemptRow("task-9", 9900, None), "task-10": AttemptRow("task-10", 9500, "task-9")},
+        state=REBASE,
     ),
     Case(
         "a sub-workflow of another family that was run anew",

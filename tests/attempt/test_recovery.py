@@ -9,12 +9,26 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt import recovery
 from perago.attempt.protocol import advance, begin
-from perago.attempt.recovery import lineage_ids
+from perago.attempt.recovery import Build, judge, lineage_ids
 from perago.attempt.state import State
 from perago.ports import Commit, TaskStatus
 
-from .judging import CASES, CHAIN, FIRST, MINE_BEFORE_A_RERUN, PREDECESSOR, RETRY, ROWS, STATE, Case, fence_on, read
+from .judging import (
+    CASES,
+    CHAIN,
+    FIRST,
+    MINE_BEFORE_A_RERUN,
+    PREDECESSOR,
+    REBASE,
+    RETRY,
+    ROWS,
+    STATE,
+    Case,
+    fence_on,
+    read,
+)
 from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .test_protocol import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, UNFENCED, kinds
 
@@ -324,3 +338,13 @@ def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> 
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.adopts"]) == (STAGED, False, MERGED)
     assert "adopts cccccccccccc and the publish fence" in merge.message
+
+
+def test_no_more_than_twenty_workflows_are_told_apart() -> None:
+    others = [publication_of(replace(DELIVERY, workflow_id=f"wf-{number}")) for number in range(50, 90)]
+    state = REBASE.evolve(read=read(*others))
+    asked = recovery.workflow_ids(state, read(*others))
+    assert len(asked) == 20
+    state = state.evolve(workflows=dict.fromkeys(asked))
+    assert recovery.ask_first(state) is None
+    assert isinstance(judge(state), Build)

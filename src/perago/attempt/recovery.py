@@ -43,6 +43,8 @@ class Refuse:
 
 _WORKFLOWS_READ = 20
 """More workflows than these are not told apart: what they have published is foreign."""
+_CLOCKS = 250
+"""Milliseconds by which the clocks of Conductor's nodes may differ. What is good must not be taken for stale."""
 
 Judgement = Build | Adopt | Refuse
 
@@ -89,8 +91,8 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     needed = [workflow for workflow in others if workflow != mine]
     if not needed and state.lineage is not None:
         needed = [mine for commit in read.since if _kind(state, commit) is _Kind.LOOPED]
-    unknown = [workflow for workflow in dict.fromkeys([mine, *needed]) if workflow not in state.workflows]
-    return tuple(unknown[:_WORKFLOWS_READ]) if needed else ()
+    told_apart = list(dict.fromkeys([mine, *needed]))[:_WORKFLOWS_READ]
+    return tuple(workflow for workflow in told_apart if workflow not in state.workflows) if needed else ()
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
@@ -198,17 +200,18 @@ def _kind(state: State, commit: Commit) -> _Kind:
 def _began_before(state: State, commit: Commit) -> bool:
     """Whether the attempt behind `commit` belongs to a run before the present one of this attempt's own family of
     workflows: a workflow in which it lies was restarted since it began, or its parent runs another one in its place. In
-    a parent with loops the latter proves nothing, for Conductor forgets rounds that are still good. Not known: no."""
+    a parent with loops the latter proves nothing, for Conductor forgets rounds that are still good; nor does it while a
+    sub-workflow starts, which may run before its parent names it. Not known: no."""
     row = state.workflows.get(commit.metadata.get(publication.WORKFLOW_ID, ""))
     mine = state.workflows.get(state.plan.delivery.workflow_id)
     started, is_before = int(commit.metadata.get(publication.START_TIME) or 0), False
     while row is not None:
-        is_before = is_before or started < row.start_time
+        is_before = is_before or started + _CLOCKS < row.start_time
         if row.parent_id is None:
             return is_before and mine is not None and _root(state, mine) == row.workflow_id
         parent = state.workflows.get(row.parent_id)
         if parent is not None and row.workflow_id not in parent.children:
-            is_before = is_before or not parent.has_loops
+            is_before = is_before or not (parent.has_loops or parent.is_starting)
         row = parent
     return False
 

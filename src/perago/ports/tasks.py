@@ -85,9 +85,12 @@ class WorkflowRow:
     parent_id: str | None = None
     """The workflow that it is a sub-workflow of."""
     children: frozenset[str] = frozenset()
-    """The sub-workflows that its tasks name now. Those of a run before are not among them."""
+    """The sub-workflows that its tasks name now. Those of a run before, and of attempts that were retried, are not
+    among them."""
     has_loops: bool = False
     """Conductor may forget tasks of a loop that are still good."""
+    is_starting: bool = False
+    """A sub-workflow is about to start, or runs already without being named yet."""
 
 
 class DeliveryCheck(Protocol):

@@ -236,7 +236,7 @@ class ConductorScenarios:
         assert row is not None
         assert (child.parent_id, row.parent_id, child.children) == (parent, None, frozenset())
         assert row.children == {inner.workflow_id}
-        assert not row.has_loops
+        assert (row.has_loops, row.is_starting) == (False, False)
         assert 0 < row.start_time <= child.start_time <= inner.start_time
         assert queue.read_workflow(inner, "00000000-0000-0000-0000-000000000000") is None
         service.terminate(parent)

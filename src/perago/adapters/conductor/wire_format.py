@@ -57,13 +57,17 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
     Raises:
         LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
     """
-    definition = workflow.get("workflowDefinition") or {}
+    definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
+    named = [task for task in tasks if task.get("subWorkflowId") and not task.get("retried")]
+    unnamed = [task for task in tasks if task.get("taskType") == "SUB_WORKFLOW" and not task.get("subWorkflowId")]
     return WorkflowRow(
         str(workflow["workflowId"]),
         int(workflow.get("startTime") or workflow.get("createTime") or 0),
         workflow.get("parentWorkflowId") or None,
-        frozenset(str(task["subWorkflowId"]) for task in workflow["tasks"] if task.get("subWorkflowId")),
-        has_loops="DO_WHILE" in json.dumps(definition.get("tasks", [])),
+        frozenset(str(task["subWorkflowId"]) for task in named),
+        # A dynamic fork brings tasks that the definition does not have.
+        has_loops="DO_WHILE" in json.dumps([definition.get("tasks", []), [task.get("taskType") for task in tasks]]),
+        is_starting=any(task.get("status") in ("SCHEDULED", "IN_PROGRESS") for task in unnamed),
     )
 
 

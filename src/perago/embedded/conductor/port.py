@@ -11,6 +11,7 @@ from perago.embedded.conductor import updates
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
 from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.rows import Status, TaskRow
+from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow
 
 
@@ -69,9 +70,12 @@ class InMemoryConductor(ConductorModel):
                 workflow = state.workflow("read workflow", workflow_id)
             except NotFound:
                 return None
-            children = frozenset(row.sub_workflow_id for row in workflow.tasks if row.sub_workflow_id)
-            has_loops = "DO_WHILE" in json.dumps(workflow.definition["tasks"])
-            return WorkflowRow(workflow_id, workflow.create_time, workflow.parent_id, children, has_loops)
+            rows = workflow.tasks
+            children = frozenset(row.sub_workflow_id for row in rows if row.sub_workflow_id and not row.retried)
+            has_loops = "DO_WHILE" in json.dumps([workflow.definition["tasks"], [row.kind for row in rows]])
+            unnamed = [row for row in rows if row.kind == SUB_WORKFLOW and not row.sub_workflow_id]
+            is_starting = any(not row.status.terminal for row in unnamed)
+            return WorkflowRow(workflow_id, workflow.create_time, workflow.parent_id, children, has_loops, is_starting)
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out of the delivery that holds the attempt now."""
