@@ -65,6 +65,16 @@ def test_a_merge_that_did_not_take_place_is_sent_again_a_bounded_number_of_times
     assert "lost" in str(state.report.reason)
 
 
+def test_races_that_were_lost_before_a_merge_was_sent_allow_no_further_merges() -> None:
+    state, _ = run(*TO_MERGE)
+    state = state.evolve(rebuilt=50)
+    merges = 1
+    for event in (on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED) * MERGE_TRIES:
+        state, command = advance(state, event)
+        merges += isinstance(command, do.Merge)
+    assert merges == MERGE_TRIES
+
+
 def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None:
     mine = publication_of(DELIVERY)
     state, _ = run(*TO_MERGE, on.MergeUnclear("lost"), on.DeliveryConfirmed())

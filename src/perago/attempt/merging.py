@@ -16,7 +16,7 @@ from perago.attempt.state import Base, State
 from perago.ports import MergeRefusal
 
 MERGE_TRIES = 3
-"""Merges of one staging commit."""
+"""Merges without a use. One is forgiven for each race that was lost."""
 
 
 def confirmed_before_merge(state: State, event: on.DeliveryConfirmed) -> Next:
@@ -64,7 +64,8 @@ def _build_anew(state: State, judgement: Judgement) -> Next:
         return fail(state, judgement.reason, terminal=True)
     if state.rebuilt >= state.plan.rebuild_tries:
         return fail(state, outcome.restless(state), terminal=False)
-    state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False)
+    merge_tries = max(0, state.merge_tries - 1)  # the next one may be sent once more
+    state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge_tries=merge_tries)
     if isinstance(judgement, Adopt):
         return adopt(state, judgement.commit, judgement.head)
     return _restage(state, judgement.base)
@@ -83,7 +84,7 @@ def _restage(state: State, base: Base) -> Next:
 def _merge(state: State) -> Next:
     if state.staging_commit is None:
         raise ValueError("there is no staging commit")
-    if state.merges_sent - state.rebuilt >= MERGE_TRIES:
+    if state.merge_tries >= MERGE_TRIES:
         return fail(state, outcome.unconfirmed(state, MERGE_TRIES), terminal=False)
     command = do.Merge(
         state.ref.repository,
@@ -93,7 +94,7 @@ def _merge(state: State) -> Next:
         publication.metadata(state, phase="fence" if _is_fence_commit(state) else "merge"),
         allow_empty=_is_empty(state),
     )
-    return state.evolve(merges_sent=state.merges_sent + 1), command
+    return state.evolve(merges_sent=state.merges_sent + 1, merge_tries=state.merge_tries + 1), command
 
 
 def _is_empty(state: State) -> bool:

@@ -95,7 +95,7 @@ class State:
     """What the publication is built on has no publish fence, so it brings the fence along."""
     merges_sent: int = 0
     merge_tries: int = 0
-    """Merges of the present staging commit."""
+    """Of those, the ones that count for `MERGE_TRIES`."""
     open_merge: str | None = None
     """What has to be said of a merge that may have taken place, or may yet; None while none is in question."""
     merge_unanswered: bool = False

@@ -73,7 +73,7 @@ class Publisher:
         self._observer = observer
         self._merge_within = merge_within
         self._until = until
-        self._unclear_merges = 0
+        self._unclear_merges: list[str] = []
         self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
@@ -278,8 +278,8 @@ class Publisher:
         except Forbidden:
             raise
         except (Unclear, Unavailable, AccessDenied) as error:
-            self._clock.sleep(_MERGE_BACK_OFF.pause(self._unclear_merges))
-            self._unclear_merges += 1
+            self._clock.sleep(_MERGE_BACK_OFF.pause(self._unclear_merges.count(command.source)))
+            self._unclear_merges.append(command.source)
             return on.MergeUnclear(str(error))
         return on.Merged(merged)
 
