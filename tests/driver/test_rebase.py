@@ -3,6 +3,8 @@ changes, on whatever head the others have made, or says why it cannot."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from pydantic import BaseModel
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, require_glob, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
-from perago.driver.rebase import TURNS_FILE
+from perago.driver.rebase import TURN_SECONDS, TURNS_FILE
 from perago.ports import Commit, Delivery, Report, TaskStatus, Unclear
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
@@ -382,3 +384,14 @@ def test_what_a_retry_has_adopted_is_not_undone_when_conductor_begins_the_failed
 
     assert outcome.record.superseded_commits == ()
     assert fork.tree() == BOTH
+
+
+def test_a_file_system_without_locks_costs_no_time(services: InMemoryServices, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fork = Fork(services, A)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
+    before = services.clock.now()
+    fork.run(fork.deliveries[0]).assert_completed()
+    assert services.clock.now() - before < TURN_SECONDS

@@ -54,9 +54,11 @@ class HostTurn:
         while waited < TURN_SECONDS:
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
-            except OSError:
+            except (BlockingIOError, PermissionError):  # another has it
                 clock.sleep(_LOOK_SECONDS)
                 waited += _LOOK_SECONDS
+            except OSError:  # a file system without locks
+                return
             else:
                 return
 
