@@ -93,3 +93,30 @@ def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
     assert len(others) == 11
     for row in others:
         assert all(part.strip() in said for part in row.split("...")), row
+
+
+@pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
+def test_a_long_conflict_still_says_which_commits_meet_and_what_to_do(open_merge: str | None) -> None:
+    by = replace(commit(OTHER, REF, message="features.build: 1 added " * 9), committer="someone@example.com")
+    paths = [f"{'deep/' * 40}{name}.csv" for name in "abcd"]
+    state = replace(
+        STATE,
+        read=on.BranchRead((by,), reaches_ref=True),
+        conflicts=dict.fromkeys(paths, "changed on both sides"),
+        open_merge=open_merge,
+    )
+    reason = outcome.failed(state, outcome.conflict(state, dict.fromkeys(paths, OTHER)), terminal=True).reason or ""
+    assert "…" not in reason[-30:]
+    for part in ("deep/a.csv'", f"head {REF[:12]}", "start the workflow from the new head", "and 3 more"):
+        assert part in reason
+    assert open_merge or OTHER[:12] in reason
+
+
+@pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
+def test_many_violations_leave_room_for_the_word_that_it_is_the_combination(open_merge: str | None) -> None:
+    state = replace(STATE, open_merge=open_merge)
+    violations = ["post guardrail require_glob('features/**/*.csv', max_count=4): matched 5 files"] * 9
+    reason = outcome.failed(state, outcome.violated_together(state, violations), terminal=False).reason or ""
+    assert "This is the combination with what others have published to branch main" in reason
+    assert reason.endswith(open_merge or "Nothing was published.")
+    assert len(reason) == outcome.REASON_LIMIT

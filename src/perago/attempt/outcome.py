@@ -16,6 +16,8 @@ from perago.ports import Commit, Report, TaskStatus
 REASON_LIMIT = 500
 _NAMED = 10
 _CONFLICTS_NAMED = 3
+_PATH_LENGTH = 60
+"""Characters of a path in a list of conflicts."""
 
 
 def completed(state: State) -> Report:
@@ -37,14 +39,14 @@ def failed(state: State, reason: str, *, terminal: bool) -> Report:
     return Report(status, reason=fitted(reason, f" {state.open_merge}" if state.open_merge else ""))
 
 
-def fitted(reason: str, ending: str = "") -> str:
+def fitted(reason: str, ending: str = "", limit: int = REASON_LIMIT) -> str:
     """`reason` and `ending` as text that every server can store, within the limit; a sign shows where it was cut.
 
     Conductor counts UTF-16 units, as Java does. File names may hold surrogates, which UTF-8 cannot carry, and a NUL is
     refused by some databases.
     """
     reason, ending = _storable(reason), _storable(ending)
-    room = REASON_LIMIT - _length(ending)
+    room = limit - _length(ending)
     if _length(reason) > room:
         reason = reason.encode("utf-16-le")[: 2 * (room - 1)].decode("utf-16-le", errors="ignore") + "…"
     return reason + ending
@@ -84,16 +86,32 @@ def moved_head(state: State, read: BranchRead) -> str:
 
 def conflict(state: State, commits: Mapping[str, str]) -> str:
     """Others have changed what this attempt has changed, too, or reads. `commits` has the last commit at each key, as
-    far as it is known."""
+    far as it is known. It names as many paths as leave room for what follows them."""
+    texts = (_conflict(state, commits, shown) for shown in range(_CONFLICTS_NAMED, 0, -1))
+    return next((text for text in texts if _length(_storable(text)) <= _room(state)), _conflict(state, {}, 1))
+
+
+def _conflict(state: State, commits: Mapping[str, str], shown: int) -> str:
     ref, found = state.ref, {commit.id: commit for commit in (state.read.since if state.read else ())}
-    named = list(state.conflicts.items())[:_CONFLICTS_NAMED]
-    listed = "; ".join(f"{key!r} was {problem}{_by(found.get(commits.get(key, '')))}" for key, problem in named)
+    named = list(state.conflicts.items())[:shown]
+    listed = "; ".join(
+        f"{_shortened(key)} was {problem}{_by(found.get(commits.get(key, '')))}" for key, problem in named
+    )
     more = f" and {len(state.conflicts) - len(named)} more" if len(state.conflicts) > len(named) else ""
     return (
         f"Conflict with others on branch {ref.branch} of {ref.repository}: {listed}{more}. The input ref is "
         f"{short(ref.ref)}, the head {short(state.expected_head)}. Nothing was published, and a retry would meet the "
         "same; start the workflow from the new head."
     )
+
+
+def _room(state: State) -> int:
+    return REASON_LIMIT - (_length(state.open_merge) + 1 if state.open_merge else 0)
+
+
+def _shortened(path: str) -> str:
+    """A path of which the end tells most."""
+    return repr(path) if len(path) <= _PATH_LENGTH else f"'…{repr(path[1 - _PATH_LENGTH :])[1:]}"
 
 
 def _by(commit: Commit | None) -> str:
@@ -104,11 +122,12 @@ def _by(commit: Commit | None) -> str:
 
 def violated_together(state: State, violations: Sequence[str]) -> str:
     """Neither change alone violates the post guardrails, both together do."""
-    return (
-        f"{violated(violations)}. This is the combination with what others have published to branch "
-        f"{state.ref.branch} since the input ref {short(state.ref.ref)} (head {short(state.expected_head)}); what the "
-        "function left satisfies the rules. Nothing was published."
+    ending = (
+        f". This is the combination with what others have published to branch {state.ref.branch} since the input ref "
+        f"{short(state.ref.ref)} (head {short(state.expected_head)}); what the function left satisfies the rules. "
+        "Nothing was published."
     )
+    return fitted(violated(violations), ending, _room(state))
 
 
 def staging_differs(state: State, keys: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ from perago.settings.values import PublishFence
 
 Answer = TypeVar("Answer")
 
+_STALE_NAMED = 3
 _CHALLENGE_SECONDS = 30.0
 """Seconds from the first challenge without an answer to the last one that is sent."""
 _MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
@@ -327,7 +328,9 @@ class Publisher:
 
 
 def _built_on_stale(command: do.RevertStale, detail: str) -> on.CommandFailed:
-    stale = ", ".join(map(short, command.stale))
+    stale = ", ".join(map(short, command.stale[:_STALE_NAMED]))
+    if len(command.stale) > _STALE_NAMED:
+        stale += f" and {len(command.stale) - _STALE_NAMED} more"
     return on.CommandFailed(
         f"Commits {stale} in {command.repository} are of an earlier run of this workflow and cannot be undone: others "
         f"have built on them ({detail}). Nothing was published. Check these commits, and start the workflow from the "
