@@ -381,7 +381,7 @@ def test_a_retried_step_names_no_sub_workflow_and_one_that_starts_may_have_one()
     row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "status": "SCHEDULED"}]})
     assert (row.children, row.is_starting) == (frozenset(), True)
     row = wire_format.workflow_from({**workflow, "tasks": [before, {**step, "subWorkflowId": "new"}]})
-    assert (row.children, row.is_starting) == ({"new"}, False)
+    assert (row.children, row.is_starting) == (frozenset({"new"}), False)
 
 
 def test_a_loop_that_a_dynamic_fork_has_brought_is_seen() -> None:
