@@ -76,7 +76,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Task and workflow definitions, with validation; starts with and without a registered definition.
 - Polls, batches, results (v1 and v2), logs, queues, domains, rate limits and `concurrentExecLimit`.
 - Retries, delays and all time-outs, on a clock that tests own.
-- Pause, resume, terminate, retry, rerun, restart and skip.
+- Pause, resume, terminate, retry, rerun, restart and skip; in bulk as far as conductor-python has it.
 - Operators: `SIMPLE`, `FORK_JOIN`, `FORK_JOIN_DYNAMIC`, `JOIN`, `SWITCH`, `DO_WHILE`, `SUB_WORKFLOW`, `START_WORKFLOW`,
   `DYNAMIC`, `SET_VARIABLE`, `TERMINATE`, `WAIT`, `HUMAN`, `NOOP`, `INLINE`, `JSON_JQ_TRANSFORM`, and `HTTP` where the
   test gives a function that answers. Scripts run in real engines, in a process of their own, for five seconds at most.
@@ -97,11 +97,10 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 
 ### What answers 501 with its name
 
-Searches, what is done to several workflows at once (`/workflow/bulk`), lists of names and versions, checks of
-definitions that are not stored, requeueing, event handlers and queues, secrets, admin, a loop inside of a loop, and
-every other call in the server's own description: `src/perago/embedded/http/conductor/operations.txt`. Fields that would
-change what happens (`sink`, `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are
-refused, too.
+Searches, removing several workflows at once, lists of names and versions, checks of definitions that are not stored,
+event handlers and queues, secrets, admin, a loop inside of a loop, and every other call in the server's own
+description: `src/perago/embedded/http/conductor/operations.txt`. Fields that would change what happens (`sink`,
+`cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
 """
 SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}
 """What users need to know of a server. The scenarios themselves stand in `tests/conformance/`."""

@@ -17,6 +17,7 @@ from .http_client import Http
         ("POST", "/workflow", {"priority": 100, "name": "w"}, "startWorkflow.arg0.priority"),
         ("POST", "/workflow", {}, "startWorkflow.arg0.name"),
         ("POST", "/tasks", {"taskId": "x"}, "updateTask.arg0.workflowInstanceId"),
+        ("POST", "/workflow/bulk/retry", ["x"] * 1001, "arg0"),
     ],
 )
 def test_a_refusal_lists_the_wrong_fields(http: Http, method: str, path: str, body: object, field: str) -> None:
@@ -65,6 +66,16 @@ def test_a_call_that_is_not_served_is_named(http: Http, line: str) -> None:
     method, path, operation = line.split(" ")
     answer = http(method, path.replace("{", "").replace("}", ""), {})
     assert (answer.status, operation in answer.json["message"]) == (501, True)
+
+
+def test_all_last_polls_are_listed_with_their_domains(http: Http) -> None:
+    http("GET", "/tasks/poll/t?workerid=w1&domain=east")
+    http("GET", "/tasks/poll/other")
+    polls = http("GET", "/tasks/queue/polldata/all").json
+    assert [(one["queueName"], one.get("domain"), one.get("workerId")) for one in polls] == [
+        ("other", None, None),
+        ("t", "east", "w1"),
+    ]
 
 
 def test_an_output_in_external_storage_is_refused_and_the_attempt_stays_open(http: Http) -> None:

@@ -46,6 +46,15 @@ def all_queues(rest: Rest) -> None:
 
 
 @scenario
+def all_queues_in_detail(rest: Rest) -> None:
+    """The detailed list has shards with sizes and what is handed out."""
+    on = start_steps(rest)
+    with rest.unnoted():
+        found = rest.call("GET", "/tasks/queue/all/verbose").json
+    rest.note("the queue", found.get(on.task))
+
+
+@scenario
 def a_delayed_retry_counts(rest: Rest) -> None:
     """A retry that waits for its delay counts as queued."""
     on = start_steps(rest, {"retryDelaySeconds": 60})
@@ -61,6 +70,14 @@ def termination_empties_the_queue(rest: Rest) -> None:
     with rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.poll()
+
+
+@scenario
+def requeueing(rest: Rest) -> None:
+    """Requeueing answers with the number of tasks that wait as a text."""
+    on = start_steps(rest)
+    rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
     on.poll()
 
 

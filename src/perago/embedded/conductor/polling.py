@@ -53,5 +53,19 @@ def _exceeds_limit(state: State, row: TaskRow) -> bool:
     return all(r.task_id != row.task_id for r in first)
 
 
+def requeue(state: State, task_name: str) -> int:
+    """Queue every listed attempt of a type anew, those in progress as well, and say how many there are.
+
+    What is left of a delay is kept; an attempt in progress is handed out a second time. Steps of the server itself are
+    passed over.
+    """
+    rows = [row for row in _listed(state, task_name) if row.kind == "SIMPLE"]
+    for row in rows:
+        elapsed = (state.now() - row.update_time) // 1000
+        state.queue.remove(row.task_id)
+        state.queue.push(row, state.now() + max(0, row.callback_after_seconds - elapsed) * 1000)
+    return len(rows)
+
+
 def _listed(state: State, task_name: str) -> list[TaskRow]:
     return [row for row in state.tasks.values() if row.task_name == task_name and row.listed]

@@ -105,6 +105,11 @@ class TaskCalls(ModelCore):
         with self._operation("queue_sizes") as state:
             return state.queue.sizes()
 
+    def requeue_pending(self, task_name: str) -> int:
+        """Put open attempts of a type that have lost their message back into the queue; how many there are."""
+        with self._operation("requeue_pending") as state:
+            return polling.requeue(state, task_name)
+
     def last_polls(self, task_name: str | None = None) -> tuple[LastPoll, ...]:
         """Who polled last for this type, or for all, one entry a domain."""
         with self._operation("last_polls") as state:

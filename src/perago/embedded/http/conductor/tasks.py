@@ -64,8 +64,16 @@ def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[
         call.required_text("taskType")
         return JsonAnswer({name: model.queue_size(name) for name in call.texts("taskType")})
 
+    def queues_by_shard(_: Call) -> Response:
+        """All sizes. No attempt is ever unacknowledged: what was polled has left the queue."""
+        return JsonAnswer({name: {"a": {"size": size, "uacked": 0}} for name, size in model.queue_sizes().items()})
+
     def last_polls(call: Call) -> Response:
         return JsonAnswer([_poll(poll) for poll in model.last_polls(call.required_text("taskType"))])
+
+    def requeue(call: Call) -> Response:
+        """How many attempts were queued anew, as a text."""
+        return answers.text(str(model.requeue_pending(call.parts["name"])))
 
     def logs(call: Call) -> Response:
         """All entries, or 204."""
@@ -81,7 +89,10 @@ def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[
         ("GET", f"{root}/queue/size", queue_size),
         ("GET", f"{root}/queue/sizes", queue_sizes),
         ("GET", f"{root}/queue/all", lambda _: JsonAnswer(model.queue_sizes())),
+        ("GET", f"{root}/queue/all/verbose", queues_by_shard),
         ("GET", f"{root}/queue/polldata", last_polls),
+        ("GET", f"{root}/queue/polldata/all", lambda _: JsonAnswer([_poll(poll) for poll in model.last_polls()])),
+        ("POST", f"{root}/queue/requeue/{{name}}", requeue),
         ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
         ("GET", f"{one}/log", logs),
         ("POST", f"{one}/log", lambda call: answers.after(model.add_log, call.parts["task"], call.body_text())),

@@ -1,9 +1,10 @@
-"""Requests about workflows: start, look, and what can be done to one. What is below `/workflow`."""
+"""Requests about workflows: start, look, and what can be done to one or to many. What is below `/workflow`."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -14,7 +15,9 @@ from perago.embedded.conductor.model import ConductorModel, check_priority
 from perago.embedded.conductor.payloads import Fields, without_nulls
 from perago.embedded.http.conductor import requests as answers
 from perago.embedded.http.conductor.requests import Call, Endpoints, Handler, JsonAnswer
+from perago.ports import ServiceError
 
+MAX_WORKFLOWS = 1000
 WAIT_SECONDS = 10
 _SHOWN = ("workflowId", "correlationId", "input", "output", "priority", "variables", "tasks", "createTime", "status")
 
@@ -64,6 +67,23 @@ def _start_request(call: Call, named: Mapping[str, Any] | None = None) -> StartR
     if "input" in body and body["input"] is None:
         raise bad_request(call.operation, "NULL input passed when starting workflow")
     return request
+
+
+def _each(call: Call, act: Callable[[str], None]) -> Response:
+    """One thing done to each workflow of a list; a refused one is listed and holds up no other."""
+    ids = [str(each) for each in call.items()]
+    if not 0 < len(ids) <= MAX_WORKFLOWS:
+        message = f"between 1 and {MAX_WORKFLOWS} workflow ids are needed, not {len(ids)}"
+        raise validation_failed(call.operation, [{"path": "arg0", "message": message}])
+    errors: dict[str, str] = {}
+    done: list[str] = []
+    for workflow_id in ids:
+        try:
+            act(workflow_id)
+            done.append(workflow_id)
+        except ServiceError as error:
+            errors[workflow_id] = error.detail
+    return JsonAnswer({"bulkErrorResults": errors, "bulkSuccessfulResults": done})
 
 
 def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[Route]:
@@ -167,8 +187,20 @@ def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> l
         model.reset_callbacks(call.parts["workflow"])
         return answers.json_or_no_content()
 
-    one = f"{root}/{{workflow}}"
+    def restart_each(call: Call) -> Response:
+        latest = call.flag("useLatestDefinitions", default=False)
+        return _each(call, partial(model.restart_workflow, use_latest_definitions=latest))
+
+    def terminate_each(call: Call) -> Response:
+        return _each(call, partial(model.terminate_workflow, reason=call.text("reason")))
+
+    one, bulk = f"{root}/{{workflow}}", f"{root}/bulk"
     calls: list[tuple[str, str, Handler]] = [
+        ("PUT", f"{bulk}/pause", lambda call: _each(call, model.pause_workflow)),
+        ("PUT", f"{bulk}/resume", lambda call: _each(call, model.resume_workflow)),
+        ("POST", f"{bulk}/restart", restart_each),
+        ("POST", f"{bulk}/retry", lambda call: _each(call, model.retry_workflow)),
+        ("POST", f"{bulk}/terminate", terminate_each),
         ("POST", root, lambda call: answers.text(_start_request(call).start(model, call))),
         ("PUT", f"{root}/decide/{{workflow}}", on(model.decide)),
         ("GET", f"{root}/running/{{name}}", running),
