@@ -54,6 +54,12 @@ def test_a_call_that_is_not_served_is_501_and_named(http: Http, method: str, pat
     assert f"does not model {name} ({method} /api/v1/{path.partition('?')[0]})" in answer.json["message"]
 
 
+@pytest.mark.parametrize("path", ["repositories", "repositories/repo/branches", "auth/users"])
+def test_a_head_of_anything_but_an_object_is_no_call(http: Http, path: str) -> None:
+    """As on the real server, whether the GET is served or not."""
+    assert http("HEAD", f"/api/v1/{path}").status == 404
+
+
 def test_every_call_of_lakefs_is_served_or_named(shared: tuple[LakeFSServer, Http]) -> None:
     """No call in the description of lakeFS's API is answered like one that does not exist."""
     http = shared[1]

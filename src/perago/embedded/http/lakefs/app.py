@@ -106,6 +106,8 @@ async def _flag(request: Request, error: Exception) -> Response:  # noqa: ARG001
 
 
 def _unserved(request: Request, name: str) -> Response:
+    if request.method == "HEAD":  # comes with every GET here; lakeFS has it for objects only
+        return _refusal(request, LakeFSError("invalid API endpoint", status=404))
     return _refusal(request, NotModelled(name))
 
 
