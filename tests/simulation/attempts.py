@@ -51,6 +51,8 @@ class Attempt:
     resume_at: int = 0
     error: BaseException | None = None
     interruptible: bool = False
+    ref: str = ""
+    """The commit that its input names, or the one of a JOIN that it has found to continue the others."""
     met_others: bool = False
     """When it looked, the branch had commits after its input ref that no run before explains."""
 

@@ -66,7 +66,7 @@ class Checking:
         if attempt is None:
             yield f"{name(record)} is of no attempt"
             return
-        if record.commit.parents[0] != found["perago.expected_head"]:
+        if record.commit.parents[0] != found.get("perago.expected_head"):
             if self.is_guarded:
                 yield f"{name(record)} is on another head than it was built on"
             return
@@ -142,7 +142,7 @@ class Checking:
             below = record.commit.parents[0]
             if self.world.reverted.get(record.commit.id) in self.superseded:
                 continue  # what a person has undone was stale, and was undone once more
-            is_odd = record in self.publications and below != record.commit.metadata["perago.expected_head"]
+            is_odd = record in self.publications and below != record.commit.metadata.get("perago.expected_head")
             if record not in self.publications or is_odd:
                 tree = patched(tree, difference(self.world.tree(below), self.world.tree(record.commit.id)))
             elif self._in_effect(record):
@@ -155,7 +155,7 @@ class Checking:
 
     def _completed(self, row: Mapping[str, Any], rows: list[Mapping[str, Any]], counted: set[str]) -> Iterator[str]:
         who = f"{row['referenceTaskName']} (task {row['taskId'][:8]})"
-        ref, output = row["inputData"]["workspace"]["ref"], row["outputData"]
+        output = row["outputData"]
         commit, stamp = output["workspace"]["ref"], output["result"]["stamp"]
         maker = self.by_stamp.get(stamp)
         if maker is None or maker.plan is None:
@@ -163,7 +163,7 @@ class Checking:
             return
         if any(other is not row and other["outputData"] == output for other in rows):
             return  # an attempt that was handed out again after its retry repeats what that has reported
-        if commit == ref:
+        if commit == maker.ref:
             if maker.plan or maker.delivery.identity != (row["taskId"], row["pollCount"], row["startTime"]):
                 yield f"{who} reported its input, but has changed {maker.plan}"
             return
@@ -241,7 +241,7 @@ class Checking:
         if commit is not None and not is_unchanged and commit not in own:
             yield f"{commit[:12]} is said to be its publication"
         record = self.by_id.get(commit or "")
-        if commit in own and record and record.commit.parents[0] != record.commit.metadata["perago.expected_head"]:
+        if commit in own and record and record.commit.parents[0] != record.commit.metadata.get("perago.expected_head"):
             yield "a publication on another head than it was built on is said to be verified"
 
     # ------------------------------------------------------------------------------- what is left

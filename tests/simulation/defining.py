@@ -13,6 +13,10 @@ MAIN = "simulated"
 _INPUT = "${workflow.input.workspace}"
 
 
+Workspace = str | dict[str, str]
+"""What a step gets as its workspace: an expression, or a block with one."""
+
+
 @dataclass(slots=True)
 class Definitions:
     """The workflows, sub-workflows first, and the steps by the names that the params give."""
@@ -22,10 +26,10 @@ class Definitions:
 
 
 def define(plot: Plot) -> Definitions:
-    """The definitions of a plot. Behind a fork the workflow continues from what its first branch has published."""
+    """The definitions of a plot. Behind a fork the workflow continues from what its JOIN gives."""
     made = Definitions()
     tasks: list[dict[str, Any]] = []
-    workspace = _INPUT
+    workspace: Workspace = _INPUT
     for number, node in enumerate(plot.nodes):
         found, workspace = _node(made, f"n{number}", node, workspace)
         tasks += found
@@ -33,12 +37,12 @@ def define(plot: Plot) -> Definitions:
     return made
 
 
-def _workflow(name: str, tasks: list[dict[str, Any]], workspace: str) -> dict[str, Any]:
+def _workflow(name: str, tasks: list[dict[str, Any]], workspace: Workspace) -> dict[str, Any]:
     output = {"workspace": workspace}
     return {"name": name, "version": 1, "schemaVersion": 2, "tasks": tasks, "outputParameters": output}
 
 
-def _node(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+def _node(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
     if node.kind == "fork":
         return _fork(made, name, node, workspace)
     if node.kind == "loop":
@@ -51,7 +55,9 @@ def _node(made: Definitions, name: str, node: Node, workspace: str) -> tuple[lis
     return _chain(made, name, node.branches[0], workspace)
 
 
-def _chain(made: Definitions, name: str, steps: tuple[Step, ...], workspace: str) -> tuple[list[dict[str, Any]], str]:
+def _chain(
+    made: Definitions, name: str, steps: tuple[Step, ...], workspace: Workspace
+) -> tuple[list[dict[str, Any]], Workspace]:
     tasks = []
     for number, step in enumerate(steps):
         reference = f"{name}s{number}"
@@ -69,16 +75,17 @@ def _chain(made: Definitions, name: str, steps: tuple[Step, ...], workspace: str
     return tasks, workspace
 
 
-def _fork(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+def _fork(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
     branches = [
         _chain(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(node.branches) if steps
     ]
     fork = _system(f"{name}fork", "FORK_JOIN", forkTasks=[tasks for tasks, _ in branches])
     join = _system(f"{name}join", "JOIN", joinOn=[tasks[-1]["taskReferenceName"] for tasks, _ in branches])
-    return [fork, join], branches[0][1]
+    block = {"repository": "workspace", "branch": "main", "ref_type": "commit"}
+    return [fork, join], {**block, "ref": f"${{{name}join.output}}"}
 
 
-def _loop(made: Definitions, name: str, node: Node, workspace: str) -> tuple[list[dict[str, Any]], str]:
+def _loop(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
     variable = f"${{workflow.variables.{name}}}"
     inner, last = _chain(made, name, node.branches[0], variable)
     begin = _system(f"{name}begin", "SET_VARIABLE", inputParameters={name: workspace})

@@ -47,9 +47,9 @@ def _conflict(world: World, attempt: Attempt) -> bool:
 
 
 def _changed_since(world: World, attempt: Attempt) -> set[str]:
-    ref, found = attempt.delivery.input["workspace"]["ref"], set[str]()
+    found = set[str]()
     for record in world.history()[::-1]:
-        if record.commit.id == ref:
+        if record.commit.id == attempt.ref:
             break
         found |= set(difference(world.tree(record.commit.parents[0]), world.tree(record.commit.id)))
     return found

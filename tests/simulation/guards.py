@@ -19,8 +19,10 @@ from .plots import draw
 from .trying import play
 
 
-def found_by(number: int, seeds: int) -> tuple[str, int | None, str]:
-    """The name of a guard, and the first seed, and the words, that show it missing."""
+def found_by(given: tuple[int, int]) -> tuple[str, int | None, str]:
+    """The name of a guard, and the first seed, and the words, that show it missing. `given`: its number, and how many
+    seeds."""
+    number, seeds = given
     guard = ALL[number]
     with pytest.MonkeyPatch.context() as patch:
         guard.mutate(patch)
@@ -41,9 +43,9 @@ def main() -> None:
     given = parser.parse_args()
     missing = 0
     with multiprocessing.get_context("spawn").Pool(os.cpu_count() or 1) as pool:
-        for name, seed, words in pool.starmap(found_by, [(number, given.seeds) for number in range(len(ALL))], 1):
+        for name, seed, words in pool.imap(found_by, [(number, given.seeds) for number in range(len(ALL))]):
             missing += seed is None
-            print(f"{name:<60} {'not found' if seed is None else f'seed {seed}':<12} {words[:120]}")
+            print(f"{name:<60} {'not found' if seed is None else f'seed {seed}':<12} {words[:120]}", flush=True)
     print(f"{len(ALL) - missing} of {len(ALL)} guards are found within {given.seeds} seeds")
 
 

@@ -113,7 +113,7 @@ _DEEDS = {
     "unavailable": 2,
     "refused": 1,
     "held": 2,
-    "outside": 3,
+    "outside": 6,
     "hang_up": 2,
     "empty": 1,
     "revert": 1,
@@ -136,9 +136,9 @@ def draw(seed: int) -> Plot:
         seed,
         tree=tuple(_start(dice)),
         nodes=tuple(_nodes(dice)),
-        events=tuple(_event(dice) for _ in range(dice.choice((0, 1, 2, 3, 4, 5, 6, 8)))),
+        events=(*(_event(dice) for _ in range(dice.choice((0, 1, 2, 3, 4, 5, 6, 8)))), *_silence(dice)),
         afterwards=tuple(_afterwards(dice)),
-        fence="off" if calm < 0.08 else "missing" if calm < 0.25 else "there",
+        fence="off" if calm < 0.12 else "missing" if calm < 0.25 else "there",
         workers=dice.choice((1, 2, 2, 3)),
         tried=dice.random() < 0.8,
     )
@@ -216,6 +216,14 @@ def _event(dice: random.Random) -> Event:
         deed,
         dice.choice((1, 2, 3, 5, 8, 13, 21, 34)),
     )
+
+
+def _silence(dice: random.Random) -> Iterator[Event]:
+    """Now and then no merge of an attempt gets an answer."""
+    attempt = dice.choice((0, 1, 2))
+    if dice.random() < 0.05:
+        deed = dice.choice(("lost", "held"))
+        yield from (Event(attempt, "merge", nth, "before", deed, dice.choice((5, 21))) for nth in (1, 2, 3))
 
 
 def _afterwards(dice: random.Random) -> Iterator[tuple[str, int]]:

@@ -175,7 +175,7 @@ class World:
         """Whether people, other workflows or living attempts of other steps have committed since its input ref."""
         delivery = attempt.delivery
         for record in self.history()[::-1]:
-            if record.commit.id == delivery.input["workspace"]["ref"]:
+            if record.commit.id == attempt.ref:
                 return False
             found = record.commit.metadata
             if found.get("perago.workflow_id") != delivery.workflow_id:
@@ -215,6 +215,8 @@ class World:
         argument = arguments[1] if name in ("create_branch", "delete_branch", "merge") else ""
         if name == "merge" and arguments[2] != BRANCH:
             name = "carry" if arguments[4].get("perago.phase") == "staging" else "challenge"
+        if name == "history":
+            attempt.ref = options["until"]
         sent, answer, outcome = self.services.clock.now(), None, "no answer"
         try:
             self._count(attempt, name)
@@ -296,8 +298,8 @@ class World:
         name = cast("Params", params).step
         step, prefix = self._made.steps[name], task.workspace.key_prefix
         files = read(workspace)
-        ref = attempt.delivery.input["workspace"]["ref"]
-        whole = {path[len(prefix) :]: text for path, text in self.tree(ref).items() if path.startswith(prefix)}
+        tree = self.tree(attempt.ref)
+        whole = {path[len(prefix) :]: text for path, text in tree.items() if path.startswith(prefix)}
         if files != whole:
             self.problems.append(f"#{attempt.index} got another workspace than its input: {files} for {whole}")
         try:
