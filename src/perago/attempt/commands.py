@@ -114,6 +114,9 @@ class RevertStale:
     stale: tuple[str, ...]
     input_ref: str
     among_others: bool = False
+    others: tuple[tuple[str, str], ...] = ()
+    """Living commits that lie above one of the stale ones, each with its first parent. What they have changed, too, is
+    not undone: a revert cannot tell their bytes from the same ones of a run before."""
 
 
 @dataclass(frozen=True, slots=True)

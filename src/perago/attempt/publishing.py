@@ -107,10 +107,22 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
     base = state.base
     if base is not None and base.stale:
         command = do.RevertStale(
-            state.ref.repository, _staging(state), base.head, base.stale, state.ref.ref, state.plan.rebase
+            state.ref.repository,
+            _staging(state),
+            base.head,
+            base.stale,
+            state.ref.ref,
+            among_others=state.plan.rebase,
+            others=_above_the_stale(state, base) if state.plan.rebase else (),
         )
         return state, command
     return _base_ready(state)
+
+
+def _above_the_stale(state: State, base: Base) -> tuple[tuple[str, str], ...]:
+    since = state.read.since if state.read else ()
+    oldest = max((index for index, commit in enumerate(since) if commit.id in base.stale), default=0)
+    return tuple((commit.id, commit.parents[0]) for commit in since[:oldest] if commit.id not in base.stale)
 
 
 def reverted(state: State, event: on.Reverted) -> Next:

@@ -153,6 +153,8 @@ class Publisher:
                 strange, touched = strange | left, touched | brought
         if command.among_others:
             strange |= set(self.diff(command.repository, command.source, head)) - touched
+            for commit, parent in command.others if touched else ():
+                strange |= (touched & set(self.diff(command.repository, parent, commit))) - {FENCE_PATH}
             if strange:
                 return _built_on_stale(command, f"{named(sorted(strange))} differ")
         elif strange := set(self.diff(command.repository, command.input_ref, head)):

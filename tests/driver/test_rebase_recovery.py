@@ -1,0 +1,123 @@
+"""Recovery among others: publications of a fork's branches are recognised, taken over and undone below the commits of
+others (docs/design/contract.md 8, Rebase)."""
+
+from __future__ import annotations
+
+from perago.ports import Unclear
+from perago.testing import InMemoryServices
+
+from .test_rebase import BOTH, TERMINAL, A, B, Fork, services
+
+__all__ = ["services"]
+
+
+def test_a_publication_below_the_commits_of_others_is_taken_over(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a, report=False)
+    fork.run(b).assert_completed()
+    services.seed({"theirs": "x"})
+    services.conductor.hand_back(a)
+    (again,) = fork.take(1)
+    outcome = fork.run(again).assert_completed()
+
+    assert outcome.record.adopted_commit == fork.commits()[0].id
+    newest = fork.commits()[-1]
+    assert newest.id == outcome.record.published_commit
+    assert newest.parents == (fork.commits()[-2].id,) * 2
+    assert fork.tree() == {**BOTH, "theirs": "x"}
+
+
+def test_an_unanswered_merge_is_found_below_what_others_have_published_since(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    services.faults.after("merge", error=Unclear).between("history", lambda: fork.run(b).assert_completed(), nth=3)
+    outcome = fork.run(a).assert_completed()
+
+    assert outcome.record.published_commit == fork.commits()[0].id
+    assert fork.tree() == BOTH
+
+
+def test_a_rerun_of_one_branch_undoes_its_own_publication_below_the_commits_of_others(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, A, {**B, "put": {**B["put"], "raw/c.csv": "once"}})
+    a, b = fork.deliveries
+    fork.run(b, report=False)
+    services.seed({"theirs": "x"})
+    fork.run(a).assert_completed()
+    services.conductor.terminate_workflow(fork.workflow)
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, b.task_id)
+    (again,) = fork.take(1)
+    outcome = fork.run(again).assert_completed()
+
+    assert outcome.record.superseded_commits == (fork.commits()[0].id,)
+    assert fork.tree() == {**BOTH, "raw/c.csv": "once", "theirs": "x"}
+    assert fork.linear()
+
+
+def test_a_rerun_of_the_first_branch_undoes_all_rows_that_conductor_has_forgotten(services: InMemoryServices) -> None:
+    """Conductor drops the rows of all steps behind the one that is rerun, those of later branches among them."""
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a, report=False)
+    services.seed({"theirs": "x"})
+    fork.run(b).assert_completed()
+    stale = [commit.id for commit in fork.commits() if "perago.task_id" in commit.metadata]
+    services.conductor.terminate_workflow(fork.workflow)
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, a.task_id)
+    outcome = fork.run(fork.take(1)[0]).assert_completed()
+
+    assert outcome.record.superseded_commits == tuple(stale[::-1])
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "theirs": "x"}
+
+
+def test_a_restart_of_a_fork_undoes_the_run_before_once(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    a, b = fork.take(2)
+    first, second = fork.run(b).assert_completed(), fork.run(a).assert_completed()
+
+    assert len(first.record.superseded_commits) == 2
+    assert second.record.superseded_commits == ()
+    assert fork.tree() == BOTH
+    assert fork.linear()
+
+
+def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemoryServices) -> None:
+    fork = Fork(services, A)
+    fork.run(fork.deliveries[0]).assert_completed()
+    services.seed({"raw/a.csv": "theirs"})
+    services.clock.advance(1)
+    services.conductor.restart_workflow(fork.workflow)
+    outcome = fork.run(fork.take(1)[0])
+
+    assert outcome.status is TERMINAL
+    assert "others have built on them" in str(outcome.reason)
+    assert fork.tree()["raw/a.csv"] == "theirs"
+
+
+def test_what_a_living_publication_holds_is_not_undone_with_the_same_bytes_of_a_run_before(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(b).assert_completed()
+    fork.run(a, report=False)
+    services.conductor.terminate_workflow(fork.workflow)
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, b.task_id)
+    (again,) = fork.take(1)
+    # Others have put the same bytes there since, by a commit of their own.
+    services.seed({"out/b": "other"})
+    services.seed({"out/b": "B"})
+    outcome = fork.run(again)
+
+    assert outcome.status is TERMINAL
+    assert "others have built on them" in str(outcome.reason)
+    assert fork.tree()["out/b"] == "B"
