@@ -237,6 +237,7 @@ def fuzz(name: str, strategy: SearchStrategy[Any], check: Callable[[Any], None],
     configured: Any = settings(
         max_examples=how.examples,
         deadline=None,
+        report_multiple_bugs=False,  # several come as a group, which would pass for an error of the harness
         suppress_health_check=[*settings().suppress_health_check, HealthCheck.too_slow],
     )
     test: Any = configured(given(strategy)(prop))

@@ -144,7 +144,7 @@ def test_what_hypothesis_found_is_found_again_by_its_seed(
         (
             "paths",
             "from perago.authoring import guardrails\nfind = guardrails.canonical_path\n"
-            "guardrails.canonical_path = lambda path: path if '..' in str(path).split('/') else find(path)",
+            "guardrails.canonical_path = lambda path: str(path) if '..' in str(path).split('/') else find(path)",
             "expected  rejected",
         ),
         (

@@ -96,7 +96,10 @@ class Checking:
     def _whole(self, record: CommitRecord, attempt: Attempt, tree: Mapping[str, str]) -> Iterator[str]:
         if attempt.mode == "ruled" and sum(key.startswith("d/") for key in tree) > MOST_IN_D:
             yield f"{name(record)} violates its post guardrail"
-        if clash := {key for key in tree for other in tree if other.startswith(key + "/")}:
+        put = [key for key, text in (self._plan(record) or {}).items() if text is not None]
+        if clash := {
+            key for key in put for other in tree if other.startswith(key + "/") or key.startswith(other + "/")
+        }:
             yield f"{name(record)} has {clash} as files and directories"
 
     def _undone(self, record: CommitRecord) -> tuple[dict[str, str], list[str]]:
@@ -249,7 +252,8 @@ class Checking:
         if commit is not None and not is_unchanged and commit not in own:
             yield f"{commit[:12]} is said to be its publication"
         record = self.by_id.get(commit or "")
-        if commit in own and record and record.commit.parents[0] != record.commit.metadata.get("perago.expected_head"):
+        is_odd = record and record.commit.parents[0] != record.commit.metadata.get("perago.expected_head")
+        if self.is_guarded and commit in own and is_odd:  # without the fence, a doubled fence commit is one's own
             yield "a publication on another head than it was built on is said to be verified"
 
     # ------------------------------------------------------------------------------- what is left
