@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from .deploying import block
 from .fleet import Fleet
 from .proxy import Cut, Proxy
@@ -31,6 +33,14 @@ CALLS = {
     "conductor": ("GET /api/tasks/[0-9a-f-]{36} ", "POST /api/tasks "),
 }
 REVIVALS = 12
+RAGE_SECONDS = 6.0
+RECOVERY_SECONDS = 200.0
+CHAOTIC = [
+    pytest.mark.live,
+    # The embedded lakeFS is in this process. A client that is killed in mid-request leaves it a connection to collect.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""Marks of a module with rounds of chaos."""
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,3 +115,9 @@ def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
     """A proxy in front of lakeFS."""
     with proxied(lakefs.url) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="module")
+def seed() -> int:
+    """What all rounds are drawn from."""
+    return int(os.environ.get("PERAGO_LIVE_CHAOS_SEED") or secrets.randbelow(10**6))

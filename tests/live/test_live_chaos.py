@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from .chaos import STEPS, Chaos, Run, payload
+from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, STEPS, Chaos, Run, payload
 from .conftest import Deploy
 from .deploying import Deployment
 from .fleet import Fleet
@@ -24,22 +23,10 @@ from .proxy import Proxy
 from .repositories import LakeFSServer, Repository, created
 from .workflows import Conductor, step, told
 
-pytestmark = [
-    pytest.mark.live,
-    # The embedded lakeFS is in this process. A client that is killed in mid-request leaves it a connection to collect.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = CHAOTIC
 
 ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "8"))
-RAGE_SECONDS = 6.0
-RECOVERY_SECONDS = 200.0
 WORKFLOWS = 2
-
-
-@pytest.fixture(scope="module")
-def seed() -> int:
-    """What all rounds are drawn from."""
-    return int(os.environ.get("PERAGO_LIVE_CHAOS_SEED") or secrets.randbelow(10**6))
 
 
 @pytest.fixture

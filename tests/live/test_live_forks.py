@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,37 +13,18 @@ import pytest
 
 from perago.attempt.fence import FENCE_PATH
 
-from .chaos import Chaos, Run
+from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, Chaos, Run
 from .conftest import Deploy
 from .deploying import Deployment, block
 from .fleet import Fleet
 from .proxy import Proxy
-from .repositories import LakeFSServer, Repository, created
+from .repositories import Repository
 from .workflows import Conductor, step, told
 
-pytestmark = [
-    pytest.mark.live,
-    # The embedded lakeFS is in this process. A client that is killed in mid-request leaves it a connection to collect.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = CHAOTIC
 
 ROUNDS = int(os.environ.get("PERAGO_LIVE_CHAOS_ROUNDS", "4"))
-RAGE_SECONDS = 6.0
-RECOVERY_SECONDS = 200.0
 BRANCHES = 4
-
-
-@pytest.fixture(scope="module")
-def seed() -> int:
-    """What all rounds are drawn from."""
-    return int(os.environ.get("PERAGO_LIVE_CHAOS_SEED") or secrets.randbelow(10**6))
-
-
-@pytest.fixture
-def repository(lakefs: LakeFSServer) -> Iterator[Repository]:
-    made = created(lakefs)
-    yield made
-    made.delete()
 
 
 def forked(deployment: Deployment, *, dynamic: bool = False) -> str:
