@@ -16,6 +16,7 @@ from perago.attempt import events as on
 from perago.attempt.fence import FENCE_PATH
 from perago.back_off import BackOff
 from perago.driver.local import LocalWorkspace
+from perago.driver.retry import unless_done
 from perago.ports import Clock, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
 from perago.workspace.changes import Changes
 from perago.workspace.keys import is_reserved
@@ -148,13 +149,12 @@ class Rebase:
 
     def carry(self, command: do.CarryChanges) -> on.Event:
         """Merge the changes onto the staging branch, this delivery's alone: a head that moved is this merge."""
-        tried = False
+
+        def look() -> on.Event | None:
+            head = self._store.get_commit(command.repository, command.branch)
+            return None if head.id == command.onto else on.StagingCommitted(head)
 
         def carry() -> on.Event:
-            nonlocal tried
-            again, tried = tried, True
-            if again and (head := self._store.get_commit(command.repository, command.branch)).id != command.onto:
-                return on.StagingCommitted(head)
             try:
                 merged = self._store.merge(
                     command.repository,
@@ -168,7 +168,7 @@ class Rebase:
                 return on.CarryRefused(str(error))
             return on.StagingCommitted(self._store.get_commit(command.repository, merged))
 
-        event: on.Event = self._retry(carry)
+        event: on.Event = self._retry(unless_done(look, carry))
         return event
 
     def not_undone(self, repository: str, stale: str, head: str) -> tuple[set[str], set[str]]:

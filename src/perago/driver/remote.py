@@ -21,7 +21,7 @@ from perago.driver.limits import Limits
 from perago.driver.local import LocalWorkspace
 from perago.driver.observer import Observer
 from perago.driver.rebase import Rebase
-from perago.driver.retry import RetryPolicy, retry
+from perago.driver.retry import RetryPolicy, retry, unless_done
 from perago.ports import (
     AccessDenied,
     Clock,
@@ -246,22 +246,20 @@ class Publisher:
 
     def commit(self, command: do.CommitStaging) -> on.Event:
         """Commit what is staged. The branch is this delivery's alone, so a head that moved is this commit."""
-        tried = False
+
+        def look() -> on.Event | None:
+            head = self._store.get_commit(command.repository, command.branch)
+            return None if head.id == command.source else on.StagingCommitted(head)
 
         def commit() -> on.Event:
-            nonlocal tried
-            again, tried = tried, True
-            if again and (head := self._store.get_commit(command.repository, command.branch)).id != command.source:
-                return on.StagingCommitted(head)
             try:
                 return on.StagingCommitted(
                     self._store.commit(command.repository, command.branch, command.message, command.metadata)
                 )
             except NothingToCommit:
-                head = self._store.get_commit(command.repository, command.branch)
-                return on.NothingStaged() if head.id == command.source else on.StagingCommitted(head)
+                return look() or on.NothingStaged()
 
-        return self._retry(commit)
+        return self._retry(unless_done(look, commit))
 
     def merge(self, command: do.Merge) -> on.Event:
         """Send the merge once. Whatever does not settle it is for the protocol to look into, after a pause in which

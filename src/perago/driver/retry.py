@@ -71,6 +71,20 @@ def retry(
         pauses += 1
 
 
+def unless_done(look: Callable[[], Answer | None], send: Callable[[], Answer]) -> Callable[[], Answer]:
+    """`send`, for `retry`, where it may not take effect twice: before it is repeated, `look` gives the answer of an
+    earlier try that has come through, or None."""
+    tried = False
+
+    def call() -> Answer:
+        nonlocal tried
+        again, tried = tried, True
+        found = look() if again else None
+        return send() if found is None else found
+
+    return call
+
+
 def _what(error: ServiceError) -> str:
     if isinstance(error, AccessDenied):
         return f"{error.service} does not accept the credentials"
