@@ -33,6 +33,7 @@ __all__ = [
     "__version__",
     "current",
     "forbid_glob",
+    "guardrail",
     "require_dir",
     "require_file",
     "require_glob",
@@ -55,9 +56,9 @@ def __getattr__(name: str) -> object:
     if name in authoring.__all__:
         value: object = getattr(authoring, name)
     else:
-        from perago.guardrails import GUARDRAILS
+        from perago import guardrails
 
-        value = GUARDRAILS[name]
+        value = getattr(guardrails, name)
     globals()[name] = value
     return value
 

@@ -46,7 +46,7 @@ def check_phase(task: Task, how: FuzzSettings, phase: Literal["pre", "post"]) ->
         CaseFailed: they do not.
     """
     spec = _spec_of(task)
-    rules = spec.pre if phase == "pre" else spec.post
+    rules = [rule for rule in (spec.pre if phase == "pre" else spec.post) if rule.is_derivable]
 
     def check(tree: Tree) -> None:
         with build(tree) as root:
@@ -200,7 +200,7 @@ def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
 
 
 def _declared_paths(spec: WorkspaceSpec) -> list[str]:
-    return [str(rule.constraint.files) for rule in (*spec.pre, *spec.post)]
+    return [str(rule.constraint.files) for rule in (*spec.pre, *spec.post) if rule.is_derivable]
 
 
 def _spec_of(task: Task) -> WorkspaceSpec:

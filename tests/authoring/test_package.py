@@ -18,6 +18,7 @@ CONTRACT_NAMES = {
     "require_dir",
     "require_glob",
     "forbid_glob",
+    "guardrail",
     "TaskControls",
     "RetryPolicy",
     "TimeoutPolicy",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, require_glob, task
+from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, guardrail, require_glob, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver.rebase import TURN_SECONDS, TURNS_FILE
@@ -63,6 +63,20 @@ def plain(workspace: Path, params: Edit) -> Nothing:
     ),
 )
 def ruled(workspace: Path, params: Edit) -> Nothing:
+    return _edit(workspace, params)
+
+
+@guardrail
+def no_secrets(workspace: Path) -> list[str]:
+    return [f"{path.name} holds a secret" for path in sorted(workspace.rglob("*")) if "secret" in path.name]
+
+
+@task(
+    name="checked",
+    owner_email="a@example.com",
+    workspace=WorkspaceSpec(on_moved_head="rebase", post=[no_secrets, require_glob("**/*", max_count=9)]),
+)
+def checked(workspace: Path, params: Edit) -> Nothing:
     return _edit(workspace, params)
 
 
@@ -155,6 +169,18 @@ def test_the_second_branch_of_a_fork_publishes_on_what_the_first_has_published(s
     assert [commit.id for commit in fork.commits()] == [first.record.published_commit, second.record.published_commit]
     assert fork.linear()
     assert services.conductor.workflow(fork.workflow)["status"] == "COMPLETED"
+
+
+def test_a_guardrail_about_contents_sees_its_own_tree_and_the_record_says_what_it_has_not_seen(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, A, {"put": {"out/b": "B"}}, function=checked)
+    first, second = (fork.run(delivery).assert_completed() for delivery in fork.deliveries)
+
+    assert first.record.notes == ()
+    (note,) = second.record.notes
+    assert note.startswith("Post guardrail no_secrets has looked into the files of this attempt, and not into what ")
+    assert "'raw/a.csv'. With reads=[...] such a change is a conflict." in note
 
 
 def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(services: InMemoryServices) -> None:

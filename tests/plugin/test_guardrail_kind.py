@@ -62,6 +62,47 @@ def test_each_rule_and_each_phase_has_its_tests(pytester: pytest.Pytester) -> No
     ]
 
 
+OWN = """
+@guardrail
+def tells(workspace: Path) -> str | None:
+    return None if (workspace / "a.csv").read_text() == "good" else "a.csv is not good"
+
+"""
+EXAMPLES = """, examples=[
+    Example(id="good", params={{"value": 1}}, tree={{"a.csv": "good"}}),
+    Example(id="bad", params={{"value": 1}}, tree={{"a.csv": "{bad}"}}, expect="pre"),
+]"""
+
+
+def own_rule(pytester: pytest.Pytester, spec: str, more: str = "") -> None:
+    text = TASK.replace("{spec}", spec).replace("{more}", more).replace("class Params", OWN + "class Params", 1)
+    write_module(pytester, "work", text.replace("import PublishBudget", "import Example, PublishBudget, guardrail"))
+
+
+def test_a_guardrail_of_the_author_judges_the_examples(pytester: pytest.Pytester) -> None:
+    own_rule(pytester, "pre=[require_file('a.csv'), tells], post=[tells]", EXAMPLES.format(bad="worse"))
+    labels = [name.partition("::guardrail")[2] for name in collected(pytester, *KIND)]
+    assert labels == [
+        "[pre:examples]",
+        "[pre:require_file(a.csv):satisfied]",
+        "[pre:require_file(a.csv):missing]",
+        "[pre:consistent]",
+    ]
+    assert run(pytester, *KIND).parseoutcomes() == {"passed": 4}
+
+
+def test_an_example_that_a_guardrail_judges_otherwise_is_a_failure(pytester: pytest.Pytester) -> None:
+    own_rule(pytester, "pre=[require_file('a.csv'), tells]", EXAMPLES.format(bad="good"))
+    result = run(pytester, *KIND)
+    assert result.parseoutcomes() == {"passed": 3, "failed": 1}
+    result.stdout.fnmatch_lines(
+        [
+            "*rule violated: the pre guardrails judge the tree of 'bad' otherwise than it expects*",
+            "*expected  a guardrail refuses it*",
+        ]
+    )
+
+
 SPECS = {
     "whole repository": "pre=[require_glob('raw/**/*.csv', 2, 3)], post=[forbid_glob('**/*.tmp')]",
     "prefix": "prefix='data/x', pre=[require_file('a/b.csv')], post=[require_glob('out/*', 1, 1)]",

@@ -49,9 +49,9 @@ class TaskDefinitionError(Exception):
         self.fix = fix
 
     def __str__(self) -> str:
-        where = f"{_readable(self.file)}:{self.line}: " if self.file and self.line else ""
+        where = f"{readable_path(self.file)}:{self.line}: " if self.file and self.line else ""
         if self.file and not self.line:
-            where = f"{_readable(self.file)}: "
+            where = f"{readable_path(self.file)}: "
         fix = f"\n  fix: {self.fix}" if self.fix else ""
         return f"{where}{self.message}{fix}"
 
@@ -65,7 +65,7 @@ def _restore(
     return kind(message, file=file, line=line, fix=fix)
 
 
-def _readable(file: str) -> str:
+def readable_path(file: str) -> str:
     """The path as a person in the current directory would write it."""
     try:
         return str(Path(file).relative_to(Path.cwd()))

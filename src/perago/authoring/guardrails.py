@@ -84,7 +84,11 @@ class CountConstraint:
 
 
 class Guardrail(ABC):
-    """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules."""
+    """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules.
+
+    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before any file is
+    downloaded. Rules about what is in the files are `perago.guardrails.content.ContentGuardrail`s.
+    """
 
     __slots__ = ()
 
@@ -104,6 +108,12 @@ class Guardrail(ABC):
     def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
         """What the author may have meant, if the rule is violated and matched nothing."""
         return None
+
+    @property
+    def is_derivable(self) -> bool:
+        """Whether trees that satisfy and violate the rule can be made from `constraint` and `violations`. A function of
+        the author's can only be tried."""
+        return True
 
     @property
     @abstractmethod

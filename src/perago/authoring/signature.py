@@ -25,24 +25,25 @@ WITH_WORKSPACE = "(workspace: Path, params: Params) -> Result"
 WITHOUT_WORKSPACE = "(params: Params) -> Result"
 
 
-def require_function(candidate: object) -> FunctionType:
-    """The candidate, if it is a plain function that returns its result.
+def require_function(candidate: object, decorator: str = "@task") -> FunctionType:
+    """The candidate, if it is a plain function that returns its result. `decorator` is what stands above it.
 
     Raises:
         InvalidDeclaration: it is something else.
     """
     if not isinstance(candidate, FunctionType):
         raise InvalidDeclaration(
-            f"@task decorates a plain function, not {_kind_of_object(candidate)}", "write `def name(...)` in the module"
+            f"{decorator} decorates a plain function, not {_kind_of_object(candidate)}",
+            "write `def name(...)` in the module",
         )
     if candidate.__name__ == "<lambda>":
         raise InvalidDeclaration(
-            "@task decorates a plain function, not a lambda", "write `def name(...)` in the module"
+            f"{decorator} decorates a plain function, not a lambda", "write `def name(...)` in the module"
         )
     owner = candidate.__qualname__.rpartition(".")[0]
     if owner and not owner.endswith("<locals>"):
         raise InvalidDeclaration(
-            f"@task decorates a plain function, not a method of {owner}", "move it out of the class"
+            f"{decorator} decorates a plain function, not a method of {owner}", "move it out of the class"
         )
     if inspect.isasyncgenfunction(candidate):
         raise InvalidDeclaration(
@@ -68,16 +69,16 @@ def check_signature(
     signature = inspect.signature(function)
     parameters = list(signature.parameters.values())
     for parameter in parameters:
-        _check_kind(parameter, fix)
+        check_kind(parameter, fix)
     _check_names([parameter.name for parameter in parameters], has_workspace, fix)
     for parameter in parameters:
         if parameter.annotation is Parameter.empty:
             raise InvalidDeclaration(f"parameter {parameter.name!r} has no annotation", fix)
     if signature.return_annotation is inspect.Signature.empty:
         raise InvalidDeclaration("the result has no annotation", fix)
-    hints = _resolve_annotations(function, local_names)
+    hints = resolve_annotations(function, local_names)
     if has_workspace:
-        _check_workspace(hints["workspace"])
+        check_workspace(hints["workspace"])
     return _check_model(hints["params"], "parameter 'params'"), _check_model(hints["return"], "the result")
 
 
@@ -93,8 +94,8 @@ def _kind_of_object(candidate: object) -> str:
     return f"an object of type {type(candidate).__name__}"
 
 
-def _check_kind(parameter: Parameter, fix: str) -> None:
-    wrapper = "; if another decorator stands below @task, it must use functools.wraps"
+def check_kind(parameter: Parameter, fix: str) -> None:
+    wrapper = "; if another decorator stands below, it must use functools.wraps"
     match parameter.kind:
         case Parameter.VAR_POSITIONAL:
             raise InvalidDeclaration(f"the signature has *{parameter.name}", fix + wrapper)
@@ -143,7 +144,7 @@ def _check_names(names: Sequence[str], has_workspace: bool, fix: str) -> None:
     raise InvalidDeclaration(f"parameter {wrong!r} must be named {right!r}", fix)
 
 
-def _resolve_annotations(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
+def resolve_annotations(function: Callable[..., Any], local_names: Mapping[str, Any]) -> dict[str, Any]:
     """The annotations as objects, whether written plainly or as strings.
 
     Raises:
@@ -163,7 +164,7 @@ def _resolve_annotations(function: Callable[..., Any], local_names: Mapping[str,
         ) from None
 
 
-def _check_workspace(annotation: object) -> None:
+def check_workspace(annotation: object) -> None:
     """`workspace` must be exactly `pathlib.Path`."""
     if annotation is Path:
         return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
-from perago.authoring.errors import TaskDefinitionError
+from perago.authoring.errors import TaskDefinitionError, readable_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -24,6 +24,11 @@ class Location:
 
     file: str
     line: int
+
+    @property
+    def readable(self) -> str:
+        """`tasks/features.py:12`, as a person in the current directory would write it."""
+        return f"{readable_path(self.file)}:{self.line}"
 
     def error(self, message: str, fix: str | None = None) -> TaskDefinitionError:
         """A `TaskDefinitionError` that points here."""

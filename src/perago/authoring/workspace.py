@@ -82,5 +82,7 @@ class WorkspaceSpec(Declaration):
                 raise ValueError(  # noqa: TRY004 - pydantic only takes ValueError
                     f"item {index} is a {type(rule).__name__}, not a guardrail such as require_file('a.csv')"
                 )
+            if any(str(other) == str(rule) and other != rule for other in checked):
+                raise ValueError(f"item {index} has the name of another guardrail, {rule}; give one of them name=...")
             checked.append(rule)
         return tuple(checked)

@@ -206,7 +206,8 @@ class AttemptView:
         elif findings:
             self._console.print("guardrails")
         for finding in findings:
-            mark = "[green]ok    [/]" if finding.satisfied else "[bold red]broken[/]"
+            mark = "[bold red]defect[/]" if finding.is_defect else "[bold red]broken[/]"
+            mark = "[green]ok    [/]" if finding.satisfied else mark
             self._console.print(f"  {mark} {_shown(finding.message)}")
 
     def _show_changes(self, record: AttemptRecord) -> None:

@@ -6,9 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -23,18 +20,17 @@ from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
 from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
-from perago.driver.failures import failure_of, unexpected, where
+from perago.driver.failures import failure_of, judged, unexpected, where
 from perago.driver.fencing import FenceProofs
-from perago.driver.function import FunctionCaller, Raised, Returned, call_function, current_of
-from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted, Interruptible
-from perago.driver.limits import Limits
+from perago.driver.function import Raised, Returned, current_of
+from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted
 from perago.driver.local import LocalWorkspace, attempt_directory
-from perago.driver.observer import SILENT, Observer
 from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
+from perago.driver.runtime import AttemptRuntime
 from perago.driver.scratch import left_files, left_words, what_to_do
 from perago.guardrails.evaluation import Finding
-from perago.ports import Clock, Delivery, DeliveryCheck, ServiceError, Upload, WorkspaceStore
+from perago.ports import Delivery, ServiceError, Upload
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
@@ -49,28 +45,6 @@ _FORBIDDEN = (
     "Invalid input: /workspace: this worker may not work on branch {1} of repository {0}; "
     "PERAGO_ALLOWED_WORKSPACES of the worker does not have it. Nothing was asked of lakeFS."
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRuntime:
-    """What a worker gives its attempts."""
-
-    store: WorkspaceStore | None
-    """lakeFS; None only for a task without a workspace."""
-    delivery_check: DeliveryCheck
-    """Answers whether the delivery is still current."""
-    workspace_root: Path
-    """Where attempt directories are made."""
-    clock: Clock
-    limits: Limits = field(default_factory=Limits)
-    call: FunctionCaller = call_function
-    """How the task function is called; a worker captures its output there."""
-    observer: Observer = SILENT
-    worker_id: str = ""
-    interruptible: Interruptible = nullcontext
-    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
-    proofs: FenceProofs | None = None
-    """What this process knows of lakeFS servers that were tried; None: the attempt tries its server itself."""
 
 
 def run_attempt(task: Task, delivery: Delivery, runtime: AttemptRuntime) -> AttemptRecord:
@@ -259,7 +233,7 @@ class _AttemptRun:
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,
             left_files=self._left_files,
-            notes=tuple(self._notes),
+            notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
         )
 
@@ -292,9 +266,11 @@ class _AttemptRun:
         return on.Fetched()
 
     def _check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
-        findings = self._workspace.check(command.phase)
+        findings = self._workspace.check(command.phase, self._runtime.around_guardrails)
         self._findings = (*self._findings, *findings)
-        return on.GuardrailsChecked(tuple(finding.message for finding in findings if not finding.satisfied))
+        for finding in findings:
+            self._note(finding.detail)
+        return judged(findings)
 
     def _run_function(self, _: do.RunFunction) -> on.Event:
         if self._params is None:

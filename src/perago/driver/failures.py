@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Sequence
 
 from perago.attempt import commands as do
-from perago.attempt.events import CommandFailed
+from perago.attempt.events import CommandFailed, GuardrailsChecked
+from perago.attempt.outcome import violated
 from perago.attempt.steps import Step
+from perago.guardrails.evaluation import Finding
 from perago.ports import NotFound, ServiceError
 from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, WorkspaceError
 
@@ -27,6 +30,15 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     if isinstance(error, OSError):
         return CommandFailed(_words(error), terminal=False)
     return CommandFailed(str(error), terminal=False)
+
+
+def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
+    """The event for the verdicts of one phase. Where only guardrails are wrong, not the data, another attempt may find
+    them mended, so that is not final in any phase."""
+    broken = tuple(finding.message for finding in findings if not finding.satisfied)
+    if broken and all(finding.satisfied or finding.is_defect for finding in findings):
+        return CommandFailed(violated(broken), terminal=False)
+    return GuardrailsChecked(broken)
 
 
 _CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.guardrails import Listing
 from perago.driver.limits import Limits
+from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
@@ -17,6 +18,7 @@ from perago.workspace.directory import AttemptDirectory
 from perago.workspace.layout import create_directories, directories_to_create, plan_layout
 from perago.workspace.overlap import combined
 from perago.workspace.scan import Tree, scan_tree
+from perago.workspace.text import listing, quoted
 
 
 class LocalWorkspace:
@@ -31,6 +33,8 @@ class LocalWorkspace:
         self._baseline = Baseline({})
         self._tree: Tree | None = None
         self._placements: list[Placement] = []
+        self.unread: tuple[str, ...] = ()
+        """Which contents no post guardrail has seen, after a rebase, in words."""
         self.total_objects = self.landed_objects = 0
         self.total_size = self.landed_size = 0
         """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
@@ -87,14 +91,19 @@ class LocalWorkspace:
         self._tree = scan_tree(self.path)
         self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
 
-    def check(self, phase: Literal["pre", "post"]) -> tuple[Finding, ...]:
-        """The verdicts of one phase on one scan, which change detection then uses, too."""
+    def check(
+        self, phase: Literal["pre", "post"], around: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> tuple[Finding, ...]:
+        """The verdicts of one phase on one scan, which change detection then uses, too. `around` is entered while
+        guardrails look into files."""
         if self._tree is None or phase == "post":
             self._tree = scan_tree(self.path)
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
         always = check_tree(tree, self._spec.key_prefix) if phase == "post" else ()
-        return (*always, *evaluate(rules, tree.listing, phase=Phase(phase)))
+        disk = None if always else tree  # nothing looks into a tree with links in it
+        with around() if any(isinstance(rule, ContentGuardrail) for rule in rules) else nullcontext():
+            return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
 
     def changes(self) -> Changes:
         """What the function did to the tree, as of the last scan."""
@@ -115,13 +124,26 @@ class LocalWorkspace:
         return {prefix + path for path in (*self._tree.files, *self._tree.listing.directories)}
 
     def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
-        """The post guardrails that are violated once the changes of others are in the tree, too. `others` has keys with
-        sizes in bytes, None for removed ones; `planned` are the keys that the task has changed itself."""
+        """The post guardrails that are violated once the changes of others are in the tree, too, as far as its listing
+        tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the task has
+        changed itself."""
         if self._tree is None:
             raise ValueError("the tree has not been scanned")
         sizes = combined(self._tree.listing.sizes, others, planned, self._spec.key_prefix)
         findings = evaluate(self._spec.post, Listing(sizes), phase=Phase.POST)
+        self.unread = tuple(self._unread(others))
         return tuple(finding.message for finding in findings if not finding.satisfied)
+
+    def _unread(self, others: Collection[str]) -> Iterator[str]:
+        prefix = self._spec.key_prefix
+        paths = [key.removeprefix(prefix) for key in sorted(others) if key.startswith(prefix)]
+        for rule in self._spec.post:
+            read = [quoted(path) for path in paths if isinstance(rule, ContentGuardrail) and rule.reads(path)]
+            if read:
+                yield (
+                    f"Post guardrail {rule} has looked into the files of this attempt, and not into what others have "
+                    f"changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
+                )
 
     def uploads(self, changes: Changes) -> list[Upload]:
         """The files to stage."""

@@ -10,11 +10,14 @@ from collections.abc import Callable, Mapping
 
 from perago.authoring.guardrails import Guardrail
 from perago.guardrails.forbid_glob import forbid_glob as forbid_glob
+from perago.guardrails.own import guardrail as guardrail
 from perago.guardrails.require_dir import require_dir as require_dir
 from perago.guardrails.require_file import require_file as require_file
 from perago.guardrails.require_glob import require_glob as require_glob
 
 GUARDRAILS: Mapping[str, Callable[..., Guardrail]] = {
-    name: value for name, value in globals().items() if inspect.isfunction(value)
+    name: value
+    for name, value in globals().items()
+    if inspect.isfunction(value) and value.__module__ == f"{__name__}.{name}"
 }
-"""The functions with which authors declare rules, by name."""
+"""The functions with which authors declare rules about paths, by name; `guardrail` makes rules of other functions."""

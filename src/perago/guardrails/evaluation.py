@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from perago.authoring.guardrails import Guardrail, Listing
+from perago.authoring.guardrails import Guardrail, Listing, Verdict
+from perago.guardrails.content import ContentGuardrail, GuardrailDefect
 from perago.workspace.keys import ACTIONS, MAX_KEY_BYTES, is_reserved, is_too_long
 from perago.workspace.scan import Tree
 from perago.workspace.text import count, listing, quoted
@@ -28,11 +29,39 @@ class Finding:
     satisfied: bool
     matched: int
     message: str
+    is_defect: bool = False
+    """The rule is not satisfied because the guardrail itself is wrong, or lacks what it needs."""
+    detail: str | None = None
+    """Of a defect: what the log gets, such as a traceback."""
 
 
-def evaluate(rules: Iterable[Guardrail], tree: Listing, *, phase: Phase) -> tuple[Finding, ...]:
-    """One finding for each rule, in their order."""
-    return tuple(_finding(rule, tree, phase) for rule in rules)
+def evaluate(
+    rules: Iterable[Guardrail], tree: Listing, *, phase: Phase, disk: Tree | None = None
+) -> tuple[Finding, ...]:
+    """One finding for each rule that was judged, in the order of the rules.
+
+    First all rules judge the listing. If all hold, those about contents look into the files; else they have no finding,
+    as what they would open may not be there. A guardrail that changes the tree is the last that looks.
+
+    Args:
+        rules: the guardrails of the phase.
+        tree: all files, wherever they are.
+        phase: for the messages.
+        disk: the scan of the same files on a disk; None if they are not on one, so that nothing can look into them.
+    """
+    judged = [(rule, _finding(rule, rule.evaluate(tree), tree, phase)) for rule in rules]
+    if disk is None or not all(finding.satisfied for _, finding in judged):
+        return tuple(
+            finding for rule, finding in judged if not (isinstance(rule, ContentGuardrail) and finding.satisfied)
+        )
+    findings, is_as_scanned = [], True
+    for rule, finding in judged:
+        if not isinstance(rule, ContentGuardrail):
+            findings.append(finding)
+        elif is_as_scanned:
+            seen, is_as_scanned = _look(rule, disk, tree, phase)
+            findings.append(seen)
+    return tuple(findings)
 
 
 def check_tree(tree: Tree, key_prefix: str) -> tuple[Finding, ...]:
@@ -50,8 +79,18 @@ def check_tree(tree: Tree, key_prefix: str) -> tuple[Finding, ...]:
     )
 
 
-def _finding(rule: Guardrail, tree: Listing, phase: Phase) -> Finding:
-    verdict = rule.evaluate(tree)
+def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tuple[Finding, bool]:
+    """The finding, and whether the tree is still the one that was scanned."""
+    try:
+        return _finding(rule, rule.look_into(disk), tree, phase), True
+    except GuardrailDefect as defect:
+        words = f"{phase} guardrail {rule}: {defect}"
+        return Finding(
+            str(rule), False, 0, words, is_defect=True, detail=defect.detail
+        ), not defect.has_changed_the_tree
+
+
+def _finding(rule: Guardrail, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:
     text = verdict.complaint or f"matched {count(verdict.matched, 'file')}"
     advice = rule.hint(tree) if verdict.complaint and not verdict.matched else None
     message = f"{phase} guardrail {rule}: {text}{f'; {advice}' if advice else ''}"

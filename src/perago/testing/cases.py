@@ -28,6 +28,7 @@ from typing import Any
 
 from perago.authoring import Example, Task, TaskDefinitionError, WorkspaceSpec
 from perago.authoring.guardrails import Listing
+from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, parse_input
 from perago.taskdef.schema import output_schema
@@ -222,7 +223,8 @@ def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | byt
     directories = [path for path, content in tree.items() if content is None]
     found = evaluate(spec.pre, Listing(sizes_of(tree), directories), phase=Phase.PRE)
     violated = [finding.message for finding in found if not finding.satisfied]
-    if case.expect == "pre" and not violated:
+    contents_decide = any(isinstance(rule, ContentGuardrail) for rule in spec.pre)
+    if case.expect == "pre" and not violated and not contents_decide:
         raise CaseFailed(
             Cause.RULE,
             f"{case.label!r} expects a pre guardrail to be violated, but its tree satisfies all",

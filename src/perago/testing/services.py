@@ -233,7 +233,7 @@ class InMemoryServices:
                 ),
             )
         record = running.record(record)
-        for finding in record.findings:
+        for finding in (finding for finding in record.findings if not finding.is_defect):
             phase, verdict = finding.message.partition(" ")[0], "satisfied" if finding.satisfied else "violated"
             TRIED.add((task.module, task.name, phase, finding.rule or "", verdict))
         return record

@@ -154,7 +154,7 @@ def _rules(rules: Rules, phase: Phase) -> tuple[Guardrail, ...]:
         rules = task_of(rules).workspace or ()
     if isinstance(rules, WorkspaceSpec):
         rules = rules.pre if phase == "pre" else rules.post
-    return tuple(dict.fromkeys(rules))
+    return tuple(dict.fromkeys(rule for rule in rules if rule.is_derivable))
 
 
 _NAMES = ("raw", "a.csv", ".cache", "x y", "Größe", "漢字", "...", "..a", "a..", "~", "-", "con", "e\u0301", "$HOME")

@@ -47,7 +47,8 @@ class Contradiction(Exception):
 def smallest_tree(
     rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK
 ) -> dict[str, str | None]:
-    """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold.
+    """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold. A
+    `@guardrail` of one's own may refuse it: what that wants cannot be told.
 
     `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (docs/design/contract.md 2).
     `folding` is that of the disk: names that it takes for one contradict each other.
@@ -56,7 +57,7 @@ def smallest_tree(
         Contradiction: there is none.
         Undecided: the rules are too intricate to tell.
     """
-    wanted = tuple(dict.fromkeys(rules))
+    wanted = _derivable(rules)
     constraints = _constraints(wanted)
     found = _smallest(constraints, key_prefix, folding)
     if found is None:
@@ -120,7 +121,7 @@ def violating_tree(
     if violation is None or violation not in possible:
         raise ValueError(f"{rule} cannot be violated by {violation or 'any tree'}")
     ways = tuple(possible[violation])
-    others = tuple(other for other in dict.fromkeys(rules) if other != rule)
+    others = tuple(other for other in _derivable(rules) if other != rule)
     constraints = _constraints(others)
     found = _violating(ways, constraints, key_prefix, folding)
     if found is None:
@@ -129,6 +130,11 @@ def violating_tree(
         raise Contradiction((rule, *culprits), reason)
     files, broken = found
     return _filled(files, [*constraints, rule.constraint], {rule: False} | dict.fromkeys(others, True), broken)
+
+
+def _derivable(rules: Iterable[Guardrail]) -> tuple[Guardrail, ...]:
+    """Each rule once; without functions of authors, of which nothing is known."""
+    return tuple(dict.fromkeys(rule for rule in rules if rule.is_derivable))
 
 
 def _constraints(rules: Iterable[Guardrail]) -> tuple[CountConstraint, ...]:

@@ -11,6 +11,7 @@ the pipe at birth, and ends where the function returns.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -19,6 +20,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -163,6 +165,7 @@ class _SlotMain:
                     worker_id=self._worker_id,
                     interruptible=self._cancellation.interrupting,
                     proofs=self._proofs,
+                    around_guardrails=lambda: self._around_guardrails(attempt_log),
                 ),
             )
         except BaseException as error:  # noqa: BLE001 - a defect of perago must not cost the slot
@@ -230,6 +233,17 @@ class _SlotMain:
         if isinstance(outcome, Raised):  # before the reason is cut, which may cut a secret
             outcome = dataclasses.replace(outcome, message=self._plan.mask(outcome.message))
         return outcome
+
+    @contextlib.contextmanager
+    def _around_guardrails(self, attempt_log: AttemptLog) -> Iterator[None]:
+        """What guardrails print is the attempt's, they end with it, and nothing of them stays."""
+        threads = set(threading.enumerate())
+        try:
+            with self._output.capture(attempt_log.output), logging_to(attempt_log), self._cancellation.interrupting():
+                yield
+        finally:
+            if left := end_strays(threads).words:
+                self._unfit = cut(f"a guardrail left {left}", REASON_BYTES)
 
     # ------------------------------------------------------------- the listening thread
 

@@ -22,8 +22,9 @@ def cases_fuzz(task: Task, settings: Settings) -> Iterable[Case]:
     """For a task with a workspace: each phase that has rules, declarations of paths, and the prefix."""
     if task.workspace is None:
         return
-    for phase, _ in phases_of(task):
-        yield Case("fuzz", phase, partial(_run, "check_phase", task, settings, phase))
+    for phase, rules in phases_of(task):
+        if any(rule.is_derivable for rule in rules):
+            yield Case("fuzz", phase, partial(_run, "check_phase", task, settings, phase))
     yield Case("fuzz", "paths", partial(_run, "check_declarations", task, settings))
     yield Case("fuzz", "prefix", partial(_run, "check_prefix", task, settings))
 

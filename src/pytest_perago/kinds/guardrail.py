@@ -1,7 +1,7 @@
 """Kind `guardrail`: each rule accepts what it should and rejects what it should, and the rules of a phase go together.
 
 Trees are constructed from the rules, and judged by a real attempt in which a stand-in takes the place of the task's
-function: no code of the author is executed.
+function. A `@guardrail` of the author's is no rule that trees can be constructed from: it judges those of the examples.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from pydantic import BaseModel
 from perago.authoring import Task, TaskControls, WorkspaceSpec
 from perago.authoring.context import Current
 from perago.authoring.guardrails import Guardrail
+from perago.guardrails.content import ContentGuardrail
 from perago.ports import TaskStatus
 from perago.testing.building import write_tree
+from perago.testing.cases import case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
 from pytest_perago.cases import Case
@@ -28,18 +30,25 @@ from pytest_perago.settings import Settings
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
 
-_Files = Mapping[str, str | None]
+_Files = Mapping[str, str | bytes | None]
 
 
 def cases_guardrail(task: Task, _: Settings) -> Iterable[Case]:
-    """Cases for each rule, and one for each phase that has rules."""
+    """Cases for each rule, and one for each phase that has rules. Where contents matter, examples are tried, too."""
     for phase, rules in phases_of(task):
-        for rule in rules:
-            name = f"{phase}:{rule.label}"
-            yield Case("guardrail", f"{name}:satisfied", partial(_satisfied, task, phase, rule))
-            for violation in rule.violations():
-                call = partial(_violated, task, phase, rules, rule, violation)
-                yield Case("guardrail", f"{name}:{violation}", call)
+        if phase == "pre" and task.examples and any(isinstance(rule, ContentGuardrail) for rule in rules):
+            yield Case("guardrail", "pre:examples", partial(_examples, task, rules))
+        yield from _constructed(task, phase, tuple(rule for rule in rules if rule.is_derivable))
+
+
+def _constructed(task: Task, phase: str, rules: Sequence[Guardrail]) -> Iterator[Case]:
+    for rule in rules:
+        name = f"{phase}:{rule.label}"
+        yield Case("guardrail", f"{name}:satisfied", partial(_satisfied, task, phase, rule))
+        for violation in rule.violations():
+            call = partial(_violated, task, phase, rules, rule, violation)
+            yield Case("guardrail", f"{name}:{violation}", call)
+    if rules:
         yield Case("guardrail", f"{phase}:consistent", partial(_consistent, task, phase, rules))
 
 
@@ -49,6 +58,23 @@ def phases_of(task: Task) -> Iterator[tuple[str, tuple[Guardrail, ...]]]:
         for phase, rules in (("pre", task.workspace.pre), ("post", task.workspace.post)):
             if rules:
                 yield phase, rules
+
+
+def _examples(task: Task, rules: Sequence[Guardrail]) -> None:
+    """The pre guardrails accept the tree of each example, unless it expects that they do not."""
+    for example in task.examples:
+        case = case_of_example(task, example)
+        tree = read_tree(case.tree)
+        reported = report(task, "pre", rules, tree)
+        wanted = TaskStatus.FAILED_WITH_TERMINAL_ERROR if case.expect == "pre" else TaskStatus.COMPLETED
+        if reported.status is not wanted:
+            expected = "a guardrail refuses it" if case.expect == "pre" else "all guardrails accept it"
+            raise CaseFailed(
+                Cause.RULE,
+                f"the pre guardrails judge the tree of {case.label!r} otherwise than it expects",
+                facts=[("expected", expected), ("actual", _actual(reported))],
+                tree=tree,
+            )
 
 
 def _satisfied(task: Task, phase: str, rule: Guardrail) -> None:
@@ -84,7 +110,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
     words = f"the {phase} rules"
     if task.workspace and task.workspace.read_only and phase == "post":
         words = "both the pre and the post rules, and the task is read-only"
-        rules = [*task.workspace.pre, *rules]
+        rules = [*(rule for rule in task.workspace.pre if rule.is_derivable), *rules]
     try:
         tree = smallest_tree(rules, key_prefix=_key_prefix(task))
     except Contradiction as contradiction:
@@ -203,11 +229,14 @@ def _spec_of(task: Task) -> WorkspaceSpec:
 
 
 def _misjudged(reported: Reported, phase: str, rules: Sequence[Guardrail], tree: _Files, expected: str) -> CaseFailed:
-    outcome = reported.record.report
-    actual = f"{outcome.status}: {outcome.reason}" if outcome and outcome.reason else str(reported.status)
     return CaseFailed(
         Cause.CONTRACT,
         f"a {phase} guardrail is not judged as documented",
-        facts=[*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", actual)],
+        facts=[*(("rule", str(rule)) for rule in rules), ("expected", expected), ("actual", _actual(reported))],
         tree=tree,
     )
+
+
+def _actual(reported: Reported) -> str:
+    outcome = reported.record.report
+    return f"{outcome.status}: {outcome.reason}" if outcome and outcome.reason else str(reported.status)
