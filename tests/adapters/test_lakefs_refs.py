@@ -18,6 +18,7 @@ from perago.ports import (
     NotFound,
     NothingToCommit,
     Refused,
+    RevertConflict,
     ServiceError,
     Unavailable,
     Unclear,
@@ -322,6 +323,15 @@ def test_a_revert_names_the_first_parent_of_the_merge() -> None:
 def test_a_revert_that_undoes_nothing_says_so() -> None:
     with lakefs(lambda _: failure(400, "update branch: no changes")) as (store, _), pytest.raises(NothingToCommit):
         store.revert("repo", "staging", COMMIT)
+
+
+def test_a_revert_tells_later_changes_from_staged_objects() -> None:
+    with lakefs(lambda _: failure(409, "update branch: conflict found")) as (store, _), pytest.raises(RevertConflict):
+        store.revert("repo", "staging", COMMIT)
+    dirty = failure(400, "update branch: uncommitted changes (dirty branch)")
+    with lakefs(lambda _: dirty) as (store, _), pytest.raises(Refused) as refused:
+        store.revert("repo", "staging", COMMIT)
+    assert not isinstance(refused.value, RevertConflict)
 
 
 def test_a_diff_comes_from_all_pages() -> None:

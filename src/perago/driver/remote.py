@@ -31,6 +31,7 @@ from perago.ports import (
     NotFound,
     NothingToCommit,
     Refused,
+    RevertConflict,
     ServiceError,
     Unavailable,
     Unclear,
@@ -144,7 +145,7 @@ class Publisher:
         for stale in command.stale:
             try:
                 head = self._revert(command, stale, head)
-            except Refused as error:
+            except RevertConflict as error:
                 if not command.among_others:
                     raise
                 return _built_on_stale(command, str(error))

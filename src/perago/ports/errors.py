@@ -78,5 +78,9 @@ class NothingToCommit(Refused):
     """The branch has no staged changes (400 `no changes`)."""
 
 
+class RevertConflict(Refused):
+    """Later changes are in the way of a revert (409)."""
+
+
 class CorruptTransfer(ServiceError):
     """An object's bytes do not match its recorded size or checksum."""

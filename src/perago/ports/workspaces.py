@@ -170,7 +170,8 @@ class WorkspaceStore(Protocol):
         """Undo on `branch` what merge commit `commit` brought, by a commit of its own. Not to be repeated blindly.
 
         Raises:
-            Refused: later changes are in the way.
+            RevertConflict: later changes are in the way.
+            NothingToCommit: it changes nothing.
             Unclear: the answer was lost; the branch head tells.
         """
         ...

@@ -228,7 +228,7 @@ class Control:
             repository,
             branch,
             creation,
-            refusal=errors.commit_refusal,
+            refusal=errors.revert_refusal,
             read_as=_done,
         )
 

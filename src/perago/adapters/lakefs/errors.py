@@ -18,6 +18,7 @@ from perago.ports import (
     NotFound,
     NothingToCommit,
     Refused,
+    RevertConflict,
     ServiceError,
     Unavailable,
     Unclear,
@@ -111,6 +112,13 @@ def commit_refusal(call: Call, answer: Answer) -> ServiceError:
     if answer.status == 400 and "no changes" in (message_of(answer) or ""):
         return NothingToCommit(SERVICE, call.operation, "nothing is staged")
     return refusal(call, answer)
+
+
+def revert_refusal(call: Call, answer: Answer) -> ServiceError:
+    """The error for a refused revert."""
+    if answer.status == 409:
+        return RevertConflict(SERVICE, call.operation, _detail(answer))
+    return commit_refusal(call, answer)
 
 
 def merge_refusal(call: Call, answer: Answer) -> ServiceError:

@@ -273,6 +273,8 @@ def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError
         reason = MergeRefusal.HEAD_MOVED
     if reason is not None:
         return ports.MergeRefused(SERVICE, words, error.message, reason)
+    if name == "revert" and isinstance(error, Conflict):
+        return ports.RevertConflict(SERVICE, words, error.message)
     if isinstance(error, NoChanges):
         return ports.NothingToCommit(SERVICE, words, error.message)
     if isinstance(error, Missing):
