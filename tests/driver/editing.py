@@ -21,28 +21,49 @@ class Params(BaseModel):
     every delivery makes the same change, which brings no new byte."""
     began: int
     """When the workflow began, in milliseconds."""
+    part: Literal["raw", "side"] = "raw"
+    """The directory that is changed."""
 
 
 class Nothing(BaseModel):
     pass
 
 
-@task(
-    name="matrix.edit",
-    owner_email="data@example.com",
-    workspace=WorkspaceSpec(),
-    controls=TaskControls(retry=RetryPolicy(count=5, delay_seconds=1)),
-)
-def edit(workspace: Path, params: Params) -> Nothing:
+CONTROLS = TaskControls(retry=RetryPolicy(count=5, delay_seconds=1))
+
+
+def _edit(workspace: Path, params: Params) -> Nothing:
     """Adds, changes and removes a file. What it adds is named after the delivery, as its directory is: two publications
     do not conflict, and no tree passes for that of another delivery."""
+    part = workspace / params.part
     if params.quiet == "alike":
-        (workspace / "raw" / "b.csv").unlink()
+        (part / "b.csv").unlink()
     elif not _is_quiet(params.quiet, params.began, workspace.parent.name):
-        (workspace / "raw" / "a.csv").write_text("changed")
-        (workspace / "raw" / "b.csv").unlink()
-        (workspace / workspace.parent.name).write_text("added")
+        (part / "a.csv").write_text("changed")
+        (part / "b.csv").unlink()
+        (workspace / _added(params.part, workspace.parent.name)).write_text("added")
     return Nothing()
+
+
+@task(name="matrix.edit", owner_email="data@example.com", workspace=WorkspaceSpec(), controls=CONTROLS)
+def edit(workspace: Path, params: Params) -> Nothing:
+    """The step of a workflow that has its branch for itself."""
+    return _edit(workspace, params)
+
+
+@task(
+    name="matrix.share",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(on_moved_head="rebase"),
+    controls=CONTROLS,
+)
+def share(workspace: Path, params: Params) -> Nothing:
+    """A step that publishes beside others."""
+    return _edit(workspace, params)
+
+
+def _added(part: str, directory: str) -> str:
+    return directory if part == "raw" else f"{part}/{directory}"
 
 
 def _is_quiet(quiet: str, began: int, directory: str) -> bool:
@@ -50,17 +71,20 @@ def _is_quiet(quiet: str, began: int, directory: str) -> bool:
 
 
 def expected_tree(delivery: Delivery, start: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The input and exactly the changes of `edit`."""
+    """`start` and exactly the changes of the delivery's function."""
     name = f"retry={delivery.retry_count},poll={delivery.poll_count},start={delivery.start_time}"
-    if _is_quiet(**delivery.input["params"], directory=name):
+    params = Params.model_validate(delivery.input["params"])
+    if _is_quiet(params.quiet, params.began, name):
         return dict(sorted(start.items()))
-    kept = {key: content for key, content in start.items() if key != "raw/b.csv"}
-    if delivery.input["params"]["quiet"] == "alike":
+    kept = {key: content for key, content in start.items() if key != f"{params.part}/b.csv"}
+    if params.quiet == "alike":
         return dict(sorted(kept.items()))
-    return dict(sorted({**kept, "raw/a.csv": b"changed", name: b"added"}.items()))
+    added = {f"{params.part}/a.csv": b"changed", _added(params.part, name): b"added"}
+    return dict(sorted({**kept, **added}.items()))
 
 
 TASK = cast("Task", get_task(edit))
+SHARING = cast("Task", get_task(share))
 DEFINITION = build_task_definition(TASK)
 STEP = {"name": TASK.name, "taskReferenceName": "step", "type": "SIMPLE"}
 STEP_INPUT = {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"}

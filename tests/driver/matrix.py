@@ -18,6 +18,7 @@ from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, CorruptTransfer, Refused, ServiceError, Unavailable, Unclear
 from perago.testing import InMemoryServices
 
+from .sharing import ForkedWorld, JoinedWorld, SharedWorld
 from .world import World
 
 
@@ -32,6 +33,10 @@ class Opening:
     quiet: str = "never"
     fence: str | None = FENCE_TEXT
     """What lies where the publish fence belongs; None: nothing."""
+    make: Callable[..., World] = World
+    """The workflow."""
+    tried_from: int = 0
+    """Troubles meet the calls from this one on: those before it are another opening's, too."""
 
     def __str__(self) -> str:
         return self.name
@@ -94,6 +99,124 @@ def _time_out(world: World) -> None:
     world.services.clock.advance(2)
 
 
+def _others_before(world: World) -> None:
+    """Others have published since the workflow began."""
+    world.commit_foreign()
+
+
+def _others_at_the_merge(world: World) -> None:
+    """Others publish between the look before the merge and its arrival."""
+    world.services.faults.between("merge", world.commit_foreign)
+
+
+def _complete_below_others(world: World) -> None:
+    world.run(world.take())
+    world.commit_foreign()
+    world.services.clock.advance(1)
+    world.services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
+
+
+def _die_below_others(world: World) -> None:
+    world.run(world.take(), report=False)
+    world.commit_foreign()
+    _time_out(world)
+
+
+def _complete_fork(world: World, *, again: int) -> None:
+    """Both branches publish, the second one first; then the workflow is run again from one of them."""
+    for delivery in (world.take(), world.take())[::-1]:
+        world.run(delivery)
+    world.services.clock.advance(1)
+    world.services.conductor.rerun_workflow(world.workflow, world.tried[again].delivery.task_id)
+
+
+def _complete_fork_and_restart(world: World) -> None:
+    """Both branches publish and are begun again; the first one of them has undone the run before by then."""
+    world.run(world.take())
+    world.run(world.take())
+    world.services.clock.advance(1)
+    world.services.conductor.restart_workflow(world.workflow)
+    world.run(world.take())
+
+
+_SHARED_START = (*_START, *_BRANCH)
+_UNDOING_AMONG_OTHERS = ("revert", "get_commit", "get_commit", "diff", "diff")
+_COMPARING = ("diff", "checksum")
+_BUILDING_ANEW = ("is_current", "history", "delete_branch", *_BRANCH, "diff", "merge", "get_commit", "diff")
+"""The merge is the one that carries the changes to the other staging branch."""
+_TAKEN_FROM_A_FORK = (*_LINEAGE, "checksum", "download", *_BRANCH)
+SHARED = (
+    Opening(
+        "moved-before",
+        _others_before,
+        _numbered(*_SHARED_START, *_COMPARING, *_STAGING, *_MERGE, *_END),
+        make=SharedWorld,
+    ),
+    Opening(
+        "moved-at-the-merge",
+        _others_at_the_merge,
+        _numbered(*_SHARED_START, *_STAGING, *_MERGE[:-1], *_BUILDING_ANEW, *_MERGE, *_END),
+        make=SharedWorld,
+        tried_from=11,
+    ),
+    Opening(
+        "moved-at-the-merge-and-no-fence",
+        _others_at_the_merge,
+        _numbered(
+            *(*_SHARED_START, *_BRINGING, *_MERGE[:-1]),
+            *(*_BUILDING_ANEW, "checksum", *_MERGE, *_END),
+        ),
+        make=SharedWorld,
+        fence=None,
+        tried_from=13,
+    ),
+    Opening(
+        "run-again-below-others",
+        _complete_below_others,
+        _numbered(
+            *(*_SHARED_START, *_UNDOING_AMONG_OTHERS, "diff", "diff", "get_commit", *_COMPARING[:1]),
+            *(*_STAGING, *_MERGE, *_END),
+        ),
+        make=SharedWorld,
+    ),
+    Opening(
+        "published-and-died-below-others",
+        _die_below_others,
+        _numbered(*_LINEAGE, "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+        make=SharedWorld,
+    ),
+    Opening(
+        "first-branch-run-again",
+        lambda world: _complete_fork(world, again=1),
+        _numbered(
+            *(*_TAKEN_FROM_A_FORK, *_UNDOING_AMONG_OTHERS, *_UNDOING_AMONG_OTHERS, "diff", "get_commit", "diff"),
+            *(*_STAGING, *_MERGE, *_END),
+        ),
+        make=ForkedWorld,
+        tried_from=7,
+    ),
+    Opening(
+        "second-branch-run-again",
+        lambda world: _complete_fork(world, again=0),
+        _numbered(
+            *(*_TAKEN_FROM_A_FORK, *_UNDOING_AMONG_OTHERS, "diff", "diff", "get_commit", "diff"),
+            *(*_STAGING, *_MERGE, *_END),
+        ),
+        make=ForkedWorld,
+        tried_from=2,
+    ),
+    Opening(
+        "fork-restarted",
+        _complete_fork_and_restart,
+        _numbered(
+            *("history", "list_branches", "read_attempt", "read_attempt", "read_attempt", "checksum", "download"),
+            *(*_BRANCH, *_COMPARING, *_STAGING, *_MERGE, *_END),
+        ),
+        make=ForkedWorld,
+    ),
+    Opening("joined", lambda world: None, _numbered("ancestry", *_SHARED_START), make=JoinedWorld),
+)
+"""Steps that publish beside others."""
 FRESH = Opening(
     "fresh",
     lambda world: None,
@@ -132,6 +255,7 @@ OPENINGS = (
         _numbered(*_START, *_BRANCH, "get_commit", *_MERGE, *_END),
         quiet="always",
     ),
+    *SHARED,
 )
 UNFENCED = replace(FRESH, name="unfenced", fence=None)
 SITES = FRESH.sites
@@ -223,7 +347,10 @@ def named(troubles: tuple[Trouble, ...]) -> str:
 
 
 RECOVERIES = tuple(
-    (opening, (trouble,)) for opening in OPENINGS[1:] for site in opening.sites for trouble in troubles_of(*site)
+    (opening, (trouble,))
+    for opening in OPENINGS[1:]
+    for site in opening.sites[opening.tried_from :]
+    for trouble in troubles_of(*site)
 )
 """The same for deliveries that come upon what others have left."""
 
@@ -235,7 +362,7 @@ def play(
     opening: Opening = FRESH,
 ) -> World:
     """A workflow with `troubles`, played to its end."""
-    world = World(services, fence=opening.fence, quiet=opening.quiet)
+    world = opening.make(services, fence=opening.fence, quiet=opening.quiet)
     opening.begin(world)
     for trouble in troubles:
         trouble.arrange(world)
