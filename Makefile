@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive this-python docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
+.PHONY: help demo test exhaustive this-python other-plugins docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
@@ -20,6 +20,7 @@ help:
 	@echo "make screenshots  make the pictures in docs/images (those of the console need Chromium)"
 	@echo "make exhaustive   the cases of the long matrices and of the simulation that make test leaves out"
 	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
+	@echo "make other-plugins  the plugin beside other plugins, on the oldest and on the newest pytest"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
@@ -52,6 +53,20 @@ this-python: $(VENV)/.installed-dev
 
 exhaustive: $(VENV)/.installed-dev
 	@$(BIN)/python -m pytest tests/driver tests/simulation -m "exhaustive and not live" -q -n $(XDIST)
+
+# Other plugins would change what make test does, so each pytest has an environment of its own.
+other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
+	@for which in oldest newest; do echo "== other plugins, $$which pytest"; \
+	  .venv-pytest-$$which/bin/python -m pytest tests/plugin/test_other_plugins.py -q -p no:randomly -p no:asyncio \
+	  || exit 1; done
+
+.venv-pytest-oldest/.installed: PYTEST = pytest==8.2.*
+.venv-pytest-newest/.installed: PYTEST = pytest
+.venv-pytest-%/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-pytest-$*
+	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group other-plugins '$(PYTEST)'
+	@touch $@
 
 # The site has an environment of its own.
 docs: .venv-docs/.installed

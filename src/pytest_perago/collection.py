@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,8 @@ class CaseItem(pytest.Function):
 
     def runtest(self) -> None:
         """Run the case; what is neither a failed case nor a word of pytest is an error of the harness."""
+        with suppress(ValueError):  # of the run before, if pytest-rerunfailures runs it again
+            self.user_properties.remove(HARNESS_ERROR)
         try:
             super().runtest()
         except CaseFailed as failure:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
+from typing import NoReturn
 
 import pytest
 
 from perago.driver.processes import running_processes
+from pytest_perago.confinement import ProcessEnded, confined
 
 from .projects import add_module, free_module, run_process, write_module
 
@@ -133,3 +137,23 @@ def test_a_process_that_was_there_before_is_left_alone(pytester: pytest.Pytester
     pytester.makeconftest(BESIDE)
     free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
     run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+
+
+def test_a_thread_that_was_there_before_may_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-timeout ends it that way."""
+    ended: list[int] = []
+
+    def end(status: int) -> NoReturn:
+        ended.append(status)
+        sys.exit()
+
+    monkeypatch.setattr(os, "_exit", end)
+    called = threading.Event()
+    timer = threading.Thread(target=lambda: (called.wait(60), os._exit(1)))
+    timer.start()
+    with confined():
+        called.set()
+        timer.join(60)
+        with pytest.raises(ProcessEnded):
+            os._exit(2)
+    assert ended == [1]

@@ -33,6 +33,7 @@ from perago.ports import Delivery
 from perago.testing.building import fast_directory
 from perago.testing.conductor import WORKER, Conductor
 from perago.testing.interruptions import Interruptions
+from perago.testing.measuring import measured_children
 from perago.testing.outcome import Outcome
 from perago.testing.tasks import TaskFunction, task_of
 
@@ -69,7 +70,8 @@ def call_and_note(
         How the function ended.
     """
     TRIED.add((task.module, task.name, "function"))
-    return call_function(task, workspace, params, current, on_error=on_error)
+    with measured_children():
+        return call_function(task, workspace, params, current, on_error=on_error)
 
 
 Tree = Mapping[str, str | bytes | None] | Path
