@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 import pytest
@@ -149,7 +150,13 @@ def test_a_thread_that_was_there_before_may_end_the_process(monkeypatch: pytest.
 
     monkeypatch.setattr(os, "_exit", end)
     called = threading.Event()
-    timer = threading.Thread(target=lambda: (called.wait(60), os._exit(1)))
+
+    def end_later() -> None:
+        called.wait(60)
+        with suppress(SystemExit):
+            os._exit(1)
+
+    timer = threading.Thread(target=end_later)
     timer.start()
     with confined():
         called.set()
