@@ -5,8 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from perago.attempt.publication import is_mine, is_of_my_step, metadata, staging_branch, staging_prefix, step_key
+from perago.attempt.publication import (
+    is_mine,
+    is_of_my_step,
+    metadata,
+    shared,
+    staging_branch,
+    staging_prefix,
+    step_key,
+)
 from perago.attempt.state import Base, State
+from perago.ports import Commit
 
 from .making import DELIVERY, PLAN, REF, WORKSPACE, publication_of
 
@@ -20,7 +29,20 @@ CONTRACT_KEYS = {
 def test_the_metadata_are_those_of_the_contract() -> None:
     state = State(PLAN, workspace=WORKSPACE, base=Base(REF), result={"n": 1})
     expected = {f"perago.{key}" for line in CONTRACT_KEYS for key in line.split(", ")}
-    assert set(metadata(state, phase="merge")) == expected
+    assert set(metadata(state, phase="merge")) == expected | {"perago.shared"}
+
+
+def test_a_publication_tells_which_keys_it_shares_as_far_as_they_can_be_named() -> None:
+    def made(*keys: str) -> Commit:
+        state = State(PLAN, workspace=WORKSPACE, base=Base(REF), shared=frozenset(keys))
+        return replace(publication_of(DELIVERY), metadata=metadata(state, phase="merge"))
+
+    strange = "out/ü\udc80 ,\n"
+    assert shared([made(strange), made(), made("b", "a")]) == {strange, "a", "b"}
+    assert made().metadata["perago.shared"] == ""
+    assert shared([made("a"), made(*(f"out/{number:09}" for number in range(1000)))]) is None
+    by_hand = replace(publication_of(DELIVERY), metadata={"perago.shared": "7"})
+    assert shared([by_hand]) is None
 
 
 def test_a_retry_has_the_same_step_key_and_another_loop_iteration_has_not() -> None:

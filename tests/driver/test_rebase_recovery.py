@@ -3,6 +3,10 @@ others (docs/design/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from perago.ports import Unclear
 from perago.testing import InMemoryServices
 
@@ -121,3 +125,49 @@ def test_what_a_living_publication_holds_is_not_undone_with_the_same_bytes_of_a_
     assert outcome.status is TERMINAL
     assert "others have built on them" in str(outcome.reason)
     assert fork.tree()["out/b"] == "B"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "again"),
+    [
+        ({"put": {"same": "S", "raw/a.csv": "A"}}, {"put": {"same": "S", "b": "B"}}, {"put": {"same": "T"}}),
+        ({"put": {"same": "S"}}, {"put": {"same": "S"}}, {}),
+        ({"drop": ["raw/b.csv"]}, {"drop": ["raw/b.csv"], "put": {"b": "B"}}, {"put": {"raw/a.csv": "A"}}),
+    ],
+    ids=["written", "written, and nothing else", "removed"],
+)
+def test_what_a_living_publication_found_as_it_wanted_it_is_not_undone(
+    services: InMemoryServices, one: dict[str, Any], other: dict[str, Any], again: dict[str, Any]
+) -> None:
+    """The second branch stages nothing where the first has done the same, but what is there is its result, too."""
+    fork = Fork(services, other, one)
+    second, first = fork.deliveries
+    fork.run(first).assert_completed()
+    fork.run(second).assert_completed()
+    held = fork.tree()
+    services.clock.advance(1)
+    changed = {**first.input, "params": again}
+    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input=changed)
+    (rerun,) = fork.take(1)
+    outcome = fork.run(rerun)
+
+    assert outcome.status is TERMINAL
+    assert "cannot be undone: others have built on them ('" in str(outcome.reason)
+    assert "with the same bytes" in str(outcome.reason)
+    assert fork.tree() == held
+
+
+def test_what_a_publication_shared_counts_no_longer_once_it_is_undone_itself(services: InMemoryServices) -> None:
+    fork = Fork(services, {"put": {"same": "S", "raw/a.csv": "A"}}, {"put": {"same": "S", "b": "B"}})
+    first, second = fork.deliveries
+    for delivery in (first, second):
+        fork.run(delivery).assert_completed()
+    services.clock.advance(1)
+    changed = {**second.input, "params": {"put": {"b": "BB"}}}
+    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
+    fork.run(fork.take(1)[0]).assert_completed()
+    services.clock.advance(1)
+    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input={**first.input, "params": {}})
+    fork.run(next(d for d in fork.take(2) if d.task_id == first.task_id)).assert_completed()
+
+    assert "same" not in fork.tree()

@@ -117,6 +117,9 @@ class RevertStale:
     others: tuple[tuple[str, str], ...] = ()
     """Living commits that lie above one of the stale ones, each with its first parent. What they have changed, too, is
     not undone: a revert cannot tell their bytes from the same ones of a run before."""
+    shared: frozenset[str] | None = frozenset()
+    """Keys that these living commits found as they wanted them, because of a stale one perhaps. They are not undone
+    either. None: it is not known which."""
 
 
 @dataclass(frozen=True, slots=True)

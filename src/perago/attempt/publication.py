@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 
 from perago.attempt.state import Plan, State
 from perago.ports import Commit, Delivery
@@ -25,7 +26,11 @@ PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
 ADOPTS = "perago.adopts"
 SUPERSEDES = "perago.supersedes"
+SHARED = "perago.shared"
 
+_LONGEST_SHARED = 10_000
+"""Characters of `perago.shared`. It is read with each commit of the range, and many of them are."""
+_TOO_MANY = "*"
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
 
 
@@ -97,6 +102,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         RESULT: json.dumps(state.result, ensure_ascii=False, separators=(",", ":")),
         ADOPTS: state.adopts or "",
         SUPERSEDES: ",".join(state.base.stale) if state.base else "",
+        SHARED: _listed(state.shared),
     }
 
 
@@ -135,6 +141,23 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
 def superseded(commit: Commit) -> set[str]:
     """The ids of the publications that `commit` has undone."""
     return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(",")))
+
+
+def _listed(shared: frozenset[str]) -> str:
+    text = json.dumps(sorted(shared), separators=(",", ":")) if shared else ""
+    return text if len(text) <= _LONGEST_SHARED else _TOO_MANY
+
+
+def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
+    """The keys that these publications found as they wanted them: they are theirs, too, and no diff shows it. None:
+    there are too many to name, or a list is not perago's."""
+    found = set[str]()
+    for commit in commits:
+        try:
+            found.update(json.loads(commit.metadata.get(SHARED) or "[]"))
+        except (ValueError, TypeError, RecursionError):
+            return None
+    return frozenset(found)
 
 
 def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:

@@ -19,6 +19,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.fence import FENCE_PATH, IMPOSSIBLE_HEAD
+from perago.attempt.recovery import living_above
 from perago.attempt.state import Base, State
 from perago.attempt.steps import Step
 from perago.ports import Commit
@@ -106,6 +107,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
     """Undo what is stale first. Without that and without changes the head itself is to be merged."""
     base = state.base
     if base is not None and base.stale:
+        others = living_above(state, base) if state.plan.rebase else []
         command = do.RevertStale(
             state.ref.repository,
             _staging(state),
@@ -113,16 +115,11 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
             base.stale,
             state.ref.ref,
             among_others=state.plan.rebase,
-            others=_above_the_stale(state, base) if state.plan.rebase else (),
+            others=tuple((commit.id, commit.parents[0]) for commit in others),
+            shared=publication.shared(others),
         )
         return state, command
     return _base_ready(state)
-
-
-def _above_the_stale(state: State, base: Base) -> tuple[tuple[str, str], ...]:
-    since = state.read.since if state.read else ()
-    oldest = max((index for index, commit in enumerate(since) if commit.id in base.stale), default=0)
-    return tuple((commit.id, commit.parents[0]) for commit in since[:oldest] if commit.id not in base.stale)
 
 
 def reverted(state: State, event: on.Reverted) -> Next:

@@ -153,6 +153,16 @@ def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit
     return found
 
 
+def living_above(state: State, base: Base) -> list[Commit]:
+    """The commits of others, newest first, that lie above the oldest one that is undone and are not undone
+    themselves: what they hold must stay."""
+    since = state.read.since if state.read else ()
+    oldest = max((index for index, commit in enumerate(since) if commit.id in base.stale), default=0)
+    found = [commit for commit in since[:oldest] if commit.id not in base.stale]
+    undone = set[str]().union(*map(publication.superseded, found))
+    return [commit for commit in found if commit.id not in undone]
+
+
 def _looped(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
     """In a loop it cannot be told whether what Conductor has forgotten is stale."""
     forgotten = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.LOOPED), None)

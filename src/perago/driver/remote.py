@@ -158,6 +158,9 @@ class Publisher:
                 strange |= (touched & set(self.diff(command.repository, parent, commit))) - {FENCE_PATH}
             if strange:
                 return _built_on_stale(command, f"{named(sorted(strange))} differ")
+            touched -= {FENCE_PATH}
+            if shared := touched if command.shared is None else touched & command.shared:
+                return _built_on_stale(command, f"{named(sorted(shared))}, with the same bytes")
         elif strange := set(self.diff(command.repository, command.input_ref, head)):
             return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "

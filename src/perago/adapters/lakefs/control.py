@@ -20,9 +20,9 @@ _PAGE = 1000
 _LOG_PAGE = 10
 """A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
 _LONGEST_BELOW = 1000
-_WHOLE = "perago.supersedes"
-"""Recovery needs all of the ids, however many."""
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
+_WHOLE = frozenset({"perago.supersedes", "perago.shared"})
+"""Recovery needs all of these ids and keys."""
 _DELETE_BATCH = 1000
 
 Refusal = Callable[[Call, Answer], ServiceError]
@@ -348,7 +348,7 @@ def _short(commit: Commit) -> Commit:
     kept = {
         key: value
         for key, value in commit.metadata.items()
-        if key == _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
+        if key in _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
     }
     return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 
