@@ -66,6 +66,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         *FAILED,
     ),
     do.FindCommits: (on.CommitsFound({"a": OTHER}),),
+    do.ReadAdopted: (on.AdoptedRead(MINE), on.AdoptedRead(MINE, {"a": OTHER}), *FAILED),
     do.AwaitTurn: (on.TurnCame(), on.TurnCame(in_time=False)),
     do.CarryChanges: (
         on.StagingCommitted(commit(STAGED, OTHER, STAGED, by=MINE.metadata)),

@@ -3,16 +3,38 @@ others (docs/design/contract.md 8, Rebase)."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel
 
-from perago.ports import Unclear
+from perago import WorkspaceSpec, task
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.driver.rebase import Rebase
+from perago.driver.retry import retry, within
+from perago.ports import Unclear, WorkspaceStore
 from perago.testing import InMemoryServices
 
-from .test_rebase import BOTH, TERMINAL, A, B, Fork, services
+from .test_rebase import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled, services
+from .wire import Wire
 
 __all__ = ["services"]
+
+LONG = 5000
+
+
+class Words(BaseModel):
+    text: str
+
+
+@task(name="fork.wordy", owner_email="d@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
+def wordy(workspace: Path, params: Edit) -> Words:
+    for path, text in params.put.items():
+        (workspace / path).write_text(text)
+    return Words(text="x" * LONG)
 
 
 def test_a_publication_below_the_commits_of_others_is_taken_over(services: InMemoryServices) -> None:
@@ -171,3 +193,72 @@ def test_what_a_publication_shared_counts_no_longer_once_it_is_undone_itself(ser
     fork.run(next(d for d in fork.take(2) if d.task_id == first.task_id)).assert_completed()
 
     assert "same" not in fork.tree()
+
+
+def test_a_long_result_is_taken_over_below_the_commits_of_others(services: InMemoryServices) -> None:
+    """A history has commits below its head without long texts."""
+    fork = Fork(services, {"put": {"a": "A"}}, function=wordy)
+    (delivery,) = fork.deliveries
+    fork.run(delivery, report=False)
+    services.seed({"theirs": "x"})
+    services.conductor.hand_back(delivery)
+    outcome = fork.run(fork.take(1)[0]).assert_completed()
+
+    assert outcome.record.adopted_commit == fork.commits()[0].id
+    assert len(outcome.result["text"]) == LONG
+    assert outcome.record.changed_since_adopted == {}
+
+
+def test_what_others_have_made_of_an_adopted_publication_is_remarked(services: InMemoryServices) -> None:
+    fork = Fork(services, A)
+    (delivery,) = fork.deliveries
+    fork.run(delivery, report=False)
+    services.seed({"theirs": "x"})
+    reverted = services.seed({"raw/a.csv": "1"})
+    services.seed({"theirs": "y"})
+    services.conductor.hand_back(delivery)
+    outcome = fork.run(fork.take(1)[0]).assert_completed()
+
+    adopted = fork.commits()[0].id
+    assert outcome.record.adopted_commit == adopted
+    assert outcome.record.changed_since_adopted == {"raw/a.csv": reverted}
+    remark = f"adopted {adopted[:12]} of an earlier attempt, though 'raw/a.csv' was changed since by {reverted[:12]}"
+    assert remark in outcome.record.remarks
+    assert fork.tree()["raw/a.csv"] == "1"
+
+
+def test_what_is_read_is_compared_once_more_where_a_commit_without_changes_is_published(
+    services: InMemoryServices,
+) -> None:
+    """The result is of the input ref, and what is reported would be the head: together they would be wrong."""
+    fork = Fork(services, {}, function=ruled)
+    services.conductor.hand_back(fork.deliveries[0])
+    (later,) = fork.take(1)
+    services.faults.between("create_branch", lambda: services.seed({"raw/c.csv": "C"}))
+    outcome = fork.run(later)
+
+    assert outcome.status is TERMINAL
+    assert "'raw/c.csv' was read by this task (`reads`), and changed there" in str(outcome.reason)
+
+
+def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(services: InMemoryServices) -> None:
+    store, clock = services.lakefs, services.clock
+    ref, head = services.seed(TREE), services.seed({"theirs": "x"})
+    store.create_branch("workspace", "perago-old", ref)
+    store.server.put_object("workspace", "perago-old", "mine", b"x")
+    source = store.commit("workspace", "perago-old", "staged", {}).id
+    store.create_branch("workspace", "perago-new", head)
+    wire = Wire(store, held=1)
+    wire.arrive_before(2)  # the merge that is held, the look, and then the merge again
+    rebase = Rebase(
+        cast("WorkspaceStore", wire),
+        clock,
+        lambda call: retry(call, clock, within(60)),
+        root=services.workspace_root,
+        merge_within=None,
+        until=math.inf,
+    )
+    event = rebase.carry(do.CarryChanges("workspace", source, "perago-new", head, "carried", {}))
+
+    assert isinstance(event, on.StagingCommitted)
+    assert event.commit.parents == (head, source)

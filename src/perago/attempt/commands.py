@@ -142,6 +142,18 @@ class FindCommits:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadAdopted:
+    """Read the publication that is to be taken over whole, for a history has it shortened, and find out which of its
+    files others have changed since: for a remark."""
+
+    repository: str
+    commit_id: str
+    head: str
+    above: tuple[tuple[str, str], ...]
+    """The commits above it up to `head`, newest first, each with its first parent."""
+
+
+@dataclass(frozen=True, slots=True)
 class AwaitTurn:
     """Wait before a try to publish on a branch that others advance, too. Before the first one, until the other attempts
     of this host have published to the branch: races among them would be lost in vain. Then, after `tries` in vain, for
@@ -297,6 +309,7 @@ Command = (
     | RevertStale
     | CompareWithOthers
     | FindCommits
+    | ReadAdopted
     | AwaitTurn
     | ReadHead
     | StageChanges

@@ -186,6 +186,15 @@ class CommitsFound:
 
 
 @dataclass(frozen=True, slots=True)
+class AdoptedRead:
+    """The publication that is to be taken over, whole. `changed_since` has those of its keys that others have changed
+    since, as far as that could be found out, each with the last commit that did, or nothing if that is not known."""
+
+    commit: Commit
+    changed_since: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class TurnCame:
     """The moment is over. Not `in_time`: the delivery has no time left for another try."""
 
@@ -333,6 +342,7 @@ Event = (
     | Reverted
     | OthersCompared
     | CommitsFound
+    | AdoptedRead
     | TurnCame
     | CarryRefused
     | HeadRead

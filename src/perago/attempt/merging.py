@@ -45,6 +45,7 @@ def _judge(state: State) -> Next:
 def turn_came(state: State, event: on.TurnCame) -> Next:
     """Look again, for others have had time to finish."""
     if not event.in_time:
+        state = state.evolve(lost_races=state.lost_races + 1)
         return fail(state, outcome.restless(state), terminal=False)
     return state.evolve(has_turn=True), do.CheckDelivery()
 
@@ -62,7 +63,8 @@ def workflows_read_before_merge(state: State, event: on.WorkflowsRead) -> Next:
 def _build_anew(state: State, judgement: Judgement) -> Next:
     if isinstance(judgement, Refuse):
         return fail(state, judgement.reason, terminal=True)
-    if state.rebuilt >= state.plan.rebuild_tries:
+    state = state.evolve(lost_races=state.lost_races + 1)
+    if state.lost_races > state.plan.rebuild_tries:
         return fail(state, outcome.restless(state), terminal=False)
     merge_tries = max(0, state.merge_tries - 1)  # the next one may be sent once more
     state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge_tries=merge_tries)

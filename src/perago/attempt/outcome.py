@@ -267,7 +267,7 @@ def adopted_is_gone(state: State) -> str:
 def restless(state: State) -> str:
     """Other deliveries of this workflow keep publishing to the branch."""
     return (
-        f"Branch {state.ref.branch} of {state.ref.repository} changed {state.rebuilt + 1} times while this attempt "
+        f"Branch {state.ref.branch} of {state.ref.repository} changed {state.lost_races} times while this attempt "
         "tried to publish. A retry looks again."
     )
 

@@ -13,6 +13,7 @@ compared with the head, and differs from it in exactly the planned keys.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import takewhile
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -51,7 +52,17 @@ def adopt(state: State, commit: Commit, head: Commit) -> Next:
     attempt's own function changed, if it has run, is dropped."""
     base = Base(head.id, tree=head.meta_range_id)
     state = state.evolve(base=base, adopts=commit.id, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
-    return state, do.ValidateRecordedResult(commit.metadata.get(publication.RESULT, ""))
+    if commit.id == head.id:
+        return adopted_read(state, on.AdoptedRead(commit))
+    since = takewhile(lambda each: each.id != commit.id, state.read.since if state.read else ())
+    above = tuple((each.id, each.parents[0]) for each in since)
+    return state, do.ReadAdopted(state.ref.repository, commit.id, head.id, above)
+
+
+def adopted_read(state: State, event: on.AdoptedRead) -> Next:
+    """What others have made of the adopted files since stays, and is worth a remark: the step has been done."""
+    state = state.evolve(changed_since=event.changed_since)
+    return state, do.ValidateRecordedResult(event.commit.metadata.get(publication.RESULT, ""))
 
 
 def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
@@ -131,7 +142,7 @@ def _base_ready(state: State) -> Next:
     """On a head that others have made, the changes must not meet theirs, and the fence is looked for again."""
     if not state.plan.rebase or not state.is_moved or state.adopts is not None:
         return _stage(state)
-    if state.changes.count:
+    if state.changes.count or state.plan.has_reads:
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, _staged_on(state))
     return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
 

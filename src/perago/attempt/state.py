@@ -64,6 +64,8 @@ class State:
     """Set once the range is judged."""
     adopts: str | None = None
     """The publication of an earlier attempt that is taken over."""
+    changed_since: Mapping[str, str] = field(default_factory=dict)
+    """Keys of it that others have changed since, each with the commit that did."""
     result: Any = field(default=None, repr=False)
     changes: ChangesDetected = field(default_factory=ChangesDetected)
     has_directory: bool = False
@@ -75,6 +77,8 @@ class State:
     """lakeFS told them. Where it did not, there may be some."""
     rebuilt: int = 0
     """How often the publication had to be built anew because the branch had become another."""
+    lost_races: int = 0
+    """How often that was because others had moved it."""
     has_turn: bool = False
     """The attempt has waited for this look at the branch."""
     shared: frozenset[str] = frozenset()
@@ -143,6 +147,12 @@ class State:
     def is_moved(self) -> bool:
         """Whether the publication is built on another commit than the input ref."""
         return self.base is not None and self.base.head != self.ref.ref
+
+    @property
+    def rebased_onto(self) -> str | None:
+        """The head that was published on, where others had moved it."""
+        has_published = self.publication not in (None, self.workspace.ref if self.workspace else None)
+        return self.base.head if self.base and self.plan.rebase and self.is_moved and has_published else None
 
     @property
     def expected_head(self) -> str:

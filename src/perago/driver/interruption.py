@@ -34,6 +34,7 @@ ON_THE_NETWORK = (
     do.ReadHead,
     do.CompareWithOthers,
     do.FindCommits,
+    do.ReadAdopted,
     do.AwaitTurn,
     do.StageChanges,
     do.CarryChanges,

@@ -17,7 +17,7 @@ from perago.attempt.fence import FENCE_PATH
 from perago.back_off import BackOff
 from perago.driver.local import LocalWorkspace
 from perago.driver.retry import unless_done
-from perago.ports import Clock, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
+from perago.ports import Clock, Commit, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
 from perago.workspace.changes import Changes
 from perago.workspace.keys import is_reserved
 from perago.workspace.overlap import find_overlap
@@ -126,15 +126,31 @@ class Rebase:
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
         """The commit that changed each key last, among the newest. It is for a message, so silence is no failure."""
+        return on.CommitsFound(self._last_changed(command.repository, command.commits, command.keys))
+
+    def _last_changed(self, repository: str, commits: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
         found: dict[str, str] = {}
         with suppress(ServiceError):
-            for commit, parent in command.commits[:_COMMITS_SEARCHED]:
-                missing = [key for key in command.keys if key not in found]
+            for commit, parent in commits[:_COMMITS_SEARCHED]:
+                missing = [key for key in keys if key not in found]
                 if not missing:
                     break
-                changed = self._store.diff(command.repository, parent, commit)
+                changed = self._store.diff(repository, parent, commit)
                 found |= {key: commit for key in missing if key in changed}
-        return on.CommitsFound(found)
+        return found
+
+    def read_adopted(self, command: do.ReadAdopted) -> on.Event:
+        """The publication as it is, and what has become of its files. The latter is for a remark, so silence is no
+        failure."""
+        repository = command.repository
+        adopted: Commit = self._retry(lambda: self._store.get_commit(repository, command.commit_id))
+        changed = dict[str, str]()
+        with suppress(ServiceError):
+            keys = {*self._store.diff(repository, adopted.parents[0], adopted.id)} - {FENCE_PATH}
+            keys &= {*self._store.diff(repository, adopted.id, command.head)} if keys else set()
+            changed = dict.fromkeys(sorted(keys), "")
+            changed |= self._last_changed(repository, command.above, tuple(changed))
+        return on.AdoptedRead(adopted, changed)
 
     def await_turn(self, command: do.AwaitTurn) -> on.Event:
         """Let others finish."""
@@ -165,7 +181,8 @@ class Rebase:
                     within=self._merge_within,
                 )
             except (MergeRefused, Refused, NotFound, Forbidden) as error:
-                return on.CarryRefused(str(error))
+                # "No changes", as well as a head that has moved, may mean that an earlier try has come through.
+                return look() or on.CarryRefused(str(error))
             return on.StagingCommitted(self._store.get_commit(command.repository, merged))
 
         event: on.Event = self._retry(unless_done(look, carry))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from perago.attempt.events import FenceState
 from perago.attempt.outcome import short
@@ -40,6 +41,13 @@ class AttemptRecord:
     """The commit that now holds the workspace: the merge, or the input ref where nothing changed."""
     adopted_commit: str | None = None
     """The publication of an earlier attempt that was taken over; then no function ran."""
+    changed_since_adopted: Mapping[str, str] = field(default_factory=dict)
+    """Files of that publication that others have changed since, by key, each with the last commit that did; empty if
+    that is not known."""
+    rebased_onto: str | None = None
+    """The branch head that was published on, where others had moved it and the task bears that (`on_moved_head`)."""
+    lost_races: int = 0
+    """How often others published first, so that the publication had to be built anew."""
     superseded_commits: tuple[str, ...] = ()
     """Stale publications that this one undid, newest first."""
     fence: FenceState | None = None
@@ -73,7 +81,11 @@ class AttemptRecord:
             return ("did nothing, its retry has done the work",)
         found = []
         if self.published_commit is not None and self.adopted_commit is not None:
-            found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt")
+            found.append(f"adopted {short(self.adopted_commit)} of an earlier attempt{self._changed_since()}")
+        if self.rebased_onto is not None:
+            found.append(f"rebased onto {short(self.rebased_onto)}")
+        if self.lost_races:
+            found.append(f"lost {self.lost_races} race{'' if self.lost_races == 1 else 's'} to others")
         if self.superseded_commits:
             number = len(self.superseded_commits)
             found.append(f"undid {number} stale publication{'' if number == 1 else 's'}")
@@ -82,3 +94,12 @@ class AttemptRecord:
         if self.published_commit is not None and self.fence in (FenceState.NOT_ENFORCED, FenceState.ABSENT):
             found.append(f"publish fence {self.fence}")
         return tuple(found)
+
+    def _changed_since(self) -> str:
+        changed = self.changed_since_adopted
+        if not changed:
+            return ""
+        commits = [short(commit) for commit in dict.fromkeys(changed.values()) if commit]
+        was = "was" if len(changed) == 1 else "were"
+        by = f" by {', '.join(commits[:3])}" if commits else ""
+        return f", though {listing([quoted(key) for key in changed], 3)} {was} changed since{by}"

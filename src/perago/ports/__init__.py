@@ -47,6 +47,7 @@ from perago.ports.workspaces import (
     Upload,
     WorkspaceStore,
     no_progress,
+    shortened,
 )
 
 __all__ = [
@@ -81,4 +82,5 @@ __all__ = [
     "WorkflowRow",
     "WorkspaceStore",
     "no_progress",
+    "shortened",
 ]

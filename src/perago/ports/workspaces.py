@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,22 @@ class Commit:
     metadata: Mapping[str, str]
     meta_range_id: str
     """Identity of the tree: equal trees have equal ids."""
+
+
+_LONGEST_BELOW = 1000
+"""Characters of a message or of a metadata value that are kept of a commit below the head."""
+_WHOLE = frozenset({"perago.supersedes", "perago.shared"})
+"""Recovery needs all of these ids and keys."""
+
+
+def shortened(commit: Commit) -> Commit:
+    """What a history keeps of a commit below its head: no long texts, and of metadata only perago's."""
+    kept = {
+        key: value
+        for key, value in commit.metadata.items()
+        if key in _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
+    }
+    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +114,7 @@ class WorkspaceStore(Protocol):
         """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
 
         At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
-        `until` is the head. Commits below the head may lack long messages, long metadata values and keys of others.
+        `until` is the head. Commits below the head are `shortened`.
         """
         ...
 

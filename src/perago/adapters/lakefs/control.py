@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from http.client import HTTPException
 from typing import Any
 
@@ -14,15 +13,11 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
 from perago.adapters.http.failures import no_answer
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call
-from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError, Unavailable
+from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError, Unavailable, shortened
 
 _PAGE = 1000
 _LOG_PAGE = 10
 """A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
-_LONGEST_BELOW = 1000
-"""Characters of a message or of a metadata value that are kept of a commit below the head."""
-_WHOLE = frozenset({"perago.supersedes", "perago.shared"})
-"""Recovery needs all of these ids and keys."""
 _DELETE_BATCH = 1000
 
 Refusal = Callable[[Call, Answer], ServiceError]
@@ -115,7 +110,7 @@ class Control:
             for commit in page:
                 if commit.id == until or len(found) == limit:
                     return tuple(found)
-                found.append(_short(commit) if found else commit)
+                found.append(shortened(commit) if found else commit)
         return tuple(found)
 
     def ancestry(self, repository: str, commit_id: str, *, limit: int) -> tuple[Commit, ...]:
@@ -128,7 +123,7 @@ class Control:
             if not found and [commit.id for commit in page[:1]] != [commit_id]:  # the name of a branch or a tag
                 operation = f"read the history of {repository}"
                 raise NotFound(SERVICE, operation, f"commit {commit_id} does not exist")
-            found += map(_short, page)
+            found += map(shortened, page)
         return tuple(found)
 
     def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
@@ -342,15 +337,6 @@ def _raise_first(call: Call, problems: Sequence[Any]) -> None:
 
 def _log(answer: Any) -> tuple[list[Commit], bool]:
     return [_commit(item) for item in answer.results], bool(answer.results) and answer.pagination.has_more
-
-
-def _short(commit: Commit) -> Commit:
-    kept = {
-        key: value
-        for key, value in commit.metadata.items()
-        if key in _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
-    }
-    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
 
 
 def _page(answer: Any) -> tuple[list[Any], bool, str]:

@@ -38,6 +38,7 @@ from perago.ports import (
     Staged,
     Upload,
     no_progress,
+    shortened,
 )
 
 SERVICE = "lakeFS"
@@ -83,7 +84,7 @@ class InMemoryLakeFS:
             for record in self.server.first_parents(repository, branch):
                 if record.commit.id == until or len(commits) == limit:
                     break
-                commits.append(record.commit)
+                commits.append(shortened(record.commit) if commits else record.commit)
             return tuple(commits)
 
     def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
