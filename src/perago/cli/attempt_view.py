@@ -44,6 +44,7 @@ STEPS = {
     "DetectChanges": "looking for changes",
     "CheckDelivery": "asking whether the attempt is still wanted",
     "CreateStagingBranch": "creating the staging branch",
+    "ReadAdopted": "reading the publication to adopt",
     "RevertStale": "undoing stale publications",
     "ReadHead": "reading the branch head",
     "StageChanges": "uploading changes",
@@ -96,6 +97,9 @@ class Outcome:
             "ref": self.ref,
             "guardrails": [_finding_json(finding) for finding in record.findings] if record else [],
             "changes": _changes_json(record),
+            "remarks": list(record.remarks) if record else [],
+            "rebased_onto": record.rebased_onto if record else None,
+            "lost_races": record.lost_races if record else 0,
             "steps": [{"name": step.name, "seconds": round(step.seconds, 6)} for step in record.steps]
             if record
             else [],
