@@ -254,7 +254,7 @@ def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> No
 
 def test_changes_are_not_published_with_the_result_of_another_attempt() -> None:
     """An adoption takes the result over; if it comes to nothing, the own one is gone."""
-    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), RERUN, LINEAGE, *CLEANED_UP)
+    state, commands = run(*TO_COMMITTED, read(PREDECESSOR), *adopted(PREDECESSOR), RERUN, *CLEANED_UP)
     assert isinstance(commands[-1], do.CheckDelivery)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED
@@ -276,9 +276,11 @@ def test_an_attempt_builds_its_publication_anew_a_bounded_number_of_times() -> N
     other = read(PREDECESSOR), *adopted(PREDECESSOR)
     again = read(above, PREDECESSOR), *adopted(above)
     turns = (other, again) * PLAN.rebuild_tries
-    state, _ = run(*TO_COMMITTED, *(event for turn in turns[: PLAN.rebuild_tries] for event in turn))
-    state, _ = advance(state, turns[PLAN.rebuild_tries][0])
-    state, command = advance(state, LINEAGE)
+    events = [event for turn in turns[: PLAN.rebuild_tries] for event in turn]
+    asked = events.index(LINEAGE) + 1  # what Conductor has told of these attempts is not asked again
+    events = events[:asked] + [event for event in events[asked:] if event is not LINEAGE]
+    state, _ = run(*TO_COMMITTED, *events)
+    state, command = advance(state, turns[PLAN.rebuild_tries][0])
 
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED

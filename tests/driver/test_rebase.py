@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import fcntl
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,24 @@ def test_a_race_that_is_lost_is_run_again_without_function_download_or_upload(se
     assert faults.calls("upload") == 2
     steps = [step.name for step in outcome.record.steps]
     assert (steps.count("RunFunction"), steps.count("StageChanges"), steps.count("CarryChanges")) == (1, 1, 1)
+
+
+def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> None:
+    same = {f"same/{number}": "S" for number in range(5)}
+    fork = Fork(services, *({"put": {f"own/{number}": "x", **same}} for number in range(5)))
+    (a, *others), faults = fork.deliveries, services.faults
+    for number, other in enumerate(others):  # of the merges between two of a, one is of the other, one carries
+        faults.between("merge", partial(fork.run, other), nth=1 + 3 * number)
+    outcome = fork.run(a).assert_completed()
+
+    assert outcome.record.lost_races == len(others)
+    assert outcome.record.rebased_onto == fork.commits()[-2].id
+    assert f"lost {len(others)} races to others" in outcome.record.remarks
+    assert fork.linear()
+    on_arrival = sum(range(len(others)))
+    assert faults.calls("read_attempt") == on_arrival + len(others)
+    a_fence, own_keys, looks = 1, len(same), len(others) - 1
+    assert faults.calls("checksum") <= (a_fence + own_keys) * len(fork.deliveries) + looks
 
 
 @pytest.mark.parametrize(

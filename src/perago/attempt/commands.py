@@ -34,6 +34,8 @@ class ReadLineage:
     """Follow the own chain to its beginning, and read the rows of `task_ids`, whose commits were found."""
 
     task_ids: tuple[str, ...]
+    chain: tuple[str, ...] = ()
+    """The own chain where it is known already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.publishing import adopt, stage_anew
-from perago.attempt.recovery import Adopt, Judgement, Refuse, ask_first, judge, own_publications
+from perago.attempt.recovery import Adopt, Judgement, Refuse, ask_first, judge, own_publications, with_lineage
 from perago.attempt.state import Base, State
 from perago.ports import MergeRefusal
 
@@ -35,7 +35,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         return check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    return _judge(state.evolve(read=event, lineage=None, late_answers=0))
+    return _judge(state.evolve(read=event, late_answers=0))
 
 
 def _judge(state: State) -> Next:
@@ -52,7 +52,7 @@ def turn_came(state: State, event: on.TurnCame) -> Next:
 
 def lineage_read_before_merge(state: State, event: on.LineageRead) -> Next:
     """The branch has become another while the attempt was at work."""
-    return _judge(state.evolve(lineage=event))
+    return _judge(with_lineage(state, event))
 
 
 def workflows_read_before_merge(state: State, event: on.WorkflowsRead) -> Next:

@@ -30,7 +30,7 @@ from perago.attempt import commands as do
 from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, with_lineage
 from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -111,7 +111,7 @@ def _judge(state: State) -> Next:
 
 
 def _lineage_read(state: State, event: on.LineageRead) -> Next:
-    return _judge(state.evolve(lineage=event))
+    return _judge(with_lineage(state, event))
 
 
 def _workflows_read(state: State, event: on.WorkflowsRead) -> Next:

@@ -61,11 +61,26 @@ class _Kind(Enum):
 
 
 def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
-    """The attempts whose rows must be known before the range can be judged: those of this workflow, in order."""
+    """The attempts whose rows must be known before the range can be judged, and are not yet: those of this workflow, in
+    order.
+
+    A row that was read once stays true: Conductor begins attempts anew, or forgets them, only in a workflow that has
+    ended, which ends this delivery as well, and the delivery check stands before each look at the branch and before
+    each merge. (Loops that keep their last rounds only are the exception: Conductor forgets rounds that are still good,
+    and what was known of them is right.)
+    """
     if not read.reaches_ref:
         return ()
     mine = (commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery))
-    return tuple(dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine))
+    known = {*state.lineage.chain[:1], *state.lineage.rows} if state.lineage else ()
+    found = dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine)
+    return tuple(task_id for task_id in found if task_id not in known)
+
+
+def with_lineage(state: State, read: LineageRead) -> State:
+    """The state with more rows known."""
+    before = state.lineage.rows if state.lineage else {}
+    return state.evolve(lineage=LineageRead(read.chain, {**before, **read.rows}))
 
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
@@ -73,8 +88,8 @@ def ask_first(state: State) -> tuple[State, do.Command] | None:
     (any more)."""
     if state.read is None:
         raise ValueError("no range is being judged")
-    if state.lineage is None and (task_ids := lineage_ids(state, state.read)):
-        return state, do.ReadLineage(task_ids)
+    if task_ids := lineage_ids(state, state.read):
+        return state, do.ReadLineage(task_ids, state.lineage.chain if state.lineage else ())
     if ids := workflow_ids(state, state.read):
         return state, do.ReadWorkflows(ids)
     return None

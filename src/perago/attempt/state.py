@@ -56,7 +56,7 @@ class State:
     read: BranchRead | None = None
     """The range that is being judged."""
     lineage: LineageRead | None = None
-    """What Conductor knows of the attempts in the range."""
+    """What Conductor knows of the attempts in the ranges that were judged. Each is read once."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
     """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own family is run
     anew, the delivery is lost."""

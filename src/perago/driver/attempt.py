@@ -91,7 +91,7 @@ class _AttemptRun:
             do.ValidateInput: self._validate_input,
             do.ResolveJoin: lambda command: self._publisher.resolve_join(command),
             do.ReadBranch: lambda command: self._publisher.read_branch(command),
-            do.ReadLineage: lambda command: self._ask_conductor(read_lineage, command.task_ids),
+            do.ReadLineage: lambda command: self._ask_conductor(read_lineage, command.task_ids, command.chain),
             do.ReadWorkflows: lambda command: self._ask_conductor(read_workflows, command.workflow_ids),
             do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
             do.Fetch: self._fetch,
@@ -324,9 +324,9 @@ class _AttemptRun:
             self._runtime.delivery_check, self._delivery, self._runtime.clock, self._runtime.limits.answer_patience
         )
 
-    def _ask_conductor(self, read: Callable[..., on.Event], ids: tuple[str, ...]) -> on.Event:
+    def _ask_conductor(self, read: Callable[..., on.Event], *ids: tuple[str, ...]) -> on.Event:
         runtime = self._runtime
-        return read(runtime.delivery_check, self._delivery, ids, runtime.clock, runtime.limits.answer_patience)
+        return read(runtime.delivery_check, self._delivery, *ids, runtime.clock, runtime.limits.answer_patience)
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
         planned: dict[str, int | None] = {FENCE_PATH: len(FENCE_TEXT.encode())} if command.fence else {}

@@ -53,9 +53,14 @@ def check_delivery(
 
 
 def read_lineage(
-    delivery_check: DeliveryCheck, delivery: Delivery, task_ids: Sequence[str], clock: Clock, patience: float
+    delivery_check: DeliveryCheck,
+    delivery: Delivery,
+    task_ids: Sequence[str],
+    known: tuple[str, ...],
+    clock: Clock,
+    patience: float,
 ) -> on.LineageRead:
-    """Follow `retriedTaskId` upwards from the delivery, and read the rows of `task_ids`.
+    """Follow `retriedTaskId` upwards from the delivery, unless its chain is `known`, and read the rows of `task_ids`.
 
     Raises:
         ServiceError: no answer within `patience` seconds a question. Silence is neither a yes nor a no.
@@ -67,8 +72,8 @@ def read_lineage(
             rows[task_id] = retry(lambda: delivery_check.read_attempt(delivery, task_id), clock, within(patience))
         return rows[task_id]
 
-    chain = [delivery.task_id]
-    above = delivery.retried_task_id
+    chain = list(known) or [delivery.task_id]
+    above = None if known else delivery.retried_task_id
     while above and above not in chain and len(chain) < LONGEST_CHAIN:
         chain.append(above)
         row = read(above)

@@ -90,6 +90,9 @@ class Rebase:
         self._merge_within = merge_within
         self._until = until
         self._turn = HostTurn(root)
+        self._compared: str | None = None
+        self._known: dict[str, str | None] = {}
+        """Checksums of keys in the commit that was compared last."""
 
     def end_turn(self) -> None:
         """Let the next attempt of this host publish."""
@@ -113,10 +116,11 @@ class Rebase:
             names=local.names() if changes else (),
         )
         conflicts, shared = dict(overlap.conflicts), set(overlap.shared)
+        checksums = self._checksums(command.repository, command.built_on, len(overlap.undecided))
         for key in sorted(overlap.undecided):
             if len(conflicts) >= _CONFLICTS:
                 break
-            if self._checksum(command.repository, command.built_on, key) == put[key].checksum:
+            if checksums(key) == put[key].checksum:
                 shared.add(key)
             else:
                 conflicts[key] = "changed on both sides"
@@ -194,6 +198,18 @@ class Rebase:
         touched = set(self._retry(lambda: self._store.diff(repository, before, stale)))
         return touched, touched & set(self._retry(lambda: self._store.diff(repository, before, head)))
 
-    def _checksum(self, repository: str, commit: str, key: str) -> str | None:
-        found: str | None = self._retry(lambda: self._store.checksum(repository, commit, key))
-        return found
+    def _checksums(self, repository: str, commit: str, count: int) -> Callable[[str], str | None]:
+        """The checksums in `commit` of `count` keys. What was asked of a commit before holds of this one, too, but for
+        the keys at which they differ."""
+        if self._compared is not None and self._compared != commit:
+            before = self._compared
+            changed = self._retry(lambda: self._store.diff(repository, before, commit)) if count > 1 else self._known
+            self._known = {key: found for key, found in self._known.items() if key not in changed}
+        self._compared = commit
+
+        def checksum(key: str) -> str | None:
+            if key not in self._known:
+                self._known[key] = self._retry(lambda: self._store.checksum(repository, commit, key))
+            return self._known[key]
+
+        return checksum
