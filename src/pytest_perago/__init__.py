@@ -98,6 +98,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:  # noqa: ARG001 - the name 
         outcomes.RECENT.clear()
 
 
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show by file how a published tree is different from what a test expects."""
+    published = sys.modules.get("perago.testing.published")
+    if published is None or op != "==":
+        return None
+    explained: list[str] | None = published.explain(left, right)
+    return explained
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from perago import (
     Example,
@@ -39,6 +41,28 @@ def budget(**changes: Any) -> PublishBudget:
         "heartbeat_interval_seconds": 5,
     }
     return PublishBudget(**(fields | changes))
+
+
+class Limits(BaseModel):
+    most: date = Field(validation_alias="MOST", serialization_alias="MOST")
+    least: date | None = None
+
+    model_config = {"validate_by_name": True}
+
+
+class Login(BaseModel):
+    password: SecretStr
+
+
+class Picky(BaseModel):
+    day: str
+
+    @field_validator("day")
+    @classmethod
+    def _only_once(cls, value: str) -> str:
+        if value.endswith("!"):
+            raise ValueError("no shouting")
+        return f"{value}!"
 
 
 REFUSED: list[tuple[str, Callable[[], object], str]] = [
@@ -131,6 +155,16 @@ REFUSED: list[tuple[str, Callable[[], object], str]] = [
     ("example without params", lambda: Example(id="a"), "field 'params' is missing"),
     ("example params not JSON", lambda: Example(id="a", params={"n": object()}), "params: must be JSON, as a workflow"),
     ("example params NaN", lambda: Example(id="a", params={"n": float("nan")}), "params: must be JSON, as a workflow"),
+    (
+        "example params with a secret",
+        lambda: Example(id="a", params=Login(password="x")),
+        "Login hides or changes a value",
+    ),
+    (
+        "example params that are not read again",
+        lambda: Example(id="a", params=Picky(day="x")),
+        "Picky refuses its own JSON (1",
+    ),
     ("example result not JSON", lambda: Example(id="a", params={}, result={1j}), "result: must be JSON, as a workflow"),
     ("example directory empty", lambda: Example(id="a", params={}, tree=""), "tree: a directory is written relative"),
     (
@@ -205,6 +239,13 @@ def test_the_response_timeout_always_fits_into_the_timeout(controls: TaskControl
 def test_an_example_tree_has_canonical_paths() -> None:
     example = Example(id="a", params={}, tree={"./raw//a.csv": "x", "raw/": None, "b": b"\x00"})
     assert example.tree == {"raw/a.csv": "x", "raw": None, "b": b"\x00"}
+
+
+def test_an_example_takes_models_and_keeps_what_goes_over_the_wire() -> None:
+    example = Example(id="a", params=Limits(most=date(2026, 1, 2)), result=Limits(most=date(2026, 1, 3)))
+    assert example.params == {"MOST": "2026-01-02", "least": None}
+    assert example.result == {"MOST": "2026-01-03", "least": None}
+    assert example == Example(id="a", params=example.params, result=example.result)
 
 
 def test_an_example_tree_may_be_a_directory() -> None:

@@ -90,12 +90,13 @@ class Params(BaseModel):
 class Result(BaseModel):
     n: int
 
+BY_MODEL = Example(id="b", params=Params(n=1), result=Result(n=1))
 @task(
     name="typed",
     owner_email="data@example.com",
     workspace=WorkspaceSpec(prefix="/", pre=[require_glob(Path("raw") / "*.csv", min_count=1)]),
     controls=TaskControls(retry=RetryPolicy(count=1, logic="FIXED")),
-    examples=[Example(id="a", params={"n": 1}, tree={"raw/a.csv": "x", "raw/b": None, "c": b"y"})],
+    examples=[Example(id="a", params={"n": 1}, tree={"a": "", "b": None, "c": b""}), BY_MODEL],
 )
 def work(workspace: Path, params: Params) -> Result:
     current().log(__version__)
@@ -117,6 +118,6 @@ def test_an_authors_module_type_checks_without_pydantics_plugin(tmp_path: Path) 
     lines = [line.removeprefix(f"{module}:") for line in done.stdout.splitlines() if "typed.py" in line]
     assert 'Revealed type is "def (workspace: pathlib.Path, params: typed.Params) -> typed.Result"' in done.stdout
     errors = [line for line in lines if " error: " in line]
-    assert [line.partition(":")[0] for line in errors] == ["24", "25", "25", "25"], done.stdout
+    assert [line.partition(":")[0] for line in errors] == ["25", "26", "26", "26"], done.stdout
     assert "readonly" in errors[0]
     assert "Too many positional arguments" in errors[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,10 @@ def test_an_outcome_is_short_where_it_is_printed_and_tells_all_as_text(run: Task
     lines = str(raised.value).splitlines()
     assert lines == [
         f"runner.copy FAILED: {bad.reason}",
-        f"  violated  {bad.reason}",
-        "  notes     Params ignores what the params set: /sufix (did you mean suffix?)",
-        "  log       call 2",
+        f"  violated   {bad.reason}",
+        "  satisfied  pre guardrail require_glob('raw/*.csv', min_count=1): matched 2 files",
+        "  notes      Params ignores what the params set: /sufix (did you mean suffix?)",
+        "  log        call 2",
     ]
 
 
@@ -250,3 +252,10 @@ def test_nothing_stays_on_disk() -> None:
         run(copy, tree=TREE)
         assert place.is_dir()
     assert not place.exists()
+
+
+def test_a_failure_tells_the_end_of_a_long_log(run: TaskRunner) -> None:
+    outcome = run(count, {"failures": 1})
+    told = str(replace(outcome, log=tuple(f"line {number}" for number in range(1_000)))).splitlines()
+    assert told[1:3] == ["  log  ... 980 lines before", "       line 980"]
+    assert told[21] == "       line 999"

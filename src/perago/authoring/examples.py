@@ -6,9 +6,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-from pydantic import field_validator, model_validator
+from pydantic import BaseModel, field_validator, model_validator
 
 from perago.authoring.declaration import Declaration
 from perago.authoring.paths import canonical_path
@@ -28,12 +28,24 @@ class Example(Declaration):
     id: str
     """Names the case in test ids; letters, digits, `.`, `_` and `-`."""
     params: Mapping[str, Any]
-    """As JSON, the way a workflow would send them."""
+    """As JSON, the way a workflow would send them; a model that is given here is turned into that."""
     tree: TreeMapping | str | os.PathLike[str] | None = None
     """The input tree, or the path of a directory relative to the task module. Mapping keys are canonical paths."""
     expect: Literal["completed", "pre", "post", "failed", "terminal"] = "completed"
     result: Any = None
-    """The expected result as JSON; None: any."""
+    """The expected result as JSON, or as a model; None: any."""
+
+    if TYPE_CHECKING:  # what may be given is more than what is kept
+
+        def __init__(
+            self,
+            *,
+            id: str,  # noqa: A002 - the name of the field
+            params: Mapping[str, Any] | BaseModel,
+            tree: TreeMapping | str | os.PathLike[str] | None = None,
+            expect: Literal["completed", "pre", "post", "failed", "terminal"] = "completed",
+            result: Any = None,
+        ) -> None: ...
 
     @field_validator("id")
     @classmethod
@@ -43,6 +55,16 @@ class Example(Declaration):
                 f"{value!r} must be letters, digits, '.', '_' or '-', begin with a letter or digit, at most 128"
             )
         return value
+
+    @field_validator("params", mode="before")
+    @classmethod
+    def _params_are_sent_as_json(cls, value: object) -> object:
+        return _sent(value) if isinstance(value, BaseModel) else value
+
+    @field_validator("result", mode="before")
+    @classmethod
+    def _a_result_is_reported_as_json(cls, value: object) -> object:
+        return _as_json(value, round_trip=False) if isinstance(value, BaseModel) else value
 
     @field_validator("params", "result")
     @classmethod
@@ -73,6 +95,38 @@ class Example(Declaration):
         if self.result is not None and self.expect != "completed":
             raise ValueError(f"result is set, but expect={self.expect!r} has no result")
         return self
+
+
+def _sent(params: BaseModel) -> object:
+    """A model as a workflow sends it.
+
+    Raises:
+        ValueError: its JSON means something else, such as that of a secret, which is masked.
+    """
+    import json
+
+    document = _as_json(params, round_trip=True)
+    name = type(params).__name__
+    try:
+        same = type(params).model_validate_json(json.dumps(document)) == params
+    except Exception as error:
+        raise ValueError(f"{name} refuses its own JSON ({_first_line(error)}); give the JSON as a mapping") from error
+    if not same:
+        raise ValueError(f"{name} hides or changes a value when it is written as JSON; give the JSON as a mapping")
+    return document
+
+
+def _as_json(model: BaseModel, *, round_trip: bool) -> object:
+    import json
+
+    try:
+        return json.loads(model.model_dump_json(by_alias=True, round_trip=round_trip, warnings=False))
+    except Exception as error:  # a serializer or a computed field of the author may fail in any way
+        raise ValueError(f"{type(model).__name__} cannot be written as JSON: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _canonical_tree(tree: Mapping[object, object]) -> dict[str, object]:

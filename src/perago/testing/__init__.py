@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from perago.testing.building import Symlink
     from perago.testing.conductor import Conductor
     from perago.testing.outcome import Outcome
+    from perago.testing.published import PublishedTree
     from perago.testing.race import Branch, Race
     from perago.testing.runner import TaskRunner
     from perago.testing.services import BRANCH, InMemoryServices, serve
@@ -38,6 +39,7 @@ __all__ = [
     "InMemoryServices",
     "Moment",
     "Outcome",
+    "PublishedTree",
     "Race",
     "ServiceError",
     "Symlink",
@@ -66,6 +68,7 @@ _HOMES = {
     "perago.testing.building": ("Symlink",),
     "perago.testing.conductor": ("Conductor",),
     "perago.testing.outcome": ("Outcome",),
+    "perago.testing.published": ("PublishedTree",),
     "perago.testing.race": ("Branch", "Race"),
     "perago.testing.runner": ("TaskRunner",),
     "perago.testing.services": ("BRANCH", "InMemoryServices", "serve"),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus
+from perago.testing.published import PublishedTree
 from perago.workspace.changes import Changes
 
 _LONGEST = 200
+_MOST_LINES = 20
 
 RECENT: deque[Outcome] = deque(maxlen=10)
 """The last outcomes of this process. The pytest plugin shows those of a failed test."""
@@ -31,6 +33,8 @@ class Outcome:
     """Lines of `current().log`."""
     traceback: str = ""
     """Of the exception that the function raised."""
+    read: Callable[[str], PublishedTree] | None = field(default=None, compare=False)
+    """The workspace at a commit; None: the task has no workspace."""
 
     def __post_init__(self) -> None:
         RECENT.append(self)
@@ -62,7 +66,7 @@ class Outcome:
         """This outcome, if the attempt completed.
 
         Raises:
-            AssertionError: it did not; with status, reason, violations, changed files, log and traceback.
+            AssertionError: it did not; with status, reason, guardrails, changed files, end of the log, traceback.
         """
         __tracebackhide__ = True  # pytest shows the line of the test
         if self.status is not TaskStatus.COMPLETED:
@@ -73,11 +77,15 @@ class Outcome:
         if len(self.reason or "") > _LONGEST or "\n" in (self.reason or ""):
             yield "reason", str(self.reason)
         yield "result", "" if self.result is None else repr(self.result)
-        yield "violated", "\n".join(self.violations)
+        yield "violated", _first(self.violations)
+        if self.violations:
+            yield "satisfied", _first([finding.message for finding in self.findings if finding.satisfied])
         signs = (("+", self.changes.added), ("~", self.changes.changed), ("-", self.changes.removed))
-        yield "files", "\n".join(f"{sign} {file.path}" for sign, files in signs for file in files)
-        yield "notes", "\n".join(self.notes)
-        yield "log", "\n".join(self.log)
+        yield "files", _first([f"{sign} {file.path}" for sign, files in signs for file in files])
+        yield "left", _first(self.left_files)
+        yield "notes", _first(self.notes)
+        earlier = [f"... {len(self.log) - _MOST_LINES:,} lines before"] if len(self.log) > _MOST_LINES else []
+        yield "log", "\n".join([*earlier, *self.log[-_MOST_LINES:]])
 
     @property
     def status(self) -> TaskStatus | None:
@@ -104,6 +112,19 @@ class Outcome:
     def commit(self) -> str | None:
         """The commit that now holds the workspace."""
         return self.record.published_commit
+
+    @property
+    def tree(self) -> PublishedTree:
+        """The whole workspace at `commit`: what was published, with what was there before.
+
+        Raises:
+            LookupError: no commit holds it, because the attempt failed, was lost or has no workspace.
+        """
+        __tracebackhide__ = True  # pytest shows the line of the test
+        if self.read is None or self.commit is None:
+            what = "the task has no workspace" if self.read is None else f"nothing was published: {self.headline}"
+            raise LookupError(f"{self.record.delivery.task_name} has no published tree, because {what}")
+        return self.read(self.commit)
 
     @property
     def changes(self) -> Changes:
@@ -149,3 +170,9 @@ class Outcome:
     def violations(self) -> tuple[str, ...]:
         """What the violated guardrails say; empty if all hold."""
         return tuple(finding.message for finding in self.findings if not finding.satisfied)
+
+
+def _first(lines: Sequence[str]) -> str:
+    """The first lines, one below the other, and how many more there are."""
+    more = [f"and {len(lines) - _MOST_LINES:,} more"] if len(lines) > _MOST_LINES else []
+    return "\n".join([*lines[:_MOST_LINES], *more])

@@ -18,6 +18,7 @@ from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing.conductor import WORKER
 from perago.testing.outcome import RECENT, Outcome
+from perago.testing.published import PublishedTree
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 
@@ -38,7 +39,7 @@ _SAME_INPUT = (
 class Race:
     """What `TaskRunner.race` has found: every run ended like this."""
 
-    tree: Mapping[str, bytes]
+    tree: PublishedTree
     """The workspace as it was published."""
     results: tuple[Any, ...]
     """The JSON of the results, in the order of the branches."""
@@ -111,7 +112,7 @@ class Racers:
             raise AssertionError(f"race of {', '.join(self._names[:-1])} and {self._names[-1]}: {problem}")
         cut = len(self.prefix)
         tree = {key[cut:]: content for key, content in runs[0].tree.items() if key.startswith(self.prefix)}
-        return Race(tree, runs[0].results, len(orders), len(runs))
+        return Race(PublishedTree(tree), runs[0].results, len(orders), len(runs))
 
     # ------------------------------------------------------------------------ running
 

@@ -17,6 +17,7 @@ from perago.testing.building import Symlink
 from perago.testing.conductor import Conductor
 from perago.testing.interruptions import Moment
 from perago.testing.outcome import Outcome
+from perago.testing.published import PublishedTree
 from perago.testing.race import Branch, Race, Racers
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
@@ -179,7 +180,7 @@ class TaskRunner:
 
     def report(self, outcome: Outcome) -> Outcome:
         """Send, late, the report of an attempt that was run with `report=False`."""
-        return self.services.report(outcome.record, outcome.log, outcome.traceback)
+        return self.services.report(outcome.record, outcome.log, outcome.traceback, outcome.read)
 
     # ------------------------------------------------------------------------ in a fork
 
@@ -257,7 +258,7 @@ class TaskRunner:
             raise LookupError("nothing ran yet: call the runner with a task function first")
         return self._last
 
-    def tree(self, ref: str = BRANCH) -> dict[str, bytes]:
+    def tree(self, ref: str = BRANCH) -> PublishedTree:
         """The workspace of the last run as it is committed: at the head of its branch, or at a commit id.
 
         Raises:
@@ -265,7 +266,7 @@ class TaskRunner:
         """
         prefix = _prefix(self._known_task())
         found = self.services.tree(ref, repository=self._repository)
-        return {key.removeprefix(prefix): content for key, content in found.items() if key.startswith(prefix)}
+        return PublishedTree({key.removeprefix(prefix): found[key] for key in found if key.startswith(prefix)})
 
     def commit(self, tree: TreeSource, message: str = "Another client's commit") -> str:
         """Commit files to the branch of the last run, as another client would; returns the commit id.

@@ -35,6 +35,7 @@ from perago.testing.conductor import WORKER, Conductor
 from perago.testing.interruptions import Interruptions
 from perago.testing.measuring import measured_children
 from perago.testing.outcome import Outcome
+from perago.testing.published import PublishedTree
 from perago.testing.tasks import TaskFunction, task_of
 
 if TYPE_CHECKING:
@@ -139,16 +140,23 @@ class InMemoryServices:
         heard = _Lines()
         record = self.run_delivery(task, delivery or self.take(task), heard)
         lines = tuple(heard.lines)
+        read = None if task.workspace is None else self._reader(record.delivery, task.workspace.key_prefix)
         if report:
-            return self.report(record, lines, heard.traceback)
-        return Outcome(record, None, self._row(record), lines, heard.traceback)
+            return self.report(record, lines, heard.traceback, read)
+        return Outcome(record, None, self._row(record), lines, heard.traceback, read)
 
-    def report(self, record: AttemptRecord, lines: tuple[str, ...] = (), traceback: str = "") -> Outcome:
-        """Report an attempt that was run, if there is something to report."""
+    def report(
+        self,
+        record: AttemptRecord,
+        lines: tuple[str, ...] = (),
+        traceback: str = "",
+        read: Callable[[str], PublishedTree] | None = None,
+    ) -> Outcome:
+        """Report an attempt that was run, if there is something to report. `read` is that of its `Outcome`."""
         delivered = None
         if record.report is not None:
             delivered = deliver_report(self.conductor, self.clock, record.delivery, record.report, WORKER, self.limits)
-        return Outcome(record, delivered, self._row(record), lines, traceback)
+        return Outcome(record, delivered, self._row(record), lines, traceback, read)
 
     # ----------------------------------------------------------------------------- pieces
 
@@ -245,6 +253,15 @@ class InMemoryServices:
         (docs/design/contract.md 2)."""
         found = self.lakefs.tree(repository, f"{ref}@" if ref == BRANCH else ref)
         return {key: content for key, content in found.items() if not key.startswith("_lakefs_actions/")}
+
+    def _reader(self, delivery: Delivery, prefix: str) -> Callable[[str], PublishedTree]:
+        """Reads the workspace of a delivery at a commit."""
+
+        def read(ref: str) -> PublishedTree:
+            found = self.tree(ref, repository=delivery.input["workspace"]["repository"])
+            return PublishedTree({key[len(prefix) :]: found[key] for key in found if key.startswith(prefix)})
+
+        return read
 
     def _row(self, record: AttemptRecord) -> Mapping[str, Any]:
         return self.conductor.get_task(record.delivery.task_id)
