@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from lakefs.client import Client
 from benchmarks import servers
 from benchmarks.harness import Cost, timed
 from perago.adapters.lakefs import LakeFSStore
-from perago.ports import ObjectEntry, Placement, Upload
+from perago.ports import Placement, Upload
 from perago.settings import LakeFSSettings
 
 PERAGO, WRAPPER, SEQUENTIAL = "perago", "lakefs wrapper", "wrapper, sequential"
@@ -76,13 +76,7 @@ def up_onto(place: Place, count: int, send: Callable[[str], object], work: Work)
     store.create_branch(place.repository, branch, store.get_commit(place.repository, place.ref).parents[0])
     cost = timed(lambda: send(branch))
     staged = store.commit(place.repository, branch, "uploaded", {}).id
-    arrived: list[int] = []
-
-    def look(entries: Sequence[ObjectEntry]) -> list[Placement]:
-        arrived.extend(entry.size for entry in entries)
-        return []
-
-    store.download(place.repository, staged, "", look)
+    arrived = [entry.size for entry in store.list_objects(place.repository, staged, "")]
     store.close()
     if arrived != [work.size] * count:
         raise RuntimeError(f"{len(arrived)} objects arrived, or not whole ones; expected {count}")
@@ -112,13 +106,9 @@ def perago_down(work: Work, place: Place) -> Cost:
     """List, fetch, verify."""
     store = LakeFSStore(place.settings)
 
-    def move(target: Path) -> object:
-        return store.download(
-            place.repository,
-            place.ref,
-            "",
-            lambda entries: [Placement(entry, target / entry.key) for entry in entries],
-        )
+    def move(target: Path) -> None:
+        entries = store.list_objects(place.repository, place.ref, "")
+        store.download(place.repository, place.ref, target, [Placement(e, target / e.key) for e in entries])
 
     return down_into(place, work.count, move, work)
 

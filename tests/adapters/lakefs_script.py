@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSStore
-from perago.ports import Layout, ObjectEntry, Placement, Upload
+from perago.ports import ObjectEntry, Upload
 from perago.settings import LakeFSSettings
 
 from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, reply_json
@@ -93,11 +93,6 @@ def lakefs(
             store.close()
             left = [thread for thread in threading.enumerate() if thread not in before]
             assert [thread.name for thread in left if thread.name.startswith("perago-")] == []
-
-
-def into(workspace: Path) -> Layout:
-    """The plain layout: every key at its own path."""
-    return lambda entries: [Placement(entry, workspace / entry.key) for entry in entries]
 
 
 def to_upload(path: Path, content: bytes, key: str | None = None) -> Upload:

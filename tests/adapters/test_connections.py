@@ -20,7 +20,8 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.ports import AccessDenied, Refused, ServiceError, TaskQueue, Unavailable, Unclear, WorkspaceStore
 from perago.settings import ConductorSettings, LakeFSSettings
 
-from .lakefs_script import CALM, COMMIT, QUICK, SECRET, Tree, failure, into, lakefs
+from ..downloads import download
+from .lakefs_script import CALM, COMMIT, QUICK, SECRET, Tree, failure, lakefs
 from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer, Trickle, reply_json
 from .tls import Tunnel, tls_context
 
@@ -61,7 +62,7 @@ def queue_at(url: str) -> ConductorQueue:
 
 
 def list_nothing(url: str) -> None:
-    store_at(url).download("repo", COMMIT, "", into(Path("unused")))
+    download(store_at(url), "repo", COMMIT, Path("unused"))
 
 
 def read_branch(url: str) -> None:
@@ -177,7 +178,7 @@ def test_a_stream_over_tls_can_be_ended_from_outside(
     with lakefs(tree, policy, tls=tls_context(certificate)) as (store, _):
         started = time.monotonic()
         with pytest.raises((AccessDenied, Unavailable)):
-            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+            download(store, "repo", COMMIT, tmp_path / "w")
         assert time.monotonic() - started < 45
 
 
@@ -232,7 +233,7 @@ def test_connections_are_kept_for_the_next_call() -> None:
         store = store_at(server.url)
         for _ in range(5):
             store.history("repo", "main", until=COMMIT, limit=1)
-            store.download("repo", COMMIT, "", into(Path("unused")))
+            download(store, "repo", COMMIT, Path("unused"))
         store.close()
     assert server.connections == 1
 
@@ -254,7 +255,7 @@ def test_a_closed_client_says_so() -> None:
     store = store_at("http://127.0.0.1:1")
     store.close()
     with pytest.raises(Unavailable, match="has been closed"):
-        store.download("repo", COMMIT, "", into(Path("unused")))
+        download(store, "repo", COMMIT, Path("unused"))
 
 
 FAULTS: dict[str, Action] = {"401": failure(401, "no"), "500": failure(500, "boom"), "dropped": Drop()}

@@ -22,7 +22,8 @@ from perago.ports import (
     Unavailable,
 )
 
-from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, into, lakefs, md5
+from ..downloads import download
+from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, lakefs, md5
 from .scripted import Action, Chunked, Drop, Hang, Reply, Request, Trickle, reply_json
 
 OBJECT = f"{API}/refs/{COMMIT}/objects"
@@ -50,9 +51,7 @@ def test_every_object_below_the_prefix_arrives_with_its_bytes_and_time(tmp_path:
     workspace = tmp_path / "attempt" / "workspace"
     finished: list[tuple[int, int]] = []
     with lakefs(Tree(objects)) as (store, _):
-        placements = store.download(
-            "repo", COMMIT, "in/", _below(workspace, "in/"), lambda n, b: finished.append((n, b))
-        )
+        placements = download(store, "repo", COMMIT, workspace, "in/", lambda n, b: finished.append((n, b)))
     assert files_in(tmp_path / "attempt") == {
         "workspace/a": b"1",
         "workspace/deep/ü +%41&?.txt": b"22",
@@ -68,70 +67,32 @@ def test_files_are_0644_less_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         with lakefs(Tree({"a": b"1"})) as (store, _):
-            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+            download(store, "repo", COMMIT, tmp_path / "w")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "w" / "a").stat().st_mode) == 0o640
 
 
-def test_nothing_is_written_before_the_whole_listing_was_approved_and_fetching_starts_before_it_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A machine that stands still for longer than the grace has objects fetched twice.
-    monkeypatch.setattr("perago.adapters.lakefs.download._PREFETCH_GRACE", 60.0)
-    objects = {f"k{number:04}": b"%d" % number for number in range(2500)}
-    fetched = threading.Event()
-
-    def trouble(request: Request) -> Action | None:
-        if request.path == OBJECT:
-            fetched.set()
-        if request.path.endswith("/ls") and request.query["after"] >= "k1":
-            assert fetched.wait(60), "no object was asked for while pages were outstanding"
-        return None
-
-    def layout(entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        assert len(entries) == 2500
-        assert list(tmp_path.iterdir()) == []
-        return into(tmp_path / "w")(entries)
-
-    with lakefs(Tree(objects, trouble)) as (store, server):
-        store.download("repo", COMMIT, "", layout)
-    assert files_in(tmp_path / "w") == objects
-    assert server.count("GET", "/objects") == 2500, "each object is asked for once"
-
-
-def test_a_refused_layout_leaves_no_trace(tmp_path: Path) -> None:
-    class TooBigError(Exception):
-        pass
-
-    def layout(_: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        raise TooBigError
-
-    with lakefs(Tree({f"k{number:04}": b"x" for number in range(1500)})) as (store, _), pytest.raises(TooBigError):
-        store.download("repo", COMMIT, "", layout)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_an_object_without_a_place_is_not_fetched(tmp_path: Path) -> None:
-    def layout(entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        return [Placement(entry, None if entry.key == "_hidden" else tmp_path / "w" / entry.key) for entry in entries]
-
     with lakefs(Tree({"_hidden": b"1", "a": b"2"})) as (store, server):
-        store.download("repo", COMMIT, "", layout)
+        hidden, entry = store.list_objects("repo", COMMIT, "")
+        store.download(
+            "repo", COMMIT, tmp_path / "w", [Placement(hidden, None), Placement(entry, tmp_path / "w" / "a")]
+        )
     assert files_in(tmp_path) == {"w/a": b"2"}
     assert server.count("GET", "/objects") == 1
 
 
 def test_an_empty_object_costs_no_request(tmp_path: Path) -> None:
     with lakefs(Tree({"empty": b""})) as (store, server):
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert files_in(tmp_path / "w") == {"empty": b""}
     assert server.count("GET", "/objects") == 0
 
 
 def test_an_empty_prefix_is_laid_out_too(tmp_path: Path) -> None:
     with lakefs(Tree({})) as (store, _):
-        assert list(store.download("repo", COMMIT, "", into(tmp_path / "w"))) == []
+        assert download(store, "repo", COMMIT, tmp_path / "w") == []
 
 
 PASSING = {
@@ -151,7 +112,7 @@ PASSING = {
 @pytest.mark.parametrize("action", PASSING.values(), ids=PASSING.keys())
 def test_a_passing_fault_is_not_seen(tmp_path: Path, action: Action) -> None:
     with lakefs(Tree({"a": b"right"}, on_object(action))) as (store, server):
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert files_in(tmp_path) == {"w/a": b"right"}
     assert server.count("GET", "/objects") == 2
 
@@ -178,7 +139,7 @@ def test_a_lasting_fault_fails_the_download_and_leaves_no_partial_file(
     tmp_path: Path, action: Action, error: type[ServiceError], text: str
 ) -> None:
     with lakefs(Tree({"a": b"right"}, always(action))) as (store, _), pytest.raises(error, match="read 'a'") as caught:
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert text in str(caught.value)
     assert files_in(tmp_path) == {}
 
@@ -186,7 +147,7 @@ def test_a_lasting_fault_fails_the_download_and_leaves_no_partial_file(
 def test_a_checksum_that_is_no_md5_is_not_compared(tmp_path: Path) -> None:
     tree = Tree({"a": b"12345"}, listed={"a": {"checksum": md5(b"") + "-3"}})
     with lakefs(tree) as (store, _):
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert files_in(tmp_path / "w") == {"a": b"12345"}
 
 
@@ -195,7 +156,7 @@ def test_a_server_that_falls_silent_is_given_up(tmp_path: Path) -> None:
     with lakefs(Tree({"a": b"right"}, always(silent)), QUICK) as (store, _):
         started = time.monotonic()
         with pytest.raises(Unavailable, match="no answer within the time limit"):
-            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+            download(store, "repo", COMMIT, tmp_path / "w")
         assert time.monotonic() - started < 45
     assert files_in(tmp_path) == {}
 
@@ -204,7 +165,7 @@ def test_a_server_that_trickles_is_given_up(tmp_path: Path) -> None:
     with lakefs(Tree({"a": b"x" * 1000}, always(Trickle(1000, 0.2))), QUICK) as (store, _):
         started = time.monotonic()
         with pytest.raises(Unavailable):
-            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+            download(store, "repo", COMMIT, tmp_path / "w")
         assert time.monotonic() - started < 45
     assert files_in(tmp_path) == {}
 
@@ -222,24 +183,15 @@ def test_the_first_error_ends_the_waits_of_all_streams(tmp_path: Path) -> None:
     with lakefs(tree) as (store, _):
         started = time.monotonic()
         with pytest.raises(AccessDenied, match="k3"):
-            store.download("repo", COMMIT, "", into(tmp_path / "w"))
+            download(store, "repo", COMMIT, tmp_path / "w")
         assert time.monotonic() - started < 45, "the others hang for 60 s if nobody cuts them"
     assert files_in(tmp_path) == {}
-
-
-def test_an_object_that_hangs_before_the_listing_ends_does_not_hold_it_up(tmp_path: Path) -> None:
-    objects = {f"k{number:04}": b"%d" % number for number in range(1200)}
-    with lakefs(Tree(objects, on_object(Hang(), key="k0000"))) as (store, _):
-        started = time.monotonic()
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
-        assert time.monotonic() - started < 45
-    assert files_in(tmp_path / "w") == objects
 
 
 def test_large_objects_stream_through_bounded_buffers(tmp_path: Path) -> None:
     content = os.urandom(9 * 1024 * 1024 + 17)
     with lakefs(Tree({"big": content, "small": b"1"})) as (store, _):
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert (tmp_path / "w" / "big").read_bytes() == content
 
 
@@ -247,7 +199,7 @@ def test_a_disk_that_refuses_is_an_os_error(tmp_path: Path) -> None:
     (tmp_path / "w").mkdir()
     (tmp_path / "w" / "a").write_text("a file where a directory must be")
     with lakefs(Tree({"a/b": b"1"})) as (store, _), pytest.raises(OSError):
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
 
 
 LISTINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
@@ -269,7 +221,7 @@ LISTINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
 @pytest.mark.parametrize(("action", "error", "text"), LISTINGS.values(), ids=LISTINGS.keys())
 def test_a_listing_that_fails_says_why(tmp_path: Path, action: Action, error: type[ServiceError], text: str) -> None:
     with lakefs(lambda _: action) as (store, _), pytest.raises(error) as caught:
-        store.download("repo", COMMIT, "", into(tmp_path / "w"))
+        download(store, "repo", COMMIT, tmp_path / "w")
     assert text in str(caught.value)
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from perago.adapters.lakefs import LakeFSStore
 
-from .lakefs_script import COMMIT, into, lakefs, to_upload
+from ..downloads import download
+from .lakefs_script import COMMIT, lakefs, to_upload
 from .scripted import Action, Hang, Reply, Request
 
 
@@ -57,7 +58,7 @@ class Loss:
 
 STREAMS = 8
 CALLS: dict[str, Callable[[LakeFSStore, Path], object]] = {
-    "download": lambda store, place: store.download("repo", COMMIT, "", into(place)),
+    "download": lambda store, place: download(store, "repo", COMMIT, place),
     "upload": lambda store, place: store.upload(
         "repo", "staging", [to_upload(place / str(number), b"1") for number in range(20)]
     ),

@@ -137,7 +137,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None
     upload = to_upload(tmp_path / "big", os.urandom(64 * 1024 * 1024))  # far more than sockets buffer
     with lakefs(Tree({})) as (store, server):
         server.before_body = lambda: os.truncate(upload.path, 1024)
-        with pytest.raises(CorruptTransfer, match="bytes prefetcher"):
+        with pytest.raises(CorruptTransfer, match="bytes early"):
             store.upload("repo", "staging", [upload])
 
 

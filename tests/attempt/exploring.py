@@ -20,7 +20,7 @@ REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)
 EARLIER = publication_of(replace(DELIVERY, task_id="task-0"), OTHER)
 ANOTHERS = publication_of(replace(DELIVERY, workflow_id="wf-2"), OTHER)
-READ_ONLY = replace(PLAN, read_only=True)
+READ_ONLY = replace(PLAN, read_only=True, looks_into_input=True)
 REQUIRED = replace(PLAN, publish_fence=PublishFence.REQUIRED)
 REBASE = replace(PLAN, rebase=True, has_reads=True)
 OFF = replace(PLAN, publish_fence=PublishFence.OFF)
@@ -79,6 +79,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         *FAILED,
     ),
     do.TryPublishFence: (on.PublishFenceTried(enforced=True), *FAILED),
+    do.ListObjects: (on.ObjectsListed(), *FAILED),
     do.Fetch: (on.Fetched(), *FAILED),
     do.CheckGuardrails: (on.GuardrailsChecked(()), on.GuardrailsChecked(("violated",)), *FAILED),
     do.RunFunction: (on.FunctionReturned(), *FAILED),

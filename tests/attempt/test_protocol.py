@@ -33,8 +33,8 @@ CLEANED_UP_BY: dict[type, on.Event] = {
 }
 CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
 
-TO_FETCH = (ACCEPTED, UNMOVED, NOTHING_LEFT, FENCED)
-TO_CHANGES = (*TO_FETCH, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+TO_LISTING = (ACCEPTED, UNMOVED, NOTHING_LEFT, FENCED)
+TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.FunctionReturned(), RESULT, SATISFIED)
 READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event not in (UNMOVED, NOTHING_LEFT, FENCED))
 TO_COMMITTED = (
     *TO_CHANGES,
@@ -73,8 +73,9 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
         "ReadBranch",
         "FindLeftovers",
         "CheckPublishFence",
-        "Fetch",
+        "ListObjects",
         "CheckGuardrails",
+        "Fetch",
         "RunFunction",
         "ValidateResult",
         "CheckGuardrails",
@@ -183,7 +184,7 @@ def test_a_publish_budget_is_checked_before_anything_is_staged(
 @pytest.mark.parametrize(
     ("phase", "events", "status"),
     [
-        ("pre", (*TO_FETCH, on.Fetched()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
+        ("pre", (*TO_LISTING, on.ObjectsListed()), TaskStatus.FAILED_WITH_TERMINAL_ERROR),
         ("post", TO_CHANGES[:-1], TaskStatus.FAILED),
     ],
 )
@@ -200,7 +201,7 @@ def test_a_foreign_commit_is_final_before_anything_is_downloaded() -> None:
     foreign = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
     state, commands = run(ACCEPTED, foreign, NOTHING_LEFT)
 
-    assert "Fetch" not in kinds(commands)
+    assert "ListObjects" not in kinds(commands)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     reason = str(state.report.reason)

@@ -22,7 +22,7 @@ from .test_protocol import (
     STAGING_COMMIT,
     TO_CHANGES,
     TO_COMMITTED,
-    TO_FETCH,
+    TO_LISTING,
     TO_MERGE,
     UNFENCED,
     UNMOVED,
@@ -84,7 +84,7 @@ def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None
 
 
 FENCE_COMMIT = (
-    *TO_FETCH[:2],
+    *TO_LISTING[:2],
     on.LeftoversFound(("perago-old",)),
     *TO_CHANGES[3:],
     on.ChangesDetected(),
@@ -158,14 +158,14 @@ def test_a_publication_that_is_not_what_was_built_is_final_and_loud(found: Commi
 
 def test_a_read_only_task_never_looks_at_the_branch() -> None:
     _, commands = run(*READ_ONLY_TO_CHANGES, on.ChangesDetected(), plan=replace(PLAN, read_only=True))
-    assert kinds(commands)[:2] == ["ValidateInput", "Fetch"]
+    assert kinds(commands)[:2] == ["ValidateInput", "ListObjects"]
     assert "ReadBranch" not in kinds(commands)
 
 
 TO_BROUGHT = (
-    *TO_FETCH[:-1],
+    *TO_LISTING[:-1],
     UNFENCED,
-    *TO_CHANGES[len(TO_FETCH) :],
+    *TO_CHANGES[len(TO_LISTING) :],
     ONE_ADDED,
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
@@ -212,12 +212,12 @@ def test_a_file_with_the_name_of_the_publish_fence_is_refused_before_anything_is
     policy: PublishFence,
 ) -> None:
     altered = on.PublishFenceSeen(on.FenceState.ALTERED)
-    state, commands = run(*TO_FETCH[:-1], altered, plan=replace(PLAN, publish_fence=policy))
+    state, commands = run(*TO_LISTING[:-1], altered, plan=replace(PLAN, publish_fence=policy))
 
     if policy is PublishFence.OFF:
-        assert kinds(commands)[-1] == "Fetch"
+        assert kinds(commands)[-1] == "ListObjects"
         return
-    assert "Fetch" not in kinds(commands)
+    assert "ListObjects" not in kinds(commands)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     assert "_lakefs_actions/perago-publish-fence.yaml" in str(state.report.reason)
@@ -270,7 +270,7 @@ def test_a_publish_fence_that_went_missing_on_the_staging_branch_ends_the_attemp
 
 
 def test_no_changes_with_a_predecessor_bring_the_fence_along_where_there_is_none() -> None:
-    before = (*TO_FETCH[:2], on.LeftoversFound(("perago-old",)), UNFENCED, *TO_CHANGES[len(TO_FETCH) :])
+    before = (*TO_LISTING[:2], on.LeftoversFound(("perago-old",)), UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
     made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), FENCED, ENFORCED, on.DeliveryConfirmed(), UNMOVED
     _, commands = run(*before, *events, *made)

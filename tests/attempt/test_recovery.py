@@ -125,8 +125,9 @@ TO_STALE_CHANGES = (
     NONE_LEFT,
     LINEAGE,
     FENCED,
-    on.Fetched(),
+    on.ObjectsListed(),
     SATISFIED,
+    on.Fetched(),
     on.FunctionReturned(),
     RESULT,
     SATISFIED,
@@ -183,7 +184,18 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
     assert merge.allow_empty, "the head may be a revert already"
 
 
-TO_NO_CHANGES = (ACCEPTED, read(), NONE_LEFT, FENCED, on.Fetched(), SATISFIED, on.FunctionReturned(), RESULT, SATISFIED)
+TO_NO_CHANGES = (
+    ACCEPTED,
+    read(),
+    NONE_LEFT,
+    FENCED,
+    on.ObjectsListed(),
+    SATISFIED,
+    on.Fetched(),
+    on.FunctionReturned(),
+    RESULT,
+    SATISFIED,
+)
 
 
 def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:

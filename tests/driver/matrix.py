@@ -51,7 +51,7 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-_START = ("history", "list_branches", "checksum", "download")
+_START = ("history", "list_branches", "checksum", "list_objects", "download")
 _LINEAGE = ("history", "list_branches", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
 _UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
@@ -144,7 +144,7 @@ _UNDOING_AMONG_OTHERS = ("revert", "get_commit", "get_commit", "diff", "diff")
 _COMPARING = ("diff", "checksum")
 _BUILDING_ANEW = ("is_current", "history", "delete_branch", *_BRANCH, "diff", "merge", "get_commit", "diff")
 """The merge is the one that carries the changes to the other staging branch."""
-_TAKEN_FROM_A_FORK = (*_LINEAGE, "checksum", "download", *_BRANCH)
+_TAKEN_FROM_A_FORK = (*_LINEAGE, "checksum", "list_objects", "download", *_BRANCH)
 SHARED = (
     Opening(
         "moved-before",
@@ -209,7 +209,16 @@ SHARED = (
         "fork-restarted",
         _complete_fork_and_restart,
         _numbered(
-            *("history", "list_branches", "read_attempt", "read_attempt", "read_attempt", "checksum", "download"),
+            *(
+                "history",
+                "list_branches",
+                "read_attempt",
+                "read_attempt",
+                "read_attempt",
+                "checksum",
+                "list_objects",
+                "download",
+            ),
             *(*_BRANCH, *_COMPARING, *_STAGING, *_MERGE, *_END),
         ),
         make=ForkedWorld,
@@ -248,7 +257,11 @@ OPENINGS = (
     ),
     Opening("run-again", _complete, _numbered(*_START, *_UNDOING, *_STAGING, *_MERGE, *_END)),
     Opening("run-again-and-no-fence", _complete, _numbered(*_START, *_UNDOING, *_BRINGING, *_MERGE, *_END), fence=None),
-    Opening("restarted", _complete_and_restart, _numbered(*_LINEAGE, "checksum", "download", *_BRANCH, "revert")),
+    Opening(
+        "restarted",
+        _complete_and_restart,
+        _numbered(*_LINEAGE, "checksum", "list_objects", "download", *_BRANCH, "revert"),
+    ),
     Opening(
         "unchanged-after-a-hand-back",
         World.hand_back,

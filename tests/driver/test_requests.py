@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from perago import WorkspaceSpec, require_file
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.lakefs import LakeFSStore
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.authoring import Task
 from perago.driver import AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.lakefs import lakefs_app
@@ -68,22 +71,31 @@ def test_the_checks_of_an_uncontended_publication_are_three_requests(tmp_path: P
     ]
 
 
-def requests_of_one_attempt(root: Path) -> list[str]:
-    """Those from the delivery to its report."""
+def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:
+    strict = replace(TASK, workspace=WorkspaceSpec(pre=[require_file("missing.csv")]))
+    found = requests_of_one_attempt(tmp_path, strict, TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    assert [one for one in found if "/objects" in one and "stat" not in one] == [
+        "GET /repositories/R/refs/C/objects/ls"
+    ]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def requests_of_one_attempt(root: Path, task: Task = TASK, status: TaskStatus = TaskStatus.COMPLETED) -> list[str]:
+    """Those from the delivery to its report, which has `status`."""
     with InMemoryServices() as services, served(services) as (store, queue, requests):
         ref = services.seed({**INPUT, FENCE_PATH: FENCE_TEXT})
         services.conductor.register_task_definitions([DEFINITION])
         services.conductor.create_workflow_definition(WORKFLOW)
         block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
         services.conductor.start_workflow("matrix", {"workspace": block, "params": {"quiet": "never", "began": 0}})
-        (delivery,) = queue.poll(TASK.name, "w0001", count=1, wait_seconds=1)
+        (delivery,) = queue.poll(task.name, "w0001", count=1, wait_seconds=1)
         requests.clear()
         clock = SystemClock()
         record = run_attempt(
-            TASK, delivery, AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
+            task, delivery, AttemptRuntime(store=store, delivery_check=queue, workspace_root=root, clock=clock)
         )
         assert record.report is not None
-        assert record.report.status is TaskStatus.COMPLETED, record.report.reason
+        assert record.report.status is status, record.report.reason
         assert deliver_report(queue, clock, delivery, record.report, "w0001").error is None
         return list(requests)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,9 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH, PreMergeHook
 from perago.embedded.lakefs.values import MergeEvent
-from perago.ports import MergeRefusal, ObjectEntry, Placement, Upload, WorkspaceStore
+from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
+
+from ..downloads import download
 
 _: type[WorkspaceStore] = InMemoryLakeFS
 
@@ -24,10 +26,6 @@ _: type[WorkspaceStore] = InMemoryLakeFS
 def upload_of(path: Path, key: str, content: bytes = b"x", **details: object) -> Upload:
     path.write_bytes(content)
     return Upload(key, path, len(content), hashlib.md5(content).hexdigest(), **details)  # type: ignore[arg-type]
-
-
-def into(root: Path, prefix: str = "") -> Callable[[Sequence[ObjectEntry]], list[Placement]]:
-    return lambda entries: [Placement(entry, root / entry.key[len(prefix) :]) for entry in entries]
 
 
 def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -> str:
@@ -105,7 +103,8 @@ ZERO = "0" * 64
         pytest.param(lambda s: s.history("repo", "nope", until=ZERO, limit=1), id="history"),
         pytest.param(lambda s: s.has_uncommitted_changes("repo", "nope"), id="has_uncommitted_changes"),
         pytest.param(lambda s: s.newest_staged("repo", "nope"), id="newest_staged"),
-        pytest.param(lambda s: s.download("repo", ZERO, "", lambda entries: []), id="download"),
+        pytest.param(lambda s: s.list_objects("repo", ZERO, ""), id="list_objects"),
+        pytest.param(lambda s: s.download("repo", ZERO, Path(), []), id="download"),
         pytest.param(lambda s: s.create_branch("repo", "b", ZERO), id="create_branch"),
         pytest.param(lambda s: s.commit("repo", "nope", "m", {}), id="commit"),
         pytest.param(lambda s: s.merge("repo", "main", "nope", "m", {}), id="merge, target"),
@@ -179,23 +178,6 @@ def test_each_refused_merge_has_its_reason(store: InMemoryLakeFS, clock: Virtual
 # --------------------------------------------------------------------- transfer
 
 
-def test_a_download_asks_for_the_layout_once_with_the_whole_listing_before_anything_is_written(
-    store: InMemoryLakeFS, tmp_path: Path
-) -> None:
-    commit = store.seed("repo", "main", {f"p/{number:04}": "x" for number in range(1500)} | {"q": "x"})
-    root = tmp_path / "workspace"
-    seen: list[int] = []
-
-    def layout(entries: Sequence[ObjectEntry]) -> list[Placement]:
-        seen.append(len(entries))
-        assert list(tmp_path.iterdir()) == []
-        return into(root, "p/")(entries)
-
-    placed = store.download("repo", commit.id, "p/", layout)
-    assert seen == [1500]
-    assert len(placed) == len(list(root.iterdir())) == 1500
-
-
 def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it(
     store: InMemoryLakeFS, tmp_path: Path
 ) -> None:
@@ -203,13 +185,9 @@ def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it
     commit = store.seed("repo", "main", {"a/b/small": "hi", "large": large, "left out": "x"})
     root = tmp_path / "workspace"
     progress: list[tuple[int, int]] = []
-    store.download(
-        "repo",
-        commit.id,
-        "",
-        lambda entries: [Placement(e, None if e.key == "left out" else root / e.key) for e in entries],
-        lambda *done: progress.append(done),
-    )
+    entries = store.list_objects("repo", commit.id, "")
+    placements = [Placement(entry, None if entry.key == "left out" else root / entry.key) for entry in entries]
+    store.download("repo", commit.id, root, placements, lambda *done: progress.append(done))
     assert (root / "large").read_bytes() == large
     assert (root / "a/b/small").read_text() == "hi"
     assert (root / "a/b/small").stat().st_mtime == 1_000_000
@@ -221,19 +199,6 @@ def test_a_downloaded_file_has_bytes_time_and_mode_and_nothing_is_left_beside_it
     assert sorted(path.name for path in root.iterdir()) == ["a", "large"]
 
 
-def test_a_layout_that_refuses_stops_the_download_before_anything_is_written(
-    store: InMemoryLakeFS, tmp_path: Path
-) -> None:
-    commit = store.seed("repo", "main", {"a": "x"})
-
-    def refuse(entries: Sequence[ObjectEntry]) -> list[Placement]:
-        raise LookupError("two keys collide")
-
-    with pytest.raises(LookupError, match="collide"):
-        store.download("repo", commit.id, "", refuse)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_temporary_files_lie_beside_the_workspace_so_that_no_key_can_collide(
     store: InMemoryLakeFS, tmp_path: Path
 ) -> None:
@@ -241,9 +206,8 @@ def test_temporary_files_lie_beside_the_workspace_so_that_no_key_can_collide(
     root.mkdir(parents=True)
     commit = store.seed("repo", "main", {"incoming/object": "x", "workspace": "y"})
     inside: list[list[str]] = []
-    store.download(
-        "repo", commit.id, "", into(root), lambda *_: inside.append(sorted(p.name for p in root.parent.iterdir()))
-    )
+    look = lambda *_: inside.append(sorted(p.name for p in root.parent.iterdir()))  # noqa: E731
+    download(store, "repo", commit.id, root, on_progress=look)
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == {
         "incoming/object",
         "workspace",
@@ -257,7 +221,7 @@ def test_a_disk_that_refuses_is_an_os_error(store: InMemoryLakeFS, tmp_path: Pat
     (tmp_path / "workspace").mkdir()
     (tmp_path / "workspace" / "a").write_text("in the way")
     with pytest.raises(OSError, match="a"):
-        store.download("repo", commit.id, "", into(tmp_path / "workspace"))
+        download(store, "repo", commit.id, tmp_path / "workspace")
 
 
 def test_an_object_is_a_snapshot_of_the_file(store: InMemoryLakeFS, tmp_path: Path) -> None:
@@ -314,7 +278,8 @@ def test_an_outside_commit_can_slip_in_between_a_head_check_and_the_merge(
         ("history", lambda s: s.history("repo", "main", until=ZERO, limit=1)),
         ("has_uncommitted_changes", lambda s: s.has_uncommitted_changes("repo", "main")),
         ("newest_staged", lambda s: s.newest_staged("repo", "main")),
-        ("download", lambda s: s.download("repo", "main", "", lambda entries: [])),
+        ("list_objects", lambda s: s.list_objects("repo", "main", "")),
+        ("download", lambda s: s.download("repo", "main", Path(), [])),
         ("create_branch", lambda s: s.create_branch("repo", "b", "main")),
         ("upload", lambda s: s.upload("repo", "main", [])),
         ("delete_objects", lambda s: s.delete_objects("repo", "main", [])),
@@ -366,7 +331,7 @@ def test_a_tree_is_not_taken_from_a_missing_directory(store: InMemoryLakeFS, tmp
 def test_a_directory_marker_becomes_a_directory(store: InMemoryLakeFS, tmp_path: Path) -> None:
     commit = store.seed("repo", "main", {"x/": "", "y/z/": ""})
     store.export("repo", commit.id, tmp_path / "export")
-    store.download("repo", commit.id, "", into(tmp_path / "workspace"))
+    download(store, "repo", commit.id, tmp_path / "workspace")
     for target in (tmp_path / "export", tmp_path / "workspace"):
         assert sorted(path.relative_to(target).as_posix() for path in target.rglob("*")) == ["x", "y", "y/z"]
     assert len(list(tmp_path.iterdir())) == 2

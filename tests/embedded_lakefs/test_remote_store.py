@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Client
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,8 +25,10 @@ from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.remote import StoreFactory, StoreServer
-from perago.ports import ObjectEntry, Placement, Upload, WorkspaceStore
+from perago.ports import Upload, WorkspaceStore
 from perago.worker import warm_up
+
+from ..downloads import download
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def attempt(factory: StoreFactory, directory: Path) -> str:
     store = factory()
     head = store.get_commit("repo", "main")
     workspace = directory / "workspace"
-    store.download("repo", head.id, "", lambda entries: [Placement(e, workspace / e.key) for e in entries])
+    download(store, "repo", head.id, workspace)
     store.create_branch("repo", "staging", head.id)
     content = (workspace / "in").read_bytes().upper()
     store.upload("repo", "staging", [upload_of(workspace / "out", "out", content)])
@@ -97,28 +99,9 @@ def test_large_files_and_progress_pass_in_both_directions(
     upload = upload_of(tmp_path / "up", "big", content)
     remote.upload("repo", "main", [upload], seen.append)
     commit = remote.commit("repo", "main", "m", {})
-    target = tmp_path / "workspace" / "big"
-    remote.download(
-        "repo", commit.id, "", lambda entries: [Placement(entries[0], target)], lambda *done: seen.append(done)
-    )
-    assert target.read_bytes() == content
+    download(remote, "repo", commit.id, tmp_path / "workspace", on_progress=lambda *done: seen.append(done))
+    assert (tmp_path / "workspace" / "big").read_bytes() == content
     assert seen == [upload, (1, len(content))]
-
-
-def test_the_layout_runs_in_the_client_and_its_refusal_is_the_very_exception(
-    store: InMemoryLakeFS, remote: WorkspaceStore, tmp_path: Path
-) -> None:
-    commit = store.seed("repo", "main", {"a": "x"})
-    refusal = LookupError("two keys collide")
-
-    def refuse(entries: Sequence[ObjectEntry]) -> list[Placement]:
-        assert [entry.key for entry in entries] == ["a"]
-        raise refusal
-
-    with pytest.raises(LookupError) as caught:
-        remote.download("repo", commit.id, "", refuse)
-    assert caught.value is refusal
-    assert remote.get_commit("repo", "main") == commit
 
 
 @pytest.mark.parametrize(
@@ -222,26 +205,27 @@ def test_a_server_that_nobody_used_closes_at_once(store: InMemoryLakeFS, monkeyp
     assert time.monotonic() - started < 30
 
 
-def wait_in_layout(factory: StoreFactory, ready: Any) -> None:
-    def layout(entries: Sequence[ObjectEntry]) -> list[Placement]:
-        ready.send("in layout")
+def wait_in_download(factory: StoreFactory, directory: Path, ready: Any) -> None:
+    def hang(*_: int) -> None:
+        ready.send("in the download")
         signal.pause()
-        return []
 
-    factory().download("repo", "main", "", layout)
+    store = factory()
+    download(store, "repo", store.get_commit("repo", "main").id, directory / "workspace", on_progress=hang)
 
 
 def test_a_slot_that_is_killed_in_the_middle_of_a_call_disturbs_nobody(
-    served: StoreServer, remote: WorkspaceStore
+    store: InMemoryLakeFS, served: StoreServer, remote: WorkspaceStore, tmp_path: Path
 ) -> None:
+    commit = store.seed("repo", "main", {"a": "x", "b": "y"})
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(target=wait_in_layout, args=(served.factory, sending))
+    process = context.Process(target=wait_in_download, args=(served.factory, tmp_path, sending))
     process.start()
     assert receiving.poll(30)
     process.kill()
     process.join(10)
-    assert remote.get_commit("repo", "main").message == "Repository created"
+    assert remote.get_commit("repo", "main") == commit
 
 
 def test_many_clients_are_served_at_once(clock: VirtualClock) -> None:

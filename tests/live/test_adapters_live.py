@@ -25,10 +25,10 @@ from ..conformance.ports.lakefs_scenarios import (
     LakeFSScenariosOverHttp,
     commit_on_new_branch,
     files_in,
-    into,
     refusal_of,
     write,
 )
+from ..downloads import download
 from .servers import CONDUCTOR, LAKEFS, variables
 
 pytestmark = pytest.mark.live
@@ -57,7 +57,8 @@ with (place / "big").open("wb") as file:
         file.write(piece)
 store.upload(repository, "big", [Upload("big", place / "big", size, digest.hexdigest())])
 commit = store.commit(repository, "big", "big", {}).id
-store.download(repository, commit, "", lambda entries: [Placement(e, place / "to" / e.key) for e in entries])
+(entry,) = store.list_objects(repository, commit, "")
+store.download(repository, commit, place / "to", [Placement(entry, place / "to" / entry.key)])
 assert (place / "to" / "big").stat().st_size == size
 print(peak() - before)
 """
@@ -94,7 +95,7 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
     def test_metadata_beyond_ascii_survives(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
         file = write(tmp_path / "from", "a", b"1", metadata={"Owner": "Jörg 😀"})
         staged = commit_on_new_branch(store, repository, "one", store.get_commit(repository, "main").id, file)
-        (placement,) = store.download(repository, staged, "", into(tmp_path / "to"))
+        (placement,) = download(store, repository, staged, tmp_path / "to")
         assert placement.entry.metadata == {"owner": "Jörg 😀"}
 
     def test_many_small_files_go_both_ways(self, store: WorkspaceStore, repository: str, tmp_path: Path) -> None:
@@ -103,11 +104,11 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
         store.create_branch(repository, "many", base)
         _report("2,000 x 4 KiB up", len(files), lambda: store.upload(repository, "many", files))
         staged = store.commit(repository, "many", "many", {}).id
-        _report("2,000 x 4 KiB down", len(files), lambda: store.download(repository, staged, "", into(tmp_path / "to")))
+        _report("2,000 x 4 KiB down", len(files), lambda: download(store, repository, staged, tmp_path / "to"))
         assert files_in(tmp_path / "to") == files_in(tmp_path / "from")
         store.delete_objects(repository, "many", [file.key for file in files])
         emptied = store.commit(repository, "many", "nothing left", {}).id
-        assert store.download(repository, emptied, "", into(tmp_path / "none")) == []
+        assert download(store, repository, emptied, tmp_path / "none") == []
 
     def test_a_gibibyte_goes_both_ways_in_flat_memory(self, repository: str, tmp_path: Path) -> None:
         size = int(os.environ.get("PERAGO_LIVE_BIG_MIB", "1024")) * 1024 * 1024
@@ -127,7 +128,7 @@ class TestOnARealLakeFS(LakeFSScenariosOverHttp):
             for _ in range(3):
                 child = os.fork()
                 if child == 0:
-                    store.download(sys.argv[1], store.get_commit(sys.argv[1], "main").id, "", lambda entries: [])
+                    store.list_objects(sys.argv[1], store.get_commit(sys.argv[1], "main").id, "")
                     os._exit(0)
                 children.append(child)
             sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children))

@@ -10,7 +10,7 @@ from perago.ports import ObjectEntry, Placement
 from perago.workspace.disk import Disk, free_space, probe_disk
 from perago.workspace.errors import LayoutRefused
 from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
-from perago.workspace.layout import RESERVE, create_directories, directories_to_create, plan_layout
+from perago.workspace.layout import RESERVE, check_room, create_directories, directories_to_create, plan_layout
 
 from .building import entry
 
@@ -119,7 +119,7 @@ def test_only_the_hooks_of_the_repository_are_reserved(key: str, reserved: bool)
 
 def test_every_entry_gets_a_placement_in_order(tree: Path) -> None:
     keys = ["audio/", "audio/a/b.wav", "audio/c/", "audio/d"]
-    placements = plan_layout([entry(key) for key in keys], "audio/", tree, free_bytes=PLENTY)
+    placements = plan_layout([entry(key) for key in keys], "audio/", tree)
     assert [(placement.entry.key, placement.path) for placement in placements] == [
         ("audio/", None),
         ("audio/a/b.wav", tree / "a/b.wav"),
@@ -130,7 +130,7 @@ def test_every_entry_gets_a_placement_in_order(tree: Path) -> None:
 
 
 def test_hooks_are_left_out_and_make_no_directory(tree: Path) -> None:
-    placements = plan_layout([entry("_lakefs_actions/../x"), entry("a")], "", tree, free_bytes=PLENTY)
+    placements = plan_layout([entry("_lakefs_actions/../x"), entry("a")], "", tree)
     assert [placement.path for placement in placements] == [None, tree / "a"]
     assert directories_to_create(placements, "") == ()
 
@@ -138,7 +138,7 @@ def test_hooks_are_left_out_and_make_no_directory(tree: Path) -> None:
 def test_all_bad_keys_are_refused_together_before_anything_is_written(tree: Path) -> None:
     entries = [entry("good"), entry("../evil"), entry("a//b"), *(entry(f"{number}/.") for number in range(12))]
     with pytest.raises(LayoutRefused) as error:
-        plan_layout(entries, "", tree, free_bytes=PLENTY)
+        plan_layout(entries, "", tree)
     assert not error.value.retryable
     text = str(error.value)
     assert text.startswith("14 keys")
@@ -150,32 +150,34 @@ def test_all_bad_keys_are_refused_together_before_anything_is_written(tree: Path
 def test_the_own_path_of_the_workspace_counts_against_the_longest_path(tree: Path) -> None:
     room = len(os.fsencode(tree)) + 2
     disk = Disk(name_max=255, path_max=room + 3, folding=Folding(), stat_tells_changes=True)
-    plan_layout([entry("abc")], "", tree, free_bytes=PLENTY, disk=disk)
+    plan_layout([entry("abc")], "", tree, disk=disk)
     with pytest.raises(LayoutRefused, match="longer than the 3 bytes"):
-        plan_layout([entry("abcd")], "", tree, free_bytes=PLENTY, disk=disk)
+        plan_layout([entry("abcd")], "", tree, disk=disk)
 
 
 def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     entries = [entry("a", size=600), entry("b", size=425)]
-    plan_layout(entries, "", tree, max_bytes=1025, free_bytes=PLENTY)
+    placed = plan_layout(entries, "", tree)
+    check_room(placed, "", tree, max_bytes=1025, free_bytes=PLENTY)
     with pytest.raises(LayoutRefused, match="PERAGO_MAX_WORKSPACE_BYTES") as error:
-        plan_layout(entries, "", tree, max_bytes=1024, free_bytes=PLENTY)
+        check_room(placed, "", tree, max_bytes=1024, free_bytes=PLENTY)
     assert not error.value.retryable
 
 
 def test_a_disk_too_full_is_refused_but_may_have_room_later(tree: Path) -> None:
     entries = [entry("d/a", size=1), entry("b", size=free_space(tree).block)]
     needed = RESERVE + 3 * free_space(tree).block
-    plan_layout(entries, "", tree, free_bytes=needed)
+    placed = plan_layout(entries, "", tree)
+    check_room(placed, "", tree, free_bytes=needed)
     with pytest.raises(LayoutRefused, match="left") as error:
-        plan_layout(entries, "", tree, free_bytes=needed - 1)
+        check_room(placed, "", tree, free_bytes=needed - 1)
     assert error.value.retryable
     assert pickle.loads(pickle.dumps(error.value)).retryable
 
 
 def test_more_bytes_than_the_real_disk_has_are_refused(tree: Path) -> None:
     with pytest.raises(LayoutRefused, match="nothing was downloaded"):
-        plan_layout([entry("a", size=1 << 60)], "", tree)
+        check_room(plan_layout([entry("a", size=1 << 60)], "", tree), "", tree)
 
 
 def test_directories_are_made_once_and_existing_ones_are_fine(tree: Path) -> None:

@@ -54,17 +54,24 @@ class FindLeftovers:
 
 
 @dataclass(frozen=True, slots=True)
+class ListObjects:
+    """Make the attempt directory, list the workspace, and decide where each object goes. Nothing is downloaded yet."""
+
+    workspace: WorkspaceRef
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch:
-    """Make the attempt directory and download the workspace into it."""
+    """Download the workspace into the attempt directory."""
 
     workspace: WorkspaceRef
 
 
 @dataclass(frozen=True, slots=True)
 class CheckGuardrails:
-    """Scan the tree once and evaluate the rules of a phase."""
+    """Evaluate the rules of a phase on one scan of the tree. `listing`: those of `pre`, on the listing of the input."""
 
-    phase: Literal["pre", "post"]
+    phase: Literal["listing", "pre", "post"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +307,7 @@ Command = (
     | ReadLineage
     | ReadWorkflows
     | FindLeftovers
+    | ListObjects
     | Fetch
     | CheckGuardrails
     | RunFunction

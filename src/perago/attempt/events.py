@@ -100,6 +100,11 @@ class LeftoversFound:
 
 
 @dataclass(frozen=True, slots=True)
+class ObjectsListed:
+    """The listing of the workspace is known, and all of it can be laid out on this disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class Fetched:
     """The workspace is on disk, complete and verified."""
 
@@ -331,6 +336,7 @@ Event = (
     | LineageRead
     | WorkflowsRead
     | LeftoversFound
+    | ObjectsListed
     | Fetched
     | GuardrailsChecked
     | FunctionReturned

@@ -1,10 +1,10 @@
 """The state machine of one attempt, and the argument why it is safe.
 
-    received ─► validated ─► recovered ─► fetched ─► pre-checked ─► ran ─► post-checked
-                                                                                 │
-       reported ◄─ cleaned ◄─ published ◄─ committed ◄─ staged ◄─ planned ◄──────┘
-                      ▲
-                      └─ failed, lost: reached from every step
+    received ─► validated ─► recovered ─► listed ─► fetched ─► pre-checked ─► ran ─► post-checked
+                                                                                           │
+                 reported ◄─ cleaned ◄─ published ◄─ committed ◄─ staged ◄─ planned ◄──────┘
+                                ▲
+                                └─ failed, lost: reached from every step
 
 Short cuts: a task without a workspace goes from validation to its function and from its result to `cleaned`; an attempt
 that changed nothing goes from `post-checked` to `published` with its input ref as the published commit; one that adopts
@@ -82,7 +82,7 @@ def _join_resolved(state: State, event: on.JoinResolved) -> Next:
 
 
 def _input_located(state: State) -> Next:
-    return _fetch(state) if state.plan.read_only else (state, do.ReadBranch(state.ref))
+    return _list(state) if state.plan.read_only else (state, do.ReadBranch(state.ref))
 
 
 def _already_retried(state: State) -> Next:
@@ -146,19 +146,33 @@ def _compare_reads(state: State) -> Next:
     that is to be undone, the comparison is for later."""
     if state.plan.has_reads and state.is_moved and not (state.base and state.base.stale):
         return state, do.CompareWithOthers(state.ref.repository, state.ref.ref, state.expected_head)
-    return _fetch(state)
+    return _list(state)
 
 
 def _reads_compared(state: State, event: on.OthersCompared) -> Next:
-    return publishing.find_commits(state, event) if event.conflicts else _fetch(state)
+    return publishing.find_commits(state, event) if event.conflicts else _list(state)
 
 
-def _fetch(state: State) -> Next:
-    return state.at(Step.RECOVERED, has_directory=True), do.Fetch(state.ref)
+def _list(state: State) -> Next:
+    return state.at(Step.RECOVERED, has_directory=True), do.ListObjects(state.ref)
+
+
+def _listed(state: State, _: on.ObjectsListed) -> Next:
+    return state.at(Step.LISTED), do.CheckGuardrails("listing")
+
+
+def _listing_checked(state: State, event: on.GuardrailsChecked) -> Next:
+    """Most guardrails are about names and sizes, which the listing has: an input that breaks one is not downloaded."""
+    if event.violations:
+        return fail(state, outcome.violated(event.violations), terminal=True)
+    return state, do.Fetch(state.ref)
 
 
 def _fetched(state: State, _: on.Fetched) -> Next:
-    return state.at(Step.FETCHED), do.CheckGuardrails("pre")
+    state = state.at(Step.FETCHED)
+    if state.plan.looks_into_input:
+        return state, do.CheckGuardrails("pre")
+    return _pre_checked(state, on.GuardrailsChecked(()))
 
 
 def _pre_checked(state: State, event: on.GuardrailsChecked) -> Next:
@@ -197,10 +211,12 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,
     (Step.VALIDATED, on.OthersCompared): _reads_compared,
     (Step.VALIDATED, on.CommitsFound): publishing.conflict,
-    (Step.RECOVERED, on.Fetched): _fetched,
+    (Step.RECOVERED, on.ObjectsListed): _listed,
     (Step.RECOVERED, on.AdoptedRead): publishing.adopted_read,
     (Step.RECOVERED, on.ResultAccepted): publishing.recorded_result_accepted,
     (Step.RECOVERED, on.PublishFenceSeen): publishing.fence_of_adopted_seen,
+    (Step.LISTED, on.GuardrailsChecked): _listing_checked,
+    (Step.LISTED, on.Fetched): _fetched,
     (Step.FETCHED, on.GuardrailsChecked): _pre_checked,
     (Step.PRE_CHECKED, on.FunctionReturned): _returned,
     (Step.RAN, on.ResultAccepted): _result_accepted,

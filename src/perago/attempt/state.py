@@ -29,6 +29,8 @@ class Plan:
     rebase: bool = False
     """Whether changes are put on a head that others have advanced (`on_moved_head`)."""
     has_reads: bool = False
+    looks_into_input: bool = False
+    """Whether a `pre` guardrail is about what is in the files."""
     """The task names files whose change by others is a conflict (`reads`)."""
     rebuild_tries: int = 3
     """How often a publication may be built anew because the branch has become another."""

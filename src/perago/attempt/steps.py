@@ -12,6 +12,8 @@ class Step(StrEnum):
     VALIDATED = "validated"
     RECOVERED = "recovered"
     """The commits between the input ref and the branch head have been judged."""
+    LISTED = "listed"
+    """It is known which files the workspace has, and how large they are."""
     FETCHED = "fetched"
     PRE_CHECKED = "pre-checked"
     RAN = "ran"

@@ -37,6 +37,7 @@ STEPS = {
     "AwaitTurn": "waiting for its turn to publish",
     "CarryChanges": "bringing the staged changes to the new head",
     "ValidateRecordedResult": "validating the result of an earlier attempt",
+    "ListObjects": "listing the workspace",
     "Fetch": "downloading the workspace",
     "CheckGuardrails": "checking guardrails",
     "RunFunction": "running the function",

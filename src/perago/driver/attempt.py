@@ -29,6 +29,7 @@ from perago.driver.record import AttemptRecord, StepTime
 from perago.driver.remote import Publisher
 from perago.driver.runtime import AttemptRuntime
 from perago.driver.scratch import left_files, left_words, what_to_do
+from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, ServiceError, Upload
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
@@ -94,7 +95,8 @@ class _AttemptRun:
             do.ReadLineage: lambda command: self._ask_conductor(read_lineage, command.task_ids, command.chain),
             do.ReadWorkflows: lambda command: self._ask_conductor(read_workflows, command.workflow_ids),
             do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
-            do.Fetch: self._fetch,
+            do.ListObjects: self._list_objects,
+            do.Fetch: lambda command: self._publisher.fetch(command, self._workspace),
             do.CheckGuardrails: self._check_guardrails,
             do.RunFunction: self._run_function,
             do.ValidateResult: self._validate_result,
@@ -161,6 +163,7 @@ class _AttemptRun:
             publish_fence=self._runtime.limits.publish_fence,
             rebase=rebase,
             has_reads=bool(spec and spec.reads),
+            looks_into_input=any(isinstance(rule, ContentGuardrail) for rule in (spec.pre if spec else ())),
             rebuild_tries=self._runtime.limits.rebase_tries if rebase else 3,
         )
 
@@ -262,16 +265,18 @@ class _AttemptRun:
         workspace = on.WorkspaceRef(block.repository, block.branch, "" if joined else block.refs[0], block.ref_key)
         return on.InputAccepted(workspace, found.params_sha256, joined)
 
-    def _fetch(self, command: do.Fetch) -> on.Event:
-        if self._task.workspace is None:
-            raise ValueError("a task without a workspace fetches nothing")
+    def _list_objects(self, command: do.ListObjects) -> on.Event:
         self._workspace.create()
-        self._publisher.fetch(command, self._workspace, self._task.workspace.key_prefix)
-        return on.Fetched()
+        return self._publisher.list_objects(command, self._workspace)
 
     def _check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
-        findings = self._workspace.check(command.phase, self._runtime.around_guardrails)
-        self._findings = (*self._findings, *findings)
+        if command.phase == "post":
+            findings = self._workspace.check("post", self._runtime.around_guardrails)
+            self._findings = (*self._findings, *findings)
+        elif command.phase == "pre":
+            self._findings = findings = self._workspace.check("pre", self._runtime.around_guardrails)
+        else:
+            self._findings = findings = self._workspace.check_listing()
         for finding in findings:
             self._note(finding.detail)
         return judged(findings)

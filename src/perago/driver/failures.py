@@ -14,7 +14,7 @@ from perago.guardrails.evaluation import Finding
 from perago.ports import NotFound, ServiceError
 from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, WorkspaceError
 
-_BEFORE_DOWNLOAD = (Step.VALIDATED, Step.RECOVERED)
+_OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 
 
 def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
@@ -26,7 +26,7 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     if isinstance(error, DirectoryRefused | LayoutRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
     if isinstance(error, ServiceError):
-        return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _BEFORE_DOWNLOAD)
+        return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _OF_THE_INPUT)
     if isinstance(error, OSError):
         return CommandFailed(_words(error), terminal=False)
     return CommandFailed(str(error), terminal=False)

@@ -28,6 +28,7 @@ ON_THE_NETWORK = (
     do.ResolveJoin,
     do.ReadBranch,
     do.FindLeftovers,
+    do.ListObjects,
     do.Fetch,
     do.CreateStagingBranch,
     do.RevertStale,

@@ -15,7 +15,13 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.layout import (
+    check_room,
+    create_directories,
+    directories_to_create,
+    listing_of,
+    plan_layout,
+)
 from perago.workspace.overlap import combined
 from perago.workspace.scan import Tree, scan_tree
 from perago.workspace.text import listing, quoted
@@ -59,20 +65,30 @@ class LocalWorkspace:
         """
         self._directory = AttemptDirectory.create(self._root, self._delivery)
 
-    def layout(self, entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        """Where a complete listing goes; makes the directories that it needs. A second listing, which is the same, gets
-        what is missing: files appear whole, and the function has not run yet."""
-        if self._placements:
-            return self._missing()
-        prefix = self._spec.key_prefix
-        placements = plan_layout(entries, prefix, self.path, max_bytes=self._limits.max_workspace_bytes)
-        create_directories(self.path, directories_to_create(placements, prefix))
-        placed = [placement.entry.size for placement in placements if placement.path is not None]
-        self.total_objects, self.total_size = len(placed), sum(placed)
-        self._placements = placements
-        return placements
+    def lay_out(self, entries: Sequence[ObjectEntry]) -> int:
+        """Decide where the objects of a listing go; returns how many files that makes.
 
-    def _missing(self) -> Sequence[Placement]:
+        Raises:
+            LayoutRefused: keys that cannot be files.
+        """
+        self._placements = plan_layout(entries, self._spec.key_prefix, self.path)
+        sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
+        self.total_objects, self.total_size = len(sizes), sum(sizes)
+        return self.total_objects
+
+    def make_room(self) -> None:
+        """Make the directories that the files need.
+
+        Raises:
+            LayoutRefused: too many bytes, or a full disk (retryable).
+            OSError: the disk refused.
+        """
+        prefix = self._spec.key_prefix
+        check_room(self._placements, prefix, self.path, max_bytes=self._limits.max_workspace_bytes)
+        create_directories(self.path, directories_to_create(self._placements, prefix))
+
+    def missing(self) -> Sequence[Placement]:
+        """What has not come yet: files appear whole, and the function has not run yet."""
         found = scan_tree(self.path).files
         missing, self.landed_objects, self.landed_size = [], 0, 0
         for placement in self._placements:
@@ -90,6 +106,10 @@ class LocalWorkspace:
         """Remember the tree as it was downloaded."""
         self._tree = scan_tree(self.path)
         self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
+
+    def check_listing(self) -> tuple[Finding, ...]:
+        """The verdicts of the `pre` guardrails on the server's listing, as far as names and sizes tell."""
+        return evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
 
     def check(
         self, phase: Literal["pre", "post"], around: Callable[[], AbstractContextManager[object]] = nullcontext

@@ -101,9 +101,17 @@ class Publisher:
             self._commit(where.repository, where.ref)
         return on.BranchRead(since, reaches_ref, late)
 
-    def fetch(self, command: do.Fetch, local: LocalWorkspace, key_prefix: str) -> None:
+    def list_objects(self, command: do.ListObjects, local: LocalWorkspace) -> on.Event:
+        """List the workspace, and decide where its files go."""
+        where = command.workspace
+        entries = self._retry(lambda: self._store.list_objects(where.repository, where.ref, local.key_prefix))
+        local.lay_out(entries)
+        return on.ObjectsListed()
+
+    def fetch(self, command: do.Fetch, local: LocalWorkspace) -> on.Event:
         """Download the workspace and remember it as it came. Files that have come stay when a download breaks."""
         where, arrived = command.workspace, 0
+        local.make_room()
 
         def progress(objects: int, size: int) -> None:
             nonlocal arrived
@@ -112,10 +120,11 @@ class Publisher:
             self._observer.transferred("download", objects, size, local.total_objects, local.total_size)
 
         self._retry(
-            lambda: self._store.download(where.repository, where.ref, key_prefix, local.layout, progress),
+            lambda: self._store.download(where.repository, where.ref, local.path, local.missing(), progress),
             progress=lambda: arrived,
         )
         local.record()
+        return on.Fetched()
 
     def read_head(self, command: do.ReadHead) -> on.Event:
         """Read the commit that an empty fence commit is to be put on."""

@@ -1,8 +1,8 @@
 """A store of this process, served to the slot processes of `perago run` over a private Unix socket.
 
 Only the port's methods are served. Files do not travel: both processes are on one machine, so the server reads and
-writes the paths that the client names. What a call is given to call back (the layout of a download, its progress) is
-called in the client. Errors arrive as what they are. docs/design/decisions.md says why this is not HTTP.
+writes the paths that the client names. What a call is given to call back (the progress of a transfer) is called in the
+client. Errors arrive as what they are. docs/design/decisions.md says why this is not HTTP.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ CLOSE_SECONDS = 5.0
 
 _MAX_SOCKET_PATH = 100  # macOS allows 103 bytes
 _UNCLEAR = frozenset({"commit", "merge", "revert"})  # repeating any other operation is harmless
-_RESULT, _ERROR, _TELL, _ASK = "result", "error", "tell", "ask"
-"""What a message of the server is: the outcome of a call, or one call back, whose answer is wanted or not."""
+_RESULT, _ERROR, _TELL = "result", "error", "tell"
+"""What a message of the server is: the outcome of a call, or one call back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class StoreServer:
     def _outcome(
         self, connection: Connection[Any, Any], operation: str, arguments: Collection[Any], options: Mapping[str, Any]
     ) -> tuple[str, object]:
-        local = functools.partial(_local, connection, threading.Lock(), operation)
+        local = functools.partial(_local, connection, threading.Lock())
         try:
             method = getattr(self._store, operation)
             return _RESULT, method(*map(local, arguments), **{name: local(value) for name, value in options.items()})
@@ -180,12 +180,10 @@ class _RemoteStore:
             if kind in (_RESULT, _ERROR):
                 return kind, payload
             try:
-                answer = callbacks[payload](*given)
+                callbacks[payload](*given)
             except Exception as error:  # noqa: BLE001 - the caller's, and none of the connection
                 self._disconnect()  # no conversation can be taken up again in its middle
                 return _ERROR, error
-            if kind == _ASK:
-                connection.send(answer)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -211,16 +209,14 @@ def _portable(value: object, callbacks: list[Callable[..., object]]) -> object:
     return list(value) if isinstance(value, Collection) and not isinstance(value, str) else value
 
 
-def _local(connection: Connection[Any, Any], sending: threading.Lock, operation: str, value: object) -> object:
-    """An argument as the store gets it. Only the layout, which is the first callback of a download, has an answer."""
+def _local(connection: Connection[Any, Any], sending: threading.Lock, value: object) -> object:
+    """An argument as the store gets it."""
     if not isinstance(value, _Callback):
         return value
-    asks = operation == "download" and value.number == 0
 
-    def call_back(*given: object) -> object:
+    def call_back(*given: object) -> None:
         with sending:
-            connection.send((_ASK if asks else _TELL, value.number, *given))
-            return connection.recv() if asks else None
+            connection.send((_TELL, value.number, *given))
 
     return call_back
 

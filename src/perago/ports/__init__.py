@@ -39,7 +39,6 @@ from perago.ports.tasks import (
 )
 from perago.ports.workspaces import (
     Commit,
-    Layout,
     ObjectEntry,
     Placement,
     Progress,
@@ -61,7 +60,6 @@ __all__ = [
     "Delivery",
     "DeliveryCheck",
     "Forbidden",
-    "Layout",
     "MergeRefusal",
     "MergeRefused",
     "NotFound",

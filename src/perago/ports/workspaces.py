@@ -83,10 +83,6 @@ class Upload:
         return root, self.path.relative_to(root).as_posix()
 
 
-Layout = Callable[[Sequence[ObjectEntry]], Sequence[Placement]]
-"""Decides where a complete listing goes on disk, or raises to refuse it whole. Called exactly once per download,
-before a single byte is written."""
-
 Progress = Callable[[int, int], None]
 """Called with (objects, bytes) finished by one download so far. May be called from several threads."""
 
@@ -137,18 +133,26 @@ class WorkspaceStore(Protocol):
         is staged there. A staged deletion is no object."""
         ...
 
+    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
+        """Every object of a commit whose key begins with `prefix` (`""` or ending in `/`), in the order of their keys.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
+        ...
+
     def download(
         self,
         repository: str,
         commit: str,
-        prefix: str,
-        layout: Layout,
+        workspace: Path,
+        placements: Sequence[Placement],
         on_progress: Progress = no_progress,
-    ) -> Sequence[Placement]:
-        """Bring every object below `prefix` (`""` or ending in `/`) of an immutable commit to disk.
+    ) -> None:
+        """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`.
 
-        `layout` sees the whole listing once and decides; nothing is written before it returns. Files appear under
-        their final name only when complete and verified, with the object's modification time.
+        Files grow in a private directory beside `workspace`. They appear under their final name only when complete and
+        verified, with the object's modification time. A download that raises keeps those that are complete.
 
         Raises:
             CorruptTransfer: size or MD5 differ from the listing.

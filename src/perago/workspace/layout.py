@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from perago.authoring.guardrails import Listing
 from perago.ports import ObjectEntry, Placement
 from perago.workspace.descent import Descent, split
 from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
@@ -26,8 +27,6 @@ def plan_layout(
     key_prefix: str,
     workspace: Path,
     *,
-    max_bytes: int | None = None,
-    free_bytes: int | None = None,
     disk: Disk | None = None,
 ) -> list[Placement]:
     """A placement for every entry; directory markers and `_lakefs_actions/` are placed nowhere.
@@ -36,22 +35,48 @@ def plan_layout(
         entries: The listing of the commit.
         key_prefix: What the keys of the workspace begin with.
         workspace: The directory that becomes the workspace; it exists.
-        max_bytes: `PERAGO_MAX_WORKSPACE_BYTES`; None for no limit.
-        free_bytes: Free space in bytes; None: found out at `workspace`.
         disk: How the disk treats names; None: found out at `workspace`.
 
     Raises:
-        LayoutRefused: keys that cannot be files (all are named), too many bytes (both final), or a full disk
-            (retryable).
+        LayoutRefused: keys that cannot be files; all are named.
     """
     disk = disk or probe_disk(workspace)
     problems = check_keys(entries, key_prefix, _limits(disk, workspace))
     if problems:
         raise LayoutRefused(_describe(problems), retryable=False)
-    placed = [Placement(entry, _path_of(entry, key_prefix, workspace)) for entry in entries]
+    return [Placement(entry, _path_of(entry, key_prefix, workspace)) for entry in entries]
+
+
+def listing_of(placements: Iterable[Placement], key_prefix: str) -> Listing:
+    """What a scan of the workspace finds once all is downloaded."""
+    placements = list(placements)
+    placed = [placement.entry for placement in placements if placement.path is not None]
+    sizes = {entry.key[len(key_prefix) :]: entry.size for entry in placed}
+    return Listing(sizes, directories_to_create(placements, key_prefix))
+
+
+def check_room(
+    placed: Sequence[Placement],
+    key_prefix: str,
+    workspace: Path,
+    *,
+    max_bytes: int | None = None,
+    free_bytes: int | None = None,
+) -> None:
+    """Whether the files may be as large as they are, and have room.
+
+    Args:
+        placed: All that `plan_layout` gave.
+        key_prefix: What the keys of the workspace begin with.
+        workspace: The directory that becomes the workspace; it exists.
+        max_bytes: `PERAGO_MAX_WORKSPACE_BYTES`; None for no limit.
+        free_bytes: Free space in bytes; None: found out at `workspace`.
+
+    Raises:
+        LayoutRefused: too many bytes, or a full disk (retryable).
+    """
     _check_size(placed, max_bytes)
-    _check_room(placed, key_prefix, workspace, free_bytes)
-    return placed
+    _check_free(placed, key_prefix, workspace, free_bytes)
 
 
 def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> tuple[str, ...]:
@@ -114,7 +139,7 @@ def _check_size(placed: Sequence[Placement], max_bytes: int | None) -> None:
         )
 
 
-def _check_room(placed: Sequence[Placement], key_prefix: str, workspace: Path, free_bytes: int | None) -> None:
+def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, free_bytes: int | None) -> None:
     space = free_space(workspace)
     free = space.size if free_bytes is None else free_bytes
     sizes = [placement.entry.size for placement in placed if placement.path is not None]

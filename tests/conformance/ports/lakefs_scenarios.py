@@ -17,17 +17,16 @@ from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT
 from perago.ports import (
     AccessDenied,
     Commit,
-    Layout,
     MergeRefusal,
     MergeRefused,
     NotFound,
     NothingToCommit,
-    Placement,
     Upload,
     WorkspaceStore,
 )
 from perago.settings import LakeFSSettings
 
+from ...downloads import download
 from .lakefs_services import LakeFSService, over_http
 
 
@@ -36,10 +35,6 @@ def write(directory: Path, key: str, content: bytes, **more: Any) -> Upload:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return Upload(key, path, len(content), hashlib.md5(content, usedforsecurity=False).hexdigest(), **more)
-
-
-def into(workspace: Path, prefix: str = "") -> Layout:
-    return lambda entries: [Placement(entry, workspace / entry.key.removeprefix(prefix)) for entry in entries]
 
 
 def files_in(directory: Path) -> dict[str, bytes]:
@@ -69,7 +64,7 @@ def missing(store: WorkspaceStore, repository: str, directory: Path) -> dict[str
         ],
         f"commit {nowhere} does not exist": [
             lambda: store.get_commit(repository, nowhere),
-            lambda: store.download(repository, nowhere, "", into(directory)),
+            lambda: store.list_objects(repository, nowhere, ""),
             lambda: store.create_branch(repository, "new", nowhere),
             lambda: store.ancestry(repository, nowhere, limit=1),
         ],
@@ -125,7 +120,7 @@ class LakeFSScenarios:
         assert refused.value.reason is MergeRefusal.NO_CHANGES
         store.delete_branch(repository, "perago-a")
         store.delete_branch(repository, "perago-a")
-        placements = store.download(repository, merged, "in/", into(tmp_path / "to", "in/"))
+        placements = download(store, repository, merged, tmp_path / "to", "in/")
         assert files_in(tmp_path / "to") == {"a b+c&ü%41.txt": b"text", "deep/er/empty": b""}
         entry = next(placement.entry for placement in placements if placement.entry.size)
         assert (entry.content_type, entry.metadata) == ("text/plain", {"owner": "me"})
@@ -141,10 +136,10 @@ class LakeFSScenarios:
         store.delete_objects(repository, "perago-a", ["b/3"])
         assert store.newest_staged(repository, "perago-a") is None
         store.upload(repository, "perago-a", [write(tmp_path, "a/2", b"two"), write(tmp_path, "a/2 new", b"")])
-        listed = store.download(repository, head, "", lambda entries: [Placement(entry, None) for entry in entries])
+        listed = store.list_objects(repository, head, "")
         newest = store.newest_staged(repository, "perago-a")
         assert newest is not None
-        assert max(placement.entry.mtime for placement in listed) <= newest <= time.time() + 60
+        assert max(entry.mtime for entry in listed) <= newest <= time.time() + 60
         store.commit(repository, "perago-a", "stage", {})
         assert store.newest_staged(repository, "perago-a") is None
 

@@ -17,17 +17,15 @@ PAGE = 1000
 """Objects a page, the server's maximum."""
 
 
-def list_objects(
-    pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str
-) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
-    """The objects below a prefix, page by page, each page with whether more follow.
+def list_objects(pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str) -> list[ObjectEntry]:
+    """The objects below a prefix.
 
     Raises:
         NotFound: no such repository or commit.
         Unavailable: a page could not be read.
     """
     call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
-    yield from _pages(pool, policy, call, commit, prefix)
+    return [entry for page in _pages(pool, policy, call, commit, prefix) for entry in page]
 
 
 def newest_upload(
@@ -46,20 +44,18 @@ def newest_upload(
     last = max(staged)  # code points are in the order of their UTF-8
     shared = commonprefix(list(staged))  # noqa: RUF071 - a listing's prefix is one of characters, too
     times: list[int] = []
-    for page, _ in _pages(pool, policy, call, branch, shared):
+    for page in _pages(pool, policy, call, branch, shared):
         times += [entry.mtime for entry in page if entry.key in staged]
         if page and page[-1].key >= last:
             break
     return max(times, default=None)
 
 
-def _pages(
-    pool: HttpPool, policy: CallPolicy, call: Call, commit: str, prefix: str
-) -> Iterator[tuple[Sequence[ObjectEntry], bool]]:
+def _pages(pool: HttpPool, policy: CallPolicy, call: Call, commit: str, prefix: str) -> Iterator[Sequence[ObjectEntry]]:
     after, more = "", True
     while more:
         page, more, after = retry(lambda at=after: _page(pool, call, commit, prefix, at), policy)  # type: ignore[misc]
-        yield page, more
+        yield page
 
 
 def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> tuple[Sequence[ObjectEntry], bool, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from urllib3.util import make_headers
 
@@ -11,9 +12,9 @@ from perago.adapters.http import CallPolicy, HttpPool
 from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
-from perago.adapters.lakefs.listing import newest_upload
+from perago.adapters.lakefs.listing import list_objects, newest_upload
 from perago.adapters.lakefs.upload import Uploads
-from perago.ports import Commit, Layout, Placement, Progress, Staged, Upload, no_progress
+from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
 
 _API = "/api/v1"
@@ -81,12 +82,21 @@ class LakeFSStore:
         staged = self._control.staged_keys(repository, branch)
         return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
 
+    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
+        """Every object below `prefix`."""
+        return list_objects(self._pool, self._policy, repository, commit, prefix)
+
     def download(
-        self, repository: str, commit: str, prefix: str, layout: Layout, on_progress: Progress = no_progress
-    ) -> Sequence[Placement]:
-        """Bring every object below `prefix` to disk, each verified before it appears."""
+        self,
+        repository: str,
+        commit: str,
+        workspace: Path,
+        placements: Sequence[Placement],
+        on_progress: Progress = no_progress,
+    ) -> None:
+        """Bring objects to disk, each verified before it appears."""
         transfer = Download(self._pool, self._policy, self._threads, repository, commit)
-        return transfer.run(prefix, layout, on_progress)
+        transfer.run(workspace, placements, on_progress)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`."""

@@ -109,7 +109,7 @@ def _chunks(call: Call, handle: int, upload: Upload) -> Iterator[memoryview]:
     while remaining:
         count = os.readv(handle, [buffer[: min(len(buffer), remaining)]])
         if not count:
-            raise _changed(call, upload, f"ended {remaining} bytes prefetcher")
+            raise _changed(call, upload, f"ended {remaining} bytes early")
         remaining -= count
         yield buffer[:count]
 

@@ -31,8 +31,8 @@ from perago.ports import (
     FENCE_MARKER,
     Clock,
     Commit,
-    Layout,
     MergeRefusal,
+    ObjectEntry,
     Placement,
     Progress,
     Staged,
@@ -106,20 +106,23 @@ class InMemoryLakeFS:
             found = self.server.staged_changes(repository, branch)
             return max((change.entry.mtime for change in found if change.entry is not None), default=None)
 
+    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
+        """Every object below `prefix`."""
+        with self._operation("list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}"):
+            return [entry.as_listed() for entry in self.server.all_objects(repository, commit, prefix)]
+
     def download(
         self,
         repository: str,
         commit: str,
-        prefix: str,
-        layout: Layout,
+        workspace: Path,
+        placements: Sequence[Placement],
         on_progress: Progress = no_progress,
-    ) -> Sequence[Placement]:
-        """Write every object below `prefix` where `layout` says."""
-        with self._operation("download", f"download {prefix or '/'!r} of {repository!r} at {commit}"):
-            entries = self.server.all_objects(repository, commit, prefix)
-            placements = layout([entry.as_listed() for entry in entries])
-            write_files(entries, placements, prefix, on_progress)
-            return placements
+    ) -> None:
+        """Write objects where they have a place."""
+        with self._operation("download", f"download from {repository!r} at {commit}"):
+            entries = {entry.path: entry for entry in self.server.all_objects(repository, commit, "")}
+            write_files(entries, workspace, placements, on_progress)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch."""

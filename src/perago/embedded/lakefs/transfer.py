@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from perago.embedded.lakefs.blobs import Blob, BlobStore
@@ -34,23 +33,24 @@ def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
     return blob
 
 
-def write_files(entries: Sequence[Entry], placements: Sequence[Placement], prefix: str, on_progress: Progress) -> None:
-    """Write the placed objects: complete under a temporary name first, then renamed.
+def write_files(
+    entries: Mapping[str, Entry], workspace: Path, placements: Iterable[Placement], on_progress: Progress
+) -> None:
+    """Write the placed objects, of `entries` by key: complete under a temporary name first, then renamed.
 
     Temporary files lie in a fresh directory beside the workspace, so that none can collide with a workspace name.
 
     Raises:
         OSError: the disk refused.
     """
-    by_key = {entry.path: entry for entry in entries}
-    placed = [(by_key[place.entry.key], place.path) for place in placements if place.path is not None]
+    placed = [(entries[place.entry.key], place.path) for place in placements if place.path is not None]
     if not placed:
         return
-    incoming = _incoming_directory(placed, prefix)
-    partial = os.fspath(incoming / "object")
+    workspace.mkdir(parents=True, exist_ok=True)
     parents: set[str] = set()
     size = 0
-    try:
+    with tempfile.TemporaryDirectory(prefix="incoming-", dir=workspace.parent) as incoming:
+        partial = f"{incoming}/object"
         for number, (entry, path) in enumerate(placed, start=1):
             target = os.fspath(path)
             parent = os.path.dirname(target)  # noqa: PTH120 - text is measurably faster for thousands of files
@@ -63,8 +63,6 @@ def write_files(entries: Sequence[Entry], placements: Sequence[Placement], prefi
                 _write(entry, partial, target)
             size += entry.blob.size
             on_progress(number, size)
-    finally:
-        shutil.rmtree(incoming, ignore_errors=True)
 
 
 def _write(entry: Entry, partial: str, target: str) -> None:
@@ -72,19 +70,6 @@ def _write(entry: Entry, partial: str, target: str) -> None:
         entry.blob.copy_to(file)
     os.utime(partial, (entry.mtime, entry.mtime))
     os.replace(partial, target)  # noqa: PTH105 - as above
-
-
-def _incoming_directory(placed: Sequence[tuple[Entry, Path]], prefix: str) -> Path:
-    """Beside the workspace root, found by taking the key's own parts off the path."""
-    entry, path = placed[0]
-    root = path
-    for part in reversed(entry.path[len(prefix) :].rstrip("/").split("/")):
-        if root.name != part:
-            root = path.parent
-            break
-        root = root.parent
-    root.mkdir(parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix="incoming-", dir=root.parent))
 
 
 def files_of(tree: Mapping[str, str | bytes | Path | None] | Path) -> Iterator[tuple[str, bytes | Path]]:
