@@ -182,7 +182,7 @@ SHARED = (
     Opening(
         "published-and-died-below-others",
         _die_below_others,
-        _numbered(*_LINEAGE, "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+        _numbered(*_LINEAGE, "get_commit", "diff", "diff", "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
         make=SharedWorld,
     ),
     Opening(
