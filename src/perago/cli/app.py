@@ -19,6 +19,7 @@ from perago.cli import messages
 from perago.cli.boundary import error_boundary
 
 COMMANDS = {
+    "capture": "Write an attempt of the past as a test case.",
     "check": "Check task modules and the local configuration.",
     "extract": "Write the TaskDef of a task module as JSON.",
     "register": "Put the TaskDefs of task modules on the Conductor server.",
@@ -28,6 +29,7 @@ COMMANDS = {
     "init": "Write a small project: one task, its tests and settings.",
     "gc": "Remove what killed attempts left, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",
+    "replay": "Run today's code on the input of an attempt of the past.",
     "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
     "start": "Run workers for a task module against the configured servers.",

@@ -32,6 +32,11 @@ def _module(name: str) -> str:
     return name
 
 
+def checked_module(name: str) -> str:
+    """`name`, if it is an import path; otherwise a usage error."""
+    return _module(name)
+
+
 def _modules(names: list[str]) -> list[str]:
     return list(dict.fromkeys(_module(name) for name in names))
 

@@ -82,6 +82,11 @@ def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple
     return tuple(_differences("", before, after))
 
 
+def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:
+    """The differences between two JSON values, in the order of the pointers."""
+    return tuple(_differences("", old, new))
+
+
 def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The definition without what the server adds."""
     return {

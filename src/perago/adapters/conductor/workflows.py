@@ -43,6 +43,32 @@ class ConductorWorkflows:
         found: dict[str, Any] = json_of(operation, answer, dict, "a workflow")
         return found
 
+    def task(self, task_id: str) -> dict[str, Any]:
+        """One attempt as JSON."""
+        operation = f"read task {task_id}"
+        answer = self._session.read(operation, self._session.tasks.get_task, task_id)
+        found: dict[str, Any] = json_of(operation, answer, dict, "a task")
+        return found
+
+    def search_tasks(self, query: str, *, start: int, size: int) -> Sequence[Mapping[str, Any]]:
+        """Summaries of the attempts that Conductor's index has for a query (`docs/servers/conductor.md` 9), the latest
+        first.
+
+        Args:
+            query: as Conductor takes it: `taskType=features.build AND status=COMPLETED`.
+            start: how many of the first are left out.
+            size: how many at most.
+        """
+        operation = "search for tasks"
+        search = self._session.tasks.search1
+        answer = self._session.read(
+            operation, search, query=query, start=start, size=size, sort="updateTime:DESC", free_text="*"
+        )
+        found = json_of(operation, answer, dict, "the result of a search").get("results")
+        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+            raise unreadable(operation, "the result of a search", write=False)
+        return found
+
     def log(self, task_id: str) -> Sequence[str]:
         """The entries of an attempt's log, in order."""
         operation = f"read the log of task {task_id}"

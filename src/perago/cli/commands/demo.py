@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perago.cli.commands.run import plan_for
 from perago.cli.configuration import require_embedded, valid_settings
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import check_output, write_tree
 from perago.cli.loading import load_tasks
+from perago.cli.local_run import plan_for
 from perago.cli.parameters import IMPORT_LIMIT
 from perago.cli.signals import end_if_told, sigterm_unwinds
 from perago.workspace.text import json_text

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import ast
 import base64
 import contextlib
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import environment_of, limits_of, logs_of, valid_settings
+from perago.cli.configuration import valid_settings
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import check_output, prefix_of, write_tree
 from perago.cli.loading import load_tasks_and_files
+from perago.cli.local_run import run_attempt, runs_here, services_of
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, read_object
-from perago.cli.signals import end_if_told, sigterm_unwinds
+from perago.cli.signals import sigterm_unwinds
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
-    from perago.cli.attempt_view import AttemptView
     from perago.cli.probe import TaskSummary
-    from perago.driver import Limits
     from perago.embedded.lakefs import InMemoryLakeFS
-    from perago.local import LocalServices
-    from perago.local.served import ServedServices
-    from perago.settings import Settings
-    from perago.testing.services import InMemoryServices
-    from perago.worker import WorkerPlan
 
 
 _GRACE = 2.0
@@ -151,84 +142,16 @@ def run_once(
     from perago.cli.attempt_view import AttemptView
 
     view = AttemptView(sys.stderr)
-    here = _runs_here(files, params, pdb=pdb)
-    with sigterm_unwinds(), _services(settings, view, here=here, post_mortem=pdb) as services:
+    here = runs_here(files, params, pdb=pdb)
+    with sigterm_unwinds(), services_of(settings, view, here=here, post_mortem=pdb) as services:
         ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
-        outcome = view.outcome(_attempt(services, module, task, settings, given, ref, view))
+        with contextlib.nullcontext() if here else view:
+            row = run_attempt(services, module, task, settings, given, ref, view)
+        outcome = view.outcome(row)
         if output is not None:
             write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
     _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
     return ExitCode.OK if outcome.completed else ExitCode.FAILURE
-
-
-def _runs_here(files: Sequence[str], params: str | None, *, pdb: bool) -> bool:
-    """Whether the function runs in this process, with the terminal.
-
-    Raises:
-        typer.BadParameter: it should, and standard input had the params.
-    """
-    place = _breakpoint_in(files)
-    if not pdb and place is None:
-        return False
-    if params == "-":
-        raise typer.BadParameter("the debugger needs standard input; use @FILE.", param_hint="'--params'")
-    if not pdb:
-        messages.note(f"the task runs in this process, because of the breakpoint at {place}")
-    return True
-
-
-def _breakpoint_in(files: Iterable[str]) -> str | None:
-    """Where one of these source files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
-    for file in files:
-        with contextlib.suppress(OSError, SyntaxError, ValueError):
-            for node in ast.walk(ast.parse(Path(file).read_bytes())):
-                if isinstance(node, ast.Call) and _last_name(node.func) in ("breakpoint", "set_trace"):
-                    return f"{file}:{node.lineno}"
-    return None
-
-
-def _last_name(function: ast.expr) -> str:
-    return function.id if isinstance(function, ast.Name) else getattr(function, "attr", "")
-
-
-def _services(
-    settings: Settings, view: AttemptView, *, here: bool, post_mortem: bool
-) -> LocalServices | InMemoryServices:
-    from perago.local import LocalServices
-
-    if not here:
-        return LocalServices()
-    from perago.cli.debugger import services_for
-
-    return services_for(_limits(settings), settings.workspace_root, view, post_mortem=post_mortem)
-
-
-def _attempt(
-    services: LocalServices | InMemoryServices,
-    module: str,
-    task: TaskSummary,
-    settings: Settings,
-    params: dict[str, Any],
-    ref: str | None,
-    view: AttemptView,
-) -> Mapping[str, Any]:
-    """Run it, as a worker does or in this process; returns Conductor's row of the attempt."""
-    from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
-
-    if not isinstance(services, LocalServices):
-        from perago.cli.debugger import run_here
-
-        return run_here(services, module, params, ref, view)
-    plan = plan_for(module, task, settings, services, 1)
-    only = LocalTask(plan, json.loads(task.definition))
-    payload = {"params": params} if ref is None else {"workspace": workspace_at(ref), "params": params}
-    try:
-        with view:
-            found = run_workflow(services, [only], workflow_of(only), payload, view, end_if_told)
-            row: Mapping[str, Any] = found["tasks"][0]
-    except RunFailed as error:
-        raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
-    return row
 
 
 def _check_directories(task: TaskSummary, workspace: Path | None, output: Path | None) -> None:
@@ -283,38 +206,3 @@ def _content(value: Any) -> str | bytes | None:
 def _print_result(value: Any, *, wanted: bool) -> None:
     if wanted:
         sys.stdout.write(json_text(value, indent=2) + "\n")
-
-
-def plan_for(
-    module: str, task: TaskSummary, settings: Settings, services: LocalServices | ServedServices, number: int
-) -> WorkerPlan:
-    """A worker with one slot on local services, watched.
-
-    Args:
-        module: The import path of the task module.
-        task: Its task.
-        settings: Gives roots, logs and limits; the servers in it are not used.
-        services: Where the worker finds lakeFS.
-        number: Tells workers of one run apart; from 1.
-    """
-    from perago.settings import configured_mask
-    from perago.worker import WorkerPlan
-
-    return WorkerPlan(
-        module=module,
-        worker_prefix=f"local{number}",
-        environment=environment_of(task),
-        mask=configured_mask(),
-        workspace_root=settings.workspace_root,
-        logs=logs_of(settings),
-        store_factory=services.store_factory,
-        limits=_limits(settings),
-        shutdown_grace=_GRACE,
-        preload=services.preload,
-        watch=True,
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    """What attempts are allowed on services that were made for this run, while their author looks on."""
-    return replace(limits_of(settings), allowed_workspaces=None, fail_on_left_files=True)

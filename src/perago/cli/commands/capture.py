@@ -1,0 +1,164 @@
+"""`perago capture`."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perago.cli import messages
+from perago.cli.configuration import valid_settings
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.parameters import IMPORT_LIMIT, Timeout
+from perago.cli.past_attempts import (
+    Found,
+    OptionalModule,
+    Servers,
+    StepName,
+    TaskId,
+    Workflow,
+    find,
+    look_up_in_lakefs,
+    refusals_are_told,
+)
+from perago.cli.signals import sigterm_unwinds
+from perago.workspace.text import count, listing
+
+if TYPE_CHECKING:
+    from perago.replay.capturing import Captured
+
+CASES = Path("tests/perago_cases")
+MAX_BYTES = "20MB"
+
+EXAMPLES = """\b
+Examples:
+  perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21
+  perago capture --workflow 6d1b9251-859b-4538-aefb-2cb95105520c --step build --name monday
+  perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --only 'raw/2026-11-*/**' --max-bytes 100MB
+  perago capture 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --scrub my_tasks.scrubbing
+
+Prints the case directory that was written. pytest then has a test of it."""
+
+
+def command(
+    task_id: TaskId = None,
+    module: OptionalModule = None,
+    workflow: Workflow = None,
+    step: StepName = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="GLOB", show_default=False, help="Only these input files. May be repeated."),
+    ] = None,
+    max_bytes: Annotated[
+        str, typer.Option("--max-bytes", metavar="SIZE", help="The most that the input files may hold together.")
+    ] = MAX_BYTES,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name", metavar="NAME", show_default=False, help="Of the case. Default: the day and the task id's start."
+        ),
+    ] = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where cases are: DIR/<task>/<name>/.")
+    ] = CASES,
+    scrub: Annotated[
+        str | None,
+        typer.Option(
+            "--scrub", metavar="MODULE", show_default=False, help="A module with scrub hooks (docs/cli.md, capture)."
+        ),
+    ] = None,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Write an attempt of the past as a test case: its params, its input files, its result and what it published.
+
+    The attempt is looked up on the configured Conductor, its files on the configured lakeFS; both are only read. What
+    looks like a secret is struck out. Nothing is written until all has been fetched.
+    """
+    limit = _size(max_bytes)
+    chosen = _chosen(only or [])
+    if name is not None and (not name.strip(".") or "/" in name or name.startswith(".") or not name.isprintable()):
+        raise typer.BadParameter("must be the name of a directory.", param_hint="'--name'")
+    with refusals_are_told(), sigterm_unwinds():
+        captured = _capture(task_id, module, workflow, step, name, output, scrub, chosen, limit, timeout)
+    _show(captured)
+
+
+def _capture(
+    task_id: str | None,
+    module: str | None,
+    workflow: str | None,
+    step: str | None,
+    name: str | None,
+    output: Path,
+    scrub: str | None,
+    chosen: Any,
+    limit: int,
+    import_limit: float,
+) -> Captured:
+    settings = valid_settings()
+    from perago.replay.capturing import Wanted, capture, check_target
+    from perago.replay.scrubbing import Scrubber, load_hooks
+
+    hooks = load_hooks(scrub) if scrub is not None else {}
+    with Servers(settings) as servers:
+        found = find(servers, task_id, module, workflow=workflow, step=step, import_limit=import_limit)
+        target = output / found.attempt.task_name / (name or _default_name(found))
+        check_target(target)
+        past = look_up_in_lakefs(servers, found)
+        wanted = Wanted(target, Scrubber(found.task.name, hooks), chosen, limit, found.definition)
+        try:
+            return capture(servers.store_for(found.task), past, wanted)
+        except OSError as error:
+            message = f"cannot write {target}: {error.strerror or error}; nothing is left of it"
+            raise CommandError(ExitCode.FAILURE, message) from error
+
+
+def _default_name(found: Found) -> str:
+    day = datetime.datetime.fromtimestamp(found.attempt.started / 1000, datetime.UTC)
+    safe = "".join(character for character in found.attempt.task_id if character.isalnum())
+    return f"{day:%Y-%m-%d}-{safe[:8]}"
+
+
+def _size(text: str) -> int:
+    from perago.settings.units import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="'--max-bytes'") from None
+
+
+def _chosen(patterns: list[str]) -> Any:
+    from perago.authoring.paths import canonical_pattern
+    from perago.replay.fetching import everything
+    from perago.workspace.glob import compile_glob
+
+    try:
+        compiled = [compile_glob(canonical_pattern(pattern)) for pattern in patterns]
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="'--only'") from None
+    if not compiled:
+        return everything
+    return lambda path: any(pattern.fullmatch(path) for pattern in compiled)
+
+
+def _show(captured: Captured) -> None:
+    """The directory on standard output, and on standard error what a person should know of it."""
+    left = f", {captured.left_out:,} left out" if captured.left_out else ""
+    messages.note(
+        f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}, "
+        f"{captured.kept:,} of them whole, the others by size and digest"
+    )
+    if captured.struck_out:
+        messages.warning(f"struck out, since they look like secrets: {listing(list(captured.struck_out))}")
+    if captured.replaced:
+        messages.warning(f"replaced by the scrub hooks: {listing(list(captured.replaced))}")
+    if captured.replaced or captured.struck_out or captured.left_out:
+        messages.note(
+            "the outcome was recorded with all values and files in place; if today's code makes something else of what "
+            "is left, record that: pytest --perago-update=all"
+        )
+    sys.stdout.write(f"{captured.directory}\n")

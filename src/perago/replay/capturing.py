@@ -1,0 +1,239 @@
+"""Writing an attempt of the past as a case directory: all of it, or nothing."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perago.ports import Progress, WorkspaceStore, no_progress
+from perago.replay.attempts import NotReplayable
+from perago.replay.fetching import Chosen, bring, everything
+from perago.replay.past import Past
+from perago.replay.publications import gone_is_told
+from perago.replay.scrubbing import Scrubber
+from perago.replay.secrets import known_in, replace_known, schema_of, strike_out
+from perago.testing.difference import Content, Digest
+from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
+from perago.testing.remains import Remains
+from perago.workspace.text import quoted
+
+_ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What was written."""
+
+    directory: Path
+    files: int
+    """Input files."""
+    left_out: int
+    """Input files that were not chosen."""
+    kept: int
+    """Published files that were kept whole."""
+    published: int
+    """All published files."""
+    struck_out: tuple[str, ...]
+    """JSON pointers of what looked like a secret."""
+    replaced: tuple[str, ...]
+    """What the scrub hooks have replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of an attempt is captured, and where it goes."""
+
+    target: Path
+    """The case directory, which does not exist yet."""
+    scrubber: Scrubber
+    chosen: Chosen = everything
+    max_bytes: int | None = None
+    """Of all input files together."""
+    definition: Mapping[str, Any] | None = None
+    """The TaskDef of today: its schemas mark secrets, as those of the time do."""
+
+
+def capture(store: WorkspaceStore | None, past: Past, wanted: Wanted, progress: Progress = no_progress) -> Captured:
+    """Write the case directory. It appears whole, once everything has been fetched and scrubbed.
+
+    Args:
+        store: the lakeFS; None for a task without a workspace.
+        past: the attempt.
+        wanted: what is captured, and where it goes.
+        progress: hears of the input files.
+
+    Raises:
+        NotReplayable: the attempt cannot be captured, or would bring a secret along. Nothing was written.
+        ServiceError: lakeFS did not answer.
+        OSError: the disk refused.
+    """
+    if past.attempt.status not in _ENDED:
+        raise NotReplayable(
+            f"task {past.attempt.task_id} did not end by itself: it is {past.attempt.status}",
+            "capture an attempt that completed or failed; `perago replay` runs this one, too",
+        )
+    check_target(wanted.target)
+    wanted.target.parent.mkdir(parents=True, exist_ok=True)
+    incoming = Path(tempfile.mkdtemp(prefix=f".{wanted.target.name}-", dir=wanted.target.parent))
+    try:
+        with gone_is_told(past.attempt):
+            captured = _Capture(store, past, wanted, incoming).write(progress)
+        incoming.chmod(0o755)
+        incoming.rename(wanted.target)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    return captured
+
+
+def check_target(target: Path) -> None:
+    """Refuse to overwrite a case.
+
+    Raises:
+        NotReplayable: it exists.
+    """
+    if target.exists() or target.is_symlink():
+        raise NotReplayable(f"{target} exists already; nothing was written", "give another --name, or remove it")
+
+
+class _Capture:
+    def __init__(self, store: WorkspaceStore | None, past: Past, wanted: Wanted, directory: Path) -> None:
+        self._store = store
+        self._past = past
+        self._wanted = wanted
+        self._directory = directory
+        self._struck: dict[str, str] = {}
+
+    def write(self, progress: Progress) -> Captured:
+        """Fetch, scrub, check and write."""
+        attempt, scrubber = self._past.attempt, self._wanted.scrubber
+        params = self._without_secrets(scrubber.params(attempt.params), "params")
+        result = self._without_secrets(scrubber.result(attempt.result), "result")
+        total = self._fetch_input(progress)
+        files = self._fetch_published()
+        self._check_for_secrets()
+        remains = Remains(attempt.ending, attempt.reason, result, files, self._past.published.removed)
+        document = {
+            "about": replace_known(self._about(), self._struck),
+            "params": params,
+            **outcome_fields(remains),
+        }
+        (self._directory / CASE).write_text(case_text(document), encoding="utf-8")
+        if attempt.definition is not None:
+            (self._directory / TASKDEF).write_text(case_text(attempt.definition), encoding="utf-8")
+        found = sum(path.is_file() for path in (self._directory / INPUT).rglob("*"))
+        return Captured(
+            self._wanted.target,
+            found,
+            total - found,
+            sum(isinstance(content, Path) for content in files.values()),
+            len(files),
+            tuple(self._struck),
+            tuple(scrubber.replaced),
+        )
+
+    def _without_secrets(self, value: Any, what: str) -> Any:
+        for definition in (self._past.attempt.definition, self._wanted.definition):
+            value, struck = strike_out(value, schema_of(definition, what), f"/{what}")
+            self._struck = {**struck, **self._struck}
+        return replace_known(value, self._struck)
+
+    def _fetch_input(self, progress: Progress) -> int:
+        """How many files the input has; those that are wanted are on disk then."""
+        past, store = self._past, self._store
+        workspace = past.attempt.workspace
+        if store is None or workspace is None or past.input_ref is None:
+            return 0
+        directory = self._directory / INPUT
+        directory.mkdir()
+        seen: set[str] = set()
+
+        def chosen(path: str) -> bool:
+            if path and not path.endswith("/"):
+                seen.add(path)
+            return self._wanted.chosen(path)
+
+        brought = bring(
+            store,
+            workspace.repository,
+            past.input_ref,
+            past.prefix,
+            directory,
+            chosen=chosen,
+            max_bytes=self._wanted.max_bytes,
+            progress=progress,
+        )
+        if seen and not brought:
+            raise NotReplayable(
+                f"none of the {len(seen):,} input files was chosen; nothing was written",
+                "write --only as a glob of paths in the workspace, such as 'raw/**/*.csv'",
+            )
+        for path, file in brought.items():
+            self._wanted.scrubber.file(path, file)
+        return len(seen)
+
+    def _fetch_published(self) -> dict[str, Content | Digest]:
+        """The files that the attempt published: small ones on disk, digests of the others."""
+        past, store = self._past, self._store
+        workspace, published = past.attempt.workspace, past.published
+        if store is None or workspace is None or published.commit is None:
+            return {}
+        small = {path for path, digest in published.files.items() if digest is None or digest.size <= LARGEST_KEPT}
+        directory = self._directory / PUBLISHED
+        directory.mkdir()
+        brought = bring(
+            store,
+            workspace.repository,
+            published.commit,
+            past.prefix,
+            directory,
+            chosen=small.__contains__,
+            max_bytes=self._wanted.max_bytes,
+        )
+        scrubber = self._wanted.scrubber
+        kept: dict[str, Content | Digest] = {path: file for path, file in brought.items() if scrubber.file(path, file)}
+        large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
+        return {**kept, **large}
+
+    def _check_for_secrets(self) -> None:
+        """A secret of the params in a file would be written after all."""
+        for file in sorted(path for path in self._directory.rglob("*") if path.is_file()):
+            place = known_in(file.read_bytes(), self._struck)
+            if place is not None:
+                name = file.relative_to(self._directory).as_posix()
+                raise NotReplayable(
+                    f"the secret at {place} stands in the file {quoted(name)}, too; nothing was written",
+                    "replace it by a scrub hook (--scrub MODULE), or leave the file out with --only GLOB",
+                )
+
+    def _about(self) -> dict[str, Any]:
+        attempt = self._past.attempt
+        about: dict[str, Any] = {
+            "task": attempt.task_name,
+            "task_id": attempt.task_id,
+            "workflow": attempt.workflow_name,
+            "workflow_id": attempt.workflow_id,
+            "step": attempt.reference_name,
+            "started": _time(attempt.started),
+            "seconds": attempt.seconds,
+            "status": attempt.status,
+            "reason": attempt.reason or None,
+        }
+        if attempt.workspace is not None:
+            about |= {
+                "repository": attempt.workspace.repository,
+                "branch": attempt.workspace.branch,
+                "input_ref": self._past.input_ref,
+                "published": self._past.published.commit,
+            }
+        return {key: value for key, value in about.items() if value is not None}
+
+
+def _time(milliseconds: int) -> str | None:
+    if milliseconds <= 0:
+        return None
+    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).isoformat(timespec="seconds")
