@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from perago.driver.processes import named
 from perago.ports import TaskStatus
 from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.remains import Remains
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
 from pytest_perago.confinement import leaving_no_process
 from pytest_perago.frames import formatted_stack
@@ -44,7 +45,13 @@ _CONTROLS = {
 """They take the place of what the task declares: a lost report is followed by one more attempt at once."""
 
 
-def run_case(task: Task, case: RunCase, watch: Watch, *, debugging: bool = False) -> None:
+Compare: TypeAlias = Callable[[Remains, Callable[[], Remains]], RunCase]
+"""Compares what the first attempt left with what was recorded, and gives the case as it is from then on."""
+
+
+def run_case(
+    task: Task, case: RunCase, watch: Watch, *, debugging: bool = False, compare: Compare | None = None
+) -> None:
     """Run the case in services of its own.
 
     Args:
@@ -52,11 +59,12 @@ def run_case(task: Task, case: RunCase, watch: Watch, *, debugging: bool = False
         case: params, tree and what should come of it.
         watch: the time limit of both attempts together.
         debugging: whether the traceback of a failure ends in the author's function, if that is where it began.
+        compare: of a recorded case.
 
     Raises:
         CaseFailed: it did not end as declared, behaved differently the second time, published twice, or took too long.
     """
-    run = _Run(task, case, watch, debugging=debugging)
+    run = _Run(task, case, watch, debugging=debugging, compare=compare)
     with watch:
         try:
             run.first_attempt()
@@ -103,7 +111,8 @@ def _excerpt(content: bytes) -> str:
 
 
 class _Run:
-    def __init__(self, task: Task, case: RunCase, watch: Watch, *, debugging: bool) -> None:
+    def __init__(self, task: Task, case: RunCase, watch: Watch, *, debugging: bool, compare: Compare | None) -> None:
+        self._compare = compare
         self.frames: TracebackType | None = None
         """Of the error that the function raised last, for a debugger; else they would keep alive what it held."""
         self._on_error = self._keep_frames if debugging else _forget
@@ -129,6 +138,9 @@ class _Run:
             self._seen.append(self._result_of(services, outcome.record))
             attempt = self._attempt(services, outcome.record, before, outcome.log)
             self._check_nothing_left(attempt)
+            if self._compare is not None:
+                self._case = self._compare(self._remains(attempt, self._seen[-1]), self._remains_again)
+                attempt = replace(attempt, case=self._case)
             check_attempt(attempt)
             if outcome.status is not (outcome.record.report.status if outcome.record.report else None):
                 raise RuntimeError(f"the report did not reach Conductor: {outcome.delivered}")
@@ -228,6 +240,23 @@ class _Run:
         with InMemoryServices(call=self._call) as services:
             services.start(self._task, self._case.params, ref=self._seed(services))
             return self._result_of(services, services.attempt(self._task.function).record)
+
+    def _remains_again(self) -> Remains:
+        """What one more plain attempt leaves."""
+        with InMemoryServices(call=self._call) as services:
+            services.start(self._task, self._case.params, ref=self._seed(services))
+            record = services.attempt(self._task.function).record
+            return self._remains(self._attempt(services, record, frozenset()), self._result_of(services, record))
+
+    def _remains(self, attempt: Attempt, seen: Seen) -> Remains:
+        """What an attempt left, for a comparison with what was recorded."""
+        changes = attempt.record.changes
+        if attempt.ending != "completed":
+            report = attempt.record.report
+            return Remains(attempt.ending, (report.reason or "") if report else "")
+        prefix = self._task.workspace.key_prefix if self._task.workspace else ""
+        files = {file.path: seen.files[prefix + file.path] for file in (*changes.added, *changes.changed)}
+        return Remains(attempt.ending, "", seen.result, files, frozenset(file.path for file in changes.removed))
 
     def _result_of(self, services: InMemoryServices, record: AttemptRecord) -> Seen:
         report = record.report

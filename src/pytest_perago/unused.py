@@ -87,7 +87,9 @@ def unused_cases(project: Project) -> Iterator[str]:
         return  # the task may be theirs
     settings = project.settings
     names = sorted({module.task.name for module in modules if module.task is not None})
-    for directory in sorted({file.parent for file in settings.cases_dir.glob("*/*.toml")}):
+    written = {file.parent for file in settings.cases_dir.glob("*/*.toml")}
+    recorded = {file.parent.parent for file in settings.cases_dir.glob("*/*/case.json")}
+    for directory in sorted(written | recorded):
         if directory.name not in names:
             near = difflib.get_close_matches(directory.name, names, n=1)
             meant = f"; did you mean {near[0]}?" if near else ""

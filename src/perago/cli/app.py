@@ -19,6 +19,7 @@ from perago.cli import messages
 from perago.cli.boundary import error_boundary
 
 COMMANDS = {
+    "backtest": "Run today's code on the last attempts, and compare.",
     "capture": "Write an attempt of the past as a test case.",
     "check": "Check task modules and the local configuration.",
     "extract": "Write the TaskDef of a task module as JSON.",

@@ -120,7 +120,7 @@ def differs_from_itself(found: Found, given: Input, how: How, first: Remains, di
     return differences(first, second.remains).summary
 
 
-def fetched(found: Found, past: Past, store: Any, directory: Path) -> Input:
+def fetched(found: Found, past: Past, store: Any, directory: Path, settings: Settings) -> Input:
     """The input of the attempt, its files below a directory that exists and is empty.
 
     Raises:
@@ -130,4 +130,4 @@ def fetched(found: Found, past: Past, store: Any, directory: Path) -> Input:
     """
     from perago.replay.past import fetch_input
 
-    return Input(found.attempt.params, fetch_input(store, past, directory))
+    return Input(found.attempt.params, fetch_input(store, past, directory, settings.max_workspace_bytes))

@@ -29,6 +29,7 @@ def bring(
     *,
     chosen: Chosen = everything,
     max_bytes: int | None = None,
+    workspace_limit: int | None = None,
     progress: Progress = no_progress,
 ) -> dict[str, Path]:
     """Download the chosen files of a commit into an empty directory; returns them by their paths.
@@ -41,6 +42,7 @@ def bring(
         directory: where the files go; it exists.
         chosen: which of them.
         max_bytes: what all of them together may hold; None for no limit.
+        workspace_limit: the same, as `PERAGO_MAX_WORKSPACE_BYTES` says it of any attempt.
         progress: hears of files and bytes.
 
     Raises:
@@ -54,7 +56,7 @@ def bring(
         wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
         _check_size(wanted, max_bytes)
         try:
-            placed = plan_layout(wanted, prefix, directory)
+            placed = plan_layout(wanted, prefix, directory, max_bytes=workspace_limit)
         except WorkspaceError as error:
             raise NotReplayable(str(error)) from error
         create_directories(directory, directories_to_create(placed, prefix))

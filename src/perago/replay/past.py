@@ -46,8 +46,10 @@ def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> 
         return Past(attempt, prefix, ref, published_by(store, attempt.workspace, ref, prefix))
 
 
-def fetch_input(store: WorkspaceStore | None, past: Past, directory: Path) -> dict[str, Path]:
-    """Download the whole input tree into an empty directory.
+def fetch_input(
+    store: WorkspaceStore | None, past: Past, directory: Path, workspace_limit: int | None = None
+) -> dict[str, Path]:
+    """Download the whole input tree into an empty directory; `workspace_limit` as `PERAGO_MAX_WORKSPACE_BYTES`.
 
     Raises:
         NotReplayable: it does not fit the disk, or is gone.
@@ -58,7 +60,9 @@ def fetch_input(store: WorkspaceStore | None, past: Past, directory: Path) -> di
     if store is None or workspace is None or past.input_ref is None:
         return {}
     with gone_is_told(past.attempt):
-        return bring(store, workspace.repository, past.input_ref, past.prefix, directory)
+        return bring(
+            store, workspace.repository, past.input_ref, past.prefix, directory, workspace_limit=workspace_limit
+        )
 
 
 def differences_to(past: Past, now: Remains, store: WorkspaceStore | None) -> Differences:

@@ -7,6 +7,7 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from perago.taskdef.schema import input_schema, output_schema
 from perago.taskdef.schema_check import schema_problem
 from perago.testing.cases import InvalidCase, case_files, case_of_example, check_case, read_case_file
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.recorded import CASE, read_recorded_case, recorded_cases
 from perago.testing.round_trip import (
     computed_problem,
     lookalike_problem,
@@ -50,7 +52,19 @@ def cases_contract(task: Task, settings: Settings) -> Iterable[Case]:
             check_case(task, case)
 
         yield Case("contract", f"case:{file.stem}", check_file, location=Location(file, 1))
+    for directory in recorded_cases(settings.cases_dir, task.name):
+        check = partial(_check_recorded, task, directory)
+        yield Case("contract", f"case:{directory.name}", check, location=Location(directory / CASE, 1))
     yield Case("contract", "taskdef-accepted", partial(_accepted, task, settings))
+
+
+def _check_recorded(task: Task, directory: Path) -> None:
+    """The params of a recorded case are still valid."""
+    try:
+        case, _ = read_recorded_case(directory)
+    except InvalidCase as error:
+        raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
+    check_case(task, case)
 
 
 def _signature(task: Task) -> None:

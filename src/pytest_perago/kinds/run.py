@@ -10,21 +10,54 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from perago.authoring import Example, Task
 from perago.testing.cases import InvalidCase, RunCase, case_files, case_of_example, read_case_file
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.recorded import CASE, Record, read_recorded_case, recorded_cases
 from pytest_perago.cases import Case, Location
+from pytest_perago.options import SNAPSHOT, rerun_command
 from pytest_perago.settings import RunMode, Settings
 
 
 def cases_run(task: Task, settings: Settings) -> Iterable[Case]:
-    """A case for each declared example and each case file; none executes the task before it is run itself."""
+    """A case for each declared example, case file and case directory; none executes the task before it is run."""
     if settings.run is RunMode.OFF:
         return
     for case in _declared(task, settings):
         yield Case("run", case.label, partial(_run, task, case, settings))
     for file in case_files(settings.cases_dir, task):
         yield Case("run", file.stem, partial(_run_file, task, file, settings), location=Location(file, 1))
+    for directory in recorded_cases(settings.cases_dir, task.name):
+        yield _recorded(task, directory, settings)
+
+
+def _recorded(task: Task, directory: Path, settings: Settings) -> Case:
+    """A case directory, which is read when the test runs."""
+
+    def check(request: pytest.FixtureRequest) -> None:
+        from pytest_perago.recorded import Comparison
+        from pytest_perago.running import run_case
+
+        case, record = _read_recorded(directory)
+        comparison = Comparison(
+            case,
+            record,
+            settings.snapshots,
+            lambda option: rerun_command(request.node, [option]),
+            lambda text: request.node.user_properties.append((SNAPSHOT, text)),
+        )
+        run_case(task, case, settings.watch_run(), debugging=settings.debugging, compare=comparison)
+
+    return Case("run", directory.name, check, fixtures=("request",), location=Location(directory / CASE, 1))
+
+
+def _read_recorded(directory: Path) -> tuple[RunCase, Record]:
+    try:
+        return read_recorded_case(directory)
+    except InvalidCase as error:
+        raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
 
 
 def _declared(task: Task, settings: Settings) -> Iterator[RunCase]:

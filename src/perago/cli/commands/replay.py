@@ -144,7 +144,7 @@ def replay(
         store = servers.store_for(found.task)
         for name in ("input", "now", "again"):
             (scratch / name).mkdir()
-        given = fetched(found, past, store, scratch / "input")
+        given = fetched(found, past, store, scratch / "input", settings)
         given = Input(with_edits(given.params, edits), given.files)
         how = How(settings, here=runs_here(found.files, None, pdb=pdb), post_mortem=pdb)
         ran = run_again(found, given, how, scratch / "now", AttemptView(sys.stderr), output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +24,7 @@ from perago.workspace.text import json_text
 if TYPE_CHECKING:
     from perago.cli.probe import TaskSummary
     from perago.embedded.lakefs import InMemoryLakeFS
-
-
-_GRACE = 2.0
-"""Seconds between TERM and KILL when a person at a terminal has had enough."""
+    from perago.settings import Settings
 
 EXAMPLES = """\b
 Examples:
@@ -36,6 +33,7 @@ Examples:
   perago run my_tasks.features --params @params.json --workspace ./sample --output ./result
   perago run my_tasks.summary --params '{"day": "2026-01-31"}' | jq .total
   perago run my_tasks.features --workspace ./sample --pdb
+  perago run my_tasks.features --from 1f7a2c34-9a5e-4c1b-8c5e-0d9f6b3a7e21 --pdb
 
 The result is printed to standard output, everything else to standard error.
 Status 0 means that the task completed."""
@@ -69,6 +67,15 @@ def command(
             help="Take params and input files from the task's Example of this id.",
         ),
     ] = None,
+    from_task: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="TASK_ID",
+            show_default=False,
+            help="Take params and input files from an attempt on the configured servers, which are only read.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -95,7 +102,15 @@ def command(
     has the terminal.
     """
     status = run_once(
-        module, params, workspace, output, example=example, as_json=as_json, pdb=pdb, import_limit=timeout
+        module,
+        params,
+        workspace,
+        output,
+        example=example,
+        from_task=from_task,
+        as_json=as_json,
+        pdb=pdb,
+        import_limit=timeout,
     )
     raise typer.Exit(status)
 
@@ -107,6 +122,7 @@ def run_once(
     output: Path | None,
     *,
     example: str | None,
+    from_task: str | None = None,
     as_json: bool,
     pdb: bool,
     import_limit: float,
@@ -119,6 +135,7 @@ def run_once(
         workspace: The directory of the input files; None for an empty workspace.
         output: A new or empty directory for the published tree; None writes nothing.
         example: The id of an `Example` that gives parameters and workspace; these must be None then.
+        from_task: The id of an attempt in Conductor that does the same.
         as_json: Print the whole outcome instead of the result.
         pdb: Run the function in this terminal, and open a debugger where it raises.
         import_limit: Seconds that importing the module may take.
@@ -129,8 +146,11 @@ def run_once(
     Raises:
         CommandError: module, configuration or directories are not valid; nothing was run.
     """
-    if example is not None and (params is not None or workspace is not None):
-        raise typer.BadParameter("--example brings params and workspace; leave --params and --workspace out.")
+    for option, value in (("--example", example), ("--from", from_task)):
+        if value is not None and (params is not None or workspace is not None):
+            raise typer.BadParameter(f"{option} brings params and workspace; leave --params and --workspace out.")
+    if example is not None and from_task is not None:
+        raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
     given = read_object(params or "{}")
     ((task, files),) = load_tasks_and_files([module], import_limit)
     shown = None if example is None else _declared(task, example)
@@ -143,15 +163,34 @@ def run_once(
 
     view = AttemptView(sys.stderr)
     here = runs_here(files, params, pdb=pdb)
-    with sigterm_unwinds(), services_of(settings, view, here=here, post_mortem=pdb) as services:
-        ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
-        with contextlib.nullcontext() if here else view:
-            row = run_attempt(services, module, task, settings, given, ref, view)
-        outcome = view.outcome(row)
-        if output is not None:
-            write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
+    with sigterm_unwinds(), contextlib.ExitStack() as past:
+        if from_task is not None:
+            given, workspace = past.enter_context(_past_input(settings, from_task, module, task, files))
+        with services_of(settings, view, here=here, post_mortem=pdb) as services:
+            ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
+            with contextlib.nullcontext() if here else view:
+                row = run_attempt(services, module, task, settings, given, ref, view)
+            outcome = view.outcome(row)
+            if output is not None:
+                write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
     _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
     return ExitCode.OK if outcome.completed else ExitCode.FAILURE
+
+
+@contextlib.contextmanager
+def _past_input(
+    settings: Settings, task_id: str, module: str, task: TaskSummary, files: tuple[str, ...]
+) -> Iterator[tuple[dict[str, Any], Path | None]]:
+    """Params and input files of an attempt of the past, until the end of the block."""
+    from perago.cli.past_attempts import Servers, look_up_in_lakefs, matched, refusals_are_told, scratch_directory
+    from perago.cli.replays import fetched
+    from perago.replay.attempts import find_attempt
+
+    with refusals_are_told(), Servers(settings) as servers, scratch_directory(settings) as scratch:
+        found = matched(find_attempt(servers.conductor, task_id), module, task, files)
+        past = look_up_in_lakefs(servers, found)
+        params = fetched(found, past, servers.store_for(task), scratch, settings).params
+        yield dict(params), None if task.workspace is None else scratch
 
 
 def _check_directories(task: TaskSummary, workspace: Path | None, output: Path | None) -> None:

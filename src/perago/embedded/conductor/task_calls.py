@@ -10,6 +10,7 @@ from perago.embedded.conductor import polling, updates
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.errors import bad_request, not_found, server_error
 from perago.embedded.conductor.rows import Status, TaskRow, queue_name
+from perago.embedded.conductor.searching import search
 from perago.embedded.conductor.state import HistoryEntry, LastPoll, State
 from perago.embedded.conductor.views import task_json
 
@@ -46,6 +47,11 @@ class TaskCalls(ModelCore):
         """One attempt as JSON."""
         with self._operation("get_task") as state:
             return task_json(self._row(state, task_id), state.now())
+
+    def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
+        """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
+        with self._operation("search_tasks") as state:
+            return search(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
 
     def update_task(self, result: Mapping[str, Any]) -> str:
         """`POST /tasks`: success does not mean that the result was accepted. Returns the task id that was sent."""

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.errors import InvalidRequest, not_found
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.conductor.payloads import without_nulls
@@ -79,6 +80,14 @@ def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[
         """All entries, or 204."""
         return answers.json_or_no_content(list(model.task_logs(call.parts["task"])) or None)
 
+    def found(call: Call) -> Response:
+        """A page of attempts that have ended. What `freeText` asks for beside `query` is not looked for."""
+        if call.text("freeText") not in (None, "*"):
+            raise not_modelled("search for tasks", "freeText")
+        start, size = call.integer("start", 0), call.integer("size", 100)
+        query, sort = call.text("query") or "", call.text("sort") or ""
+        return JsonAnswer(model.search_tasks(query, start=start, size=size, sort=sort))
+
     one, step = f"{root}/{{task}}", f"{root}/{{workflow}}/{{reference}}/{{status}}"
     polls = [
         ("GET", f"{root}/poll/batch/{{name}}", poll_batch),
@@ -94,6 +103,7 @@ def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[
         ("GET", f"{root}/queue/polldata/all", lambda _: JsonAnswer([_poll(poll) for poll in model.last_polls()])),
         ("POST", f"{root}/queue/requeue/{{name}}", requeue),
         ("POST", root, lambda call: answers.text(model.update_task(call.mapping()))),
+        ("GET", f"{root}/search", found),
         ("GET", f"{one}/log", logs),
         ("POST", f"{one}/log", lambda call: answers.after(model.add_log, call.parts["task"], call.body_text())),
         ("GET", one, lambda call: JsonAnswer(model.get_task(call.parts["task"]))),

@@ -1,0 +1,195 @@
+"""`perago backtest`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perago.cli import messages
+from perago.cli.configuration import valid_settings
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.loading import load_tasks_and_files
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch
+from perago.cli.past_attempts import Servers, refusals_are_told
+from perago.cli.signals import sigterm_unwinds
+
+if TYPE_CHECKING:
+    from perago.cli.probe import TaskSummary
+    from perago.replay.verdicts import State
+
+LAST = 20
+
+EXAMPLES = """\b
+Examples:
+  perago backtest my_tasks.features --last 20
+  perago backtest my_tasks.features --since 7d -j 4 --resume backtest.json
+  perago backtest my_tasks.features --workflow nightly --last 5 --json
+  perago backtest my_tasks.features --workspace my-data/main
+
+The table is printed to standard output, everything else to standard error.
+Status 0 means that every attempt that could be read came out the same."""
+
+
+def command(
+    module: Module,
+    last: Annotated[
+        int | None,
+        typer.Option(
+            "--last",
+            metavar="N",
+            min=1,
+            show_default=False,
+            help=f"The last N attempts. Default: {LAST}, or all of --since.",
+        ),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", show_default=False, help="Not older than: 12h, 7d.")
+    ] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", metavar="NAME", show_default=False, help="Of workflows of this name.")
+    ] = None,
+    workspace: Annotated[
+        str | None,
+        typer.Option(
+            "--workspace",
+            "-w",
+            metavar="REPO/BRANCH",
+            show_default=False,
+            help="Find the attempts by the publications of this branch, not by Conductor's search.",
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option("-j", "--jobs", metavar="N", min=1, help="How many at a time.")] = 1,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FILE",
+            show_default=False,
+            help="Keep the verdicts in FILE, and take from there what a run with the same code has found.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (docs/cli.md).")] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Run the code of today on the inputs of the last completed attempts, and compare with what came of them then.
+
+    The attempts are looked up on the configured Conductor, their files on the configured lakeFS; both are only read.
+    Nothing is published.
+    """
+    if workflow is not None and not _is_plain(workflow):
+        raise typer.BadParameter("must be the name of a workflow.", param_hint="'--workflow'")
+    place = _place(workspace)
+    age = _age(since)
+    with refusals_are_told(), sigterm_unwinds():
+        raise typer.Exit(
+            backtest(
+                module,
+                last=LAST if last is None and age is None else last,
+                age=age,
+                workflow=workflow,
+                place=place,
+                jobs=jobs,
+                resume=resume,
+                as_json=as_json,
+                import_limit=timeout,
+            )
+        )
+
+
+def backtest(
+    module: str,
+    *,
+    last: int | None,
+    age: float | None,
+    workflow: str | None,
+    place: tuple[str, str] | None,
+    jobs: int,
+    resume: Path | None,
+    as_json: bool,
+    import_limit: float,
+) -> int:
+    """Run the task on inputs of the past.
+
+    Args:
+        module: the import path of the task module.
+        last: how many attempts at most; None for all.
+        age: seconds that they may be old; None for any age.
+        workflow: the name of their workflows; None for any.
+        place: repository and branch whose publications tell the attempts; None: Conductor's search does.
+        jobs: how many at a time.
+        resume: where verdicts are kept; None keeps none.
+        as_json: print all of it as JSON.
+        import_limit: seconds that importing the module may take.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        NotReplayable: no attempt was found.
+        CommandError: module or configuration are not valid, or a worker could not be started.
+        ServiceError: a server did not answer.
+    """
+    ((task, files),) = load_tasks_and_files([module], import_limit)
+    if place is not None and task.workspace is None:
+        raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
+    settings = valid_settings()
+    from perago.cli.backtesting import Backtest
+    from perago.cli.verdict_view import VerdictView
+    from perago.replay.attempts import NotReplayable
+    from perago.replay.history import Choice, published_on, searched
+
+    state = _state(resume, task, files)
+    choice = Choice(task.name, last, None if age is None else time.time() - age, workflow)
+    with Servers(settings) as servers:
+        if place is None:
+            ids = searched(servers.conductor, choice)
+        else:
+            ids = published_on(servers.store, servers.conductor, *place, choice)
+        if not ids:
+            raise NotReplayable(
+                f"no completed attempt of {task.name} was found",
+                "Conductor's search needs its index; `--workspace REPO/BRANCH` finds attempts by their publications",
+            )
+        view = VerdictView(sys.stderr, len(ids))
+        with view:
+            verdicts = Backtest(servers, settings, module, task, files, state, jobs, view).run(ids)
+    view.show(task.name, verdicts, sys.stdout, as_json=as_json)
+    return ExitCode.OK if view.is_good(verdicts) else ExitCode.FAILURE
+
+
+def _state(resume: Path | None, task: TaskSummary, files: tuple[str, ...]) -> State:
+    from perago.replay.verdicts import State, code_digest
+
+    try:
+        state = State(resume, task.name, code_digest(files, task.definition))
+    except (OSError, ValueError) as error:
+        raise CommandError(ExitCode.FAILURE, str(error), "give --resume another file, or remove this one") from error
+    if state.is_outdated:
+        messages.note(f"{resume} is of other code: all attempts are run again")
+    return state
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name.strip()) and name.isprintable() and "'" not in name
+
+
+def _place(workspace: str | None) -> tuple[str, str] | None:
+    if workspace is None:
+        return None
+    repository, slash, branch = workspace.partition("/")
+    if not (repository and slash):
+        raise typer.BadParameter("name a branch as REPO/BRANCH.", param_hint="'--workspace'")
+    return repository, checked_branch(branch)
+
+
+def _age(since: str | None) -> float | None:
+    from perago.settings.units import parse_age
+
+    try:
+        return None if since is None else parse_age(since)
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.", param_hint="'--since'") from None

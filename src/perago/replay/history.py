@@ -1,0 +1,108 @@
+"""Which attempts of a task have completed lately: by Conductor's search, or by the publications of a branch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from perago.attempt import publication as notes
+from perago.ports import Commit, NotFound, WorkspaceStore
+from perago.replay.attempts import NotReplayable, Records
+
+_PAGE = 100
+_COMMITS = 100
+_MOST_COMMITS = 100_000
+_TASK_NAME = "perago.task_name"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which of a task's completed attempts are meant: all that these allow, the latest first."""
+
+    task_name: str
+    last: int | None = None
+    """How many at most."""
+    since: float | None = None
+    """Not before: seconds since the epoch."""
+    workflow: str | None = None
+    """Of workflows with this name only."""
+
+
+def searched(records: Records, choice: Choice) -> list[str]:
+    """Task ids by Conductor's search.
+
+    Raises:
+        ServiceError: Conductor did not answer.
+    """
+    terms = [f"taskType='{choice.task_name}'", "status='COMPLETED'"]
+    if choice.workflow is not None:
+        terms.append(f"workflowType='{choice.workflow}'")
+    if choice.since is not None:
+        terms.append(f"updateTime>{int(choice.since * 1000)}")
+    return list(islice(_found(records, " AND ".join(terms), choice.task_name), choice.last))
+
+
+def _found(records: Records, query: str, task_name: str) -> Iterator[str]:
+    """Each id once: attempts that end meanwhile move the pages."""
+    seen: set[str] = set()
+    start = 0
+    while True:
+        page = records.search_tasks(query, start=start, size=_PAGE)
+        for row in page:
+            task_id = str(row.get("taskId"))
+            if row.get("taskDefName") == task_name and row.get("status") == "COMPLETED" and task_id not in seen:
+                seen.add(task_id)
+                yield task_id
+        if len(page) < _PAGE:
+            return
+        start += len(page)
+
+
+def published_on(store: WorkspaceStore, records: Records, repository: str, branch: str, choice: Choice) -> list[str]:
+    """Task ids by the publications of a branch. Attempts that changed nothing have none.
+
+    Raises:
+        NotReplayable: there is no such branch.
+        ServiceError: a server did not answer.
+    """
+    try:
+        head = store.get_commit(repository, branch).id
+    except NotFound as error:
+        raise NotReplayable(f"lakeFS has no branch {branch} in a repository {repository}: {error.detail}") from error
+    ids = _publications(store, repository, head, choice)
+    if choice.workflow is not None:
+        ids = (task_id for task_id in ids if _workflow_of(records, task_id) == choice.workflow)
+    return list(islice(ids, choice.last))
+
+
+def _publications(store: WorkspaceStore, repository: str, head: str, choice: Choice) -> Iterator[str]:
+    undone: set[str] = set()
+    seen: set[str] = set()
+    for commit in _commits(store, repository, head):
+        if choice.since is not None and commit.created < choice.since:
+            return
+        undone |= notes.superseded(commit)
+        task_id = commit.metadata.get(notes.TASK_ID, "")
+        is_good = commit.metadata.get(notes.PHASE) == "merge" and commit.id not in undone
+        if is_good and commit.metadata.get(_TASK_NAME) == choice.task_name and task_id not in seen:
+            seen.add(task_id)
+            yield task_id
+
+
+def _commits(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
+    """The first-parent history, newest first."""
+    read, following = 0, head
+    while read < _MOST_COMMITS:
+        page = store.ancestry(repository, following, limit=_COMMITS)
+        yield from page if read == 0 else page[1:]  # each page begins with the last commit of the one before
+        if len(page) < _COMMITS:
+            return
+        read, following = read + len(page) - 1, page[-1].id
+
+
+def _workflow_of(records: Records, task_id: str) -> str | None:
+    try:
+        return str(records.task(task_id).get("workflowType"))
+    except NotFound:
+        return None
