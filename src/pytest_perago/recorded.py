@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from perago.testing.cases import RunCase
+from perago.testing.cases import RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.recorded import Record, read_recorded_case, write_outcome
 from perago.testing.remains import Remains, differences
@@ -37,10 +37,11 @@ class Comparison:
         Raises:
             CaseFailed: something differs, and is not to be recorded.
         """
-        found = differences(self.record.remains(now), now)
+        tree = {path: file for path, file in read_tree(self.case.tree).items() if isinstance(file, bytes)}
+        found = differences(self.record.remains(now), now, tree)
         if not found:
             return self.case
-        by_itself = differences(now, again()).summary
+        by_itself = differences(now, again(), tree).summary
         if self.settings.update is Update.ALL and not by_itself:
             return self._record(now)
         lines = list(found.lines())

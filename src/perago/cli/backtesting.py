@@ -117,7 +117,7 @@ class Backtest:
         given = fetched(found, past, store, directory / "input", self._settings)
         how = How(self._settings, number=next(self._numbers))
         ran = run_again(found, given, how, directory / "now")
-        differing = differences_to(past, ran.remains, store)
+        differing = differences_to(past, ran.remains, store, given.files)
         by_itself: tuple[str, ...] = ()
         if differing and not differing.ending and self._second_runs.acquire(blocking=False):
             by_itself = differs_from_itself(found, given, how, ran.remains, directory / "again")

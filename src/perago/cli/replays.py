@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +56,15 @@ class Heard:
     def __init__(self, listener: Listener | None = None) -> None:
         self._listener = listener
         self.record: AttemptRecord | None = None
+        self.seconds = 0.0
+        """How long the attempt took, without the start of its worker."""
 
     def __call__(self, event: events.Event) -> None:
         """Keep and pass on."""
         if isinstance(event, events.AttemptRecorded):
             self.record = events.joined(self.record, event.record)
+        elif isinstance(event, events.AttemptEnded):
+            self.seconds = event.seconds
         if self._listener is not None:
             self._listener(event)
 
@@ -93,18 +96,16 @@ def run_again(
         if found.task.workspace is not None:
             files = {found.prefix + path: file for path, file in given.files.items()}
             ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
-        began = time.monotonic()
         with contextlib.nullcontext() if view is None or how.here else view:
             row = run_attempt(
                 services, found.module, found.task, how.settings, given.params, ref, heard, number=how.number
             )
-        seconds = time.monotonic() - began
         changes = heard.record.changes if heard.record is not None else Changes()
         remains = remains_of(services.lakefs, row, changes, found.prefix, directory)
         if output is not None:
             block = row.get("outputData", {}).get("workspace")
             write_tree(services.lakefs, block["ref"] if block else None, found.prefix, output)
-    return Ran(remains, row, seconds)
+    return Ran(remains, row, heard.seconds)
 
 
 def differs_from_itself(found: Found, given: Input, how: How, first: Remains, directory: Path) -> tuple[str, ...]:
@@ -117,7 +118,7 @@ def differs_from_itself(found: Found, given: Input, how: How, first: Remains, di
     from perago.testing.remains import differences
 
     second = run_again(found, given, how, directory)
-    return differences(first, second.remains).summary
+    return differences(first, second.remains, given.files).summary
 
 
 def fetched(found: Found, past: Past, store: Any, directory: Path, settings: Settings) -> Input:

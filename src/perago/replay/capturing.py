@@ -17,8 +17,8 @@ from perago.replay.past import Past
 from perago.replay.publications import gone_is_told
 from perago.replay.scrubbing import Scrubber
 from perago.replay.secrets import known_in, replace_known, schema_of, strike_out
-from perago.testing.difference import Content, Digest
-from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
+from perago.testing.difference import Content, Digest, digest_of
+from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
 from perago.testing.remains import Remains
 from perago.workspace.text import quoted
 
@@ -182,7 +182,7 @@ class _Capture:
         workspace, published = past.attempt.workspace, past.published
         if store is None or workspace is None or published.commit is None:
             return {}
-        small = {path for path, digest in published.files.items() if digest is None or digest.size <= LARGEST_KEPT}
+        small = _small(published.files)
         directory = self._directory / PUBLISHED
         directory.mkdir()
         brought = bring(
@@ -192,10 +192,9 @@ class _Capture:
             past.prefix,
             directory,
             chosen=small.__contains__,
-            max_bytes=self._wanted.max_bytes,
         )
         scrubber = self._wanted.scrubber
-        kept: dict[str, Content | Digest] = {path: file for path, file in brought.items() if scrubber.file(path, file)}
+        kept = {path: _as_kept(file) for path, file in brought.items() if scrubber.file(path, file)}
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
         return {**kept, **large}
 
@@ -231,6 +230,26 @@ class _Capture:
                 "published": self._past.published.commit,
             }
         return {key: value for key, value in about.items() if value is not None}
+
+
+def _as_kept(file: Path) -> Content | Digest:
+    """A fetched file as the case has it: one that is too large, whose digest lakeFS did not know, goes again."""
+    if file.stat().st_size <= LARGEST_KEPT:
+        return file
+    digest = digest_of(file)
+    file.unlink()
+    return digest
+
+
+def _small(files: Mapping[str, Digest | None]) -> set[str]:
+    """The published files that are fetched: small ones, not too many, and those whose digest lakeFS does not know."""
+    fetched = {path for path, digest in files.items() if digest is None}
+    total = 0
+    for path, digest in sorted(files.items()):
+        if digest is not None and digest.size <= LARGEST_KEPT and total + digest.size <= MOST_KEPT:
+            total += digest.size
+            fetched.add(path)
+    return fetched
 
 
 def _time(milliseconds: int) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from perago.replay.attempts import PastAttempt, attempt_from
 from perago.replay.fetching import bring
 from perago.replay.publications import Published, gone_is_told, input_commit, published_by
 from perago.testing.difference import LONGEST_TEXT, Content, Digest, digest_of
-from perago.testing.remains import Differences, Remains, differences
+from perago.testing.remains import Differences, Remains, differences, with_untouched
 from perago.workspace.changes import Changes
 
 
@@ -65,8 +65,14 @@ def fetch_input(
         )
 
 
-def differences_to(past: Past, now: Remains, store: WorkspaceStore | None) -> Differences:
+def differences_to(past: Past, now: Remains, store: WorkspaceStore | None, tree: Mapping[str, Content]) -> Differences:
     """How what an attempt leaves today differs from what the past one left. Only files that differ are downloaded.
+
+    Args:
+        past: the attempt of the past.
+        now: what that of today left.
+        store: the lakeFS of the past one.
+        tree: what both began with, by path.
 
     Raises:
         NotReplayable: what was published is gone.
@@ -75,9 +81,10 @@ def differences_to(past: Past, now: Remains, store: WorkspaceStore | None) -> Di
     """
     attempt, published = past.attempt, past.published
     with tempfile.TemporaryDirectory(prefix="perago-then-") as name:
-        files = _then(past, now, store, Path(name))
-        then = Remains(attempt.ending, attempt.reason, attempt.result, files, published.removed)
-        return differences(then, now)
+        known = {path: digest for path, digest in published.files.items() if digest is not None}
+        then = Remains(attempt.ending, attempt.reason, attempt.result, known, published.removed)
+        files = _then(past, with_untouched(now, then, tree), store, Path(name))
+        return differences(replace(then, files=files), now, tree)
 
 
 def remains_of(

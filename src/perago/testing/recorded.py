@@ -30,6 +30,8 @@ CASE, INPUT, PUBLISHED, TASKDEF = "case.json", "input", "published", "taskdef.js
 ENDINGS = ("completed", "pre", "post", "failed", "terminal")
 LARGEST_KEPT = 64 * 1024
 """Bytes of a published file that is kept whole; of larger ones size and digest."""
+MOST_KEPT = 4 * 1024 * 1024
+"""Bytes of all published files together that are kept."""
 _KEYS = {"about", "expect", "params", "result", "published", "removed"}
 _MISSING = object()
 
@@ -58,9 +60,10 @@ class Record:
 
 
 def recorded_cases(directory: Path, task_name: str) -> tuple[Path, ...]:
-    """The case directories of a task, sorted."""
+    """The case directories of a task, sorted. One that has a case file beside it is the tree of that case."""
     found = (directory / task_name).glob(f"*/{CASE}")
-    return tuple(sorted(file.parent for file in found if not file.parent.name.startswith(".")))
+    directories = (file.parent for file in found if not file.parent.name.startswith("."))
+    return tuple(sorted(one for one in directories if not one.with_name(f"{one.name}.toml").exists()))
 
 
 def read_recorded_case(directory: Path) -> tuple[RunCase, Record]:
@@ -132,10 +135,13 @@ def case_text(document: Mapping[str, Any]) -> str:
 
 
 def keep_small_files(directory: Path, files: Mapping[str, Content | Digest]) -> None:
-    """Write the files of which no more than `LARGEST_KEPT` bytes are known."""
-    for path, content in files.items():
-        if isinstance(content, Digest) or digest_of(content).size > LARGEST_KEPT:
+    """Write the files that are small, and not too many."""
+    total = 0
+    for path, content in sorted(files.items()):
+        size = digest_of(content).size
+        if isinstance(content, Digest) or size > LARGEST_KEPT or total + size > MOST_KEPT:
             continue
+        total += size
         target = directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content if isinstance(content, bytes) else content.read_bytes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from perago.taskdef.compare import Difference, json_differences
@@ -65,8 +65,13 @@ class Differences:
         }
 
 
-def differences(before: Remains, after: Remains) -> Differences:
+def differences(before: Remains, after: Remains, tree: Mapping[str, Content]) -> Differences:
     """How `after` differs from `before`. Reasons of failures are not compared: they name ids and times.
+
+    Args:
+        before: what was left then.
+        after: what is left now.
+        tree: the files that both began with. One that only one of both wrote is compared with it.
 
     Raises:
         OSError: a file cannot be read.
@@ -76,10 +81,17 @@ def differences(before: Remains, after: Remains) -> Differences:
         return Differences(ending=f"{before.ending} before, {after.ending} now{why}")
     if before.ending != "completed":
         return Differences()
+    before, after = with_untouched(before, after, tree), with_untouched(after, before, tree)
     return Differences(
         result=json_differences(before.result, after.result),
         files=tuple(sorted((*tree_differences(before.files, after.files), *_removals(before, after)), key=_path)),
     )
+
+
+def with_untouched(one: Remains, other: Remains, tree: Mapping[str, Content]) -> Remains:
+    """`one`, with those files of the tree that it left alone and `other` wrote."""
+    paths = other.files.keys() - one.files.keys() - one.removed
+    return replace(one, files={**one.files, **{path: tree[path] for path in paths & tree.keys()}})
 
 
 def _removals(before: Remains, after: Remains) -> Iterator[FileDifference]:

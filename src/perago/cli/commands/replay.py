@@ -148,7 +148,7 @@ def replay(
         given = Input(with_edits(given.params, edits), given.files)
         how = How(settings, here=runs_here(found.files, None, pdb=pdb), post_mortem=pdb)
         ran = run_again(found, given, how, scratch / "now", AttemptView(sys.stderr), output)
-        differing = differences_to(past, ran.remains, store)
+        differing = differences_to(past, ran.remains, store, given.files)
         by_itself: tuple[str, ...] = ()
         if differing and not edits and not how.here:
             by_itself = differs_from_itself(found, given, how, ran.remains, scratch / "again")

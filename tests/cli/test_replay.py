@@ -1,0 +1,173 @@
+"""`perago capture`, `replay`, `backtest` and `run --from` on the services of a running `perago dev`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from .conftest import PLAIN, Project, Ran
+from .dev_command import Dev, ready
+
+FEATURES = """
+from pathlib import Path
+from pydantic import BaseModel, SecretStr
+from perago import TaskTerminalError, WorkspaceSpec, task
+
+class Params(BaseModel):
+    factor: int = 2
+    api_key: SecretStr | None = None
+
+class Result(BaseModel):
+    rows: int
+
+@task(name="features.build", owner_email="data@example.com", workspace=WorkspaceSpec(prefix="/audio"))
+def work(workspace: Path, params: Params) -> Result:
+    if params.factor < 0:
+        raise TaskTerminalError("the factor is below zero")
+    values = [int(line) for line in (workspace / "raw.csv").read_text().splitlines()[1:]]
+    rows = [f"{value},{value * params.factor}" for value in values]
+    (workspace / "scaled.csv").write_text("\\n".join(["x,scaled", *rows]) + "\\n")
+    return Result(rows=len(values))
+"""
+
+
+@pytest.fixture
+def dev(project: Project) -> Iterator[Dev]:
+    project.module("features", FEATURES)
+    sample = project.directory / "sample"
+    (sample / "audio").mkdir(parents=True)
+    (sample / "audio/raw.csv").write_text("x\n1\n2\n")
+    with ready(project, "features", "--workspace", "sample") as running:
+        yield running
+
+
+def send(dev: Dev, params: str) -> str:
+    """Run one workflow to its end; the id of its attempt."""
+    ran = dev.project.run(
+        "send", "features", "--workspace", "dev/main", "--params", params, "--follow", **dev.variables()
+    )
+    workflow = ran.err.splitlines()[0].removeprefix("started workflow ")
+    return str(dev.get(f"/workflow/{workflow}")["tasks"][-1]["taskId"])
+
+
+def perago(dev: Dev, *arguments: str) -> Ran:
+    return dev.project.run(*arguments, **dev.variables())
+
+
+def replace_in_module(dev: Dev, old: str, new: str) -> None:
+    """The code of today is another; the worker of `dev` takes it, too, which no attempt is left for."""
+    assert old in FEATURES
+    dev.project.module("features", FEATURES.replace(old, new))
+
+
+def test_an_attempt_becomes_a_test_case_and_is_run_again(dev: Dev) -> None:
+    task_id = send(dev, '{"factor": 3, "api_key": "s3cr3t-of-production"}')
+
+    ran = perago(dev, "capture", task_id, "--name", "monday")
+    case = dev.project.directory / "tests/perago_cases/features.build/monday"
+    assert (ran.code, ran.out) == (0, "tests/perago_cases/features.build/monday\n"), ran.err
+    assert "struck out, since they look like secrets: /params/api_key" in ran.err
+    assert json.loads((case / "case.json").read_text())["params"] == {"factor": 3, "api_key": "***"}
+    assert (case / "input/raw.csv").read_text() == "x\n1\n2\n"
+    assert (case / "published/scaled.csv").read_text() == "x,scaled\n1,3\n2,6\n"
+    assert all("s3cr3t" not in file.read_text() for file in case.rglob("*") if file.is_file())
+    again = perago(dev, "capture", task_id, "--name", "monday")
+    assert (again.code, "exists already; nothing was written" in again.err) == (1, True)
+
+    head = dev.project.run("input", "dev", "main", **dev.variables()).out
+    same = perago(dev, "replay", task_id)
+    assert (same.code, same.out) == (0, f"same as then: features.build completed, task {task_id}\n"), same.err
+    replace_in_module(dev, "value * params.factor", "value + params.factor")
+    other = perago(dev, "replay", task_id, "features", "--output", "now")
+    assert (other.code, other.out) == (
+        1,
+        f"different from task {task_id}:\n"
+        "  scaled.csv: 2 of 2 rows differ, in column scaled\n"
+        "    row 1, scaled: '3' → '4'\n"
+        "    row 2, scaled: '6' → '5'\n",
+    )
+    assert (dev.project.directory / "now/scaled.csv").read_text() == "x,scaled\n1,4\n2,5\n"
+    failed = perago(dev, "replay", task_id, "--set", "params.factor=-1", "--json")
+    assert json.loads(failed.out)["differences"]["ending"] == (
+        "completed before, terminal now: the factor is below zero"
+    )
+    assert dev.project.run("input", "dev", "main", **dev.variables()).out == head  # nothing was published
+
+    run = perago(dev, "run", "features", "--from", task_id)
+    assert (run.code, json.loads(run.out)) == (0, {"rows": 2}), run.err
+
+
+def test_a_function_that_is_not_deterministic_is_named_as_such(dev: Dev) -> None:
+    task_id = send(dev, "{}")
+    replace_in_module(dev, '["x,scaled", *rows]', '["x,scaled", str(__import__("uuid").uuid4())]')
+
+    ran = perago(dev, "replay", task_id, "--json")
+    assert ran.code == 1
+    assert json.loads(ran.out)["deterministic"] is False
+    assert "the function is not deterministic: two runs of today's code on this input differ, too" in ran.err
+    assert "scaled.csv: 1 line before, 1 line now" in ran.err
+
+
+def test_the_last_attempts_are_run_again_several_at_a_time(dev: Dev) -> None:
+    ids = [send(dev, json.dumps({"factor": factor})) for factor in (2, 3, 4)]
+
+    same = perago(dev, "backtest", "features", "-j", "2", "--last", "2")
+    assert same.code == 0, same.err
+    assert same.out.splitlines()[:2] == ["features.build: 2 attempts with today's code", "  same           2"]
+    replace_in_module(dev, "value * params.factor", "value * 3")
+    options = ("backtest", "features", "--since", "1d", "--resume", "backtest.json", "--json")
+    report = json.loads(perago(dev, *options).out)
+    assert (report["same"], report["different"], report["good"]) == (1, 2, False)
+    assert [one["task_id"] for one in report["attempts"]] == ids[::-1]
+    assert report["by_file"] == [{"path": "scaled.csv", "column": "scaled", "attempts": 2}]
+    state = dev.project.directory / "backtest.json"
+    forged = json.loads(state.read_text())
+    forged["verdicts"] = [{**one, "summary": ["known already"]} for one in forged["verdicts"]]
+    state.write_text(json.dumps(forged))
+    known = json.loads(perago(dev, *options, "--workspace", "dev/main").out)
+    assert {line for one in known["attempts"] for line in one["summary"]} == {"known already"}
+    none = perago(dev, "backtest", "features", "--workflow", "nightly")
+    assert (none.code, "no completed attempt of features.build was found" in none.err) == (1, True)
+
+
+def test_a_changed_model_is_told_before_the_attempt_fails_by_it(dev: Dev) -> None:
+    task_id = send(dev, "{}")
+    replace_in_module(dev, "    factor: int = 2", "    factor: int = 2\n    unit: str")
+
+    ran = perago(dev, "replay", task_id)
+    assert ran.code == 1
+    assert "the TaskDef has changed since in a way that breaks running workflows: /inputSchema/data" in ran.err
+    assert "completed before, terminal now: Invalid input: /params/unit" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["capture"], "name an attempt"),
+        (["replay", "t", "--workflow", "w"], "name an attempt"),
+        (["replay", "t", "--set", "min_rows=2"], "write params.NAME=VALUE"),
+        (["capture", "t", "--max-bytes", "many"], "not a number of bytes"),
+        (["capture", "t", "--only", "../x"], "--only"),
+        (["capture", "t", "--name", "../x"], "must be the name of a directory"),
+        (["backtest", "features", "--since", "yesterday"], "not an age"),
+        (["backtest", "features", "--workflow", "a'b"], "must be the name of a workflow"),
+        (["run", "features", "--from", "t", "--params", "{}"], "--from brings params and workspace"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_a_server_is_asked(
+    project: Project, arguments: Sequence[str], said: str
+) -> None:
+    project.module("features", FEATURES)
+    ran = project.run(*arguments)
+    assert ran.code == 2
+    assert said in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_without_servers_it_is_a_matter_of_configuration(project: Project) -> None:
+    project.task("plain", "plain.task", PLAIN)
+    ran = project.run("replay", "t", "plain")
+    assert (ran.code, "CONDUCTOR_SERVER_URL" in ran.err) == (4, True)
+    assert not Path(project.directory / "tests").exists()

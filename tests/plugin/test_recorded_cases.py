@@ -1,0 +1,126 @@
+"""Case directories of `perago capture`: run as tests, compared with what was recorded, recorded anew."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .projects import copy_module, free_module, run
+
+pytest_plugins = ["pytester"]
+
+OPTIONS = ("--perago-modules", "work", "--perago-kinds", "run,contract")
+
+
+def record(root: Path, **fields: Any) -> Path:
+    """A case of the task `copy`, which copies a.txt."""
+    directory = root / "tests/perago_cases/copy/monday"
+    for path, text in {"input/a.txt": "1", "published/out/b.txt": "1"}.items():
+        (directory / path).parent.mkdir(parents=True)
+        (directory / path).write_text(text)
+    document = {
+        "about": {"task_id": "t"},
+        "params": {},
+        "expect": "completed",
+        "result": {"size": 1},
+        "published": {"out/b.txt": {"size": 1, "md5": "c4ca4238a0b923820dcc509a6f75849b"}},
+        "removed": [],
+    }
+    (directory / "case.json").write_text(json.dumps({**document, **fields}))
+    return directory
+
+
+def test_a_case_that_comes_out_as_recorded_passes(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    record(pytester.path)
+    result = run(pytester, *OPTIONS, "-v")
+    result.stdout.fnmatch_lines_random(["*run[[]monday] PASSED*", "*contract[[]case:monday] PASSED*"])
+    result.assert_outcomes(passed=6)
+
+
+def test_differences_are_told_by_file_and_can_be_accepted(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    directory = record(pytester.path, result={"size": 2})
+    (directory / "published/out/b.txt").write_text("one\n")
+
+    result = run(pytester, *OPTIONS, "-k", "run")
+    result.stdout.fnmatch_lines(
+        [
+            "broken contract: case 'monday': another outcome than recorded",
+            "  task     copy (tests/perago_cases/copy/monday/case.json:1)",
+            "  case     tests/perago_cases/copy/monday",
+            "  differs  result /size: 2 -> 1",
+            "           out/b.txt: 1 line before, 1 line now",
+            "*-one",
+            "*+1",
+            "  accept   pytest --perago-modules work --perago-update=all 'work.py::copy::run[[]monday]'",
+        ]
+    )
+    accepted = run(pytester, *OPTIONS, "-k", "run", "--perago-update=all")
+    accepted.stdout.fnmatch_lines(["updated tests/perago_cases/copy/monday"])
+    accepted.assert_outcomes(passed=1)
+    document = json.loads((directory / "case.json").read_text())
+    assert (document["result"], document["about"]) == ({"size": 1}, {"task_id": "t"})
+    assert (directory / "published/out/b.txt").read_text() == "1"
+    run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=1)
+
+
+def test_what_is_taken_out_of_the_case_is_not_compared(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    directory = record(pytester.path, result={"size": 2}, published={"x": {"size": 1, "md5": "0"}})
+    document = json.loads((directory / "case.json").read_text())
+    del document["result"], document["published"]
+    (directory / "case.json").write_text(json.dumps(document))
+
+    run(pytester, *OPTIONS, "-k", "run").assert_outcomes(passed=1)
+
+
+def test_a_function_that_is_not_deterministic_is_named_and_not_recorded(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "import uuid; return Model(value=str(uuid.uuid4()))")
+    directory = pytester.path / "tests/perago_cases/free/monday"
+    directory.mkdir(parents=True)
+    (directory / "case.json").write_text(json.dumps({"params": {}, "result": {"value": "x"}}))
+
+    result = run(pytester, *OPTIONS, "-k", "run", "--perago-update=all")
+    result.stdout.fnmatch_lines(
+        ["*case 'monday': the function is not deterministic: two runs on one input differ, too", "  by itself  result*"]
+    )
+    assert json.loads((directory / "case.json").read_text())["result"] == {"value": "x"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "case.json is not JSON"),
+        ("{}", "must be an object with params"),
+        ('{"params": {}, "extra": 1}', "unknown key 'extra'"),
+        ('{"params": {}, "expect": "well"}', "expect is 'well'"),
+        ('{"params": {}, "removed": 1}', "removed must be a list of paths"),
+        ('{"params": {}, "published": {"out/b.txt": 1}}', "'out/b.txt' must have a size and an md5"),
+        ('{"params": {}, "published": {}}', "does not have 'out/b.txt', which is in published/"),
+    ],
+)
+def test_a_case_that_is_wrong_fails_by_itself(pytester: pytest.Pytester, text: str, said: str) -> None:
+    copy_module(pytester, "work", "copy")
+    directory = record(pytester.path)
+    (directory / "case.json").write_text(text)
+    result = run(pytester, *OPTIONS, "-k", "run")
+    result.stdout.fnmatch_lines([f"*the case cannot be read: *{said}*"])
+
+
+def test_links_in_a_case_are_refused(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    directory = record(pytester.path)
+    (directory / "input/link").symlink_to("/etc/passwd")
+    run(pytester, *OPTIONS, "-k", "run").stdout.fnmatch_lines(["*'link' is a link or no regular file*"])
+
+
+def test_cases_of_a_task_that_is_gone_are_unused(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copied")
+    record(pytester.path)
+    pytester.makeini("[pytest]\nperago_modules = work\nperago_kinds = contract")
+    result = run(pytester)
+    result.stdout.fnmatch_lines(["*tests/perago_cases/copy: no task is called copy; did you mean copied[?]*"])

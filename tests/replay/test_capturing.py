@@ -1,0 +1,184 @@
+"""An attempt of production becomes a case directory, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.ports import NotFound
+from perago.replay.attempts import NotReplayable, attempt_from, find_attempt, find_step
+from perago.replay.capturing import Captured, Wanted, capture
+from perago.replay.past import Past, look_up
+from perago.replay.scrubbing import Scrubber
+from perago.taskdef import build_task_definition
+from perago.testing import Outcome, TaskRunner
+from perago.testing.difference import Digest
+from perago.testing.recorded import read_recorded_case
+
+from .models import TREE, Told, declared, past, scale
+
+PREFIX = "audio/"
+
+
+@pytest.fixture
+def run() -> Iterator[TaskRunner]:
+    with TaskRunner() as runner:
+        yield runner
+
+
+def looked_up(run: TaskRunner, outcome: Outcome) -> Past:
+    return look_up(run.lakefs, past(run, outcome), PREFIX)
+
+
+def captured(run: TaskRunner, outcome: Outcome, target: Path, **options: Any) -> Captured:
+    hooks = options.pop("hooks", {})
+    wanted = Wanted(target, Scrubber("replay.scale", hooks), definition=build_task_definition(declared()), **options)
+    return capture(run.lakefs, looked_up(run, outcome), wanted)
+
+
+def test_all_that_a_person_needs_is_in_the_directory(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, {"scale": 3}, tree=TREE).assert_completed()
+    found = captured(run, outcome, tmp_path / "case")
+
+    document = json.loads((tmp_path / "case/case.json").read_text())
+    assert document["params"] == {"scale": 3}
+    assert (document["expect"], document["result"], document["removed"]) == ("completed", {"rows": 2}, ["old.txt"])
+    assert document["about"]["task_id"] == outcome.record.delivery.task_id
+    assert document["about"]["published"] == outcome.commit
+    assert {path: facts["size"] for path, facts in document["published"].items()} == {"out/a.csv": 17}
+    assert (tmp_path / "case/input/raw/a.csv").read_text() == TREE["raw/a.csv"]
+    assert (tmp_path / "case/published/out/a.csv").read_text() == "x,scaled\n1,3\n2,6\n"
+    assert json.loads((tmp_path / "case/taskdef.json").read_text())["name"] == "replay.scale"
+    assert (found.files, found.published, found.kept) == (2, 1, 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
+def test_what_looks_like_a_secret_is_struck_out_wherever_it_stands(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree=TREE)
+    found = captured(run, outcome, tmp_path / "case")
+
+    assert found.struck_out == ("/params/api_key",)
+    assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_a_secret_in_a_file_is_refused_and_leaves_nothing(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/note.txt": "key s3cr3t-of-production"})
+
+    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key stands in the file 'input/raw/note.txt'"):
+        captured(run, outcome, tmp_path / "case")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_much_is_refused_by_the_listing_before_a_byte_is_read(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, tree=TREE)
+
+    with pytest.raises(NotReplayable, match=r"hold 10 bytes in 2 objects, more than 9 bytes; nothing was downloaded"):
+        captured(run, outcome, tmp_path / "case", max_bytes=9)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_a_part_of_the_input_may_be_taken(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, tree=TREE)
+
+    found = captured(run, outcome, tmp_path / "case", chosen=lambda path: path == "raw/a.csv", max_bytes=6)
+    assert (found.files, found.left_out) == (1, 1)
+    with pytest.raises(NotReplayable, match="none of the 2 input files was chosen"):
+        captured(run, outcome, tmp_path / "other", chosen=lambda _: False)
+
+
+def test_hooks_replace_values_before_anything_is_written(run: TaskRunner, tmp_path: Path) -> None:
+    hooks = {
+        "scrub_params": lambda _, params: {**params, "scale": 7},
+        "scrub_result": lambda _, result: {"rows": -1},
+        "scrub_file": lambda _, path, content: None if path == "old.txt" else content.replace(b"2", b"9"),
+    }
+    found = captured(run, run(scale, tree=TREE), tmp_path / "case", hooks=hooks)
+
+    case, record = read_recorded_case(tmp_path / "case")
+    assert case.params == {"scale": 7}
+    assert case.tree == {"raw/a.csv": b"x\n1\n9\n"}
+    assert record.result == {"rows": -1}
+    assert record.files == {"out/a.csv": b"x,scaled\n1,9\n9,4\n"}
+    assert set(found.replaced) == {"params", "the result", "old.txt was left out", "raw/a.csv", "out/a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("hooks", "said"),
+    [
+        ({"scrub_params": lambda *_: 1}, "scrub_params returned int"),
+        ({"scrub_params": lambda *_: 1 / 0}, "scrub_params raised ZeroDivisionError"),
+        ({"scrub_result": lambda *_: object()}, "scrub_result returned what is not JSON"),
+        ({"scrub_file": lambda *_: "text"}, "scrub_file returned str for 'old.txt'"),
+    ],
+)
+def test_a_broken_hook_is_named_and_leaves_nothing(run: TaskRunner, tmp_path: Path, hooks: Any, said: str) -> None:
+    with pytest.raises(NotReplayable, match=said):
+        captured(run, run(scale, tree=TREE), tmp_path / "case", hooks=hooks)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_published_file_is_kept_as_size_and_digest(
+    run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.replay.capturing.LARGEST_KEPT", 16)
+    captured(run, run(scale, tree=TREE), tmp_path / "case")
+
+    _, record = read_recorded_case(tmp_path / "case")
+    assert record.files is not None
+    assert isinstance(record.files["out/a.csv"], Digest)
+    assert not (tmp_path / "case/published/out").exists()
+
+
+def test_a_case_that_exists_is_not_overwritten(run: TaskRunner, tmp_path: Path) -> None:
+    (tmp_path / "case").mkdir()
+    with pytest.raises(NotReplayable, match="exists already"):
+        captured(run, run(scale, tree=TREE), tmp_path / "case")
+
+
+def test_a_failed_attempt_is_captured_as_it_ended(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, tree={"raw/a.csv": "x\nno number\n"})
+    captured(run, outcome, tmp_path / "failed")
+    captured(run, run(scale, tree={"other.txt": ""}), tmp_path / "pre")
+
+    assert [read_recorded_case(tmp_path / name)[1].ending for name in ("failed", "pre")] == ["failed", "pre"]
+
+
+def test_objects_that_are_gone_are_told(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, tree=TREE)
+    known = looked_up(run, outcome)
+    run.lakefs.server.delete_repository(run.repository)
+
+    with pytest.raises(NotReplayable, match="gone from lakeFS") as raised:
+        capture(run.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+    assert "garbage collection" in raised.value.fix
+    with pytest.raises(NotReplayable, match="gone from lakeFS"):
+        looked_up(run, outcome)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_attempt_that_goes_on_or_is_unknown_is_refused(run: TaskRunner) -> None:
+    delivery = run.deliver(scale, tree=TREE)
+    told = Told(run.conductor)
+
+    with pytest.raises(NotReplayable, match="has not ended yet: it is IN_PROGRESS"):
+        find_attempt(told, delivery.task_id)
+    with pytest.raises(NotReplayable, match="no task with the reference name 'nope'") as raised:
+        find_step(told, delivery.workflow_id, "nope")
+    assert "'step'" in raised.value.fix
+    with pytest.raises(NotReplayable, match="Conductor has no task 'nope'") as unknown:
+        find_attempt(told, "nope")
+    assert isinstance(unknown.value.__cause__, NotFound)
+
+
+def test_inputs_that_are_no_inputs_of_perago_are_refused() -> None:
+    row = {"taskId": "t", "taskDefName": "x", "status": "COMPLETED", "inputData": {"a": 1}}
+    with pytest.raises(NotReplayable, match="has no params"):
+        attempt_from(row)
+    with pytest.raises(NotReplayable, match="external storage"):
+        attempt_from({**row, "externalInputPayloadStoragePath": "x/y"})
+    with pytest.raises(NotReplayable, match="/workspace: names no repository"):
+        attempt_from({**row, "inputData": {"params": {}, "workspace": {"ref": "x"}}})

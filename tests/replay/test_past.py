@@ -1,0 +1,91 @@
+"""What an attempt published is found in the commits, whoever else has published there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from perago.replay.history import Choice, published_on, searched
+from perago.replay.past import differences_to, look_up
+from perago.testing import BRANCH, TaskRunner
+from perago.testing.remains import Remains
+
+from .models import TREE as TEXTS
+from .models import Told, past, scale
+
+TREE = {path: text.encode() for path, text in TEXTS.items()}
+
+PREFIX = "audio/"
+
+
+@pytest.fixture
+def run() -> Iterator[TaskRunner]:
+    with TaskRunner() as runner:
+        yield runner
+
+
+def test_a_publication_that_was_adopted_is_the_one_with_the_files(run: TaskRunner) -> None:
+    lost = run(scale, tree=TREE, report=False)
+    outcome = run.again().assert_completed()
+
+    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    assert outcome.commit != lost.commit == found.published.commit
+    assert set(found.published.files) == {"out/a.csv"}
+    assert found.published.removed == {"old.txt"}
+
+
+def test_what_a_rerun_has_replaced_is_compared_with_the_input(run: TaskRunner) -> None:
+    run(scale, tree=TREE).assert_completed()
+    outcome = run.rerun()
+
+    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    assert set(found.published.files) == {"out/a.csv"}
+    assert found.published.removed == {"old.txt"}
+
+
+def test_an_attempt_that_changed_nothing_has_published_nothing(run: TaskRunner) -> None:
+    tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,2\n"}
+    outcome = run(scale, tree=tree).assert_completed()
+
+    found = look_up(run.lakefs, past(run, outcome), PREFIX)
+    assert (found.published.files, found.published.removed) == ({}, frozenset())
+
+
+def test_differences_are_told_by_row_and_column(run: TaskRunner) -> None:
+    outcome = run(scale, tree=TREE)
+    known = look_up(run.lakefs, past(run, outcome), PREFIX)
+    same = Remains("completed", "", {"rows": 2}, {"out/a.csv": b"x,scaled\n1,2\n2,4\n"}, frozenset({"old.txt"}))
+    other = Remains("completed", "", {"rows": 3}, {"out/a.csv": b"x,scaled\n1,2\n2,5\n"}, frozenset())
+
+    assert not differences_to(known, same, run.lakefs, TREE)
+    assert differences_to(known, other, run.lakefs, TREE).summary == (
+        "result /rows: 2 -> 3",
+        "old.txt: was removed before, stays now",
+        "out/a.csv: 1 of 2 rows differs, in column scaled",
+    )
+    failed = differences_to(known, Remains("failed", "boom"), run.lakefs, TREE)
+    assert failed.summary == ("completed before, failed now: boom",)
+
+
+def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunner) -> None:
+    first = run(scale, {"scale": 2}, tree=TREE)
+    later = []
+    for number in (3, 4):
+        run.clock.advance(40)
+        later.append(run(scale, {"scale": number}))
+    run(scale, {"scale": "no number"})
+    told = Told(run.conductor)
+    ids = [outcome.record.delivery.task_id for outcome in (*reversed(later), first)]
+
+    def found(choice: Choice) -> list[str]:
+        by_search = searched(told, choice)
+        assert published_on(run.lakefs, told, run.repository, BRANCH, choice) == by_search
+        return by_search
+
+    assert found(Choice("replay.scale")) == ids
+    assert found(Choice("replay.scale", last=1)) == ids[:1]
+    assert found(Choice("replay.scale", since=run.clock.now() - 50)) == ids[:2]
+    assert found(Choice("replay.scale", workflow="test.replay.scale")) == ids
+    assert found(Choice("replay.scale", workflow="other")) == []
+    assert found(Choice("other")) == []
