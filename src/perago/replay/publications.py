@@ -81,10 +81,13 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
         for key, size in store.diff(repository, base, commit.id).items()
         if key.startswith(prefix) and not is_reserved(key)
     }
-    there = {key for key, size in changed.items() if size is not None}
+    # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
+    shared = {key for key in notes.shared([commit]) or () if isinstance(key, str) and key.startswith(prefix)}
+    there = {key for key, size in changed.items() if size is not None} | shared
     listed = {entry.key: entry for entry in listing_of(store, repository, commit.id, prefix) if entry.key in there}
     files = {key[len(prefix) :]: _digest(entry) for key, entry in listed.items() if not key.endswith("/")}
-    removed = frozenset(key[len(prefix) :] for key, size in changed.items() if size is None)
+    gone = {key for key, size in changed.items() if size is None} | (shared - listed.keys())
+    removed = frozenset(key[len(prefix) :] for key in gone)
     return Published(commit.id, files, removed)
 
 
