@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from perago.ports import ObjectEntry, Placement, Progress, WorkspaceStore, no_progress
+from perago.ports import ObjectEntry, Progress, WorkspaceStore, no_progress
 from perago.replay.attempts import NotReplayable
 from perago.workspace.errors import WorkspaceError
-from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.layout import check_room, create_directories, directories_to_create, plan_layout
 from perago.workspace.text import count, size
 
 Chosen = Callable[[str], bool]
@@ -52,17 +52,16 @@ def bring(
         OSError: the disk refused.
     """
 
-    def layout(entries: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
-        _check_size(wanted, max_bytes)
-        try:
-            placed = plan_layout(wanted, prefix, directory, max_bytes=workspace_limit)
-        except WorkspaceError as error:
-            raise NotReplayable(str(error)) from error
-        create_directories(directory, directories_to_create(placed, prefix))
-        return placed
-
-    placements = store.download(repository, commit, prefix, layout, progress)
+    entries = store.list_objects(repository, commit, prefix)
+    wanted = [entry for entry in entries if chosen(entry.key[len(prefix) :])]
+    _check_size(wanted, max_bytes)
+    try:
+        placements = plan_layout(wanted, prefix, directory)
+        check_room(placements, prefix, directory, max_bytes=workspace_limit)
+    except WorkspaceError as error:
+        raise NotReplayable(str(error)) from error
+    create_directories(directory, directories_to_create(placements, prefix))
+    store.download(repository, commit, directory, placements, progress)
     return {item.entry.key[len(prefix) :]: item.path for item in placements if item.path is not None}
 
 

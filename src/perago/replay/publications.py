@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from perago.attempt import publication as notes
 from perago.attempt.joining import PAGE, NotOneLine, newest_of
-from perago.ports import Commit, NotFound, ObjectEntry, Placement, Refused, WorkspaceStore
+from perago.ports import Commit, NotFound, ObjectEntry, Refused, WorkspaceStore
 from perago.replay.attempts import NotReplayable, PastAttempt, PastWorkspace
 from perago.testing.difference import Digest
 from perago.workspace.keys import is_reserved
@@ -84,27 +84,11 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
     # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
     shared = {key for key in notes.shared([commit]) or () if isinstance(key, str) and key.startswith(prefix)}
     there = {key for key, size in changed.items() if size is not None} | shared
-    listed = {entry.key: entry for entry in listing_of(store, repository, commit.id, prefix) if entry.key in there}
+    listed = {entry.key: entry for entry in store.list_objects(repository, commit.id, prefix) if entry.key in there}
     files = {key[len(prefix) :]: _digest(entry) for key, entry in listed.items() if not key.endswith("/")}
     gone = {key for key, size in changed.items() if size is None} | (shared - listed.keys())
     removed = frozenset(key[len(prefix) :] for key in gone)
     return Published(commit.id, files, removed)
-
-
-def listing_of(store: WorkspaceStore, repository: str, commit: str, prefix: str) -> list[ObjectEntry]:
-    """Every object of a commit below a prefix; no bytes are read.
-
-    Raises:
-        ServiceError: lakeFS did not answer, or no longer has the commit.
-    """
-    entries: list[ObjectEntry] = []
-
-    def layout(listed: Sequence[ObjectEntry]) -> Sequence[Placement]:
-        entries.extend(listed)
-        return [Placement(entry, None) for entry in listed]
-
-    store.download(repository, commit, prefix, layout)
-    return entries
 
 
 def _digest(entry: ObjectEntry) -> Digest | None:
