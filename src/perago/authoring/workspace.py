@@ -27,6 +27,11 @@ class WorkspaceSpec(Declaration):
     on_moved_head: Literal["fail", "rebase"] = "fail"
     """What to do when others have advanced the branch since the input ref (docs/design/contract.md 8): fail for good,
     or put the task's own changes on the new head, if they do not conflict with what is there."""
+    include: tuple[str, ...] = ()
+    """Globs of the files that the task sees; none: all. Others are neither downloaded nor removed, and cannot be
+    written."""
+    exclude: tuple[str, ...] = ()
+    """Globs of files that the task does not see, although they are included."""
     reads: tuple[str, ...] = ()
     """Globs of files whose change by others is a conflict, too: what the task's own changes depend on. For
     `on_moved_head="rebase"`."""
@@ -41,6 +46,8 @@ class WorkspaceSpec(Declaration):
             post: Iterable[Guardrail] = (),
             read_only: bool = False,
             on_moved_head: Literal["fail", "rebase"] = "fail",
+            include: Iterable[str] = (),
+            exclude: Iterable[str] = (),
             reads: Iterable[str] = (),
         ) -> None: ...
 
@@ -54,7 +61,7 @@ class WorkspaceSpec(Declaration):
     def _canonical_prefix(cls, prefix: object) -> str:
         return canonical_prefix(prefix)
 
-    @field_validator("reads", mode="plain")
+    @field_validator("include", "exclude", "reads", mode="plain")
     @classmethod
     def _patterns(cls, patterns: object) -> tuple[str, ...]:
         if isinstance(patterns, str) or not isinstance(patterns, Iterable):

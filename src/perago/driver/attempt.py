@@ -267,7 +267,9 @@ class _AttemptRun:
 
     def _list_objects(self, command: do.ListObjects) -> on.Event:
         self._workspace.create()
-        return self._publisher.list_objects(command, self._workspace)
+        listed = self._publisher.list_objects(command, self._workspace)
+        self._note(self._workspace.blindness())
+        return listed
 
     def _check_guardrails(self, command: do.CheckGuardrails) -> on.Event:
         if command.phase == "post":

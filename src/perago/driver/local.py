@@ -15,6 +15,7 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
+from perago.workspace.keys import is_reserved
 from perago.workspace.layout import (
     check_room,
     create_directories,
@@ -24,7 +25,8 @@ from perago.workspace.layout import (
 )
 from perago.workspace.overlap import combined
 from perago.workspace.scan import Tree, scan_tree
-from perago.workspace.text import listing, quoted
+from perago.workspace.text import count, listing, quoted
+from perago.workspace.view import View
 
 
 class LocalWorkspace:
@@ -39,6 +41,9 @@ class LocalWorkspace:
         self._baseline = Baseline({})
         self._tree: Tree | None = None
         self._placements: list[Placement] = []
+        self._view = View.of(spec)
+        self._hidden: frozenset[str] = frozenset()
+        """The files of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
         """Which contents no post guardrail has seen, after a rebase, in words."""
         self.total_objects = self.landed_objects = 0
@@ -65,16 +70,25 @@ class LocalWorkspace:
         """
         self._directory = AttemptDirectory.create(self._root, self._delivery)
 
-    def lay_out(self, entries: Sequence[ObjectEntry]) -> int:
-        """Decide where the objects of a listing go; returns how many files that makes.
+    def lay_out(self, entries: Sequence[ObjectEntry]) -> None:
+        """Decide where the objects of a listing go.
 
         Raises:
             LayoutRefused: keys that cannot be files.
         """
-        self._placements = plan_layout(entries, self._spec.key_prefix, self.path)
+        prefix = self._spec.key_prefix
+        seen = [entry for entry in entries if is_reserved(entry.key) or self._view.sees(entry.key[len(prefix) :])]
+        paths = {entry.key[len(prefix) :] for entry in entries} - {entry.key[len(prefix) :] for entry in seen}
+        self._hidden = frozenset(path for path in paths if path and not path.endswith("/"))
+        self._placements = plan_layout(seen, prefix, self.path)
         sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
         self.total_objects, self.total_size = len(sizes), sum(sizes)
-        return self.total_objects
+
+    def blindness(self) -> str | None:
+        """What to tell an author whose `include` and `exclude` leave nothing of an input that has files."""
+        if self.total_objects or not self._hidden:
+            return None
+        return f"include and exclude leave none of the {count(len(self._hidden), 'file')} of the workspace ref"
 
     def make_room(self) -> None:
         """Make the directories that the files need.
@@ -120,7 +134,7 @@ class LocalWorkspace:
             self._tree = scan_tree(self.path)
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
-        always = check_tree(tree, self._spec.key_prefix) if phase == "post" else ()
+        always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()
         disk = None if always else tree  # nothing looks into a tree with links in it
         with around() if any(isinstance(rule, ContentGuardrail) for rule in rules) else nullcontext():
             return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
@@ -149,9 +163,11 @@ class LocalWorkspace:
         changed itself."""
         if self._tree is None:
             raise ValueError("the tree has not been scanned")
-        sizes = combined(self._tree.listing.sizes, others, planned, self._spec.key_prefix)
+        prefix = self._spec.key_prefix
+        seen = {key: size for key, size in others.items() if self._view.sees(key.removeprefix(prefix))}
+        sizes = combined(self._tree.listing.sizes, seen, planned, prefix)
         findings = evaluate(self._spec.post, Listing(sizes), phase=Phase.POST)
-        self.unread = tuple(self._unread(others))
+        self.unread = tuple(self._unread(seen))
         return tuple(finding.message for finding in findings if not finding.satisfied)
 
     def _unread(self, others: Collection[str]) -> Iterator[str]:

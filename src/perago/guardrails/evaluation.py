@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +11,7 @@ from perago.guardrails.content import ContentGuardrail, GuardrailDefect
 from perago.workspace.keys import ACTIONS, MAX_KEY_BYTES, is_reserved, is_too_long
 from perago.workspace.scan import Tree
 from perago.workspace.text import count, listing, quoted
+from perago.workspace.view import EVERYTHING, View
 
 
 class Phase(StrEnum):
@@ -64,18 +65,23 @@ def evaluate(
     return tuple(findings)
 
 
-def check_tree(tree: Tree, key_prefix: str) -> tuple[Finding, ...]:
-    """Violations of what holds after every task function, whatever its rules: all that could not be published, or
-    would take the publish fence away (docs/design/contract.md 2). Empty if there are none."""
+def check_tree(
+    tree: Tree, key_prefix: str, view: View = EVERYTHING, hidden: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Violations of what holds after every task function, whatever its rules: all that could not be published, would
+    take the publish fence away, or lies outside of `view` (docs/design/contract.md 2). Empty if there are none.
+    `hidden` are the files of the input that `view` leaves out."""
     irregular = [f"{quoted(entry.path)} ({entry.kind})" for entry in tree.irregular]
     reserved = [quoted(path) for path in tree.files if is_reserved(key_prefix + path)]
     too_long = [quoted(path) for path in tree.files if is_too_long(key_prefix + path)]
     unreadable = [f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable]
+    trespasses = [f"{quoted(path)} ({problem})" for path, problem in view.trespasses(tree.files, hidden)]
     return (
         *_always("only files and directories can be published", irregular),
         *_always(f"the hooks in {ACTIONS}/ are not the task's to write", reserved),
         *_always(f"a key has at most {MAX_KEY_BYTES:,} bytes, the prefix included", too_long),
         *_always("the whole tree must be readable", unreadable),
+        *_always("a task writes only what its include and exclude let it see", trespasses),
     )
 
 

@@ -35,6 +35,7 @@ from perago.taskdef.schema import output_schema
 from perago.taskdef.schema_check import schema_problem
 from perago.testing.building import sizes_of
 from perago.testing.failures import CaseFailed, Cause
+from perago.workspace.view import View
 
 TreeSource = Mapping[str, str | bytes | None] | Path
 
@@ -220,8 +221,10 @@ def _tree(case: RunCase) -> Mapping[str, str | bytes | None]:
 
 
 def _check_tree(spec: WorkspaceSpec, case: RunCase, tree: Mapping[str, str | bytes | None]) -> None:
-    directories = [path for path, content in tree.items() if content is None]
-    found = evaluate(spec.pre, Listing(sizes_of(tree), directories), phase=Phase.PRE)
+    view = View.of(spec)
+    seen = {path: content for path, content in tree.items() if view.sees(path)}
+    directories = [path for path, content in seen.items() if content is None]
+    found = evaluate(spec.pre, Listing(sizes_of(seen), directories), phase=Phase.PRE)
     violated = [finding.message for finding in found if not finding.satisfied]
     contents_decide = any(isinstance(rule, ContentGuardrail) for rule in spec.pre)
     if case.expect == "pre" and not violated and not contents_decide:

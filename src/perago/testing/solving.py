@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from perago.authoring.guardrails import CountConstraint, FileSelection
 from perago.testing.pathsets import Kind, Paths, PathSet, TooComplex, below, matching, name_places, only
 from perago.workspace.keys import Folding, find_collisions
+from perago.workspace.view import EVERYTHING, View
 
 RESERVED = "_lakefs_actions"
 """The directory of lakeFS hooks."""
@@ -78,21 +79,32 @@ class _Area:
     """How many paths there are; None while more may come."""
 
 
+def seen_paths(view: View) -> tuple[list[PathSet], list[PathSet]]:
+    """The sets that all files are in, and those that no file is in, where a task sees only `view`."""
+    included = tuple(place for pattern in view.include for place in matching(pattern).places)
+    return [PathSet(included)] if view.include else [], [matching(pattern) for pattern in view.exclude]
+
+
 def solve(
-    constraints: Sequence[CountConstraint], nowhere: Iterable[PathSet], folding: Folding
+    constraints: Sequence[CountConstraint], nowhere: Iterable[PathSet], folding: Folding, view: View = EVERYTHING
 ) -> frozenset[str] | None:
     """The paths of as few files as possible; None if no tree meets the constraints. No file is in a set of
-    `nowhere`, and all can stand on one disk.
+    `nowhere` or out of `view`, and all can stand on one disk.
 
     Raises:
         Undecided: see there.
     """
-    none_there = [*nowhere, *(path_set(constraint.files) for constraint in constraints if constraint.most == 0)]
+    within, unseen = seen_paths(view)
+    none_there = [
+        *nowhere,
+        *unseen,
+        *(path_set(constraint.files) for constraint in constraints if constraint.most == 0),
+    ]
     counted = [constraint for constraint in constraints if constraint.most != 0]
     if sum(constraint.least for constraint in counted) > MOST_FILES:
         raise Undecided(f"the rules ask for more than {MOST_FILES} files")
     try:
-        areas = _areas(counted, none_there)
+        areas = _areas(counted, none_there, within)
         while True:
             numbers = _Counting(counted, areas).fewest()
             if numbers is None:
@@ -104,22 +116,24 @@ def solve(
         raise Undecided("the patterns of the rules are too intricate together") from None
 
 
-def _areas(constraints: Sequence[CountConstraint], nowhere: Sequence[PathSet]) -> list[_Area]:
-    """Every area that holds a path and that a constraint is about."""
+def _areas(
+    constraints: Sequence[CountConstraint], nowhere: Sequence[PathSet], within: Sequence[PathSet]
+) -> list[_Area]:
+    """Every area that holds a path and that a constraint is about. All files are in the sets of `within`."""
     sets = [path_set(constraint.files) for constraint in constraints]
     plain_sets = [path_set(constraint.files, plainly=True) for constraint in constraints]
     chosen: list[list[int]] = [[]]
     for number in range(len(sets)):
         grown = [[*inside, number] for inside in chosen]
-        chosen += [inside for inside in grown if Paths([sets[index] for index in inside], nowhere).exist()]
+        chosen += [inside for inside in grown if Paths([*within, *(sets[index] for index in inside)], nowhere).exist()]
         if len(chosen) > _MOST_AREAS:
             raise TooComplex
     areas = []
     for inside in chosen[1:]:
         outside = [paths for index, paths in enumerate(sets) if index not in inside] + [*nowhere]
-        paths = Paths([sets[index] for index in inside], outside)
+        paths = Paths([*within, *(sets[index] for index in inside)], outside)
         if paths.exist():
-            plain = Paths([plain_sets[index] for index in inside], outside)
+            plain = Paths([*within, *(plain_sets[index] for index in inside)], outside)
             areas.append(_Area(frozenset(inside), paths, plain))
     return areas
 

@@ -25,6 +25,7 @@ from perago.testing.param_strategies import NoParams, params
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
 from perago.workspace.keys import Folding
+from perago.workspace.view import EVERYTHING, View
 
 __all__ = [
     "NoParams",
@@ -65,7 +66,8 @@ def satisfying_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = A
         Undecided: the rules are too intricate to tell.
     """
     wanted = _rules(rules, phase)
-    return _grown([smallest_tree(wanted, folding=folding)], wanted, folding)
+    view = _view(rules)
+    return _grown([smallest_tree(wanted, folding=folding, view=view)], wanted, folding, view)
 
 
 def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = ANY_DISK) -> st.SearchStrategy[Tree]:
@@ -75,14 +77,14 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
         Contradiction: no rule can be broken.
         Undecided: the rules are too intricate to tell.
     """
-    wanted = _rules(rules, phase)
+    wanted, view = _rules(rules, phase), _view(rules)
     seeds = []
     for rule in wanted:
         for violation in rule.violations():
             others = wanted
             while True:
                 try:
-                    seeds.append(violating_tree(rule, others, violation, folding=folding))
+                    seeds.append(violating_tree(rule, others, violation, folding=folding, view=view))
                     break
                 except Contradiction as contradiction:
                     entangled = set(contradiction.rules) - {rule}
@@ -91,7 +93,7 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
                     others = tuple(other for other in others if other not in entangled)
     if not seeds:
         raise Contradiction(wanted, "no tree breaks any rule")
-    return _grown(seeds, wanted, folding)
+    return _grown(seeds, wanted, folding, view)
 
 
 @st.composite
@@ -126,16 +128,16 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
 
 @st.composite
 def _grown(
-    draw: st.DrawFn, seeds: Sequence[dict[str, str | None]], rules: Sequence[Guardrail], folding: Folding
+    draw: st.DrawFn, seeds: Sequence[dict[str, str | None]], rules: Sequence[Guardrail], folding: Folding, view: View
 ) -> Tree:
-    """One of the seeds, and around it what changes no verdict."""
+    """One of the seeds, and around it, in `view`, what changes no verdict."""
     plan = TreePlan(folding)
     for path, seed in draw(st.sampled_from(seeds)).items():
         plan.add(path, seed)
     for likeness in _drawn_likenesses(draw):
         for rule in rules:
             for path, content in lookalikes(rule, likeness):
-                if isinstance(content, str | None):
+                if isinstance(content, str | None) and view.sees(path):
                     plan.add_if(rules, path, content)
     return dict(plan.tree)
 
@@ -147,6 +149,11 @@ _NONE: st.SearchStrategy[list[str]] = st.just([])
 def _drawn_likenesses(draw: st.DrawFn) -> list[Likeness]:
     chosen = draw(st.lists(st.booleans(), min_size=len(Likeness), max_size=len(Likeness)))
     return [likeness for likeness, wanted in zip(Likeness, chosen, strict=True) if wanted]
+
+
+def _view(rules: Rules) -> View:
+    spec = task_of(rules).workspace if callable(rules) else rules
+    return View.of(spec) if isinstance(spec, WorkspaceSpec) else EVERYTHING
 
 
 def _rules(rules: Rules, phase: Phase) -> tuple[Guardrail, ...]:

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from perago.testing.building import Symlink, Tree, build
 from perago.testing.tasks import task_of
 from perago.workspace.keys import MAX_KEY_BYTES, Folding, find_collisions, is_utf8
+from perago.workspace.view import View
 
 TreeSource: TypeAlias = "Tree | str | os.PathLike[str] | Callable[..., Any]"
 """A mapping; the path of a directory or of a zip; or a task function, for the smallest tree that its `pre` guardrails
@@ -102,7 +103,7 @@ def _smallest(function: Callable[..., Any]) -> Mapping[str, str | None]:
     from perago.testing.trees import smallest_tree
 
     spec = task_of(function).workspace
-    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix)
+    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, view=View.of(spec))
 
 
 def _read_directory(root: Path) -> Iterator[tuple[str, bytes | None]]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perago.authoring.guardrails import CountConstraint, Guardrail
@@ -20,6 +20,7 @@ from perago.testing.oracle import judge
 from perago.testing.pathsets import only
 from perago.testing.solving import Undecided, directories_for, forbidden_by, needed, path_set, reserved_paths, solve
 from perago.workspace.keys import Folding, find_collisions
+from perago.workspace.view import EVERYTHING, View
 
 __all__ = [
     "Contradiction",
@@ -45,13 +46,13 @@ class Contradiction(Exception):
 
 
 def smallest_tree(
-    rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK
+    rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK, view: View = EVERYTHING
 ) -> dict[str, str | None]:
     """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold. A
     `@guardrail` of one's own may refuse it: what that wants cannot be told.
 
     `key_prefix` matters for `_lakefs_actions/`, which is never part of a workspace (docs/design/contract.md 2).
-    `folding` is that of the disk: names that it takes for one contradict each other.
+    `folding` is that of the disk: names that it takes for one contradict each other. All files are in `view`.
 
     Raises:
         Contradiction: there is none.
@@ -59,14 +60,15 @@ def smallest_tree(
     """
     wanted = _derivable(rules)
     constraints = _constraints(wanted)
-    found = _smallest(constraints, key_prefix, folding)
+    where = _Where(key_prefix, folding, view)
+    found = _smallest(constraints, where)
     if found is None:
-        culprits = _culprits(wanted, lambda part: _smallest(_constraints(part), key_prefix, folding) is None)
+        culprits = _culprits(wanted, lambda part: _smallest(_constraints(part), where) is None)
         raise Contradiction(culprits, _why(_constraints(culprits), folding))
     return _filled(found, constraints, dict.fromkeys(wanted, True))
 
 
-def satisfying_trees(rule: Guardrail, *, key_prefix: str = "") -> list[dict[str, str | None]]:
+def satisfying_trees(rule: Guardrail, *, key_prefix: str = "", view: View = EVERYTHING) -> list[dict[str, str | None]]:
     """Trees at the limits of one rule: the smallest, the fullest if there is one, and a file that holds what it must.
 
     Raises:
@@ -80,7 +82,7 @@ def satisfying_trees(rule: Guardrail, *, key_prefix: str = "") -> list[dict[str,
     problem: Exception | None = None
     for constraint in (bounds, *fuller):
         try:
-            found = _smallest((constraint,), key_prefix, ANY_DISK)
+            found = _smallest((constraint,), _Where(key_prefix, ANY_DISK, view))
         except Undecided as undecided:
             problem = undecided
             continue
@@ -100,6 +102,7 @@ def violating_tree(
     *,
     key_prefix: str = "",
     folding: Folding = ANY_DISK,
+    view: View = EVERYTHING,
 ) -> dict[str, str | None]:
     """A smallest tree that breaks `rule`, just so, and satisfies all the others of `rules`.
 
@@ -110,6 +113,7 @@ def violating_tree(
             one, or several if the other rules want it so.
         key_prefix: the prefix of the workspace with its slash; empty: all of the repository.
         folding: which names the disk takes for the same.
+        view: what the task sees; all files are in it.
 
     Raises:
         Contradiction: what breaks this rule breaks one of the others, too; or it cannot be broken this way at all.
@@ -123,9 +127,10 @@ def violating_tree(
     ways = tuple(possible[violation])
     others = tuple(other for other in _derivable(rules) if other != rule)
     constraints = _constraints(others)
-    found = _violating(ways, constraints, key_prefix, folding)
+    where = _Where(key_prefix, folding, view)
+    found = _violating(ways, constraints, where)
     if found is None:
-        culprits = _culprits(others, lambda part: _violating(ways, _constraints(part), key_prefix, folding) is None)
+        culprits = _culprits(others, lambda part: _violating(ways, _constraints(part), where) is None)
         reason = f"no tree breaks the first ({violation}) and satisfies the rest" if culprits else "always holds"
         raise Contradiction((rule, *culprits), reason)
     files, broken = found
@@ -141,23 +146,33 @@ def _constraints(rules: Iterable[Guardrail]) -> tuple[CountConstraint, ...]:
     return tuple(rule.constraint for rule in rules)
 
 
+@dataclass(frozen=True, slots=True)
+class _Where:
+    """What a workspace can hold, whatever its rules."""
+
+    key_prefix: str
+    folding: Folding
+    view: View
+
+
 @lru_cache(maxsize=1024)
-def _smallest(constraints: tuple[CountConstraint, ...], key_prefix: str, folding: Folding) -> frozenset[str] | None:
+def _smallest(constraints: tuple[CountConstraint, ...], where: _Where) -> frozenset[str] | None:
+    folding = where.folding
     if folding and find_collisions([path for constraint in constraints for path in needed(constraint)], folding):
         return None
     nowhere = [paths for constraint in constraints for paths in forbidden_by(constraint)]
-    return solve(constraints, [*nowhere, *reserved_paths(key_prefix)], folding)
+    return solve(constraints, [*nowhere, *reserved_paths(where.key_prefix)], folding, where.view)
 
 
 @lru_cache(maxsize=1024)
 def _violating(
-    ways: tuple[CountConstraint, ...], others: tuple[CountConstraint, ...], key_prefix: str, folding: Folding
+    ways: tuple[CountConstraint, ...], others: tuple[CountConstraint, ...], where: _Where
 ) -> tuple[frozenset[str], CountConstraint] | None:
     """Files that meet one of the ways and all others, and which way that is."""
     for broken in ways:
         directories = [only(directory) for directory in directories_for(broken)]
         nowhere = [*directories, *(paths for other in others for paths in forbidden_by(other))]
-        found = solve([broken, *others], [*reserved_paths(key_prefix), *nowhere], folding)
+        found = solve([broken, *others], [*reserved_paths(where.key_prefix), *nowhere], where.folding, where.view)
         if found is not None:
             return found, broken
     return None

@@ -24,6 +24,7 @@ from perago.testing.building import write_tree
 from perago.testing.cases import case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
+from perago.workspace.view import EVERYTHING, View
 from pytest_perago.cases import Case
 from pytest_perago.settings import Settings
 
@@ -80,7 +81,7 @@ def _examples(task: Task, rules: Sequence[Guardrail]) -> None:
 def _satisfied(task: Task, phase: str, rule: Guardrail) -> None:
     """The rule alone accepts the trees at its limits."""
     try:
-        trees = satisfying_trees(rule, key_prefix=_key_prefix(task))
+        trees = satisfying_trees(rule, key_prefix=_key_prefix(task), view=_view(task))
     except (Contradiction, Undecided) as error:
         pytest.skip(f"no tree can be made: {error}")
     for tree in trees:
@@ -92,7 +93,7 @@ def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrai
     others = list(rules)
     while True:
         try:
-            tree = violating_tree(rule, others, violation, key_prefix=_key_prefix(task))
+            tree = violating_tree(rule, others, violation, key_prefix=_key_prefix(task), view=_view(task))
             break
         except Contradiction as contradiction:
             entangled = set(contradiction.rules) - {rule}
@@ -112,7 +113,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
         words = "both the pre and the post rules, and the task is read-only"
         rules = [*(rule for rule in task.workspace.pre if rule.is_derivable), *rules]
     try:
-        tree = smallest_tree(rules, key_prefix=_key_prefix(task))
+        tree = smallest_tree(rules, key_prefix=_key_prefix(task), view=_view(task))
     except Contradiction as contradiction:
         raise CaseFailed(
             Cause.MISTAKE,
@@ -126,6 +127,10 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
 
 def _key_prefix(task: Task) -> str:
     return task.workspace.key_prefix if task.workspace else ""
+
+
+def _view(task: Task) -> View:
+    return View.of(task.workspace) if task.workspace else EVERYTHING
 
 
 # ------------------------------------------------------- what the runtime would report for a tree

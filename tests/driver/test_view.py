@@ -1,0 +1,92 @@
+"""Tasks that see a part of their tree (`include`, `exclude`)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from perago import WorkspaceSpec, require_glob, task
+from perago.ports import TaskStatus
+from perago.testing import InMemoryServices, Outcome, smallest_tree
+from perago.workspace.view import View
+
+TREE: dict[str, str | bytes | None] = {
+    "raw/2024/a.csv": "a",
+    "raw/2024/old.bak": "b",
+    "raw/2023/a.csv": "c",
+    "other/x": "d",
+    "../never a file": "e",
+}
+SPEC = WorkspaceSpec(
+    include=["raw/2024/**", "out/**"], exclude=["**/*.bak"], pre=[require_glob("raw/**", min_count=1, max_count=1)]
+)
+
+
+class Params(BaseModel):
+    write: dict[str, str] = {}
+
+
+class Result(BaseModel):
+    seen: list[str]
+
+
+@task(name="view.rewrite", owner_email="a@example.com", workspace=SPEC)
+def rewrite(workspace: Path, params: Params) -> Result:
+    seen = sorted(path.relative_to(workspace).as_posix() for path in workspace.rglob("*") if path.is_file())
+    for directory in workspace.iterdir():
+        shutil.rmtree(directory)
+    for path, text in params.write.items():
+        (workspace / path).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / path).write_text(text)
+    return Result(seen=seen)
+
+
+def run(services: InMemoryServices, tree: dict[str, str | bytes | None], **written: str) -> Outcome:
+    return services.run(rewrite, Params(write={path.replace("__", "/"): text for path, text in written.items()}), tree)
+
+
+def test_what_is_outside_is_not_downloaded_not_judged_and_not_removed(services: InMemoryServices) -> None:
+    outcome = run(services, TREE, out__new="n")
+    assert outcome.status is TaskStatus.COMPLETED, outcome.reason
+    assert outcome.result == {"seen": ["raw/2024/a.csv"]}
+    assert services.tree() == {
+        "../never a file": b"e",
+        "other/x": b"d",
+        "out/new": b"n",
+        "raw/2023/a.csv": b"c",
+        "raw/2024/old.bak": b"b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("other__x", "'other/x' (is there already, where the task does not see it)"),
+        ("raw__2024__old.bak", "'raw/2024/old.bak' (is there already, where the task does not see it)"),
+        ("elsewhere", "'elsewhere' (is not part of what the task sees)"),
+    ],
+)
+def test_writing_outside_publishes_nothing_and_names_the_file(
+    services: InMemoryServices, path: str, problem: str
+) -> None:
+    outcome = run(services, TREE, **{path: "n"})
+    assert outcome.status is TaskStatus.FAILED
+    assert outcome.reason == (
+        f"post guardrail: a task writes only what its include and exclude let it see: found {problem}"
+    )
+    assert services.tree()["other/x"] == b"d"
+
+
+def test_a_view_that_leaves_nothing_says_so(services: InMemoryServices) -> None:
+    outcome = run(services, {"other/x": "d", "other/y": "e"})
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR, "the pre guardrail judges what the task sees"
+    assert "include and exclude leave none of the 2 files of the workspace ref" in outcome.notes
+
+
+def test_trees_that_are_made_for_a_task_lie_in_its_view() -> None:
+    view = View.of(SPEC)
+    (path,) = smallest_tree(SPEC.pre, view=view)
+    assert view.sees(path)
