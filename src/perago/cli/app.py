@@ -20,6 +20,7 @@ from perago.cli.boundary import error_boundary
 
 COMMANDS = {
     "backtest": "Run today's code on the last attempts, and compare.",
+    "cache": "Show or clear the objects that this machine keeps.",
     "capture": "Write an attempt of the past as a test case.",
     "check": "Check task modules and the local configuration.",
     "extract": "Write the TaskDef of a task module as JSON.",

@@ -13,6 +13,7 @@ from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
+    from perago.cache import ObjectCache
     from perago.cli.probe import TaskSummary
     from perago.driver import Limits
     from perago.settings import Problem, Settings
@@ -111,6 +112,19 @@ def limits_of(settings: Settings) -> Limits:
         publish_fence=settings.publish_fence,
         allowed_workspaces=settings.allowed_workspaces,
     )
+
+
+def cache_of(settings: Settings) -> ObjectCache:
+    """The cache that attempts on the configured lakeFS use. The workspace root exists."""
+    from perago.cache import CacheUnusable, ObjectCache, default_limit
+
+    limit = settings.cache_max_bytes
+    if limit is None:
+        try:
+            limit = default_limit(settings.workspace_root)
+        except (CacheUnusable, OSError):  # the worker says it, each time that it looks after the cache
+            limit = 0
+    return ObjectCache(settings.workspace_root, limit, settings.require_lakefs().endpoint_url)
 
 
 def require_embedded(command: str) -> None:

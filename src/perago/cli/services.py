@@ -22,6 +22,7 @@ from perago.settings import LakeFSSettings
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
+    from perago.cache import ObjectCache
 
 T = TypeVar("T")
 
@@ -37,11 +38,12 @@ class OpenLakeFS:
 
     settings: LakeFSSettings
     threads: int
+    cache: ObjectCache | None = None
 
     def __call__(self) -> LakeFSStore:
         from perago.adapters.lakefs import LakeFSStore
 
-        return LakeFSStore(self.settings, threads=self.threads)
+        return LakeFSStore(self.settings, threads=self.threads, cache=self.cache)
 
 
 def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:

@@ -43,6 +43,11 @@ def parse_bytes(text: str) -> int:
     return int(stripped)
 
 
+def parse_limit(text: str) -> int:
+    """Bytes in `text` as `parse_bytes` reads them, or 0."""
+    return 0 if re.fullmatch(r"0+", text.strip()) else parse_bytes(text)
+
+
 def parse_days(text: str) -> int:
     """Days in `text`: a whole number followed by `d`."""
     match = _DAYS.fullmatch(text.strip())

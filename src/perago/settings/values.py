@@ -69,6 +69,8 @@ class Settings:
     transfer_threads: int
     max_result_bytes: int
     max_workspace_bytes: int | None
+    cache_max_bytes: int | None = None
+    """What the cache of objects may have on disk; 0: there is none. None: a tenth of what is free at the start."""
     allowed_workspaces: tuple[str, ...] | None = None
     """Glob patterns `repository/branch` that an input may name; None: any."""
     warnings: tuple[str, ...] = ()

@@ -160,6 +160,9 @@ class Variables(BaseSettings):
     )
     max_result_bytes: Bytes = Field(_MEBIBYTE, validation_alias="PERAGO_MAX_RESULT_BYTES")
     max_workspace_bytes: Bytes | None = Field(None, validation_alias="PERAGO_MAX_WORKSPACE_BYTES")
+    cache_max_bytes: Annotated[int, BeforeValidator(units.parse_limit)] | None = Field(
+        None, validation_alias="PERAGO_CACHE_MAX_BYTES"
+    )
     allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = Field(
         None, validation_alias="PERAGO_ALLOWED_WORKSPACES"
     )

@@ -179,6 +179,13 @@ class CleanUpFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheFailed:
+    """The cache of objects cannot be used, or not be kept to its limit. Attempts fetch what they need from lakeFS."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """The worker takes nothing more and finishes `running` attempts."""
 
@@ -286,6 +293,7 @@ Event = (
     | BranchesSwept
     | BranchSweepFailed
     | CleanUpFailed
+    | CacheFailed
     | Draining
     | Cancelling
     | Stopped

@@ -82,6 +82,8 @@ def _words(event: Event) -> str:
             return f"could not remove all dead staging branches of {', '.join(repositories)}: {error}"
         case events.CleanUpFailed(path, error):
             return f"could not remove {path}: {error}"
+        case events.CacheFailed(error):
+            return f"warning: the cache is not used: {error}"
         case events.Draining(running):
             return f"stopping: no further polls, {running} running; signal again to cancel"
         case events.Cancelling(signal, running):

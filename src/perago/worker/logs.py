@@ -139,6 +139,7 @@ WARNINGS = (
     events.WaitingForLakeFS,
     events.ConductorUnreachable,
     events.CleanUpFailed,
+    events.CacheFailed,
     events.BranchSweepFailed,
     events.Cancelling,
 )

@@ -1,4 +1,5 @@
-"""What a worker tidies on the side: what killed workers left, here and on lakeFS, and logs past their time."""
+"""What a worker tidies on the side: what killed workers left, here and on lakeFS, a cache that is full, and logs past
+their time."""
 
 from __future__ import annotations
 
@@ -8,10 +9,11 @@ import re
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 
+from perago.cache import CacheUnusable, trim
 from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import whole_environment
-from perago.worker.events import BranchesSwept, BranchSweepFailed, CleanUpFailed, DirectoriesSwept, Event
+from perago.worker.events import BranchesSwept, BranchSweepFailed, CacheFailed, CleanUpFailed, DirectoriesSwept, Event
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
@@ -25,6 +27,9 @@ BRANCH_SWEEP_LIMIT = 900.0
 
 _REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
 """What lakeFS takes for the name of a repository (`docs/servers/lakefs.md` 2)."""
+
+CACHE_INTERVAL = 60.0
+"""Seconds between two looks at how full the cache is: one small file is read, unless there is something to do."""
 
 LOG_INTERVAL = 3600.0
 """Seconds between two looks at old logs."""
@@ -44,8 +49,9 @@ def repository_of(delivery: Delivery, limits: Limits) -> str | None:
 async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
-    """Sweep attempt directories and staging branches now and then, and remove old logs. On the side, so that neither a
-    large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Never returns.
+    """Sweep attempt directories and staging branches, trim the cache, and remove old logs, now and then. On the side,
+    so that neither a large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Never
+    returns.
 
     Args:
         plan: says where directories and logs are, and which command sweeps branches.
@@ -54,7 +60,10 @@ async def run_maintenance(
         repositories: those that this worker was given work in so far; more may be added meanwhile.
     """
     await asyncio.gather(
-        _keep_swept(plan, pool, emit), _keep_branches_swept(plan, emit, repositories), _keep_logs(plan, pool)
+        _keep_swept(plan, pool, emit),
+        _keep_branches_swept(plan, emit, repositories),
+        _keep_trimmed(plan, pool, emit),
+        _keep_logs(plan, pool),
     )
 
 
@@ -113,6 +122,20 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
 
 def _is_gone(found: Mapping[str, str]) -> bool:
     return found["kind"] == "branch" and found["fate"] == "removed"
+
+
+async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
+    """What is wrong with the cache is said once, not each minute: attempts do without it."""
+    said = ""
+    while plan.cache_bytes is not None:
+        try:
+            await pool.run(trim, plan.workspace_root, plan.cache_bytes)
+            said = ""
+        except (CacheUnusable, OSError) as error:
+            if str(error) != said:
+                said = str(error)
+                emit(CacheFailed(said))
+        await asyncio.sleep(CACHE_INTERVAL)
 
 
 async def _keep_logs(plan: WorkerPlan, pool: Pool) -> None:

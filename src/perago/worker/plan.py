@@ -58,6 +58,9 @@ class WorkerPlan:
     branch_sweep: tuple[str, ...] = ()
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
     now and then for those that this worker was given work in. Empty: this worker does not do it."""
+    cache_bytes: int | None = None
+    """What the cache below the workspace root may have on disk; this worker keeps it to that. None: it does not look
+    after the cache."""
     mask: Mask = field(default_factory=Mask)
     """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False

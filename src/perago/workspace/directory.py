@@ -5,6 +5,7 @@
         workspace/              what the task function gets
         cwd/, tmp/              its current directory and its temporary directory
     <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
+    <root>/.cache/              objects that were here before (`perago.cache`); no attempt's
 
 Any number of processes create, remove and sweep side by side, without a lock of the root. It rests on three things:
 a marker is locked before it has its name, so an unlocked one has no living owner; a directory without a marker is
@@ -28,7 +29,7 @@ from perago.workspace.descent import Descent
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
 from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
-from perago.workspace.sweep import remove_attempt, sweep, temporary_link
+from perago.workspace.sweep import CACHE, remove_attempt, sweep, temporary_link
 from perago.workspace.text import listing, quoted
 
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
@@ -142,6 +143,8 @@ def _relative_path(delivery: Delivery) -> str:
 def _name_problem(name: str) -> str | None:
     if name in ("", ".", ".."):
         return "is no name"
+    if name == CACHE:
+        return "is that of perago's cache"
     if "/" in name or "\\" in name:
         return "contains a path separator"
     if not is_utf8(name) or not name.isprintable():

@@ -19,6 +19,8 @@ from perago.workspace.descent import Descent, split
 from perago.workspace.marker import MARKER, UNFINISHED, claim_marker, unlink_if_there
 from perago.workspace.text import listing, quoted
 
+CACHE = ".cache"
+"""The directory in the root that is no workflow's: `perago.cache` keeps objects there."""
 _LEVELS_ABOVE = 3
 _LEAF = re.compile(r"retry=-?\d+,poll=-?\d+,start=-?\d+")
 
@@ -189,6 +191,8 @@ def _attempts(descent: Descent) -> Iterator[str]:
     while pending:
         path, level = pending.pop()
         for name in _names(descent, path, directories=True):
+            if not path and name == CACHE:
+                continue
             below = f"{path}/{name}" if path else name
             if level < _LEVELS_ABOVE:
                 pending.append((below, level + 1))

@@ -180,6 +180,7 @@ def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...]
     one that they may always work on. They write no bytecode, which might be of a file that is being edited."""
     bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
     own = {**services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed, "PYTHONDONTWRITEBYTECODE": "1"}
+    own["PERAGO_CACHE_MAX_BYTES"] = "0"  # lakeFS is on this machine: a cache would only be a second copy
     if allowed_workspaces is not None:
         own["PERAGO_ALLOWED_WORKSPACES"] = ",".join((*allowed_workspaces, f"{REPOSITORY}/{BRANCH}"))
     return {**os.environ, **own}

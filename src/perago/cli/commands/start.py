@@ -13,6 +13,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.configuration import (
+    cache_of,
     environment_of,
     limits_of,
     logs_of,
@@ -86,14 +87,14 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
     """
     task, settings = _validated(module, import_limit)
     from perago.adapters.conductor import ConductorQueue
-    from perago.cli.services import OpenLakeFS, ping_lakefs, reach
+    from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
     from perago.worker import ForkServerDied, PlainLines, Supervisor, check_fork_server, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
-    open_lakefs = OpenLakeFS(settings.require_lakefs(), settings.transfer_threads) if task.workspace else None
+    open_lakefs = _open_lakefs(settings) if task.workspace else None
     plan = replace(_plan(module, slots, settings, open_lakefs, environment_of(task)), watch=watch)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
@@ -113,6 +114,12 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
         raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
     finally:
         queue.close()
+
+
+def _open_lakefs(settings: Settings) -> OpenLakeFS:
+    from perago.cli.services import OpenLakeFS
+
+    return OpenLakeFS(settings.require_lakefs(), settings.transfer_threads, cache_of(settings))
 
 
 def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
@@ -163,6 +170,7 @@ def _plan(
         store_factory=open_lakefs,
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,
+        cache_bytes=(open_lakefs and open_lakefs.cache and open_lakefs.cache.max_bytes) or None,
         branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
         preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
     )

@@ -1,0 +1,16 @@
+"""Objects that this machine has fetched or published before, on its disk (docs/workers.md).
+
+    <root>/.cache/<40 hex digits>   one object each, below the workspace root
+    <root>/.cache/ledger.json       how many bytes there are, and how often the cache helped
+
+Any number of processes use it side by side. A file appears whole, by a rename. Nothing is ever linked into a workspace:
+it gets a copy, so that no task function can change what the next attempt is given.
+"""
+
+from __future__ import annotations
+
+from perago.cache.objects import ObjectCache, Shelf
+from perago.cache.places import CacheUnusable
+from perago.cache.upkeep import Usage, clear, default_limit, give_room, trim, usage
+
+__all__ = ["CacheUnusable", "ObjectCache", "Shelf", "Usage", "clear", "default_limit", "give_room", "trim", "usage"]

@@ -1,0 +1,218 @@
+"""Taking objects from the cache, and putting them there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import itertools
+import os
+import re
+import secrets
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from perago.cache.copying import copy_bytes
+from perago.cache.ledger import locked_ledger, read_ledger
+from perago.cache.places import UNFINISHED, CacheUnusable, on_disk, open_directory
+from perago.cache.stamps import is_stale, is_stamped, stamp
+from perago.workspace.disk import free_space
+from perago.workspace.errors import EXHAUSTED
+from perago.workspace.layout import RESERVE
+
+SAMPLE = 64
+"""One in so many hits is checked although nothing looks wrong: not every damage shows in a file's times."""
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectCache:
+    """The cache of one workspace root for the objects of one server. Opens nothing by itself; picklable."""
+
+    root: Path
+    max_bytes: int
+    """What all entries may have together; 0 switches the cache off."""
+    server: str = ""
+    """The address of the lakeFS server: equal names on two servers are two objects."""
+
+    def open(self) -> Shelf | None:
+        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why)."""
+        if not self.max_bytes:
+            return None
+        try:
+            return Shelf(self)
+        except (OSError, CacheUnusable):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectId:
+    """What makes an object the same one. An object that is written again gets another address in lakeFS, or, if it was
+    imported, another checksum."""
+
+    address: str
+    """Where the block store has the bytes."""
+    checksum: str
+    size: int
+
+    @property
+    def can_be_checked(self) -> bool:
+        """Whether the bytes can be held against the checksum. Other objects are not cached."""
+        return bool(self.address) and self.size > 0 and _MD5.fullmatch(self.checksum) is not None
+
+
+class Shelf:
+    """The open cache. A context manager; its methods may be called by several threads, and do not fail for anything
+    that is wrong with the cache."""
+
+    def __init__(self, cache: ObjectCache) -> None:
+        """Open the directory; make it where it is missing.
+
+        Raises:
+            CacheUnusable: it is not this user's own directory.
+            OSError: the disk refused.
+        """
+        self._cache = cache
+        self._directory = open_directory(cache.root, make=True)
+        self._lock = threading.Lock()
+        self._numbers = itertools.count()
+        self._token = secrets.token_hex(6)
+        self._turns = itertools.count(secrets.randbelow(SAMPLE))
+        free = free_space(cache.root).size - 2 * RESERVE
+        self._room = min(cache.max_bytes - read_ledger(self._directory).size, free)
+        self.hits = self.misses = 0
+        self._hit_bytes = self._added = 0
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Note in the ledger what was done."""
+        try:
+            if self.hits or self.misses or self._added:
+                with contextlib.suppress(OSError), locked_ledger(self._directory) as ledger:
+                    ledger.size = max(0, ledger.size + self._added)
+                    ledger.hits += self.hits
+                    ledger.hit_bytes += self._hit_bytes
+                    ledger.misses += self.misses
+        finally:
+            os.close(self._directory)
+
+    def copy_to(self, wanted: ObjectId, destination: int) -> bool:
+        """Fill the empty open file `destination` with an object; False if it is not here, and the file is empty still.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        found = wanted.can_be_checked and self._copy(wanted, self._name(wanted), destination)
+        with self._lock:
+            self.hits += found
+            self.misses += not found
+            self._hit_bytes += wanted.size if found else 0
+        return found
+
+    def add(self, found: ObjectId, source: int, *, is_checked: bool = True) -> None:
+        """Take a copy of an object from the open file `source`, while there is room.
+
+        Args:
+            found: the object.
+            source: a file with its bytes, open for reading.
+            is_checked: whether the bytes are certainly those of the checksum; otherwise they are checked when they
+                are first used.
+        """
+        if not found.can_be_checked or not self._reserve(on_disk(found.size)):
+            return
+        name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"
+        try:
+            file = os.open(temporary, _WRITE, 0o600, dir_fd=self._directory)
+            try:
+                if copy_bytes(source, file, found.size) != found.size:
+                    raise OSError(errno.EIO, "the file ended early")
+                if is_checked:
+                    stamp(file, name, time.time_ns())
+            finally:
+                os.close(file)
+            os.rename(temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+        except OSError:
+            self._unlink(temporary)
+            with self._lock:
+                self._added -= on_disk(found.size)
+                self._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
+
+    def _reserve(self, size: int) -> bool:
+        with self._lock:
+            if size > self._room:
+                return False
+            self._room -= size
+            self._added += size
+            return True
+
+    def _name(self, wanted: ObjectId) -> str:
+        identity = "\0".join((self._cache.server, wanted.address, wanted.checksum, str(wanted.size)))
+        return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest()
+
+    def _copy(self, wanted: ObjectId, name: str, destination: int) -> bool:
+        try:
+            source = os.open(name, _READ, dir_fd=self._directory)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if error.errno not in EXHAUSTED:
+                self._drop(name, 0)
+            return False
+        try:
+            if self._is_sound(wanted, name, source) and copy_bytes(source, destination, wanted.size) == wanted.size:
+                return True
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+        finally:
+            os.close(source)
+        os.ftruncate(destination, 0)
+        os.lseek(destination, 0, os.SEEK_SET)
+        self._drop(name, wanted.size)
+        return False
+
+    def _is_sound(self, wanted: ObjectId, name: str, file: int) -> bool:
+        """Size always; the digest where the times tell of a write or of another boot, and now and then."""
+        status, now = os.fstat(file), time.time_ns()
+        if not stat.S_ISREG(status.st_mode) or status.st_size != wanted.size or status.st_nlink != 1:
+            return False
+        stamped = is_stamped(name, status)
+        if (not stamped or next(self._turns) % SAMPLE == 0) and _md5(file) != wanted.checksum:
+            return False
+        if not stamped or is_stale(status, now):
+            stamp(file, name, now)
+        return True
+
+    def _drop(self, name: str, size: int) -> None:
+        if self._unlink(name):
+            with self._lock:
+                self._added -= on_disk(size)
+
+    def _unlink(self, name: str) -> bool:
+        try:
+            os.unlink(name, dir_fd=self._directory)
+        except OSError:
+            return False
+        return True
+
+
+def _md5(file: int) -> str:
+    with open(file, "rb", buffering=0, closefd=False) as opened:
+        digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
+    os.lseek(file, 0, os.SEEK_SET)
+    return digest.hexdigest()

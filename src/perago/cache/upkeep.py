@@ -1,0 +1,165 @@
+"""Keeping the cache within its limit, and telling how full it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from perago.cache.ledger import locked_ledger, read_ledger
+from perago.cache.places import LEDGER, UNFINISHED, on_disk, opened_directory
+from perago.workspace.disk import free_space
+
+_SHARE = 10
+"""The default limit is one part in so many of what is free."""
+_FILLED = 0.9
+"""Of the limit, what eviction leaves: the attempts of the next minute need some room, too."""
+_LOW_WATER = 1024**3
+"""Bytes below which the free space of a disk is so short that the cache gives way."""
+_ABANDONED = 3600.0
+"""Seconds after which an unfinished file belongs to no process."""
+_RECOUNT = 3600.0
+"""Seconds after which the bytes are counted again although no limit is near."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a cache holds, and how often it has helped since it was last cleared."""
+
+    entries: int = 0
+    size: int = 0
+    """Bytes on disk."""
+    hits: int = 0
+    """Objects that attempts got from the cache."""
+    hit_bytes: int = 0
+    """Their bytes."""
+    misses: int = 0
+    """Objects that attempts fetched from the server."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Entry:
+    used: float
+    name: str
+    size: int
+
+
+def usage(root: Path) -> Usage:
+    """Count what the cache of a workspace root holds; nothing where there is none.
+
+    Raises:
+        CacheUnusable: it is not this user's own directory.
+        OSError: it cannot be read.
+    """
+    try:
+        with opened_directory(root) as directory:
+            entries, ledger = list(_entries(directory)), read_ledger(directory)
+    except FileNotFoundError:
+        return Usage()
+    return Usage(len(entries), _total(entries), ledger.hits, ledger.hit_bytes, ledger.misses)
+
+
+def default_limit(root: Path) -> int:
+    """A tenth of what is free at `root` or would be without its cache, in bytes. The root exists.
+
+    Raises:
+        CacheUnusable, OSError: as `usage`.
+    """
+    return (free_space(root).size + usage(root).size) // _SHARE
+
+
+def clear(root: Path) -> Usage:
+    """Delete every entry, and forget the counts; returns what there was. Attempts may go on meanwhile.
+
+    Raises:
+        CacheUnusable, OSError: as `usage`.
+    """
+    before = usage(root)
+    with contextlib.suppress(FileNotFoundError), opened_directory(root) as directory:
+        for name in _names(directory):
+            _unlink(name, directory)
+    return before
+
+
+def trim(root: Path, limit: int) -> int:
+    """Delete the entries that were unused for longest until the cache keeps to `limit` and the disk has some space;
+    returns how many. Looks at each entry only where there is something to do, or once an hour.
+
+    Raises:
+        CacheUnusable: as `usage`.
+        OSError: the disk refused.
+    """
+    try:
+        with opened_directory(root) as directory:
+            ledger, short = read_ledger(directory), max(0, _LOW_WATER - free_space(root).size)
+            near = ledger.size > _FILLED * limit or (short and ledger.size)
+            if not near and time.time() - ledger.counted < _RECOUNT:
+                return 0
+            entries = list(_entries(directory))
+            return _shrink(directory, entries, min(int(_FILLED * limit), _total(entries) - short))
+    except FileNotFoundError:
+        return 0
+
+
+def give_room(root: Path, size: int) -> bool:
+    """Delete entries of at least `size` bytes, because an attempt needs the space; False if there are not so many.
+
+    Raises:
+        CacheUnusable, OSError: as `trim`.
+    """
+    try:
+        with opened_directory(root) as directory:
+            entries = list(_entries(directory))
+            if _total(entries) < size:
+                return False
+            _shrink(directory, entries, _total(entries) - size)
+            return True
+    except FileNotFoundError:
+        return False
+
+
+def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:
+    """Delete until at most `target` bytes are left; notes in the ledger how many are."""
+    oldest_first = sorted(entries)
+    held, gone = _total(oldest_first), 0
+    for entry in oldest_first:
+        if held <= target:
+            break
+        _unlink(entry.name, directory)
+        held, gone = held - entry.size, gone + 1
+    with locked_ledger(directory) as ledger:
+        ledger.size, ledger.counted = held, time.time()
+    return gone
+
+
+def _total(entries: Iterable[_Entry]) -> int:
+    return sum(entry.size for entry in entries)
+
+
+def _entries(directory: int) -> Iterator[_Entry]:
+    """Everything but the ledger. What was left unfinished long ago is deleted."""
+    now = time.time()
+    for name in _names(directory):
+        if name == LEDGER:
+            continue
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not name.startswith(UNFINISHED):
+            yield _Entry(status.st_atime, name, on_disk(status.st_size))
+        elif now - status.st_mtime > _ABANDONED:
+            _unlink(name, directory)
+
+
+def _names(directory: int) -> list[str]:
+    with os.scandir(directory) as found:
+        return [entry.name for entry in found]
+
+
+def _unlink(name: str, directory: int) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=directory)

@@ -1,0 +1,298 @@
+"""What comes out of the cache is exactly what went in, whatever happened to its files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perago.cache import ObjectCache, objects, stamps, usage
+from perago.cache.copying import copy_bytes
+from perago.cache.objects import ObjectId
+
+from .shelves import PLENTY, entries, get, object_of, only_entry, put
+
+CONTENT = b"a table\n" * 1000
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ObjectCache:
+    return ObjectCache(tmp_path, PLENTY, "http://lakefs")
+
+
+def test_an_object_comes_back(cache: ObjectCache) -> None:
+    assert get(cache, CONTENT) is None
+    put(cache, CONTENT)
+
+    assert get(cache, CONTENT) == CONTENT
+    found = usage(cache.root)
+    assert (found.entries, found.hits, found.misses, found.hit_bytes) == (1, 1, 1, len(CONTENT))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ObjectCache(Path(), PLENTY, "http://another-lakefs"),
+        object_of(CONTENT, "s3://bucket/data/2"),
+        object_of(CONTENT[:-1] + b"!"),
+        object_of(CONTENT[:-1]),
+    ],
+    ids=["server", "address", "checksum", "size"],
+)
+def test_a_hit_needs_everything_to_be_the_same(
+    cache: ObjectCache, other: ObjectCache | ObjectId, tmp_path: Path
+) -> None:
+    put(cache, CONTENT)
+    asked = ObjectCache(tmp_path, PLENTY, other.server) if isinstance(other, ObjectCache) else cache
+    wanted = other if isinstance(other, ObjectId) else object_of(CONTENT)
+
+    with (tmp_path / "target").open("w+b") as file, asked.open() as shelf:  # type: ignore[union-attr]
+        assert not shelf.copy_to(wanted, file.fileno())
+
+
+@pytest.mark.parametrize("checksum", ["0" * 31, "d41d8cd98f00b204e9800998ecf8427e-3", ""])
+def test_what_cannot_be_checked_is_not_kept(cache: ObjectCache, checksum: str) -> None:
+    source = cache.root / "source"
+    source.write_bytes(CONTENT)
+
+    with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
+        shelf.add(ObjectId("s3://bucket/data/1", checksum, len(CONTENT)), file.fileno())
+
+    assert entries(cache) == []
+
+
+def test_a_workspace_shares_no_file_with_the_cache(cache: ObjectCache, tmp_path: Path) -> None:
+    put(cache, CONTENT)
+    get(cache, CONTENT)
+
+    entry = only_entry(cache).stat()
+    assert entry.st_nlink == 1
+    assert entry.st_ino != (tmp_path / "target").stat().st_ino
+    (tmp_path / "target").write_bytes(b"changed by the function")
+    assert get(cache, CONTENT) == CONTENT
+
+
+def test_others_may_not_look_into_it(cache: ObjectCache) -> None:
+    put(cache, CONTENT)
+
+    assert stat.S_IMODE((cache.root / ".cache").stat().st_mode) == 0o700
+    assert stat.S_IMODE(only_entry(cache).stat().st_mode) == 0o600
+
+
+def _overwrite(entry: Path) -> None:
+    with entry.open("r+b") as file:
+        file.write(b"another")
+
+
+def _replace(entry: Path) -> None:
+    entry.unlink()
+    entry.write_bytes(CONTENT.upper())
+
+
+def _make_link(entry: Path) -> None:
+    outside = entry.parents[1] / "outside"
+    entry.rename(outside)
+    entry.symlink_to(outside)
+
+
+def _hard_link(entry: Path) -> None:
+    os.link(entry, entry.parents[1] / "outside")
+
+
+def _make_fifo(entry: Path) -> None:
+    entry.unlink()
+    os.mkfifo(entry)
+
+
+DAMAGES = {
+    "truncated": lambda entry: os.truncate(entry, 100),
+    "emptied": lambda entry: os.truncate(entry, 0),
+    "longer": lambda entry: os.truncate(entry, len(CONTENT) + 1),
+    "overwritten": _overwrite,
+    "replaced": _replace,
+    "a symlink": _make_link,
+    "linked elsewhere": _hard_link,
+    "a FIFO": _make_fifo,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_entry_is_dropped_and_never_delivered(
+    cache: ObjectCache, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+    put(cache, CONTENT)
+    damage(only_entry(cache))
+
+    assert get(cache, CONTENT) is None
+    assert entries(cache) == []
+    put(cache, CONTENT)
+    assert get(cache, CONTENT) == CONTENT
+
+
+@pytest.mark.parametrize("boots", [1, 2])
+def test_what_a_power_loss_has_torn_is_found_after_it(
+    cache: ObjectCache, boots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and times are those of before, and the last block is empty. Only the boot tells that this can be."""
+    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+    put(cache, CONTENT)
+    torn = CONTENT[:-4096] + bytes(4096)
+    status = only_entry(cache).stat()
+    only_entry(cache).write_bytes(torn)
+    os.utime(only_entry(cache), ns=(status.st_atime_ns, status.st_mtime_ns))
+    if boots == 2:
+        monkeypatch.setattr(stamps, "_boot", lambda: "the next boot")
+
+    assert get(cache, CONTENT) == (torn if boots == 1 else None)
+
+
+def test_what_is_whole_stays_after_a_boot(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+    put(cache, CONTENT)
+    monkeypatch.setattr(stamps, "_boot", lambda: "the next boot")
+
+    assert get(cache, CONTENT) == CONTENT
+    monkeypatch.setattr(objects, "_md5", None)
+    assert get(cache, CONTENT) == CONTENT
+
+
+def test_a_directory_in_the_place_of_an_entry_is_a_miss(cache: ObjectCache) -> None:
+    put(cache, CONTENT)
+    entry = only_entry(cache)
+    entry.unlink()
+    (entry / "below").mkdir(parents=True)
+
+    assert get(cache, CONTENT) is None
+    put(cache, CONTENT)
+    assert get(cache, CONTENT) is None
+
+
+def test_an_entry_that_cannot_be_read_is_a_miss(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(cache, CONTENT)
+
+    def broken_disk(*_: object) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "copy_bytes", broken_disk)
+        assert get(cache, CONTENT) is None
+    assert entries(cache) == []
+
+
+def test_damage_that_does_not_show_in_times_is_found_by_samples(cache: ObjectCache) -> None:
+    put(cache, CONTENT)
+    status = only_entry(cache).stat()
+    only_entry(cache).write_bytes(CONTENT.upper())
+    os.utime(only_entry(cache), ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    with (cache.root / "target").open("w+b") as file, cache.open() as shelf:  # type: ignore[union-attr]
+        for _ in range(objects.SAMPLE):
+            found = shelf.copy_to(object_of(CONTENT), file.fileno())
+            file.truncate(0)
+    assert not found
+    assert entries(cache) == []
+
+
+@pytest.mark.parametrize(("content", "arrives"), [(CONTENT, CONTENT), (CONTENT.upper(), None)])
+def test_what_was_not_checked_is_checked_when_it_is_used(
+    cache: ObjectCache, content: bytes, arrives: bytes | None
+) -> None:
+    source = cache.root / "source"
+    source.write_bytes(content)
+    with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
+        shelf.add(object_of(CONTENT), file.fileno(), is_checked=False)
+
+    assert get(cache, CONTENT) == arrives
+
+
+def test_a_full_disk_is_no_trouble_of_the_attempt(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "copy_bytes", full)
+        put(cache, CONTENT)
+    assert entries(cache) == []
+    assert usage(cache.root).size == 0
+
+
+def test_a_source_that_is_too_short_is_not_kept(cache: ObjectCache) -> None:
+    source = cache.root / "source"
+    source.write_bytes(CONTENT[:-1])
+    with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
+        shelf.add(object_of(CONTENT), file.fileno())
+
+    assert entries(cache) == []
+
+
+def test_nothing_is_added_beyond_the_limit(tmp_path: Path) -> None:
+    cache = ObjectCache(tmp_path, 20_000)
+    for number in range(4):
+        put(cache, CONTENT, f"s3://bucket/{number}")
+
+    assert len(entries(cache)) == 2
+    assert usage(tmp_path).size == 2 * 8192
+
+
+def test_two_at_once_leave_one_whole_entry(cache: ObjectCache) -> None:
+    content = os.urandom(500_000)
+    source = cache.root / "source"
+    source.write_bytes(content)
+    start = threading.Barrier(8)
+
+    def add() -> None:
+        with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
+            start.wait(30)
+            for _ in range(20):
+                shelf.add(object_of(content), file.fileno())
+
+    threads = [threading.Thread(target=add) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert only_entry(cache).stat().st_size == len(content)
+    assert get(cache, content) == content
+
+
+def _link_directory(root: Path) -> None:
+    (root / "elsewhere").mkdir()
+    (root / ".cache").symlink_to(root / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [_link_directory, lambda root: (root / ".cache").touch(), lambda root: (root / ".cache").mkdir(0o755)],
+    ids=["a symlink", "a file", "readable by others"],
+)
+def test_a_directory_that_is_not_its_own_is_not_used(cache: ObjectCache, make: Callable[[Path], object]) -> None:
+    os.umask(os.umask(0o022) & 0o022)
+    make(cache.root)
+
+    assert cache.open() is None
+
+
+def test_it_is_off_where_it_may_hold_nothing(tmp_path: Path) -> None:
+    assert ObjectCache(tmp_path, 0).open() is None
+    assert not (tmp_path / ".cache").exists()
+
+
+@pytest.mark.parametrize("refused", [[], ["copy_file_range"]], ids=["by the system", "by hand"])
+def test_copies_are_whole(tmp_path: Path, refused: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(3_000_001)
+    (tmp_path / "from").write_bytes(content)
+
+    def not_here(*_: object, **__: object) -> int:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    for name in refused:
+        monkeypatch.setattr(os, name, not_here, raising=False)
+    with (tmp_path / "from").open("rb") as source, (tmp_path / "to").open("wb") as target:
+        assert copy_bytes(source.fileno(), target.fileno(), len(content)) == len(content)
+    assert (tmp_path / "to").read_bytes() == content

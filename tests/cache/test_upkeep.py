@@ -1,0 +1,156 @@
+"""The cache keeps to its limit, gives way, and is left alone by sweeps."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from perago.cache import CacheUnusable, ObjectCache, Usage, clear, default_limit, give_room, trim, upkeep, usage
+from perago.cache.ledger import locked_ledger
+from perago.cache.places import LEDGER, opened_directory
+from perago.workspace.directory import sweep
+from perago.workspace.disk import FreeSpace, free_space
+
+from .shelves import PLENTY, entries, get, put
+
+BLOCK = 4096
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ObjectCache:
+    return ObjectCache(tmp_path, PLENTY)
+
+
+def fill(cache: ObjectCache, number: int) -> list[bytes]:
+    """Put objects of a block each into the cache, the first one used longest ago."""
+    contents = [bytes([65 + position]) * BLOCK for position in range(number)]
+    for position, content in enumerate(contents):
+        before = set(entries(cache)) if position else set()
+        put(cache, content, f"s3://bucket/{position}")
+        (new,) = set(entries(cache)) - before
+        status = new.stat()
+        os.utime(new, ns=(status.st_atime_ns - (number - position) * 3_600_000_000_000, status.st_mtime_ns))
+    return contents
+
+
+def held(cache: ObjectCache, contents: list[bytes]) -> list[int]:
+    """Which of the objects are still there."""
+    return [
+        position
+        for position, content in enumerate(contents)
+        if get(cache, content, f"s3://bucket/{position}") is not None
+    ]
+
+
+def test_what_was_unused_for_longest_goes(cache: ObjectCache) -> None:
+    contents = fill(cache, 10)
+    get(cache, contents[0], "s3://bucket/0")
+
+    assert trim(cache.root, 5 * BLOCK) == 6
+    assert held(cache, contents) == [0, 7, 8, 9]
+
+
+def test_nothing_goes_below_the_limit(cache: ObjectCache) -> None:
+    contents = fill(cache, 10)
+
+    assert trim(cache.root, 100 * BLOCK) == 0
+    assert held(cache, contents) == list(range(10))
+
+
+def test_entries_are_not_looked_at_each_minute(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(cache, 3)
+    trim(cache.root, PLENTY)
+    monkeypatch.setattr(upkeep, "_entries", None)
+
+    assert trim(cache.root, PLENTY) == 0
+
+
+def test_a_wrong_ledger_is_put_right_within_an_hour(cache: ObjectCache) -> None:
+    fill(cache, 3)
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
+        ledger.size, ledger.counted = 7, time.time() - 4000
+
+    trim(cache.root, PLENTY)
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
+        assert ledger.size == 3 * BLOCK
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"size": -1}', '{"size": "many"}', "null"])
+def test_a_ledger_that_makes_no_sense_is_an_empty_one(cache: ObjectCache, text: str) -> None:
+    contents = fill(cache, 3)
+    (cache.root / ".cache" / LEDGER).write_text(text)
+
+    assert usage(cache.root) == Usage(entries=3, size=3 * BLOCK)
+    assert held(cache, contents) == [0, 1, 2]
+    assert usage(cache.root).hits == 3
+
+
+def test_it_gives_way_on_a_disk_that_is_nearly_full(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = fill(cache, 10)
+    monkeypatch.setattr(upkeep, "_LOW_WATER", free_space(cache.root).size + 10**9)
+
+    trim(cache.root, PLENTY)
+    assert held(cache, contents) == []
+
+
+def test_it_gives_an_attempt_the_space_that_it_needs(cache: ObjectCache) -> None:
+    contents = fill(cache, 10)
+
+    assert not give_room(cache.root, 11 * BLOCK)
+    assert give_room(cache.root, 2 * BLOCK - 1)
+    assert held(cache, contents) == list(range(2, 10))
+
+
+def test_what_was_left_unfinished_goes_later(cache: ObjectCache) -> None:
+    fill(cache, 1)
+    for name, age in (("old", 4000), ("new", 10)):
+        left = cache.root / ".cache" / f".new-{name}"
+        left.write_bytes(b"half")
+        os.utime(left, (time.time() - age, time.time() - age))
+
+    trim(cache.root, PLENTY)
+    assert [path.name for path in entries(cache) if path.name.startswith(".new")] == [".new-new"]
+
+
+def test_clearing_leaves_nothing(cache: ObjectCache) -> None:
+    contents = fill(cache, 3)
+
+    assert clear(cache.root).entries == 3
+    assert usage(cache.root) == Usage()
+    assert held(cache, contents) == []
+
+
+def test_a_root_without_a_cache_has_an_empty_one(tmp_path: Path) -> None:
+    assert usage(tmp_path / "missing") == clear(tmp_path) == Usage()
+    assert trim(tmp_path, PLENTY) == 0
+    assert not give_room(tmp_path, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_limit_is_a_tenth_of_what_is_free_without_the_cache(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(cache, 10)
+    monkeypatch.setattr(upkeep, "free_space", lambda _: FreeSpace(90 * BLOCK, BLOCK, None))
+
+    assert default_limit(cache.root) == 10 * BLOCK
+
+
+def test_upkeep_says_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / ".cache").touch()
+
+    with pytest.raises(CacheUnusable, match="is a file or a symlink"):
+        trim(tmp_path, PLENTY)
+
+
+def test_sweeps_leave_it_alone(cache: ObjectCache) -> None:
+    contents = fill(cache, 2)
+    odd = cache.root / ".cache" / "task" / "id" / "retry=0,poll=1,start=2"
+    odd.mkdir(parents=True)
+
+    assert sweep(cache.root) == ()
+    assert odd.exists()
+    assert held(cache, contents) == [0, 1]
