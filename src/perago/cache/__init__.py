@@ -9,8 +9,8 @@ it gets a copy, so that no task function can change what the next attempt is giv
 
 from __future__ import annotations
 
-from perago.cache.objects import ObjectCache, Shelf
+from perago.cache.objects import ObjectCache, ObjectId, Shelf
 from perago.cache.places import CacheUnusable
 from perago.cache.upkeep import Usage, clear, default_limit, give_room, trim, usage
 
-__all__ = ["CacheUnusable", "ObjectCache", "Shelf", "Usage", "clear", "default_limit", "give_room", "trim", "usage"]
+__all__ = ["CacheUnusable", "ObjectCache", "ObjectId", "Shelf", "Usage", "clear", "default_limit", "give_room", "trim", "usage"]

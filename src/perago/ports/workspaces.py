@@ -49,6 +49,9 @@ class ObjectEntry:
     mtime: int
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    physical_address: str = ""
+    """Where the block store has the bytes, as listed; empty: not told. Never written twice, unless by others than
+    lakeFS."""
 
 
 @dataclass(frozen=True, slots=True)

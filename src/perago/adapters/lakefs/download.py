@@ -8,32 +8,40 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from perago.adapters.http import CallPolicy, HttpPool, retry
 from perago.adapters.lakefs.fetch import EMPTY_MD5, Fetcher
 from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
+from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
 
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE = 0o644
 
 
 class Download:
     """One download of objects of a commit (`WorkspaceStore.download`)."""
 
-    def __init__(self, pool: HttpPool, policy: CallPolicy, threads: int, repository: str, commit: str) -> None:
-        self._pool = pool
+    def __init__(
+        self,
+        pool: HttpPool,
+        policy: CallPolicy,
+        threads: int,
+        repository: str,
+        commit: str,
+        shelf: Shelf | None = None,
+    ) -> None:
+        """`shelf`: where objects are looked for first, and where those that had to be fetched are kept."""
         self._policy = policy
         self._threads = threads
-        self._repository = repository
-        self._commit = commit
+        self._shelf = shelf
         self._fetcher = Fetcher(pool, policy, repository, commit)
 
-    def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> None:
-        """Bring the bytes of all that has a place."""
+    def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
+        """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
         wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
         jobs: JobQueue[tuple[ObjectEntry, Path]] = JobQueue(wanted, size=lambda job: job[0].size)
         tally = Tally(on_progress)
@@ -46,13 +54,24 @@ class Download:
         with FileWriter(workspace, {path.parent for _, path in wanted}) as writer, TransferPool() as workers:
             workers.start(jobs.width(self._threads), work)
             workers.join()
+        return self._shelf.hits if self._shelf is not None else 0
 
     def _bring(self, entry: ObjectEntry, path: Path, writer: FileWriter, workers: TransferPool) -> None:
-        if entry.size == 0 and entry.checksum == EMPTY_MD5:
-            writer.write(entry, path, ())  # nothing to ask the server for
-            return
+        def fill(file: int) -> None:
+            if entry.size == 0 and entry.checksum == EMPTY_MD5:
+                return  # nothing to ask for
+            known = ObjectId(entry.physical_address, entry.checksum, entry.size)
+            if self._shelf is not None and self._shelf.copy_to(known, file):
+                return
+            self._fetch(entry, file, workers)
+            if self._shelf is not None:
+                self._shelf.add(known, file)
+
+        writer.write(entry, path, fill)
+
+    def _fetch(self, entry: ObjectEntry, file: int, workers: TransferPool) -> None:
         retry(
-            lambda: self._fetcher.fetch(entry, workers.wire, lambda chunks: writer.write(entry, path, chunks)),
+            lambda: self._fetcher.fetch(entry, workers.wire, lambda chunks: write_chunks(file, chunks)),
             self._policy,
             stopped=workers.stopped,
             after=(Unavailable, CorruptTransfer),
@@ -101,14 +120,13 @@ class FileWriter:
     ) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
 
-    def write(self, entry: ObjectEntry, path: Path, chunks: Iterable[bytes]) -> None:
-        """Make a file of mode 0644 less umask with the object's modification time; `chunks` verify themselves."""
+    def write(self, entry: ObjectEntry, path: Path, fill: Callable[[int], None]) -> None:
+        """Make a file of mode 0644 less umask with the object's modification time; `fill` gives it verified bytes."""
         temporary = f"{self._directory}/{next(self._numbers)}"
         try:
             handle = os.open(temporary, _FLAGS, _MODE)
             try:
-                for chunk in chunks:
-                    _write_all(handle, chunk)
+                fill(handle)
                 os.utime(handle, (entry.mtime, entry.mtime))
             finally:
                 os.close(handle)
@@ -119,7 +137,11 @@ class FileWriter:
             raise
 
 
-def _write_all(handle: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(handle, view) :]
+def write_chunks(handle: int, chunks: Iterable[bytes]) -> None:
+    """Make an open file consist of `chunks`, whatever an earlier try has left in it."""
+    os.ftruncate(handle, 0)
+    os.lseek(handle, 0, os.SEEK_SET)
+    for chunk in chunks:
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(handle, view) :]

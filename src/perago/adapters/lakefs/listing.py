@@ -86,4 +86,5 @@ def _entry(item: dict[str, Any]) -> ObjectEntry:
         mtime=item["mtime"],
         content_type=item.get("content_type") or "application/octet-stream",
         metadata=item.get("metadata") or {},
+        physical_address=item.get("physical_address") or "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from urllib3.util import make_headers
@@ -14,6 +15,7 @@ from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
 from perago.adapters.lakefs.listing import list_objects, newest_upload
 from perago.adapters.lakefs.upload import Uploads
+from perago.cache import ObjectCache, Shelf
 from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
 
@@ -32,9 +34,18 @@ class LakeFSStore:
         settings: where the server is; the URL with or without `/api/v1`.
         threads: streams of one transfer.
         policy: time limits and repetitions, for tests.
+        cache: keeps objects on this machine; None: each is fetched each time.
     """
 
-    def __init__(self, settings: LakeFSSettings, *, threads: int = 16, policy: CallPolicy | None = None) -> None:
+    def __init__(
+        self,
+        settings: LakeFSSettings,
+        *,
+        threads: int = 16,
+        policy: CallPolicy | None = None,
+        cache: ObjectCache | None = None,
+    ) -> None:
+        self._cache = cache
         self._policy = policy or CallPolicy()
         self._threads = threads
         base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
@@ -93,10 +104,11 @@ class LakeFSStore:
         workspace: Path,
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
-    ) -> None:
-        """Bring objects to disk, each verified before it appears."""
-        transfer = Download(self._pool, self._policy, self._threads, repository, commit)
-        transfer.run(workspace, placements, on_progress)
+    ) -> int:
+        """Bring objects to disk, each verified before it appears; returns how many were on this machine before."""
+        with self._shelf() as shelf:
+            transfer = Download(self._pool, self._policy, self._threads, repository, commit, shelf)
+            return transfer.run(workspace, placements, on_progress)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`."""
@@ -108,7 +120,8 @@ class LakeFSStore:
         Raises:
             CorruptTransfer: a file is not what change detection saw any more.
         """
-        Uploads(self._pool, self._policy, self._threads, repository, branch).run(uploads, on_staged)
+        with self._shelf() as shelf:
+            Uploads(self._pool, self._policy, self._threads, repository, branch, shelf).run(uploads, on_staged)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`."""
@@ -153,6 +166,10 @@ class LakeFSStore:
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""
         self._control.delete_branch(repository, branch)
+
+    def _shelf(self) -> AbstractContextManager[Shelf | None]:
+        """The open cache for one transfer."""
+        return (self._cache and self._cache.open()) or nullcontext()
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""

@@ -14,6 +14,7 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, re
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
+from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.descent import open_file
 from perago.workspace.errors import EXHAUSTED
@@ -30,7 +31,17 @@ _REPLACED = {
 class Uploads:
     """One set of files for one branch (`WorkspaceStore.upload`)."""
 
-    def __init__(self, pool: HttpPool, policy: CallPolicy, threads: int, repository: str, branch: str) -> None:
+    def __init__(
+        self,
+        pool: HttpPool,
+        policy: CallPolicy,
+        threads: int,
+        repository: str,
+        branch: str,
+        shelf: Shelf | None = None,
+    ) -> None:
+        """`shelf`: where what was sent is kept, for whichever attempt works on it next."""
+        self._shelf = shelf
         self._pool = pool
         self._policy = policy
         self._threads = threads
@@ -67,13 +78,15 @@ class Uploads:
             limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
             with workers.wire.exchange(limit):
                 answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
+            if answer.status not in (200, 201):
+                raise errors.refusal(call, answer)
+            address = _check_stored(call, upload, answer)
+            if self._shelf is not None:  # from the same open file, so these are the bytes that the server has hashed
+                self._shelf.add(ObjectId(address, upload.checksum, upload.size), handle, is_checked=False)
         except NoAnswerError as failure:
             raise errors.unanswered(call, failure) from failure
         finally:
             os.close(handle)
-        if answer.status not in (200, 201):
-            raise errors.refusal(call, answer)
-        _check_stored(call, upload, answer)
 
     @property
     def _missing(self) -> str:
@@ -114,15 +127,16 @@ def _chunks(call: Call, handle: int, upload: Upload) -> Iterator[memoryview]:
         yield buffer[:count]
 
 
-def _check_stored(call: Call, upload: Upload, answer: Answer) -> None:
-    """Compare what the server says it stored with what change detection saw."""
+def _check_stored(call: Call, upload: Upload, answer: Answer) -> str:
+    """Compare what the server says it stored with what change detection saw; returns where it has put the bytes."""
     try:
         stored = json.loads(answer.body)
-        checksum, size = stored["checksum"], stored["size_bytes"]
+        checksum, size, address = stored["checksum"], stored["size_bytes"], stored.get("physical_address") or ""
     except (ValueError, TypeError, KeyError) as error:
         raise errors.unreadable(call) from error
     if size != upload.size or checksum != upload.checksum:
         raise _changed(call, upload, f"the server stored {size} bytes with checksum {checksum}")
+    return str(address)
 
 
 def _changed(call: Call, upload: Upload, what: str) -> CorruptTransfer:
