@@ -36,6 +36,7 @@ from benchmarks.tasks.editing import Params, edit
 from benchmarks.transfer_clients import Place, Work, bare_down
 from perago.adapters.lakefs import LakeFSStore
 from perago.authoring.task import get_task
+from perago.cache import ObjectCache
 from perago.driver import AttemptRuntime, SystemClock, run_attempt
 from perago.ports import TaskStatus, Upload
 from perago.settings import LakeFSSettings
@@ -147,7 +148,9 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
     ]
 
 
-def attempt(settings: LakeFSSettings, workspace: Workspace, place: Place, branch: str) -> tuple[Cost, dict[str, float]]:
+def attempt(
+    settings: LakeFSSettings, workspace: Workspace, place: Place, branch: str, cache: ObjectCache | None = None
+) -> tuple[Cost, dict[str, float]]:
     """One attempt on a branch of its own at the seeded commit; what it took, and each step of it.
 
     Raises:
@@ -161,7 +164,7 @@ def attempt(settings: LakeFSSettings, workspace: Workspace, place: Place, branch
         raise RuntimeError("edit is a task")
     block = {"repository": place.repository, "branch": branch, "ref_type": "commit", "ref": place.ref}
     params = Params(paths=workspace.keys[: workspace.changed])
-    store = LakeFSStore(settings)
+    store = LakeFSStore(settings, cache=cache)
     with InMemoryServices() as services:
         services.start_raw(task, {"workspace": block, "params": params.model_dump()})
         delivery = services.take(task)

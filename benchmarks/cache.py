@@ -1,0 +1,116 @@
+"""A whole attempt on a machine that has seen the workspace before, against a real lakeFS.
+
+The same two workspaces as in `attempt`. Three ways take turns: without a cache, filling an empty one, and with what the
+one before has left. Beside them is the least that a warm attempt has to do: the files in the cache are copied by `cp`,
+which shares blocks where the disk can. Requests are counted by a proxy, in a run of their own.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from benchmarks import servers
+from benchmarks.attempt import LARGE, MANY, Workspace, attempt, seeded
+from benchmarks.harness import Cost, Row, arguments, interleave, median, print_table, ratio, seconds, under
+from benchmarks.processes import apart, run_command
+from benchmarks.proxy import counting
+from benchmarks.transfer_clients import Place
+from perago.cache import ObjectCache, usage
+from perago.settings import LakeFSSettings
+
+LIMITS = {MANY: (0.25, 30), LARGE: (0.6, 30)}
+"""What a warm attempt may take, in seconds and requests."""
+PLENTY = 10**10
+
+
+def main() -> None:
+    """Run and print."""
+    rounds = arguments(__doc__, rounds=3).rounds
+    found = servers.lakefs()
+    rows: list[Row] = []
+    for workspace in LIMITS:
+        with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
+            place = seeded(found, repository, Path(scratch), workspace)
+            rows += timed_rows(workspace, place, rounds)
+            rows.append(counted_row(workspace, place))
+    print_table(
+        f"attempt with a cache on a real lakeFS; medians of {rounds}, taking turns",
+        ["wall", "cpu", "wall / cp"],
+        rows,
+        depends_on="cores shared with the server; whether the disk can share blocks (btrfs, XFS) or copies (ext4)",
+    )
+
+
+def cache_of(place: Place) -> ObjectCache:
+    """The cache of the workspace root that the attempts have."""
+    (place.directory / "workspaces").mkdir(mode=0o700, exist_ok=True)
+    return ObjectCache(place.directory / "workspaces", PLENTY)
+
+
+def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
+    """Wall and processor time of each way."""
+    cache = cache_of(place)
+    steps: list[dict[str, float]] = []
+
+    def run(cache: ObjectCache | None) -> Cost:
+        cost, taken = apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
+        steps.append(taken)
+        return cost
+
+    def filling() -> Cost:
+        shutil.rmtree(cache.root / ".cache", ignore_errors=True)
+        return run(cache)
+
+    def copying() -> Cost:
+        target = place.directory / "copied"
+        cost = run_command(["cp", "--reflink=auto", "-R", str(cache.root / ".cache"), str(target)])
+        shutil.rmtree(target)
+        return cost
+
+    ways: dict[str, Callable[[], Cost]] = {
+        "no cache": partial(run, None),
+        "filling it": filling,
+        "warm": partial(run, cache),
+        "cp": copying,
+    }
+    costs = {name: median(taken) for name, taken in interleave(ways, rounds).items()}
+    slowest = sorted(((took, name) for name, took in steps[-1].items()), reverse=True)[:6]
+    print(f"{workspace.name}, warm: {', '.join(f'{name} {seconds(took)}' for took, name in slowest)}")
+    limit, base = LIMITS[workspace][0], costs["cp"].wall
+    return [
+        Row(
+            f"{workspace.name}, {name}",
+            [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, base)],
+            under(limit, cost.wall, f"under {limit} s") if name == "warm" else None,
+        )
+        for name, cost in costs.items()
+    ]
+
+
+def counted_row(workspace: Workspace, place: Place) -> Row:
+    """Requests of a warm attempt. An object is the same one only on the same server, so the proxy gets its turn to
+    fill the cache."""
+    cache = cache_of(place)
+    with counting(place.settings.endpoint_url) as proxy:
+        through: LakeFSSettings = servers.through(place.settings, proxy.url)
+        apart(attempt, through, workspace, place, "filling", cache)
+        proxy.reset()
+        before = usage(cache.root)
+        apart(attempt, through, workspace, place, "counted", cache)
+        counts, after = proxy.counts, usage(cache.root)
+    print(f"{workspace.name}, warm: {', '.join(f'{n} {call}' for call, n in counts.calls.most_common())}")
+    limit = LIMITS[workspace][1]
+    return Row(
+        f"  requests ({after.misses - before.misses} of {workspace.count} objects fetched)",
+        [str(counts.requests), "", ""],
+        under(limit, counts.requests, f"under {limit}"),
+    )
+
+
+if __name__ == "__main__":
+    main()
