@@ -24,6 +24,7 @@ def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> N
     assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.AUTO, 30.0)
     assert settings.transfer_threads == 16
     assert (settings.max_result_bytes, settings.max_workspace_bytes) == (1024 * 1024, None)
+    assert settings.cache_max_bytes is None
     assert settings.warnings == ()
     home = tmp_path / "home"
     assert settings.workspace_root.is_relative_to(home)
@@ -101,6 +102,18 @@ def test_a_limit_in_bytes_takes_a_plain_number_or_a_size(
     monkeypatch.setenv("PERAGO_MAX_WORKSPACE_BYTES", text)
     settings = load_settings()
     assert (settings.max_result_bytes, settings.max_workspace_bytes) == (count, count)
+
+
+@pytest.mark.parametrize(("text", "count"), [("20GiB", 20 * 2**30), ("1000", 1000), ("0", 0), ("00", 0)])
+def test_the_cache_may_be_of_any_size_or_none(monkeypatch: pytest.MonkeyPatch, text: str, count: int) -> None:
+    monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
+    assert load_settings().cache_max_bytes == count
+
+
+@pytest.mark.parametrize("text", ["-1", "a lot", "0.0", "off"])
+def test_anything_else_is_no_size_of_a_cache(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
+    assert problems()[0].startswith("PERAGO_CACHE_MAX_BYTES (environment): ")
 
 
 @pytest.mark.parametrize("text", ["0", "-5", "many", "1.5"])

@@ -1,0 +1,78 @@
+"""`perago cache`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from perago.cache import ObjectCache
+from tests.cache.shelves import get, put
+
+from .conftest import Project
+
+CONTENT = b"x" * 10_000
+
+
+@pytest.fixture
+def root(project: Project) -> Path:
+    """A workspace root with a cache that has helped once in two times."""
+    root = project.directory / "root"
+    root.mkdir(mode=0o700)
+    project.environment["PERAGO_WORKSPACE_ROOT"] = str(root)
+    project.environment["PERAGO_CACHE_MAX_BYTES"] = "5MiB"
+    cache = ObjectCache(root, 10**9)
+    get(cache, CONTENT)
+    put(cache, CONTENT)
+    get(cache, CONTENT)
+    return root
+
+
+def test_it_shows_what_it_holds_and_how_often_it_has_helped(project: Project, root: Path) -> None:
+    shown = project.run("cache")
+
+    assert shown.out.splitlines() == [
+        str(root / ".cache"),
+        "  holds   1 object, 12.0 KiB",
+        "  limit   5.0 MiB",
+        "  helped  1 of 2 objects (50%), 9.8 KiB",
+    ]
+
+
+def test_it_prints_json(project: Project, root: Path) -> None:
+    assert json.loads(project.run("cache", "--json").out) == {
+        "path": str(root / ".cache"),
+        "cleared": False,
+        "limit": 5 * 2**20,
+        "entries": 1,
+        "size": 12_288,
+        "hits": 1,
+        "hit_bytes": 10_000,
+        "misses": 1,
+    }
+
+
+def test_it_clears(project: Project, root: Path) -> None:
+    assert project.run("cache", "--clear").out == f"removed 1 object, 12.0 KiB from {root / '.cache'}\n"
+    assert project.run("cache").out.splitlines()[1] == "  holds   0 objects, 0 bytes"
+    assert list((root / ".cache").iterdir()) == []
+
+
+def test_a_root_that_no_worker_has_made_has_an_empty_one(project: Project) -> None:
+    project.environment["PERAGO_WORKSPACE_ROOT"] = str(project.directory / "not" / "yet")
+
+    shown = project.run("cache")
+    assert shown.out.splitlines()[1] == "  holds   0 objects, 0 bytes"
+    assert not (project.directory / "not").exists()
+
+
+def test_a_directory_that_is_none_is_named(project: Project) -> None:
+    root = project.directory / "root"
+    root.mkdir(mode=0o700)
+    (root / ".cache").touch()
+    project.environment["PERAGO_WORKSPACE_ROOT"] = str(root)
+
+    shown = project.run("cache")
+    assert shown.code == 1
+    assert f"{root / '.cache'} is a file or a symlink" in shown.err

@@ -1,0 +1,68 @@
+"""A worker keeps the cache of its workspace root to its limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from perago.cache import ObjectCache, trim, usage
+from perago.worker import maintenance
+from perago.worker.events import CacheFailed
+from perago.worker.lines import describe
+from tests.cache.shelves import put
+
+from .bench import make_plan, running, wait_for
+from .small_queue import SmallQueue
+
+BLOCK = 4096
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "CACHE_INTERVAL", 0.02)
+
+
+def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
+    plan.workspace_root.mkdir(mode=0o700)
+    cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
+    with running(plan, queue):
+        for number in range(10):
+            put(cache, bytes(BLOCK), f"s3://bucket/{number}")
+        wait_for("the eviction", lambda: usage(plan.workspace_root).entries == 4)
+
+
+def test_trouble_is_said_once_and_again_when_it_comes_back(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
+    plan.workspace_root.mkdir(mode=0o700)
+    place = plan.workspace_root / ".cache"
+    place.touch()
+    looks: list[Path] = []
+    real = trim
+
+    def counted(root: Path, limit: int) -> int:
+        looks.append(root)
+        return real(root, limit)
+
+    with pytest.MonkeyPatch.context() as patch, running(plan, queue) as worker:
+        patch.setattr(maintenance, "trim", counted)
+        wait_for("several looks", lambda: len(looks) > 3)
+        assert len(worker.saw(CacheFailed)) == 1
+        place.unlink()
+        before = len(looks)
+        wait_for("a look without trouble", lambda: len(looks) > before + 1)
+        place.touch()
+        wait_for("the second word", lambda: len(worker.saw(CacheFailed)) == 2)
+    words = describe(worker.saw(CacheFailed)[0])
+    assert words.startswith(f"warning: the cache is not used: {place} is a file or a symlink where")
+
+
+def test_a_worker_without_a_cache_does_not_look(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
+    put(cache, bytes(BLOCK))
+    with running(plan, queue):
+        pass
+    assert usage(plan.workspace_root).entries == 1
