@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSStore
+from perago.cache import ObjectCache
 from perago.ports import ObjectEntry, Upload
 from perago.settings import LakeFSSettings
 
@@ -82,11 +83,13 @@ def lakefs(
     *,
     tls: ssl.SSLContext | None = None,
     threads: int = 8,
+    cache: ObjectCache | None = None,
 ) -> Iterator[tuple[LakeFSStore, ScriptedServer]]:
     """A store on a scripted server. Afterwards no thread of a transfer may be left."""
     before = threading.enumerate()
     with ScriptedServer(script, tls=tls) as server:
-        store = LakeFSStore(LakeFSSettings(server.url, "key", SecretStr(SECRET)), threads=threads, policy=policy)
+        settings = LakeFSSettings(server.url, "key", SecretStr(SECRET))
+        store = LakeFSStore(settings, threads=threads, policy=policy, cache=cache)
         try:
             yield store, server
         finally:

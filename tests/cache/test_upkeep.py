@@ -99,9 +99,11 @@ def test_it_gives_way_on_a_disk_that_is_nearly_full(cache: ObjectCache, monkeypa
 def test_it_gives_an_attempt_the_space_that_it_needs(cache: ObjectCache) -> None:
     contents = fill(cache, 10)
 
-    assert not give_room(cache.root, 11 * BLOCK)
     assert give_room(cache.root, 2 * BLOCK - 1)
     assert held(cache, contents) == list(range(2, 10))
+    assert give_room(cache.root, 11 * BLOCK)
+    assert held(cache, contents) == []
+    assert not give_room(cache.root, 1)
 
 
 def test_what_was_left_unfinished_goes_later(cache: ObjectCache) -> None:

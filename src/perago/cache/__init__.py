@@ -13,4 +13,15 @@ from perago.cache.objects import ObjectCache, ObjectId, Shelf
 from perago.cache.places import CacheUnusable
 from perago.cache.upkeep import Usage, clear, default_limit, give_room, trim, usage
 
-__all__ = ["CacheUnusable", "ObjectCache", "ObjectId", "Shelf", "Usage", "clear", "default_limit", "give_room", "trim", "usage"]
+__all__ = [
+    "CacheUnusable",
+    "ObjectCache",
+    "ObjectId",
+    "Shelf",
+    "Usage",
+    "clear",
+    "default_limit",
+    "give_room",
+    "trim",
+    "usage",
+]

@@ -105,7 +105,7 @@ def trim(root: Path, limit: int) -> int:
 
 
 def give_room(root: Path, size: int) -> bool:
-    """Delete entries of at least `size` bytes, because an attempt needs the space; False if there are not so many.
+    """Delete entries of at least `size` bytes, or all, because an attempt needs the space; False if there are none.
 
     Raises:
         CacheUnusable, OSError: as `trim`.
@@ -113,10 +113,7 @@ def give_room(root: Path, size: int) -> bool:
     try:
         with opened_directory(root) as directory:
             entries = list(_entries(directory))
-            if _total(entries) < size:
-                return False
-            _shrink(directory, entries, _total(entries) - size)
-            return True
+            return _shrink(directory, entries, _total(entries) - size) > 0
     except FileNotFoundError:
         return False
 

@@ -240,6 +240,8 @@ class _AttemptRun:
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,
             left_files=self._left_files,
+            objects=self._local.total_objects if self._local else 0,
+            from_cache=self._remote.from_cache if self._remote else 0,
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
         )

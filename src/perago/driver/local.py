@@ -9,14 +9,17 @@ from typing import Literal
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.guardrails import Listing
+from perago.cache import CacheUnusable, give_room
 from perago.driver.limits import Limits
 from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
+from perago.workspace.errors import LayoutRefused
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import (
+    RESERVE,
     check_room,
     create_directories,
     directories_to_create,
@@ -27,6 +30,9 @@ from perago.workspace.overlap import combined
 from perago.workspace.scan import Tree, scan_tree
 from perago.workspace.text import count, listing, quoted
 from perago.workspace.view import View
+
+_BLOCK = 4096
+"""What rounding up may add to each file, in bytes."""
 
 
 class LocalWorkspace:
@@ -97,9 +103,25 @@ class LocalWorkspace:
             LayoutRefused: too many bytes, or a full disk (retryable).
             OSError: the disk refused.
         """
+        try:
+            self._check_room()
+        except LayoutRefused as refused:
+            if not refused.retryable or not self._take_from_cache():
+                raise
+            self._check_room()
         prefix = self._spec.key_prefix
-        check_room(self._placements, prefix, self.path, max_bytes=self._limits.max_workspace_bytes)
         create_directories(self.path, directories_to_create(self._placements, prefix))
+
+    def _check_room(self) -> None:
+        prefix, limit = self._spec.key_prefix, self._limits.max_workspace_bytes
+        check_room(self._placements, prefix, self.path, max_bytes=limit)
+
+    def _take_from_cache(self) -> bool:
+        """Let the cache give way, as far as the workspace needs it; False if it has nothing to give."""
+        try:
+            return give_room(self._root, self.total_size + self.total_objects * _BLOCK + RESERVE)
+        except (CacheUnusable, OSError):
+            return False
 
     def missing(self) -> Sequence[Placement]:
         """What has not come yet: files appear whole, and the function has not run yet."""

@@ -11,7 +11,7 @@ from perago.attempt.steps import Step
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report
 from perago.workspace.changes import Changes
-from perago.workspace.text import listing, quoted
+from perago.workspace.text import count, listing, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,10 @@ class AttemptRecord:
     """The publication brought the publish fence along."""
     left_files: tuple[str, ...] = ()
     """Files that the function left in its current directory and its task does not allow, sorted. They are removed."""
+    objects: int = 0
+    """How many files the workspace had before the function."""
+    from_cache: int = 0
+    """How many of them were on this machine before, and were not fetched."""
     notes: tuple[str, ...] = ()
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
@@ -63,7 +67,7 @@ class AttemptRecord:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What an operator should know about params, stray files and publication, in a few words each."""
+        """What an operator should know about params, stray files, cache and publication, in a few words each."""
         parts = (
             (self.ignored_params, f"ignored params: {', '.join(self.ignored_params)}"),
             (
@@ -71,7 +75,8 @@ class AttemptRecord:
                 f"wrote {listing([quoted(path) for path in self.left_files], 3)} to its current directory",
             ),
         )
-        return (*(words for found, words in parts if found), *self._publication)
+        cached = f"{self.from_cache:,} of {count(self.objects, 'object')} from the cache"
+        return (*(words for found, words in (*parts, (self.from_cache, cached)) if found), *self._publication)
 
     @property
     def _publication(self) -> tuple[str, ...]:

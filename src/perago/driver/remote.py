@@ -76,6 +76,8 @@ class Publisher:
         self._merge_within = merge_within
         self._until = until
         self._unclear_merges: list[str] = []
+        self.from_cache = 0
+        """How many objects of the workspace were on this machine before."""
         self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
 
     def resolve_join(self, command: do.ResolveJoin) -> on.Event:
@@ -119,7 +121,7 @@ class Publisher:
             objects, size = local.landed_objects + objects, local.landed_size + size
             self._observer.transferred("download", objects, size, local.total_objects, local.total_size)
 
-        self._retry(
+        self.from_cache = self._retry(
             lambda: self._store.download(where.repository, where.ref, local.path, local.missing(), progress),
             progress=lambda: arrived,
         )

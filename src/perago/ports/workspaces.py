@@ -151,8 +151,9 @@ class WorkspaceStore(Protocol):
         workspace: Path,
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
-    ) -> None:
-        """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`.
+    ) -> int:
+        """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`; returns
+        how many of them were on this machine before, and were not fetched.
 
         Files grow in a private directory beside `workspace`. They appear under their final name only when complete and
         verified, with the object's modification time. A download that raises keeps those that are complete.

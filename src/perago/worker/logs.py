@@ -169,6 +169,8 @@ def seen(record: AttemptRecord) -> dict[str, Any]:
     files = [{"kind": kind, "path": file.path, "size": file.size} for kind, part in parts for file in part]
     return {
         "guardrails": [{"satisfied": each.satisfied, "message": each.message} for each in record.findings],
+        "objects": record.objects,
+        "from_cache": record.from_cache,
         "changed": len(files),
         "files": files[:LOGGED_FILES],
     }

@@ -118,11 +118,12 @@ class InMemoryLakeFS:
         workspace: Path,
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
-    ) -> None:
-        """Write objects where they have a place."""
+    ) -> int:
+        """Write objects where they have a place. None comes from anywhere else."""
         with self._operation("download", f"download from {repository!r} at {commit}"):
             entries = {entry.path: entry for entry in self.server.all_objects(repository, commit, "")}
             write_files(entries, workspace, placements, on_progress)
+            return 0
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch."""

@@ -1,0 +1,146 @@
+"""What was fetched or published before is not fetched again, and is the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perago.cache import ObjectCache, usage
+from perago.ports import CorruptTransfer, Placement, Upload
+from tests.cache.shelves import entries
+
+from .lakefs_script import COMMIT, Tree, files_in, lakefs, md5, to_upload
+from .scripted import Action, Reply, Request, reply_json
+
+OBJECTS = {f"d{number % 3}/f{number}": bytes([number]) * (number * 100 + 1) for number in range(20)} | {"empty": b""}
+ADDRESSES: dict[str, dict[str, object]] = {key: {"physical_address": f"s3://bucket/data/{key}"} for key in OBJECTS}
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> ObjectCache:
+    (tmp_path / "root").mkdir(mode=0o700)
+    return ObjectCache(tmp_path / "root", 10**8, "http://lakefs")
+
+
+def reads(requests: list[Request]) -> list[str]:
+    """The keys that were read."""
+    return [request.query["path"] for request in requests if request.path.endswith(f"{COMMIT}/objects")]
+
+
+def fetch(cache: ObjectCache | None, tree: Tree, workspace: Path) -> tuple[int, list[str]]:
+    """Download a tree; how many objects came from the cache, and which were read."""
+    with lakefs(tree, cache=cache) as (store, server):
+        placements = [Placement(entry, workspace / entry.key) for entry in store.list_objects("repo", COMMIT, "")]
+        found = store.download("repo", COMMIT, workspace, placements)
+        return found, reads(server.requests)
+
+
+def test_a_second_download_reads_no_object(cache: ObjectCache, tmp_path: Path) -> None:
+    tree = Tree(OBJECTS, listed=ADDRESSES)
+
+    assert fetch(cache, tree, tmp_path / "first")[0] == 0
+    assert fetch(cache, tree, tmp_path / "second") == (20, [])
+    assert files_in(tmp_path / "second") == OBJECTS
+    one, other = (tmp_path / "first" / "d1" / "f1").stat(), (tmp_path / "second" / "d1" / "f1").stat()
+    assert (one.st_mode, one.st_mtime) == (other.st_mode, other.st_mtime)
+    assert one.st_ino != other.st_ino
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [{"physical_address": "s3://bucket/data/another"}, {"physical_address": ""}],
+    ids=["another address", "no address"],
+)
+def test_what_is_listed_differently_is_read_again(
+    cache: ObjectCache, tmp_path: Path, listed: dict[str, object]
+) -> None:
+    fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")
+
+    assert fetch(cache, Tree(OBJECTS, listed={**ADDRESSES, "d1/f1": listed}), tmp_path / "second")[1] == ["d1/f1"]
+
+
+def test_an_object_that_was_changed_behind_lakefs_is_what_the_listing_says(cache: ObjectCache, tmp_path: Path) -> None:
+    """The store has other bytes by now: who has the old ones goes on, and an import that takes notice is read."""
+    fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")
+    changed = {**OBJECTS, "d1/f1": b"changed behind it"}
+    as_before = {"checksum": md5(OBJECTS["d1/f1"]), "size_bytes": len(OBJECTS["d1/f1"])}
+    lying = Tree(changed, listed={**ADDRESSES, "d1/f1": {**ADDRESSES["d1/f1"], **as_before}})
+
+    with pytest.raises(CorruptTransfer):
+        fetch(None, lying, tmp_path / "without")
+    assert fetch(cache, lying, tmp_path / "second")[1] == []
+    assert files_in(tmp_path / "second") == OBJECTS
+    assert fetch(cache, Tree(changed, listed=ADDRESSES), tmp_path / "third")[1] == ["d1/f1"]
+    assert files_in(tmp_path / "third") == changed
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda entry: entry.write_bytes(b"other"), lambda entry: os.truncate(entry, 0), lambda entry: entry.unlink()],
+    ids=["overwritten", "emptied", "deleted"],
+)
+def test_a_damaged_entry_is_read_again(cache: ObjectCache, tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    tree = Tree(OBJECTS, listed=ADDRESSES)
+    fetch(cache, tree, tmp_path / "first")
+    damage(entries(cache)[3])
+
+    found, read = fetch(cache, tree, tmp_path / "second")
+    assert (found, len(read)) == (19, 1)
+    assert files_in(tmp_path / "second") == OBJECTS
+    assert fetch(cache, tree, tmp_path / "third") == (20, [])
+
+
+def test_what_does_not_verify_is_not_kept(cache: ObjectCache, tmp_path: Path) -> None:
+    def wrong(request: Request) -> Action | None:
+        return Reply(200, b"x" * 101) if request.query.get("path") == "d1/f1" else None
+
+    with pytest.raises(CorruptTransfer):
+        fetch(cache, Tree({"d1/f1": OBJECTS["d1/f1"]}, wrong, ADDRESSES), tmp_path / "first")
+    assert entries(cache) == []
+
+
+def test_what_was_uploaded_is_not_fetched(cache: ObjectCache, tmp_path: Path) -> None:
+    content = os.urandom(300_000)
+    upload = to_upload(tmp_path / "new", content)
+
+    def stored(request: Request) -> Action | None:
+        answer = {"checksum": md5(request.body), "size_bytes": len(request.body), "physical_address": "s3://b/1"}
+        return reply_json(answer, 201) if request.method == "POST" else None
+
+    with lakefs(Tree({}, stored), cache=cache) as (store, _):
+        store.upload("repo", "staging", [upload])
+    assert usage(cache.root).entries == 1
+
+    tree = Tree({"new": content}, listed={"new": {"physical_address": "s3://b/1"}})
+    assert fetch(cache, tree, tmp_path / "w") == (1, [])
+    assert files_in(tmp_path / "w") == {"new": content}
+
+
+def test_what_was_written_to_after_the_upload_is_fetched(cache: ObjectCache, tmp_path: Path) -> None:
+    """The server has answered for the bytes that it was sent, and the copy for the cache was taken a moment later."""
+    content = os.urandom(300_000)
+    upload: Upload = to_upload(tmp_path / "new", content)
+
+    def stored(request: Request) -> Action | None:
+        if request.method != "POST":
+            return None
+        upload.path.write_bytes(content[::-1])
+        answer = {"checksum": md5(request.body), "size_bytes": len(request.body), "physical_address": "s3://b/1"}
+        return reply_json(answer, 201)
+
+    with lakefs(Tree({}, stored), cache=cache) as (store, _):
+        store.upload("repo", "staging", [upload])
+
+    tree = Tree({"new": content}, listed={"new": {"physical_address": "s3://b/1"}})
+    assert fetch(cache, tree, tmp_path / "w") == (0, ["new"])
+    assert files_in(tmp_path / "w") == {"new": content}
+
+
+def test_a_cache_that_cannot_be_used_is_done_without(cache: ObjectCache, tmp_path: Path) -> None:
+    (cache.root / ".cache").symlink_to(tmp_path)
+
+    assert fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")[0] == 0
+    assert files_in(tmp_path / "first") == OBJECTS
