@@ -92,7 +92,7 @@ def test_the_installed_script_is_the_same_command(project: Project) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["chekc", "a"], "No such command 'chekc'. Did you mean 'check'?"),
+        (["chekc", "a"], "No such command 'chekc'. Did you mean 'check', 'cache'?"),
         (["nonsense"], "No such command 'nonsense'"),
         (["check"], "Missing argument 'MODULE"),
         (["check", "--jsn", "a"], "No such option: --jsn"),
