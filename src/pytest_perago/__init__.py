@@ -7,13 +7,17 @@ of the plugin, until modules are named by `--perago-modules` or `perago_modules`
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_perago import fixtures, hooks, options
+
+if TYPE_CHECKING:
+    from perago.testing import Snapshots
 
 __all__: list[str] = []
 """Nothing to import: pytest finds the fixtures, and their types are in `perago.testing`."""
@@ -84,11 +88,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look for snapshots of tasks that are gone and for what was not tried, if any task was looked at."""
     stash = session.config.stash
     reports = [*stash.get(options.WORKERS, []), *stash.get(options.UNTRIED_OF_WORKERS, [])]
-    if any(reports) or "pytest_perago.project" in sys.modules:
+    if any(reports) or "pytest_perago.project" in sys.modules or _has_trees(session.config):
         from pytest_perago.unused import find_untried, find_unused
 
         find_unused(session)
         find_untried(session)
+
+
+def _has_trees(config: pytest.Config) -> bool:
+    """Whether there is a directory of snapshots of trees. Most projects have none, and pay one look."""
+    return os.path.isdir(os.path.join(config.rootpath, config.getini("perago_tree_dir")))  # noqa: PTH112, PTH118
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -120,11 +129,13 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture
-def perago_snapshot(request: pytest.FixtureRequest) -> Callable[[object], None]:
-    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, or writes it under --perago-update."""
-    from pytest_perago.kinds.taskdef import checker
+def perago_snapshot(request: pytest.FixtureRequest) -> Snapshots:
+    """`perago_snapshot(task)` compares the TaskDef of a task with its snapshot, `perago_snapshot.tree(outcome)` what an
+    attempt has published; both write it under --perago-update."""
+    options.refuse_other_perago()
+    from pytest_perago.tree_snapshots import SnapshotsOfTest
 
-    return checker(request)
+    return SnapshotsOfTest(request.node)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

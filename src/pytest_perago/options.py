@@ -22,6 +22,9 @@ OPT_OUT = "perago_opt_out"
 SNAPSHOT = "perago_snapshot"
 """The name of the user property that says which snapshot a test wrote."""
 
+TREE_OWNER = "# perago: tree of "
+"""How the snapshot of a tree begins; the test follows."""
+
 DESELECTED = pytest.StashKey[bool]()
 """Set if tests were taken out of the run after they had been collected."""
 
@@ -46,6 +49,9 @@ UNTRIED = pytest.StashKey[Sequence[str]]()
 DEFAULT_CASES_DIR = "tests/perago_cases"
 """Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
 
+DEFAULT_TREE_DIR = "tests/__trees__"
+"""Where snapshots of published trees are kept if `perago_tree_dir` says nothing else."""
+
 _INI: tuple[tuple[str, str, str | list[str], str], ...] = (
     ("perago_modules", "linelist", [], "Task modules and packages to make tests from."),
     ("perago_kinds", "linelist", [], f"Kinds of generated tests: {', '.join(KINDS)}. Default: all."),
@@ -62,10 +68,16 @@ _INI: tuple[tuple[str, str, str | list[str], str], ...] = (
         "Directory of TaskDef snapshots, relative to the root directory.",
     ),
     (
+        "perago_tree_dir",
+        "string",
+        DEFAULT_TREE_DIR,
+        "Directory of snapshots of published trees, relative to the root directory.",
+    ),
+    (
         "perago_unused",
         "string",
         "fail",
-        "What snapshots and case files of tasks that are gone do to a complete run: fail, warn, ignore.",
+        "What snapshots and case files of tasks and tests that are gone do to a complete run: fail, warn, ignore.",
     ),
 )
 
@@ -100,7 +112,7 @@ def _add_snapshot_options(group: pytest.OptionGroup) -> None:
         default=None,
         type=_update,
         metavar="new|all",
-        help="write TaskDef snapshots: only missing ones, or all (the default); use = to give the word",
+        help="write snapshots: only missing ones, or all (the default); use = to give the word",
     )
     group.addoption(
         "--perago-snapshot-dir",

@@ -169,6 +169,7 @@ class SnapshotSettings:
 
     root: Path
     directory: Path
+    tree_directory: Path
     update: Update
     unused: Unused
 
@@ -191,6 +192,7 @@ def read_snapshot_settings(config: pytest.Config) -> SnapshotSettings:
     return SnapshotSettings(
         root=config.rootpath,
         directory=_directory(config),
+        tree_directory=_tree_directory(config),
         update=Update(update) if update else Update.NONE,
         unused=_unused(config),
     )
@@ -199,9 +201,17 @@ def read_snapshot_settings(config: pytest.Config) -> SnapshotSettings:
 def _directory(config: pytest.Config) -> Path:
     """Relative to where pytest was started if given on the command line, else to the root directory."""
     option = config.getoption("--perago-snapshot-dir")
-    text = str(option if option is not None else config.getini("perago_snapshot_dir"))
-    start = config.invocation_params.dir if option is not None else config.rootpath
     where = "--perago-snapshot-dir / perago_snapshot_dir"
+    if option is not None:
+        return _of_snapshots(config, str(option), config.invocation_params.dir, where)
+    return _of_snapshots(config, str(config.getini("perago_snapshot_dir")), config.rootpath, where)
+
+
+def _tree_directory(config: pytest.Config) -> Path:
+    return _of_snapshots(config, str(config.getini("perago_tree_dir")), config.rootpath, "perago_tree_dir")
+
+
+def _of_snapshots(config: pytest.Config, text: str, start: Path, where: str) -> Path:
     if not text.strip():
         raise pytest.UsageError(f"{where}: is empty; give a directory for snapshots alone")
     if os.name != "nt" and PureWindowsPath(text).drive:

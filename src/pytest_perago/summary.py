@@ -24,7 +24,7 @@ def summarise_snapshots(terminalreporter: Any, config: pytest.Config, unused: It
         terminalreporter.line(line)
     for line in left:
         terminalreporter.line(f"unused: {line}")
-    paths = [path for path in (line.partition(": ")[0] for line in left) if path.endswith(".json")]
+    paths = [path for path in (line.partition(": ")[0] for line in left) if path.endswith((".json", ".tree"))]
     if paths:  # case files are worth more than a snapshot: the hint does not name them
         terminalreporter.line(f"remove: rm {' '.join(map(shlex.quote, paths))}   (from {config.rootpath})")
 

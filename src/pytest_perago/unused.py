@@ -5,6 +5,7 @@ Snapshots and case files are unused whose tasks are gone, or were never there un
 A snapshot is unused if its module is gone, or was imported in this run and declares another task or none. Nothing is
 said about modules that this run did not look at. A directory of case files is unused if no task has its name; that is
 known only where the ini file or the test files say what all modules are, and all of them could be imported.
+The snapshot of a tree is unused if its test is gone.
 
 The verdict is given only after a complete run: nothing selected, nothing stopped, no worker lost.
 
@@ -24,10 +25,12 @@ import pytest
 
 from perago.authoring import Task
 from perago.taskdef.discovery import find_modules
+from pytest_perago.cases import printable
 from pytest_perago.collection import CaseItem
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.options import (
     DESELECTED,
+    TREE_OWNER,
     UNTRIED,
     UNTRIED_OF_WORKERS,
     UNTRIED_OUTPUT,
@@ -96,17 +99,48 @@ def unused_cases(project: Project) -> Iterator[str]:
             yield f"{settings.snapshots.shown(directory)}: no task is called {directory.name}{meant}"
 
 
-def _verdict(session: pytest.Session) -> Sequence[str] | None:
-    project = existing_project(session.config)
-    if project is None or not _is_complete(session):
+def unused_trees(session: pytest.Session, settings: SnapshotSettings) -> Iterator[str]:
+    """A line for each snapshot of a tree whose test is gone: its path and why. Test files that this run did not collect
+    are not judged."""
+    tests = {printable(item.nodeid) for item in session.items}
+    files = {test.partition("::")[0] for test in tests}
+    for path in sorted(settings.tree_directory.glob("*/*.tree")):
+        owner = _owner(path)
+        if owner is None or owner in tests:
+            continue
+        file = owner.partition("::")[0]
+        if file in files:
+            yield f"{settings.shown(path)}: there is no test {owner}"
+        elif not (settings.root / file).exists():
+            yield f"{settings.shown(path)}: there is no file {file}"
+
+
+def _owner(path: Path) -> str | None:
+    """The test that a snapshot names in its first line; None if it is no snapshot."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            line = file.readline(4096).rstrip("\n")
+    except OSError:
         return None
-    settings = project.settings
-    if settings.snapshots.unused is Unused.IGNORE:
+    return line.removeprefix(TREE_OWNER) if line.startswith(TREE_OWNER) else None
+
+
+def _verdict(session: pytest.Session) -> Sequence[str] | None:
+    if not _is_complete(session):
+        return None
+    settings = read_snapshot_settings(session.config)
+    if settings.unused is Unused.IGNORE:
         return []
-    found = list(unused_snapshots(project)) if "taskdef" in settings.kinds else []
-    if {"run", "contract"} & set(settings.kinds) and not named_on_command_line(session.config):
-        found += unused_cases(project)
-    return found
+    project = existing_project(session.config)
+    return [*(_of_tasks(session.config, project) if project else ()), *unused_trees(session, settings)]
+
+
+def _of_tasks(config: pytest.Config, project: Project) -> Iterator[str]:
+    kinds = set(project.settings.kinds)
+    if "taskdef" in kinds:
+        yield from unused_snapshots(project)
+    if {"run", "contract"} & kinds and not named_on_command_line(config):
+        yield from unused_cases(project)
 
 
 def _of_workers(session: pytest.Session) -> Sequence[str] | None:

@@ -34,6 +34,7 @@ from perago.testing import (
     InMemoryLakeFS,
     Outcome,
     PublishedTree,
+    Snapshots,
     TaskRunner,
     TaskStatus,
     TreeBuilder,
@@ -67,6 +68,13 @@ def test_services(perago_conductor: Conductor, perago_lakefs: InMemoryLakeFS, pe
 def test_trees(perago_tree: TreeBuilder, perago_server: EmbeddedServices) -> None:
     assert_type(perago_tree({"a": "x"}, work, "cases/a.zip"), Path)
     assert_type(perago_server.environment()["LAKECTL_SERVER_ENDPOINT_URL"], str)
+
+
+def test_snapshots(perago_run: TaskRunner, perago_snapshot: Snapshots) -> None:
+    perago_snapshot(work)
+    perago_snapshot.tree(perago_run(work, tree={"a": "x"}), exclude=["**/*.log"])
+    perago_snapshot.tree(perago_run.race(work, work, tree={}), "race")
+    perago_snapshot.tree({"a": "x", "b": b"", "c": None}, "mapping")
 
 
 def test_wrong(perago_run: TaskRunner) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from perago.testing.race import Branch, Race
     from perago.testing.runner import TaskRunner
     from perago.testing.services import BRANCH, InMemoryServices, serve
+    from perago.testing.snapshots import Snapshots
     from perago.testing.tasks import TaskTests, provide_params, task_tests
     from perago.testing.tree_sources import BadTree, TreeBuilder, build_tree, tree_of
     from perago.testing.trees import Contradiction, smallest_tree, violating_tree
@@ -42,6 +43,7 @@ __all__ = [
     "PublishedTree",
     "Race",
     "ServiceError",
+    "Snapshots",
     "Symlink",
     "TaskRunner",
     "TaskStatus",
@@ -72,6 +74,7 @@ _HOMES = {
     "perago.testing.race": ("Branch", "Race"),
     "perago.testing.runner": ("TaskRunner",),
     "perago.testing.services": ("BRANCH", "InMemoryServices", "serve"),
+    "perago.testing.snapshots": ("Snapshots",),
     "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),
     "perago.testing.tree_sources": ("BadTree", "TreeBuilder", "build_tree", "tree_of"),
     "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
