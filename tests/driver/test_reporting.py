@@ -57,11 +57,11 @@ class Case:
     conductor: Troubled
     record: AttemptRecord
 
-    def deliver(self) -> Delivered:
+    def deliver(self, **more: Any) -> Delivered:
         assert self.record.report is not None
         services, queue = self.services, cast("TaskQueue", self.conductor)
         delivery, report = self.record.delivery, self.record.report
-        return deliver_report(queue, services.clock, delivery, report, "w0001", services.limits)
+        return deliver_report(queue, services.clock, delivery, report, "w0001", services.limits, **more)
 
     @property
     def task_id(self) -> str:
@@ -214,3 +214,19 @@ def _run_again(services: InMemoryServices, case: Case) -> None:
 
 def _end(services: InMemoryServices, case: Case) -> None:
     services.conductor.terminate_workflow(services.conductor.get_task(case.task_id)["workflowInstanceId"])
+
+
+@pytest.mark.parametrize(("age", "questions"), [(0.9, 0), (1.0, 1), (-600.0, 1)])
+def test_what_conductor_has_just_said_is_not_asked_again(
+    services: InMemoryServices, age: float, questions: int
+) -> None:
+    case = finished(services, operations=())
+    assert case.deliver(proven_at=services.clock.now() - age) == Delivered()
+    assert case.conductor.calls["is_current"] == questions
+    assert case.status == "COMPLETED"
+
+
+def test_a_report_without_an_answer_is_followed_by_a_question(services: InMemoryServices) -> None:
+    case = finished(services, seconds=1, operations=("report",), error=Unclear)
+    assert case.deliver(proven_at=services.clock.now()) == Delivered()
+    assert case.conductor.calls["is_current"] == case.conductor.calls["report"] - 1 > 0

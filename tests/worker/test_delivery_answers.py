@@ -52,7 +52,7 @@ def with_attempt(
         pools = Pools(1)
         plan = make_plan(Path("/nowhere"))
         services = Services(plan, queue, SystemClock(), pools, lambda event: None, lambda delivery: None)
-        attempt = Attempt(delivery, cast("Slot", slot), services)
+        attempt = Attempt(delivery, cast("Slot", slot), services, 0.0)
         try:
             await asyncio.wait_for(story(attempt, DeliveryQuestion(7, delivery.identity)), 10)
         finally:

@@ -6,9 +6,11 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perago.driver import reporting
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
 from perago.worker import Supervisor, maintenance, poller
 from perago.worker import supervisor as supervision
@@ -247,6 +249,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
     """No thread goes on trying: Python would wait for it at the end of the process."""
     monkeypatch.setattr(supervision, "GIVE_UP_AFTER", 0.3)
     monkeypatch.setattr(supervision, "LAST_WORDS", LIMIT)
+    monkeypatch.setattr(reporting, "FRESH", 0.0)
     asked = threading.Event()
 
     def fault(operation: str) -> ServiceError | None:
@@ -262,11 +265,27 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
         worker.supervisor.stop()
         assert worker.wait_until_down() == 128 + signal.SIGTERM
     assert "before Conductor had answered" in str(worker.ended(Ending.UNREPORTED)[0].reason)
-    reporting = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
-    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in reporting))
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("perago-report")]
+    wait_for("the reporting threads", lambda: not any(thread.is_alive() for thread in left))
 
 
-def test_a_delivery_that_is_lost_before_its_report_gets_none(worker: RunningWorker, queue: SmallQueue) -> None:
+@pytest.mark.parametrize(("workspace", "asked"), [(None, False), ({}, True)])
+def test_only_what_may_have_published_is_asked_for_again_right_after_its_poll(
+    worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, workspace: Any, asked: bool
+) -> None:
+    monkeypatch.setattr(reporting, "FRESH", LIMIT)
+    questions: list[str] = []
+    queue.fault = questions.append
+    queue.put(what="returns", workspace=workspace)
+    wait_for("the report", lambda: worker.ended(Ending.REPORTED))
+    assert ("is_current" in questions) is asked
+
+
+def test_a_delivery_that_is_lost_before_its_report_gets_none(
+    worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "FRESH", 0.0)
+
     def lose_it(operation: str) -> None:
         if operation == "is_current":  # the report's own delivery question
             queue.held.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import perago
@@ -32,8 +33,20 @@ class Delivered:
     """No report got through; Conductor's response time-out will notice."""
 
 
+FRESH = 1.0
+"""Seconds for which an answer of Conductor that named the delivery counts as the delivery check before its report, if
+there is no workspace (docs/design/contract.md 7)."""
+
+
 def deliver_report(
-    queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, limits: Limits | None = None
+    queue: TaskQueue,
+    clock: Clock,
+    delivery: Delivery,
+    report: Report,
+    worker_id: str,
+    limits: Limits | None = None,
+    *,
+    proven_at: float = -math.inf,
 ) -> Delivered:
     """The delivery check, then the report; both again, a bounded number of times, while answers do not arrive.
 
@@ -42,11 +55,20 @@ def deliver_report(
     for that long and `Limits.answer_patience` more, anew after every answer. One that still waits for the delivery and
     does not take the report (heartbeats keep the delivery alive then) gets it `REPORT_TRIES` times, which is more than
     an hour and more than the response time-out. After that the publication is there for the next attempt to adopt.
+
+    `proven_at`, by `clock`, is when Conductor was last asked for what it then answered with this very delivery: a poll,
+    or a heartbeat. If that was less than `FRESH` seconds ago, it is not asked again before the first report. Between a
+    delivery check and its report the same time can pass.
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
     state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
     while command is not None:
-        state, command = advance(state, _carry_out(command, state, queue, clock, worker_id, patience))
+        is_known = isinstance(command, do.CheckDelivery) and not state.reports_sent
+        if is_known and abs(clock.now() - proven_at) < FRESH:
+            event: on.Event = on.DeliveryConfirmed()
+        else:
+            event = _carry_out(command, state, queue, clock, worker_id, patience)
+        state, command = advance(state, event)
     if state.step is Step.LOST:
         return Delivered(lost_reason=state.problem)
     return Delivered(error=None if state.step is Step.REPORTED else state.problem or "the report got no answer")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,13 +53,15 @@ class Services:
 class Attempt:
     """Belongs to the event loop's thread. `run` is its life; everything else is told to it by its slot and timers."""
 
-    def __init__(self, delivery: Delivery, slot: Slot, services: Services) -> None:
+    def __init__(self, delivery: Delivery, slot: Slot, services: Services, polled_at: float) -> None:
+        """`polled_at`: when Conductor was asked for what it delivered, by the clock of `services`."""
         self.delivery = delivery
         self._slot = slot
         self._services = services
         self._worker_id = slot.worker_id
         self._started = time.monotonic()
         self._seconds = 0.0
+        self._proven_at = polled_at
         self._lost: str | None = None
         self._over: asyncio.Future[Finished] = asyncio.get_running_loop().create_future()
         self._lease: asyncio.Task[None] | None = None
@@ -199,7 +202,10 @@ class Attempt:
         services = self._services
 
         async def ask() -> bool:
+            asked = services.clock.now()
             current = await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+            if current:
+                self._proven_at = asked
             if current and time.monotonic() >= self._next_log:
                 self._next_log = time.monotonic() + LOG_INTERVAL
                 self._slot.ask_log()
@@ -231,9 +237,16 @@ class Attempt:
         return asyncio.get_running_loop().call_later(left, self.lose, reason)
 
     async def _report(self, outcome: Finished, report: Report) -> None:
-        services = self._services
+        services, has_workspace = self._services, "workspace" in self.delivery.input
         result = await services.pools.reports.run(
-            send_report, services.queue, services.clock, self.delivery, report, self._worker_id, outcome.log_chunks
+            send_report,
+            services.queue,
+            services.clock,
+            self.delivery,
+            report,
+            self._worker_id,
+            outcome.log_chunks,
+            -math.inf if has_workspace else self._proven_at,
         )
         if result.lost is not None:
             self._ended(Ending.LOST, result.lost)

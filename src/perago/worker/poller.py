@@ -77,7 +77,8 @@ class Poller:
         worker_id: the supervisor's, which polls.
         slots: where deliveries can go.
         emit: takes the events of polling.
-        give: hands a delivery to a slot and says whether it arrived.
+        now: the time.
+        give: hands a delivery to a slot, with the time of the poll, and says whether it arrived.
         spawn: runs a coroutine on the side.
         unreported: counts the attempts that have left their slot and whose report is not through.
     """
@@ -90,7 +91,8 @@ class Poller:
         worker_id: str,
         slots: Sequence[Slot],
         emit: Callable[[Event], None],
-        give: Callable[[Delivery, Slot], bool],
+        now: Callable[[], float],
+        give: Callable[[Delivery, Slot, float], bool],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         unreported: Callable[[], int],
     ) -> None:
@@ -99,6 +101,7 @@ class Poller:
         self._worker_id = worker_id
         self._slots = slots
         self._emit = emit
+        self._now = now
         self._give = give
         self._spawn = spawn
         self._unreported = unreported
@@ -147,6 +150,7 @@ class Poller:
         return self._wake.is_set()
 
     async def _poll(self, task_name: str, poll: NextPoll) -> None:
+        asked = self._now()
         try:
             deliveries = await self._pools.polls.run(
                 self._queue.poll, task_name, self._worker_id, count=poll.count, wait_seconds=poll.wait_seconds
@@ -159,12 +163,12 @@ class Poller:
             self._cadence.found_nothing()
             return
         self._cadence.worked()
-        self._hand_out(deliveries)
+        self._hand_out(deliveries, asked)
 
-    def _hand_out(self, deliveries: Sequence[Delivery]) -> None:
+    def _hand_out(self, deliveries: Sequence[Delivery], polled_at: float) -> None:
         for delivery in deliveries:
             free = self._free()
-            given = bool(free) and not self._stopping.is_set() and self._give(delivery, free[0])
+            given = bool(free) and not self._stopping.is_set() and self._give(delivery, free[0], polled_at)
             if not given:
                 self._spawn(self._hand_back(delivery))
 

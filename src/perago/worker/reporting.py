@@ -73,7 +73,13 @@ class Sent:
 
 
 def send_report(
-    queue: TaskQueue, clock: Clock, delivery: Delivery, report: Report, worker_id: str, log_chunks: Sequence[str]
+    queue: TaskQueue,
+    clock: Clock,
+    delivery: Delivery,
+    report: Report,
+    worker_id: str,
+    log_chunks: Sequence[str],
+    proven_at: float,
 ) -> Sent:
     """Send the final status, then the log: the next step of the workflow must not wait for the log.
 
@@ -84,12 +90,13 @@ def send_report(
         report: what to send.
         worker_id: the slot's, which the result carries.
         log_chunks: entries for Conductor's task log, sent after the report got through.
+        proven_at: when the delivery was last known to be current (`perago.driver.deliver_report`).
 
     Returns:
         How it went. Nothing is raised.
     """
     try:
-        delivered = deliver_report(queue, clock, delivery, report, worker_id)
+        delivered = deliver_report(queue, clock, delivery, report, worker_id, proven_at=proven_at)
     except Exception as error:  # noqa: BLE001 - reported as text
         return Sent(error=f"{type(error).__name__}: {error}")
     if delivered.lost_reason is not None:

@@ -126,6 +126,7 @@ class _Worker:
             worker_id=plan.supervisor_id,
             slots=self._slots,
             emit=self._emit,
+            now=self._clock.now,
             give=self._give,
             spawn=self._spawn,
             unreported=lambda: sum(not attempt.running for attempt in self._attempts),
@@ -211,8 +212,8 @@ class _Worker:
         if isinstance(slot.attempt, Attempt):
             self._spawn(slot.attempt.answer(question))
 
-    def _give(self, delivery: Delivery, slot: Slot) -> bool:
-        attempt = Attempt(delivery, slot, self._services)
+    def _give(self, delivery: Delivery, slot: Slot, polled_at: float) -> bool:
+        attempt = Attempt(delivery, slot, self._services, polled_at)
         if not slot.take(attempt):
             return False
         self._attempts.add(attempt)
