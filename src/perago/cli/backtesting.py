@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from perago.cli.past_attempts import Found, Servers, matched, scratch_directory
-from perago.cli.replays import How, differs_from_itself, fetched, run_again
+from perago.cli.replays import SharedWorker, differs_from_itself, fetched
 from perago.cli.signals import end_if_told
 from perago.replay.attempts import NotReplayable, find_attempt
 from perago.replay.past import differences_to, look_up
@@ -60,9 +60,7 @@ class Backtest:
         self._state = state
         self._jobs = jobs
         self._view = view
-        self._numbers = itertools.count(1)
         self._second_runs = threading.Semaphore(_SECOND_RUNS)
-        self._stopped = threading.Event()
 
     def run(self, task_ids: Sequence[str]) -> list[Verdict]:
         """The verdict of each attempt, in the order of the ids.
@@ -79,14 +77,22 @@ class Backtest:
                 verdicts[task_id] = known
                 self._view.heard(known)
         open_servers(self._servers, self._task)
-        with scratch_directory(self._settings) as scratch, ThreadPoolExecutor(self._jobs) as pool:
-            futures = [pool.submit(self._judge, one, scratch) for one in task_ids if one not in verdicts]
+        left = [task_id for task_id in task_ids if task_id not in verdicts]
+        if left:
+            with scratch_directory(self._settings) as scratch, self._worker(len(left)) as worker:
+                self._run(left, worker, scratch, verdicts)
+        return [verdicts[task_id] for task_id in task_ids]
+
+    def _worker(self, left: int) -> SharedWorker:
+        return SharedWorker(self._settings, self._module, self._task, min(self._jobs, left))
+
+    def _run(self, left: Sequence[str], worker: SharedWorker, scratch: Path, verdicts: dict[str, Verdict]) -> None:
+        with ThreadPoolExecutor(self._jobs) as pool:
+            futures = [pool.submit(self._judge, task_id, worker, scratch) for task_id in left]
             try:
                 self._collect(futures, verdicts)
             finally:
-                self._stopped.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-        return [verdicts[task_id] for task_id in task_ids]
 
     def _collect(self, futures: list[Future[Verdict]], verdicts: dict[str, Verdict]) -> None:
         for future in as_completed(futures):
@@ -96,7 +102,7 @@ class Backtest:
             self._state.keep(verdict)
             self._view.heard(verdict)
 
-    def _judge(self, task_id: str, scratch: Path) -> Verdict:
+    def _judge(self, task_id: str, worker: SharedWorker, scratch: Path) -> Verdict:
         end_if_told()
         try:
             attempt = find_attempt(self._servers.conductor, task_id)
@@ -105,22 +111,22 @@ class Backtest:
             return Verdict(task_id, "", 0, Kind.UNREADABLE, summary=(error.message,))
         with tempfile.TemporaryDirectory(dir=scratch) as name:
             try:
-                return self._compared(found, Path(name))
+                return self._compared(found, worker, Path(name))
             except NotReplayable as error:
                 return Verdict(task_id, attempt.workflow_id, attempt.started, Kind.UNREADABLE, summary=(error.message,))
 
-    def _compared(self, found: Found, directory: Path) -> Verdict:
+    def _compared(self, found: Found, worker: SharedWorker, directory: Path) -> Verdict:
         attempt, store = found.attempt, self._servers.store_for(found.task)
         past = look_up(store, attempt, found.prefix)
         for name in ("input", "now", "again"):
             (directory / name).mkdir()
         given = fetched(found, past, store, directory / "input", self._settings)
-        how = How(self._settings, number=next(self._numbers))
-        ran = run_again(found, given, how, directory / "now")
+        ran = worker.run(found, given, directory / "now")
         differing = differences_to(past, ran.remains, store, given.files)
         by_itself: tuple[str, ...] = ()
         if differing and not differing.ending and self._second_runs.acquire(blocking=False):
-            by_itself = differs_from_itself(found, given, how, ran.remains, directory / "again")
+            again = functools.partial(worker.run, found, given, directory / "again")
+            by_itself = differs_from_itself(ran.remains, given, again)
         return Verdict(
             attempt.task_id,
             attempt.workflow_id,

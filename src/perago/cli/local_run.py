@@ -95,8 +95,6 @@ def run_attempt(
     params: Mapping[str, Any],
     ref: str | None,
     listener: Listener,
-    *,
-    number: int = 1,
 ) -> Mapping[str, Any]:
     """Run one attempt, as a worker does or in this process.
 
@@ -108,7 +106,6 @@ def run_attempt(
         params: the task's parameters.
         ref: the commit of the workspace; None for a task without one.
         listener: hears the events of the attempt.
-        number: tells workers of one run apart; from 1.
 
     Returns:
         Conductor's row of the attempt.
@@ -122,7 +119,7 @@ def run_attempt(
         from perago.cli.debugger import run_here
 
         return run_here(services, module, params, ref, listener)
-    plan = plan_for(module, task, settings, services, number)
+    plan = plan_for(module, task, settings, services, 1)
     only = LocalTask(plan, json.loads(task.definition))
     payload: dict[str, Any] = {"params": params}
     if ref is not None:

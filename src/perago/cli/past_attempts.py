@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -129,6 +129,10 @@ class Found:
     def prefix(self) -> str:
         """What the keys of the task's workspace begin with."""
         return prefix_of(self.task)
+
+    def seed(self, files: Mapping[str, Path]) -> dict[str, str | bytes | Path | None]:
+        """Files of the workspace by their keys."""
+        return {self.prefix + path: file for path, file in files.items()}
 
     @property
     def definition(self) -> dict[str, Any]:

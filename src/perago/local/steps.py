@@ -58,6 +58,18 @@ class Services(Protocol):
         ...
 
 
+class Teller(Protocol):
+    """Hears the events of all workers, from several threads."""
+
+    def hear(self, worker: int, event: Event) -> None:
+        """Something happened in worker number `worker`."""
+        ...
+
+    def finish(self) -> None:
+        """All workers are down."""
+        ...
+
+
 class RunFailed(Exception):
     """A worker ended before its task did."""
 
@@ -99,7 +111,7 @@ def run_workflow(
     conductor = services.conductor
     conductor.register_task_definitions([{**task.definition, "retryCount": 0} for task in tasks])
     conductor.create_workflow_definition(workflow)
-    with _Workers(services, tasks, listener) as workers:
+    with Workers(services, tasks, InTurn(listener)) as workers:
         workflow_id = conductor.start_workflow(workflow["name"], payload)
         while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
             workers.wait()
@@ -123,12 +135,18 @@ def workflow_of(task: LocalTask) -> dict[str, Any]:
     return {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "tasks": [step]}
 
 
-class _Workers:
-    """One supervisor a task, each on a thread; all are down when the context is left."""
+class Workers:
+    """One supervisor a task, each on a thread; all are down when the context is left.
 
-    def __init__(self, services: Services, tasks: Sequence[LocalTask], listener: Listener) -> None:
+    Args:
+        services: where the tasks are polled.
+        tasks: what is run.
+        teller: hears the events.
+    """
+
+    def __init__(self, services: Services, tasks: Sequence[LocalTask], teller: Teller) -> None:
         self._news = threading.Condition()
-        self._listener = InTurn(listener)
+        self._teller = teller
         self._ended = 0
         self._deaths = [0] * len(tasks)
         """Of each worker's slots, since one was ready last."""
@@ -142,7 +160,7 @@ class _Workers:
             for number, supervisor in enumerate(self._supervisors)
         ]
 
-    def __enter__(self) -> _Workers:
+    def __enter__(self) -> Workers:
         for thread in self._threads:
             thread.start()
         return self
@@ -158,7 +176,7 @@ class _Workers:
             thread.join(_STOP_LIMIT)
         for queue in self._queues:
             queue.close()
-        self._listener.finish()
+        self._teller.finish()
 
     def wait(self) -> None:
         """Wait until something happened, at most a moment.
@@ -182,7 +200,7 @@ class _Workers:
                 self._news.notify_all()
 
     def _hear(self, worker: int, event: Event) -> None:
-        self._listener.hear(worker, event)
+        self._teller.hear(worker, event)
         with self._news:
             if isinstance(event, SlotDied):
                 self._deaths[worker] += 1

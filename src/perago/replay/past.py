@@ -12,7 +12,7 @@ from perago.ports import WorkspaceStore
 from perago.replay.attempts import PastAttempt, attempt_from
 from perago.replay.fetching import bring
 from perago.replay.publications import Published, gone_is_told, input_commit, published_by
-from perago.testing.difference import LONGEST_TEXT, Content, Digest, digest_of
+from perago.testing.difference import Content, Digest, digest_of, most_compared
 from perago.testing.remains import Differences, Remains, differences, with_untouched
 from perago.workspace.changes import Changes
 
@@ -107,7 +107,7 @@ def remains_of(
     if attempt.ending != "completed" or workspace is None or workspace.output_ref is None:
         return Remains(attempt.ending, attempt.reason, attempt.result)
     listed = {file.path: Digest(file.size, file.checksum) for file in (*changes.added, *changes.changed)}
-    small = {path for path, digest in listed.items() if digest.size <= LONGEST_TEXT}
+    small = {path for path, digest in listed.items() if digest.size <= most_compared(path)}
     commit = workspace.output_ref
     files: dict[str, Content | Digest] = dict(listed)
     if small:
@@ -121,7 +121,7 @@ def _then(past: Past, now: Remains, store: WorkspaceStore | None, directory: Pat
     published, workspace = past.published, past.attempt.workspace
     if store is None or workspace is None or published.commit is None:
         return {}
-    differing = {path for path, digest in published.files.items() if _differs(digest, now.files.get(path))}
+    differing = {path for path, digest in published.files.items() if _differs(path, digest, now.files.get(path))}
     brought: dict[str, Path] = {}
     if differing:
         with gone_is_told(past.attempt):
@@ -132,7 +132,7 @@ def _then(past: Past, now: Remains, store: WorkspaceStore | None, directory: Pat
     return {**digests, **brought}
 
 
-def _differs(then: Digest | None, now: Content | Digest | None) -> bool:
+def _differs(path: str, then: Digest | None, now: Content | Digest | None) -> bool:
     if now is None:
         return then is None
-    return then is None or (then.size <= LONGEST_TEXT and then != digest_of(now))
+    return then is None or (then.size <= most_compared(path) and then != digest_of(now))

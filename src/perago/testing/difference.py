@@ -25,7 +25,9 @@ Content: TypeAlias = bytes | Path
 MOST_LINES = 40
 """Lines of a difference that are shown for one file."""
 LONGEST_TEXT = 4 * 1024 * 1024
-"""Bytes of a text that is compared by lines, and of a table that is compared by rows."""
+"""Bytes of a text that is compared by lines."""
+LARGEST_TABLE = 16 * 1024 * 1024
+"""Bytes of a table that is compared by rows; its rows take about 20 times as much memory."""
 _LONGEST_LINE = 200
 _SHOWN_DIGITS = 12
 
@@ -106,7 +108,7 @@ def file_difference(path: str, before: Content | Digest, after: Content | Digest
         return None
     if isinstance(before, Digest) or isinstance(after, Digest):
         return _by_digest(path, old, new)
-    if max(old.size, new.size) <= LONGEST_TEXT:
+    if max(old.size, new.size) <= most_compared(path):
         found = _by_content(path, _bytes_of(before), _bytes_of(after))
         if found is not None:
             return found
@@ -117,6 +119,11 @@ def _by_digest(path: str, old: Digest, new: Digest) -> FileDifference:
     sizes = f"{size(old.size)} before, {size(new.size)} now"
     digests = f"md5 {old.md5[:_SHOWN_DIGITS]}… before, {new.md5[:_SHOWN_DIGITS]}… now"
     return FileDifference(path, f"{sizes}; {digests}")
+
+
+def most_compared(path: str) -> int:
+    """Bytes of a file up to which it is compared by its content."""
+    return LARGEST_TABLE if Path(path).suffix.lower() in TABLES else LONGEST_TEXT
 
 
 def _bytes_of(content: Content) -> bytes:

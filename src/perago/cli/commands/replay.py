@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -151,7 +152,8 @@ def replay(
         differing = differences_to(past, ran.remains, store, given.files)
         by_itself: tuple[str, ...] = ()
         if differing and not edits and not how.here:
-            by_itself = differs_from_itself(found, given, how, ran.remains, scratch / "again")
+            again = functools.partial(run_again, found, given, how, scratch / "again")
+            by_itself = differs_from_itself(ran.remains, given, again)
         _show(found, ran, differing, by_itself, as_json=as_json)
     return ExitCode.FAILURE if differing else ExitCode.OK
 
