@@ -72,3 +72,13 @@ def declared() -> Task:
     found = get_task(scale)
     assert found is not None
     return found
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@task(name="replay.same", owner_email="data@example.com", workspace=WorkspaceSpec(on_moved_head="rebase"))
+def same_for_all(workspace: Path, params: Nothing) -> Nothing:
+    (workspace / "same.txt").write_text("the same bytes")
+    return Nothing()

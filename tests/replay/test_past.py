@@ -12,7 +12,7 @@ from perago.testing import BRANCH, TaskRunner
 from perago.testing.remains import Remains
 
 from .models import TREE as TEXTS
-from .models import Told, past, scale
+from .models import Told, past, same_for_all, scale
 
 TREE = {path: text.encode() for path, text in TEXTS.items()}
 
@@ -89,3 +89,25 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
     assert found(Choice("replay.scale", workflow="test.replay.scale")) == ids
     assert found(Choice("replay.scale", workflow="other")) == []
     assert found(Choice("other")) == []
+
+
+def test_a_file_that_only_one_of_both_wrote_is_compared_with_what_was_there(run: TaskRunner) -> None:
+    tree = {"raw/a.csv": "x\n1\n", "out/a.csv": "x,scaled\n1,3\n"}
+    known = look_up(run.lakefs, past(run, run(scale, {"scale": 2}, tree=tree)), PREFIX)
+    begun = {path: text.encode() for path, text in tree.items()}
+
+    untouched = differences_to(known, Remains("completed", "", {"rows": 1}), run.lakefs, begun)
+    assert untouched.summary == ("out/a.csv: 1 of 1 row differs, in column scaled",)
+    assert untouched.files[0].lines == ("row 1, scaled: '2' → '3'",)
+    gone = differences_to(known, Remains("completed", "", {"rows": 1}, {}, frozenset({"out/a.csv"})), run.lakefs, begun)
+    assert gone.summary == ("out/a.csv: is not there now",)
+
+
+def test_what_a_branch_of_a_fork_found_as_it_wanted_it_is_its_own(run: TaskRunner) -> None:
+    first = run.deliver(same_for_all, tree={"raw/a.csv": "x\n1\n"})
+    ref = first.input["workspace"]["ref"]
+    run(same_for_all, ref=ref).assert_completed()
+    outcome = run(same_for_all, ref=ref).assert_completed()
+
+    found = look_up(run.lakefs, past(run, outcome), "")
+    assert set(found.published.files) == {"same.txt"}

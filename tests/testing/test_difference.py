@@ -39,7 +39,7 @@ def test_json_lines_and_broken_tables() -> None:
     assert told("a.jsonl", b"{", b"}")[0] == "1 line before, 1 line now"
 
 
-def test_parquet_by_row_and_column(tmp_path: Path) -> None:
+def test_parquet_by_row_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     for name, value in (("before", 2), ("after", 3)):
@@ -48,6 +48,10 @@ def test_parquet_by_row_and_column(tmp_path: Path) -> None:
     found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
     assert found is not None
     assert (found.summary, found.columns) == ("1 of 2 rows differs, in column x", ("x",))
+    monkeypatch.setattr("perago.testing.tables.MOST_CELLS", 3)
+    found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
+    assert found is not None
+    assert "md5" in found.summary
 
 
 def test_other_bytes_by_size_and_digest() -> None:

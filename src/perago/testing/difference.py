@@ -26,8 +26,8 @@ MOST_LINES = 40
 """Lines of a difference that are shown for one file."""
 LONGEST_TEXT = 4 * 1024 * 1024
 """Bytes of a text that is compared by lines."""
-LARGEST_TABLE = 16 * 1024 * 1024
-"""Bytes of a table that is compared by rows; its rows take about 20 times as much memory."""
+LARGEST_TABLE = 8 * 1024 * 1024
+"""Bytes of a table that is compared by rows: both together take about 50 times as much memory meanwhile."""
 _LONGEST_LINE = 200
 _SHOWN_DIGITS = 12
 

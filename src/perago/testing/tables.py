@@ -19,6 +19,8 @@ from perago.workspace.text import count, listing
 
 _SHOWN_ROWS = 10
 _LONGEST_VALUE = 60
+MOST_CELLS = 4_000_000
+"""Values of a Parquet file that is compared by rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ def _read_parquet(content: bytes) -> Table | None:
     except ImportError:  # the extra `tables` is not installed: compared by size and digest
         return None
     try:
+        facts = parquet.read_metadata(io.BytesIO(content))
+        if facts.num_rows * facts.num_columns > MOST_CELLS:  # a small file may hold very many equal values
+            return None
         table = parquet.read_table(io.BytesIO(content))
     except (pyarrow.ArrowException, OSError):
         return None

@@ -148,10 +148,9 @@ def _chosen(patterns: list[str]) -> Any:
 def _show(captured: Captured) -> None:
     """The directory on standard output, and on standard error what a person should know of it."""
     left = f", {captured.left_out:,} left out" if captured.left_out else ""
-    messages.note(
-        f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}, "
-        f"{captured.kept:,} of them whole, the others by size and digest"
-    )
+    rest = captured.published - captured.kept
+    large = f", {rest:,} of them only by size and digest" if rest else ""
+    messages.note(f"{count(captured.files, 'input file')}{left}; {count(captured.published, 'published file')}{large}")
     if captured.struck_out:
         messages.warning(f"struck out, since they look like secrets: {listing(list(captured.struck_out))}")
     if captured.replaced:

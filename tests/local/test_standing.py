@@ -1,0 +1,66 @@
+"""A worker that stays: attempts side by side, and one that kills its process takes no other with it."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from perago.driver import Limits
+from perago.local import LocalServices, LocalTask
+from perago.local.standing import StandingWorker
+from perago.taskdef import build_task_definition, canonical_json, load_task
+from perago.worker import Event, LogPlan, WorkerPlan
+from perago.worker.events import AttemptEnded, AttemptRecorded
+
+MODULE = """
+import os
+from pydantic import BaseModel
+from perago import task
+
+class Model(BaseModel):
+    x: int
+
+@task(name="standing.task", owner_email="data@example.com")
+def work(params: Model) -> Model:
+    if params.x < 0:
+        os._exit(7)
+    return Model(x=params.x * 2)
+"""
+
+
+def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "standing_module.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    definition = json.loads(canonical_json(build_task_definition(load_task("standing_module"))))
+    heard: list[Event] = []
+    with LocalServices() as services:
+        plan = WorkerPlan(
+            module="standing_module",
+            worker_prefix="standing",
+            workspace_root=tmp_path / "workspaces",
+            logs=LogPlan(root=tmp_path / "logs", max_bytes=10**6, retention_days=1),
+            store_factory=services.store_factory,
+            limits=Limits(),
+            shutdown_grace=1.0,
+            preload=services.preload,
+            watch=True,
+            slots=2,
+        )
+        with (
+            StandingWorker(services, LocalTask(plan, definition), heard.append) as worker,
+            ThreadPoolExecutor(3) as pool,
+        ):
+            rows = list(pool.map(lambda x: worker.run({"params": {"x": x}}), (1, -1, 2, 3)))
+            ended = {event.delivery.task_id for event in heard if isinstance(event, AttemptEnded)}
+            recorded = {event.record.delivery.task_id for event in heard if isinstance(event, AttemptRecorded)}
+
+    assert [row["status"] for row in rows] == ["COMPLETED", "FAILED", "COMPLETED", "COMPLETED"]
+    assert [row.get("outputData", {}).get("result") for row in rows] == [{"x": 2}, None, {"x": 4}, {"x": 6}]
+    assert ended == {row["taskId"] for row in rows}
+    assert recorded >= {row["taskId"] for row in rows if row["status"] == "COMPLETED"}
