@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from pydantic import BaseModel
 
@@ -24,6 +24,7 @@ from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_a
 from pytest_perago.confinement import leaving_no_process
 from pytest_perago.frames import formatted_stack
 from pytest_perago.memory import Memory
+from pytest_perago.seen import Seen
 from pytest_perago.surroundings import Surroundings
 from pytest_perago.verdict import Attempt, check_attempt
 from pytest_perago.watch import TimeLimitExceeded, Watch
@@ -31,9 +32,7 @@ from pytest_perago.watch import TimeLimitExceeded, Watch
 _XDIST = "PYTEST_XDIST_WORKER"
 _MOST_NAMED = 10
 _RESPONSE_SECONDS = 60
-_EXCERPT = 60
-_MOST_EXCERPTS = 3
-_CONTROLS = {
+CONTROLS = {
     "retryCount": 1,
     "retryLogic": "FIXED",
     "retryDelaySeconds": 0,
@@ -79,37 +78,6 @@ def run_case(
             raise (failure.with_traceback(run.frames) if run.frames else failure) from None
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a completed attempt left: its result, and the files by their keys in the repository."""
-
-    result: Any
-    files: Mapping[str, bytes]
-
-    def difference(self, other: Seen) -> list[tuple[str, str]]:
-        """What is different, as facts of a failure."""
-        facts = []
-        if self.result != other.result:
-            facts += [("first run", repr(self.result)), ("second run", repr(other.result))]
-        missing, extra = sorted(self.files.keys() - other.files.keys()), sorted(other.files.keys() - self.files.keys())
-        if missing or extra:
-            facts += [
-                ("first run", ", ".join(missing) or "no other file"),
-                ("second run", ", ".join(extra) or "no other file"),
-            ]
-        changed = [key for key in sorted(self.files.keys() & other.files.keys()) if self.files[key] != other.files[key]]
-        for key in changed[:_MOST_EXCERPTS]:
-            facts += [
-                ("first run", f"{key}: {_excerpt(self.files[key])}"),
-                ("second run", f"{key}: {_excerpt(other.files[key])}"),
-            ]
-        return facts
-
-
-def _excerpt(content: bytes) -> str:
-    return repr(content) if len(content) <= _EXCERPT else f"{content[:_EXCERPT]!r}... ({len(content):,} bytes)"
-
-
 class _Run:
     def __init__(self, task: Task, case: RunCase, watch: Watch, *, debugging: bool, compare: Compare | None) -> None:
         self._compare = compare
@@ -149,7 +117,7 @@ class _Run:
         """The same again in the same process; if it published, its report is lost and Conductor asks once more."""
         with InMemoryServices(call=self._call) as services:
             ref = self._seed(services)
-            services.start(self._task, self._case.params, ref=ref, controls=_CONTROLS)
+            services.start(self._task, self._case.params, ref=ref, controls=CONTROLS)
             before = frozenset(self._committed(services))
             record = services.run_delivery(self._task, services.take(self._task))
             self._seen.append(self._result_of(services, record))

@@ -237,7 +237,8 @@ _LINE = re.compile(r"(?P<task>[A-Za-z0-9._-]+)(?:::(?P<test>\w+(?:\[.*?\])?))?:\
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task; None: all of them."""
+    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task, or several, with `*` for
+    anything (`faults[*:time]`); None: all of them."""
 
     task: str
     test: str | None
@@ -245,7 +246,10 @@ class OptOut:
 
     def covers(self, task: str, name: str) -> bool:
         """Whether the test called `name` of that task is meant."""
-        return self.task == task and self.test in (None, name, name.partition("[")[0])
+        if self.task != task or self.test is None:
+            return self.task == task
+        pattern = ".*".join(map(re.escape, self.test.split("*")))
+        return self.test == name.partition("[")[0] or bool(re.fullmatch(pattern, name))
 
 
 def parse_opt_outs(lines: Iterable[str]) -> tuple[OptOut, ...]:

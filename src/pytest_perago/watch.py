@@ -160,7 +160,7 @@ class Watch:
         self.stuck = self.stuck or Stuck(self.seconds, author_stack(frame))
         if not self._inside:
             return
-        if self._postponed < _POSTPONED and _is_deaf(frame):
+        if self._postponed < _POSTPONED and is_deaf(frame):
             self._postponed += 1
             signal.setitimer(signal.ITIMER_REAL, _SOON, _AGAIN)
             return
@@ -172,7 +172,7 @@ class Watch:
         raise KeyboardInterrupt
 
 
-def _is_deaf(frame: FrameType | None) -> bool:
+def is_deaf(frame: FrameType | None) -> bool:
     """Whether Python may drop what is raised here. In destructors, and in callbacks of weak references and of the
     garbage collector, it only warns of an exception; importing has many. A generator that is destroyed cannot be told
     from one that ends: there it takes the next alarm."""

@@ -13,5 +13,9 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "fuzz": ("pytest_perago.kinds.fuzz", "trees and paths near the guardrails are judged as documented"),
     "taskdef": ("pytest_perago.kinds.taskdef", "the TaskDef equals its snapshot"),
     "run": ("pytest_perago.kinds.run", "a declared case runs through the real protocol on services in memory"),
+    "faults": (
+        "pytest_perago.kinds.faults",
+        "a declared case bears what production does, and leaves the same each time",
+    ),
 }
 """Name of the kind: its module, and what it proves. The order is that of the tests of a task."""

@@ -23,14 +23,14 @@ from pytest_perago.settings import RunMode, Settings
 
 def cases_run(task: Task, settings: Settings) -> Iterable[Case]:
     """A case for each declared example, case file and case directory; none executes the task before it is run."""
-    if settings.run is RunMode.OFF:
-        return
-    for case in _declared(task, settings):
-        yield Case("run", case.label, partial(_run, task, case, settings))
-    for file in case_files(settings.cases_dir, task):
-        yield Case("run", file.stem, partial(_run_file, task, file, settings), location=Location(file, 1))
-    for directory in recorded_cases(settings.cases_dir, task.name):
-        yield _recorded(task, directory, settings)
+    for case in declared_cases(task, settings):
+        if isinstance(case, RunCase):
+            yield Case("run", case.label, partial(_run, task, case, settings))
+        else:
+            yield Case("run", case.stem, partial(_run_file, task, case, settings), location=Location(case, 1))
+    if settings.run is not RunMode.OFF:
+        for directory in recorded_cases(settings.cases_dir, task.name):
+            yield _recorded(task, directory, settings)
 
 
 def _recorded(task: Task, directory: Path, settings: Settings) -> Case:
@@ -60,13 +60,17 @@ def _read_recorded(directory: Path) -> tuple[RunCase, Record]:
         raise CaseFailed(Cause.MISTAKE, f"the case cannot be read: {error}") from None
 
 
-def _declared(task: Task, settings: Settings) -> Iterator[RunCase]:
+def declared_cases(task: Task, settings: Settings) -> Iterator[RunCase | Path]:
+    """What may be executed: declared and provided examples, and case files, which are not read yet."""
+    if settings.run is RunMode.OFF:
+        return
     for example in task.examples:
         yield case_of_example(task, example)
     if settings.run is RunMode.ALL:
         for provided in settings.provided(task):
             if isinstance(provided, Example):
                 yield case_of_example(task, provided)
+    yield from case_files(settings.cases_dir, task)
 
 
 def _run_file(task: Task, file: Path, settings: Settings) -> None:
