@@ -237,8 +237,8 @@ _LINE = re.compile(r"(?P<task>[A-Za-z0-9._-]+)(?:::(?P<test>\w+(?:\[.*?\])?))?:\
 
 @dataclass(frozen=True, slots=True)
 class OptOut:
-    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task, or several, with `*` for
-    anything (`faults[*:time]`); None: all of them."""
+    """A line of `perago_skip`. `test` is a kind (`run`) or one test (`run[minimal]`) of the task, or several, with `*`
+    for anything (`faults[*:time]`); None: all of them."""
 
     task: str
     test: str | None

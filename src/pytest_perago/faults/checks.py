@@ -136,9 +136,9 @@ def thread_timing(matrix: Matrix) -> None:
 
 def set_order(matrix: Matrix) -> None:
     """The result does not depend on the order of sets, which is another one in each process."""
+    _steady(matrix)
     if not matrix.author.uses_sets:
         return
-    _steady(matrix)
     from pytest_perago.faults.processes import play_elsewhere
 
     first, *others = play_elsewhere(matrix)
@@ -164,7 +164,7 @@ def left_behind(matrix: Matrix) -> None:
             ("fix", "wait for them in the function, or end them: a worker kills them"),
         )
     roots = {os.path.realpath(place) for place in ("/tmp", "/var/tmp", "/dev/shm", tempfile.gettempdir())}  # noqa: S108
-    beside = [str(path) for path in base.audit.outside if _is_in(path, roots) and path.is_file()]
+    beside = [str(path) for path in base.beside if _is_in(path, roots)]
     remove = "remove them in a `finally`, or use `with`"
     places = (
         ("its current directory", base.in_current, what_to_do(matrix.task)),
@@ -195,7 +195,8 @@ def cancelled(matrix: Matrix) -> None:
     most = _MOST_CANCELLED if base.seconds < _SLOW else 2
     for number in choose(base.moments.places, most):
         moments = Moments(matrix.author, at=number, happen=end)
-        played = matrix.play(moments=moments)
+        with matrix.tidying():
+            played = matrix.play(moments=moments)
         if moments.met is None or any(isinstance(each, Interrupted) for each in moments.dropped):
             continue
         where = f"{os.path.relpath(moments.met[0], Path(matrix.task.file).parent)}:{moments.met[1]}"
@@ -228,7 +229,8 @@ def full_disk(matrix: Matrix) -> None:
     for number in sorted({0, writes - 1} if writes else ()):
         violated: list[str] = []
         look = partial(_add_violated, matrix, violated)
-        seen = matrix.play(full_from=number, look=look).seen
+        with matrix.tidying():
+            seen = matrix.play(full_from=number, look=look).seen
         if not seen.problem and seen != base and not violated:
             raise matrix.failed(
                 f"the disk was full, and the function completed all the same, with something else: {base.named(seen)}",
@@ -239,7 +241,8 @@ def full_disk(matrix: Matrix) -> None:
 
 def _add_violated(matrix: Matrix, violated: list[str], root: Path | None) -> None:
     if matrix.task.workspace is not None and root is not None:
-        found = evaluate(matrix.task.workspace.post, scan_tree(root).listing, phase=Phase.POST)
+        tree = scan_tree(root)
+        found = evaluate(matrix.task.workspace.post, tree.listing, phase=Phase.POST, disk=tree)
         violated += [finding.message for finding in found if not finding.satisfied]
 
 

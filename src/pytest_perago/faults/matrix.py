@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +106,19 @@ class Matrix:
         """Call the function in an attempt of the caller; see `Player.call`."""
         self.memory.restore()
         return self._player.call(workspace, params, current, self.watch, self.conditions, moments)
+
+    @contextmanager
+    def tidying(self) -> Iterator[None]:
+        """Around a call that is interrupted: what it leaves outside of its attempt is removed, as it would fail
+        whatever runs next. What was there before stays."""
+        outside = self.base.audit.outside
+        before = {path for path in outside if path.exists()}
+        try:
+            yield
+        finally:
+            for path in outside:
+                if path not in before and path.is_file() and not path.is_symlink():
+                    path.unlink()
 
     def seed(self, services: InMemoryServices) -> str | None:
         """Commit the tree of the case, and the publish fence; returns the input ref, None for a task without a

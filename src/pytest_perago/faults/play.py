@@ -74,6 +74,8 @@ class Played:
     """Files that it left in its current directory and that its task does not allow."""
     in_temporary: tuple[str, ...]
     """Files that it left in its temporary directory."""
+    beside: tuple[Path, ...]
+    """Files that it has written outside of its attempt, and that are there."""
 
 
 class Player:
@@ -159,8 +161,7 @@ class Player:
         with ExitStack() as stack:
             processes = stack.enter_context(leaving_no_process())
             stack.enter_context(watch.code_of_author())
-            if happening.is_planned:
-                happening.dropped = stack.enter_context(silenced())
+            happening.dropped = stack.enter_context(silenced())
             threads = stack.enter_context(under(conditions, self._author))
             start = time.perf_counter()
             watched = replace(self._task, function=function)
@@ -169,10 +170,22 @@ class Player:
         if happening.is_planned:
             threads.join(LONGEST_JOIN)
         in_current = left_files(scratch[0], self._task) if scratch else ()
+        beside = tuple(path for path in audit.outside if path.is_file())
         in_temporary = tuple(scan_tree(scratch[1].resolve()).files) if scratch else ()
         seen = see(self._task, ended, workspace)
         return Played(
-            ended, seen, audit, happening, threads, workspace, seconds, looked, processes, in_current, in_temporary
+            ended,
+            seen,
+            audit,
+            happening,
+            threads,
+            workspace,
+            seconds,
+            looked,
+            processes,
+            in_current,
+            in_temporary,
+            beside,
         )
 
 

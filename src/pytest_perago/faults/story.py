@@ -48,16 +48,11 @@ def play_story(matrix: Matrix) -> None:
     first = audit.first_outside if audit.outside else number // 2
     moments = {first, (first + number - 1) // 2, number - 1} if audit.outside else {first}
     for index, moment in enumerate(sorted(moments)):
-        there = [path for path in audit.outside if path.exists()]
-        try:
-            with InMemoryServices(call=(story := _Story(matrix)).call) as services:
-                story.killed_and_retried(services, moment)
-                if not index:
-                    story.asked_for_again(services)
-        finally:
-            for path in set(audit.outside) - set(there):
-                if path.is_file() and not path.is_symlink():
-                    path.unlink()  # this death has left it, and would fail whatever runs next
+        story = _Story(matrix)
+        with matrix.tidying(), InMemoryServices(call=story.call) as services:
+            story.killed_and_retried(services, moment)
+            if not index:
+                story.asked_for_again(services)
 
 
 class _Story:

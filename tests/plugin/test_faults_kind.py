@@ -1,0 +1,151 @@
+"""Kind `faults`: what production does to a function, its weaknesses by name, and no alarm about sound ones."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_perago.faults.checks import CHECKED
+from pytest_perago.kinds.faults import CHECKS
+
+from .projects import collected, copy_module, free_module, run
+from .weaknesses import CLEAN, PLANTED, write_weaknesses
+
+pytest_plugins = ["pytester"]
+
+FAULTS = ("--perago-modules", "work", "--perago-kinds", "faults")
+
+
+def failed_tests(result: pytest.RunResult) -> set[tuple[str, str]]:
+    """Task and label of each test that failed."""
+    return set(re.findall(r"^FAILED .*::([\w-]+)::faults\[x:([\w-]+)\]", result.stdout.str(), re.MULTILINE))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes that are left are found on Linux only")
+def test_each_weakness_is_found_by_the_test_of_that_name_and_by_no_other(pytester: pytest.Pytester) -> None:
+    names = write_weaknesses(pytester, {name: body for name, (body, _) in PLANTED.items()})
+    result = run(pytester, *FAULTS, "-rf")
+    expected = {(names[name], label) for name, (_, labels) in PLANTED.items() for label in labels}
+    assert failed_tests(result) == expected
+    assert "pytest_perago/" not in result.stdout.str()
+
+
+def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
+    write_weaknesses(pytester, CLEAN)
+    run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))
+
+
+def test_every_label_has_its_check() -> None:
+    assert tuple(CHECKED) == CHECKS
+
+
+def test_a_task_without_a_workspace_has_the_tests_that_need_none(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "work", "return Model(value=1)", ["Example(id='x', params={})"])
+    found = collected(pytester, *FAULTS)
+    assert [line.partition("faults")[2] for line in found] == [
+        f"[x:{check}]" for check in CHECKS if check not in ("listing-order", "own-output", "full-disk")
+    ]
+    run(pytester, *FAULTS).assert_outcomes(passed=8)
+
+
+def test_only_cases_that_complete_have_fault_tests_and_only_where_perago_run_allows_it(
+    pytester: pytest.Pytester,
+) -> None:
+    examples = [
+        "Example(id='one', params={}, tree={'a.txt': '1'})",
+        "Example(id='no-input', params={}, tree={'x': '1'}, expect='pre')",
+    ]
+    copy_module(pytester, "work", "copy", examples=examples)
+    assert len(collected(pytester, *FAULTS)) == len(CHECKS)
+    assert collected(pytester, *FAULTS, "-o", "perago_run=off") == []
+
+
+def test_a_case_that_does_not_complete_leaves_the_word_to_its_run_test(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy", examples=["Example(id='x', params={'target': 'b.tmp'}, tree={'a.txt': '1'})"])
+    run(pytester, *FAULTS).assert_outcomes(skipped=len(CHECKS))
+
+
+def test_case_files_are_played_and_a_broken_one_is_left_to_its_run_test(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    directory = pytester.path / "tests" / "perago_cases" / "copy"
+    directory.mkdir(parents=True)
+    (directory / "good.toml").write_text("[tree]\n'a.txt' = '1'\n")
+    (directory / "broken.toml").write_text("= 1")
+    run(pytester, *FAULTS).assert_outcomes(passed=len(CHECKS))
+
+
+def test_one_weakness_can_be_opted_out_of_for_all_cases(pytester: pytest.Pytester) -> None:
+    body = "import time; return Model(value=time.time())"
+    free_module(pytester, "work", body, ["Example(id='x', params={})", "Example(id='y', params={})"])
+    run(pytester, *FAULTS).assert_outcomes(passed=14, failed=2)
+    result = run(pytester, *FAULTS, "-o", "perago_skip=free::faults[*:time]: it says when it was made")
+    result.assert_outcomes(passed=14, skipped=2)
+    result.stdout.fnmatch_lines(["*perago opt-outs*", "*::faults[[]x:time]: it says when it was made"])
+
+
+def test_a_function_that_ignores_its_end_is_ended(pytester: pytest.Pytester) -> None:
+    """The first call ends by itself. A cancelled one goes on for ever."""
+    body = """
+    import time
+    tries = 0
+    while True:
+        try:
+            time.sleep(0.001)
+            if not tries:
+                return Model()
+        except Exception:
+            raise
+        except BaseException as error:
+            if type(error).__name__ == "TimeLimitExceeded":
+                raise
+            tries += 1
+    """
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    result = run(pytester, *FAULTS, "-k", "cancelled", "-o", "perago_run_timeout=1")
+    result.assert_outcomes(failed=1, deselected=7)
+
+
+def test_nothing_of_the_conditions_stays(pytester: pytest.Pytester) -> None:
+    """Clock, chance, listings and threads are as they were, also for the author's module."""
+    import builtins
+    import concurrent.futures
+    import os
+    import random
+    import threading
+
+    def state() -> list[object]:
+        return [
+            os.listdir,
+            os.scandir,
+            os.urandom,
+            random.Random,
+            random.getstate(),
+            builtins.__import__,
+            threading.Thread.start,
+            concurrent.futures.as_completed,
+            sys.getprofile(),
+        ]
+
+    before = state()
+    body = "import time; time.time(); raise TaskFailed('x') if current().retry_count else TaskFailed('y')"
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    run(pytester, *FAULTS)
+    assert state() == before
+
+
+def test_a_death_leaves_no_file_of_the_function_behind(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    body = f"""
+    lock = Path({str(lock)!r})
+    lock.write_text("")
+    try:
+        return Model(value=str(lock.name))
+    finally:
+        lock.unlink()
+    """
+    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    run(pytester, *FAULTS, "-k", "retried").assert_outcomes(passed=1, deselected=7)
+    assert not lock.exists()
