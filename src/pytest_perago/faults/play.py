@@ -167,8 +167,8 @@ class Player:
             watched = replace(self._task, function=function)
             ended = self._call(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
             seconds = time.perf_counter() - start
-        if happening.is_planned:
-            threads.join(LONGEST_JOIN)
+            if happening.is_planned:
+                threads.join(LONGEST_JOIN)
         in_current = left_files(scratch[0], self._task) if scratch else ()
         beside = tuple(path for path in audit.outside if path.is_file())
         in_temporary = tuple(scan_tree(scratch[1].resolve()).files) if scratch else ()
