@@ -54,6 +54,8 @@ class Tree:
         action = self.trouble(request)
         if action is not None:
             return action
+        if request.path == "/api/v1/config":
+            return reply_json({"storage_config": {"pre_sign_support": False}})
         if request.path.endswith("/objects/ls"):
             return self._list(request.query["prefix"], request.query["after"])
         if request.method == "GET" and request.path == f"{API}/refs/{COMMIT}/objects":

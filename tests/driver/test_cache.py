@@ -118,3 +118,12 @@ def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytes
     monkeypatch.setattr(layout, "free_space", free)
     second, seen = machine.attempt(ref, "two")
     assert (second.from_cache, seen) == (0, TREE)
+
+
+def test_what_the_store_has_to_say_is_a_note_of_the_attempt(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = [("a way that does not work",), ()]
+    monkeypatch.setattr(machine.store, "take_notes", lambda: notes.pop(0))
+    ref = machine.services.seed(TREE)
+
+    assert machine.attempt(ref, "one")[0].notes == ("a way that does not work",)
+    assert machine.attempt(ref, "two")[0].notes == ()

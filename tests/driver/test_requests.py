@@ -38,6 +38,7 @@ ATTEMPT = (
     ("staging branches of earlier deliveries?", "recovery", "GET /repositories/R/branches"),
     ("publish fence in the input ref?", "recovery", "GET /repositories/R/refs/C/objects/stat"),
     ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
+    ("does the server sign addresses of its block store?", "once in a while", "GET /config"),
     *[("download: a file", "work", "GET /repositories/R/refs/C/objects")] * 3,
     ("delivery check before staging", "delivery check", "GET /tasks/T"),
     ("staging branch", "work", "POST /repositories/R/branches"),
@@ -58,7 +59,8 @@ ATTEMPT = (
 
 def test_the_checks_of_an_uncontended_publication_are_three_requests(tmp_path: Path) -> None:
     """To lakeFS, between the function and the published commit. Recovery looks three times, before anything is
-    downloaded. The challenge is sent once for each repository, process and five minutes. The delivery check asks
+    downloaded. The challenge is sent once for each repository, process and five minutes, and the configuration of the
+    server is read once for each process. The delivery check asks
     Conductor once before each of the three steps that cannot be taken back."""
     kinds = [kind for _, kind, _ in ATTEMPT]
     assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (3, 3, 3)

@@ -111,6 +111,14 @@ class Shelf:
         finally:
             os.close(self._directory)
 
+    def holds(self, wanted: ObjectId) -> bool:
+        """Whether there is something under the name of the object; `copy_to` may still find that it is damaged."""
+        try:
+            os.stat(self._name(wanted), dir_fd=self._directory, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
+
     def copy_to(self, wanted: ObjectId, destination: int) -> bool:
         """Fill the empty open file `destination` with an object; False if it is not here, and the file is empty still.
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 
 from perago.adapters.http import CallPolicy, HttpPool, retry
+from perago.adapters.lakefs.addresses import Addresses
+from perago.adapters.lakefs.block_store import BlockStore
+from perago.adapters.lakefs.direct_download import DirectDownload
 from perago.adapters.lakefs.fetch import EMPTY_MD5, Fetcher
 from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
 from perago.cache import ObjectId, Shelf
@@ -32,19 +35,31 @@ class Download:
         threads: int,
         repository: str,
         commit: str,
+        *,
         shelf: Shelf | None = None,
+        block_store: BlockStore | None = None,
     ) -> None:
-        """`shelf`: where objects are looked for first, and where those that had to be fetched are kept."""
+        """`shelf`: where objects are looked for first, and where those that had to be fetched are kept. `block_store`:
+        where they are fetched from, as far as that works."""
+        self._pool = pool
         self._policy = policy
         self._threads = threads
+        self._repository = repository
+        self._commit = commit
         self._shelf = shelf
+        self._block_store = block_store
         self._fetcher = Fetcher(pool, policy, repository, commit)
+        self._direct: DirectDownload | None = None
 
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
         """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
         wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
         jobs: JobQueue[tuple[ObjectEntry, Path]] = JobQueue(wanted, size=lambda job: job[0].size)
         tally = Tally(on_progress)
+        if self._block_store is not None:
+            missing = [entry for entry, _ in wanted if self._shelf is None or not self._shelf.holds(object_id(entry))]
+            addresses = Addresses(self._pool, self._repository, self._commit, missing)
+            self._direct = DirectDownload(self._block_store, addresses, self._fetcher)
 
         def work(thread: int) -> None:
             while not workers.stopped.is_set() and (job := jobs.take(thread)) is not None:
@@ -60,7 +75,7 @@ class Download:
         def fill(file: int) -> None:
             if entry.size == 0 and entry.checksum == EMPTY_MD5:
                 return  # nothing to ask for
-            known = ObjectId(entry.physical_address, entry.checksum, entry.size)
+            known = object_id(entry)
             if self._shelf is not None and self._shelf.copy_to(known, file):
                 return
             self._fetch(entry, file, workers)
@@ -70,12 +85,22 @@ class Download:
         writer.write(entry, path, fill)
 
     def _fetch(self, entry: ObjectEntry, file: int, workers: TransferPool) -> None:
+        def consume(chunks: Iterable[bytes]) -> None:
+            write_chunks(file, chunks)
+
+        if self._direct is not None and self._direct.fetch(entry, workers.wire, consume):
+            return
         retry(
-            lambda: self._fetcher.fetch(entry, workers.wire, lambda chunks: write_chunks(file, chunks)),
+            lambda: self._fetcher.fetch(entry, workers.wire, consume),
             self._policy,
             stopped=workers.stopped,
             after=(Unavailable, CorruptTransfer),
         )
+
+
+def object_id(entry: ObjectEntry) -> ObjectId:
+    """What the cache knows an object by."""
+    return ObjectId(entry.physical_address, entry.checksum, entry.size)
 
 
 class Tally:

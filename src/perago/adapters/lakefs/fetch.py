@@ -16,6 +16,7 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
 from perago.adapters.http.failures import no_answer
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs import errors
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, check_status
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import CorruptTransfer, ObjectEntry
 
@@ -66,6 +67,28 @@ class Fetcher:
         except NoAnswerError as failure:
             raise errors.unanswered(call, failure) from failure
 
+    def fetch_directly(self, entry: ObjectEntry, store: BlockStore, address: str, wire: Wire, consume: Consume) -> None:
+        """Read the object from the block store, and hand its verified bytes to `consume`.
+
+        Raises:
+            DirectFailed: whatever the store did instead.
+        """
+        call = Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
+        try:
+            with wire.exchange(self._limit(entry)):
+                response = store.open("GET", address)
+                try:
+                    check_status(response.status)
+                    consume(_verified(call, entry, response))
+                    response.release_conn()
+                except BaseException:
+                    response.close()
+                    raise
+        except NoAnswerError as failure:
+            raise DirectFailed(failure.text) from failure
+        except CorruptTransfer as error:
+            raise DirectFailed(error.detail) from error
+
     def _limit(self, entry: ObjectEntry) -> float:
         return self._policy.connect + self._policy.answer + entry.size / self._policy.slowest
 
@@ -85,7 +108,7 @@ def _verified(call: Call, entry: ObjectEntry, response: BaseHTTPResponse) -> Ite
     announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(entry.size):
         raise _corrupt(call, f"the server sends {announced} bytes")
-    digest = _new_md5()
+    digest = new_md5()
     received = 0
     while chunk := _read(response, min(CHUNK, entry.size + 1 - received)):
         received += len(chunk)
@@ -115,6 +138,6 @@ def _is_md5(checksum: str) -> bool:
     return _MD5.fullmatch(checksum) is not None
 
 
-def _new_md5() -> _Hash:
+def new_md5() -> _Hash:
     """A hash that works where MD5 is banned for security: here it guards against accidents only."""
     return hashlib.md5(usedforsecurity=False)

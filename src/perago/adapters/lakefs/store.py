@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib3.util import make_headers
 
 from perago.adapters.http import CallPolicy, HttpPool
+from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
@@ -57,6 +58,8 @@ class LakeFSStore:
             size=threads + _CONTROL_CONNECTIONS,
             policy=self._policy,
         )
+        encrypted = base_url.startswith("https:")
+        self._block_store = BlockStore(self._pool, self._policy, threads, encrypted=encrypted)
         self._control = Control(base_url, key, secret, self._pool, self._policy)
 
     def ping(self) -> None:
@@ -107,7 +110,15 @@ class LakeFSStore:
     ) -> int:
         """Bring objects to disk, each verified before it appears; returns how many were on this machine before."""
         with self._shelf() as shelf:
-            transfer = Download(self._pool, self._policy, self._threads, repository, commit, shelf)
+            transfer = Download(
+                self._pool,
+                self._policy,
+                self._threads,
+                repository,
+                commit,
+                shelf=shelf,
+                block_store=self._block_store,
+            )
             return transfer.run(workspace, placements, on_progress)
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
@@ -121,7 +132,16 @@ class LakeFSStore:
             CorruptTransfer: a file is not what change detection saw any more.
         """
         with self._shelf() as shelf:
-            Uploads(self._pool, self._policy, self._threads, repository, branch, shelf).run(uploads, on_staged)
+            transfer = Uploads(
+                self._pool,
+                self._policy,
+                self._threads,
+                repository,
+                branch,
+                shelf=shelf,
+                block_store=self._block_store,
+            )
+            transfer.run(uploads, on_staged)
 
     def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
         """Stage the deletion of `keys`."""
@@ -167,6 +187,10 @@ class LakeFSStore:
         """Delete a branch; one that is already gone is fine."""
         self._control.delete_branch(repository, branch)
 
+    def take_notes(self) -> tuple[str, ...]:
+        """What is to be said about the transfers since the last call."""
+        return self._block_store.take_notes()
+
     def _shelf(self) -> AbstractContextManager[Shelf | None]:
         """The open cache for one transfer."""
         return (self._cache and self._cache.open()) or nullcontext()
@@ -174,3 +198,4 @@ class LakeFSStore:
     def close(self) -> None:
         """Close the connections; calls after this fail."""
         self._pool.close()
+        self._block_store.close()

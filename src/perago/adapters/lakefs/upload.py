@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
+from perago.adapters.lakefs.direct_upload import DIRECT, ChangedMeanwhile, DirectUpload
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
 from perago.cache import ObjectId, Shelf
@@ -38,16 +40,21 @@ class Uploads:
         threads: int,
         repository: str,
         branch: str,
+        *,
         shelf: Shelf | None = None,
+        block_store: BlockStore | None = None,
     ) -> None:
-        """`shelf`: where what was sent is kept, for whichever attempt works on it next."""
+        """`shelf`: where what was sent is kept, for the attempt that works on it next. `block_store`: where large files
+        are sent to, as far as that works."""
         self._shelf = shelf
+        self._block_store = block_store
         self._pool = pool
         self._policy = policy
         self._threads = threads
         self._repository = repository
         self._branch = branch
-        self._target = f"/repositories/{quote(repository, safe='')}/branches/{quote(branch, safe='')}/objects?path="
+        self._branch_path = f"/repositories/{quote(repository, safe='')}/branches/{quote(branch, safe='')}"
+        self._target = f"{self._branch_path}/objects?path="
 
     def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
         """Send all; the first error stops the rest."""
@@ -67,6 +74,8 @@ class Uploads:
         call = Call(f"stage {upload.key!r} on {self._branch} of {self._repository}", self._repository, self._missing)
         target = self._target + _quoted(call, upload.key)
         headers = _headers(call, upload)
+        if upload.size >= DIRECT and self._send_directly(call, upload, workers):
+            return
         retry(lambda: self._send_once(call, target, headers, upload, workers), self._policy, stopped=workers.stopped)
 
     def _send_once(
@@ -74,19 +83,53 @@ class Uploads:
     ) -> None:
         handle = _open(call, upload)
         try:
-            body = _small(call, handle, upload) if upload.size <= _CHUNK else _chunks(call, handle, upload)
+            chunks = _chunks(call, handle, upload, upload.size)
+            body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
             with workers.wire.exchange(limit):
                 answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
             if answer.status not in (200, 201):
                 raise errors.refusal(call, answer)
-            address = _check_stored(call, upload, answer)
-            if self._shelf is not None:  # from the same open file, so these are the bytes that the server has hashed
-                self._shelf.add(ObjectId(address, upload.checksum, upload.size), handle, is_checked=False)
+            self._keep(upload, handle, _check_stored(call, upload, answer))
         except NoAnswerError as failure:
             raise errors.unanswered(call, failure) from failure
         finally:
             os.close(handle)
+
+    def _send_directly(self, call: Call, upload: Upload, workers: TransferPool) -> bool:
+        """Send a large file to the block store itself; False if it has to go through lakeFS."""
+        store = self._block_store
+        if store is None or not (offer := store.offer()).objects:
+            return False
+        handle = _open(call, upload)
+        try:
+            direct = DirectUpload(
+                self._pool,
+                store,
+                self._policy,
+                self._branch_path,
+                upload,
+                lambda size: _chunks(call, handle, upload, size),
+            )
+            seconds = 4 * (self._policy.connect + self._policy.answer) + upload.size / self._policy.slowest
+            with workers.wire.exchange(seconds):
+                answer = direct.run(parts=offer.parts)
+            self._keep(upload, handle, _check_stored(call, upload, answer))
+        except ChangedMeanwhile as error:
+            raise _changed(call, upload, "what was read has another checksum") from error
+        except DirectFailed as failure:
+            if not workers.wire.is_cut:
+                store.failed(failure)
+            return False
+        finally:
+            os.close(handle)
+        store.worked()
+        return True
+
+    def _keep(self, upload: Upload, handle: int, address: str) -> None:
+        """From the same open file, so these should be the bytes that the store has hashed."""
+        if self._shelf is not None:
+            self._shelf.add(ObjectId(address, upload.checksum, upload.size), handle, is_checked=False)
 
     @property
     def _missing(self) -> str:
@@ -111,14 +154,10 @@ def _open(call: Call, upload: Upload) -> int:
     raise _changed(call, upload, f"has {status.st_size} bytes now, not {upload.size}")
 
 
-def _small(call: Call, handle: int, upload: Upload) -> bytes:
-    return b"".join(bytes(chunk) for chunk in _chunks(call, handle, upload))
-
-
-def _chunks(call: Call, handle: int, upload: Upload) -> Iterator[memoryview]:
-    """Exactly as many bytes as announced, through one buffer."""
-    buffer = memoryview(bytearray(min(_CHUNK, max(upload.size, 1))))
-    remaining = upload.size
+def _chunks(call: Call, handle: int, upload: Upload, size: int) -> Iterator[memoryview]:
+    """The next `size` bytes of the file, exactly as many, through one buffer."""
+    buffer = memoryview(bytearray(min(_CHUNK, max(size, 1))))
+    remaining = size
     while remaining:
         count = os.readv(handle, [buffer[: min(len(buffer), remaining)]])
         if not count:

@@ -1,0 +1,176 @@
+"""The block store behind lakeFS, by the signed addresses that the server gives out (`docs/servers/lakefs.md` 8).
+
+Only a quicker way: whatever goes wrong here, the bytes go through lakeFS instead.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from urllib3.response import BaseHTTPResponse
+
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.http.pool import Body
+from perago.ports import Refused
+
+STORE = "the block store"
+CONNECT_SECONDS = 5.0
+"""The longest wait for a connection: many stores can be reached by their lakeFS only, and then a firewall is silent."""
+QUIET_SECONDS = 900.0
+"""How long the store is left alone after it did not work."""
+MOST_FAILURES = 3
+"""In a row, before it is left alone."""
+
+
+class DirectFailed(Exception):
+    """The store did not do what it should. The message says what.
+
+    `refused`: it did not accept the address, and may accept a new one. `unreachable`: there is no way to it.
+    """
+
+    def __init__(self, message: str, *, refused: bool = False, unreachable: bool = False) -> None:
+        super().__init__(message)
+        self.refused = refused
+        self.unreachable = unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the server signs addresses for."""
+
+    objects: bool = False
+    parts: bool = False
+    """Also for the parts of a large upload."""
+
+
+class BlockStore:
+    """The connections to it, which carry no credentials of lakeFS, and whether it is worth asking."""
+
+    def __init__(self, lakefs: HttpPool, policy: CallPolicy, size: int, *, encrypted: bool) -> None:
+        """`encrypted`: lakeFS itself is reached by https, so that the bytes may not travel in the clear either."""
+        self._lakefs = lakefs
+        self._policy = replace(policy, connect=min(policy.connect, CONNECT_SECONDS))
+        self._size = size
+        self._encrypted = encrypted
+        self._lock = threading.Lock()
+        self._offer: Offer | None = None
+        self._pools: dict[str, HttpPool] = {}
+        self._failures = 0
+        self._quiet_until = 0.0
+        self._notes: list[str] = []
+
+    def offer(self) -> Offer:
+        """What can be asked of it now. The server's configuration is read once."""
+        with self._lock:
+            if time.monotonic() < self._quiet_until:
+                return Offer()
+            if self._offer is None:
+                self._offer = self._read_offer()
+            return self._offer or Offer()
+
+    def open(
+        self, method: str, address: str, *, headers: Mapping[str, str | bytes] | None = None, body: Body = None
+    ) -> BaseHTTPResponse:
+        """Send a request to a signed address; the caller reads the answer whole or closes it.
+
+        Raises:
+            DirectFailed: the address cannot be used, or no answer came.
+        """
+        pool, target = self._reach(address)
+        try:
+            return pool.open(method, target, headers=headers, body=body)
+        except NoAnswerError as failure:
+            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
+
+    def call(
+        self, method: str, address: str, *, headers: Mapping[str, str | bytes], body: Body, seconds: float
+    ) -> Answer:
+        """Send a request to a signed address and return its whole answer, which is 200.
+
+        Raises:
+            DirectFailed: as `open`, or it is not.
+        """
+        pool, target = self._reach(address)
+        try:
+            answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
+        except NoAnswerError as failure:
+            raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
+        check_status(answer.status)
+        return answer
+
+    def worked(self) -> None:
+        """It did what it should."""
+        with self._lock:
+            self._failures = 0
+
+    def failed(self, failure: DirectFailed) -> None:
+        """It did not. After some failures it is left alone for a while, and a note says so."""
+        with self._lock:
+            self._failures += 1
+            if not failure.unreachable and self._failures < MOST_FAILURES:
+                return
+            was_quiet = time.monotonic() < self._quiet_until
+            self._failures, self._quiet_until = 0, time.monotonic() + QUIET_SECONDS
+            if not was_quiet:
+                self._notes.append(
+                    f"Objects go through lakeFS, not directly to its block store ({failure}). Direct transfers are "
+                    f"tried again after {QUIET_SECONDS / 60:.0f} minutes. If this machine cannot reach the store, "
+                    "nothing is wrong, only slower."
+                )
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What is to be said, each once."""
+        with self._lock:
+            notes, self._notes = tuple(self._notes), []
+        return notes
+
+    def close(self) -> None:
+        """Close the connections."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _read_offer(self) -> Offer | None:
+        """None: no answer, so ask again the next time."""
+        try:
+            answer = self._lakefs.call("GET", "/config")
+        except NoAnswerError:
+            return None
+        try:
+            found = json.loads(answer.body)["storage_config"] if answer.status == 200 else {}
+            signs = found.get("pre_sign_support") is True
+            return Offer(signs, signs and found.get("pre_sign_multipart_upload") is True)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return Offer()
+
+    def _reach(self, address: str) -> tuple[HttpPool, str]:
+        """The connections to the server of an address, and what to ask of it. The address is as good as a password, so
+        no message has it."""
+        try:
+            parts = urlsplit(address)
+            origin = f"{parts.scheme}://{parts.netloc}"
+            if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+                raise DirectFailed("lakeFS gave an address that is none of http or https", unreachable=True)
+            if self._encrypted and parts.scheme != "https":
+                raise DirectFailed("its address is plain http, and lakeFS is reached by https", unreachable=True)
+            with self._lock:
+                if origin not in self._pools:
+                    self._pools[origin] = HttpPool(STORE, origin, headers={}, size=self._size, policy=self._policy)
+                pool = self._pools[origin]
+        except (ValueError, Refused) as error:
+            raise DirectFailed("lakeFS gave an address that cannot be used", unreachable=True) from error
+        return pool, parts._replace(scheme="", netloc="", fragment="").geturl()
+
+
+def check_status(status: int) -> None:
+    """Refuse an answer that is not 200. S3 tells of an expired address by 403, and of a clock that is wrong, too.
+
+    Raises:
+        DirectFailed: it is not.
+    """
+    if status != 200:
+        raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403))

@@ -1,0 +1,269 @@
+"""Bytes go to and from the block store itself where lakeFS signs addresses, and through lakeFS wherever that fails."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perago.adapters.http import CallPolicy
+from perago.adapters.lakefs import LakeFSStore, block_store, direct_upload
+from perago.adapters.lakefs.addresses import just_before
+from perago.cache import ObjectCache
+from perago.ports import CorruptTransfer
+
+from ..downloads import download
+from .lakefs_script import API, COMMIT, QUICK, files_in, md5, to_upload
+from .scripted import Action, Drop, Hang, Reply, Request
+from .signing import Signing, Store, signing
+
+OBJECT = f"{API}/refs/{COMMIT}/objects"
+MANY = {f"d{number % 7}/é {number:04}": f"{number}\n".encode() * 3 for number in range(2500)}
+SOME = {f"d/{number}": bytes([65 + number]) * 1000 for number in range(5)}
+LARGE = direct_upload.DIRECT
+
+
+def fetch(store: LakeFSStore, workspace: Path) -> dict[str, bytes]:
+    download(store, "repo", COMMIT, workspace)
+    return files_in(workspace)
+
+
+def through_lakefs(asked: list[Request]) -> list[str]:
+    """The objects whose bytes lakeFS was asked for."""
+    return [request.query["path"] for request in asked if request.path == OBJECT]
+
+
+def test_addresses_come_a_thousand_at_a_time(tmp_path: Path) -> None:
+    with signing(Signing(MANY), Store(MANY)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == MANY
+        assert store.take_notes() == ()
+    assert len(stored) == len(MANY)
+    assert len(asked) == 3 + 1 + 3  # the listing, the configuration, the addresses
+    assert not [request for request in stored if "Authorization" in request.headers]
+
+
+def test_a_few_addresses_are_asked_for_one_by_one(tmp_path: Path) -> None:
+    with signing(Signing(SOME), Store(SOME)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == SOME
+    assert sum(request.path.endswith("/objects/stat") for request in asked) == len(stored) == len(SOME)
+
+
+def test_objects_between_those_that_are_wanted_do_no_harm(tmp_path: Path) -> None:
+    """The cache has nine in ten, so a page has a hundred that are wanted."""
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    known = {key: {"physical_address": f"s3://bucket/{key}"} for number, key in enumerate(sorted(MANY)) if number % 10}
+    tree = Signing(MANY, listed=known)  # type: ignore[arg-type]
+    with signing(tree, Store(MANY), cache=ObjectCache(root, 10**9)) as (store, asked, stored):
+        fetch(store, tmp_path / "first")
+        del asked[:], stored[:]
+        assert fetch(store, tmp_path / "second") == MANY
+    assert len(stored) == 250
+    assert through_lakefs(asked) == []
+
+
+@pytest.mark.parametrize("offers", [{}, {"pre_sign_support": False}, {"pre_sign_support": "yes"}])
+def test_a_server_that_signs_nothing_is_not_asked_to(tmp_path: Path, offers: dict[str, object]) -> None:
+    with signing(Signing(SOME, offers=offers), Store(SOME)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == SOME
+        assert fetch(store, tmp_path / "again") == SOME
+    assert stored == []
+    assert sum(request.path.endswith("/config") for request in asked) == 1
+
+
+TROUBLES: dict[str, Action] = {
+    "403": Reply(403),
+    "404": Reply(404),
+    "500": Reply(500),
+    "a redirect": Reply(307, headers={"Location": "http://127.0.0.1:1/"}),
+    "other bytes": Reply(200, b"x" * 1000),
+    "half of the bytes": Reply(200, b"A" * 500, length=1000),
+    "more bytes": Reply(200, b"A" * 2000),
+    "no answer": Drop(),
+    "silence": Hang(),
+}
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES)
+def test_whatever_the_store_does_the_objects_come(tmp_path: Path, trouble: Action) -> None:
+    policy = QUICK if isinstance(trouble, Hang) else CallPolicy(tries=2, first_delay=0.01)
+    with signing(Signing(SOME), Store(SOME, lambda _: trouble), policy) as (store, asked, _):
+        assert fetch(store, tmp_path / "w") == SOME
+        assert sorted(through_lakefs(asked)) == sorted(SOME)
+        notes = store.take_notes()
+    assert len(notes) == 1
+    assert "Objects go through lakeFS, not directly to its block store" in notes[0]
+    assert "signature" not in notes[0]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://127.0.0.1:1", "ftp://127.0.0.1", "http://user:secret@127.0.0.1", "http://[", "http://127.0.0.1:x"],
+)
+def test_an_address_that_leads_nowhere_is_said_once_and_left_alone(tmp_path: Path, address: str) -> None:
+    with signing(Signing(SOME, store=address), Store(SOME)) as (store, asked, _):
+        assert fetch(store, tmp_path / "w") == SOME
+        before = len(asked)
+        assert fetch(store, tmp_path / "again") == SOME
+        assert len(asked) - before == 1 + len(SOME)
+        assert len(store.take_notes()) == 1
+        assert store.take_notes() == ()
+
+
+def test_it_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [True]
+    with signing(Signing(SOME), Store(SOME, lambda _: Reply(500) if broken[0] else None)) as (store, asked, _):
+        fetch(store, tmp_path / "w")
+        broken[0] = False
+        monkeypatch.setattr(time, "monotonic", _later(block_store.QUIET_SECONDS + 1))
+        del asked[:]
+        assert fetch(store, tmp_path / "again") == SOME
+        assert through_lakefs(asked) == []
+
+
+def _later(seconds: float) -> Callable[[], float]:
+    real = time.monotonic
+    return lambda: real() + seconds
+
+
+def test_an_address_whose_time_is_over_is_asked_for_again(tmp_path: Path) -> None:
+    """The store refuses the first one that it is shown for each object, as S3 does 900 seconds later."""
+    refused: set[str] = set()
+
+    def expired(request: Request) -> Action | None:
+        if request.query["signature"] == "1" and request.path not in refused:
+            refused.add(request.path)
+            return Reply(403, b"<Error><Code>AccessDenied</Code></Error>")
+        return None
+
+    few = dict(list(MANY.items())[:40])
+    with signing(Signing(few), Store(few, expired)) as (store, asked, _):
+        assert fetch(store, tmp_path / "w") == few
+        assert through_lakefs(asked) == []
+        assert store.take_notes() == ()
+    assert refused
+
+
+def test_an_address_that_is_nearly_over_is_not_used(tmp_path: Path) -> None:
+    few = dict(list(MANY.items())[:40])
+    with signing(Signing(few, lasts=5), Store(few)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == few
+        assert len(asked) < 2 * len(few)
+        assert "clock" in store.take_notes()[0]
+    assert stored == []
+
+
+def test_an_object_that_is_wrong_in_the_store_is_corrupt_on_every_way(tmp_path: Path) -> None:
+    wrong = {key: content[::-1] + b"!" for key, content in SOME.items()}
+    right = {key: {"checksum": md5(content), "size_bytes": len(content)} for key, content in SOME.items()}
+    with (
+        signing(Signing(wrong, listed=right), Store(wrong)) as (store, _, _),
+        pytest.raises(CorruptTransfer),
+    ):
+        fetch(store, tmp_path / "w")
+
+
+# ---------------------------------------------------------------------------------- uploads
+
+
+def test_a_large_file_goes_to_the_store_and_is_linked(tmp_path: Path) -> None:
+    content, small = os.urandom(LARGE + 3), b"small"
+    tree, stored = Signing({}), Store({})
+    with signing(tree, stored) as (store, asked, _):
+        uploads = [to_upload(tmp_path / "large é", content), to_upload(tmp_path / "small", small)]
+        store.upload("repo", "staging", uploads)
+    assert stored.taken == [content]
+    link = tree.linked["large é"]
+    assert (link["checksum"], link["size_bytes"]) == (md5(content), len(content))
+    assert [request.body for request in asked if request.method == "POST"] == [small]
+
+
+def test_a_very_large_file_goes_in_parts_and_keeps_its_md5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_upload, "PART", LARGE)
+    content = os.urandom(2 * LARGE + 7)
+    tree, stored = Signing({}), Store({})
+    with signing(tree, stored) as (store, _, requests):
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
+        assert [request.query["part"] for request in requests] == ["1", "2", "3"]
+    assert b"".join(stored.taken) == content
+    (done,) = tree.completed
+    parts = done["parts"]
+    assert parts == [{"part_number": n, "etag": md5(part)} for n, part in enumerate(stored.taken, start=1)]
+    assert tree.linked["large"]["checksum"] == md5(content)
+
+
+def test_without_signed_parts_a_very_large_file_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_upload, "PART", LARGE)
+    content = os.urandom(2 * LARGE)
+    tree, stored = Signing({}, offers={"pre_sign_support": True}), Store({})
+    with signing(tree, stored) as (store, _, _):
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
+    assert stored.taken == [content]
+
+
+UPLOAD_TROUBLES: dict[str, Action] = {
+    "403": Reply(403),
+    "500": Reply(500),
+    "another ETag": Reply(200, headers={"ETag": '"0123"'}),
+    "no ETag": Reply(200),
+    "no answer": Drop(),
+}
+
+
+@pytest.mark.parametrize("parts", [False, True])
+@pytest.mark.parametrize("trouble", UPLOAD_TROUBLES.values(), ids=UPLOAD_TROUBLES)
+def test_what_the_store_does_not_take_goes_through_lakefs(
+    tmp_path: Path, trouble: Action, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct_upload, "PART", LARGE if parts else 100 * LARGE)
+    content = os.urandom(2 * LARGE)
+    tree = Signing({})
+    with signing(tree, Store({}, lambda _: trouble)) as (store, asked, _):
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
+        assert [request.body for request in asked if request.path.endswith("/objects")] == [content]
+    assert tree.linked == {}
+    assert tree.completed == []
+    assert tree.aborted == parts
+
+
+@pytest.mark.parametrize("what", ["backing", "pmpu", "parts", "id/1"])
+def test_what_lakefs_does_not_sign_goes_through_it(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_upload, "PART", LARGE)
+    content = os.urandom(2 * LARGE)
+
+    def refuse(request: Request) -> Action | None:
+        return Reply(500) if "/staging/staging/" in request.path and what in request.path else None
+
+    with signing(Signing({}, refuse), Store({})) as (store, asked, _):
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
+        assert [request.body for request in asked if request.path.endswith("/objects")] == [content]
+
+
+def test_a_file_that_changes_while_it_is_sent_is_refused(tmp_path: Path) -> None:
+    upload = to_upload(tmp_path / "large", bytes(LARGE))
+    upload.path.write_bytes(b"\x01" * LARGE)
+    tree = Signing({})
+    with signing(tree, Store({})) as (store, _, _), pytest.raises(CorruptTransfer, match="changed while"):
+        store.upload("repo", "staging", [upload])
+    assert tree.linked == {}
+
+
+def test_what_was_uploaded_directly_is_in_the_cache(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    content = os.urandom(LARGE)
+    tree = Signing({"large": content}, listed={"large": {"physical_address": "s3://bucket/large"}})
+    with signing(tree, Store({}), cache=ObjectCache(root, 10**9)) as (store, _, stored):
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", content)])
+        del stored[:]
+        assert fetch(store, tmp_path / "w") == {"large": content}
+        assert stored == []
+
+
+@pytest.mark.parametrize("key", ["a", "a/b", "é", "\x00", "a\x00", "\ue000", "\U00010000", "z"])
+def test_a_page_begins_right_before_a_key(key: str) -> None:
+    before = just_before(key)
+    assert before.encode() < key.encode()
