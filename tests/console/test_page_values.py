@@ -15,7 +15,7 @@ from perago.testing import InMemoryServices
 from .filled import REPOSITORY, STAGING, Filled, declared, start
 from .markup import Element
 from .site import Site, page_of
-from .tasks import send
+from .tasks import send, summarise
 
 
 def attempts_of(site: Site, workflow_id: str) -> list[Element]:
@@ -301,3 +301,34 @@ def test_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''logo.bin"
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_commits_that_no_task_can_continue_are_shown_with_their_branch(services: InMemoryServices) -> None:
+    root = services.seed({"raw/a.csv": "x\n"})
+    server = services.lakefs.server
+    server.create_branch(REPOSITORY, "side", root)
+    here, unknown = services.seed({"raw/b.csv": "x\n"}), "e" * 64
+    server.put_object(REPOSITORY, "side", "raw/c.csv", b"x\n")
+    there = server.commit(REPOSITORY, "side", "beside", {}).commit.id
+    conductor = services.conductor
+    conductor.register_task_definitions([build_task_definition(declared(summarise))])
+    step: dict[str, object] = {"name": "table.summarise", "taskReferenceName": "total", "type": "SIMPLE"}
+    step["inputParameters"] = {"workspace": "${workflow.input.workspace}", "params": {"label": "x"}}
+    conductor.create_workflow_definition({"name": "joined", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    block = {"repository": REPOSITORY, "branch": "main", "ref_type": "commit"}
+    shown = {}
+    with page_of(conductor, server) as site:
+        for name, refs in {"parted": [here, there], "unknown": [here, unknown], "one line": [root, here]}.items():
+            workflow = conductor.start_workflow("joined", {"workspace": {**block, "ref": refs}})
+            (attempt,) = attempts_of(site, workflow)
+            (shown[name],) = (
+                row.one("dd")
+                for row in attempt.one("dl").all("div", class_="long")
+                if row.one("dt").text == "Workspace"
+            )
+    assert shown["parted"].text == (
+        f"{REPOSITORY}/main at none of {here[:12]}, {there[:12]}: none is known to continue all others"
+    )
+    assert [each.text for each in shown["parted"].all("a")] == [f"{REPOSITORY}/main", here[:12], there[:12]]
+    assert [each.text for each in shown["unknown"].all("a")] == [f"{REPOSITORY}/main", here[:12]]
+    assert shown["one line"].text == f"{REPOSITORY}/main at {here[:12]}"

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from perago.console import links
-from perago.console.commits import ChangeRow, change_row, commit_link, continued, exists, publications, summary_of
+from perago.console.commits import (
+    ChangeRow,
+    Parted,
+    change_row,
+    commit_link,
+    continued,
+    exists,
+    parted,
+    publications,
+    summary_of,
+)
 from perago.console.links import Link, link
 from perago.console.source import Change, HistoryEvent, Json, Source
 from perago.console.text import (
@@ -132,6 +142,8 @@ class AttemptView:
     chain: tuple[Link, ...]
     branch: Link | None
     input_commit: Link | None
+    parted: Parted | None
+    """In place of these, where none of the given commits continues the others."""
     published: tuple[Link, ...]
     sub_workflow: Link | None
     steps: tuple[Steps, ...]
@@ -271,6 +283,7 @@ class _Builder:
             chain=self._chain(task),
             branch=place and link(f"{place.repository}/{place.branch}", links.branch(place.repository, place.branch)),
             input_commit=place and commit_link(place.repository, place.ref),
+            parted=None if place else parted(task.get("inputData"), self._source),
             published=tuple(commit_link(repository, each.id) for repository, each in published),
             sub_workflow=_sub_workflow(task),
             steps=tuple(_steps(key[1], trace[key].steps) for key in sorted(trace, key=lambda key: (key[2], key[1]))),

@@ -21,6 +21,7 @@ from perago.taskdef.refs import commits_of
 
 SHORT_ID = 12
 _PAGE_SIZE = 200
+_PARTED = 10
 _KINDS = ("added", "changed", "removed")
 
 _WORKFLOW = "perago.workflow_id"
@@ -222,3 +223,31 @@ def continued(ref: Any, repository: Any, source: Source) -> Any:
         )
     except (NotOneLine, NoSuchPage):
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Parted:
+    """A workspace whose commits are not one line of history, so that no task can continue all of them."""
+
+    branch: Link
+    commits: tuple[Link, ...]
+    more: int
+
+
+def parted(payload: Any, source: Source) -> Parted | None:
+    """The commits of an input that gives several, none of which continues the others, as far as it can be seen here."""
+    workspace = payload.get("workspace") if isinstance(payload, Mapping) else None
+    if not isinstance(workspace, Mapping) or isinstance(workspace.get("ref"), str):
+        return None
+    repository, branch = workspace.get("repository"), workspace.get("branch")
+    if not isinstance(repository, str) or not isinstance(branch, str):
+        return None
+    commits = commits_of(workspace.get("ref"), repository, [])
+    url = links.branch(repository, branch) if exists(lambda: source.lakefs.branch(repository, branch)) else None
+    shown = tuple(_known_commit(source, repository, each) for each in commits[:_PARTED])
+    return Parted(link(f"{repository}/{branch}", url), shown, len(commits) - len(shown)) if shown else None
+
+
+def _known_commit(source: Source, repository: str, commit_id: str) -> Link:
+    is_here = exists(lambda: source.lakefs.commit(repository, commit_id))
+    return commit_link(repository, commit_id) if is_here else link(commit_id[:SHORT_ID])
