@@ -225,9 +225,9 @@ def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> Non
         ({"put": {"raw/a.csv": "A"}}, {"put": {"raw/a.csv": "B"}}, "'raw/a.csv' was changed on both sides"),
         ({"drop": ["raw/a.csv"]}, {"put": {"raw/a.csv": "B"}}, "'raw/a.csv' was removed there, and written by this"),
         ({"put": {"raw/a.csv": "A"}}, {"drop": ["raw/a.csv"]}, "'raw/a.csv' was changed there, and removed by this"),
-        ({"put": {"out": "A"}}, {"put": {"out/b": "B"}}, "'out' was a file there, and a directory of this attempt"),
+        ({"put": {"out": "A"}}, {"put": {"out/b": "B"}}, "'out' is a file there, and a directory of this attempt"),
         ({"put": {"out/b": "A"}}, {"put": {"out": "B"}}, "where this attempt has the file 'out'"),
-        ({"put": {"Out": "A"}}, {"put": {"out": "B"}}, "'Out' was differs from 'out' of this attempt only in case"),
+        ({"put": {"Out": "A"}}, {"put": {"out": "B"}}, "'Out' differs from 'out' of this attempt only in case"),
         ({"put": {"Out/a": "A"}}, {"put": {"out/b": "B"}}, "lies in 'Out', which differs from 'out' of this attempt"),
     ],
 )

@@ -174,9 +174,25 @@ def test_what_a_living_publication_found_as_it_wanted_it_is_not_undone(
     outcome = fork.run(rerun)
 
     assert outcome.status is TERMINAL
-    assert "cannot be undone: others have built on them ('" in str(outcome.reason)
-    assert "with the same bytes" in str(outcome.reason)
+    assert "cannot be undone: others have published the same at '" in str(outcome.reason)
     assert fork.tree() == held
+
+
+def test_a_rerun_may_do_once_more_what_a_living_publication_has_found(services: InMemoryServices) -> None:
+    fork = Fork(
+        services, {"put": {"same": "S", "b": "B"}}, {"put": {"same": "S", "raw/a.csv": "A"}, "drop": ["raw/b.csv"]}
+    )
+    second, first = fork.deliveries
+    fork.run(first).assert_completed()
+    fork.run(second).assert_completed()
+    services.clock.advance(1)
+    again = {"put": {"same": "S", "raw/a.csv": "AA"}}
+    services.conductor.rerun_workflow(fork.workflow, first.task_id, task_input={**first.input, "params": again})
+    outcome = fork.run(fork.take(1)[0]).assert_completed()
+
+    assert len(outcome.record.superseded_commits) == 1
+    assert fork.tree() == {"raw/a.csv": "AA", "raw/b.csv": "2", "raw/c.csv": "3", "same": "S", "b": "B"}
+    assert fork.linear()
 
 
 def test_what_a_publication_shared_counts_no_longer_once_it_is_undone_itself(services: InMemoryServices) -> None:

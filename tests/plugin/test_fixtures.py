@@ -220,7 +220,7 @@ def test_a_fork_runs_on_the_conductor_to_the_task_behind_its_join(pytester: pyte
             if status == "COMPLETED":
                 assert outcomes[2].record.input_ref == outcomes[1].commit
             else:
-                assert "'a' was a file there" in outcomes[1].reason
+                assert "'a' is a file there" in outcomes[1].reason
         """
     )
     run(pytester).assert_outcomes(passed=2)

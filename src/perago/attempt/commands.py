@@ -127,8 +127,8 @@ class RevertStale:
     """Living commits that lie above one of the stale ones, each with its first parent. What they have changed, too, is
     not undone: a revert cannot tell their bytes from the same ones of a run before."""
     shared: frozenset[str] | None = frozenset()
-    """Keys that these living commits found as they wanted them, because of a stale one perhaps. They are not undone
-    either. None: it is not known which."""
+    """Keys that these living commits found as they wanted them, because of a stale one perhaps. None: it is not known
+    which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +235,9 @@ class VerifyStaging:
     changes: bool
     fence: bool
     shared: frozenset[str] = frozenset()
+    head: str = ""
+    held: frozenset[str] = frozenset()
+    """Keys that must be as they are in `head`: living publications rely on them, and what is stale was undone there."""
 
 
 @dataclass(frozen=True, slots=True)

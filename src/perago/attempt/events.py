@@ -167,6 +167,8 @@ class Reverted:
     """Stale publications are undone on the staging branch; the tree of `commit`, its head, is that of the input ref."""
 
     commit: Commit
+    held: frozenset[str] = frozenset()
+    """Keys that were undone although living publications rely on them: they must come out as they were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,9 +251,11 @@ class StagingVerified:
 
 @dataclass(frozen=True, slots=True)
 class StagingDiffers:
-    """The staging commit does not hold exactly the planned changes. `keys` are wrong, in order."""
+    """The staging commit does not hold exactly the planned changes: `keys` are wrong, in order. `held`: it does, and
+    would take these keys from living publications."""
 
     keys: tuple[str, ...]
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from perago.ports import Commit, Report, TaskStatus
 REASON_LIMIT = 500
 _NAMED = 10
 _CONFLICTS_NAMED = 3
+_STALE_NAMED = 3
 _PATH_LENGTH = 60
 """Characters of a path in a list of conflicts."""
 
@@ -94,9 +95,7 @@ def conflict(state: State, commits: Mapping[str, str]) -> str:
 def _conflict(state: State, commits: Mapping[str, str], shown: int) -> str:
     ref, found = state.ref, {commit.id: commit for commit in (state.read.since if state.read else ())}
     named = list(state.conflicts.items())[:shown]
-    listed = "; ".join(
-        f"{_shortened(key)} was {problem}{_by(found.get(commits.get(key, '')))}" for key, problem in named
-    )
+    listed = "; ".join(f"{_shortened(key)} {problem}{_by(found.get(commits.get(key, '')))}" for key, problem in named)
     more = f" and {len(state.conflicts) - len(named)} more" if len(state.conflicts) > len(named) else ""
     return (
         f"Conflict with others on branch {ref.branch} of {ref.repository}: {listed}{more}. The input ref is "
@@ -136,6 +135,22 @@ def staging_differs(state: State, keys: Sequence[str]) -> str:
         f"The staging commit {_staged(state)} of {state.ref.repository} does not hold exactly the changes of this "
         f"attempt: {named(keys)} should not differ. Nothing was published."
     )
+
+
+def cannot_undo(repository: str, stale: Sequence[str], why: str) -> str:
+    """Publications of an earlier run that must stay, because of what others have done since."""
+    more = f" and {len(stale) - _STALE_NAMED} more" if len(stale) > _STALE_NAMED else ""
+    return (
+        f"Commits {', '.join(map(short, stale[:_STALE_NAMED]))}{more} in {repository} are of an earlier run of this "
+        f"workflow and cannot be undone: {why}. Nothing was published. Check these commits, and start the workflow "
+        "from the new head."
+    )
+
+
+def held_by_others(state: State, keys: Sequence[str]) -> str:
+    """Living publications have found there what they wanted, and would lose it."""
+    why = f"others have published the same at {named(keys)}, and this attempt would change it"
+    return cannot_undo(state.ref.repository, state.base.stale if state.base else (), why)
 
 
 def retried(state: State) -> str:

@@ -135,7 +135,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
 
 def reverted(state: State, event: on.Reverted) -> Next:
     """What is stale is undone: apply the changes."""
-    return _base_ready(state.evolve(reverted=event.commit))
+    return _base_ready(state.evolve(reverted=event.commit, held=event.held))
 
 
 def _base_ready(state: State) -> Next:
@@ -247,12 +247,16 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
         changes=state.has_changes,
         fence=state.brings_fence,
         shared=state.shared,
+        head=state.expected_head if state.held else "",
+        held=state.held,
     )
 
 
 def staging_differs(state: State, event: on.StagingDiffers) -> Next:
     """lakeFS's merge has lost something where the changes were carried: upload them. Else another client has been at
     work."""
+    if event.held:
+        return fail(state, outcome.held_by_others(state, event.keys), terminal=True)
     if state.carried is not None:
         return stage_anew(state.evolve(rebuilt=state.rebuilt + 1, carried=None))
     return fail(state, outcome.staging_differs(state, event.keys), terminal=False)
@@ -268,6 +272,8 @@ def staging_verified(state: State, _: on.StagingVerified) -> Next:
 def _source_ready(state: State, commit: Commit) -> Next:
     """A fence that was brought along is looked at. One that was there before is there still: what is to be merged
     differs from what was looked at in the planned keys only."""
+    if state.held and commit == state.reverted:
+        return fail(state, outcome.held_by_others(state, sorted(state.held)), terminal=True)
     state = state.evolve(staging_commit=commit)
     if state.brings_fence:
         return state, do.CheckPublishFence(state.ref.repository, commit.id)
@@ -314,7 +320,7 @@ def _committed(state: State) -> Next:
 def stage_anew(state: State) -> Next:
     """Begin with staging, on another branch than before."""
     old = state.staging_branch
-    state = state.at(Step.PLANNED, reverted=None, staging_commit=None, staging_branch=None)
+    state = state.at(Step.PLANNED, reverted=None, held=frozenset(), staging_commit=None, staging_branch=None)
     return (
         (state, do.CheckDelivery()) if old is None else (state, do.RemoveStagingBranches(state.ref.repository, (old,)))
     )

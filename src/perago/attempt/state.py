@@ -91,6 +91,8 @@ class State:
     """Why the changes cannot be put on the head, by key."""
     reverted: Commit | None = None
     """Head of the staging branch after stale publications were undone on it."""
+    held: frozenset[str] = frozenset()
+    """Keys of these that living publications rely on. What is published must have them as the head has."""
     staging_commit: Commit | None = None
     """What is to be merged. For an empty fence commit that is the branch head itself."""
     fence: FenceState | None = None

@@ -123,7 +123,7 @@ class Rebase:
             if checksums(key) == put[key].checksum:
                 shared.add(key)
             else:
-                conflicts[key] = "changed on both sides"
+                conflicts[key] = "was changed on both sides"
         planned = {*put, *local.deletions(changes)}
         violations = local.check_combined(others, planned) if changes and not conflicts else ()
         return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)

@@ -13,7 +13,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_state
-from perago.attempt.outcome import named, short
+from perago.attempt.outcome import cannot_undo, named
 from perago.back_off import BackOff
 from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -42,7 +42,6 @@ from perago.settings.values import PublishFence
 
 Answer = TypeVar("Answer")
 
-_STALE_NAMED = 3
 _CHALLENGE_SECONDS = 30.0
 """Seconds from the first challenge without an answer to the last one that is sent."""
 _MERGE_BACK_OFF = BackOff(1.0, math.inf, factor=4.0)
@@ -169,16 +168,14 @@ class Publisher:
                 strange |= (touched & set(self.diff(command.repository, parent, commit))) - {FENCE_PATH}
             if strange:
                 return _built_on_stale(command, f"{named(sorted(strange))} differ")
-            touched -= {FENCE_PATH}
-            if shared := touched if command.shared is None else touched & command.shared:
-                return _built_on_stale(command, f"{named(sorted(shared))}, with the same bytes")
         elif strange := set(self.diff(command.repository, command.input_ref, head)):
             return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "
                 f"tree of the input ref: {named(sorted(strange))} differ. Nothing was published.",
                 terminal=True,
             )
-        return on.Reverted(self._commit(command.repository, head))
+        held = (touched if command.shared is None else touched & command.shared) - {FENCE_PATH}
+        return on.Reverted(self._commit(command.repository, head), frozenset(held))
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> str:
         """Undo one publication; returns the new head. After a try without an answer the head tells."""
@@ -200,7 +197,12 @@ class Publisher:
         found = self.diff(command.repository, command.built_on, command.commit_id)
         wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
         wrong |= {key for key, size in planned.items() if key in found and found[key] != size}
-        return on.StagingDiffers(tuple(sorted(wrong))) if wrong else on.StagingVerified()
+        if wrong:
+            return on.StagingDiffers(tuple(sorted(wrong)))
+        taken = (
+            command.held & set(self.diff(command.repository, command.head, command.commit_id)) if command.held else ()
+        )
+        return on.StagingDiffers(tuple(sorted(taken)), held=True) if taken else on.StagingVerified()
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
@@ -343,15 +345,8 @@ class Publisher:
 
 
 def _built_on_stale(command: do.RevertStale, detail: str) -> on.CommandFailed:
-    stale = ", ".join(map(short, command.stale[:_STALE_NAMED]))
-    if len(command.stale) > _STALE_NAMED:
-        stale += f" and {len(command.stale) - _STALE_NAMED} more"
-    return on.CommandFailed(
-        f"Commits {stale} in {command.repository} are of an earlier run of this workflow and cannot be undone: others "
-        f"have built on them ({detail}). Nothing was published. Check these commits, and start the workflow from the "
-        "new head.",
-        terminal=True,
-    )
+    why = f"others have built on them ({detail})"
+    return on.CommandFailed(cannot_undo(command.repository, command.stale, why), terminal=True)
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:

@@ -54,22 +54,22 @@ def find_overlap(
     for key, size in others.items():
         if key in put:
             if size is None:
-                conflicts[key] = "removed there, and written by this attempt"
+                conflicts[key] = "was removed there, and written by this attempt"
             elif size != put[key]:
-                conflicts[key] = "changed on both sides"
+                conflicts[key] = "was changed on both sides"
             else:
                 undecided.add(key)
         elif key in removed:
             if size is None:
                 shared.add(key)
             else:
-                conflicts[key] = "changed there, and removed by this attempt"
+                conflicts[key] = "was changed there, and removed by this attempt"
     written = [key for key, size in others.items() if size is not None and key not in put]
     for key, problem in _meeting_names(list(put), written, set(names)):
         conflicts.setdefault(key, problem)
     for key in _matching(reads, key_prefix, others):
         if key not in shared:
-            conflicts.setdefault(key, "read by this task (`reads`), and changed there")
+            conflicts.setdefault(key, "was read by this task (`reads`), and changed there")
     return Overlap(conflicts, frozenset(shared), frozenset(undecided))
 
 
@@ -80,7 +80,7 @@ def _meeting_names(put: Sequence[str], written: Sequence[str], names: Collection
     for key in written:
         folded = _ANY_DISK.fold(key)
         if folded in directories:
-            yield key, f"a file there, and a directory of this attempt ({directories[folded]!r})"
+            yield key, f"is a file there, and a directory of this attempt ({directories[folded]!r})"
         elif folded in files and key not in names:
             yield key, f"differs from {files[folded]!r} of this attempt only in case or Unicode form"
         else:
