@@ -10,8 +10,7 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, require_glob, task
 from perago.ports import TaskStatus
-from perago.testing import InMemoryServices, Outcome, smallest_tree
-from perago.workspace.view import View
+from perago.testing import InMemoryServices, Outcome
 
 TREE: dict[str, str | bytes | None] = {
     "raw/2024/a.csv": "a",
@@ -84,9 +83,3 @@ def test_a_view_that_leaves_nothing_says_so(services: InMemoryServices) -> None:
     outcome = run(services, {"other/x": "d", "other/y": "e"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR, "the pre guardrail judges what the task sees"
     assert "include and exclude leave none of the 2 files of the workspace ref" in outcome.notes
-
-
-def test_trees_that_are_made_for_a_task_lie_in_its_view() -> None:
-    view = View.of(SPEC)
-    (path,) = smallest_tree(SPEC.pre, view=view)
-    assert view.sees(path)

@@ -16,6 +16,7 @@ from perago.testing.oracle import Verdict
 from perago.testing.oracle import judge as judge_sizes
 from perago.testing.trees import Contradiction, Undecided, smallest_tree, violating_tree
 from perago.workspace.keys import Folding
+from perago.workspace.view import View
 
 
 def judge(rule: Guardrail, files: Collection[str]) -> Verdict:
@@ -249,3 +250,27 @@ def test_a_link_to_a_directory_outside_finds_what_it_is_said_to_hold() -> None:
     with build({"raw/linked": Symlink("../../away", ("x/a.csv",))}) as root:
         assert (root / "raw" / "linked" / "x" / "a.csv").is_file()
         assert sorted(path.name for path in root.iterdir()) == ["raw"]
+
+
+SEEN = View(include=("raw/**/*.csv", "out/**", "raw/**"), exclude=("**/old/**",))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        require_glob("out/*.csv"),
+        require_glob("raw/**/*.csv", min_count=3),
+        require_glob("**/*.csv", min_count=1, max_count=2),
+        forbid_glob("**/*.tmp"),
+    ],
+    ids=str,
+)
+def test_trees_lie_in_what_the_task_sees(rule: Guardrail) -> None:
+    for tree in (smallest_tree([rule], view=SEEN), violating_tree(rule, [rule], view=SEEN)):
+        assert all(SEEN.sees(path) for path in tree), tree
+
+
+def test_what_a_rule_asks_for_where_the_task_sees_nothing_cannot_be() -> None:
+    for pattern in ("features/*", "raw/old/*"):
+        with pytest.raises(Contradiction):
+            smallest_tree([require_glob(pattern)], view=SEEN)

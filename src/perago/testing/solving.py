@@ -79,10 +79,13 @@ class _Area:
     """How many paths there are; None while more may come."""
 
 
-def seen_paths(view: View) -> tuple[list[PathSet], list[PathSet]]:
-    """The sets that all files are in, and those that no file is in, where a task sees only `view`."""
-    included = tuple(place for pattern in view.include for place in matching(pattern).places)
-    return [PathSet(included)] if view.include else [], [matching(pattern) for pattern in view.exclude]
+def seen_paths(view: View) -> list[tuple[list[PathSet], list[PathSet]]]:
+    """The parts of what a task sees, none of which overlap: the sets that all paths of a part are in, and those that
+    none of them is in."""
+    included = [matching(pattern) for pattern in view.include]
+    excluded = [matching(pattern) for pattern in view.exclude]
+    parts = [([paths], included[:number]) for number, paths in enumerate(included)] or [([], [])]
+    return [(within, [*others, *excluded]) for within, others in parts]
 
 
 def solve(
@@ -94,17 +97,14 @@ def solve(
     Raises:
         Undecided: see there.
     """
-    within, unseen = seen_paths(view)
-    none_there = [
-        *nowhere,
-        *unseen,
-        *(path_set(constraint.files) for constraint in constraints if constraint.most == 0),
-    ]
+    forbidden = [path_set(constraint.files) for constraint in constraints if constraint.most == 0]
+    none_there = [*nowhere, *forbidden]
     counted = [constraint for constraint in constraints if constraint.most != 0]
     if sum(constraint.least for constraint in counted) > MOST_FILES:
         raise Undecided(f"the rules ask for more than {MOST_FILES} files")
     try:
-        areas = _areas(counted, none_there, within)
+        parts = [(within, [*none_there, *others]) for within, others in seen_paths(view)]
+        areas = [area for part in parts for area in _areas(counted, *part)]
         while True:
             numbers = _Counting(counted, areas).fewest()
             if numbers is None:
@@ -117,9 +117,10 @@ def solve(
 
 
 def _areas(
-    constraints: Sequence[CountConstraint], nowhere: Sequence[PathSet], within: Sequence[PathSet]
+    constraints: Sequence[CountConstraint], within: Sequence[PathSet], nowhere: Sequence[PathSet]
 ) -> list[_Area]:
-    """Every area that holds a path and that a constraint is about. All files are in the sets of `within`."""
+    """Every area that holds a path and that a constraint is about. All files are in the sets of `within`, and none in
+    one of `nowhere`."""
     sets = [path_set(constraint.files) for constraint in constraints]
     plain_sets = [path_set(constraint.files, plainly=True) for constraint in constraints]
     chosen: list[list[int]] = [[]]
