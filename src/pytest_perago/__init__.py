@@ -39,7 +39,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(fixtures, "perago-fixtures")
     options.add_markers(config)
     options.refuse_update_under_ci(config)
-    if options.configured_modules(config) and not options.is_question(config):
+    if options.is_question(config):
+        return
+    if config.getoption("--perago-report") is not None:
+        options.refuse_other_perago()
+        from pytest_perago.report import ReportPlugin
+
+        config.pluginmanager.register(ReportPlugin(config), "perago-report")
+    if options.configured_modules(config):
         options.refuse_other_perago()
         if sys.platform == "win32":
             from perago import NOT_ON_WINDOWS

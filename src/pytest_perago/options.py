@@ -99,6 +99,12 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="KIND[,KIND]",
         help=f"which tests to make: {', '.join(KINDS)}; default all (ini: perago_kinds)",
     )
+    group.addoption(
+        "--perago-report",
+        default=None,
+        metavar="FILE",
+        help="write a page about the tasks of this run: one HTML file that needs neither network nor scripts",
+    )
     _add_snapshot_options(group)
     for name, kind, default, text in _INI:
         parser.addini(name, text, type=kind, default=default)  # type: ignore[arg-type]

@@ -1,0 +1,204 @@
+"""`--perago-report`: what the page of a run is made from, gathered from all workers, and written at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.atomic_file import replace_file
+from perago.testing.failures import CaseFailed
+from pytest_perago.collection import CaseItem
+from pytest_perago.options import HARNESS_ERROR, OPT_OUT, UNUSED
+from pytest_perago.report_tasks import TaskFacts, facts_of, merged
+
+_ATTRIBUTE = "perago_report"
+"""Where a report carries what is known of its test; pytest-xdist brings it along."""
+
+_OUTPUT = "perago_report"
+_LONGEST_TEXT = 20_000
+_WORST = ("failed", "error", "skipped", "passed")
+
+
+@dataclass(slots=True)
+class TestResult:
+    """One test of the run. `kind` is `own` for a test that was written; `tasks` are the names of what it ran."""
+
+    __test__ = False  # pytest
+
+    nodeid: str
+    kind: str
+    label: str
+    tasks: tuple[str, ...]
+    outcome: str = "passed"
+    seconds: float = 0.0
+    summary: str = ""
+    text: str = ""
+    rerun: str = ""
+    changes: tuple[str, ...] = ()
+    """Of a TaskDef and its snapshot, each with its class before a colon."""
+    skipped: str = ""
+    """Why."""
+
+
+@dataclass(slots=True)
+class Run:
+    """All that the page tells."""
+
+    title: str
+    started: float
+    seconds: float = 0.0
+    results: dict[str, TestResult] = field(default_factory=dict)
+    tasks: tuple[TaskFacts, ...] = ()
+    unused: tuple[str, ...] = ()
+    incomplete: str = ""
+    """Why something may be missing; empty for nothing."""
+
+
+def check_target(config: pytest.Config) -> Path:
+    """The file to write.
+
+    Raises:
+        pytest.UsageError: it cannot be one.
+    """
+    text = str(config.getoption("--perago-report"))
+    path = Path(os.path.abspath(config.invocation_params.dir / text))  # noqa: PTH100 - no links are resolved
+    if not text.strip() or path.is_dir():
+        raise pytest.UsageError(
+            f"--perago-report: {text!r} is a directory; give the name of a file, such as report.html"
+        )
+    return path
+
+
+class ReportPlugin:
+    """Hears all of a run. On a worker of pytest-xdist it only passes on what the controller cannot know."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._path = check_target(config)
+        self._run = Run(config.rootpath.name, time.time())
+        self._of_workers: list[tuple[TaskFacts, ...]] = []
+        self._problem = ""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Tell what is known of a test where it runs."""
+        report = yield
+        known = _known(item)
+        if known is not None:
+            error = call.excinfo.value if call.excinfo is not None else None
+            if report.failed and isinstance(error, CaseFailed):
+                known |= _told(error)
+            setattr(report, _ATTRIBUTE, known)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what matters of it."""
+        known: Mapping[str, Any] = getattr(report, _ATTRIBUTE, {})
+        results = self._run.results
+        if known:
+            new = TestResult(report.nodeid, known["kind"], known["label"], tasks=())
+            result = results.setdefault(report.nodeid, new)
+            result.tasks = tuple(dict.fromkeys((*result.tasks, *known["tasks"])))
+        elif report.nodeid in results:  # a subtest of it
+            result = results[report.nodeid]
+        else:
+            return
+        result.seconds += report.duration
+        properties = [tuple(each) for each in report.user_properties]
+        outcome = (
+            "error" if report.failed and (report.when != "call" or HARNESS_ERROR in properties) else report.outcome
+        )
+        if outcome not in _WORST:  # "rerun": what follows counts
+            result.outcome = "passed"
+            return
+        result.outcome = min(result.outcome, outcome, key=_WORST.index)
+        if report.failed:
+            result.summary = known.get("summary", "") or _headline(report)
+            result.rerun, result.changes = known.get("rerun", ""), tuple(known.get("changes", ()))
+            result.text = report.longreprtext.removesuffix(f"\nrerun: {result.rerun}")[:_LONGEST_TEXT]
+        if report.skipped:
+            reasons = [str(value) for name, value in properties if name == OPT_OUT]
+            result.skipped = reasons[0] if reasons else _skip_reason(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Take what a worker knows of the tasks."""
+        told = getattr(node, "workeroutput", {}).get(_OUTPUT) if not error else None
+        if told is None:
+            self._run.incomplete = "A worker of pytest-xdist ended early: what it has tried is missing."
+        else:
+            self._of_workers.append(tuple(TaskFacts(**each) for each in json.loads(told)))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write the page; on a worker tell the controller."""
+        config = session.config
+        here = facts_of(item.task for item in getattr(session, "items", ()) if isinstance(item, CaseItem) and item.task)
+        if hasattr(config, "workeroutput"):
+            config.workeroutput[_OUTPUT] = json.dumps([each.as_json() for each in here])
+            return
+        run = self._run
+        run.tasks = merged(self._of_workers or [here])
+        run.seconds = time.time() - run.started
+        unused = config.stash.get(UNUSED, ())
+        run.unused = tuple(unused)
+        if session.shouldstop or session.shouldfail:
+            run.incomplete = "The run was stopped before its end."
+        from pytest_perago.report_page import page
+
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._path, page(run).encode("utf-8", "replace"))
+        except OSError as error:
+            self._problem = error.strerror or str(error)
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Say where it is."""
+        path = os.path.relpath(self._path)
+        if self._problem:
+            terminalreporter.line(f"perago report: {path} could not be written: {self._problem}", red=True)
+        else:
+            terminalreporter.write_sep("-", f"perago report: {path}")
+
+
+def _known(item: pytest.Item) -> dict[str, Any] | None:
+    """What the report of a test says beside pytest's own; None: it has nothing to do with tasks."""
+    if isinstance(item, CaseItem):
+        kind, _, label = item.name.partition("[")
+        tasks = [item.task.name] if item.task else []
+        return {"kind": kind, "label": label.removesuffix("]"), "tasks": tasks}
+    if not any(name.startswith("perago_") for name in getattr(item, "fixturenames", ())):
+        return None
+    outcomes = sys.modules.get("perago.testing.outcome")
+    recent = outcomes.RECENT if outcomes is not None else ()
+    tasks = sorted({outcome.record.delivery.task_name for outcome in recent})
+    return {"kind": "own", "label": "", "tasks": tasks}
+
+
+def _told(failure: CaseFailed) -> dict[str, Any]:
+    lines = [line for block in failure.details for line in block.splitlines()]
+    changes = [line for line in lines if line.startswith(("breaking: ", "compatible: "))]
+    return {"summary": failure.headline, "rerun": failure.rerun, "changes": changes}
+
+
+def _headline(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(crash.message) if crash is not None else report.longreprtext.strip().rpartition("\n")[2]
+    return text.partition("\n")[0]
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    return str(reason).removeprefix("Skipped: ")
