@@ -23,7 +23,9 @@ class Params(BaseModel):
 class Result(BaseModel):
     rows: int
 
-@task(name="features.build", owner_email="data@example.com", workspace=WorkspaceSpec(prefix="/audio"))
+SEEN = WorkspaceSpec(prefix="/audio", exclude=["large/**"])
+
+@task(name="features.build", owner_email="data@example.com", workspace=SEEN)
 def work(workspace: Path, params: Params) -> Result:
     if params.factor < 0:
         raise TaskTerminalError("the factor is below zero")
@@ -38,7 +40,8 @@ def work(workspace: Path, params: Params) -> Result:
 def dev(project: Project) -> Iterator[Dev]:
     project.module("features", FEATURES)
     sample = project.directory / "sample"
-    (sample / "audio").mkdir(parents=True)
+    (sample / "audio/large").mkdir(parents=True)
+    (sample / "audio/large/unseen.bin").write_text("not for this task")
     (sample / "audio/raw.csv").write_text("x\n1\n2\n")
     with ready(project, "features", "--workspace", "sample") as running:
         yield running
@@ -71,6 +74,7 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(dev: Dev) -> None:
     assert (ran.code, ran.out) == (0, "tests/perago_cases/features.build/monday\n"), ran.err
     assert "struck out, since they look like secrets: /params/api_key" in ran.err
     assert json.loads((case / "case.json").read_text())["params"] == {"factor": 3, "api_key": "***"}
+    assert [file.name for file in (case / "input").iterdir()] == ["raw.csv"]
     assert (case / "input/raw.csv").read_text() == "x\n1\n2\n"
     assert (case / "published/scaled.csv").read_text() == "x,scaled\n1,3\n2,6\n"
     assert all("s3cr3t" not in file.read_text() for file in case.rglob("*") if file.is_file())

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
+from perago.cli.configuration import cache_of
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import prefix_of
 from perago.cli.loading import load_tasks_and_files
 from perago.cli.parameters import checked_module
 from perago.replay.attempts import NotReplayable, PastAttempt, find_attempt, find_step
 from perago.workspace.text import listing, one_line
+from perago.workspace.view import View
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
@@ -93,7 +95,11 @@ class Servers:
         if self._store is None:
             from perago.adapters.lakefs import LakeFSStore
 
-            self._store = LakeFSStore(self._settings.require_lakefs(), threads=self._settings.transfer_threads)
+            self._store = LakeFSStore(
+                self._settings.require_lakefs(),
+                threads=self._settings.transfer_threads,
+                cache=cache_of(self._settings),
+            )
             self._open.callback(self._store.close)
         return self._store
 
@@ -129,6 +135,10 @@ class Found:
     def prefix(self) -> str:
         """What the keys of the task's workspace begin with."""
         return prefix_of(self.task)
+
+    def sees(self, path: str) -> bool:
+        """Whether a file is part of what the task sees of its workspace."""
+        return View(self.task.include, self.task.exclude).sees(path)
 
     def seed(self, files: Mapping[str, Path]) -> dict[str, str | bytes | Path | None]:
         """Files of the workspace by their keys."""

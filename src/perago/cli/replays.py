@@ -208,4 +208,4 @@ def fetched(found: Found, past: Past, store: Any, directory: Path, settings: Set
     """
     from perago.replay.past import fetch_input
 
-    return Input(found.attempt.params, fetch_input(store, past, directory, settings.max_workspace_bytes))
+    return Input(found.attempt.params, fetch_input(store, past, directory, found.sees, settings.max_workspace_bytes))

@@ -51,7 +51,10 @@ class Wanted:
     target: Path
     """The case directory, which does not exist yet."""
     scrubber: Scrubber
+    sees: Chosen = everything
+    """What the task sees of its workspace."""
     chosen: Chosen = everything
+    """Which of that are wanted."""
     max_bytes: int | None = None
     """Of all input files together."""
     definition: Mapping[str, Any] | None = None
@@ -153,8 +156,9 @@ class _Capture:
         seen: set[str] = set()
 
         def chosen(path: str) -> bool:
-            if path and not path.endswith("/"):
-                seen.add(path)
+            if not path or path.endswith("/") or not self._wanted.sees(path):
+                return False
+            seen.add(path)
             return self._wanted.chosen(path)
 
         brought = bring(

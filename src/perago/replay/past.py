@@ -10,7 +10,7 @@ from typing import Any
 
 from perago.ports import WorkspaceStore
 from perago.replay.attempts import PastAttempt, attempt_from
-from perago.replay.fetching import bring
+from perago.replay.fetching import Chosen, bring, everything
 from perago.replay.publications import Published, gone_is_told, input_commit, published_by
 from perago.testing.difference import Content, Digest, digest_of, most_compared
 from perago.testing.remains import Differences, Remains, differences, with_untouched
@@ -47,9 +47,20 @@ def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> 
 
 
 def fetch_input(
-    store: WorkspaceStore | None, past: Past, directory: Path, workspace_limit: int | None = None
+    store: WorkspaceStore | None,
+    past: Past,
+    directory: Path,
+    chosen: Chosen = everything,
+    workspace_limit: int | None = None,
 ) -> dict[str, Path]:
-    """Download the whole input tree into an empty directory; `workspace_limit` as `PERAGO_MAX_WORKSPACE_BYTES`.
+    """Download the input tree into an empty directory.
+
+    Args:
+        store: the lakeFS.
+        past: the attempt.
+        directory: where the files go.
+        chosen: which of them; all that the task sees.
+        workspace_limit: `PERAGO_MAX_WORKSPACE_BYTES`.
 
     Raises:
         NotReplayable: it does not fit the disk, or is gone.
@@ -61,7 +72,13 @@ def fetch_input(
         return {}
     with gone_is_told(past.attempt):
         return bring(
-            store, workspace.repository, past.input_ref, past.prefix, directory, workspace_limit=workspace_limit
+            store,
+            workspace.repository,
+            past.input_ref,
+            past.prefix,
+            directory,
+            chosen=chosen,
+            workspace_limit=workspace_limit,
         )
 
 

@@ -108,7 +108,7 @@ def _capture(
         target = output / found.attempt.task_name / (name or _default_name(found))
         check_target(target)
         past = look_up_in_lakefs(servers, found)
-        wanted = Wanted(target, Scrubber(found.task.name, hooks), chosen, limit, found.definition)
+        wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, found.definition)
         try:
             return capture(servers.store_for(found.task), past, wanted)
         except OSError as error:

@@ -120,6 +120,8 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "definition": canonical_json(build_task_definition(task)),
                 "declared": [_example(task, example) for example in task.examples],
                 "environment": task.environment,
+                "include": () if workspace is None else workspace.include,
+                "exclude": () if workspace is None else workspace.exclude,
             },
             "files": _files_of(module, before),
             "advice": advice,

@@ -48,6 +48,9 @@ class TaskSummary:
     null for a directory."""
     environment: tuple[str, ...] = ()
     """Patterns for the withheld variables that its function gets."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    """Globs of the files of the workspace that it sees, and of those among them that it does not."""
 
     @property
     def examples(self) -> int:
@@ -83,5 +86,6 @@ def from_json(module: str, report: dict[str, Any]) -> Probed:
     """The child's report."""
     if "problem" in report:
         return Probed(module, None, ModuleProblem(**report["problem"]))
-    task = TaskSummary(**{**report["task"], "environment": tuple(report["task"]["environment"])})
+    patterns = {name: tuple(report["task"][name]) for name in ("environment", "include", "exclude")}
+    task = TaskSummary(**{**report["task"], **patterns})
     return Probed(module, task, None, advice=tuple(report["advice"]), files=tuple(report["files"]))
