@@ -6,7 +6,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -122,6 +122,33 @@ def refusals_are_told() -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Named:
+    """An attempt as a command line names it: by its task id, or by a workflow and a step of it.
+
+    `module` is None where it is to be looked for; importing it may take `import_limit` seconds.
+    """
+
+    task_id: str | None
+    module: str | None
+    workflow: str | None
+    step: str | None
+    import_limit: float
+
+    def checked(self) -> Named:
+        """The same, with the module in its place: where a workflow is named, it is the first argument.
+
+        Raises:
+            typer.BadParameter: no attempt is named, or more than one.
+        """
+        named = self
+        if self.workflow is not None and self.task_id is not None and self.module is None:
+            named = replace(self, task_id=None, module=self.task_id)
+        if (named.task_id is None) == (named.workflow is None) or (named.workflow is None) != (named.step is None):
+            raise typer.BadParameter("name an attempt: its TASK_ID, or --workflow ID --step REF.")
+        return named
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """An attempt, and the task of today that is its successor."""
 
@@ -151,33 +178,21 @@ class Found:
         return found
 
 
-def find(
-    servers: Servers,
-    task_id: str | None,
-    module: str | None,
-    *,
-    workflow: str | None = None,
-    step: str | None = None,
-    import_limit: float,
-) -> Found:
+def find(servers: Servers, named: Named) -> Found:
     """The attempt that a command line names, and its task of today.
 
     Raises:
-        typer.BadParameter: it names none, or several; or a module that declares another task.
+        typer.BadParameter: the module declares another task.
         CommandError: the module is not valid, or several might be meant.
         NotReplayable: there is no such attempt, or it cannot be run again.
         ServiceError: Conductor did not answer.
     """
-    if workflow is not None and task_id is not None and module is None:
-        task_id, module = None, task_id  # the first argument is the module then
-    if (task_id is None) == (workflow is None) or (workflow is None) != (step is None):
-        raise typer.BadParameter("name an attempt: its TASK_ID, or --workflow ID --step REF.")
-    if task_id is not None:
-        attempt = find_attempt(servers.conductor, task_id)
+    if named.task_id is not None:
+        attempt = find_attempt(servers.conductor, named.task_id)
     else:
-        attempt = find_step(servers.conductor, str(workflow), str(step))
-    name = module_of(attempt.task_name) if module is None else checked_module(module)
-    ((task, files),) = load_tasks_and_files([name], import_limit)
+        attempt = find_step(servers.conductor, str(named.workflow), str(named.step))
+    name = module_of(attempt.task_name) if named.module is None else checked_module(named.module)
+    ((task, files),) = load_tasks_and_files([name], named.import_limit)
     return matched(attempt, name, task, files)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import (
     Found,
+    Named,
     OptionalModule,
     Servers,
     StepName,
@@ -29,6 +30,7 @@ from perago.workspace.text import count, listing
 
 if TYPE_CHECKING:
     from perago.replay.capturing import Captured
+    from perago.replay.fetching import Chosen
 
 CASES = Path("tests/perago_cases")
 MAX_BYTES = "20MB"
@@ -77,34 +79,24 @@ def command(
     The attempt is looked up on the configured Conductor, its files on the configured lakeFS; both are only read. What
     looks like a secret is struck out. Nothing is written until all has been fetched.
     """
+    named = Named(task_id, module, workflow, step, timeout).checked()
     limit = _size(max_bytes)
     chosen = _chosen(only or [])
     if name is not None and (not name.strip(".") or "/" in name or name.startswith(".") or not name.isprintable()):
         raise typer.BadParameter("must be the name of a directory.", param_hint="'--name'")
     with refusals_are_told(), sigterm_unwinds():
-        captured = _capture(task_id, module, workflow, step, name, output, scrub, chosen, limit, timeout)
+        captured = _capture(named, output, name, scrub, chosen, limit)
     _show(captured)
 
 
-def _capture(
-    task_id: str | None,
-    module: str | None,
-    workflow: str | None,
-    step: str | None,
-    name: str | None,
-    output: Path,
-    scrub: str | None,
-    chosen: Any,
-    limit: int,
-    import_limit: float,
-) -> Captured:
+def _capture(named: Named, output: Path, name: str | None, scrub: str | None, chosen: Chosen, limit: int) -> Captured:
     settings = valid_settings()
     from perago.replay.capturing import Wanted, capture, check_target
     from perago.replay.scrubbing import Scrubber, load_hooks
 
     hooks = load_hooks(scrub) if scrub is not None else {}
     with Servers(settings) as servers:
-        found = find(servers, task_id, module, workflow=workflow, step=step, import_limit=import_limit)
+        found = find(servers, named)
         target = output / found.attempt.task_name / (name or _default_name(found))
         check_target(target)
         past = look_up_in_lakefs(servers, found)
@@ -131,7 +123,7 @@ def _size(text: str) -> int:
         raise typer.BadParameter(f"{error}.", param_hint="'--max-bytes'") from None
 
 
-def _chosen(patterns: list[str]) -> Any:
+def _chosen(patterns: list[str]) -> Chosen:
     from perago.authoring.paths import canonical_pattern
     from perago.replay.fetching import everything
     from perago.workspace.glob import compile_glob

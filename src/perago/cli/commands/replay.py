@@ -20,6 +20,7 @@ from perago.cli.local_run import runs_here
 from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import (
     Found,
+    Named,
     OptionalModule,
     Servers,
     StepName,
@@ -83,46 +84,20 @@ def command(
     The attempt is looked up on the configured Conductor, its input on the configured lakeFS; both are only read. The
     function runs here, on in-memory services: nothing is published.
     """
+    named = Named(task_id, module, workflow, step, timeout).checked()
     with refusals_are_told(), sigterm_unwinds():
-        raise typer.Exit(
-            replay(
-                task_id,
-                module,
-                workflow=workflow,
-                step=step,
-                changed=changed or (),
-                output=output,
-                as_json=as_json,
-                pdb=pdb,
-                import_limit=timeout,
-            )
-        )
+        raise typer.Exit(replay(named, changed or (), output, as_json=as_json, pdb=pdb))
 
 
-def replay(
-    task_id: str | None,
-    module: str | None,
-    *,
-    workflow: str | None,
-    step: str | None,
-    changed: Sequence[str],
-    output: Path | None,
-    as_json: bool,
-    pdb: bool,
-    import_limit: float,
-) -> int:
+def replay(named: Named, changed: Sequence[str], output: Path | None, *, as_json: bool, pdb: bool) -> int:
     """Run one attempt again.
 
     Args:
-        task_id: the attempt; None with `workflow`.
-        module: the task module; None to look for it.
-        workflow: instead of `task_id`: the workflow.
-        step: the reference name in it.
+        named: which.
         changed: as `--set` takes them.
         output: a new or empty directory for the tree.
         as_json: print all of it as JSON.
         pdb: run the function in this terminal, with a debugger where it raises.
-        import_limit: seconds that importing the module may take.
 
     Returns:
         The exit code.
@@ -140,7 +115,7 @@ def replay(
     from perago.replay.past import differences_to
 
     with Servers(settings) as servers, scratch_directory(settings) as scratch:
-        found = find(servers, task_id, module, workflow=workflow, step=step, import_limit=import_limit)
+        found = find(servers, named)
         past = look_up_in_lakefs(servers, found)
         store = servers.store_for(found.task)
         for name in ("input", "now", "again"):
