@@ -78,7 +78,15 @@ def test_an_attempt_becomes_a_test_case_and_is_run_again(dev: Dev) -> None:
     assert (case / "input/raw.csv").read_text() == "x\n1\n2\n"
     assert (case / "published/scaled.csv").read_text() == "x,scaled\n1,3\n2,6\n"
     assert all("s3cr3t" not in file.read_text() for file in case.rglob("*") if file.is_file())
-    again = perago(dev, "capture", task_id, "--name", "monday")
+    hook = "def scrub_params(task, params):\n    return {**params, 'factor': 9}\n"
+    (dev.project.directory / "hooks.py").write_text(hook)
+    (dev.project.directory / "pyproject.toml").write_text('[tool.perago]\nscrub = "hooks"\n')
+    scrubbed = perago(dev, "capture", task_id, "--name", "tuesday")
+    assert "replaced by the scrub hooks: params" in scrubbed.err
+    assert json.loads((case.parent / "tuesday/case.json").read_text())["params"] == {"factor": 9, "api_key": "***"}
+    (dev.project.directory / "pyproject.toml").write_text("[tool.perago]\nscrub = 1\n")
+    assert "must be the import path of a module" in perago(dev, "capture", task_id, "--name", "other").err
+    again = perago(dev, "capture", task_id, "--name", "monday", "--scrub", "hooks")
     assert (again.code, "exists already; nothing was written" in again.err) == (1, True)
 
     head = dev.project.run("input", "dev", "main", **dev.variables()).out

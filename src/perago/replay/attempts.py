@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from perago.adapters.conductor.errors import NO_SUCH_URL
 from perago.ports import NotFound
 from perago.taskdef.refs import commits_of
 from perago.workspace.text import listing, one_line, quoted
@@ -95,6 +96,8 @@ def find_attempt(records: Records, task_id: str) -> PastAttempt:
     try:
         row = records.task(task_id)
     except NotFound as error:
+        if NO_SUCH_URL in error.detail:
+            raise
         raise NotReplayable(
             f"Conductor has no task {quoted(task_id)}: {error.detail}",
             "give the id of a task, not of a workflow; a workflow that was removed or archived takes its tasks along",
@@ -112,6 +115,8 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
     try:
         rows = records.workflow(workflow_id).get("tasks") or ()
     except NotFound as error:
+        if NO_SUCH_URL in error.detail:
+            raise
         raise NotReplayable(f"Conductor has no workflow {quoted(workflow_id)}: {error.detail}") from error
     found = [row for row in rows if row.get("referenceTaskName") == step]
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,10 @@ def command(
     scrub: Annotated[
         str | None,
         typer.Option(
-            "--scrub", metavar="MODULE", show_default=False, help="A module with scrub hooks (docs/cli.md, capture)."
+            "--scrub",
+            metavar="MODULE",
+            show_default=False,
+            help="A module with scrub hooks. Default: [tool.perago] scrub in pyproject.toml, if it is there.",
         ),
     ] = None,
     timeout: Timeout = IMPORT_LIMIT,
@@ -94,6 +98,7 @@ def _capture(named: Named, output: Path, name: str | None, scrub: str | None, ch
     from perago.replay.capturing import Wanted, capture, check_target
     from perago.replay.scrubbing import Scrubber, load_hooks
 
+    scrub = scrub or _configured_hooks(Path("pyproject.toml"))
     hooks = load_hooks(scrub) if scrub is not None else {}
     with Servers(settings) as servers:
         found = find(servers, named)
@@ -106,6 +111,25 @@ def _capture(named: Named, output: Path, name: str | None, scrub: str | None, ch
         except OSError as error:
             message = f"cannot write {target}: {error.strerror or error}; nothing is left of it"
             raise CommandError(ExitCode.FAILURE, message) from error
+
+
+def _configured_hooks(file: Path) -> str | None:
+    """The module of the hooks that the project has for all its captures.
+
+    Raises:
+        CommandError: the file cannot be read, or names none; a hook that is passed over would let data out.
+    """
+    if not file.exists():
+        return None
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("perago", {}).get("scrub")
+    except (OSError, ValueError, AttributeError) as error:
+        message = f"{file} cannot be read, and it may name scrub hooks: {error}"
+        raise CommandError(ExitCode.FAILURE, message, "correct it, or give --scrub MODULE") from error
+    if found is not None and not isinstance(found, str):
+        message = f'{file}: scrub in [tool.perago] must be the import path of a module, such as "my_tasks.scrubbing"'
+        raise CommandError(ExitCode.FAILURE, message)
+    return found
 
 
 def _default_name(found: Found) -> str:
