@@ -133,5 +133,5 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml
 	@echo "== installing perago and its development tools"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' # for dependency groups
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,tables,test]' --group dev
 	@touch $@

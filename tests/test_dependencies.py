@@ -29,6 +29,7 @@ EXTRAS = {
         "uvicorn",
     },
     "fuzz": {"hypothesis"},
+    "tables": {"pyarrow"},
     "test": {"pytest"},
 }
 """The extras of users, and what the package imports only with them."""

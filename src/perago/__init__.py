@@ -37,6 +37,7 @@ __all__ = [
     "require_dir",
     "require_file",
     "require_glob",
+    "require_table",
     "task",
 ]
 

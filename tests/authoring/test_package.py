@@ -19,6 +19,7 @@ CONTRACT_NAMES = {
     "require_glob",
     "forbid_glob",
     "guardrail",
+    "require_table",
     "TaskControls",
     "RetryPolicy",
     "TimeoutPolicy",

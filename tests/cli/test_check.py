@@ -214,6 +214,23 @@ def test_a_declared_example_that_does_not_fit_is_an_error(project: Project) -> N
     assert project.run("extract", "features").code == 0
 
 
+def test_a_library_that_a_guardrail_needs_is_told_before_anything_runs(project: Project) -> None:
+    hidden = "import sys\nsys.modules['pyarrow'] = None\nfrom perago import require_table\n"
+    project.task(
+        "features", "features.build", hidden + GOOD.replace('require_dir("raw")', 'require_table("raw/*.csv")')
+    )
+    for command in (["check", "features"], ["run", "features"]):
+        ran = project.run(*command)
+        assert ran.code == 3
+        assert (
+            "task features.build cannot run: require_table reads tables with pyarrow, which is not installed" in ran.err
+        )
+        assert "fix: pip install 'pyarrow>=19'" in ran.err
+    found = json.loads(project.run("check", "--json", "features").out)
+    assert found["modules"][0]["errors"][0]["code"] == "missing-library"
+    assert project.run("extract", "features").code == 0
+
+
 def test_params_that_ignore_misspelt_keys_are_advised_against(project: Project) -> None:
     project.task("plain", "plain", PLAIN.replace(', extra="forbid"', ""))
     ran = project.run("check", "plain")

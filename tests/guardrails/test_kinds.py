@@ -14,18 +14,19 @@ import pytest
 from pydantic import BaseModel
 
 import perago
-from perago import TaskDefinitionError, WorkspaceSpec, require_file, require_glob, task
+from perago import TaskDefinitionError, WorkspaceSpec, require_file, require_glob, require_table, task
 from perago.authoring.guardrails import Guardrail, Listing
 from perago.authoring.guardrails import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
-from perago.testing.building import sizes_of
+from perago.testing.building import Tree, build, sizes_of
 from perago.testing.failures import CaseFailed
 from perago.testing.neighbours import corner_trees
-from perago.testing.oracle import Verdict, judge
+from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.tasks import task_of
 from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
+from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.guardrail import cases_guardrail
 from pytest_perago.properties import check_phase
 from pytest_perago.settings import FuzzSettings
@@ -38,8 +39,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 every_kind = pytest.mark.parametrize("declare", KINDS.values(), ids=KINDS)
 
 
-def found(rule: Guardrail, sizes: dict[str, int]) -> Verdict:
-    (finding,) = evaluate([rule], Listing(sizes), phase=Phase.PRE)
+def found(rule: Guardrail, tree: Tree) -> Verdict:
+    with build(tree) as root:
+        scan = scan_tree(root)
+        (finding,) = evaluate([rule], scan.listing, phase=Phase.PRE, disk=scan)
     return Verdict(finding.satisfied, finding.matched)
 
 
@@ -74,8 +77,8 @@ def test_trees_at_the_limits_of_a_rule_satisfy_it(declare: Callable[..., Guardra
     trees = satisfying_trees(rule)
     assert trees
     for tree in trees:
-        assert found(rule, sizes_of(tree)) == judge(rule, sizes_of(tree))
-        assert found(rule, sizes_of(tree)).satisfied
+        assert found(rule, tree) == judge_tree(rule, tree)
+        assert found(rule, tree).satisfied
 
 
 @every_kind
@@ -83,23 +86,23 @@ def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardr
     rule = declare("raw/a.csv")
     assert rule.violations()
     for violation in rule.violations():
-        sizes = sizes_of(violating_tree(rule, [rule, require_file("README.md")], violation))
-        assert found(rule, sizes) == judge(rule, sizes)
-        verdict = rule.evaluate(Listing(sizes))
-        assert verdict.complaint
+        tree = violating_tree(rule, [rule, require_file("README.md")], violation)
+        assert found(rule, tree) == judge_tree(rule, tree)
+        assert not found(rule, tree).satisfied
         near = [rule.hint(Listing({path: 1})) for path in ("raw/A.csv", "raw/A.csv/b")]
-        assert verdict.matched or any(near)
+        assert found(rule, tree).matched or any(near)
 
 
 @every_kind
 @pytest.mark.parametrize("path", ["raw/a.csv", "raw", "[a]"])
 def test_a_rule_and_the_oracle_agree_near_the_rule(declare: Callable[..., Guardrail], path: str) -> None:
-    rule, choice = declare(path), random.Random(path)
+    more = {"format": "csv"} if declare is require_table else {}
+    rule, choice = declare(path, **more), random.Random(path)
     verdicts = set()
     for tree in corner_trees([rule], ANY_DISK):
-        for sizes in (sizes_of(tree), {file: choice.randrange(2) for file in sizes_of(tree)}):
-            assert found(rule, sizes) == judge(rule, sizes)
-            verdicts.add(judge(rule, sizes).satisfied)
+        for other in (tree, {file: "x" * choice.randrange(2) for file in sizes_of(tree)}):
+            assert found(rule, other) == judge_tree(rule, other)
+            verdicts.add(judge_tree(rule, other).satisfied)
     assert verdicts == {True, False}
 
 

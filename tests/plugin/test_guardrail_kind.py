@@ -13,7 +13,7 @@ TASK = """
 from pathlib import Path
 from pydantic import BaseModel, field_validator
 from perago import PublishBudget, TaskControls, WorkspaceSpec, task
-from perago import forbid_glob, require_dir, require_file, require_glob
+from perago import forbid_glob, require_dir, require_file, require_glob, require_table
 
 class Params(BaseModel):
     value: int
@@ -101,6 +101,29 @@ def test_an_example_that_a_guardrail_judges_otherwise_is_a_failure(pytester: pyt
             "*expected  a guardrail refuses it*",
         ]
     )
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_tables_are_made_that_break_each_part_of_a_rule(pytester: pytest.Pytester, form: str) -> None:
+    spec = (
+        f"pre=[require_glob('raw/*', min_count=2), require_table('raw/*.{form}', columns={{'id': int, 'name': str, "
+        "'day': 'date'}, min_rows=2, max_rows=3, unique=['id', 'day'], not_null=['name'])]"
+    )
+    task_module(pytester, spec)
+    labels = [name.rpartition(f"{form}):")[2].rstrip("]") for name in collected(pytester, *KIND) if "table" in name]
+    wrong = ["no-column", "wrong-type", "too-few-rows", "too-many-rows", "duplicate", "null", "broken"]
+    assert labels == ["satisfied", "missing", *wrong]
+    assert run(pytester, *KIND).parseoutcomes() == {"passed": len(labels) + 3}
+    if form == "csv":  # the other forms are compared in tests/guardrails
+        fuzzed = run_process(pytester, "--perago-modules", "work", "--perago-kinds", "fuzz")
+        fuzzed.assert_outcomes(passed=3)
+    assert not (pytester.path / "executed").exists()
+
+
+def test_two_rules_about_one_table_are_satisfied_by_one_tree(pytester: pytest.Pytester) -> None:
+    task_module(pytester, "post=[require_table('*.csv', columns={'id': int}), require_table('*.csv', unique='id')]")
+    outcomes = run(pytester, *KIND).parseoutcomes()
+    assert outcomes["passed"] == len(collected(pytester, *KIND))
 
 
 SPECS = {

@@ -10,7 +10,7 @@ import pytest
 from perago import forbid_glob, require_dir, require_file, require_glob
 from perago.authoring.guardrails import Guardrail
 from perago.guardrails import GUARDRAILS
-from perago.testing import oracle
+from perago.testing import oracle, table_oracle
 from perago.testing.oracle import Verdict, glob_matches, is_in_prefix, judge
 
 MATCHES = [
@@ -86,7 +86,14 @@ def test_it_shares_no_code_with_what_decides_in_production() -> None:
     rules = {alias.name for node in imports if str(node.module).startswith("perago.") for alias in node.names}
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert {node.module for node in imports if not str(node.module).startswith("perago.")} == STANDARD
-    assert rules == {"Guardrail", *(type(declare("a")).__name__ for declare in GUARDRAILS.values())}
+    kinds = {type(declare("a.csv")).__name__ for declare in GUARDRAILS.values()}
+    assert rules == {"Guardrail", *kinds, "Tree", "sizes_of", "table_oracle"}
     assert names == {"fnmatch"}
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not called & set(vars(Guardrail)) - {"register"}
+
+
+def test_nor_does_the_part_about_tables() -> None:
+    tree = ast.parse(Path(table_oracle.__file__).read_text(encoding="utf-8"))
+    modules = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert {name for name in modules if name.startswith("perago")} == {"perago.guardrails.tables.rule"}

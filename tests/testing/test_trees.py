@@ -23,7 +23,7 @@ def judge(rule: Guardrail, files: Collection[str]) -> Verdict:
     return judge_sizes(rule, dict.fromkeys(files, 0))
 
 
-def holds(rules: Sequence[Guardrail], tree: dict[str, str | None]) -> bool:
+def holds(rules: Sequence[Guardrail], tree: dict[str, str | bytes | None]) -> bool:
     return all(judge(rule, tree).satisfied for rule in rules)
 
 

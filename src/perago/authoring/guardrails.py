@@ -70,7 +70,7 @@ class CountConstraint:
     files: FileSelection
     least: int = 0
     most: int | None = None
-    content: str | None = None
+    content: str | bytes | None = None
 
     def too_few(self) -> tuple[CountConstraint, ...]:
         """How a tree has too few: one file is missing, or as many as other rules want."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from perago.cli import messages
@@ -23,19 +24,44 @@ def load_tasks(modules: Sequence[str], seconds: float, *, packages: bool = False
     Raises:
         CommandError: at least one is not valid; all that is wrong with any of them has been said.
     """
-    return [task for task, _ in load_tasks_and_files(modules, seconds, packages=packages)]
+    return [one.task for one in _load(modules, seconds, packages=packages) if one.task is not None]
 
 
-def load_tasks_and_files(
-    modules: Sequence[str], seconds: float, *, packages: bool = False
-) -> list[tuple[TaskSummary, tuple[str, ...]]]:
-    """The same, each with the module's file and those that it imported from below the current directory."""
+def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[str, ...]]:
+    """The task of a module that can run here, with the module's file and those that it imported from below the current
+    directory.
+
+    Raises:
+        CommandError: as for `load_tasks`, or something that it needs is not installed.
+    """
+    (probed,) = _load([module], seconds, to_run=True)
+    if probed.task is None:
+        raise CommandError(ExitCode.INVALID_MODULE)
+    return probed.task, probed.files
+
+
+def _load(modules: Sequence[str], seconds: float, *, packages: bool = False, to_run: bool = False) -> Sequence[Probed]:
     from perago.cli.probe import probe_modules
 
-    probed = probe_modules(modules, seconds, packages=packages)
+    found = probe_modules(modules, seconds, packages=packages)
+    probed = able_to_run(found) if to_run else found
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
-    return [(one.task, one.files) for one in probed if one.task is not None]
+    return probed
+
+
+def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
+    """The modules, with a problem where something that the task needs to run is not installed here."""
+    from perago.cli.probe.report import Code, ModuleProblem
+
+    def checked(one: Probed) -> Probed:
+        if one.task is None or not one.task.missing:
+            return one
+        what, command = one.task.missing[0]
+        message = f"task {one.task.name} cannot run: {what}"
+        return replace(one, task=None, problem=ModuleProblem(Code.MISSING, message, fix=command))
+
+    return [checked(one) for one in modules]
 
 
 def show_notes(probed: Probed) -> None:

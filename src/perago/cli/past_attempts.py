@@ -17,7 +17,7 @@ from perago.cli import messages
 from perago.cli.configuration import cache_of
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import prefix_of
-from perago.cli.loading import load_tasks_and_files
+from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import checked_module
 from perago.replay.attempts import NotReplayable, PastAttempt, find_attempt, find_step
 from perago.workspace.text import listing, one_line
@@ -192,7 +192,7 @@ def find(servers: Servers, named: Named) -> Found:
     else:
         attempt = find_step(servers.conductor, str(named.workflow), str(named.step))
     name = module_of(attempt.task_name) if named.module is None else checked_module(named.module)
-    ((task, files),) = load_tasks_and_files([name], named.import_limit)
+    task, files = load_task_to_run(name, named.import_limit)
     return matched(attempt, name, task, files)
 
 

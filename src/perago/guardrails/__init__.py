@@ -14,6 +14,7 @@ from perago.guardrails.own import guardrail as guardrail
 from perago.guardrails.require_dir import require_dir as require_dir
 from perago.guardrails.require_file import require_file as require_file
 from perago.guardrails.require_glob import require_glob as require_glob
+from perago.guardrails.require_table import require_table as require_table
 
 GUARDRAILS: Mapping[str, Callable[..., Guardrail]] = {
     name: value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from perago.authoring import WorkspaceSpec
 from perago.authoring.guardrails import Guardrail, Verdict
 from perago.workspace.scan import Tree
 
@@ -41,6 +42,13 @@ class ContentGuardrail(Guardrail):
     def reads(self, path: str) -> bool:
         """Whether the contents of the file at `path` matter."""
 
-    def missing(self) -> str | None:
-        """What the rule needs on this machine and does not find, with the command that installs it."""
+    def missing(self) -> tuple[str, str] | None:
+        """What the rule needs on this machine and does not find, in words, and the command that installs it."""
         return None
+
+
+def missing_of(workspace: WorkspaceSpec | None) -> list[tuple[str, str]]:
+    """The same for all rules of a workspace, each once."""
+    rules = (*workspace.pre, *workspace.post) if workspace else ()
+    found = (rule.missing() for rule in rules if isinstance(rule, ContentGuardrail))
+    return list(dict.fromkeys(each for each in found if each))

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from perago.authoring.guardrails import Guardrail
 from perago.testing.building import Symlink, Tree, sizes_of
-from perago.testing.oracle import concerns, judge
+from perago.testing.oracle import concerns, judge_tree
 from perago.testing.pathsets import Kind, Place, name_places, only
 from perago.workspace.keys import Folding
 
@@ -72,7 +72,7 @@ def amounts(rule: Guardrail) -> tuple[int, ...]:
     return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
 
 
-def contents(rule: Guardrail) -> tuple[str, ...]:
+def contents(rule: Guardrail) -> tuple[str | bytes, ...]:
     """What the rule says that files hold: in good trees first, then in those that break it."""
     constraints = [rule.constraint, *(way for ways in rule.violations().values() for way in ways)]
     return tuple(dict.fromkeys(each.content for each in constraints if each.content is not None))
@@ -253,12 +253,12 @@ class TreePlan:
     """A tree that grows, and stays one that can be built on the disk: what does not fit to it is passed over."""
 
     def __init__(self, folding: Folding) -> None:
-        self.tree: dict[str, str | Symlink | None] = {}
+        self.tree: dict[str, str | bytes | Symlink | None] = {}
         self._folding = folding
         self._directories: set[str] = set()
         self._folded: dict[str, str] = {}
 
-    def add(self, path: str, content: str | Symlink | None = "") -> bool:
+    def add(self, path: str, content: str | bytes | Symlink | None = "") -> bool:
         """Plant something, unless something else is in its way; whether it stands there now."""
         above = _above(path)
         blocked = path in self.tree or any(self.tree.get(directory, None) is not None for directory in above)
@@ -289,14 +289,14 @@ class TreePlan:
         missing = number - len(counted)
         for index in range(2 * number):
             path = plain(rule, index)
-            if missing > 0 and concerns(rule, path) and self.add(path):
+            if missing > 0 and concerns(rule, path) and self.add(path, rule.constraint.content or ""):
                 missing -= 1
 
     def add_if(self, rules: Collection[Guardrail], path: str, content: str | Symlink | None = "") -> None:
         """Plant something only if no rule changes its mind about the tree."""
         about = [rule for rule in rules if concerns(rule, path)] if content is not None else []
-        before = [judge(rule, sizes_of(self.tree)).satisfied for rule in about]
-        if self.add(path, content) and before != [judge(rule, sizes_of(self.tree)).satisfied for rule in about]:
+        before = [judge_tree(rule, self.tree).satisfied for rule in about]
+        if self.add(path, content) and before != [judge_tree(rule, self.tree).satisfied for rule in about]:
             self.remove(path)
 
     def _twin(self, name: str) -> bool:
@@ -313,7 +313,7 @@ def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
                 crowd.add(path, content)
     for rule in rules:
         for path in instances(rule):
-            meant.add(path)
+            meant.add(path, rule.constraint.content or "")
     held = [(rule, content) for rule in rules for content in contents(rule)]
     at_limits = []
     for rule in rules:
@@ -324,7 +324,7 @@ def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
     return [crowd.tree, meant.tree, *at_limits, *(_holding(rule, content, folding) for rule, content in held)]
 
 
-def _holding(rule: Guardrail, content: str, folding: Folding) -> Tree:
+def _holding(rule: Guardrail, content: str | bytes, folding: Folding) -> Tree:
     """Files that the rule means, all with this content."""
     plan = TreePlan(folding)
     for path in instances(rule):

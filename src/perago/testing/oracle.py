@@ -17,6 +17,9 @@ from perago.guardrails.forbid_glob import ForbidGlob
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
+from perago.guardrails.require_table import RequireTable
+from perago.testing import table_oracle
+from perago.testing.building import Tree, sizes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,23 @@ class Verdict:
 def judge(rule: Guardrail, files: Mapping[str, int]) -> Verdict:
     """The verdict on a tree with exactly these files: their paths relative to the workspace, and their sizes in bytes.
 
-    Directories, symlinks and other things that are no files play no part in any rule.
+    Directories, symlinks and other things that are no files play no part in any rule. What is in the files plays none
+    here; `judge_tree` asks for it.
     """
     counted = {path: size for path, size in files.items() if concerns(rule, path)}
     return Verdict(holds(rule, counted), len(counted))
+
+
+def judge_tree(rule: Guardrail, tree: Tree) -> Verdict:
+    """The verdict on a tree with these files, contents included."""
+    verdict = judge(rule, sizes_of(tree))
+    contents = {path: content for path, content in tree.items() if isinstance(content, str | bytes)}
+    are_sound = all(
+        is_sound(rule, content.encode() if isinstance(content, str) else content)
+        for path, content in contents.items()
+        if concerns(rule, path)
+    )
+    return Verdict(verdict.satisfied and are_sound, verdict.matched)
 
 
 @singledispatch
@@ -48,6 +64,17 @@ def holds(rule: Guardrail, counted: Mapping[str, int]) -> bool:
     raise NotImplementedError(f"perago.testing.oracle does not know when {type(rule).__name__} holds")
 
 
+@singledispatch
+def is_sound(rule: Guardrail, content: bytes) -> bool:  # noqa: ARG001 - for the rules that look into files
+    """Whether a file that the rule counts may hold that."""
+    return True
+
+
+@is_sound.register
+def _(rule: RequireTable, content: bytes) -> bool:
+    return table_oracle.is_sound(rule.rule, content)
+
+
 @concerns.register
 def _(rule: RequireFile, path: str) -> bool:
     return path.split("/") == rule.path.split("/")
@@ -60,12 +87,12 @@ def _(rule: RequireDir, path: str) -> bool:
 
 
 @concerns.register
-def _(rule: RequireGlob | ForbidGlob, path: str) -> bool:
+def _(rule: RequireGlob | ForbidGlob | RequireTable, path: str) -> bool:
     return glob_matches(rule.pattern, path)
 
 
 @holds.register
-def _(_: RequireFile | RequireDir, counted: Mapping[str, int]) -> bool:
+def _(_: RequireFile | RequireDir | RequireTable, counted: Mapping[str, int]) -> bool:
     return len(counted) >= 1
 
 

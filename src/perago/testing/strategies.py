@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from perago.authoring import WorkspaceSpec
 from perago.authoring.guardrails import Guardrail
+from perago.guardrails.require_table import RequireTable
 from perago.testing.building import Tree
 from perago.testing.neighbours import Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.param_strategies import NoParams, params
+from perago.testing.table_strategies import table_contents
 from perago.testing.tasks import TaskFunction, task_of
 from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
 from perago.workspace.keys import Folding
@@ -114,7 +116,7 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
         number = min(draw(st.sampled_from(amounts(rule))), len(options))
         chosen = st.lists(st.sampled_from(options), min_size=number, max_size=number, unique=True) if options else _NONE
         for path in draw(chosen):
-            plan.add(path, draw(st.sampled_from([*_CONTENTS, *contents(rule)])))
+            plan.add(path, draw(_content(rule)))
     for likeness in _drawn_likenesses(draw):
         for rule in draw(st.lists(st.sampled_from(wanted), min_size=1, unique=True)) if wanted else ():
             for path, content in lookalikes(rule, likeness):
@@ -128,7 +130,11 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
 
 @st.composite
 def _grown(
-    draw: st.DrawFn, seeds: Sequence[dict[str, str | None]], rules: Sequence[Guardrail], folding: Folding, view: View
+    draw: st.DrawFn,
+    seeds: Sequence[dict[str, str | bytes | None]],
+    rules: Sequence[Guardrail],
+    folding: Folding,
+    view: View,
 ) -> Tree:
     """One of the seeds, and around it, in `view`, what changes no verdict."""
     plan = TreePlan(folding)
@@ -140,6 +146,19 @@ def _grown(
                 if isinstance(content, str | None) and view.sees(path):
                     plan.add_if(rules, path, content)
     return dict(plan.tree)
+
+
+def _content(rule: Guardrail) -> st.SearchStrategy[str | bytes]:
+    """What a file may hold that the rule counts."""
+    some = st.sampled_from([*_CONTENTS, *contents(rule)])
+    return st.one_of(some, table_contents(rule.rule).map(_readable)) if isinstance(rule, RequireTable) else some
+
+
+def _readable(content: bytes) -> str | bytes:
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return content
 
 
 _CONTENTS = ("", "x\n1\n")

@@ -99,7 +99,7 @@ def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
     raise TypeError(f"a tree is a mapping, a path or a task function, not {type(source).__name__}")
 
 
-def _smallest(function: Callable[..., Any]) -> Mapping[str, str | None]:
+def _smallest(function: Callable[..., Any]) -> Mapping[str, str | bytes | None]:
     from perago.testing.trees import smallest_tree
 
     spec = task_of(function).workspace

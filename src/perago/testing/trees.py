@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from perago.authoring.guardrails import CountConstraint, Guardrail
-from perago.testing.building import Symlink, Tree, build, sizes_of
-from perago.testing.oracle import judge
+from perago.testing.building import Symlink, Tree, build
+from perago.testing.oracle import concerns, is_sound, judge_tree
 from perago.testing.pathsets import only
 from perago.testing.solving import Undecided, directories_for, forbidden_by, needed, path_set, reserved_paths, solve
 from perago.workspace.keys import Folding, find_collisions
@@ -47,7 +47,7 @@ class Contradiction(Exception):
 
 def smallest_tree(
     rules: Iterable[Guardrail], *, key_prefix: str = "", folding: Folding = ANY_DISK, view: View = EVERYTHING
-) -> dict[str, str | None]:
+) -> dict[str, str | bytes | None]:
     """The smallest tree that satisfies all rules; all files are empty, unless a rule says what they hold. A
     `@guardrail` of one's own may refuse it: what that wants cannot be told.
 
@@ -68,7 +68,9 @@ def smallest_tree(
     return _filled(found, constraints, dict.fromkeys(wanted, True))
 
 
-def satisfying_trees(rule: Guardrail, *, key_prefix: str = "", view: View = EVERYTHING) -> list[dict[str, str | None]]:
+def satisfying_trees(
+    rule: Guardrail, *, key_prefix: str = "", view: View = EVERYTHING
+) -> list[dict[str, str | bytes | None]]:
     """Trees at the limits of one rule: the smallest, the fullest if there is one, and a file that holds what it must.
 
     Raises:
@@ -103,7 +105,7 @@ def violating_tree(
     key_prefix: str = "",
     folding: Folding = ANY_DISK,
     view: View = EVERYTHING,
-) -> dict[str, str | None]:
+) -> dict[str, str | bytes | None]:
     """A smallest tree that breaks `rule`, just so, and satisfies all the others of `rules`.
 
     Args:
@@ -183,18 +185,29 @@ def _filled(
     constraints: Sequence[CountConstraint],
     expected: Mapping[Guardrail, bool],
     broken: CountConstraint | None = None,
-) -> dict[str, str | None]:
+) -> dict[str, str | bytes | None]:
     """The files with what they must hold. As many as the broken rule needs hold what breaks it."""
-    contents: dict[str, str] = {}
+    contents: dict[str, str | bytes] = {}
     for path in sorted(files):
         wanted = [each.content for each in constraints if each.content and path in path_set(each.files)]
-        contents[path] = max(wanted, key=len, default="")
+        contents[path] = _suiting(path, sorted(wanted, key=len, reverse=True) or [""], expected)
     if broken is not None and broken.content is not None:
         breaking = [path for path in contents if path in path_set(broken.files)]
         for path in sorted(breaking, key=lambda path: len(contents[path]))[: broken.least]:
             contents[path] = broken.content
     _verify(contents, expected, certain=all(each.content is None for each in (*constraints, broken) if each))
     return dict(contents)
+
+
+def _suiting(path: str, contents: Sequence[str | bytes], rules: Iterable[Guardrail]) -> str | bytes:
+    """The first of the contents that suits all rules about the file, or the first of all."""
+    about = [rule for rule in rules if concerns(rule, path)]
+
+    def suits(content: str | bytes) -> bool:
+        data = content.encode() if isinstance(content, str) else content
+        return all(is_sound(rule, data) for rule in about)
+
+    return next(filter(suits, contents), contents[0])
 
 
 def _culprits(
@@ -231,10 +244,10 @@ def _why(culprits: Sequence[CountConstraint], folding: Folding) -> str:
     return "a path would have to be a file and a directory at once"
 
 
-def _verify(contents: Mapping[str, str], expected: Mapping[Guardrail, bool], *, certain: bool) -> None:
+def _verify(contents: Mapping[str, str | bytes], expected: Mapping[Guardrail, bool], *, certain: bool) -> None:
     """Ask the oracle. A wrong tree is a defect of this module, unless rules want different contents of one file."""
     for rule, satisfied in expected.items():
-        if judge(rule, sizes_of(contents)).satisfied is not satisfied:
+        if judge_tree(rule, contents).satisfied is not satisfied:
             if not certain:
                 raise Undecided(f"no content was found for {', '.join(contents)} that suits all rules")
             raise RuntimeError(f"the tree {sorted(contents)} was made for {rule}, and does not fit it")

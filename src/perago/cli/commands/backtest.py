@@ -12,7 +12,7 @@ import typer
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import load_tasks_and_files
+from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch
 from perago.cli.past_attempts import Servers, refusals_are_told
 from perago.cli.signals import sigterm_unwinds
@@ -133,7 +133,7 @@ def backtest(
         CommandError: module or configuration are not valid, or a worker could not be started.
         ServiceError: a server did not answer.
     """
-    ((task, files),) = load_tasks_and_files([module], import_limit)
+    task, files = load_task_to_run(module, import_limit)
     if place is not None and task.workspace is None:
         raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
     settings = valid_settings()

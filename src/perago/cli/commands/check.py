@@ -13,7 +13,7 @@ import typer
 from perago.cli import messages
 from perago.cli.configuration import look_at_configuration, namesake
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import masked, show_notes, show_problem
+from perago.cli.loading import able_to_run, masked, show_notes, show_problem
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.probe import probing
@@ -49,7 +49,7 @@ def command(
     with probing(modules, timeout, packages=True, examine="perago.testing.cases") as results:
         configuration = look_at_configuration()
         other = namesake()
-        probed = results()
+        probed = able_to_run(results())
     if other:
         configuration = replace(configuration, warnings=(other, *configuration.warnings))
     _print_json(probed, configuration) if as_json else _print_text(probed, configuration)

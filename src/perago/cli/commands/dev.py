@@ -18,7 +18,7 @@ from perago.cli import messages
 from perago.cli.configuration import require_embedded, valid_settings
 from perago.cli.dev.workflows import BRANCH, REPOSITORY, seed
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import report
+from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.signals import sigterm_unwinds
 
@@ -153,7 +153,7 @@ def _valid_modules(options: DevOptions) -> tuple[Sequence[Probed], Settings]:
         settings = valid_settings()
         import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
 
-        probed = results()
+        probed = able_to_run(results())
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed, settings

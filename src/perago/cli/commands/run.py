@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.configuration import valid_settings
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import check_output, prefix_of, write_tree
-from perago.cli.loading import load_tasks_and_files
+from perago.cli.loading import load_task_to_run
 from perago.cli.local_run import run_attempt, runs_here, services_of
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, read_object
 from perago.cli.signals import sigterm_unwinds
@@ -152,7 +152,7 @@ def run_once(
     if example is not None and from_task is not None:
         raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
     given = read_object(params or "{}")
-    ((task, files),) = load_tasks_and_files([module], import_limit)
+    task, files = load_task_to_run(module, import_limit)
     shown = None if example is None else _declared(task, example)
     if shown is not None:
         given = dict(shown["params"])

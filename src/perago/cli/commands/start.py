@@ -22,7 +22,7 @@ from perago.cli.configuration import (
     withhold_credentials,
 )
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.loading import report
+from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
 from perago.cli.signals import end_if_told, hand_over
 
@@ -129,7 +129,7 @@ def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
     with probing([module], seconds) as results:
         configuration = look_at_configuration()
         _import_meanwhile()
-        (probed,) = results()
+        (probed,) = able_to_run(results())
     report([probed])
     for text in configuration.warnings:
         messages.warning(text)

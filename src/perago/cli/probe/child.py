@@ -95,6 +95,7 @@ def inspect_module(module: str, directory: str, seconds: float, examine: str) ->
 def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
     from perago.authoring.environment import withheld
+    from perago.guardrails.content import missing_of
     from perago.taskdef import build_task_definition, canonical_json, load_task
     from perago.taskdef.loading import NoTask
 
@@ -122,6 +123,7 @@ def _report(module: str, examine: str) -> dict[str, Any]:
                 "environment": task.environment,
                 "include": () if workspace is None else workspace.include,
                 "exclude": () if workspace is None else workspace.exclude,
+                "missing": missing_of(workspace),
             },
             "files": _files_of(module, before),
             "advice": advice,

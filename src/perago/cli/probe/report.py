@@ -17,6 +17,7 @@ class Code(StrEnum):
     CRASH = "import-crash"
     DUPLICATE = "duplicate-task"
     EXAMPLE = "invalid-example"
+    MISSING = "missing-library"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class TaskSummary:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     """Globs of the files of the workspace that it sees, and of those among them that it does not."""
+    missing: tuple[tuple[str, str], ...] = ()
+    """What its guardrails need and do not find on this machine, each with the command that installs it."""
 
     @property
     def examples(self) -> int:
@@ -86,6 +89,8 @@ def from_json(module: str, report: dict[str, Any]) -> Probed:
     """The child's report."""
     if "problem" in report:
         return Probed(module, None, ModuleProblem(**report["problem"]))
-    patterns = {name: tuple(report["task"][name]) for name in ("environment", "include", "exclude")}
-    task = TaskSummary(**{**report["task"], **patterns})
+    found = report["task"]
+    patterns = {name: tuple(found[name]) for name in ("environment", "include", "exclude")}
+    missing = tuple((what, command) for what, command in found["missing"])
+    task = TaskSummary(**{**found, **patterns, "missing": missing})
     return Probed(module, task, None, advice=tuple(report["advice"]), files=tuple(report["files"]))

@@ -1,0 +1,237 @@
+"""`require_table("raw/*.csv", columns={"id": int})`: what is in CSV, Parquet and JSON Lines files."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perago.authoring.guardrails import CountConstraint, FileSelection, Listing, Path, Verdict, declared_pattern
+from perago.authoring.source import calling_line, declares
+from perago.guardrails.content import ContentGuardrail, GuardrailDefect
+from perago.guardrails.paths import for_pattern, matching
+from perago.guardrails.tables import check_table
+from perago.guardrails.tables.making import can_be_made, good_table, spoiled_tables
+from perago.guardrails.tables.rule import ENDINGS, PYTHON_TYPES, ColumnType, Format, TableRule
+from perago.workspace.descent import open_file
+from perago.workspace.glob import compile_glob
+from perago.workspace.scan import Tree
+from perago.workspace.text import count, quoted
+
+INSTALL = "pip install 'pyarrow>=19'"
+_MODULE = "pyarrow"
+_MOST_PROBLEMS = 10
+_TYPES = ", ".join(kind.__name__ for kind in PYTHON_TYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class RequireTable(ContentGuardrail):
+    """At least one file matches `pattern`, and each of them is such a table."""
+
+    pattern: str
+    rule: TableRule
+
+    def __str__(self) -> str:
+        return f"require_table({', '.join([repr(self.pattern), *self._options()])})"
+
+    def _options(self) -> Iterable[str]:
+        rule = self.rule
+        if rule.columns:
+            yield f"columns={{{', '.join(f'{name!r}: {_written(kind)}' for name, kind in rule.columns)}}}"
+        for name in ("min_rows", "max_rows"):
+            if (number := getattr(rule, name)) is not None:
+                yield f"{name}={number}"
+        for name in ("unique", "not_null"):
+            if names := getattr(rule, name):
+                yield f"{name}={list(names)!r}"
+        if rule.schema is not None:
+            yield f"schema={getattr(rule.schema, '__name__', None) or getattr(rule.schema, 'name', None) or 'schema'}"
+        if _by_name(self.pattern) is not rule.format:
+            yield f"format={rule.format.value!r}"
+        if rule.delimiter != ",":
+            yield f"delimiter={rule.delimiter!r}"
+        if rule.show_values:
+            yield "show_values=True"
+
+    @property
+    def label(self) -> str:
+        return f"require_table({self.pattern})"
+
+    def evaluate(self, tree: Listing) -> Verdict:
+        """A listing tells whether there is such a file."""
+        matched = len(matching(self.pattern, tree))
+        return Verdict(matched, None if matched else "matched 0 files")
+
+    def hint(self, tree: Listing) -> str | None:
+        return for_pattern(self.pattern, tree)
+
+    def reads(self, path: str) -> bool:
+        return compile_glob(self.pattern).fullmatch(path) is not None
+
+    def missing(self) -> tuple[str, str] | None:
+        if importlib.util.find_spec(_MODULE) is not None:
+            return None
+        return f"require_table reads tables with {_MODULE}, which is not installed here", INSTALL
+
+    def look_into(self, tree: Tree) -> Verdict:
+        if missing := self.missing():
+            raise GuardrailDefect(": ".join(missing))
+        paths = [path for path in tree.files if self.reads(path)]
+        problems: list[str] = []
+        for path in paths:
+            if len(problems) > _MOST_PROBLEMS:
+                problems.append("further files were not looked into")
+                break
+            with os.fdopen(open_file(tree.root, path), "rb") as file:
+                problems += [f"{quoted(path)}: {problem}" for problem in check_table(file, self.rule)]
+        found = f"matched {count(len(paths), 'file')}; {'; '.join(problems)}" if problems else None
+        return Verdict(len(paths), found)
+
+    @property
+    def is_derivable(self) -> bool:
+        return can_be_made(self.rule) and self.missing() is None
+
+    @property
+    def constraint(self) -> CountConstraint:
+        return CountConstraint(FileSelection(pattern=self.pattern), least=1, content=good_table(self.rule))
+
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        files = FileSelection(pattern=self.pattern)
+        few = CountConstraint(files, least=1).too_few()
+        spoiled = {
+            name: (CountConstraint(files, 1, 1, content=content), CountConstraint(files, 1, content=content))
+            for name, content in spoiled_tables(self.rule).items()
+        }
+        return {"missing": few, **spoiled}
+
+
+@declares("require_table")
+def require_table(
+    pattern: Path,
+    columns: Mapping[str, Any] | None = None,
+    min_rows: int | None = None,
+    max_rows: int | None = None,
+    unique: str | Sequence[str] | None = None,
+    not_null: str | Sequence[str] | None = None,
+    schema: Any = None,
+    format: str | None = None,  # noqa: A002 - the word of all libraries for it
+    delimiter: str = ",",
+    show_values: bool = False,
+) -> RequireTable:
+    """At least one file must match `pattern`, and each that does must be such a table.
+
+    It reads CSV (`.csv`), Parquet (`.parquet`) and JSON Lines (`.jsonl`, `.ndjson`), in batches, with pyarrow.
+
+    Args:
+        pattern: a glob. Its last part ends in one of these endings, unless `format` is given.
+        columns: the columns that must be there and their types: int, float, str, bool, bytes, date, datetime, Decimal,
+            or object for any; others may be there as well. In CSV and JSON Lines each value must be spelled so.
+        min_rows: how many rows it has at least, without the header.
+        max_rows: how many rows it has at most.
+        unique: a column, or several together, in which no two rows are alike. Rows without a value there are left out.
+        not_null: the columns in which every row has a value.
+        schema: a model of pandera that the table must satisfy, too. It needs the whole table in memory.
+        format: `csv`, `parquet` or `jsonl`, where the pattern does not tell.
+        delimiter: of a CSV file.
+        show_values: whether messages may quote the value that is wrong. Reasons are stored by Conductor.
+
+    Raises:
+        TaskDefinitionError: not a relative pattern inside the workspace, or what no table can be.
+    """
+    canonical = declared_pattern("require_table", pattern)
+    rule = TableRule(
+        format=_format(canonical, format),
+        columns=tuple(_columns(canonical, columns)),
+        min_rows=_number(canonical, "min_rows", min_rows),
+        max_rows=_number(canonical, "max_rows", max_rows),
+        unique=_names(canonical, "unique", unique),
+        not_null=_names(canonical, "not_null", not_null),
+        schema=schema,
+        delimiter=_delimiter(canonical, delimiter),
+        show_values=bool(show_values),
+    )
+    if rule.min_rows is not None and rule.max_rows is not None and rule.max_rows < rule.min_rows:
+        raise _wrong(
+            canonical,
+            f"max_rows {rule.max_rows} is less than min_rows {rule.min_rows}, so no table can satisfy it",
+            "raise max_rows or lower min_rows",
+        )
+    if schema is not None and not rule.schema_module:
+        raise _wrong(
+            canonical,
+            f"schema is an object of type {type(schema).__name__}, not a model of pandera",
+            "give a subclass of pandera.DataFrameModel, or a pandera.DataFrameSchema",
+        )
+    return RequireTable(canonical, rule)
+
+
+def _wrong(pattern: str, words: str, fix: str) -> Exception:
+    return calling_line().error(f"require_table({pattern!r}): {words}", fix=fix)
+
+
+def _by_name(pattern: str) -> Format | None:
+    name = pattern.rpartition("/")[2]
+    return next((kind for ending, kind in ENDINGS.items() if name.endswith(ending)), None)
+
+
+def _format(pattern: str, given: object) -> Format:
+    if given is not None:
+        if given not in tuple(Format):
+            raise _wrong(pattern, f"format is {given!r}", f"write one of {', '.join(map(repr, map(str, Format)))}")
+        return Format(str(given))
+    found = _by_name(pattern)
+    if found is None:
+        raise _wrong(
+            pattern,
+            "the pattern does not tell the format of the tables",
+            f"let it end in {', '.join(ENDINGS)}, or give format='csv'",
+        )
+    return found
+
+
+def _columns(pattern: str, columns: object) -> Iterable[tuple[str, ColumnType]]:
+    if columns is None:
+        return
+    fix = f"write columns={{'name': type}} with one of the types {_TYPES}"
+    if not isinstance(columns, Mapping):
+        raise _wrong(pattern, f"columns is an object of type {type(columns).__name__}, not a mapping", fix)
+    for name, kind in columns.items():
+        if not isinstance(name, str) or not name:
+            raise _wrong(pattern, f"the column name {name!r} is no text", fix)
+        if isinstance(kind, str) and kind in tuple(ColumnType):
+            yield name, ColumnType(kind)
+        elif isinstance(kind, type) and kind in PYTHON_TYPES:
+            yield name, PYTHON_TYPES[kind]
+        else:
+            raise _wrong(pattern, f"column {name!r} has the type {getattr(kind, '__name__', kind)!r}", fix)
+
+
+def _number(pattern: str, what: str, number: object) -> int | None:
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise _wrong(
+            pattern, f"{what} is {number!r}, not a number of rows", f"write {what}=1, or another number from 0"
+        )
+    return number
+
+
+def _names(pattern: str, what: str, names: object) -> tuple[str, ...]:
+    found = (names,) if isinstance(names, str) else names if names is not None else ()
+    if not isinstance(found, Sequence) or not all(isinstance(name, str) and name for name in found):
+        raise _wrong(pattern, f"{what} is {names!r}, not names of columns", f"write {what}=['name']")
+    return tuple(dict.fromkeys(found))
+
+
+def _delimiter(pattern: str, delimiter: object) -> str:
+    if not isinstance(delimiter, str) or len(delimiter.encode()) != 1 or delimiter in '\r\n"':
+        raise _wrong(pattern, f"delimiter is {delimiter!r}, not one character", "write delimiter=';', for example")
+    return delimiter
+
+
+def _written(kind: ColumnType) -> str:
+    """`int`, as a type where Python has it without an import, else as a text."""
+    simple = {each.__name__ for each in PYTHON_TYPES if each.__module__ == "builtins"}
+    return str(kind) if str(kind) in simple else repr(str(kind))

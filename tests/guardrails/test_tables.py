@@ -1,0 +1,362 @@
+"""`require_table`: what it declares, what it finds in CSV, Parquet and JSON Lines, and what its messages say."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, require_table, task
+from perago.authoring.guardrails import Listing
+from perago.guardrails.evaluation import Finding, Phase, evaluate
+from perago.guardrails.require_table import RequireTable
+from perago.guardrails.tables import check_table
+from perago.guardrails.tables.checks import Checks
+from perago.guardrails.tables.keys import Keys
+from perago.testing import TaskRunner, TaskStatus, table_oracle
+from perago.testing.table_strategies import table_contents
+from perago.workspace.scan import scan_tree
+
+from ..workspace.building import write
+
+PEOPLE = {"id": int, "name": str}
+
+
+def problems(rule: RequireTable, content: str | bytes) -> list[str]:
+    return check_table(io.BytesIO(content.encode() if isinstance(content, str) else content), rule.rule)
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(pa.table(columns), sink, row_group_size=2)
+    return sink.getvalue()
+
+
+def of(form: str, **options: Any) -> RequireTable:
+    return require_table(f"t.{form}", **options)
+
+
+# ------------------------------------------------------------------------------------ messages
+
+CSV: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
+    "in order": ({"columns": PEOPLE, "min_rows": 1}, "id,name,more\n1,a,\n", []),
+    "only a header": ({"columns": PEOPLE}, "id,name\n", []),
+    "a byte order mark, CRLF, no last line end": ({"columns": PEOPLE}, b"\xef\xbb\xbfid,name\r\n1,a", []),
+    "line ends in a name and in a value": ({"columns": {"two\nlines": int}}, '"two\nlines",b\n1,"x\ny"\n', []),
+    "another delimiter": ({"columns": PEOPLE, "delimiter": ";"}, "id;name\n1;a\n", []),
+    "empty": ({"columns": PEOPLE}, "", ["it is empty, and must have a header"]),
+    "blank": ({}, "\n\n", ["it is empty, and must have a header"]),
+    "no such column": ({"columns": PEOPLE}, "id,b\n1,a\n", ["column 'name' is missing"]),
+    "other case": (
+        {"columns": {"id": int}},
+        "ID\n1\n",
+        ["column 'id' is missing; one differs from it in case or blanks"],
+    ),
+    "a column twice": ({"columns": {"id": int}}, "id,id\n1,2\n", ["column 'id' is there 2 times"]),
+    "a column name with a line end": ({"columns": {"a\nb": int}}, "a\n1\n", ["column 'a\\nb' is missing"]),
+    "wrong delimiter": (
+        {"columns": PEOPLE},
+        "id;name\n1;a\n",
+        ["its columns seem to be separated by ';', not by ','; if they may be, declare delimiter=';'"],
+    ),
+    "wrong type": ({"columns": PEOPLE}, "id,name\n1,a\nx7,b\n,c\n", ["column 'id' holds no int in row 2"]),
+    "values shown": (
+        {"columns": PEOPLE, "show_values": True},
+        "id,name\n1,a\nx7,b\n",
+        ["column 'id' holds no int in row 2: 'x7'"],
+    ),
+    "mixed types": ({"columns": {"x": float}}, "x\n1\n2.5\n1e3\nnan\nyes\n", ["column 'x' holds no float in row 5"]),
+    "no such day": (
+        {"columns": {"d": datetime.date}},
+        "d\n2024-02-29\n2023-02-29\n",
+        ["column 'd' holds no date in row 2"],
+    ),
+    "no value": ({"not_null": "id"}, 'id,b\n1,a\n"",a\n,a\n', ["column 'id' has no value in row 3"]),
+    "too few rows": ({"min_rows": 2}, "a\n1\n", ["it has 1 row, and must have at least 2"]),
+    "too many rows": ({"max_rows": 1}, "a\n1\n2\n3\n", ["it has 3 rows, and may have at most 1"]),
+    "a row twice": ({"unique": "id"}, "id,b\n1,a\n,\n,\n2,a\n1,b\n", ["column 'id': row 5 repeats an earlier one"]),
+    "a pair twice": (
+        {"unique": ["a", "b"]},
+        "a,b\n1,1\n1,2\n1,1\n",
+        ["columns 'a', 'b' together: row 3 repeats an earlier one"],
+    ),
+    "a short row": ({"columns": PEOPLE}, "id,name\n1,a\n2\n", ["row 2 has 1 field, not 2"]),
+    "a long row": ({}, "id,name\n1,a\n2,b,c\n", ["row 2 has 3 fields, not 2"]),
+    "not UTF-8": ({}, "id,name\n1,a\n2,é\n".encode("latin-1"), ["line 3 is not UTF-8"]),
+    "a huge row": ({}, f"id\n1\n{'x' * 9_000_000}\n", ["a row after row 1 is longer than 4.0 MiB"]),
+    "something else": ({}, b"PK\x03\x04\x00\x01\x02\xff\xfe\x00", ["line 1 is not UTF-8"]),
+    "several": (
+        {"columns": PEOPLE, "min_rows": 3, "not_null": "id"},
+        "id\nx\n\n",
+        ["column 'name' is missing", "column 'id' holds no int in row 1", "it has 1 row, and must have at least 3"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("options", "content", "wanted"), CSV.values(), ids=CSV)
+def test_a_csv_table(options: dict[str, Any], content: str | bytes, wanted: list[str]) -> None:
+    assert problems(of("csv", **options), content) == wanted
+
+
+JSONL: dict[str, tuple[dict[str, Any], str | bytes, list[str]]] = {
+    "in order": ({"columns": PEOPLE}, '{"id": 1, "name": "a"}\n\n{"id": 2, "other": [1]}\n', []),
+    "empty": ({"columns": PEOPLE}, "", []),
+    "wrong type": (
+        {"columns": PEOPLE},
+        '{"id": 1, "name": "a"}\n{"id": "x7", "name": "b"}\n',
+        ["column 'id' holds no int in row 2"],
+    ),
+    "mixed types": (
+        {"columns": {"x": float}},
+        '{"x": 1}\n{"x": 1.5}\n{"x": true}\n',
+        ["column 'x' holds no float in row 3"],
+    ),
+    "beyond 64 bits": ({"columns": {"x": int}}, '{"x": 99999999999999999999}\n', []),
+    "numbers as text": ({"columns": {"x": decimal.Decimal}}, '{"x": "1.50"}\n{"x": 2}\n', []),
+    "no such day": (
+        {"columns": {"d": datetime.datetime}},
+        '{"d": "2023-02-29"}\n',
+        ["column 'd' holds no datetime in row 1"],
+    ),
+    "no such column": ({"columns": PEOPLE}, '{"id": 1}\n', ["column 'name' is missing: no row has a value for it"]),
+    "no value": ({"not_null": ["id"]}, '{"id": 1}\n{"id": null}\n', ["column 'id' has no value in row 2"]),
+    "a row twice": (
+        {"columns": PEOPLE, "unique": "id"},
+        '{"id": 1, "name": "a"}\n' * 2,
+        ["column 'id': row 2 repeats an earlier one"],
+    ),
+    "no JSON": ({}, '{"id": 1}\n{"id": \n', ["row 2 is not JSON"]),
+    "NaN": ({"columns": {"x": float}}, '{"x": NaN}\n', ["row 1 is not JSON"]),
+    "no object": ({}, "[1, 2]\n", ["row 1 is no JSON object"]),
+    "not UTF-8": ({}, b'{"a": "\xe9"}\n', ["row 1 is not UTF-8"]),
+    "a huge row": ({}, f'{{"a": "{"x" * 9_000_000}"}}\n', ["a row after row 0 is longer than 4.0 MiB"]),
+    "a deep row": ({}, '{"a":' * 100_000, ["row 1 is not JSON"]),
+}
+
+
+@pytest.mark.parametrize(("options", "content", "wanted"), JSONL.values(), ids=JSONL)
+def test_a_table_of_json_lines(options: dict[str, Any], content: str | bytes, wanted: list[str]) -> None:
+    assert problems(of("jsonl", **options), content) == wanted
+
+
+GOOD = parquet(id=[1, 2, 3], name=["a", None, "c"])
+PARQUET: dict[str, tuple[dict[str, Any], bytes, list[str]]] = {
+    "in order": ({"columns": PEOPLE, "min_rows": 3, "max_rows": 3, "unique": "id", "not_null": "id"}, GOOD, []),
+    "a dictionary": ({"columns": {"s": str}}, parquet(s=pa.array(["a", "a"]).dictionary_encode()), []),
+    "wrong type": ({"columns": {"id": float}}, GOOD, ["column 'id' is int64, not float"]),
+    "no such column": ({"columns": {"key": int}}, GOOD, ["column 'key' is missing"]),
+    "no value": ({"not_null": "name"}, GOOD, ["column 'name' has no value in row 2"]),
+    "no value in a list": ({"not_null": "l"}, parquet(l=[[1], [None], None]), ["column 'l' has no value in row 3"]),
+    "a row twice": ({"unique": "id"}, parquet(id=[1, 2, 1, 2]), ["column 'id': row 3 repeats an earlier one"]),
+    "too few rows": ({"min_rows": 4}, GOOD, ["it has 3 rows, and must have at least 4"]),
+    "a broken footer": ({}, GOOD[:-6] + b"xxPAR1", ["it is no Parquet file, or its footer is broken"]),
+    "cut off": ({}, GOOD[: len(GOOD) // 2], ["it is no Parquet file, or its footer is broken"]),
+    "empty": ({}, b"", ["it is no Parquet file, or its footer is broken"]),
+    "broken data": ({"unique": "id"}, GOOD[:4] + b"\xff" * 60 + GOOD[64:], ["its data are broken after row 0"]),
+}
+
+
+@pytest.mark.parametrize(("options", "content", "wanted"), PARQUET.values(), ids=PARQUET)
+def test_a_parquet_table(options: dict[str, Any], content: bytes, wanted: list[str]) -> None:
+    assert problems(of("parquet", **options), content) == wanted
+
+
+def test_a_footer_is_enough_where_it_tells_all() -> None:
+    """The data are broken, and no rule needs them."""
+    broken = GOOD[:4] + b"\xff" * 60 + GOOD[64:]
+    assert problems(of("parquet", columns=PEOPLE, min_rows=3, not_null="id"), broken) == []
+
+
+# -------------------------------------------------------------------------- the slow second opinion
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"columns": {"a": int}},
+    {"columns": {"a": float, "b": str}, "not_null": ["a"]},
+    {"columns": {"d": "date"}, "unique": "d"},
+    {"columns": {"d": "datetime", "x": "decimal"}},
+    {"columns": {"f": bool, "o": object}, "min_rows": 1, "max_rows": 3},
+    {"columns": {"u": int}, "unique": ["u", "v"]},
+    {"columns": {"s": str}, "unique": "s", "not_null": "s"},
+]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("options", RULES, ids=str)
+def test_it_agrees_with_a_slow_reading_of_tables_near_the_rule(form: str, options: dict[str, Any]) -> None:
+    rule = of(form, **options)
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(table_contents(rule.rule))
+    def agree(content: bytes) -> None:
+        found = problems(rule, content)
+        assert (not found) is table_oracle.is_sound(rule.rule, content), found
+
+    agree()
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=60))
+@settings(deadline=None, database=None, derandomize=True)
+def test_keys_in_files_are_the_same_as_keys_in_memory(numbers: list[int | None]) -> None:
+    seen: set[int] = set()
+    wanted = next((row for row, key in enumerate(numbers) if key is not None and (key in seen or seen.add(key))), None)  # type: ignore[func-returns-value]
+    for kept in (0, 10**6):
+        with Keys(kept=kept) as keys:
+            for start in range(0, len(numbers), 7):
+                keys.add([pa.array(numbers[start : start + 7], pa.int64())])
+            assert keys.first_repetition() == wanted
+
+
+def test_a_large_table_is_read_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = []
+    seen = Checks.batch
+
+    def batch(self: Checks, columns: Any, rows: int) -> None:
+        batches.append(rows)
+        seen(self, columns, rows)
+
+    monkeypatch.setattr(Checks, "batch", batch)
+    rows = "".join(f"{number},name {number}\n" for number in range(600_000))
+    assert problems(of("csv", columns=PEOPLE, unique="id", min_rows=600_000), f"id,name\n{rows}") == []
+    assert len(batches) > 1
+    assert sum(batches) == 600_000
+
+
+# ------------------------------------------------------------------------------- the whole rule
+
+
+def judged(root: Path, rule: RequireTable) -> Finding:
+    scan = scan_tree(root)
+    (finding,) = evaluate([rule], scan.listing, phase=Phase.PRE, disk=scan)
+    return finding
+
+
+def test_every_matching_file_is_looked_into_and_named(tree: Path) -> None:
+    write(tree, {"raw/a.csv": "id\n1\n", "raw/x/b\n.csv": "id\nx\n", "raw/c.csv": "", "raw/d.txt": "id\nx\n"})
+    finding = judged(tree, require_table("raw/**/*.csv", columns={"id": int}))
+    assert (finding.satisfied, finding.matched) == (False, 3)
+    assert finding.message == (
+        "pre guardrail require_table('raw/**/*.csv', columns={'id': int}): matched 3 files; 'raw/c.csv': it is empty, "
+        "and must have a header; 'raw/x/b\\n.csv': column 'id' holds no int in row 1"
+    )
+
+
+def test_a_message_names_some_of_many_files(tree: Path) -> None:
+    write(tree, {f"{number:03}.csv": "" for number in range(200)})
+    finding = judged(tree, require_table("*.csv"))
+    assert finding.message.endswith(
+        "'010.csv': it is empty, and must have a header; further files were not looked into"
+    )
+
+
+def test_no_file_at_all_is_decided_on_the_listing() -> None:
+    (finding,) = evaluate([require_table("raw/*.csv")], Listing({"raw/a.CSV": 1}), phase=Phase.PRE)
+    assert finding.message.endswith("matched 0 files; case matters, and 'raw/a.CSV' differs in it")
+
+
+def test_a_file_that_became_a_link_meanwhile_is_not_followed(tree: Path, tmp_path: Path) -> None:
+    write(tree, {"a.csv": "id\n1\n"})
+    scan = scan_tree(tree)
+    (tmp_path / "outside.csv").write_text("id\n1\n")
+    (tree / "a.csv").unlink()
+    (tree / "a.csv").symlink_to(tmp_path / "outside.csv")
+    with pytest.raises(OSError, match="symbolic links"):
+        require_table("*.csv").look_into(scan)
+
+
+def test_a_missing_library_is_a_defect_that_names_the_command(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tree, {"a.csv": "id\n1\n"})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    finding = judged(tree, require_table("a.csv"))
+    assert finding.is_defect
+    assert finding.message.endswith("with pyarrow, which is not installed here: pip install 'pyarrow>=19'")
+
+
+class Nothing(BaseModel):
+    pass
+
+
+@task(
+    name="tables",
+    owner_email="a@example.com",
+    workspace=WorkspaceSpec(pre=[require_glob("*.csv"), require_table("*.csv", columns=PEOPLE)]),
+    examples=[Example(id="one", params={}, tree={"a.csv": "id,name\n1,a\n"})],
+)
+def tables(workspace: Path, params: Nothing) -> Nothing:
+    return Nothing()
+
+
+def test_a_table_that_is_not_as_declared_is_final() -> None:
+    with TaskRunner() as run:
+        assert run(tables, tree={"a.csv": "id,name\n1,a\n"}).status is TaskStatus.COMPLETED
+        outcome = run(tables, tree={"a.csv": "id,name\nx,a\n"})
+    assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert outcome.reason is not None
+    assert outcome.reason.endswith("matched 1 file; 'a.csv': column 'id' holds no int in row 1")
+
+
+# ----------------------------------------------------------------------------- declarations
+
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "raw/*": ({}, "the pattern does not tell the format of the tables"),
+    "raw/**": ({}, "the pattern does not tell the format of the tables"),
+    "a.tsv": ({"format": "tsv"}, "format is 'tsv'"),
+    "a.csv": ({"columns": ["id"]}, "columns is an object of type list, not a mapping"),
+    "b.csv": ({"columns": {"id": "integer"}}, "column 'id' has the type 'integer'"),
+    "c.csv": ({"columns": {"id": list}}, "column 'id' has the type 'list'"),
+    "d.csv": ({"columns": {3: int}}, "the column name 3 is no text"),
+    "e.csv": ({"min_rows": -1}, "min_rows is -1, not a number of rows"),
+    "f.csv": ({"min_rows": 3, "max_rows": 2}, "max_rows 2 is less than min_rows 3"),
+    "g.csv": ({"unique": 3}, "unique is 3, not names of columns"),
+    "h.csv": ({"not_null": [""]}, "not_null is [''], not names of columns"),
+    "i.csv": ({"delimiter": ";;"}, "delimiter is ';;', not one character"),
+    "j.csv": ({"schema": int}, "schema is an object of type type, not a model of pandera"),
+    "k.csv": ({"columns": {"id": True}}, "column 'id' has the type True"),
+}
+
+
+@pytest.mark.parametrize("pattern", REFUSED)
+def test_what_no_table_can_be_is_an_error_at_the_line_of_the_author(pattern: str) -> None:
+    options, words = REFUSED[pattern]
+    with pytest.raises(TaskDefinitionError) as caught:
+        require_table(pattern, **options)
+    assert caught.value.message.startswith(f"require_table({pattern!r}): ")
+    assert words in caught.value.message
+    assert caught.value.file == __file__
+    assert caught.value.fix
+
+
+def test_a_declaration_is_data_and_is_written_as_declared() -> None:
+    rule = require_table(
+        "raw/*.txt",
+        columns={"id": int, "day": datetime.date, "x": object},
+        min_rows=1,
+        max_rows=9,
+        unique="id",
+        not_null=("id", "day"),
+        format="csv",
+        delimiter="\t",
+        show_values=True,
+    )
+    assert str(rule) == (
+        "require_table('raw/*.txt', columns={'id': int, 'day': 'date', 'x': object}, min_rows=1, max_rows=9, "
+        "unique=['id'], not_null=['id', 'day'], format='csv', delimiter='\\t', show_values=True)"
+    )
+    assert eval(str(rule), {"require_table": require_table}) == rule
+    assert rule.label == "require_table(raw/*.txt)"
