@@ -7,6 +7,7 @@ which shares blocks where the disk can. Requests are counted by a proxy, in a ru
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -20,12 +21,14 @@ from benchmarks.harness import Cost, Row, arguments, interleave, median, print_t
 from benchmarks.processes import apart, run_command
 from benchmarks.proxy import counting
 from benchmarks.transfer_clients import Place
-from perago.cache import ObjectCache, usage
+from perago.cache import ObjectCache, clear, usage
 from perago.settings import LakeFSSettings
 
 LIMITS = {MANY: (0.25, 30), LARGE: (0.6, 30)}
 """What a warm attempt may take, in seconds and requests."""
 PLENTY = 10**10
+SIGNS = "BENCHMARK_NAMESPACE" in os.environ
+"""Another block store than the local one: lakeFS signs addresses of it."""
 
 
 def main() -> None:
@@ -37,7 +40,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
             place = seeded(found, repository, Path(scratch), workspace)
             rows += timed_rows(workspace, place, rounds)
-            rows.append(counted_row(workspace, place))
+            rows += counted_rows(workspace, place)
     print_table(
         f"attempt with a cache on a real lakeFS; medians of {rounds}, taking turns",
         ["wall", "cpu", "wall / cp"],
@@ -92,24 +95,24 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
     ]
 
 
-def counted_row(workspace: Workspace, place: Place) -> Row:
-    """Requests of a warm attempt. An object is the same one only on the same server, so the proxy gets its turn to
-    fill the cache."""
+def counted_rows(workspace: Workspace, place: Place) -> list[Row]:
+    """Requests to lakeFS of an attempt that fills the cache, and of the next one."""
     cache = cache_of(place)
+    clear(cache.root)
+    rows = []
     with counting(place.settings.endpoint_url) as proxy:
         through: LakeFSSettings = servers.through(place.settings, proxy.url)
-        apart(attempt, through, workspace, place, "filling", cache)
-        proxy.reset()
-        before = usage(cache.root)
-        apart(attempt, through, workspace, place, "counted", cache)
-        counts, after = proxy.counts, usage(cache.root)
-    print(f"{workspace.name}, warm: {', '.join(f'{n} {call}' for call, n in counts.calls.most_common())}")
-    limit = LIMITS[workspace][1]
-    return Row(
-        f"  requests ({after.misses - before.misses} of {workspace.count} objects fetched)",
-        [str(counts.requests), "", ""],
-        under(limit, counts.requests, f"under {limit}"),
-    )
+        for name in ("filling it", "warm"):
+            before = usage(cache.root).misses
+            proxy.reset()
+            apart(attempt, through, workspace, place, f"counted-{name[:4]}", cache)
+            counts, fetched = proxy.counts, usage(cache.root).misses - before
+            print(f"{workspace.name}, {name}: {', '.join(f'{n} {call}' for call, n in counts.calls.most_common())}")
+            limit = LIMITS[workspace][1]
+            target = under(limit, counts.requests, f"under {limit}") if name == "warm" or SIGNS else None
+            what = f"  requests to lakeFS, {name} ({fetched} of {workspace.count} objects fetched)"
+            rows.append(Row(what, [str(counts.requests), "", ""], target))
+    return rows
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import multiprocessing
+import os
 import secrets
 import urllib.request
 import uuid
@@ -121,9 +122,14 @@ def api(found: LakeFSSettings) -> str:
 
 @contextlib.contextmanager
 def repository(found: LakeFSSettings) -> Iterator[str]:
-    """A repository with a `main` branch, gone afterwards. Its storage is lakeFS's local block store."""
+    """A repository with a `main` branch, gone afterwards. Its storage is lakeFS's local block store, or what
+    `BENCHMARK_NAMESPACE` names, such as `s3://bucket/`."""
     name = f"perago-benchmark-{uuid.uuid4().hex[:12]}"
-    body = {"name": name, "storage_namespace": f"local://{name}", "default_branch": "main"}
+    body = {
+        "name": name,
+        "storage_namespace": f"{os.environ.get('BENCHMARK_NAMESPACE', 'local://')}{name}",
+        "default_branch": "main",
+    }
     call(f"{api(found)}/repositories", "POST", body, credentials(found))
     try:
         yield name
