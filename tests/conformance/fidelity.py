@@ -60,7 +60,9 @@ Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `l
 - Only perago's publish fence runs as a hook. Any other action file passes: the merge warns (`ActionNotRun`), and its
   run says `skipped`.
 - `storage_id` is refused; `source_metarange` and `no_tombstone` answer 501.
-- There are no presigned transfers, as on a real server with a local block store.
+- There are no presigned transfers, as on a real server with a local block store. With
+  `lakefs_app(..., store=SignedStore(...))` it signs addresses as one on S3 does, without those of parts; no recording
+  compares it.
 
 ### What answers 501 with its name
 

@@ -15,12 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from perago.embedded.http.lakefs import answers
 from perago.embedded.http.lakefs.calls import JsonAnswer
 from perago.embedded.http.lakefs.commits import commit_routes
 from perago.embedded.http.lakefs.objects import object_routes
 from perago.embedded.http.lakefs.references import reference_routes
 from perago.embedded.http.lakefs.repositories import action_routes, protection_routes, repository_routes
 from perago.embedded.http.lakefs.service import ALIVE, service_routes
+from perago.embedded.http.lakefs.signed import STORE, SignedStore
 from perago.embedded.http.lakefs.uploads import upload_routes
 from perago.embedded.http.unserved import unserved_routes
 from perago.embedded.keys import KeyPair
@@ -29,8 +31,6 @@ from perago.embedded.lakefs.server import LakeFSServer
 
 API = "/api/v1"
 _GROUPS = (
-    upload_routes,
-    object_routes,
     reference_routes,
     commit_routes,
     repository_routes,
@@ -39,10 +39,18 @@ _GROUPS = (
 )
 
 
-def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: str) -> ASGIApp:
-    """An ASGI application that serves `server` to the holder of one key pair."""
+def lakefs_app(
+    server: LakeFSServer, *, access_key_id: str, secret_access_key: str, store: SignedStore | None = None
+) -> ASGIApp:
+    """An ASGI application that serves `server` to the holder of one key pair.
+
+    With a `store` it is a lakeFS on S3, which signs addresses of the store; otherwise one on a local disk.
+    """
     root, keys = f"{API}/repositories/{{repository}}", KeyPair(access_key_id, secret_access_key)
-    routes = [route for group in _GROUPS for route in group(server, root)] + service_routes(server, keys, API)
+    routes = [*upload_routes(server, root, store), *object_routes(server, root, store)]
+    routes += [route for group in _GROUPS for route in group(server, root)]
+    routes += service_routes(server, keys, API, answers.CONFIG if store is None else store.config)
+    routes += [] if store is None else store.routes()
     routes += unserved_routes(__package__, API, _unserved)
     handlers = {
         LakeFSError: _refuse,
@@ -53,7 +61,7 @@ def lakefs_app(server: LakeFSServer, *, access_key_id: str, secret_access_key: s
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
-    return KeyCheck(app, keys)
+    return KeyCheck(app, keys, frozenset() if store is None else frozenset({STORE}))
 
 
 class KeyCheck:
@@ -61,13 +69,16 @@ class KeyCheck:
 
     _OPEN = frozenset({ALIVE, *(f"{API}/{path}" for path in ("healthcheck", "setup_lakefs", "auth/login"))})
 
-    def __init__(self, app: ASGIApp, keys: KeyPair) -> None:
+    def __init__(self, app: ASGIApp, keys: KeyPair, elsewhere: frozenset[str]) -> None:
+        """`elsewhere`: what paths begin with that are not the API's."""
         self._app = app
         self._keys = keys
+        self._elsewhere = tuple(elsewhere)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         header = Headers(scope=scope).get("authorization", "")
-        if scope["path"] in self._OPEN or self._is_known(header):
+        path = scope["path"]
+        if path in self._OPEN or path.startswith(self._elsewhere) or self._is_known(header):
             await self._app(scope, receive, send)
         elif not header and scope["path"] == f"{API}/user":
             await JsonAnswer({"user": {"creation_date": 0, "id": ""}})(scope, receive, send)

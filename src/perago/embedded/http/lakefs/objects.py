@@ -10,9 +10,10 @@ from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
+from perago.embedded.http.lakefs.signed import SignedStore
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import Entry
+from perago.embedded.lakefs.values import CommonPrefix, Entry
 
 NOT_IMPLEMENTED = "Not Implemented"
 """What the real server does not do either."""
@@ -28,8 +29,9 @@ _INLINE = re.compile(
 """What lakeFS lets a browser show; everything else is an attachment."""
 
 
-def object_routes(server: LakeFSServer, root: str) -> list[Route]:
-    """Everything below `.../objects` but uploads; `root` is one repository's path."""
+def object_routes(server: LakeFSServer, root: str, store: SignedStore | None = None) -> list[Route]:
+    """Everything below `.../objects` but uploads; `root` is one repository's path. Without `store` no address is
+    signed."""
 
     def found(call: Call) -> Entry:
         wanted = call.headers.get("range")
@@ -44,6 +46,8 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
         headers = _headers(entry)
         if call.headers.get("if-none-match") == headers["etag"]:
             return Response(status_code=304)
+        if presign and store is not None:
+            return Response(status_code=302, headers={"location": store.readable(call, entry, {})["physical_address"]})
         if presign:
             raise Invalid(NO_PRESIGN)
         if entry.blob.is_elsewhere:
@@ -105,16 +109,23 @@ def object_routes(server: LakeFSServer, root: str) -> list[Route]:
     def stat(call: Call) -> Response:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         entry = server.stat_object(call.repository, call.names["ref"], call.query.required("path"))
-        if presign:
+        if presign and store is None:
             raise Invalid(NO_PRESIGN)
-        return JsonAnswer(answers.stats(entry, user_metadata=with_metadata))
+        found = answers.stats(entry, user_metadata=with_metadata)
+        return JsonAnswer(store.readable(call, entry, found) if presign and store is not None else found)
 
     def listing(call: Call) -> Response:
         with_metadata, presign = call.query.user_metadata, call.query.presign
         shown = server.list_objects(call.repository, call.names["ref"], **call.query.page("delimiter"))
-        if presign and any(isinstance(item, Entry) for item in shown.results):
+        if presign and store is None and any(isinstance(item, Entry) for item in shown.results):
             raise Invalid(NO_PRESIGN)
-        return JsonAnswer(answers.page(shown, lambda item: answers.listed(item, user_metadata=with_metadata)))
+
+        def described(item: Entry | CommonPrefix) -> answers.Json:
+            found = answers.listed(item, user_metadata=with_metadata)
+            signs = presign and store is not None and isinstance(item, Entry)
+            return store.readable(call, item, found) if signs else found  # type: ignore[union-attr, arg-type]
+
+        return JsonAnswer(answers.page(shown, described))
 
     def properties(call: Call) -> Response:
         """How the block store keeps an object: a local one has no classes."""

@@ -16,7 +16,7 @@ from perago.embedded.lakefs.server import LakeFSServer
 ALIVE = "/_health"
 
 
-def service_routes(server: LakeFSServer, keys: KeyPair, api: str) -> list[Route]:
+def service_routes(server: LakeFSServer, keys: KeyPair, api: str, config: answers.Json = answers.CONFIG) -> list[Route]:
     """Configuration, version, health, the only user and its login, and the statistics, which are dropped."""
 
     def set_up(_call: Call) -> Response:
@@ -36,9 +36,9 @@ def service_routes(server: LakeFSServer, keys: KeyPair, api: str) -> list[Route]
 
     return routes(
         [
-            ("GET", f"{api}/config", lambda _: JsonAnswer(answers.CONFIG)),
+            ("GET", f"{api}/config", lambda _: JsonAnswer(config)),
             ("GET", f"{api}/config/version", lambda _: JsonAnswer(answers.VERSION)),
-            ("GET", f"{api}/config/storage", lambda _: JsonAnswer(answers.STORAGE_CONFIG)),
+            ("GET", f"{api}/config/storage", lambda _: JsonAnswer(config["storage_config"])),
             ("GET", f"{api}/setup_lakefs", lambda _: JsonAnswer(answers.SETUP)),
             ("POST", f"{api}/setup_lakefs", set_up),
             ("POST", f"{api}/auth/login", log_in),

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, routes, run
 from perago.embedded.http.lakefs.objects import NO_PRESIGN, NOT_IMPLEMENTED
+from perago.embedded.http.lakefs.signed import SignedStore
 from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
@@ -24,7 +25,7 @@ _META = "x-lakefs-meta-"
 _INTERNAL = "x-lakefs-internal-"
 
 
-def upload_routes(server: LakeFSServer, root: str) -> list[Route]:
+def upload_routes(server: LakeFSServer, root: str, store: SignedStore | None = None) -> list[Route]:
     """POST of an object, and linking one to bytes that were put at an address of the block store."""
 
     async def upload(request: Request) -> Response:
@@ -68,19 +69,23 @@ def upload_routes(server: LakeFSServer, root: str) -> list[Route]:
     def address(call: Call) -> Response:
         """An address of the block store to put bytes at. A local one has no presigned links."""
         call.query.required("path")
+        if call.query.presign and store is not None:
+            return JsonAnswer(store.writable(call, server.new_address(call.repository)))
         if call.query.presign:
             raise LakeFSError(NO_PRESIGN)
         return JsonAnswer({"physical_address": server.new_address(call.repository), "presigned_url": None})
 
     def link(call: Call) -> Response:
-        """Stage an object whose bytes are at an address. The model has no block store, so they cannot be read."""
+        """Stage an object whose bytes are at an address. Without a block store they cannot be read."""
         wanted, path = call.body(bodies.Link), call.query.required("path")
+        address, size = wanted.staging.physical_address, wanted.size_bytes
+        blob = Blob(size, wanted.checksum) if store is None else store.linked(address, size, wanted.checksum)
         entry = server.link_object(
             call.repository,
             call.branch,
             path,
-            wanted.staging.physical_address,
-            Blob(wanted.size_bytes, wanted.checksum),
+            address,
+            blob,
             content_type=wanted.content_type,
             metadata=wanted.user_metadata,
             mtime=wanted.mtime,
