@@ -1,8 +1,10 @@
 """The branches of a fork end at the same moment and publish to one branch: all of them get there.
 
 Each branch is an attempt in a process of its own, on 100 files of which it changes ten of its own. Conductor is left
-out: every delivery is current. The base is one such attempt alone. Requests are counted by a proxy, in a run of
-their own; those that a lost race costs are all that go beyond an attempt alone, divided by the races that were lost.
+out: every delivery is current. One base is such an attempt alone. The other one is as many attempts at the same moment
+on branches of their own, which no race can slow down, with the time added that the publications to one branch take one
+after the other: from an attempt's turn to its merge. Requests are counted by a proxy, in a run of their own; those that
+a lost race costs are all that go beyond an attempt alone, divided by the races that were lost.
 
 Whether every branch's changes are there once, on a linear history, is read from the server. The benchmark ends with
 exit code 1 if they are not. It runs on the lakeFS of the usual variables, or on an embedded one if none is named.
@@ -62,7 +64,8 @@ class Attempt:
     reason: str
     wall: float
     steps: Mapping[str, int]
-    merge_seconds: float
+    serial: float
+    """Seconds from the end of the wait for its turn to the answer of the merge."""
     commit: str
 
 
@@ -87,6 +90,7 @@ def main() -> None:
     """Run and print."""
     rounds = arguments(__doc__, rounds=3).rounds
     timed: dict[int, list[Fork]] = {width: [] for width in WIDTHS}
+    apart: dict[int, list[Fork]] = {width: [] for width in WIDTHS}
     counted: dict[int, Fork] = {}
     with ExitStack() as stack:
         settings, kind = stack.enter_context(servers.lakefs_or_embedded())
@@ -94,33 +98,41 @@ def main() -> None:
         for _ in range(rounds):
             for width in WIDTHS:
                 timed[width].append(run(settings, scratch, width))
+                apart[width].append(run(settings, scratch, width, apart=True))
         for width in WIDTHS:
             counted[width] = run(settings, scratch, width, count=True)
     print_table(
         f"forks on the {kind}: {FILES} files, {CHANGED} changed by each branch, {rounds} rounds",
         [f"{width} branches" if width > 1 else "alone" for width in WIDTHS],
-        list(table(timed, counted)),
+        list(table(timed, apart, counted)),
         depends_on="cores shared with the server, and how long the server waits before it tries a merge again",
     )
-    wrong = [words for forks in (*timed.values(), list(counted.values())) for fork in forks for words in fork.wrong]
+    wrong = [
+        words
+        for forks in (*timed.values(), *apart.values(), list(counted.values()))
+        for fork in forks
+        for words in fork.wrong
+    ]
     print(*wrong, sep="\n", end="\n" if wrong else "")
     sys.exit(1 if wrong else 0)
 
 
-def table(timed: Mapping[int, Sequence[Fork]], counted: Mapping[int, Fork]) -> Iterator[Row]:
+def table(
+    timed: Mapping[int, Sequence[Fork]], apart: Mapping[int, Sequence[Fork]], counted: Mapping[int, Fork]
+) -> Iterator[Row]:
     """Times, races and requests."""
     best = {width: min(forks, key=lambda found: found.wall) for width, forks in timed.items()}
+    bases = {width: min(fork.wall for fork in forks) for width, forks in apart.items()}
+    serial = {width: sum(attempt.serial for attempt in fork.attempts) for width, fork in best.items()}
+    over = {width: fork.wall / (bases[width] + serial[width]) for width, fork in best.items()}
     alone = counted[1].requests
-    merges = {
-        width: fork.wall / (_alone(best) + sum(a.merge_seconds for a in fork.attempts)) for width, fork in best.items()
-    }
     yield Row("time", [seconds(fork.wall) for fork in best.values()])
+    yield Row("on branches of their own", [seconds(base) for base in bases.values()])
+    yield Row("publications in turn", [seconds(value) for value in serial.values()])
     yield Row(
-        "over alone plus the merges in turn",
-        [f"{value:.2f} x" for value in merges.values()],
-        under(1.5, merges[8], "8 within 1.5"),
+        "time over both together", [f"{value:.2f} x" for value in over.values()], under(1.5, over[8], "8 within 1.5")
     )
-    yield Row("over alone", [ratio(fork.wall, _alone(best)) for fork in best.values()])
+    yield Row("time over alone", [ratio(fork.wall, best[1].wall) for fork in best.values()])
     yield Row("races lost", [str(fork.lost) for fork in best.values()])
     extra = {width: (fork.requests - width * alone) / fork.lost if fork.lost else 0 for width, fork in counted.items()}
     yield Row("requests, alone", [str(alone), "", ""])
@@ -138,23 +150,24 @@ def table(timed: Mapping[int, Sequence[Fork]], counted: Mapping[int, Fork]) -> I
     yield Row("uploads that were repeated", [str(again), "", ""], Target("none", again == 0))
 
 
-def _alone(best: Mapping[int, Fork]) -> float:
-    return best[1].wall
-
-
-def run(settings: LakeFSSettings, scratch: Path, width: int, *, count: bool = False) -> Fork:
-    """One fork on a repository of its own."""
+def run(settings: LakeFSSettings, scratch: Path, width: int, *, count: bool = False, apart: bool = False) -> Fork:
+    """One fork on a repository of its own. `apart`: each attempt has a branch of its own, too."""
     with ExitStack() as stack:
         repository = stack.enter_context(servers.repository(settings))
         ref = _seed(settings, repository, scratch)
         proxy = stack.enter_context(counting(settings.endpoint_url)) if count else None
+        branches = [f"apart{number}" if apart else "main" for number in range(width)]
+        if apart:
+            with closing(LakeFSStore(settings)) as store:
+                for branch in branches:
+                    store.create_branch(repository, branch, ref)
         used = servers.through(settings, proxy.url) if proxy else settings
         context = multiprocessing.get_context("fork")
         barrier, results = context.Barrier(width), context.SimpleQueue()
         sibling.START[:] = [barrier]
         processes = [
-            context.Process(target=_branch, args=(used, scratch, repository, ref, number, results), daemon=True)
-            for number in range(width)
+            context.Process(target=_branch, args=(used, scratch, repository, branch, ref, number, results), daemon=True)
+            for number, branch in enumerate(branches)
         ]
         start = time.perf_counter()
         for process in processes:
@@ -164,11 +177,13 @@ def run(settings: LakeFSSettings, scratch: Path, width: int, *, count: bool = Fa
         for process in processes:
             process.join(30)
         requests = proxy.counts.requests if proxy else 0
-        return Fork(wall, attempts, requests, list(_wrong(settings, repository, ref, attempts)))
+        return Fork(wall, attempts, requests, list(_wrong(settings, repository, branches, ref, attempts)))
 
 
-def _branch(settings: LakeFSSettings, scratch: Path, repository: str, ref: str, number: int, results: Any) -> None:
-    block = {"repository": repository, "branch": "main", "ref_type": "commit", "ref": ref}
+def _branch(
+    settings: LakeFSSettings, scratch: Path, repository: str, branch: str, ref: str, number: int, results: Any
+) -> None:
+    block = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
     paths = [f"part{number:02}/{index:03}" for index in range(CHANGED)]
     delivery = Delivery(
         task_id=f"{repository}-{number}",
@@ -195,7 +210,9 @@ def _branch(settings: LakeFSSettings, scratch: Path, repository: str, ref: str, 
     steps: dict[str, int] = {}
     for step in record.steps:
         steps[step.name] = steps.get(step.name, 0) + 1
-    merges = [step.seconds for step in record.steps if step.name == "Merge"]
+    names = [step.name for step in record.steps]
+    has_published = "ReadPublication" in names
+    in_turn = record.steps[names.index("AwaitTurn") + 1 : names.index("ReadPublication")] if has_published else ()
     report = record.report
     results.put(
         Attempt(
@@ -203,7 +220,7 @@ def _branch(settings: LakeFSSettings, scratch: Path, repository: str, ref: str, 
             str(report.reason if report else record.lost_reason),
             wall,
             steps,
-            merges[-1] if merges else 0.0,
+            sum(step.seconds for step in in_turn),
             record.published_commit or "",
         )
     )
@@ -219,10 +236,13 @@ def _seed(settings: LakeFSSettings, repository: str, scratch: Path) -> str:
         return install_fence(store, repository, "main").head
 
 
-def _wrong(settings: LakeFSSettings, repository: str, ref: str, attempts: Sequence[Attempt]) -> Iterator[str]:
+def _wrong(
+    settings: LakeFSSettings, repository: str, branches: Sequence[str], ref: str, attempts: Sequence[Attempt]
+) -> Iterator[str]:
     yield from (attempt.reason for attempt in attempts if attempt.status != TaskStatus.COMPLETED)
     with closing(LakeFSStore(settings)) as store:
-        history: tuple[Commit, ...] = store.history(repository, "main", until=ref, limit=1000)
+        histories = [store.history(repository, branch, until=ref, limit=1000) for branch in dict.fromkeys(branches)]
+        history: list[Commit] = [commit for found in histories for commit in found]
         ids = [commit.id for commit in history]
         if sorted(ids) != sorted(attempt.commit for attempt in attempts):
             yield "the history is not what the branches of the fork have reported"

@@ -133,7 +133,7 @@ class _AttemptRun:
                 merge = command if isinstance(command, do.Merge) else None
                 if merge is not None:
                     self._tell(merge, state, outcome.unanswered_merge(state))
-                elif state.step in ENDED and self._remote is not None:
+                elif self._remote is not None and (state.step in ENDED or isinstance(command, do.ReadPublication)):
                     self._remote.rebase.end_turn()
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
