@@ -55,6 +55,11 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_perago.active import activate
 
         activate(config)
+    cover = options.cover_options(config)
+    if cover is not None and not options.is_question(config):
+        from pytest_perago.cover.collecting import activate_cover
+
+        activate_cover(config, cover)
 
 
 def pytest_pycollect_makeitem(

@@ -38,7 +38,7 @@ class CaseItem(pytest.Function):
         task: Task | None = None,
     ) -> None:
         self.task = task
-        self._case = case
+        self.case = case
         self._owner = owner
         self._place = location
         super().__init__(name=name, parent=parent, callobj=call_with_fixtures(case))
@@ -90,7 +90,7 @@ class CaseItem(pytest.Function):
         try:
             super().runtest()
         except CaseFailed as failure:
-            failure.subject = ("module" if self._case.kind == "import" else "task", f"{self._owner} ({self._where()})")
+            failure.subject = ("module" if self.case.kind == "import" else "task", f"{self._owner} ({self._where()})")
             failure.rerun = rerun_command(self, failure.rerun_options)
             raise
         except Exception:

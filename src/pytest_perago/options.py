@@ -8,10 +8,16 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_perago.kinds import KINDS
+
+if TYPE_CHECKING:
+    from pytest_perago.cover.model import Coverage
 
 HARNESS_ERROR = ("perago_cause", "harness error")
 """The user property of a test that broke by itself."""
@@ -46,11 +52,23 @@ UNUSED = pytest.StashKey[Sequence[str]]()
 UNTRIED = pytest.StashKey[Sequence[str]]()
 """What no attempt has tried, in the process that reports: a line each, a tab before the direction of a guardrail."""
 
+COVERAGE: pytest.StashKey[Coverage] = pytest.StashKey()
+"""What `--perago-cover` found, in the process that reports."""
+
 DEFAULT_CASES_DIR = "tests/perago_cases"
 """Where case files are looked for if `perago_cases_dir` says nothing else; it need not be there."""
 
 DEFAULT_TREE_DIR = "tests/__trees__"
 """Where snapshots of published trees are kept if `perago_tree_dir` says nothing else."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoverOptions:
+    """Where the JSON of the coverage goes, and below which percentage a run fails; None: nowhere, never."""
+
+    json: Path | None
+    fail_under: float | None
+
 
 _INI: tuple[tuple[str, str, str | list[str], str], ...] = (
     ("perago_modules", "linelist", [], "Task modules and packages to make tests from."),
@@ -106,6 +124,7 @@ def add_options(parser: pytest.Parser) -> None:
         help="write a page about the tasks of this run: one HTML file that needs neither network nor scripts",
     )
     _add_snapshot_options(group)
+    _add_cover_options(group)
     for name, kind, default, text in _INI:
         parser.addini(name, text, type=kind, default=default)  # type: ignore[arg-type]
 
@@ -133,6 +152,44 @@ def _add_snapshot_options(group: pytest.OptionGroup) -> None:
         help="what snapshots and case files of tasks that are gone do to a complete run "
         "(ini: perago_unused; default fail)",
     )
+
+
+def _add_cover_options(group: pytest.OptionGroup) -> None:
+    group.addoption(
+        "--perago-cover",
+        action="store_true",
+        help="which tests satisfied and violated each guardrail, and which published files no guardrail would miss",
+    )
+    group.addoption(
+        "--perago-cover-json", default=None, metavar="FILE", help="the same as JSON, into a file; means --perago-cover"
+    )
+    group.addoption(
+        "--perago-cover-fail-under",
+        default=None,
+        metavar="PERCENT",
+        help="fail a run whose coverage of guardrails is lower; means --perago-cover",
+    )
+
+
+def cover_options(config: pytest.Config) -> CoverOptions | None:
+    """What the command line says about coverage; None: it does not ask for it.
+
+    Raises:
+        pytest.UsageError: the threshold is no percentage, or there is no directory for the file.
+    """
+    file, threshold = config.getoption("--perago-cover-json"), config.getoption("--perago-cover-fail-under")
+    if file is None and threshold is None and not config.getoption("--perago-cover"):
+        return None
+    json = None if file is None else config.invocation_params.dir / file
+    if json is not None and (json.is_dir() or not json.parent.is_dir()):
+        raise pytest.UsageError(f"--perago-cover-json: {file!r} is no file in a directory that exists")
+    try:
+        percent = None if threshold is None else float(threshold)
+    except ValueError:
+        percent = -1.0
+    if percent is not None and not 0 <= percent <= 100:
+        raise pytest.UsageError(f"--perago-cover-fail-under: {threshold!r} is no number from 0 to 100")
+    return CoverOptions(json, percent)
 
 
 def _update(text: str) -> str:

@@ -73,6 +73,17 @@ def declared_cases(task: Task, settings: Settings) -> Iterator[RunCase | Path]:
     yield from case_files(settings.cases_dir, task)
 
 
+def case_of_test(test: Case) -> RunCase | None:
+    """The case that a `run` test runs; None for another test, and for a case file that cannot be read."""
+    if test.kind != "run" or not isinstance(test.call, partial):
+        return None
+    case = test.call.args[1]
+    try:
+        return case if isinstance(case, RunCase) else read_case_file(case)
+    except InvalidCase:
+        return None
+
+
 def _run_file(task: Task, file: Path, settings: Settings) -> None:
     try:
         case = read_case_file(file)

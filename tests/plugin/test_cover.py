@@ -1,0 +1,197 @@
+"""`--perago-cover`: which guardrails were never broken, and which published files nobody would miss."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .projects import run, run_process, write_module
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, WorkspaceSpec, forbid_glob, guardrail, require_file, require_glob, task
+
+class Model(BaseModel):
+    pass
+
+@guardrail
+def never_red(workspace: Path) -> str | None:
+    return None
+
+@guardrail
+def not_empty(workspace: Path) -> str | None:
+    return None if (workspace / "out/a.csv").stat().st_size else "it is empty"
+
+@guardrail
+def whole(workspace: Path) -> str | None:
+    return None if (workspace / "out/a.csv").read_text().endswith("end\\n") else "it is cut off"
+
+@task(
+    name="build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(pre=[require_file("in.txt")], post=[{post}]),
+    examples=[Example(id="x", params={{}}, tree={{"in.txt": "1"}})],
+)
+def build(workspace: Path, params: Model) -> Model:
+    (workspace / "out").mkdir()
+    for name in {names}:
+        (workspace / name).write_text("1,2\\nend\\n")
+    return Model()
+"""
+COVER = ("--perago-modules", "work", "--perago-kinds", "guardrail,run", "--perago-cover")
+
+
+def write(pytester: pytest.Pytester, post: str, *names: str) -> None:
+    write_module(pytester, "work", HEAD.format(post=post, names=list(names or ("out/a.csv",))))
+
+
+def covered(pytester: pytest.Pytester, *arguments: str) -> dict[str, Any]:
+    """The JSON of a run that passes."""
+    run(pytester, *COVER, "--perago-cover-json=cover.json", *arguments)
+    found: dict[str, Any] = json.loads(Path(pytester.path, "cover.json").read_text())
+    return found
+
+
+def problems(found: dict[str, Any]) -> dict[str, list[str]]:
+    return {each["rule"]: each["problems"] for each in found["tasks"][0]["guardrails"] if each["problems"]}
+
+
+def test_a_guardrail_that_can_never_fail_is_named(pytester: pytest.Pytester) -> None:
+    write(
+        pytester, "require_glob('out/*.csv'), require_glob('**/*.log', min_count=0), never_red, forbid_glob('**/*.tmp')"
+    )
+    assert problems(covered(pytester)) == {
+        "require_glob('**/*.log', min_count=0)": ["never violated"],
+        "never_red": ["never violated"],
+    }
+
+
+def test_a_guardrail_that_only_looks_at_the_input_is_named(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('in.txt'), require_glob('out/*.csv')")
+    assert problems(covered(pytester)) == {"require_file('in.txt')": ["notices the loss of no published file"]}
+
+
+@pytest.mark.parametrize(
+    ("post", "names", "absent"),
+    [
+        ("require_file('out/a.csv')", ("out/a.csv", "out/b.csv"), {"out/a.csv": "alone", "out/b.csv": "no"}),
+        ("require_glob('out/*')", ("out/a.csv", "out/b.csv"), {"out/a.csv": "with others", "out/b.csv": "with others"}),
+        (
+            "require_glob('out/*', min_count=2)",
+            ("out/a.csv", "out/b.csv"),
+            {"out/a.csv": "alone", "out/b.csv": "alone"},
+        ),
+        (
+            "require_glob('out/*.csv', min_count=2)",
+            ("out/a.csv", "out/b.csv", "out/c.csv", "d.csv"),
+            {"out/a.csv": "with others", "out/b.csv": "with others", "out/c.csv": "with others", "d.csv": "no"},
+        ),
+        ("", ("out/a.csv",), {"out/a.csv": "no"}),
+    ],
+)
+def test_a_file_that_no_guardrail_misses_is_named(
+    pytester: pytest.Pytester, post: str, names: tuple[str, ...], absent: dict[str, str]
+) -> None:
+    write(pytester, post, *names)
+    (task,) = covered(pytester)["tasks"]
+    assert {file["path"]: file["absent"] for file in task["files"]} == absent
+    assert {file["path"] for file in task["files"] if file["unguarded"]} == {
+        path for path, word in absent.items() if word == "no"
+    }
+
+
+@pytest.mark.parametrize(
+    ("post", "empty", "truncated", "percent"),
+    [
+        ("require_file('out/a.csv')", False, False, 75.0),
+        ("require_file('out/a.csv'), not_empty", True, False, 80.0),
+        ("require_file('out/a.csv'), whole", True, True, 90.0),
+    ],
+)
+def test_an_empty_and_a_cut_off_file_need_a_guardrail_that_looks_into_it(
+    pytester: pytest.Pytester, post: str, empty: bool, truncated: bool, percent: float
+) -> None:
+    """Of a guardrail of one's own no test is made, so no test has violated it: a point is missing."""
+    write(pytester, post)
+    found = covered(pytester)
+    (file,) = found["tasks"][0]["files"]
+    assert (file["empty"], file["truncated"]) == (empty, truncated)
+    assert found["percent"] == percent
+
+
+def test_the_table_says_which_tests_saw_what(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_glob('out/*'), never_red", "out/a.csv", "b.txt")
+    result = run(pytester, *COVER)
+    result.stdout.fnmatch_lines(
+        [
+            "*= perago cover =*",
+            "build (work)  * %",
+            "    pre require_file('in.txt')",
+            "      satisfied by run[[]x] and * more",
+            "      violated by guardrail[[]pre:require_file(in.txt):missing]",
+            "  ! post never_red",
+            "      never violated",
+            "  ! file b.txt (x): noticed if absent NO, empty no, cut off no; no guardrail misses it",
+            "    file out/a.csv (x): noticed if absent yes, empty no, cut off no",
+            "total: * of * points, *.? %",
+        ]
+    )
+
+
+def test_a_written_test_counts_and_is_named(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('out/a.csv')")
+    pytester.makepyfile(
+        test_own="""
+        from work import build
+
+        def test_it(perago_run):
+            assert perago_run(build, tree={"other.txt": "1"}).violations
+        """
+    )
+    (pre, _) = covered(pytester, "test_own.py")["tasks"][0]["guardrails"]
+    assert pre["violated_by"] == [
+        "test_own.py::test_it",
+        "work.py::build::guardrail[pre:require_file(in.txt):missing]",
+    ]
+
+
+def test_workers_of_xdist_add_up_to_the_same(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_glob('out/*')", "out/a.csv", "b.txt")
+    alone = covered(pytester)
+    run_process(pytester, *COVER, "--perago-cover-json=cover.json", "-p", "xdist", "-n", "2").assert_outcomes(passed=7)
+    assert json.loads(Path(pytester.path, "cover.json").read_text()) == alone
+
+
+@pytest.mark.parametrize(("threshold", "code"), [("75", 0), ("75.1", 1)])
+def test_a_run_below_the_threshold_fails(pytester: pytest.Pytester, threshold: str, code: int) -> None:
+    write(pytester, "require_file('out/a.csv')")
+    result = run(pytester, *COVER[:-1], f"--perago-cover-fail-under={threshold}")
+    assert result.ret == code
+    assert ("FAIL: below" in result.stdout.str()) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--perago-cover-fail-under=most", "'most' is no number from 0 to 100"),
+        ("--perago-cover-fail-under=101", "'101' is no number from 0 to 100"),
+        ("--perago-cover-fail-under=nan", "'nan' is no number from 0 to 100"),
+        ("--perago-cover-json=there/cover.json", "'there/cover.json' is no file in a directory that exists"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_usage_error(pytester: pytest.Pytester, argument: str, words: str) -> None:
+    write(pytester, "")
+    result = run(pytester, *COVER, argument)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"ERROR: *{words}"])
+
+
+def test_a_case_that_fails_or_reads_only_has_no_files(pytester: pytest.Pytester) -> None:
+    write(pytester, "require_file('elsewhere')")
+    assert covered(pytester)["tasks"][0]["files"] == []
