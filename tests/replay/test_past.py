@@ -111,3 +111,12 @@ def test_what_a_branch_of_a_fork_found_as_it_wanted_it_is_its_own(run: TaskRunne
 
     found = look_up(run.lakefs, past(run, outcome), "")
     assert set(found.published.files) == {"same.txt"}
+
+
+def test_of_several_commits_the_one_was_read_that_continues_the_others(run: TaskRunner) -> None:
+    first = run(same_for_all, tree={"raw/a.csv": "x\n1\n"}).assert_completed()
+    begin, second = first.record.input_ref, first.commit
+    outcome = run(scale, ref=[begin, second])
+
+    assert outcome.record.input_ref == second
+    assert look_up(run.lakefs, past(run, outcome), PREFIX).input_ref == second

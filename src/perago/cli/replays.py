@@ -181,7 +181,8 @@ class SharedWorker:
             row = self._worker.run(payload, end_if_told)
         except RunFailed as error:
             raise CommandError(ExitCode.FAILURE, str(error)) from error
-        heard = self._of(row["taskId"])
+        with self._lock:
+            heard = self._heard.pop(row["taskId"], Heard())
         remains = remains_of(lakefs, row, heard.changes, found.prefix, directory)
         if found.task.workspace is not None:
             lakefs.server.delete_repository(repository)

@@ -70,6 +70,8 @@ class StandingWorker:
         while not over.is_set() and time.monotonic() < limit:
             self._workers.wait()
             look()
+        with self._lock:
+            del self._over[row["taskId"]]
         return row
 
     def hear(self, worker: int, event: Event) -> None:  # noqa: ARG002 - there is one worker

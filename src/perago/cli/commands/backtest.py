@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,10 +157,21 @@ def backtest(
                 "Conductor's search needs its index; `--workspace REPO/BRANCH` finds attempts by their publications",
             )
         view = VerdictView(sys.stderr, len(ids))
-        with view:
+        with view, _going_on(resume):
             verdicts = Backtest(servers, settings, module, task, files, state, jobs, view).run(ids)
     view.show(task.name, verdicts, sys.stdout, as_json=as_json)
     return ExitCode.OK if view.is_good(verdicts) else ExitCode.FAILURE
+
+
+@contextlib.contextmanager
+def _going_on(resume: Path | None) -> Iterator[None]:
+    """Where the run is stopped, say that it can go on."""
+    try:
+        yield
+    except BaseException:
+        if resume is not None and resume.exists():
+            messages.note(f"what is known so far is in {resume}; the same command goes on from there")
+        raise
 
 
 def _state(resume: Path | None, task: TaskSummary, files: tuple[str, ...]) -> State:
