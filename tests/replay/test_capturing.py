@@ -19,7 +19,7 @@ from perago.testing import Outcome, TaskRunner
 from perago.testing.difference import Digest
 from perago.testing.recorded import read_recorded_case
 
-from .models import TREE, Told, declared, past, scale
+from .models import TREE, Told, declared, past, same_for_all, scale
 
 PREFIX = "audio/"
 
@@ -131,6 +131,17 @@ def test_a_large_published_file_is_kept_as_size_and_digest(
     assert record.files is not None
     assert isinstance(record.files["out/a.csv"], Digest)
     assert not (tmp_path / "case/published/out").exists()
+
+
+def test_the_hooks_of_the_repository_are_no_input(run: TaskRunner, tmp_path: Path) -> None:
+    run(same_for_all, tree={"raw/a.csv": "x\n"})
+    outcome = run(same_for_all).assert_completed()
+    keys = run.lakefs.tree(run.repository, str(outcome.record.input_ref))
+    known = look_up(run.lakefs, past(run, outcome), "")
+    found = capture(run.lakefs, known, Wanted(tmp_path / "case", Scrubber("replay.same")))
+
+    assert (found.files, found.left_out) == (2, 0)
+    assert any(key.startswith("_lakefs_actions/") for key in keys)
 
 
 def test_a_case_that_exists_is_not_overwritten(run: TaskRunner, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from perago.replay.secrets import known_in, replace_known, schema_of, strike_out
 from perago.testing.difference import Content, Digest, digest_of
 from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
 from perago.testing.remains import Remains
+from perago.workspace.keys import is_reserved
 from perago.workspace.text import quoted
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
@@ -156,7 +157,8 @@ class _Capture:
         seen: set[str] = set()
 
         def chosen(path: str) -> bool:
-            if not path or path.endswith("/") or not self._wanted.sees(path):
+            is_file = path != "" and not path.endswith("/") and not is_reserved(past.prefix + path)
+            if not is_file or not self._wanted.sees(path):
                 return False
             seen.add(path)
             return self._wanted.chosen(path)
