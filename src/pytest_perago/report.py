@@ -16,7 +16,7 @@ import pytest
 from perago.atomic_file import replace_file
 from perago.testing.failures import CaseFailed
 from pytest_perago.collection import CaseItem
-from pytest_perago.options import HARNESS_ERROR, OPT_OUT, UNUSED
+from pytest_perago.options import HARNESS_ERROR, OPT_OUT, UNUSED, rerun_command
 from pytest_perago.report_tasks import TaskFacts, facts_of, merged
 
 _ATTRIBUTE = "perago_report"
@@ -94,9 +94,8 @@ class ReportPlugin:
         report = yield
         known = _known(item)
         if known is not None:
-            error = call.excinfo.value if call.excinfo is not None else None
-            if report.failed and isinstance(error, CaseFailed):
-                known |= _told(error)
+            if report.failed and call.excinfo is not None:
+                known |= _told(call.excinfo.value, item)
             setattr(report, _ATTRIBUTE, known)
         return report
 
@@ -187,10 +186,12 @@ def _known(item: pytest.Item) -> dict[str, Any] | None:
     return {"kind": "own", "label": "", "tasks": tasks}
 
 
-def _told(failure: CaseFailed) -> dict[str, Any]:
-    lines = [line for block in failure.details for line in block.splitlines()]
+def _told(error: BaseException, item: pytest.Item) -> dict[str, Any]:
+    if not isinstance(error, CaseFailed):
+        return {"rerun": rerun_command(item)}
+    lines = [line for block in error.details for line in block.splitlines()]
     changes = [line for line in lines if line.startswith(("breaking: ", "compatible: "))]
-    return {"summary": failure.headline, "rerun": failure.rerun, "changes": changes}
+    return {"summary": error.headline, "rerun": error.rerun or rerun_command(item), "changes": changes}
 
 
 def _headline(report: pytest.TestReport) -> str:

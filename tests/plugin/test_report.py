@@ -106,6 +106,8 @@ def test_it_tells_of_tasks_failures_guardrails_and_examples(shop: pytest.Pyteste
     assert "pytest --perago-kinds contract,run 'shop/failing.py::free::run[bad]'" not in failures
     assert "pytest 'shop/failing.py::free::run[bad]'" in failures
     assert failures.count("rerun:") == 0
+    assert "pytest 'test_own.py::test_own[plain]'" not in failures
+    assert "pytest 'test_own.py::test_own[a\"onload=\"b]'" in failures
     assert "raise ValueError('broken')" in failures
     rules = re.sub(r"\n+", " ", page.sections["guardrails"])
     assert "copy pre require_file('a.txt') ✓ yes ✗ never" in rules
