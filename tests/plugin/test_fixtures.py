@@ -133,7 +133,7 @@ def test_a_failed_test_shows_what_its_attempts_did(pytester: pytest.Pytester) ->
             "*where None = <Outcome copy FAILED_WITH_TERMINAL_ERROR: pre guardrail require_file('a.txt')*>.commit*",
             "*- perago: copy FAILED -*",
             "copy FAILED: post guardrail forbid_glob('**/[*].tmp'): matched 1 file: 'x.tmp'",
-            "  violated  post guardrail forbid_glob('**/[*].tmp')*",
+            "  violated   post guardrail forbid_glob('**/[*].tmp')*",
             "*- perago: copy FAILED_WITH_TERMINAL_ERROR -*",
         ]
     )
