@@ -11,6 +11,7 @@ import pyarrow.json
 import pyarrow.parquet
 
 from perago.guardrails.content import GuardrailDefect
+from perago.guardrails.tables.jsonl_table import BLOCK
 from perago.guardrails.tables.rule import Format, TableRule
 from perago.workspace.text import one_line, quoted
 
@@ -24,7 +25,10 @@ def check_model(file: BinaryIO, rule: TableRule) -> list[str]:
     Raises:
         GuardrailDefect: the model raised something else than its own errors.
     """
-    frame = _frame(file, rule)
+    try:
+        frame = _frame(file, rule)
+    except pa.ArrowException:  # pyarrow's own words may quote a value
+        return ["it cannot be read as one table: a column changes its type"]
     try:
         rule.schema.validate(frame, lazy=True)
     except Exception as error:  # noqa: BLE001 - checks of the author's may raise anything
@@ -40,7 +44,10 @@ def _frame(file: BinaryIO, rule: TableRule) -> Any:
         options = pyarrow.csv.ParseOptions(delimiter=rule.delimiter, newlines_in_values=True)
         table = pyarrow.csv.read_csv(pa.PythonFile(file, mode="r"), parse_options=options)
     elif rule.format is Format.JSONL:
-        table = pyarrow.json.read_json(pa.PythonFile(file, mode="r"))
+        options = pyarrow.json.ReadOptions(block_size=2 * BLOCK)
+        empty = not file.read(1)
+        file.seek(0)
+        table = pa.table({}) if empty else pyarrow.json.read_json(pa.PythonFile(file, mode="r"), read_options=options)
     else:
         table = pyarrow.parquet.read_table(file)
     if rule.schema_module.startswith("pandera.polars"):
@@ -53,6 +60,9 @@ def _failures(cases: Any, rule: TableRule) -> list[str]:
     found: list[str] = []
     for row in rows[:_MOST]:
         column, check, index = row.get("column"), row.get("check"), row.get("index")
+        if check == "column_in_dataframe":
+            found.append(f"column {quoted(str(row.get('failure_case')))} is missing")
+            continue
         where = f"column {quoted(str(column))}" if isinstance(column, str) else "the table"
         place = f" in row {int(index) + 1:,}" if isinstance(index, int | float) and index == index else ""
         value = f": {quoted(str(row.get('failure_case')))}" if rule.show_values else ""
