@@ -12,10 +12,10 @@ from perago.guardrails.content import GuardrailDefect
 from perago.guardrails.tables import check_table
 from perago.testing import smallest_tree
 
-pandera = pytest.importorskip("pandera.pandas")
+pandera: Any = pytest.importorskip("pandera.pandas")
 
 
-class Person(pandera.DataFrameModel):  # type: ignore[misc]
+class Person(pandera.DataFrameModel):  # type: ignore[name-defined, misc, unused-ignore]
     id: int = pandera.Field(ge=1)
     name: str = pandera.Field(str_length={"max_value": 3})
 
@@ -58,7 +58,7 @@ def test_the_rest_of_the_rule_comes_first() -> None:
 
 
 def test_a_model_that_raises_is_a_defect_of_the_guardrail() -> None:
-    class Odd(pandera.DataFrameSchema):  # type: ignore[misc]
+    class Odd(pandera.DataFrameSchema):  # type: ignore[name-defined, misc, unused-ignore]
         def validate(self, *_: Any, **__: Any) -> Any:
             raise KeyError("what")
 

@@ -252,8 +252,8 @@ def test_every_matching_file_is_looked_into_and_named(tree: Path) -> None:
     finding = judged(tree, require_table("raw/**/*.csv", columns={"id": int}))
     assert (finding.satisfied, finding.matched) == (False, 3)
     assert finding.message == (
-        "pre guardrail require_table('raw/**/*.csv', columns={'id': int}): matched 3 files; 'raw/c.csv': it is empty, "
-        "and must have a header; 'raw/x/b\\n.csv': column 'id' holds no int in row 1"
+        "pre guardrail require_table('raw/**/*.csv'): 'raw/c.csv': it is empty, and must have a header; "
+        "'raw/x/b\\n.csv': column 'id' holds no int in row 1"
     )
 
 
@@ -308,7 +308,7 @@ def test_a_table_that_is_not_as_declared_is_final() -> None:
         outcome = run(tables, tree={"a.csv": "id,name\nx,a\n"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
     assert outcome.reason is not None
-    assert outcome.reason.endswith("matched 1 file; 'a.csv': column 'id' holds no int in row 1")
+    assert outcome.reason.endswith("require_table('*.csv'): 'a.csv': column 'id' holds no int in row 1")
 
 
 # ----------------------------------------------------------------------------- declarations

@@ -97,6 +97,11 @@ class Guardrail(ABC):
         """As an author writes it: `require_dir('raw')`."""
 
     @property
+    def brief(self) -> str:
+        """In messages, where a long declaration would leave no room for what is wrong."""
+        return str(self)
+
+    @property
     @abstractmethod
     def label(self) -> str:
         """In the name of a test: `require_dir(raw)`."""

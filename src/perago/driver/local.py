@@ -199,8 +199,8 @@ class LocalWorkspace:
             read = [quoted(path) for path in paths if isinstance(rule, ContentGuardrail) and rule.reads(path)]
             if read:
                 yield (
-                    f"Post guardrail {rule} has looked into the files of this attempt, and not into what others have "
-                    f"changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
+                    f"Post guardrail {rule.brief} has looked into the files of this attempt, and not into what others "
+                    f"have changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
                 )
 
     def uploads(self, changes: Changes) -> list[Upload]:

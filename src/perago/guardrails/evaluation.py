@@ -90,7 +90,7 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
     try:
         return _finding(rule, rule.look_into(disk), tree, phase), True
     except GuardrailDefect as defect:
-        words = f"{phase} guardrail {rule}: {defect}"
+        words = f"{phase} guardrail {rule.brief}: {defect}"
         return Finding(
             str(rule), False, 0, words, is_defect=True, detail=defect.detail
         ), not defect.has_changed_the_tree
@@ -99,7 +99,7 @@ def _look(rule: ContentGuardrail, disk: Tree, tree: Listing, phase: Phase) -> tu
 def _finding(rule: Guardrail, verdict: Verdict, tree: Listing, phase: Phase) -> Finding:
     text = verdict.complaint or f"matched {count(verdict.matched, 'file')}"
     advice = rule.hint(tree) if verdict.complaint and not verdict.matched else None
-    message = f"{phase} guardrail {rule}: {text}{f'; {advice}' if advice else ''}"
+    message = f"{phase} guardrail {rule.brief}: {text}{f'; {advice}' if advice else ''}"
     return Finding(str(rule), verdict.complaint is None, verdict.matched, message)
 
 

@@ -18,7 +18,7 @@ from perago.guardrails.tables.rule import ENDINGS, PYTHON_TYPES, ColumnType, For
 from perago.workspace.descent import open_file
 from perago.workspace.glob import compile_glob
 from perago.workspace.scan import Tree
-from perago.workspace.text import count, quoted
+from perago.workspace.text import quoted
 
 INSTALL = "pip install 'pyarrow>=19'"
 _MODULE = "pyarrow"
@@ -56,6 +56,10 @@ class RequireTable(ContentGuardrail):
             yield "show_values=True"
 
     @property
+    def brief(self) -> str:
+        return f"require_table({self.pattern!r})"
+
+    @property
     def label(self) -> str:
         return f"require_table({self.pattern})"
 
@@ -86,8 +90,7 @@ class RequireTable(ContentGuardrail):
                 break
             with os.fdopen(open_file(tree.root, path), "rb") as file:
                 problems += [f"{quoted(path)}: {problem}" for problem in check_table(file, self.rule)]
-        found = f"matched {count(len(paths), 'file')}; {'; '.join(problems)}" if problems else None
-        return Verdict(len(paths), found)
+        return Verdict(len(paths), "; ".join(problems) or None)
 
     @property
     def is_derivable(self) -> bool:
