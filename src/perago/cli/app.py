@@ -23,6 +23,8 @@ COMMANDS = {
     "cache": "Show or clear the objects that this machine keeps.",
     "capture": "Write an attempt of the past as a test case.",
     "check": "Check task modules and the local configuration.",
+    "config": "Show every setting, its value and where it comes from.",
+    "diff": "Compare the TaskDefs of task modules with those on the server.",
     "extract": "Write the TaskDef of a task module as JSON.",
     "register": "Put the TaskDefs of task modules on the Conductor server.",
     "dev": "Develop task modules on embedded services.",

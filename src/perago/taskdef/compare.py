@@ -74,12 +74,17 @@ class Difference:
 
 def compare_definitions(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Difference, ...]:
     """What registering `new` over `old` would change, in the order of the pointers."""
+    return json_differences(*comparable(old, new))
+
+
+def comparable(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both definitions without what a server adds, and without defaults that both have."""
     before, after = _comparable(old), _comparable(new)
     for key, default in SERVER_DEFAULTS.items():  # a default is shown once the other side deviates from it
         if (key in before) != (key in after):
             before.setdefault(key, default)
             after.setdefault(key, default)
-    return tuple(_differences("", before, after))
+    return before, after
 
 
 def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:

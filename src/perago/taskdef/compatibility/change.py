@@ -18,6 +18,9 @@ class Impact(StrEnum):
     COMPATIBLE = "compatible"
 
 
+_FOR_PEOPLE = frozenset({"description", "ownerEmail", "title", "examples", "$comment"})
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One change. `pointer` leads to it in the new definition, or in the old one for what is gone.
@@ -32,9 +35,21 @@ class Change:
     reason: str
 
     @property
+    def difference(self) -> str:
+        """What changed, in one line."""
+        return Difference(self.pointer, self.old, self.new).text
+
+    @property
     def text(self) -> str:
-        """The change in one line."""
-        return f"{self.impact}: {Difference(self.pointer, self.old, self.new).text} ({self.reason})"
+        """The change and what it means, in one line."""
+        return f"{self.impact}: {self.difference} ({self.reason})"
+
+    @property
+    def word(self) -> str:
+        """The impact, or `cosmetic` for a text that people read and no workflow does."""
+        *above, key = self.pointer.split("/")
+        is_annotation = key in _FOR_PEOPLE and above[-1:] != ["properties"]
+        return "cosmetic" if is_annotation and self.impact is Impact.COMPATIBLE else str(self.impact)
 
 
 class AffectedParty(StrEnum):

@@ -1,0 +1,98 @@
+"""`perago diff`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perago.cli.errors import ExitCode
+from perago.cli.loading import load_tasks
+from perago.cli.messages import Colour, painted
+from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.workspace.text import one_line
+
+if TYPE_CHECKING:
+    from perago.taskdef.compatibility import Change
+
+EXAMPLES = """\b
+breaking    a workflow that works today may fail
+compatible  running workflows do not notice
+cosmetic    texts for people
+
+\b
+Examples:
+  perago diff my_tasks.features
+  perago diff my_tasks --json       all task modules below a package"""
+
+
+def command(
+    modules: Modules,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+    timeout: Timeout = IMPORT_LIMIT,
+) -> None:
+    """Compare the TaskDefs of task modules with those on the Conductor server, and say what each change means.
+
+    Changes nothing. Exit code 0: all are the same; 1: one differs, or is not registered.
+    """
+    tasks = load_tasks(modules, timeout, packages=True)
+    from perago.settings import load_settings
+
+    conductor = load_settings().require_conductor()
+    from perago.adapters.conductor import ConductorQueue
+
+    queue = ConductorQueue(conductor)
+    try:
+        found = [_compare(queue.get_task_definition(task.name), json.loads(task.definition)) for task in tasks]
+    finally:
+        queue.close()
+    if as_json:
+        document = {task.name: _document(changes) for task, changes in zip(tasks, found, strict=True)}
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        for task, changes in zip(tasks, found, strict=True):
+            _print(task.name, changes)
+    if any(changes != () for changes in found):
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _compare(registered: Any, here: dict[str, Any]) -> tuple[Change, ...] | None:
+    """What registering would change; None: the server does not know the task."""
+    from perago.taskdef.compare import comparable
+    from perago.taskdef.compatibility import classify
+
+    return None if registered is None else classify(*comparable(registered, here))
+
+
+def _document(changes: tuple[Change, ...] | None) -> dict[str, Any]:
+    from perago.taskdef.compare import ABSENT
+
+    def value(side: Any) -> dict[str, Any]:
+        return {} if side is ABSENT else {"value": side}
+
+    rows = [
+        {
+            "path": change.pointer,
+            "class": change.word,
+            "reason": change.reason,
+            "registered": value(change.old),
+            "here": value(change.new),
+        }
+        for change in changes or ()
+    ]
+    return {"registered": changes is not None, "changes": rows}
+
+
+_COLOURS = {"breaking": Colour.RED, "compatible": Colour.GREEN, "cosmetic": Colour.CYAN}
+
+
+def _print(name: str, changes: tuple[Change, ...] | None) -> None:
+    if changes is None:
+        sys.stdout.write(f"not registered  {name}\n")
+        return
+    sys.stdout.write(f"{'changed' if changes else 'unchanged':14}  {name}\n")
+    for change in changes:
+        word = painted(f"{change.word:10}", _COLOURS[change.word], sys.stdout)
+        sys.stdout.write(f"  {word}  {one_line(change.difference)} ({one_line(change.reason)})\n")

@@ -1,0 +1,40 @@
+"""`perago config`."""
+
+from __future__ import annotations
+
+import json
+
+from perago.settings.variables import VARIABLES
+
+from .conftest import Project
+
+SECRET = "hushhushhush"
+
+
+def test_every_variable_has_its_value_and_source_and_no_secret_is_shown(project: Project) -> None:
+    (project.directory / ".env").write_text(f"\nPERAGO_LOG_RETENTION=7d\nCONDUCTOR_AUTH_SECRET={SECRET}\n")
+    ran = project.run(
+        "config", "--json", CONDUCTOR_SERVER_URL="http://127.0.0.1:1/api", CONDUCTOR_AUTH_KEY=f"key-{SECRET}"
+    )
+    assert ran.code == 0
+    assert SECRET not in ran.out + ran.err
+    found = {one["name"]: (one["value"], one["source"]) for one in json.loads(ran.out)}
+    assert tuple(found) == VARIABLES
+    assert found["PERAGO_LOG_RETENTION"] == ("7d", ".env:2")
+    assert found["CONDUCTOR_SERVER_URL"] == ("http://127.0.0.1:1/api", "environment")
+    assert found["CONDUCTOR_AUTH_SECRET"] == (None, ".env:3")
+    assert found["PERAGO_TRANSFER_THREADS"] == ("16", "default")
+    assert found["LAKECTL_SERVER_ENDPOINT_URL"] == ("not set", "")
+
+
+def test_the_lines_are_for_reading(project: Project) -> None:
+    lines = project.run("config", PERAGO_PUBLISH_FENCE="required").out.splitlines()
+    assert len(lines) == len(VARIABLES)
+    (fence,) = [line.split() for line in lines if line.startswith("PERAGO_PUBLISH_FENCE")]
+    assert fence == ["PERAGO_PUBLISH_FENCE", "required", "environment"]
+
+
+def test_what_is_wrong_is_said_instead(project: Project) -> None:
+    ran = project.run("config", PERAGO_LOG_RETENTION="soon")
+    assert (ran.code, ran.out) == (4, "")
+    assert "PERAGO_LOG_RETENTION (environment): not a number of days" in ran.err
