@@ -80,10 +80,8 @@ class PastAttempt:
         """How it ended, in the words of `Example.expect`."""
         if self.status == "COMPLETED":
             return "completed"
-        for phase in ("pre", "post"):
-            if self.reason.startswith(f"{phase} guardrail"):
-                return phase
-        return "terminal" if self.status == _FINAL else "failed"
+        phase, other = ("pre", "terminal") if self.status == _FINAL else ("post", "failed")
+        return phase if self.reason.startswith(f"{phase} guardrail") else other
 
 
 def find_attempt(records: Records, task_id: str) -> PastAttempt:
