@@ -218,6 +218,39 @@ def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> Non
     assert faults.calls("checksum") <= (a_fence + own_keys) * len(fork.deliveries) + looks
 
 
+def test_the_history_is_read_once_and_then_only_what_is_new(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fork = Fork(services, A)
+    services.seed({"theirs/before": "x"})
+    read, asked = services.lakefs.history, list[tuple[str, int]]()
+
+    def history(repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        found = read(repository, branch, until=until, limit=limit)
+        asked.append((until, len(found)))
+        return found
+
+    monkeypatch.setattr(services.lakefs, "history", history)
+    for nth in range(1, 4):
+        services.faults.between("merge", partial(services.seed, {f"theirs/{nth}": "x"}), nth=2 * nth - 1)
+    outcome = fork.run(fork.deliveries[0]).assert_completed()
+
+    assert outcome.record.lost_races == 3
+    assert [until for until, _ in asked].count(fork.ref) == 1
+    assert sum(count for _, count in asked) == 1 + 3
+    assert len(fork.commits()) == 1 + 3 + 1
+
+
+def test_a_branch_that_is_moved_back_meanwhile_is_read_anew(services: InMemoryServices) -> None:
+    fork, server = Fork(services, A), services.lakefs.server
+    services.seed({"theirs": "x"})
+    services.faults.between("create_branch", lambda: server.hard_reset_branch("workspace", "main", fork.ref))
+    outcome = fork.run(fork.deliveries[0]).assert_completed()
+
+    assert [commit.id for commit in fork.commits()] == [outcome.record.published_commit]
+    assert "theirs" not in fork.tree()
+
+
 @pytest.mark.parametrize(
     ("one", "other", "words"),
     [

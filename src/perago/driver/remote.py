@@ -75,6 +75,8 @@ class Publisher:
         self._merge_within = merge_within
         self._until = until
         self._unclear_merges: list[str] = []
+        self._range: tuple[Commit, ...] = ()
+        """The commits after the input ref, as they were read last."""
         self.from_cache = 0
         """How many objects of the workspace were on this machine before."""
         self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
@@ -94,13 +96,29 @@ class Publisher:
 
     def read_branch(self, command: do.ReadBranch) -> on.Event:
         """Read the commits after the input ref."""
-        where, limit, start = command.workspace, self._limits.history, self._clock.now()
-        since = self._retry(lambda: self._store.history(where.repository, where.branch, until=where.ref, limit=limit))
+        where, start = command.workspace, self._clock.now()
+        since = self._history(where)
         late = abs(self._clock.now() - start) > LATE
         reaches_ref = not since or since[-1].parents[:1] == (where.ref,)
         if not reaches_ref:  # tells an unknown commit from one of another branch
             self._commit(where.repository, where.ref)
+        self._range = since if reaches_ref else ()
         return on.BranchRead(since, reaches_ref, late)
+
+    def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
+        """The commits after the input ref. What lies below a commit never changes, so only what is above the last head
+        is read, unless the branch was moved back meanwhile."""
+
+        def read(until: str) -> tuple[Commit, ...]:
+            limit = self._limits.history
+            return self._retry(lambda: self._store.history(where.repository, where.branch, until=until, limit=limit))
+
+        known = self._range
+        if known:
+            new = read(known[0].id)
+            if not new or new[-1].parents[:1] == (known[0].id,):
+                return (*new, *known)
+        return read(where.ref)
 
     def list_objects(self, command: do.ListObjects, local: LocalWorkspace) -> on.Event:
         """List the workspace, and decide where its files go."""
