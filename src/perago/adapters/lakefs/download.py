@@ -164,8 +164,9 @@ class FileWriter:
 
 def write_chunks(handle: int, chunks: Iterable[bytes]) -> None:
     """Make an open file consist of `chunks`, whatever an earlier try has left in it."""
-    os.ftruncate(handle, 0)
-    os.lseek(handle, 0, os.SEEK_SET)
+    if os.lseek(handle, 0, os.SEEK_CUR):
+        os.ftruncate(handle, 0)  # only now: ext4 writes a file that was ever truncated to its disk at once
+        os.lseek(handle, 0, os.SEEK_SET)
     for chunk in chunks:
         view = memoryview(chunk)
         while view:
