@@ -9,15 +9,18 @@ import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from perago.atomic_file import replace_file
 from perago.testing.failures import CaseFailed
 from pytest_perago.collection import CaseItem
-from pytest_perago.options import HARNESS_ERROR, OPT_OUT, UNUSED, rerun_command
+from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, UNUSED, rerun_command
 from pytest_perago.report_tasks import TaskFacts, facts_of, merged
+
+if TYPE_CHECKING:
+    from pytest_perago.cover.model import Coverage
 
 _ATTRIBUTE = "perago_report"
 """Where a report carries what is known of its test; pytest-xdist brings it along."""
@@ -58,6 +61,8 @@ class Run:
     results: dict[str, TestResult] = field(default_factory=dict)
     tasks: tuple[TaskFacts, ...] = ()
     unused: tuple[str, ...] = ()
+    coverage: Coverage | None = None
+    """What `--perago-cover` has found."""
     incomplete: str = ""
     """Why something may be missing; empty for nothing."""
 
@@ -150,6 +155,7 @@ class ReportPlugin:
         run.seconds = time.time() - run.started
         unused = config.stash.get(UNUSED, ())
         run.unused = tuple(unused)
+        run.coverage = config.stash.get(COVERAGE, None)
         if session.shouldstop or session.shouldfail:
             run.incomplete = "The run was stopped before its end."
         from pytest_perago.report_page import page

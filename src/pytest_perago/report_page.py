@@ -15,6 +15,7 @@ import perago
 from perago.workspace.text import count
 from pytest_perago.kinds import KINDS
 from pytest_perago.markup import Markup, joined, table, tag
+from pytest_perago.report_cover import guardrails
 from pytest_perago.report_style import STYLE
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def page(run: Run) -> str:
         ("tasks", "Tasks", _tasks(run.tasks, results)),
         ("failures", "Failures", _failures(failures)),
         ("taskdefs", "TaskDef differences", _changes(failures)),
-        ("guardrails", "Guardrails", _guardrails(run.tasks)),
+        ("guardrails", "Guardrails", guardrails(run.tasks, run.coverage)),
         ("examples", "Examples", _examples(run.tasks, results)),
         ("slowest", "Slowest tests", _slowest(results)),
         ("left-out", "Left out", _left_out(results, run.unused)),
@@ -152,23 +153,6 @@ def _changes(failures: Sequence[TestResult]) -> Markup | None:
             impact, _, text = change.partition(": ")
             rows.append([", ".join(result.tasks), tag("td", impact, class_=impact), tag("code", text)])
     return table(["Task", "For running workflows", "Change"], rows) if rows else None
-
-
-def _guardrails(tasks: Sequence[TaskFacts]) -> Markup | None:
-    """Which verdicts attempts of this run have seen."""
-    rows = [
-        [task.name, phase, tag("code", rule), _seen(satisfied), _seen(violated)]
-        for task in tasks
-        for phase, rule, satisfied, violated in task.guardrails
-    ]
-    if not rows:
-        return None
-    note = "A guardrail is tried if attempts of this run have satisfied and violated it."
-    return joined([tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows)])
-
-
-def _seen(seen: bool) -> Markup:
-    return tag("td", "✓ yes" if seen else "✗ never", class_="passed" if seen else "failed")
 
 
 def _examples(tasks: Sequence[TaskFacts], results: Sequence[TestResult]) -> Markup | None:

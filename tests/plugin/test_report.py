@@ -111,12 +111,23 @@ def test_it_tells_of_tasks_failures_guardrails_and_examples(shop: pytest.Pyteste
     assert "raise ValueError('broken')" in failures
     rules = re.sub(r"\n+", " ", page.sections["guardrails"])
     assert "copy pre require_file('a.txt') ✓ yes ✗ never" in rules
+    assert "to see which published files no guardrail would miss" in rules
     examples = page.sections["examples"]
     for text in ("<b>.txt", "<i>1</i>", '{"size": 8}', "✓ passed"):
         assert text in examples
     assert "needs an hour" in page.sections["left-out"]
     assert "test_of_other_things" not in page.sections["slowest"]
     assert "Incomplete" not in page.sections[""]
+
+
+def test_it_has_the_coverage_of_guardrails_and_names_unguarded_files(shop: pytest.Pytester) -> None:
+    run_process(shop, "--perago-report=report.html", "--perago-cover", "--perago-kinds=guardrail,run")
+    page = read(shop)
+    text = re.sub(r"\n+", " ", page.sections["guardrails"])
+    assert re.search(r"Coverage: \d+ of \d+ points", text)
+    assert "shop/copied.py::copy::guardrail[post:forbid_glob(**/*.tmp):present]" in text
+    assert "copy <b>.txt x ✗ no ✗ no ✗ no ✗ no guardrail misses it" in text
+    assert not page.tags & {"script", "img", "b", "i"}
 
 
 def test_names_and_messages_are_text_and_nothing_is_fetched(shop: pytest.Pytester) -> None:
