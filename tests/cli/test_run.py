@@ -150,6 +150,31 @@ def test_json_has_the_whole_outcome(project: Project) -> None:
     assert (failed.code, json.loads(failed.out)["status"]) == (1, "FAILED_WITH_TERMINAL_ERROR")
 
 
+OWN = """
+from perago import guardrail
+
+@guardrail
+def judged(workspace: Path) -> str | None:
+    print("judging")
+    return None if (workspace / "raw/a.csv").read_text() == "x" else 7
+
+@task("""
+
+
+def test_a_defect_of_a_guardrail_is_told_apart_from_a_violation(project: Project) -> None:
+    module = MODULE.replace("\n@task(", OWN, 1).replace('[require_glob("raw/*.csv")]', "[judged]")
+    project.module("features", module.replace("{prefix}", "/"))
+    (project.directory / "sample/raw").mkdir(parents=True)
+    (project.directory / "sample/raw/a.csv").write_text("y")
+    ran = project.run("run", "features", "-w", "sample", "--json")
+    assert ran.code == 1
+    assert "  | judging\n" in ran.err
+    assert "  defect pre guardrail judged: returned an object of type int (features.py:" in ran.err
+    found = json.loads(ran.out)
+    assert found["status"] == "FAILED"
+    assert [(each["satisfied"], each["defect"]) for each in found["guardrails"]] == [(False, True)]
+
+
 def test_invalid_params_fail_as_they_would_in_production(project: Project) -> None:
     write(project)
     ran = project.run("run", "features", "-p", '{"do": 5}', "-w", "sample")

@@ -259,6 +259,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
     return {
         "rule": finding.rule,
         "satisfied": finding.satisfied,
+        "defect": finding.is_defect,
         "matched": finding.matched,
         "message": finding.message,
     }
