@@ -30,6 +30,7 @@ COMMANDS = {
     "dev": "Develop task modules on embedded services.",
     "demo": "Run the bundled sample workflow on real data.",
     "fence": "Guard the publications to a branch, or look whether they are.",
+    "log": "Show the publications to a branch.",
     "init": "Write a small project: one task, its tests and settings.",
     "gc": "Remove what killed attempts left, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",

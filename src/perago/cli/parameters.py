@@ -140,3 +140,13 @@ def _wrong(message: str, option: str) -> typer.BadParameter:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
+
+
+def seconds_of_age(text: str, option: str) -> float:
+    """An age such as `12h` or `7d`, in seconds; otherwise a usage error that names the option."""
+    from perago.settings.units import parse_age
+
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is {error}.", param_hint=option) from None

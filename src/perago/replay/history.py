@@ -79,7 +79,7 @@ def published_on(store: WorkspaceStore, records: Records, repository: str, branc
 def _publications(store: WorkspaceStore, repository: str, head: str, choice: Choice) -> Iterator[str]:
     undone: set[str] = set()
     seen: set[str] = set()
-    for commit in _commits(store, repository, head):
+    for commit in commits_of(store, repository, head):
         if choice.since is not None and commit.created < choice.since:
             return
         undone |= notes.superseded(commit)
@@ -90,8 +90,12 @@ def _publications(store: WorkspaceStore, repository: str, head: str, choice: Cho
             yield task_id
 
 
-def _commits(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
-    """The first-parent history, newest first."""
+def commits_of(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
+    """The first-parent history, newest first, read as far as it is asked for.
+
+    Raises:
+        ServiceError: lakeFS did not answer.
+    """
     read, following = 0, head
     while read < _MOST_COMMITS:
         page = store.ancestry(repository, following, limit=_COMMITS)

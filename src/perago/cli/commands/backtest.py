@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.configuration import valid_settings
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import load_task_to_run
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch
+from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
 from perago.cli.past_attempts import Servers, refusals_are_told
 from perago.cli.signals import sigterm_unwinds
 
@@ -85,7 +85,7 @@ def command(
     if workflow is not None and not _is_plain(workflow):
         raise typer.BadParameter("must be the name of a workflow.", param_hint="'--workflow'")
     place = _place(workspace)
-    age = _age(since)
+    age = None if since is None else seconds_of_age(since, "--since")
     with refusals_are_told(), sigterm_unwinds():
         raise typer.Exit(
             backtest(
@@ -197,12 +197,3 @@ def _place(workspace: str | None) -> tuple[str, str] | None:
     if not (repository and slash):
         raise typer.BadParameter("name a branch as REPO/BRANCH.", param_hint="'--workspace'")
     return repository, checked_branch(branch)
-
-
-def _age(since: str | None) -> float | None:
-    from perago.settings.units import parse_age
-
-    try:
-        return None if since is None else parse_age(since)
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}.", param_hint="'--since'") from None

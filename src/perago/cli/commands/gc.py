@@ -11,6 +11,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
+from perago.cli.parameters import seconds_of_age
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
@@ -44,15 +45,6 @@ Examples:
   perago gc my-data other --older-than 7d"""
 
 
-def _seconds(age: str) -> float:
-    from perago.settings.units import parse_age
-
-    try:
-        return parse_age(age)
-    except ValueError as error:
-        raise typer.BadParameter(f"{age!r} is {error}.", param_hint="--older-than") from error
-
-
 def command(
     repositories: Annotated[
         list[str] | None,
@@ -69,7 +61,7 @@ def command(
     What belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
     directories below their root and the repositories that they were given work in.
     """
-    limit, names = _seconds(older_than), list(dict.fromkeys(repositories or ()))
+    limit, names = seconds_of_age(older_than, "--older-than"), list(dict.fromkeys(repositories or ()))
     from perago.settings import load_settings
 
     settings = load_settings()

@@ -1,0 +1,116 @@
+"""`perago log`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from perago.cli.errors import CommandError, ExitCode
+from perago.cli.messages import Colour, painted
+from perago.cli.parameters import seconds_of_age
+from perago.workspace.text import one_line
+
+if TYPE_CHECKING:
+    from perago.ports import Commit
+
+LAST = 20
+EXAMPLES = """\b
+A publication is one commit. The newest comes first. Commits of people and of
+other programs are shown, too, unless --task or --workflow selects.
+
+\b
+Examples:
+  perago log my-data main
+  perago log my-data main --task features.build --since 7d
+  perago log my-data main --workflow ID --json"""
+
+
+def command(
+    repository: Annotated[str, typer.Argument(metavar="REPO", show_default=False, help="A lakeFS repository.")],
+    branch: Annotated[str, typer.Argument(metavar="BRANCH", show_default=False, help="A branch of it.")],
+    task: Annotated[str | None, typer.Option("--task", metavar="NAME", help="Publications of this task only.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option("--workflow", metavar="ID", help="Publications of this workflow only.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="AGE", show_default=False, help="Not older than: 12h, 7d.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", "-n", metavar="N", min=1, help="At most N commits.")] = LAST,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
+) -> None:
+    """Show the publications to a branch: task, attempt, what they adopted or undid."""
+    oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
+    from perago.settings import load_settings
+
+    lakefs = load_settings().require_lakefs()
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.ports import NotFound
+    from perago.replay.history import commits_of
+
+    store = LakeFSStore(lakefs)
+    try:
+        head = store.get_commit(repository, branch)
+        recent = _recent(commits_of(store, repository, head.id), oldest)
+        rows = list(islice((_row(one) for one in recent if _is_meant(one, task, workflow)), last))
+    except NotFound as error:
+        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
+        raise CommandError(
+            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
+        ) from error
+    finally:
+        store.close()
+    if as_json:
+        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        return
+    for row in rows:
+        _print(row)
+    if not rows:
+        sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
+
+
+def _recent(commits: Iterator[Commit], oldest: float | None) -> Iterator[Commit]:
+    for commit in commits:
+        if oldest is not None and commit.created < oldest:
+            return
+        yield commit
+
+
+def _is_meant(commit: Commit, task: str | None, workflow: str | None) -> bool:
+    noted = commit.metadata
+    return (task is None or noted.get("perago.task_name") == task) and (
+        workflow is None or noted.get("perago.workflow_id") == workflow
+    )
+
+
+_NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")
+_MORE_NOTES = ("params_sha256", "adopts", "supersedes", "version")
+
+
+def _row(commit: Commit) -> dict[str, Any]:
+    """One commit; what perago has not noted is null. A commit below the head may lack long notes."""
+    noted = {name: commit.metadata.get(f"perago.{name}") or None for name in (*_NOTES, *_MORE_NOTES)}
+    created = datetime.fromtimestamp(commit.created, UTC).isoformat(timespec="seconds")
+    return {"commit": commit.id, "created": created, "committer": commit.committer, "message": commit.message, **noted}
+
+
+def _print(row: dict[str, Any]) -> None:
+    when = row["created"].replace("T", " ").removesuffix("+00:00")
+    first = f"{painted(row['commit'][:12], Colour.YELLOW, sys.stdout)}  {when}  {one_line(row['message'])}"
+    sys.stdout.write(first + "\n")
+    if row["task_id"] is None:
+        sys.stdout.write(f"              by {one_line(row['committer'])}, not by perago\n")
+        return
+    parts = [f"task {row['task_id']}"]
+    if row["retry_count"] not in (None, "0"):
+        parts.append(f"retry {row['retry_count']}")
+    if row["phase"] == "fence":
+        parts.append("an empty fence commit")
+    parts += [f"{verb} {row[verb]}" for verb in ("adopts", "supersedes") if row[verb]]
+    sys.stdout.write(f"              {one_line(', '.join(parts))}\n")

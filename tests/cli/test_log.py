@@ -1,0 +1,72 @@
+"""`perago log`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from perago.embedded.http.services import EmbeddedServices
+
+from .conftest import Project
+
+DAY = 86_400
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def commits(embedded: EmbeddedServices) -> list[str]:
+    """A publication of three days ago, a commit of a person, and one that undoes the first; newest first."""
+    server = embedded.lakefs.server
+    server.create_repository("my-data")
+
+    def commit(message: str, days: int, **noted: str) -> str:
+        server.put_object("my-data", "main", f"{days}", message.encode())
+        metadata = {f"perago.{key}": value for key, value in noted.items()}
+        when = int(embedded.clock.now()) - days * DAY
+        return server.commit("my-data", "main", message, metadata, date=when).commit.id
+
+    about = {"task_name": "features.build", "reference_name": "build", "workflow_id": "w1", "phase": "merge"}
+    first = commit("features.build: 1 added", 3, **about, task_id="task-1", retry_count="0")
+    person = commit("fix\x1b[31m typo", 2)
+    last = commit("features.build: 1 changed", 1, **about, task_id="task-2", retry_count="2", supersedes=first)
+    return [last, person, first]
+
+
+def test_publications_are_told_with_their_attempts(
+    project: Project, embedded: EmbeddedServices, commits: list[str]
+) -> None:
+    last, person, first = (commit[:12] for commit in commits)
+    ran = project.run("log", "my-data", "main", "-n", "3", **embedded.environment())
+    assert (ran.code, ran.err) == (0, "")
+    lines = ran.out.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == [last, person, first]
+    assert lines[0].endswith("features.build: 1 changed")
+    assert lines[1].split(", ") == ["              task task-2", "retry 2", f"supersedes {commits[2]}"]
+    assert "not by perago" in lines[3]
+    assert "\x1b" not in ran.out, "text from outside is printable"
+    assert lines[5].strip() == "task task-1"
+
+
+def test_a_task_a_workflow_and_an_age_select(project: Project, embedded: EmbeddedServices, commits: list[str]) -> None:
+    variables = embedded.environment()
+    by_task = project.run("log", "my-data", "main", "--task", "features.build", "--json", **variables)
+    assert [row["commit"] for row in json.loads(by_task.out)] == [commits[0], commits[2]]
+    recent = project.run("log", "my-data", "main", "--workflow", "w1", "--since", "36h", "--json", **variables)
+    (row,) = json.loads(recent.out)
+    assert (row["task_id"], row["supersedes"], row["adopts"]) == ("task-2", commits[2], None)
+    none = project.run("log", "my-data", "main", "--task", "other", **variables)
+    assert (none.code, none.out) == (0, "no such publication on branch main of my-data\n")
+
+
+def test_a_wrong_branch_and_a_wrong_age_are_said(project: Project, embedded: EmbeddedServices) -> None:
+    missing = project.run("log", "my-data", "nope", **embedded.environment())
+    assert (missing.code, "has no branch nope" in missing.err) == (1, True)
+    bad = project.run("log", "my-data", "main", "--since", "soon", **embedded.environment())
+    assert (bad.code, "'soon' is not an age" in bad.err) == (2, True)
