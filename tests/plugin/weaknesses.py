@@ -83,6 +83,12 @@ PLANTED: dict[str, tuple[str, tuple[str, ...]]] = {
         "return write(out / 'm', ','.join(names))",
         ("thread-timing",),
     ),
+    "the thread that is last": (
+        "last = []\nthreads = [threading.Thread(target=last.__setitem__, args=(slice(None), [table.name])) for table in tables]\n"
+        "for thread in threads:\n    thread.start()\nfor thread in threads:\n    thread.join()\nreturn write(out / 'm', last[0])",
+        ("thread-timing",),
+    ),
+    "a shuffle": ("random.shuffle(tables)\nreturn write(out / 'm', tables[0].name)", ("random",)),
     "as_completed": (
         "with ThreadPoolExecutor() as pool:\n    futures = [pool.submit(table.read_text) for table in tables]\n"
         "    return write(out / 'm', ''.join(future.result() for future in as_completed(futures)))",

@@ -13,20 +13,30 @@ from pytest_perago.faults.patching import patched
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Whoever asks for chance gets what follows from `seed`. What asks in C by itself is not reached."""
-    bytes_of = random.Random(seed).randbytes  # noqa: S311 - tests want what can be foretold
+def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
+    """Whoever asks for chance gets what follows from `seed`, and that is noted. What asks in C by itself is not
+    reached."""
+    source = random.Random(seed)  # noqa: S311 - tests want what can be foretold
+
+    def bytes_of(number: int) -> bytes:
+        note()
+        return source.randbytes(number)
+
     state = random.getstate()
     arrays = getattr(sys.modules.get("numpy"), "random", None) if "numpy.random" in sys.modules else None
     array_state = arrays.get_state() if arrays is not None else None
     generator = _generator(random.Random, bytes_of)
     random.seed(seed)
+    untouched = random.getstate()
     if arrays is not None:
         arrays.seed(seed)
+        note()  # its state is long, so it is not compared
     try:
         with patched(os, urandom=bytes_of), patched(random, _urandom=bytes_of, Random=generator):
             yield
     finally:
+        if random.getstate() != untouched:
+            note()
         random.setstate(state)
         if arrays is not None:
             arrays.set_state(array_state)

@@ -51,12 +51,14 @@ class _Meta(type):
 class Clock:
     """Seconds since the epoch, from `start` on."""
 
-    def __init__(self, start: float, tick: float) -> None:
+    def __init__(self, start: float, tick: float, note: Callable[[], object]) -> None:
         self._start = self._now = start
         self._tick = tick
+        self._note = note
 
     def now(self) -> float:
         """The time, a tick later than at the last look."""
+        self._note()
         self._now += self._tick
         return self._now
 
@@ -124,10 +126,12 @@ def _module(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
 
 
 @contextmanager
-def on_the_clock(modules: Mapping[str, ModuleType], start: float, tick: float) -> Iterator[None]:
+def on_the_clock(
+    modules: Mapping[str, ModuleType], start: float, tick: float, note: Callable[[], object]
+) -> Iterator[None]:
     """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and goes on by `tick`
-    seconds with each look."""
-    replaced = Clock(start, tick).stand_ins()
+    seconds with each look, which is noted."""
+    replaced = Clock(start, tick, note).stand_ins()
     owners = [*modules.values(), *(sys.modules[name] for name in _ARCHIVES if name in sys.modules)]
     real_import = builtins.__import__
 

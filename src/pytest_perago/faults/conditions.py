@@ -32,19 +32,22 @@ class Conditions:
     tick: float = TICK
     seed: int = 1
     backwards: bool = False
-    swapped: bool = False
+    swapped: int = 0
     threads: int = 0
     ordered: bool = True
     pinned: bool = True
 
 
 @contextmanager
-def under(conditions: Conditions, author: AuthorCode) -> Iterator[Threads]:
-    """The author's code runs under these conditions. Yields what counts its threads."""
+def under(conditions: Conditions, author: AuthorCode, used: set[str]) -> Iterator[Threads]:
+    """The author's code runs under these conditions. Yields what counts its threads. `used` gets what it has asked for:
+    `time`, `random`, `listing`."""
     with ExitStack() as stack:
         if conditions.pinned:
-            stack.enter_context(seeded(conditions.seed))
-            stack.enter_context(on_the_clock(author.modules, conditions.moment, conditions.tick))
-        stack.enter_context(listing_order(backwards=conditions.backwards))
+            stack.enter_context(seeded(conditions.seed, lambda: used.add("random")))
+            stack.enter_context(
+                on_the_clock(author.modules, conditions.moment, conditions.tick, lambda: used.add("time"))
+            )
+        stack.enter_context(listing_order(backwards=conditions.backwards, note=lambda: used.add("listing")))
         threads = Threads(author, swapped=conditions.swapped, expected=conditions.threads, ordered=conditions.ordered)
         yield stack.enter_context(threads)

@@ -45,14 +45,17 @@ class _Entries:
 
 
 @contextmanager
-def listing_order(*, backwards: bool) -> Iterator[None]:
-    """Every listing of a directory is sorted by name, or the other way round. A file system promises neither."""
+def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[None]:
+    """Every listing of a directory is sorted by name, or the other way round. A file system promises neither.
+    Each is noted."""
     listdir, scandir = os.listdir, os.scandir
 
     def names(*args: Any, **kwargs: Any) -> list[Any]:
+        note()
         return sorted(listdir(*args, **kwargs), reverse=backwards)
 
     def entries(*args: Any, **kwargs: Any) -> _Entries:
+        note()
         with scandir(*args, **kwargs) as found:
             return _Entries(sorted(found, key=lambda entry: entry.name, reverse=backwards))
 
@@ -66,12 +69,13 @@ def listing_order(*, backwards: bool) -> Iterator[None]:
 class Threads:
     """Has the threads, and the calls in pools of threads, that the author starts in its block work one after the other.
 
-    Each waits for the one before it. With `swapped` every other one of `expected` waits for its successor, so that
-    they change places in pairs. Where that is impossible, because they need each other, it is given up after a moment.
-    `as_completed` gives futures in the order of their submission, or swapped.
+    Each waits for the one before it. With `swapped` 1 they change places in pairs: the first of `expected` waits for
+    the second, the third for the fourth. With 2 the pairs begin with the second. Where that is impossible, because they
+    need each other, it is given up after a moment. `as_completed` and `imap_unordered` give results in the order of the
+    inputs, or backwards.
     """
 
-    def __init__(self, author: AuthorCode, *, swapped: bool = False, expected: int = 0, ordered: bool = True) -> None:
+    def __init__(self, author: AuthorCode, *, swapped: int = 0, expected: int = 0, ordered: bool = True) -> None:
         self._author = author
         self._swapped = swapped
         self._expected = expected
@@ -112,8 +116,15 @@ class Threads:
             places = {id(future): place for place, future in enumerate(given)}
             self._unordered += 1
             found = as_completed(given, timeout)
-            yield from sorted(found, key=lambda future: places[id(future)], reverse=self._swapped)
+            yield from sorted(found, key=lambda future: places[id(future)], reverse=bool(self._swapped))
 
+        def unordered(pool: Any, function: Any, given: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+            self._unordered += 1
+            found = list(pool.imap(function, given, chunksize))
+            return iter(found[::-1] if self._swapped else found)
+
+        if (pools := sys.modules.get("multiprocessing.pool")) is not None:
+            self._stack.enter_context(patched(pools.Pool, imap_unordered=unordered))
         self._stack.enter_context(patched(threading.Thread, start=started))
         self._stack.enter_context(patched(item, run=ran, __init__=made))
         self._stack.enter_context(patched(concurrent.futures, as_completed=arrived))
@@ -144,13 +155,17 @@ class Threads:
 
         return in_turn
 
+    def _before(self, number: int) -> int:
+        """Which one it waits for; a negative number for none."""
+        first = self._swapped - 1
+        if not self._swapped or number < first:
+            return number - 1
+        if (number - first) % 2:
+            return number - 3 if number - 3 >= first else first - 1
+        return number + 1 if number + 1 < self._expected else number - 2
+
     def _wait(self, number: int) -> None:
-        if not self._swapped:
-            before = number - 1
-        elif number % 2:
-            before = number - 3  # the last of the pair before
-        else:
-            before = number + 1 if number + 1 < self._expected else number - 2
+        before = self._before(number)
         deadline = time.monotonic() + _PATIENCE
         while self.ordered and before >= 0 and os.getpid() == self._owner:
             if before < len(self._ended) and self._ended[before].wait(_PAUSE):

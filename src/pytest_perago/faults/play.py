@@ -76,6 +76,8 @@ class Played:
     """Files that it left in its temporary directory."""
     beside: tuple[Path, ...]
     """Files that it has written outside of its attempt, and that are there."""
+    used: frozenset[str]
+    """What it has asked for: `time`, `random`, `listing`."""
 
 
 class Player:
@@ -147,6 +149,7 @@ class Player:
         scratch = hooks_of(current).scratch or ()
         happening = moments or Moments(self._author, counts=False)
         audit = Audit([workspace, *scratch], full_from=full_from, moment=lambda: len(happening.places))
+        used: set[str] = set()
         looked = 0
 
         def is_cancelled() -> bool:
@@ -162,7 +165,7 @@ class Player:
             processes = stack.enter_context(leaving_no_process())
             stack.enter_context(watch.code_of_author())
             happening.dropped = stack.enter_context(silenced())
-            threads = stack.enter_context(under(conditions, self._author))
+            threads = stack.enter_context(under(conditions, self._author, used))
             start = time.perf_counter()
             watched = replace(self._task, function=function)
             ended = self._call(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
@@ -186,6 +189,7 @@ class Player:
             in_current,
             in_temporary,
             beside,
+            frozenset(used),
         )
 
 
