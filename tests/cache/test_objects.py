@@ -14,6 +14,8 @@ import pytest
 from perago.cache import ObjectCache, objects, stamps, usage
 from perago.cache.copying import copy_bytes
 from perago.cache.objects import ObjectId
+from perago.workspace.disk import FreeSpace
+from perago.workspace.layout import RESERVE
 
 from .shelves import PLENTY, entries, get, object_of, only_entry, put
 
@@ -220,6 +222,22 @@ def test_a_full_disk_is_no_trouble_of_the_attempt(cache: ObjectCache, monkeypatc
         put(cache, CONTENT)
     assert entries(cache) == []
     assert usage(cache.root).size == 0
+
+
+def test_the_cache_takes_no_space_that_the_transfer_needs(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three objects of two blocks are to be brought, and the disk has room for four of them."""
+    size = 8192
+    free = [2 * RESERVE + 4 * size]
+    monkeypatch.setattr(objects, "free_space", lambda _: FreeSpace(free[0], 4096, None))
+    source = cache.root / "source"
+    source.write_bytes(bytes(size))
+    with source.open("rb") as file, cache.open(needed=3 * size) as shelf:  # type: ignore[union-attr]
+        for number in range(3):
+            free[0] -= size  # the workspace's own file
+            before = len(entries(cache))
+            shelf.add(object_of(bytes(size), f"s3://bucket/{number}"), file.fileno())
+            free[0] -= size * (len(entries(cache)) - before)
+    assert len(entries(cache)) == 1
 
 
 def test_a_source_that_is_too_short_is_not_kept(cache: ObjectCache) -> None:

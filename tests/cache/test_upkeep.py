@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from perago.cache import CacheUnusable, ObjectCache, Usage, clear, default_limit, give_room, trim, upkeep, usage
+from perago.cache import CacheUnusable, ObjectCache, Usage, clear, default_limit, give_room, ledger, trim, upkeep, usage
 from perago.cache.ledger import locked_ledger
 from perago.cache.places import LEDGER, opened_directory
 from perago.workspace.directory import sweep
@@ -70,12 +71,12 @@ def test_entries_are_not_looked_at_each_minute(cache: ObjectCache, monkeypatch: 
 
 def test_a_wrong_ledger_is_put_right_within_an_hour(cache: ObjectCache) -> None:
     fill(cache, 3)
-    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
-        ledger.size, ledger.counted = 7, time.time() - 4000
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as found:
+        found.size, found.counted = 7, time.time() - 4000
 
     trim(cache.root, PLENTY)
-    with opened_directory(cache.root) as directory, locked_ledger(directory) as ledger:
-        assert ledger.size == 3 * BLOCK
+    with opened_directory(cache.root) as directory, locked_ledger(directory) as found:
+        assert found.size == 3 * BLOCK
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"size": -1}', '{"size": "many"}', "null"])
@@ -86,6 +87,19 @@ def test_a_ledger_that_makes_no_sense_is_an_empty_one(cache: ObjectCache, text: 
     assert usage(cache.root) == Usage(entries=3, size=3 * BLOCK)
     assert held(cache, contents) == [0, 1, 2]
     assert usage(cache.root).hits == 3
+
+
+def test_a_process_that_was_stopped_with_the_ledger_holds_up_no_other(
+    cache: ObjectCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = fill(cache, 3)
+    monkeypatch.setattr(ledger, "PATIENCE", 0.05)
+    before = usage(cache.root).hits
+    with (cache.root / ".cache" / LEDGER).open("rb") as held_by_another:
+        fcntl.flock(held_by_another, fcntl.LOCK_EX)
+        assert held(cache, contents) == [0, 1, 2]
+        assert trim(cache.root, BLOCK) == 3
+    assert usage(cache.root) == Usage(entries=0, hits=before)
 
 
 def test_it_gives_way_on_a_disk_that_is_nearly_full(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:

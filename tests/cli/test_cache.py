@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache
+from perago.cli.configuration import cache_of
+from perago.settings import load_settings
+from perago.workspace.disk import free_space
 from tests.cache.shelves import get, put
 
 from .conftest import Project
@@ -76,3 +79,23 @@ def test_a_directory_that_is_none_is_named(project: Project) -> None:
     shown = project.run("cache")
     assert shown.code == 1
     assert f"{root / '.cache'} is a file or a symlink" in shown.err
+
+
+@pytest.mark.parametrize(("text", "limit"), [("5MiB", 5 * 2**20), ("0", 0), (None, None)])
+def test_workers_get_the_cache_that_is_configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, limit: int | None
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", "http://lakefs")
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("PERAGO_WORKSPACE_ROOT", str(root))
+    if text is not None:
+        monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
+
+    found = cache_of(load_settings())
+    assert (found.root, found.server) == (root, "http://lakefs")
+    tenth = free_space(root).size // 10
+    assert found.max_bytes == (pytest.approx(tenth, rel=0.1) if limit is None else limit)

@@ -6,9 +6,11 @@ Only a help: the bytes are counted anew now and then, and a ledger that makes no
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -16,6 +18,9 @@ from typing import Any
 from perago.cache.places import LEDGER
 from perago.workspace.marker import read_fields, write_fields
 
+PATIENCE = 1.0
+"""Seconds that the ledger is waited for; then a count is lost, and nothing else."""
+_PAUSE = 0.005
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -38,18 +43,33 @@ def locked_ledger(directory: int) -> Iterator[Ledger]:
     """The ledger, which no other process changes meanwhile, and which is written afterwards.
 
     Raises:
+        TimeoutError: another process has held it for too long, perhaps because it was stopped meanwhile.
         OSError: the disk refused, or something else has its name.
     """
     file = os.open(LEDGER, _FLAGS, 0o600, dir_fd=directory)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise FileExistsError(f"{LEDGER} is no file")
-        fcntl.flock(file, fcntl.LOCK_EX)  # held for microseconds
+        _lock(file)
         ledger = _parsed(read_fields(file))
         yield ledger
         write_fields(file, asdict(ledger))
     finally:
         os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Take the lock, which is held for microseconds by who runs."""
+    given_up = time.monotonic() + PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > given_up:
+                raise TimeoutError(errno.ETIMEDOUT, "another process holds the ledger of the cache") from None
+            time.sleep(_PAUSE)
+        else:
+            return
 
 
 def read_ledger(directory: int) -> Ledger:

@@ -43,12 +43,16 @@ class ObjectCache:
     server: str = ""
     """The address of the lakeFS server: equal names on two servers are two objects."""
 
-    def open(self) -> Shelf | None:
-        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why)."""
+    def open(self, needed: int = 0) -> Shelf | None:
+        """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why).
+
+        Args:
+            needed: bytes that the transfer itself has to write on the same disk. The cache leaves them free.
+        """
         if not self.max_bytes:
             return None
         try:
-            return Shelf(self)
+            return Shelf(self, needed)
         except (OSError, CacheUnusable):
             return None
 
@@ -73,8 +77,8 @@ class Shelf:
     """The open cache. A context manager; its methods may be called by several threads, and do not fail for anything
     that is wrong with the cache."""
 
-    def __init__(self, cache: ObjectCache) -> None:
-        """Open the directory; make it where it is missing.
+    def __init__(self, cache: ObjectCache, needed: int = 0) -> None:
+        """Open the directory; make it where it is missing. `needed` as in `ObjectCache.open`.
 
         Raises:
             CacheUnusable: it is not this user's own directory.
@@ -86,8 +90,10 @@ class Shelf:
         self._numbers = itertools.count()
         self._token = secrets.token_hex(6)
         self._turns = itertools.count(secrets.randbelow(SAMPLE))
-        free = free_space(cache.root).size - 2 * RESERVE
-        self._room = min(cache.max_bytes - read_ledger(self._directory).size, free)
+        self._room = cache.max_bytes - read_ledger(self._directory).size
+        self._needed = needed
+        self._coming = 0
+        """Bytes of the objects that are being added right now."""
         self.hits = self.misses = 0
         self._hit_bytes = self._added = 0
 
@@ -130,6 +136,7 @@ class Shelf:
             self.hits += found
             self.misses += not found
             self._hit_bytes += wanted.size if found else 0
+            self._needed -= wanted.size if found else 0
         return found
 
     def add(self, found: ObjectId, source: int, *, is_checked: bool = True) -> None:
@@ -141,6 +148,8 @@ class Shelf:
             is_checked: whether the bytes are certainly those of the checksum; otherwise they are checked when they
                 are first used.
         """
+        with self._lock:
+            self._needed -= found.size
         if not found.can_be_checked or not self._reserve(on_disk(found.size)):
             return
         name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"
@@ -159,11 +168,16 @@ class Shelf:
             with self._lock:
                 self._added -= on_disk(found.size)
                 self._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
+        finally:
+            with self._lock:
+                self._coming -= on_disk(found.size)
 
     def _reserve(self, size: int) -> bool:
         with self._lock:
-            if size > self._room:
+            claimed = max(0, self._needed) + self._coming + 2 * RESERVE
+            if size > min(self._room, free_space(self._cache.root).size - claimed):
                 return False
+            self._coming += size
             self._room -= size
             self._added += size
             return True

@@ -127,7 +127,7 @@ def _shrink(directory: int, entries: Iterable[_Entry], target: int) -> int:
             break
         _unlink(entry.name, directory)
         held, gone = held - entry.size, gone + 1
-    with locked_ledger(directory) as ledger:
+    with contextlib.suppress(TimeoutError), locked_ledger(directory) as ledger:
         ledger.size, ledger.counted = held, time.time()
     return gone
 

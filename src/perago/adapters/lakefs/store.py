@@ -109,7 +109,8 @@ class LakeFSStore:
         on_progress: Progress = no_progress,
     ) -> int:
         """Bring objects to disk, each verified before it appears; returns how many were on this machine before."""
-        with self._shelf() as shelf:
+        needed = sum(placement.entry.size for placement in placements if placement.path is not None)
+        with self._shelf(needed) as shelf:
             transfer = Download(
                 self._pool,
                 self._policy,
@@ -191,9 +192,9 @@ class LakeFSStore:
         """What is to be said about the transfers since the last call."""
         return self._block_store.take_notes()
 
-    def _shelf(self) -> AbstractContextManager[Shelf | None]:
-        """The open cache for one transfer."""
-        return (self._cache and self._cache.open()) or nullcontext()
+    def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
+        """The open cache for one transfer, which itself writes `needed` bytes."""
+        return (self._cache and self._cache.open(needed)) or nullcontext()
 
     def close(self) -> None:
         """Close the connections; calls after this fail."""
