@@ -42,6 +42,8 @@ def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
             checks.batch(columns, batch.num_rows)
     except pa.ArrowInvalid as error:
         raise Unreadable(source.problem or odd.words or _words(error, checks)) from None
+    finally:
+        source.stop()
     if source.problem:
         raise Unreadable(source.problem)
 
@@ -126,6 +128,10 @@ class _Utf8(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def stop(self) -> None:
+        """Give no more: Arrow reads ahead in a thread of its own."""
+        self._file, self._ahead = io.BytesIO(), b""
 
     def read(self, size: int = -1, /) -> bytes:
         length = len(self._ahead) if size < 0 else size - 1

@@ -47,7 +47,8 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
         OSError: the disk refused.
     """
     try:
-        table = pyarrow.parquet.ParquetFile(file)
+        # Read by this thread alone: one of Arrow's must not come back to the file when the process ends.
+        table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
         schema, rows = table.schema_arrow, table.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, "it is no Parquet file, or its footer is broken") from None
@@ -64,7 +65,7 @@ def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
         checks.rows = rows
         return
     try:
-        for batch in table.iter_batches(batch_size=_ROWS, columns=columns):
+        for batch in table.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
             checks.batch({name: batch.column(name) for name in columns}, batch.num_rows)
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(error, f"its data are broken after row {checks.rows:,}") from None
