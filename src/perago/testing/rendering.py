@@ -116,7 +116,7 @@ def _json_lines(data: bytes) -> list[str] | None:
 
 
 def _parquet(data: bytes) -> list[str] | None:
-    """Needs pyarrow; without it the file is compared by its bytes."""
+    """Needs the extra `tables`; without it the file is compared by its bytes."""
     try:
         arrow: Any = import_module("pyarrow")
         file = import_module("pyarrow.parquet").ParquetFile(arrow.BufferReader(data))
