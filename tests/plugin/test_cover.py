@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from .projects import run, run_process, write_module
+from .projects import add_module, run, run_process, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -195,3 +195,10 @@ def test_what_cannot_be_meant_is_a_usage_error(pytester: pytest.Pytester, argume
 def test_a_case_that_fails_or_reads_only_has_no_files(pytester: pytest.Pytester) -> None:
     write(pytester, "require_file('elsewhere')")
     assert covered(pytester)["tasks"][0]["files"] == []
+
+
+def test_a_task_that_publishes_nothing_needs_no_guardrails(pytester: pytest.Pytester) -> None:
+    add_module(pytester, "work", "add")
+    result = run(pytester, *COVER)
+    result.stdout.fnmatch_lines(["add (work)  100 %", "total: 0 of 0 points, 100.0 %"])
+    assert "!" not in result.stdout.str()

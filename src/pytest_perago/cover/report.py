@@ -29,7 +29,7 @@ def summarise(terminalreporter: Any, coverage: Coverage, fail_under: float | Non
 def task_lines(task: TaskCover) -> Iterator[str]:
     """A task: a line for each guardrail, and one for each file."""
     yield f"{task.task} ({task.module})  {percent(task.points):.0f} %"
-    if not task.guardrails:
+    if task.files and not task.guardrails:
         yield "  ! no guardrails"
     for guardrail in task.guardrails:
         yield from _guardrail_lines(guardrail)
