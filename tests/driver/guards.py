@@ -17,6 +17,7 @@ from tests.attempt.judging import CASES
 from tests.attempt.making import DELIVERY
 
 from .matrix import CELLS, FRESH, PAIRS, STUBBORN, Opening, named, play
+from .meeting import Play
 from .mutating import Mutate, leave_the_marker_unlocked
 from .reviving import play_revived
 from .wire import RUNS_AGAIN, SENDERS, play_late
@@ -124,6 +125,26 @@ class Revival:
         """Whether the promise is broken when the case is played."""
         with InMemoryServices() as services:
             return any(self.promise in violation for violation in play_revived(services).violations())
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """A guard against what changes do that meet (`tests.driver.meeting`)."""
+
+    name: str
+    mutate: Mutate
+    play: Play
+    promise: str
+
+    @property
+    def where(self) -> str:
+        """The case, in words."""
+        return (self.play.__doc__ or "").rstrip(".")
+
+    def breaks(self) -> bool:
+        """Whether the promise is broken when the case is played."""
+        with InMemoryServices() as services:
+            return any(self.promise in violation for violation in self.play(services))
 
 
 @dataclass(frozen=True, slots=True)

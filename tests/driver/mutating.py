@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from perago.attempt import commands as do
-from perago.attempt import ending, merging, outcome, publication, publishing, recovery
+from perago.attempt import ending, merging, outcome, protocol, publication, publishing, recovery
 from perago.attempt import events as on
 from perago.attempt.protocol import TRANSITIONS, advance, begin_report
-from perago.attempt.state import Plan, State
+from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.embedded.lakefs import publishing as server_publishing
 from perago.embedded.lakefs.tree import Tree
@@ -229,6 +229,17 @@ def know(name: str, value: bool) -> Mutate:
     return lambda patch: patch.setattr(publication, name, lambda *_: value)
 
 
+def take_for_my_input_without(*keys: str) -> Mutate:
+    """The input of a publication is compared without these parts of it."""
+
+    def mutated(commit: Commit, state: State) -> bool:
+        mine = publication.metadata(state.evolve(base=Base(state.ref.ref)), phase="merge")
+        parts = {publication.INPUT_REF, publication.PREFIX, publication.PARAMS} - set(keys)
+        return all(commit.metadata.get(key) == mine[key] for key in parts)
+
+    return lambda patch: patch.setattr(publication, "is_for_my_input", mutated)
+
+
 def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
     """Start times are not compared."""
     original = recovery._kind
@@ -270,6 +281,11 @@ def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(recovery, "_kind", mutated)
 
 
+def _judge_with(patch: pytest.MonkeyPatch, mutated: Callable[[State], recovery.Judgement]) -> None:
+    for module in (recovery, protocol, merging):
+        patch.setattr(module, "judge", mutated)
+
+
 def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
     """A predecessor's publication is adopted wherever it lies."""
     original = recovery.judge
@@ -279,7 +295,7 @@ def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
         mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
         return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
 
-    patch.setattr(recovery, "judge", mutated)
+    _judge_with(patch, mutated)
 
 
 def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
@@ -293,7 +309,7 @@ def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
         once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
         return original(state.evolve(plan=once))
 
-    patch.setattr(recovery, "judge", mutated)
+    _judge_with(patch, mutated)
 
 
 def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
@@ -305,3 +321,36 @@ def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
         return kind.STALE if found is kind.FOREIGN else found
 
     patch.setattr(recovery, "_kind", mutated)
+
+
+# ------------------------------------------------------------------------- what others do
+
+
+def overlook_others(what: str) -> Mutate:
+    """The comparison with others always finds nothing of this kind."""
+    original = TRANSITIONS[Step.PLANNED, on.OthersCompared]
+    kinds: dict[str, Any] = {"conflicts": {}, "violations": ()}
+    nothing = {what: kinds[what]}
+
+    def mutated(state: State, event: on.OthersCompared) -> Next:
+        return original(state, replace(event, **nothing))
+
+    return lambda patch: patch.setitem(TABLE, (Step.PLANNED, on.OthersCompared), mutated)
+
+
+def undo_without(what: str) -> Mutate:
+    """What is undone is not compared with `others`, the commits above it, or with what they have `shared`."""
+    original = TRANSITIONS[Step.PLANNED, on.StagingBranchCreated]
+    kinds: dict[str, Any] = {"others": (), "shared": frozenset()}
+    nothing = {what: kinds[what]}
+
+    def mutated(state: State, event: on.StagingBranchCreated) -> Next:
+        state, command = original(state, event)
+        return state, replace(command, **nothing) if isinstance(command, do.RevertStale) else command
+
+    return lambda patch: patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
+
+
+def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
+    """What a living attempt has adopted is judged by the attempt that has made it."""
+    patch.setattr(recovery, "_kinds", lambda state, read: [recovery._kind(state, commit) for commit in read.since])

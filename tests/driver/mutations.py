@@ -17,8 +17,9 @@ from perago.attempt import merging, outcome, publication, recovery
 from perago.attempt.fence import FENCE_TEXT
 from perago.attempt.steps import Step
 
-from .guards import Condition, Guard, LateMerge, MarkerLock, Removable, Revival, is_needed
+from .guards import Condition, Guard, LateMerge, MarkerLock, Meeting, Removable, Revival, is_needed
 from .matrix import FRESH, OPENINGS, STUBBORN, UNFENCED, named
+from .meeting import play_found_as_wanted, play_one_file, play_one_too_many, play_written_again
 from .mutating import (
     adopt_also_what_is_buried,
     adopt_on_any_head,
@@ -28,10 +29,12 @@ from .mutating import (
     bring_no_fence_along,
     forget_ones_own_merge,
     forget_that_a_merge_may_arrive,
+    judge_each_commit_alone,
     know,
     know_deliveries_by_task_id,
     lose_a_file_and_skip_the_check,
     name_no_expected_head,
+    overlook_others,
     overlook_what_others_left,
     remove_what_others_left_in_any_case,
     report_on_old_news,
@@ -41,6 +44,7 @@ from .mutating import (
     take_every_attempt_into_the_chain,
     take_every_run_for_the_present_one,
     take_every_text_for_the_fence,
+    take_for_my_input_without,
     take_forgotten_attempts_for_living,
     take_late_answers_for_fresh,
     take_retried_attempts_for_others,
@@ -48,6 +52,7 @@ from .mutating import (
     undo_in_loops,
     undo_nothing,
     undo_what_is_foreign,
+    undo_without,
 )
 
 BY_OPENING = {opening.name: opening for opening in OPENINGS}
@@ -228,7 +233,39 @@ SEQUELS: tuple[Removable, ...] = (
         "a publication was undone that Conductor counts",
     ),
 )
+MEETINGS = (
+    Meeting(
+        "comparison with the changes of others",
+        overlook_others("conflicts"),
+        play_one_file,
+        "what another branch has written is overwritten",
+    ),
+    Meeting(
+        "post guardrails on both changes together",
+        overlook_others("violations"),
+        play_one_too_many,
+        "what is published violates a post guardrail",
+    ),
+    Meeting(
+        "undone: nothing that others have written since",
+        undo_without("others"),
+        play_written_again,
+        "a file that others count on is gone",
+    ),
+    Meeting(
+        "undone: nothing that others have found as they wanted it",
+        undo_without("shared"),
+        play_found_as_wanted,
+        "a file that others count on is gone",
+    ),
+)
 CONDITIONS = (
+    Condition(
+        "undone: nothing that a living attempt has adopted",
+        judge_each_commit_alone,
+        "rebase: a failed attempt that was begun again, and that its retry has adopted",
+        "the result of a living attempt stays",
+    ),
     Condition(
         "adopted: of the run that Conductor knows",
         take_every_run_for_the_present_one,
@@ -261,19 +298,19 @@ CONDITIONS = (
     ),
     Condition(
         "adopted: from the same params",
-        know("is_for_my_input", True),
+        take_for_my_input_without(publication.PARAMS),
         "the params have changed",
         "the result is that of these params",
     ),
     Condition(
         "adopted: from the same prefix",
-        know("is_for_my_input", True),
+        take_for_my_input_without(publication.PREFIX),
         "the prefix has changed",
         "the result is that of this workspace",
     ),
     Condition(
         "adopted: from the same input ref",
-        know("is_for_my_input", True),
+        take_for_my_input_without(publication.INPUT_REF),
         "the input ref has changed",
         "the result is that of this workspace",
     ),
@@ -315,7 +352,7 @@ CONDITIONS = (
     ),
     Condition("undone: no other step in a loop", undo_in_loops, "a forgotten step in a loop", "a good round stays"),
 )
-ALL: tuple[Removable, ...] = (*GUARDS, *SEQUELS, *CONDITIONS, MarkerLock())
+ALL: tuple[Removable, ...] = (*GUARDS, *SEQUELS, *MEETINGS, *CONDITIONS, MarkerLock())
 
 
 def main() -> int:

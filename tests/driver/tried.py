@@ -11,6 +11,8 @@ from perago.driver import AttemptRecord, Delivered
 from perago.ports import Delivery, TaskStatus
 
 OPEN = "may still appear"
+ASKS_NOBODY = ("take_notes",)
+"""Methods of a store that are no request."""
 
 
 class Killed(BaseException):
@@ -25,7 +27,9 @@ class Recorder:
         self._journal = journal
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._inner, name)
+        method: Callable[..., Any] = getattr(self._inner, name)
+        if name in ASKS_NOBODY:
+            return method
 
         def call(*arguments: Any, **options: Any) -> Any:
             if name != "is_current":

@@ -11,13 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perago.driver import AttemptRecord, Interrupted
-from perago.ports import Delivery, TaskStatus
+from perago.ports import AttemptRow, Delivery, TaskStatus
+from tests.driver.tried import ASKS_NOBODY
 
+_MOST_COMMANDS = 20_000
 OPEN = ("may still appear", "took place as commit")
 
 
 class Killed(BaseException):
     """The end of a process, as far as a thread can have one."""
+
+
+class Restless(BaseException):
+    """An attempt goes round in circles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Attempt:
     mode: str
     taken: int
     """How many calls the world had seen."""
+    chain: tuple[str, ...]
+    """The ids of the attempts that it comes after, and its own."""
     record: AttemptRecord | None = None
     killed: bool = False
     ended: int | None = None
@@ -51,6 +59,10 @@ class Attempt:
     resume_at: int = 0
     error: BaseException | None = None
     interruptible: bool = False
+    heads: list[str] = field(default_factory=list)
+    """Of the branch, whenever it looked."""
+    prefix: str = ""
+    """Of its task."""
     ref: str = ""
     """The commit that its input names, or the one of a JOIN that it has found to continue the others."""
     met_others: bool = False
@@ -60,6 +72,7 @@ class Attempt:
         self._go = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
         self._thread: threading.Thread | None = None
+        self._commands = 0
 
     @property
     def stamp(self) -> str:
@@ -102,6 +115,8 @@ class Attempt:
                 run()
             except Killed:
                 self.killed = True
+            except Restless:
+                self.error = RuntimeError(f"#{self.index} does not end")
             except BaseException as error:
                 self.error = error
             finally:
@@ -134,6 +149,9 @@ class Attempt:
     def interruptible_block(self) -> Iterator[None]:
         """Where the news of a loss ends a command at once."""
         self.interruptible = True
+        self._commands += 1
+        if self._commands > _MOST_COMMANDS:
+            raise Restless
         try:
             yield
         finally:
@@ -145,6 +163,16 @@ class Attempt:
             raise Interrupted
 
 
+def chain_of(delivery: Delivery, read: Callable[[Delivery, str], AttemptRow | None]) -> tuple[str, ...]:
+    """The attempts of which this is a retry, as Conductor knows them now, newest first, itself among them."""
+    chain, above = [delivery.task_id], delivery.retried_task_id
+    while above and above not in chain:
+        chain.append(above)
+        row = read(delivery, above)
+        above = row.retried_task_id if row else None
+    return tuple(chain)
+
+
 class Line:
     """The way of one attempt to a service: `call` gets the attempt, the name and the call itself."""
 
@@ -152,7 +180,9 @@ class Line:
         self._attempt, self._inner, self._call = attempt, inner, call
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._inner, name)
+        method: Callable[..., Any] = getattr(self._inner, name)
+        if name in ASKS_NOBODY:
+            return method
 
         def call(*arguments: Any, **options: Any) -> Any:
             return self._call(self._attempt, name, method, arguments, options)

@@ -8,17 +8,13 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.embedded.lakefs.graph import CommitRecord
 
 from .attempts import Attempt
-from .calling import badly_asked
+from .commits import Changes, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes
 from .editing import MOST_IN_D, READS, difference
-from .excuses import badly_ended
+from .ending import Ending
 from .world import World
-
-BLAME = "is not what this attempt built"
-Changes = Mapping[str, str | None]
 
 
 def violations(world: World) -> list[str]:
@@ -37,11 +33,23 @@ class Checking:
         self.by_id = {record.commit.id: record for record in history}
         self.by_stamp = {attempt.stamp: attempt for attempt in world.attempts}
         self.publications = [each for each in self.commits if "perago.task_id" in each.commit.metadata]
-        self.superseded = {gone for each in self.publications for gone in supersedes(each)}
+        self.superseded = self._superseded()
         self.is_guarded = world.plot.fence != "off"
+
+    def _superseded(self) -> set[str]:
+        """What a publication in effect has undone. One that was undone itself has undone nothing, so the newest are
+        looked at first: an input ref may have in it what a later run has undone and another one has brought back."""
+        found = set[str]()
+        for each in reversed(self.publications):
+            if each.commit.id not in found:
+                found.update(supersedes(each))
+        return found
 
     def all(self) -> Iterator[str]:
         """Every promise that was broken."""
+        if self.world.plot.forgetful:
+            yield from self._forgotten()
+            return
         for record in self.commits:
             if record in self.publications:
                 yield from self._publication(record)
@@ -50,15 +58,22 @@ class Checking:
         yield from self._twice()
         if not self._has_gap():
             yield from self._sequential()
-        rows = list(rows_of(self.world, self.world.workflow))
+        rows = [row for each in self.world.workflows for row in rows_of(self.world, each)]
         counted: set[str] = set()
         for row in rows:
             if row["status"] == "COMPLETED" and row["taskId"] not in self.world.doubtful:
                 yield from self._completed(row, rows, counted)
         yield from self._stale(rows, counted)
+        yield from Ending(self.world, self.by_id).all()
+
+    def _forgotten(self) -> Iterator[str]:
+        """A server that does not take a tree as it is, is noticed: no attempt counts what it has made of the tree."""
         for attempt in self.world.attempts:
-            yield from (f"#{attempt.index}: {words}" for words in self._attempt(attempt))
-        yield from self._left()
+            found = self.by_id.get(attempt.record.published_commit or "") if attempt.record else None
+            if found in self.publications and attempt.plan is not None:
+                wanted = patched(self.world.tree(found.commit.parents[0]), attempt.plan)
+                if self.world.tree(found.commit.id) != wanted:
+                    yield f"#{attempt.index} counts {name(found)}, which is not what it has built"
 
     # --------------------------------------------------------------------------- each commit
 
@@ -67,7 +82,7 @@ class Checking:
         if attempt is None:
             yield f"{name(record)} is of no attempt"
             return
-        if record.commit.parents[0] != found.get("perago.expected_head"):
+        if not is_whole(record):
             if self.is_guarded:
                 yield f"{name(record)} is on another head than it was built on"
             return
@@ -75,6 +90,7 @@ class Checking:
             yield f"{name(record)} is without the publish fence"
         before, problems = self._undone(record)
         yield from problems
+        yield from self._taken_over(record, attempt)
         plan = self._plan(record)
         if plan is None:
             yield f"{name(record)} was published before its function has run"
@@ -92,6 +108,27 @@ class Checking:
             yield f"{name(record)} is not its head and its own changes: {difference(wanted, tree)} on {plan}"
         if plan and found["perago.phase"] == "merge":
             yield from self._whole(record, attempt, tree)
+
+    def _taken_over(self, record: CommitRecord, attempt: Attempt) -> Iterator[str]:
+        """Only a result of the own chain counts, from the same workspace and params, and whole."""
+        adopted = self.by_id.get(record.commit.metadata["perago.adopts"])
+        if adopted is None:
+            return
+        maker = self.by_stamp.get(stamp_of(adopted))
+        what = f"#{attempt.index} takes over {name(adopted)}"
+        if maker is None or maker.step_key != attempt.step_key:
+            yield f"{what}, which is of another step"
+            return
+        if maker is attempt:
+            yield f"{what}, which is its own"
+        if maker.delivery.task_id not in attempt.chain:
+            yield f"{what}, which is of an attempt that it does not come after"
+        if (maker.ref, maker.prefix) != (attempt.ref, attempt.prefix):
+            yield f"{what}, which was made from another workspace"
+        if maker.delivery.input["params"] != attempt.delivery.input["params"]:
+            yield f"{what}, which was made from other params"
+        if not is_whole(adopted):
+            yield f"{what}, which came on another head than it was built on"
 
     def _whole(self, record: CommitRecord, attempt: Attempt, tree: Mapping[str, str]) -> Iterator[str]:
         if attempt.mode == "ruled" and sum(key.startswith("d/") for key in tree) > MOST_IN_D:
@@ -112,12 +149,26 @@ class Checking:
                 continue
             if stale not in self.publications:
                 problems.append(f"{name(record)} undoes {name(stale)}, which is of others")
+            elif self._may_be_a_good_round(record, stale):
+                problems.append(f"{name(record)} undoes {name(stale)}, and in a loop it cannot be told whether it may")
             before, after = self.world.tree(stale.commit.parents[0]), self.world.tree(gone)
             for key in difference(before, after):
                 if tree.get(key) not in (before.get(key), after.get(key)):
                     problems.append(f"{name(record)} undoes {key} of {name(stale)}, which others have changed since")
                 tree = patched(tree, {key: before.get(key)})
         return tree, problems
+
+    def _may_be_a_good_round(self, record: CommitRecord, stale: CommitRecord) -> bool:
+        """Whether a step in a loop undoes another step of the same run, or the other way round."""
+        mine, other = record.commit.metadata, stale.commit.metadata
+        if mine["perago.step_key"] == other["perago.step_key"]:
+            return False
+        in_a_loop = any(found["perago.iteration"] != "0" for found in (mine, other))
+        began, since = int(other["perago.start_time"]), int(mine["perago.start_time"])
+        is_of_this_run = mine["perago.workflow_id"] == other["perago.workflow_id"] and not any(
+            workflow == mine["perago.workflow_id"] and began <= at <= since for workflow, at in self.world.restarts
+        )
+        return in_a_loop and is_of_this_run
 
     def _plan(self, record: CommitRecord) -> Changes | None:
         """What the attempt of a publication has changed itself."""
@@ -129,10 +180,7 @@ class Checking:
 
     def _has_gap(self) -> bool:
         """The gap of docs/protocol.md: without the publish fence, a merge has come on another head, or late."""
-        is_odd = (
-            each.commit.parents[0] != each.commit.metadata.get("perago.expected_head") for each in self.publications
-        )
-        return not self.is_guarded and (bool(self.world.late) or any(is_odd))
+        return not self.is_guarded and (bool(self.world.late) or not all(map(is_whole, self.publications)))
 
     def _in_effect(self, record: CommitRecord) -> bool:
         return record.commit.id not in self.superseded
@@ -153,7 +201,7 @@ class Checking:
             below = record.commit.parents[0]
             if self.world.reverted.get(record.commit.id) in self.superseded:
                 continue  # what a person has undone was stale, and was undone once more
-            is_odd = record in self.publications and below != record.commit.metadata.get("perago.expected_head")
+            is_odd = record in self.publications and not is_whole(record)
             if record not in self.publications or is_odd:
                 tree = patched(tree, difference(self.world.tree(below), self.world.tree(record.commit.id)))
             elif self._in_effect(record):
@@ -172,8 +220,8 @@ class Checking:
         if maker is None or maker.plan is None:
             yield f"{who} has the result of no attempt"
             return
-        if any(other is not row and other["outputData"] == output for other in rows):
-            return  # an attempt that was handed out again after its retry repeats what that has reported
+        if self._is_repeated(row, rows):
+            return
         if commit == maker.ref:
             if maker.plan or maker.delivery.identity != (row["taskId"], row["pollCount"], row["startTime"]):
                 yield f"{who} reported its input, but has changed {maker.plan}"
@@ -198,10 +246,17 @@ class Checking:
         if wrong := {key: tree.get(key) for key, text in maker.plan.items() if tree.get(key) != text}:
             yield f"{who} reported {name(record)}, which has {wrong} and not its changes {maker.plan}"
 
+    def _is_repeated(self, row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
+        """Whether the attempt was handed out again after its retry, and repeats what that has reported."""
+        found = self.by_id.get(row["outputData"]["workspace"]["ref"])
+        is_its_own = found is not None and found.commit.metadata.get("perago.task_id") == row["taskId"]
+        return not is_its_own and any(other is not row and other["outputData"] == row["outputData"] for other in rows)
+
     def _stale(self, rows: list[Mapping[str, Any]], counted: set[str]) -> Iterator[str]:
         """Of a workflow that is completed, the branch holds nothing but what Conductor counts."""
-        workflows = {row["workflowInstanceId"] for row in rows}
-        if self.world.status != "COMPLETED" or self.world.doubtful or self._has_gap():
+        done = [each for each in self.world.workflows if self.world.status(each) == "COMPLETED"]
+        workflows = {row["workflowInstanceId"] for each in done for row in rows_of(self.world, each)}
+        if self.world.doubtful or self._has_gap():
             return
         for record in self.publications:
             is_mine = record.commit.metadata["perago.workflow_id"] in workflows and moves_data(record)
@@ -211,9 +266,10 @@ class Checking:
 
     def _is_in_an_input(self, record: CommitRecord) -> bool:
         """Where a round of a loop is refused (its message says to start from the new head) and retried all the same,
-        Conductor gives it the input of a later round, which has the run before in it already. What is above the input
-        ref is all that perago looks at."""
-        if not any(node.kind == "loop" for node in self.world.plot.nodes):
+        Conductor gives it the input of a later round, which has the run before in it already. A person may give the
+        head of the branch to a workflow that is run again. What is above the input ref is all that perago looks at."""
+        is_looped = any(node.kind in ("loop", "rounds") for node in self.world.plot.nodes)
+        if not is_looped and not self.world.rebased:
             return False
         later = self.commits[self.commits.index(record) + 1 :]
         refs = {each.commit.metadata.get("perago.input_ref") for each in later}
@@ -230,112 +286,3 @@ class Checking:
         return not any(
             other.completed and other.step_key == step and other.index > sender.index for other in self.world.attempts
         )
-
-    # ------------------------------------------------------------------------------- each attempt
-
-    def _attempt(self, attempt: Attempt) -> Iterator[str]:
-        yield from badly_asked(attempt)
-        if attempt.record is None:
-            return
-        yield from badly_ended(self.world, attempt)
-        report, commit = attempt.record.report, attempt.record.published_commit
-        own = [each.commit.id for each in self.publications if stamp_of(each) == attempt.stamp]
-        if attempt.calls["function"] > 1:
-            yield "the function has run more than once"
-        if report is not None and attempt.completed != (commit is not None) and attempt.calls["history"]:
-            yield f"{report.status} with publication {commit}"
-        if own and commit is None and not any(words in attempt.words for words in (*BLAMES, BLAME)):
-            yield f"{own} are kept quiet: {attempt.words}"
-        if not own and BLAME in attempt.words:
-            yield f"the publication of others is taken for a broken one: {attempt.words}"
-        is_unchanged = commit == attempt.record.input_ref and not attempt.plan
-        if commit is not None and not is_unchanged and commit not in own:
-            yield f"{commit[:12]} is said to be its publication"
-        record = self.by_id.get(commit or "")
-        is_odd = record and record.commit.parents[0] != record.commit.metadata.get("perago.expected_head")
-        if self.is_guarded and commit in own and is_odd:  # without the fence, a doubled fence commit is one's own
-            yield "a publication on another head than it was built on is said to be verified"
-
-    # ------------------------------------------------------------------------------- what is left
-
-    def _left(self) -> Iterator[str]:
-        for attempt in self.world.attempts:
-            root = self.world.root_of(attempt)
-            left = [path for path in root.iterdir() if path.name != ".turns"] if root.is_dir() else []
-            if left and not attempt.killed:
-                yield f"#{attempt.index} has left its directory"
-        for branch in self.world.staging_branches():
-            owner = next((each for each in self.world.attempts if has_made(each, branch)), None)
-            if owner is None:
-                yield f"{branch} is nobody's branch"
-            elif not owner.is_open and not any("left behind" in note for note in notes_of(owner)):
-                yield f"#{owner.index} has left {branch}"
-            elif follower := next((each for each in self.world.attempts if follows(each, owner)), None):
-                yield f"#{follower.index} has left {branch} of #{owner.index}"
-
-
-BLAMES = ("may still appear", "took place as commit")
-
-
-def follows(attempt: Attempt, owner: Attempt) -> bool:
-    """Whether `attempt` should have removed what `owner` left."""
-    if attempt.step_key != owner.step_key or owner.ended is None or owner.ended > attempt.taken:
-        return False
-    asked = [call.outcome for call in attempt.journal if call.operation in ("list_branches", "delete_branch")]
-    return attempt.completed and bool(asked) and all(outcome == "done" for outcome in asked)
-
-
-def has_made(attempt: Attempt, branch: str) -> bool:
-    """Whether the attempt has sent for this staging branch."""
-    return any(call.operation == "create_branch" and call.argument == branch for call in attempt.journal)
-
-
-def notes_of(attempt: Attempt) -> tuple[str, ...]:
-    """What it has noted."""
-    return attempt.record.notes if attempt.record else ()
-
-
-def patched(tree: Mapping[str, str], changes: Changes) -> dict[str, str]:
-    """A tree with changes."""
-    put = {key: text for key, text in changes.items() if text is not None}
-    return {key: text for key, text in tree.items() if key not in changes} | put
-
-
-def name(record: CommitRecord) -> str:
-    """A commit, for messages."""
-    found = record.commit.metadata
-    what = f"{found.get('perago.phase')} of {found.get('perago.reference_name')}, " if found else ""
-    return f"commit {record.commit.id[:12]} ({what}{record.commit.message.split(':')[0]})"
-
-
-def stamp_of(record: CommitRecord) -> str:
-    """The identity of the delivery that has published a commit."""
-    found = record.commit.metadata
-    return "/".join(found.get(f"perago.{key}", "") for key in ("task_id", "poll_count", "start_time"))
-
-
-def supersedes(record: CommitRecord) -> list[str]:
-    """The commits that a publication has undone, newest first."""
-    return [gone for gone in record.commit.metadata.get("perago.supersedes", "").split(",") if gone]
-
-
-def moves_data(record: CommitRecord) -> bool:
-    """Whether it is no fence commit."""
-    return record.commit.metadata["perago.phase"] != "fence"
-
-
-def has_fence(record: CommitRecord) -> bool:
-    """Whether the publish fence is in a commit."""
-    entry = record.tree.get(FENCE_PATH)
-    return entry is not None and entry.blob.read().decode() == FENCE_TEXT
-
-
-def rows_of(world: World, workflow: str) -> Iterator[Mapping[str, Any]]:
-    """The attempts that Conductor knows of a workflow and of the sub-workflows that it has now."""
-    rows = world.services.conductor.workflow(workflow)["tasks"]
-    children = {row["referenceTaskName"]: row.get("subWorkflowId") for row in rows if row["taskType"] == "SUB_WORKFLOW"}
-    for child in filter(None, children.values()):
-        yield from rows_of(world, child)
-    for row in rows:
-        if row["taskType"].startswith("simulation."):
-            yield row

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.embedded.lakefs import LakeFSError
 from perago.ports import Refused, ServiceError, Unavailable, Unclear
+from perago.workspace.directory import sweep
 
 from .attempts import Attempt, Killed
+from .editing import DEPLOYED
 from .plots import Event
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 Send = Callable[[], str] | None
 _REPOSITORY, _BRANCH = "workspace", "main"
+ALTERATION = "# and something else"
 _OUTSIDE = (("o/theirs", "theirs"), ("a", "theirs"), ("d/x", ""), ("o/theirs", None), ("n1", "1"), ("c", None))
 
 
@@ -106,18 +110,49 @@ class Deeds:
                 self._world.outside.add(commit.commit.id)
                 self._world.reverted[commit.commit.id] = newest.id
 
+    def alter(self, *_: Any) -> None:
+        """A person edits the publish fence."""
+        self._fence(FENCE_TEXT + ALTERATION)
+
+    def unfence(self, *_: Any) -> None:
+        """A person removes the publish fence."""
+        self._fence(None)
+
+    def _fence(self, text: str | None) -> None:
+        if self._world.plot.fence == "off":
+            return
+        if text is None:
+            self._server.delete_objects(_REPOSITORY, _BRANCH, [FENCE_PATH])
+        else:
+            self._server.put_object(_REPOSITORY, _BRANCH, FENCE_PATH, text.encode())
+        commit = self._server.commit(_REPOSITORY, _BRANCH, "outside, the fence", allow_empty=True)
+        self._world.outside.add(commit.commit.id)
+
     def stray(self, *_: Any) -> None:
         """Another client puts an object on a staging branch."""
         for branch in self._world.staging_branches():
             self._server.put_object(_REPOSITORY, branch, "stray", b"theirs")
             self._world.disturbed = True
 
+    # ------------------------------------------------------------------------- to the workers
+
+    def sweep(self, attempt: Attempt, *_: Any) -> None:
+        """A worker starts on the attempt's host, and removes what dead ones have left."""
+        root = self._world.root_of(attempt)
+        if root.is_dir():
+            sweep(root)
+
+    def deploy(self, *_: Any) -> None:
+        """From now on the workers run another version of the tasks."""
+        self._world.tasks = DEPLOYED
+
     # ----------------------------------------------------------------------- to the workflow
 
-    def terminate(self, *_: Any) -> None:
-        """An operator ends the workflow."""
-        if self._world.status == "RUNNING":
-            self._conductor.terminate_workflow(self._world.workflow)
+    def terminate(self, *_: Any, workflow: str | None = None) -> None:
+        """An operator ends a workflow; all of them."""
+        for each in (workflow,) if workflow else self._world.workflows:
+            if self._world.status(each) == "RUNNING":
+                self._conductor.terminate_workflow(each)
 
     def rerun(self, attempt: Attempt, event: Event, _: Send) -> None:
         """An operator ends the workflow and runs it again from one of its steps."""
@@ -127,16 +162,21 @@ class Deeds:
         """An operator ends the workflow and begins it again."""
         self._again("restart", event.number, attempt)
 
+    def change(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """An operator ends the workflow and runs it again with another input."""
+        self._again("change", event.number, attempt)
+
     def retry(self, attempt: Attempt, event: Event, _: Send) -> None:
         """An operator ends the workflow and retries it."""
         self._again("retry", event.number, attempt)
 
     def _again(self, deed: str, number: int, attempt: Attempt) -> None:
-        self.terminate()
-        self.operate(deed, number)
+        workflow = self._world.root_workflow(attempt)
+        self.terminate(workflow=workflow)
+        self.operate(deed, number, workflow)
         self._world.park(attempt, number)
 
-    def operate(self, deed: str, number: int) -> None:
+    def operate(self, deed: str, number: int, workflow: str) -> None:
         """What an operator or another person does when the workflow is over."""
         world, conductor = self._world, self._conductor
         world.tell(f"{deed} {number}")
@@ -148,12 +188,22 @@ class Deeds:
         else:
             with suppress(ServiceError):
                 if deed == "retry":
-                    conductor.retry_workflow(world.workflow, resume_sub_workflows=number % 2 == 0)
+                    conductor.retry_workflow(workflow, resume_sub_workflows=number % 2 == 0)
                 elif deed == "restart":
-                    conductor.restart_workflow(world.workflow)
-                elif rows := self._rows(world.workflow):
-                    conductor.rerun_workflow(world.workflow, rows[number % len(rows)])
+                    conductor.restart_workflow(workflow)
+                    world.restarts.append((workflow, world.services.clock.now() * 1000))
+                elif rows := self._rows(workflow):
+                    changed = self._changed(number) if deed == "change" else None
+                    conductor.rerun_workflow(workflow, rows[number % len(rows)], workflow_input=changed)
         conductor.sweep()
+
+    def _changed(self, number: int) -> dict[str, Any]:
+        """Another input of the workflow: other params, or the head of the branch, or both."""
+        world = self._world
+        if number % 3 == 0:
+            world.rebased = True
+        ref = world.history()[-1].commit.id if number % 3 == 0 else world.ref
+        return world.input_of(ref, mood="0" if number % 3 == 0 and number % 2 else f"{number}")
 
     def _rows(self, workflow: str) -> list[str]:
         """The attempts from which an operator may run again, those of sub-workflows among them."""
@@ -182,7 +232,12 @@ DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
         "outside",
         "empty",
         "revert",
+        "alter",
+        "unfence",
         "stray",
+        "sweep",
+        "deploy",
+        "change",
         "terminate",
         "rerun",
         "restart",

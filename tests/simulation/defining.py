@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from .plots import ROUNDS, Node, Plot, Step
 
 MAIN = "simulated"
 _INPUT = "${workflow.input.workspace}"
+_MOOD = "${workflow.input.mood}"
 
 
 Workspace = str | dict[str, str]
@@ -43,14 +44,17 @@ def _workflow(name: str, tasks: list[dict[str, Any]], workspace: Workspace) -> d
 
 
 def _node(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
-    if node.kind == "fork":
-        return _fork(made, name, node, workspace)
+    if node.kind in ("fork", "nest", "dynamic"):
+        return _any_fork(made, name, node, workspace)
+    if node.kind == "rounds":
+        return _loop(made, name, lambda start: _fork(made, name, node.branches, start), workspace)
     if node.kind == "loop":
-        return _loop(made, name, node, workspace)
+        return _loop(made, name, lambda start: _chain(made, name, node.branches[0], start), workspace)
     if node.kind == "sub":
         inner, last = _chain(made, name, node.branches[0], _INPUT)
         made.workflows.append(_workflow(name, inner, last))
-        step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters={"workspace": workspace})
+        given = {"workspace": workspace, "mood": _MOOD}
+        step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters=given)
         return [step], f"${{{name}.output.workspace}}"
     return _chain(made, name, node.branches[0], workspace)
 
@@ -62,7 +66,7 @@ def _chain(
     for number, step in enumerate(steps):
         reference = f"{name}s{number}"
         made.steps[reference] = step
-        inputs = {"workspace": workspace, "params": {"step": reference}}
+        inputs = {"workspace": workspace, "params": {"step": reference, "mood": _MOOD}}
         tasks.append(
             {
                 "name": TASKS[step.mode].name,
@@ -75,19 +79,54 @@ def _chain(
     return tasks, workspace
 
 
-def _fork(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
-    branches = [
-        _chain(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(node.branches) if steps
-    ]
-    fork = _system(f"{name}fork", "FORK_JOIN", forkTasks=[tasks for tasks, _ in branches])
-    join = _system(f"{name}join", "JOIN", joinOn=[tasks[-1]["taskReferenceName"] for tasks, _ in branches])
+Branch = tuple[Step, ...]
+Made = tuple[list[dict[str, Any]], Workspace]
+
+
+def _any_fork(made: Definitions, name: str, node: Node, workspace: Workspace) -> Made:
+    if node.kind == "dynamic":
+        return _dynamic(made, name, node.branches, workspace)
+    if node.kind == "nest" and len(node.branches) > 2:
+        outer, _ = _chain(made, f"{name}b", node.branches[0], workspace)
+        inner, _ = _fork(made, f"{name}in", node.branches[1:], workspace)
+        return _forked(name, [outer, inner] if outer else [inner])
+    return _fork(made, name, node.branches, workspace)
+
+
+def _fork(made: Definitions, name: str, branches: tuple[Branch, ...], workspace: Workspace) -> Made:
+    chains = (_chain(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(branches) if steps)
+    return _forked(name, [tasks for tasks, _ in chains])
+
+
+def _forked(name: str, branches: list[list[dict[str, Any]]]) -> Made:
+    fork = _system(f"{name}fork", "FORK_JOIN", forkTasks=branches)
+    join = _system(f"{name}join", "JOIN", joinOn=[tasks[-1]["taskReferenceName"] for tasks in branches])
+    return [fork, join], _joined(name)
+
+
+def _dynamic(made: Definitions, name: str, branches: tuple[Branch, ...], workspace: Workspace) -> Made:
+    """A step for each branch, its first one."""
+    chains = [_chain(made, f"{name}b{number}", steps[:1], workspace)[0] for number, steps in enumerate(branches)]
+    tasks = [dict(task) for chain in chains for task in chain]
+    inputs = {task["taskReferenceName"]: task.pop("inputParameters") for task in tasks}
+    fork = _system(
+        f"{name}fork",
+        "FORK_JOIN_DYNAMIC",
+        inputParameters={"tasks": tasks, "inputs": inputs},
+        dynamicForkTasksParam="tasks",
+        dynamicForkTasksInputParamName="inputs",
+    )
+    return [fork, _system(f"{name}join", "JOIN")], _joined(name)
+
+
+def _joined(name: str) -> Workspace:
     block = {"repository": "workspace", "branch": "main", "ref_type": "commit"}
-    return [fork, join], {**block, "ref": f"${{{name}join.output}}"}
+    return {**block, "ref": f"${{{name}join.output}}"}
 
 
-def _loop(made: Definitions, name: str, node: Node, workspace: Workspace) -> tuple[list[dict[str, Any]], Workspace]:
+def _loop(made: Definitions, name: str, body: Callable[[Workspace], Made], workspace: Workspace) -> Made:
     variable = f"${{workflow.variables.{name}}}"
-    inner, last = _chain(made, name, node.branches[0], variable)
+    inner, last = body(variable)
     begin = _system(f"{name}begin", "SET_VARIABLE", inputParameters={name: workspace})
     keep = _system(f"{name}keep", "SET_VARIABLE", inputParameters={name: last})
     condition = f"$.{name}loop['iteration'] < {ROUNDS}"

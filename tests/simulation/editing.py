@@ -71,6 +71,8 @@ def write(workspace: Path, changes: Mapping[str, str | None]) -> None:
 class Params(BaseModel):
     step: str
     """Which step of the plot this is."""
+    mood: str = ""
+    """Of no use to the function. An operator changes it."""
 
 
 class Result(BaseModel):
@@ -105,4 +107,11 @@ TASKS = {
     "part": _declare("part", WorkspaceSpec(on_moved_head="rebase", prefix="d")),
 }
 """By the mode of a step."""
+DEPLOYED = {
+    **TASKS,
+    "fail": _declare("fail", WorkspaceSpec(prefix="p")),
+    "rebase": _declare("rebase", WorkspaceSpec(on_moved_head="rebase", prefix="p")),
+    "part": _declare("part", WorkspaceSpec(on_moved_head="rebase", prefix="p")),
+}
+"""The same with another prefix, as a new version of the workers may have it."""
 BY_NAME = {found.name: mode for mode, found in TASKS.items()}

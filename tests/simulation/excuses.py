@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
+from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.ports import TaskStatus
 
 from .attempts import Attempt
@@ -55,27 +57,49 @@ def _changed_since(world: World, attempt: Attempt) -> set[str]:
     return found
 
 
+def _has_an_altered_fence(world: World) -> bool:
+    found = (record.tree.get(FENCE_PATH) for record in world.history())
+    return any(entry is not None and entry.blob.read().decode() != FENCE_TEXT for entry in found)
+
+
+def _saw_other_heads(world: World, attempt: Attempt) -> bool:
+    """It says how often the branch has changed: so many heads it has seen."""
+    told = re.search(r"changed (\d+) times", attempt.words)
+    return told is not None and len(set(attempt.heads)) >= int(told.group(1))
+
+
+def _had_no_answer(world: World, attempt: Attempt) -> bool:
+    """A merge had no usable answer."""
+    merges = (call.outcome for call in attempt.journal if call.operation == "merge")
+    return any("for the caller" in outcome and "MergeRefused" not in outcome for outcome in merges)
+
+
 def _always(world: World, attempt: Attempt) -> bool:
     return True
 
 
+# An operator may begin a step together with the one before it, whose output is not there yet.
 _EXCUSES: dict[str, Needs] = {
     "injected": _always,
+    "/workspace: must be an object": lambda world, attempt: attempt.delivery.input["workspace"] is None,
+    "has the name of perago's publish fence": lambda world, attempt: _has_an_altered_fence(world),
     "has moved since the input ref": _others,
     "others have committed there as well": _others,
     "Conflict with others": _conflict,
     "This is the combination with": lambda world, attempt: attempt.mode == "ruled",
     "post guardrail": lambda world, attempt: attempt.mode == "ruled",
-    "others have built on them": _always,
-    "In a loop it cannot be told": lambda world, attempt: any(node.kind == "loop" for node in world.plot.nodes),
+    "are of an earlier run of this workflow and cannot be undone": _always,
+    "In a loop it cannot be told": lambda world, attempt: any(
+        node.kind in ("loop", "rounds") for node in world.plot.nodes
+    ),
     "did not give the tree of the input ref": _always,
-    "tried to publish. A retry looks again": _always,
+    "tried to publish. A retry looks again": _saw_other_heads,
     "was to be adopted, but": _always,
-    "could not be confirmed": _always,
+    "could not be confirmed": _had_no_answer,
     "has been retried since": _always,
     "does not hold exactly the changes": lambda world, attempt: world.disturbed,
     "is not the commit of this attempt": lambda world, attempt: world.disturbed,
     "has uncommitted changes": _always,
-    "is not what this attempt built": lambda world, attempt: world.plot.fence == "off",
+    "is not what this attempt built": lambda world, attempt: world.plot.fence == "off" or world.plot.forgetful,
 }
 """Words of a reason, with what must be the case."""

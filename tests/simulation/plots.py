@@ -12,7 +12,8 @@ from typing import Literal
 
 from .editing import TASKS, Edit
 
-Kind = Literal["step", "fork", "loop", "sub"]
+Fence = Literal["there", "missing", "off", "altered"]
+Kind = Literal["step", "fork", "loop", "sub", "nest", "dynamic", "rounds"]
 PATHS = ("a", "b", "c", "d/x", "d/y", "d/z", "e", "_m", "A", "d")
 TEXTS = ("", "", "1", "2", "33")
 """Twice the empty text: lakeFS's merge loses files that look like their neighbours."""
@@ -33,7 +34,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Steps one after the other, or the branches of a fork; in a loop they run `ROUNDS` times."""
+    """Steps one after the other, or the branches of a fork; in a loop they run `ROUNDS` times. `nest`: the branches
+    after the first one are an inner fork. `dynamic`: the fork is made while the workflow runs. `rounds`: a fork in a
+    loop."""
 
     kind: Kind
     branches: tuple[tuple[Step, ...], ...]
@@ -44,6 +47,7 @@ class Node:
 
 
 ROUNDS = 2
+FORKS: tuple[Kind, ...] = ("fork", "nest", "dynamic", "rounds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +75,35 @@ class Plot:
     events: tuple[Event, ...] = ()
     afterwards: tuple[tuple[str, int], ...] = ()
     """What an operator does whenever the workflow is over."""
-    fence: Literal["there", "missing", "off"] = "there"
+    fence: Fence = "there"
     workers: int = 2
+    workflows: int = 1
+    """How many are started, all on one branch."""
+    shared_root: bool = False
+    """The attempts have one workspace root, as on one host."""
+    forgetful: bool = False
+    """The server loses a file where it has to take a tree as it is: a defect that lakeFS does not have."""
     tried: bool = field(default=True)
     """Whether the server is known to obey the publish fence."""
 
     def __str__(self) -> str:
         lines = [
-            f"seed {self.seed}: fence {self.fence}, {self.workers} workers{'' if self.tried else ', server untried'}",
+            f"seed {self.seed}: fence {self.fence}, {self.workers} workers, {self.workflows} workflows"
+            + ", ".join(["", *(words for words, is_so in self._oddities if is_so)]),
             f"  tree: {', '.join(map(str, self.tree))}",
             *(f"  {node}" for node in self.nodes),
             *(f"  {event}" for event in self.events),
             *(f"  afterwards: {deed} {number}" for deed, number in self.afterwards),
         ]
         return "\n".join(lines)
+
+    @property
+    def _oddities(self) -> tuple[tuple[str, bool], ...]:
+        return (
+            ("server untried", not self.tried),
+            ("one root", self.shared_root),
+            ("a forgetful server", self.forgetful),
+        )
 
 
 # ---------------------------------------------------------------------------------------- drawing
@@ -122,26 +141,90 @@ _DEEDS = {
     "rerun": 3,
     "restart": 1,
     "retry": 1,
-    "stray": 1,
-    "fail": 1,
+    "stray": 2,
+    "fail": 2,
+    "sweep": 1,
+    "alter": 1,
+    "unfence": 1,
+    "deploy": 1,
+    "change": 1,
 }
 _WRITES = ("create_branch", "upload", "delete_objects", "commit", "revert", "merge", "report", "delete_branch")
 
 
 def draw(seed: int) -> Plot:
     """The world of a seed."""
+    dice = random.Random(f"{seed} theme")
+    theme = dice.random()
+    if theme < 0.015:
+        return _crowded(_any(seed), dice)
+    if theme < 0.03:
+        return _begun_again(_any(seed), dice)
+    if theme < 0.04:
+        return _overtaken(_any(seed), dice)
+    return _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
+
+
+def _crowded(plot: Plot, dice: random.Random) -> Plot:
+    """The branches of a fork fill a directory together of which a guardrail allows each a part."""
+    paths = dice.sample(["d/u", "d/v", "d/w", "d/x", "d/y", "d/z"], 5)
+    branches = [(Step("ruled", (Edit("put", path, dice.choice(TEXTS)),)),) for path in paths[2:]]
+    tree = [Edit("put", path, "1") for path in (*paths[:2], "z")]
+    return replace(plot, tree=tuple(tree), nodes=(Node("fork", tuple(branches[: dice.choice((2, 3))])),))
+
+
+def _begun_again(plot: Plot, dice: random.Random) -> Plot:
+    """Both attempts of a fork die, the first one after it has published. Its retry takes that over. The other branch
+    is run again, and Conductor begins the first attempt again as well."""
+    branches = [(Step("rebase", (Edit("stamp", path),)),) for path in dice.sample(["a", "b", "c", "e", "d/x"], 2)]
+    events = (Event(0, "report", 1, "before", "kill"), Event(1, "function", 1, "before", "kill"))
+    again = dice.choice((2, 3, 3))
+    return replace(
+        plot, nodes=(Node("fork", tuple(branches)),), events=(*events, *plot.events[:1]), afterwards=(("rerun", again),)
+    )
+
+
+def _overtaken(plot: Plot, dice: random.Random) -> Plot:
+    """Without the publish fence, a merge comes on a commit of others."""
+    step = Step(dice.choice(("fail", "rebase")), (Edit("stamp", "b"),))
+    overtakes = Event(0, "merge", 1, "before", "outside", dice.randint(0, 5))
+    return replace(plot, fence="off", nodes=(Node("step", ((step,),)), *plot.nodes), events=(overtakes,))
+
+
+def _written_again(plot: Plot, dice: random.Random) -> Plot:
+    """People revert a publication, and write its file anew; then the step is run again."""
+    step = Step("rebase", (Edit("put", "n1", "1"), Edit("stamp", dice.choice(("b", "e")))), quiet="again")
+    people = (("revert", 0), ("outside", 4), ("rerun", 0))
+    return replace(plot, nodes=(Node("step", ((step,),)),), events=(), afterwards=people)
+
+
+def _any(seed: int) -> Plot:
     dice = random.Random(seed)
     calm = dice.random()
+    if calm > 0.99:
+        return _with_a_forgetful_server(seed, dice)
+    fence: Fence = "off" if calm < 0.12 else "missing" if calm < 0.25 else "altered" if calm < 0.26 else "there"
     return Plot(
         seed,
         tree=tuple(_start(dice)),
         nodes=tuple(_nodes(dice)),
-        events=(*(_event(dice) for _ in range(dice.choice((0, 1, 2, 3, 4, 5, 6, 8)))), *_silence(dice)),
+        events=(
+            *(_event(dice) for _ in range(dice.choice((0, 1, 2, 3, 4, 5, 6, 8)))),
+            *_silence(dice),
+            *_story(dice, fence),
+        ),
         afterwards=tuple(_afterwards(dice)),
-        fence="off" if calm < 0.12 else "missing" if calm < 0.25 else "there",
+        fence=fence,
         workers=dice.choice((1, 2, 2, 3)),
         tried=dice.random() < 0.8,
+        workflows=dice.choice((1, 1, 1, 1, 1, 2)),
+        shared_root=dice.random() < 0.2,
     )
+
+
+def _with_a_forgetful_server(seed: int, dice: random.Random) -> Plot:
+    """Without other troubles: what is adopted is not compared with anything."""
+    return Plot(seed, tree=tuple(_start(dice)), nodes=tuple(_nodes(dice)), forgetful=True)
 
 
 def _start(dice: random.Random) -> Iterator[Edit]:
@@ -167,10 +250,13 @@ def _any_nodes(dice: random.Random) -> Iterator[Node]:
     left = dice.choice((1, 1, 2, 2, 3, 4, 5))
     habit = dice.choice(("fail", "rebase", "rebase", "mixed"))
     while left > 0:
-        kind: Kind = dice.choice(("step", "step", "fork", "fork", "loop", "sub"))
-        if kind == "fork":
-            width = dice.choice((2, 2, 3))
-            branches = tuple(_steps(dice, habit, 1 if dice.random() < 0.8 else 2) for _ in range(width))
+        kind: Kind = dice.choice(
+            ("step", "step", "step", "step", "fork", "fork", "loop", "loop", "sub", "sub", "nest", "dynamic", "rounds")
+        )
+        if kind in FORKS:
+            width = 3 if kind == "nest" else dice.choice((2, 2, 3))
+            is_long = kind != "dynamic"
+            branches = tuple(_steps(dice, habit, 2 if is_long and dice.random() < 0.2 else 1) for _ in range(width))
         else:
             branches = (_steps(dice, habit, 1 if kind == "step" or dice.random() < 0.6 else 2),)
         left -= sum(map(len, branches))
@@ -226,6 +312,37 @@ def _silence(dice: random.Random) -> Iterator[Event]:
         yield from (Event(attempt, "merge", nth, "before", deed, dice.choice((5, 21))) for nth in (1, 2, 3))
 
 
+def _story(dice: random.Random, fence: Fence) -> Iterator[Event]:
+    """Now and then a few troubles that are rare together, and need one another."""
+    told = dice.random()
+    late = dice.choice((8, 13, 21))
+    if told < 0.03:  # another attempt of the step comes after a change of its params, its input ref, or its task
+        change = dice.choice(("params", "ref", "task"))
+        if change == "params":
+            yield Event(
+                0, dice.choice(("is_current", "merge", "report")), 1, "before", "change", dice.choice((1, 2, 4))
+            )
+        elif change == "ref":
+            yield Event(0, "report", 1, "before", "change", 3)
+            yield Event(0, "report", 1, "before", "kill")
+        else:
+            yield Event(0, "report", 1, "before", "deploy")
+        yield Event(0 if change == "task" else 1, "report", 1, "before", "kill")
+    elif told < 0.06:  # a failed attempt is handed out again after its retry, which has published
+        yield Event(0, "function", 1, "before", "fail")
+        yield Event(dice.choice((2, 3)), dice.choice(("is_current", "merge", "report")), 1, "before", "rerun", 2)
+    elif told < 0.09:  # a predecessor's publication is buried
+        yield Event(0, "report", 1, "before", "outside", dice.randint(0, 5))
+        yield Event(0, "report", 1, "before", "kill")
+    elif told < 0.3 and fence == "off":  # it comes on a commit of others, and another attempt finds it
+        yield Event(0, "merge", 1, "before", "outside", dice.randint(0, 5))
+        yield Event(0, "merge", 1, "after", "kill")
+    elif told < 0.12:  # a merge comes late, and in between
+        yield Event(0, "merge", 1, "before", "held", late)
+        yield Event(0, "is_current", 3, "before", dice.choice(("terminate", "rerun", "redeliver")), dice.randint(1, 8))
+
+
 def _afterwards(dice: random.Random) -> Iterator[tuple[str, int]]:
     for _ in range(dice.choice((0, 0, 1, 1, 2))):
-        yield dice.choice(("rerun", "rerun", "restart", "retry", "outside", "revert")), dice.randint(0, 9)
+        deed = dice.choice(("rerun", "rerun", "rerun", "change", "restart", "restart", "retry", "outside", "revert"))
+        yield deed, dice.randint(0, 9)

@@ -37,6 +37,10 @@ def _smaller(plot: Plot) -> Iterator[Plot]:
     for tree in _fewer(plot.tree):
         if tree:
             yield replace(plot, tree=tree)
+    if plot.workflows > 1:
+        yield replace(plot, workflows=plot.workflows - 1)
+    if plot.shared_root:
+        yield replace(plot, shared_root=False)
     if plot.workers > 1:
         yield replace(plot, workers=plot.workers - 1)
     if plot.fence == "missing":
@@ -52,6 +56,8 @@ def _smaller(plot: Plot) -> Iterator[Plot]:
 def _smaller_nodes(node: Node) -> Iterator[Node]:
     if node.kind != "step" and len(node.branches) == 1:
         yield replace(node, kind="step")
+    if node.kind in ("nest", "dynamic", "rounds"):
+        yield replace(node, kind="fork")
     for branches in _fewer(node.branches):
         if branches:
             yield replace(node, branches=branches)

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from pydantic import BaseModel
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.authoring import Task
-from perago.driver import AttemptRuntime, Limits, Raised, Returned, deliver_report, run_attempt
+from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.embedded.lakefs.graph import CommitRecord
 from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkspaceStore
@@ -23,11 +21,12 @@ from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 
-from .attempts import Attempt, Call, Killed, Line
-from .deeds import DEEDS, Deeds
+from .attempts import Attempt, Call, Killed, Line, chain_of
+from .deeds import ALTERATION, DEEDS, Deeds
 from .defining import MAIN, define
-from .editing import BY_NAME, TASKS, Params, Result, applied, difference, read, write
-from .lossy import lossy_merge
+from .editing import BY_NAME, TASKS, applied
+from .functions import run_function
+from .lossy import forgetful_merge, lossy_merge
 from .plots import Event, Plot
 
 REPOSITORY, BRANCH = "workspace", "main"
@@ -64,38 +63,52 @@ class World:
         """Tasks whose report arrived when the task had been begun again meanwhile: Conductor's own gap."""
         self.disturbed = False
         """Something has put objects on a staging branch."""
+        self.rebased = False
+        """A workflow was run again with the head of the branch as its input."""
+        self.restarts: list[tuple[str, float]] = []
+        """Workflows that were restarted, and when, in milliseconds."""
+        self.tasks = TASKS
+        """What the workers run, by mode."""
         self._deeds = Deeds(self)
         self._events: dict[tuple[int, str, int, str], list[Event]] = defaultdict(list)
         for event in plot.events:
             self._events[event.attempt, event.operation, event.nth, event.moment].append(event)
         self._held: list[tuple[int, Attempt, Callable[[], str]]] = []
-        self._runs: Counter[tuple[str, str]] = Counter()
+        self.runs: Counter[tuple[str, str]] = Counter()
+        """How often the function of a step has run, by workflow and reference name."""
         self._trees: dict[str, dict[str, str]] = {}
-        self._made = define(plot)
+        made = define(plot)
+        self.steps = made.steps
         files = applied(plot.tree, {}, "")
-        self.ref = services.seed({**files, FENCE_PATH: FENCE_TEXT} if plot.fence == "there" else files)
+        fence = {"there": FENCE_TEXT, "altered": FENCE_TEXT + ALTERATION}.get(plot.fence)
+        self.ref = services.seed(files if fence is None else {**files, FENCE_PATH: fence})
         conductor = services.conductor
         conductor.register_task_definitions(DEFINITIONS)
-        for definition in self._made.workflows:
+        for definition in made.workflows:
             conductor.create_workflow_definition(definition)
-        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": self.ref}
-        self.workflow = conductor.start_workflow(MAIN, {"workspace": block})
+        self.workflows = [conductor.start_workflow(MAIN, self.input_of(self.ref)) for _ in range(plot.workflows)]
+
+    def input_of(self, ref: str, mood: str = "0") -> dict[str, Any]:
+        """The input of a workflow."""
+        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+        return {"workspace": block, "mood": mood}
 
     # ------------------------------------------------------------------------------- the play
 
     def play(self) -> None:
-        """Until the workflow is over and no operator wants more of it."""
+        """Until all is over and no operator wants more of it."""
         afterwards, idle = list(self.plot.afterwards), 0
         while True:
             if self._take() or self._move():
                 idle = 0
-            elif self.status in OVER:
+            elif self.is_over:
                 if not afterwards:
                     break
-                self._deeds.operate(*afterwards.pop(0))
+                deed, number = afterwards.pop(0)
+                self._deeds.operate(deed, number, self.workflows[number % len(self.workflows)])
             elif idle > 5:
                 if self._waits():
-                    raise Endless(f"the workflow is {self.status}, and nothing happens any more")
+                    raise Endless("a workflow is not over, and nothing happens any more")
                 if not afterwards:
                     break
                 self._deeds.terminate()
@@ -106,7 +119,7 @@ class World:
 
     def _waits(self) -> bool:
         """Whether an attempt waits for a worker. A rerun in a fork takes the JOIN away, and Conductor begins none."""
-        rows = self.services.conductor.workflow(self.workflow)["tasks"]
+        rows = [row for each in self.workflows for row in self.services.conductor.workflow(each)["tasks"]]
         return any(row["status"] in ("SCHEDULED", "IN_PROGRESS") and row["taskType"] in BY_NAME for row in rows)
 
     def end(self) -> None:
@@ -121,10 +134,21 @@ class World:
         self.services.clock.advance(seconds)
         self.services.conductor.sweep()
 
+    def status(self, workflow: str) -> str:
+        """Of a workflow."""
+        return str(self.services.conductor.workflow(workflow, include_tasks=False)["status"])
+
     @property
-    def status(self) -> str:
-        """Of the workflow."""
-        return str(self.services.conductor.workflow(self.workflow, include_tasks=False)["status"])
+    def is_over(self) -> bool:
+        """Whether no workflow runs."""
+        return all(self.status(each) in OVER for each in self.workflows)
+
+    def root_workflow(self, attempt: Attempt) -> str:
+        """The workflow that was started, of an attempt in it or in a sub-workflow of it."""
+        conductor, found = self.services.conductor, attempt.delivery.workflow_id
+        while parent := conductor.workflow(found, include_tasks=False).get("parentWorkflowId"):
+            found = parent
+        return found
 
     def tell(self, text: str) -> None:
         """Add a line to what happened."""
@@ -141,7 +165,8 @@ class World:
             for delivery in self.services.conductor.poll(task.name, "w0001", count=free, wait_seconds=0):
                 if len(self.attempts) >= _MOST_ATTEMPTS:
                     raise Endless(f"{_MOST_ATTEMPTS} attempts, and still one waits")
-                attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count)
+                chain = chain_of(delivery, self.services.conductor.read_attempt)
+                attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count, chain)
                 self.attempts.append(attempt)
                 self.active.append(attempt)
                 where = f"{delivery.reference_name} retry {delivery.retry_count} poll {delivery.poll_count}"
@@ -168,8 +193,8 @@ class World:
         return True
 
     def root_of(self, attempt: Attempt) -> Path:
-        """Each attempt has a host of its own: attempts of one host would take turns where they publish."""
-        return self.services.workspace_root / str(attempt.index)
+        """Where its directory is made: that of a host of its own, or of one that all share."""
+        return self.services.workspace_root / ("shared" if self.plot.shared_root else str(attempt.index))
 
     def _has_others(self, attempt: Attempt) -> bool:
         """Whether people, other workflows or living attempts of other steps have committed since its input ref."""
@@ -198,12 +223,14 @@ class World:
             workspace_root=self.root_of(attempt),
             clock=services.clock,
             limits=services.limits,
-            call=lambda task, workspace, params, current: self._function(attempt, task, workspace, params),
+            call=lambda task, workspace, params, current: run_function(self, attempt, task, workspace, params),
             interruptible=attempt.interruptible_block,
             proofs=services.proofs,
         )
         attempt.calls["begin"] += 1
-        attempt.record = run_attempt(TASKS[attempt.mode], attempt.delivery, runtime)
+        task = self.tasks[attempt.mode]
+        attempt.prefix = task.workspace.key_prefix if task.workspace else ""
+        attempt.record = run_attempt(task, attempt.delivery, runtime)
         if attempt.record.report is not None:
             deliver_report(
                 cast("Any", queue), services.clock, attempt.delivery, attempt.record.report, "w", services.limits
@@ -220,19 +247,21 @@ class World:
         sent, answer, outcome = self.services.clock.now(), None, "no answer"
         try:
             self._count(attempt, name)
-            self._happen(attempt, name, "before", lambda: method(*arguments, **options))
+            self.happen(attempt, name, "before", lambda: method(*arguments, **options))
             if name == "report":
                 self._watch_report(attempt)
             try:
                 answer = method(*arguments, **options)
                 outcome = ("yes" if answer else "no") if name == "is_current" else "done"
+                if name == "history":
+                    attempt.heads.append(answer[0].id if answer else options["until"])
                 if name in ("history", "read_attempt"):
                     attempt.met_others = attempt.met_others or self._has_others(attempt)
             except ServiceError as error:
                 outcome = f"{type(error).__name__}"
                 raise
             finally:
-                self._happen(attempt, name, "after", None)
+                self.happen(attempt, name, "after", None)
             return answer
         except (Killed, ServiceError, GeneratorExit) as error:
             outcome = f"{outcome}, {type(error).__name__} for the caller"
@@ -253,7 +282,8 @@ class World:
         if due:
             self.park(attempt, 500)
 
-    def _happen(self, attempt: Attempt, name: str, moment: str, send: Callable[[], str] | None) -> None:
+    def happen(self, attempt: Attempt, name: str, moment: str, send: Callable[[], str] | None) -> None:
+        """Whatever the plot has for this moment of this call."""
         for event in self._events.pop((attempt.index, name, attempt.calls[name], moment), ()):
             self.tell(f"#{attempt.index} {event}")
             DEEDS[event.deed](self._deeds, attempt, event, send)
@@ -288,32 +318,6 @@ class World:
     def is_current(self, attempt: Attempt) -> bool:
         """Whether Conductor waits for it; no event meets this question."""
         return self.services.conductor.is_current(attempt.delivery)
-
-    # ------------------------------------------------------------------------------ the function
-
-    def _function(self, attempt: Attempt, task: Task, workspace: Path | None, params: BaseModel) -> Returned | Raised:
-        if workspace is None or task.workspace is None:
-            raise TypeError("the tasks of the simulation have workspaces")
-        attempt.calls["function"] += 1
-        name = cast("Params", params).step
-        step, prefix = self._made.steps[name], task.workspace.key_prefix
-        files = read(workspace)
-        tree = self.tree(attempt.ref)
-        whole = {path[len(prefix) :]: text for path, text in tree.items() if path.startswith(prefix)}
-        if files != whole:
-            self.problems.append(f"#{attempt.index} got another workspace than its input: {files} for {whole}")
-        try:
-            self._happen(attempt, "function", "before", None)
-        except RuntimeError as error:
-            return Raised("failed", str(error))
-        key = (attempt.delivery.workflow_id, attempt.delivery.reference_name)
-        self._runs[key] += 1
-        is_quiet = step.quiet == "first" if self._runs[key] == 1 else step.quiet == "again"
-        changes = difference(files, applied(() if is_quiet else step.edits, files, attempt.stamp))
-        write(workspace, changes)
-        attempt.plan = {prefix + path: text for path, text in changes.items()}
-        self.tell(f"#{attempt.index} changes {attempt.plan}")
-        return Returned(Result(stamp=attempt.stamp))
 
     # ---------------------------------------------------------------------------------- the branch
 
@@ -353,7 +357,8 @@ def played(plot: Plot) -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch, InMemoryServices(limits=Limits(publish_fence=policy)) as services:
         patch.setattr("secrets.token_hex", lambda size=8: f"{dice.getrandbits(8 * size):0{2 * size}x}")
         patch.setattr("perago.back_off.random", dice)
-        patch.setattr("perago.embedded.lakefs.publishing.merge_trees", lossy_merge)
+        merge = forgetful_merge if plot.forgetful else lossy_merge
+        patch.setattr("perago.embedded.lakefs.publishing.merge_trees", merge)
         patch.setattr(AttemptDirectory, "create", remembered)
         with services.conductor._locked() as state:
             state.random = random.Random(plot.seed)

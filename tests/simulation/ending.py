@@ -1,0 +1,108 @@
+"""What is checked of each attempt of a world, and of what it has left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from perago.driver.rebase import TURNS_FILE
+from perago.embedded.lakefs.graph import CommitRecord
+
+from .attempts import Attempt
+from .calling import badly_asked
+from .commits import is_whole, stamp_of
+from .excuses import badly_ended
+from .world import World
+
+BLAME = "is not what this attempt built"
+BLAMES = ("may still appear", "took place as commit")
+
+
+class Ending:
+    """The attempts of one world, judged."""
+
+    def __init__(self, world: World, commits: Mapping[str, CommitRecord]) -> None:
+        """`commits`: those of the branch, by id."""
+        self.world = world
+        self.commits = commits
+        self.publications = [each for each in commits.values() if "perago.task_id" in each.commit.metadata]
+
+    def all(self) -> Iterator[str]:
+        """Every promise that was broken."""
+        for attempt in self.world.attempts:
+            yield from (f"#{attempt.index}: {words}" for words in self._attempt(attempt))
+        yield from self._left_directories()
+        yield from self._left_branches()
+
+    def _attempt(self, attempt: Attempt) -> Iterator[str]:
+        yield from badly_asked(attempt)
+        if attempt.record is None:
+            return
+        yield from badly_ended(self.world, attempt)
+        report, commit = attempt.record.report, attempt.record.published_commit
+        own = [each.commit.id for each in self.publications if stamp_of(each) == attempt.stamp]
+        if attempt.calls["function"] > 1:
+            yield "the function has run more than once"
+        if report is not None and attempt.completed != (commit is not None) and attempt.calls["history"]:
+            yield f"{report.status} with publication {commit}"
+        if own and commit is None and not any(words in attempt.words for words in (*BLAMES, BLAME)):
+            yield f"{own} are kept quiet: {attempt.words}"
+        if not own and BLAME in attempt.words:
+            yield f"the publication of others is taken for a broken one: {attempt.words}"
+        is_unchanged = commit == attempt.record.input_ref and not attempt.plan
+        if commit is not None and not is_unchanged and commit not in own:
+            yield f"{commit[:12]} is said to be its publication"
+        if commit in own and not self._is_as_built(self.commits[commit or ""]):
+            yield "a publication on another head than it was built on is said to be verified"
+        if "may still appear" in attempt.words and has_removed_its_branch(attempt):
+            yield "it has removed its staging branch, and its merge may still arrive"
+
+    def _is_as_built(self, record: CommitRecord) -> bool:
+        """Whether it came on the head that it was built on; or on its own double, where the fence is not enforced."""
+        if is_whole(record):
+            return True
+        below = self.commits.get(record.commit.parents[0])
+        return below is not None and stamp_of(below) == stamp_of(record) and self._is_as_built(below)
+
+    def _left_directories(self) -> Iterator[str]:
+        for attempt in self.world.attempts:
+            root, delivery = self.world.root_of(attempt), attempt.delivery
+            name = f"retry={delivery.retry_count},poll={delivery.poll_count},start={delivery.start_time}"
+            mine = f"*/*/{delivery.task_id}/{name}" if self.world.plot.shared_root else "*"
+            if not attempt.killed and any(path.name != TURNS_FILE for path in root.glob(mine)):
+                yield f"#{attempt.index} has left its directory"
+
+    def _left_branches(self) -> Iterator[str]:
+        for branch in self.world.staging_branches():
+            owner = next((each for each in self.world.attempts if has_made(each, branch)), None)
+            if owner is None:
+                yield f"{branch} is nobody's branch"
+            elif not owner.is_open and not any("left behind" in note for note in notes_of(owner)):
+                yield f"#{owner.index} has left {branch}"
+            elif follower := next((each for each in self.world.attempts if follows(each, owner)), None):
+                yield f"#{follower.index} has left {branch} of #{owner.index}"
+
+
+def has_removed_its_branch(attempt: Attempt) -> bool:
+    """Whether it got no answer to a merge from the staging branch that it made last, and has removed that branch."""
+    made = [number for number, call in enumerate(attempt.journal) if call.operation == "create_branch"]
+    since = attempt.journal[made[-1] :] if made else []
+    is_open = any(call.operation == "merge" and "Unclear" in call.outcome for call in since)
+    return is_open and any(call.operation == "delete_branch" and call.argument == since[0].argument for call in since)
+
+
+def follows(attempt: Attempt, owner: Attempt) -> bool:
+    """Whether `attempt` should have removed what `owner` left."""
+    if attempt.step_key != owner.step_key or owner.ended is None or owner.ended > attempt.taken:
+        return False
+    asked = [call.outcome for call in attempt.journal if call.operation in ("list_branches", "delete_branch")]
+    return attempt.completed and bool(asked) and all(outcome == "done" for outcome in asked)
+
+
+def has_made(attempt: Attempt, branch: str) -> bool:
+    """Whether the attempt has sent for this staging branch."""
+    return any(call.operation == "create_branch" and call.argument == branch for call in attempt.journal)
+
+
+def notes_of(attempt: Attempt) -> tuple[str, ...]:
+    """What it has noted."""
+    return attempt.record.notes if attempt.record else ()
