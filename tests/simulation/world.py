@@ -243,7 +243,7 @@ class World:
         if name == "merge" and arguments[2] != BRANCH:
             name = "carry" if arguments[4].get("perago.phase") == "staging" else "challenge"
         if name == "history":
-            attempt.ref = options["until"]
+            attempt.ref = attempt.ref or options["until"]  # later looks may begin elsewhere
         sent, answer, outcome = self.services.clock.now(), None, "no answer"
         try:
             self._count(attempt, name)
