@@ -1,4 +1,4 @@
-"""HTML from strings that nobody trusts: names of tests, messages and contents of files are text, never markup."""
+"""HTML from strings that are not trusted: names of tests, messages and contents of files are text, never markup."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -120,11 +120,12 @@ def _no_answer(detail: str) -> ServiceError:
     return Unavailable("lakeFS", "answer", detail)
 
 
-def branch_head(repository: str, branch: str) -> str:
-    """The commit that a branch of the configured lakeFS points at now.
+@contextlib.contextmanager
+def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
+    """The configured lakeFS, for questions about this branch.
 
     Raises:
-        CommandError: there is none.
+        CommandError: a question inside showed that there is no such branch.
     """
     from perago.settings import load_settings
 
@@ -134,7 +135,7 @@ def branch_head(repository: str, branch: str) -> str:
 
     store = LakeFSStore(lakefs)
     try:
-        return store.get_commit(repository, branch).id
+        yield store
     except NotFound as error:
         message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
         raise CommandError(
@@ -142,6 +143,16 @@ def branch_head(repository: str, branch: str) -> str:
         ) from error
     finally:
         store.close()
+
+
+def branch_head(repository: str, branch: str) -> str:
+    """The commit that a branch of the configured lakeFS points at now.
+
+    Raises:
+        CommandError: there is none.
+    """
+    with store_of(repository, branch) as store:
+        return store.get_commit(repository, branch).id
 
 
 def newest_commit(repository: str, commits: Sequence[str]) -> str:

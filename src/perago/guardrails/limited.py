@@ -1,7 +1,7 @@
 """Calling an author's guardrail with a limit to its time.
 
-It runs in a thread of its own, so that whatever it does, even in C, the attempt goes on when the time is over. A thread
-cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
+It runs in a thread of its own, so that the attempt continues when the time is over, also if the guardrail is busy in C.
+A thread cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from pytest_perago.faults.patching import patched
 
 @contextmanager
 def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
-    """Whoever asks for chance gets what follows from `seed`, and that is noted. What asks in C by itself is not
+    """Code that asks for chance gets what follows from `seed`, and that is noted. What asks in C by itself is not
     reached."""
     source = random.Random(seed)  # noqa: S311 - tests want what can be foretold
 

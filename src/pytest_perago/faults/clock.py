@@ -1,7 +1,7 @@
 """A clock that the author's code reads instead of the real one: it begins at a given moment and goes on by each look.
 
 The names `time` and `datetime`, and what the author's modules took from them, mean this clock while the function runs.
-Nobody else's code sees it, but for the archives of the standard library, which write the time into their files.
+No other code sees it, but for the archives of the standard library, which write the time into their files.
 """
 
 from __future__ import annotations

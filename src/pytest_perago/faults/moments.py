@@ -49,7 +49,7 @@ class Moments:
         self.met: Place | None = None
         """Where it happened."""
         self.dropped: list[BaseException] = []
-        """Exceptions that Python only warns of; if the one that happened is among them, nobody has met it."""
+        """Exceptions that Python only warns of; if the one that happened is among them, no code has met it."""
         self.handled = False
         """Whether a signal handler of the function's own took it."""
 
@@ -100,7 +100,7 @@ class Moments:
 
 @contextmanager
 def silenced() -> Iterator[list[BaseException]]:
-    """Nobody hears of what an interrupted function leaves unfinished: coroutines, threads without their files. The list
+    """What an interrupted function leaves unfinished is not told of: coroutines, threads without their files. The list
     then has what Python dropped, such as an exception in a destructor."""
     dropped: list[BaseException] = []
 

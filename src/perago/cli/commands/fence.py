@@ -53,28 +53,18 @@ def command(
     switched off, and exits with 1 when publications are not guarded. The words are those of an attempt's record:
     enforced, not enforced, absent, altered.
     """
-    from perago.settings import load_settings
-
-    lakefs = load_settings().require_lakefs()
-    from perago.adapters.lakefs import LakeFSStore
+    from perago.cli.services import store_of
     from perago.driver.fencing import fence_status, install_fence, remove_fence
-    from perago.ports import MergeRefused, NotFound
+    from perago.ports import MergeRefused
 
     act = {Action.INSTALL: install_fence, Action.STATUS: fence_status, Action.REMOVE: remove_fence}[action]
-    store = LakeFSStore(lakefs)
     try:
-        status = act(store, repository, branch)
-    except NotFound as error:
-        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise CommandError(
-            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
-        ) from error
+        with store_of(repository, branch) as store:
+            status = act(store, repository, branch)
     except MergeRefused as error:
         message = f"lakeFS refused the merge into {branch} of {repository}: {error.detail}"
         advice = "commit or reset what others have staged on the branch if that is the reason, and try again"
         raise CommandError(ExitCode.FAILURE, message, advice) from error
-    finally:
-        store.close()
     print_status(status, repository, branch, as_json=as_json)
     if action is not Action.REMOVE and not status.holds:
         raise typer.Exit(ExitCode.FAILURE)

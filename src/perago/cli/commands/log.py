@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perago.cli.errors import CommandError, ExitCode
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import seconds_of_age
 from perago.workspace.text import one_line
@@ -47,25 +46,13 @@ def command(
 ) -> None:
     """Show the publications to a branch: task, attempt, what they adopted or undid."""
     oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
-    from perago.settings import load_settings
-
-    lakefs = load_settings().require_lakefs()
-    from perago.adapters.lakefs import LakeFSStore
-    from perago.ports import NotFound
+    from perago.cli.services import store_of
     from perago.replay.history import commits_of
 
-    store = LakeFSStore(lakefs)
-    try:
+    with store_of(repository, branch) as store:
         head = store.get_commit(repository, branch)
         recent = _recent(commits_of(store, repository, head.id), oldest)
         rows = list(islice((_row(one) for one in recent if _is_meant(one, task, workflow)), last))
-    except NotFound as error:
-        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise CommandError(
-            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
-        ) from error
-    finally:
-        store.close()
     if as_json:
         sys.stdout.write(json.dumps(rows, indent=2) + "\n")
         return
