@@ -67,7 +67,11 @@ class Machine:
         self.services.start_raw(definition, {"workspace": block, "params": {"add": name}})
         delivery = self.services.take(definition)
         runtime = AttemptRuntime(
-            store=self.store, delivery_check=self.services.conductor, workspace_root=self.root, clock=SystemClock()
+            store=self.store,
+            delivery_check=self.services.conductor,
+            workspace_root=self.root,
+            clock=SystemClock(),
+            store_notes=lambda: self.store.take_notes(),
         )
         record = run_attempt(definition, delivery, runtime)
         assert record.report is not None

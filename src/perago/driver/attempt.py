@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel
@@ -223,9 +222,7 @@ class _AttemptRun:
         return event
 
     def _record(self, state: State, reached: Step) -> AttemptRecord:
-        if self._local is not None and self._runtime.store is not None:
-            with suppress(ServiceError):
-                self._notes += self._runtime.store.take_notes()
+        self._notes += self._runtime.store_notes()
         return AttemptRecord(
             delivery=self._delivery,
             report=state.report,

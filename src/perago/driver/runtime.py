@@ -30,6 +30,8 @@ class AttemptRuntime:
     call: FunctionCaller = call_function
     """How the task function is called; a worker captures its output there."""
     observer: Observer = SILENT
+    store_notes: Callable[[], tuple[str, ...]] = tuple
+    """What an operator should know of the store's transfers since the last call, such as a way that did not work."""
     worker_id: str = ""
     interruptible: Interruptible = nullcontext
     """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""

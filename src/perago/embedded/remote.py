@@ -138,10 +138,6 @@ class _RemoteStore:
             raise AttributeError(operation)
         return functools.partial(self._call, operation)
 
-    def take_notes(self) -> tuple[str, ...]:
-        """Nothing: files do not travel."""
-        return ()
-
     def close(self) -> None:
         """Give the connection back. The served store stays open: it is not ours."""
         with self._lock:

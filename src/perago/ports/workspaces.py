@@ -239,10 +239,6 @@ class WorkspaceStore(Protocol):
         """Delete a branch; one that is already gone is fine."""
         ...
 
-    def take_notes(self) -> tuple[str, ...]:
-        """What an operator should know of the transfers since the last call, such as a way that did not work."""
-        ...
-
     def close(self) -> None:
         """Give back connections and threads."""
         ...

@@ -164,6 +164,7 @@ class _SlotMain:
                     observer=attempt_log,
                     worker_id=self._worker_id,
                     interruptible=self._cancellation.interrupting,
+                    store_notes=getattr(store, "take_notes", tuple),  # the one that speaks to lakeFS has some
                     proofs=self._proofs,
                     around_guardrails=lambda: self._around_guardrails(attempt_log),
                 ),

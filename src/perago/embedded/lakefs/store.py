@@ -205,10 +205,6 @@ class InMemoryLakeFS:
             except Missing:
                 self.server.get_repository(repository)
 
-    def take_notes(self) -> tuple[str, ...]:
-        """Nothing: there is one way only."""
-        return ()
-
     def close(self) -> None:
         """Remove the directory of large objects."""
         self.server.close()
