@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -154,6 +155,44 @@ def test_an_address_that_is_nearly_over_is_not_used(tmp_path: Path) -> None:
         assert len(asked) < 2 * len(few)
         assert "clock" in store.take_notes()[0]
     assert stored == []
+
+
+@pytest.mark.parametrize(("silent", "keys"), [("config", 40), ("ls", 40), ("stat", 10)])
+def test_a_server_that_says_nothing_about_addresses_costs_one_wait(tmp_path: Path, silent: str, keys: int) -> None:
+    """All threads need the answer, and none waits for one of its own."""
+
+    def hang(request: Request) -> Action | None:
+        asks = request.query.get("presign") == "true" or request.path.endswith("/config")
+        return Hang() if asks and request.path.endswith(silent) else None
+
+    few = dict(list(MANY.items())[:keys])
+    with signing(Signing(few, hang), Store(few), QUICK) as (store, asked, stored):
+        start = time.monotonic()
+        assert fetch(store, tmp_path / "w") == few
+        assert time.monotonic() - start < 4 * QUICK.answer
+        notes = store.take_notes()
+    assert stored == []
+    assert silent == "config" or "lakeFS, asked for addresses: no answer within the time limit" in notes[0]
+
+
+def test_why_there_is_no_address_is_said(tmp_path: Path) -> None:
+    def refuse(request: Request) -> Action | None:
+        return Reply(429) if request.query.get("presign") == "true" else None
+
+    with signing(Signing(SOME, refuse), Store(SOME)) as (store, _, _):
+        assert fetch(store, tmp_path / "w") == SOME
+        assert "lakeFS answers 429 when it is asked for addresses" in store.take_notes()[0]
+
+
+def test_no_log_has_a_signed_address(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tree = Signing(SOME)
+    with signing(tree, Store(SOME)) as (store, _, stored):
+        caplog.set_level(logging.DEBUG, "urllib3")
+        assert fetch(store, tmp_path / "w") == SOME
+        store.upload("repo", "staging", [to_upload(tmp_path / "large", bytes(LARGE))])
+        assert len(stored) == len(SOME) + 1
+    assert "/objects/ls" in caplog.text
+    assert "signature" not in caplog.text
 
 
 def test_an_object_that_is_wrong_in_the_store_is_corrupt_on_every_way(tmp_path: Path) -> None:

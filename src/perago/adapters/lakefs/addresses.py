@@ -17,6 +17,7 @@ from perago.ports import ObjectEntry
 
 FEW = 20
 """So many objects or less are asked for one by one: a page of a large tree may hold none of the others."""
+_NOT_GOOD = "lakeFS gives no address that is good for long enough; perhaps a clock is wrong"
 _SPARE = 20.0
 """Seconds before its end at which an address is not used any more."""
 
@@ -32,6 +33,9 @@ class Addresses:
         self._shared = commonprefix(self._keys[:1] + self._keys[-1:])  # noqa: RUF071 - a prefix of characters
         self._known: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
+        self._silent = False
+        self.problem = _NOT_GOOD
+        """Why an address is missing."""
 
     def of(self, key: str, *, other_than: str = "") -> str | None:
         """The address of an object; None where the server gives none.
@@ -67,11 +71,18 @@ class Addresses:
                 self._known[str(item.get("path"))] = _address(item)
 
     def _ask(self, what: str, query: dict[str, str]) -> dict[str, Any]:
+        if self._silent:  # the other threads have waited for it, too
+            return {}
         try:
             answer = self._pool.call("GET", f"{self._objects}/{what}?{urlencode(query, quote_via=quote)}")
             found = json.loads(answer.body) if answer.status == 200 else {}
-        except (NoAnswerError, ValueError):
+        except NoAnswerError as failure:
+            self._silent, self.problem = True, f"lakeFS, asked for addresses: {failure.text}"
             return {}
+        except ValueError:
+            return {}
+        if answer.status != 200:
+            self.problem = f"lakeFS answers {answer.status} when it is asked for addresses"
         return found if isinstance(found, dict) else {}
 
 

@@ -16,6 +16,7 @@ from urllib3.response import BaseHTTPResponse
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
 from perago.adapters.http.pool import Body
+from perago.adapters.http.unlogged import unlogged
 from perago.ports import Refused
 
 STORE = "the block store"
@@ -25,6 +26,8 @@ QUIET_SECONDS = 900.0
 """How long the store is left alone after it did not work."""
 MOST_FAILURES = 3
 """In a row, before it is left alone."""
+SILENT_SECONDS = 60.0
+"""How long the server's configuration is not asked for after no answer to it came."""
 
 
 class DirectFailed(Exception):
@@ -71,6 +74,8 @@ class BlockStore:
                 return Offer()
             if self._offer is None:
                 self._offer = self._read_offer()
+            if self._offer is None:  # the other threads wait here, and each would wait for its own answer
+                self._quiet_until = time.monotonic() + SILENT_SECONDS
             return self._offer or Offer()
 
     def open(
@@ -83,7 +88,8 @@ class BlockStore:
         """
         pool, target = self._reach(address)
         try:
-            return pool.open(method, target, headers=headers, body=body)
+            with unlogged():
+                return pool.open(method, target, headers=headers, body=body)
         except NoAnswerError as failure:
             raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
 
@@ -97,7 +103,8 @@ class BlockStore:
         """
         pool, target = self._reach(address)
         try:
-            answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
+            with unlogged():
+                answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
         except NoAnswerError as failure:
             raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
         check_status(answer.status)
@@ -135,7 +142,7 @@ class BlockStore:
             pool.close()
 
     def _read_offer(self) -> Offer | None:
-        """None: no answer, so ask again the next time."""
+        """None: no answer, so ask again later."""
         try:
             answer = self._lakefs.call("GET", "/config")
         except NoAnswerError:

@@ -8,7 +8,8 @@ from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.fetch import Consume, Fetcher
 from perago.ports import ObjectEntry
 
-_NO_ADDRESS = "lakeFS gives no address that is good for long enough; perhaps a clock is wrong"
+_ASKING = 600.0
+"""Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
 
 
 class DirectDownload:
@@ -24,14 +25,17 @@ class DirectDownload:
 
         An address that the store refuses, perhaps because its time is over, is asked for once more.
         """
-        if not self._store.offer().objects:
-            return False
+        with wire.exchange(_ASKING):
+            if not self._store.offer().objects:
+                return False
         try:
-            address = self._address(entry)
+            address = self._address(entry, wire)
+            if address is None:
+                raise DirectFailed(self._addresses.problem, unreachable=True)
             try:
                 self._fetcher.fetch_directly(entry, self._store, address, wire, consume)
             except DirectFailed as failure:
-                again = self._addresses.of(entry.key, other_than=address) if failure.refused else None
+                again = self._address(entry, wire, other_than=address) if failure.refused else None
                 if again is None:
                     raise
                 self._fetcher.fetch_directly(entry, self._store, again, wire, consume)
@@ -42,8 +46,6 @@ class DirectDownload:
         self._store.worked()
         return True
 
-    def _address(self, entry: ObjectEntry) -> str:
-        address = self._addresses.of(entry.key)
-        if address is None:
-            raise DirectFailed(_NO_ADDRESS, unreachable=True)
-        return address
+    def _address(self, entry: ObjectEntry, wire: Wire, *, other_than: str = "") -> str | None:
+        with wire.exchange(_ASKING):
+            return self._addresses.of(entry.key, other_than=other_than)

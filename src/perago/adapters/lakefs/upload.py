@@ -99,7 +99,11 @@ class Uploads:
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool) -> bool:
         """Send a large file to the block store itself; False if it has to go through lakeFS."""
         store = self._block_store
-        if store is None or not (offer := store.offer()).objects:
+        if store is None:
+            return False
+        with workers.wire.exchange(self._policy.connect + self._policy.answer):
+            offer = store.offer()
+        if not offer.objects:
             return False
         handle = _open(call, upload)
         try:
