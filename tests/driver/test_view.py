@@ -83,3 +83,16 @@ def test_a_view_that_leaves_nothing_says_so(services: InMemoryServices) -> None:
     outcome = run(services, {"other/x": "d", "other/y": "e"})
     assert outcome.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR, "the pre guardrail judges what the task sees"
     assert "include and exclude leave none of the 2 files of the workspace ref" in outcome.notes
+
+
+@task(name="view.marked", owner_email="a@example.com", workspace=WorkspaceSpec(include=["data*"]))
+def write_data(workspace: Path, params: Params) -> Result:
+    (workspace / "data").write_text("a file")
+    return Result(seen=[])
+
+
+def test_a_file_does_not_take_the_place_of_an_empty_directory_that_is_not_seen(services: InMemoryServices) -> None:
+    """A file and a directory marker of one name: no task that sees both could ever be laid out again."""
+    outcome = services.run(write_data, Params(), {"data/": "", "data.csv": "x"})
+    assert outcome.status is TaskStatus.FAILED
+    assert "'data' (is a directory in the part that the task does not see)" in str(outcome.reason)

@@ -49,7 +49,7 @@ class LocalWorkspace:
         self._placements: list[Placement] = []
         self._view = View.of(spec)
         self._hidden: frozenset[str] = frozenset()
-        """The files of the input that the task does not see, relative."""
+        """The files and directory markers of the input that the task does not see, relative."""
         self.unread: tuple[str, ...] = ()
         """Which contents no post guardrail has seen, after a rebase, in words."""
         self.total_objects = self.landed_objects = 0
@@ -85,16 +85,17 @@ class LocalWorkspace:
         prefix = self._spec.key_prefix
         seen = [entry for entry in entries if is_reserved(entry.key) or self._view.sees(entry.key[len(prefix) :])]
         paths = {entry.key[len(prefix) :] for entry in entries} - {entry.key[len(prefix) :] for entry in seen}
-        self._hidden = frozenset(path for path in paths if path and not path.endswith("/"))
+        self._hidden = frozenset(path for path in paths if path)
         self._placements = plan_layout(seen, prefix, self.path)
         sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
         self.total_objects, self.total_size = len(sizes), sum(sizes)
 
     def blindness(self) -> str | None:
         """What to tell an author whose `include` and `exclude` leave nothing of an input that has files."""
-        if self.total_objects or not self._hidden:
+        files = sum(not path.endswith("/") for path in self._hidden)
+        if self.total_objects or not files:
             return None
-        return f"include and exclude leave none of the {count(len(self._hidden), 'file')} of the workspace ref"
+        return f"include and exclude leave none of the {count(files, 'file')} of the workspace ref"
 
     def make_room(self) -> None:
         """Make the directories that the files need.

@@ -38,7 +38,7 @@ class View:
 
         Args:
             written: all files of the workspace.
-            hidden: the files of the same tree that the task does not see.
+            hidden: the files of the same tree that the task does not see, and directory markers such as `x/`.
         """
         if self == EVERYTHING:
             return
