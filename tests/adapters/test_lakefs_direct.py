@@ -166,7 +166,7 @@ def test_a_server_that_says_nothing_about_addresses_costs_one_wait(tmp_path: Pat
         return Hang() if asks and request.path.endswith(silent) else None
 
     few = dict(list(MANY.items())[:keys])
-    with signing(Signing(few, hang), Store(few), QUICK) as (store, asked, stored):
+    with signing(Signing(few, hang), Store(few), QUICK) as (store, _, stored):
         start = time.monotonic()
         assert fetch(store, tmp_path / "w") == few
         assert time.monotonic() - start < 4 * QUICK.answer

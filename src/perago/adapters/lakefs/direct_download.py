@@ -29,9 +29,7 @@ class DirectDownload:
             if not self._store.offer().objects:
                 return False
         try:
-            address = self._address(entry, wire)
-            if address is None:
-                raise DirectFailed(self._addresses.problem, unreachable=True)
+            address = self._first_address(entry, wire)
             try:
                 self._fetcher.fetch_directly(entry, self._store, address, wire, consume)
             except DirectFailed as failure:
@@ -45,6 +43,12 @@ class DirectDownload:
             return False
         self._store.worked()
         return True
+
+    def _first_address(self, entry: ObjectEntry, wire: Wire) -> str:
+        address = self._address(entry, wire)
+        if address is None:
+            raise DirectFailed(self._addresses.problem, unreachable=True)
+        return address
 
     def _address(self, entry: ObjectEntry, wire: Wire, *, other_than: str = "") -> str | None:
         with wire.exchange(_ASKING):
