@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -165,6 +167,35 @@ def test_a_late_guardrail_is_asked_to_end(tree: Path) -> None:
     while any(thread.name == "guardrail spins" for thread in threading.enumerate()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+TRACED = """
+import os, sys, time
+from pathlib import Path
+from perago import guardrail
+from perago.guardrails.content import GuardrailDefect
+from perago.workspace.scan import scan_tree
+
+@guardrail(seconds=0.1)
+def waits_in_c(workspace: Path) -> str | None:
+    time.sleep(600)
+    return None
+
+def one_step() -> None: ...
+
+sys.settrace(lambda *_: None)
+try:
+    waits_in_c.look_into(scan_tree(Path.cwd()))
+except GuardrailDefect:
+    one_step()
+    os._exit(7)
+"""
+
+
+def test_a_late_guardrail_that_waits_in_c_holds_up_no_traced_thread(tree: Path) -> None:
+    """A process under coverage or a debugger stood still in Python 3.11."""
+    child = subprocess.run([sys.executable, "-c", TRACED], cwd=tree, timeout=60, check=False)
+    assert child.returncode == 7
 
 
 def test_the_traceback_of_a_defect_begins_in_the_guardrail(tree: Path) -> None:

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import contextvars
 import ctypes
+import dis
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from perago.authoring.errors import readable_path
+
+_MAY_WAIT = sys.version_info >= (3, 12)
+"""Whether an exception may wait for a thread that is in C. In Python 3.11 no other thread that is traced, by coverage
+or a debugger, enters a function meanwhile: it takes the same step again and again."""
+_LOOKS = 20
+_BETWEEN = 0.01
 
 
 class Ended(Exception):
@@ -83,5 +92,19 @@ def traceback_of(error: BaseException) -> str:
 
 def _ask_to_end(thread: threading.Thread) -> None:
     """Raise SystemExit in the thread, at its next step in Python."""
-    if thread.ident is not None:
+    if thread.ident is not None and (_MAY_WAIT or _is_in_python(thread.ident)):
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+def _is_in_python(ident: int) -> bool:
+    """Whether the thread is seen to take steps in Python, and so does not wait in C."""
+    seen = set()
+    for _ in range(_LOOKS):
+        frame = sys._current_frames().get(ident)
+        if frame is None:
+            return False
+        seen.add((frame.f_code, frame.f_lasti))
+        if len(seen) > 1 or dis.opname[frame.f_code.co_code[frame.f_lasti]] == "JUMP_BACKWARD":
+            return True
+        time.sleep(_BETWEEN)
+    return False
