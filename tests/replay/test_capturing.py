@@ -106,6 +106,28 @@ def test_hooks_replace_values_before_anything_is_written(run: TaskRunner, tmp_pa
     assert set(found.replaced) == {"params", "the result", "old.txt was left out", "raw/a.csv", "out/a.csv"}
 
 
+def test_a_secret_that_a_hook_has_replaced_is_looked_for_as_well(run: TaskRunner, tmp_path: Path) -> None:
+    hooks = {"scrub_params": lambda _, params: {**params, "api_key": "stand-in"}}
+    secret = "s3cr3t-of-production"
+    refused = run(scale, {"api_key": secret}, tree={"raw/a.csv": f"x\n{secret}\n"})
+
+    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key stands in the file 'input/raw/a.csv'"):
+        captured(run, refused, tmp_path / "case", hooks=hooks)
+
+    captured(run, refused, tmp_path / "case", hooks={**hooks, "scrub_file": lambda *_: b"x\nabc\n"})
+    assert secret in (refused.reason or "")
+    assert all(secret not in file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_a_secret_in_the_name_of_a_file_is_refused(run: TaskRunner, tmp_path: Path) -> None:
+    outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/s3cr3t-of-production.txt": ""})
+
+    with pytest.raises(NotReplayable, match="stands in the name of a file") as refused:
+        captured(run, outcome, tmp_path / "case")
+    assert "s3cr3t" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("hooks", "said"),
     [

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import BaseModel, SecretStr, StringConstraints
 
+from perago import task
+from perago.authoring.task import get_task
 from perago.replay.modules import modules_that_declare
-from perago.replay.secrets import STRUCK_OUT, looks_secret, strike_out
+from perago.replay.secrets import STRUCK_OUT, known_in, looks_secret, schema_of, strike_out
 from perago.replay.verdicts import Kind, State, Verdict, by_file_and_column
+from perago.taskdef import build_task_definition
 
 
 @pytest.mark.parametrize(
@@ -87,3 +93,45 @@ def test_differences_are_summed_up_by_file_and_column() -> None:
         Verdict("2", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x",)}),
     ]
     assert by_file_and_column(found) == [("a.csv", "x", 2), ("a.csv", "y", 1), ("b.bin", "", 1)]
+
+
+def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
+    class Nothing(BaseModel):
+        pass
+
+    class Login(BaseModel):
+        code: SecretStr
+
+    class Params(BaseModel):
+        login: Login | None
+        several: list[SecretStr] | None
+        pair: tuple[int, SecretStr]
+        named: dict[str, SecretStr] | None
+        short: dict[Annotated[str, StringConstraints(pattern="^a")], SecretStr]
+
+    @task(name="replay.login", owner_email="data@example.com")
+    def login(params: Params) -> Nothing:
+        return Nothing()
+
+    declared = get_task(login)
+    assert declared is not None
+    schema = schema_of(build_task_definition(declared), "params")
+    value = {"login": {"code": "1"}, "several": ["2"], "pair": [7, "3"], "named": {"n": "4"}, "short": {"a": "5"}}
+
+    kept, struck = strike_out(value, schema)
+    assert sorted(struck.values()) == ["1", "2", "3", "4", "5"]
+    assert kept == {
+        "login": {"code": STRUCK_OUT},
+        "several": [STRUCK_OUT],
+        "pair": [7, STRUCK_OUT],
+        "named": {"n": STRUCK_OUT},
+        "short": {"a": STRUCK_OUT},
+    }
+
+
+def test_a_secret_of_several_lines_is_found_in_json() -> None:
+    secret = {"/params/key": "BEGIN\nkéy\nEND"}
+
+    assert known_in(json.dumps({"k": secret["/params/key"]}).encode(), secret) == "/params/key"
+    assert known_in(json.dumps({"k": secret["/params/key"]}, ensure_ascii=False).encode(), secret) == "/params/key"
+    assert known_in(b"BEGIN END", secret) is None

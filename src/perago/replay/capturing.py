@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,18 +111,20 @@ class _Capture:
         self._wanted = wanted
         self._directory = directory
         self._struck: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+        """All secrets that the attempt had, also those that a hook has replaced."""
 
     def write(self, progress: Progress) -> Captured:
         """Fetch, scrub, check and write."""
         attempt, scrubber = self._past.attempt, self._wanted.scrubber
-        params = self._without_secrets(scrubber.params(attempt.params), "params")
-        result = self._without_secrets(scrubber.result(attempt.result), "result")
+        params = self._without_secrets(attempt.params, scrubber.params, "params")
+        result = self._without_secrets(attempt.result, scrubber.result, "result")
         total = self._fetch_input(progress)
         files = self._fetch_published()
         self._check_for_secrets()
         remains = Remains(attempt.ending, attempt.reason, result, files, self._past.published.removed)
         document = {
-            "about": replace_known(self._about(), self._struck),
+            "about": replace_known(self._about(), self._known),
             "params": params,
             **outcome_fields(remains),
         }
@@ -140,11 +142,19 @@ class _Capture:
             tuple(scrubber.replaced),
         )
 
-    def _without_secrets(self, value: Any, what: str) -> Any:
-        for definition in (self._past.attempt.definition, self._wanted.definition):
-            value, struck = strike_out(value, schema_of(definition, what), f"/{what}")
+    def _without_secrets(self, value: Any, scrub: Callable[[Any], Any], what: str) -> Any:
+        """The value as the hooks leave it, without secrets. One that a hook has replaced stays known: it may stand
+        elsewhere."""
+        definitions = (self._past.attempt.definition, self._wanted.definition)
+        schemas = [schema_of(definition, what) for definition in definitions]
+        for schema in schemas:
+            self._known |= strike_out(value, schema, f"/{what}")[1]
+        value = scrub(value)
+        for schema in schemas:
+            value, struck = strike_out(value, schema, f"/{what}")
             self._struck = {**struck, **self._struck}
-        return replace_known(value, self._struck)
+        self._known = {**self._struck, **self._known}
+        return replace_known(value, self._known)
 
     def _fetch_input(self, progress: Progress) -> int:
         """How many files the input has; those that are wanted are on disk then."""
@@ -205,13 +215,19 @@ class _Capture:
         return {**kept, **large}
 
     def _check_for_secrets(self) -> None:
-        """A secret of the params in a file would be written after all."""
+        """A secret of the params in a file, or in its name, would be written after all.
+
+        Raises:
+            NotReplayable: there is one.
+        """
         for file in sorted(path for path in self._directory.rglob("*") if path.is_file()):
-            place = known_in(file.read_bytes(), self._struck)
+            name = file.relative_to(self._directory).as_posix()
+            in_name = known_in(name.encode(), self._known)
+            place = in_name or known_in(file.read_bytes(), self._known)
             if place is not None:
-                name = file.relative_to(self._directory).as_posix()
+                where = "the name of a file" if in_name else f"the file {quoted(name)}"
                 raise NotReplayable(
-                    f"the secret at {place} stands in the file {quoted(name)}, too; nothing was written",
+                    f"the secret at {place} stands in {where}, too; nothing was written",
                     "replace it by a scrub hook (--scrub MODULE), or leave the file out with --only GLOB",
                 )
 

@@ -8,9 +8,10 @@ that the params stay valid.
 from __future__ import annotations
 
 import itertools
+import json
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from perago.taskdef.problems import join_pointer
 
@@ -19,6 +20,7 @@ STRUCK_OUT = "***"
 SHORTEST = 8
 """Characters of a secret that is looked for elsewhere: shorter ones are found in places that have nothing to do
 with it."""
+_Schema: TypeAlias = Mapping[str, Any]
 _WORDS = frozenset(
     {"password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential", "credentials", "apikey"}
     | {"authorization", "auth"}
@@ -42,7 +44,7 @@ def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, 
         pointer: where the value is.
     """
     found: dict[str, str] = {}
-    return _strike(value, schema, pointer, found, secret=False), found
+    return _strike(value, _alternatives(schema), pointer, found, secret=False), found
 
 
 def replace_known(value: Any, secrets: Mapping[str, str]) -> Any:
@@ -70,26 +72,37 @@ def schema_of(definition: Mapping[str, Any] | None, key: str) -> Any:
 def known_in(content: bytes, secrets: Mapping[str, str]) -> str | None:
     """The pointer of a secret that these bytes hold; None if there is none."""
     return next(
-        (place for place, secret in secrets.items() if len(secret) >= SHORTEST and secret.encode() in content), None
+        (
+            place
+            for place, secret in secrets.items()
+            if len(secret) >= SHORTEST and any(spelling in content for spelling in _spellings(secret))
+        ),
+        None,
     )
+
+
+def _spellings(secret: str) -> set[bytes]:
+    """The secret as files have it: as it is, and as a text in JSON, where a key of several lines has none."""
+    texts = (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    return {text.encode("utf-8", "surrogatepass") for text in texts}
 
 
 def _long(secrets: Mapping[str, str]) -> Iterator[str]:
     return (secret for secret in secrets.values() if len(secret) >= SHORTEST)
 
 
-def _strike(value: Any, schema: Any, pointer: str, found: dict[str, str], *, secret: bool) -> Any:
-    secret = secret or _is_password(schema)
+def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool) -> Any:
+    secret = secret or any(schema.get("format") == "password" for schema in schemas)
     if isinstance(value, Mapping):
         struck = {}
         for key, item in value.items():
             place, hidden = join_pointer(pointer, key), secret or looks_secret(key)
-            struck[key] = _strike(item, _property(schema, key), place, found, secret=hidden)
+            struck[key] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
         return struck
     if isinstance(value, list):
-        items = schema.get("items") if isinstance(schema, Mapping) else None
         return [
-            _strike(item, items, join_pointer(pointer, index), found, secret=secret) for index, item in enumerate(value)
+            _strike(item, _of_item(schemas, index), join_pointer(pointer, index), found, secret=secret)
+            for index, item in enumerate(value)
         ]
     if secret and isinstance(value, str) and value not in ("", STRUCK_OUT):
         found[pointer] = value
@@ -97,17 +110,35 @@ def _strike(value: Any, schema: Any, pointer: str, found: dict[str, str], *, sec
     return value
 
 
-def _is_password(schema: Any) -> bool:
+def _alternatives(schema: Any) -> list[_Schema]:
+    """The schema, and those that it is made of: a field that may be None has its type below `anyOf`."""
     if not isinstance(schema, Mapping):
-        return False
-    lists = [schema[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(schema.get(key), list)]
-    return schema.get("format") == "password" or any(_is_password(item) for items in lists for item in items)
+        return []
+    parts = [schema[key] for key in ("anyOf", "oneOf", "allOf") if isinstance(schema.get(key), list)]
+    return [schema, *(one for items in parts for item in items for one in _alternatives(item))]
 
 
-def _property(schema: Any, key: str) -> Any:
-    if not isinstance(schema, Mapping):
-        return None
-    properties = schema.get("properties")
-    if isinstance(properties, Mapping) and key in properties:
-        return properties[key]
-    return schema.get("additionalProperties")
+def _of_property(schemas: Sequence[_Schema], key: str) -> list[_Schema]:
+    """What any of the schemas says of a field, or of the fields that it does not name."""
+    found: list[_Schema] = []
+    for schema in schemas:
+        properties, patterns = schema.get("properties"), schema.get("patternProperties")
+        if isinstance(properties, Mapping) and key in properties:
+            found += _alternatives(properties[key])
+            continue
+        others = patterns.values() if isinstance(patterns, Mapping) else ()
+        for other in (*others, schema.get("additionalProperties")):
+            found += _alternatives(other)
+    return found
+
+
+def _of_item(schemas: Sequence[_Schema], index: int) -> list[_Schema]:
+    """What any of the schemas says of an item: a tuple has one for each place."""
+    found: list[_Schema] = []
+    for schema in schemas:
+        first = schema.get("prefixItems")
+        if isinstance(first, list) and index < len(first):
+            found += _alternatives(first[index])
+        else:
+            found += _alternatives(schema.get("items"))
+    return found
