@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,19 @@ def test_links_in_a_case_are_refused(pytester: pytest.Pytester) -> None:
     directory = record(pytester.path)
     (directory / "input/link").symlink_to("/etc/passwd")
     run(pytester, *OPTIONS, "-k", "run").stdout.fnmatch_lines(["*'link' is a link or no regular file*"])
+
+
+def test_nothing_is_recorded_through_a_link(pytester: pytest.Pytester) -> None:
+    copy_module(pytester, "work", "copy")
+    elsewhere = pytester.mkdir("elsewhere")
+    (elsewhere / "b.txt").write_text("precious")
+    directory = record(pytester.path, result={"size": 2}, published=None)
+    shutil.rmtree(directory / "published")
+    (directory / "published").symlink_to(elsewhere)
+
+    result = run(pytester, *OPTIONS, "-k", "run", "--perago-update=all")
+    result.stdout.fnmatch_lines(["*the case cannot be read: *published is a link; a case directory has none"])
+    assert [(path.name, path.read_text()) for path in elsewhere.iterdir()] == [("b.txt", "precious")]
 
 
 def test_cases_of_a_task_that_is_gone_are_unused(pytester: pytest.Pytester) -> None:

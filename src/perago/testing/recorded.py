@@ -148,10 +148,10 @@ def keep_small_files(directory: Path, files: Mapping[str, Content | Digest]) -> 
 
 
 def _tree(directory: Path) -> Mapping[str, Any]:
-    if not directory.exists():
-        return {}
     if directory.is_symlink():
         raise InvalidCase(f"{directory} is a link; a case directory has none")
+    if not directory.exists():
+        return {}
     try:
         return tree_of(directory)
     except (BadTree, OSError) as error:
@@ -161,12 +161,12 @@ def _tree(directory: Path) -> Mapping[str, Any]:
 def _published(directory: Path, document: Mapping[str, Any]) -> Mapping[str, Content | Digest] | None:
     """What was published: the files that were kept, and digests of the others."""
     listed = document.get("published")
+    kept = _tree(directory / PUBLISHED)  # also where nothing is compared: it is written to when the case is updated
     if listed is None:
         return None
     where = f"{directory / CASE}: published"
     if not isinstance(listed, dict):
         raise InvalidCase(f"{where} must map paths to size and md5")
-    kept = _tree(directory / PUBLISHED)
     strange = sorted(path for path, content in kept.items() if path not in listed and content is not None)
     if strange:
         raise InvalidCase(f"{where} does not have {quoted(strange[0])}, which is in {PUBLISHED}/")
