@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from perago.cache import ObjectCache, usage
+from perago.cache import ObjectCache, objects, usage
 from perago.ports import CorruptTransfer, Placement, Upload
+from perago.workspace.disk import FreeSpace
+from perago.workspace.layout import RESERVE
 from tests.cache.shelves import entries
 
 from .lakefs_script import COMMIT, Tree, files_in, lakefs, md5, to_upload
@@ -144,3 +146,19 @@ def test_a_cache_that_cannot_be_used_is_done_without(cache: ObjectCache, tmp_pat
 
     assert fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")[0] == 0
     assert files_in(tmp_path / "first") == OBJECTS
+
+
+def test_small_files_need_whole_blocks_of_the_disk_that_the_cache_leaves_to_them(
+    cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk has room for all of them and for four more."""
+    content = {f"f{number}": bytes([number]) for number in range(100)}
+
+    def free(_: Path) -> FreeSpace:
+        used = sum(path.is_file() for path in tmp_path.rglob("*"))
+        return FreeSpace(2 * RESERVE + (len(content) + 4 - used) * 4096, 4096, None)
+
+    monkeypatch.setattr(objects, "free_space", free)
+    tree = Tree(content, listed={key: {"physical_address": f"s3://bucket/{key}"} for key in content})
+    fetch(cache, tree, tmp_path / "w")
+    assert len(entries(cache)) <= 4

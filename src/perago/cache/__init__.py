@@ -10,7 +10,7 @@ it gets a copy, so that no task function can change what the next attempt is giv
 from __future__ import annotations
 
 from perago.cache.objects import ObjectCache, ObjectId, Shelf
-from perago.cache.places import CacheUnusable
+from perago.cache.places import CacheUnusable, on_disk
 from perago.cache.upkeep import Usage, clear, default_limit, give_room, trim, usage
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "clear",
     "default_limit",
     "give_room",
+    "on_disk",
     "trim",
     "usage",
 ]

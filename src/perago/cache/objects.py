@@ -47,7 +47,8 @@ class ObjectCache:
         """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why).
 
         Args:
-            needed: bytes that the transfer itself has to write on the same disk. The cache leaves them free.
+            needed: bytes that the transfer itself takes on the same disk, in whole blocks (`on_disk`). The cache leaves
+                them free.
         """
         if not self.max_bytes:
             return None
@@ -136,7 +137,7 @@ class Shelf:
             self.hits += found
             self.misses += not found
             self._hit_bytes += wanted.size if found else 0
-            self._needed -= wanted.size if found else 0
+            self._needed -= on_disk(wanted.size) if found else 0
         return found
 
     def add(self, found: ObjectId, source: int, *, is_checked: bool = True) -> None:
@@ -149,7 +150,7 @@ class Shelf:
                 are first used.
         """
         with self._lock:
-            self._needed -= found.size
+            self._needed -= on_disk(found.size)
         if not found.can_be_checked or not self._reserve(on_disk(found.size)):
             return
         name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"

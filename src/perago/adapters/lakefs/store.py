@@ -16,7 +16,7 @@ from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE
 from perago.adapters.lakefs.listing import list_objects, newest_upload
 from perago.adapters.lakefs.upload import Uploads
-from perago.cache import ObjectCache, Shelf
+from perago.cache import ObjectCache, Shelf, on_disk
 from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
 
@@ -109,7 +109,7 @@ class LakeFSStore:
         on_progress: Progress = no_progress,
     ) -> int:
         """Bring objects to disk, each verified before it appears; returns how many were on this machine before."""
-        needed = sum(placement.entry.size for placement in placements if placement.path is not None)
+        needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
         with self._shelf(needed) as shelf:
             transfer = Download(
                 self._pool,
@@ -193,7 +193,7 @@ class LakeFSStore:
         return self._block_store.take_notes()
 
     def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
-        """The open cache for one transfer, which itself writes `needed` bytes."""
+        """The open cache for one transfer, which itself takes `needed` bytes of the disk."""
         return (self._cache and self._cache.open(needed)) or nullcontext()
 
     def close(self) -> None:
