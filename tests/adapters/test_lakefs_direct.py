@@ -268,6 +268,19 @@ def test_what_the_store_does_not_take_goes_through_lakefs(
     assert tree.aborted == parts
 
 
+def test_a_store_whose_etags_prove_nothing_is_read_from_all_the_same(tmp_path: Path) -> None:
+    """As a bucket with KMS encryption: what it gives is verified by the listing, what it takes by nothing."""
+    store = Store(SOME, lambda request: Reply(200, headers={"ETag": '"0123"'}) if request.method == "PUT" else None)
+    with signing(Signing(SOME), store) as (ours, asked, stored):
+        for _ in range(2):
+            ours.upload("repo", "staging", [to_upload(tmp_path / "large", os.urandom(LARGE))])
+        assert fetch(ours, tmp_path / "w") == SOME
+        assert through_lakefs(asked) == []
+        assert [request.method for request in stored].count("PUT") == 1
+        (note,) = ours.take_notes()
+    assert "Large files are published through lakeFS" in note
+
+
 @pytest.mark.parametrize("what", ["backing", "pmpu", "parts", "id/1"])
 def test_what_lakefs_does_not_sign_goes_through_it(tmp_path: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(direct_upload, "PART", LARGE)

@@ -28,16 +28,25 @@ MOST_FAILURES = 3
 """In a row, before it is left alone."""
 SILENT_SECONDS = 60.0
 """How long the server's configuration is not asked for after no answer to it came."""
+_UNPROVEN = (
+    "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
+    f"sent. Some encryptions of buckets do that; it is tried again after {QUIET_SECONDS / 60:.0f} minutes. Nothing is "
+    "wrong, only slower."
+)
 
 
 class DirectFailed(Exception):
     """The store did not do what it should. The message says what.
 
     `refused`: it did not accept the address, and may accept a new one. `unreachable`: there is no way to it.
+    `unproven`: it has taken bytes, and does not prove that they are the right ones.
     """
 
-    def __init__(self, message: str, *, refused: bool = False, unreachable: bool = False) -> None:
+    def __init__(
+        self, message: str, *, refused: bool = False, unreachable: bool = False, unproven: bool = False
+    ) -> None:
         super().__init__(message)
+        self.unproven = unproven
         self.refused = refused
         self.unreachable = unreachable
 
@@ -64,7 +73,7 @@ class BlockStore:
         self._offer: Offer | None = None
         self._pools: dict[str, HttpPool] = {}
         self._failures = 0
-        self._quiet_until = 0.0
+        self._quiet_until = self._no_uploads_until = 0.0
         self._notes: list[str] = []
 
     def offer(self) -> Offer:
@@ -115,9 +124,19 @@ class BlockStore:
         with self._lock:
             self._failures = 0
 
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether it is worth sending it anything."""
+        return time.monotonic() >= self._no_uploads_until
+
     def failed(self, failure: DirectFailed) -> None:
         """It did not. After some failures it is left alone for a while, and a note says so."""
         with self._lock:
+            if failure.unproven:
+                if self.takes_uploads:
+                    self._notes.append(_UNPROVEN)
+                self._no_uploads_until = time.monotonic() + QUIET_SECONDS
+                return
             self._failures += 1
             if not failure.unreachable and self._failures < MOST_FAILURES:
                 return

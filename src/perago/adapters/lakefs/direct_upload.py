@@ -108,7 +108,7 @@ class DirectUpload:
         answer = self._store.call("PUT", address, headers=headers, body=body, seconds=seconds)
         etag = answer.headers.get("ETag", "").strip('"')
         if etag != digest.hexdigest():
-            raise DirectFailed("the store's ETag is not the MD5 of what was sent", unreachable=True)
+            raise DirectFailed("the store's ETag is not the MD5 of what was sent", unproven=True)
         return etag
 
     def _hashed(self, length: int, part: _Hash) -> Iterator[memoryview]:

@@ -99,7 +99,7 @@ class Uploads:
     def _send_directly(self, call: Call, upload: Upload, workers: TransferPool) -> bool:
         """Send a large file to the block store itself; False if it has to go through lakeFS."""
         store = self._block_store
-        if store is None:
+        if store is None or not store.takes_uploads:
             return False
         with workers.wire.exchange(self._policy.connect + self._policy.answer):
             offer = store.offer()
