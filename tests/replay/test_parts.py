@@ -129,6 +129,20 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
     }
 
 
+def test_passwords_in_urls_are_struck_out() -> None:
+    value = {"dsn": "postgres://me:hunter:2@db:5432/x?a@b", "hosts": "s3://a/b c@d, amqp://:p@ss@mq and http://u:q@h"}
+
+    kept, struck = strike_out(value)
+    assert kept == {
+        "dsn": "postgres://me:***@db:5432/x?a@b",
+        "hosts": "s3://a/b c@d, amqp://:***@mq and http://u:***@h",
+    }
+    assert sorted(struck.values()) == ["hunter:2", "p@ss", "q"]
+    plain = {"url": "http://host:80/a@b", "mail": "a@b.example", "times": "12:30@home"}
+    assert strike_out(plain) == (plain, {})
+    assert strike_out(kept) == (kept, {})
+
+
 def test_a_secret_of_several_lines_is_found_in_json() -> None:
     secret = {"/params/key": "BEGIN\nkéy\nEND"}
 

@@ -1,8 +1,8 @@
 """Striking out what looks like a secret, before anything is written.
 
 A value is struck out where its field is a `SecretStr` in the TaskDef's schema, or where its name says so: `password`,
-`api_key`, `authToken`. Only texts are: a number such as `max_tokens` is none. What is struck out keeps its type, so
-that the params stay valid.
+`api_key`, `authToken`. Only texts are: a number such as `max_tokens` is none. The password in a URL is struck out
+wherever it stands. What is struck out keeps its type, so that the params stay valid.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _WORDS = frozenset(
     | {"authorization", "auth"}
 )
 _PAIRS = frozenset({("api", "key"), ("private", "key"), ("access", "key"), ("secret", "key"), ("account", "key")})
+_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 
 
@@ -107,7 +108,15 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
     if secret and isinstance(value, str) and value not in ("", STRUCK_OUT):
         found[pointer] = value
         return STRUCK_OUT
-    return value
+    return _without_url_passwords(value, pointer, found) if isinstance(value, str) else value
+
+
+def _without_url_passwords(text: str, pointer: str, found: dict[str, str]) -> str:
+    """`postgres://user:***@host/db`."""
+    passwords = [password for password in _URL_PASSWORD.findall(text) if password != STRUCK_OUT]
+    for number, password in enumerate(passwords):
+        found[f"{pointer} ({number + 1})" if number else pointer] = password
+    return _URL_PASSWORD.sub(lambda match: match[0].replace(f":{match[1]}@", f":{STRUCK_OUT}@"), text)
 
 
 def _alternatives(schema: Any) -> list[_Schema]:
