@@ -15,6 +15,7 @@ from perago.adapters.lakefs import LakeFSStore, block_store, direct_upload
 from perago.adapters.lakefs.addresses import just_before
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
+from tests.cache.shelves import entries
 
 from ..downloads import download
 from .lakefs_script import API, COMMIT, QUICK, files_in, md5, to_upload
@@ -64,6 +65,26 @@ def test_objects_between_those_that_are_wanted_do_no_harm(tmp_path: Path) -> Non
         assert fetch(store, tmp_path / "second") == MANY
     assert len(stored) == 250
     assert through_lakefs(asked) == []
+
+
+@pytest.mark.parametrize("missing", [30, 1000])
+def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(tmp_path: Path, missing: int) -> None:
+    """Its page was not to be asked for, and it may lie outside of what the others share."""
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    cache = ObjectCache(root, 10**9)
+    damaged = {"z": b"damaged", "zé": b"damaged, too"}
+    objects = {f"a/{number}": str(number).encode() for number in range(missing)} | damaged
+    listed: dict[str, dict[str, object]] = {key: {"physical_address": f"s3://bucket/{key}"} for key in objects}
+    with signing(Signing(damaged, listed=listed), Store(damaged), cache=cache) as (store, _, _):
+        fetch(store, tmp_path / "first")
+    for entry in entries(cache):
+        os.truncate(entry, 1)
+
+    with signing(Signing(objects, listed=listed), Store(objects), cache=cache) as (store, asked, _):
+        assert fetch(store, tmp_path / "second") == objects
+        assert through_lakefs(asked) == []
+        assert store.take_notes() == ()
 
 
 @pytest.mark.parametrize("offers", [{}, {"pre_sign_support": False}, {"pre_sign_support": "yes"}])

@@ -30,6 +30,7 @@ class Addresses:
         self._pool = pool
         self._objects = f"/repositories/{quote(repository, safe='')}/refs/{quote(commit, safe='')}/objects"
         self._keys = sorted(entry.key for entry in wanted)  # code points are in the order of their UTF-8
+        self._wanted = frozenset(self._keys)
         self._shared = commonprefix(self._keys[:1] + self._keys[-1:])  # noqa: RUF071 - a prefix of characters
         self._known: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
@@ -44,7 +45,7 @@ class Addresses:
             key: the object.
             other_than: an address that did not work.
         """
-        if len(self._keys) <= FEW:
+        if len(self._keys) <= FEW or key not in self._wanted:  # such as one whose copy in the cache is damaged
             return _address(self._ask("stat", {"path": key, "presign": "true"}))[0] or None
         with self._lock:
             if self._fresh(key) in (None, other_than):
