@@ -38,6 +38,12 @@ def test_sound_functions_pass(pytester: pytest.Pytester) -> None:
     run(pytester, *FAULTS).assert_outcomes(passed=len(CLEAN) * len(CHECKS))
 
 
+def test_a_thread_that_a_play_leaves_waiting_does_not_keep_pytest_from_ending(pytester: pytest.Pytester) -> None:
+    write_weaknesses(pytester, {"queue": CLEAN["a producer and a consumer"]})
+    result = pytester.runpytest_subprocess("-p", "no:conductor-agents-testing", *FAULTS, timeout=120)
+    result.assert_outcomes(passed=len(CHECKS))
+
+
 def test_every_label_has_its_check() -> None:
     assert tuple(CHECKED) == CHECKS
 

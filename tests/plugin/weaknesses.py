@@ -147,6 +147,14 @@ CLEAN = {
         "barrier = threading.Barrier(2, timeout=0.5)\nthreads = [threading.Thread(target=barrier.wait) for _ in range(2)]\n"
         "for thread in threads:\n    thread.start()\nfor thread in threads:\n    thread.join()\nreturn write(out / 'm', '')"
     ),
+    "a producer and a consumer": (
+        "waiting, found = queue.Queue(maxsize=1), []\n"
+        "def produce():\n    for each in (*tables, None):\n        waiting.put(each)\n"
+        "def consume():\n    while (each := waiting.get()) is not None:\n        found.append(each.name)\n"
+        "threads = [threading.Thread(target=produce), threading.Thread(target=consume)]\n"
+        "for thread in threads:\n    thread.start()\nfor thread in threads:\n    thread.join()\n"
+        "return write(out / 'm', ','.join(found))"
+    ),
     "map of a pool": "with ThreadPoolExecutor() as pool:\n    return write(out / 'm', ''.join(pool.map(Path.read_text, tables)))",
     "coroutines": (
         "async def read(each):\n    return await asyncio.to_thread(each.read_text)\n"

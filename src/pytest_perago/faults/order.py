@@ -99,6 +99,7 @@ class Threads:
 
         def started(thread: Any) -> None:
             self._threads.append(thread)
+            thread.daemon = True  # one that a play leaves waiting must not keep pytest from ending
             if sys._getframe(1).f_code.co_filename in self._author.files:  # those of libraries need each other
                 thread.run = self._in_turn(thread.run)
             start(thread)
@@ -140,6 +141,8 @@ class Threads:
         for thread in self._threads:
             if thread.is_alive() and thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():  # at its end Python waits for the workers of pools, daemons or not
+                    concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
 
     def _in_turn(self, run: Callable[..., Any]) -> Callable[..., Any]:
         number = len(self._ended)
