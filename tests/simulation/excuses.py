@@ -74,6 +74,17 @@ def _had_no_answer(world: World, attempt: Attempt) -> bool:
     return any("for the caller" in outcome and "MergeRefused" not in outcome for outcome in merges)
 
 
+def _cannot_be_laid_out(world: World, attempt: Attempt) -> bool:
+    """Other people have put a file where the input has a directory."""
+    keys = set(world.tree(attempt.ref))
+    return any(above in keys for key in keys for above in _directories(key))
+
+
+def _directories(key: str) -> Iterator[str]:
+    while key := key.rpartition("/")[0]:
+        yield key
+
+
 def _always(world: World, attempt: Attempt) -> bool:
     return True
 
@@ -100,6 +111,8 @@ _EXCUSES: dict[str, Needs] = {
     "does not hold exactly the changes": lambda world, attempt: world.disturbed,
     "is not the commit of this attempt": lambda world, attempt: world.disturbed,
     "has uncommitted changes": _always,
+    "The publish fence could not be tried": lambda world, attempt: world.disturbed,
+    "cannot be laid out as files": _cannot_be_laid_out,
     "is not what this attempt built": lambda world, attempt: world.plot.fence == "off" or world.plot.forgetful,
 }
 """Words of a reason, with what must be the case."""
