@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -168,7 +169,11 @@ class Player:
             threads = stack.enter_context(under(conditions, self._author, used))
             start = time.perf_counter()
             watched = replace(self._task, function=function)
-            ended = self._call(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
+            try:
+                ended = self._call(watched, workspace, params, with_hooks(current, is_cancelled=is_cancelled))
+            finally:
+                if happening.is_planned:  # what the function has left open is to go while nothing is told of it
+                    gc.collect(1)
             seconds = time.perf_counter() - start
             if happening.is_planned:
                 threads.join(LONGEST_JOIN)
