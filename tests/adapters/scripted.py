@@ -166,7 +166,7 @@ class ScriptedServer:
                 with self._lock:
                     self._open.append(connection)
             stream = stack.enter_context(connection.makefile("rb"))
-            while (request := _read_request(stream, self.before_body)) is not None:
+            while (request := _read_request(stream, lambda: self.before_body())) is not None:
                 with self._lock:
                     self.requests.append(request)
                 if not self._act(connection, self.script(request)):
