@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.ports import TaskStatus
+from perago.workspace.keys import directories_above
 
 from .attempts import Attempt
 from .editing import READS, difference
@@ -77,12 +78,7 @@ def _had_no_answer(world: World, attempt: Attempt) -> bool:
 def _cannot_be_laid_out(world: World, attempt: Attempt) -> bool:
     """Other people have put a file where the input has a directory."""
     keys = set(world.tree(attempt.ref))
-    return any(above in keys for key in keys for above in _directories(key))
-
-
-def _directories(key: str) -> Iterator[str]:
-    while key := key.rpartition("/")[0]:
-        yield key
+    return any(above in keys for key in keys for above in directories_above(key))
 
 
 def _always(world: World, attempt: Attempt) -> bool:

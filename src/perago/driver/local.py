@@ -83,9 +83,14 @@ class LocalWorkspace:
             LayoutRefused: keys that cannot be files.
         """
         prefix = self._spec.key_prefix
-        seen = [entry for entry in entries if is_reserved(entry.key) or self._view.sees(entry.key[len(prefix) :])]
-        paths = {entry.key[len(prefix) :] for entry in entries} - {entry.key[len(prefix) :] for entry in seen}
-        self._hidden = frozenset(path for path in paths if path)
+        seen, hidden = [], set[str]()
+        for entry in entries:
+            path = entry.key[len(prefix) :]
+            if is_reserved(entry.key) or self._view.sees(path):
+                seen.append(entry)
+            elif path:
+                hidden.add(path)
+        self._hidden = frozenset(hidden)
         self._placements = plan_layout(seen, prefix, self.path)
         sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
         self.total_objects, self.total_size = len(sizes), sum(sizes)

@@ -9,7 +9,7 @@ names are bytes.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from perago.ports import ObjectEntry
@@ -189,3 +189,9 @@ def _folded(files: Mapping[str, str], directories: Mapping[str, str], folding: F
         if other != path:
             problems.append(KeyProblem(key, f"has the same name as {other_key!r} on this disk ({path!r}, {other!r})"))
     return problems
+
+
+def directories_above(key: str) -> Iterator[str]:
+    """The directories of a key, the nearest first."""
+    while key := key.rpartition("/")[0]:
+        yield key

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from perago.workspace.glob import compile_glob
-from perago.workspace.keys import Folding
+from perago.workspace.keys import Folding, directories_above
 
 _ANY_DISK = Folding(case=True, unicode_form=True)
 """The next task may run on a disk that folds names, whatever this one does."""
@@ -76,7 +76,7 @@ def find_overlap(
 def _meeting_names(put: Sequence[str], written: Sequence[str], names: Collection[str]) -> Iterator[tuple[str, str]]:
     """The keys of `written` that cannot stand beside `put` on every disk."""
     files = {_ANY_DISK.fold(key): key for key in put}
-    directories = {_ANY_DISK.fold(above): above for key in put for above in _above(key)}
+    directories = {_ANY_DISK.fold(above): above for key in put for above in directories_above(key)}
     for key in written:
         folded = _ANY_DISK.fold(key)
         if folded in directories:
@@ -90,20 +90,12 @@ def _meeting_names(put: Sequence[str], written: Sequence[str], names: Collection
 def _meeting_directories(
     key: str, files: Mapping[str, str], directories: Mapping[str, str], names: Collection[str]
 ) -> Iterator[str]:
-    for above in _above(key):
+    for above in directories_above(key):
         folded = _ANY_DISK.fold(above)
         if folded in files:
             yield f"needs a directory where this attempt has the file {files[folded]!r}"
         elif directories.get(folded, above) != above and above not in names:
             yield f"lies in {above!r}, which differs from {directories[folded]!r} of this attempt only in its spelling"
-
-
-def _above(key: str) -> Iterator[str]:
-    """The directories of a key, the nearest first."""
-    above = key.rpartition("/")[0]
-    while above:
-        yield above
-        above = above.rpartition("/")[0]
 
 
 def _matching(reads: Sequence[str], key_prefix: str, keys: Collection[str]) -> Iterator[str]:

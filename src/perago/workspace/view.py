@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from perago.authoring.workspace import WorkspaceSpec
 from perago.workspace.glob import compile_glob
+from perago.workspace.keys import directories_above
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class View:
         """
         if self == EVERYTHING:
             return
-        directories = {above for path in hidden for above in _above(path)}
+        directories = {above for path in hidden for above in directories_above(path)}
         for path in written:
             if path in hidden:
                 yield path, "is there already, where the task does not see it"
@@ -50,15 +51,8 @@ class View:
                 yield path, "is not part of what the task sees"
             elif path in directories:
                 yield path, "is a directory in the part that the task does not see"
-            elif blocking := next((above for above in _above(path) if above in hidden), None):
+            elif blocking := next((above for above in directories_above(path) if above in hidden), None):
                 yield path, f"needs a directory at {blocking!r}, a file that the task does not see"
 
 
 EVERYTHING = View()
-
-
-def _above(path: str) -> Iterator[str]:
-    above = path.rpartition("/")[0]
-    while above:
-        yield above
-        above = above.rpartition("/")[0]
