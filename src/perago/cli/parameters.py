@@ -142,6 +142,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
+Pdb = Annotated[
+    bool, typer.Option("--pdb", help="Run the function in this terminal, and debug it where it raises an error.")
+]
+
+
 def seconds_of_age(text: str, option: str) -> float:
     """An age such as `12h` or `7d`, in seconds; otherwise a usage error that names the option."""
     from perago.settings.units import parse_age

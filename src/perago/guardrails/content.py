@@ -14,7 +14,7 @@ class GuardrailDefect(Exception):
     blame."""
 
     def __init__(self, message: str, *, detail: str | None = None, has_changed_the_tree: bool = False) -> None:
-        """`message` goes on from the guardrail's name and says what happened, and where; `detail` is for the log."""
+        """`message` follows the guardrail's name and says what happened, and where; `detail` is for the log."""
         super().__init__(message)
         self.detail = detail
         self.has_changed_the_tree = has_changed_the_tree

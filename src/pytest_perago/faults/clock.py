@@ -1,4 +1,4 @@
-"""A clock that the author's code reads instead of the real one: it begins at a given moment and goes on by each look.
+"""A clock that the author's code reads instead of the real one: it begins at a given moment and advances at each look.
 
 The names `time` and `datetime`, and what the author's modules took from them, mean this clock while the function runs.
 No other code sees it, but for the archives of the standard library, which write the time into their files.
@@ -63,7 +63,7 @@ class Clock:
         return self._now
 
     def sleep(self, seconds: float) -> None:
-        """Sleep as long as asked; the clock goes on by just that."""
+        """Sleep as long as asked; the clock advances by just that."""
         real_time.sleep(seconds)
         self._now += seconds
 
@@ -129,7 +129,7 @@ def _module(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
 def on_the_clock(
     modules: Mapping[str, ModuleType], start: float, tick: float, note: Callable[[], object]
 ) -> Iterator[None]:
-    """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and goes on by `tick`
+    """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and advances by `tick`
     seconds with each look, which is noted."""
     replaced = Clock(start, tick, note).stand_ins()
     owners = [*modules.values(), *(sys.modules[name] for name in _ARCHIVES if name in sys.modules)]

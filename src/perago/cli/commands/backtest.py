@@ -170,7 +170,7 @@ def _going_on(resume: Path | None) -> Iterator[None]:
         yield
     except BaseException:
         if resume is not None and resume.exists():
-            messages.note(f"what is known so far is in {resume}; the same command goes on from there")
+            messages.note(f"what is known so far is in {resume}; the same command continues from there")
         raise
 
 

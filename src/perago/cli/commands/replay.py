@@ -17,7 +17,7 @@ from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
 from perago.cli.files import check_output
 from perago.cli.local_run import runs_here
-from perago.cli.parameters import IMPORT_LIMIT, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
 from perago.cli.past_attempts import (
     Found,
     Named,
@@ -74,9 +74,7 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all of it as JSON (docs/cli.md).")] = False,
-    pdb: Annotated[
-        bool, typer.Option("--pdb", help="Run the function in this terminal, and debug it where it raises an error.")
-    ] = False,
+    pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run the code of today on the input of an attempt of the past, and show what differs from what came of it then.

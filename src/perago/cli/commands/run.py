@@ -17,7 +17,7 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.cli.files import check_output, prefix_of, write_tree
 from perago.cli.loading import load_task_to_run
 from perago.cli.local_run import run_attempt, runs_here, services_of
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, read_object
+from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
 from perago.cli.signals import sigterm_unwinds
 from perago.workspace.text import json_text
 
@@ -87,9 +87,7 @@ def command(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole outcome as JSON (docs/cli.md).")] = False,
-    pdb: Annotated[
-        bool, typer.Option("--pdb", help="Run the function in this terminal, and debug it where it raises an error.")
-    ] = False,
+    pdb: Pdb = False,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run one attempt of a task on in-memory services: no server is needed.
