@@ -112,11 +112,8 @@ SEEN = pytest.mark.parametrize("plugin", [True, False], ids=["with its plugin", 
 
 
 @SEEN
-def test_what_hypothesis_found_is_found_again_by_its_seed(
-    pytester: pytest.Pytester, plugin: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The option exists only where hypothesis's own plugin is. On a build machine hypothesis needs no seed."""
-    monkeypatch.delenv("CI", raising=False)
+def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytester, plugin: bool) -> None:
+    """The option exists only where hypothesis's own plugin is."""
     write_module(pytester, "work", BUILD)
     pytester.makeconftest(f"import hypothesis\n{HOOKS_ANYWHERE}")
     quiet = [word for word in QUIET[1::2] if not plugin or "hypothesis" not in word]

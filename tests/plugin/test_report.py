@@ -144,8 +144,7 @@ def test_names_and_messages_are_text_and_nothing_is_fetched(shop: pytest.Pyteste
     assert "http" not in re.sub(r"http-equiv", "", text)
 
 
-def test_taskdef_differences_have_their_class(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
+def test_taskdef_differences_have_their_class(pytester: pytest.Pytester) -> None:
     module = add_module(pytester, "shop.added", "add")
     options = ("--perago-modules=shop", "--perago-kinds=taskdef")
     run(pytester, *options, "--perago-update").assert_outcomes(passed=1)

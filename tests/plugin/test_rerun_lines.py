@@ -14,13 +14,6 @@ pytest_plugins = ["pytester"]
 FAILS = ["Example(id='x', params={})", "Example(id='y', params={})"]
 
 
-@pytest.fixture(autouse=True)
-def once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where `CI` is set, pytest repeats the whole of a failure in its summary, and so this line."""
-    for name in ("CI", "BUILD_NUMBER"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def lines_of(result: pytest.RunResult) -> list[list[str]]:
     return [shlex.split(line.removeprefix("rerun: ")) for line in result.outlines if line.startswith("rerun: ")]
 

@@ -26,11 +26,6 @@ LIMIT = 120
 LINUX = sys.platform == "linux"
 
 
-@pytest.fixture(autouse=True)
-def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-
-
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """Nine tasks without snapshots."""

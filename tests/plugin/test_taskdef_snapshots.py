@@ -18,11 +18,6 @@ pytest_plugins = ["pytester"]
 KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
 
 
-@pytest.fixture(autouse=True)
-def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-
-
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """Two tasks without snapshots."""

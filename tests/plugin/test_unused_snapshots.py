@@ -14,11 +14,6 @@ KIND = ("--perago-modules=shop", "--perago-kinds=taskdef")
 GONE = "tests/__taskdefs__/shop.gone/old.json"
 
 
-@pytest.fixture(autouse=True)
-def outside_ci(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CI", raising=False)
-
-
 @pytest.fixture
 def project(pytester: pytest.Pytester) -> pytest.Pytester:
     """Two tasks with snapshots, and a snapshot of a module that is gone."""
