@@ -79,6 +79,19 @@ class Browser:
 
     def click(self, selector: str) -> None:
         """Press what a selector finds, as a mouse does, and wait for the page that it leads to, if any."""
+        loads = self._loads  # the page may be there before the click is answered
+        deadline = time.monotonic() + LIMIT_SECONDS
+        place = self._press(selector)
+        while not self.evaluate(f"document.querySelector({json.dumps(selector)}).matches(':active')"):
+            # News moved the page between the look and the press, which hit something else.
+            assert time.monotonic() < deadline, f"{selector} cannot be pressed"
+            self._mouse("mouseReleased", {**place, "x": 0, "y": 0})
+            place = self._press(selector)
+        self._mouse("mouseReleased", place)
+        while selector.endswith("button") and self._loads == loads:
+            self._next(deadline)
+
+    def _press(self, selector: str) -> dict[str, float]:
         # In one expression: news may replace the page between two calls.
         x, y = self.evaluate(
             f"""(() => {{
@@ -88,13 +101,12 @@ class Browser:
               return [at.x + at.width / 2, at.y + at.height / 2];
             }})()"""
         )
-        place = {"x": x, "y": y, "button": "left", "clickCount": 1}
-        loads = self._loads  # the page may be there before the click is answered
-        for kind in ("mousePressed", "mouseReleased"):
-            self._call("Input.dispatchMouseEvent", type=kind, **place)
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while selector.endswith("button") and self._loads == loads:
-            self._next(deadline)
+        place = {"x": x, "y": y}
+        self._mouse("mousePressed", place)
+        return place
+
+    def _mouse(self, kind: str, place: dict[str, float]) -> None:
+        self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
 
     def wait_for(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of JavaScript is true; the page is asked for it at every change of the document."""
