@@ -12,7 +12,7 @@ from perago.driver import Limits
 from perago.local import LocalServices, LocalTask
 from perago.local.standing import StandingWorker
 from perago.taskdef import build_task_definition, canonical_json, load_task
-from perago.worker import Event, LogPlan, WorkerPlan
+from perago.worker import Event, LogPlan, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, AttemptRecorded
 
 MODULE = """
@@ -41,11 +41,11 @@ def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
     heard: list[Event] = []
     with LocalServices() as services:
         plan = WorkerPlan(
-            module="standing_module",
+            name="standing_module",
+            tasks=(TaskPlan(module="standing_module", name="standing.task", store_factory=services.store_factory),),
             worker_prefix="standing",
             workspace_root=tmp_path / "workspaces",
             logs=LogPlan(root=tmp_path / "logs", max_bytes=10**6, retention_days=1),
-            store_factory=services.store_factory,
             limits=Limits(),
             shutdown_grace=1.0,
             preload=services.preload,

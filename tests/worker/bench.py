@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from perago.driver import Limits
 from perago.ports import Report, TaskQueue
-from perago.worker import LogPlan, Supervisor, WorkerPlan
+from perago.worker import LogPlan, Supervisor, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
 
 from .small_queue import SmallQueue
@@ -44,10 +44,17 @@ def release(file: Path) -> None:
     file.with_suffix(".end").touch()
 
 
-def make_plan(directory: Path, **changes: Any) -> WorkerPlan:
-    """A worker of one slot for `behaves`, with everything below `directory`."""
+def planned(module: str = BEHAVES, **more: Any) -> TaskPlan:
+    """A module of these tests, whose task is called after it."""
+    return TaskPlan(module=module, name=f"worker.{module.rpartition('.')[2]}", **more)
+
+
+def make_plan(directory: Path, *tasks: TaskPlan, **changes: Any) -> WorkerPlan:
+    """A worker of one slot, for `behaves` if no task is given, with everything below `directory`."""
+    tasks = tasks or (planned(),)
     plan = WorkerPlan(
-        module=BEHAVES,
+        name=tasks[0].module,
+        tasks=tasks,
         worker_prefix="test",
         workspace_root=directory / "workspaces",
         logs=LogPlan(root=directory / "logs"),

@@ -14,7 +14,7 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
 from perago.worker.events import Ending, SlotReplaced
 
-from .bench import RunningWorker, make_plan, running, wait_for
+from .bench import RunningWorker, make_plan, planned, running, wait_for
 
 
 class Room:
@@ -55,7 +55,7 @@ def room(tmp_path: Path, frequent_beats: None) -> Iterator[Room]:
     with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
         for branch, file in (("main", "a"), ("hanging", "hang"), ("waiting", "wait")):
             lakefs.seed("data", branch, {file: str(tmp_path / "marker")})
-        plan = make_plan(tmp_path, module=f"{__package__}.tasks.guarded", store_factory=server.factory)
+        plan = make_plan(tmp_path, planned(f"{__package__}.tasks.guarded", store_factory=server.factory))
         with running(plan, conductor) as worker:
             yield Room(lakefs, conductor, worker)
 

@@ -22,7 +22,7 @@ from perago.worker import attempts
 from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
 from perago.worker.lines import describe
 
-from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, running, wait_for
+from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, planned, running, wait_for
 from .test_behaviour import gone
 from .test_workspaces import WRITES
 
@@ -124,7 +124,7 @@ def scene(tmp_path: Path, faults: FaultScript, shutdown_grace: float, frequent_b
         journal: Any = Journal(lakefs)
         lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
         with StoreServer(journal) as server:
-            plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory, shutdown_grace=shutdown_grace)
+            plan = make_plan(tmp_path, planned(WRITES, store_factory=server.factory), shutdown_grace=shutdown_grace)
             with running(plan, conductor) as worker:
                 yield Scene(lakefs, conductor, journal, worker, tmp_path / "marker")
 

@@ -21,7 +21,7 @@ from perago.worker.lines import describe
 from perago.worker.logs import trim_logs
 from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
 
-from .bench import RunningWorker, make_plan, outcome, running, wait_for
+from .bench import RunningWorker, make_plan, outcome, planned, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import result
 
@@ -119,7 +119,7 @@ def test_what_a_function_leaves_in_its_current_directory_is_a_warning(worker: Ru
 
 def log_lines(worker: RunningWorker, worker_id: str) -> list[dict[str, Any]]:
     """Everything in the JSONL logs of one worker id."""
-    directory = worker.plan.logs.root / worker.plan.module / f"worker_id={worker_id}"
+    directory = worker.plan.logs.root / worker.plan.name / f"worker_id={worker_id}"
     return [json.loads(line) for path in sorted(directory.glob("*.jsonl")) for line in path.read_text().splitlines()]
 
 
@@ -225,7 +225,7 @@ def test_log_files_are_named_by_process_and_readable_by_their_owner_only(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:
     pid = outcome(queue, queue.put(what="pid")).output["result"]["text"]
-    directory = worker.plan.logs.root / worker.plan.module / "worker_id=test0001"
+    directory = worker.plan.logs.root / worker.plan.name / "worker_id=test0001"
     files = list(directory.iterdir())
     assert [file.name.partition("__started=")[0] for file in files] == [f"pid={pid}"]
     assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
@@ -233,7 +233,7 @@ def test_log_files_are_named_by_process_and_readable_by_their_owner_only(
 
 def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: SmallQueue) -> None:
     plan = make_plan(tmp_path)
-    directory = plan.logs.root / plan.module / "worker_id=other0001"
+    directory = plan.logs.root / plan.name / "worker_id=other0001"
     directory.mkdir(parents=True)
     old, recent, foreign = (
         directory / name for name in ("pid=1__started=1.jsonl", "pid=2__started=2.jsonl", "notes.jsonl")
@@ -250,20 +250,20 @@ def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: Sm
 
 def test_the_oldest_log_files_go_when_a_module_has_too_many_bytes_of_them(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=100))
-    directory = plan.logs.root / plan.module / "worker_id=other0001"
+    directory = plan.logs.root / plan.name / "worker_id=other0001"
     directory.mkdir(parents=True)
     now = time.time()
     for age in range(20):
         file = directory / f"pid={age}__started=1.jsonl"
         file.write_text("x" * 90)
         os.utime(file, (now - age, now - age))
-    trim_logs(plan)
+    trim_logs(plan.logs, plan.name)
     assert {file.name for file in directory.iterdir()} == {f"pid={age}__started=1.jsonl" for age in range(11)}
 
 
 def test_a_slot_whose_log_is_removed_begins_another_one(worker: RunningWorker, queue: SmallQueue) -> None:
     outcome(queue, queue.put(what="prints_a_line"))
-    directory = worker.plan.logs.root / worker.plan.module / "worker_id=test0001"
+    directory = worker.plan.logs.root / worker.plan.name / "worker_id=test0001"
     for file in directory.iterdir():
         file.unlink()
     outcome(queue, queue.put(what="prints_a_line"))
@@ -275,7 +275,7 @@ def test_a_slot_that_fills_its_log_removes_the_oldest_files_itself(tmp_path: Pat
     with running(plan, queue):
         for _ in range(3):
             outcome(queue, queue.put(what="prints_many_lines"))
-        directory = plan.logs.root / plan.module / "worker_id=test0001"
+        directory = plan.logs.root / plan.name / "worker_id=test0001"
         sizes = [file.stat().st_size for file in directory.iterdir()]
         assert len(sizes) > 3
         assert sum(sizes) <= plan.logs.max_total_bytes + plan.logs.max_bytes
@@ -338,7 +338,7 @@ def test_no_secret_gets_into_logs_or_reasons(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     secret = "qT7/hunter2+'hunter2=="
-    plan = make_plan(tmp_path, mask=Mask([secret]), environment={"SECRET_OF_THE_TEST": secret})
+    plan = make_plan(tmp_path, planned(environment={"SECRET_OF_THE_TEST": secret}), mask=Mask([secret]))
     with running(plan, queue) as worker:
         task_id = queue.put(what="prints_a_secret", file=how)
         report = outcome(queue, task_id)

@@ -28,7 +28,7 @@ from perago.worker.events import (
 )
 from perago.workspace.directory import AttemptDirectory
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
+from .bench import LIMIT, RunningWorker, make_plan, outcome, planned, release, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import gone, result
 
@@ -318,14 +318,14 @@ def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
 
 
 def test_a_module_that_cannot_be_imported_ends_the_worker_before_it_polls(tmp_path: Path, queue: SmallQueue) -> None:
-    worker = RunningWorker(make_plan(tmp_path, module=f"{__package__}.tasks.missing", slots=2), queue)
+    worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.missing"), slots=2), queue)
     assert worker.wait_until_down() == 3
     assert "missing" in worker.saw(SlotStartFailed)[0].reason
     assert not queue.polls
 
 
 def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, queue: SmallQueue) -> None:
-    worker = RunningWorker(make_plan(tmp_path, module=f"{__package__}.tasks.hangs", start_limit=0.5), queue)
+    worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.hangs"), start_limit=0.5), queue)
     assert worker.wait_until_down() == 3
     assert worker.saw(SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
 

@@ -17,7 +17,7 @@ from perago.embedded.lakefs.fence import HeadFence
 from perago.embedded.remote import StoreServer
 from perago.worker.events import Ending, FenceNotEnforced, SlotDied
 
-from .bench import RunningWorker, attempt_directories, make_plan, running, wait_for
+from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
 
 WRITES = f"{__package__}.tasks.writes"
 
@@ -78,7 +78,7 @@ def house(tmp_path: Path, frequent_beats: None) -> Iterator[House]:
     conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
     with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
         lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
-        plan = make_plan(tmp_path, module=WRITES, store_factory=server.factory)
+        plan = make_plan(tmp_path, planned(WRITES, store_factory=server.factory))
         with running(plan, conductor) as worker:
             yield House(lakefs, conductor, worker, tmp_path / "marker")
 

@@ -145,16 +145,18 @@ def plan_for(
         number: Tells workers of one run apart; from 1.
     """
     from perago.settings import configured_mask
-    from perago.worker import WorkerPlan
+    from perago.worker import TaskPlan, WorkerPlan
 
+    planned = TaskPlan(
+        module=module, name=task.name, environment=environment_of(task), store_factory=services.store_factory
+    )
     return WorkerPlan(
-        module=module,
+        name=module,
+        tasks=(planned,),
         worker_prefix=f"local{number}",
-        environment=environment_of(task),
         mask=configured_mask(),
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
-        store_factory=services.store_factory,
         limits=_limits(settings),
         shutdown_grace=_GRACE,
         preload=services.preload,

@@ -3,7 +3,7 @@
 from perago.worker.child import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.events import Event, Listener
 from perago.worker.lines import PlainLines
-from perago.worker.plan import LogPlan, WorkerPlan
+from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "LogPlan",
     "PlainLines",
     "Supervisor",
+    "TaskPlan",
     "WorkerPlan",
     "check_fork_server",
     "start_process",

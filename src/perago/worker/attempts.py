@@ -167,10 +167,10 @@ class Attempt:
 
     async def _last_words(self) -> Report | None:
         """What a slot that died with a merge under way would have said of it."""
-        merge, services = self._publishing, self._services
-        if merge is None or services.plan.store_factory is None:
+        merge, open_store = self._publishing, self._slot.task.store_factory
+        if merge is None or open_store is None:
             return None
-        look = services.pools.reports.run(find_publication, services.plan.store_factory, self.delivery, merge)
+        look = self._services.pools.reports.run(find_publication, open_store, self.delivery, merge)
         try:
             commit_id = await asyncio.wait_for(look, LOOK_LIMIT)
         except TimeoutError:

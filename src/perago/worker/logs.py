@@ -22,7 +22,7 @@ from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
 from perago.worker.lines import describe
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import LogPlan, WorkerPlan
 
 if TYPE_CHECKING:
     from loguru import Logger, Record
@@ -41,12 +41,12 @@ class JsonLog:
         self._fields = {"worker_id": worker_id, "pid": os.getpid()}
         self._logger: Logger = _independent_logger()
         started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
-        self.path = _log_directory(worker) / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
+        self.path = plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
         self._logger.add(
             str(self.path).replace("{", "{{").replace("}", "}}"),
             format=_format,
             rotation=plan.max_bytes,
-            retention=lambda _: trim_logs(worker),
+            retention=lambda _: trim_logs(plan, worker.name),
             delay=True,
             watch=True,
             catch=False,
@@ -73,26 +73,22 @@ class JsonLog:
         return [self._masked(found) for found in value] if isinstance(value, list) else value
 
 
-def trim_logs(worker: WorkerPlan) -> None:
-    """Remove log files that were last written before the retention time and, oldest first, what the directory of the
-    module holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one."""
-    plan, now = worker.logs, time.time()
+def trim_logs(plan: LogPlan, name: str) -> None:
+    """Remove log files that were last written before the retention time and, oldest first, what the directory `name`
+    holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one."""
+    now = time.time()
     total = 0
-    for path, status in sorted(_log_files(worker), key=lambda found: found[1].st_mtime, reverse=True):
+    for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime, reverse=True):
         total += status.st_size
         if total > plan.max_total_bytes or status.st_mtime < now - plan.retention_days * 86_400:
             with contextlib.suppress(OSError):
                 path.unlink()
 
 
-def _log_files(worker: WorkerPlan) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in _log_directory(worker).glob("worker_id=*/pid=*__started=*.jsonl"):
+def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in directory.glob("worker_id=*/pid=*__started=*.jsonl"):
         with contextlib.suppress(OSError):
             yield path, path.stat()
-
-
-def _log_directory(worker: WorkerPlan) -> Path:
-    return worker.logs.root / worker.module
 
 
 def _open_private(path: str, flags: int) -> int:

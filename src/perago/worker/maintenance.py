@@ -140,5 +140,6 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], No
 
 async def _keep_logs(plan: WorkerPlan, pool: Pool) -> None:
     while True:
-        await pool.run(trim_logs, plan)
+        for name in {plan.name, *(task.module for task in plan.tasks)}:
+            await pool.run(trim_logs, plan.logs, name)
         await asyncio.sleep(LOG_INTERVAL)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -33,23 +33,37 @@ class LogPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPlan:
+    """One task type of a worker. A slot's process gets no other than its own."""
+
+    module: str
+    """The import path of the task module. Only slots import it."""
+    name: str
+    """What the module declares."""
+    limit: int | None = None
+    """How many attempts of it may run at a time; None: as many as the worker has slots."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.environment`)."""
+    store_factory: StoreFactory | None = None
+    """Needed by a task with a workspace; a task without one never calls it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerPlan:
-    """One worker: a supervisor and its slots, for one task module. Durations are seconds.
+    """One worker: a supervisor and its slots. Durations are seconds.
 
     Everything in it is picklable, since slots get it by pickle wherever they are spawned.
     """
 
-    module: str
-    """The import path of the task module. Only slots import it."""
+    name: str
+    """Where its log is, below the root of the logs: a module, or what else the worker was started as."""
+    tasks: tuple[TaskPlan, ...]
     worker_prefix: str
     """The supervisor polls as `<prefix>0000`, slots report as `<prefix>0001` and so on."""
     workspace_root: Path
     logs: LogPlan
     slots: int = 1
-    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.environment`)."""
-    store_factory: StoreFactory | None = None
-    """Needed by a task with a workspace; a task without one never calls it."""
+    """How many attempts run at a time, of all tasks together."""
     limits: Limits
     shutdown_grace: float = 30.0
     """Between TERM and KILL of a cancelled attempt; also the limit for each step of a shutdown."""
@@ -68,7 +82,6 @@ class WorkerPlan:
     not for production, since all of it travels through the pipe."""
     start_limit: float = 60.0
     """A slot that has not imported the task module after this long is killed and replaced."""
-
     start_method: Literal["forkserver", "spawn"] = "forkserver" if sys.platform == "linux" else "spawn"
     """How slot processes come to life (docs/design/contract.md 7): fork is not safe on macOS."""
 
@@ -81,6 +94,10 @@ class WorkerPlan:
     def slot_ids(self) -> tuple[str, ...]:
         """The worker ids that results carry, one per slot."""
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
+
+    def for_slot(self, task: TaskPlan) -> WorkerPlan:
+        """What the slot's process gets: nothing of other tasks, whose variables may be secrets."""
+        return replace(self, name=task.module, tasks=(task,))
 
 
 def worker_id(prefix: str, number: int) -> str:

@@ -138,7 +138,7 @@ class Poller:
             poll = self._cadence.next(len(free))
             if poll.pause and await self._woken_within(poll.pause):
                 continue
-            await self._poll(free[0].task_name or "", poll)
+            await self._poll(free[0].task.name, poll)
 
     def _free(self) -> list[Slot]:
         return [slot for slot in self._slots if slot.free]

@@ -52,7 +52,7 @@ REASON_BYTES = 1000
 
 
 def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
-    """The life of a slot process."""
+    """The life of a slot process. `plan` has one task, the slot's."""
     os.setsid()
     for name in withheld(tuple(os.environ)):  # a fork server or a parent that has not withheld them itself
         del os.environ[name]
@@ -64,7 +64,7 @@ def slot_main(plan: WorkerPlan, worker_id: str, connection: Connection) -> None:
     os.register_at_fork(after_in_child=channel.close)
     logging.getLogger().setLevel(logging.INFO)  # before the task module, which may decide otherwise
     if "PYTHONBREAKPOINT" not in os.environ:
-        sys.breakpointhook = functools.partial(_no_breakpoint, plan.module)
+        sys.breakpointhook = functools.partial(_no_breakpoint, plan.tasks[0].module)
     try:
         _SlotMain(plan, worker_id, channel).run()
     except ChannelError:
@@ -88,6 +88,7 @@ def _no_breakpoint(module: str, *_: object, **__: object) -> None:
 class _SlotMain:
     def __init__(self, plan: WorkerPlan, worker_id: str, channel: SlotChannel) -> None:
         self._plan = plan
+        (self._planned,) = plan.tasks
         self._worker_id = worker_id
         self._channel = channel
         self._pid = os.getpid()
@@ -114,8 +115,8 @@ class _SlotMain:
         self._cancellation.install()
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
-            task = load_task(self._plan.module)
-            os.environ.update(self._plan.environment)
+            task = self._load()
+            os.environ.update(self._planned.environment)
             store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
@@ -134,12 +135,20 @@ class _SlotMain:
             store.close()
         self._log.close()
 
+    def _load(self) -> Task:
+        """The task. Its module may have been edited since the worker was started, and is polled by its former name."""
+        module, name = self._planned.module, self._planned.name
+        task = load_task(module)
+        if task.name != name:
+            raise ValueError(f"{module} declares {task.name} now, not {name}; start the worker again")
+        return task
+
     def _open_store(self, task: Task) -> WorkspaceStore | None:
         if task.workspace is None:
             return None
-        if self._plan.store_factory is None:
+        if self._planned.store_factory is None:
             raise ValueError(f"task {task.name} has a workspace, but no lakeFS is configured")
-        return self._plan.store_factory()
+        return self._planned.store_factory()
 
     # --------------------------------------------------------------------- one attempt
 

@@ -29,7 +29,7 @@ from perago.worker.messages import (
     Stop,
     Waiting,
 )
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import TaskPlan, WorkerPlan
 
 MOST_QUESTIONS = 100
 """Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
@@ -84,19 +84,26 @@ class Slot:
     """Keeps one slot process alive and hands attempts to it. Belongs to the event loop's thread.
 
     Args:
-        plan: what the slot's processes are started with.
+        plan: the worker's.
+        task: what the slot runs.
         worker_id: the slot's, which its results carry.
         listener: is told when the slot is free, cannot start, or asks a delivery question.
         emit: takes the events of the slot.
     """
 
-    def __init__(self, plan: WorkerPlan, worker_id: str, listener: SlotListener, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        plan: WorkerPlan,
+        task: TaskPlan,
+        worker_id: str,
+        listener: SlotListener,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.task = task
         self.worker_id = worker_id
-        self.task_name: str | None = None
-        """What the slot's module declares; known once it has been ready."""
         self.start_failure: str | None = None
         self.attempt: RunningAttempt | None = None
-        self._plan = plan
+        self._plan = plan.for_slot(task)
         self._listener = listener
         self._emit = emit
         self._process: SlotProcess | None = None
@@ -219,8 +226,8 @@ class Slot:
         if not self._expects(message):
             raise BadMessage(f"a message that nothing called for ({type(message).__name__})")
         match message:
-            case Ready(task_name):
-                self.task_name, self.start_failure, self._ready = task_name, None, True
+            case Ready():
+                self.start_failure, self._ready = None, True
                 self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0))
                 self._listener.slot_changed(self)
             case StartFailed(reason):

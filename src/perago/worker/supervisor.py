@@ -115,7 +115,7 @@ class _Worker:
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
         self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
-        self._slots = [Slot(plan, worker_id, self, self._emit) for worker_id in plan.slot_ids]
+        self._slots = [Slot(plan, plan.tasks[0], worker_id, self, self._emit) for worker_id in plan.slot_ids]
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._repositories: set[str] = set()
@@ -201,7 +201,7 @@ class _Worker:
         if slot.free and not self._was_ready:
             self._was_ready = True
             plan, seconds = self._plan, time.monotonic() - self._started
-            self._emit(WorkerReady(plan.module, slot.task_name or "", plan.supervisor_id, plan.slots, seconds))
+            self._emit(WorkerReady(slot.task.module, slot.task.name, plan.supervisor_id, plan.slots, seconds))
         if not self._was_ready and all(slot.start_failure for slot in self._slots):
             self._exit_code = EXIT_INVALID_MODULE
             self._poller.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from perago.cli.services import OpenLakeFS
     from perago.ports import TaskQueue
     from perago.settings import Settings
-    from perago.worker import WorkerPlan
+    from perago.worker import TaskPlan, WorkerPlan
 
 
 _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
@@ -90,12 +89,13 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
     from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, PlainLines, Supervisor, check_fork_server, warm_up
+    from perago.worker import ForkServerDied, PlainLines, Supervisor, TaskPlan, check_fork_server, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
     open_lakefs = _open_lakefs(settings) if task.workspace else None
-    plan = replace(_plan(module, slots, settings, open_lakefs, environment_of(task)), watch=watch)
+    planned = TaskPlan(module=module, name=task.name, environment=environment_of(task), store_factory=open_lakefs)
+    plan = replace(_plan(planned, slots, settings, open_lakefs), watch=watch)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())
@@ -153,21 +153,18 @@ def _import_meanwhile() -> None:
     import perago.worker  # noqa: F401
 
 
-def _plan(
-    module: str, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None, environment: Mapping[str, str]
-) -> WorkerPlan:
+def _plan(planned: TaskPlan, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None) -> WorkerPlan:
     from perago.settings import configured_mask, default_worker_id_prefix
     from perago.worker import WorkerPlan
 
     return WorkerPlan(
-        module=module,
-        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(module),
+        name=planned.module,
+        tasks=(planned,),
+        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(planned.module),
         workspace_root=settings.workspace_root,
         logs=logs_of(settings),
         slots=slots,
-        environment=environment,
         mask=configured_mask(),
-        store_factory=open_lakefs,
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,
         cache_bytes=(open_lakefs and open_lakefs.cache and open_lakefs.cache.max_bytes) or None,
