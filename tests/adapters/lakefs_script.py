@@ -18,7 +18,7 @@ from perago.cache import ObjectCache
 from perago.ports import ObjectEntry, Upload
 from perago.settings import LakeFSSettings
 
-from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, reply_json
+from .scripted import Action, Hang, Reply, Request, Script, ScriptedServer, object_reply, reply_json
 
 SECRET = "a-secret-that-must-not-show"
 COMMIT = "c0" * 32
@@ -59,7 +59,8 @@ class Tree:
         if request.path.endswith("/objects/ls"):
             return self._list(request.query["prefix"], request.query["after"])
         if request.method == "GET" and request.path == f"{API}/refs/{COMMIT}/objects":
-            return Reply(200, self.objects[request.query["path"]])
+            content = self.objects[request.query["path"]]
+            return object_reply(request, content, md5(content))
         if request.method == "POST" and request.path.endswith("/objects"):
             return reply_json({"checksum": md5(request.body), "size_bytes": len(request.body)}, 201)
         raise AssertionError(f"the test did not expect {request.method} {request.target}")

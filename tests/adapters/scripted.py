@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import threading
@@ -78,6 +79,19 @@ class Trickle:
 
 Action = Reply | Chunked | Drop | Hang | Trickle
 Script = Callable[[Request], Action]
+
+
+def object_reply(request: Request, content: bytes, etag: str = "") -> Reply:
+    """The bytes of an object, or the range of them that was asked for."""
+    headers = {"ETag": f'"{etag}"'} if etag else {}
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("range", ""))
+    if wanted is None:
+        return Reply(200, content, headers)
+    start, end = int(wanted[1]), min(int(wanted[2]) + 1, len(content))
+    if start >= len(content):
+        return Reply(416, headers={**headers, "Content-Range": f"bytes */{len(content)}"})
+    place = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
+    return Reply(206, content[start:end], {**headers, **place})
 
 
 def reply_json(value: object, status: int = 200, **headers: str) -> Reply:

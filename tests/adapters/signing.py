@@ -13,7 +13,7 @@ from perago.adapters.lakefs import LakeFSStore
 from perago.cache import ObjectCache
 
 from .lakefs_script import API, CALM, COMMIT, Tree, lakefs, md5
-from .scripted import Action, Reply, Request, ScriptedServer, reply_json
+from .scripted import Action, Reply, Request, ScriptedServer, object_reply, reply_json
 
 STAGING = f"{API}/branches/staging/staging"
 
@@ -97,7 +97,8 @@ class Store:
         if request.method == "PUT":
             self.taken.append(request.body)
             return Reply(200, headers={"ETag": f'"{md5(request.body)}"'})
-        return Reply(200, self.objects[request.path.removeprefix("/data/")])
+        content = self.objects[request.path.removeprefix("/data/")]
+        return object_reply(request, content, md5(content))
 
 
 @contextmanager

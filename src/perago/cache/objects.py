@@ -140,6 +140,11 @@ class Shelf:
             self._needed -= on_disk(wanted.size) if found else 0
         return found
 
+    def note_miss(self) -> None:
+        """Count an object that was not asked for because nothing is under its name (`holds`)."""
+        with self._lock:
+            self.misses += 1
+
     def add(self, found: ObjectId, source: int, *, is_checked: bool = True) -> None:
         """Take a copy of an object from the open file `source`, while there is room.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs.addresses import Addresses
+from perago.adapters.lakefs.arrival import Range
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
-from perago.adapters.lakefs.fetch import Consume, Fetcher
-from perago.ports import ObjectEntry
+from perago.adapters.lakefs.fetch import Fetcher
 
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
+_BREAKS = 3
+"""How often a connection may break within one range, each time after some bytes, before the rest comes through
+lakeFS."""
 
 
 class DirectDownload:
@@ -20,8 +23,8 @@ class DirectDownload:
         self._addresses = addresses
         self._fetcher = fetcher
 
-    def fetch(self, entry: ObjectEntry, wire: Wire, consume: Consume) -> bool:
-        """Hand the object's verified bytes to `consume`; False if they have to come through lakeFS, and start anew.
+    def fetch(self, wanted: Range, wire: Wire) -> bool:
+        """Fill a range; False if the rest has to come through lakeFS.
 
         An address that the store refuses, perhaps because its time is over, is asked for once more.
         """
@@ -29,14 +32,7 @@ class DirectDownload:
             if not self._store.offer().objects:
                 return False
         try:
-            address = self._first_address(entry, wire)
-            try:
-                self._fetcher.fetch_directly(entry, self._store, address, wire, consume)
-            except DirectFailed as failure:
-                again = self._address(entry, wire, other_than=address) if failure.refused else None
-                if again is None:
-                    raise
-                self._fetcher.fetch_directly(entry, self._store, again, wire, consume)
+            self._fetch(wanted, wire)
         except DirectFailed as failure:
             if not wire.is_cut:
                 self._store.failed(failure)
@@ -44,12 +40,26 @@ class DirectDownload:
         self._store.worked()
         return True
 
-    def _first_address(self, entry: ObjectEntry, wire: Wire) -> str:
-        address = self._address(entry, wire)
+    def _fetch(self, wanted: Range, wire: Wire) -> None:
+        key, used, breaks = wanted.arrival.entry.key, "", 0
+        while True:
+            before = wanted.at
+            address = self._address(key, wire, other_than=used)
+            try:
+                self._fetcher.fetch_directly(wanted, self._store, address, wire)
+            except DirectFailed as failure:
+                if failure.refused and not used:
+                    used = address
+                elif wanted.at > before and breaks < _BREAKS:
+                    breaks += 1
+                else:
+                    raise
+            else:
+                return
+
+    def _address(self, key: str, wire: Wire, *, other_than: str) -> str:
+        with wire.exchange(_ASKING):
+            address = self._addresses.of(key, other_than=other_than)
         if address is None:
             raise DirectFailed(self._addresses.problem, unreachable=True)
         return address
-
-    def _address(self, entry: ObjectEntry, wire: Wire, *, other_than: str = "") -> str | None:
-        with wire.exchange(_ASKING):
-            return self._addresses.of(entry.key, other_than=other_than)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.lakefs.arrival import new_md5
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
-from perago.adapters.lakefs.fetch import new_md5
 from perago.ports import Upload
 
 if TYPE_CHECKING:

@@ -8,19 +8,24 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from perago.adapters.http import CallPolicy, HttpPool, retry
 from perago.adapters.lakefs.addresses import Addresses
+from perago.adapters.lakefs.arrival import EMPTY_MD5, RANGE, Arrival, Range
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.direct_download import DirectDownload
-from perago.adapters.lakefs.fetch import EMPTY_MD5, Fetcher
+from perago.adapters.lakefs.fetch import Fetcher
 from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
 from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
 
+LARGEST_WHOLE = 64 * 1024 * 1024
+"""Bytes of the largest object that one thread fetches. Larger ones come as ranges, side by side."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _MODE = 0o644
 
@@ -54,48 +59,121 @@ class Download:
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
         """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
         wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
-        jobs: JobQueue[tuple[ObjectEntry, Path]] = JobQueue(wanted, size=lambda job: job[0].size)
-        tally = Tally(on_progress)
+        missing = [entry for entry, _ in wanted if self._shelf is None or not self._shelf.holds(object_id(entry))]
         if self._block_store is not None:
-            missing = [entry for entry, _ in wanted if self._shelf is None or not self._shelf.holds(object_id(entry))]
             addresses = Addresses(self._pool, self._repository, self._commit, missing)
             self._direct = DirectDownload(self._block_store, addresses, self._fetcher)
-
-        def work(thread: int) -> None:
-            while not workers.stopped.is_set() and (job := jobs.take(thread)) is not None:
-                self._bring(*job, writer, workers)
-                tally.count(job[0].size)
-
+        tally = Tally(on_progress)
         with FileWriter(workspace, {path.parent for _, path in wanted}) as writer, TransferPool() as workers:
+            jobs = JobQueue(self._jobs(wanted, {entry.key for entry in missing}), size=lambda job: job.entry.size)
+
+            def work(thread: int) -> None:
+                while not workers.stopped.is_set() and (job := jobs.take(thread)) is not None:
+                    if self._bring(job, writer, workers):
+                        tally.count(job.entry.size)
+
             workers.start(jobs.width(self._threads), work)
             workers.join()
         return self._shelf.hits if self._shelf is not None else 0
 
-    def _bring(self, entry: ObjectEntry, path: Path, writer: FileWriter, workers: TransferPool) -> None:
-        def fill(file: int) -> None:
-            if entry.size == 0 and entry.checksum == EMPTY_MD5:
-                return  # nothing to ask for
-            known = object_id(entry)
-            if self._shelf is not None and self._shelf.copy_to(known, file):
-                return
-            self._fetch(entry, file, workers)
-            if self._shelf is not None:
-                self._shelf.add(known, file)
+    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]], missing: Collection[str]) -> Iterator[_Job]:
+        for entry, path in wanted:
+            if entry.size > LARGEST_WHOLE and entry.key in missing:
+                if self._shelf is not None:
+                    self._shelf.note_miss()
+                parts = _Parts(entry)
+                yield from (_Job(entry, path, parts, number) for number in range(parts.count))
+            else:
+                yield _Job(entry, path)
 
-        writer.write(entry, path, fill)
+    def _bring(self, job: _Job, writer: FileWriter, workers: TransferPool) -> bool:
+        """Do a job; returns whether its object is there now."""
+        if job.parts is None:
+            writer.write(job.entry, job.path, lambda file: self._fill(job.entry, file, workers))
+            return True
+        if not job.parts.is_given_up:
+            try:
+                self._fetch(job.parts.range(job.number, writer), workers)
+            except CorruptTransfer:
+                job.parts.is_given_up = True
+        if not job.parts.was_last():
+            return False
+        if (file := job.parts.take(writer)) is None:
+            return self._bring(_Job(job.entry, job.path), writer, workers)
+        self._keep(job.entry, file.handle)
+        writer.finish(file, job.entry, job.path)
+        return True
 
-    def _fetch(self, entry: ObjectEntry, file: int, workers: TransferPool) -> None:
-        def consume(chunks: Iterable[bytes]) -> None:
-            write_chunks(file, chunks)
+    def _fill(self, entry: ObjectEntry, file: int, workers: TransferPool) -> None:
+        if entry.size == 0 and entry.checksum == EMPTY_MD5:
+            return  # nothing to ask for
+        if self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
+            return
+        self._fetch(Arrival(entry, file).ranges[0], workers)
+        self._keep(entry, file)
 
-        if self._direct is not None and self._direct.fetch(entry, workers.wire, consume):
+    def _keep(self, entry: ObjectEntry, file: int) -> None:
+        if self._shelf is not None:
+            self._shelf.add(object_id(entry), file)
+
+    def _fetch(self, wanted: Range, workers: TransferPool) -> None:
+        if self._direct is not None and self._direct.fetch(wanted, workers.wire):
             return
         retry(
-            lambda: self._fetcher.fetch(entry, workers.wire, consume),
+            lambda: self._fetcher.fetch(wanted, workers.wire),
             self._policy,
             stopped=workers.stopped,
-            after=(Unavailable, CorruptTransfer),
+            after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """An object to bring to a path, or one range of it."""
+
+    entry: ObjectEntry
+    path: Path
+    parts: _Parts | None = None
+    number: int = 0
+
+
+class _Parts:
+    """A large object whose ranges several threads fetch into one file.
+
+    Only a quicker way: if anything about the ranges is odd, they are given up, and the object is fetched as one.
+    """
+
+    def __init__(self, entry: ObjectEntry) -> None:
+        self.count = -(-entry.size // RANGE)
+        self.is_given_up = False
+        self._entry = entry
+        self._left = self.count
+        self._lock = threading.Lock()
+        self._begun: tuple[Unfinished, Arrival] | None = None
+
+    def range(self, number: int, writer: FileWriter) -> Range:
+        """One of the ranges. The first that is asked for makes the file."""
+        with self._lock:
+            if self._begun is None:
+                file = writer.begin()
+                self._begun = file, Arrival(self._entry, file.handle, self.count)
+            return self._begun[1].ranges[number]
+
+    def was_last(self) -> bool:
+        """Note that a range is over; whether all are now."""
+        with self._lock:
+            self._left -= 1
+            return self._left == 0
+
+    def take(self, writer: FileWriter) -> Unfinished | None:
+        """The file, for the last thread; None, and no file any more, if it is not the object."""
+        if self._begun is None:
+            return None
+        file, arrival = self._begun
+        if not self.is_given_up and arrival.mismatch() is None:
+            return file
+        writer.discard(file)
+        return None
 
 
 def object_id(entry: ObjectEntry) -> ObjectId:
@@ -120,6 +198,13 @@ class Tally:
             self._on_progress(self._objects, self._bytes)
 
 
+class Unfinished(NamedTuple):
+    """A file that is not in its place yet."""
+
+    path: str
+    handle: int
+
+
 class FileWriter:
     """Files grow in a private directory beside the workspace, where no key can name them, and are renamed when done.
 
@@ -132,6 +217,7 @@ class FileWriter:
         self._workspace = workspace
         self._directories = directories
         self._numbers = itertools.count()
+        self._open: set[Unfinished] = set()
 
     def __enter__(self) -> FileWriter:
         for directory in sorted(self._directories):
@@ -143,31 +229,40 @@ class FileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for file in list(self._open):
+            self.discard(file)
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def write(self, entry: ObjectEntry, path: Path, fill: Callable[[int], None]) -> None:
-        """Make a file of mode 0644 less umask with the object's modification time; `fill` gives it verified bytes."""
-        temporary = f"{self._directory}/{next(self._numbers)}"
+        """Make a file; `fill` gives it verified bytes."""
+        file = self.begin()
         try:
-            handle = os.open(temporary, _FLAGS, _MODE)
-            try:
-                fill(handle)
-                os.utime(handle, (entry.mtime, entry.mtime))
-            finally:
-                os.close(handle)
-            os.rename(temporary, path)  # noqa: PTH104 - a thousand files a second, and both are plain strings
+            fill(file.handle)
+            self.finish(file, entry, path)
         except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)  # noqa: PTH108
+            self.discard(file)
             raise
 
+    def begin(self) -> Unfinished:
+        """An empty file, for `finish` or `discard`."""
+        path = f"{self._directory}/{next(self._numbers)}"
+        file = Unfinished(path, os.open(path, _FLAGS, _MODE))
+        self._open.add(file)
+        return file
 
-def write_chunks(handle: int, chunks: Iterable[bytes]) -> None:
-    """Make an open file consist of `chunks`, whatever an earlier try has left in it."""
-    if os.lseek(handle, 0, os.SEEK_CUR):
-        os.ftruncate(handle, 0)  # only now: ext4 writes a file that was ever truncated to its disk at once
-        os.lseek(handle, 0, os.SEEK_SET)
-    for chunk in chunks:
-        view = memoryview(chunk)
-        while view:
-            view = view[os.write(handle, view) :]
+    def finish(self, file: Unfinished, entry: ObjectEntry, path: Path) -> None:
+        """Put it in its place, with mode 0644 less umask and the object's modification time."""
+        os.utime(file.handle, (entry.mtime, entry.mtime))
+        self._close(file)
+        os.rename(file.path, path)  # noqa: PTH104 - a thousand files a second, and both are plain strings
+
+    def discard(self, file: Unfinished) -> None:
+        """Remove it, if it is still there."""
+        self._close(file)
+        with contextlib.suppress(OSError):
+            os.unlink(file.path)  # noqa: PTH108
+
+    def _close(self, file: Unfinished) -> None:
+        if file in self._open:
+            self._open.discard(file)
+            os.close(file.handle)

@@ -1,39 +1,25 @@
-"""One object from the server, verified while it streams."""
+"""Bytes of one object from the server, resumed where an earlier answer broke off."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
-from perago.adapters.http.failures import no_answer
+from perago.adapters.http.failures import clean, no_answer
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, check_status
+from perago.adapters.lakefs.arrival import CHUNK, Range
+from perago.adapters.lakefs.block_store import STORE, BlockStore, DirectFailed, check_status
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import CorruptTransfer, ObjectEntry
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-
-CHUNK = 1024 * 1024
-EMPTY_MD5 = "d41d8cd98f00b204e9800998ecf8427e"
-_MD5 = re.compile(r"[0-9a-f]{32}")
 _LONGEST_ERROR = 64 * 1024
-
-
-class Consume(Protocol):
-    """Takes an object's bytes; what they end with (an exception or nothing) says whether they are right."""
-
-    def __call__(self, chunks: Iterator[bytes], /) -> None: ...
+_PARTIAL, _NO_SUCH_RANGE = 206, 416
 
 
 class Fetcher:
@@ -45,57 +31,77 @@ class Fetcher:
         self._repository = repository
         self._target = f"/repositories/{quote(repository, safe='')}/refs/{quote(commit, safe='')}/objects?path="
 
-    def fetch(self, entry: ObjectEntry, wire: Wire, consume: Consume) -> None:
-        """Send one request and hand its verified bytes to `consume`.
+    def fetch(self, wanted: Range, wire: Wire) -> None:
+        """Send one request for what is left of a range. An object that is one range is verified at the end.
 
         Raises:
-            CorruptTransfer: size or MD5 differ from the listing.
-            Unavailable: no complete answer.
+            CorruptTransfer: size, MD5 or place of the bytes are wrong. An object that is one range starts anew then.
+            Unavailable: no complete answer; what has come stays.
             NotFound, AccessDenied, Refused: by status.
         """
-        call = Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
+        call = self.call_for(wanted.arrival.entry)
+        target = self._target + quote(wanted.arrival.entry.key)
         try:
-            with wire.exchange(self._limit(entry)):
-                response = self._pool.open("GET", self._target + quote(entry.key))
-                try:
-                    _check_status(call, response)
-                    consume(_verified(call, entry, response))
-                    response.release_conn()
-                except BaseException:
-                    response.close()
-                    raise
+            self._exchange(call, wanted, wire, SERVICE, lambda asked: self._pool.open("GET", target, headers=asked))
         except NoAnswerError as failure:
             raise errors.unanswered(call, failure) from failure
 
-    def fetch_directly(self, entry: ObjectEntry, store: BlockStore, address: str, wire: Wire, consume: Consume) -> None:
-        """Read the object from the block store, and hand its verified bytes to `consume`.
+    def fetch_directly(self, wanted: Range, store: BlockStore, address: str, wire: Wire) -> None:
+        """As `fetch`, from the block store.
 
         Raises:
             DirectFailed: whatever the store did instead.
         """
-        call = Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
+        call = self.call_for(wanted.arrival.entry)
         try:
-            with wire.exchange(self._limit(entry)):
-                response = store.open("GET", address)
-                try:
-                    check_status(response.status)
-                    consume(_verified(call, entry, response))
-                    response.release_conn()
-                except BaseException:
-                    response.close()
-                    raise
+            self._exchange(call, wanted, wire, STORE, lambda asked: store.open("GET", address, headers=asked))
         except NoAnswerError as failure:
             raise DirectFailed(failure.text) from failure
         except CorruptTransfer as error:
             raise DirectFailed(error.detail) from error
 
-    def _limit(self, entry: ObjectEntry) -> float:
-        return self._policy.connect + self._policy.answer + entry.size / self._policy.slowest
+    def call_for(self, entry: ObjectEntry) -> Call:
+        """What a message says of reading an object."""
+        return Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
+
+    def _exchange(
+        self,
+        call: Call,
+        wanted: Range,
+        wire: Wire,
+        source: str,
+        send: Callable[[Mapping[str, str]], BaseHTTPResponse],
+    ) -> None:
+        limit = self._policy.connect + self._policy.answer + wanted.left / self._policy.slowest
+        asked = wanted.header
+        with wire.exchange(limit):
+            response = send({"Range": asked} if asked else {})
+            try:
+                _check_status(call, response, source, is_partial=asked is not None)
+                _receive(call, wanted, response, source)
+                response.release_conn()
+            except CorruptTransfer:
+                response.close()
+                if wanted.is_whole:
+                    wanted.arrival.restart()
+                raise
+            except BaseException:
+                response.close()
+                raise
 
 
-def _check_status(call: Call, response: BaseHTTPResponse) -> None:
-    if response.status == 200:
+def corrupt(call: Call, what: str) -> CorruptTransfer:
+    """The error of an object that is not the one of the listing."""
+    return CorruptTransfer(SERVICE, call.operation, f"{what}, which is not what the listing says")
+
+
+def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_partial: bool) -> None:
+    if response.status == 200 or (is_partial and response.status == _PARTIAL):
         return
+    if is_partial and response.status == _NO_SUCH_RANGE:
+        raise corrupt(call, "the server has fewer bytes")
+    if source == STORE:
+        check_status(response.status)
     try:
         body = response.read(_LONGEST_ERROR)
     except (HTTPError, HTTPException, OSError) as error:
@@ -103,23 +109,36 @@ def _check_status(call: Call, response: BaseHTTPResponse) -> None:
     raise errors.refusal(call, Answer(response.status, response.headers, body))
 
 
-def _verified(call: Call, entry: ObjectEntry, response: BaseHTTPResponse) -> Iterator[bytes]:
-    """The body in chunks. Asks for one byte more than the listing promises, which is how an over-long one shows."""
+def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
+    """Whether the bytes that come are those that are missing, as far as their announcement tells."""
+    arrival = wanted.arrival
+    if response.status == _PARTIAL:
+        place = response.headers.get("Content-Range", "no place of its bytes")
+        if place != f"bytes {wanted.at}-{wanted.end - 1}/{arrival.entry.size}":
+            raise corrupt(call, f"the server sends {clean(place)}")
+    elif wanted.is_whole and wanted.at:
+        arrival.restart()
+    elif not wanted.is_whole:
+        raise corrupt(call, "the server sends no ranges")
     announced = response.headers.get("Content-Length")
-    if announced is not None and announced != str(entry.size):
-        raise _corrupt(call, f"the server sends {announced} bytes")
-    digest = new_md5()
-    received = 0
-    while chunk := _read(response, min(CHUNK, entry.size + 1 - received)):
-        received += len(chunk)
-        if received > entry.size:
-            raise _corrupt(call, f"the server sends more than {entry.size} bytes")
-        digest.update(chunk)
-        yield chunk
-    if received != entry.size:
-        raise NoAnswerError(f"the answer was cut off after {received} of {entry.size} bytes", sent=True)
-    if _is_md5(entry.checksum) and digest.hexdigest() != entry.checksum:
-        raise _corrupt(call, f"the MD5 of what came is {digest.hexdigest()}")
+    if announced is not None and announced != str(wanted.left):
+        raise corrupt(call, f"the server sends {clean(announced)} bytes")
+    if not arrival.is_version(source, response.headers.get("ETag")):
+        raise corrupt(call, "the object was replaced meanwhile")
+
+
+def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
+    """Take the body in chunks. Asks for one byte more than is missing, which is how an over-long one shows."""
+    _check_head(call, wanted, response, source)
+    while chunk := _read(response, min(CHUNK, wanted.left + 1)):
+        if len(chunk) > wanted.left:
+            raise corrupt(call, f"the server sends more than {wanted.arrival.entry.size} bytes")
+        wanted.add(chunk)
+    if wanted.left:
+        got, size = wanted.at - wanted.start, wanted.end - wanted.start
+        raise NoAnswerError(f"the answer was cut off after {got} of {size} bytes", sent=True)
+    if wanted.is_whole and (wrong := wanted.arrival.mismatch()):
+        raise corrupt(call, wrong)
 
 
 def _read(response: BaseHTTPResponse, amount: int) -> bytes:
@@ -127,17 +146,3 @@ def _read(response: BaseHTTPResponse, amount: int) -> bytes:
         return response.read(amount)
     except (HTTPError, HTTPException, OSError) as error:
         raise no_answer(error) from error
-
-
-def _corrupt(call: Call, what: str) -> CorruptTransfer:
-    return CorruptTransfer(SERVICE, call.operation, f"{what}, which is not what the listing says")
-
-
-def _is_md5(checksum: str) -> bool:
-    """Whether a listed checksum is an MD5; an imported object may carry any ETag instead."""
-    return _MD5.fullmatch(checksum) is not None
-
-
-def new_md5() -> _Hash:
-    """A hash that works where MD5 is banned for security: here it guards against accidents only."""
-    return hashlib.md5(usedforsecurity=False)

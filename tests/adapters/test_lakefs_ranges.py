@@ -1,0 +1,229 @@
+"""Large objects come as ranges side by side, each resumed where it broke. If anything about that is odd, they come
+whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from perago.adapters.lakefs import arrival
+from perago.adapters.lakefs import download as downloading
+from perago.cache import ObjectCache, usage
+from perago.ports import CorruptTransfer, Refused, ServiceError, Unavailable
+
+from ..downloads import download
+from .lakefs_script import API, COMMIT, Tree, files_in, lakefs, md5
+from .scripted import Action, Drop, Reply, Request, object_reply
+from .signing import Signing, Store, signing
+
+OBJECT = f"{API}/refs/{COMMIT}/objects"
+RANGE = 100_000
+CONTENT = os.urandom(10 * RANGE - 7)
+OTHER = os.urandom(len(CONTENT))
+
+
+@pytest.fixture(autouse=True)
+def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "CHUNK", RANGE // 5)
+    monkeypatch.setattr(downloading, "RANGE", RANGE)
+    monkeypatch.setattr(downloading, "LARGEST_WHOLE", 2 * RANGE)
+
+
+STARTS = [len(CONTENT) * number // 10 for number in range(10)]
+
+
+def asked_for(requests: list[Request]) -> list[str]:
+    """The ranges of the object's bytes that were asked for, in their order; "" is the whole object."""
+    found = [request.headers.get("range", "") for request in requests if request.path == OBJECT]
+    return sorted(found, key=lambda header: int(re.sub(r"\D", "", header.partition("-")[0]) or 0))
+
+
+def begin_of(request: Request) -> int | None:
+    """Where the range that is asked for begins; None where the whole object is, or anything else."""
+    header = request.headers.get("range", "")
+    return int(header.removeprefix("bytes=").partition("-")[0]) if header else None
+
+
+def test_a_large_object_comes_as_ranges_at_the_same_time(tmp_path: Path) -> None:
+    together = threading.Barrier(4)
+
+    def wait_for_each_other(request: Request) -> Action | None:
+        if begin_of(request) in STARTS[:4]:
+            together.wait(30)
+        return None
+
+    with lakefs(Tree({"large": CONTENT}, wait_for_each_other)) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        ranges = asked_for(server.requests)
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+    assert ranges == [f"bytes={start}-{end - 1}" for start, end in pairwise([*STARTS, len(CONTENT)])]
+
+
+def test_a_small_object_comes_whole(tmp_path: Path) -> None:
+    with lakefs(Tree({"small": CONTENT[: 2 * RANGE]})) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        assert asked_for(server.requests) == [""]
+
+
+def test_the_order_in_which_ranges_come_does_not_matter(tmp_path: Path) -> None:
+    """Of the four that are asked for at once, each waits for the one behind it."""
+    answered = {start: threading.Event() for start in STARTS}
+
+    def wait(request: Request) -> Action | None:
+        begin = begin_of(request)
+        if begin is None:
+            return None
+        number = STARTS.index(begin)
+        if number < 3:
+            assert answered[STARTS[number + 1]].wait(30)
+        answered[begin].set()
+        return None
+
+    with lakefs(Tree({"large": CONTENT}, wait)) as (store, _):
+        download(store, "repo", COMMIT, tmp_path / "w")
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+
+
+def breaking(content: bytes, begins: Iterable[int | None]) -> Callable[[Request], Action | None]:
+    """The first answer for each range ends after half of it."""
+    left = set(begins)
+
+    def trouble(request: Request) -> Action | None:
+        begin = begin_of(request)
+        if not request.path.endswith(("/objects", "/data/large")) or begin not in left:
+            return None
+        left.discard(begin)
+        reply = object_reply(request, content, md5(content))
+        return replace(reply, body=reply.body[: len(reply.body) // 2], length=len(reply.body))
+
+    return trouble
+
+
+@pytest.mark.parametrize(("size", "begins"), [(RANGE, [None]), (len(CONTENT), STARTS)], ids=["whole", "ranges"])
+def test_a_broken_connection_is_resumed_where_it_broke(tmp_path: Path, size: int, begins: list[int | None]) -> None:
+    content = CONTENT[:size]
+    with lakefs(Tree({"large": content}, breaking(content, begins))) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        asked = asked_for(server.requests)
+    assert files_in(tmp_path) == {"w/large": content}
+    assert len(asked) == 2 * len(begins)
+    assert f"bytes={RANGE // 2}-{RANGE - 1}" in asked or len(begins) > 1
+
+
+def test_what_broke_at_the_block_store_is_resumed_there(tmp_path: Path) -> None:
+    objects = {"large": CONTENT}
+    with signing(Signing(objects), Store(objects, breaking(CONTENT, STARTS))) as (store, asked, stored):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        assert asked_for(asked) == []
+        assert len(stored) == 20
+        assert store.take_notes() == ()
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+
+
+def test_the_rest_of_a_range_that_the_block_store_does_not_give_comes_through_lakefs(tmp_path: Path) -> None:
+    """The first half of the first range is from the store."""
+    objects = {"large": CONTENT}
+    half = breaking(CONTENT, STARTS[:1])
+    troubles = Store(objects, lambda request: half(request) or (Reply(500) if begin_of(request) else None))
+    with signing(Signing(objects), troubles) as (store, asked, _):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        begin = int(asked_for(asked)[0].removeprefix("bytes=").partition("-")[0])
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+    assert begin != 0
+
+
+def _placed(place: str) -> Callable[[Request], Reply]:
+    return lambda request: replace(object_reply(request, CONTENT), headers={"Content-Range": place})
+
+
+ODD: dict[str, Callable[[Request], Reply]] = {
+    "no ranges": lambda _: Reply(200, CONTENT),
+    "none of these bytes": lambda _: Reply(416),
+    "other bytes": _placed(f"bytes 0-{RANGE - 1}/{len(CONTENT)}"),
+    "of another size": _placed(f"bytes {STARTS[3]}-{STARTS[4] - 1}/{len(CONTENT) + 1}"),
+    "of no place": lambda request: replace(object_reply(request, CONTENT), headers={}),
+    "of another version": lambda request: object_reply(request, CONTENT, "another"),
+    "wrong": lambda request: object_reply(request, OTHER, md5(CONTENT)),
+    "too long": lambda request: replace(
+        object_reply(request, CONTENT), body=CONTENT[STARTS[3] : STARTS[4] + 1], length=STARTS[4] - STARTS[3]
+    ),
+}
+
+
+@pytest.mark.parametrize("answer", ODD.values(), ids=ODD)
+def test_where_a_range_is_not_what_was_asked_for_the_object_comes_whole(
+    tmp_path: Path, answer: Callable[[Request], Reply]
+) -> None:
+    tree = Tree({"large": CONTENT}, lambda request: answer(request) if begin_of(request) == STARTS[3] else None)
+    with lakefs(tree) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        assert asked_for(server.requests).count("") == (0 if answer is ODD["too long"] else 1)
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+
+
+def test_a_server_without_ranges_gives_the_object_whole(tmp_path: Path) -> None:
+    tree = Tree({"large": CONTENT}, lambda request: Reply(200, CONTENT) if request.path == OBJECT else None)
+    with lakefs(tree) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        assert asked_for(server.requests).count("") == 1
+        assert len(asked_for(server.requests)) < 10
+    assert files_in(tmp_path) == {"w/large": CONTENT}
+
+
+def test_a_version_that_came_in_between_begins_anew(tmp_path: Path) -> None:
+    """Its checksum is no MD5, so nothing else would tell."""
+    before, after = OTHER[:RANGE], CONTENT[:RANGE]
+    tree = Tree({"a": after}, breaking(before, [None]), listed={"a": {"checksum": "composite-2"}})
+    with lakefs(tree) as (store, _):
+        download(store, "repo", COMMIT, tmp_path / "w")
+    assert files_in(tmp_path) == {"w/a": after}
+
+
+@pytest.mark.parametrize(
+    ("held", "listed"),
+    [
+        pytest.param(CONTENT, {"size_bytes": len(CONTENT) + 5 * RANGE}, id="fewer bytes than listed"),
+        pytest.param(CONTENT, {"size_bytes": len(CONTENT) - 5 * RANGE}, id="more bytes than listed"),
+        pytest.param(OTHER, {"checksum": md5(CONTENT)}, id="other bytes than listed"),
+    ],
+)
+def test_an_object_that_is_not_the_listed_one_is_refused(
+    tmp_path: Path, held: bytes, listed: dict[str, object]
+) -> None:
+    tree = Tree({"large": held}, listed={"large": listed})
+    with lakefs(tree) as (store, _), pytest.raises(CorruptTransfer, match="not what the listing says"):
+        download(store, "repo", COMMIT, tmp_path / "w")
+    assert files_in(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(Reply(503), Unavailable), (Reply(410), Refused), (Drop(), Unavailable)], ids=str
+)
+def test_a_range_that_cannot_be_had_fails_the_download(
+    tmp_path: Path, answer: Action, error: type[ServiceError]
+) -> None:
+    tree = Tree({"large": CONTENT}, lambda request: answer if begin_of(request) == STARTS[3] else None)
+    with lakefs(tree) as (store, _), pytest.raises(error):
+        download(store, "repo", COMMIT, tmp_path / "w")
+    assert files_in(tmp_path) == {}
+
+
+def test_what_came_as_ranges_is_in_the_cache(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir(mode=0o700)
+    cache = ObjectCache(tmp_path / "root", 10**9)
+    tree = Tree({"large": CONTENT}, listed={"large": {"physical_address": "s3://bucket/large"}})
+    with lakefs(tree, cache=cache) as (store, server):
+        download(store, "repo", COMMIT, tmp_path / "w")
+        del server.requests[:]
+        download(store, "repo", COMMIT, tmp_path / "again")
+        assert asked_for(server.requests) == []
+    assert files_in(tmp_path / "again") == {"large": CONTENT}
+    found = usage(cache.root)
+    assert (found.hits, found.misses) == (1, 1)
