@@ -70,12 +70,16 @@ def test_the_commits_of_a_branch_are_paged(services: InMemoryServices) -> None:
     assert shown[:-1] == [commit[:12] for commit in seeded[::-1]]
 
 
-def test_branches_are_paged(services: InMemoryServices) -> None:
+def test_branches_are_paged_and_staging_branches_apart(services: InMemoryServices) -> None:
     services.seed({})
     for number in range(70):
-        services.lakefs.create_branch(REPOSITORY, f"perago-{number:04}", "main")
+        services.lakefs.server.create_branch(REPOSITORY, f"work-{number:04}", "main")
     with page_of(services.conductor, services.lakefs.server) as site:
         assert [len(rows) for rows in turned(site, links.repository(REPOSITORY))] == [50, 21]
+        for number in range(70):
+            services.lakefs.create_branch(REPOSITORY, f"perago-{number:04}", "main")
+        behind = f"{links.repository(REPOSITORY)}?branches=work-0068"
+        assert [len(rows) for rows in turned(site, behind, table=-1)] == [50, 20]
 
 
 @pytest.mark.parametrize("path", ["/", "/task-types", "/repositories"])

@@ -218,14 +218,15 @@ def test_a_task_type_shows_definition_queue_and_last_poll(site: Site, filled: Fi
 # -------------------------------------------------------------- repositories
 
 
-def test_branches_are_listed_with_staging_branches_marked_and_last(site: Site, filled: Filled) -> None:
-    rows = site.get(links.repository(REPOSITORY)).main.all("table")[0].rows()
-    assert [row[0] for row in rows] == ["main default", f"{STAGING} staging uncommitted changes"]
-    assert rows[0][1] == filled.commit[:12]
+def test_staging_branches_are_listed_apart_from_the_others(site: Site, filled: Filled) -> None:
+    branches, staging, _ = site.get(links.repository(REPOSITORY)).main.all("table")
+    assert [row[0] for row in branches.rows()] == ["main default"]
+    assert [row[0] for row in staging.rows()] == [f"{STAGING} uncommitted changes"]
+    assert branches.rows()[0][1] == filled.commit[:12]
 
 
 def test_tags_are_listed_with_their_commits(site: Site, filled: Filled) -> None:
-    tags = site.get(links.repository(REPOSITORY)).main.all("table")[1]
+    tags = site.get(links.repository(REPOSITORY)).main.all("table")[2]
     assert [row[:3] for row in tags.rows()] == [["v1", filled.root[:12], "Seed"]]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.console import links, overview, repositories, starting, task_types, workflow
 from perago.console.commits import commit
+from perago.console.halves import NOTHING_MISSING, Away, without
 from perago.console.links import Link
-from perago.console.source import News, NoSuchPage, Source
+from perago.console.source import Actions, News, NoSuchPage, Source
 from perago.console.text import Shown, block, plural, unquoted, zone
-from perago.ports import NotFound, ServiceError, Unavailable
+from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
 from perago.workspace.text import visible
 
 View = Callable[[Source, Request], Any]
@@ -35,7 +37,6 @@ _COMMIT = f"{_REPOSITORY}/commits/{{commit}}"
 PAGES: tuple[tuple[str, str, View], ...] = (
     (links.OVERVIEW, "overview.html", overview.overview),
     ("/workflows/{workflow}", "workflow.html", workflow.workflow),
-    ("/start", "start.html", starting.form),
     (links.TASK_TYPES, "task_types.html", task_types.task_types),
     ("/task-types/definition", "task_type.html", task_types.task_type),
     ("/workflow-types/definition", "workflow_type.html", task_types.workflow_type),
@@ -89,14 +90,14 @@ class Problem:
 
 def page_app(source: Source) -> ASGIApp:
     """An ASGI application for the root of a server that lets in only who may see and do everything."""
-    renderer = Renderer()
+    renderer = Renderer(source.place)
     problems = _Problems(renderer)
     routes: list[BaseRoute] = [
         Route(path, _answer(source, renderer, template, view), methods=["GET"]) for path, template, view in PAGES
     ]
+    if source.actions is not None:
+        routes += _changing(source, source.actions, renderer)
     routes += [
-        Route("/start", _starter(source, renderer), methods=["POST"]),
-        Route("/workflows/{workflow}/terminate", _terminator(source), methods=["POST"]),
         Route(f"{_COMMIT}/download", lambda request: repositories.download(source, request), methods=["GET"]),
         Route("/news", _stream_of(source.news), methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
@@ -105,6 +106,7 @@ def page_app(source: Source) -> ASGIApp:
         routes=routes,
         exception_handlers={
             HTTPException: problems.http,
+            Away: problems.away,
             NoSuchPage: problems.missing,
             NotFound: problems.missing,
             ServiceError: problems.refused,
@@ -115,9 +117,13 @@ def page_app(source: Source) -> ASGIApp:
 
 
 class Renderer:
-    """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out."""
+    """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out.
 
-    def __init__(self) -> None:
+    `place` says in the foot of each page where its servers are.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
         self._environment = Environment(
             loader=PackageLoader("perago.console"),
             autoescape=True,
@@ -130,9 +136,10 @@ class Renderer:
         self._environment.filters["unquoted"] = unquoted
         self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
 
-    def render(self, template: str, view: Any) -> str:
-        """The page `template` with the values of `view`."""
-        return self._environment.get_template(template).render(view=view, zone=zone())
+    def render(self, template: str, view: Any, missing: Mapping[str, str] = NOTHING_MISSING) -> str:
+        """The page `template` with the values of `view`. `missing` says why a service told nothing, by its name."""
+        found = self._environment.get_template(template)
+        return found.render(view=view, zone=zone(), place=self._place, missing=missing)
 
 
 def _printed(value: Any) -> Any:
@@ -142,8 +149,24 @@ def _printed(value: Any) -> Any:
 
 def _answer(source: Source, renderer: Renderer, template: str, view: View) -> Callable[[Request], Response]:
     def answer(request: Request) -> Response:
-        """Not a coroutine: it runs in a thread, so that a large page holds up no other request."""
-        return HTMLResponse(renderer.render(template, view(source, request)))
+        """Not a coroutine: it runs in a thread, so that a large page holds up no other request.
+
+        A service that does not answer takes nothing from the page but its own part.
+        """
+        seen = source
+        missing: dict[str, str] = {}
+        while True:
+            try:
+                return HTMLResponse(renderer.render(template, view(seen, request), missing))
+            except (Unavailable, AccessDenied) as error:
+                if error.service in missing:
+                    raise
+                seen = without(seen, error)
+                missing[error.service] = str(error)
+            except NoSuchPage as error:
+                if not missing:
+                    raise
+                raise Away("; ".join(missing.values())) from error
 
     return answer
 
@@ -151,9 +174,20 @@ def _answer(source: Source, renderer: Renderer, template: str, view: View) -> Ca
 # ---------------------------------------------------------------------- what changes something
 
 
-def _starter(source: Source, renderer: Renderer) -> Callable[[Request], Awaitable[Response]]:
+def _changing(source: Source, actions: Actions, renderer: Renderer) -> list[BaseRoute]:
+    def form(request: Request) -> Response:
+        return HTMLResponse(renderer.render("start.html", starting.form(source, actions, request)))
+
+    return [
+        Route("/start", form, methods=["GET"]),
+        Route("/start", _starter(source, actions, renderer), methods=["POST"]),
+        Route("/workflows/{workflow}/terminate", _terminator(actions), methods=["POST"]),
+    ]
+
+
+def _starter(source: Source, actions: Actions, renderer: Renderer) -> Callable[[Request], Awaitable[Response]]:
     def act(request: Request, body: bytes) -> Response:
-        found = starting.start(source, request, body)
+        found = starting.start(source, actions, request, body)
         return found if isinstance(found, Response) else HTMLResponse(renderer.render("start.html", found), 422)
 
     async def answer(request: Request) -> Response:
@@ -162,9 +196,9 @@ def _starter(source: Source, renderer: Renderer) -> Callable[[Request], Awaitabl
     return answer
 
 
-def _terminator(source: Source) -> Callable[[Request], Awaitable[Response]]:
+def _terminator(actions: Actions) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
-        return await run_in_threadpool(starting.terminate, source, request, await _body(request))
+        return await run_in_threadpool(starting.terminate, actions, request, await _body(request))
 
     return answer
 
@@ -192,12 +226,13 @@ def _stream_of(news: News) -> Callable[[Request], Awaitable[Response]]:
 
 
 async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
-    """A message whenever something changed. Ends with the server, with the window, and after `STREAM_SECONDS`."""
+    """A message whenever something has changed, or may have. Ends with the server, the window, and its time."""
     try:
         async with asyncio.timeout(STREAM_SECONDS):
             yield "retry: 1000\n\n"
             while True:
-                await event.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(event.wait(), news.every)
                 if news.closed:
                     return
                 event.clear()
@@ -247,6 +282,10 @@ class _Problems:
     def missing(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """Something that the services do not have, or no longer."""
         return self._page("Not found", str(error), 404)
+
+    def away(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
+        """What the page is about is known to a service that does not answer."""
+        return self._page("Not available", f"{error}. Try again in a moment.", 503)
 
     def refused(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - the handler's signature
         """The service does not answer in time, or does not do it."""

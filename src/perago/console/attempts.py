@@ -13,6 +13,7 @@ from perago.console.commits import (
     ChangeRow,
     Parted,
     change_row,
+    changed,
     commit_link,
     continued,
     exists,
@@ -36,7 +37,6 @@ from perago.console.text import (
 )
 from perago.console.worker_logs import AttemptTrace, DeliveryTrace
 from perago.ports import Commit
-from perago.workspace.keys import is_reserved
 
 _ENTRIES = 50
 _FILES = 40
@@ -297,10 +297,10 @@ class _Builder:
         """As the branch has them, else as the worker said."""
         if published:
             repository, found = published[-1]
-            changes = [each for each in self._source.lakefs.changes(repository, found) if not is_reserved(each.path)]
-            rows = tuple(change_row(repository, found, each) for each in changes[:_FILES])
-            summary = summary_of(Counter(each.kind for each in changes))
-            return Files(summary, rows, len(changes) - len(rows), commit_link(repository, found.id))
+            all_of_it = changed(self._source, repository, found, reserved=False)
+            rows = tuple(change_row(repository, found, each) for each in all_of_it.changes[:_FILES])
+            more = len(all_of_it.changes) - len(rows)
+            return Files(all_of_it.summary, rows, more, commit_link(repository, found.id))
         if not trace.files:
             return None
         told = [Change(path, kind, None, None if kind == "removed" else count) for kind, path, count in trace.files]

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -13,14 +14,17 @@ from starlette.requests import Request
 
 from perago.attempt.joining import PAGE, NotOneLine, newest_of
 from perago.console import links
-from perago.console.links import Link, Paged, link, paged
+from perago.console.links import Link, Listed, link, listed
 from perago.console.source import Change, NoSuchPage, Source
 from perago.console.text import Moment, Shown, block, line, moment, plural, readable_json, size
 from perago.ports import Commit
 from perago.taskdef.refs import commits_of
+from perago.workspace.keys import is_reserved
 
 SHORT_ID = 12
 _PAGE_SIZE = 200
+MOST = 1000
+"""Files of a commit that are looked at where its page turns no pages."""
 _PARTED = 10
 _KINDS = ("added", "changed", "removed")
 
@@ -76,8 +80,8 @@ class CommitPage:
     attempt: Link | None
     metadata: tuple[MetadataRow, ...]
     summary: str
-    changes: Paged[ChangeRow]
-    objects: int
+    changes: Listed[ChangeRow]
+    objects: str
     files: str
     title: str
     crumbs: tuple[Link, ...]
@@ -88,8 +92,13 @@ def commit(source: Source, request: Request) -> CommitPage:
     """The commit that the address names; a branch or a short id will do."""
     repository = request.path_params["repository"]
     found = source.lakefs.commit(repository, request.path_params["commit"])
-    changes = source.lakefs.changes(repository, found)
-    page = paged(changes, request, size=_PAGE_SIZE)
+    changes = changed(source, repository, found)
+    page = listed(
+        lambda after: source.lakefs.changes(repository, found, after, _PAGE_SIZE),
+        partial(change_row, repository, found),
+        request,
+        "after",
+    )
     return CommitPage(
         commit_id=line(found.id),
         message=block(found.message),
@@ -98,9 +107,9 @@ def commit(source: Source, request: Request) -> CommitPage:
         parents=tuple(commit_link(repository, parent) for parent in found.parents),
         attempt=_attempt(source, found),
         metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in found.metadata),
-        summary=summary_of(Counter(change.kind for change in changes)),
-        changes=page.showing([change_row(repository, found, change) for change in page.items]),
-        objects=source.lakefs.count(repository, found.id),
+        summary=changes.summary,
+        changes=page,
+        objects=_count(source.lakefs.count(repository, found.id, MOST + 1)),
         files=links.files(repository, found.id),
         title=f"Commit {found.id[:SHORT_ID]}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
@@ -131,6 +140,27 @@ def change_row(repository: str, found: Commit | None, change: Change) -> ChangeR
         url = links.file(repository, found.parents[0] if change.after is None else found.id, change.path)
     before, after = ("" if number is None else size(number) for number in (change.before, change.after))
     return ChangeRow(link(change.path, url), change.kind, before, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What a commit changed, as far as it is looked at, without what perago keeps there for itself."""
+
+    changes: tuple[Change, ...]
+    summary: str
+    is_cut: bool
+
+
+def changed(source: Source, repository: str, found: Commit, *, reserved: bool = True) -> Changed:
+    """The first changes of a commit, at most `MOST`; with or without the files of `_lakefs_actions/`."""
+    first, following = source.lakefs.changes(repository, found, "", MOST)
+    changes = tuple(each for each in first if reserved or not is_reserved(each.path))
+    summary = summary_of(Counter(each.kind for each in changes))
+    return Changed(changes, f"more than {summary} among the first" if following else summary, following is not None)
+
+
+def _count(objects: int) -> str:
+    return f"more than {MOST:,} files" if objects > MOST else plural(objects, "file")
 
 
 def summary_of(counts: Mapping[str, int]) -> str:

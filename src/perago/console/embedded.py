@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from perago.console.source import (
-    Branch,
+    STAGING_PREFIX,
     Change,
     File,
     HistoryEvent,
     Json,
     News,
     NoSuchPage,
+    Page,
     Poll,
+    Ref,
     Repository,
     Source,
     Traces,
@@ -24,12 +28,13 @@ from perago.console.worker_logs import no_traces
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.lakefs.errors import LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.tree import EMPTY_TREE, two_dot
-from perago.embedded.lakefs.values import DiffType, Entry, Page
+from perago.embedded.lakefs.tree import EMPTY_TREE, Tree, two_dot
+from perago.embedded.lakefs.values import Difference, DiffType, Entry, RepositoryInfo
+from perago.embedded.lakefs.values import Page as Results
 from perago.ports import Commit
 
 T = TypeVar("T")
-_AT_ONCE = 1000
+U = TypeVar("U")
 
 
 class EmbeddedConductor:
@@ -44,8 +49,14 @@ class EmbeddedConductor:
         self.task_definitions = model.task_definitions
         self.queue_sizes = model.queue_sizes
 
-    def workflows(self) -> Sequence[WorkflowSummary]:
-        """All workflows, newest first."""
+    def workflow_counts(self) -> Mapping[str, int]:
+        """How many there are of each status."""
+        return Counter(each.status.value for each in self._model.workflow_summaries())
+
+    def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
+        """Some workflows, newest first."""
+        newest = reversed(self._model.workflow_summaries())
+        wanted = (each for each in newest if status in (None, each.status.value))
         return [
             WorkflowSummary(
                 workflow_id=each.workflow_id,
@@ -57,7 +68,7 @@ class EmbeddedConductor:
                 reason=each.reason or "",
                 failed_references=each.failed_references,
             )
-            for each in reversed(self._model.workflow_summaries())
+            for each in islice(wanted, start, start + limit)
         ]
 
     def knows(self, workflow_id: str) -> bool:
@@ -91,6 +102,14 @@ class EmbeddedConductor:
         """Who polled."""
         return [Poll(each.time, each.worker_id or "", each.domain or "") for each in self._model.last_polls(name)]
 
+
+class EmbeddedActions:
+    """The `Actions` of the console."""
+
+    def __init__(self, model: ConductorModel, samples: Mapping[str, Any]) -> None:
+        self._model = model
+        self.samples = samples
+
     def start(self, name: str, version: int, payload: Mapping[str, Any]) -> str:
         """Start a workflow."""
         return self._model.start_workflow(name, payload, version=version)
@@ -106,36 +125,33 @@ class EmbeddedLakeFS:
     def __init__(self, server: LakeFSServer) -> None:
         self._server = server
 
-    def repositories(self) -> Sequence[Repository]:
-        """All repositories."""
-        found = _all_of(lambda after: self._server.list_repositories(after=after, amount=_AT_ONCE))
-        return [Repository(each.name, each.storage_namespace, each.default_branch, each.created) for each in found]
+    def repositories(self, after: str, limit: int) -> Page[Repository]:
+        """Repositories."""
+        return _page(self._server.list_repositories(after=after, amount=limit), _repository)
 
     def repository(self, name: str) -> Repository:
         """One repository."""
         with _found():
-            each = self._server.get_repository(name)
-        return Repository(each.name, each.storage_namespace, each.default_branch, each.created)
+            return _repository(self._server.get_repository(name))
 
-    def branches(self, repository: str) -> Sequence[Branch]:
-        """All branches, hidden ones included."""
-        list_branches = self._server.list_branches
+    def branches(self, repository: str, after: str, limit: int, *, staging: bool) -> Page[Ref]:
+        """Staging branches, or those that are not hidden."""
+        prefix = STAGING_PREFIX if staging else ""
         with _found():
-            found = list(
-                _all_of(lambda after: list_branches(repository, after=after, amount=_AT_ONCE, show_hidden=True))
-            )
-        return [Branch(each.name, each.commit_id, each.hidden) for each in found]
+            page = self._server.list_branches(repository, prefix=prefix, after=after, amount=limit, show_hidden=staging)
+        return _page(page, lambda each: Ref(each.name, each.commit_id))
 
-    def branch(self, repository: str, name: str) -> Branch:
+    def branch(self, repository: str, name: str) -> Ref:
         """One branch."""
         with _found():
             each = self._server.get_branch(repository, name)
-        return Branch(each.name, each.commit_id, each.hidden)
+        return Ref(each.name, each.commit_id)
 
-    def tags(self, repository: str) -> Sequence[tuple[str, str]]:
-        """All tags."""
-        found = _all_of(lambda after: self._server.list_tags(repository, after=after, amount=_AT_ONCE))
-        return [(each.name, each.commit_id) for each in found]
+    def tags(self, repository: str, after: str, limit: int) -> Page[Ref]:
+        """Tags."""
+        with _found():
+            page = self._server.list_tags(repository, after=after, amount=limit)
+        return _page(page, lambda each: Ref(each.name, each.commit_id))
 
     def commit(self, repository: str, ref: str) -> Commit:
         """A commit."""
@@ -148,39 +164,33 @@ class EmbeddedLakeFS:
             for record in self._server.first_parents(repository, ref):
                 yield record.commit
 
-    def changes(self, repository: str, commit: Commit) -> Sequence[Change]:
+    def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
         """What a commit changed."""
         with _found():
-            after = self._server.get_commit(repository, commit.id).tree
-            before = self._server.get_commit(repository, commit.parents[0]).tree if commit.parents else EMPTY_TREE
-        found = []
-        for difference in two_dot(before, after):
-            old = before.get(difference.path)
-            new = None if difference.type is DiffType.REMOVED else difference.size
-            found.append(Change(difference.path, difference.type.value, None if old is None else old.blob.size, new))
-        return found
+            new = self._server.get_commit(repository, commit.id).tree
+            old = self._server.get_commit(repository, commit.parents[0]).tree if commit.parents else EMPTY_TREE
+        later = (each for each in two_dot(old, new) if not after or each.path.encode() > after.encode())
+        found = list(islice(later, limit + 1))
+        return [_change(each, old) for each in found[:limit]], found[limit - 1].path if len(found) > limit else None
 
-    def uncommitted(self, repository: str, branch: str, limit: int) -> tuple[Sequence[Change], bool]:
+    def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Change]:
         """What is staged on a branch."""
         with _found():
             page = self._server.diff_branch(repository, branch, amount=limit)
-        return [Change(each.path, each.type.value, None, each.size) for each in page.results], page.has_more
+        return _page(page, lambda each: Change(each.path, each.type.value, None, each.size))
 
-    def count(self, repository: str, commit_id: str) -> int:
+    def count(self, repository: str, commit_id: str, limit: int) -> int:
         """How many objects there are."""
         with _found():
-            return len(self._server.get_commit(repository, commit_id).tree)
+            return min(limit, len(self._server.get_commit(repository, commit_id).tree))
 
-    def listing(
-        self, repository: str, commit_id: str, prefix: str, after: str, limit: int
-    ) -> tuple[Sequence[File | str], str | None]:
-        """One directory; arguments and result as in `source.LakeFS`."""
+    def listing(self, repository: str, commit_id: str, prefix: str, after: str, limit: int) -> Page[File | str]:
+        """One directory; arguments as in `source.LakeFS`."""
         with _found():
             page = self._server.list_objects(
                 repository, commit_id, prefix=prefix, after=after, delimiter="/", amount=limit
             )
-        rows = [_file(item) if isinstance(item, Entry) else item.path for item in page.results]
-        return rows, page.next_offset if page.has_more else None
+        return _page(page, lambda item: _file(item) if isinstance(item, Entry) else item.path)
 
     def file(self, repository: str, commit_id: str, path: str) -> File:
         """One object."""
@@ -206,12 +216,18 @@ def _file(entry: Entry) -> File:
     return File(entry.path, entry.blob.size, entry.mtime, entry.blob.checksum, entry.content_type, dict(entry.metadata))
 
 
-def _all_of(page_after: Callable[[str], Page[T]]) -> Iterator[T]:
-    after, more = "", True
-    while more:
-        page = page_after(after)
-        yield from page.results
-        after, more = page.next_offset, page.has_more
+def _repository(found: RepositoryInfo) -> Repository:
+    return Repository(found.name, found.storage_namespace, found.default_branch, found.created)
+
+
+def _change(found: Difference, old: Tree) -> Change:
+    before = old.get(found.path)
+    after = None if found.type is DiffType.REMOVED else found.size
+    return Change(found.path, found.type.value, None if before is None else before.blob.size, after)
+
+
+def _page(found: Results[T], read: Callable[[T], U]) -> Page[U]:
+    return [read(each) for each in found.results], found.next_offset if found.has_more else None
 
 
 def source_of(
@@ -228,5 +244,5 @@ def source_of(
         traces: What workers wrote about an attempt.
         samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
     """
-    given = {} if samples is None else samples
-    return Source(EmbeddedConductor(conductor), EmbeddedLakeFS(lakefs), traces, News(), given)
+    actions = EmbeddedActions(conductor, {} if samples is None else samples)
+    return Source(EmbeddedConductor(conductor), EmbeddedLakeFS(lakefs), traces, News(), "on this machine only", actions)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from perago.console import links
-from perago.console.commits import ChangeRow, change_row, commit_link, summary_of
+from perago.console.commits import ChangeRow, change_row, changed, commit_link
 from perago.console.links import Link, link
 from perago.console.source import Json, Source
 from perago.console.text import Moment, Shown, line, moment
 from perago.ports import Commit
-from perago.workspace.keys import is_reserved
 
 _MOST_READ = 1000
 """Commits of a branch that are looked at, from its head."""
@@ -121,17 +119,17 @@ class _Reader:
 
     def _commit(self, repository: str, found: Commit) -> LineCommit:
         own = self._owner(found) is not None
-        changes = [each for each in self._source.lakefs.changes(repository, found) if not is_reserved(each.path)]
-        files = [change_row(repository, found, each) for each in changes[:_FILES]] if own else []
+        all_of_it = changed(self._source, repository, found, reserved=False)
+        files = [change_row(repository, found, each) for each in all_of_it.changes[:_FILES]] if own else []
         return LineCommit(
             own=own,
             name=self._name(found),
             commit=commit_link(repository, found.id),
             words=line(found.metadata.get("perago.task_name", "") if own else found.message.partition("\n")[0]),
             time=moment(found.created * 1000),
-            summary=summary_of(Counter(each.kind for each in changes)),
+            summary=all_of_it.summary,
             files=tuple(files),
-            more=len(changes) - len(files) if own else 0,
+            more=len(all_of_it.changes) - len(files) if own else 0,
         )
 
     def _name(self, found: Commit) -> Link:

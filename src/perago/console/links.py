@@ -5,13 +5,15 @@ Names that may hold anything are in the query: browsers resolve dots and slashes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode
 
+from starlette.datastructures import URL
 from starlette.requests import Request
 
+from perago.console.source import Page
 from perago.console.text import Shown, line
 
 T = TypeVar("T")
@@ -87,16 +89,9 @@ def commit(repository_name: str, commit_id: str) -> str:
     return f"{repository(repository_name)}/commits/{_part(commit_id)}"
 
 
-def files(repository_name: str, commit_id: str, prefix: str = "", after: str | None = None) -> str:
-    """One directory of a commit's tree.
-
-    Args:
-        repository_name: The repository.
-        commit_id: The commit.
-        prefix: The path of the directory, empty for the root.
-        after: The entry after which the list begins; None for the first.
-    """
-    return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None, after=after)
+def files(repository_name: str, commit_id: str, prefix: str = "") -> str:
+    """One directory of a commit's tree; an empty `prefix` is the root."""
+    return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None)
 
 
 def file(repository_name: str, commit_id: str, path: str) -> str:
@@ -131,6 +126,38 @@ class Paged(Generic[T]):
         return Paged(items, self.total, self.first, self.number, self.pages, self.previous, self.next)
 
 
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """One page of a list whose length is not known. The URLs lead to the first page and to the next one; None: this is
+    the first, or the last."""
+
+    items: Sequence[T]
+    first: str | None
+    next: str | None
+
+
+def listed(read: Callable[[str], Page[U]], show: Callable[[U], T], request: Request, parameter: str) -> Listed[T]:
+    """The page of a list that the request's query asks for.
+
+    Args:
+        read: Gives the page after an entry, and the entry after which the next one begins.
+        show: What is shown of an item.
+        request: Its query has the entry after which its page begins.
+        parameter: The name of that in the query.
+    """
+    after = request.query_params.get(parameter, "")
+    items, following = read(after)
+    first = request.url.remove_query_params(parameter)
+    further = request.url.include_query_params(**{parameter: following})
+    return Listed(
+        [show(item) for item in items], _local(first) if after else None, _local(further) if following else None
+    )
+
+
+def _local(url: URL) -> str:
+    return f"{url.path}?{url.query}" if url.query else url.path
+
+
 def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "page") -> Paged[T]:
     """The page of a list that the request's query asks for.
 
@@ -148,8 +175,7 @@ def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "
     def address(other: int) -> str | None:
         if not 1 <= other <= pages:
             return None
-        url = request.url.include_query_params(**{parameter: other})
-        return f"{url.path}?{url.query}"
+        return _local(request.url.include_query_params(**{parameter: other}))
 
     return Paged(
         items[start : start + size], len(items), start, number, pages, address(number - 1), address(number + 1)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -11,14 +10,13 @@ from starlette.requests import Request
 from perago.console import links
 from perago.console.attempts import plain_reason
 from perago.console.links import Link, Paged, link, paged
-from perago.console.repositories import RepositoryRow, repository_rows
-from perago.console.source import Source, WorkflowSummary
+from perago.console.repositories import RepositoryRow, repository_row
+from perago.console.source import STATUSES, Source, WorkflowSummary
 from perago.console.task_types import TaskTypeRow, task_type_rows
 from perago.console.text import Moment, Shown, StatusView, duration, line, moment, status_view
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20
-_STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +58,13 @@ class Overview:
 
     filters: tuple[Filter, ...]
     workflows: Paged[WorkflowItem]
-    starters: tuple[Starter, ...]
+    starters: tuple[Starter, ...] | None
+    """None: nothing can be started here."""
     more_starters: int
     task_types: tuple[TaskTypeRow, ...]
     more_task_types: int
     repositories: tuple[RepositoryRow, ...]
-    more_repositories: int
+    more_repositories: bool
     title: str = "Workflows"
     crumbs: tuple[Link, ...] = ()
     live: bool = True
@@ -73,37 +72,43 @@ class Overview:
 
 def overview(source: Source, request: Request) -> Overview:
     """Newest workflows first; `?status=FAILED` filters, `?page=2` turns the page."""
-    summaries = source.conductor.workflows()
-    wanted = request.query_params.get("status")
-    chosen = [summary for summary in summaries if wanted in (None, "", summary.status)]
+    counts = source.conductor.workflow_counts()
+    wanted = request.query_params.get("status") or None
     now = source.conductor.now()
-    page = paged(chosen, request, size=_PAGE_SIZE)
-    newest = {each["name"]: each["version"] for each in source.conductor.workflow_definitions()}
+    places = paged(range(sum(counts.values()) if wanted is None else counts.get(wanted, 0)), request, size=_PAGE_SIZE)
+    summaries = source.conductor.workflows(wanted, places.first, len(places.items)) if places.items else ()
+    starters = _starters(source)
     types = task_type_rows(source)
-    repositories = repository_rows(source)
+    repositories, more = source.lakefs.repositories("", _LIST_SIZE)
     return Overview(
-        filters=_filters(summaries, wanted or None),
-        workflows=page.showing([_item(summary, now) for summary in page.items]),
-        starters=tuple(_starter(name, newest[name]) for name in list(newest)[:_LIST_SIZE]),
-        more_starters=max(0, len(newest) - _LIST_SIZE),
+        filters=_filters(counts, wanted),
+        workflows=places.showing([_item(summary, now) for summary in summaries]),
+        starters=None if starters is None else starters[:_LIST_SIZE],
+        more_starters=max(0, len(starters or ()) - _LIST_SIZE),
         task_types=types[:_LIST_SIZE],
         more_task_types=max(0, len(types) - _LIST_SIZE),
-        repositories=repositories[:_LIST_SIZE],
-        more_repositories=max(0, len(repositories) - _LIST_SIZE),
+        repositories=tuple(repository_row(source, each) for each in repositories),
+        more_repositories=more is not None,
     )
+
+
+def _starters(source: Source) -> tuple[Starter, ...] | None:
+    if source.actions is None:
+        return None
+    newest = {each["name"]: each["version"] for each in source.conductor.workflow_definitions()}
+    return tuple(_starter(name, version) for name, version in newest.items())
 
 
 def _starter(name: str, version: int) -> Starter:
     return Starter(link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
 
 
-def _filters(summaries: Sequence[WorkflowSummary], wanted: str | None) -> tuple[Filter, ...]:
-    counts = Counter(summary.status for summary in summaries)
-    found = [Filter("all", len(summaries), links.OVERVIEW, wanted is None)]
-    for status in _STATUSES:
-        if counts[status] or status == wanted:
+def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[Filter, ...]:
+    found = [Filter("all", sum(counts.values()), links.OVERVIEW, wanted is None)]
+    for status in STATUSES:
+        if counts.get(status) or status == wanted:
             url = links.with_query(links.OVERVIEW, status=status)
-            found.append(Filter(status_view(status).word, counts[status], url, status == wanted))
+            found.append(Filter(status_view(status).word, counts.get(status, 0), url, status == wanted))
     return tuple(found)
 
 

@@ -11,10 +11,11 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from perago.attempt.publication import is_staging_branch
 from perago.console import links
 from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
-from perago.console.links import Link, Paged, link, paged
-from perago.console.source import Branch, File, NoSuchPage, Repository, Source
+from perago.console.links import Link, Listed, link, listed
+from perago.console.source import File, NoSuchPage, Ref, Repository, Source
 from perago.console.text import Moment, Shown, line, moment, plural, size
 
 TEXT_BYTES = 64 * 1024
@@ -37,7 +38,7 @@ class RepositoryRow:
 class Repositories:
     """All repositories."""
 
-    repositories: Paged[RepositoryRow]
+    repositories: Listed[RepositoryRow]
     title: str = "Repositories"
     crumbs: tuple[Link, ...] = ()
     live: bool = True
@@ -45,10 +46,10 @@ class Repositories:
 
 @dataclass(frozen=True, slots=True)
 class BranchRow:
-    """One branch and its newest commit. `kind` says what is special about it."""
+    """One branch and its newest commit."""
 
     branch: Link
-    kind: str
+    is_default: bool
     uncommitted: bool
     head: CommitRow
 
@@ -68,8 +69,11 @@ class RepositoryPage:
     name: Shown
     namespace: Shown
     created: Moment | None
-    branches: Paged[BranchRow]
-    tags: Paged[TagRow]
+    default: Link
+    branches: Listed[BranchRow]
+    staging: Listed[BranchRow]
+    """Branches that hold the changes of one delivery until they are published."""
+    tags: Listed[TagRow]
     title: str
     crumbs: tuple[Link, ...]
     live: bool = True
@@ -106,9 +110,7 @@ class Directory:
     """One directory of a commit's tree."""
 
     path: Shown
-    rows: tuple[FileRow, ...]
-    first: str | None
-    more: str | None
+    rows: Listed[FileRow]
     title: str
     crumbs: tuple[Link, ...]
     live: bool = False
@@ -135,28 +137,40 @@ class FilePage:
 # ------------------------------------------------------------------ repositories
 
 
-def repository_rows(source: Source) -> tuple[RepositoryRow, ...]:
-    """All repositories by name."""
-    return tuple(_repository_row(source, each) for each in source.lakefs.repositories())
-
-
 def repositories(source: Source, request: Request) -> Repositories:
     """The list."""
-    return Repositories(paged(repository_rows(source), request, size=_PAGE_SIZE))
+    rows = listed(
+        lambda after: source.lakefs.repositories(after, _PAGE_SIZE), partial(repository_row, source), request, "after"
+    )
+    return Repositories(rows)
 
 
 def repository(source: Source, request: Request) -> RepositoryPage:
-    """One repository; the default branch stands first, staging branches last."""
+    """One repository; `?branches=`, `?staging=` and `?tags=` continue what is long."""
     found = source.lakefs.repository(request.path_params["repository"])
-    ranked = sorted(source.lakefs.branches(found.name), key=partial(_rank, found))
-    branches = paged(ranked, request, size=_PAGE_SIZE)
-    tags = paged(source.lakefs.tags(found.name), request, size=_PAGE_SIZE, parameter="tags")
+
+    def branches(parameter: str) -> Listed[BranchRow]:
+        staging = parameter == "staging"
+        return listed(
+            lambda after: source.lakefs.branches(found.name, after, _PAGE_SIZE, staging=staging),
+            partial(_branch_row, source, found),
+            request,
+            parameter,
+        )
+
     return RepositoryPage(
         name=line(found.name),
         namespace=line(found.namespace),
         created=moment(found.created * 1000),
-        branches=branches.showing([_branch_row(source, found, branch) for branch in branches.items]),
-        tags=tags.showing([TagRow(line(name), _row_of(source, found.name, ref)) for name, ref in tags.items]),
+        default=link(found.default_branch, links.branch(found.name, found.default_branch)),
+        branches=branches("branches"),
+        staging=branches("staging"),
+        tags=listed(
+            lambda after: source.lakefs.tags(found.name, after, _PAGE_SIZE),
+            lambda tag: TagRow(line(tag.name), _row_of(source, found.name, tag.commit_id)),
+            request,
+            "tags",
+        ),
         title=f"Repository {found.name}",
         crumbs=(link("Repositories", links.REPOSITORIES),),
     )
@@ -174,27 +188,24 @@ def branch(source: Source, request: Request) -> BranchPage:
     older = commits[_PAGE_SIZE].id if len(commits) > _PAGE_SIZE else None
     return BranchPage(
         name=line(name),
-        staging=found.hidden,
+        staging=is_staging_branch(name),
         files=links.files(repository, found.commit_id),
         commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
         newest=address if start else None,
         older=links.with_query(address, **{"from": older}) if older else None,
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
-        more_uncommitted=more,
+        more_uncommitted=more is not None,
         title=f"Branch {line(name).text}",
         crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
     )
-
-
-def _rank(found: Repository, branch: Branch) -> tuple[bool, bool, str]:
-    return (branch.name != found.default_branch, branch.hidden, branch.name)
 
 
 def _row_of(source: Source, repository: str, ref: str) -> CommitRow:
     return commit_row(source, repository, source.lakefs.commit(repository, ref))
 
 
-def _repository_row(source: Source, found: Repository) -> RepositoryRow:
+def repository_row(source: Source, found: Repository) -> RepositoryRow:
+    """One repository with the newest commit of its default branch."""
     try:
         head = _row_of(source, found.name, found.default_branch)
     except NoSuchPage:
@@ -207,10 +218,10 @@ def _repository_row(source: Source, found: Repository) -> RepositoryRow:
     )
 
 
-def _branch_row(source: Source, found: Repository, branch: Branch) -> BranchRow:
+def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
     return BranchRow(
         branch=link(branch.name, links.branch(found.name, branch.name)),
-        kind="default" if branch.name == found.default_branch else "staging" if branch.hidden else "",
+        is_default=branch.name == found.default_branch,
         uncommitted=bool(source.lakefs.uncommitted(found.name, branch.name, 1)[0]),
         head=_row_of(source, found.name, branch.commit_id),
     )
@@ -222,13 +233,16 @@ def _branch_row(source: Source, found: Repository, branch: Branch) -> BranchRow:
 def directory(source: Source, request: Request) -> Directory:
     """The directory `?prefix=`; `?after=` continues a long one."""
     repository, commit_id = _commit(source, request)
-    prefix, after = request.query_params.get("prefix", ""), request.query_params.get("after", "")
-    found, following = source.lakefs.listing(repository, commit_id, prefix, after, _FILES)
+    prefix = request.query_params.get("prefix", "")
+    rows = listed(
+        lambda after: source.lakefs.listing(repository, commit_id, prefix, after, _FILES),
+        partial(_file_row, repository, commit_id, prefix),
+        request,
+        "after",
+    )
     return Directory(
         path=line(prefix or "/"),
-        rows=tuple(_file_row(repository, commit_id, prefix, item) for item in found),
-        first=links.files(repository, commit_id, prefix) if after else None,
-        more=None if following is None else links.files(repository, commit_id, prefix, following),
+        rows=rows,
         title=f"Files {line(prefix).text}" if prefix else "Files",
         crumbs=_crumbs(repository, commit_id, prefix.removesuffix("/")),
     )

@@ -1,6 +1,7 @@
-"""What the console reads and does, whatever is behind it. `embedded.py` is the one implementation so far.
+"""What the console reads and does, whatever is behind it: `embedded.py` reads models, `remote.py` servers.
 
-A real pair of servers has all of it but `Conductor.history`, `queued` and `last_polls`, which may be empty.
+Whatever may be long is read by the page. A server may not tell of an attempt's history or of what waits in a queue;
+these are empty then.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from perago.console.worker_logs import AttemptTrace
 from perago.ports import Commit
@@ -18,8 +19,17 @@ from perago.ports import Commit
 Json: TypeAlias = Mapping[str, Any]
 
 
+T = TypeVar("T")
+Page: TypeAlias = tuple[Sequence[T], str | None]
+"""Some items of a list, and the entry after which the next ones begin; None at the end."""
+
+
 class NoSuchPage(Exception):
     """There is nothing at this address; the message is shown."""
+
+
+STATUSES = ("RUNNING", "PAUSED", "COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED")
+"""Of a workflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,12 @@ class Conductor(Protocol):
         """Milliseconds since the epoch."""
         ...
 
-    def workflows(self) -> Sequence[WorkflowSummary]:
-        """All workflows, newest first."""
+    def workflow_counts(self) -> Mapping[str, int]:
+        """How many workflows there are of each status; one that no workflow has may be missing."""
+        ...
+
+    def workflows(self, status: str | None, start: int, limit: int) -> Sequence[WorkflowSummary]:
+        """Workflows, newest first: at most `limit` of one status, or of all, without the first `start`."""
         ...
 
     def workflow(self, workflow_id: str) -> Json:
@@ -74,7 +88,7 @@ class Conductor(Protocol):
         ...
 
     def knows(self, workflow_id: str) -> bool:
-        """Whether there is such a workflow."""
+        """Whether a link to this workflow leads somewhere, as far as that is known without asking a server."""
         ...
 
     def history(self, workflow_id: str) -> Sequence[HistoryEvent]:
@@ -109,6 +123,13 @@ class Conductor(Protocol):
         """Who polled for a task type."""
         ...
 
+
+class Actions(Protocol):
+    """What the pages can change. Methods raise `perago.ports.ServiceError`."""
+
+    samples: Mapping[str, Any]
+    """Parameters that forms begin with, by the name of the workflow."""
+
     def start(self, name: str, version: int, payload: Json) -> str:
         """Start a workflow; returns its id."""
         ...
@@ -128,18 +149,22 @@ class Repository:
     created: int
 
 
+STAGING_PREFIX = "perago-"
+"""What the names of perago's own hidden branches begin with."""
+
+
 @dataclass(frozen=True, slots=True)
-class Branch:
-    """A branch and its newest commit. `hidden`: a staging branch."""
+class Ref:
+    """A branch or a tag, and the commit that it names."""
 
     name: str
     commit_id: str
-    hidden: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed file: `kind` is added, changed or removed; sizes in bytes, None on the side that has no file."""
+    """One changed file: `kind` is added, changed or removed; sizes in bytes, None where there is no file or it is not
+    told."""
 
     path: str
     kind: str
@@ -160,26 +185,30 @@ class File:
 
 
 class LakeFS(Protocol):
-    """Methods raise `NoSuchPage` for what is not there."""
+    """Methods raise `NoSuchPage` for what is not there, and `perago.ports.ServiceError`.
 
-    def repositories(self) -> Sequence[Repository]:
-        """All repositories by name."""
+    Those with `after` and `limit` give one page of a list: what comes after that entry (empty: the first), and the
+    entry after which the next page begins, None at the end.
+    """
+
+    def repositories(self, after: str, limit: int) -> Page[Repository]:
+        """Repositories by name."""
         ...
 
     def repository(self, name: str) -> Repository:
         """One repository."""
         ...
 
-    def branches(self, repository: str) -> Sequence[Branch]:
-        """All branches by name, hidden ones included."""
+    def branches(self, repository: str, after: str, limit: int, *, staging: bool) -> Page[Ref]:
+        """Branches by name: perago's own hidden ones, or those that are not hidden."""
         ...
 
-    def branch(self, repository: str, name: str) -> Branch:
+    def branch(self, repository: str, name: str) -> Ref:
         """One branch."""
         ...
 
-    def tags(self, repository: str) -> Sequence[tuple[str, str]]:
-        """All tags by name, with their commits."""
+    def tags(self, repository: str, after: str, limit: int) -> Page[Ref]:
+        """Tags by name."""
         ...
 
     def commit(self, repository: str, ref: str) -> Commit:
@@ -190,32 +219,22 @@ class LakeFS(Protocol):
         """The commit, its first parent, and so on."""
         ...
 
-    def changes(self, repository: str, commit: Commit) -> Sequence[Change]:
-        """What a commit changed against its first parent; the first commit against nothing."""
+    def changes(self, repository: str, commit: Commit, after: str, limit: int) -> Page[Change]:
+        """What a commit changed against its first parent, by path; the first commit against nothing."""
         ...
 
-    def uncommitted(self, repository: str, branch: str, limit: int) -> tuple[Sequence[Change], bool]:
-        """The first changes that are not committed, and whether there are more."""
+    def uncommitted(self, repository: str, branch: str, limit: int) -> Page[Change]:
+        """The first changes that are not committed."""
         ...
 
-    def count(self, repository: str, commit_id: str) -> int:
-        """How many objects a commit has."""
+    def count(self, repository: str, commit_id: str, limit: int) -> int:
+        """How many objects a commit has, counted up to `limit`."""
         ...
 
-    def listing(
-        self, repository: str, commit_id: str, prefix: str, after: str, limit: int
-    ) -> tuple[Sequence[File | str], str | None]:
-        """One directory of a commit's tree.
+    def listing(self, repository: str, commit_id: str, prefix: str, after: str, limit: int) -> Page[File | str]:
+        """One directory of a commit's tree: files, and directories as their paths.
 
-        Args:
-            repository: The repository.
-            commit_id: The commit.
-            prefix: The path of the directory with a slash at its end, empty for the root.
-            after: The entry after which the list begins, empty for the first.
-            limit: The most entries that are wanted.
-
-        Returns:
-            Files and directories (their paths), and the entry after which the next ones begin, None at the end.
+        `prefix` is the path of the directory with a slash at its end, empty for the root.
         """
         ...
 
@@ -236,9 +255,13 @@ class LakeFS(Protocol):
 
 
 class News:
-    """Rings for those who wait for anything to change. Nothing runs while nothing rings."""
+    """Rings for those who wait for anything to change. Nothing runs while nothing rings.
 
-    def __init__(self) -> None:
+    Servers that do not say when something changes are looked at `every` so many seconds, by those who wait.
+    """
+
+    def __init__(self, every: float | None = None) -> None:
+        self.every = every
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
         self.closed = False
@@ -282,5 +305,7 @@ class Source:
     lakefs: LakeFS
     traces: Traces
     news: News
-    samples: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters to start a workflow with, by its name."""
+    place: str
+    """Where the servers are, for the foot of each page."""
+    actions: Actions | None = None
+    """None: the pages change nothing."""

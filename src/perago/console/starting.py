@@ -19,7 +19,7 @@ from starlette.responses import RedirectResponse, Response
 
 from perago.console import links
 from perago.console.links import Link, link
-from perago.console.source import Json, NoSuchPage, Source
+from perago.console.source import Actions, Json, NoSuchPage, Source
 from perago.console.text import line
 from perago.ports import ServiceError
 from perago.taskdef.problems import join_pointer
@@ -31,6 +31,8 @@ MAX_BODY = 1024 * 1024
 """Bytes of a form."""
 _MAX_FIELDS = 200
 _ROWS = 12
+_REPOSITORIES = 100
+"""Looked at for one that has a branch."""
 _INPUT = re.compile(r"\$\{workflow\.input\.([A-Za-z0-9_]+)")
 _WORKSPACE = ("repository", "branch", "ref")
 _REF_HINT = (
@@ -98,17 +100,17 @@ class StartPage:
     live: bool = False
 
 
-def form(source: Source, request: Request) -> StartPage:
+def form(source: Source, actions: Actions, request: Request) -> StartPage:
     """The form of `?name=` and `?version=`, filled with what works.
 
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
     definition = _definition(source, request)
-    return _page(definition, _parts(source, definition))
+    return _page(definition, _parts(source, actions, definition))
 
 
-def start(source: Source, request: Request, body: bytes) -> Response | StartPage:
+def start(source: Source, actions: Actions, request: Request, body: bytes) -> Response | StartPage:
     """Start what the form says; leads to the workflow, or back to the form with its errors.
 
     Raises:
@@ -117,23 +119,23 @@ def start(source: Source, request: Request, body: bytes) -> Response | StartPage
     definition = _definition(source, request)
     given = _decoded(body)
     payload: dict[str, Any] = {}
-    parts = tuple(_read(part, given, payload) for part in _parts(source, definition))
+    parts = tuple(_read(part, given, payload) for part in _parts(source, actions, definition))
     if "workspace" in payload and not any(field.error for part in parts for field in part.fields):
         parts = tuple(_with_head(source, part, payload) if part.name == "workspace" else part for part in parts)
     if any(field.error for part in parts for field in part.fields):
         return _page(definition, parts)
     try:
-        workflow_id = source.conductor.start(definition["name"], definition["version"], payload)
+        workflow_id = actions.start(definition["name"], definition["version"], payload)
     except ServiceError as error:
         return _page(definition, parts, error.detail)
     return RedirectResponse(links.workflow(workflow_id), 303)
 
 
-def terminate(source: Source, request: Request, body: bytes) -> Response:
+def terminate(actions: Actions, request: Request, body: bytes) -> Response:
     """End the workflow of the address, with the form's reason."""
     workflow_id = request.path_params["workflow"]
     reason = _decoded(body).get("reason", "").strip()
-    source.conductor.terminate(workflow_id, reason[:500] or "ended in the console")
+    actions.terminate(workflow_id, reason[:500] or "ended in the console")
     return RedirectResponse(links.workflow(workflow_id), 303)
 
 
@@ -169,7 +171,7 @@ def _definition(source: Source, request: Request) -> Json:
 # ------------------------------------------------------------------------ the form
 
 
-def _parts(source: Source, definition: Json) -> tuple[Part, ...]:
+def _parts(source: Source, actions: Actions, definition: Json) -> tuple[Part, ...]:
     named = _INPUT.findall(json.dumps(definition.get("tasks", [])))
     names = [name for name in (*definition.get("inputParameters", ()), *named) if isinstance(name, str)]
     parts = []
@@ -177,8 +179,8 @@ def _parts(source: Source, definition: Json) -> tuple[Part, ...]:
         schema = _schema(source, definition, name)
         if name == "workspace":
             sample: Any = _head(source)
-        elif name == "params" and definition["name"] in source.samples:
-            sample = source.samples[definition["name"]]
+        elif name == "params" and definition["name"] in actions.samples:
+            sample = actions.samples[definition["name"]]
         else:
             sample = skeleton_of(schema)
         parts.append(Part(name, tuple(_fields(name, schema, sample))[:_MAX_FIELDS]))
@@ -199,7 +201,7 @@ def _schema(source: Source, definition: Json, name: str) -> Json:
 
 def _head(source: Source) -> Json:
     """The head of the first repository that has a branch."""
-    for repository in source.lakefs.repositories():
+    for repository in source.lakefs.repositories("", _REPOSITORIES)[0]:
         try:
             head = source.lakefs.branch(repository.name, repository.default_branch)
         except NoSuchPage:

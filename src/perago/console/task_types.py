@@ -75,7 +75,7 @@ class WorkflowTypePage:
     """One workflow definition."""
 
     name: Shown
-    start: str
+    start: str | None
     versions: tuple[Link, ...]
     tasks: tuple[Link, ...]
     definition: Shown
@@ -132,7 +132,7 @@ def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
     tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
     return WorkflowTypePage(
         name=line(f"{name} v{definition['version']}"),
-        start=links.start(name, definition["version"]),
+        start=links.start(name, definition["version"]) if source.actions else None,
         versions=tuple(link(f"v{version}", links.workflow_type(name, version)) for version in versions),
         tasks=tuple(_task_link(source, str(task.get("name"))) for task in tasks),
         definition=readable_json(definition),

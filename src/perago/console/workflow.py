@@ -63,7 +63,7 @@ class WorkflowPage:
     workflow_id: Shown
     type: Link
     again: str | None
-    """Where such a workflow is started."""
+    """Where such a workflow is started; None: not here."""
     status: StatusView
     failed: Link | None
     reason: Shown
@@ -83,7 +83,7 @@ class WorkflowPage:
     title: str
     live: bool
     terminate: str | None
-    """Where it is ended; None: it has ended."""
+    """Where it is ended; None: it has ended, or cannot be ended here."""
     crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
 
 
@@ -127,7 +127,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         title=f"Workflow {line(found['workflowName']).text}",
         live=is_open,
-        terminate=links.terminate(workflow_id) if is_open else None,
+        terminate=links.terminate(workflow_id) if is_open and source.actions else None,
     )
 
 
@@ -154,7 +154,8 @@ def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     name, version = found["workflowName"], found["workflowVersion"]
     if version not in [definition["version"] for definition in source.conductor.workflow_definitions(name)]:
         return link(f"{name} v{version}"), None
-    return link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version)
+    known = link(f"{name} v{version}", links.workflow_type(name, version))
+    return known, links.start(name, version) if source.actions else None
 
 
 def _parent(source: Source, found: Json) -> Link | None:
