@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -269,3 +270,49 @@ def test_a_fork_server_that_dies_during_the_start_is_named(project: Project, ser
     assert "error: the slots cannot be started: the fork server has died" in worker.text
     assert "\n  fix: start it again" in worker.text
     assert "ready" not in worker.text
+
+
+def test_with_a_log_format_all_messages_are_lines_of_the_log(project: Project, services: Services) -> None:
+    project.module("loud", "print('imported')\n" + PLAIN.format(name="loud.work"))
+    off = {"PERAGO_LOG_FILES": "off", "PERAGO_LOG_ROOT": str(project.directory / "logs")}
+    with started(project, "loud", "--log-format", "json", **services.variables, **off) as worker:
+        worker.wait_for("WorkerReady")
+        assert worker.stop(signal.SIGTERM) == 0
+    lines = [json.loads(line) for line in worker.text.splitlines()]
+    warning = next(line for line in lines if line["level"] == "WARNING")
+    assert warning["message"].startswith("the server has no TaskDef loud.work; ")
+    assert [line["message"] for line in lines if line.get("source") == "start"] == ["imported"]
+    assert lines[-1]["event"] == "Stopped"
+    assert list((project.directory / "logs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "problem"),
+    [
+        ({"PERAGO_LOG_FORMAT": "xml"}, "PERAGO_LOG_FORMAT (environment): must be text or json."),
+        ({"PERAGO_LOG_FILES": "no"}, "PERAGO_LOG_FILES (environment): must be on or off."),
+        (
+            {"PERAGO_LOG_FILES": "off"},
+            "PERAGO_LOG_FILES: off, and PERAGO_LOG_FORMAT is not set: there would be no log.",
+        ),
+    ],
+)
+def test_a_log_that_cannot_be_is_invalid_configuration(
+    project: Project, services: Services, variables: dict[str, str], problem: str
+) -> None:
+    ran = project.run("start", "plain", **services.variables | variables)
+    assert ran.code == 4
+    assert problem in ran.err
+
+
+def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services: Services) -> None:
+    services.conductor_status = 401
+    ran = project.run("start", "plain", **services.variables, PERAGO_LOG_FORMAT="json")
+    assert ran.code == 5
+    (line,) = ran.err.splitlines()
+    assert json.loads(line)["level"] == "ERROR"
+    assert "Conductor rejects the credentials" in json.loads(line)["message"]
+
+
+def test_watching_and_a_log_format_exclude_each_other(project: Project) -> None:
+    assert project.run("start", "plain", "--watch", "--log-format", "text").code == 2

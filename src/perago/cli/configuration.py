@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from perago.cache import ObjectCache
     from perago.cli.probe import TaskSummary
     from perago.driver import Limits
-    from perago.settings import Problem, Settings
+    from perago.settings import LogFormat, Problem, Settings
     from perago.worker import LogPlan
 
 
@@ -42,6 +42,26 @@ def look_at_configuration() -> Configuration:
     except ConfigurationError as error:
         return Configuration(None, error.details)
     return Configuration(settings, check_roots(settings), settings.warnings)
+
+
+def with_log_format(configuration: Configuration, given: LogFormat | None) -> Configuration:
+    """The configuration of a worker that logs to standard error in the format that was `given`, or else configured;
+    from now on messages do so, too."""
+    from perago.settings import Problem
+
+    settings = configuration.settings
+    form = given or (settings.log_format if settings else None)
+    if form is not None:
+        messages.write_as(form)
+    if settings is None:
+        return configuration
+    problems = configuration.problems
+    if form is None and not settings.log_files:
+        fix = "Set PERAGO_LOG_FORMAT=json, or leave PERAGO_LOG_FILES on."
+        problems += (
+            Problem("PERAGO_LOG_FILES", "", "off, and PERAGO_LOG_FORMAT is not set: there would be no log", fix),
+        )
+    return replace(configuration, settings=replace(settings, log_format=form), problems=problems)
 
 
 def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:

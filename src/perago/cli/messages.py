@@ -12,7 +12,7 @@ from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
     from perago.ports import ServiceError
-    from perago.settings import Problem
+    from perago.settings import LogFormat, Problem
 
 
 _LONGEST = 200_000
@@ -20,6 +20,7 @@ _LONGEST = 200_000
 
 
 _debug_given = False
+_log_format: LogFormat | None = None
 
 
 class Colour(IntEnum):
@@ -55,6 +56,9 @@ def note(message: str) -> None:
 
 def traceback(text: str) -> None:
     """A traceback, indented like the further lines of a message."""
+    if _log_format is not None:
+        _write("error", Colour.RED, text)
+        return
     sys.stderr.write(f"  {_indented(text.rstrip())}\n")
 
 
@@ -78,7 +82,24 @@ def service_words(problem: ServiceError) -> str:
     return f"{problem.service} did not {problem.operation}: {problem.detail}"
 
 
+def write_as(form: LogFormat) -> None:
+    """From now on messages are lines of a log (docs/logs.md)."""
+    global _log_format
+    _log_format = form
+
+
+_LEVELS = {"error": "ERROR", "warning": "WARNING", "note": "INFO"}
+
+
 def _write(kind: str, colour: Colour, message: str) -> None:
+    if _log_format is not None:
+        from perago.worker.log_stream import rendered
+        from perago.worker.logs import timestamp
+
+        line = {"time": timestamp(), "level": _LEVELS[kind], "pid": os.getpid(), "message": message[:_LONGEST]}
+        sys.stderr.write(rendered(line, _log_format))
+        sys.stderr.flush()
+        return
     sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}\n")
     sys.stderr.flush()
 

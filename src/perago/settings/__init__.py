@@ -9,6 +9,7 @@ from perago.settings.sources import configured_mask, mask_secrets, take_from_env
 from perago.settings.values import (
     ConductorSettings,
     LakeFSSettings,
+    LogFormat,
     PublishFence,
     Settings,
     default_worker_id_prefix,
@@ -18,6 +19,7 @@ __all__ = [
     "ConductorSettings",
     "ConfigurationError",
     "LakeFSSettings",
+    "LogFormat",
     "Mask",
     "Problem",
     "PublishFence",

@@ -15,6 +15,8 @@ _CREDENTIALS = ("_KEY", "_SECRET", "_KEY_ID", "_ACCESS_KEY")
 _DEFAULTS = {
     "PERAGO_LOG_FILE_MAX_SIZE": "100MB",
     "PERAGO_LOG_RETENTION": "30d",
+    "PERAGO_LOG_FORMAT": "no log on standard error",
+    "PERAGO_LOG_FILES": "on",
     "PERAGO_WORKER_ID_PREFIX": "from the module's name",
     "PERAGO_PUBLISH_FENCE": "auto",
     "PERAGO_SHUTDOWN_GRACE": "30s",

@@ -103,6 +103,8 @@ def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
         log_root=variables.log_root or default_log_root(),
         log_file_max_size=variables.log_file_max_size,
         log_retention=variables.log_retention,
+        log_format=variables.log_format,
+        log_files=variables.log_files,
         worker_id_prefix=variables.worker_id_prefix,
         worker_id=variables.worker_id,
         publish_fence=variables.publish_fence,

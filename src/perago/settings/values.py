@@ -27,6 +27,15 @@ class PublishFence(StrEnum):
     """Nothing is brought along, and no server is tried. A fence that is there still works."""
 
 
+class LogFormat(StrEnum):
+    """How a worker writes its log to standard error (docs/logs.md)."""
+
+    TEXT = "text"
+    """For people."""
+    JSON = "json"
+    """One JSON object a line, with the fields of the log files."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConductorSettings:
     """How to reach Conductor. The two credentials are both set or both None."""
@@ -71,6 +80,9 @@ class Settings:
     max_workspace_bytes: int | None
     cache_max_bytes: int | None = None
     """What the cache of objects may have on disk; 0: there is none. None: a tenth of what is free at the start."""
+    log_format: LogFormat | None = None
+    """None: standard error gets no log."""
+    log_files: bool = True
     allowed_workspaces: tuple[str, ...] | None = None
     """Glob patterns `repository/branch` that an input may name; None: any."""
     warnings: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from perago.settings import units
-from perago.settings.values import PublishFence
+from perago.settings.values import LogFormat, PublishFence
 
 _MOST_THREADS = 256
 
@@ -90,6 +90,21 @@ def parse_publish_fence(text: str) -> PublishFence:
         raise ValueError(f"must be auto, required or off{renamed}") from None
 
 
+def parse_log_format(text: str) -> LogFormat:
+    """One of the formats."""
+    try:
+        return LogFormat(text)
+    except ValueError:
+        raise ValueError("must be text or json") from None
+
+
+def parse_switch(text: str) -> bool:
+    """`on` or `off`."""
+    if text not in ("on", "off"):
+        raise ValueError("must be on or off")
+    return text == "on"
+
+
 def parse_workspaces(text: str) -> tuple[str, ...]:
     """Glob patterns `repository/branch`, separated by commas."""
     patterns = tuple(pattern.strip() for pattern in text.split(","))
@@ -147,6 +162,10 @@ class Variables(BaseSettings):
     log_retention: Annotated[int, BeforeValidator(units.parse_days)] = Field(
         30, validation_alias="PERAGO_LOG_RETENTION"
     )
+    log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = Field(
+        None, validation_alias="PERAGO_LOG_FORMAT"
+    )
+    log_files: Annotated[bool, BeforeValidator(parse_switch)] = Field(True, validation_alias="PERAGO_LOG_FILES")
     worker_id_prefix: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID_PREFIX")
     worker_id: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID")
     publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = Field(

@@ -3,6 +3,7 @@
 from perago.worker.child import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.events import Event, Listener
 from perago.worker.lines import PlainLines
+from perago.worker.log_stream import LogStream
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
 
@@ -11,6 +12,7 @@ __all__ = [
     "ForkServerDied",
     "Listener",
     "LogPlan",
+    "LogStream",
     "PlainLines",
     "Supervisor",
     "TaskPlan",

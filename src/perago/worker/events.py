@@ -5,10 +5,11 @@ A new observer of every worker is one file with a `Listener` and a line in `pera
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from perago.attempt.events import FenceState
 from perago.driver import AttemptRecord
@@ -265,6 +266,14 @@ def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Logged:
+    """With `LogPlan.forward` only: a line of a slot's log, made by `logs.LogLines`. Its fields are the slot's word."""
+
+    worker_id: str
+    line: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingForLakeFS:
     """An attempt waits for lakeFS, which does not answer, or continues, since it does again; `text` says which."""
 
@@ -272,9 +281,9 @@ class WaitingForLakeFS:
     text: str
 
 
-Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded
-"""What `WorkerPlan.watch` adds. Not logged: the slot's own log has it."""
-WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded)
+Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded | Logged
+"""What `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
+WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded, Logged)
 
 Event = (
     WorkerReady

@@ -1,6 +1,7 @@
 """JSONL log files: `<root>/<module>/worker_id=<id>/pid=<pid>__started=<time>.jsonl` (docs/design/contract.md 7).
 
-`JsonLog` is such a log. `Journal` is the supervisor's: every event as one line, with ids.
+`LogLines` makes the lines (docs/logs.md explains their fields), `JsonLog` writes them to such a file. `Journal` is the
+supervisor's: every event as one line, with ids.
 
 loguru has one logger per process, and in a slot that one belongs to the author's code, which may reconfigure it. So
 every log here is a logger of its own. A log that cannot be written never disturbs an attempt.
@@ -9,10 +10,9 @@ every log here is a logger of its own. A log that cannot be written never distur
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,28 +23,64 @@ from perago.worker import events
 from perago.worker.events import Event
 from perago.worker.lines import describe
 from perago.worker.plan import LogPlan, WorkerPlan
+from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
-    from loguru import Logger, Record
+    from loguru import Logger
 
 
 ZONE = timezone(timedelta(hours=8))
 """All log times are UTC+08:00."""
 
 
-class JsonLog:
-    """The log of one process. The file appears with its first line, readable by its owner only."""
+def timestamp() -> str:
+    """Now, as log lines have it."""
+    return datetime.now(UTC).astimezone(ZONE).isoformat(timespec="milliseconds")
+
+
+class LogLines:
+    """Makes the lines of one process's log: what is in them is printable, valid JSON, and without secrets."""
 
     def __init__(self, worker: WorkerPlan, worker_id: str) -> None:
-        plan = worker.logs
         self._mask = worker.mask
-        self._fields = {"worker_id": worker_id, "pid": os.getpid()}
+        self._fields = {"module": worker.name, "worker_id": worker_id, "pid": os.getpid()}
+
+    def __call__(self, level: str, message: str, **fields: Any) -> dict[str, Any]:
+        """A line that is written now."""
+        line = {"time": timestamp(), "level": level, **self._fields, **fields, "message": message}
+        return {name: cleaned(value, self._mask) for name, value in line.items()}
+
+
+def cleaned(value: Any, mask: Callable[[str], str] = str) -> Any:
+    """`value` as strict readers of JSON take it, and `mask` applied to its texts: half a surrogate pair, which stands
+    for a byte that is no UTF-8, is spelled out as output is."""
+    if isinstance(value, str):
+        return mask(value).encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {cleaned(str(key)): cleaned(found, mask) for key, found in value.items()}
+    if isinstance(value, list | tuple):
+        return [cleaned(found, mask) for found in value]
+    return value
+
+
+class JsonLog:
+    """The log of one process. The file appears with its first line, readable by its owner only. `pass_on` also gets
+    each line."""
+
+    def __init__(
+        self, worker: WorkerPlan, worker_id: str, pass_on: Callable[[dict[str, Any]], object] | None = None
+    ) -> None:
+        plan = worker.logs
+        self._lines = LogLines(worker, worker_id)
+        self._pass_on = pass_on
         self._logger: Logger = _independent_logger()
         started = datetime.now(UTC).astimezone(ZONE).strftime("%Y%m%dT%H%M%S.%f%z")
         self.path = plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
+        if not plan.files:
+            return
         self._logger.add(
             str(self.path).replace("{", "{{").replace("}", "}}"),
-            format=_format,
+            format="{message}",
             rotation=plan.max_bytes,
             retention=lambda _: trim_logs(plan, worker.name),
             delay=True,
@@ -52,25 +88,30 @@ class JsonLog:
             catch=False,
             opener=_open_private,
             encoding="utf-8",
-            errors="backslashreplace",
         )
 
     def write(self, level: str, message: str, **fields: Any) -> None:
         """Append one line, without secrets. Without a disk to write to, do without the line."""
+        line = self._lines(level, message, **fields)
         with contextlib.suppress(Exception):
-            self._logger.bind(**self._fields, **self._masked(fields)).log(level, self._mask(message))
+            self._logger.info(as_json(line))
+        with contextlib.suppress(Exception):
+            if self._pass_on is not None:
+                self._pass_on(line)
 
     def close(self) -> None:
         """Close the file."""
         with contextlib.suppress(OSError):
             self._logger.remove()
 
-    def _masked(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._mask(value)
-        if isinstance(value, dict):
-            return {key: self._masked(found) for key, found in value.items()}
-        return [self._masked(found) for found in value] if isinstance(value, list) else value
+
+def as_json(line: Mapping[str, Any]) -> str:
+    """A line as one line of JSON.
+
+    Raises:
+        ValueError: it has a number that JSON does not know.
+    """
+    return json_text(line, default=str, allow_nan=False)
 
 
 def trim_logs(plan: LogPlan, name: str) -> None:
@@ -113,17 +154,6 @@ def _independent_logger() -> Logger:
         extra={},
     )
     return logger
-
-
-def _format(record: Record) -> str:
-    line = {
-        "time": record["time"].astimezone(ZONE).isoformat(timespec="milliseconds"),
-        "level": record["level"].name,
-        **record["extra"],
-        "message": record["message"],
-    }
-    record["extra"]["line"] = json.dumps(line, ensure_ascii=False, default=str)
-    return "{extra[line]}\n"
 
 
 # ------------------------------------------------------------------------ the supervisor's own log
@@ -182,9 +212,15 @@ class Journal:
         """Write `event`."""
         if isinstance(event, events.WATCHED):
             return
-        self._log.write(_level(event), describe(event), event=type(event).__name__, **_fields(event))
+        level, message, fields = journalled(event)
+        self._log.write(level, message, **fields)
         if isinstance(event, events.Stopped):
             self._log.close()
+
+
+def journalled(event: Event) -> tuple[str, str, dict[str, Any]]:
+    """Level, message and fields of the supervisor's line about `event`."""
+    return _level(event), describe(event), {"event": type(event).__name__, **_fields(event)}
 
 
 def _level(event: Event) -> str:

@@ -25,6 +25,10 @@ class LogPlan:
     max_bytes: int = 100_000_000
     """A file that reaches this size is rotated."""
     retention_days: int = 30
+    files: bool = True
+    """Whether there are files at all."""
+    forward: bool = False
+    """Slots also pass each of their lines on to the supervisor (`events.Logged`)."""
 
     @property
     def max_total_bytes(self) -> int:

@@ -25,6 +25,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -41,8 +42,20 @@ from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, W
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
+from perago.worker.events import Logged
 from perago.worker.logs import JsonLog, seen
-from perago.worker.messages import AskLog, Cancel, Deliver, DeliveryAnswer, Finished, Ready, StartFailed, Stop, ToSlot
+from perago.worker.messages import (
+    AskLog,
+    Cancel,
+    Deliver,
+    DeliveryAnswer,
+    Finished,
+    ForwardedEvent,
+    Ready,
+    StartFailed,
+    Stop,
+    ToSlot,
+)
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.stray_processes import end_descendants, end_strays
@@ -92,7 +105,7 @@ class _SlotMain:
         self._worker_id = worker_id
         self._channel = channel
         self._pid = os.getpid()
-        self._log = JsonLog(plan, worker_id)
+        self._log = JsonLog(plan, worker_id, self._forward if plan.logs.forward else None)
         self._budget = LineBudget()
         self._delivery_check = PipeDeliveryCheck(channel)
         self._proofs = FenceProofs(SystemClock())
@@ -115,9 +128,10 @@ class _SlotMain:
         self._cancellation.install()
         threading.Thread(target=self._listen, name="perago-supervisor", daemon=True).start()
         try:
-            task = self._load()
-            os.environ.update(self._planned.environment)
-            store = self._open_store(task)
+            with self._output.capture(lambda line: self._log.write("INFO", line, source="start")):
+                task = self._load()
+                os.environ.update(self._planned.environment)
+                store = self._open_store(task)
         except BaseException as error:  # noqa: BLE001 - a module may raise SystemExit, too
             self._log.write("ERROR", cut(traceback.format_exc(), TRACEBACK_BYTES), source="start")
             self._channel.send(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
@@ -142,6 +156,9 @@ class _SlotMain:
         if task.name != name:
             raise ValueError(f"{module} declares {task.name} now, not {name}; start the worker again")
         return task
+
+    def _forward(self, line: dict[str, Any]) -> None:
+        self._channel.send(ForwardedEvent(Logged(self._worker_id, line)))
 
     def _open_store(self, task: Task) -> WorkspaceStore | None:
         if task.workspace is None:

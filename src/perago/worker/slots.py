@@ -11,7 +11,7 @@ from typing import Protocol
 from perago.back_off import RestartDelay
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
-from perago.worker.events import Event, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
+from perago.worker.events import Event, Logged, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
 from perago.worker.messages import (
     AskLog,
     BadMessage,
@@ -256,8 +256,8 @@ class Slot:
         match message:
             case Ready() | StartFailed():
                 return not self._ready and self.attempt is None
-            case ForwardedEvent():
-                return self._plan.watch
+            case ForwardedEvent(event):
+                return self._plan.logs.forward if isinstance(event, Logged) else self._plan.watch
         if self.attempt is None or message.identity != self.attempt.delivery.identity:
             return False
         match message:

@@ -18,12 +18,14 @@ from perago.cli.configuration import (
     logs_of,
     look_at_configuration,
     look_at_services,
+    with_log_format,
     withhold_credentials,
 )
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
 from perago.cli.signals import end_if_told, hand_over
+from perago.settings.values import LogFormat
 
 if TYPE_CHECKING:
     from perago.cli.probe import Probed, TaskSummary
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
     from perago.worker import TaskPlan, WorkerPlan
 
 
+LogFormatOption = Annotated[
+    LogFormat | None,
+    typer.Option(
+        help="Log to standard error, functions' output included, instead of printing lines. [PERAGO_LOG_FORMAT]"
+    ),
+]
 _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
 """What slots share from their birth. Never the task module."""
 BRANCH_SWEEP = (sys.executable, "-m", "perago", "gc", "--json", "--")
@@ -55,6 +63,7 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", help="Print what functions print, log and report as progress, while they run.")
     ] = False,
+    log_format: LogFormatOption = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run workers for a task module against the configured servers.
@@ -63,10 +72,16 @@ def command(
     lakeFS must answer. A TaskDef on the server that differs from the module's is warned about and left alone:
     `perago register` replaces it.
     """
-    raise typer.Exit(start_worker(module, jobs, wait=wait, watch=watch, import_limit=timeout))
+    if watch and log_format:
+        raise typer.BadParameter(
+            "the log has what functions print; take --watch or --log-format.", param_hint="--watch"
+        )
+    raise typer.Exit(start_worker(module, jobs, wait=wait, watch=watch, log_format=log_format, import_limit=timeout))
 
 
-def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_limit: float) -> int:
+def start_worker(
+    module: str, slots: int, *, wait: bool, watch: bool, log_format: LogFormat | None, import_limit: float
+) -> int:
     """Run a worker until it is stopped.
 
     Args:
@@ -74,6 +89,7 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
         slots: How many attempts run at a time.
         wait: Keep trying while a server does not answer or rejects the credentials.
         watch: Print at once what functions print, log and report as progress.
+        log_format: How to log to standard error; None: as configured.
         import_limit: Seconds that importing the module may take.
 
     Returns:
@@ -84,12 +100,20 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
             died.
         ServiceError: a server does not let us in, and `wait` is not set.
     """
-    task, settings = _validated(module, import_limit)
+    task, settings = _validated(module, import_limit, log_format)
     from perago.adapters.conductor import ConductorQueue
     from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, PlainLines, Supervisor, TaskPlan, check_fork_server, warm_up
+    from perago.worker import (
+        ForkServerDied,
+        LogStream,
+        PlainLines,
+        Supervisor,
+        TaskPlan,
+        check_fork_server,
+        warm_up,
+    )
 
     prepare_roots(settings)
     withhold_credentials()
@@ -104,7 +128,8 @@ def start_worker(module: str, slots: int, *, wait: bool, watch: bool, import_lim
         reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
         if open_lakefs is not None:
             reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
-        supervisor = Supervisor(plan, queue, PlainLines(sys.stdout), clock=clock)
+        listener = LogStream(plan, settings.log_format) if settings.log_format else PlainLines(sys.stdout)
+        supervisor = Supervisor(plan, queue, listener, clock=clock)
         check_fork_server()
         end_if_told()
         hand_over(supervisor.stop)
@@ -122,12 +147,12 @@ def _open_lakefs(settings: Settings) -> OpenLakeFS:
     return OpenLakeFS(settings.require_lakefs(), settings.transfer_threads, cache_of(settings))
 
 
-def _validated(module: str, seconds: float) -> tuple[TaskSummary, Settings]:
+def _validated(module: str, seconds: float, log_format: LogFormat | None) -> tuple[TaskSummary, Settings]:
     """The task and the settings; both are looked at before either is complained about."""
     from perago.cli.probe import probing
 
     with probing([module], seconds) as results:
-        configuration = look_at_configuration()
+        configuration = with_log_format(look_at_configuration(), log_format)
         _import_meanwhile()
         (probed,) = able_to_run(results())
     report([probed])
@@ -162,7 +187,7 @@ def _plan(planned: TaskPlan, slots: int, settings: Settings, open_lakefs: OpenLa
         tasks=(planned,),
         worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(planned.module),
         workspace_root=settings.workspace_root,
-        logs=logs_of(settings),
+        logs=replace(logs_of(settings), files=settings.log_files, forward=settings.log_format is not None),
         slots=slots,
         mask=configured_mask(),
         limits=limits_of(settings),

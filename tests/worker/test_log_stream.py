@@ -1,0 +1,185 @@
+"""What a worker writes to standard error with a log format (docs/logs.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from perago.settings import LogFormat, Mask
+from perago.worker import LogPlan, LogStream, Supervisor
+from perago.worker.events import AttemptEnded, Event
+from perago.worker.log_stream import MOST_WAITING, LineWriter
+
+from .bench import BEHAVES, make_plan, planned, wait_for
+from .small_queue import SmallQueue
+
+DOCUMENTED = (Path(__file__).parents[2] / "docs/logs.md").read_text(encoding="utf-8")
+NOISY = BEHAVES.replace("behaves", "noisy")
+
+
+class Reader:
+    """The other end of a pipe, and what came out of it."""
+
+    def __init__(self) -> None:
+        self._end, self.write_end = os.pipe()
+        self.data = b""
+        self._thread = threading.Thread(target=self._read)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _read(self) -> None:
+        while chunk := os.read(self._end, 65_536):
+            self.data += chunk
+
+    def rest(self) -> bytes:
+        """Everything, once the writer is done."""
+        os.close(self.write_end)
+        if not self._thread.ident:
+            self.start()
+        self._thread.join()
+        os.close(self._end)
+        return self.data
+
+
+def strict(data: bytes) -> list[dict[str, Any]]:
+    """The lines, as the strictest reader of JSON takes them."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(constant)
+
+    assert data.endswith(b"\n")
+    lines = [json.loads(line, parse_constant=refuse) for line in data.decode().removesuffix("\n").split("\n")]
+    json.dumps(lines, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    return lines
+
+
+def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan, **more: Any) -> bytes:
+    """What a worker writes in the course of one noisy attempt."""
+    reader = Reader()
+    reader.start()
+    plan = make_plan(directory, planned(NOISY), logs=logs, **more)
+    stream = LogStream(plan, form, reader.write_end)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, AttemptEnded):
+            supervisor.stop()
+
+    supervisor = Supervisor(plan, queue, stream, stop)
+    queue.put(what="noise")
+    assert supervisor.run() == 0
+    return reader.rest()
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    directory = tmp_path_factory.mktemp("noisy")
+    plan = LogPlan(root=directory / "logs", forward=True)
+    lines = strict(run_noisy(directory, SmallQueue(), LogFormat.JSON, plan, mask=Mask(["braces"])))
+    written = b"".join(file.read_bytes() for file in (directory / "logs").rglob("*.jsonl"))
+
+    def in_order(found: list[dict[str, Any]]) -> list[str]:
+        return sorted(json.dumps(line | {"time": None}, sort_keys=True) for line in found)
+
+    assert in_order(strict(written)) == in_order(lines), "files and standard error have the same lines"
+    return lines
+
+
+def of(lines: list[dict[str, Any]], source: str) -> list[str]:
+    return [line["message"] for line in lines if line.get("source") == source]
+
+
+def test_whatever_a_function_says_is_a_line_of_valid_json(lines: list[dict[str, Any]]) -> None:
+    assert of(lines, "start") == ["import \\xff"]
+    first, second, *rest = of(lines, "output")
+    assert first == "".join(map(chr, range(10)))
+    assert second.startswith("\x0b\x0c\r\x0e")
+    assert second.endswith("~\x7f" + "".join(f"\\x{byte:02x}" for byte in range(128, 256)))
+    assert [set(text) for text in rest[:4]] == [{"x"}] * 4
+    assert sum(map(len, rest[:4])) == 50_000
+    assert rest[4].endswith('"quotes" \\')
+    assert "braces" not in rest[4]
+    assert rest[5:] == ["no end"]
+    assert of(lines, "log") == ["half a pair \\ud800"]
+    assert of(lines, "logging") == ["WARNING noisy: nan"]
+    assert of(lines, "traceback")[0].endswith("ValueError: a\nb \\udc80\n")
+
+
+def test_every_line_about_the_attempt_has_the_same_ids(lines: list[dict[str, Any]]) -> None:
+    about = [line for line in lines if "task_id" in line]
+    names = ("workflow_id", "task_id", "task_name", "reference_name", "iteration", "retry_count", "poll_count")
+    assert len({tuple(line[name] for name in (*names, "start_time", "module")) for line in about}) == 1
+    assert {line["worker_id"] for line in about} == {"test0000", "test0001"}
+    pids = {(line["worker_id"], line["pid"]) for line in lines}
+    assert len(pids) == 2
+    (ready,) = (line for line in lines if line.get("event") == "SlotReady")
+    assert f"process {dict(pids)['test0001']})" in ready["message"]
+
+
+def test_the_page_explains_every_field_and_source(lines: list[dict[str, Any]]) -> None:
+    explained = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (.*?) \|", DOCUMENTED, re.MULTILINE))))
+    assert {name for line in lines for name in line} <= explained
+    assert {line["source"] for line in lines if "source" in line} <= explained
+
+
+def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = LogPlan(root=tmp_path / "logs", files=False, forward=True)
+    text = run_noisy(tmp_path, queue, LogFormat.TEXT, plan).decode()
+    assert not (tmp_path / "logs").exists()
+    stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00 (INFO   |WARNING|ERROR  ) test000[01] "
+    assert all(re.match(stamp, line) for line in text.splitlines())
+    assert re.search(r"WARNING test0001 worker.behaves task-1: WARNING noisy: nan\n", text)
+    assert re.search(r"ERROR   test0001 worker.behaves task-1: ValueError: a\n.* task-1: b \\udc80\n", text)
+    assert "\x1b" not in text
+
+
+@contextmanager
+def writing(reader: Reader) -> Iterator[LineWriter]:
+    writer = LineWriter(LogFormat.JSON, reader.write_end)
+    yield writer
+    writer.close()
+
+
+def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:
+    reader = Reader()
+    with writing(reader) as writer:
+        line = {"time": "t", "message": "x" * 100_000}
+        size = len(json.dumps(line)) + 1
+        for _ in range(200):
+            writer.write(line)
+        reader.start()
+        wait_for("the reader to catch up", lambda: len(reader.data) > MOST_WAITING - 2 * size)
+        wait_for("room", lambda: not writer.waiting)
+        writer.write({"time": "t", "message": "last"})
+    *kept, told, last = strict(reader.rest())
+    assert len(kept) * size <= MOST_WAITING
+    assert told["message"] == f"[{200 - len(kept):,} lines left out: standard error took no more]"
+    assert last["message"] == "last"
+
+
+def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
+    reader = Reader()
+    with writing(reader) as writer:
+        writer.write({"time": "t", "message": "x", "more": float("nan")})
+        writer.write({"time": "t", "message": "last"})
+    told, last = strict(reader.rest())
+    assert told["source"] == "limit"
+    assert last["message"] == "last"
+
+
+def test_without_a_reader_the_worker_works_on(tmp_path: Path) -> None:
+    end, write_end = os.pipe()
+    os.close(end)
+    writer = LineWriter(LogFormat.TEXT, write_end)
+    writer.write({"time": "t", "message": "x"})
+    wait_for("the line to be tried", lambda: not writer.waiting)
+    writer.close()
+    os.close(write_end)
