@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.settings import ConfigurationError, PublishFence, default_worker_id_prefix, load_settings
+from perago.settings import ALL_UPKEEP, ConfigurationError, PublishFence, default_worker_id_prefix, load_settings
 from perago.settings.units import parse_age
 
 
@@ -149,8 +149,24 @@ def test_the_publish_fence_has_three_policies(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("all", {"directories", "branches", "cache", "logs"}),
+        ("none", set()),
+        ("logs", {"logs"}),
+        ("cache, directories", {"cache", "directories"}),
+    ],
+)
+def test_maintenance_is_all_or_none_or_some(monkeypatch: pytest.MonkeyPatch, text: str, names: set[str]) -> None:
+    assert load_settings().maintenance == ALL_UPKEEP
+    monkeypatch.setenv("PERAGO_MAINTENANCE", text)
+    assert load_settings().maintenance == names
+
+
+@pytest.mark.parametrize(
     ("variable", "text", "message"),
     [
+        ("PERAGO_MAINTENANCE", "cache,all", "must be all, none, or of directories, branches, cache, logs, separated"),
         ("PERAGO_PUBLISH_FENCE", "never", "must be auto, required or off."),
         ("PERAGO_PUBLISH_FENCE", "if-installed", "`auto` has taken the place of `if-installed`"),
         ("PERAGO_TRANSFER_THREADS", "0", "must be a whole number from 1 to 256"),

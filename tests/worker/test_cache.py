@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache, trim, usage
+from perago.ports import Delivery
+from perago.settings import Upkeep
 from perago.worker import maintenance
-from perago.worker.events import CacheFailed
+from perago.worker.events import CacheFailed, CacheTrimmed, DirectoriesSwept, Ending
 from perago.worker.lines import describe
+from perago.workspace.directory import AttemptDirectory
 from tests.cache.shelves import put
 
 from .bench import make_plan, running, wait_for
@@ -27,10 +30,28 @@ def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue)
     plan = make_plan(tmp_path, cache_bytes=5 * BLOCK)
     plan.workspace_root.mkdir(mode=0o700)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
-    with running(plan, queue):
+    with running(plan, queue) as worker:
         for number in range(10):
             put(cache, bytes(BLOCK), f"s3://bucket/{number}")
         wait_for("the eviction", lambda: usage(plan.workspace_root).entries == 4)
+        wait_for("its report", lambda: sum(event.objects for event in worker.saw(CacheTrimmed)) == 6)
+    assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
+
+
+def test_what_a_worker_is_not_to_look_after_stays(tmp_path: Path, queue: SmallQueue) -> None:
+    plan = make_plan(tmp_path, cache_bytes=5 * BLOCK, maintenance=frozenset({Upkeep.DIRECTORIES}))
+    plan.workspace_root.mkdir(mode=0o700)
+    cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
+    for number in range(10):
+        put(cache, bytes(BLOCK), f"s3://bucket/{number}")
+    old = Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
+    AttemptDirectory.create(plan.workspace_root, old).close()
+    with running(plan, queue) as worker:
+        wait_for("the sweep, which is wanted", lambda: worker.saw(DirectoriesSwept))
+        queue.put(what="returns")
+        wait_for("an attempt", lambda: worker.ended(Ending.REPORTED))
+        assert not worker.saw(CacheTrimmed)
+    assert usage(plan.workspace_root).entries == 10
 
 
 def test_trouble_is_said_once_and_again_when_it_comes_back(tmp_path: Path, queue: SmallQueue) -> None:

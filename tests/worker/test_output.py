@@ -16,7 +16,7 @@ from perago.ports import TaskStatus
 from perago.settings import Mask
 from perago.worker import LogPlan
 from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
-from perago.worker.events import Ending
+from perago.worker.events import Ending, LogsTrimmed
 from perago.worker.lines import describe
 from perago.worker.logs import trim_logs
 from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
@@ -242,8 +242,9 @@ def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: Sm
         path.write_text("{}\n")
     for path in (old, foreign):
         os.utime(path, (0, 0))
-    with running(plan, queue):
-        wait_for("the old log to go", lambda: not old.exists())
+    with running(plan, queue) as worker:
+        wait_for("the report of it", lambda: worker.saw(LogsTrimmed) == [LogsTrimmed(1)])
+    assert not old.exists()
     assert recent.exists()
     assert foreign.exists()
 

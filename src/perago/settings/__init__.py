@@ -7,15 +7,18 @@ from perago.settings.mask import Mask
 from perago.settings.roots import check_roots, prepare_roots, state_directory
 from perago.settings.sources import configured_mask, mask_secrets, take_from_environment, whole_environment
 from perago.settings.values import (
+    ALL_UPKEEP,
     ConductorSettings,
     LakeFSSettings,
     LogFormat,
     PublishFence,
     Settings,
+    Upkeep,
     default_worker_id_prefix,
 )
 
 __all__ = [
+    "ALL_UPKEEP",
     "ConductorSettings",
     "ConfigurationError",
     "LakeFSSettings",
@@ -24,6 +27,7 @@ __all__ = [
     "Problem",
     "PublishFence",
     "Settings",
+    "Upkeep",
     "check_roots",
     "configured_mask",
     "default_worker_id_prefix",

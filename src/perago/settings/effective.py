@@ -25,6 +25,7 @@ _DEFAULTS = {
     "PERAGO_MAX_WORKSPACE_BYTES": "no limit",
     "PERAGO_CACHE_MAX_BYTES": "a tenth of the free space",
     "PERAGO_ALLOWED_WORKSPACES": "all",
+    "PERAGO_MAINTENANCE": "all",
 }
 """As docs/configuration.md words them. What is not here is not set."""
 

@@ -114,6 +114,7 @@ def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
         max_workspace_bytes=variables.max_workspace_bytes,
         cache_max_bytes=variables.cache_max_bytes,
         allowed_workspaces=variables.allowed_workspaces,
+        maintenance=variables.maintenance,
         warnings=warnings,
     )
 

@@ -36,6 +36,22 @@ class LogFormat(StrEnum):
     """One JSON object a line, with the fields of the log files."""
 
 
+class Upkeep(StrEnum):
+    """What a worker looks after on the side (docs/configuration.md)."""
+
+    DIRECTORIES = "directories"
+    """Attempt directories of workers that were killed."""
+    BRANCHES = "branches"
+    """Staging branches of attempts that are over, as `perago gc` finds them."""
+    CACHE = "cache"
+    """The cache of objects is kept to its limit."""
+    LOGS = "logs"
+    """Log files past their time, or too many of them."""
+
+
+ALL_UPKEEP = frozenset(Upkeep)
+
+
 @dataclass(frozen=True, slots=True)
 class ConductorSettings:
     """How to reach Conductor. The two credentials are both set or both None."""
@@ -85,6 +101,8 @@ class Settings:
     log_files: bool = True
     allowed_workspaces: tuple[str, ...] | None = None
     """Glob patterns `repository/branch` that an input may name; None: any."""
+    maintenance: frozenset[Upkeep] = ALL_UPKEEP
+    """What workers look after on the side."""
     warnings: tuple[str, ...] = ()
     """What looks like a mistake but stops nothing: unknown `PERAGO_` variables, credentials sent in the clear."""
 

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from perago.settings import units
-from perago.settings.values import LogFormat, PublishFence
+from perago.settings.values import ALL_UPKEEP, LogFormat, PublishFence, Upkeep
 
 _MOST_THREADS = 256
 
@@ -117,6 +117,16 @@ def parse_workspaces(text: str) -> tuple[str, ...]:
     return patterns
 
 
+def parse_maintenance(text: str) -> frozenset[Upkeep]:
+    """`all`, `none`, or names separated by commas."""
+    if text.strip() in ("all", "none"):
+        return ALL_UPKEEP if text.strip() == "all" else frozenset()
+    try:
+        return frozenset(Upkeep(name.strip()) for name in text.split(","))
+    except ValueError:
+        raise ValueError(f"must be all, none, or of {', '.join(Upkeep)}, separated by commas") from None
+
+
 def parse_thread_count(text: str) -> int:
     """A whole number of threads."""
     if re.fullmatch(r"[0-9]{1,4}", text.strip()) is None or not 1 <= int(text) <= _MOST_THREADS:
@@ -184,6 +194,9 @@ class Variables(BaseSettings):
     )
     allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = Field(
         None, validation_alias="PERAGO_ALLOWED_WORKSPACES"
+    )
+    maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = Field(
+        ALL_UPKEEP, validation_alias="PERAGO_MAINTENANCE"
     )
 
     @classmethod

@@ -187,6 +187,20 @@ class CacheFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheTrimmed:
+    """The objects of the cache that were unused for longest were deleted, to keep it to its limit."""
+
+    objects: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogsTrimmed:
+    """Log files past their time, or too many of them, were removed."""
+
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
 class Draining:
     """The worker takes nothing more and finishes `running` attempts."""
 
@@ -303,6 +317,8 @@ Event = (
     | BranchSweepFailed
     | CleanUpFailed
     | CacheFailed
+    | CacheTrimmed
+    | LogsTrimmed
     | Draining
     | Cancelling
     | Stopped

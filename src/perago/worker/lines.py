@@ -8,7 +8,7 @@ from typing import TextIO
 from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
-from perago.workspace.text import one_line
+from perago.workspace.text import count, one_line
 
 
 def _which(delivery: Delivery) -> str:
@@ -84,6 +84,10 @@ def _words(event: Event) -> str:
             return f"could not remove {path}: {error}"
         case events.CacheFailed(error):
             return f"warning: the cache is not used: {error}"
+        case events.CacheTrimmed(objects):
+            return f"deleted from the cache to keep to its limit: {count(objects, 'object')}"
+        case events.LogsTrimmed(files):
+            return f"removed old logs: {count(files, 'file')}"
         case events.Draining(running):
             return f"stopping: no further polls, {running} running; signal again to cancel"
         case events.Cancelling(signal, running):
@@ -101,6 +105,8 @@ QUIET = (
     events.DirectoriesSwept,
     events.BranchesSwept,
     events.BranchSweepFailed,
+    events.CacheTrimmed,
+    events.LogsTrimmed,
     *events.WATCHED,
 )
 """Events that a terminal need not show: the log has them."""

@@ -78,11 +78,15 @@ class JsonLog:
         self.path = plan.root / worker.name / f"worker_id={worker_id}" / f"pid={os.getpid()}__started={started}.jsonl"
         if not plan.files:
             return
+
+        def trim(_: object) -> None:
+            trim_logs(plan, worker.name)
+
         self._logger.add(
             str(self.path).replace("{", "{{").replace("}", "}}"),
             format="{message}",
             rotation=plan.max_bytes,
-            retention=lambda _: trim_logs(plan, worker.name),
+            retention=trim,
             delay=True,
             watch=True,
             catch=False,
@@ -114,16 +118,19 @@ def as_json(line: Mapping[str, Any]) -> str:
     return json_text(line, default=str, allow_nan=False)
 
 
-def trim_logs(plan: LogPlan, name: str) -> None:
+def trim_logs(plan: LogPlan, name: str) -> int:
     """Remove log files that were last written before the retention time and, oldest first, what the directory `name`
-    holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one."""
+    holds beyond `LogPlan.max_total_bytes`. A process whose file is gone begins another one. Returns how
+    many were removed."""
     now = time.time()
-    total = 0
+    total = removed = 0
     for path, status in sorted(_log_files(plan.root / name), key=lambda found: found[1].st_mtime, reverse=True):
         total += status.st_size
         if total > plan.max_total_bytes or status.st_mtime < now - plan.retention_days * 86_400:
             with contextlib.suppress(OSError):
                 path.unlink()
+                removed += 1
+    return removed
 
 
 def _log_files(directory: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -4,6 +4,7 @@ their time."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import re
 import subprocess
@@ -12,8 +13,17 @@ from collections.abc import Callable, Collection, Mapping
 from perago.cache import CacheUnusable, trim
 from perago.driver import Limits
 from perago.ports import Delivery
-from perago.settings import whole_environment
-from perago.worker.events import BranchesSwept, BranchSweepFailed, CacheFailed, CleanUpFailed, DirectoriesSwept, Event
+from perago.settings import Upkeep, whole_environment
+from perago.worker.events import (
+    BranchesSwept,
+    BranchSweepFailed,
+    CacheFailed,
+    CacheTrimmed,
+    CleanUpFailed,
+    DirectoriesSwept,
+    Event,
+    LogsTrimmed,
+)
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
@@ -50,8 +60,8 @@ async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
     """Sweep attempt directories and staging branches, trim the cache, and remove old logs, now and then. On the side,
-    so that neither a large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Never
-    returns.
+    so that neither a large root nor a slow disk delays an attempt: a directory in use is recognised by its lock. Does
+    what `WorkerPlan.maintenance` names, until it is cancelled.
 
     Args:
         plan: says where directories and logs are, and which command sweeps branches.
@@ -59,12 +69,13 @@ async def run_maintenance(
         emit: takes the events of sweeping.
         repositories: those that this worker was given work in so far; more may be added meanwhile.
     """
-    await asyncio.gather(
-        _keep_swept(plan, pool, emit),
-        _keep_branches_swept(plan, emit, repositories),
-        _keep_trimmed(plan, pool, emit),
-        _keep_logs(plan, pool),
-    )
+    wanted = {
+        Upkeep.DIRECTORIES: functools.partial(_keep_swept, plan, pool, emit),
+        Upkeep.BRANCHES: functools.partial(_keep_branches_swept, plan, emit, repositories),
+        Upkeep.CACHE: functools.partial(_keep_trimmed, plan, pool, emit),
+        Upkeep.LOGS: functools.partial(_keep_logs, plan, pool, emit),
+    }
+    await asyncio.gather(*(keep() for upkeep, keep in wanted.items() if upkeep in plan.maintenance))
 
 
 async def _keep_swept(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
@@ -129,17 +140,23 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], No
     said = ""
     while plan.cache_bytes is not None:
         try:
-            await pool.run(trim, plan.workspace_root, plan.cache_bytes)
+            trimmed = await pool.run(trim, plan.workspace_root, plan.cache_bytes)
             said = ""
         except (CacheUnusable, OSError) as error:
             if str(error) != said:
                 said = str(error)
                 emit(CacheFailed(said))
+        else:
+            if trimmed:
+                emit(CacheTrimmed(trimmed))
         await asyncio.sleep(CACHE_INTERVAL)
 
 
-async def _keep_logs(plan: WorkerPlan, pool: Pool) -> None:
+async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
     while True:
+        removed = 0
         for name in {plan.name, *(task.module for task in plan.tasks)}:
-            await pool.run(trim_logs, plan.logs, name)
+            removed += await pool.run(trim_logs, plan.logs, name)
+        if removed:
+            emit(LogsTrimmed(removed))
         await asyncio.sleep(LOG_INTERVAL)

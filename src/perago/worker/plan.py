@@ -10,6 +10,7 @@ from typing import Literal
 
 from perago.driver import Limits
 from perago.ports import WorkspaceStore
+from perago.settings import ALL_UPKEEP, Upkeep
 from perago.settings.mask import Mask
 
 StoreFactory = Callable[[], WorkspaceStore]
@@ -79,6 +80,8 @@ class WorkerPlan:
     cache_bytes: int | None = None
     """What the cache below the workspace root may have on disk; this worker keeps it to that. None: it does not look
     after the cache."""
+    maintenance: frozenset[Upkeep] = ALL_UPKEEP
+    """What this worker looks after on the side."""
     mask: Mask = field(default_factory=Mask)
     """Strikes the configured secrets out of everything that a slot logs, prints or gives as a reason."""
     watch: bool = False

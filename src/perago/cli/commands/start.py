@@ -192,6 +192,7 @@ def _plan(planned: TaskPlan, slots: int, settings: Settings, open_lakefs: OpenLa
         mask=configured_mask(),
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,
+        maintenance=settings.maintenance,
         cache_bytes=(open_lakefs and open_lakefs.cache and open_lakefs.cache.max_bytes) or None,
         branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
         preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
