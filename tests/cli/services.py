@@ -64,8 +64,12 @@ class Services:
         path = request.path.removeprefix("/api")
         if self.conductor_status != 200:
             return reply_json({"message": "no"}, self.conductor_status)
-        if path == "/tasks/queue/sizes":
+        if path in ("/tasks/queue/sizes", "/tasks/queue/all"):
             return reply_json({})
+        if path == "/tasks/queue/polldata/all":
+            return reply_json([])
+        if path == "/metadata/taskdefs" and request.method == "GET":
+            return reply_json(list(self.definitions.values()))
         if path.startswith("/tasks/poll/"):
             return reply_json([])
         if self.definitions_status != 200:

@@ -37,6 +37,7 @@ COMMANDS = {
     "replay": "Run today's code on the input of an attempt of the past.",
     "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
+    "status": "Show what waits, what runs and who works.",
     "start": "Run workers for a task module against the configured servers.",
 }
 """Name and summary. `perago.cli.commands.<name>` holds `command`, its function, and `EXAMPLES`."""

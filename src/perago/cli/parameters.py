@@ -72,6 +72,16 @@ Modules = Annotated[
         help="Import paths of task modules and packages.",
     ),
 ]
+OptionalModules = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[MODULE]...",
+        callback=lambda names: _modules(names or []),
+        autocompletion=_complete,
+        show_default=False,
+        help="Import paths of task modules and packages.",
+    ),
+]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
 ]

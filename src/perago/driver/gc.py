@@ -23,6 +23,7 @@ from perago.driver.fencing import is_scratch_branch
 from perago.driver.first_seen import FirstSeenStore
 from perago.ports import Commit, Delivery, DeliveryCheck, NotFound, ServiceError, Unavailable, WorkspaceStore
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
+from perago.workspace.text import age
 
 LONGEST_SILENCE = 3600.0
 """Seconds for which a branch is left alone after the last that is known of it, whatever the age limit. A living
@@ -30,7 +31,6 @@ delivery may well spend so long between creating its branch and its commit witho
 holds the merge of a dead one longer."""
 
 _PREFIX = "perago-"
-_UNITS = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
 
 
 class Fate(StrEnum):
@@ -70,11 +70,7 @@ class Policy:
 
     def ago(self, since: float) -> str:
         """`3 d ago`."""
-        passed = max(0.0, self.now - since)
-        for seconds, unit in _UNITS:
-            if passed >= seconds:
-                return f"{int(passed / seconds)} {unit} ago"
-        return f"{int(passed)} s ago"
+        return f"{age(self.now - since)} ago"
 
 
 def clear_directories(root: Path, policy: Policy) -> Iterator[Leftover]:

@@ -37,10 +37,11 @@ from perago.worker.messages import DeliveryQuestion
 from perago.worker.plan import WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.pools import Pools
+from perago.worker.presence import Presence
 from perago.worker.reporting import EndingClock
 from perago.worker.slots import Slot
 
-OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal,)
+OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal, Presence)
 """What makes the listeners that every worker has, beside those that it is given."""
 
 EXIT_INVALID_MODULE = 3

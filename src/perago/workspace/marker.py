@@ -28,10 +28,10 @@ _LARGEST = 64 * 1024
 _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def place_marker(root: int, directory: int, fields: Mapping[str, Any]) -> int:
+def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: str = MARKER) -> int:
     """Put a marker into `directory` that is held from the moment it can be seen; returns its descriptor.
 
-    Both arguments are descriptors of directories.
+    `root` and `directory` are descriptors of directories, `place` is the marker's name.
 
     Raises:
         FileExistsError: the directory has a marker.
@@ -43,7 +43,7 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any]) -> int:
     try:
         _hold_new(marker, name)
         write_fields(marker, fields)
-        os.link(name, MARKER, src_dir_fd=root, dst_dir_fd=directory, follow_symlinks=False)
+        os.link(name, place, src_dir_fd=root, dst_dir_fd=directory, follow_symlinks=False)
     except BaseException:
         os.close(marker)
         raise
@@ -96,6 +96,20 @@ def write_fields(marker: int, fields: Mapping[str, Any]) -> None:
     """
     text = json.dumps(fields).encode() + b"\n"
     os.pwrite(marker, text.ljust(os.fstat(marker).st_size), 0)
+
+
+def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
+    """What the marker of a living owner says; None for a dead one's, and where there is no marker that makes sense."""
+    try:
+        marker = os.open(name, _OPEN, dir_fd=directory)
+    except OSError:
+        return None
+    try:
+        return None if hold(marker) else read_fields(marker)
+    except OSError:
+        return None
+    finally:
+        os.close(marker)
 
 
 def read_marker(directory: Path) -> dict[str, Any] | None:

@@ -11,12 +11,13 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from perago.workspace.descent import Descent, split
-from perago.workspace.marker import MARKER, UNFINISHED, claim_marker, unlink_if_there
+from perago.workspace.marker import MARKER, UNFINISHED, claim_marker, held_fields, unlink_if_there
 from perago.workspace.text import listing, quoted
 
 CACHE = ".cache"
@@ -149,6 +150,15 @@ def dead_directories(root: Path) -> Iterator[DeadDirectory]:
                 found = None if marker is None else DeadDirectory(root / path, _size(descent, path), _began(marker))
             if found is not None:
                 yield found
+
+
+def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
+    """What the markers say of the attempts that are at work below a root. Changes nothing."""
+    with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+        for path in sorted(_attempts(descent)):
+            with contextlib.suppress(OSError):
+                if (fields := held_fields(descent.enter(path))) is not None:
+                    yield fields
 
 
 def remove_dead(root: Path, directory: Path) -> str | None:

@@ -60,6 +60,17 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+_UNITS_OF_TIME = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, in its largest whole unit: `12 s`, `5 min`, `3 h`, `2 d`."""
+    for length, unit in _UNITS_OF_TIME:
+        if seconds >= length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{int(max(0.0, seconds))} s"
+
+
 def size(number: int) -> str:
     """A number of bytes for people, in powers of 1,024: `312 bytes`, `1.5 MiB`."""
     if number < 1024:

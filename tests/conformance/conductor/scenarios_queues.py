@@ -86,3 +86,20 @@ def there_is_no_acknowledgement(rest: Rest) -> None:
     """A poll acknowledges; there is no call for it."""
     on = start_steps(rest)
     rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
+
+
+@scenario
+def the_attempts_of_a_type_that_have_not_ended(rest: Rest) -> None:
+    """One that waits and one that is with a worker, whatever the order; a page may be any part of them."""
+    on = start_steps(rest)
+    start_registered(rest, on.task, on.workflow)
+    on.take()
+    with rest.unnoted():
+        found = rest.call("GET", "/admin/task/{name}", name=on.task).json
+        page = rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
+        beyond = rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
+    rest.note("statuses", sorted(one["status"] for one in found))
+    rest.note("a page", len(page))
+    rest.note("beyond the end", beyond)
+    rest.note("fields", sorted(set[str]().union(*found)))
+    rest.call("GET", "/admin/task/{name}", name=rest.name("unknown"))

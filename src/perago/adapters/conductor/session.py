@@ -21,7 +21,8 @@ _CONNECTIONS = 32  # kept for re-use; a supervisor's threads beat and report sid
 
 
 class Session:
-    """`tasks`, `metadata` and `workflows` are the SDK's resource classes; `read` and `write` run their calls.
+    """`tasks`, `metadata` and `workflows` are the SDK's resource classes; `read` and `once` run their calls, or those
+    of `transport` for what the SDK does not have.
 
     Constructing one imports the SDK (about 0.3 s) and opens no connection.
     """
@@ -37,7 +38,7 @@ class Session:
         base_url = settings.server_url.rstrip("/")
         self._pool = HttpPool(SERVICE, base_url, headers={}, size=_CONNECTIONS, policy=policy)
         secret = settings.auth_secret.get_secret_value() if settings.auth_secret else None
-        transport = RestTransport(self._pool, TokenSource(self._pool, settings.auth_key, secret))
+        self.transport = transport = RestTransport(self._pool, TokenSource(self._pool, settings.auth_key, secret))
         configuration = Configuration(server_api_url=base_url)
         configuration.authentication_settings = None  # else it fetches tokens by itself, see TokenSource
         configuration.http_connection = transport  # else it opens an HTTP client of its own

@@ -6,6 +6,7 @@ The standard proxy and TLS variables (docs/design/contract.md 6) are read once p
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import ssl
 import time
@@ -128,7 +129,7 @@ class HttpPool:
         whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
         limit = time.monotonic() + whole
         response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)
-        return Answer(response.status, response.headers, read_whole(response, limit))
+        return Answer(response.status, response.headers, read_whole(response, limit, self._policy.largest))
 
     def close(self) -> None:
         """Close the connections; requests after this fail."""
@@ -136,25 +137,29 @@ class HttpPool:
         self.manager.clear()
 
 
-def read_whole(response: BaseHTTPResponse, limit: float) -> bytes:
+def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.inf) -> bytes:
     """The rest of an answer's body.
 
     Args:
         limit: moment on the monotonic clock after which a trickling server is given up.
+        largest: how many bytes there may be.
 
     Raises:
-        NoAnswerError: cut off, or not complete in time.
+        NoAnswerError: cut off, not complete in time, or too large.
     """
     chunks: list[bytes] = []
+    read = 0
     try:
-        while (chunk := response.read1(_READ_SIZE)) and time.monotonic() <= limit:
+        while (chunk := response.read1(_READ_SIZE)) and time.monotonic() <= limit and read <= largest:
             chunks.append(chunk)
+            read += len(chunk)
     except (HTTPError, HTTPException, OSError) as error:
         response.close()
         raise no_answer(error) from error
     if chunk:
         response.close()
-        raise NoAnswerError("the answer did not end within the time limit", sent=True)
+        too_large = f"the answer is larger than {largest:,} bytes"
+        raise NoAnswerError(too_large if read > largest else "the answer did not end within the time limit", sent=True)
     response.release_conn()
     return b"".join(chunks)
 

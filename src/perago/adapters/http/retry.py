@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,8 @@ class CallPolicy:
     tries: int = 4
     first_delay: float = 0.2
     longest_delay: float = 8.0
+    largest: float = math.inf
+    """Bytes of a whole answer beyond which it is given up."""
 
     def delay(self, repetition: int, asked: float = 0.0) -> float:
         """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if

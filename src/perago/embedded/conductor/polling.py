@@ -46,7 +46,7 @@ def _exceeds_limit(state: State, row: TaskRow) -> bool:
     limit = row.definition.get("concurrentExecLimit") or 0
     if limit <= 0:
         return False
-    open_rows = _listed(state, row.task_name)
+    open_rows = listed(state, row.task_name)
     if sum(r.status is Status.IN_PROGRESS for r in open_rows) >= limit:
         return True
     first = sorted(open_rows, key=lambda r: r.scheduled_time)[:limit]
@@ -59,7 +59,7 @@ def requeue(state: State, task_name: str) -> int:
     What is left of a delay is kept; an attempt in progress is handed out a second time. Steps of the server itself are
     passed over.
     """
-    rows = [row for row in _listed(state, task_name) if row.kind == "SIMPLE"]
+    rows = [row for row in listed(state, task_name) if row.kind == "SIMPLE"]
     for row in rows:
         elapsed = (state.now() - row.update_time) // 1000
         state.queue.remove(row.task_id)
@@ -67,5 +67,6 @@ def requeue(state: State, task_name: str) -> int:
     return len(rows)
 
 
-def _listed(state: State, task_name: str) -> list[TaskRow]:
+def listed(state: State, task_name: str) -> list[TaskRow]:
+    """The attempts of a type that have not ended."""
     return [row for row in state.tasks.values() if row.task_name == task_name and row.listed]

@@ -53,6 +53,12 @@ class TaskCalls(ModelCore):
         with self._operation("search_tasks") as state:
             return search(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
 
+    def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
+        """The attempts of a type that have not ended, in all domains. A real server has no order in them."""
+        with self._operation("pending_tasks") as state:
+            rows = polling.listed(state, task_name)[start : start + count]
+            return [task_json(row, state.now()) for row in rows]
+
     def update_task(self, result: Mapping[str, Any]) -> str:
         """`POST /tasks`: success does not mean that the result was accepted. Returns the task id that was sent."""
         with self._operation("update_task") as state:

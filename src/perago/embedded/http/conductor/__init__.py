@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.http.conductor.definitions import definition_routes
-from perago.embedded.http.conductor.requests import Endpoints, JsonAnswer, error, text
+from perago.embedded.http.conductor.requests import Call, Endpoints, JsonAnswer, error, text
 from perago.embedded.http.conductor.tasks import task_routes
 from perago.embedded.http.conductor.workflows import workflow_routes
 from perago.embedded.http.unserved import unserved_routes
@@ -35,10 +35,18 @@ def conductor_app(model: ConductorModel) -> ASGIApp:
     Calls run in threads of their own, so that long polls hold up no other call.
     """
     endpoints = Endpoints()
+
+    def pending(call: Call) -> Response:
+        """The attempts of a type that have not ended."""
+        start, count = call.integer("start", 0), call.integer("count", 100)
+        return JsonAnswer(model.pending_tasks(call.parts["name"], start=start, count=count))
+
     routes = [
         Route("/health", _health, methods=["GET"]),
         Route(f"{API}/health", _health, methods=["GET"]),
-        *endpoints.routes([("GET", f"{API}/version", lambda _: text(VERSION))]),
+        *endpoints.routes(
+            [("GET", f"{API}/version", lambda _: text(VERSION)), ("GET", f"{API}/admin/task/{{name}}", pending)]
+        ),
         *unserved_routes(__name__, API, _unserved),
         *definition_routes(model, endpoints, f"{API}/metadata"),
         *task_routes(model, endpoints, f"{API}/tasks"),

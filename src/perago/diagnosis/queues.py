@@ -1,0 +1,187 @@
+"""What waits in Conductor's queues, what runs, and which workers there are: one row for each task type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from perago.adapters.conductor import LastPoll
+from perago.ports import ServiceError
+from perago.worker.presence import WorkerHere, workers_here
+from perago.workspace.sweep import living_attempts
+
+RECENTLY = 86_400.0
+"""Seconds for which a task type that was polled counts as one in use."""
+UNATTENDED_AFTER = 120.0
+"""Seconds without a poll after which attempts that wait, while none runs, have no worker: an idle one polls more
+often."""
+MOST_ROWS = 100
+_REQUESTS = 8
+"""At a time."""
+
+
+class Overview(Protocol):
+    """What is asked of Conductor. Every method may raise any `ServiceError`."""
+
+    def queue_sizes(self) -> Mapping[str, int]:
+        """How many attempts wait, by queue."""
+        ...
+
+    def last_polls(self) -> Sequence[LastPoll]:
+        """The last poll of each task type and domain."""
+        ...
+
+    def task_names(self) -> frozenset[str]:
+        """The registered task types."""
+        ...
+
+    def pending(self, task_name: str) -> Sequence[Mapping[str, Any]]:
+        """The attempts of a type that have not ended."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An attempt that waits; `since` in milliseconds since the epoch."""
+
+    task_id: str
+    workflow_id: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypeStatus:
+    """One task type, in no domain (`domain` is empty) or in one, which no perago worker polls."""
+
+    task_name: str
+    domain: str
+    registered: bool
+    waiting: int
+    """Attempts in the queue, those of a delayed retry included."""
+    oldest: Waiting | None
+    """Of those that Conductor told; None also where it told none."""
+    running: int | None
+    """Attempts that are with a worker; None: Conductor did not tell."""
+    running_here: int
+    """Attempts that are at work in this workspace root."""
+    workers: tuple[WorkerHere, ...]
+    """The workers of this workspace root."""
+    last_poll: LastPoll | None
+
+    @property
+    def slots_here(self) -> int:
+        """How many attempts the workers of this root take at a time."""
+        return sum(worker.slots for worker in self.workers)
+
+    def silence(self, now: float) -> float | None:
+        """Seconds since the last poll, at `now` (seconds since the epoch); None: none is known."""
+        return None if self.last_poll is None else max(0.0, now - self.last_poll.time / 1000)
+
+    def is_unattended(self, now: float) -> bool:
+        """Whether attempts wait that no worker takes. One with all slots busy does not poll, so none may be running."""
+        silence = self.silence(now)
+        return self.waiting > 0 and not self.running and (silence is None or silence > UNATTENDED_AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """The rows by name, how many more there were, and what could not be found out."""
+
+    rows: tuple[TaskTypeStatus, ...]
+    left_out: int
+    problems: tuple[ServiceError, ...]
+
+
+def look_at_queues(
+    overview: Overview,
+    root: Path,
+    names: Sequence[str] | None,
+    now: float,
+    tell: Callable[[str], None] = lambda _: None,
+) -> QueueReport:
+    """The state of task types.
+
+    Args:
+        overview: the Conductor.
+        root: the workspace root, whose workers count as those that are here.
+        names: the task types; None: all that are registered and have a queue, a worker here, or a poll of the last day.
+        now: seconds since the epoch.
+        tell: hears what is being done.
+
+    Raises:
+        ServiceError: Conductor did not tell its queues and polls.
+    """
+    tell("reading the queues")
+    sizes, registered = overview.queue_sizes(), overview.task_names()
+    polls = {(poll.task_name, poll.domain): poll for poll in overview.last_polls()}
+    here = workers_here(root)
+    keys = _keys(sizes, polls.values(), here, registered if names is None else frozenset(names), names or (), now)
+    shown = keys[:MOST_ROWS]
+    tell(f"reading the attempts of {len({name for name, _ in shown}):,} task types")
+    pending, problems = _pending(overview, {name for name, _ in shown})
+    at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
+
+    def row(name: str, domain: str) -> TaskTypeStatus:
+        rows = None if name not in pending else [one for one in pending[name] if (one.get("domain") or "") == domain]
+        return TaskTypeStatus(
+            task_name=name,
+            domain=domain,
+            registered=name in registered,
+            waiting=sizes.get(f"{domain}:{name}" if domain else name, 0),
+            oldest=_oldest(rows or ()),
+            running=None if rows is None else sum(one.get("status") == "IN_PROGRESS" for one in rows),
+            running_here=0 if domain else at_work[name],
+            workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
+            last_poll=polls.get((name, domain)),
+        )
+
+    return QueueReport(tuple(row(*key) for key in shown), len(keys) - len(shown), problems)
+
+
+def _keys(
+    sizes: Mapping[str, int],
+    polls: Iterable[LastPoll],
+    here: Sequence[WorkerHere],
+    wanted: frozenset[str],
+    always: Sequence[str],
+    now: float,
+) -> list[tuple[str, str]]:
+    """Task types with their domains, in order. `always` are shown whatever is known of them."""
+    queued = {(name, domain) for queue, size in sizes.items() if size for domain, _, name in [_parted(queue)]}
+    polled = {(poll.task_name, poll.domain) for poll in polls if now - poll.time / 1000 < RECENTLY}
+    found = queued | polled | {(worker.task_name, "") for worker in here}
+    return sorted({key for key in found if key[0] in wanted} | {(name, "") for name in always})
+
+
+def _parted(queue: str) -> tuple[str, str, str]:
+    """Domain and task type of a queue's name. perago's task types have no colon."""
+    domain, colon, name = queue.rpartition(":")
+    return domain, colon, name
+
+
+def _pending(
+    overview: Overview, names: set[str]
+) -> tuple[dict[str, Sequence[Mapping[str, Any]]], tuple[ServiceError, ...]]:
+    def ask(name: str) -> Sequence[Mapping[str, Any]] | ServiceError:
+        try:
+            return overview.pending(name)
+        except ServiceError as error:
+            return error
+
+    with ThreadPoolExecutor(_REQUESTS, "perago-status") as pool:
+        found = dict(zip(names, pool.map(ask, names), strict=True))
+    problems = tuple(answer for answer in found.values() if isinstance(answer, ServiceError))
+    return {name: answer for name, answer in found.items() if not isinstance(answer, ServiceError)}, problems
+
+
+def _oldest(rows: Sequence[Mapping[str, Any]]) -> Waiting | None:
+    waiting = [
+        Waiting(str(one.get("taskId")), str(one.get("workflowInstanceId")), int(one.get("scheduledTime") or 0))
+        for one in rows
+        if one.get("status") == "SCHEDULED"
+    ]
+    return min(waiting, key=lambda one: one.since, default=None)

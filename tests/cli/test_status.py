@@ -1,0 +1,113 @@
+"""`perago status`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.http.services import EmbeddedServices
+from perago.worker.events import Stopped, WorkerReady
+from perago.worker.presence import Presence
+
+from ..worker.bench import make_plan
+from .conftest import PLAIN, Project
+from .services import Services
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        yield services
+
+
+def started(conductor: InMemoryConductor, task: str) -> str:
+    """The id of the attempt of a new workflow of one task."""
+    steps = [{"name": task, "taskReferenceName": "r", "type": "SIMPLE"}]
+    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
+    workflow = conductor.start_workflow("w", {}, definition=definition)
+    return str(conductor.workflow(workflow)["tasks"][0]["taskId"])
+
+
+def rows(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> dict[str, Any]:
+    ran = project.run("status", "--json", *arguments, **services.environment(), **variables)
+    assert (ran.code, ran.err) == (0, "")
+    return {row["task_name"]: row for row in json.loads(ran.out)}
+
+
+def test_what_waits_and_what_runs_is_told(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.conductor.register_task_definitions([{"name": name} for name in ("busy", "idle", "unused")])
+    oldest, second = started(embedded.conductor, "busy"), started(embedded.conductor, "busy")
+    embedded.conductor.poll_tasks("idle", "elsewhere0000", wait_seconds=0)
+
+    found = rows(project, embedded)
+    assert sorted(found) == ["busy", "idle"]
+    busy = found["busy"]
+    assert (busy["waiting"], busy["running"], busy["unattended"]) == (2, 0, True)
+    assert busy["oldest"]["task_id"] in (oldest, second)
+    assert found["idle"]["last_poll"]["worker_id"] == "elsewhere0000"
+
+    (taken,) = embedded.conductor.poll_tasks("busy", "elsewhere0000", wait_seconds=0)
+    busy = rows(project, embedded)["busy"]
+    assert (busy["waiting"], busy["running"], busy["unattended"]) == (1, 1, False)
+    assert busy["oldest"]["task_id"] == ({oldest, second} - {taken["taskId"]}).pop()
+
+
+def test_the_lines_name_the_task_that_no_worker_takes(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.conductor.register_task_definitions([{"name": "busy"}])
+    task_id = started(embedded.conductor, "busy")
+    ran = project.run("status", **embedded.environment())
+    head, row, oldest, why = ran.out.splitlines()
+    assert head.split() == ["waiting", "oldest", "running", "here", "polled", "task"]
+    assert row.split()[0] == "1"
+    assert row.endswith("busy")
+    assert oldest.strip() == f"oldest: task {task_id}"
+    assert why.strip() == "no worker has ever asked for it"
+    assert max(map(len, ran.out.splitlines())) <= 60
+
+
+def test_a_named_module_has_a_row_although_nothing_is_known_of_it(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    embedded.conductor.poll_tasks("other", "w", wait_seconds=0)
+    assert list(rows(project, embedded, "plain")) == ["plain.work"]
+    assert "no TaskDef of this name" in project.run("status", "plain", **embedded.environment()).out
+
+
+def test_a_task_in_a_domain_has_a_row_of_its_own(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.conductor.register_task_definitions([{"name": "busy"}])
+    embedded.conductor.poll_tasks("busy", "w1", wait_seconds=0, domain="east")
+    embedded.conductor.poll_tasks("busy", "w2", wait_seconds=0)
+    ran = project.run("status", **embedded.environment())
+    assert [line.split()[-1] for line in ran.out.splitlines()[1:]] == ["busy", "east:busy"]
+
+
+def test_workers_of_this_root_are_here(project: Project, embedded: EmbeddedServices, tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    worker = Presence(plan)
+    worker(WorkerReady("m", "busy", "m0000", 3, 0.1))
+    embedded.conductor.register_task_definitions([{"name": "busy"}])
+    variables = {"PERAGO_WORKSPACE_ROOT": str(plan.workspace_root)}
+    (here,) = rows(project, embedded, **variables)["busy"]["workers"]
+    assert (here["worker_id"], here["slots"]) == ("m0000", 3)
+    assert "0 of 3" in project.run("status", **embedded.environment(), **variables).out
+    worker(Stopped(0))
+    assert rows(project, embedded, **variables) == {}
+
+
+def test_a_server_without_the_list_of_pending_attempts_is_said(project: Project, services: Services) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("status", "plain", **services.variables)
+    assert ran.code == 0
+    assert ran.out.splitlines()[1].split()[:3] == ["0", "-", "?"]
+    assert "not known: Conductor did not read the pending tasks of plain.work" in ran.err
+
+
+def test_an_unreachable_conductor_is_said(project: Project) -> None:
+    ran = project.run("status", CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
+    assert (ran.code, ran.out) == (5, "")
+    assert "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api" in ran.err

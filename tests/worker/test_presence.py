@@ -1,0 +1,92 @@
+"""Which workers a workspace root has."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from perago.worker.events import Stopped, WorkerReady
+from perago.worker.presence import DIRECTORY, Presence, workers_here
+
+from .bench import make_plan
+
+READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1)
+
+HOLDS = """
+import sys
+from pathlib import Path
+from perago.worker.presence import Presence
+from {module} import READY, make_plan
+
+presence = Presence(make_plan(Path(sys.argv[1])))
+presence(READY)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def presence(directory: Path) -> Presence:
+    plan = make_plan(directory)
+    plan.workspace_root.mkdir(mode=0o700, exist_ok=True)
+    return Presence(plan)
+
+
+def test_a_worker_is_there_from_ready_to_stopped(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    assert workers_here(root) == ()
+    one, other = presence(tmp_path), presence(tmp_path)
+    one(READY)
+    other(READY)
+    first, _ = workers_here(root)
+    assert (first.worker_id, first.task_name, first.slots, first.pid) == (
+        "mytasks0000",
+        "features.build",
+        2,
+        os.getpid(),
+    )
+    one(Stopped(0))
+    assert len(workers_here(root)) == 1
+    other(Stopped(0))
+    assert workers_here(root) == ()
+    assert list(root.iterdir()) == []
+
+
+def test_a_killed_worker_is_not_there_and_the_next_one_removes_its_file(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    root.mkdir(mode=0o700)
+    program = HOLDS.format(module=__name__)
+    killed = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"ready\n"
+        assert [worker.pid for worker in workers_here(root)] == [killed.pid]
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+    assert workers_here(root) == ()
+    assert len(list((root / DIRECTORY).iterdir())) == 1
+    presence(tmp_path)(READY)
+    assert [worker.pid for worker in workers_here(root)] == [os.getpid()]
+    assert len(list((root / DIRECTORY).iterdir())) == 1
+
+
+def test_what_is_no_workers_file_is_passed_over(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    worker = presence(tmp_path)
+    worker(READY)
+    (root / DIRECTORY / "text.json").write_text("{}")
+    (root / DIRECTORY / "link.json").symlink_to("/etc/hostname")
+    assert len(workers_here(root)) == 1
+
+
+def test_a_disk_that_refuses_does_not_disturb_the_worker(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    root.write_text("no directory")
+    worker = Presence(make_plan(tmp_path))
+    worker(READY)
+    worker(Stopped(0))
+    assert workers_here(root) == ()
