@@ -35,6 +35,7 @@ COMMANDS = {
     "gc": "Remove what killed attempts left, here and on lakeFS.",
     "input": "Print the input of a task, ready to start a workflow with.",
     "replay": "Run today's code on the input of an attempt of the past.",
+    "show": "Show everything about one attempt or one commit.",
     "send": "Start a workflow of one task on the configured servers.",
     "run": "Run one attempt of a task here, without any server.",
     "status": "Show what waits, what runs and who works.",

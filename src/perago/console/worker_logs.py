@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -80,10 +81,20 @@ def no_traces(task_id: str) -> AttemptTrace:  # noqa: ARG001 - as `WorkerLogs`
 
 
 class WorkerLogs:
-    """Reads the logs below a directory. Each look reads only what was written since the one before."""
+    """Reads the logs below a directory. Each look reads only what was written since the one before.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the directory.
+        only: the one attempt that is asked for. Then the files are read whole, line by line, and no other is kept.
+        since: files that were last written earlier are passed over, in seconds since the epoch.
+    """
+
+    def __init__(self, root: Path, *, only: str | None = None, since: float = 0.0) -> None:
         self._root = root
+        self._mark = _MARK if only is None else json.dumps(only, ensure_ascii=False).encode(errors="replace")
+        self._first_look = FIRST_LOOK_BYTES if only is None else sys.maxsize
+        self._most_files = MAX_FILES if only is None else sys.maxsize
+        self._since = since
         self._offsets: dict[Path, int] = {}
         self._found: dict[str, dict[DeliveryKey, DeliveryTrace]] = {}
         self._latest: deque[DeliveryTrace] = deque()
@@ -100,16 +111,18 @@ class WorkerLogs:
         found = []
         for path in self._root.glob(_FILES):
             try:
-                found.append((path.stat().st_mtime, path))
+                written = path.stat().st_mtime
             except OSError:
                 continue
-        return [path for _, path in reversed(heapq.nlargest(MAX_FILES, found))]
+            if written >= self._since:
+                found.append((written, path))
+        return [path for _, path in reversed(heapq.nlargest(min(self._most_files, len(found)), found))]
 
     def _read_on(self, path: Path) -> None:
         """Take the lines that were completed since the last look."""
         try:
             size = path.stat().st_size
-            start = self._offsets.get(path, max(0, size - FIRST_LOOK_BYTES))
+            start = self._offsets.get(path, max(0, size - self._first_look))
             if size == start:
                 return
             with path.open("rb") as file:
@@ -118,7 +131,7 @@ class WorkerLogs:
                     if not raw.endswith(b"\n"):
                         break
                     start += len(raw)
-                    if _MARK in raw:
+                    if self._mark in raw:
                         self._take(raw)
             self._offsets[path] = start
         except OSError:

@@ -1,1 +1,2 @@
-"""Answers for operators: what waits and who works (`queues`). Nothing here prints, and nothing ends a command."""
+"""Answers for operators: what waits and who works (`queues`), what an attempt did (`attempts`,
+`publications`). Nothing here prints, and nothing ends a command."""

@@ -15,10 +15,11 @@ _POLICY = CallPolicy(answer=30.0, tries=3)
 
 
 class ConductorWorkflows:
-    """Opens no connection before the first call. All calls raise a ServiceError if they do not succeed."""
+    """Opens no connection before the first call. All calls raise a ServiceError if they do not succeed. `policy` has
+    time limits, repetitions and the largest answer."""
 
-    def __init__(self, settings: ConductorSettings) -> None:
-        self._session = Session(settings, _POLICY)
+    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY) -> None:
+        self._session = Session(settings, policy)
 
     def start(self, definition: Mapping[str, Any], payload: Mapping[str, Any]) -> str:
         """Start a workflow with a definition that is not registered; returns its id. Sent once.

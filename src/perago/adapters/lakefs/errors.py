@@ -56,6 +56,15 @@ def message_of(answer: Answer) -> str | None:
     return message if isinstance(message, str) else None
 
 
+def version_in(answer: Answer) -> str | None:
+    """The version that a server tells of itself; None if it tells none."""
+    try:
+        version = json.loads(answer.body)["version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return version[:100] if isinstance(version, str) and version else None
+
+
 class UnreadableAnswer(Exception):
     """An answer came, and is not lakeFS's. Any other error of a call is a mistake in perago or the SDK."""
 

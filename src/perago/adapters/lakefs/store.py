@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from urllib3.util import make_headers
 
-from perago.adapters.http import CallPolicy, HttpPool
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.http.server_clock import ServerAbout, seconds_ahead
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
-from perago.adapters.lakefs.errors import SERVICE
+from perago.adapters.lakefs.errors import SERVICE, Call, refusal, unanswered, version_in
 from perago.adapters.lakefs.listing import list_objects, newest_upload
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
@@ -175,6 +177,28 @@ class LakeFSStore:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ, with their sizes in `right`."""
         return self._control.diff(repository, left, right)
+
+    def changes(self, repository: str, left: str, right: str) -> Iterator[tuple[str, str, int | None]]:
+        """What `diff` finds, read as far as it is asked for: kind (`added`, `changed`, `removed`, or another that
+        lakeFS has), key, and size in `right`."""
+        return self._control.changes(repository, left, right)
+
+    def find_commit(self, repository: str, name: str) -> Commit:
+        """The commit that a person means: by its id, the beginning of it, a branch, a tag or an expression."""
+        return self._control.find_commit(repository, name)
+
+    def about(self) -> ServerAbout:
+        """The version and the clock of the server."""
+        sent = time.time()
+        call = Call("tell its version", "", "the version")
+        try:
+            answer = self._pool.call("GET", "/config/version")
+        except NoAnswerError as failure:
+            raise unanswered(call, failure) from failure
+        received = time.time()
+        if answer.status != 200:
+            raise refusal(call, answer)
+        return ServerAbout(version_in(answer), seconds_ahead(answer.headers, sent, received), received - sent)
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object of a commit, or None."""

@@ -1,0 +1,102 @@
+"""A commit and what it did to its branch, as facts that JSON can hold.
+
+A commit is shown as what it says of itself: one of a person, of an earlier perago, or with metadata that somebody has
+written by hand. None of it is trusted to be well formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Protocol
+
+from perago.attempt import publication as notes
+from perago.attempt.fence import FENCE_PATH, fence_state
+from perago.ports import Commit
+
+Facts = dict[str, Any]
+
+MOST_COMMITS = 200
+"""Commits of a branch, from its head, among which a publication and what undid it are looked for."""
+MOST_FILES = 10_000
+"""Changed files that are counted."""
+_KINDS = ("added", "changed", "removed")
+
+
+class Repository(Protocol):
+    """What is asked of lakeFS. Every method may raise any `ServiceError`."""
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit of a full id, or the head of a branch."""
+        ...
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of a branch down to `until`, left out."""
+        ...
+
+    def changes(self, repository: str, left: str, right: str) -> Iterator[tuple[str, str, int | None]]:
+        """Kind, key and size in `right` of what differs."""
+        ...
+
+    def checksum(self, repository: str, commit: str, key: str) -> str | None:
+        """The checksum of one object of a commit."""
+        ...
+
+
+def commit_facts(repository: str, commit: Commit) -> Facts:
+    """What a commit says of itself; `publication` is null for one that perago did not make."""
+    noted = {key.removeprefix("perago."): value for key, value in commit.metadata.items() if key.startswith("perago.")}
+    noted.pop("result", None)
+    return {
+        "repository": repository,
+        "commit": commit.id,
+        "parents": list(commit.parents),
+        "committer": commit.committer,
+        "message": commit.message,
+        "created": commit.created * 1000,
+        "publication": {key: value or None for key, value in sorted(noted.items())} or None,
+    }
+
+
+def find_publication(store: Repository, repository: str, branch: str, input_ref: str, task_id: str) -> Commit | None:
+    """The newest of the last `MOST_COMMITS` commits of a branch since `input_ref` that names this task, reported or
+    not."""
+    for commit in store.history(repository, branch, until=input_ref, limit=MOST_COMMITS):
+        if commit.metadata.get(notes.TASK_ID) == task_id:
+            return commit
+    return None
+
+
+def with_files(store: Repository, repository: str, commit: Commit) -> Commit:
+    """The publication itself: an adoption has a commit of its own, which changes nothing."""
+    adopted = commit.metadata.get(notes.ADOPTS)
+    return store.get_commit(repository, adopted) if adopted else commit
+
+
+def undone_by(store: Repository, repository: str, branch: str, commit: Commit) -> Facts:
+    """The later commit of the branch that has undone a publication, if one of the last `MOST_COMMITS` has."""
+    later = store.history(repository, branch, until=commit.id, limit=MOST_COMMITS)
+    by = next((one.id for one in later if commit.id in notes.superseded(one)), None)
+    return {"commit": by, "later_commits": len(later), "all_seen": len(later) < MOST_COMMITS}
+
+
+def fence_of(store: Repository, repository: str, commit: Commit) -> str:
+    """Whether the publish fence is in the tree of a commit."""
+    return fence_state(store.checksum(repository, commit.id, FENCE_PATH)).value
+
+
+def file_facts(store: Repository, repository: str, commit: Commit, listed: int | None) -> Facts | None:
+    """What a commit changed on its branch: how many files of each kind, and the first `listed` of them (None: all).
+    Nothing for the first commit of a repository."""
+    if not commit.parents:
+        return None
+    counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
+    files: list[Facts] = []
+    found = store.changes(repository, commit.parents[0], commit.id)
+    most = None if listed is None else max(MOST_FILES, listed)
+    for kind, key, size in islice(found, most):
+        counts[kind] = counts.get(kind, 0) + 1
+        if listed is None or len(files) < listed:
+            files.append({"kind": kind, "path": key, "size": size})
+    is_whole = most is None or sum(counts.values()) < most
+    return {"counts": counts, "all_counted": is_whole, "files": files}

@@ -1,0 +1,75 @@
+"""What operators ask of both servers: versions, clocks, queues; and answers that are too large to be read."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+
+import pytest
+from pydantic import SecretStr
+
+from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
+from perago.adapters.http import CallPolicy
+from perago.adapters.http.server_clock import seconds_ahead
+from perago.adapters.lakefs import LakeFSStore
+from perago.ports import AccessDenied, ServiceError, Unavailable
+from perago.settings import ConductorSettings, LakeFSSettings
+
+from .conductor_script import conductor_error
+from .lakefs_script import CALM, SECRET
+from .scripted import Action, Reply, ScriptedServer, reply_json
+
+
+def overview(server: ScriptedServer) -> ConductorOverview:
+    return ConductorOverview(ConductorSettings(server_url=f"{server.url}/api"), policy=CALM)
+
+
+def lakefs(server: ScriptedServer) -> LakeFSStore:
+    settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
+    return LakeFSStore(settings, policy=CALM)
+
+
+def test_a_server_tells_its_version_and_its_clock() -> None:
+    ahead = formatdate(time.time() + 300, usegmt=True)
+    with ScriptedServer(lambda _: Reply(200, b"3.32.3", {"Date": ahead})) as server:
+        about = overview(server).about()
+    assert about.version == "3.32.3"
+    assert about.ahead == pytest.approx(300, abs=3)
+    with ScriptedServer(lambda _: reply_json({"version": "1.84.0"}, Date=ahead)) as server:
+        about = lakefs(server).about()
+        assert [request.path for request in server.requests] == ["/api/v1/config/version"]
+    assert about.version == "1.84.0"
+    assert about.ahead == pytest.approx(300, abs=3)
+
+
+def test_a_server_that_tells_nothing_has_no_version_and_no_clock() -> None:
+    with ScriptedServer(lambda _: conductor_error(404, "No static resource api/version.")) as server:
+        assert overview(server).about().version is None
+    with ScriptedServer(lambda _: reply_json({"something": "else"})) as server:
+        assert lakefs(server).about().version is None
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Fri, 99 Nov 2026 12:00:00 GMT"])
+def test_a_date_that_makes_no_sense_is_none(date: str) -> None:
+    assert seconds_ahead({"Date": date} if date else {}, 0.0, 1.0) is None
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, AccessDenied), (500, Unavailable)])
+def test_a_lakefs_that_does_not_tell_its_version_is_an_error(status: int, error: type[ServiceError]) -> None:
+    with ScriptedServer(lambda _: reply_json({"message": "no"}, status)) as server, pytest.raises(error):
+        lakefs(server).about()
+
+
+@pytest.mark.parametrize("answer", [reply_json([{}]), reply_json(["text"]), reply_json({}), Reply(200, b"<html>")])
+def test_an_answer_of_another_kind_is_none_of_conductors(answer: Action) -> None:
+    with ScriptedServer(lambda _: answer) as server, pytest.raises(Unavailable):
+        overview(server).last_polls()
+
+
+def test_an_answer_beyond_the_largest_size_is_given_up() -> None:
+    log = [{"log": "x" * 100_000}] * 20
+    policy = CallPolicy(tries=1, largest=1_000_000)
+    with ScriptedServer(lambda _: reply_json(log)) as server:
+        workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"), policy=policy)
+        with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
+            workflows.log("t")

@@ -1,0 +1,203 @@
+"""`perago show`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.embedded.http.services import EmbeddedServices
+
+from .conftest import Project, Ran
+
+HOSTILE = "\x1b[31mred\x07\nforged: line\u202e"
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        yield services
+
+
+class Story:
+    """A repository and a workflow of one task, and what is done to them."""
+
+    def __init__(self, services: EmbeddedServices, repository: str) -> None:
+        self._services = services
+        self.lakefs, self.conductor, self.repository = services.lakefs.server, services.conductor, repository
+        self.lakefs.create_repository(repository)
+        self.seed = self.commit("Seed", {"raw/a.csv": b"x"}, {})
+        steps = [
+            {
+                "name": f"{repository}.task",
+                "taskReferenceName": "build",
+                "type": "SIMPLE",
+                "inputParameters": {"workspace": "${workflow.input.workspace}", "params": {"secret": "hushhush"}},
+            }
+        ]
+        definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
+        workspace = {"repository": repository, "branch": "main", "ref_type": "commit", "ref": self.seed}
+        self.conductor.register_task_definitions([{"name": f"{repository}.task", "retryCount": 2}])
+        self.workflow_id = self.conductor.start_workflow("w", {"workspace": workspace}, definition=definition)
+        self.task_id = str(self.conductor.workflow(self.workflow_id)["tasks"][0]["taskId"])
+
+    def commit(self, message: str, files: dict[str, bytes], metadata: dict[str, str]) -> str:
+        """Commit to main; the id."""
+        for key, content in files.items():
+            self.lakefs.put_object(self.repository, "main", key, content)
+        return str(self.lakefs.commit(self.repository, "main", message, metadata).commit.id)
+
+    def published(self, files: dict[str, bytes], **noted: str) -> str:
+        """A publication of the task; the commit's id."""
+        about = {"task_id": self.task_id, "workflow_id": self.workflow_id, "phase": "merge", "branch": "main"}
+        about |= {"input_ref": self.seed, "version": "0.1.0", **noted}
+        return self.commit("a publication", files, {f"perago.{key}": value for key, value in about.items()})
+
+    def end(self, status: str, **fields: Any) -> None:
+        """Poll for the task, and report."""
+        (row,) = self.conductor.poll_tasks(f"{self.repository}.task", "w0001", wait_seconds=0)
+        result = {
+            "taskId": row["taskId"],
+            "workflowInstanceId": self.workflow_id,
+            "status": status,
+            "workerId": "w0001",
+        }
+        self.conductor.update_task({**result, **fields})
+
+    def show(self, project: Project, *arguments: str, **variables: str) -> Ran:
+        return project.run("show", *arguments, **self._services.environment(), **variables)
+
+    def document(self, project: Project, *arguments: str, **variables: str) -> dict[str, Any]:
+        ran = self.show(project, *arguments, "--json", **variables)
+        assert (ran.code, ran.err) == (0, "")
+        found: dict[str, Any] = json.loads(ran.out)
+        return found
+
+
+def test_an_attempt_has_its_workflow_its_commit_and_its_files(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "completed")
+    commit = story.published({"features/a.csv": b"12", "raw/a.csv": b"changed"})
+    story.end("COMPLETED", outputData={"workspace": {"ref": commit}, "result": {}})
+    story.conductor.add_log(story.task_id, "a line\nanother")
+
+    found = story.document(project, story.task_id)
+    assert (found["task"]["status"], found["task"]["worker_id"]) == ("COMPLETED", "w0001")
+    assert (found["workflow"]["status"], len(found["attempts"])) == ("COMPLETED", 1)
+    assert (found["commit"]["commit"], found["fence"], found["undone"]["commit"]) == (commit, "absent", None)
+    assert found["files"]["counts"] == {"added": 1, "changed": 1, "removed": 0}
+    assert {"kind": "added", "path": "features/a.csv", "size": 2} in found["files"]["files"]
+    assert found["conductor_log"] == ["a line", "another"]
+    assert found["problems"] == []
+
+    by_commit = story.document(project, "completed", commit[:12])
+    assert by_commit == found
+    text = story.show(project, story.task_id).out
+    assert "hushhush" not in text + json.dumps(found), "no params"
+    assert "+ features/a.csv  2 bytes" in text
+
+
+def test_what_was_published_and_not_reported_is_found(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "unreported")
+    commit = story.published({"a": b"1"})
+    undoing = story.commit("other", {"a": b"2"}, {"perago.supersedes": commit})
+    story.end("FAILED", reasonForIncompletion="lost")
+    found = story.document(project, story.task_id)
+    assert (found["task"]["reason"], found["commit"]["commit"]) == ("lost", commit)
+    assert found["undone"] == {"commit": undoing, "later_commits": 1, "all_seen": True}
+    assert [one["status"] for one in found["attempts"]] == ["FAILED", "SCHEDULED"]
+    assert f"undone by {undoing}" in story.show(project, story.task_id).out
+
+
+def test_an_adoption_has_the_files_of_what_it_adopts(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "adopted")
+    first = story.published({"a": b"1"})
+    adoption = story.published({"unimportant": b""}, phase="fence", adopts=first)
+    found = story.document(project, "adopted", adoption)
+    assert found["files_from"] == first
+    assert [file["path"] for file in found["files"]["files"]] == ["a"]
+
+
+def test_a_commit_of_a_person_is_shown_as_one(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "person")
+    story.commit(HOSTILE, {HOSTILE.replace("\n", ""): b"1"}, {"note": "x"})
+    found = story.document(project, "person", "main")
+    assert (found["commit"]["publication"], found["task"]) == (None, None)
+    ran = story.show(project, "person", "main")
+    assert "not by perago" in ran.out
+    assert "\x1b" not in ran.out
+    assert not [line for line in ran.out.splitlines() if line.startswith("forged")]
+
+
+@pytest.mark.parametrize(
+    "noted",
+    [
+        {"perago.task_id": "../../nope", "perago.retry_count": "many", "perago.phase": HOSTILE},
+        {"perago.task_id": "", "perago.adopts": "no commit", "perago.supersedes": ",,"},
+        {"perago.version": "0.0.1"},
+        {"perago.branch": "no such branch", "perago.result": "{", "perago.shared": "["},
+    ],
+)
+def test_broken_metadata_are_shown_as_they_are(
+    project: Project, embedded: EmbeddedServices, noted: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    story = Story(embedded, f"broken-{abs(hash(request.node.name)) % 10**9}")
+    commit = story.commit("by hand", {"a": b"1"}, noted)
+    ran = story.show(project, story.repository, commit)
+    assert (ran.code, "Traceback" in ran.err) == (0, False)
+    assert commit in ran.out
+    assert (ran.out + ran.err).replace("\n", "").isprintable()
+
+
+def test_the_id_of_a_workflow_leads_to_its_tasks(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "workflow")
+    ran = story.show(project, story.workflow_id)
+    assert ran.code == 1
+    assert f"name one of its tasks: {story.task_id} (build, SCHEDULED)" in ran.err
+    waiting = story.show(project, story.task_id)
+    assert "not yet with a worker" in waiting.out
+
+
+def test_what_is_not_there_is_said(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "missing")
+    assert "Conductor has no task 'nope'" in story.show(project, "nope").err
+    ran = story.show(project, "missing", "0123456789ab")
+    assert (ran.code, "lakeFS has no commit or branch '0123456789ab'" in ran.err) == (1, True)
+    without = project.run("show", "x")
+    assert (without.code, "CONDUCTOR_SERVER_URL" in without.err) == (4, True)
+
+
+def test_lakefs_that_is_away_leaves_what_conductor_tells(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "away")
+    variables = {**embedded.environment(), "LAKECTL_SERVER_ENDPOINT_URL": "http://127.0.0.1:9"}
+    ran = project.run("show", story.task_id, **variables)
+    assert (ran.code, story.workflow_id in ran.out) == (0, True)
+    assert "lakeFS did not" in ran.err
+
+
+def test_many_files_are_counted_and_the_first_are_listed(project: Project, embedded: EmbeddedServices) -> None:
+    story = Story(embedded, "many")
+    commit = story.published({f"{number:04}": b"1" for number in range(1200)})
+    found = story.document(project, "many", commit)
+    assert (found["files"]["counts"]["added"], len(found["files"]["files"])) == (1200, 40)
+    assert "and 1,160 more" in story.show(project, "many", commit).out
+    assert len(story.document(project, "many", commit, "--all")["files"]["files"]) == 1200
+
+
+def test_a_line_far_from_the_end_of_a_large_log_is_found(
+    project: Project, embedded: EmbeddedServices, tmp_path: Path
+) -> None:
+    story = Story(embedded, "logged")
+    story.end("FAILED")
+    directory = tmp_path / "logs/my_tasks/worker_id=w0001"
+    directory.mkdir(parents=True)
+    ids = {"task_id": story.task_id, "poll_count": 1, "start_time": 5}
+    mine = json.dumps({"time": "2026-11-27T12:00:00+08:00", "message": "mine", "source": "output", **ids})
+    other = json.dumps({"message": "x" * 1000, "source": "output", **ids, "task_id": "other"})
+    (directory / "pid=1__started=x.jsonl").write_text("\n".join([mine, *[other] * 6000, ""]))
+    found = story.document(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs"))
+    (delivery,) = found["worker_log"]
+    assert [line["text"] for line in delivery["lines"]] == ["mine"]
+    assert "04:00:00 mine" in story.show(project, story.task_id, PERAGO_LOG_ROOT=str(tmp_path / "logs")).out
