@@ -35,6 +35,8 @@ NOT_RUN = [
     ("docs/how-to/install.md", "$ make wheel", "network"),
     ("docs/live.md", "$ export CONDUCTOR_SERVER_URL=http://127.0.0.1:8080/api", "servers"),
     ("docs/live.md", "$ make live-ci", "servers"),
+    ("docs/logs.md", "$ perago start my_tasks.features --log-format json", "servers"),
+    ("docs/monitoring.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
     ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
 ]

@@ -69,6 +69,7 @@ class Attempt:
         self._death: str | None = None
         self._next_log = self._started + LOG_INTERVAL
         self._logging: asyncio.Task[None] | None = None
+        self._beat_began: float | None = None
 
     # ------------------------------------------------------------- told by the slot
 
@@ -143,6 +144,11 @@ class Attempt:
         """Whether it still occupies its slot."""
         return not self._over.done()
 
+    @property
+    def beating(self) -> float:
+        """Seconds that its heartbeat has been on its way; 0: none is."""
+        return 0.0 if self._beat_began is None else time.monotonic() - self._beat_began
+
     async def run(self) -> None:
         """Watch over the attempt until it is reported or lost."""
         emit = self._services.emit
@@ -202,8 +208,11 @@ class Attempt:
         services = self._services
 
         async def ask() -> bool:
-            asked = services.clock.now()
-            current = await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+            asked, self._beat_began = services.clock.now(), time.monotonic()
+            try:
+                current = await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+            finally:
+                self._beat_began = None
             if current:
                 self._proven_at = asked
             if current and time.monotonic() >= self._next_log:

@@ -288,6 +288,19 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
+class Pulse:
+    """The event loop turns: said once a second, to those who answer others. Not logged."""
+
+    slots: int
+    free: int
+    busy: int
+    unreported: int
+    """Attempts that have left their slot and whose report is not through."""
+    beating: float
+    """Seconds that the oldest heartbeat has been on its way; 0: none is."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingForLakeFS:
     """An attempt waits for lakeFS, which does not answer, or continues, since it does again; `text` says which."""
 
@@ -298,6 +311,8 @@ class WaitingForLakeFS:
 Watched = StepStarted | Transferred | FunctionSaid | FunctionProgress | AttemptRecorded | Logged
 """What `WorkerPlan.watch` and `LogPlan.forward` add. Not logged: the slot's own log has it."""
 WATCHED = (StepStarted, Transferred, FunctionSaid, FunctionProgress, AttemptRecorded, Logged)
+UNLOGGED = (*WATCHED, Pulse)
+"""What no log has."""
 
 Event = (
     WorkerReady
@@ -323,6 +338,7 @@ Event = (
     | Cancelling
     | Stopped
     | WaitingForLakeFS
+    | Pulse
     | Watched
 )
 

@@ -95,7 +95,7 @@ def _words(event: Event) -> str:
         case events.Stopped(exit_code):
             return f"stopped with exit code {exit_code}"
         case _:
-            return f"{event.worker_id}: {type(event).__name__}"
+            return f"{getattr(event, 'worker_id', 'worker')}: {type(event).__name__}"
 
 
 _SHORT_ID = 8
@@ -107,7 +107,7 @@ QUIET = (
     events.BranchSweepFailed,
     events.CacheTrimmed,
     events.LogsTrimmed,
-    *events.WATCHED,
+    *events.UNLOGGED,
 )
 """Events that a terminal need not show: the log has them."""
 

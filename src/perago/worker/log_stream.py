@@ -128,7 +128,7 @@ class LogStream:
         """Write the line about `event`, or the line that a slot has sent."""
         if isinstance(event, events.Logged):
             self._writer.write({**event.line, "worker_id": event.worker_id})
-        elif not isinstance(event, events.WATCHED):
+        elif not isinstance(event, events.UNLOGGED):
             level, message, fields = journalled(event)
             self._writer.write(self._lines(level, message, **fields))
         if isinstance(event, events.Stopped):

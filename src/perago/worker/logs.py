@@ -217,7 +217,7 @@ class Journal:
 
     def __call__(self, event: Event) -> None:
         """Write `event`."""
-        if isinstance(event, events.WATCHED):
+        if isinstance(event, events.UNLOGGED):
             return
         level, message, fields = journalled(event)
         self._log.write(level, message, **fields)

@@ -30,7 +30,7 @@ from perago.driver import SystemClock
 from perago.ports import Clock, Delivery, TaskQueue
 from perago.worker.attempts import Attempt, Services
 from perago.worker.child import warm_up
-from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Stopped, WorkerReady
+from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion
@@ -44,6 +44,7 @@ from perago.worker.slots import Slot
 OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal, Presence)
 """What makes the listeners that every worker has, beside those that it is given."""
 
+PULSE_INTERVAL = 1.0
 EXIT_INVALID_MODULE = 3
 GIVE_UP_AFTER = 5.0
 """After a second signal: seconds beyond twice the grace for reports that are still on their way."""
@@ -130,7 +131,7 @@ class _Worker:
             now=self._clock.now,
             give=self._give,
             spawn=self._spawn,
-            unreported=lambda: sum(not attempt.running for attempt in self._attempts),
+            unreported=self._unreported,
         )
         self._was_ready = False
         self._signals = 0
@@ -145,7 +146,8 @@ class _Worker:
         maintenance = asyncio.create_task(
             run_maintenance(self._plan, self._pools.reports, self._emit, self._repositories)
         )
-        for task in (*keepers, maintenance):
+        pulse = asyncio.create_task(self._tell_pulse())
+        for task in (*keepers, maintenance, pulse):
             task.add_done_callback(self._note_failure)
         try:
             await self._poller.run()
@@ -153,6 +155,7 @@ class _Worker:
         finally:
             maintenance.cancel()
             await self._close_slots([*keepers, maintenance])
+            pulse.cancel()
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
@@ -235,6 +238,17 @@ class _Worker:
         if repository is not None and repository not in self._not_fenced:
             self._not_fenced.add(repository)
             self._emit(FenceNotEnforced(repository))
+
+    async def _tell_pulse(self) -> None:
+        while True:
+            free = sum(slot.free for slot in self._slots)
+            busy = sum(slot.attempt is not None for slot in self._slots)
+            beating = max((attempt.beating for attempt in self._attempts), default=0.0)
+            self._emit(Pulse(self._plan.slots, free, busy, self._unreported(), beating))
+            await asyncio.sleep(PULSE_INTERVAL)
+
+    def _unreported(self) -> int:
+        return sum(not attempt.running for attempt in self._attempts)
 
     # ------------------------------------------------------------------------ plumbing
 

@@ -25,6 +25,7 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
 from perago.cli.signals import end_if_told, hand_over
+from perago.cli.status import HttpAddress, status_served
 from perago.settings.values import LogFormat
 
 if TYPE_CHECKING:
@@ -39,6 +40,14 @@ LogFormatOption = Annotated[
     LogFormat | None,
     typer.Option(
         help="Log to standard error, functions' output included, instead of printing lines. [PERAGO_LOG_FORMAT]"
+    ),
+]
+HttpOption = Annotated[
+    HttpAddress | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        parser=HttpAddress.parsed,
+        help="Serve /livez and /readyz; on 127.0.0.1 unless a host is given.",
     ),
 ]
 _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")
@@ -64,6 +73,7 @@ def command(
         bool, typer.Option("--watch", help="Print what functions print, log and report as progress, while they run.")
     ] = False,
     log_format: LogFormatOption = None,
+    http: HttpOption = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
     """Run workers for a task module against the configured servers.
@@ -76,11 +86,20 @@ def command(
         raise typer.BadParameter(
             "the log has what functions print; take --watch or --log-format.", param_hint="--watch"
         )
-    raise typer.Exit(start_worker(module, jobs, wait=wait, watch=watch, log_format=log_format, import_limit=timeout))
+    raise typer.Exit(
+        start_worker(module, jobs, wait=wait, watch=watch, log_format=log_format, http=http, import_limit=timeout)
+    )
 
 
 def start_worker(
-    module: str, slots: int, *, wait: bool, watch: bool, log_format: LogFormat | None, import_limit: float
+    module: str,
+    slots: int,
+    *,
+    wait: bool,
+    watch: bool,
+    log_format: LogFormat | None,
+    http: HttpAddress | None,
+    import_limit: float,
 ) -> int:
     """Run a worker until it is stopped.
 
@@ -90,6 +109,7 @@ def start_worker(
         wait: Keep trying while a server does not answer or rejects the credentials.
         watch: Print at once what functions print, log and report as progress.
         log_format: How to log to standard error; None: as configured.
+        http: Where to serve probes and metrics; None: nowhere.
         import_limit: Seconds that importing the module may take.
 
     Returns:
@@ -124,16 +144,17 @@ def start_worker(
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())
     try:
-        reach(queue.ping, wait=wait, clock=clock)
-        reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
-        if open_lakefs is not None:
-            reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
-        listener = LogStream(plan, settings.log_format) if settings.log_format else PlainLines(sys.stdout)
-        supervisor = Supervisor(plan, queue, listener, clock=clock)
-        check_fork_server()
-        end_if_told()
-        hand_over(supervisor.stop)
-        return supervisor.run()
+        with status_served(http, plan, open_lakefs.settings if open_lakefs else None) as listeners:
+            reach(queue.ping, wait=wait, clock=clock)
+            reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
+            if open_lakefs is not None:
+                reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
+            lines = LogStream(plan, settings.log_format) if settings.log_format else PlainLines(sys.stdout)
+            supervisor = Supervisor(plan, queue, lines, *listeners, clock=clock)
+            check_fork_server()
+            end_if_told()
+            hand_over(supervisor.stop)
+            return supervisor.run()
     except ForkServerDied as error:
         fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
         raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error

@@ -1,0 +1,91 @@
+"""Whether a worker lives and whether it can take work, for the probes of what runs it.
+
+A worker that cannot reach a server lives: it waits, and starting it anew would only cost what runs. So liveness asks
+for two things alone: the event loop turns, and heartbeats come to an end.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from perago.settings.mask import Mask
+from perago.worker import events
+from perago.worker.events import Event
+from perago.workspace.text import one_line
+
+LOOP_LIMIT = 30.0
+"""Seconds without a turn of the event loop after which it counts as stuck. A slot that takes no message may hold it up
+for five."""
+BEAT_LIMIT = 300.0
+"""Seconds after which a heartbeat that has neither got through nor failed is stuck. Its calls have shorter limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything that speaks against it; empty: nothing does."""
+
+    state: str
+    """`starting`, `working`, `draining` or `stopped`."""
+    problems: tuple[str, ...]
+
+
+class Health:
+    """A `Listener` that remembers what matters, on the supervisor's thread. Others ask it."""
+
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
+        self._state = "starting"
+        self._turned: float | None = None
+        self._pulse: events.Pulse | None = None
+        self._conductor: str | None = None
+        self._failed_slots: dict[str, str] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Take note of `event`. What others read is replaced, never changed."""
+        match event:
+            case events.Pulse():
+                self._turned, self._pulse = time.monotonic(), event
+            case events.WorkerReady() if self._state == "starting":
+                self._state = "working"
+            case events.SlotStartFailed(worker_id, reason):
+                self._failed_slots = {**self._failed_slots, worker_id: reason}
+            case events.SlotReady(worker_id):
+                self._failed_slots = {slot: why for slot, why in self._failed_slots.items() if slot != worker_id}
+            case events.ConductorUnreachable(reason, denied):
+                self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
+            case events.ConductorBack():
+                self._conductor = None
+            case events.Draining():
+                self._state = "draining"
+            case events.Stopped():
+                self._state = "stopped"
+
+    def alive(self) -> Verdict:
+        """Whether the worker should be left alone rather than killed. Before its supervisor runs, and once it has
+        ended, it should."""
+        if self._turned is None or self._pulse is None or self._state == "stopped":
+            return Verdict(self._state, ())
+        problems = []
+        still = time.monotonic() - self._turned
+        if still > LOOP_LIMIT:
+            problems.append(f"the event loop has not turned for {still:.0f} s")
+        if self._pulse.beating > BEAT_LIMIT:
+            problems.append(f"a heartbeat has been on its way for {self._pulse.beating:.0f} s")
+        return Verdict(self._state, tuple(problems))
+
+    def ready(self, *more: str | None) -> Verdict:
+        """Whether it takes work now; `more` are problems that others have found."""
+        problems = [*self.alive().problems]
+        if self._state != "working":
+            problems.append(_WORDS[self._state])
+        problems += [f"{slot} cannot start: {why}" for slot, why in sorted(self._failed_slots.items())]
+        problems += [problem for problem in (self._conductor, *more) if problem is not None]
+        return Verdict(self._state, tuple(one_line(self._mask(problem)) for problem in problems))
+
+
+_WORDS = {
+    "starting": "the worker is starting: it waits for a server, or for its task module",
+    "draining": "the worker is told to stop, and takes nothing more",
+    "stopped": "the worker has stopped",
+}

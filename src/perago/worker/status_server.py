@@ -1,0 +1,141 @@
+"""A few pages over HTTP about a worker, for probes and scrapes. A client that hangs holds nothing but its connection.
+
+It has a thread of its own, since probes must be answered, or fail, before the event loop runs and when it is stuck.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MOST_CONNECTIONS = 32
+"""At a time. Further ones are closed without an answer."""
+DEADLINE = 5.0
+"""Seconds of a connection, from its begin to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An answer."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+Pages = Mapping[str, Callable[[str], Page]]
+"""By path, what makes each page from the request's `Accept` header. Called by several threads."""
+
+
+class StatusServer:
+    """Serves `pages` from `start` to `close`.
+
+    Raises:
+        OSError: the address cannot be used. It is taken at once.
+    """
+
+    def __init__(self, host: str, port: int, pages: Pages) -> None:
+        self._server = _Server(host, port, pages)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="perago-status", daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it is, with the port that it got."""
+        host, port = str(self._server.server_address[0]), self._server.server_address[1]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give the address back, and end every connection and thread."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.end_connections()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = False
+    block_on_close = True
+
+    def __init__(self, host: str, port: int, pages: Pages) -> None:
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        self.pages = pages
+        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._connections: set[socket.socket] = set()
+        super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._room.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        self._connections = self._connections | {request}
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no further thread can be started
+            self._over(request)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        deadline = threading.Timer(DEADLINE, _end, (request,))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._over(request)
+
+    def end_connections(self) -> None:
+        for connection in self._connections:
+            _end(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that has gone away is no news."""
+
+    def server_bind(self) -> None:
+        """Without the look-up of the host's name, which may take long."""
+        super(ThreadingHTTPServer, self).server_bind()
+
+    def _over(self, request: socket.socket) -> None:
+        self._connections = self._connections - {request}
+        self._room.release()
+
+
+def _end(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    server_version = "perago"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        make = self.server.pages.get(self.path.partition("?")[0])
+        if make is None:
+            found = "".join(f"{path}\n" for path in self.server.pages)
+            page = Page(404, "text/plain; charset=utf-8", f"There is no such page, only:\n{found}".encode())
+        else:
+            page = make(self.headers.get("Accept", ""))
+        self.send_response(page.status)
+        self.send_header("Content-Type", page.content_type)
+        self.send_header("Content-Length", str(len(page.body)))
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        self.wfile.write(page.body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Probes come every few seconds."""

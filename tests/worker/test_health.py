@@ -1,0 +1,194 @@
+"""What probes are told about a worker, and that no client can hold it up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from perago.ports import Unavailable
+from perago.settings import Mask
+from perago.worker import Supervisor, events, status_server
+from perago.worker import supervisor as supervision
+from perago.worker.events import Pulse, WorkerReady
+from perago.worker.health import BEAT_LIMIT, Health
+from perago.worker.status_server import Page, StatusServer
+
+from .bench import make_plan, wait_for
+from .small_queue import SmallQueue
+
+READY = WorkerReady("m", "t", "w0000", 1, 0.1)
+FINE = Pulse(slots=1, free=1, busy=0, unreported=0, beating=0.0)
+
+
+def told(*found: events.Event) -> Health:
+    health = Health(Mask(["password"]))
+    for event in found:
+        health(event)
+    return health
+
+
+def test_a_worker_that_starts_lives_and_takes_nothing_yet() -> None:
+    health = told()
+    assert health.alive().problems == ()
+    assert health.ready().problems == ("the worker is starting: it waits for a server, or for its task module",)
+
+
+def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> None:
+    health = told(FINE, READY)
+    assert health.ready(None).problems == ()
+    assert health.ready("lakeFS does not answer").problems == ("lakeFS does not answer",)
+
+
+@pytest.mark.parametrize(
+    ("event", "problem", "over"),
+    [
+        (events.ConductorUnreachable("no route", denied=False), "no route", events.ConductorBack(3.0)),
+        (events.ConductorUnreachable("401", denied=True), "Conductor rejects the credentials: 401", None),
+        (events.SlotStartFailed("w1", "no\npassword"), "w1 cannot start: no⏎***", events.SlotReady("w1", 7)),
+        (events.Draining(1), "the worker is told to stop, and takes nothing more", None),
+    ],
+)
+def test_what_keeps_it_from_work_is_said_as_long_as_it_does(
+    event: events.Event, problem: str, over: events.Event | None
+) -> None:
+    health = told(FINE, READY, event)
+    assert health.ready().problems == (problem,)
+    assert health.alive().problems == (), "starting it anew would not help"
+    if over is not None:
+        health(over)
+        assert health.ready().problems == ()
+
+
+def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    health = told(FINE, READY)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 31)
+    assert health.alive().problems == ("the event loop has not turned for 31 s",)
+    assert health.ready().problems == health.alive().problems
+
+
+def test_a_heartbeat_that_never_ends_is_not_alive() -> None:
+    stuck = Pulse(slots=1, free=0, busy=1, unreported=0, beating=BEAT_LIMIT + 1)
+    assert told(stuck, READY).alive().problems == ("a heartbeat has been on its way for 301 s",)
+
+
+@pytest.mark.usefixtures("frequent_beats")
+def test_the_pulse_of_a_real_worker_has_its_slots_and_the_heartbeat_on_its_way(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "PULSE_INTERVAL", 0.02)
+    pulses: list[Pulse] = []
+    stuck, file = threading.Event(), tmp_path / "running"
+
+    def fault(operation: str) -> Unavailable | None:
+        if operation == "is_current" and not stuck.is_set():
+            wait_for("a pulse that tells of it", lambda: any(pulse.beating > 0.05 for pulse in pulses))
+            stuck.set()
+        return None
+
+    supervisor = Supervisor(
+        make_plan(tmp_path, slots=2), queue, lambda event: pulses.append(event) if isinstance(event, Pulse) else None
+    )
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        wait_for("both slots to be free", lambda: pulses and pulses[-1] == Pulse(2, 2, 0, 0, 0.0))
+        queue.fault = fault
+        queue.put(what="waits", file=str(file))
+        wait_for("the heartbeat", stuck.is_set)
+        wait_for("its end", lambda: pulses[-1] == Pulse(2, 1, 1, 0, 0.0))
+    finally:
+        file.with_suffix(".end").touch()
+        supervisor.stop()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+# ------------------------------------------------------------------------------ the server
+
+
+@contextlib.contextmanager
+def serving(page: Page) -> Iterator[StatusServer]:
+    server = StatusServer("127.0.0.1", 0, {"/page": lambda _: page})
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def get(url: str) -> tuple[int, bytes]:
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
+            return answer.status, answer.read()
+    except HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def connected(server: StatusServer) -> socket.socket:
+    port = int(server.url.rpartition(":")[2])
+    return socket.create_connection(("127.0.0.1", port), 10)
+
+
+PAGE = Page(503, "application/json", json.dumps({"ok": False}).encode())
+
+
+def test_pages_are_served_and_others_are_named() -> None:
+    with serving(PAGE) as server:
+        assert get(f"{server.url}/page?x=1") == (503, PAGE.body)
+        status, body = get(f"{server.url}/else")
+    assert status == 404
+    assert b"/page" in body
+
+
+def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "DEADLINE", 0.5)
+    with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
+        silent, dripping = (open_ones.enter_context(connected(server)) for _ in range(2))
+        silent.sendall(b"GET /page HTTP/1.1\r\n")
+        assert get(f"{server.url}/page")[0] == 503
+        with pytest.raises(OSError):  # noqa: PT012 - the one that is refused comes after some that are not
+            for _ in range(1000):
+                dripping.sendall(b"x")
+                time.sleep(0.01)
+        assert silent.recv(100) == b""
+
+
+def test_there_is_a_limit_to_connections_and_room_again_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "MOST_CONNECTIONS", 2)
+    with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
+        held = [open_ones.enter_context(connected(server)) for _ in range(2)]
+        further = open_ones.enter_context(connected(server))
+        with contextlib.suppress(ConnectionError):
+            assert further.recv(100) == b""
+        for connection in held:
+            connection.close()
+
+        def answered() -> bool:
+            with contextlib.suppress(OSError):
+                return get(f"{server.url}/page")[0] == 503
+            return False
+
+        wait_for("room", answered)
+
+
+def test_closing_ends_open_connections_and_all_threads() -> None:
+    before = set(threading.enumerate())
+    with serving(PAGE) as server:
+        url, held = server.url, connected(server)
+        wait_for("the connection's thread", lambda: len(set(threading.enumerate()) - before) > 1)
+    with held:
+        assert held.recv(100) == b""
+    assert {thread for thread in threading.enumerate() if not isinstance(thread, threading.Timer)} <= before
+    with pytest.raises(OSError):
+        get(f"{url}/page")
