@@ -47,7 +47,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.BranchRead((commit(OTHER, MERGED), MINE), reaches_ref=True),
         *FAILED,
     ),
-    do.FindLeftovers: (on.LeftoversFound(("perago-old",)),),
+    do.FindLeftovers: (on.LeftoversFound(("perago-old",)), on.LeftoversFound(()), *FAILED),
     do.ReadLineage: (
         on.LineageRead(("task-1", "task-0"), LIVING),
         on.LineageRead(("task-1",), {"task-0": None}),
@@ -148,8 +148,6 @@ class Moment:
 
     def _more_answers(self) -> tuple[on.Event, ...]:
         """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
-        if isinstance(self.command, do.FindLeftovers) and self.state.read and not self.state.read.since:
-            return (on.LeftoversFound(()),)
         if isinstance(self.command, do.CheckPublishFence) and not self.state.rebuilt:
             return (on.PublishFenceSeen(on.FenceState.ABSENT),)
         if isinstance(self.command, do.TryPublishFence) and not (self.state.brings_fence or self.state.rebuilt):

@@ -33,7 +33,7 @@ CLEANED_UP_BY: dict[type, on.Event] = {
 }
 CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
 
-TO_LISTING = (ACCEPTED, UNMOVED, NOTHING_LEFT, FENCED)
+TO_LISTING = (ACCEPTED, NOTHING_LEFT, UNMOVED, FENCED)
 TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.FunctionReturned(), RESULT, SATISFIED)
 READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event not in (UNMOVED, NOTHING_LEFT, FENCED))
 TO_COMMITTED = (
@@ -70,8 +70,8 @@ def test_a_successful_attempt_takes_every_step_in_order() -> None:
 
     assert kinds(commands) == [
         "ValidateInput",
-        "ReadBranch",
         "FindLeftovers",
+        "ReadBranch",
         "CheckPublishFence",
         "ListObjects",
         "CheckGuardrails",
@@ -199,7 +199,7 @@ def test_guardrail_violations_are_all_reported(phase: str, events: tuple[on.Even
 
 def test_a_foreign_commit_is_final_before_anything_is_downloaded() -> None:
     foreign = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
-    state, commands = run(ACCEPTED, foreign, NOTHING_LEFT)
+    state, commands = run(ACCEPTED, NOTHING_LEFT, foreign)
 
     assert "ListObjects" not in kinds(commands)
     assert state.report is not None
@@ -209,7 +209,7 @@ def test_a_foreign_commit_is_final_before_anything_is_downloaded() -> None:
 
 
 def test_a_ref_that_is_not_in_the_branch_is_final() -> None:
-    state, _ = run(ACCEPTED, on.BranchRead((commit(OTHER),), reaches_ref=False), NOTHING_LEFT)
+    state, _ = run(ACCEPTED, NOTHING_LEFT, on.BranchRead((commit(OTHER),), reaches_ref=False))
 
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR

@@ -84,9 +84,9 @@ def test_ones_own_commit_below_a_foreign_one_still_counts_as_published() -> None
 
 
 FENCE_COMMIT = (
-    *TO_LISTING[:2],
+    TO_LISTING[0],
     on.LeftoversFound(("perago-old",)),
-    *TO_CHANGES[3:],
+    *TO_CHANGES[2:],
     on.ChangesDetected(),
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
@@ -270,7 +270,7 @@ def test_a_publish_fence_that_went_missing_on_the_staging_branch_ends_the_attemp
 
 
 def test_no_changes_with_a_predecessor_bring_the_fence_along_where_there_is_none() -> None:
-    before = (*TO_LISTING[:2], on.LeftoversFound(("perago-old",)), UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
+    before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
     made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), FENCED, ENFORCED, on.DeliveryConfirmed(), UNMOVED
     _, commands = run(*before, *events, *made)

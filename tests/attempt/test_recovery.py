@@ -62,8 +62,8 @@ def run(*events: on.Event) -> tuple[State, list[do.Command | None]]:
 NONE_LEFT = on.LeftoversFound(())
 TO_ADOPTION = (
     ACCEPTED,
-    read(PREDECESSOR),
     NONE_LEFT,
+    read(PREDECESSOR),
     LINEAGE,
     RESULT,
     FENCED,
@@ -81,8 +81,8 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
 
     assert kinds(commands) == [
         "ValidateInput",
-        "ReadBranch",
         "FindLeftovers",
+        "ReadBranch",
         "ReadLineage",
         "ValidateRecordedResult",
         "CheckPublishFence",
@@ -121,8 +121,8 @@ def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
 RERUN = read(replace(MINE_BEFORE_A_RERUN, id=OTHER))
 TO_STALE_CHANGES = (
     ACCEPTED,
-    RERUN,
     NONE_LEFT,
+    RERUN,
     LINEAGE,
     FENCED,
     on.ObjectsListed(),
@@ -186,8 +186,8 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
 
 TO_NO_CHANGES = (
     ACCEPTED,
-    read(),
     NONE_LEFT,
+    read(),
     FENCED,
     on.ObjectsListed(),
     SATISFIED,
@@ -227,7 +227,7 @@ def test_no_changes_on_a_second_poll_do_so_too() -> None:
 def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.LeftoversFound) -> None:
     """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
     state, command = begin(PLAN)
-    to_staging = (*TO_NO_CHANGES[:2], left, *TO_NO_CHANGES[3:], on.ChangesDetected(), on.DeliveryConfirmed())
+    to_staging = (TO_NO_CHANGES[0], left, *TO_NO_CHANGES[2:], on.ChangesDetected(), on.DeliveryConfirmed())
     for event in (*to_staging, on.StagingBranchCreated()):
         state, command = advance(state, event)
     assert command == do.ReadHead("repo", REF)
@@ -325,7 +325,7 @@ def test_what_earlier_deliveries_left_is_removed_by_who_has_published(
     """Until then their merges may arrive, and the branches tell a rerun or a restart of that."""
     left = on.LeftoversFound(("perago-old-1", "perago-old-2"))
     state, command = begin(RETRY_PLAN)
-    for event in (ACCEPTED, read(), left, *TO_COMMITTED[3:], *ending):
+    for event in (ACCEPTED, left, *TO_COMMITTED[2:], *ending):
         state, command = advance(state, event)
     branches = command.branches if isinstance(command, do.RemoveStagingBranches) else ()
     assert sorted({"theirs" if branch in left.branches else "own" for branch in branches}) == removed

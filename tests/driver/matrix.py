@@ -51,8 +51,8 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-_START = ("history", "list_branches", "checksum", "list_objects", "download")
-_LINEAGE = ("history", "list_branches", "read_attempt")
+_START = ("list_branches", "history", "checksum", "list_objects", "download")
+_LINEAGE = ("list_branches", "history", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
 _UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
 _BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "checksum")
@@ -210,8 +210,8 @@ SHARED = (
         _complete_fork_and_restart,
         _numbered(
             *(
-                "history",
                 "list_branches",
+                "history",
                 "read_attempt",
                 "read_attempt",
                 "read_attempt",

@@ -219,6 +219,23 @@ def test_what_lakefs_itself_forbids_is_not_waited_for(services: InMemoryServices
     assert services.clock.now() == start
 
 
+def test_who_may_not_list_branches_acts_as_if_staging_branches_were_left(services: InMemoryServices) -> None:
+    world = World(services, quiet="always")
+    services.faults.before("list_branches", error=Forbidden)
+    record = attempt(world, services.lakefs)
+
+    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["fence"]
+    assert any("Staging branches of earlier deliveries could not be looked for" in note for note in record.notes)
+
+
+def test_an_outage_on_arrival_is_no_reason_to_publish_where_nothing_changed(services: InMemoryServices) -> None:
+    world = World(services, quiet="always")
+    record = attempt(world, Outage(services.lakefs, services.clock, "list_branches", 600))
+
+    assert record.published_commit == world.ref
+    assert (world.publications(), record.notes) == ((), ())
+
+
 def test_the_wait_and_its_end_are_said_once(services: InMemoryServices) -> None:
     listener = Listener()
     attempt(World(services), Outage(services.lakefs, services.clock, "upload", 300), listener=listener)

@@ -34,8 +34,8 @@ CHECK = "check"
 """Asks only, so that a publication cannot go wrong; a runtime that hopes for the best would leave it out."""
 
 ATTEMPT = (
-    ("what was published since the input ref?", "recovery", "GET /repositories/R/branches/main"),
     ("staging branches of earlier deliveries?", "recovery", "GET /repositories/R/branches"),
+    ("what was published since the input ref?", "recovery", "GET /repositories/R/branches/main"),
     ("publish fence in the input ref?", "recovery", "GET /repositories/R/refs/C/objects/stat"),
     ("download: listing", "work", "GET /repositories/R/refs/C/objects/ls"),
     ("does the server sign addresses of its block store?", "once in a while", "GET /config"),

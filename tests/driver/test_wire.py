@@ -36,6 +36,15 @@ def test_a_merge_that_arrives_late_breaks_no_promise(sender: str, again: str, ar
         assert list(world.violations()) == []
 
 
+@pytest.mark.parametrize("arrives", range(4))
+@pytest.mark.parametrize("again", ["rerun", "restart"])
+def test_a_slow_sender_that_tidies_up_between_two_looks_is_seen(again: str, arrives: int) -> None:
+    """Its merge is on the branch before its staging branch is gone, so one of the two looks on arrival tells of it."""
+    with InMemoryServices() as services:
+        world = play_late(services, SENDERS["slow and lost"], RUNS_AGAIN[again], arrives, quiet="later")
+        assert list(world.violations()) == []
+
+
 def test_the_staging_branch_of_a_merge_that_may_yet_arrive_stays_until_the_step_has_published() -> None:
     with InMemoryServices() as services:
         world = World(services)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from perago.ports import ServiceError, Unclear
+from perago.ports import ServiceError, Unclear, WorkspaceStore
 from perago.testing import InMemoryServices
 
 from .world import World
@@ -16,10 +16,11 @@ from .world import World
 class Wire:
     """The way to a store: passes calls on, but holds the first merges. Their sender gets no answer."""
 
-    def __init__(self, store: object, *, held: int) -> None:
-        """`held`: how many merges are held."""
+    def __init__(self, store: object, *, held: int, tidied: bool = False) -> None:
+        """`held`: how many merges are held. `tidied`: where they arrive, their staging branch goes."""
         self._store = store
         self._to_hold = held
+        self._tidied = tidied
         self._held: list[Callable[[], object]] = []
         self._calls = 0
         self._arrive_at: int | None = None
@@ -49,11 +50,19 @@ class Wire:
             self._calls += 1
             if name == "merge" and self._to_hold:
                 self._to_hold -= 1
-                self._held.append(lambda: method(*arguments, **options))
+                self._held.append(lambda: self._merge(*arguments, **options))
                 raise Unclear("lakeFS", "merge", "connection cut")
             return method(*arguments, **options)
 
         return call
+
+    def _merge(
+        self, repository: str, source: str, branch: str, message: str, metadata: Mapping[str, str], **options: Any
+    ) -> None:
+        store = cast("WorkspaceStore", self._store)
+        store.merge(repository, source, branch, message, metadata, **options)
+        if self._tidied:
+            store.delete_branch(repository, metadata["perago.staging_branch"])
 
 
 def _lost(world: World) -> None:
@@ -92,10 +101,13 @@ class Sender:
 
     send: Callable[[World], None]
     held: int = 1
+    tidied: bool = False
+    """It is slow rather than gone: it hears of its merge after all, and removes its staging branch."""
 
 
 SENDERS = {
     "lost": Sender(_lost),
+    "slow and lost": Sender(_lost, tidied=True),
     "handed back and lost": Sender(_handed_back_and_lost),
     "without an answer": Sender(_gave_up, held=3),
     "overtaken by a failure": Sender(_overtaken_by_a_failure),
@@ -113,7 +125,7 @@ def play_late(
     """A workflow whose step is begun again after a delivery that has merges on their way. They arrive right before call
     number `arrives` that the next delivery makes of lakeFS, or, if it makes fewer, after the end of everything."""
     world = World(services, quiet=quiet)
-    wire = Wire(services.lakefs, held=sender.held)
+    wire = Wire(services.lakefs, held=sender.held, tidied=sender.tidied)
     world.store = wire
     sender.send(world)
     if not wire.is_holding:

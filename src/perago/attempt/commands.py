@@ -47,7 +47,7 @@ class ReadWorkflows:
 
 @dataclass(frozen=True, slots=True)
 class FindLeftovers:
-    """List the staging branches that other deliveries of this step have made, if any are left; never fails."""
+    """List the staging branches that other deliveries of this step have made, if any are left."""
 
     repository: str
     prefix: str

@@ -92,8 +92,8 @@ class WorkflowsRead:
 
 @dataclass(frozen=True, slots=True)
 class LeftoversFound:
-    """Staging branches of other deliveries of this step, all of them made before this answer. Not `complete`: lakeFS
-    did not tell, so there may be some."""
+    """Staging branches of other deliveries of this step, all of them made before this answer. Not `complete`: these
+    credentials may not list branches, so there may be some."""
 
     branches: tuple[str, ...]
     complete: bool = True

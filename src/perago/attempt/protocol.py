@@ -82,7 +82,13 @@ def _join_resolved(state: State, event: on.JoinResolved) -> Next:
 
 
 def _input_located(state: State) -> Next:
-    return _list(state) if state.plan.read_only else (state, do.ReadBranch(state.ref))
+    """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
+    to Conductor's clients (`docs/servers/conductor.md` 9). A staging branch goes after its merge, so it is looked for
+    first: what is not there any more has merged before the branch is read."""
+    if state.plan.read_only:
+        return _list(state)
+    prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
+    return state, do.FindLeftovers(state.ref.repository, prefix)
 
 
 def _already_retried(state: State) -> Next:
@@ -94,16 +100,13 @@ def _already_retried(state: State) -> Next:
     return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, output)))
 
 
-def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
-    """Who was here before shows on the branch, or by a staging branch: a rerun and a restart look like a first delivery
-    to Conductor's clients (`docs/servers/conductor.md` 9)."""
-    state = state.evolve(read=event)
-    prefix = publication.staging_prefix(publication.step_key(state.plan.delivery))
-    return state, do.FindLeftovers(state.ref.repository, prefix)
-
-
 def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
-    return _judge(state.evolve(leftovers=event.branches, leftovers_known=event.complete))
+    state = state.evolve(leftovers=event.branches, leftovers_known=event.complete)
+    return state, do.ReadBranch(state.ref)
+
+
+def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
+    return _judge(state.evolve(read=event))
 
 
 def _judge(state: State) -> Next:
@@ -204,8 +207,8 @@ def _post_checked(state: State, event: on.GuardrailsChecked) -> Next:
 TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.RECEIVED, on.InputAccepted): _input_accepted,
     (Step.VALIDATED, on.JoinResolved): _join_resolved,
-    (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
     (Step.VALIDATED, on.LeftoversFound): _leftovers_found,
+    (Step.VALIDATED, on.BranchRead): _branch_read_on_arrival,
     (Step.VALIDATED, on.LineageRead): _lineage_read,
     (Step.VALIDATED, on.WorkflowsRead): _workflows_read,
     (Step.VALIDATED, on.PublishFenceSeen): _fence_seen_on_arrival,

@@ -76,7 +76,7 @@ class State:
     leftovers: tuple[str, ...] = ()
     """Staging branches that earlier deliveries of this step left."""
     leftovers_known: bool = True
-    """lakeFS told them. Where it did not, there may be some."""
+    """Where these credentials may not list branches, there may be some."""
     rebuilt: int = 0
     """How often the publication had to be built anew because the branch had become another."""
     lost_races: int = 0

@@ -31,7 +31,7 @@ from perago.driver.runtime import AttemptRuntime
 from perago.driver.scratch import left_files, left_words, what_to_do
 from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Finding
-from perago.ports import Delivery, ServiceError, Upload
+from perago.ports import Delivery, Forbidden, ServiceError, Upload
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
@@ -211,7 +211,7 @@ class _AttemptRun:
             names = ", ".join(command.branches)
             self._note(f"Staging branches of {command.repository} are left behind: {names}. {event.reason}")
             return on.StagingBranchesRemoved()
-        if isinstance(command, do.FindLeftovers):
+        if isinstance(command, do.FindLeftovers) and isinstance(error, Forbidden):
             self._note(f"Staging branches of earlier deliveries could not be looked for. {event.reason}")
             return on.LeftoversFound((), complete=False)
         if isinstance(command, do.RemoveDirectory):

@@ -324,8 +324,8 @@ class Publisher:
         return on.PublicationRead(self._commit(command.repository, command.commit_id))
 
     def find_leftovers(self, command: do.FindLeftovers) -> on.Event:
-        """List the staging branches of this step. Asked once: without an answer there may be some."""
-        return on.LeftoversFound(self._store.list_branches(command.repository, command.prefix))
+        """List the staging branches of this step."""
+        return on.LeftoversFound(self._retry(lambda: self._store.list_branches(command.repository, command.prefix)))
 
     def remove_branches(self, command: do.RemoveStagingBranches) -> Iterator[str]:
         """Delete staging branches; gives what stood in the way of each."""
