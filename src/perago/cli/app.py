@@ -25,6 +25,7 @@ COMMANDS = {
     "check": "Check task modules and the local configuration.",
     "config": "Show every setting, its value and where it comes from.",
     "diff": "Compare the TaskDefs of task modules with those on the server.",
+    "doctor": "Look for everything that would keep workers from working.",
     "extract": "Write the TaskDef of a task module as JSON.",
     "register": "Put the TaskDefs of task modules on the Conductor server.",
     "dev": "Develop task modules on embedded services.",
@@ -52,6 +53,7 @@ First steps:
   perago dev my_tasks.features -w DIR   services and workers, while you write
   perago register my_tasks.features     tell Conductor about the task
   perago start my_tasks.features -j 2   run two workers
+  perago doctor my_tasks.features       find out why nothing happens
 
 Modules are given by import path; the current directory is importable.
 Configuration comes from the environment and .env (docs/configuration.md).

@@ -82,7 +82,7 @@ def _report(error: Exception) -> ExitCode:
             messages.configuration_errors(error.details)
             return ExitCode.INVALID_CONFIGURATION
         case ServiceError():
-            messages.service_error(error, _advice(error))
+            messages.service_error(error, advice(error))
             return ExitCode.UNREACHABLE if isinstance(error, Unavailable | AccessDenied) else ExitCode.FAILURE
     text = mask_secrets(f"unexpected {type(error).__name__}: {error}")
     messages.error(text, "run it again with --debug to see where")
@@ -105,7 +105,7 @@ def _drop_unwritable_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _advice(error: ServiceError) -> str:
+def advice(error: ServiceError) -> str:
     """One line for the message about `error`; empty where there is nothing to advise."""
     from perago.ports import AccessDenied, Unavailable
 

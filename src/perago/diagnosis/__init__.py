@@ -1,2 +1,2 @@
 """Answers for operators: what waits and who works (`queues`), what an attempt did (`attempts`,
-`publications`). Nothing here prints, and nothing ends a command."""
+`publications`), and the checks of `perago doctor`. Nothing here prints, and nothing ends a command."""

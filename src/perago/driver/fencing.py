@@ -12,7 +12,7 @@ import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.attempt.events import FenceState
@@ -22,6 +22,8 @@ from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload
 
 PROOF_SECONDS = 300.0
 """How long the answer of a server that was tried counts. An operator may switch hooks off at any time."""
+_TRIED_KEY = "perago-doctor/tried"
+"""Something to commit where the fence is there already."""
 _SCRATCH_BRANCH = re.compile(r"perago-fence-[0-9a-f]{12}")
 
 
@@ -95,6 +97,19 @@ def is_enforced(
             raise
         return True
     return False
+
+
+def try_publishing(store: WorkspaceStore, repository: str, head: str) -> bool:
+    """Do on a hidden branch at commit `head` what a publication does: stage, commit, and send the challenge of
+    `is_enforced`; then remove the branch. Returns whether the server obeyed the fence.
+
+    Raises:
+        ServiceError: as the store does; without the right to one of them, for example.
+    """
+    with _hidden_branch(store, repository, head) as scratch, fence_upload() as upload:
+        store.upload(repository, scratch, [upload, replace(upload, key=_TRIED_KEY)])
+        commit = store.commit(repository, scratch, "A try of perago doctor, on a branch that is removed", {})
+        return is_enforced(store, repository, commit.id, scratch, {EXPECTED_HEAD: IMPOSSIBLE_HEAD})
 
 
 @contextmanager

@@ -1,0 +1,93 @@
+"""Checks of this machine: the disks of both roots, open files, the cache, what killed attempts left."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from perago.cache import CacheUnusable, default_limit, usage
+from perago.diagnosis.findings import Finding, Level
+from perago.driver.gc import Fate, Policy, clear_directories
+from perago.settings import Settings
+from perago.worker.presence import workers_here
+from perago.workspace.marker import hold
+from perago.workspace.text import count, listing, size
+
+LEAST_FREE = 100 * 1024**2
+"""Bytes; with less, attempts fail."""
+LITTLE_FREE = 1024**3
+FEW_FILES = 1024
+LEFT_FOR = 86_400.0
+"""Seconds after which what a killed attempt left counts as left behind."""
+_TRIED = b"perago doctor" * 512
+
+
+def disk(variable: str, root: Path) -> Iterator[Finding]:
+    """The disk of a root: room, and whether a file can be written and locked there. The file has no name; nothing is
+    left. A root that does not exist yet is not made."""
+    place = next(path for path in (root, *root.parents) if path.exists())
+    room = os.statvfs(place)
+    free = room.f_bavail * room.f_frsize
+    text = f"{root} has {size(free)} free"
+    why, advice = "attempts fail when the disk is full", f"free space there, or set {variable} to another disk"
+    if free < LEAST_FREE or (room.f_files and not room.f_favail):
+        what = text if free < LEAST_FREE else f"{root} has no room for another file (inodes)"
+        yield Finding("disk", Level.PROBLEM, what, why, advice)
+    elif free < LITTLE_FREE:
+        yield Finding("disk", Level.WARNING, text, why, advice)
+    else:
+        yield Finding("disk", Level.OK, text)
+    if root.exists():
+        try:
+            with tempfile.TemporaryFile(dir=root) as file:
+                file.write(_TRIED)
+                file.flush()
+                hold(file.fileno())
+        except OSError as error:
+            what = f"nothing can be written to {root}: {error.strerror}"
+            yield Finding("disk", Level.PROBLEM, what, "no attempt can begin, and no log be kept", advice)
+
+
+def open_files() -> Iterator[Finding]:
+    """The limit of open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    text = f"a process may have {soft:,} files open"
+    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+        why = "transfers and functions that open many files fail with: Too many files are open here"
+        most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard:,} here)"
+        advice = f"ulimit -n 4096{most}, or LimitNOFILE= of the systemd unit"
+        yield Finding("open files", Level.WARNING, text, why, advice)
+    else:
+        yield Finding("open files", Level.OK, text)
+
+
+def cache(settings: Settings) -> Iterator[Finding]:
+    """The cache of objects."""
+    root = settings.workspace_root
+    try:
+        found = usage(root)
+        limit = settings.cache_max_bytes
+        if limit is None and root.exists():
+            limit = default_limit(root)
+    except CacheUnusable as error:
+        why = "attempts fetch every object from lakeFS"
+        yield Finding("cache", Level.WARNING, f"it is not used: {error}", why, f"remove {root / '.cache'}")
+        return
+    held = f"{count(found.entries, 'object')}, {size(found.size)}"
+    yield Finding("cache", Level.OK, "switched off" if limit == 0 else f"holds {held}")
+
+
+def leftovers(root: Path, now: float) -> Iterator[Finding]:
+    """Directories of attempts that were killed, and the workers that are here."""
+    policy = Policy(LEFT_FOR, now, dry_run=True)
+    dead = [found for found in clear_directories(root, policy) if found.fate is Fate.REMOVED]
+    if dead:
+        held = size(sum(found.size or 0 for found in dead))
+        what = f"{count(len(dead), 'directory', 'directories')} of attempts that no process holds: {held}"
+        yield Finding("leftovers", Level.WARNING, what, "they take room on the disk", "perago gc")
+    workers = workers_here(root)
+    names = [f"{worker.task_name} ({count(worker.slots, 'slot')}, pid {worker.pid})" for worker in workers]
+    yield Finding("workers", Level.OK, f"here: {listing(names)}" if names else "none runs here")

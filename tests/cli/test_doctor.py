@@ -1,0 +1,139 @@
+"""`perago doctor`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from perago.embedded.http.services import EmbeddedServices
+
+from .conftest import PLAIN, Project, Ran
+from .test_status import started
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        services.lakefs.server.create_repository("my-data")
+        yield services
+
+
+def doctor(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> Ran:
+    return project.run("doctor", *arguments, **{**services.environment(), **variables})
+
+
+def findings(ran: Ran, level: str = "problem") -> dict[str, dict[str, Any]]:
+    """By their areas."""
+    document = json.loads(ran.out)
+    assert document["ok"] is (ran.code == 0)
+    return {found["area"]: found for found in document["findings"] if found["level"] == level}
+
+
+def test_all_is_well(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    project.run("register", "plain", **embedded.environment())
+    ran = doctor(project, embedded, "plain", "-w", "my-data/main", "--write", "--json")
+    assert (ran.code, findings(ran)) == (0, {})
+    fine = findings(ran, "ok")
+    assert {"installed", "configuration", "Conductor", "lakeFS", "my-data/main", "plain.work", "queues"} <= set(fine)
+    assert embedded.environment()["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"] not in ran.out
+    text = doctor(project, embedded, "plain")
+    assert (text.code, text.out.splitlines()[-1].startswith("0 problems")) == (0, True)
+
+
+def test_wrong_credentials_are_one_problem_with_the_variables_to_look_at(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    variables = {"LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": "hushhush"}
+    ran = doctor(project, embedded, "-w", "my-data/main", "--json", **variables)
+    (problem,) = findings(ran).values()
+    assert (ran.code, problem["area"]) == (5, "lakeFS")
+    assert "rejects the credentials" in problem["what"]
+    assert "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY" in problem["advice"]
+    assert "hushhush" not in ran.out
+
+
+def test_a_server_that_is_away_is_one_problem(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = doctor(project, embedded, "plain", "--json", CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
+    (problem,) = findings(ran).values()
+    assert (ran.code, problem["area"]) == (5, "Conductor")
+    assert "connection refused" in problem["what"]
+    assert "http://127.0.0.1:9/api" in problem["advice"]
+    assert "lakeFS" in findings(ran, "ok")
+
+
+def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    ran = doctor(project, embedded, "plain", "--json")
+    assert (ran.code, findings(ran)["plain.work"]["advice"]) == (1, "perago register plain")
+    project.run("register", "plain", **embedded.environment())
+    registered = embedded.conductor.get_task_definition("plain.work")
+    assert registered is not None
+    embedded.conductor.register_task_definitions([{**registered, "retryCount": 9}])
+    started(embedded.conductor, "plain.work")
+    ran = doctor(project, embedded, "plain", "--json")
+    found = findings(ran)
+    assert (ran.code, sorted(found)) == (1, ["plain.work", "queues"])
+    assert "/retryCount: 9 -> 3" in found["plain.work"]["what"]
+    assert "no worker has ever asked for it" in found["queues"]["what"]
+    assert found["queues"]["advice"] == "perago start plain"
+
+
+def test_a_broken_module_and_a_wrong_configuration_are_told_together(
+    project: Project, embedded: EmbeddedServices
+) -> None:
+    project.module("broken", "import nothing_of_this_name")
+    ran = doctor(project, embedded, "broken", "--json", PERAGO_LOG_RETENTION="soon")
+    found = findings(ran)
+    assert (ran.code, sorted(found)) == (3, ["broken", "configuration"])
+    assert "nothing_of_this_name" in found["broken"]["what"]
+    assert "PERAGO_LOG_RETENTION (environment)" in found["configuration"]["what"]
+    assert doctor(project, embedded, PERAGO_LOG_RETENTION="soon").code == 4
+
+
+def test_a_root_that_cannot_be_used(project: Project, embedded: EmbeddedServices) -> None:
+    (project.directory / "file").write_text("")
+    ran = doctor(project, embedded, "--json", PERAGO_WORKSPACE_ROOT=str(project.directory / "file/root"))
+    assert ran.code == 4
+    assert "is not a directory" in findings(ran)["configuration"]["what"]
+
+
+def test_without_servers_it_says_what_was_not_looked_at(project: Project) -> None:
+    ran = project.run("doctor", "--json")
+    assert ran.code == 0
+    project.task("plain", "plain.work", PLAIN)
+    ran = project.run("doctor", "plain", "--json")
+    assert (ran.code, "CONDUCTOR_SERVER_URL" in findings(ran)["configuration"]["what"]) == (4, True)
+
+
+def test_a_branch_is_named_in_full(project: Project) -> None:
+    assert project.run("doctor", "-w", "my-data").code == 2
+
+
+def test_lines_fit_a_narrow_terminal(project: Project, embedded: EmbeddedServices) -> None:
+    ours, theirs = os.openpty()
+    environment = {**project.environment, **embedded.environment(), "COLUMNS": "60", "TERM": "dumb"}
+    command = [sys.executable, "-m", "perago", "doctor"]
+    done = subprocess.run(
+        command, cwd=project.directory, env=environment, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65_536):
+            shown += chunk
+    except OSError:  # the end, on Linux
+        pass
+    finally:
+        os.close(ours)
+    assert done.returncode == 0
+    lines = shown.decode().splitlines()
+    assert max(len(line) for line in lines if "http://" not in line) <= 60
+    assert [line for line in lines if line.startswith("         ")]

@@ -1,0 +1,184 @@
+"""The checks of `perago doctor`, each alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.adapters.http.server_clock import ServerAbout
+from perago.attempt.fence import FENCE_PATH
+from perago.diagnosis import machine, servers, workspaces
+from perago.diagnosis.findings import Cause, Check, Finding, Level, run_checks
+from perago.driver import Limits
+from perago.driver.fencing import install_fence
+from perago.driver.first_seen import FirstSeenStore
+from perago.embedded.clock import VirtualClock
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.ports import ServiceError, Unavailable
+
+from ..driver.test_fencing import Deaf
+
+FINE = Finding("area", Level.OK, "fine")
+
+
+def explained(error: ServiceError) -> tuple[str, str]:
+    return error.detail, "look at it"
+
+
+def texts(found: Iterable[Finding], level: Level) -> list[str]:
+    return [finding.what for finding in found if finding.level is level]
+
+
+# ----------------------------------------------------------------------- how checks run
+
+
+def test_findings_come_in_the_order_of_the_checks() -> None:
+    second_is_done = threading.Event()
+
+    def slow() -> Iterator[Finding]:
+        assert second_is_done.wait(30)
+        yield FINE
+
+    def quick() -> Iterator[Finding]:
+        yield Finding("quick", Level.OK, "first to end")
+        second_is_done.set()
+
+    found = run_checks([Check("area", "", slow), Check("quick", "", quick)], explained)
+    assert [finding.area for finding in found] == ["area", "quick"]
+
+
+def test_a_server_that_goes_away_in_the_middle_is_a_finding() -> None:
+    def look() -> Iterator[Finding]:
+        yield FINE
+        raise Unavailable("lakeFS", "read", "connection refused")
+
+    first, second = run_checks([Check("area", "nothing works", look)], explained)
+    assert first == FINE
+    assert second == Finding("area", Level.PROBLEM, "connection refused", "nothing works", "look at it", Cause.SERVER)
+
+
+def test_a_check_that_does_not_end_is_a_finding_beside_what_it_found() -> None:
+    ends = threading.Event()
+
+    def hangs() -> Iterator[Finding]:
+        yield FINE
+        ends.wait(60)
+
+    checks = [Check("area", "", hangs), Check("other", "", lambda: [Finding("other", Level.OK, "fine")])]
+    try:
+        first, late, other = run_checks(checks, explained, limit=0.05)
+    finally:
+        ends.set()
+    assert first == FINE
+    assert (late.level, "within 0.05 s" in late.what) == (Level.PROBLEM, True)
+    assert other.level is Level.OK
+
+
+def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
+    (found,) = run_checks([Check("area", "", lambda: [FINE][1:2][0:1] or [][0])], explained)
+    assert (found.level, "IndexError" in found.what) == (Level.PROBLEM, True)
+
+
+# ------------------------------------------------------------------------------ servers
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "words"),
+    [
+        (0.7, Level.OK, "that of this machine"),
+        (45.0, Level.WARNING, "45 s ahead of"),
+        (-45.0, Level.WARNING, "45 s behind"),
+        (1000.0, Level.PROBLEM, "1,000 s ahead of"),
+    ],
+)
+def test_the_clock_of_a_server_is_compared(ahead: float, level: Level, words: str) -> None:
+    about = ServerAbout("1", ahead, 0.01)
+    _, clock = servers.server("lakeFS", "http://x", lambda: None, lambda: about)
+    assert (clock.level, words in clock.what) == (level, True)
+
+
+# ----------------------------------------------------------------------------- branches
+
+
+@pytest.fixture
+def store() -> Iterator[InMemoryLakeFS]:
+    with InMemoryLakeFS(VirtualClock()) as store:
+        store.server.create_repository("my-data")
+        yield store
+
+
+def branch(
+    store: InMemoryLakeFS, name: str = "main", *, write: bool = False, limits: Limits | None = None
+) -> list[Finding]:
+    return list(workspaces.branch(store, limits or Limits(), "my-data", name, write=write))
+
+
+def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: InMemoryLakeFS) -> None:
+    head = store.get_commit("my-data", "main").id
+    found = branch(store, write=True)
+    assert [finding.level for finding in found] == [Level.OK] * 3
+    assert "brings it along" in found[1].what
+    assert store.list_branches("my-data", "perago-") == ()
+    assert store.get_commit("my-data", "main").id == head
+    install_fence(store, "my-data", "main")
+    assert "installed" in branch(store, write=True)[1].what
+
+
+def test_what_stands_in_the_way_of_merges_is_a_problem(store: InMemoryLakeFS) -> None:
+    store.server.put_object("my-data", "main", "staged", b"x")
+    assert texts(branch(store), Level.PROBLEM) == ["it has uncommitted changes"]
+    (missing,) = branch(store, "nope")
+    assert missing.level is Level.PROBLEM
+    assert (
+        "PERAGO_ALLOWED_WORKSPACES"
+        in texts(branch(store, limits=Limits(allowed_workspaces=("a/b",))), Level.PROBLEM)[0]
+    )
+
+
+def test_an_altered_fence_is_a_warning(store: InMemoryLakeFS) -> None:
+    store.server.put_object("my-data", "main", FENCE_PATH, b"name: other")
+    store.server.commit("my-data", "main", "by hand", {})
+    (warning,) = texts(branch(store), Level.WARNING)
+    assert "another text" in warning
+
+
+def test_a_server_without_hooks_is_found_out_by_a_try() -> None:
+    with InMemoryLakeFS(VirtualClock(), hooks={FENCE_PATH: Deaf()}) as store:
+        store.server.create_repository("my-data")
+        assert texts(branch(store), Level.PROBLEM) == []
+        assert texts(branch(store, write=True), Level.PROBLEM) == ["the server runs no hooks"]
+
+
+def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path: Path) -> None:
+    now = 10 * 86_400.0
+    head = store.get_commit("my-data", "main").id
+    store.create_branch("my-data", f"perago-fence-{'0' * 12}", head)
+    seen = FirstSeenStore(tmp_path / "gc.json", "server")
+    assert texts(workspaces.leftovers(store, None, seen, "my-data", now), Level.WARNING) == []
+    later = texts(workspaces.leftovers(store, None, seen, "my-data", now + 2 * 86_400), Level.WARNING)
+    assert len(later) == 1
+    assert "perago-fence-000000000000" in later[0]
+    assert store.list_branches("my-data", "perago-") != (), "nothing is removed"
+
+
+# -------------------------------------------------------------------------- the machine
+
+
+def test_a_disk_with_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [found.level for found in machine.disk("X", tmp_path)] == [Level.OK]
+    assert list(tmp_path.iterdir()) == []
+    missing = tmp_path / "not/yet"
+    assert [found.level for found in machine.disk("X", missing)] == [Level.OK]
+    assert not missing.exists()
+    monkeypatch.setattr(machine, "LITTLE_FREE", 1 << 80)
+    assert [found.level for found in machine.disk("X", tmp_path)] == [Level.WARNING]
+    monkeypatch.setattr(machine, "LEAST_FREE", 1 << 80)
+    (full,) = machine.disk("PERAGO_LOG_ROOT", tmp_path)
+    assert (full.level, "PERAGO_LOG_ROOT" in full.advice) == (Level.PROBLEM, True)
+
+
+def test_a_disk_that_takes_no_file_is_a_problem() -> None:
+    assert texts(machine.disk("X", Path("/proc")), Level.PROBLEM)[-1].startswith("nothing can be written to /proc")
