@@ -140,7 +140,7 @@ def test_it_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with signing(Signing(SOME), Store(SOME, lambda _: Reply(500) if broken[0] else None)) as (store, asked, _):
         fetch(store, tmp_path / "w")
         broken[0] = False
-        monkeypatch.setattr(time, "monotonic", _later(block_store.QUIET_SECONDS + 1))
+        monkeypatch.setattr(time, "monotonic", _later(block_store.QUIET.first + 1))
         del asked[:]
         assert fetch(store, tmp_path / "again") == SOME
         assert through_lakefs(asked) == []

@@ -52,6 +52,7 @@ def retry(
     *,
     stopped: threading.Event | None = None,
     after: tuple[type[ServiceError], ...] = (Unavailable,),
+    notice: Callable[[ServiceError], object] = lambda _: None,
 ) -> Result:
     """The result of `call`, repeated while it raises one of `after` and tries are left. Only for harmless calls.
 
@@ -60,6 +61,7 @@ def retry(
         policy: how many tries there are, and how long the pauses between them.
         stopped: once this is set, nothing is repeated, and a pause ends.
         after: errors after which the call is repeated.
+        notice: is told of each before the pause.
 
     Raises:
         ServiceError: of the last try, or of the current one once `stopped` is set.
@@ -69,6 +71,7 @@ def retry(
         try:
             return call()
         except after as error:
+            notice(error)
             asked = error.retry_after if isinstance(error, Overloaded) else 0.0
             if event.wait(policy.delay(repetition, asked)):
                 raise

@@ -14,24 +14,28 @@ from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, Overloaded
 from perago.adapters.http.pool import Body
+from perago.adapters.http.retry import retry_after
 from perago.adapters.http.unlogged import unlogged
+from perago.back_off import BackOff
 from perago.ports import Refused
 
 STORE = "the block store"
 CONNECT_SECONDS = 5.0
 """The longest wait for a connection: many stores can be reached by their lakeFS only, and then a firewall is silent."""
-QUIET_SECONDS = 900.0
-"""How long the store is left alone after it did not work."""
+QUIET = BackOff(30.0, 900.0)
+"""Seconds for which the store is left alone after it did not work, more each time: the first may have been a moment."""
+UNPROVEN_SECONDS = 900.0
+"""How long it is sent nothing after it did not prove what it has taken."""
 MOST_FAILURES = 3
 """In a row, before it is left alone."""
 SILENT_SECONDS = 60.0
 """How long the server's configuration is not asked for after no answer to it came."""
 _UNPROVEN = (
     "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
-    f"sent. Some encryptions of buckets do that; it is tried again after {QUIET_SECONDS / 60:.0f} minutes. Nothing is "
-    "wrong, only slower."
+    f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
+    "is wrong, only slower."
 )
 
 
@@ -39,13 +43,21 @@ class DirectFailed(Exception):
     """The store did not do what it should. The message says what.
 
     `refused`: it did not accept the address, and may accept a new one. `unreachable`: there is no way to it.
-    `unproven`: it has taken bytes, and does not prove that they are the right ones.
+    `unproven`: it has taken bytes, and does not prove that they are the right ones. `overload`: it has no time, and
+    says so in this way.
     """
 
     def __init__(
-        self, message: str, *, refused: bool = False, unreachable: bool = False, unproven: bool = False
+        self,
+        message: str,
+        *,
+        refused: bool = False,
+        unreachable: bool = False,
+        unproven: bool = False,
+        overload: Overloaded | None = None,
     ) -> None:
         super().__init__(message)
+        self.overload = overload
         self.unproven = unproven
         self.refused = refused
         self.unreachable = unreachable
@@ -72,7 +84,7 @@ class BlockStore:
         self._lock = threading.Lock()
         self._offer: Offer | None = None
         self._pools: dict[str, HttpPool] = {}
-        self._failures = 0
+        self._failures = self._pauses = 0
         self._quiet_until = self._no_uploads_until = 0.0
         self._notes: list[str] = []
 
@@ -116,13 +128,13 @@ class BlockStore:
                 answer = pool.call(method, target, headers=headers, body=body, lasting=seconds)
         except NoAnswerError as failure:
             raise DirectFailed(failure.text, unreachable=not failure.sent) from failure
-        check_status(answer.status)
+        check_status(answer.status, answer.headers)
         return answer
 
     def worked(self) -> None:
         """It did what it should."""
         with self._lock:
-            self._failures = 0
+            self._failures = self._pauses = 0
 
     @property
     def takes_uploads(self) -> bool:
@@ -135,18 +147,21 @@ class BlockStore:
             if failure.unproven:
                 if self.takes_uploads:
                     self._notes.append(_UNPROVEN)
-                self._no_uploads_until = time.monotonic() + QUIET_SECONDS
+                self._no_uploads_until = time.monotonic() + UNPROVEN_SECONDS
                 return
             self._failures += 1
             if not failure.unreachable and self._failures < MOST_FAILURES:
                 return
-            was_quiet = time.monotonic() < self._quiet_until
-            self._failures, self._quiet_until = 0, time.monotonic() + QUIET_SECONDS
-            if not was_quiet:
+            if time.monotonic() < self._quiet_until:
+                return  # another thread has met the same
+            pause = QUIET.pause(self._pauses)
+            self._failures, self._quiet_until = 0, time.monotonic() + pause
+            self._pauses += 1
+            if self._pauses == 1:
                 self._notes.append(
                     f"Objects go through lakeFS, not directly to its block store ({failure}). Direct transfers are "
-                    f"tried again after {QUIET_SECONDS / 60:.0f} minutes. If this machine cannot reach the store, "
-                    "nothing is wrong, only slower."
+                    f"tried again after {pause:.0f} seconds, then less and less often. If this machine cannot reach "
+                    "the store, nothing is wrong, only slower."
                 )
 
     def take_notes(self) -> tuple[str, ...]:
@@ -192,11 +207,16 @@ class BlockStore:
         return pool, parts._replace(scheme="", netloc="", fragment="").geturl()
 
 
-def check_status(status: int) -> None:
+def check_status(status: int, headers: Mapping[str, str]) -> None:
     """Refuse an answer that is not 200. S3 tells of an expired address by 403, and of a clock that is wrong, too.
 
     Raises:
         DirectFailed: it is not.
     """
-    if status != 200:
-        raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403))
+    if status == 200:
+        return
+    overload = None
+    if status in (429, 503):
+        overload = Overloaded(STORE, "reach it", f"it answers {status}")
+        overload.retry_after = retry_after(headers)
+    raise DirectFailed(f"the store answers {status}", refused=status in (400, 401, 403), overload=overload)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs.addresses import Addresses
 from perago.adapters.lakefs.arrival import Range
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.fetch import Fetcher
+from perago.adapters.lakefs.transfer_pool import TransferPool
 
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
@@ -23,19 +26,18 @@ class DirectDownload:
         self._addresses = addresses
         self._fetcher = fetcher
 
-    def fetch(self, wanted: Range, wire: Wire) -> bool:
+    def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
         """Fill a range; False if the rest has to come through lakeFS.
 
         An address that the store refuses, perhaps because its time is over, is asked for once more.
         """
-        with wire.exchange(_ASKING):
+        with workers.wire.exchange(_ASKING):
             if not self._store.offer().objects:
                 return False
         try:
-            self._fetch(wanted, wire)
+            self._fetch(wanted, workers.wire)
         except DirectFailed as failure:
-            if not wire.is_cut:
-                self._store.failed(failure)
+            workers.direct_failed(self._store, failure)
             return False
         self._store.worked()
         return True

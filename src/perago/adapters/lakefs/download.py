@@ -20,7 +20,7 @@ from perago.adapters.lakefs.arrival import EMPTY_MD5, RANGE, Arrival, Range
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.direct_download import DirectDownload
 from perago.adapters.lakefs.fetch import Fetcher
-from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
+from perago.adapters.lakefs.transfer_pool import TransferPool
 from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, ObjectEntry, Placement, Progress, Unavailable
 
@@ -64,16 +64,17 @@ class Download:
             addresses = Addresses(self._pool, self._repository, self._commit, missing)
             self._direct = DirectDownload(self._block_store, addresses, self._fetcher)
         tally = Tally(on_progress)
-        with FileWriter(workspace, {path.parent for _, path in wanted}) as writer, TransferPool() as workers:
-            jobs = JobQueue(self._jobs(wanted, {entry.key for entry in missing}), size=lambda job: job.entry.size)
+        jobs = self._jobs(wanted, {entry.key for entry in missing})
+        with (
+            FileWriter(workspace, {path.parent for _, path in wanted}) as writer,
+            TransferPool(self._threads, self._policy, jobs, size=lambda job: job.size) as workers,
+        ):
 
-            def work(thread: int) -> None:
-                while not workers.stopped.is_set() and (job := jobs.take(thread)) is not None:
-                    if self._bring(job, writer, workers):
-                        tally.count(job.entry.size)
+            def work(job: _Job) -> None:
+                if self._bring(job, writer, workers):
+                    tally.count(job.entry.size)
 
-            workers.start(jobs.width(self._threads), work)
-            workers.join()
+            workers.run(work)
         return self._shelf.hits if self._shelf is not None else 0
 
     def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]], missing: Collection[str]) -> Iterator[_Job]:
@@ -86,7 +87,7 @@ class Download:
             else:
                 yield _Job(entry, path)
 
-    def _bring(self, job: _Job, writer: FileWriter, workers: TransferPool) -> bool:
+    def _bring(self, job: _Job, writer: FileWriter, workers: TransferPool[_Job]) -> bool:
         """Do a job; returns whether its object is there now."""
         if job.parts is None:
             writer.write(job.entry, job.path, lambda file: self._fill(job.entry, file, workers))
@@ -104,7 +105,7 @@ class Download:
         writer.finish(file, job.entry, job.path)
         return True
 
-    def _fill(self, entry: ObjectEntry, file: int, workers: TransferPool) -> None:
+    def _fill(self, entry: ObjectEntry, file: int, workers: TransferPool[_Job]) -> None:
         if entry.size == 0 and entry.checksum == EMPTY_MD5:
             return  # nothing to ask for
         if self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
@@ -116,13 +117,14 @@ class Download:
         if self._shelf is not None:
             self._shelf.add(object_id(entry), file)
 
-    def _fetch(self, wanted: Range, workers: TransferPool) -> None:
-        if self._direct is not None and self._direct.fetch(wanted, workers.wire):
+    def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
+        if self._direct is not None and self._direct.fetch(wanted, workers):
             return
         retry(
             lambda: self._fetcher.fetch(wanted, workers.wire),
             self._policy,
             stopped=workers.stopped,
+            notice=workers.notice,
             after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
         )
 
@@ -135,6 +137,11 @@ class _Job:
     path: Path
     parts: _Parts | None = None
     number: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes, about."""
+        return self.entry.size // (self.parts.count if self.parts else 1)
 
 
 class _Parts:

@@ -101,7 +101,7 @@ def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_par
     if is_partial and response.status == _NO_SUCH_RANGE:
         raise corrupt(call, "the server has fewer bytes")
     if source == STORE:
-        check_status(response.status)
+        check_status(response.status, response.headers)
     try:
         body = response.read(_LONGEST_ERROR)
     except (HTTPError, HTTPException, OSError) as error:

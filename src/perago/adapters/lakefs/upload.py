@@ -15,7 +15,7 @@ from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.direct_upload import DIRECT, ChangedMeanwhile, DirectUpload
 from perago.adapters.lakefs.errors import SERVICE, Call
-from perago.adapters.lakefs.transfer_pool import JobQueue, TransferPool
+from perago.adapters.lakefs.transfer_pool import TransferPool
 from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
 from perago.workspace.descent import open_file
@@ -58,28 +58,30 @@ class Uploads:
 
     def run(self, uploads: Sequence[Upload], on_staged: Staged | None) -> None:
         """Send all; the first error stops the rest."""
-        jobs = JobQueue(uploads, size=lambda upload: upload.size)
+        with TransferPool(self._threads, self._policy, uploads, size=lambda upload: upload.size) as workers:
 
-        def work(thread: int) -> None:
-            while not workers.stopped.is_set() and (upload := jobs.take(thread)) is not None:
+            def work(upload: Upload) -> None:
                 self._send(upload, workers)
                 if on_staged is not None:
                     on_staged(upload)
 
-        with TransferPool() as workers:
-            workers.start(jobs.width(self._threads), work)
-            workers.join()
+            workers.run(work)
 
-    def _send(self, upload: Upload, workers: TransferPool) -> None:
+    def _send(self, upload: Upload, workers: TransferPool[Upload]) -> None:
         call = Call(f"stage {upload.key!r} on {self._branch} of {self._repository}", self._repository, self._missing)
         target = self._target + _quoted(call, upload.key)
         headers = _headers(call, upload)
         if upload.size >= DIRECT and self._send_directly(call, upload, workers):
             return
-        retry(lambda: self._send_once(call, target, headers, upload, workers), self._policy, stopped=workers.stopped)
+        retry(
+            lambda: self._send_once(call, target, headers, upload, workers),
+            self._policy,
+            stopped=workers.stopped,
+            notice=workers.notice,
+        )
 
     def _send_once(
-        self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool
+        self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool[Upload]
     ) -> None:
         handle = _open(call, upload)
         try:
@@ -96,7 +98,7 @@ class Uploads:
         finally:
             os.close(handle)
 
-    def _send_directly(self, call: Call, upload: Upload, workers: TransferPool) -> bool:
+    def _send_directly(self, call: Call, upload: Upload, workers: TransferPool[Upload]) -> bool:
         """Send a large file to the block store itself; False if it has to go through lakeFS."""
         store = self._block_store
         if store is None or not store.takes_uploads:
@@ -122,8 +124,7 @@ class Uploads:
         except ChangedMeanwhile as error:
             raise _changed(call, upload, "what was read has another checksum") from error
         except DirectFailed as failure:
-            if not workers.wire.is_cut:
-                store.failed(failure)
+            workers.direct_failed(store, failure)
             return False
         finally:
             os.close(handle)
