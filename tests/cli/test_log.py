@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from perago.cli import progress
 from perago.embedded.http.services import EmbeddedServices
 
 from .conftest import Project
@@ -70,3 +71,30 @@ def test_a_wrong_branch_and_a_wrong_age_are_said(project: Project, embedded: Emb
     assert (missing.code, "has no branch nope" in missing.err) == (1, True)
     bad = project.run("log", "my-data", "main", "--since", "soon", **embedded.environment())
     assert (bad.code, "'soon' is not an age" in bad.err) == (2, True)
+
+
+def test_a_long_history_is_printed_as_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def history() -> Iterator[int]:
+        for number in range(3):
+            read.append(number)
+            yield number
+
+    monkeypatch.setattr(progress, "_BATCH", 0.0)
+    batches = progress.in_batches(history(), "reading")
+    assert (next(batches), read) == ([0], [0])
+    assert [*batches] == [[1], [2], []]
+
+
+def test_of_a_long_history_no_more_is_read_than_is_asked_for(project: Project, embedded: EmbeddedServices) -> None:
+    server, now = embedded.lakefs.server, int(embedded.clock.now())
+    server.create_repository("long-data")
+    for number in range(3000):
+        server.put_object("long-data", "main", "key", str(number).encode())
+        server.commit("long-data", "main", f"commit {number}", {}, date=now - (3000 - number) * 60)
+    variables = embedded.environment()
+    recent = project.run("log", "long-data", "main", "--since", "90m", "-n", "3000", "--json", **variables)
+    messages = [row["message"] for row in json.loads(recent.out)]
+    assert messages[:2] == ["commit 2999", "commit 2998"]
+    assert 80 < len(messages) <= 90

@@ -81,7 +81,7 @@ def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
     yield "commit", [commit["commit"], one_line(f"of {commit['repository']}, {_moment(commit['created'])}")]
     yield "", [one_line(commit["message"])]
     if noted is None or noted.get("task_id") is None:
-        yield "", [one_line(f"by {commit['committer']}, not by perago")]
+        yield "", [one_line(f"by {commit['committer'] or 'lakeFS'}, not by perago")]
     if noted is not None:
         yield "published", list(_publication(noted, found))
 

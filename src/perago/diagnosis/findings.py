@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from perago.ports import ServiceError
+from perago.ports import AccessDenied, ServiceError, Unavailable
 
 LIMIT = 30.0
 """Seconds for one check."""
@@ -96,7 +96,8 @@ def _run(one: _Running, free: threading.Semaphore, explain: Explain) -> None:
                 one.found.append(finding)
         except ServiceError as error:
             what, advice = explain(error)
-            one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, advice, Cause.SERVER))
+            cause = Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER
+            one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, advice, cause))
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
             one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "look at this file or directory"))

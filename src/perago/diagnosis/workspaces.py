@@ -81,13 +81,17 @@ def _tried(store: WorkspaceStore, area: str, repository: str, head: str) -> Iter
 def leftovers(
     store: WorkspaceStore, check: DeliveryCheck | None, seen: FirstSeenStore, repository: str, now: float
 ) -> Iterator[Finding]:
-    """Staging branches that no delivery needs any more. `check` is Conductor, None if there is none to ask.
+    """Staging branches that no delivery needs any more. `check` is Conductor, None if there is none to ask. Nothing for
+    a repository that is not there: `branch` says so.
 
     Raises:
         ServiceError: lakeFS did not answer.
     """
     clearing = BranchClearing(store, check, seen, Policy(LEFT_FOR, now, dry_run=True))
-    stray = [found.name for found in clearing.clear(repository) if found.fate is Fate.REMOVED]
+    try:
+        stray = [found.name for found in clearing.clear(repository) if found.fate is Fate.REMOVED]
+    except NotFound:
+        return
     if stray:
         what = f"{count(len(stray), 'staging branch', 'staging branches')} left over: {listing(stray, 3)}"
         why = "they cost little, and each look for leftovers takes longer"

@@ -61,6 +61,7 @@ def command(
     1 anything else).
     """
     from perago.cli.checks import Doctor
+    from perago.diagnosis.findings import Level
 
     branches = [_branch(text) for text in workspaces or ()]
     with working("looking at this machine and the servers") as tell:
@@ -70,7 +71,7 @@ def command(
         document = {"ok": _exit_code(findings) is ExitCode.OK, "findings": [_document(found) for found in findings]}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        for found in findings:
+        for found in sorted(findings, key=lambda one: list(Level).index(one.level)):  # the worst stands at the end
             _print(found)
         _print_summary(findings)
     if (code := _exit_code(findings)) is not ExitCode.OK:

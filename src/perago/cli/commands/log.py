@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import seconds_of_age
+from perago.cli.progress import in_batches
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
@@ -52,14 +53,23 @@ def command(
     with store_of(repository, branch) as store:
         head = store.get_commit(repository, branch)
         recent = _recent(commits_of(store, repository, head.id), oldest)
-        rows = list(islice((_row(one) for one in recent if _is_meant(one, task, workflow)), last))
-    if as_json:
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
-        return
-    for row in rows:
-        _print(row)
-    if not rows:
-        sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
+        rows = islice((_row(one) for one in recent if _is_meant(one, task, workflow)), last)
+        batches = in_batches(rows, f"reading the history of {branch}")
+        if as_json:
+            sys.stdout.write(json.dumps(list(chain.from_iterable(batches)), indent=2) + "\n")
+        elif not _print_all(batches):
+            sys.stdout.write(f"no such publication on branch {branch} of {repository}\n")
+
+
+def _print_all(batches: Iterator[list[dict[str, Any]]]) -> int:
+    """Print the rows as they come; how many there were."""
+    printed = 0
+    for batch in batches:
+        for row in batch:
+            _print(row)
+        printed += len(batch)
+        sys.stdout.flush()
+    return printed
 
 
 def _recent(commits: Iterator[Commit], oldest: float | None) -> Iterator[Commit]:
@@ -92,7 +102,7 @@ def _print(row: dict[str, Any]) -> None:
     first = f"{painted(row['commit'][:12], Colour.YELLOW, sys.stdout)}  {when}  {one_line(row['message'])}"
     sys.stdout.write(first + "\n")
     if row["task_id"] is None:
-        sys.stdout.write(f"              by {one_line(row['committer'])}, not by perago\n")
+        sys.stdout.write(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago\n")
         return
     parts = [f"task {row['task_id']}"]
     if row["retry_count"] not in (None, "0"):
