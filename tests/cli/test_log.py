@@ -87,7 +87,7 @@ def test_a_long_history_is_printed_as_it_is_read(monkeypatch: pytest.MonkeyPatch
     assert [*batches] == [[1], [2], []]
 
 
-def test_of_a_long_history_no_more_is_read_than_is_asked_for(project: Project, embedded: EmbeddedServices) -> None:
+def test_an_age_ends_a_long_history(project: Project, embedded: EmbeddedServices) -> None:
     server, now = embedded.lakefs.server, int(embedded.clock.now())
     server.create_repository("long-data")
     for number in range(3000):
