@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
@@ -27,7 +28,7 @@ def print_sheet(found: Facts, log_lines: int | None) -> None:
     if found["commit"] is not None:
         _entries(_about_commit(found))
     elif task is not None and task["input"]:
-        write_entry("commit", ["none of its own"])
+        write_entry("commit", ["none of its own" if task["ended"] else "none yet"])
     if found["files"] is not None:
         write_entry("files", _files(found["files"]))
     if task is not None:
@@ -72,7 +73,8 @@ def _times(task: Facts) -> str:
         return f"scheduled {_moment(task['scheduled'])}, not yet with a worker"
     waited = age((task["started"] - task["scheduled"]) / 1000)
     if not task["ended"]:
-        return f"started {_moment(task['started'])} after waiting {waited}, last heard of {_moment(task['updated'])}"
+        silent = age(time.time() - task["updated"] / 1000)
+        return f"started {_moment(task['started'])} after waiting {waited}, its worker was heard of {silent} ago"
     return f"started {_moment(task['started'])} after waiting {waited}, took {_took(task['ended'] - task['started'])}"
 
 
@@ -130,8 +132,13 @@ def _print_log(found: Facts, log_lines: int | None) -> None:
         write_entry("broken", broken)
         write_entry("remarks", map(one_line, delivery["remarks"]))
         slow = [f"{name} {seconds:.2f} s" for name, seconds in delivery["steps"].items() if seconds >= 1]
-        write_entry("slow steps", [", ".join(slow)] if slow else [], width=11)
-    lines = [f"{_clock(line['time'])} {line['text']}" for delivery in deliveries for line in delivery["lines"]]
+        write_entry("slow", [", ".join(slow)] if slow else [])
+    lines = [
+        f"{_clock(line['time'])} {text}"
+        for delivery in deliveries
+        for line in delivery["lines"]
+        for text in line["text"].splitlines()
+    ]
     missing = sum(delivery["left_out"] for delivery in deliveries)
     if not lines:
         lines, missing = found["conductor_log"] or [], 0

@@ -22,7 +22,7 @@ class Level(StrEnum):
     WARNING = "warning"
     """Attempts work, and something is not as it should be."""
     PROBLEM = "problem"
-    """Attempts fail, or will."""
+    """Attempts fail, or are not safe."""
 
 
 class Cause(StrEnum):

@@ -20,6 +20,10 @@ UNATTENDED_AFTER = 120.0
 """Seconds without a poll after which attempts that wait, while none runs, have no worker: an idle one polls more
 often."""
 MOST_ROWS = 100
+LONGEST_BEAT = 60.0
+"""Seconds between two heartbeats of a perago worker, or a third of the response time-out if that is less."""
+_LATE = 2.5
+"""Times that interval, a heartbeat was lost or its worker."""
 _REQUESTS = 8
 """At a time."""
 
@@ -54,6 +58,18 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Silent:
+    """An attempt that is with a worker which has not been heard of for longer than heartbeats are apart. `since` and
+    `freed`, when Conductor hands it out again, are milliseconds since the epoch."""
+
+    task_id: str
+    workflow_id: str
+    worker_id: str
+    since: int
+    freed: int
+
+
+@dataclass(frozen=True, slots=True)
 class TaskTypeStatus:
     """One task type, in no domain (`domain` is empty) or in one, which no perago worker polls."""
 
@@ -66,6 +82,8 @@ class TaskTypeStatus:
     """Of those that Conductor told; None also where it told none."""
     running: int | None
     """Attempts that are with a worker; None: Conductor did not tell."""
+    silent: tuple[Silent, ...]
+    """Of them, those whose worker seems to be dead, the longest first."""
     running_here: int
     """Attempts that are at work in this workspace root."""
     workers: tuple[WorkerHere, ...]
@@ -134,6 +152,7 @@ def look_at_queues(
             waiting=sizes.get(f"{domain}:{name}" if domain else name, 0),
             oldest=_oldest(rows or ()),
             running=None if rows is None else sum(one.get("status") == "IN_PROGRESS" for one in rows),
+            silent=_silent(rows or (), now),
             running_here=0 if domain else at_work[name],
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
@@ -185,3 +204,14 @@ def _oldest(rows: Sequence[Mapping[str, Any]]) -> Waiting | None:
         if one.get("status") == "SCHEDULED"
     ]
     return min(waiting, key=lambda one: one.since, default=None)
+
+
+def _silent(rows: Sequence[Mapping[str, Any]], now: float) -> tuple[Silent, ...]:
+    found = []
+    for one in rows:
+        seconds, heard = float(one.get("responseTimeoutSeconds") or 0), int(one.get("updateTime") or 0)
+        beat = min(seconds / 3, LONGEST_BEAT)
+        if one.get("status") == "IN_PROGRESS" and seconds and now - heard / 1000 > _LATE * beat:
+            task, workflow, worker = (str(one.get(key) or "") for key in ("taskId", "workflowInstanceId", "workerId"))
+            found.append(Silent(task, workflow, worker, since=heard, freed=int(heard + seconds * 1000)))
+    return tuple(sorted(found, key=lambda each: each.since))

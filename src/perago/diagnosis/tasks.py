@@ -60,10 +60,27 @@ def queues(overview: Overview, root: Path, tasks: Sequence[Declared] | None, now
     stuck = [row for row in report.rows if row.is_unattended(now) or (row.domain and row.waiting)]
     for row in stuck:
         yield _stuck(row, now, modules.get(row.task_name, "MODULE"))
-    if not stuck:
+    silent = [row for row in report.rows if row.silent]
+    for row in silent:
+        yield _silent(row, now)
+    if not stuck and not silent:
         waiting, running = sum(row.waiting for row in report.rows), sum(row.running or 0 for row in report.rows)
         types = count(len(report.rows), "task type")
         yield Finding("queues", Level.OK, f"{types}: {count(waiting, 'attempt')} waiting, {running:,} running")
+
+
+def _silent(row: TaskTypeStatus, now: float) -> Finding:
+    first = row.silent[0]
+    what = (
+        f"{count(len(row.silent), 'attempt')} of {row.task_name} with a worker that is silent, the first for "
+        f"{age(now - first.since / 1000)}: task {first.task_id}, worker {first.worker_id}"
+    )
+    left = first.freed / 1000 - now
+    freed = f"in {age(left)}" if left > 0 else "when it looks at this workflow the next time"
+    why = f"the worker was killed, or does not reach Conductor, which hands the attempt out again {freed}"
+    return Finding(
+        "queues", Level.WARNING, one_line(what), why, f"perago show {one_line(first.task_id)}; start a worker"
+    )
 
 
 def _stuck(row: TaskTypeStatus, now: float, module: str) -> Finding:

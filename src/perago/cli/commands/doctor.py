@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\b
 ok       as it should be
 warning  attempts work, and something is not as it should be
-problem  attempts fail, or will
+problem  attempts fail, or are not safe
 
 \b
 Examples:

@@ -32,6 +32,7 @@ Examples:
   perago status my_tasks.features
   perago status my_tasks --json"""
 
+_SILENT_SHOWN = 3
 _COLUMNS = ("waiting", "oldest", "running", "here", "polled", "task")
 
 
@@ -104,6 +105,9 @@ def _cells(row: TaskTypeStatus, now: float) -> tuple[str, ...]:
 def _print_details(row: TaskTypeStatus, now: float) -> None:
     if row.oldest is not None:
         sys.stdout.write(one_line(f"         oldest: task {row.oldest.task_id}") + "\n")
+    for one in row.silent[:_SILENT_SHOWN]:
+        text = f"silent for {age(now - one.since / 1000)}: task {one.task_id}"
+        sys.stdout.write(f"         {painted(one_line(text), Colour.RED, sys.stdout)}\n")
     if row.is_unattended(now):
         silence = row.silence(now)
         why = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"

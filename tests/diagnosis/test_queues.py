@@ -1,0 +1,82 @@
+"""What waits, what runs, and which workers are silent, by what Conductor tells at a given time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from perago.adapters.conductor import ConductorOverview
+from perago.diagnosis.findings import Finding, Level
+from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, look_at_queues
+from perago.diagnosis.tasks import Declared, queues
+from perago.embedded.http.services import EmbeddedServices
+from perago.settings import ConductorSettings
+
+from ..cli.test_status import started
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedServices]:
+    with EmbeddedServices() as services:
+        services.conductor.register_task_definitions([{"name": "work", "responseTimeoutSeconds": 300}])
+        yield services
+
+
+@pytest.fixture
+def overview(embedded: EmbeddedServices) -> Iterator[ConductorOverview]:
+    overview = ConductorOverview(ConductorSettings(server_url=embedded.environment()["CONDUCTOR_SERVER_URL"]))
+    yield overview
+    overview.close()
+
+
+def row(overview: ConductorOverview, root: Path, after: float) -> TaskTypeStatus:
+    (found,) = look_at_queues(overview, root, ["work"], time.time() + after).rows
+    return found
+
+
+def findings(overview: ConductorOverview, root: Path, after: float) -> list[Finding]:
+    return list(queues(overview, root, [Declared("tasks.work", "work", "{}")], time.time() + after))
+
+
+def test_a_worker_that_missed_two_heartbeats_is_silent(
+    embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
+) -> None:
+    task_id = started(embedded.conductor, "work")
+    embedded.conductor.poll_tasks("work", "dead0000", wait_seconds=0)
+    assert row(overview, tmp_path, 120).silent == ()
+    (silent,) = row(overview, tmp_path, 180).silent
+    assert (silent.task_id, silent.worker_id, silent.freed - silent.since) == (task_id, "dead0000", 300_000)
+    (found,) = findings(overview, tmp_path, 180)
+    assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.WARNING, True)
+    assert "hands the attempt out again in" in found.why
+
+
+def test_attempts_that_wait_are_unattended_once_no_worker_has_asked_for_long(
+    embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
+) -> None:
+    embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0)
+    task_id = started(embedded.conductor, "work")
+    now = time.time()
+    assert not row(overview, tmp_path, 0).is_unattended(now)
+    later = row(overview, tmp_path, 0)
+    assert later.is_unattended(now + UNATTENDED_AFTER + 60)
+    assert later.oldest is not None
+    assert later.oldest.task_id == task_id
+    (found,) = findings(overview, tmp_path, UNATTENDED_AFTER + 60)
+    assert (found.level, found.advice) == (Level.PROBLEM, "perago start tasks.work")
+    assert "no worker has asked for 3 min" in found.what
+    assert [one.level for one in findings(overview, tmp_path, 0)] == [Level.OK]
+
+
+def test_attempts_that_wait_in_a_domain_are_a_problem(
+    embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
+) -> None:
+    embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0, domain="east")
+    steps = [{"name": "work", "taskReferenceName": "r", "type": "SIMPLE"}]
+    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
+    embedded.conductor.start_workflow("w", {}, definition=definition, task_to_domain={"work": "east"})
+    (found,) = findings(overview, tmp_path, 0)
+    assert (found.level, "in the domain east" in found.what) == (Level.PROBLEM, True)
