@@ -10,7 +10,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("conductor", "calls.a_dry_run"): _NOT_SERVED,
     ("conductor", "calls.many_workflows_whole"): _NOT_SERVED,
     ("conductor", "calls.short_lists"): _NOT_SERVED,
-    ("conductor", "calls.the_queued_tasks_of_a_type"): _NOT_SERVED,
     ("conductor", "calls.where_payloads_go"): _NOT_SERVED,
     ("conductor", "requests.event_handlers"): _NOT_SERVED,
     ("lakefs", "access.the_form_of_a_request_comes_first"): "a stranger is refused before the request is read",
