@@ -1,4 +1,4 @@
-"""Searching for tasks: what the index has, and what its terms mean."""
+"""Searching for tasks and workflows: what the index has, and what its terms mean."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 from ..rest import Rest
 from ..scenario import scenario
-from .workflows import PATIENCE_SECONDS, StartedWorkflow, start_steps
+from .workflows import PATIENCE_SECONDS, StartedWorkflow, start_registered, start_steps
 
 _TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion")
 
 
-def _search(rest: Rest, query: str, **options: Any) -> dict[str, Any]:
+def _search(rest: Rest, query: str, where: str = "/tasks/search", **options: Any) -> dict[str, Any]:
     with rest.unnoted():
-        found: dict[str, Any] = rest.call("GET", "/tasks/search", query={"query": query, **options}).json
+        found: dict[str, Any] = rest.call("GET", where, query={"query": query, **options}).json
     return found
 
 
-def _indexed(rest: Rest, query: str, number: int) -> dict[str, Any]:
+def _indexed(rest: Rest, query: str, number: int, where: str = "/tasks/search") -> dict[str, Any]:
     """The index is written beside the task, a moment later."""
     limit = time.monotonic() + PATIENCE_SECONDS
-    while (found := _search(rest, query))["totalHits"] < number and time.monotonic() < limit:
+    while (found := _search(rest, query, where))["totalHits"] < number and time.monotonic() < limit:
         time.sleep(0.05)
     return found
 
@@ -70,3 +70,54 @@ def a_page_of_a_search(rest: Rest) -> None:
     for start, size in ((0, 0), (0, 1), (1, 1)):
         found = _search(rest, query, start=start, size=size)
         rest.note(f"start {start}, size {size}", [found["totalHits"], len(found["results"])])
+
+
+_WORKFLOWS = "/workflow/search"
+_SAID = ("status", "input", "output", "inputSize", "failedReferenceTaskNames", "failedTaskNames", "priority", "version")
+
+
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: found["results"][0].get(key) for key in _SAID}
+
+
+@scenario
+def workflows_are_found_while_they_run_and_afterwards(rest: Rest) -> None:
+    """A summary has what failed, and input and output as Java's text of a map."""
+    on = start_steps(rest, task={"retryCount": 0})
+    name = on.read()["workflowName"]
+    running = _indexed(rest, f"workflowType='{name}' AND status='RUNNING'", 1, _WORKFLOWS)
+    rest.note("fields while it runs", sorted(running["results"][0]))
+    rest.note("while it runs", _told(running))
+    on.run(status="FAILED", reasonForIncompletion="bad 'row'")
+    failed = _indexed(rest, f"workflowType='{name}' AND status='FAILED'", 1, _WORKFLOWS)
+    rest.note("fields of one that failed", sorted(failed["results"][0]))
+    rest.note("one that failed", _told(failed))
+    rest.note("still running", _search(rest, f"workflowType='{name}' AND status='RUNNING'", _WORKFLOWS)["totalHits"])
+
+
+@scenario
+def the_newest_workflows_come_first(rest: Rest) -> None:
+    """By their start; a page has at most so many results, from the given one on; the total counts all."""
+    ons = [start_steps(rest)]
+    name = ons[0].read()["workflowName"]
+    for _ in range(2):
+        time.sleep(0.002)  # the order of one millisecond is not defined
+        ons.append(start_registered(rest, ons[0].task, ons[0].workflow))
+    query = f"workflowType='{name}'"
+    _indexed(rest, query, 3, _WORKFLOWS)
+    ids = [on.id for on in ons]
+    for start, size in ((0, 2), (2, 2), (0, 0)):
+        found = _search(rest, query, _WORKFLOWS, start=start, size=size, sort="startTime:DESC", freeText="*")
+        places = [ids.index(one["workflowId"]) for one in found["results"]]
+        rest.note(f"start {start}, size {size}", [found["totalHits"], places])
+
+
+@scenario
+def the_versions_of_a_workflow(rest: Rest) -> None:
+    """The lowest first; none of an unknown name."""
+    on = start_steps(rest)
+    with rest.unnoted():
+        definition = rest.call("GET", "/metadata/workflow/{name}", name=on.workflow).json
+    rest.call("POST", "/metadata/workflow", json={**definition, "version": 3, "createTime": 0, "updateTime": 0})
+    rest.call("GET", "/metadata/workflow/{name}/versions", name=on.workflow)
+    rest.call("GET", "/metadata/workflow/{name}/versions", name=rest.name("unknown"))

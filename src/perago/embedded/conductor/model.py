@@ -11,6 +11,7 @@ from perago.embedded.conductor.decider import decide
 from perago.embedded.conductor.definition_calls import DefinitionCalls
 from perago.embedded.conductor.errors import bad_request, validation_failed
 from perago.embedded.conductor.rerun import rerun, restart, retry
+from perago.embedded.conductor.searching import search_workflows
 from perago.embedded.conductor.starting import OPERATION, create_workflow
 from perago.embedded.conductor.state import State
 from perago.embedded.conductor.task_calls import MAX_WAIT_SECONDS, TaskCalls
@@ -84,6 +85,11 @@ class ConductorModel(DefinitionCalls, TaskCalls):
         """All workflows in brief, in the order of their start."""
         with self._operation("workflow_summaries") as state:
             return tuple(summary_of(row) for row in state.workflows.values())
+
+    def search_workflows(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
+        """Summaries of workflows: `totalHits` and a page of `results`."""
+        with self._operation("search_workflows") as state:
+            return search_workflows(state.workflows.values(), query, start=start, size=size, sort=sort)
 
     def now(self) -> int:
         """The time that the model goes by, in milliseconds since the epoch."""

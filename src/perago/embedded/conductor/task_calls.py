@@ -10,7 +10,7 @@ from perago.embedded.conductor import polling, updates
 from perago.embedded.conductor.core import ModelCore
 from perago.embedded.conductor.errors import bad_request, not_found, server_error
 from perago.embedded.conductor.rows import Status, TaskRow, queue_name
-from perago.embedded.conductor.searching import search
+from perago.embedded.conductor.searching import search_tasks
 from perago.embedded.conductor.state import HistoryEntry, LastPoll, State
 from perago.embedded.conductor.views import task_json
 
@@ -51,7 +51,7 @@ class TaskCalls(ModelCore):
     def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
         """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
         with self._operation("search_tasks") as state:
-            return search(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
+            return search_tasks(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
 
     def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
         """The attempts of a type that have not ended, in all domains. A real server has no order in them."""

@@ -26,6 +26,12 @@ def definition_routes(model: ConductorModel, endpoints: Endpoints, root: str) ->
         overwrite = call.flag("overwrite", default=False)
         return answers.after(model.create_workflow_definition, call.mapping(), overwrite=overwrite)
 
+    def versions(call: Call) -> Response:
+        """Name and version of each, the lowest first; none of an unknown name."""
+        found = model.workflow_definitions(call.parts["name"])
+        fields = ("name", "version", "createTime", "updateTime")
+        return JsonAnswer([{field: each[field] for field in fields if each.get(field)} for each in found])
+
     def delete_workflow(call: Call) -> Response:
         version = call.optional_integer("version") or 0
         return answers.after(model.delete_workflow_definition, call.parts["name"], version)
@@ -46,6 +52,7 @@ def definition_routes(model: ConductorModel, endpoints: Endpoints, root: str) ->
                 model.get_workflow_definition(call.parts["name"], call.optional_integer("version"))
             ),
         ),
+        ("GET", f"{one}/versions", versions),
         ("DELETE", f"{one}/{{version}}", delete_workflow),
     ]
     return endpoints.routes(handlers)

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.errors import SERVICE, VALIDATION_FAILED, InvalidRequest, Malformed, malformed
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError
 
@@ -174,6 +175,14 @@ class JsonAnswer(Response):
     def render(self, content: Any) -> bytes:
         """Encode `content`."""
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def search_of(call: Call, where: str) -> dict[str, Any]:
+    """What a search asks for. What `freeText` asks for beside `query` is not modelled."""
+    if call.text("freeText") not in (None, "*"):
+        raise not_modelled(where, "freeText")
+    texts = {name: call.text(name) or "" for name in ("query", "sort")}
+    return {**texts, "start": call.integer("start", 0), "size": call.integer("size", 100)}
 
 
 def text(content: str) -> Response:

@@ -7,7 +7,6 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
-from perago.embedded.conductor.context import not_modelled
 from perago.embedded.conductor.errors import InvalidRequest, not_found
 from perago.embedded.conductor.model import ConductorModel
 from perago.embedded.conductor.payloads import without_nulls
@@ -82,11 +81,7 @@ def task_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> list[
 
     def found(call: Call) -> Response:
         """A page of attempts that have ended. What `freeText` asks for beside `query` is not looked for."""
-        if call.text("freeText") not in (None, "*"):
-            raise not_modelled("search for tasks", "freeText")
-        start, size = call.integer("start", 0), call.integer("size", 100)
-        query, sort = call.text("query") or "", call.text("sort") or ""
-        return JsonAnswer(model.search_tasks(query, start=start, size=size, sort=sort))
+        return JsonAnswer(model.search_tasks(**answers.search_of(call, "search for tasks")))
 
     one, step = f"{root}/{{task}}", f"{root}/{{workflow}}/{{reference}}/{{status}}"
     polls = [

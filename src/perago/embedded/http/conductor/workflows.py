@@ -138,6 +138,10 @@ def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> l
         found = [row for row in rows if not statuses or row["status"] in statuses]
         return JsonAnswer({"totalHits": len(found), "results": found[start : start + count]})
 
+    def found(call: Call) -> Response:
+        """A page of workflows. What `freeText` asks for beside `query` is not looked for."""
+        return JsonAnswer(model.search_workflows(**answers.search_of(call, "search for workflows")))
+
     def running(call: Call) -> Response:
         """The ids of unfinished workflows of a name."""
         if call.text("startTime") and call.text("endTime"):
@@ -204,6 +208,7 @@ def workflow_routes(model: ConductorModel, endpoints: Endpoints, root: str) -> l
         ("POST", root, lambda call: answers.text(_start_request(call).start(model, call))),
         ("PUT", f"{root}/decide/{{workflow}}", on(model.decide)),
         ("GET", f"{root}/running/{{name}}", running),
+        ("GET", f"{root}/search", found),
         ("POST", f"{root}/{{name}}/correlated", correlated_with_each),
         (
             "GET",
