@@ -76,13 +76,17 @@ class ConductorOverview:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of polls", write=False) from error
 
-    def task_names(self) -> frozenset[str]:
-        """The registered task types."""
+    def task_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """All of them, as JSON."""
         operation = "read the task definitions"
         found = json_of(
             operation, self._session.read(operation, self._session.metadata.get_task_defs), list, "TaskDefs"
         )
-        return frozenset(str(one.get("name")) for one in found if isinstance(one, dict))
+        return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
+
+    def task_names(self) -> frozenset[str]:
+        """The registered task types."""
+        return frozenset(one["name"] for one in self.task_definitions())
 
     def pending(self, task_name: str) -> Sequence[Mapping[str, Any]]:
         """The attempts of a type that have not ended, in all domains, at most `MOST_PENDING`, as JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from perago.adapters.conductor import wire_format
 from perago.adapters.conductor.errors import unreadable
@@ -60,23 +61,56 @@ class ConductorWorkflows:
             start: how many of the first are left out.
             size: how many at most.
         """
-        operation = "search for tasks"
-        search = self._session.tasks.search1
-        answer = self._session.read(
-            operation, search, query=query, start=start, size=size, sort="updateTime:DESC", free_text="*"
-        )
-        found = json_of(operation, answer, dict, "the result of a search").get("results")
-        if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
-            raise unreadable(operation, "the result of a search", write=False)
+        return self._search("search for tasks", "/tasks/search", query, start, size, "updateTime:DESC")[1]
+
+    def search_workflows(self, query: str, *, start: int, size: int) -> tuple[int, Sequence[Mapping[str, Any]]]:
+        """How many workflows Conductor's index has for a query, and summaries of some, the newest first.
+
+        Args:
+            query: as Conductor takes it: `status='FAILED'`; empty for all.
+            start: how many of the first are left out.
+            size: how many at most, 5,000 at most.
+        """
+        return self._search("search for workflows", "/workflow/search", query, start, size, "startTime:DESC")
+
+    def workflow_versions(self, name: str) -> Sequence[int]:
+        """The versions of a workflow definition, the lowest first; none if there is none of that name."""
+        operation = f"read the versions of workflow {name}"
+        path = f"/metadata/workflow/{quote(name, safe='')}/versions"
+        answer = self._session.read(operation, self._session.transport.GET, path, headers={})
+        found = json_of(operation, answer, list, "a list of versions")
+        return sorted(one["version"] for one in found if isinstance(one, dict) and isinstance(one.get("version"), int))
+
+    def workflow_definition(self, name: str, version: int) -> dict[str, Any]:
+        """One version of a workflow definition, as JSON."""
+        operation = f"read workflow definition {name} of version {version}"
+        answer = self._session.read(operation, self._session.metadata.get, name, version=version)
+        found: dict[str, Any] = json_of(operation, answer, dict, "a workflow definition")
         return found
 
     def log(self, task_id: str) -> Sequence[str]:
         """The entries of an attempt's log, in order."""
+        return [str(entry.get("log", "")) for entry in self.log_entries(task_id)]
+
+    def log_entries(self, task_id: str) -> Sequence[Mapping[str, Any]]:
+        """The entries of an attempt's log, in order, with `createdTime`, as JSON."""
         operation = f"read the log of task {task_id}"
         answer = self._session.read(operation, self._session.tasks.get_task_logs, task_id)
         if answer.status == 204:
             return ()
-        return [str(entry.get("log", "")) for entry in json_of(operation, answer, list, "a list of log entries")]
+        found = json_of(operation, answer, list, "a list of log entries")
+        return [entry for entry in found if isinstance(entry, dict)]
+
+    def _search(
+        self, operation: str, path: str, query: str, start: int, size: int, sort: str
+    ) -> tuple[int, Sequence[Mapping[str, Any]]]:
+        given = [("query", query), ("start", start), ("size", size), ("sort", sort), ("freeText", "*")]
+        answer = self._session.read(operation, self._session.transport.GET, path, query_params=given, headers={})
+        found = json_of(operation, answer, dict, "the result of a search")
+        total, rows = found.get("totalHits"), found.get("results")
+        if not isinstance(total, int) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise unreadable(operation, "the result of a search", write=False)
+        return total, rows
 
     def close(self) -> None:
         """Give back the connections."""

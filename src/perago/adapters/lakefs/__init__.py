@@ -1,5 +1,6 @@
 """`WorkspaceStore` on the official lakeFS SDK, with object bytes on parallel keep-alive connections."""
 
+from perago.adapters.lakefs.browsing import LakeFSBrowser
 from perago.adapters.lakefs.store import LakeFSStore
 
-__all__ = ["LakeFSStore"]
+__all__ = ["LakeFSBrowser", "LakeFSStore"]

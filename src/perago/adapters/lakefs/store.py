@@ -27,6 +27,17 @@ _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _CONTROL_CONNECTIONS = 2
 
 
+def _base_url(settings: LakeFSSettings) -> str:
+    return settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+
+
+def open_pool(settings: LakeFSSettings, size: int, policy: CallPolicy) -> HttpPool:
+    """Connections to lakeFS's API with the configured credentials, `size` of them kept for re-use."""
+    key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
+    headers = make_headers(basic_auth=f"{key}:{secret}")
+    return HttpPool(SERVICE, _base_url(settings), headers=headers, size=size, policy=policy)
+
+
 class LakeFSStore:
     """A `WorkspaceStore` on the official SDK.
 
@@ -51,15 +62,9 @@ class LakeFSStore:
         self._cache = cache
         self._policy = policy or CallPolicy()
         self._threads = threads
-        base_url = settings.endpoint_url.rstrip("/").removesuffix(_API) + _API
+        base_url = _base_url(settings)
         key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
-        self._pool = HttpPool(
-            SERVICE,
-            base_url,
-            headers=make_headers(basic_auth=f"{key}:{secret}"),
-            size=threads + _CONTROL_CONNECTIONS,
-            policy=self._policy,
-        )
+        self._pool = open_pool(settings, threads + _CONTROL_CONNECTIONS, self._policy)
         encrypted = base_url.startswith("https:")
         self._block_store = BlockStore(self._pool, self._policy, threads, encrypted=encrypted)
         self._control = Control(base_url, key, secret, self._pool, self._policy)
