@@ -52,7 +52,7 @@ class Site:
     def get(self, path: str) -> PageAnswer:
         """A page that must be there."""
         answer = self.request("GET", path)
-        assert answer.status == 200, f"{path}: {answer.status} {answer.text[:500]}"
+        assert answer.status == 200, f"{path}: {answer.status} {answer.main.text[:500]}"
         return answer
 
 

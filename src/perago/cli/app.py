@@ -23,6 +23,7 @@ COMMANDS = {
     "cache": "Show or clear the objects that this machine keeps.",
     "capture": "Write an attempt of the past as a test case.",
     "check": "Check task modules and the local configuration.",
+    "console": "Show the configured servers in a browser.",
     "config": "Show every setting, its value and where it comes from.",
     "diff": "Compare the TaskDefs of task modules with those on the server.",
     "doctor": "Look for everything that would keep workers from working.",

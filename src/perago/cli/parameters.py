@@ -52,6 +52,21 @@ def _complete(incomplete: str) -> list[str]:
     return [name for child in found if (name := f"{parent}{dot}{child}").startswith(incomplete)]
 
 
+FRIENDLY_PORT = 7777
+"""Of a page on this machine, unless it is taken."""
+
+Port = Annotated[
+    int | None,
+    typer.Option(
+        "--port",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        show_default=False,
+        help=f"Port on 127.0.0.1; 0 for any free one. Default: {FRIENDLY_PORT}, or any free one if that is taken.",
+    ),
+]
+
 Module = Annotated[
     str,
     typer.Argument(

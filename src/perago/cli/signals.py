@@ -79,6 +79,21 @@ def hand_over(told: Callable[[signal.Signals], None]) -> None:
         told(signal.Signals(_noted.pop()))
 
 
+@contextlib.contextmanager
+def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Inside the block `told` is called for each signal that ends a process, for what serves until then."""
+
+    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
+        told(signal.Signals(number))
+
+    before = {number: signal.signal(number, note) for number in _ending()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def end_if_told() -> None:
     """Unwind, if a signal has said so and the code that it interrupted has dropped that. Only the main thread, whose
     business signals are, is unwound.
@@ -108,10 +123,15 @@ def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
 
 
 def _listen() -> None:
-    """Take over all signals that end a process, but not a hang-up that is ignored (nohup)."""
-    for number in ENDING:
-        if number != getattr(signal, "SIGHUP", None) or signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _note)
+    """Take over all signals that end a process."""
+    for number in _ending():
+        signal.signal(number, _note)
+
+
+def _ending() -> list[signal.Signals]:
+    """All signals that end a process, but not a hang-up that is ignored (nohup)."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    return [number for number in ENDING if number != hang_up or signal.getsignal(number) != signal.SIG_IGN]
 
 
 @contextlib.contextmanager

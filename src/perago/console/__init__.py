@@ -1,13 +1,14 @@
 """The console: what Conductor and lakeFS hold, readable in any browser, with JavaScript or without.
 
 Rendered on the server, nothing external. Everything that comes from payloads, keys, logs and commits is taken for
-hostile: it is escaped, made visible and cut before a template sees it. Two requests change something: a form starts a
-workflow, a button ends one.
+hostile: it is escaped, made visible and cut before a template sees it. On embedded services two requests change
+something: a form starts a workflow, a button ends one. On real servers nothing does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from perago.embedded.http.services import EmbeddedServices
+    from perago.settings import Settings
 
-__all__ = ["console_of"]
+__all__ = ["console_of", "console_of_servers"]
 
 
 def console_of(
@@ -37,3 +39,20 @@ def console_of(
     source = source_of(services.conductor, services.lakefs.server, traces, samples)
     services.watch(source.news.ring, source.news.close)
     return page_app(source)
+
+
+@contextmanager
+def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
+    """The console of the configured servers, read only, for requests of this machine that have the token.
+
+    Args:
+        settings: Where the servers are; one of them may be missing. Logs of workers are looked for below its log root.
+        token: The first part of the page's address; then a cookie has it.
+    """
+    from perago.console.app import page_app
+    from perago.console.remote import source_of_servers
+    from perago.console.worker_logs import WorkerLogs
+    from perago.embedded.http.loopback import Admission
+
+    with source_of_servers(settings, WorkerLogs(settings.log_root)) as source:
+        yield Admission(page_app(source), token, apis=False)

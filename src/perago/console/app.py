@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from perago.console import links, overview, repositories, starting, task_types, workflow
 from perago.console.commits import commit
-from perago.console.halves import NOTHING_MISSING, Away, without
+from perago.console.halves import Away, without
 from perago.console.links import Link
 from perago.console.source import Actions, News, NoSuchPage, Source
 from perago.console.text import Shown, block, plural, unquoted, zone
@@ -136,10 +136,10 @@ class Renderer:
         self._environment.filters["unquoted"] = unquoted
         self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
 
-    def render(self, template: str, view: Any, missing: Mapping[str, str] = NOTHING_MISSING) -> str:
+    def render(self, template: str, view: Any, missing: Mapping[str, str] | None = None) -> str:
         """The page `template` with the values of `view`. `missing` says why a service told nothing, by its name."""
         found = self._environment.get_template(template)
-        return found.render(view=view, zone=zone(), place=self._place, missing=missing)
+        return found.render(view=view, zone=zone(), place=self._place, missing=missing or {})
 
 
 def _printed(value: Any) -> Any:
@@ -154,19 +154,17 @@ def _answer(source: Source, renderer: Renderer, template: str, view: View) -> Ca
         A service that does not answer takes nothing from the page but its own part.
         """
         seen = source
-        missing: dict[str, str] = {}
         while True:
             try:
-                return HTMLResponse(renderer.render(template, view(seen, request), missing))
+                return HTMLResponse(renderer.render(template, view(seen, request), seen.missing))
             except (Unavailable, AccessDenied) as error:
-                if error.service in missing:
+                if error.service in seen.missing:
                     raise
                 seen = without(seen, error)
-                missing[error.service] = str(error)
             except NoSuchPage as error:
-                if not missing:
+                if not seen.missing:
                     raise
-                raise Away("; ".join(missing.values())) from error
+                raise Away("; ".join(seen.missing.values())) from error
 
     return answer
 

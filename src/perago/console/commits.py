@@ -106,7 +106,7 @@ def commit(source: Source, request: Request) -> CommitPage:
         time=moment(found.created * 1000),
         parents=tuple(commit_link(repository, parent) for parent in found.parents),
         attempt=_attempt(source, found),
-        metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in found.metadata),
+        metadata=tuple(_metadata_row(source, repository, found.metadata, key) for key in sorted(found.metadata)),
         summary=changes.summary,
         changes=page,
         objects=_count(source.lakefs.count(repository, found.id, MOST + 1)),

@@ -48,6 +48,7 @@ class EmbeddedConductor:
         self.task_definition = model.get_task_definition
         self.task_definitions = model.task_definitions
         self.queue_sizes = model.queue_sizes
+        self.workflow_definition = model.get_workflow_definition
 
     def workflow_counts(self) -> Mapping[str, int]:
         """How many there are of each status."""
@@ -90,9 +91,9 @@ class EmbeddedConductor:
             for entry in self._model.history(workflow_id)
         ]
 
-    def workflow_definitions(self, name: str | None = None) -> Sequence[Json]:
-        """All, or all versions of one."""
-        return self._model.workflow_definitions() if name is None else self._model.workflow_definitions(name)
+    def workflow_versions(self, name: str) -> Sequence[int]:
+        """The versions of a definition."""
+        return [each["version"] for each in self._model.workflow_definitions(name)]
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
         """Attempts that wait."""
@@ -109,6 +110,10 @@ class EmbeddedActions:
     def __init__(self, model: ConductorModel, samples: Mapping[str, Any]) -> None:
         self._model = model
         self.samples = samples
+
+    def startable(self) -> Sequence[tuple[str, int]]:
+        """The newest version of each definition."""
+        return list({each["name"]: each["version"] for each in self._model.workflow_definitions()}.items())
 
     def start(self, name: str, version: int, payload: Mapping[str, Any]) -> str:
         """Start a workflow."""
@@ -245,4 +250,6 @@ def source_of(
         samples: Parameters that forms begin with, by the name of the workflow; looked at whenever a form is made.
     """
     actions = EmbeddedActions(conductor, {} if samples is None else samples)
-    return Source(EmbeddedConductor(conductor), EmbeddedLakeFS(lakefs), traces, News(), "on this machine only", actions)
+    return Source(
+        EmbeddedConductor(conductor), EmbeddedLakeFS(lakefs), traces, News(), "on this machine only", actions=actions
+    )

@@ -10,8 +10,6 @@ from typing import Any, cast
 from perago.console.source import Conductor, LakeFS, NoSuchPage, Source
 from perago.ports import ServiceError
 
-NOTHING_MISSING: Mapping[str, str] = {}
-
 _NO_PAGE: Any = ((), None)
 _OF_CONDUCTOR: Mapping[str, Any] = {
     "workflow_counts": {},
@@ -21,6 +19,7 @@ _OF_CONDUCTOR: Mapping[str, Any] = {
     "task_log": (),
     "task_definition": None,
     "task_definitions": (),
+    "workflow_versions": (),
     "queue_sizes": {},
     "queued": (),
     "last_polls": (),
@@ -41,9 +40,10 @@ class Away(Exception):
 
 def without(source: Source, error: ServiceError) -> Source:
     """The same, without the half of the service that `error` is about."""
+    missing = {**source.missing, error.service: str(error)}
     if error.service == "lakeFS":
-        return replace(source, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)))
-    return replace(source, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)))
+        return replace(source, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
+    return replace(source, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
 
 
 class _Nothing:

@@ -95,8 +95,7 @@ def overview(source: Source, request: Request) -> Overview:
 def _starters(source: Source) -> tuple[Starter, ...] | None:
     if source.actions is None:
         return None
-    newest = {each["name"]: each["version"] for each in source.conductor.workflow_definitions()}
-    return tuple(_starter(name, version) for name, version in newest.items())
+    return tuple(_starter(name, version) for name, version in source.actions.startable())
 
 
 def _starter(name: str, version: int) -> Starter:

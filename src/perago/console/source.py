@@ -107,8 +107,12 @@ class Conductor(Protocol):
         """All of them."""
         ...
 
-    def workflow_definitions(self, name: str | None = None) -> Sequence[Json]:
-        """All, or all versions of one; older versions first."""
+    def workflow_versions(self, name: str) -> Sequence[int]:
+        """The versions of a workflow definition, the oldest first; none if there is none of that name."""
+        ...
+
+    def workflow_definition(self, name: str, version: int) -> Json:
+        """One version of a workflow definition."""
         ...
 
     def queue_sizes(self) -> Mapping[str, int]:
@@ -129,6 +133,10 @@ class Actions(Protocol):
 
     samples: Mapping[str, Any]
     """Parameters that forms begin with, by the name of the workflow."""
+
+    def startable(self) -> Sequence[tuple[str, int]]:
+        """What can be started: names with their newest versions."""
+        ...
 
     def start(self, name: str, version: int, payload: Json) -> str:
         """Start a workflow; returns its id."""
@@ -307,5 +315,7 @@ class Source:
     news: News
     place: str
     """Where the servers are, for the foot of each page."""
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Why a service tells nothing, by its name."""
     actions: Actions | None = None
     """None: the pages change nothing."""

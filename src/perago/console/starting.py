@@ -20,6 +20,7 @@ from starlette.responses import RedirectResponse, Response
 from perago.console import links
 from perago.console.links import Link, link
 from perago.console.source import Actions, Json, NoSuchPage, Source
+from perago.console.task_types import wanted_definition
 from perago.console.text import line
 from perago.ports import ServiceError
 from perago.taskdef.problems import join_pointer
@@ -106,7 +107,7 @@ def form(source: Source, actions: Actions, request: Request) -> StartPage:
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
-    definition = _definition(source, request)
+    definition, _ = wanted_definition(source, request)
     return _page(definition, _parts(source, actions, definition))
 
 
@@ -116,7 +117,7 @@ def start(source: Source, actions: Actions, request: Request, body: bytes) -> Re
     Raises:
         NoSuchPage: there is no such workflow definition.
     """
-    definition = _definition(source, request)
+    definition, _ = wanted_definition(source, request)
     given = _decoded(body)
     payload: dict[str, Any] = {}
     parts = tuple(_read(part, given, payload) for part in _parts(source, actions, definition))
@@ -157,15 +158,6 @@ def _page(definition: Json, parts: tuple[Part, ...], problem: str = "") -> Start
         problem=problem,
         title=f"Start {line(name).text}",
     )
-
-
-def _definition(source: Source, request: Request) -> Json:
-    name, version = request.query_params.get("name", ""), request.query_params.get("version")
-    known = source.conductor.workflow_definitions(name)
-    found = [each for each in known if version in (None, str(each["version"]))]
-    if not found:
-        raise NoSuchPage(f"There is no workflow definition {name!r} of version {version or 'any'}.")
-    return found[-1]
 
 
 # ------------------------------------------------------------------------ the form

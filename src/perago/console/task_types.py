@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,13 +122,8 @@ def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
     Raises:
         NoSuchPage: there is none of that name and version.
     """
-    name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
-    definitions = source.conductor.workflow_definitions(name)
-    found = [definition for definition in definitions if wanted in (None, str(definition["version"]))]
-    if not found:
-        raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
-    definition = found[-1]
-    versions = [each["version"] for each in definitions]
+    definition, versions = wanted_definition(source, request)
+    name = definition["name"]
     tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
     return WorkflowTypePage(
         name=line(f"{name} v{definition['version']}"),
@@ -139,6 +134,20 @@ def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
         title=f"Workflow type {line(name).text}",
         crumbs=(),
     )
+
+
+def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, Any], Sequence[int]]:
+    """The workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
+
+    Raises:
+        NoSuchPage: there is none of that name and version.
+    """
+    name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
+    versions = source.conductor.workflow_versions(name)
+    found = [version for version in versions if wanted in (None, str(version))]
+    if not found:
+        raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
+    return source.conductor.workflow_definition(name, found[-1]), versions
 
 
 def _task_link(source: Source, name: str) -> Link:

@@ -152,7 +152,7 @@ def _failed_attempt(found: Json) -> Json | None:
 def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     """The definition that it was started with may be gone, or never have been registered."""
     name, version = found["workflowName"], found["workflowVersion"]
-    if version not in [definition["version"] for definition in source.conductor.workflow_definitions(name)]:
+    if version not in source.conductor.workflow_versions(name):
         return link(f"{name} v{version}"), None
     known = link(f"{name} v{version}", links.workflow_type(name, version))
     return known, links.start(name, version) if source.actions else None

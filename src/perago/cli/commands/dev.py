@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,8 @@ from perago.cli.configuration import require_embedded, valid_settings
 from perago.cli.dev.workflows import BRANCH, REPOSITORY, seed
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
-from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.cli.loopback import held_port
+from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
 from perago.cli.signals import sigterm_unwinds
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from perago.settings import Settings
 
 
-FRIENDLY_PORT = 7777
 LONGEST_POLL = 0.5
 """Seconds: what a worker that has nothing to do may still take to notice that it is to stop."""
 
@@ -58,17 +57,7 @@ def command(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", metavar="N", min=1, max=99, help="Attempts at a time, for each module.")
     ] = 1,
-    port: Annotated[
-        int | None,
-        typer.Option(
-            "--port",
-            metavar="PORT",
-            min=0,
-            max=65535,
-            show_default=False,
-            help="Port on 127.0.0.1; 0 for any free one. Default: 7777, or any free one if that is taken.",
-        ),
-    ] = None,
+    port: Port = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -112,7 +101,7 @@ def develop(options: DevOptions) -> int:
     require_embedded("dev")
     if options.workspace is not None and not options.workspace.is_dir():
         raise typer.BadParameter(f"--workspace {options.workspace} is not a directory.")
-    with sigterm_unwinds(), _held_port(options.port) as held:
+    with sigterm_unwinds(), held_port(options.port) as held:
         probed, settings = _valid_modules(options)
         from perago.cli.dev.session import Session
         from perago.console import console_of
@@ -157,22 +146,6 @@ def _valid_modules(options: DevOptions) -> tuple[Sequence[Probed], Settings]:
     if not report(probed):
         raise CommandError(ExitCode.INVALID_MODULE)
     return probed, settings
-
-
-@contextmanager
-def _held_port(wanted: int | None) -> Iterator[socket.socket]:
-    from perago.embedded.http.serve import bound
-
-    try:
-        held = bound(FRIENDLY_PORT if wanted is None else wanted)
-    except OSError as error:
-        if wanted is not None:
-            fix = "stop what uses it, choose another one, or let perago choose with --port 0"
-            raise CommandError(ExitCode.FAILURE, f"port {wanted} cannot be used: {error.strerror}", fix) from error
-        messages.note(f"port {FRIENDLY_PORT} is taken, so another one is used")
-        held = bound()
-    with held:
-        yield held
 
 
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from perago.cli.dev.processes import Checked, ChildEnded, ChildSaid, DevEvent, Signalled
@@ -20,13 +19,12 @@ from perago.cli.dev.workflows import curl_line, head, params_of, send_line, work
 from perago.cli.errors import ExitCode
 from perago.cli.loading import report
 from perago.cli.probe import refused_as_duplicate
-from perago.cli.signals import end_if_told
+from perago.cli.signals import end_if_told, heard
 
 if TYPE_CHECKING:
     from perago.cli.probe import Probed
     from perago.embedded.http.services import EmbeddedServices
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _START_FAILURES = frozenset({ExitCode.INVALID_MODULE, ExitCode.INVALID_CONFIGURATION, ExitCode.UNREACHABLE})
 _ABANDONED = 10.0
 """Seconds that worker processes get if we end because of a mistake of ours."""
@@ -70,7 +68,7 @@ class Session:
         """Start everything, say where it is, and go on until told to stop; returns the exit code."""
         for runner in self._runners.values():
             self.register(runner)
-        with self._listening(), self._ending():
+        with heard(lambda number: self._events.put(Signalled(number))), self._ending():
             end_if_told()  # by a signal that came before there was anything to end, and was dropped
             self._tick()
             self._view.services(self._services, head(self._services), time.monotonic() - begun, state)
@@ -152,19 +150,6 @@ class Session:
             runner.stop()
 
     @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
-        def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
-            self._events.put(Signalled(signal.Signals(number)))
-
-        heard = [number for number in SIGNALS if number != signal.SIGHUP or not _survives_hang_up()]
-        before = {number: signal.signal(number, note) for number in heard}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    @contextlib.contextmanager
     def _ending(self) -> Iterator[None]:
         """Whatever happens to us, no process stays behind."""
         try:
@@ -185,8 +170,3 @@ class Session:
                 self._runners[event.module].ended(event)
             elif isinstance(event, Checked):
                 self._runners[event.module].checked(event)
-
-
-def _survives_hang_up() -> bool:
-    """Whether a hang-up is ignored (nohup), so that the session stays when the terminal goes."""
-    return signal.getsignal(signal.SIGHUP) == signal.SIG_IGN

@@ -37,9 +37,11 @@ _HEALTH = frozenset({"/health", "/_health"})
 class Admission:
     """Passes on the requests that may be served, without the token in their path, and refuses all others with 403."""
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, *, apis: bool = True) -> None:
+        """`apis`: whether there are services below `/api`, too. Without them, nothing is answered without the token."""
         self._app = app
         self._token = token
+        self._apis = apis
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -62,7 +64,7 @@ class Admission:
 
     def _unknown(self, headers: Mapping[str, str], scope: Scope) -> str | None:
         path = scope["path"]
-        if path.startswith(_OF_LAKEFS) or path in _HEALTH:
+        if self._apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH):
             return None
         cookies: SimpleCookie = SimpleCookie()
         try:

@@ -1,0 +1,52 @@
+"""`perago console`."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import sys
+from queue import SimpleQueue
+
+from perago.cli import messages
+from perago.cli.loopback import held_port
+from perago.cli.messages import Colour, painted
+from perago.cli.parameters import Port
+from perago.cli.signals import heard, sigterm_unwinds
+
+EXAMPLES = """\b
+The page only reads. The address that is printed has a token in it, and opens on
+this machine only; from another one, forward the port (ssh -L).
+
+\b
+Examples:
+  perago console
+  perago console --port 0"""
+
+
+def command(port: Port = None) -> None:
+    """Show workflows, attempts, publications and files of the configured servers in a browser.
+
+    A server that does not answer takes its own half of the pages away, and they say so. Logs and steps of attempts are
+    shown as far as their workers ran on this machine. Ctrl-C ends it.
+    """
+    from perago.cli.configuration import require_embedded
+
+    require_embedded("console")
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    for text in settings.warnings:
+        messages.warning(text)
+    if settings.lakefs is None:
+        settings.require_conductor()
+    with sigterm_unwinds(), held_port(port) as held:
+        from perago.console import console_of_servers
+        from perago.embedded.http.serve import serve
+
+        told: SimpleQueue[signal.Signals] = SimpleQueue()
+        token = secrets.token_urlsafe(16)
+        with console_of_servers(settings, token) as app, serve(app, held=held) as url, heard(told.put):
+            title = painted("perago console is ready", Colour.GREEN, sys.stdout)
+            sys.stdout.write(f"{title}, Ctrl-C ends it\n\n  page  {url}/{token}/\n")
+            sys.stdout.flush()
+            told.get()

@@ -1,0 +1,261 @@
+"""The page of real servers: the same as that of models, read only, and half a page where one does not answer."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from perago.console import links
+from perago.console.app import page_app
+from perago.console.embedded import source_of
+from perago.console.halves import without
+from perago.console.kept import MOMENT, PAUSE, Kept
+from perago.console.source import Conductor, LakeFS
+from perago.embedded.http.loopback import Admission
+from perago.ports import Unavailable
+from perago.testing import InMemoryServices
+
+from ..adapters.scripted import Reply, Request, ScriptedServer
+from .filled import REPOSITORY, Filled, fill, start
+from .markup import Element
+from .servers import KEYS, NOWHERE, page_of_servers, servers_of, settings_of, variables
+from .site import Site, site_of
+from .test_page_links import crawl
+
+AWAY = "does not answer"
+
+
+@pytest.fixture(scope="module")
+def twins(filled: Filled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
+    """Two pages of the same models that change nothing: by looking at them, and over HTTP."""
+    services = filled.services
+    source = source_of(services.conductor, services.lakefs.server)
+    with servers_of(services) as environment:
+        settings = settings_of(environment, tmp_path_factory.mktemp("settings"))
+        with site_of(page_app(replace(source, actions=None))) as here, page_of_servers(services, settings) as there:
+            yield here, there
+    source.news.close()
+
+
+def pages_of(site: Site) -> dict[str, Element]:
+    answers = crawl(site)
+    return {path: each.page for path, each in answers.items() if "text/html" in each.headers["content-type"]}
+
+
+def shown(page: Element) -> list[str]:
+    """What can be compared: servers tell no history, and the size of a changed file only as it is afterwards."""
+    main = page.one("main")
+    without_history(main)
+    for part in main.walk():
+        if part.tag == "table" and any(cell.text == "Before" for cell in part.all("th")):
+            part.children.clear()
+        if part.tag == "li" and part.all("span", class_="change changed"):
+            part.children.clear()
+    return [text for part in main.walk() for text in (f"{part.tag} {sorted(part.attributes.items())}", part.text)]
+
+
+def without_history(element: Element) -> None:
+    """Take out what `perago dev` alone knows: what happened to each attempt, and to the whole workflow."""
+    for child in list(element.children):
+        if isinstance(child, str):
+            continue
+        if child.attributes.get("id", "").endswith("-history"):
+            element.children.remove(child)
+        elif child.tag == "h2" and child.text == "History":
+            del element.children[element.children.index(child) :]
+            return
+        else:
+            without_history(child)
+
+
+def test_servers_are_shown_as_models_are(twins: tuple[Site, Site]) -> None:
+    here, there = map(pages_of, twins)
+    assert len(here) > 25
+    assert set(here) == set(there)
+    for path in here:
+        assert shown(there[path]) == shown(here[path]), path
+
+
+def test_the_page_of_servers_has_no_form_and_takes_no_post(twins: tuple[Site, Site], filled: Filled) -> None:
+    _, there = twins
+    for path, page in pages_of(there).items():
+        assert not page.all("form"), path
+        assert not page.all("button"), path
+    for address in ("/start", f"/workflows/{filled.waiting}/terminate"):
+        assert there.request("POST", address, {"reason": "x"}).status in (404, 405)
+    assert filled.services.conductor.workflow(filled.waiting)["status"] == "RUNNING"
+
+
+def test_the_foot_names_the_servers_without_what_is_secret(twins: tuple[Site, Site]) -> None:
+    answer = twins[1].get("/")
+    assert "127.0.0.1" in answer.page.one("footer").text
+    for secret in (KEYS.token, KEYS.access_key_id, KEYS.secret_access_key):
+        assert secret not in answer.text
+
+
+def test_the_first_page_of_many_workflows_asks_for_one_page(services: InMemoryServices, tmp_path: Path) -> None:
+    started = [start(services, {}) for _ in range(120)]
+    with servers_of(services) as environment, page_of_servers(services, settings_of(environment, tmp_path)) as site:
+        pages = [site.get(f"/?page={number}").main for number in (1, 3)]
+    ids = [row[0].split()[-1] for page in pages for row in page.all("table")[0].rows()]
+    assert ids == [*started[:69:-1], *started[19::-1]]
+    assert "page 3 of 3" in pages[1].text
+
+
+@pytest.mark.parametrize("status", ["FAILED", "' OR 'a'='a", "NONE"])
+def test_a_status_of_the_address_is_no_part_of_a_query(twins: tuple[Site, Site], status: str) -> None:
+    here, there = (site.get(links.with_query("/", status=status)).main.text for site in twins)
+    assert there == here
+
+
+# ------------------------------------------------------------------ a server that does not answer
+
+
+@pytest.fixture
+def filled_here(services: InMemoryServices) -> Filled:
+    return fill(services)
+
+
+def test_without_lakefs_the_other_half_is_whole(filled_here: Filled, tmp_path: Path) -> None:
+    services = filled_here.services
+    with servers_of(services) as environment:
+        environment["LAKECTL_SERVER_ENDPOINT_URL"] = NOWHERE
+        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
+            first = site.get("/").main
+            workflow = site.get(links.workflow(filled_here.published)).main
+            branch = site.request("GET", links.branch(REPOSITORY, "main"))
+            repositories = site.get(links.REPOSITORIES).main
+    assert "lakeFS: list the repositories: " in first.one("div", class_="problem").text
+    assert len(first.all("table")[0].rows()) == 5
+    assert f"Not known: lakeFS {AWAY}." in first.text
+    assert "raw/orders.csv: row 17 has 3 columns" in workflow.text
+    assert "lakeFS: " in workflow.one("div", class_="problem").text
+    assert branch.status == 503
+    assert "Not available" in branch.main.text
+    assert "There is no repository" not in repositories.text
+
+
+def test_without_conductor_the_other_half_is_whole(filled_here: Filled, tmp_path: Path) -> None:
+    services = filled_here.services
+    with servers_of(services) as environment:
+        environment["CONDUCTOR_SERVER_URL"] = f"{NOWHERE}/api"
+        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
+            first = site.get("/").main
+            commit = site.get(links.commit(REPOSITORY, filled_here.commit)).main
+            task_type = site.request("GET", links.task_type("message.send"))
+            workflow = site.request("GET", links.workflow(filled_here.published))
+    assert "Conductor: " in first.one("div", class_="problem").text
+    assert f"Not known: Conductor {AWAY}." in first.text
+    assert "No workflow has been started" not in first.text
+    assert f"{REPOSITORY} main" in first.text
+    assert "raw/scratch.csv" in commit.text
+    assert [task_type.status, workflow.status] == [503, 503]
+
+
+def test_without_both_the_first_page_says_so(services: InMemoryServices, tmp_path: Path) -> None:
+    settings = settings_of(variables(f"{NOWHERE}/api", NOWHERE), tmp_path)
+    with page_of_servers(services, settings) as site:
+        assert len(site.get("/").main.all("div", class_="problem")) == 2
+
+
+def test_a_server_that_is_not_configured_is_named(services: InMemoryServices, tmp_path: Path) -> None:
+    with servers_of(services) as environment:
+        only = {"CONDUCTOR_SERVER_URL": environment["CONDUCTOR_SERVER_URL"]}
+        with page_of_servers(services, settings_of(only, tmp_path)) as site:
+            assert "LAKECTL_SERVER_ENDPOINT_URL is not set" in site.get("/").main.one("div", class_="problem").text
+
+
+def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled, tmp_path: Path) -> None:
+    services = filled_here.services
+    with servers_of(services) as environment:
+        environment["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"] = "wrong-but-secret"
+        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
+            answer = site.get("/")
+    assert "401" in answer.main.one("div", class_="problem").text
+    assert len(answer.main.all("table")[0].rows()) == 5
+    assert "wrong-but-secret" not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b"[]",
+        b'{"results": 1, "totalHits": "many"}',
+        b'{"results": [{"id": null}], "pagination": {}}',
+        b"[" * 9000,
+    ],
+    ids=["html", "list", "types", "nulls", "deep"],
+)
+def test_an_answer_of_another_program_is_a_server_that_does_not_answer(
+    services: InMemoryServices, tmp_path: Path, body: bytes
+) -> None:
+    def answer(request: Request) -> Reply:
+        return Reply(200, body, {"Content-Type": "application/json"})
+
+    with ScriptedServer(answer) as server:
+        settings = settings_of(variables(f"{server.url}/api", server.url), tmp_path)
+        with page_of_servers(services, settings) as site:
+            assert len(site.get("/").main.all("div", class_="problem")) == 2
+
+
+def test_every_list_that_is_empty_without_a_server_is_asked_of_one(services: InMemoryServices) -> None:
+    source = source_of(services.conductor, services.lakefs.server)
+    for service, protocol in (("Conductor", Conductor), ("lakeFS", LakeFS)):
+        seen = without(source, Unavailable(service, "answer", "gone"))
+        half = seen.lakefs if service == "lakeFS" else seen.conductor
+        assert set(half._empty) <= set(vars(protocol))  # type: ignore[union-attr]
+    source.news.close()
+
+
+# ------------------------------------------------------------------------- how much is asked
+
+
+def test_an_answer_is_kept_for_a_moment() -> None:
+    now = itertools.count(step=MOMENT / 2)
+    kept, asked = Kept(lambda: next(now)), itertools.count()
+    answers = [kept.for_a_moment("x", lambda: next(asked)) for _ in range(6)]
+    assert answers[0] == answers[1] == 0
+    assert answers[-1] > 0
+
+
+def test_a_server_that_did_not_answer_is_left_alone_for_a_while() -> None:
+    time_is = [0.0]
+    kept, asked = Kept(lambda: time_is[0]), itertools.count()
+
+    def ask() -> int:
+        next(asked)
+        raise Unavailable("lakeFS", "answer", "gone")
+
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="gone"):
+            kept.ask(ask)
+    time_is[0] = PAUSE + 1
+    assert kept.ask(lambda: next(asked)) == 1
+
+
+def test_what_is_kept_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.console.kept.ROOM", 10)
+    kept = Kept()
+    for number in range(20):
+        kept.keep(number, str(number))
+        kept.known(0)
+    assert [number for number in range(20) if kept.known(number)] == [0, *range(11, 20)]
+    kept.keep("large", "x", weight=50)
+    assert kept.known("large") is None
+
+
+# ---------------------------------------------------------------------------- who may look
+
+
+def test_nothing_is_answered_without_the_token(services: InMemoryServices) -> None:
+    source = source_of(services.conductor, services.lakefs.server)
+    with site_of(Admission(page_app(source), "secret-token", apis=False)) as site:
+        for path in ("/", "/health", "/api/v1/repositories", "/static/style.css", "/wrong-token/"):
+            assert site.request("GET", path).status == 403, path
+        assert site.request("GET", "/secret-token/").status == 200
+    source.news.close()
