@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Facts = dict[str, Any]
 
-_POLICY = CallPolicy(connect=5.0, answer=30.0, tries=2, largest=64 * 1024 * 1024)
+_POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 _LOG_LINES = 1000
 """Of Conductor's log of an attempt, the last ones."""
 _TASKS_NAMED = 5
