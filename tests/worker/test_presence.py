@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from perago.worker.events import Stopped, WorkerReady
@@ -51,6 +52,16 @@ def test_a_worker_is_there_from_ready_to_stopped(tmp_path: Path) -> None:
     assert len(workers_here(root)) == 1
     other(Stopped(0))
     assert workers_here(root) == ()
+    assert list(root.iterdir()) == []
+
+
+def test_a_worker_of_several_tasks_has_a_file_for_each(tmp_path: Path) -> None:
+    root = make_plan(tmp_path).workspace_root
+    worker = presence(tmp_path)
+    worker(READY)
+    worker(replace(READY, task_name="features.check"))
+    assert [one.task_name for one in workers_here(root)] == ["features.build", "features.check"]
+    worker(Stopped(0))
     assert list(root.iterdir()) == []
 
 

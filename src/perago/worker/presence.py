@@ -1,4 +1,5 @@
-"""Which workers share a workspace root: each holds a small file there while it works (`perago status` reads them).
+"""Which workers share a workspace root: each holds a small file there for each of its tasks while it works (`perago
+status` reads them).
 
     <root>/.workers/<hex>.json    a marker, locked while its worker lives (`perago.workspace.marker`)
 
@@ -27,21 +28,20 @@ _TRIES = 3
 
 
 class Presence:
-    """A `Listener` that holds the file of one worker from the moment that it is ready until it has stopped. A disk
-    that refuses never disturbs the worker."""
+    """A `Listener` that holds the files of one worker, each from the moment that the worker is ready for a task until
+    it has stopped. A disk that refuses never disturbs the worker."""
 
     def __init__(self, plan: WorkerPlan) -> None:
         self._root = plan.workspace_root
-        self._name = f"{secrets.token_hex(8)}.json"
-        self._marker: int | None = None
+        self._held: dict[str, int] = {}
+        """Names of files, and their descriptors."""
 
     def __call__(self, event: Event) -> None:
-        """Place the file, or remove it."""
-        if isinstance(event, WorkerReady) and self._marker is None:
+        """Place a file, or remove them."""
+        if isinstance(event, WorkerReady):
             self._place(event)
-        elif isinstance(event, Stopped) and self._marker is not None:
-            self._remove(self._marker)
-            self._marker = None
+        elif isinstance(event, Stopped):
+            self._remove()
 
     def _place(self, ready: WorkerReady) -> None:
         fields = {
@@ -59,14 +59,18 @@ class Presence:
                     os.mkdir(DIRECTORY, 0o700, dir_fd=descent.root)
                 directory = descent.enter(DIRECTORY)
                 _sweep(directory)
-                self._marker = place_marker(descent.root, directory, fields, self._name)
+                name = f"{secrets.token_hex(8)}.json"
+                self._held[name] = place_marker(descent.root, directory, fields, name)
                 return
 
-    def _remove(self, marker: int) -> None:
+    def _remove(self) -> None:
         with contextlib.suppress(OSError), Descent(self._root, root_may_be_symlink=True) as descent:
-            unlink_if_there(self._name, descent.enter(DIRECTORY))
+            for name in self._held:
+                unlink_if_there(name, descent.enter(DIRECTORY))
             os.rmdir(DIRECTORY, dir_fd=descent.root)  # refused while another worker has a file there
-        os.close(marker)
+        for marker in self._held.values():
+            os.close(marker)
+        self._held.clear()
 
 
 def _names(directory: int) -> list[str]:
