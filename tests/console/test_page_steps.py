@@ -38,7 +38,34 @@ def test_steps_of_a_workers_log_are_shown_with_their_attempt(services: InMemoryS
     steps = attempt.one("details", class_="times")
     assert steps.one("summary").text == "Steps of delivery 1 1.0 s"
     assert [row[:2] for row in steps.one("table").rows()] == [["Fetch", "250 ms"], ["Run function", "750 ms"]]
-    assert [meter.attributes["value"] for meter in steps.all("meter")] == ["25", "75"]
+    drawn = [(bar.attributes["x"], bar.attributes["width"]) for bar in steps.all("rect")]
+    assert drawn == [("0.0%", "25.0%"), ("25.0%", "75.0%")]
+    assert [picture.one("title").text for picture in steps.all("svg", role="img")] == [
+        "after 0 ms, for 250 ms",
+        "after 250 ms, for 750 ms",
+    ]
+
+
+def test_an_attempt_whose_log_is_elsewhere_shows_when_it_waited_and_when_a_worker_had_it(
+    services: InMemoryServices,
+) -> None:
+    workflow = start(services, {})
+    services.clock.advance(10)
+    services.take(declared(send))
+    services.clock.advance(30)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
+    assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"], ["With a worker", "30.0 s"]]
+    drawn = [(bar.attributes["x"], bar.attributes["width"]) for bar in steps.all("rect")]
+    assert drawn == [("0.0%", "25.0%"), ("25.0%", "75.0%")]
+
+
+def test_an_attempt_that_waits_has_nothing_but_that(services: InMemoryServices) -> None:
+    workflow = start(services, {})
+    services.clock.advance(10)
+    with page_of(services.conductor, services.lakefs.server) as site:
+        steps = site.get(links.workflow(workflow)).main.one("details", class_="times")
+    assert [row[:2] for row in steps.one("table").rows()] == [["Waiting", "10.0 s"]]
 
 
 def log_line(task_id: str, poll_count: object = 1, **fields: object) -> str:

@@ -35,33 +35,15 @@ from perago.console.text import (
     status_view,
     tail,
 )
+from perago.console.timeline import Steps, label_of, steps_of
 from perago.console.worker_logs import AttemptTrace, DeliveryTrace
 from perago.ports import Commit
 
 _ENTRIES = 50
 _FILES = 40
 """Changed files that are shown with an attempt, as in `perago run`; its commit shows all."""
-_CAPITAL = re.compile(r"(?<=[a-z])[A-Z]")
 _FAILED = re.compile(r"Task \S+ failed with status: \w+ and reason: '(?P<reason>.*?)'?\Z", re.DOTALL)
 _WORDS = {"polled": "handed out"}
-
-
-@dataclass(frozen=True, slots=True)
-class StepTime:
-    """One step of a delivery; `share` is its part of the whole, in percent."""
-
-    name: Shown
-    elapsed: str
-    share: int
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """The steps of one delivery, as its worker logged them."""
-
-    delivery: int
-    total: str
-    times: tuple[StepTime, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,11 +161,6 @@ def plain_reason(text: str | None) -> str:
     return (match["reason"] if match else text) or ""
 
 
-def label_of(task: Json) -> str:
-    """What an attempt is called among those of its step."""
-    return f"Retry {task['retryCount']}" if task["retryCount"] else "First attempt"
-
-
 def group_by_step(tasks: Sequence[Json]) -> list[list[Json]]:
     """Attempts of one step key together, steps in the order of their first attempt."""
     groups: dict[tuple[str, str], list[Json]] = {}
@@ -286,7 +263,7 @@ class _Builder:
             parted=None if place else parted(task.get("inputData"), self._source),
             published=tuple(commit_link(repository, each.id) for repository, each in published),
             sub_workflow=_sub_workflow(task),
-            steps=tuple(_steps(key[1], trace[key].steps) for key in sorted(trace, key=lambda key: (key[2], key[1]))),
+            steps=steps_of(task, trace, self._now),
             input=_payload(task, "input"),
             output=_payload(task, "output"),
             history=history_rows([event for event in self._history if event.task_id == task_id]),
@@ -349,23 +326,6 @@ def _lines(trace: AttemptTrace) -> dict[str, Any]:
         ),
         "left_out": sum(delivery.left_out for delivery in deliveries),
     }
-
-
-def _steps(delivery: int, times: Sequence[tuple[str, float]]) -> Steps:
-    total = sum(seconds for _, seconds in times)
-    return Steps(
-        delivery=delivery,
-        total=duration(total * 1000),
-        times=tuple(
-            StepTime(line(_words(name)), duration(seconds * 1000), round(100 * seconds / total) if total else 0)
-            for name, seconds in times
-        ),
-    )
-
-
-def _words(name: str) -> str:
-    """`CheckGuardrails` reads `Check guardrails`."""
-    return _CAPITAL.sub(lambda match: f" {match[0].lower()}", name)
 
 
 def _payload(task: Json, which: str) -> Shown:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,6 @@ from perago.console.attempts import (
     StepView,
     group_by_step,
     history_rows,
-    label_of,
     plain_reason,
     step_views,
     workspace_ref,
@@ -24,36 +22,12 @@ from perago.console.lines import CommitLine, lines_of
 from perago.console.links import Link, Paged, link, paged
 from perago.console.source import Json, Source
 from perago.console.text import Moment, Shown, StatusView, block, duration, line, moment, readable_json, status_view
+from perago.console.timeline import Timeline, timeline
 
 _STEPS_PER_PAGE = 25
 _HISTORY_PER_PAGE = 200
 _RUNNING = ("RUNNING", "PAUSED")
 _FAILED = ("FAILED", "FAILED_WITH_TERMINAL_ERROR", "TIMED_OUT")
-_THINNEST = 0.5
-"""Percent of the timeline: what is shorter is drawn as long as this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One attempt; places and lengths in percent of the timeline. It waited before it ran."""
-
-    wait_at: float
-    wait: float
-    at: float
-    length: float
-    tone: str
-    url: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class TimelineRow:
-    """The attempts of one step side by side, called by its task type, or by its reference name where several steps have
-    that type."""
-
-    name: Link
-    bars: tuple[Bar, ...]
-    elapsed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +48,7 @@ class WorkflowPage:
     parent: Link | None
     input: Shown
     output: Shown
-    timeline: tuple[TimelineRow, ...]
+    timeline: Timeline
     forks: Forks
     lines: tuple[CommitLine, ...]
     steps: Paged[StepView]
@@ -119,7 +93,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         parent=_parent(source, found),
         input=readable_json(found.get("input", {})),
         output=readable_json(found.get("output", {})),
-        timeline=_timeline(groups.items, found["startTime"], end),
+        timeline=timeline(groups.items, found["startTime"], end),
         forks=forks_of(tasks, url_of, published),
         lines=lines,
         steps=groups.showing(step_views(source, groups.items, events, tasks)),
@@ -163,37 +137,3 @@ def _parent(source: Source, found: Json) -> Link | None:
     if not isinstance(parent, str) or not parent:
         return None
     return link(parent, links.workflow(parent) if source.conductor.knows(parent) else None)
-
-
-def _timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> tuple[TimelineRow, ...]:
-    whole = max(end - start, 1)
-
-    def place(time: int) -> float:
-        return min(max((time - start) / whole * 100, 0.0), 100.0)
-
-    rows = []
-    types = Counter(group[0]["taskDefName"] for group in groups)
-    for group in groups:
-        first, last = group[0], group[-1]
-        called = first["taskDefName"] if types[first["taskDefName"]] == 1 else first["referenceTaskName"]
-        name = link(called, f"#{links.attempt_anchor(first['taskId'])}")
-        spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
-        rows.append(TimelineRow(name, tuple(_bar(task, place, end) for task in group), duration(spent)))
-    return tuple(rows)
-
-
-def _bar(task: Json, place: Callable[[int], float], end: int) -> Bar:
-    scheduled, ended = task["scheduledTime"], task["endTime"] or end
-    started = task["startTime"] or ended
-    at = min(place(started), 100 - _THINNEST)
-    status = status_view(task["status"])
-    spent = duration(ended - started) if task["startTime"] else f"waiting for {duration(ended - scheduled)}"
-    return Bar(
-        wait_at=round(place(scheduled), 2),
-        wait=round(max(at - place(scheduled), 0), 2),
-        at=round(at, 2),
-        length=round(max(place(ended) - at, _THINNEST), 2),
-        tone=status.tone,
-        url=f"#{links.attempt_anchor(task['taskId'])}",
-        words=f"{label_of(task)}: {status.word}, {spent}",
-    )
