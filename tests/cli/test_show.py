@@ -148,6 +148,7 @@ def test_broken_metadata_are_shown_as_they_are(
     ran = story.show(project, story.repository, commit)
     assert (ran.code, "Traceback" in ran.err) == (0, False)
     assert commit in ran.out
+    assert "+ a  1 byte" in ran.out
     assert (ran.out + ran.err).replace("\n", "").isprintable()
 
 

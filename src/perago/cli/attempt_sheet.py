@@ -89,15 +89,14 @@ def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
 
 
 def _publication(noted: Facts, found: Facts) -> Iterator[str]:
-    what = "an empty fence commit" if noted.get("phase") == "fence" else str(noted.get("phase") or "no phase is noted")
-    yield one_line(
-        f"{what}, by perago {noted.get('version') or '(no version)'}, to {noted.get('branch') or '(no branch)'}"
-    )
+    def said(key: str) -> str:
+        return noted.get(key) or "(not noted)"
+
+    what = "an empty fence commit" if noted.get("phase") == "fence" else said("phase")
+    yield one_line(f"{what}, by perago {said('version')}, to {said('branch')}")
     if found["task"] is None:
-        yield one_line(f"by task {noted.get('task_id')} of workflow {noted.get('workflow_id')}")
-        yield one_line(f"{noted.get('task_name')} as {noted.get('reference_name')}, retry {noted.get('retry_count')}")
-    elif noted.get("task_id") != found["task"]["task_id"]:
-        yield one_line(f"by task {noted.get('task_id')}")
+        yield one_line(f"by task {said('task_id')} of workflow {said('workflow_id')}")
+        yield one_line(f"{said('task_name')} as {said('reference_name')}, retry {said('retry_count')}")
     if noted.get("input_ref"):
         yield one_line(f"read {noted['input_ref'][:12]}")
     if noted.get("expected_head") not in (None, noted.get("input_ref")):

@@ -138,10 +138,9 @@ class _Looking:
         self.found["fence"] = self._ask(lambda: publications.fence_of(store, repository, commit))
         if branch := noted.get("branch"):
             self.found["undone"] = self._ask(lambda: publications.undone_by(store, repository, branch, commit))
-        source = self._ask(lambda: publications.with_files(store, repository, commit))
-        if source is not None:
-            self.found["files_from"] = source.id
-            self.found["files"] = self._ask(lambda: publications.file_facts(store, repository, source, self._listed))
+        source = self._ask(lambda: publications.with_files(store, repository, commit)) or commit
+        self.found["files_from"] = source.id
+        self.found["files"] = self._ask(lambda: publications.file_facts(store, repository, source, self._listed))
 
     def read_logs(self) -> None:
         """Conductor's log of the attempt, and that of the worker if it was one of this machine."""

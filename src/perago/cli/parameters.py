@@ -90,7 +90,7 @@ Modules = Annotated[
 OptionalModules = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[MODULE]...",
+        metavar="MODULE",
         callback=lambda names: _modules(names or []),
         autocompletion=_complete,
         show_default=False,

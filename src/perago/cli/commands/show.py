@@ -31,7 +31,7 @@ def command(
         str, typer.Argument(metavar="TASK_ID|REPO", show_default=False, help="A task id, or a repository.")
     ],
     second: Annotated[
-        str | None, typer.Argument(metavar="[COMMIT]", show_default=False, help="With REPO: a commit, or a branch.")
+        str | None, typer.Argument(metavar="COMMIT", show_default=False, help="With REPO: a commit, or a branch.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="List all changed files and lines of the log.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
