@@ -88,6 +88,7 @@ class Shelf:
         self._cache = cache
         self._directory = open_directory(cache.root, make=True)
         self._lock = threading.Lock()
+        self._naming = threading.Lock()  # threads that wait for a directory in the kernel take a third longer
         self._numbers = itertools.count()
         self._token = secrets.token_hex(6)
         self._turns = itertools.count(secrets.randbelow(SAMPLE))
@@ -160,7 +161,8 @@ class Shelf:
             return
         name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"
         try:
-            file = os.open(temporary, _WRITE, 0o600, dir_fd=self._directory)
+            with self._naming:
+                file = os.open(temporary, _WRITE, 0o600, dir_fd=self._directory)
             try:
                 if copy_bytes(source, file, found.size) != found.size:
                     raise OSError(errno.EIO, "the file ended early")
@@ -168,7 +170,8 @@ class Shelf:
                     stamp(file, name, time.time_ns())
             finally:
                 os.close(file)
-            os.rename(temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
+            with self._naming:
+                os.rename(temporary, name, src_dir_fd=self._directory, dst_dir_fd=self._directory)
         except OSError:
             self._unlink(temporary)
             with self._lock:

