@@ -18,7 +18,7 @@ from perago.workspace.text import listing, one_line, quoted
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
-    from perago.adapters.lakefs import LakeFSStore
+    from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
     from perago.settings import Settings
 
 T = TypeVar("T")
@@ -69,6 +69,7 @@ class _Looking:
         self._tell = tell
         self._conductor = _or_problem(lambda: _conductor(settings, stack))
         self._store = _or_problem(lambda: _lakefs(settings, stack))
+        self._browser = _or_problem(lambda: _browser(settings, stack))
         self._commit: Commit | None = None
         self.found: Facts = {
             "task": None,
@@ -110,10 +111,11 @@ class _Looking:
 
     def start_from_commit(self, repository: str, name: str) -> None:
         """Read the commit, and the attempt that it names, if it names one."""
-        store = _required(self._store)
+        store, browser = _required(self._store), _required(self._browser)
         self._tell("reading the commit")
         try:
-            self._commit = store.find_commit(repository, name)
+            commit_id = str(browser.commit(repository, name).get("id"))  # of a branch, a tag, or the beginning of an id
+            self._commit = store.get_commit(repository, commit_id)
         except NotFound as error:
             message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
             raise CommandError(
@@ -130,8 +132,8 @@ class _Looking:
 
     def read_publication(self) -> None:
         """What became of the commit, and what it changed."""
-        commit, facts, store = self._commit, self.found["commit"], self._store
-        if commit is None or isinstance(store, Exception):
+        commit, facts, store, browser = self._commit, self.found["commit"], self._store, self._browser
+        if commit is None or isinstance(store, Exception) or isinstance(browser, Exception):
             return
         repository, noted = facts["repository"], facts["publication"] or {}
         self._tell("comparing the commit with the one before")
@@ -140,7 +142,7 @@ class _Looking:
             self.found["undone"] = self._ask(lambda: publications.undone_by(store, repository, branch, commit))
         source = self._ask(lambda: publications.with_files(store, repository, commit)) or commit
         self.found["files_from"] = source.id
-        self.found["files"] = self._ask(lambda: publications.file_facts(store, repository, source, self._listed))
+        self.found["files"] = self._ask(lambda: publications.file_facts(browser, repository, source, self._listed))
 
     def read_logs(self) -> None:
         """Conductor's log of the attempt, and that of the worker if it was one of this machine."""
@@ -212,6 +214,13 @@ def _lakefs(settings: Settings, stack: contextlib.ExitStack) -> LakeFSStore:
     from perago.adapters.lakefs import LakeFSStore
 
     return stack.enter_context(contextlib.closing(LakeFSStore(lakefs, policy=_POLICY)))
+
+
+def _browser(settings: Settings, stack: contextlib.ExitStack) -> LakeFSBrowser:
+    lakefs = settings.require_lakefs()
+    from perago.adapters.lakefs import LakeFSBrowser
+
+    return stack.enter_context(contextlib.closing(LakeFSBrowser(lakefs, policy=_POLICY)))
 
 
 def _no_task(conductor: ConductorWorkflows, task_id: str, error: NotFound) -> CommandError:

@@ -6,8 +6,7 @@ written by hand. None of it is trusted to be well formed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from perago.attempt import publication as notes
@@ -20,6 +19,7 @@ MOST_COMMITS = 200
 """Commits of a branch, from its head, among which a publication and what undid it are looked for."""
 MOST_FILES = 10_000
 """Changed files that are counted."""
+_PAGE = 1000
 _KINDS = ("added", "changed", "removed")
 
 
@@ -34,12 +34,18 @@ class Repository(Protocol):
         """First-parent commits of a branch down to `until`, left out."""
         ...
 
-    def changes(self, repository: str, left: str, right: str) -> Iterator[tuple[str, str, int | None]]:
-        """Kind, key and size in `right` of what differs."""
-        ...
-
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object of a commit."""
+        ...
+
+
+class Browser(Protocol):
+    """What is asked of lakeFS page by page."""
+
+    def changes(
+        self, repository: str, left: str, right: str, after: str, limit: int
+    ) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+        """Some of the keys at which two commits differ, as JSON, and where the next ones begin."""
         ...
 
 
@@ -85,18 +91,25 @@ def fence_of(store: Repository, repository: str, commit: Commit) -> str:
     return fence_state(store.checksum(repository, commit.id, FENCE_PATH)).value
 
 
-def file_facts(store: Repository, repository: str, commit: Commit, listed: int | None) -> Facts | None:
+def file_facts(browser: Browser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
     """What a commit changed on its branch: how many files of each kind, and the first `listed` of them (None: all).
-    Nothing for the first commit of a repository."""
+    The size of a removed file is the one that it had. Nothing for the first commit of a repository."""
     if not commit.parents:
         return None
     counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
     files: list[Facts] = []
-    found = store.changes(repository, commit.parents[0], commit.id)
-    most = None if listed is None else max(MOST_FILES, listed)
-    for kind, key, size in islice(found, most):
+    for row in _changes(browser, repository, commit):
+        if listed is not None and sum(counts.values()) >= MOST_FILES:
+            return {"counts": counts, "all_counted": False, "files": files}
+        kind = str(row.get("type"))
         counts[kind] = counts.get(kind, 0) + 1
         if listed is None or len(files) < listed:
-            files.append({"kind": kind, "path": key, "size": size})
-    is_whole = most is None or sum(counts.values()) < most
-    return {"counts": counts, "all_counted": is_whole, "files": files}
+            files.append({"kind": kind, "path": str(row.get("path")), "size": row.get("size_bytes")})
+    return {"counts": counts, "all_counted": True, "files": files}
+
+
+def _changes(browser: Browser, repository: str, commit: Commit) -> Iterator[Mapping[str, Any]]:
+    following: str | None = ""
+    while following is not None:
+        page, following = browser.changes(repository, commit.parents[0], commit.id, following, _PAGE)
+        yield from page

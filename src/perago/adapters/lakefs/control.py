@@ -83,12 +83,6 @@ class Control:
             raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
         return commit
 
-    def find_commit(self, repository: str, name: str) -> Commit:
-        """What lakeFS makes of a name: a commit id or the beginning of one, a branch, a tag, an expression."""
-        call = Call(f"look for {name} in {repository}", repository, name)
-        commit: Commit = self._retry(call, self._commits.get_commit, repository, name, read_as=_commit)
-        return commit
-
     def head(self, repository: str, branch: str) -> str:
         """The commit id at the head of a branch, and of nothing else that has this name."""
         call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
@@ -154,14 +148,9 @@ class Control:
 
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ with their sizes in `right`, from as many pages as there are."""
-        return {key: size for _, key, size in self.changes(repository, left, right)}
-
-    def changes(self, repository: str, left: str, right: str) -> Iterator[tuple[str, str, int | None]]:
-        """What `diff` finds, a page at a time, as kind (added, changed, removed), key and size in `right`."""
         call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
-        for change in self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot"):
-            size = None if change.type == "removed" else change.size_bytes or 0
-            yield change.type, str(change.path), size
+        changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
+        return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
         """The checksum of one object; None only if lakeFS says that the commit is there and the object is not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -182,15 +182,6 @@ class LakeFSStore:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ, with their sizes in `right`."""
         return self._control.diff(repository, left, right)
-
-    def changes(self, repository: str, left: str, right: str) -> Iterator[tuple[str, str, int | None]]:
-        """What `diff` finds, read as far as it is asked for: kind (`added`, `changed`, `removed`, or another that
-        lakeFS has), key, and size in `right`."""
-        return self._control.changes(repository, left, right)
-
-    def find_commit(self, repository: str, name: str) -> Commit:
-        """The commit that a person means: by its id, the beginning of it, a branch, a tag or an expression."""
-        return self._control.find_commit(repository, name)
 
     def about(self) -> ServerAbout:
         """The version and the clock of the server."""
