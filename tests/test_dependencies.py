@@ -29,6 +29,7 @@ EXTRAS = {
         "uvicorn",
     },
     "fuzz": {"hypothesis"},
+    "metrics": {"prometheus-client"},
     "tables": {"pyarrow"},
     "test": {"pytest"},
 }

@@ -23,6 +23,7 @@ POLLED = {
     "taskDefName": "features.build",
     "startTime": 1_795_565_787_436,
     "updateTime": 1_795_565_799_936,
+    "queueWaitTime": 1250,
     "responseTimeoutSeconds": 20,
     "workflowInstanceId": "workflow",
     "taskId": "task",
@@ -44,6 +45,7 @@ DELIVERY = Delivery(
     response_timeout_seconds=20,
     timeout_seconds=50,
     spent_seconds=12.5,
+    waited_seconds=1.25,
 )
 ACCEPTED = Reply(200, b"task", {"Content-Type": "text/plain"})
 REPORT = Report(TaskStatus.COMPLETED, {"result": {"big": 2**70, "one": 1.0, "nothing": None}}, None)

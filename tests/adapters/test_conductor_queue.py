@@ -46,7 +46,7 @@ def test_a_compressed_answer_is_read() -> None:
 
 
 def test_fields_that_are_null_are_left_out_by_the_server() -> None:
-    nulls = ("retriedTaskId", "iteration", "taskDefinition", "updateTime")
+    nulls = ("retriedTaskId", "iteration", "taskDefinition", "updateTime", "queueWaitTime")
     bare = {key: POLLED[key] for key in POLLED if key not in nulls}
     with conductor(reply_json([{**bare, "inputData": {}, "externalInputPayloadStoragePath": "x"}])) as (queue, _):
         (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)

@@ -37,6 +37,7 @@ NOT_RUN = [
     ("docs/live.md", "$ make live-ci", "servers"),
     ("docs/logs.md", "$ perago start my_tasks.features --log-format json", "servers"),
     ("docs/monitoring.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
+    ("docs/monitoring.md", "$ curl -s http://127.0.0.1:9090/metrics | grep perago_attempts", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
     ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
 ]

@@ -16,6 +16,7 @@ from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.fence import HeadFence
 from perago.embedded.remote import StoreServer
 from perago.worker.events import Ending, FenceNotEnforced, SlotDied
+from perago.worker.usage import Usage
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
 
@@ -81,6 +82,12 @@ def house(tmp_path: Path, frequent_beats: None) -> Iterator[House]:
         plan = make_plan(tmp_path, planned(WRITES, store_factory=server.factory))
         with running(plan, conductor) as worker:
             yield House(lakefs, conductor, worker, tmp_path / "marker")
+
+
+def test_a_slot_tells_what_an_attempt_has_moved(house: House) -> None:
+    house.finish(house.start("writes"))
+    (over,) = wait_for("the end", lambda: house.worker.ended(Ending.REPORTED))
+    assert over.usage == Usage(objects=1, downloaded=4, uploaded=4)
 
 
 def test_a_slot_publishes_what_the_function_wrote(house: House) -> None:

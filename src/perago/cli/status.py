@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from perago.settings import LakeFSSettings
     from perago.worker import Listener, WorkerPlan
     from perago.worker.health import Verdict
+    from perago.worker.metrics import Metrics
     from perago.worker.status_server import Page
 
 
@@ -69,11 +70,12 @@ def status_served(
     from perago.worker.health import Health
     from perago.worker.status_server import StatusServer
 
-    health = Health(plan.mask)
+    health, metrics = Health(plan.mask), _metrics(plan)
     with LakeFSCheck(lakefs) as check:
         pages = {
             "/livez": lambda _: _verdict_page(health.alive()),
             "/readyz": lambda _: _verdict_page(health.ready(check.problem)),
+            "/metrics": lambda accept: _metrics_page(metrics, accept),
         }
         try:
             server = StatusServer(address.host, address.port, pages)
@@ -83,10 +85,34 @@ def status_served(
             raise CommandError(ExitCode.FAILURE, f"{where}: {error.strerror or error}", fix) from error
         server.start()
         try:
-            messages.note(f"health at {server.url}/livez and {server.url}/readyz")
-            yield (health,)
+            messages.note(f"serving /livez, /readyz and /metrics at {server.url}")
+            yield (health,) if metrics is None else (health, metrics)
         finally:
             server.close()
+
+
+_NO_METRICS = "there are no metrics: prometheus_client cannot be found; pip install prometheus-client"
+
+
+def _metrics(plan: WorkerPlan) -> Metrics | None:
+    """None without the extra `metrics`, which has been said then."""
+    try:
+        from perago.worker.metrics import Metrics
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        messages.warning(_NO_METRICS)
+        return None
+    return Metrics(task.name for task in plan.tasks)
+
+
+def _metrics_page(metrics: Metrics | None, accept: str) -> Page:
+    from perago.worker.status_server import Page
+
+    if metrics is None:
+        return Page(501, "text/plain; charset=utf-8", f"{_NO_METRICS}\n".encode())
+    content_type, body = metrics.page(accept)
+    return Page(200, content_type, body)
 
 
 def _verdict_page(verdict: Verdict) -> Page:

@@ -237,6 +237,7 @@ class _AttemptRun:
             changed_since_adopted=state.changed_since,
             rebased_onto=state.rebased_onto,
             lost_races=state.lost_races,
+            fence_refusals=self._remote.fence_refusals if self._remote else 0,
             superseded_commits=state.base.stale if state.base and state.publication else (),
             fence=state.fence,
             brought_fence=state.brings_fence and state.publication is not None,

@@ -27,6 +27,7 @@ from perago.ports import (
     Clock,
     Commit,
     Forbidden,
+    MergeRefusal,
     MergeRefused,
     NotFound,
     NothingToCommit,
@@ -77,6 +78,8 @@ class Publisher:
         self._unclear_merges: list[str] = []
         self._range: tuple[Commit, ...] = ()
         """The commits after the input ref, as they were read last."""
+        self.fence_refusals = 0
+        """How many merges were refused because the head had moved."""
         self.from_cache = 0
         """How many objects of the workspace were on this machine before."""
         self.rebase = Rebase(store, clock, self._retry, root=root, merge_within=merge_within, until=until)
@@ -310,6 +313,7 @@ class Publisher:
                 within=self._merge_within,
             )
         except MergeRefused as error:
+            self.fence_refusals += error.reason is MergeRefusal.HEAD_MOVED
             return on.MergeRefused(error.reason, error.detail)
         except Forbidden:
             raise

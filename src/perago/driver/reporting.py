@@ -16,6 +16,7 @@ from perago.driver.delivery_check import check_delivery
 from perago.driver.limits import Limits
 from perago.driver.retry import PASSING
 from perago.ports import Clock, Delivery, NotFound, Report, ServiceError, TaskQueue, Unclear
+from perago.repeats import REPEATS
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -89,6 +90,7 @@ def _carry_out(
         raise
     except Exception as error:  # noqa: BLE001 - there is no answer, and the worker continues
         if isinstance(command, do.SendReport) and isinstance(error, (*PASSING, NotFound)):
+            REPEATS.note("Conductor")
             clock.sleep(_pause(state.reports_sent, delivery))
             return on.ReportUnclear(str(error), sent=isinstance(error, Unclear))
         words = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from perago.back_off import BackOff
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable, Unclear
+from perago.repeats import REPEATS
 
 Answer = TypeVar("Answer")
 
@@ -66,6 +67,7 @@ def retry(
             if rested:
                 tell(f"{service} answers again, after {_words(rested)} of waiting")
             return answer
+        REPEATS.note(service)
         clock.sleep(pause)
         rested += pause
         pauses += 1

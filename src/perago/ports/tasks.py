@@ -43,6 +43,8 @@ class Delivery:
     """0: no limit."""
     spent_seconds: float = 0
     """How long before this delivery the attempt was delivered first, by Conductor's clock; 0 for a first delivery."""
+    waited_seconds: float = 0
+    """How long it was in Conductor's queue, by Conductor's clock."""
 
     @property
     def identity(self) -> tuple[str, int, int]:

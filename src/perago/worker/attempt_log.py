@@ -24,6 +24,7 @@ from perago.worker.events import AttemptRecorded, FunctionProgress, FunctionSaid
 from perago.worker.logs import JsonLog, delivery_ids
 from perago.worker.messages import ForwardedEvent, FromSlot, LogSoFar, Publishing, Waiting
 from perago.worker.output import MAX_LINE_BYTES
+from perago.worker.usage import TransferMeter
 from perago.workspace.changes import ChangedFile, Changes
 
 TAIL_LINES = 200
@@ -115,14 +116,23 @@ class AttemptLog:
         self._progress = ""
         """The last progress that Conductor's task log has not got yet."""
         self._extra: list[str] = []
+        self.meter = TransferMeter()
 
     # ------------------------------------------------------------- the driver's Observer
 
     def step(self, name: str) -> None:
         """Steps are logged with their durations when the attempt is over."""
 
-    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
-        """Transfers are seen by their steps."""
+    def transferred(
+        self,
+        direction: Direction,
+        objects: int,  # noqa: ARG002 - as all `Observer`s
+        size: int,
+        total_objects: int,  # noqa: ARG002
+        total_size: int,  # noqa: ARG002
+    ) -> None:
+        """Bytes are added up. The rest is seen by the steps."""
+        self.meter.transferred(direction, size)
 
     def log(self, text: str) -> None:
         """A line from `current().log`."""
@@ -294,6 +304,7 @@ class WatchedAttemptLog(AttemptLog):
 
     def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
         """Pass on how far the transfer is, now and then."""
+        super().transferred(direction, objects, size, total_objects, total_size)
         if objects < total_objects and time.monotonic() < self._next_transfer:
             return
         self._next_transfer = time.monotonic() + TRANSFER_INTERVAL

@@ -186,7 +186,7 @@ class Attempt:
     async def _lost_words(self, outcome: Finished) -> None:
         """What a lost attempt has said is of use to those who look into the loss."""
         why = self._why_lost(outcome)
-        self._ended(Ending.LOST, why)
+        self._ended(Ending.LOST, why, outcome)
         for text in (*outcome.log_chunks, f"[{self._worker_id} stopped this attempt: {why}]"):
             self.said(text)
         if self._logging is not None:
@@ -229,9 +229,9 @@ class Attempt:
     def _still_wanted(self) -> bool:
         return self._lost is None
 
-    def _ended(self, ending: Ending, reason: str | None, **more: Any) -> None:
-        event = AttemptEnded(self.delivery, self._worker_id, ending, self._seconds, reason, **more)
-        self._services.emit(event)
+    def _ended(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
+        told = {"steps": outcome.steps, "usage": outcome.usage, **more}
+        self._services.emit(AttemptEnded(self.delivery, self._worker_id, ending, self._seconds, reason, **told))
 
     def _start_timer(self) -> asyncio.TimerHandle | None:
         """Enforce the task's own time limit, which all deliveries of the attempt share. What follows is Conductor's
@@ -258,16 +258,16 @@ class Attempt:
             -math.inf if has_workspace else self._proven_at,
         )
         if result.lost is not None:
-            self._ended(Ending.LOST, result.lost)
+            self._ended(Ending.LOST, result.lost, outcome)
         elif result.error is not None:
-            self._ended(Ending.UNREPORTED, result.error, status=report.status)
+            self._ended(Ending.UNREPORTED, result.error, outcome, status=report.status)
         else:
             self._ended(
                 Ending.REPORTED,
                 report.reason,
+                outcome,
                 status=report.status,
                 published_commit=outcome.published_commit,
-                steps=outcome.steps,
                 remarks=outcome.remarks,
                 fence=outcome.fence,
             )

@@ -15,6 +15,7 @@ from perago.attempt.events import FenceState
 from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
 from perago.ports import Delivery, TaskStatus
+from perago.worker.usage import NO_USAGE, Usage
 from perago.workspace.changes import Changes
 
 
@@ -101,6 +102,8 @@ class AttemptEnded:
     """What an operator should know about the publication: adopted, undone, not fenced."""
     fence: FenceState | None = None
     """The publish fence of what was published; None where the attempt did not come to look."""
+    usage: Usage = NO_USAGE
+    """What its slot has told of it."""
 
     @property
     def completed(self) -> bool:

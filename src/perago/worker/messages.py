@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
 from perago.worker.events import Watched
+from perago.worker.usage import NO_USAGE, Usage
 
 Identity = tuple[str, int, int]
 """`Delivery.identity`."""
@@ -114,6 +115,7 @@ class Finished:
     """`AttemptRecord.remarks`."""
     steps: tuple[tuple[str, float], ...] = ()
     """Name and seconds of each step."""
+    usage: Usage = NO_USAGE
     log_chunks: tuple[str, ...] = ()
     """Entries for Conductor's task log."""
     unfit: str | None = None

@@ -37,6 +37,7 @@ from perago.driver import AttemptRecord, AttemptRuntime, Raised, Returned, Syste
 from perago.driver.fencing import FenceProofs
 from perago.driver.processes import adopt_orphans
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
+from perago.repeats import REPEATS
 from perago.taskdef import load_task
 from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, WatchedAttemptLog, cut, logging_to
 from perago.worker.cancellation import Cancellation
@@ -59,6 +60,7 @@ from perago.worker.messages import (
 from perago.worker.output import OutputPipe, flush_streams
 from perago.worker.plan import WorkerPlan
 from perago.worker.stray_processes import end_descendants, end_strays
+from perago.worker.usage import Usage
 
 REASON_BYTES = 1000
 """Of what a slot says about itself."""
@@ -224,6 +226,14 @@ class _SlotMain:
             fence=record.fence,
             remarks=record.remarks,
             steps=steps,
+            usage=Usage(
+                record.objects,
+                record.from_cache,
+                attempt_log.meter.total("download"),
+                attempt_log.meter.total("upload"),
+                record.fence_refusals,
+                REPEATS.take(),
+            ),
             log_chunks=log_chunks,
             unfit=self._unfit,
         )

@@ -37,6 +37,7 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
         timeout_seconds=float(definition.get("timeoutSeconds") or 0),
         spent_seconds=_spent(int(task["startTime"]), int(task.get("updateTime") or 0)),
+        waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from perago.back_off import BackOff
 from perago.ports import ServiceError, Unavailable
+from perago.repeats import REPEATS
 
 Result = TypeVar("Result")
 
@@ -75,6 +76,7 @@ def retry(
             asked = error.retry_after if isinstance(error, Overloaded) else 0.0
             if event.wait(policy.delay(repetition, asked)):
                 raise
+            REPEATS.note(error.service)
     return call()
 
 

@@ -47,7 +47,7 @@ HttpOption = Annotated[
     typer.Option(
         metavar="[HOST:]PORT",
         parser=HttpAddress.parsed,
-        help="Serve /livez and /readyz; on 127.0.0.1 unless a host is given.",
+        help="Serve /livez, /readyz and /metrics; on 127.0.0.1 unless a host is given.",
     ),
 ]
 _PRELOADED = ("perago.driver", "perago.adapters.lakefs", "lakefs_sdk")

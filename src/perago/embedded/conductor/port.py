@@ -12,6 +12,7 @@ from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
 from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.rows import Status, TaskRow
 from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW
+from perago.embedded.conductor.views import queue_wait
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow
 
 
@@ -112,7 +113,7 @@ def _result(delivery: Delivery, **fields: Any) -> dict[str, Any]:
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, **fields}
 
 
-def _delivery(row: TaskRow, now: int) -> Delivery:  # noqa: ARG001 - a view like `task_json`
+def _delivery(row: TaskRow, now: int) -> Delivery:
     """The row as the delivery that a worker gets."""
     return Delivery(
         task_id=row.task_id,
@@ -130,4 +131,5 @@ def _delivery(row: TaskRow, now: int) -> Delivery:  # noqa: ARG001 - a view like
         response_timeout_seconds=row.definition["responseTimeoutSeconds"],
         timeout_seconds=row.definition["timeoutSeconds"],
         spent_seconds=(row.update_time - row.start_time) / 1000,
+        waited_seconds=max(0, queue_wait(row, now)) / 1000,
     )

@@ -1,0 +1,166 @@
+"""A worker in numbers, for Prometheus (docs/monitoring.md lists them). Needs the extra `metrics`.
+
+Labels are bounded: tasks are those that the worker was started with, steps those of the protocol, and services those
+that perago speaks to. Numbers from a slot are not believed further than that they are some.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.exposition import choose_encoder
+
+import perago
+from perago.attempt.commands import Command
+from perago.ports import TaskStatus
+from perago.repeats import REPEATS
+from perago.worker import events
+from perago.worker.events import Event
+
+OTHER = "other"
+STEPS = frozenset(command.__name__ for command in get_args(Command))
+SERVICES = ("Conductor", "lakeFS", "block store")
+OUTCOMES = ("completed", "failed", "terminal", "lost", "unreported")
+SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
+"""Upper bounds of the buckets of durations."""
+
+_OUTCOME_OF = {
+    TaskStatus.COMPLETED: "completed",
+    TaskStatus.FAILED: "failed",
+    TaskStatus.FAILED_WITH_TERMINAL_ERROR: "terminal",
+}
+
+
+class Metrics:
+    """A `Listener` that counts. `page` may be asked by any thread."""
+
+    def __init__(self, tasks: Iterable[str]) -> None:
+        disable_created_metrics()
+        self._tasks = frozenset(tasks)
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        Gauge("perago_info", "The version that runs.", ["version"], registry=registry).labels(perago.__version__).set(1)
+        self._attempts = Counter("perago_attempts", "Attempts that are over.", ["task", "outcome"], registry=registry)
+        self._attempt_seconds = Histogram(
+            "perago_attempt_seconds",
+            "From the hand-over of an attempt to a slot until the slot was free again.",
+            ["task"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._step_seconds = Histogram(
+            "perago_step_seconds", "Each step of an attempt.", ["step"], buckets=SECONDS, registry=registry
+        )
+        self._queue_wait = Histogram(
+            "perago_queue_wait_seconds",
+            "From scheduling in Conductor until the attempt was handed out.",
+            ["task"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._bytes = Counter(
+            "perago_workspace_bytes",
+            "Bytes of files that were put into workspaces, or staged on lakeFS.",
+            ["task", "direction"],
+            registry=registry,
+        )
+        self._cache = Counter(
+            "perago_cache_objects",
+            "Files of workspaces that were copied from the cache (hit) or fetched (miss).",
+            ["task", "result"],
+            registry=registry,
+        )
+        self._refusals = Counter(
+            "perago_fence_refusals",
+            "Merges that were refused because the head of the branch had moved.",
+            ["task"],
+            registry=registry,
+        )
+        self._repeats = Counter(
+            "perago_call_repeats", "Calls that were repeated for want of an answer.", ["service"], registry=registry
+        )
+        self._deaths = Counter("perago_slot_deaths", "Slot processes that ended by themselves.", registry=registry)
+        self._doubts = Counter(
+            "perago_leases_in_doubt", "Attempts whose heartbeats did not get through.", registry=registry
+        )
+        self._slots = Gauge("perago_slots", "Slots by what they do.", ["state"], registry=registry)
+        self._unreported = Gauge("perago_reports_pending", "Results that Conductor has not got yet.", registry=registry)
+        self._conductor = Gauge("perago_conductor_up", "1: polls get an answer.", registry=registry)
+        self._draining = Gauge("perago_draining", "1: the worker was told to stop.", registry=registry)
+        self._conductor.set(1)
+        for task in self._tasks:
+            self._begin_at_zero(task)
+        for service in SERVICES:
+            self._repeats.labels(service)
+
+    def _begin_at_zero(self, task: str) -> None:
+        """A series that appears with its first count has no rate then."""
+        for outcome in OUTCOMES:
+            self._attempts.labels(task, outcome)
+        for direction in ("download", "upload"):
+            self._bytes.labels(task, direction)
+        for result in ("hit", "miss"):
+            self._cache.labels(task, result)
+        self._refusals.labels(task)
+        self._attempt_seconds.labels(task)
+        self._queue_wait.labels(task)
+
+    def page(self, accept: str) -> tuple[str, bytes]:
+        """Content type and text of all numbers, in the format that `accept` asks for."""
+        self._repeated(REPEATS.take())
+        encoder, content_type = choose_encoder(accept)
+        return content_type, encoder(self._registry)
+
+    def __call__(self, event: Event) -> None:
+        """Count `event`."""
+        match event:
+            case events.Pulse(slots, free, busy, unreported):
+                self._slots.labels("free").set(free)
+                self._slots.labels("busy").set(busy)
+                self._slots.labels("starting").set(max(0, slots - free - busy))
+                self._unreported.set(unreported)
+            case events.AttemptReceived(delivery):
+                self._queue_wait.labels(self._task(delivery.task_name)).observe(_number(delivery.waited_seconds))
+            case events.AttemptEnded():
+                self._ended(event)
+            case events.SlotDied():
+                self._deaths.inc()
+            case events.LeaseDoubtful():
+                self._doubts.inc()
+            case events.ConductorUnreachable():
+                self._conductor.set(0)
+            case events.ConductorBack():
+                self._conductor.set(1)
+            case events.Draining():
+                self._draining.set(1)
+
+    def _ended(self, event: events.AttemptEnded) -> None:
+        task, usage = self._task(event.delivery.task_name), event.usage
+        reported = event.ending is events.Ending.REPORTED and event.status is not None
+        outcome = _OUTCOME_OF[event.status] if reported and event.status else event.ending.value
+        self._attempts.labels(task, outcome).inc()
+        self._attempt_seconds.labels(task).observe(event.seconds)
+        for name, seconds in event.steps:
+            self._step_seconds.labels(name if name in STEPS else OTHER).observe(_number(seconds))
+        self._bytes.labels(task, "download").inc(_number(usage.downloaded))
+        self._bytes.labels(task, "upload").inc(_number(usage.uploaded))
+        self._cache.labels(task, "hit").inc(_number(usage.from_cache))
+        self._cache.labels(task, "miss").inc(_number(usage.objects - usage.from_cache))
+        self._refusals.labels(task).inc(_number(usage.fence_refusals))
+        self._repeated(usage.repeats)
+
+    def _repeated(self, counts: Mapping[str, int]) -> None:
+        for service, number in counts.items():
+            service = service.removeprefix("the ")
+            self._repeats.labels(service if service in SERVICES else OTHER).inc(_number(number))
+
+    def _task(self, name: str) -> str:
+        return name if name in self._tasks else OTHER
+
+
+def _number(value: float) -> float:
+    """`value`, if it is one that a counter may grow by."""
+    return value if math.isfinite(value) and value > 0 else 0.0

@@ -1,0 +1,187 @@
+"""What `/metrics` says of a worker, as a Prometheus client reads it."""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from perago.driver import SystemClock
+from perago.driver.retry import retry, within
+from perago.ports import Delivery, TaskStatus, Unavailable
+from perago.repeats import REPEATS
+from perago.worker import Supervisor, events
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse
+from perago.worker.status_server import Page, StatusServer
+from perago.worker.usage import TransferMeter, Usage
+
+from .bench import make_plan
+from .small_queue import SmallQueue
+from .test_health import get
+
+parser = pytest.importorskip("prometheus_client.parser")  # the extra `metrics`
+if TYPE_CHECKING:
+    from perago.worker.metrics import Metrics
+else:
+    from perago.worker.metrics import Metrics
+
+ODD = "A0._-" + "z" * 123
+"""A name of a task with every kind of character that one may have, as long as one may be."""
+DELIVERY = Delivery("t1", 1, 0, ODD, "w1", "step", 0, 0, None, {}, waited_seconds=2.5)
+DOCUMENTED = (Path(__file__).parents[2] / "docs/monitoring.md").read_text(encoding="utf-8")
+
+
+def samples(metrics: Metrics) -> dict[tuple[Any, ...], float]:
+    """Value by name and the values of the labels."""
+    text = metrics.page("")[1].decode()
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[(sample.name, *(value for _, value in sorted(sample.labels.items())))] = sample.value
+    return found
+
+
+def told(*found: Event) -> dict[tuple[Any, ...], float]:
+    metrics = Metrics([ODD])
+    for event in found:
+        metrics(event)
+    return samples(metrics)
+
+
+def ended(ending: Ending = Ending.REPORTED, status: TaskStatus | None = TaskStatus.COMPLETED, **more: Any) -> Event:
+    return AttemptEnded(DELIVERY, "w0001", ending, 3.0, status=status, **more)
+
+
+@pytest.fixture(autouse=True)
+def no_repeats_of_others() -> None:
+    REPEATS.take()
+
+
+def test_attempts_are_counted_by_task_and_outcome() -> None:
+    found = told(
+        ended(),
+        ended(),
+        ended(status=TaskStatus.FAILED),
+        ended(status=TaskStatus.FAILED_WITH_TERMINAL_ERROR),
+        ended(Ending.LOST, None),
+        ended(Ending.UNREPORTED, TaskStatus.COMPLETED),
+    )
+    outcomes = {key[1]: value for key, value in found.items() if key[0] == "perago_attempts_total"}
+    assert outcomes == {"completed": 2, "failed": 1, "terminal": 1, "lost": 1, "unreported": 1}
+    assert found["perago_attempt_seconds_sum", ODD] == 18
+
+
+def test_what_an_attempt_has_used_is_added_up() -> None:
+    usage = Usage(10, 7, 4000, 300, 2, {"lakeFS": 3, "the block store": 1})
+    found = told(AttemptReceived(DELIVERY, "w0001"), ended(usage=usage, steps=(("Fetch", 0.25),)), ended(usage=usage))
+    assert found["perago_queue_wait_seconds_sum", ODD] == 2.5
+    assert found["perago_step_seconds_sum", "Fetch"] == 0.25
+    assert found["perago_workspace_bytes_total", "download", ODD] == 8000
+    assert found["perago_workspace_bytes_total", "upload", ODD] == 600
+    assert found["perago_cache_objects_total", "hit", ODD] == 14
+    assert found["perago_cache_objects_total", "miss", ODD] == 6
+    assert found["perago_fence_refusals_total", ODD] == 4
+    assert found["perago_call_repeats_total", "lakeFS"] == 6
+    assert found["perago_call_repeats_total", "block store"] == 2
+
+
+def test_labels_are_bounded_whatever_a_slot_or_a_server_says() -> None:
+    steps = tuple((f"step {number}", 1.0) for number in range(100))
+    stranger = replace(DELIVERY, task_name='x"}\n')
+    found = told(
+        ended(steps=steps, usage=Usage(repeats={f"service {number}": 1 for number in range(100)})),
+        AttemptEnded(stranger, "w", Ending.LOST, 1.0),
+    )
+    assert found["perago_step_seconds_count", "other"] == 100
+    assert found["perago_call_repeats_total", "other"] == 100
+    assert found["perago_attempts_total", "lost", "other"] == 1
+    values = {value for key in found for value in key[1:]}
+    assert not any(value.startswith(("step ", "service ", "x")) for value in values)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0])
+def test_numbers_that_are_none_are_not_counted(number: Any) -> None:
+    found = told(ended(usage=Usage(downloaded=number, repeats={"lakeFS": number}), steps=(("Fetch", number),)))
+    assert found["perago_workspace_bytes_total", "download", ODD] == 0
+    assert found["perago_step_seconds_sum", "Fetch"] == 0
+    assert found["perago_call_repeats_total", "lakeFS"] == 0
+
+
+def test_the_state_of_the_worker_is_in_gauges() -> None:
+    found = told(Pulse(4, 1, 2, 3, 0.0), events.ConductorUnreachable("x", denied=False), events.Draining(0))
+    assert [found["perago_slots", state] for state in ("free", "busy", "starting")] == [1, 2, 1]
+    assert found["perago_reports_pending",] == 3
+    assert found["perago_conductor_up",] == 0
+    assert found["perago_draining",] == 1
+    assert told(events.ConductorUnreachable("x", denied=True), events.ConductorBack(1.0))["perago_conductor_up",] == 1
+
+
+def test_calls_that_the_process_repeats_are_counted() -> None:
+    answers = iter((Unavailable("lakeFS", "answer", "no"), None))
+
+    def call() -> None:
+        if (error := next(answers)) is not None:
+            raise error
+
+    clock = SystemClock()
+    retry(call, clock, within(60))
+    assert samples(Metrics([]))["perago_call_repeats_total", "lakeFS"] == 1
+
+
+def test_a_transfer_that_begins_anew_is_added_to_the_one_before() -> None:
+    meter = TransferMeter()
+    for size in (10, 25, 25, 5, 8):
+        meter.transferred("upload", size)
+    assert (meter.total("upload"), meter.total("download")) == (33, 0)
+
+
+def families(found: Iterable[tuple[Any, ...]]) -> set[str]:
+    names = {re.sub(r"_(total|bucket|sum|count|info)$", "", key[0]) for key in found}
+    return {name for name in names if not name.startswith("process_")}
+
+
+def test_the_page_of_the_documentation_lists_exactly_these_metrics() -> None:
+    listed = re.findall(r"^\| `(perago_\w+?)(?:_total)?(?:\{[^}]*\})?` \|", DOCUMENTED, re.MULTILINE)
+    found = told(ended(steps=(("Fetch", 1.0),)), Pulse(1, 1, 0, 0, 0.0))
+    assert sorted(re.sub(r"_info$", "", name) for name in listed) == sorted(families(found))
+
+
+def test_sixty_scrapes_while_attempts_run_see_counts_that_only_grow(tmp_path: Path, queue: SmallQueue) -> None:
+    metrics = Metrics(["worker.behaves"])
+    server = StatusServer("127.0.0.1", 0, {"/metrics": lambda accept: Page(200, *metrics.page(accept))})
+    server.start()
+    done = threading.Event()
+    number = 12
+
+    def listen(event: Event) -> None:
+        metrics(event)
+        if isinstance(event, AttemptEnded) and len(queue.reports) == number:
+            done.set()
+
+    supervisor = Supervisor(make_plan(tmp_path, slots=2), queue, listen)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        for _ in range(number):
+            queue.put(what="returns")
+        counts = []
+        for _ in range(60):
+            status, body = get(f"{server.url}/metrics")
+            assert status == 200
+            found = re.search(rb'perago_attempts_total\{outcome="completed",task="worker.behaves"\} (\S+)', body)
+            assert found
+            counts.append(float(found[1]))
+        assert counts == sorted(counts)
+        assert done.wait(30)
+        assert samples(metrics)["perago_attempts_total", "completed", "worker.behaves"] == number
+    finally:
+        supervisor.stop()
+        thread.join(30)
+        server.close()
+    assert not thread.is_alive()
