@@ -21,6 +21,7 @@ __all__ = [
     "Example",
     "ExecutionLimits",
     "Guardrail",
+    "Metric",
     "PublishBudget",
     "RetryPolicy",
     "Task",

@@ -23,7 +23,7 @@ MODULE = """
 import os, subprocess, sys, time
 from pathlib import Path
 from pydantic import BaseModel
-from perago import TaskTerminalError, WorkspaceSpec, current, forbid_glob, require_glob, task
+from perago import Metric, TaskTerminalError, WorkspaceSpec, current, forbid_glob, require_glob, task
 
 class Params(BaseModel):
     do: str = "build"
@@ -35,11 +35,13 @@ class Result(BaseModel):
     name="features.build",
     owner_email="data@example.com",
     workspace=WorkspaceSpec(prefix="{prefix}", pre=[require_glob("raw/*.csv")], post=[forbid_glob("**/*.tmp")]),
+    metrics=[Metric(name="files", kind="counter")],
 )
 def build(workspace: Path, params: Params) -> Result:
     files = sorted(workspace.glob("raw/*.csv"))
     print("building", flush=True)
     current().log("logged")
+    current().count("files", len(files))
     current().progress(1, 3 if params.do == "sleep" else 1)
     if params.do == "tmp":
         (workspace / "x.tmp").touch()
@@ -146,6 +148,7 @@ def test_json_has_the_whole_outcome(project: Project) -> None:
     assert outcome["changes"]["added"][0] == {"path": "features/a.csv", "size": 4}
     assert [finding["satisfied"] for finding in outcome["guardrails"]] == [True, True]
     assert len(outcome["ref"]) == 64
+    assert outcome["metrics"] == {"files": {"kind": "counter", "value": 2.0, "count": 1}}
     failed = project.run("run", "features", "-w", "sample", "--json", "-p", '{"do": "final"}')
     assert (failed.code, json.loads(failed.out)["status"]) == (1, "FAILED_WITH_TERMINAL_ERROR")
 

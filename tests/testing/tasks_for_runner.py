@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from perago import (
+    Metric,
     TaskControls,
     TaskFailed,
     TimeoutPolicy,
@@ -47,9 +48,10 @@ def copy(workspace: Path, params: Params) -> Result:
     return Result(calls=len(CALLS))
 
 
-@task(name="runner.count", owner_email="data@example.com")
+@task(name="runner.count", owner_email="data@example.com", metrics=[Metric(name="calls", kind="counter")])
 def count(params: Params) -> Result:
     CALLS.append("count")
+    current().count("call" if params.suffix == "wrong" else "calls")
     if len(CALLS) <= params.failures:
         raise TaskFailed("not yet")
     return Result(calls=len(CALLS))

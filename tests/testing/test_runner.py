@@ -22,6 +22,15 @@ def run() -> Iterator[TaskRunner]:
         yield runner
 
 
+def test_an_outcome_has_what_the_function_has_reported(run: TaskRunner) -> None:
+    outcome = run(count, Params())
+    assert outcome.metrics["calls"].value == 1
+    refused = run(count, Params(suffix="wrong"))
+    assert refused.status is TaskStatus.FAILED
+    assert "current().count('call'): task runner.count declares no such metric; did you mean 'calls'?" in str(refused)
+    assert refused.metrics == {}
+
+
 def test_an_outcome_says_what_happened(run: TaskRunner) -> None:
     outcome = run(copy, Params(), tree={**TREE, "raw/b.csv": "2\n"})
     assert outcome.status is TaskStatus.COMPLETED

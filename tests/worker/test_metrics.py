@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from perago.authoring.metrics import Measured
 from perago.driver import SystemClock
 from perago.driver.retry import retry, within
 from perago.ports import Delivery, TaskStatus, Unavailable
@@ -141,6 +142,41 @@ def test_a_transfer_that_begins_anew_is_added_to_the_one_before() -> None:
     assert (meter.total("upload"), meter.total("download")) == (33, 0)
 
 
+ROWS = Measured("rows", "counter", 3.0, 2)
+SIZES = Measured("sizes", "histogram", 6.0, 2, (1.0, 10.0), (1, 1, 0))
+SHARE = Measured("share", "gauge", 0.5, 1)
+
+
+def test_what_functions_report_is_added_up_by_task_and_name() -> None:
+    usage = Usage(metrics=(ROWS, SIZES, SHARE))
+    found = told(ended(usage=usage), ended(usage=usage), ended(usage=Usage(metrics=(replace(SHARE, value=0.75),))))
+    assert found["perago_task_counted_total", "rows", ODD] == 6
+    assert found["perago_task_gauge", "share", ODD] == 0.75
+    buckets = {key[1]: value for key, value in found.items() if key[0] == "perago_task_observed_bucket"}
+    assert buckets == {"1.0": 2, "10.0": 4, "+Inf": 4}
+    assert found["perago_task_observed_sum", "sizes", ODD] == 12
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        Measured('x"}', "counter", 1.0, 1),
+        Measured("rows", "counter", -1.0, 1),
+        Measured("rows", "gauge", math.nan, 1),
+        Measured("rows", "histogram", 1.0, 1, (1.0,), (1,)),
+        Measured("rows", "histogram", 1.0, 1, (math.nan,), (1, 1)),
+    ],
+)
+def test_what_no_declaration_allows_is_left_out(forged: Measured) -> None:
+    assert not [key for key in told(ended(usage=Usage(metrics=(forged,)))) if key[0].startswith("perago_task_")]
+
+
+def test_the_number_of_metrics_of_a_task_is_bounded() -> None:
+    many = tuple(Measured(f"m{number}", "gauge", 1.0, 1) for number in range(1000))
+    found = told(ended(usage=Usage(metrics=many)))
+    assert sum(key[0] == "perago_task_gauge" for key in found) == 50
+
+
 def families(found: Iterable[tuple[Any, ...]]) -> set[str]:
     names = {re.sub(r"_(total|bucket|sum|count|info)$", "", key[0]) for key in found}
     return {name for name in names if not name.startswith("process_")}
@@ -148,7 +184,8 @@ def families(found: Iterable[tuple[Any, ...]]) -> set[str]:
 
 def test_the_page_of_the_documentation_lists_exactly_these_metrics() -> None:
     listed = re.findall(r"^\| `(perago_\w+?)(?:_total)?(?:\{[^}]*\})?` \|", DOCUMENTED, re.MULTILINE)
-    found = told(ended(steps=(("Fetch", 1.0),)), Pulse(1, 1, 0, 0, 0.0))
+    usage = Usage(metrics=(ROWS, SIZES, SHARE))
+    found = told(ended(steps=(("Fetch", 1.0),), usage=usage), Pulse(1, 1, 0, 0, 0.0))
     assert sorted(re.sub(r"_info$", "", name) for name in listed) == sorted(families(found))
 
 

@@ -9,6 +9,7 @@ from perago.authoring.controls import ExecutionLimits, PublishBudget, RetryPolic
 from perago.authoring.errors import TaskDefinitionError, TaskFailed, TaskTerminalError
 from perago.authoring.examples import Example
 from perago.authoring.guardrails import Guardrail
+from perago.authoring.metrics import Metric
 from perago.authoring.task import Task, task
 from perago.authoring.workspace import WorkspaceSpec
 
@@ -17,6 +18,7 @@ __all__ = [
     "Example",
     "ExecutionLimits",
     "Guardrail",
+    "Metric",
     "PublishBudget",
     "RetryPolicy",
     "Task",

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from perago.authoring.metrics import MetricKind
+
 
 def _ignore_log(text: str) -> None:
     """Outside an attempt no log takes the line."""
@@ -16,6 +18,10 @@ def _ignore_log(text: str) -> None:
 
 def _ignore_progress(done: int, total: int) -> None:
     """Outside an attempt no listener takes it."""
+
+
+def _ignore_measure(kind: MetricKind, name: str, value: float) -> None:
+    """Outside an attempt no metric takes it."""
 
 
 def _never() -> bool:
@@ -28,6 +34,7 @@ class Hooks:
 
     log: Callable[[str], None] = _ignore_log
     progress: Callable[[int, int], None] = _ignore_progress
+    measure: Callable[[MetricKind, str, float], None] = _ignore_measure
     is_cancelled: Callable[[], bool] = _never
     scratch: tuple[Path, Path] | None = None
 
@@ -52,6 +59,30 @@ class Current:
     def progress(self, done: int, total: int) -> None:
         """Tell how far the function has come: `done` of `total` of whatever it counts."""
         self._hooks.progress(done, total)
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Let a counter grow by `value`.
+
+        Raises:
+            ValueError: the task declares no counter `name` (`@task(metrics=...)`), or `value` is less than 0.
+        """
+        self._hooks.measure("counter", name, value)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge to `value`.
+
+        Raises:
+            ValueError: the task declares no gauge `name`.
+        """
+        self._hooks.measure("gauge", name, value)
+
+    def observe(self, name: str, value: float) -> None:
+        """Add `value` to a histogram.
+
+        Raises:
+            ValueError: the task declares no histogram `name`.
+        """
+        self._hooks.measure("histogram", name, value)
 
     @property
     def cancelled(self) -> bool:

@@ -15,6 +15,7 @@ from perago.authoring.controls import TaskControls
 from perago.authoring.environment import canonical_patterns
 from perago.authoring.errors import InvalidDeclaration
 from perago.authoring.examples import Example
+from perago.authoring.metrics import Metric, checked_metrics
 from perago.authoring.paths import canonical_pattern
 from perago.authoring.signature import check_signature, require_function
 from perago.authoring.source import Location, calling_line, calling_locals, declares
@@ -49,6 +50,8 @@ class Task:
     """Patterns for the withheld variables that the function gets all the same."""
     scratch_files: tuple[str, ...] = ()
     """Patterns for the files that the function may leave in its current directory."""
+    metrics: tuple[Metric, ...] = ()
+    """The numbers that the function may report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class _Metadata:
     examples: Iterable[Example]  # a tuple once checked
     environment: Iterable[str] = ()  # a tuple once checked
     scratch_files: Iterable[str] = ()  # a tuple once checked
+    metrics: Iterable[Metric] = ()  # a tuple once checked
 
 
 @declares("@task", named_only=True)
@@ -76,6 +80,7 @@ def task(
     examples: Iterable[Example] = (),
     environment: Iterable[str] = (),
     scratch_files: Iterable[str] = (),
+    metrics: Iterable[Metric] = (),
 ) -> Callable[[F], F]:
     """Declare a function as the task type `name`. The function itself is returned unchanged.
 
@@ -89,13 +94,16 @@ def task(
             `LAKECTL_*`) and that this one needs.
         scratch_files: glob patterns such as `spark-warehouse/**` for files that the function may leave in its current
             directory, which is removed with the attempt.
+        metrics: the numbers that the function may report by `current().count`, `.gauge` and `.observe`.
 
     Raises:
         TaskDefinitionError: the declaration or the signature breaks a rule; file, line, rule and fix are named.
     """
     declared_at = calling_line()
     controls = controls or TaskControls()
-    metadata = _Metadata(name, owner_email, description, workspace, controls, examples, environment, scratch_files)
+    metadata = _Metadata(
+        name, owner_email, description, workspace, controls, examples, environment, scratch_files, metrics
+    )
     try:
         checked = _check_metadata(metadata)
     except InvalidDeclaration as invalid:
@@ -146,6 +154,7 @@ def _task(
         line=location.line,
         environment=tuple(metadata.environment),
         scratch_files=tuple(metadata.scratch_files),
+        metrics=tuple(metadata.metrics),
     )
 
 
@@ -180,7 +189,13 @@ def _check_metadata(metadata: _Metadata) -> _Metadata:
     except ValueError as error:
         raise InvalidDeclaration(str(error), 'write environment=["LAKECTL_*"], or leave it out') from None
     scratch_files = _checked_scratch_files(metadata.scratch_files)
-    return replace(metadata, examples=_checked_examples(metadata), environment=environment, scratch_files=scratch_files)
+    return replace(
+        metadata,
+        examples=_checked_examples(metadata),
+        environment=environment,
+        scratch_files=scratch_files,
+        metrics=checked_metrics(metadata.metrics),
+    )
 
 
 def _check_texts(metadata: _Metadata) -> None:

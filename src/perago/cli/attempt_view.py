@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape as escape_markup
 from rich.status import Status
 
+from perago.authoring.metrics import metrics_json
 from perago.ports import TaskStatus
 from perago.worker import events
 from perago.workspace.text import one_line
@@ -101,6 +102,7 @@ class Outcome:
             "remarks": list(record.remarks) if record else [],
             "rebased_onto": record.rebased_onto if record else None,
             "lost_races": record.lost_races if record else 0,
+            "metrics": metrics_json(record.metrics) if record else {},
             "steps": [{"name": step.name, "seconds": round(step.seconds, 6)} for step in record.steps]
             if record
             else [],
@@ -194,6 +196,9 @@ class AttemptView:
         if record is not None:
             self._show_guardrails(record.findings)
             self._show_changes(record)
+            for one in record.metrics:
+                often = f" in {one.count:,} values" if one.kind == "histogram" else ""
+                self._console.print(f"[dim]{one.kind}[/] {_shown(one.name)} {one.value:g}{often}")
             for note in record.notes:
                 self._console.print(f"[yellow]note:[/] {_shown(note)}")
         if event.completed:

@@ -19,6 +19,7 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
 from perago.authoring import Task
+from perago.authoring.metrics import Measurements
 from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
 from perago.driver.failures import failure_of, judged, unexpected, where
 from perago.driver.fencing import FenceProofs
@@ -87,6 +88,7 @@ class _AttemptRun:
         self._steps: list[StepTime] = []
         self._left_files: tuple[str, ...] = ()
         self._notes: list[str] = []
+        self._measurements = Measurements(task.name, task.metrics)
         self._ignored: tuple[str, ...] = ()
         self._handlers: dict[type[Any], Callable[[Any], on.Event]] = {
             do.ValidateInput: self._validate_input,
@@ -246,6 +248,7 @@ class _AttemptRun:
             from_cache=self._remote.from_cache if self._remote else 0,
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
+            metrics=self._measurements.all(),
         )
 
     # ------------------------------------------------------------------------ the commands
@@ -291,8 +294,9 @@ class _AttemptRun:
         if self._params is None:
             raise ValueError("the input has not been validated")
         with attempt_directory(self._local, self._runtime.workspace_root, self._delivery, self._note) as made:
-            current = current_of(self._delivery, self._runtime.worker_id, self._runtime.observer, made)
-            called = self._runtime.call(self._task, made.workspace if self._local else None, self._params, current)
+            runtime = self._runtime
+            current = current_of(self._delivery, runtime.worker_id, runtime.observer, made, self._measurements)
+            called = runtime.call(self._task, made.workspace if self._local else None, self._params, current)
             self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)
         if left and self._runtime.limits.fail_on_left_files and isinstance(called, Returned):

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from perago.authoring import Task, TaskFailed, TaskTerminalError
 from perago.authoring.context import Current, hooks_of, running, with_hooks
 from perago.authoring.environment import withheld
+from perago.authoring.metrics import Measurements
 from perago.driver.observer import Observer
 from perago.driver.scratch import relative_hint, standing_in
 from perago.ports import Delivery
@@ -44,8 +45,14 @@ class Raised:
 FunctionCaller = Callable[[Task, Path | None, BaseModel, Current], Returned | Raised]
 
 
-def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory: AttemptDirectory) -> Current:
-    """What `current()` tells the function of `delivery`, whose attempt directory is given."""
+def current_of(
+    delivery: Delivery,
+    worker_id: str,
+    observer: Observer,
+    directory: AttemptDirectory,
+    measurements: Measurements,
+) -> Current:
+    """What `current()` tells the function of `delivery`, whose attempt directory is given, and where it reports."""
     current = Current(
         workflow_id=delivery.workflow_id,
         task_id=delivery.task_id,
@@ -56,7 +63,7 @@ def current_of(delivery: Delivery, worker_id: str, observer: Observer, directory
         worker_id=worker_id,
     )
     scratch = (directory.current, directory.temporary)
-    return with_hooks(current, log=observer.log, progress=observer.progress, scratch=scratch)
+    return with_hooks(current, log=observer.log, progress=observer.progress, measure=measurements, scratch=scratch)
 
 
 def call_function(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from perago.attempt.events import FenceState
 from perago.attempt.outcome import short
 from perago.attempt.steps import Step
+from perago.authoring.metrics import Measured
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report
 from perago.workspace.changes import Changes
@@ -66,6 +67,8 @@ class AttemptRecord:
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()
     """Keys of the params that their model passed over, as JSON pointers, with what was meant perhaps."""
+    metrics: tuple[Measured, ...] = ()
+    """What the function has reported by `current().count`, `.gauge` and `.observe`."""
 
     @property
     def remarks(self) -> tuple[str, ...]:

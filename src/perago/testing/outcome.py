@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from perago.authoring.metrics import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus
@@ -160,6 +161,11 @@ class Outcome:
     def findings(self) -> tuple[Finding, ...]:
         """The verdicts of the guardrails that were evaluated, `pre` before `post`."""
         return self.record.findings
+
+    @property
+    def metrics(self) -> Mapping[str, Measured]:
+        """What the function has reported by `current().count`, `.gauge` and `.observe`, by name."""
+        return {measured.name: measured for measured in self.record.metrics}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perago.authoring.metrics import metrics_json
 from perago.driver import AttemptRecord
 from perago.ports import Delivery
 from perago.worker import events
@@ -204,6 +205,7 @@ def seen(record: AttemptRecord) -> dict[str, Any]:
         "guardrails": [{"satisfied": each.satisfied, "message": each.message} for each in record.findings],
         "objects": record.objects,
         "from_cache": record.from_cache,
+        "metrics": metrics_json(record.metrics),
         "changed": len(files),
         "files": files[:LOGGED_FILES],
     }

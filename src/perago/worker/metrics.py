@@ -6,15 +6,20 @@ that perago speaks to. Numbers from a slot are not believed further than that th
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
 import perago
 from perago.attempt.commands import Command
+from perago.authoring.metrics import METRIC_NAME, MOST_BUCKETS, MOST_METRICS, Measured
 from perago.ports import TaskStatus
 from perago.repeats import REPEATS
 from perago.worker import events
@@ -91,6 +96,8 @@ class Metrics:
         self._conductor = Gauge("perago_conductor_up", "1: polls get an answer.", registry=registry)
         self._draining = Gauge("perago_draining", "1: the worker was told to stop.", registry=registry)
         self._conductor.set(1)
+        self._functions = FunctionMetrics()
+        registry.register(self._functions)
         for task in self._tasks:
             self._begin_at_zero(task)
         for service in SERVICES:
@@ -151,6 +158,7 @@ class Metrics:
         self._cache.labels(task, "miss").inc(_number(usage.objects - usage.from_cache))
         self._refusals.labels(task).inc(_number(usage.fence_refusals))
         self._repeated(usage.repeats)
+        self._functions.add(task, usage.metrics)
 
     def _repeated(self, counts: Mapping[str, int]) -> None:
         for service, number in counts.items():
@@ -159,6 +167,62 @@ class Metrics:
 
     def _task(self, name: str) -> str:
         return name if name in self._tasks else OTHER
+
+
+class FunctionMetrics:
+    """What functions have reported, in three families: two tasks may declare one name differently, and a family has
+    one kind only."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, dict[tuple[str, str], Measured]] = {}
+
+    def add(self, task: str, measured: Iterable[Measured]) -> None:
+        """Add what an attempt has reported. A slot may say anything, so what no declaration could allow is left out."""
+        with self._lock:
+            known = self._found.setdefault(task, {})
+            for one in measured:
+                key = (one.kind, one.name)
+                if _is_possible(one) and (key in known or len(known) < MOST_METRICS):
+                    known[key] = _sum(known.get(key), one)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, for the registry."""
+        labels = ["task", "metric"]
+        counted = CounterMetricFamily("perago_task_counted", "What current().count has reported.", labels=labels)
+        gauge = GaugeMetricFamily("perago_task_gauge", "The last value of current().gauge.", labels=labels)
+        observed = HistogramMetricFamily("perago_task_observed", "What current().observe has reported.", labels=labels)
+        with self._lock:
+            found = [(task, one) for task, known in self._found.items() for one in known.values()]
+        for task, one in found:
+            if one.kind == "counter":
+                counted.add_metric([task, one.name], one.value)
+            elif one.kind == "gauge":
+                gauge.add_metric([task, one.name], one.value)
+            else:
+                bounds = (*map(str, one.bounds), "+Inf")
+                sums = zip(bounds, itertools.accumulate(one.counts), strict=True)
+                observed.add_metric([task, one.name], [(bound, float(sum_)) for bound, sum_ in sums], one.value)
+        yield from (counted, gauge, observed)
+
+
+def _is_possible(one: Measured) -> bool:
+    return (
+        METRIC_NAME.fullmatch(one.name) is not None
+        and math.isfinite(one.value)
+        and (one.kind != "counter" or one.value >= 0)
+        and len(one.bounds) <= MOST_BUCKETS
+        and len(one.counts) == (len(one.bounds) + 1 if one.kind == "histogram" else 0)
+        and all(map(math.isfinite, one.bounds))
+        and all(number >= 0 for number in one.counts)
+    )
+
+
+def _sum(before: Measured | None, one: Measured) -> Measured:
+    if before is None or one.kind == "gauge" or before.bounds != one.bounds:
+        return one
+    counts = tuple(map(sum, zip(before.counts, one.counts, strict=True)))
+    return replace(one, value=before.value + one.value, count=before.count + one.count, counts=counts)
 
 
 def _number(value: float) -> float:

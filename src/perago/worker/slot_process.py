@@ -233,6 +233,7 @@ class _SlotMain:
                 attempt_log.meter.total("upload"),
                 record.fence_refusals,
                 REPEATS.take(),
+                record.metrics,
             ),
             log_chunks=log_chunks,
             unfit=self._unfit,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from perago.authoring.metrics import Measured
 from perago.driver.observer import Direction
 
 
@@ -25,6 +26,8 @@ class Usage:
     """Merges that were refused because the head had moved."""
     repeats: Mapping[str, int] = field(default_factory=dict)
     """Calls of the slot that were repeated, by service."""
+    metrics: tuple[Measured, ...] = ()
+    """What the function has reported."""
 
 
 NO_USAGE = Usage()

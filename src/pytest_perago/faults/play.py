@@ -49,7 +49,7 @@ class Given:
     @classmethod
     def of(cls, workspace: Path | None, params: BaseModel, current: Current) -> Given:
         """What an attempt is about to give."""
-        plain = with_hooks(current, log=_ignore, progress=_ignore, is_cancelled=bool)
+        plain = with_hooks(current, log=_ignore, progress=_ignore, measure=_ignore, is_cancelled=bool)
         if workspace is None:
             return cls(params.model_copy(deep=True), plain, None)
         times = {path: file.mtime_ns for path, file in scan_tree(workspace).files.items()}
