@@ -110,17 +110,19 @@ def _kill(processes: Sequence[psutil.Process]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Apart(Generic[T]):
-    """What a function returned in a process of its own, and how far that process's memory grew meanwhile, in MiB."""
+    """What a function returned in a process of its own; how far that process's memory grew meanwhile, and to what, in
+    MiB. Pages that it shares with others count, so its PSS is less."""
 
     value: T
     growth: float
+    peak: float
 
 
 def apart(function: Callable[..., T], *arguments: object) -> Apart[T]:
     """Call a module-level function in a fresh process."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(_with_growth, function, arguments).result(timeout=300)
+        return pool.submit(_with_growth, function, arguments).result(timeout=1800)
 
 
 def _with_growth(function: Callable[..., T], arguments: tuple[object, ...]) -> Apart[T]:
@@ -128,7 +130,7 @@ def _with_growth(function: Callable[..., T], arguments: tuple[object, ...]) -> A
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
     before = _peak()
     value = function(*arguments)
-    return Apart(value, (_peak() - before) / _MEBIBYTE)
+    return Apart(value, (_peak() - before) / _MEBIBYTE, _peak() / _MEBIBYTE)
 
 
 def _peak() -> int:

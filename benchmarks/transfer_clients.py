@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 import shutil
 import tempfile
@@ -20,12 +21,14 @@ from lakefs.client import Client
 
 from benchmarks import servers
 from benchmarks.harness import Cost, timed
+from benchmarks.processes import run_command
 from perago.adapters.lakefs import LakeFSStore
 from perago.ports import Placement, Upload
 from perago.settings import LakeFSSettings
 
 PERAGO, WRAPPER, SEQUENTIAL = "perago", "lakefs wrapper", "wrapper, sequential"
-BARE, BARE_MD5 = "bare urllib3", "bare urllib3 with MD5"
+BARE, BARE_MD5, LAKECTL = "bare urllib3", "bare urllib3 with MD5", "lakectl"
+LAKECTL_AT = "BENCHMARK_LAKECTL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,11 @@ def down_into(place: Place, count: int, move: Callable[[Path], object], work: Wo
     """Time a download into a new directory, and see that everything is there."""
     target = Path(tempfile.mkdtemp(dir=place.directory))
     for upload in place.uploads:
-        (target / upload.key).parent.mkdir(exist_ok=True)
+        (target / upload.key).parent.mkdir(parents=True, exist_ok=True)
+    moved: list[object] = []
     try:
-        cost = timed(lambda: move(target))
+        cost = timed(lambda: moved.append(move(target)))
+        cost = moved[0] if isinstance(moved[0], Cost) else cost  # of another process
         found = [path.stat().st_size for path in target.rglob("*") if path.is_file()]
         if found != [work.size] * count:
             raise RuntimeError(f"{len(found)} files arrived, or not whole ones; expected {count}")
@@ -117,6 +122,37 @@ def perago_up(work: Work, place: Place) -> Cost:
     """Send and have the stored checksum compared."""
     store = LakeFSStore(place.settings)
     return up_onto(place, work.count, lambda branch: store.upload(place.repository, branch, place.uploads), work)
+
+
+# ----------------------------------------------------------------------------- lakectl
+
+
+def lakectl_down(work: Work, place: Place) -> Cost:
+    """`lakectl fs download`, which the variable `BENCHMARK_LAKECTL` names. It verifies nothing, and uses signed
+    addresses where lakeFS gives some."""
+    settings = place.settings
+    environment = {
+        **os.environ,
+        "LAKECTL_SERVER_ENDPOINT_URL": settings.endpoint_url,
+        "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": settings.access_key_id,
+        "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": settings.secret_access_key.get_secret_value(),
+    }
+    source = f"lakefs://{place.repository}/{place.ref}/"
+
+    def move(target: Path) -> Cost:
+        command = [
+            os.environ[LAKECTL_AT],
+            "fs",
+            "download",
+            "--recursive",
+            "-p",
+            str(work.threads),
+            source,
+            f"{target}/",
+        ]
+        return run_command(command, environment)
+
+    return down_into(place, work.count, move, work)
 
 
 # ----------------------------------------------------------------------------- wrapper
@@ -215,6 +251,7 @@ DOWN: dict[str, Contestant] = {
     BARE: bare_down,
     BARE_MD5: partial(bare_down, verify=True),
     PERAGO: perago_down,
+    **({LAKECTL: lakectl_down} if LAKECTL_AT in os.environ else {}),
     WRAPPER: wrapper_down,
     SEQUENTIAL: partial(wrapper_down, threads=1),
 }
