@@ -123,6 +123,7 @@ def test_what_broke_at_the_block_store_is_resumed_there(tmp_path: Path) -> None:
         download(store, "repo", COMMIT, tmp_path / "w")
         assert asked_for(asked) == []
         assert len(stored) == 20
+        assert sum(request.path.endswith("/stat") for request in asked) <= 8, "each thread asks once for the address"
         assert store.take_notes() == ()
     assert files_in(tmp_path) == {"w/large": CONTENT}
 

@@ -46,7 +46,9 @@ class Addresses:
             other_than: an address that did not work.
         """
         if len(self._keys) <= FEW or key not in self._wanted:  # such as one whose copy in the cache is damaged
-            return _address(self._ask("stat", {"path": key, "presign": "true"}))[0] or None
+            if self._fresh(key) in (None, other_than):
+                self._known[key] = _address(self._ask("stat", {"path": key, "presign": "true"}))
+            return self._fresh(key)
         with self._lock:
             if self._fresh(key) in (None, other_than):
                 self._ask_page(self._first_beside(key))
