@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache, objects, usage
-from perago.ports import CorruptTransfer, Placement, Upload
+from perago.ports import CorruptTransfer, Placement, Refused, Upload
 from perago.workspace.disk import FreeSpace
 from perago.workspace.layout import RESERVE
 from tests.cache.shelves import entries
@@ -49,6 +49,27 @@ def test_a_second_download_reads_no_object(cache: ObjectCache, tmp_path: Path) -
     one, other = (tmp_path / "first" / "d1" / "f1").stat(), (tmp_path / "second" / "d1" / "f1").stat()
     assert (one.st_mode, one.st_mtime) == (other.st_mode, other.st_mtime)
     assert one.st_ino != other.st_ino
+
+
+def test_a_download_that_broke_counts_with_the_next_one_for_its_workspace(cache: ObjectCache, tmp_path: Path) -> None:
+    fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "first")
+    refused = [True]
+    tree = Tree(
+        {**OBJECTS, "new": b"1"},
+        lambda request: Reply(410) if refused[0] and request.query.get("path") == "new" else None,
+        listed=ADDRESSES,
+    )
+    with lakefs(tree, cache=cache, threads=1) as (store, _):
+        entries = store.list_objects("repo", COMMIT, "")
+        placed = [Placement(entry, tmp_path / "second" / entry.key) for entry in entries]
+        with pytest.raises(Refused):
+            store.download("repo", COMMIT, tmp_path / "second", placed)
+        refused[0] = False
+        missing = [place for place in placed if place.path and not place.path.exists()]
+        assert store.download("repo", COMMIT, tmp_path / "second", missing) == 20
+        other = [Placement(entry, tmp_path / "third" / entry.key) for entry in entries]
+        assert store.download("repo", COMMIT, tmp_path / "third", other) == 20
+    assert 0 < len(missing) < len(placed)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,8 @@ class LakeFSStore:
         cache: ObjectCache | None = None,
     ) -> None:
         self._cache = cache
+        self._broken: tuple[Path | None, int] = (None, 0)
+        """The workspace of the last download that broke, and how many of its objects the cache had."""
         self._policy = policy or CallPolicy()
         self._threads = threads
         base_url = _base_url(settings)
@@ -115,7 +117,10 @@ class LakeFSStore:
         placements: Sequence[Placement],
         on_progress: Progress = no_progress,
     ) -> int:
-        """Bring objects to disk, each verified before it appears; returns how many were on this machine before."""
+        """Bring objects to disk, each verified before it appears; returns how many were on this machine before, those
+        of calls for the same workspace included that broke."""
+        broken, hits = self._broken
+        earlier = hits if broken == workspace else 0
         needed = sum(on_disk(placement.entry.size) for placement in placements if placement.path is not None)
         with self._shelf(needed) as shelf:
             transfer = Download(
@@ -127,7 +132,11 @@ class LakeFSStore:
                 shelf=shelf,
                 block_store=self._block_store,
             )
-            return transfer.run(workspace, placements, on_progress)
+            try:
+                return earlier + transfer.run(workspace, placements, on_progress)
+            except BaseException:
+                self._broken = workspace, earlier + (shelf.hits if shelf else 0)
+                raise
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`."""
