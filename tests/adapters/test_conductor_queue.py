@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -36,6 +37,24 @@ def test_a_poll_brings_deliveries_exactly_as_on_the_wire() -> None:
     (request,) = server.requests
     assert (request.method, request.path) == ("GET", "/api/tasks/poll/batch/features.build")
     assert request.query == {"count": "4", "timeout": "2500", "workerid": "w0000"}
+
+
+def test_the_depths_of_many_queues_are_asked_for_in_few_requests() -> None:
+    names = [f"{number:0128}" for number in range(120)]  # as long as names may be
+
+    def depths(request: Request) -> Action:
+        return reply_json({name: int(name) for name in parse_qs(urlsplit(request.target).query)["taskType"]})
+
+    with conductor(depths) as (queue, server):
+        assert queue.queue_depths(names) == {name: number for number, name in enumerate(names)}
+    assert [request.path for request in server.requests] == ["/api/tasks/queue/sizes"] * 3
+    assert max(len(request.target) for request in server.requests) < 8 * 1024
+
+
+@pytest.mark.parametrize("answer", [[], {}, {"t": "1"}, {"t": True}, {"t": None}, {"other": 1}])
+def test_depths_that_are_no_numbers_are_refused(answer: object) -> None:
+    with conductor(reply_json(answer)) as (queue, _), pytest.raises(Unavailable, match="a number for each queue"):
+        queue.queue_depths(["t"])
 
 
 def test_a_compressed_answer_is_read() -> None:

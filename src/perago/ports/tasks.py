@@ -132,6 +132,10 @@ class TaskQueue(DeliveryCheck, Protocol):
         (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
         ...
 
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        """How many attempts each queue holds, those included that are not due yet; 0 for a queue that is not known."""
+        ...
+
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
         ...

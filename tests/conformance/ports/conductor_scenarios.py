@@ -136,6 +136,18 @@ class ConductorScenarios:
         assert (finished["tasks"][0]["outputData"], finished["tasks"][0]["workerId"]) == ({"result": value}, "live0001")
         assert service.log_of(delivery.task_id) == ['one\ntwo "quoted" üñ']
 
+    def test_the_depth_of_a_queue_is_what_waits_in_it(
+        self, queue: TaskQueue, service: ConductorService, task_name: str, workflow: str
+    ) -> None:
+        names = (task_name, f"{task_name}.unknown")
+        assert queue.queue_depths(names) == {task_name: 1, f"{task_name}.unknown": 0}
+        delivery = poll(queue, task_name)
+        assert queue.queue_depths(names)[task_name] == 0
+        queue.hand_back(delivery)
+        assert queue.queue_depths(names)[task_name] == 1
+        service.terminate(workflow)
+        assert queue.queue_depths(names)[task_name] == 0
+
     def test_a_handed_back_task_is_redelivered_and_the_first_delivery_is_over(
         self, queue: TaskQueue, task_name: str, workflow: str
     ) -> None:

@@ -25,6 +25,8 @@ from perago.settings import ConductorSettings
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
 _POLL_MARGIN = 30.0
+_NAMES_AT_ONCE = 50
+"""Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
 _POLICY = CallPolicy(answer=30.0, tries=3)
 
 
@@ -83,6 +85,23 @@ class ConductorQueue:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of tasks", write=True) from error
         return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        """How many attempts each queue holds. Asked for once, for the caller asks again anyway.
+
+        Raises:
+            ServiceError: not all of them are known.
+        """
+        operation = "read the depths of queues"
+        depths: dict[str, int] = {}
+        for start in range(0, len(task_names), _NAMES_AT_ONCE):
+            some = list(task_names[start : start + _NAMES_AT_ONCE])
+            answer = self._session.once(operation, self._session.tasks.size, task_type=some, write=False)
+            found = json_of(operation, answer, dict, "a number for each queue")
+            if not all(type(found.get(name)) is int for name in some):
+                raise unreadable(operation, "a number for each queue", write=False)
+            depths |= {name: found[name] for name in some}
+        return depths
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was

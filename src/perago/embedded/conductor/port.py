@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -44,6 +44,11 @@ class InMemoryConductor(ConductorModel):
                 updates.update_task(state, later)
                 return None
             return replace(delivery, retried=True, retry_output=copied(rows[-1].output))
+
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        """How many attempts each queue holds, delayed ones included."""
+        with self._operation("queue_depths") as state:
+            return {name: state.queue.size(name) for name in task_names}
 
     def is_current(self, delivery: Delivery) -> bool:
         """Whether the task is in progress with the identity of this delivery; a task that is gone is not."""
