@@ -20,6 +20,7 @@ class SmallQueue:
         self._numbers = count(1)
         self._waiting: list[Delivery] = []
         self._polls_ended = 0
+        self.looks = 0
         self.polls: list[tuple[int, float]] = []
         self.held: dict[str, Delivery] = {}
         self.beats: list[str] = []
@@ -41,6 +42,7 @@ class SmallQueue:
         polled: int = 0,
         began: int = 0,
         spent: float = 0,
+        task_name: str = "worker.behaves",
         **params: Any,
     ) -> str:
         """Queue one attempt of `behaves`, which has no workspace, whatever its input says; returns its task id.
@@ -53,7 +55,7 @@ class SmallQueue:
             task_id=f"task-{number}",
             poll_count=polled,
             start_time=began,
-            task_name="worker.behaves",
+            task_name=task_name,
             workflow_id=f"workflow-{number}",
             reference_name="step",
             iteration=0,
@@ -93,19 +95,27 @@ class SmallQueue:
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         self._maybe_fail("poll")
+        self._maybe_fail(f"poll {task_name}")
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             self.polls.append((count, wait_seconds))
             ended = self._polls_ended
-            while len(self._waiting) < count and (left := deadline - time.monotonic()) > 0:
+            while len(self._of(task_name)) < count and (left := deadline - time.monotonic()) > 0:
                 if self._polls_ended > ended:
                     break
                 self._changed.wait(left)
-            taken, self._waiting = self._waiting[:count], self._waiting[count:]
+            taken = self._of(task_name)[:count]
+            self._waiting = [one for one in self._waiting if one not in taken]
             now = int(time.time() * 1000)
             taken = [replace(one, poll_count=one.poll_count + 1, start_time=one.start_time or now) for one in taken]
             self.held.update({one.task_id: one for one in taken})
             return taken
+
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        self._maybe_fail("queue_depths")
+        with self._changed:
+            self.looks += 1
+            return {name: len(self._of(name)) for name in task_names}
 
     def is_current(self, delivery: Delivery) -> bool:
         self._maybe_fail("is_current")
@@ -156,6 +166,9 @@ class SmallQueue:
 
     def close(self) -> None:
         pass
+
+    def _of(self, task_name: str) -> list[Delivery]:
+        return [one for one in self._waiting if one.task_name == task_name]
 
     def _maybe_fail(self, operation: str) -> None:
         error = self.fault(operation)

@@ -26,8 +26,8 @@ from perago.worker.events import (
 )
 from perago.worker.heartbeat import beat, beat_interval, keep_lease
 from perago.worker.plan import worker_id
-from perago.worker.poller import BACK_OFF, QUICK_PAUSES, Cadence, NextPoll
 from perago.worker.reporting import hand_back
+from perago.worker.troubles import BACK_OFF
 
 from .bench import make_plan
 from .small_queue import SmallQueue
@@ -36,26 +36,6 @@ DELIVERY = Delivery("t1", 1, 1000, "features.build", "w1", "step", 0, 2, None, {
 
 
 # ----------------------------------------------------------------------------- polling
-
-
-def test_an_idle_worker_makes_one_long_poll_of_count_one() -> None:
-    assert Cadence().next(free=4) == NextPoll(1, 5.0)
-
-
-def test_after_work_all_free_slots_are_asked_for_at_once_and_without_waiting() -> None:
-    cadence = Cadence()
-    cadence.worked()
-    assert cadence.next(free=3) == NextPoll(3, 0.0)
-
-
-def test_a_queue_found_empty_gets_a_few_quick_looks_and_then_the_long_poll() -> None:
-    cadence = Cadence()
-    cadence.worked()
-    seen = []
-    for _ in range(len(QUICK_PAUSES) + 2):
-        seen.append(cadence.next(free=2))
-        cadence.found_nothing()
-    assert seen == [NextPoll(2, 0.0), *(NextPoll(2, 0.0, pause) for pause in QUICK_PAUSES), NextPoll(1, 5.0)]
 
 
 def test_failed_polls_back_off_with_jitter_up_to_a_bound() -> None:

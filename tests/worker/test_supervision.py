@@ -12,7 +12,7 @@ import pytest
 
 from perago.driver import reporting
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, maintenance, poller
+from perago.worker import Supervisor, cadence, maintenance
 from perago.worker import supervisor as supervision
 from perago.worker.events import (
     AttemptReceived,
@@ -61,7 +61,7 @@ def test_a_first_stop_finishes_what_runs_and_takes_nothing_more(
 def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poller, "LONG_POLL_SECONDS", LIMIT)
+    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", LIMIT)
     with running(make_plan(tmp_path), queue) as worker:
         wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
         worker.supervisor.stop()

@@ -66,6 +66,15 @@ class SlotReplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class SlotEnded:
+    """A shared slot's process was ended on purpose, for `reason`; its place is free."""
+
+    worker_id: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptReceived:
     """A delivery went to a slot."""
 
@@ -323,6 +332,7 @@ Event = (
     | SlotStartFailed
     | SlotDied
     | SlotReplaced
+    | SlotEnded
     | AttemptReceived
     | AttemptEnded
     | HandedBack

@@ -54,6 +54,8 @@ def _words(event: Event) -> str:
             return f"{worker_id}: {reason} (process {pid}); restart in {restart_seconds:g} s"
         case events.SlotReplaced(worker_id, pid, reason):
             return f"{worker_id}: process {pid} replaced: {reason}"
+        case events.SlotEnded(worker_id, pid, reason):
+            return f"{worker_id}: process {pid} ended: {reason}"
         case events.AttemptReceived(delivery, worker_id):
             return f"{worker_id}: received {_which(delivery)}"
         case events.AttemptEnded():
@@ -102,6 +104,7 @@ _SHORT_ID = 8
 QUIET = (
     events.AttemptReceived,
     events.SlotReady,
+    events.SlotEnded,
     events.DirectoriesSwept,
     events.BranchesSwept,
     events.BranchSweepFailed,

@@ -97,9 +97,18 @@ class WorkerPlan:
         """The worker id that polls."""
         return worker_id(self.worker_prefix, 0)
 
+    def limit_of(self, task: TaskPlan) -> int:
+        """How many attempts of `task` may run at a time."""
+        return min(task.limit or self.slots, self.slots)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether tasks share slots, because all of them together may run more attempts than there are slots."""
+        return sum(map(self.limit_of, self.tasks)) > self.slots
+
     @property
     def slot_ids(self) -> tuple[str, ...]:
-        """The worker ids that results carry, one per slot."""
+        """The worker ids that results carry, one for each slot that there can be."""
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
 
     def for_slot(self, task: TaskPlan) -> WorkerPlan:

@@ -1,104 +1,62 @@
-"""Takes deliveries from Conductor while slots are free, and gives back what no slot can take.
-
-When to ask Conductor for work, and for how much.
-
-Idle, one long poll of count 1 costs twelve requests a minute and wakes within 112 ms (a batch poll would wait to fill
-its count, `docs/servers/conductor.md` 7.8). Right after work it pays to ask for all free slots at once and not to wait:
-a queue that is not empty keeps every slot full, and the next step of a workflow is usually there a few milliseconds
-later. So a few quick looks lie between the two. There is never more than one poll in flight, because a poll that
-is given up loses its tasks until their response time-out.
-"""
+"""Takes deliveries from Conductor while slots are free, and gives back what no slot can take."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from perago.back_off import BackOff
-from perago.ports import AccessDenied, Delivery, ServiceError, TaskQueue
-from perago.worker.events import ConductorBack, ConductorUnreachable, Event, HandedBack
+from perago.ports import Delivery, TaskQueue
+from perago.worker import cadence
+from perago.worker.cadence import Cadence, DelayedQueues, Demand, shares
+from perago.worker.events import Event, HandedBack
+from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.reporting import hand_back
+from perago.worker.slot_pool import SlotPool
 from perago.worker.slots import Slot
+from perago.worker.troubles import Troubles
 
-LONG_POLL_SECONDS = 5.0
-QUICK_PAUSES = (0.005, 0.010, 0.020, 0.040)
-"""Seconds before each further quick look at a queue that was just found empty."""
-
-BACK_OFF = BackOff(1.0, 30.0, jitter=True)
-"""Between failed polls."""
-
-
-@dataclass(frozen=True, slots=True)
-class NextPoll:
-    """How the next poll is to be made. `pause` comes before it and ends early when a slot becomes free."""
-
-    count: int
-    wait_seconds: float
-    pause: float = 0.0
-
-
-class Cadence:
-    """Chooses the next poll from what the last ones brought."""
-
-    def __init__(self) -> None:
-        self._empty = len(QUICK_PAUSES) + 1
-
-    def worked(self) -> None:
-        """Something was delivered or finished: more may be waiting."""
-        self._empty = 0
-
-    def found_nothing(self) -> None:
-        """A poll came back empty."""
-        self._empty += 1
-
-    def next(self, free: int) -> NextPoll:
-        """The poll to make for `free` slots."""
-        if self._empty > len(QUICK_PAUSES):
-            return NextPoll(1, LONG_POLL_SECONDS)
-        return NextPoll(free, 0.0, QUICK_PAUSES[self._empty - 1] if self._empty else 0.0)
-
-
-def poll_problem(error: Exception) -> str:
-    """What to tell about a failed poll."""
-    return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+LOOK = "look at the queues"
+"""The kind of request that is about all tasks, among the names of tasks."""
 
 
 class Poller:
-    """The one place that polls. Belongs to the event loop's thread.
+    """The one place that polls. Belongs to the event loop's thread. A poll that is given up loses its tasks until their
+    response time-out, so each is awaited.
 
     Args:
+        plan: the worker's.
         queue: the Conductor to poll.
         pools: the threads that wait for it.
-        worker_id: the supervisor's, which polls.
         slots: where deliveries can go.
         emit: takes the events of polling.
-        now: the time.
+        now: the time, for deliveries.
         give: hands a delivery to a slot, with the time of the poll, and says whether it arrived.
-        spawn: runs a coroutine on the side.
+        spawn: runs a coroutine on the side, to its end.
         unreported: counts the attempts that have left their slot and whose report is not through.
     """
 
     def __init__(
         self,
         *,
+        plan: WorkerPlan,
         queue: TaskQueue,
         pools: Pools,
-        worker_id: str,
-        slots: Sequence[Slot],
+        slots: SlotPool,
         emit: Callable[[Event], None],
         now: Callable[[], float],
         give: Callable[[Delivery, Slot, float], bool],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         unreported: Callable[[], int],
     ) -> None:
+        self._plan = plan
         self._queue = queue
         self._pools = pools
-        self._worker_id = worker_id
         self._slots = slots
         self._emit = emit
         self._now = now
@@ -106,20 +64,27 @@ class Poller:
         self._spawn = spawn
         self._unreported = unreported
         self._backlog = 2 * pools.reports.threads
+        self._tasks = {task.name: task for task in plan.tasks}
+        self._served = dict.fromkeys(self._tasks, 0.0)
         self._cadence = Cadence()
-        self._failures = 0
-        self._failing_since: float | None = None
-        self._denied = False
+        self._delayed = DelayedQueues()
+        self._troubles = Troubles(emit)
+        self._most_long_polls = cadence.LONG_POLLS // len(self._tasks)
+        self._long_polls: Counter[str] = Counter()
+        """In flight."""
+        self._next_long_poll = 0.0
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
 
     def stop(self) -> None:
-        """Make no further poll. One in flight is awaited, and what it brings is given back."""
+        """Make no further poll. Those in flight are awaited, and what they bring is given back."""
         self._stopping.set()
         self._wake.set()
 
-    def slot_freed(self) -> None:
-        """A slot has become free."""
+    def slots_changed(self) -> None:
+        """A slot has become free, or its place."""
+        if self._plan.is_shared:
+            self._cadence.worked()  # it was made, or makes place, for work that was seen
         self._wake.set()
 
     def attempt_reported(self) -> None:
@@ -131,66 +96,140 @@ class Poller:
         """Poll until `stop`."""
         while not self._stopping.is_set():
             self._wake.clear()
-            free = self._free()
-            if not free or self._unreported() >= self._backlog:
-                await self._wake.wait()
-                continue
-            poll = self._cadence.next(len(free))
-            if poll.pause and await self._woken_within(poll.pause):
-                continue
-            await self._poll(free[0].task.name, poll)
+            pause = await self._turn()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(pause) else pause):
+                    await self._wake.wait()
 
-    def _free(self) -> list[Slot]:
-        return [slot for slot in self._slots if slot.free]
+    async def _turn(self) -> float:
+        """Do what is to be done now. Returns the seconds until there may be more, if nothing happens before."""
+        self._slots.end_idle()
+        if self._unreported() >= self._backlog:
+            return math.inf
+        free = self._slots.free()
+        if not self._cadence.alert and self._all_watched(free):
+            return self._watch(free)
+        if not free and not self._has_places():
+            return math.inf
+        now = time.monotonic()
+        kind = LOOK if len(self._tasks) > 1 else next(iter(self._tasks))
+        pause = max(0.0, self._cadence.due() - now, self._troubles.left(kind, now))
+        if not pause:
+            await self._look(free)
+        return pause
 
-    async def _woken_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        return self._wake.is_set()
+    # ---------------------------------------------------------------------- looking
 
-    async def _poll(self, task_name: str, poll: NextPoll) -> None:
-        asked = self._now()
+    def _has_places(self) -> bool:
+        """Whether a slot could be made."""
+        return self._plan.is_shared and self._slots.running().total() < self._plan.slots
+
+    async def _look(self, free: dict[str, list[Slot]]) -> None:
+        """Find out who has work, share the free places out, and poll for those who have a slot."""
+        if len(self._tasks) == 1:  # then a poll tells as much
+            found = sum([await self._poll(name, slots, 0.0) for name, slots in free.items()])
+        else:
+            found = await self._look_at_all()
+        self._cadence.looked(time.monotonic(), found=found > 0)
+
+    async def _look_at_all(self) -> int:
+        """How many attempts came."""
+        names = tuple(self._tasks)
+        depths = await self._ask(LOOK, lambda: self._queue.queue_depths(names))
+        if depths is None or self._stopping.is_set():
+            return 0
+        given = self._share(self._delayed.due(depths, time.monotonic()))
+        self._slots.arrange(given)
+        free = self._slots.free()
+        chosen = [(name, free[name][:number]) for name, number in given.items() if name in free]
+        self._served |= dict.fromkeys(given.keys() - free.keys(), time.monotonic())  # a slot is being made
+
+        async def poll(name: str, slots: Sequence[Slot]) -> int:
+            got = await self._poll(name, slots, 0.0)
+            self._delayed.polled(name, time.monotonic(), depth=depths[name], asked=len(slots), got=got)
+            return got
+
+        return sum(await asyncio.gather(*(poll(name, slots) for name, slots in chosen)))
+
+    def _share(self, depths: dict[str, int]) -> dict[str, int]:
+        running, limits, now = self._slots.running(), self._slots.limits(), time.monotonic()
+        demands = {
+            name: Demand(depth, running[name], limits[name], self._served[name])
+            for name, depth in depths.items()
+            if not self._troubles.left(name, now)
+        }
+        return shares(demands, self._plan.slots - running.total())
+
+    # ---------------------------------------------------------------------- watching
+
+    def _all_watched(self, free: dict[str, list[Slot]]) -> bool:
+        """Whether a long poll for each task is in flight or can be made, so that none need be looked for."""
+        return self._most_long_polls > 0 and all(
+            name in free or self._long_polls[name] or self._is_full(name) for name in self._tasks
+        )
+
+    def _is_full(self, name: str) -> bool:
+        return self._slots.running()[name] >= self._plan.limit_of(self._tasks[name])
+
+    def _watch(self, free: dict[str, list[Slot]]) -> float:
+        """Make the next long poll; one at a time for a task whose polls fail."""
+        now = time.monotonic()
+        able = [
+            name for name in free if self._long_polls[name] < (1 if name in self._troubles else self._most_long_polls)
+        ]
+        if not able:
+            return math.inf
+        name = min(able, key=lambda name: (self._troubles.left(name, now), self._long_polls[name]))
+        pause = max(0.0, self._next_long_poll - now, self._troubles.left(name, now))
+        if not pause:
+            self._next_long_poll = now + cadence.SPREAD_SECONDS
+            self._long_polls[name] += 1
+            self._spawn(self._long_poll(name, free[name][0]))
+        return pause
+
+    async def _long_poll(self, name: str, slot: Slot) -> None:
         try:
-            deliveries = await self._pools.polls.run(
-                self._queue.poll, task_name, self._worker_id, count=poll.count, wait_seconds=poll.wait_seconds
-            )
-        except Exception as error:  # noqa: BLE001 - no failed poll may end the worker
-            await self._failed(error)
-            return
-        self._succeeded()
-        if not deliveries:
-            self._cadence.found_nothing()
-            return
-        self._cadence.worked()
-        self._hand_out(deliveries, asked)
+            if await self._poll(name, [slot], cadence.LONG_POLL_SECONDS):
+                self._cadence.worked()
+        finally:
+            self._long_polls[name] -= 1
+            self._wake.set()
 
-    def _hand_out(self, deliveries: Sequence[Delivery], polled_at: float) -> None:
-        for delivery in deliveries:
-            free = self._free()
-            given = bool(free) and not self._stopping.is_set() and self._give(delivery, free[0], polled_at)
-            if not given:
-                self._spawn(self._hand_back(delivery))
+    # ---------------------------------------------------------------------- polling
+
+    async def _poll(self, name: str, slots: Sequence[Slot], wait_seconds: float) -> int:
+        """Poll for these slots; returns how many attempts came."""
+        asked = self._now()
+        for slot in slots:
+            slot.expecting = True
+        try:
+            deliveries = await self._ask(
+                name,
+                lambda: self._queue.poll(name, self._plan.supervisor_id, count=len(slots), wait_seconds=wait_seconds),
+            )
+        finally:
+            for slot in slots:
+                slot.expecting = False
+        for delivery in deliveries or ():
+            self._hand_out(name, delivery, asked)
+        return len(deliveries or ())
+
+    async def _ask(self, kind: str, request: Callable[[], Any]) -> Any:
+        """The answer to a request for work; None: it failed."""
+        try:
+            answer = await self._pools.polls.run(request)
+        except Exception as error:  # noqa: BLE001 - no failed poll may end the worker
+            self._troubles.failed(kind, error, time.monotonic())
+            return None
+        self._troubles.succeeded(kind, time.monotonic())
+        return answer
+
+    def _hand_out(self, name: str, delivery: Delivery, polled_at: float) -> None:
+        self._served[name] = time.monotonic()
+        free = self._slots.free().get(name)
+        if self._stopping.is_set() or not free or not self._give(delivery, free[0], polled_at):
+            self._spawn(self._hand_back(delivery))
 
     async def _hand_back(self, delivery: Delivery) -> None:
         error = await self._pools.reports.run(hand_back, self._queue, delivery)
         self._emit(HandedBack(delivery, error))
-
-    def _succeeded(self) -> None:
-        self._failures = 0
-        if self._failing_since is not None:
-            self._emit(ConductorBack(time.monotonic() - self._failing_since))
-            self._failing_since, self._denied = None, False
-
-    async def _failed(self, error: Exception) -> None:
-        denied = isinstance(error, AccessDenied)
-        if self._failing_since is None or denied != self._denied:
-            self._emit(ConductorUnreachable(poll_problem(error), denied))
-        if self._failing_since is None:
-            self._failing_since = time.monotonic()
-        self._denied = denied
-        pause = BACK_OFF.pause(self._failures)
-        self._failures += 1
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await self._stopping.wait()

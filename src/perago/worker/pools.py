@@ -12,6 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from perago.worker.cadence import LONG_POLLS
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ class Pools:
     """The supervisor's threads."""
 
     def __init__(self, slots: int) -> None:
-        self.polls = Pool("poll", 1)
+        self.polls = Pool("poll", 2 * LONG_POLLS)  # a quick look must not wait for a long poll
         self.questions = Pool("question", slots + 1)
         self.reports = Pool("report", 2 * slots + 2)
 

@@ -11,7 +11,16 @@ from typing import Protocol
 from perago.back_off import RestartDelay
 from perago.ports import Delivery
 from perago.worker.child import SlotProcess
-from perago.worker.events import Event, Logged, SlotDied, SlotReady, SlotReplaced, SlotStartFailed, WaitingForLakeFS
+from perago.worker.events import (
+    Event,
+    Logged,
+    SlotDied,
+    SlotEnded,
+    SlotReady,
+    SlotReplaced,
+    SlotStartFailed,
+    WaitingForLakeFS,
+)
 from perago.worker.messages import (
     AskLog,
     BadMessage,
@@ -89,6 +98,7 @@ class Slot:
         worker_id: the slot's, which its results carry.
         listener: is told when the slot is free, cannot start, or asks a delivery question.
         emit: takes the events of the slot.
+        delay: of a shared slot, the one of its task. Such a slot ends with its process, if that crashes.
     """
 
     def __init__(
@@ -98,6 +108,7 @@ class Slot:
         worker_id: str,
         listener: SlotListener,
         emit: Callable[[Event], None],
+        delay: RestartDelay | None = None,
     ) -> None:
         self.task = task
         self.worker_id = worker_id
@@ -107,10 +118,18 @@ class Slot:
         self._listener = listener
         self._emit = emit
         self._process: SlotProcess | None = None
+        self.expecting = False
+        """Whether a poll is in flight that was made for this slot."""
+        self.restart_seconds = 0.0
+        """What must pass after its process before there is another one."""
+        self.idle_since = time.monotonic()
         self._ready = False
         self._retiring: str | None = None
         self._closing = asyncio.Event()
-        self._delay = RestartDelay()
+        self._gives_way = ""
+        self._delay = delay or RestartDelay()
+        self._is_shared = delay is not None
+        self._ready_since: float | None = None
         self._questions = self._waits = self._log_asked = 0
         """Of the attempt at hand that have not been answered."""
 
@@ -119,12 +138,24 @@ class Slot:
         """Whether it can take a delivery now."""
         return self._ready and self.attempt is None and self._retiring is None and not self._closing.is_set()
 
+    @property
+    def busy(self) -> bool:
+        """Whether it has an attempt, or is about to get one."""
+        return self.attempt is not None or self.expecting
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes nothing more and ends."""
+        return self._closing.is_set()
+
     async def keep(self) -> None:
         """Start a process, and another whenever one ends, until `close`."""
         while not self._closing.is_set():
-            wait = await self._live_once()
+            self.restart_seconds = await self._live_once()
+            if self._is_shared and self.restart_seconds:
+                self._closing.set()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout(self.restart_seconds):
                     await self._closing.wait()
 
     def take(self, attempt: RunningAttempt) -> bool:
@@ -166,6 +197,11 @@ class Slot:
         if self.attempt is None:
             self._end_process()
 
+    def give_way(self, reason: str) -> None:
+        """End for good, without an attempt; `reason` is what is said of it."""
+        self._gives_way = reason
+        self.drain()
+
     def close(self) -> None:
         """Start no further process and end the present one, also with an attempt in it."""
         self.drain()
@@ -183,18 +219,18 @@ class Slot:
 
     async def _live_once(self) -> float:
         """Run one process to its end; returns the seconds until the next may start."""
-        started = time.monotonic()
+        self._ready_since = None
         try:
             process = SlotProcess(self._plan, self.worker_id, self._on_message)
         except OSError as error:
-            return self._died(0, f"the slot's process could not be started: {error}", started)
+            return self._died(0, f"the slot's process could not be started: {error}")
         self._process = process
         overdue = asyncio.get_running_loop().call_later(self._plan.start_limit, self._kill_unless_ready)
         how = await process.ended
         overdue.cancel()
         self._process, self._ready = None, False
         attempt, self.attempt = self.attempt, None
-        wait = self._died(process.pid, how, started)
+        wait = self._died(process.pid, how)
         if attempt is not None:
             attempt.process_died(how)
         return wait
@@ -206,14 +242,17 @@ class Slot:
             self.kill()
             self._listener.slot_changed(self)
 
-    def _died(self, pid: int, how: str, started: float) -> float:
+    def _died(self, pid: int, how: str) -> float:
         reason, self._retiring = self._retiring, None
         if self._closing.is_set():
+            if self._gives_way:
+                self._emit(SlotEnded(self.worker_id, pid, self._gives_way))
             return 0.0
         if reason is not None:
             self._emit(SlotReplaced(self.worker_id, pid, reason))
             return 0.0
-        delay = self._delay.after_crash(time.monotonic() - started)
+        lived = 0.0 if self._ready_since is None else time.monotonic() - self._ready_since
+        delay = self._delay.after_crash(lived)
         self._emit(SlotDied(self.worker_id, pid, how, delay))
         return delay
 
@@ -228,6 +267,7 @@ class Slot:
         match message:
             case Ready():
                 self.start_failure, self._ready = None, True
+                self.idle_since = self._ready_since = time.monotonic()
                 self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0))
                 self._listener.slot_changed(self)
             case StartFailed(reason):
@@ -275,6 +315,7 @@ class Slot:
 
     def _on_finished(self, message: Finished) -> None:
         attempt, self.attempt = self.attempt, None
+        self.idle_since = time.monotonic()
         if self._retiring is None:
             self._retiring = message.unfit
         if self._retiring is not None:

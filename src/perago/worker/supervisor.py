@@ -7,9 +7,9 @@ Why it is safe, thread by thread and process by process
   hands its result back to the loop.
 * **The loop never waits.** Conductor is asked on pool threads; slots are read and written through sockets with
   time limits (`channel`). Only a fork blocks, for milliseconds.
-* **A delivery has one owner at a time.** It comes from the one poll in flight (`poller`) and goes to one free slot or
-  is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead; only then,
-  and only if it was not lost before, is there a report.
+* **A delivery has one owner at a time.** It comes from a poll that was made for a free slot (`poller`), and goes to a
+  free slot or is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead;
+  only then, and only if it was not lost before, is there a report.
 * **A slot is replaced only when nothing of it runs.** Its process ends together with its process group, so two
   attempts never share a slot, and a crash is reported when no line of the author's code can follow.
 * **A slot cannot act without its supervisor.** Its delivery questions are answered here; the end of the pipe is a "no"
@@ -34,11 +34,12 @@ from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, 
 from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion
-from perago.worker.plan import WorkerPlan
+from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.pools import Pools
 from perago.worker.presence import Presence
 from perago.worker.reporting import EndingClock
+from perago.worker.slot_pool import SlotPool
 from perago.worker.slots import Slot
 
 OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal, Presence)
@@ -51,9 +52,6 @@ GIVE_UP_AFTER = 5.0
 
 LAST_WORDS = 2.0
 """Seconds for reports that were given up to be said to be."""
-
-CLOSE_LIMIT = 10.0
-"""Seconds for idle slots to end, by themselves and then by KILL."""
 
 
 class Supervisor:
@@ -117,15 +115,15 @@ class _Worker:
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
         self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
-        self._slots = [Slot(plan, plan.tasks[0], worker_id, self, self._emit) for worker_id in plan.slot_ids]
+        self._slots = SlotPool(plan, self, self._emit, self._note_failure)
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._repositories: set[str] = set()
         self._not_fenced: set[str] = set()
         self._poller = Poller(
+            plan=plan,
             queue=queue,
             pools=self._pools,
-            worker_id=plan.supervisor_id,
             slots=self._slots,
             emit=self._emit,
             now=self._clock.now,
@@ -133,7 +131,8 @@ class _Worker:
             spawn=self._spawn,
             unreported=self._unreported,
         )
-        self._was_ready = False
+        self._ready: set[str] = set()
+        """The tasks that are polled for."""
         self._signals = 0
         self._exit_code = 0
         self._give_up_at = float("inf")
@@ -142,20 +141,21 @@ class _Worker:
     async def run(self) -> int:
         """Work until stopped, then bring everything down."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
-        keepers = [asyncio.create_task(slot.keep()) for slot in self._slots]
         maintenance = asyncio.create_task(
             run_maintenance(self._plan, self._pools.reports, self._emit, self._repositories)
         )
         pulse = asyncio.create_task(self._tell_pulse())
-        for task in (*keepers, maintenance, pulse):
+        for task in (maintenance, pulse):
             task.add_done_callback(self._note_failure)
         try:
+            self._start_slots()
             await self._poller.run()
             await self._drain()
         finally:
             maintenance.cancel()
-            await self._close_slots([*keepers, maintenance])
+            await self._slots.close()
             pulse.cancel()
+            await asyncio.wait([maintenance, pulse], timeout=LAST_WORDS)
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
@@ -172,8 +172,7 @@ class _Worker:
         if self._signals == 1:
             self._emit(Draining(len(running)))
             self._poller.stop()
-            for slot in self._slots:
-                slot.drain()
+            self._slots.drain()
         elif self._signals == 2:
             self._exit_code = 128 + signum
             self._give_up_at = time.monotonic() + 2 * self._plan.shutdown_grace + GIVE_UP_AFTER
@@ -181,8 +180,7 @@ class _Worker:
             for attempt in running:
                 attempt.lose(why or f"the worker was told to stop by a second signal ({signum.name})")
         else:
-            for slot in self._slots:
-                slot.kill()
+            self._slots.kill()
 
     async def _drain(self) -> None:
         """Wait for running attempts, reports and hand-backs. Only a second signal puts a limit on it, since attempts
@@ -193,23 +191,16 @@ class _Worker:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
 
-    async def _close_slots(self, keepers: list[asyncio.Task[None]]) -> None:
-        for slot in self._slots:
-            slot.close()
-        await asyncio.wait(keepers, timeout=CLOSE_LIMIT)
-
     # ------------------------------------------------------------ told by slots and poller
 
     def slot_changed(self, slot: Slot) -> None:
-        """A slot has become free, has finished an attempt or failed to start."""
-        if slot.free and not self._was_ready:
-            self._was_ready = True
-            plan, seconds = self._plan, time.monotonic() - self._started
-            self._emit(WorkerReady(slot.task.module, slot.task.name, plan.supervisor_id, plan.slots, seconds))
-        if not self._was_ready and all(slot.start_failure for slot in self._slots):
+        """A slot has become free, has finished an attempt, failed to start, or is gone."""
+        if slot.free:
+            self._is_ready(slot.task)
+        if not self._ready and self._slots.all_failed():
             self._exit_code = EXIT_INVALID_MODULE
             self._poller.stop()
-        self._poller.slot_freed()
+        self._poller.slots_changed()
 
     def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
         """An attempt asks whether its delivery is still current."""
@@ -241,14 +232,27 @@ class _Worker:
 
     async def _tell_pulse(self) -> None:
         while True:
-            free = sum(slot.free for slot in self._slots)
-            busy = sum(slot.attempt is not None for slot in self._slots)
+            free, busy = self._slots.places()
             beating = max((attempt.beating for attempt in self._attempts), default=0.0)
             self._emit(Pulse(self._plan.slots, free, busy, self._unreported(), beating))
             await asyncio.sleep(PULSE_INTERVAL)
 
     def _unreported(self) -> int:
         return sum(not attempt.running for attempt in self._attempts)
+
+    # ------------------------------------------------------------------------ starting
+
+    def _start_slots(self) -> None:
+        """Slots that are shared are made when there is work for them, so then every task is ready already."""
+        self._slots.start()
+        for task in self._plan.tasks if self._plan.is_shared else ():
+            self._is_ready(task)
+
+    def _is_ready(self, task: TaskPlan) -> None:
+        if task.name not in self._ready:
+            self._ready.add(task.name)
+            plan, seconds = self._plan, time.monotonic() - self._started
+            self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, plan.limit_of(task), seconds))
 
     # ------------------------------------------------------------------------ plumbing
 

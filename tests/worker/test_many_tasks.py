@@ -1,0 +1,298 @@
+"""Several task modules in one worker, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perago.ports import AccessDenied, ServiceError, TaskStatus
+from perago.worker import TaskPlan, WorkerPlan, slot_pool
+from perago.worker.events import (
+    AttemptReceived,
+    ConductorBack,
+    ConductorUnreachable,
+    HandedBack,
+    SlotDied,
+    SlotEnded,
+    SlotReady,
+    SlotStartFailed,
+    WorkerReady,
+)
+
+from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
+from .small_queue import SmallQueue
+from .test_behaviour import gone, result
+
+MODULE = """
+import os
+import time
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from perago import task
+
+{top}
+
+
+class Params(BaseModel):
+    what: str = ""
+    file: str = ""
+
+
+class Result(BaseModel):
+    text: str
+
+
+@task(name="{name}", owner_email="tests@example.com")
+def work(params: Params) -> Result:
+    if params.what == "crash":
+        os._exit(7)
+    if params.what == "variables":
+        return Result(text=" ".join(sorted(name for name in os.environ if name.startswith("OF_"))))
+    if params.file:
+        Path(params.file).touch()
+        while not Path(params.file).with_suffix(".end").exists():
+            time.sleep(0.005)
+    return Result(text="{name}")
+"""
+
+Write = Callable[..., TaskPlan]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Writes a task module and plans it."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def write(letter: str, top: str = "", **more: object) -> TaskPlan:
+        module = f"many_{letter}_{tmp_path.name}"
+        (tmp_path / f"{module}.py").write_text(MODULE.format(name=f"many.{letter}", top=top))
+        return TaskPlan(module=module, name=f"many.{letter}", **more)  # type: ignore[arg-type]
+
+    return write
+
+
+def put(queue: SmallQueue, letter: str, what: str = "", file: Path | None = None) -> str:
+    return queue.put(task_name=f"many.{letter}", what=what, file=str(file or ""))
+
+
+def start_work(queue: SmallQueue, letter: str, file: Path) -> str:
+    """An attempt that runs until `file` is released."""
+    task_id = put(queue, letter, file=file)
+    wait_for(f"an attempt of {letter} to run", file.exists)
+    return task_id
+
+
+def slots_used(worker: RunningWorker) -> set[str]:
+    return {event.worker_id for event in worker.saw(AttemptReceived)}
+
+
+def shared(tmp_path: Path, *tasks: TaskPlan, slots: int) -> WorkerPlan:
+    return make_plan(tmp_path, *tasks, slots=slots, preload=("perago.driver",))
+
+
+# ----------------------------------------------------------------------------- sharing
+
+
+def test_twenty_tasks_share_two_slots_that_are_made_when_there_is_work(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    tasks = [write(chr(ord("a") + number)) for number in range(20)]
+    with running(shared(tmp_path, *tasks, slots=2), queue) as worker:
+        assert [event.task_name for event in worker.saw(WorkerReady)] == [task.name for task in tasks]
+        wait_for("a few looks", lambda: queue.looks > 2)
+        assert not worker.saw(SlotReady)
+        ids = [put(queue, task.name.removeprefix("many.")) for task in tasks]
+        assert [result(outcome(queue, task_id)) for task_id in ids] == [task.name for task in tasks]
+    assert slots_used(worker) <= {"test0001", "test0002"}
+    assert not worker.saw(HandedBack)
+    assert {event.reason for event in worker.saw(SlotEnded)} == {"another task needs its place"}
+
+
+def test_a_slot_is_used_again_for_the_same_task(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
+        for _ in range(3):
+            outcome(queue, put(queue, "a"))
+        assert len(worker.saw(SlotReady)) == 1
+        outcome(queue, put(queue, "b"))
+        assert len(worker.saw(SlotReady)) == 2
+
+
+def test_a_busy_task_leaves_the_next_free_slot_to_one_that_has_none(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
+        files = [tmp_path / f"running-{number}" for number in range(2)]
+        for file in files:
+            start_work(queue, "a", file)
+        for _ in range(10):
+            put(queue, "a")
+        later = put(queue, "b")
+        release(files[0])
+        assert result(outcome(queue, later)) == "many.b"
+        received = [event.delivery.task_name for event in worker.saw(AttemptReceived)]
+        assert received[:3] == ["many.a", "many.a", "many.b"]
+        release(files[1])
+        wait_for("all reports", lambda: len(queue.reports) == 13)
+
+
+def test_two_busy_tasks_get_half_of_the_slots_each(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    with running(shared(tmp_path, write("a"), write("b"), slots=4), queue) as worker:
+        for letter in "ab":
+            for number in range(4):
+                put(queue, letter, file=tmp_path / f"{letter}-{number}")
+        wait_for("all slots to be busy", lambda: len(worker.saw(AttemptReceived)) == 4)
+        running_tasks = Counter(event.delivery.task_name for event in worker.saw(AttemptReceived))
+        assert running_tasks == {"many.a": 2, "many.b": 2}
+        for letter in "ab":
+            for number in range(4):
+                release(tmp_path / f"{letter}-{number}")
+        wait_for("all reports", lambda: len(queue.reports) == 8)
+
+
+def test_a_limit_is_never_exceeded(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    with running(shared(tmp_path, write("a", limit=1), write("b"), slots=3), queue) as worker:
+        first = start_work(queue, "a", tmp_path / "first")
+        second = put(queue, "a", file=tmp_path / "second")
+        assert result(outcome(queue, put(queue, "b"))) == "many.b"
+        looks = queue.looks
+        wait_for("two looks more", lambda: queue.looks > looks + 2)
+        assert len(worker.saw(AttemptReceived)) == 2
+        release(tmp_path / "first")
+        release(tmp_path / "second")
+        assert result(outcome(queue, first)) == result(outcome(queue, second)) == "many.a"
+
+
+def test_tasks_whose_limits_fit_have_their_slots_from_the_start(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    tasks = write("a", limit=1), write("b", limit=2)
+    with running(shared(tmp_path, *tasks, slots=3), queue) as worker:
+        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
+        wait_for("a long poll for each", lambda: queue.polls.count((1, 5.0)) >= 3)
+        wait_for("both tasks", lambda: len(worker.saw(WorkerReady)) == 2)
+        begun = time.monotonic()
+        assert result(outcome(queue, put(queue, "a"))) == "many.a"
+        assert result(outcome(queue, put(queue, "b"))) == "many.b"
+        assert time.monotonic() - begun < 5
+
+
+def test_idle_shared_slots_end_after_a_while(
+    tmp_path: Path, queue: SmallQueue, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_pool, "IDLE_LIMIT", 0.2)
+    monkeypatch.setattr("perago.worker.cadence.LONG_POLLS", 0)
+    with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
+        outcome(queue, put(queue, "a"))
+        wait_for("its end", lambda: worker.saw(SlotEnded))
+        wait_for("its process's end", gone(worker.saw(SlotReady)[0].pid))
+        assert result(outcome(queue, put(queue, "a"))) == "many.a"
+
+
+def test_a_slot_has_the_variables_of_its_own_task_only(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    tasks = (write("a", environment={"OF_A": "1"}), write("b", environment={"OF_B": "2"}), write("c"))
+    with running(shared(tmp_path, *tasks, slots=2), queue):
+        found = [result(outcome(queue, put(queue, letter, "variables"))) for letter in "abc"]
+    assert found == ["OF_A", "OF_B", ""]
+
+
+# ------------------------------------------------------------------- what goes wrong
+
+
+def test_a_module_that_breaks_later_costs_no_other_task_anything(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    broken = write("a")
+    with running(shared(tmp_path, broken, write("b"), slots=1), queue) as worker:
+        (tmp_path / f"{broken.module}.py").write_text("raise RuntimeError('broken meanwhile')")
+        waiting = put(queue, "a")
+        wait_for("the failed start", lambda: worker.saw(SlotStartFailed))
+        assert result(outcome(queue, put(queue, "b"))) == "many.b"
+        assert queue.waiting() == [waiting]
+    assert "broken meanwhile" in worker.saw(SlotStartFailed)[0].reason
+
+
+def test_a_module_that_declares_another_task_by_now_is_not_run(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    edited = write("a")
+    with running(shared(tmp_path, edited, write("b"), slots=1), queue) as worker:
+        (tmp_path / f"{edited.module}.py").write_text(MODULE.format(name="many.other", top=""))
+        waiting = put(queue, "a")
+        failed = wait_for("the failed start", lambda: worker.saw(SlotStartFailed))[0]
+        assert f"{edited.module} declares many.other now, not many.a; start the worker again" in failed.reason
+        assert queue.waiting() == [waiting]
+
+
+def test_a_module_that_is_slow_to_import_holds_no_attempt_meanwhile(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    gate = tmp_path / "gate"
+    slow = f"while not Path({str(gate)!r}).exists(): time.sleep(0.01)"
+    with running(shared(tmp_path, write("a", slow), write("b"), slots=2), queue) as worker:
+        waiting = put(queue, "a")
+        assert result(outcome(queue, put(queue, "b"))) == "many.b"
+        assert queue.waiting() == [waiting]
+        gate.touch()
+        assert result(outcome(queue, waiting)) == "many.a"
+        assert not worker.saw(SlotDied)
+
+
+def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: SmallQueue, write: Write) -> None:
+    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
+        crashed = put(queue, "a", "crash")
+        assert outcome(queue, crashed).status is TaskStatus.FAILED
+        assert result(outcome(queue, put(queue, "b"), limit=LIMIT)) == "many.b"
+        assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
+
+
+def test_polls_that_are_refused_for_one_task_hold_back_no_other(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    def fault(operation: str) -> ServiceError | None:
+        return AccessDenied("Conductor", "poll", "not yours") if operation == "poll many.a" else None
+
+    queue.fault = fault
+    with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
+        put(queue, "a")
+        wait_for("the refusal", lambda: worker.saw(ConductorUnreachable))
+        assert result(outcome(queue, put(queue, "b"))) == "many.b"
+        assert not worker.saw(ConductorBack)
+        queue.fault = lambda operation: None
+        wait_for("its end", lambda: worker.saw(ConductorBack))
+    assert len(worker.saw(ConductorUnreachable)) == 1
+
+
+# --------------------------------------------------------------------------- stopping
+
+
+def test_a_drain_finishes_what_runs_and_ends_slots_that_are_starting(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    started = tmp_path / "started"
+    slow = write("a", f"Path({str(started)!r}).touch(); time.sleep(600)")
+    with running(shared(tmp_path, slow, write("b"), slots=2), queue) as worker:
+        put(queue, "a")
+        wait_for("the slow import", started.exists)
+        task_id = start_work(queue, "b", tmp_path / "running")
+        worker.supervisor.stop()
+        release(tmp_path / "running")
+        assert worker.wait_until_down() == 0
+    assert result(outcome(queue, task_id)) == "many.b"
+    assert len(queue.waiting()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_an_idle_slot_that_is_killed_is_made_again_when_there_is_work(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
+        outcome(queue, put(queue, "a"))
+        os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
+        wait_for("its death", lambda: worker.saw(SlotDied))
+        assert result(outcome(queue, put(queue, "a"))) == "many.a"
