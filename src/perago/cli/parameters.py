@@ -41,7 +41,7 @@ def _modules(names: list[str]) -> list[str]:
     return list(dict.fromkeys(_module(name) for name in names))
 
 
-def _complete(incomplete: str) -> list[str]:
+def complete(incomplete: str) -> list[str]:
     """Modules and packages below the current directory. Nothing is imported."""
     from pathlib import Path
 
@@ -72,7 +72,7 @@ Module = Annotated[
     typer.Argument(
         metavar="MODULE",
         callback=_module,
-        autocompletion=_complete,
+        autocompletion=complete,
         show_default=False,
         help="Import path of a task module.",
     ),
@@ -82,7 +82,7 @@ Modules = Annotated[
     typer.Argument(
         metavar="MODULE",
         callback=_modules,
-        autocompletion=_complete,
+        autocompletion=complete,
         show_default=False,
         help="Import paths of task modules and packages.",
     ),
@@ -92,7 +92,7 @@ OptionalModules = Annotated[
     typer.Argument(
         metavar="MODULE",
         callback=lambda names: _modules(names or []),
-        autocompletion=_complete,
+        autocompletion=complete,
         show_default=False,
         help="Import paths of task modules and packages.",
     ),

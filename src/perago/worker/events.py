@@ -21,13 +21,16 @@ from perago.workspace.changes import Changes
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
-    """The first slot is ready and polling begins. `seconds` since `Supervisor.run` was called."""
+    """Polling for a task begins: its first slot is ready, or it shares slots that are made when there is work.
+    `seconds` since `Supervisor.run` was called."""
 
     module: str
     task_name: str
     worker_id: str
     slots: int
+    """How many attempts of it may run at a time."""
     seconds: float
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)

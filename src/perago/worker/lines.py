@@ -43,9 +43,10 @@ def describe(event: Event) -> str:
 
 def _words(event: Event) -> str:
     match event:
-        case events.WorkerReady(module, task_name, worker_id, slots, seconds):
-            plural = "slot" if slots == 1 else "slots"
-            return f"ready: {task_name} ({module}), {slots} {plural}, polling as {worker_id}, after {seconds:.2f} s"
+        case events.WorkerReady(module, task_name, worker_id, slots, seconds, shared):
+            what = f"{slots} {'slot' if slots == 1 else 'slots'}"
+            what = f"up to {what} when there is work" if shared else what
+            return f"ready: {task_name} ({module}), {what}, polling as {worker_id}, after {seconds:.2f} s"
         case events.SlotReady(worker_id, pid):
             return f"{worker_id}: ready (process {pid})"
         case events.SlotStartFailed(worker_id, reason):

@@ -252,7 +252,8 @@ class _Worker:
         if task.name not in self._ready:
             self._ready.add(task.name)
             plan, seconds = self._plan, time.monotonic() - self._started
-            self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, plan.limit_of(task), seconds))
+            slots, shared = plan.limit_of(task), plan.is_shared
+            self._emit(WorkerReady(task.module, task.name, plan.supervisor_id, slots, seconds, shared))
 
     # ------------------------------------------------------------------------ plumbing
 

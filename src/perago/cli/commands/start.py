@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,17 +25,16 @@ from perago.cli.configuration import (
 )
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
-from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout
+from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
 from perago.cli.signals import end_if_told, hand_over
 from perago.cli.status import HttpAddress, status_served
 from perago.settings.values import LogFormat
 
 if TYPE_CHECKING:
-    from perago.cli.probe import Probed, TaskSummary
+    from perago.cli.probe import TaskSummary
     from perago.cli.services import OpenLakeFS
-    from perago.ports import TaskQueue
     from perago.settings import Settings
-    from perago.worker import TaskPlan, WorkerPlan
+    from perago.worker import WorkerPlan
 
 
 LogFormatOption = Annotated[
@@ -59,15 +60,53 @@ EXAMPLES = """\b
 Examples:
   perago start my_tasks.features
   perago start my_tasks.features -j 4
+  perago start my_tasks -j 8                all task modules of a package
+  perago start my_tasks my_tasks.big=2 -j 8     no more than two of this one at a time
   perago start my_tasks.features --wait     when the servers may come up later
 
 The first SIGTERM or Ctrl-C lets running attempts finish and ends with status 0;
 the second one cancels them."""
 
+MOST_SLOTS = 999
+
+
+def _names(texts: list[str]) -> list[str]:
+    """The arguments, if each is an import path, or one with a limit; otherwise a usage error."""
+    for text in texts:
+        name, has_limit, limit = text.partition("=")
+        checked_module(name)
+        if has_limit and not (limit.isascii() and limit.isdecimal() and 1 <= int(limit) <= MOST_SLOTS):
+            raise typer.BadParameter(
+                f"{text}: = is followed by how many attempts may run at a time, 1 to {MOST_SLOTS}."
+            )
+    return texts
+
 
 def command(
-    module: Module,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, max=999, help="Attempts at a time.")] = 1,
+    modules: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODULE[=N]",
+            callback=_names,
+            autocompletion=complete,
+            show_default=False,
+            help="Import paths of task modules and packages, each with how many attempts may run at a time, if that "
+            "is to be limited.",
+        ),
+    ],
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            metavar="N",
+            min=1,
+            max=MOST_SLOTS,
+            show_default=False,
+            help="Attempts at a time, of all modules together. Default: 1, or the largest =N.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Start nothing if one of the modules is not valid.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Keep trying while a server does not let us in.")] = False,
     watch: Annotated[
         bool, typer.Option("--watch", help="Print what functions print, log and report as progress, while they run.")
@@ -76,79 +115,86 @@ def command(
     http: HttpOption = None,
     timeout: Timeout = IMPORT_LIMIT,
 ) -> None:
-    """Run workers for a task module against the configured servers.
+    """Run workers for task modules against the configured servers. A package means all task modules below it.
 
-    Module and configuration are validated before any worker starts. Then Conductor and, for a task with a workspace,
-    lakeFS must answer. A TaskDef on the server that differs from the module's is warned about and left alone:
-    `perago register` replaces it.
+    Modules and configuration are validated before any worker starts. A module that is not valid is left out and said;
+    the start ends if there is no other. Then Conductor and, for a task with a workspace, lakeFS must answer. A TaskDef
+    on the server that differs from the module's is warned about and left alone: `perago register` replaces it.
     """
     if watch and log_format:
         raise typer.BadParameter(
             "the log has what functions print; take --watch or --log-format.", param_hint="--watch"
         )
-    raise typer.Exit(
-        start_worker(module, jobs, wait=wait, watch=watch, log_format=log_format, http=http, import_limit=timeout)
-    )
+    wanted = {name: int(limit) if limit else None for name, _, limit in (text.partition("=") for text in modules)}
+    slots = jobs or max([1, *filter(None, wanted.values())])
+    raise typer.Exit(start_worker(StartOptions(wanted, slots, strict, wait, watch, log_format, http, timeout)))
 
 
-def start_worker(
-    module: str,
-    slots: int,
-    *,
-    wait: bool,
-    watch: bool,
-    log_format: LogFormat | None,
-    http: HttpAddress | None,
-    import_limit: float,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """What was asked for on the command line."""
+
+    wanted: Mapping[str, int | None]
+    """Modules and packages, each with how many attempts of a task may run at a time."""
+    slots: int
+    """How many attempts run at a time in all."""
+    strict: bool
+    wait: bool
+    """Keep trying while a server does not answer or rejects the credentials."""
+    watch: bool
+    """Print at once what functions print, log and report as progress."""
+    log_format: LogFormat | None
+    """How to log to standard error; None: as configured."""
+    http: HttpAddress | None
+    """Where to serve probes and metrics; None: nowhere."""
+    import_limit: float
+    """Seconds that importing a module may take."""
+
+    @property
+    def name(self) -> str:
+        """What the worker is called after."""
+        return next(iter(self.wanted))
+
+    def limit_of(self, module: str) -> int | None:
+        """What the longest name that means the module says."""
+        names = [name for name in self.wanted if f"{module}.".startswith(f"{name}.")]
+        return self.wanted[max(names, key=len)]
+
+
+def start_worker(options: StartOptions) -> int:
     """Run a worker until it is stopped.
-
-    Args:
-        module: The import path of the task module.
-        slots: How many attempts run at a time.
-        wait: Keep trying while a server does not answer or rejects the credentials.
-        watch: Print at once what functions print, log and report as progress.
-        log_format: How to log to standard error; None: as configured.
-        http: Where to serve probes and metrics; None: nowhere.
-        import_limit: Seconds that importing the module may take.
 
     Returns:
         The exit code.
 
     Raises:
-        CommandError: module or configuration are not valid, and all that is wrong has been said; or the fork server
-            died.
+        CommandError: no module or the configuration is not valid, and all that is wrong has been said; or the fork
+            server died.
         ServiceError: a server does not let us in, and `wait` is not set.
     """
-    task, settings = _validated(module, import_limit, log_format)
+    tasks, settings = _validated(options)
     from perago.adapters.conductor import ConductorQueue
     from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import (
-        ForkServerDied,
-        LogStream,
-        PlainLines,
-        Supervisor,
-        TaskPlan,
-        check_fork_server,
-        warm_up,
-    )
+    from perago.worker import ForkServerDied, LogStream, PlainLines, Supervisor, check_fork_server, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
-    open_lakefs = _open_lakefs(settings) if task.workspace else None
-    planned = TaskPlan(module=module, name=task.name, environment=environment_of(task), store_factory=open_lakefs)
-    plan = replace(_plan(planned, slots, settings, open_lakefs), watch=watch)
+    open_lakefs = _open_lakefs(settings) if _need_lakefs(tasks) else None
+    plan = _plan(options, tasks, settings, open_lakefs)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
     queue = ConductorQueue(settings.require_conductor())
     try:
-        with status_served(http, plan, open_lakefs.settings if open_lakefs else None) as listeners:
-            reach(queue.ping, wait=wait, clock=clock)
-            reach(functools.partial(_compare, queue, module, task), wait=wait, clock=clock)
+        with status_served(options.http, plan, open_lakefs.settings if open_lakefs else None) as listeners:
+            reach(queue.ping, wait=options.wait, clock=clock)
+            _compare(
+                lambda name: reach(functools.partial(queue.get_task_definition, name), wait=options.wait, clock=clock),
+                tasks,
+            )
             if open_lakefs is not None:
-                reach(functools.partial(ping_lakefs, open_lakefs), wait=wait, clock=clock)
+                reach(functools.partial(ping_lakefs, open_lakefs), wait=options.wait, clock=clock)
             lines = LogStream(plan, settings.log_format) if settings.log_format else PlainLines(sys.stdout)
             supervisor = Supervisor(plan, queue, lines, *listeners, clock=clock)
             check_fork_server()
@@ -168,29 +214,48 @@ def _open_lakefs(settings: Settings) -> OpenLakeFS:
     return OpenLakeFS(settings.require_lakefs(), settings.transfer_threads, cache_of(settings))
 
 
-def _validated(module: str, seconds: float, log_format: LogFormat | None) -> tuple[TaskSummary, Settings]:
-    """The task and the settings; both are looked at before either is complained about."""
+def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]:
+    """The tasks by their modules, and the settings; all are looked at before any is complained about."""
     from perago.cli.probe import probing
 
-    with probing([module], seconds) as results:
-        configuration = with_log_format(look_at_configuration(), log_format)
+    with probing(tuple(options.wanted), options.import_limit, packages=True, progress=Progress()) as results:
+        configuration = with_log_format(look_at_configuration(), options.log_format)
         _import_meanwhile()
-        (probed,) = able_to_run(results())
-    report([probed])
+        probed = able_to_run(results())
+    report(probed)
     for text in configuration.warnings:
         messages.warning(text)
-    problems = configuration.problems + look_at_services(configuration, lakefs=_needs_lakefs(probed))
+    tasks = {one.module: one.task for one in probed if one.task is not None}
+    problems = configuration.problems + look_at_services(configuration, lakefs=_need_lakefs(tasks))
     if problems:
         messages.configuration_errors(problems)
-    if probed.task is None:
+    if not tasks:
         raise CommandError(ExitCode.INVALID_MODULE)
+    left_out = f"{len(probed) - len(tasks)} of {len(probed)} modules cannot run"
+    if len(tasks) < len(probed) and options.strict:
+        raise CommandError(ExitCode.INVALID_MODULE, f"{left_out}, so none is started (--strict)")
     if configuration.settings is None or problems:
         raise CommandError(ExitCode.INVALID_CONFIGURATION)
-    return probed.task, configuration.settings
+    if len(tasks) < len(probed):
+        messages.warning(f"{left_out}; the others are started")
+    return tasks, configuration.settings
 
 
-def _needs_lakefs(probed: Probed) -> bool:
-    return probed.task is not None and probed.task.workspace is not None
+class Progress:
+    """Says how far the look at the modules has come, once a second."""
+
+    def __init__(self) -> None:
+        self._next = time.monotonic() + 1
+
+    def __call__(self, done: int, total: int) -> None:
+        """`done` modules of `total` have been looked at."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + 1
+            messages.note(f"looked at {done} of {total} modules")
+
+
+def _need_lakefs(tasks: Mapping[str, TaskSummary]) -> bool:
+    return any(task.workspace is not None for task in tasks.values())
 
 
 def _import_meanwhile() -> None:
@@ -199,17 +264,28 @@ def _import_meanwhile() -> None:
     import perago.worker  # noqa: F401
 
 
-def _plan(planned: TaskPlan, slots: int, settings: Settings, open_lakefs: OpenLakeFS | None) -> WorkerPlan:
+def _plan(
+    options: StartOptions, tasks: Mapping[str, TaskSummary], settings: Settings, open_lakefs: OpenLakeFS | None
+) -> WorkerPlan:
     from perago.settings import configured_mask, default_worker_id_prefix
-    from perago.worker import WorkerPlan
+    from perago.worker import TaskPlan, WorkerPlan
 
     return WorkerPlan(
-        name=planned.module,
-        tasks=(planned,),
-        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(planned.module),
+        name=options.name,
+        tasks=tuple(
+            TaskPlan(
+                module=module,
+                name=task.name,
+                limit=options.limit_of(module),
+                environment=environment_of(task),
+                store_factory=open_lakefs if task.workspace is not None else None,
+            )
+            for module, task in tasks.items()
+        ),
+        worker_prefix=settings.worker_id_prefix or default_worker_id_prefix(options.name),
         workspace_root=settings.workspace_root,
         logs=replace(logs_of(settings), files=settings.log_files, forward=settings.log_format is not None),
-        slots=slots,
+        slots=options.slots,
         mask=configured_mask(),
         limits=limits_of(settings),
         shutdown_grace=settings.shutdown_grace,
@@ -217,19 +293,24 @@ def _plan(planned: TaskPlan, slots: int, settings: Settings, open_lakefs: OpenLa
         cache_bytes=(open_lakefs and open_lakefs.cache and open_lakefs.cache.max_bytes) or None,
         branch_sweep=BRANCH_SWEEP if open_lakefs is not None else (),
         preload=_PRELOADED if open_lakefs is not None else _PRELOADED[:1],
+        watch=options.watch,
     )
 
 
-def _compare(queue: TaskQueue, module: str, task: TaskSummary) -> None:
-    """Warn if the server's TaskDef is not the module's. Never replaced here: others may work with it."""
+def _compare(ask: Callable[[str], Mapping[str, Any] | None], tasks: Mapping[str, TaskSummary]) -> None:
+    """Warn of TaskDefs that the server lacks, or has otherwise. Never replaced here: others may work with them."""
     from perago.taskdef import compare_definitions
 
-    registered = queue.get_task_definition(task.name)
-    if registered is None:
-        messages.warning(f"the server has no TaskDef {task.name}; create it with: perago register {module}")
-        return
-    differences = compare_definitions(registered, json.loads(task.definition))
-    if differences:
-        title = f"the server's TaskDef {task.name} differs from the module's, and stays as it is"
-        lines = [title, *(difference.text for difference in differences)]
-        messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))
+    missing: dict[str, str] = {}
+    for module, task in tasks.items():
+        registered = ask(task.name)
+        if registered is None:
+            missing[task.name] = module
+        elif differences := compare_definitions(registered, json.loads(task.definition)):
+            title = f"the server's TaskDef {task.name} differs from the module's, and stays as it is"
+            lines = [title, *(difference.text for difference in differences)]
+            messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))
+    if missing:
+        what, them = ("TaskDef", "it") if len(missing) == 1 else ("TaskDefs", "them")
+        command = f"perago register {' '.join(missing.values())}"
+        messages.warning(f"the server has no {what} {', '.join(missing)}; create {them} with: {command}")

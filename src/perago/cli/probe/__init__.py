@@ -7,6 +7,7 @@ crash, fork), it does to a child that is thrown away.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -25,35 +26,56 @@ def probe_modules(modules: Sequence[str], seconds: float, *, packages: bool = Fa
         return results()
 
 
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Modules that are imported side by side."""
+
+Progress = Callable[[int, int], None]
+"""Is told how many modules of how many have been looked at."""
+
+
 @contextlib.contextmanager
 def probing(
-    modules: Sequence[str], seconds: float, *, packages: bool = False, examine: str = ""
+    modules: Sequence[str],
+    seconds: float,
+    *,
+    packages: bool = False,
+    examine: str = "",
+    progress: Progress | None = None,
 ) -> Iterator[Callable[[], list[Probed]]]:
-    """Start with the first module right away; the caller may do something else before it asks for the results.
+    """Start with the first modules right away; the caller may do something else before it asks for the results.
 
     Args:
         modules: Import paths.
         seconds: How long importing one module may take.
         packages: Take a package for all modules below it that declare a task.
         examine: As in `inspect_module`.
+        progress: Is told of it now and then.
 
     Returns:
         A function that waits for the results, one for each module.
     """
     found = _found(modules) if packages else dict.fromkeys(modules, True)
+    names = tuple(found)
     with contextlib.ExitStack() as stack, sigterm_unwinds():
-        name, *others = found
-        first = _enter(stack, name, seconds, examine)
+        first = [_enter(stack, name, seconds, examine) for name in names[:AT_ONCE]]
 
         def results() -> list[Probed]:
-            probed = [first.result()]
-            for module in others:
-                with contextlib.ExitStack() as one:
-                    probed.append(_enter(one, module, seconds, examine).result())
+            probed = _results(first)
+            while left := names[len(probed) : len(probed) + AT_ONCE]:
+                if progress is not None:
+                    progress(len(probed), len(names))
+                with contextlib.ExitStack() as some:
+                    probed += _results([_enter(some, name, seconds, examine) for name in left])
             wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
             return _told_apart(wanted or [_empty(package, probed) for package in modules])
 
         yield results
+
+
+def _results(children: Sequence[ChildProcess]) -> list[Probed]:
+    for child in children:
+        child.listen()
+    return [child.result() for child in children]
 
 
 def _found(names: Sequence[str]) -> dict[str, bool]:

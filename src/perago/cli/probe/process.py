@@ -174,24 +174,33 @@ class ChildProcess:
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds + _BACKSTOP
         self._directory = tempfile.TemporaryDirectory(prefix="perago-probe-")
-        reading, writing = os.pipe()
+        self._reading, writing = os.pipe()
+        self._output: Output | None = None
         try:
             self._process = launch(
                 module, self._directory.name, seconds, examine, writing, beside_threads=beside_threads
             )
         finally:
             os.close(writing)
-        self._output = Output(reading)
+
+    def listen(self) -> Output:
+        """Take what the child prints, which would have to wait otherwise, on a thread. A process that has threads must
+        not fork, so children that shall run side by side are all made before one of them is listened to."""
+        self._output = self._output or Output(self._reading)
+        return self._output
 
     def __enter__(self) -> ChildProcess:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._end()
+        if self._output is None:
+            os.close(self._reading)
         self._directory.cleanup()
 
     def result(self) -> Probed:
         """Wait for the child, which ends by itself when time is up, and say what came of it."""
+        output = self.listen()
         try:
             status = self._wait()
             left_running = self._end()
@@ -200,8 +209,8 @@ class ChildProcess:
             left_running = False
             self._end()
             probed = Probed(self._module, None, self._too_slow())
-        self._output.finish()
-        return replace(probed, output=self._output.text(), printed=self._output.size, left_running=left_running)
+        output.finish()
+        return replace(probed, output=output.text(), printed=output.size, left_running=left_running)
 
     def _wait(self) -> int:
         """The exit status. A signal that told this process to end is not waited out, even if its exception was lost."""
