@@ -40,6 +40,7 @@ NOT_RUN = [
     ("docs/monitoring.md", "$ curl -s http://127.0.0.1:9090/metrics | grep perago_attempts", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
     ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
+    ("docs/workers.md", "$ perago start my_tasks my_tasks.render=2 -j 8", "servers"),
 ]
 """Page, first command and reason of every block that is not run."""
 

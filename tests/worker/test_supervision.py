@@ -317,6 +317,26 @@ def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
     wait_for("all reports", lambda: len(queue.reports) == 20)
 
 
+def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    through = threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "report":
+            through.wait(LIMIT)
+
+    wait_for("a long poll", lambda: queue.polls and queue.polls[-1][1] > 0)
+    queue.fault = fault
+    task_id = queue.put(what="returns")
+    begun = len(queue.polls)
+    wait_for("more looks than an alert worker makes", lambda: len(queue.polls) > begun + len(cadence.QUICK_PAUSES) + 2)
+    assert {wait for _, wait in queue.polls[begun:]} == {0.0}
+    through.set()
+    assert result(outcome(queue, task_id)) == "fine"
+    wait_for("a long poll again", lambda: queue.polls[-1][1] > 0)
+
+
 def test_a_module_that_cannot_be_imported_ends_the_worker_before_it_polls(tmp_path: Path, queue: SmallQueue) -> None:
     worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.missing"), slots=2), queue)
     assert worker.wait_until_down() == 3

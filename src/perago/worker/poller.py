@@ -104,11 +104,12 @@ class Poller:
     async def _turn(self) -> float:
         """Do what is to be done now. Returns the seconds until there may be more, if nothing happens before."""
         self._slots.end_idle()
-        if self._unreported() >= self._backlog:
+        unreported = self._unreported()
+        if unreported >= self._backlog:
             return math.inf
         free = self._slots.free()
-        if not self._cadence.alert and self._all_watched(free):
-            return self._watch(free)
+        if not self._cadence.alert and not unreported and self._all_watched(free):
+            return self._watch(free)  # a report on its way keeps the slot for a quick look: a next step may follow it
         if not free and not self._has_places():
             return math.inf
         now = time.monotonic()

@@ -311,6 +311,6 @@ def _compare(ask: Callable[[str], Mapping[str, Any] | None], tasks: Mapping[str,
             lines = [title, *(difference.text for difference in differences)]
             messages.warning("\n  ".join([*lines, f"replace it with: perago register {module}"]))
     if missing:
-        what, them = ("TaskDef", "it") if len(missing) == 1 else ("TaskDefs", "them")
+        s, them = ("", "it") if len(missing) == 1 else ("s", "them")
         command = f"perago register {' '.join(missing.values())}"
-        messages.warning(f"the server has no {what} {', '.join(missing)}; create {them} with: {command}")
+        messages.warning(f"the server has no TaskDef{s} {', '.join(missing)}; create {them} with: {command}")
