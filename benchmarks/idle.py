@@ -49,12 +49,15 @@ class Contestant:
     flows: Workflows
     scratch: Path
 
-    def one(self) -> tuple[float, float]:
-        """How long the two tasks of a workflow took, by the server's clock: seconds from scheduled to completed."""
+    def one(self) -> tuple[float, float, float]:
+        """How long the first task of a workflow waited, and both took, by the server's clock: seconds from scheduled to
+        started, and to completed."""
         ids = self.flows.start(1)
         self.flows.wait(TASK_LIMIT)
-        first, second = ((task["endTime"] - task["scheduledTime"]) / 1000 for task in self.flows.tasks(ids))
-        return first, second
+        first, second = self.flows.tasks(ids)
+        waited = first["startTime"] - first["scheduledTime"]
+        one, two = (task["endTime"] - task["scheduledTime"] for task in (first, second))
+        return waited / 1000, one / 1000, two / 1000
 
 
 def main() -> None:
@@ -67,12 +70,18 @@ def main() -> None:
             for kind in (PERAGO, BARE)
         ]
         idle = do_nothing(both)
-        first, second = latencies(both, tasks)
+        waited, first, second = latencies(both, tasks)
     print_table(
         f"idle, {WINDOW:g} s of waiting, then {tasks} workflows of two tasks for each, taking turns",
         [PERAGO.name, BARE.name],
         [
             *idle_rows(idle),
+            latency_row(
+                "idle: scheduled to started, median",
+                waited,
+                0.5,
+                under(0.030, percentile(waited[0], 0.5), "under 30 ms"),
+            ),
             latency_row(
                 "idle: scheduled to completed, median",
                 first,
@@ -118,10 +127,9 @@ def look(workers: list[tuple[CountingProxy, Running]]) -> list[Idle]:
     ]
 
 
-def latencies(both: list[Contestant], count: int) -> tuple[list[list[float]], list[list[float]]]:
-    """For each contestant those of first tasks, and those of second tasks."""
-    first: list[list[float]] = [[] for _ in both]
-    second: list[list[float]] = [[] for _ in both]
+def latencies(both: list[Contestant], count: int) -> tuple[list[list[float]], ...]:
+    """For each contestant how long first tasks waited, how long they took, and how long second tasks took."""
+    found: tuple[list[list[float]], ...] = tuple([[] for _ in both] for _ in range(3))
     with contextlib.ExitStack() as stack:
         for each in both:
             stack.enter_context(running(each.kind, each.flows.task, each.flows.url, each.scratch))
@@ -129,10 +137,9 @@ def latencies(both: list[Contestant], count: int) -> tuple[list[list[float]], li
         for _ in range(count):
             for number, each in enumerate(both):
                 time.sleep(random.uniform(0.2, 0.4))
-                one, two = each.one()
-                first[number].append(one)
-                second[number].append(two)
-    return first, second
+                for values, value in zip(found, each.one(), strict=True):
+                    values[number].append(value)
+    return found
 
 
 def idle_rows(idle: list[Idle]) -> list[Row]:
@@ -145,7 +152,7 @@ def idle_rows(idle: list[Idle]) -> list[Row]:
             under(180, ours.memory, "under 180 MiB"),
         ),
         Row("processor", [f"{each.cpu:.2f} %" for each in idle], under(0.5, ours.cpu, "under 0.5 %")),
-        Row("polls a minute", [f"{each.polls:.0f}" for each in idle], under(30, ours.polls, "under 30")),
+        Row("polls a minute", [f"{each.polls:.0f}" for each in idle], under(60, ours.polls, "under 60")),
     ]
 
 

@@ -10,7 +10,7 @@ import os
 import secrets
 import urllib.request
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -56,20 +56,27 @@ def embedded_lakefs() -> Iterator[LakeFSSettings]:
     """An embedded lakeFS over HTTP in a process of its own, as `perago dev` has it; ends the benchmark if it does not
     start."""
     key, secret = "benchmark", secrets.token_hex(16)
+    with _served(_lakefs_until_told, key, secret) as url:
+        yield LakeFSSettings(url, key, SecretStr(secret))
+
+
+@contextlib.contextmanager
+def _served(serve: Callable[..., None], *more: str) -> Iterator[str]:
+    """The URL of an embedded service in a process of its own; `serve` gets a pipe to send it to."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve_until_told, args=(theirs, key, secret), daemon=True)
+    process = context.Process(target=serve, args=(theirs, *more), daemon=True)
     process.start()
     try:
         if not ours.poll(START_SECONDS):
-            raise SystemExit(f"the embedded lakeFS did not start within {START_SECONDS} s")
-        yield LakeFSSettings(ours.recv(), key, SecretStr(secret))
+            raise SystemExit(f"the embedded service did not start within {START_SECONDS} s")
+        yield ours.recv()
     finally:
         ours.send("end")
         process.join(START_SECONDS)
 
 
-def _serve_until_told(pipe: Connection, key: str, secret: str) -> None:
+def _lakefs_until_told(pipe: Connection, key: str, secret: str) -> None:
     from perago.driver import SystemClock
     from perago.embedded.http.lakefs import lakefs_app
     from perago.embedded.http.serve import serve
@@ -88,6 +95,28 @@ def conductor() -> str:
         return settings().require_conductor().server_url.rstrip("/")
     except ConfigurationError as error:
         raise SystemExit(f"this benchmark needs a real Conductor\n{error}") from error
+
+
+@contextlib.contextmanager
+def conductor_or_embedded() -> Iterator[tuple[str, str]]:
+    """The Conductor that the environment names, otherwise an embedded one; and what to call it."""
+    found = settings().conductor
+    if found is not None:
+        yield found.server_url.rstrip("/"), "real Conductor"
+        return
+    with _served(_conductor_until_told) as url:
+        yield f"{url}/api", "embedded Conductor"
+
+
+def _conductor_until_told(pipe: Connection) -> None:
+    from perago.driver import SystemClock
+    from perago.embedded.conductor import InMemoryConductor
+    from perago.embedded.http.conductor import conductor_app
+    from perago.embedded.http.serve import serve
+
+    with serve(conductor_app(InMemoryConductor(SystemClock()))) as url:
+        pipe.send(url)
+        pipe.recv()
 
 
 def through(found: LakeFSSettings, url: str) -> LakeFSSettings:
