@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from perago.ports import AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
+from perago.ports import AccessDenied, AttemptRow, Delivery, NotFound, Report, ServiceError, WorkflowRow
 
 
 class SmallQueue:
@@ -21,6 +21,8 @@ class SmallQueue:
         self._waiting: list[Delivery] = []
         self._polls_ended = 0
         self.looks = 0
+        self.refused: set[str] = set()
+        """The tasks that may not be polled for."""
         self.polls: list[tuple[int, float]] = []
         self.held: dict[str, Delivery] = {}
         self.beats: list[str] = []
@@ -95,7 +97,8 @@ class SmallQueue:
 
     def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
         self._maybe_fail("poll")
-        self._maybe_fail(f"poll {task_name}")
+        if task_name in self.refused:
+            raise AccessDenied("Conductor", f"poll for {task_name}", "not yours")
         deadline = time.monotonic() + wait_seconds
         with self._changed:
             self.polls.append((count, wait_seconds))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.ports import AccessDenied, ServiceError, TaskStatus
+from perago.ports import TaskStatus
 from perago.worker import TaskPlan, WorkerPlan, slot_pool
 from perago.worker.events import (
     AttemptReceived,
@@ -101,10 +101,10 @@ def shared(tmp_path: Path, *tasks: TaskPlan, slots: int) -> WorkerPlan:
 # ----------------------------------------------------------------------------- sharing
 
 
-def test_twenty_tasks_share_two_slots_that_are_made_when_there_is_work(
+def test_many_tasks_share_two_slots_that_are_made_when_there_is_work(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
-    tasks = [write(chr(ord("a") + number)) for number in range(20)]
+    tasks = [write(chr(ord("a") + number)) for number in range(8)]
     with running(shared(tmp_path, *tasks, slots=2), queue) as worker:
         assert [event.task_name for event in worker.saw(WorkerReady)] == [task.name for task in tasks]
         wait_for("a few looks", lambda: queue.looks > 2)
@@ -254,16 +254,13 @@ def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: S
 def test_polls_that_are_refused_for_one_task_hold_back_no_other(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
-    def fault(operation: str) -> ServiceError | None:
-        return AccessDenied("Conductor", "poll", "not yours") if operation == "poll many.a" else None
-
-    queue.fault = fault
+    queue.refused = {"many.a"}
     with running(shared(tmp_path, write("a"), write("b"), slots=2), queue) as worker:
         put(queue, "a")
         wait_for("the refusal", lambda: worker.saw(ConductorUnreachable))
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
         assert not worker.saw(ConductorBack)
-        queue.fault = lambda operation: None
+        queue.refused.clear()
         wait_for("its end", lambda: worker.saw(ConductorBack))
     assert len(worker.saw(ConductorUnreachable)) == 1
 

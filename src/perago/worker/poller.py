@@ -143,7 +143,6 @@ class Poller:
         self._slots.arrange(given)
         free = self._slots.free()
         chosen = [(name, free[name][:number]) for name, number in given.items() if name in free]
-        self._served |= dict.fromkeys(given.keys() - free.keys(), time.monotonic())  # a slot is being made
 
         async def poll(name: str, slots: Sequence[Slot]) -> int:
             got = await self._poll(name, slots, 0.0)
