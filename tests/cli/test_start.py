@@ -376,3 +376,20 @@ def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
     with LakeFSCheck(LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))) as check:
         problem = wait_for("the look", lambda: check.problem)
     assert problem.startswith("lakeFS does not answer: ")
+
+
+def test_without_the_extra_there_are_probes_and_a_word_about_metrics(project: Project, services: Services) -> None:
+    project.module("prometheus_client", "raise ModuleNotFoundError('not here', name='prometheus_client')")
+    with started(project, "plain", "--http", "0", **services.variables) as worker:
+        worker.wait_for("ready:")
+        where = re.search(r"at (http://127\.0\.0\.1:\d+)", worker.text)
+        assert where
+        assert read(f"{where[1]}/livez")[0] == 200
+        with pytest.raises(HTTPError) as refused:
+            build_opener(ProxyHandler({})).open(f"{where[1]}/metrics", timeout=10)
+        assert refused.value.code == 501
+        assert b"pip install prometheus-client" in refused.value.read()
+        worker.stop(signal.SIGTERM)
+    assert (
+        "warning: there are no metrics: prometheus_client cannot be found; pip install prometheus-client" in worker.text
+    )

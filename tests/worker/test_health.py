@@ -151,6 +151,22 @@ def test_pages_are_served_and_others_are_named() -> None:
     assert b"/page" in body
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:9090", 503),
+        ("localhost", 503),
+        ("[::1]:9090", 503),
+        ("evil.example:9090", 403),
+        ("[", 403),
+    ],
+)
+def test_a_web_page_cannot_read_it_under_a_name_of_its_own(host: str, status: int) -> None:
+    with serving(PAGE) as server, connected(server) as connection:
+        connection.sendall(f"GET /page HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        assert int(connection.recv(100).split()[1]) == status
+
+
 def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status_server, "DEADLINE", 0.5)
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:

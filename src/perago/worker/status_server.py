@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 MOST_CONNECTIONS = 32
 """At a time. Further ones are closed without an answer."""
@@ -27,6 +28,8 @@ class Page:
     content_type: str
     body: bytes
 
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 Pages = Mapping[str, Callable[[str], Page]]
 """By path, what makes each page from the request's `Accept` header. Called by several threads."""
@@ -125,7 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         make = self.server.pages.get(self.path.partition("?")[0])
-        if make is None:
+        if not self._is_asked_by_its_own_name():
+            page = Page(403, "text/plain; charset=utf-8", b"This is a worker of perago. Ask it as 127.0.0.1.\n")
+        elif make is None:
             found = "".join(f"{path}\n" for path in self.server.pages)
             page = Page(404, "text/plain; charset=utf-8", f"There is no such page, only:\n{found}".encode())
         else:
@@ -136,6 +141,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.end_headers()
         self.wfile.write(page.body)
+
+    def _is_asked_by_its_own_name(self) -> bool:
+        """A web page may have a name of its own lead to this machine, and could read under it what is meant for this
+        machine alone. Where others may ask, names are the network's business."""
+        with contextlib.suppress(ValueError):
+            asked = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            return asked in (None, *_LOOPBACK) or self.server.server_address[0] not in _LOOPBACK
+        return False
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Probes come every few seconds."""
