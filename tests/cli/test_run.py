@@ -23,7 +23,7 @@ MODULE = """
 import os, subprocess, sys, time
 from pathlib import Path
 from pydantic import BaseModel
-from perago import Metric, TaskTerminalError, WorkspaceSpec, current, forbid_glob, require_glob, task
+from perago import TaskTerminalError, Metric, WorkspaceSpec, current, forbid_glob, require_glob, task
 
 class Params(BaseModel):
     do: str = "build"
