@@ -20,10 +20,11 @@ from perago.ports import Unavailable
 from perago.testing import InMemoryServices
 
 from ..adapters.scripted import Reply, Request, ScriptedServer
-from .filled import REPOSITORY, Filled, fill, start
+from .filled import REPOSITORY, Filled, declared, fill, start
 from .markup import Element
 from .servers import KEYS, NOWHERE, page_of_servers, servers_of, settings_of, variables
 from .site import Site, site_of
+from .tasks import summarise
 from .test_page_links import crawl
 
 AWAY = "does not answer"
@@ -137,6 +138,16 @@ def test_without_lakefs_the_other_half_is_whole(filled_here: Filled, tmp_path: P
     assert branch.status == 503
     assert "Not available" in branch.main.text
     assert "There is no repository" not in repositories.text
+
+
+def test_without_lakefs_a_join_is_shown(services: InMemoryServices, tmp_path: Path) -> None:
+    """Which of its commits continues the others is not known then."""
+    commits = [services.seed({"number.txt": str(number)}) for number in range(2)]
+    workflow = services.start(declared(summarise), {"label": "orders"}, ref=commits)
+    with servers_of(services) as environment:
+        environment["LAKECTL_SERVER_ENDPOINT_URL"] = NOWHERE
+        with page_of_servers(services, settings_of(environment, tmp_path)) as site:
+            assert "lakeFS: " in site.get(links.workflow(workflow)).main.one("div", class_="problem").text
 
 
 def test_without_conductor_the_other_half_is_whole(filled_here: Filled, tmp_path: Path) -> None:

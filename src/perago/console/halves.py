@@ -28,7 +28,6 @@ _OF_LAKEFS: Mapping[str, Any] = {
     "repositories": _NO_PAGE,
     "branches": _NO_PAGE,
     "tags": _NO_PAGE,
-    "first_parents": (),
     "changes": _NO_PAGE,
     "uncommitted": _NO_PAGE,
 }
