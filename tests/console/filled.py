@@ -17,7 +17,7 @@ STAGING = "perago-0123456789abcdef-000000000000"
 TREE: dict[str, str | bytes | None] = {
     "raw/orders.csv": "id,price\n1,10\n2,20\n",
     "raw/scratch.csv": "id\n",
-    "raw/logo.bin": b"\x89PNG\r\n\x1a\n\0\0",
+    "raw/logo.bin": b"\x7fELF\r\n\x1a\n\0\0",
     "notes/empty.txt": "",
     "notes/long.txt": "0123456789abcde\n" * 5000,
 }

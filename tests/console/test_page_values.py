@@ -298,7 +298,7 @@ def test_an_empty_file_says_so(site: Site, filled: Filled) -> None:
 
 def test_a_download_is_saved_and_never_shown(site: Site, filled: Filled) -> None:
     answer = site.get(links.download(REPOSITORY, filled.root, "raw/logo.bin"))
-    assert answer.data == b"\x89PNG\r\n\x1a\n\0\0"
+    assert answer.data == b"\x7fELF\r\n\x1a\n\0\0"
     assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''logo.bin"
     assert answer.headers["content-type"] == "application/octet-stream"
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -99,6 +99,7 @@ def page_app(source: Source) -> ASGIApp:
         routes += _changing(source, source.actions, renderer)
     routes += [
         Route(f"{_COMMIT}/download", lambda request: repositories.download(source, request), methods=["GET"]),
+        Route(f"{_COMMIT}/image", lambda request: repositories.image(source, request), methods=["GET"]),
         Route("/news", _stream_of(source.news), methods=["GET"]),
         Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
     ]
@@ -246,7 +247,7 @@ async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
 
 
 class _SecurityHeaders:
-    """Adds `HEADERS` to the answers of an application."""
+    """Adds `HEADERS` to the answers of an application that do not have their own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -255,7 +256,9 @@ class _SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *self._headers]}
+                own = list(message.get("headers", ()))
+                names = {name for name, _ in own}
+                message = {**message, "headers": own + [each for each in self._headers if each[0] not in names]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

@@ -104,6 +104,11 @@ def download(repository_name: str, commit_id: str, path: str) -> str:
     return with_query(f"{commit(repository_name, commit_id)}/download", path=path)
 
 
+def image(repository_name: str, commit_id: str, path: str) -> str:
+    """The bytes of an image of a commit, to be shown."""
+    return with_query(f"{commit(repository_name, commit_id)}/image", path=path)
+
+
 def _part(text: str) -> str:
     return quote(text, safe="", errors="replace")
 

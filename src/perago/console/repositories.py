@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
 from dataclasses import dataclass
 from functools import partial
@@ -15,11 +14,10 @@ from perago.attempt.publication import is_staging_branch
 from perago.console import links
 from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
 from perago.console.links import Link, Listed, link, listed
+from perago.console.preview import Preview, image_of, preview_of
 from perago.console.source import File, NoSuchPage, Ref, Repository, Source
 from perago.console.text import Moment, Shown, line, moment, plural, size
 
-TEXT_BYTES = 64 * 1024
-"""How much of a file is shown."""
 _PAGE_SIZE = 50
 _FILES = 200
 
@@ -118,7 +116,7 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class FilePage:
-    """One file. `text` is None where it is not UTF-8 text; `size` is empty where `bytes` says it as well."""
+    """One file. `size` is empty where `bytes` says it as well."""
 
     path: Shown
     size: str
@@ -127,7 +125,7 @@ class FilePage:
     content_type: Shown
     time: Moment | None
     metadata: tuple[tuple[Shown, Shown], ...]
-    text: Shown | None
+    preview: Preview
     download: str
     title: str
     crumbs: tuple[Link, ...]
@@ -260,7 +258,7 @@ def file(source: Source, request: Request) -> FilePage:
         content_type=line(found.content_type),
         time=moment(found.mtime * 1000),
         metadata=tuple((line(key), line(value)) for key, value in sorted(found.metadata.items())),
-        text=_text(source, repository, commit_id, found),
+        preview=preview_of(source, repository, commit_id, found),
         download=links.download(repository, commit_id, found.path),
         title=f"File {line(found.path).text}",
         crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
@@ -275,6 +273,22 @@ def download(source: Source, request: Request) -> Response:
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{name}", "content-length": str(found.size)}
     content = source.lakefs.read(repository, commit_id, found.path)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+
+
+IMAGE_HEADERS = {"content-security-policy": "default-src 'none'; sandbox"}
+"""In place of those of the pages: whatever the bytes are taken for, nothing of them runs."""
+
+
+def image(source: Source, request: Request) -> Response:
+    """The bytes of the image `?path=`, with the type that they have by themselves.
+
+    Raises:
+        NoSuchPage: it is none that is shown.
+    """
+    repository, commit_id = _commit(source, request)
+    found = source.lakefs.file(repository, commit_id, request.query_params.get("path", ""))
+    data, media_type = image_of(source, repository, commit_id, found)
+    return Response(data, media_type=media_type, headers=IMAGE_HEADERS)
 
 
 def _commit(source: Source, request: Request) -> tuple[str, str]:
@@ -301,16 +315,3 @@ def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = Fal
         *root,
         *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
     )
-
-
-def _text(source: Source, repository: str, commit_id: str, found: File) -> Shown | None:
-    """The beginning as text; None if it is no UTF-8 or holds NULs, which no text does."""
-    data = b"".join(source.lakefs.read(repository, commit_id, found.path, TEXT_BYTES))
-    is_whole = len(data) == found.size
-    try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
-    except UnicodeDecodeError:
-        return None
-    if "\0" in text:
-        return None
-    return Shown(text, "" if is_whole else f"cut: the first {size(len(data))} of {size(found.size)} are shown")

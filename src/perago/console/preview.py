@@ -1,0 +1,164 @@
+"""The content of a file as far as it can be looked at safely: text, the first rows of a table, an image.
+
+What a file is, is told by its first bytes, and of CSV by its name; nothing that its owner says of it is believed.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from perago.console import links
+from perago.console.source import File, NoSuchPage, Source
+from perago.console.text import Shown, line, plural, size
+
+TEXT_BYTES = 64 * 1024
+"""How much of a text or of a CSV file is looked at."""
+TABLE_BYTES = 16 * 1024 * 1024
+"""The largest Parquet file that is opened: what is in it is told at its end."""
+IMAGE_BYTES = 8 * 1024 * 1024
+ROWS = 50
+COLUMNS = 30
+CELL = 100
+"""Characters."""
+_SECONDS = 20.0
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_IMAGES = (
+    (b"\x89PNG\r\n\x1a\n", 0, "image/png"),
+    (b"\xff\xd8\xff", 0, "image/jpeg"),
+    (b"GIF87a", 0, "image/gif"),
+    (b"GIF89a", 0, "image/gif"),
+    (b"WEBP", 8, "image/webp"),
+)
+"""Raster images that browsers show: bytes, where they stand, and the type. SVG is a program, and is shown as text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The first rows of a table; None stands for a missing value. `note` says what is left out."""
+
+    columns: tuple[Shown, ...]
+    rows: tuple[tuple[Shown | None, ...], ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is shown of a file. `image` is the address of its bytes, `note` says why there is nothing."""
+
+    text: Shown | None = None
+    table: Table | None = None
+    image: str | None = None
+    note: str = ""
+
+
+def preview_of(source: Source, repository: str, commit_id: str, found: File) -> Preview:
+    """What can be shown of a file."""
+    head = _read(source, repository, commit_id, found, TEXT_BYTES)
+    if image_type(head):
+        if found.size > IMAGE_BYTES:
+            return Preview(note=f"An image of more than {size(IMAGE_BYTES)}. Download it to look at it.")
+        return Preview(image=links.image(repository, commit_id, found.path))
+    if head.startswith(b"PAR1"):
+        return _parquet(source, repository, commit_id, found)
+    text = _text(head, found.size)
+    if text is None:
+        return Preview(note="Not text. Download it to look at it.")
+    return Preview(text=text, table=_csv(found, text))
+
+
+def image_of(source: Source, repository: str, commit_id: str, found: File) -> tuple[bytes, str]:
+    """The bytes of an image and its type.
+
+    Raises:
+        NoSuchPage: it is none that is shown.
+    """
+    data = _read(source, repository, commit_id, found, IMAGE_BYTES) if found.size <= IMAGE_BYTES else b""
+    media_type = image_type(data)
+    if media_type is None:
+        raise NoSuchPage(f"{found.path!r} is no image that is shown here.")
+    return data, media_type
+
+
+def image_type(head: bytes) -> str | None:
+    """The type of an image that is safe to show, by its first bytes."""
+    return next((kind for magic, at, kind in _IMAGES if head[at : at + len(magic)] == magic), None)
+
+
+def _read(source: Source, repository: str, commit_id: str, found: File, limit: int) -> bytes:
+    return b"".join(source.lakefs.read(repository, commit_id, found.path, limit))
+
+
+def _text(data: bytes, whole: int) -> Shown | None:
+    """The beginning as text; None if it is no UTF-8 or holds NULs, which no text does."""
+    is_whole = len(data) == whole
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(data, final=is_whole)
+    except UnicodeDecodeError:
+        return None
+    if "\0" in text:
+        return None
+    return Shown(text, "" if is_whole else f"cut: the first {size(len(data))} of {size(whole)} are shown")
+
+
+def _csv(found: File, text: Shown) -> Table | None:
+    """The first rows of a CSV file, the first of them as the names of the columns; None if it is none."""
+    delimiter = _DELIMITERS.get(found.path[-4:].lower())
+    if delimiter is None:
+        return None
+    lines = text.text.removeprefix("\ufeff").splitlines(keepends=True)
+    whole = lines[:-1] if text.note and len(lines) > 1 else lines  # the last line may go on
+    try:
+        read = list(itertools.islice(csv.reader(whole, delimiter=delimiter), ROWS + 2))
+    except csv.Error:
+        return None
+    rows = [row for row in read if row]
+    if not rows or (len(rows[0]) < 2 and len(rows) < 2):
+        return None
+    return _table(rows[0], rows[1:], bool(text.note))
+
+
+def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Preview:
+    if find_spec("pyarrow") is None:
+        return Preview(note="A Parquet file. Its first rows are shown where pyarrow is installed (the extra tables).")
+    if found.size > TABLE_BYTES:
+        return Preview(note=f"A Parquet file of more than {size(TABLE_BYTES)}. Download it to look at it.")
+    told = _in_a_process(_read(source, repository, commit_id, found, TABLE_BYTES))
+    if told is None:
+        return Preview(note="A Parquet file that cannot be read here. Download it to look at it.")
+    table = _table(told["columns"], told["rows"], told["total"] > ROWS)
+    return Preview(table=table, note=f"{plural(told['total'], 'row')}, {plural(told['width'], 'column')}")
+
+
+def _in_a_process(data: bytes) -> Any:
+    """What `parquet_head` makes of a file, which may be made to crash or to fill the memory of who reads it."""
+    command = [sys.executable, "-I", "-m", "perago.console.parquet_head"]
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=_SECONDS, check=True, env={})
+        return json.loads(done.stdout)
+    except (subprocess.SubprocessError, OSError, ValueError):
+        return None
+
+
+def _table(columns: Sequence[Any], rows: Sequence[Sequence[Any]], more: bool) -> Table:
+    width = max(map(len, (columns, *rows)))
+    shown = [[*row, *[None] * (width - len(row))][:COLUMNS] for row in (columns, *rows[:ROWS])]
+    left_out = [f"{width - COLUMNS:,} more columns"] if width > COLUMNS else []
+    left_out += ["more rows"] if more or len(rows) > ROWS else []
+    return Table(
+        columns=tuple(line(str(name or ""), CELL) for name in shown[0]),
+        rows=tuple(tuple(_cells(row)) for row in shown[1:]),
+        note=f"and {' and '.join(left_out)}" if left_out else "",
+    )
+
+
+def _cells(row: Sequence[Any]) -> Iterator[Shown | None]:
+    return (None if cell is None else line(str(cell), CELL) for cell in row)
