@@ -11,7 +11,7 @@ LIVE_XDIST ?= 2
 COMPILE = $(BIN)/python -m compileall -q -j 0 src
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test exhaustive this-python other-plugins docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
+.PHONY: help demo test exhaustive this-python other-plugins deploy-files docs screenshots wheel format audit live live-ci conformance conformance-live differential clean
 
 help:
 	@echo "make demo         run the bundled sample workflow on real data; it brings its own servers"
@@ -21,6 +21,7 @@ help:
 	@echo "make exhaustive   the cases of the long matrices and of the simulation that make test leaves out"
 	@echo "make this-python  the tests that can differ between Pythons, without the checks of make test"
 	@echo "make other-plugins  the plugin beside other plugins, on the oldest and on the newest pytest"
+	@echo "make deploy-files  what others say of the files in deploy/: validators of Docker, Compose, Kubernetes and systemd"
 	@echo "make wheel        build a wheel to install perago from, and print how (README.md, Install)"
 	@echo "make format       reformat the code"
 	@echo "make audit        look up known vulnerabilities of what is installed (needs the network); fails if there are any"
@@ -66,6 +67,15 @@ other-plugins: .venv-pytest-oldest/.installed .venv-pytest-newest/.installed
 	@$(PYTHON) -m venv .venv-pytest-$*
 	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
 	@.venv-pytest-$*/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group other-plugins '$(PYTEST)'
+	@touch $@
+
+deploy-files: .venv-deploy/.installed
+	@.venv-deploy/bin/python -m pytest tests/deploy -q -rs
+
+.venv-deploy/.installed: pyproject.toml
+	@$(PYTHON) -m venv .venv-deploy
+	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	@.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check -e '.[embedded,fuzz,test]' --group deploy
 	@touch $@
 
 # The site has an environment of its own.

@@ -1,0 +1,120 @@
+"""What the files of `deploy/` name exists, and they agree with each other."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+import pytest
+import typer
+
+from perago.cli.commands import start
+from perago.settings import load_settings
+from perago.settings.units import parse_seconds
+from perago.settings.variables import VARIABLES
+
+from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands
+
+GRACE = 30.0
+WORKER: dict[str, Any] = COMPOSE["services"]["worker"]
+
+
+@pytest.mark.parametrize("place", commands())
+def test_the_command_is_one_that_perago_takes(place: str) -> None:
+    name, *words = commands()[place]
+    assert name == "start"
+    holder = typer.Typer()
+    holder.command()(start.command)
+    context = typer.main.get_command(holder).make_context("start", list(words))
+    assert context.params["wait"] is True
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_every_variable_is_one_that_perago_reads(path: Any) -> None:
+    names = set(re.findall(r"\b(?:PERAGO|CONDUCTOR|LAKECTL)_[A-Z_]+", path.read_text()))
+    assert names <= set(VARIABLES)
+
+
+@pytest.mark.parametrize("place", ["compose", "kubernetes", "systemd"])
+def test_the_values_are_valid(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    secrets = {f"LAKECTL_CREDENTIALS_{name}": "x" for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+    environment = {
+        "compose": WORKER["environment"],
+        "kubernetes": {**MANIFESTS["ConfigMap"]["data"], **secrets},
+        "systemd": dict(line.split("=", 1) for line in re.findall(r"^Environment=(.*)$", unit_text(), re.MULTILINE)),
+    }[place]
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.shutdown_grace == GRACE
+    assert not any("knows no such variable" in warning for warning in settings.warnings)
+
+
+def unit_text() -> str:
+    return (ROOT / "perago@.service").read_text()
+
+
+def test_a_worker_may_take_longer_to_stop_than_a_cancelled_attempt() -> None:
+    assert POD["terminationGracePeriodSeconds"] > GRACE
+    assert parse_seconds(WORKER["stop_grace_period"]) > GRACE
+    assert parse_seconds(UNIT["Service"]["TimeoutStopSec"].removesuffix("in")) > GRACE
+
+
+def test_probes_and_scrapes_ask_the_port_that_the_worker_listens_on() -> None:
+    listening = {place: words[words.index("--http") + 1] for place, words in commands().items() if "--http" in words}
+    (port,) = CONTAINER["ports"]
+    assert listening["kubernetes"] == f"0.0.0.0:{port['containerPort']}"
+    assert listening["systemd"].startswith("127.0.0.1:")
+    probes = {name: CONTAINER[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
+    assert {probe["port"] for probe in probes.values()} == {port["name"]}
+    assert {name: probe["path"] for name, probe in probes.items()} == {
+        "startup": "/livez",
+        "liveness": "/livez",
+        "readiness": "/readyz",
+    }
+    (endpoint,) = MANIFESTS["PodMonitor"]["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["path"]) == (port["name"], "/metrics")
+    assert WORKER["ports"] == [f"127.0.0.1:{port['containerPort']}:{port['containerPort']}"]
+
+
+def test_the_manifests_mean_one_deployment() -> None:
+    deployment = MANIFESTS["Deployment"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert deployment["spec"]["selector"]["matchLabels"] == labels
+    assert MANIFESTS["PodMonitor"]["spec"]["selector"]["matchLabels"] == labels
+    assert MANIFESTS["ScaledObject"]["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    assert "replicas" not in deployment["spec"]
+    named = {found["name"] for source in CONTAINER["envFrom"] for found in source.values()}
+    assert named == {MANIFESTS["ConfigMap"]["metadata"]["name"], "perago-servers"}
+    resources = MANIFESTS["Kustomization"]["resources"]
+    assert all((ROOT / "kubernetes" / name).is_file() for name in resources)
+
+
+def test_roots_are_in_a_directory_of_the_user_of_the_image() -> None:
+    """A volume of Kubernetes may be written by everybody: the worker gets a directory in it that is its user's."""
+    (user,) = set(re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE))
+    assert POD["securityContext"]["runAsUser"] == int(user)
+    (roots,) = {path.rpartition("/")[0] for path in re.findall(r"_ROOT=(\S+)", DOCKERFILE)}
+    (mount,) = (each for each in CONTAINER["volumeMounts"] if each["mountPath"] == roots)
+    (made,) = POD["initContainers"]
+    assert made["command"][:4] == ["mkdir", "-p", "-m", "0700"]
+    assert made["command"][4] == f"{made['volumeMounts'][0]['mountPath']}/{mount['subPath']}"
+    assert made["volumeMounts"][0]["name"] == mount["name"]
+    assert f"worker:{roots}" in WORKER["volumes"]
+
+
+def test_the_build_of_the_image_gets_all_that_a_wheel_is_made_of() -> None:
+    admitted = set(re.findall(r"^!(\S+)$", (ROOT / "Dockerfile.dockerignore").read_text(), re.MULTILINE))
+    assert admitted == {"pyproject.toml", "README.md", "LICENSE", "src"}
+
+
+def test_the_image_has_extras_that_exist() -> None:
+    named = re.findall(r"EXTRAS=(\S+)", DOCKERFILE)
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    assert {name for extras in named for name in extras.split(",")} <= set(project["optional-dependencies"])
+
+
+def test_only_loopback_is_published() -> None:
+    for name, service in COMPOSE["services"].items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
