@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, WorkspaceRef
@@ -47,9 +47,9 @@ class Base:
     """Identity of the head's tree, as lakeFS compares trees; None for the input ref, which was not read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class State:
-    """One attempt at one moment."""
+    """One attempt at one moment. Its many fields are in a dictionary, which is copied at once, and not in slots."""
 
     plan: Plan
     step: Step = Step.RECEIVED
@@ -126,11 +126,16 @@ class State:
 
     def at(self, step: Step, **changes: Any) -> State:
         """The state after reaching `step`."""
-        return replace(self, step=step, **changes)
+        return self.evolve(step=step, **changes)
 
     def evolve(self, **changes: Any) -> State:
-        """The state at the same step with more known."""
-        return replace(self, **changes)
+        """The state at the same step with more known. An attempt has thirty, so this is no `replace`, which would go
+        through every field."""
+        if not changes.keys() <= vars(self).keys():
+            raise TypeError(f"a state has no {', '.join(changes.keys() - vars(self).keys())}")
+        state = object.__new__(State)
+        vars(state).update(vars(self), **changes)
+        return state
 
     @property
     def has_predecessor(self) -> bool:

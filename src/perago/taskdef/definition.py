@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +13,18 @@ from perago.taskdef.schema import input_schema, output_schema
 
 
 def build_task_definition(task: Task) -> dict[str, Any]:
-    """The TaskDef as JSON; the same module always gives the same.
+    """The TaskDef as JSON; the same module always gives the same. The caller owns the result.
 
     Raises:
         TaskDefinitionError: a model of the task has no usable JSON Schema.
     """
+    definition: dict[str, Any] = json.loads(_built(task))
+    return definition
+
+
+@functools.cache
+def _built(task: Task) -> str:
+    """The TaskDef as text, made once: pydantic takes long over a schema, and a declared task does not change."""
     definition = {
         "name": task.name,
         "description": task.description,
@@ -27,7 +35,7 @@ def build_task_definition(task: Task) -> dict[str, Any]:
         "inputSchema": _schema_definition(f"{task.name}.input", input_schema(task)),
         "outputSchema": _schema_definition(f"{task.name}.output", output_schema(task)),
     }
-    return {key: value for key, value in definition.items() if value is not None}
+    return json.dumps({key: value for key, value in definition.items() if value is not None}, allow_nan=False)
 
 
 def canonical_json(definition: Mapping[str, Any]) -> str:

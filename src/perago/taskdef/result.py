@@ -6,6 +6,7 @@ Computed fields and aliases of every kind can do that; a serializer whose output
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -61,15 +62,20 @@ def check_recorded_result(task: Task, recorded: Any) -> None:
 
 def _write(model: type[BaseModel], value: BaseModel) -> Any:
     try:
-        return json.loads(TypeAdapter(model).dump_json(value, by_alias=True, warnings=False))
+        return json.loads(_adapter(model).dump_json(value, by_alias=True, warnings=False))
     except Exception as error:  # a serializer or a computed field of the author may fail in any way
         raise InvalidResult(_not_text(model, value, error) or _unwritable(error)) from error
+
+
+@functools.cache
+def _adapter(model: type[BaseModel]) -> TypeAdapter[BaseModel]:
+    return TypeAdapter(model)
 
 
 def _read_back(model: type[BaseModel], value: BaseModel) -> BaseModel:
     """The value after a trip through JSON under its field names."""
     try:
-        text = TypeAdapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
+        text = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
     except Exception as error:
         raise InvalidResult(_unwritable(error)) from error
     try:
@@ -82,7 +88,7 @@ def _read_back(model: type[BaseModel], value: BaseModel) -> BaseModel:
 
 def _holds_declared_types(model: type[BaseModel], value: BaseModel) -> bool:
     try:
-        TypeAdapter(model).dump_python(value, mode="json", warnings="error")
+        _adapter(model).dump_python(value, mode="json", warnings="error")
     except PydanticSerializationError:
         return False
     return True
@@ -114,7 +120,7 @@ def _refuse_non_finite(model: type[BaseModel], value: BaseModel) -> None:
     """NaN and infinities are looked for in the Python values: pydantic may write them as null."""
     if model.model_config.get("ser_json_inf_nan") == "strings":  # the author has chosen a form that JSON can carry
         return
-    values = TypeAdapter(model).dump_python(value, by_alias=True, warnings=False)
+    values = _adapter(model).dump_python(value, by_alias=True, warnings=False)
     for pointer, item in _leaves(values, ""):
         if isinstance(item, float) and not math.isfinite(item):
             raise InvalidResult(f"the result has NaN or an infinity at {pointer}, which JSON cannot carry")
@@ -137,7 +143,7 @@ def _not_text(model: type[BaseModel], value: BaseModel, error: Exception) -> str
     if "utf-8" not in str(error):
         return None
     try:
-        values = TypeAdapter(model).dump_python(value, by_alias=True, warnings=False)
+        values = _adapter(model).dump_python(value, by_alias=True, warnings=False)
     except Exception:  # noqa: BLE001 - then the error itself has to do
         return None
     for pointer, item in _leaves(values, ""):

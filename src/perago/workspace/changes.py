@@ -196,9 +196,9 @@ def _hash_all(directory: int, files: Mapping[str, FileStat]) -> dict[str, str]:
     def digest(path: str) -> str:
         return _hash_file(directory, path, files[path])
 
-    threads = min(_THREADS, len(files), os.cpu_count() or 1)
-    if threads == 1 or sum(status.size for status in files.values()) < _WORTH_THREADS:
+    if len(files) == 1 or sum(status.size for status in files.values()) < _WORTH_THREADS:
         return {path: digest(path) for path in files}
+    threads = min(_THREADS, len(files), os.cpu_count() or 1)
     left = iter(list(files))  # shared: a future for each of 100,000 files would take more memory than all the rest
     with ThreadPoolExecutor(threads, thread_name_prefix="perago-md5") as pool:
         parts = pool.map(lambda _: {path: digest(path) for path in left}, range(threads))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from perago.driver import SystemClock
@@ -73,10 +73,8 @@ class ModelCore:
         with self._around(name), self._locked() as state:
             yield state
 
-    @contextmanager
-    def _around(self, name: str) -> Iterator[None]:
-        with self._faults.around(name, service=SERVICE, clock=self._clock):
-            yield
+    def _around(self, name: str) -> AbstractContextManager[None]:
+        return self._faults.around(name, service=SERVICE, clock=self._clock)
 
     @contextmanager
     def _locked(self) -> Iterator[State]:
