@@ -10,6 +10,7 @@ import pytest
 from perago.cli import progress
 from perago.embedded.http.services import EmbeddedServices
 
+from ..driver.earlier import FORMS, recorded
 from .conftest import Project
 
 DAY = 86_400
@@ -64,6 +65,18 @@ def test_a_task_a_workflow_and_an_age_select(project: Project, embedded: Embedde
     assert (row["task_id"], row["supersedes"], row["adopts"]) == ("task-2", commits[2], None)
     none = project.run("log", "my-data", "main", "--task", "other", **variables)
     assert (none.code, none.out) == (0, "no such publication on branch main of my-data\n")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_publications_of_earlier_versions_are_told(project: Project, embedded: EmbeddedServices, form: str) -> None:
+    server, metadata = embedded.lakefs.server, recorded(form)["supersedes"]
+    server.create_repository(form)
+    server.put_object(form, "main", "a", b"1")
+    server.commit(form, "main", "matrix.edit: 1 added", metadata)
+    ran = project.run("log", form, "main", "--task", "matrix.edit", "--json", **embedded.environment())
+    (row,) = json.loads(ran.out)
+    assert row["task_id"] == metadata["perago.task_id"]
+    assert row["supersedes"] == metadata["perago.supersedes"]
 
 
 def test_a_wrong_branch_and_a_wrong_age_are_said(project: Project, embedded: EmbeddedServices) -> None:
