@@ -85,7 +85,7 @@ def test_attempts_of_one_worker_that_run_at_the_same_time_are_told_in_turn() -> 
 def test_nothing_is_kept_back_for_ever() -> None:
     told: list[Event] = []
     turns = InTurn(told.append)
-    ready = SlotReady("w2", 1)
+    ready = SlotReady("w2", 1, "a")
     turns.hear(1, received(1))
     turns.hear(2, ready)
     turns.finish()

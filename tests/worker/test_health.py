@@ -53,7 +53,11 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
     [
         (events.ConductorUnreachable("no route", denied=False), "no route", events.ConductorBack(3.0)),
         (events.ConductorUnreachable("401", denied=True), "Conductor rejects the credentials: 401", None),
-        (events.SlotStartFailed("w1", "no\npassword"), "w1 cannot start: no⏎***", events.SlotReady("w1", 7)),
+        (
+            events.SlotStartFailed("w1", "no\npassword", "a"),
+            "slots for a cannot start: no⏎***",
+            events.SlotReady("w2", 7, "a"),
+        ),
         (events.Draining(1), "the worker is told to stop, and takes nothing more", None),
     ],
 )

@@ -206,7 +206,7 @@ def test_a_slot_has_the_variables_of_its_own_task_only(tmp_path: Path, queue: Sm
 # ------------------------------------------------------------------- what goes wrong
 
 
-def test_a_module_that_breaks_later_costs_no_other_task_anything(
+def test_a_module_that_breaks_later_costs_no_other_task_anything_and_is_tried_again(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
     broken = write("a")
@@ -216,7 +216,11 @@ def test_a_module_that_breaks_later_costs_no_other_task_anything(
         wait_for("the failed start", lambda: worker.saw(SlotStartFailed))
         assert result(outcome(queue, put(queue, "b"))) == "many.b"
         assert queue.waiting() == [waiting]
-    assert "broken meanwhile" in worker.saw(SlotStartFailed)[0].reason
+        write("a")
+        assert result(outcome(queue, waiting)) == "many.a"
+    failed = worker.saw(SlotStartFailed)[0]
+    assert "broken meanwhile" in failed.reason
+    assert failed.task_name == "many.a"
 
 
 def test_a_module_that_declares_another_task_by_now_is_not_run(tmp_path: Path, queue: SmallQueue, write: Write) -> None:

@@ -160,7 +160,7 @@ class AttemptView:
                 self._reported(event)
             case events.AttemptEnded(_, _, events.Ending.LOST, _, reason):
                 self._console.print(f"[bold red]lost:[/] {_shown(reason or '')}")
-            case events.SlotStartFailed(_, reason):
+            case events.SlotStartFailed(_, reason, _):
                 self._console.print(f"[bold red]the worker process cannot start:[/] {_shown(reason)}")
             case events.SlotDied(_, pid, reason, _):
                 self._console.print(f"[bold red]worker process {pid}:[/] {_shown(reason)}")

@@ -39,6 +39,7 @@ class SlotReady:
 
     worker_id: str
     pid: int
+    task_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class SlotStartFailed:
 
     worker_id: str
     reason: str
+    task_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,8 @@ class Health:
         self._turned: float | None = None
         self._pulse: events.Pulse | None = None
         self._conductor: str | None = None
-        self._failed_slots: dict[str, str] = {}
+        self._failing: dict[str, str] = {}
+        """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
 
     def __call__(self, event: Event) -> None:
         """Take note of `event`. What others read is replaced, never changed."""
@@ -48,10 +49,10 @@ class Health:
                 self._turned, self._pulse = time.monotonic(), event
             case events.WorkerReady() if self._state == "starting":
                 self._state = "working"
-            case events.SlotStartFailed(worker_id, reason):
-                self._failed_slots = {**self._failed_slots, worker_id: reason}
-            case events.SlotReady(worker_id):
-                self._failed_slots = {slot: why for slot, why in self._failed_slots.items() if slot != worker_id}
+            case events.SlotStartFailed(_, reason, task_name):
+                self._failing = {**self._failing, task_name: reason}
+            case events.SlotReady(_, _, task_name):
+                self._failing = {task: why for task, why in self._failing.items() if task != task_name}
             case events.ConductorUnreachable(reason, denied):
                 self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
             case events.ConductorBack():
@@ -79,7 +80,7 @@ class Health:
         problems = [*self.alive().problems]
         if self._state != "working":
             problems.append(_WORDS[self._state])
-        problems += [f"{slot} cannot start: {why}" for slot, why in sorted(self._failed_slots.items())]
+        problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, *more) if problem is not None]
         return Verdict(self._state, tuple(one_line(self._mask(problem)) for problem in problems))
 

@@ -47,10 +47,10 @@ def _words(event: Event) -> str:
             what = f"{slots} {'slot' if slots == 1 else 'slots'}"
             what = f"up to {what} when there is work" if shared else what
             return f"ready: {task_name} ({module}), {what}, polling as {worker_id}, after {seconds:.2f} s"
-        case events.SlotReady(worker_id, pid):
-            return f"{worker_id}: ready (process {pid})"
-        case events.SlotStartFailed(worker_id, reason):
-            return f"{worker_id}: cannot start: {reason}"
+        case events.SlotReady(worker_id, pid, task_name):
+            return f"{worker_id}: ready for {task_name} (process {pid})"
+        case events.SlotStartFailed(worker_id, reason, task_name):
+            return f"{worker_id}: cannot start for {task_name}: {reason}"
         case events.SlotDied(worker_id, pid, reason, restart_seconds):
             return f"{worker_id}: {reason} (process {pid}); restart in {restart_seconds:g} s"
         case events.SlotReplaced(worker_id, pid, reason):

@@ -238,7 +238,7 @@ class Slot:
     def _kill_unless_ready(self) -> None:
         if not self._ready:
             self.start_failure = f"the task module was not imported within {self._plan.start_limit:g} s"
-            self._emit(SlotStartFailed(self.worker_id, self.start_failure))
+            self._emit(SlotStartFailed(self.worker_id, self.start_failure, self.task.name))
             self.kill()
             self._listener.slot_changed(self)
 
@@ -268,11 +268,11 @@ class Slot:
             case Ready():
                 self.start_failure, self._ready = None, True
                 self.idle_since = self._ready_since = time.monotonic()
-                self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0))
+                self._emit(SlotReady(self.worker_id, self._process.pid if self._process else 0, self.task.name))
                 self._listener.slot_changed(self)
             case StartFailed(reason):
                 self.start_failure = reason
-                self._emit(SlotStartFailed(self.worker_id, reason))
+                self._emit(SlotStartFailed(self.worker_id, reason, self.task.name))
                 self._listener.slot_changed(self)
             case DeliveryQuestion():
                 self._questions += 1
