@@ -6,13 +6,19 @@ import contextlib
 import http.client
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
 from perago.console import console_of
-from perago.console.app import MAX_STREAMS
+from perago.console.app import MAX_STREAMS, page_app
+from perago.console.embedded import source_of
+from perago.console.source import News
 from perago.embedded.http.services import EmbeddedServices
+from perago.testing import InMemoryServices
+
+from .site import site_of
 
 LIMIT = 20.0
 """Seconds that a test waits for anything."""
@@ -61,6 +67,17 @@ def test_a_change_is_told_to_every_window(services: EmbeddedServices, opened: Op
     )
     services.conductor.start_workflow("w", {})
     assert [next_data(stream) for stream in streams] == [b"data: changed\n"] * 2
+
+
+def test_windows_on_servers_that_tell_nothing_look_again_by_themselves() -> None:
+    """Only while somebody waits: without a stream nothing is asked and nothing runs."""
+    with InMemoryServices() as services:
+        source = source_of(services.conductor, services.lakefs.server)
+        with site_of(page_app(replace(source, news=News(every=0.05)))) as site:
+            connection = http.client.HTTPConnection(urlsplit(site.url).netloc, timeout=LIMIT)
+            connection.request("GET", "/news", headers={"Connection": "close"})
+            with contextlib.closing(connection), contextlib.closing(connection.getresponse()) as stream:
+                assert [next_data(stream) for _ in range(2)] == [b"data: changed\n"] * 2
 
 
 def test_streams_are_limited_and_a_closed_one_makes_room(services: EmbeddedServices, opened: Open) -> None:
