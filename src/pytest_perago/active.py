@@ -49,13 +49,20 @@ class ActivePlugin:
             return
         if any(path in self._modules for path in map(_resolver(config), given)):
             return
-        roots = [path for path in map(_resolver(config), config.args) if path.is_dir()]
-        for path in sorted(self._modules):
+        told = list(map(_resolver(config), config.args))
+        roots = [path for path in told if path.is_dir()]
+        for path in sorted(self._modules, key=lambda path: (len(path.parts), path)):
             root = next((root for root in roots if path.is_relative_to(root)), None)
-            if root is None:
-                config.args.append(str(path))
-            else:  # pytest before 9 collects nothing if it gets a directory and also a file below it
+            if root in self._opened:
+                self._opened.update(_between(path, root))
+            elif root is not None:  # pytest before 9 collects nothing if it gets a directory and also a file below it
                 self._opened.update(_passed_over(path, root, config))
+            elif any(other.is_relative_to(path.parent) for other in told):
+                config.args.append(str(path))
+            else:  # pytest reads the directory around a file once for each file that it is told of
+                config.args.append(str(path.parent))
+                roots.append(path.parent)
+                self._opened.update((path.parent, path))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_collect_file(
@@ -128,9 +135,14 @@ def _resolver(config: pytest.Config) -> Callable[[str], Path]:
     return lambda argument: (start / argument.partition("[")[0].partition("::")[0]).resolve()
 
 
+def _between(path: Path, root: Path) -> list[Path]:
+    """From `root` down to `path`, both included."""
+    return [*reversed([parent for parent in path.parents if parent.is_relative_to(root)]), path]
+
+
 def _passed_over(path: Path, root: Path, config: pytest.Config) -> list[Path]:
     """What lies between `root` and `path`, both included, from the first on that pytest would pass over."""
-    between = [*reversed([parent for parent in path.parents if parent.is_relative_to(root)]), path]
+    between = _between(path, root)
     for index, step in enumerate(between[1:], start=1):
         if config.hook.pytest_ignore_collect(collection_path=step, config=config):
             return between[index:]

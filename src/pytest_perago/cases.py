@@ -43,6 +43,8 @@ class Case:
 
 def printable(text: str) -> str:
     """The text without what a terminal or an environment variable cannot hold: control and surrogate characters."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text

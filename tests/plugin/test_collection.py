@@ -86,6 +86,27 @@ def test_a_file_beside_modules_of_the_command_line_adds_to_them(project: pytest.
     assert found == ["test_plain.py::test_plain", *ids("other.py", "third")]
 
 
+@pytest.mark.parametrize("given", ["test_plain.py", "shop/workers/test_near-by.py"])
+def test_beside_given_files_the_directories_of_modules_show_the_modules_alone(
+    project: pytest.Pytester, given: str
+) -> None:
+    for name in ("shop/workers/test_near-by.py", "shop/test_above.py", "shop/workers/deep/test_below-it.py"):
+        file = project.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("def test_one(): pass\n")
+    add_module(project, "shop.workers.deep.c", "third")
+    tests = [*ids("shop/workers/a.py", "first"), *ids("shop/workers/b.py", "second")]
+    tests += ids("shop/workers/deep/c.py", "third")
+    name = "test_plain" if given == "test_plain.py" else "test_one"
+    assert collected(project, "--perago-modules", "shop.workers", given) == [f"{given}::{name}", *tests]
+
+
+def test_each_module_beside_given_files_is_looked_at_once(project: pytest.Pytester) -> None:
+    project.makeconftest("def pytest_collect_file(file_path): print('saw', file_path.name)")
+    result = run(project, "--collect-only", "-s", "--perago-modules", "shop.workers", "test_plain.py")
+    assert [result.outlines.count(f"saw {name}.py") for name in ("a", "b", "helpers")] == [1, 1, 1]
+
+
 def test_a_node_id_of_a_module_of_the_command_line_selects_just_that(project: pytest.Pytester) -> None:
     found = collected(project, "--perago-modules", "shop.workers", "shop/workers/a.py::first::contract[params]")
     assert found == ["shop/workers/a.py::first::contract[params]"]
