@@ -39,7 +39,7 @@ class Fetcher:
             Unavailable: no complete answer; what has come stays.
             NotFound, AccessDenied, Refused: by status.
         """
-        call = self.call_for(wanted.arrival.entry)
+        call = self._call(wanted.arrival.entry)
         target = self._target + quote(wanted.arrival.entry.key)
         try:
             self._exchange(call, wanted, wire, SERVICE, lambda asked: self._pool.open("GET", target, headers=asked))
@@ -52,7 +52,7 @@ class Fetcher:
         Raises:
             DirectFailed: whatever the store did instead.
         """
-        call = self.call_for(wanted.arrival.entry)
+        call = self._call(wanted.arrival.entry)
         try:
             self._exchange(call, wanted, wire, STORE, lambda asked: store.open("GET", address, headers=asked))
         except NoAnswerError as failure:
@@ -60,7 +60,7 @@ class Fetcher:
         except CorruptTransfer as error:
             raise DirectFailed(error.detail) from error
 
-    def call_for(self, entry: ObjectEntry) -> Call:
+    def _call(self, entry: ObjectEntry) -> Call:
         """What a message says of reading an object."""
         return Call(f"read {entry.key!r} of {self._repository}", self._repository, f"object {entry.key!r}")
 
@@ -90,7 +90,7 @@ class Fetcher:
                 raise
 
 
-def corrupt(call: Call, what: str) -> CorruptTransfer:
+def _corrupt(call: Call, what: str) -> CorruptTransfer:
     """The error of an object that is not the one of the listing."""
     return CorruptTransfer(SERVICE, call.operation, f"{what}, which is not what the listing says")
 
@@ -99,7 +99,7 @@ def _check_status(call: Call, response: BaseHTTPResponse, source: str, *, is_par
     if response.status == 200 or (is_partial and response.status == _PARTIAL):
         return
     if is_partial and response.status == _NO_SUCH_RANGE:
-        raise corrupt(call, "the server has fewer bytes")
+        raise _corrupt(call, "the server has fewer bytes")
     if source == STORE:
         check_status(response.status, response.headers)
     try:
@@ -115,16 +115,16 @@ def _check_head(call: Call, wanted: Range, response: BaseHTTPResponse, source: s
     if response.status == _PARTIAL:
         place = response.headers.get("Content-Range", "no place of its bytes")
         if place != f"bytes {wanted.at}-{wanted.end - 1}/{arrival.entry.size}":
-            raise corrupt(call, f"the server sends {clean(place)}")
+            raise _corrupt(call, f"the server sends {clean(place)}")
     elif wanted.is_whole and wanted.at:
         arrival.restart()
     elif not wanted.is_whole:
-        raise corrupt(call, "the server sends no ranges")
+        raise _corrupt(call, "the server sends no ranges")
     announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(wanted.left):
-        raise corrupt(call, f"the server sends {clean(announced)} bytes")
+        raise _corrupt(call, f"the server sends {clean(announced)} bytes")
     if not arrival.is_version(source, response.headers.get("ETag")):
-        raise corrupt(call, "the object was replaced meanwhile")
+        raise _corrupt(call, "the object was replaced meanwhile")
 
 
 def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str) -> None:
@@ -132,13 +132,13 @@ def _receive(call: Call, wanted: Range, response: BaseHTTPResponse, source: str)
     _check_head(call, wanted, response, source)
     while chunk := _read(response, min(CHUNK, wanted.left + 1)):
         if len(chunk) > wanted.left:
-            raise corrupt(call, f"the server sends more than {wanted.arrival.entry.size} bytes")
+            raise _corrupt(call, f"the server sends more than {wanted.arrival.entry.size} bytes")
         wanted.add(chunk)
     if wanted.left:
         got, size = wanted.at - wanted.start, wanted.end - wanted.start
         raise NoAnswerError(f"the answer was cut off after {got} of {size} bytes", sent=True)
     if wanted.is_whole and (wrong := wanted.arrival.mismatch()):
-        raise corrupt(call, wrong)
+        raise _corrupt(call, wrong)
 
 
 def _read(response: BaseHTTPResponse, amount: int) -> bytes:
