@@ -155,7 +155,7 @@ def require_embedded(command: str) -> None:
     """
     missing = [name for name in _EMBEDDED if find_spec(name) is None]
     if missing:
-        message = f"perago {command} serves Conductor and lakeFS over HTTP, but {' and '.join(missing)} cannot be found"
+        message = f"perago {command} serves over HTTP, but {' and '.join(missing)} cannot be found"
         raise CommandError(ExitCode.FAILURE, message, f"pip install {' '.join(missing)}")
 
 
