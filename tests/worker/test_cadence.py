@@ -52,6 +52,16 @@ def test_after_work_looks_come_quickly_and_then_ever_more_slowly() -> None:
     assert max(pauses) == pytest.approx(LOOK_INTERVAL)
 
 
+def test_a_slot_that_is_free_is_worth_one_look_and_no_quick_ones() -> None:
+    cadence = Cadence()
+    looks_until(cadence, 60)
+    cadence.look_now()
+    assert not cadence.alert
+    assert cadence.due() <= 60
+    cadence.looked(60, found=False)
+    assert cadence.due() == pytest.approx(60 + LOOK_INTERVAL)
+
+
 def test_a_worker_is_alert_until_the_quick_looks_are_over() -> None:
     cadence = Cadence()
     assert not cadence.alert

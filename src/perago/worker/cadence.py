@@ -52,6 +52,10 @@ class Cadence:
         """Something was delivered or finished."""
         self._empty = 0
 
+    def look_now(self) -> None:
+        """There may be something for one more look, and no reason to expect more after it."""
+        self._looked_at = float("-inf")
+
     def looked(self, now: float, *, found: bool) -> None:
         """A look at `now` has found work, or none."""
         self._looked_at = now

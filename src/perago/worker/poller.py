@@ -84,7 +84,7 @@ class Poller:
     def slots_changed(self) -> None:
         """A slot has become free, or its place."""
         if self._plan.is_shared:
-            self._cadence.worked()  # it was made, or makes place, for work that was seen
+            self._cadence.look_now()  # it was made, or makes place, for work that was seen
         self._wake.set()
 
     def attempt_reported(self) -> None:
