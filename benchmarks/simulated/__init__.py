@@ -1,0 +1,1 @@
+"""Many workers on the embedded servers in virtual time: `benchmarks.many_hosts` and its test."""
