@@ -74,7 +74,7 @@ def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan
             supervisor.stop()
 
     supervisor = Supervisor(plan, queue, stream, stop)
-    queue.put(what="noise")
+    queue.put(what="noise", task_name="worker.noisy")
     assert supervisor.run() == 0
     return reader.rest()
 
@@ -136,8 +136,8 @@ def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: 
     assert not (tmp_path / "logs").exists()
     stamp = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+08:00 (INFO   |WARNING|ERROR  ) test000[01] "
     assert all(re.match(stamp, line) for line in text.splitlines())
-    assert re.search(r"WARNING test0001 worker.behaves task-1: WARNING noisy: nan\n", text)
-    assert re.search(r"ERROR   test0001 worker.behaves task-1: ValueError: a\n.* task-1: b \\udc80\n", text)
+    assert re.search(r"WARNING test0001 worker.noisy task-1: WARNING noisy: nan\n", text)
+    assert re.search(r"ERROR   test0001 worker.noisy task-1: ValueError: a\n.* task-1: b \\udc80\n", text)
     assert "\x1b" not in text
 
 
