@@ -156,10 +156,6 @@ class SmallQueue:
                 raise AssertionError(f"{delivery.task_id} was reported twice")
             self.reports[delivery.task_id] = (report, worker_id)
 
-    def report_and_poll(self, delivery: Delivery, report: Report, worker_id: str) -> Delivery | None:
-        self.report(delivery, report, worker_id)
-        return next(iter(self.poll(delivery.task_name, worker_id, count=1, wait_seconds=0.1)), None)
-
     def add_log(self, task_id: str, text: str) -> None:
         self._maybe_fail("add_log")
         with self._changed:

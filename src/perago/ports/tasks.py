@@ -148,12 +148,6 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Send the final status. Success does not mean that it was accepted (`docs/servers/conductor.md` 7.2)."""
         ...
 
-    def report_and_poll(self, delivery: Delivery, report: Report, worker_id: str) -> Delivery | None:
-        """`report`, and in the same request take the next delivery of the same task type, if there is one within a
-        tenth of a second. It is taken even if the report was not accepted; where the answer is lost, Conductor frees it
-        after its response time-out, as with a lost poll (`docs/servers/conductor.md` 7.6)."""
-        ...
-
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log."""
         ...

@@ -160,20 +160,6 @@ class ConductorScenarios:
         assert not queue.is_current(first)
         queue.report(second, OVER, "live0001")
 
-    def test_a_report_takes_the_next_task_along_even_if_it_is_too_late_itself(
-        self, service: ConductorService, task_name: str, workflow: str
-    ) -> None:
-        queue = service.queue
-        workflows = {workflow, service.start(task_name, {"p": 2}), service.start(task_name, {"p": 3})}
-        first = poll(queue, task_name)
-        second = queue.report_and_poll(first, DONE, "live0001")
-        assert second is not None
-        third = queue.report_and_poll(first, DONE, "live0001")
-        assert third is not None
-        assert {each.workflow_id for each in (first, second, third)} == workflows
-        assert [queue.is_current(each) for each in (first, second, third)] == [False, True, True]
-        assert [queue.report_and_poll(each, OVER, "live0001") for each in (second, third)] == [None, None]
-
     def test_a_late_report_of_an_earlier_attempt_changes_nothing(
         self, service: ConductorService, task_name: str, workflow: str
     ) -> None:

@@ -40,7 +40,6 @@ class ConductorQueue:
 
     def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY) -> None:
         self._session = Session(settings, policy)
-        self._has_update_v2 = True
 
     def ping(self) -> None:
         """Find out whether a Conductor answers and lets us in, without changing anything.
@@ -81,7 +80,11 @@ class ConductorQueue:
             answer_within=wait + _POLL_MARGIN,
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
-        return self._deliveries(operation, polled)
+        try:
+            found = tuple(wire_format.delivery_from(task) for task in polled)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise unreadable(operation, "a list of tasks", write=True) from error
+        return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
         """How many attempts each queue holds. Asked for once, for the caller asks again anyway.
@@ -139,28 +142,8 @@ class ConductorQueue:
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""
-        operation = _reporting(delivery, report)
+        operation = f"report {report.status.value} for task {delivery.task_id}"
         self._update(operation, wire_format.final_result(delivery, report, worker_id))
-
-    def report_and_poll(self, delivery: Delivery, report: Report, worker_id: str) -> Delivery | None:
-        """Send the final status once, by update v2, whose answer is the next task or nothing (204). A server without it
-        gets update v1."""
-        operation = _reporting(delivery, report)
-        body = wire_format.to_json(operation, wire_format.final_result(delivery, report, worker_id))
-        if self._has_update_v2:
-            try:
-                # Without `_with_http_info` the SDK would make of the answer what it knows of a task.
-                update = self._session.tasks.update_task_v2_with_http_info
-                answer = self._session.once(operation, update, body, _return_http_data_only=True)
-            except NotFound as error:
-                if NO_SUCH_URL not in error.detail:
-                    raise
-                self._has_update_v2 = False
-            else:
-                task = [json_of(operation, answer, dict, "a task", write=True)] if answer.body else []
-                return next(iter(self._deliveries(operation, task)), None)
-        self.report(delivery, report, worker_id)
-        return None
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log; an empty text is left out, Conductor takes none."""
@@ -201,13 +184,6 @@ class ConductorQueue:
         task: dict[str, Any] = json_of(operation, answer, dict, "a task")
         return task
 
-    def _deliveries(self, operation: str, polled: Sequence[Any]) -> Sequence[Delivery]:
-        try:
-            found = tuple(wire_format.delivery_from(task) for task in polled)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise unreadable(operation, "a list of tasks", write=True) from error
-        return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
-
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """The delivery with what its workflow knows of a retry: the mark stays on an attempt whose retry a rerun has
         removed, and is taken off one that is begun again beside a sub-workflow, which adds one to its retry count.
@@ -231,10 +207,6 @@ class ConductorQueue:
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))
-
-
-def _reporting(delivery: Delivery, report: Report) -> str:
-    return f"report {report.status.value} for task {delivery.task_id}"
 
 
 def _sendable(text: str) -> str:

@@ -28,10 +28,7 @@ class InMemoryConductor(ConductorModel):
         wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
         with self._around("poll"):
             found = self._poll(task_name, worker_id, _delivery, count=count, wait_seconds=wait)
-            return self._known(found)
-
-    def _known(self, found: Sequence[Delivery]) -> Sequence[Delivery]:
-        return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+            return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
 
     def _known_by_its_retry(self, delivery: Delivery) -> Delivery | None:
         """The delivery with what is known of its retry; None: it went back, for the retry has not ended."""
@@ -99,13 +96,14 @@ class InMemoryConductor(ConductorModel):
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status by update v1; an outdated one is ignored without a word."""
         with self._operation("report") as state:
-            updates.update_task(state, _final(delivery, report, worker_id))
-
-    def report_and_poll(self, delivery: Delivery, report: Report, worker_id: str) -> Delivery | None:
-        """The same by update v2: then a poll of a tenth of a second."""
-        with self._around("report_and_poll"):
-            found = self._update_and_poll(_final(delivery, report, worker_id), _delivery)
-            return next(iter(self._known(found)), None)
+            result = _result(
+                delivery,
+                status=report.status.value,
+                outputData=report.output,
+                reasonForIncompletion=report.reason,
+                workerId=worker_id,
+            )
+            updates.update_task(state, result)
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry; an empty one is left out, as Conductor takes none."""
@@ -118,16 +116,6 @@ class InMemoryConductor(ConductorModel):
 
 def _result(delivery: Delivery, **fields: Any) -> dict[str, Any]:
     return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, **fields}
-
-
-def _final(delivery: Delivery, report: Report, worker_id: str) -> dict[str, Any]:
-    return _result(
-        delivery,
-        status=report.status.value,
-        outputData=report.output,
-        reasonForIncompletion=report.reason,
-        workerId=worker_id,
-    )
 
 
 def _delivery(row: TaskRow, now: int) -> Delivery:

@@ -71,15 +71,15 @@ class TaskCalls(ModelCore):
         (`docs/servers/conductor.md` 7.6).
         """
         with self._around("update_task_v2"):
-            return next(iter(self._update_and_poll(result, task_json)), None)
-
-    def _update_and_poll(self, result: Mapping[str, Any], view: Callable[[TaskRow, int], T]) -> list[T]:
-        with self._locked() as state:
-            row = updates.finished_by(state, result)
-        if row is None:
-            return []
-        worker_id = result.get("workerId")
-        return self._poll(row.task_type, worker_id, view, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain)
+            with self._locked() as state:
+                row = updates.finished_by(state, result)
+            if row is None:
+                return None
+            worker_id = result.get("workerId")
+            further = self._poll(
+                row.task_type, worker_id, task_json, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain
+            )
+            return further[0] if further else None
 
     def update_task_by_reference(
         self,
