@@ -56,6 +56,16 @@ def test_a_staging_branch_is_hidden(store: InMemoryLakeFS) -> None:
     assert [info.name for info in store.server.list_branches("repo").results] == ["main"]
 
 
+def test_all_branches_and_differences_are_given_however_many_pages_they_take(store: InMemoryLakeFS) -> None:
+    names = tuple(f"staging-{number:04}" for number in range(1001))
+    for name in names:
+        store.create_branch("repo", name, "main")
+    assert store.list_branches("repo", "staging-") == names
+    before = store.get_commit("repo", "main").id
+    after = store.seed("repo", "main", {f"many/{number:04}": "x" for number in range(1001)}).id
+    assert len(store.diff("repo", before, after)) == 1001
+
+
 def test_history_is_first_parent_newest_first_without_the_commit_to_stop_at(store: InMemoryLakeFS) -> None:
     start = store.get_commit("repo", "main").id
     merges = [store.merge("repo", stage(store, f"b{n}", f"f{n}"), "main", f"m{n}", {}) for n in range(3)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from perago import ports
 from perago.embedded.faults import FaultScript
@@ -26,7 +28,7 @@ from perago.embedded.lakefs.fence import PreMergeHook
 from perago.embedded.lakefs.objects import MAX_BATCH
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.transfer import export_tree, files_of, read_upload, write_files
-from perago.embedded.lakefs.values import DiffType
+from perago.embedded.lakefs.values import MAX_AMOUNT, DiffType, Page
 from perago.ports import (
     FENCE_MARKER,
     Clock,
@@ -40,6 +42,8 @@ from perago.ports import (
     no_progress,
     shortened,
 )
+
+Item = TypeVar("Item")
 
 SERVICE = "lakeFS"
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
@@ -164,7 +168,7 @@ class InMemoryLakeFS:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ, with their sizes in `right`."""
         with self._operation("diff", f"compare {left} and {right} of {repository!r}"):
-            found = self.server.diff_refs(repository, left, right, two_dot=True).results
+            found = _all(partial(self.server.diff_refs, repository, left, right, two_dot=True))
             return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
 
     def checksum(self, repository: str, commit: str, key: str) -> str | None:
@@ -194,8 +198,8 @@ class InMemoryLakeFS:
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """All branches whose names begin with `prefix`."""
         with self._operation("list_branches", f"list branches {prefix!r} of {repository!r}"):
-            found = self.server.list_branches(repository, prefix=prefix, show_hidden=True)
-            return tuple(branch.name for branch in found.results)
+            pages = partial(self.server.list_branches, repository, prefix=prefix, show_hidden=True)
+            return tuple(branch.name for branch in _all(pages))
 
     def delete_branch(self, repository: str, branch: str) -> None:
         """Delete a branch; one that is already gone is fine."""
@@ -296,3 +300,14 @@ _REFUSALS: Mapping[type[LakeFSError], MergeRefusal] = {
     Dirty: MergeRefusal.DIRTY,
 }
 """Why a merge was refused."""
+
+
+def _all(pages: Callable[..., Page[Item]]) -> Iterator[Item]:
+    """The items of all pages that a call of the server gives."""
+    after = ""
+    while True:
+        page = pages(after=after, amount=MAX_AMOUNT)
+        yield from page.results
+        after = page.next_offset
+        if not page.has_more:
+            return
