@@ -78,35 +78,28 @@ class Browser:
         return answer["result"].get("value")
 
     def click(self, selector: str) -> None:
-        """Press what a selector finds, as a mouse does, and wait for the page that it leads to, if any."""
-        loads = self._loads  # the page may be there before the click is answered
-        deadline = time.monotonic() + LIMIT_SECONDS
-        place = self._press(selector)
-        while not self.evaluate(f"document.querySelector({json.dumps(selector)}).matches(':active')"):
-            # News moved the page between the look and the press, which hit something else.
-            assert time.monotonic() < deadline, f"{selector} cannot be pressed"
-            self._mouse("mouseReleased", {**place, "x": 0, "y": 0})
-            place = self._press(selector)
-        self._mouse("mouseReleased", place)
-        while selector.endswith("button") and self._loads == loads:
-            self._next(deadline)
-
-    def _press(self, selector: str) -> dict[str, float]:
-        # In one expression: news may replace the page between two calls.
+        """Press a button as a mouse does, and wait for the page that it leads to. It has the focus before, and the page
+        leaves a control that has it where it is. What is no button is clicked from within: there no news can move it.
+        """
+        found = f"document.querySelector({json.dumps(selector)})"
+        if not selector.endswith("button"):
+            self.evaluate(f"{found}.click()")
+            return
         x, y = self.evaluate(
             f"""(() => {{
-              const found = document.querySelector({json.dumps(selector)});
+              const found = {found};
+              found.focus();
               found.scrollIntoView({{block: "center", behavior: "instant"}});
               const at = found.getClientRects()[0];
               return [at.x + at.width / 2, at.y + at.height / 2];
             }})()"""
         )
-        place = {"x": x, "y": y}
-        self._mouse("mousePressed", place)
-        return place
-
-    def _mouse(self, kind: str, place: dict[str, float]) -> None:
-        self._call("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **place)
+        loads = self._loads  # the page may be there before the click is answered
+        for kind in ("mousePressed", "mouseReleased"):
+            self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        deadline = time.monotonic() + LIMIT_SECONDS
+        while self._loads == loads:
+            self._next(deadline)
 
     def wait_for(self, condition: str, seconds: float = 20.0) -> None:
         """Wait until an expression of JavaScript is true; the page is asked for it at every change of the document."""
