@@ -214,6 +214,26 @@ def test_an_answer_of_another_program_is_a_server_that_does_not_answer(
             assert len(site.get("/").main.all("div", class_="problem")) == 2
 
 
+def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices, tmp_path: Path) -> None:
+    """An input with a mistake, and metadata of other authors: lakeFS answers 400, and 500 to an expression."""
+    root = services.seed({"number.txt": "1"})
+    workflow = services.start(declared(summarise), {"label": "orders"}, ref=root, repository="My-Data")
+    services.attempt(summarise)
+    services.lakefs.create_branch(REPOSITORY, "work", root)
+    services.lakefs.server.put_object(REPOSITORY, "work", "number.txt", b"2")
+    noted = {"perago.input_ref": "x~y", "perago.branch": "no such name", "perago.adopts": "main@"}
+    commit = services.lakefs.commit(REPOSITORY, "work", "by hand", noted).id
+    with servers_of(services) as environment, page_of_servers(services, settings_of(environment, tmp_path)) as site:
+        asked = [links.workflow(workflow), links.commit(REPOSITORY, commit), links.repository(REPOSITORY)]
+        pages = [site.get(address).main for address in asked]
+        refused = site.request("GET", links.branch("My-Data", "main"))
+    assert [page.all("div", class_="problem") for page in pages] == [[], [], []]
+    assert "My-Data" in pages[0].text
+    assert "x~y" in pages[1].text
+    assert refused.status == 404
+    assert "repository id: invalid value" in refused.main.text
+
+
 def test_every_list_that_is_empty_without_a_server_is_asked_of_one(services: InMemoryServices) -> None:
     source = source_of(services.conductor, services.lakefs.server)
     for service, protocol in (("Conductor", Conductor), ("lakeFS", LakeFS)):

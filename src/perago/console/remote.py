@@ -5,6 +5,7 @@ What a server says is taken for hostile: an answer that is no such thing as was 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,7 +37,7 @@ from perago.console.source import (
     Traces,
     WorkflowSummary,
 )
-from perago.ports import Commit, NotFound, Unavailable, shortened
+from perago.ports import Commit, NotFound, Refused, Unavailable, shortened
 from perago.settings import Settings
 
 T = TypeVar("T")
@@ -47,6 +48,8 @@ _COMMITS = 25
 
 EVERY = 4.0
 """Seconds after which a window that is seen looks again."""
+_EXPRESSION = re.compile(r"[~^@$]")
+"""What makes a ref an expression of commits. One that lakeFS cannot read is answered with 500."""
 _PATIENCE = CallPolicy(connect=3.0, answer=10.0, tries=2, largest=64 * 1024 * 1024)
 """For one who waits for a page."""
 
@@ -208,6 +211,8 @@ class RemoteLakeFS:
 
     def commit(self, repository: str, ref: str) -> Commit:
         """A commit, with all of its message and metadata."""
+        if _EXPRESSION.search(ref):
+            raise NoSuchPage(f"{ref!r} is not the name of a commit")
         return self._one(("commit", repository, ref), lambda: self._browser.commit(repository, ref), _commit)
 
     def first_parents(self, repository: str, ref: str) -> Iterator[Commit]:
@@ -300,6 +305,8 @@ def _found() -> Iterator[None]:
         yield
     except NotFound as error:
         raise NoSuchPage(error.detail) from error
+    except Refused as error:  # nothing can have a name that lakeFS does not take; inputs and metadata may hold any
+        raise NoSuchPage(str(error)) from error
 
 
 @contextmanager
