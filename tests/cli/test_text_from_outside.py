@@ -12,9 +12,12 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.cli import messages
+from perago.cli.attempt_sheet import print_sheet
 from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import fence, gc, register
 from perago.cli.dev.view import DevView
+from perago.diagnosis.attempts import task_facts, workflow_facts
+from perago.diagnosis.publications import commit_facts
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
@@ -69,6 +72,42 @@ def prints(show: Callable[[], None]) -> Callable[[pytest.MonkeyPatch, io.StringI
     return shown
 
 
+def shows_an_attempt_of_servers() -> None:
+    row: dict[str, Any] = dict.fromkeys(
+        ("taskId", "taskDefName", "referenceTaskName", "status", "workerId", "workflowInstanceId"), HOSTILE
+    )
+    row |= {"reasonForIncompletion": HOSTILE, "startTime": float("inf"), "scheduledTime": HOSTILE}
+    row["inputData"] = {"workspace": {"repository": HOSTILE, "branch": HOSTILE, "ref": "c" * 64}}
+    task = task_facts(row)
+    workflow, attempts = workflow_facts({"workflowId": HOSTILE, "status": HOSTILE, "tasks": [row, row]}, task)
+    noted = dict.fromkeys(("perago.task_id", "perago.phase", "perago.branch", "perago.input_ref"), HOSTILE)
+    found = {
+        "task": task,
+        "workflow": workflow,
+        "attempts": attempts,
+        "commit": commit_facts(HOSTILE, Commit(HOSTILE, (), HOSTILE, HOSTILE, 0, noted, "")),
+        "undone": {"commit": HOSTILE},
+        "fence": "absent",
+        "files": {
+            "counts": {HOSTILE: 1},
+            "all_counted": True,
+            "files": [{"kind": HOSTILE, "path": HOSTILE, "size": None}],
+        },
+        "conductor_log": [HOSTILE],
+        "worker_log": [
+            {
+                "guardrails": [{"satisfied": False, "message": HOSTILE}],
+                "remarks": [HOSTILE],
+                "steps": {HOSTILE: 2.0},
+                "lines": [],
+                "left_out": 0,
+            }
+        ],
+        "problems": [HOSTILE],
+    }
+    print_sheet(found, None)
+
+
 POLICY = Policy(0.0, 0.0, False)
 SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "lines of start": lambda _, stream: shows_lines(stream),
@@ -79,6 +118,7 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "gc, a directory": prints(lambda: gc.print_leftover(Leftover(HOSTILE, None, Fate.KEPT, HOSTILE), POLICY)),
     "fence": prints(lambda: fence.print_status(FenceStatus("h", FenceState.ABSENT), HOSTILE, HOSTILE, as_json=False)),
     "register": prints(lambda: register.print_comparison("name", False, [SimpleNamespace(text=HOSTILE)])),  # type: ignore[list-item]
+    "show": prints(shows_an_attempt_of_servers),
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),
     "a warning": prints(lambda: messages.warning(HOSTILE)),
     "a service's error": prints(lambda: messages.service_error(ServiceError("lakeFS", "read", HOSTILE), "")),

@@ -43,7 +43,7 @@ def _entries(entries: Iterator[tuple[str, Sequence[str]]]) -> None:
 
 
 def _about_task(task: Facts, workflow: Facts | None, attempts: Sequence[Facts]) -> Iterator[tuple[str, Sequence[str]]]:
-    yield "task", [task["task_id"], one_line(f"{task['task_name']} as {task['reference_name']}")]
+    yield "task", [one_line(task["task_id"]), one_line(f"{task['task_name']} as {task['reference_name']}")]
     allowed = "" if task["retries_allowed"] is None else f" of {task['retries_allowed'] + 1}"
     delivered = f", delivered {task['poll_count']} times" if task["poll_count"] > 1 else ""
     status = painted(one_line(task["status"]), _COLOURS.get(task["status"], Colour.YELLOW), sys.stdout)
@@ -80,7 +80,7 @@ def _times(task: Facts) -> str:
 
 def _about_commit(found: Facts) -> Iterator[tuple[str, Sequence[str]]]:
     commit, noted = found["commit"], found["commit"]["publication"]
-    yield "commit", [commit["commit"], one_line(f"of {commit['repository']}, {_moment(commit['created'])}")]
+    yield "commit", [one_line(commit["commit"]), one_line(f"of {commit['repository']}, {_moment(commit['created'])}")]
     yield "", [one_line(commit["message"])]
     if noted is None or noted.get("task_id") is None:
         yield "", [one_line(f"by {commit['committer'] or 'lakeFS'}, not by perago")]
@@ -106,7 +106,7 @@ def _publication(noted: Facts, found: Facts) -> Iterator[str]:
             yield one_line(f"{verb} {noted[verb]}")
     undone = found["undone"]
     if undone is not None and undone["commit"]:
-        yield f"undone by {undone['commit']}"
+        yield one_line(f"undone by {undone['commit']}")
     elif undone is not None and not undone["all_seen"]:
         yield f"whether it was undone is known for the last {undone['later_commits']} commits of the branch: it was not"
     yield f"publish fence {found['fence'] or 'unknown'} in this commit"
@@ -130,7 +130,7 @@ def _print_log(found: Facts, log_lines: int | None) -> None:
         broken = [one_line(each["message"]) for each in delivery["guardrails"] if not each["satisfied"]]
         write_entry("broken", broken)
         write_entry("remarks", map(one_line, delivery["remarks"]))
-        slow = [f"{name} {seconds:.2f} s" for name, seconds in delivery["steps"].items() if seconds >= 1]
+        slow = [one_line(f"{name} {seconds:.2f} s") for name, seconds in delivery["steps"].items() if seconds >= 1]
         write_entry("slow", [", ".join(slow)] if slow else [])
     lines = [
         f"{_clock(line['time'])} {text}"

@@ -110,4 +110,4 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 def _number(row: Mapping[str, Any], key: str) -> int:
     value = row.get(key)
-    return int(value) if isinstance(value, int | float) else 0
+    return value if isinstance(value, int) else 0
