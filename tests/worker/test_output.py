@@ -249,6 +249,13 @@ def test_logs_past_their_time_are_removed_at_the_start(tmp_path: Path, queue: Sm
     assert foreign.exists()
 
 
+def test_a_place_for_logs_that_cannot_be_looked_at_costs_no_attempt(tmp_path: Path, queue: SmallQueue) -> None:
+    with running(make_plan(tmp_path, name="x" * 300), queue) as worker:  # too long for a name on disk
+        assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
+        worker.supervisor.stop()
+        assert worker.wait_until_down() == 0
+
+
 def test_the_oldest_log_files_go_when_a_module_has_too_many_bytes_of_them(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, logs=LogPlan(root=tmp_path / "logs", max_bytes=100))
     directory = plan.logs.root / plan.name / "worker_id=other0001"

@@ -155,8 +155,11 @@ async def _keep_trimmed(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], No
 async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]) -> None:
     while True:
         removed = 0
-        for name in {plan.name, *(task.module for task in plan.tasks)}:
-            removed += await pool.run(trim_logs, plan.logs, name)
+        try:
+            for name in {plan.name, *(task.module for task in plan.tasks)}:
+                removed += await pool.run(trim_logs, plan.logs, name)
+        except OSError as error:
+            emit(CleanUpFailed(plan.logs.root, str(error)))
         if removed:
             emit(LogsTrimmed(removed))
         await asyncio.sleep(LOG_INTERVAL)
