@@ -131,6 +131,12 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
             id="an unknown direction",
         ),
         pytest.param(b'{"@":"Ready","task_name":' + b"9" * 5000 + b"}", id="a huge number"),
+        pytest.param(
+            b'{"@":"Finished","identity":["t",1,1],"report":null,"usage":{"@":"Usage","downloaded":1'
+            + b"0" * 400
+            + b"}}",
+            id="a number that is no float",
+        ),
     ],
 )
 def test_anything_else_is_no_message(data: bytes) -> None:

@@ -142,8 +142,8 @@ def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: 
 
 
 @contextmanager
-def writing(reader: Reader) -> Iterator[LineWriter]:
-    writer = LineWriter(LogFormat.JSON, reader.write_end)
+def writing(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[LineWriter]:
+    writer = LineWriter(form, reader.write_end)
     yield writer
     writer.close()
 
@@ -169,10 +169,19 @@ def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
     reader = Reader()
     with writing(reader) as writer:
         writer.write({"time": "t", "message": "x", "more": float("nan")})
-        writer.write({"time": "t", "message": "last"})
+        writer.write({"message": "last"})
     told, last = strict(reader.rest())
     assert told["source"] == "limit"
     assert last["message"] == "last"
+
+
+def test_a_forged_line_may_lack_any_field() -> None:
+    reader = Reader()
+    with writing(reader, LogFormat.TEXT) as writer:
+        writer.write({"message": "x", "more": "\udc80", "time": float("nan")})
+        writer.write({"task_id": "t", "message": "without the name of its task"})
+        writer.write({})
+    assert reader.rest().decode().splitlines()[1].endswith("None t: without the name of its task")
 
 
 def test_without_a_reader_the_worker_works_on(tmp_path: Path) -> None:

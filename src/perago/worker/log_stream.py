@@ -16,7 +16,7 @@ from typing import Any
 from perago.settings.values import LogFormat
 from perago.worker import events
 from perago.worker.events import Event
-from perago.worker.logs import LogLines, as_json, cleaned, journalled
+from perago.worker.logs import LogLines, as_json, cleaned, journalled, timestamp
 from perago.worker.plan import WorkerPlan
 from perago.workspace.text import visible
 
@@ -51,7 +51,7 @@ class LineWriter:
                 self._left_out += 1
                 return
             if self._left_out:
-                self._append(rendered(_missing(line, self._left_out), self._form).encode())
+                self._append(rendered(_missing(self._left_out), self._form).encode())
                 self._left_out = 0
             self._append(data)
 
@@ -95,14 +95,14 @@ class LineWriter:
             return
 
 
-def _missing(line: Mapping[str, Any], lines: int) -> dict[str, Any]:
+def _missing(lines: int) -> dict[str, Any]:
     text = f"[{lines:,} lines left out: standard error took no more]"
-    return {"time": line["time"], "level": "WARNING", "source": "limit", "message": text}
+    return {"time": timestamp(), "level": "WARNING", "source": "limit", "message": text}
 
 
 def as_text(line: Mapping[str, Any]) -> str:
     """A line for people: time, level, worker, attempt, and the message, each of whose lines gets them in front."""
-    attempt = f"{line['task_name']} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
+    attempt = f"{line.get('task_name')} {line['task_id']}: " if "task_id" in line and "event" not in line else ""
     front = f"{line.get('time')} {line.get('level')!s:<7} {line.get('worker_id', 'perago')} {attempt}"
     return "\n".join(front + visible(each) for each in str(line.get("message")).rstrip("\n").split("\n"))
 

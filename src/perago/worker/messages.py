@@ -164,6 +164,8 @@ FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | Forwar
 
 
 _NAME = "@"
+MOST_BITS = 1000
+"""Of an integer. Beyond 1,024 it is no `float`, and what counts with it would fail."""
 
 
 class BadMessage(Exception):
@@ -220,6 +222,8 @@ def _build(hint: Any, value: Any) -> Any:
         return _build_object(hint, value)
     if issubclass(hint, Enum):
         return hint(value)
+    if type(value) is int and value.bit_length() > MOST_BITS:
+        raise ValueError("a larger number than anything has")
     return float(value) if hint is float and type(value) is int else _of_type(hint, value)
 
 
