@@ -7,10 +7,12 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from perago.back_off import BackOff
 from perago.ports import TaskStatus
 from perago.worker import TaskPlan, WorkerPlan, slot_pool
 from perago.worker.events import (
@@ -253,6 +255,19 @@ def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: S
         assert outcome(queue, crashed).status is TaskStatus.FAILED
         assert result(outcome(queue, put(queue, "b"), limit=LIMIT)) == "many.b"
         assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
+
+
+def test_modules_that_hang_while_they_are_imported_take_turns_with_others(
+    tmp_path: Path, queue: SmallQueue, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.worker.cadence.LOOK_PAUSES", BackOff(0.005, 0.1))
+    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.1, 0.1))  # shorter than a start may take
+    tasks = [write("a", "time.sleep(1000)"), write("b", "time.sleep(1000)"), write("c")]
+    with running(replace(shared(tmp_path, *tasks, slots=1), start_limit=1.0), queue) as worker:
+        for letter in "ab":
+            put(queue, letter)
+        wait_for("the first failed start", lambda: worker.saw(SlotStartFailed))
+        assert result(outcome(queue, put(queue, "c"))) == "many.c"
 
 
 def test_polls_that_are_refused_for_one_task_hold_back_no_other(

@@ -112,7 +112,7 @@ class Demand:
     limit: int
     """How many may."""
     served: float
-    """When it was given a slot last."""
+    """When it was given a slot last, or may have one again after a crash: it has had its turn."""
 
 
 def shares(demands: Mapping[str, Demand], places: int) -> dict[str, int]:

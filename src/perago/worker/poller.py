@@ -154,7 +154,7 @@ class Poller:
     def _share(self, depths: dict[str, int]) -> dict[str, int]:
         running, limits, now = self._slots.running(), self._slots.limits(), time.monotonic()
         demands = {
-            name: Demand(depth, running[name], limits[name], self._served[name])
+            name: Demand(depth, running[name], limits[name], max(self._served[name], self._slots.blocked[name]))
             for name, depth in depths.items()
             if not self._troubles.left(name, now)
         }

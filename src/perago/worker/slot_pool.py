@@ -50,8 +50,8 @@ class SlotPool:
         self._slots: dict[Slot, asyncio.Task[None]] = {}
         self._free_ids = list(plan.slot_ids)
         self._delays = {task.name: RestartDelay() for task in plan.tasks}
-        self._blocked = dict.fromkeys(self._delays, 0.0)
-        """Until when no slot is made for a task, since the last one crashed."""
+        self.blocked = dict.fromkeys(self._delays, 0.0)
+        """Until when no slot is made for a task, since the last one crashed. Seconds of the monotonic clock."""
         self._draining = False
 
     def start(self) -> None:
@@ -77,7 +77,7 @@ class SlotPool:
         """How many attempts of each task may run now. There are no further slots for one whose slots crash."""
         held, now = Counter(slot.task.name for slot in self._slots), time.monotonic()
         return {
-            task.name: self._plan.limit_of(task) if self._blocked[task.name] <= now else held[task.name]
+            task.name: self._plan.limit_of(task) if self.blocked[task.name] <= now else held[task.name]
             for task in self._plan.tasks
         }
 
@@ -146,7 +146,7 @@ class SlotPool:
         def ended(keeper: asyncio.Task[Any]) -> None:
             del self._slots[slot]
             heapq.heappush(self._free_ids, slot.worker_id)
-            self._blocked[task.name] = max(self._blocked[task.name], time.monotonic() + slot.restart_seconds)
+            self.blocked[task.name] = max(self.blocked[task.name], time.monotonic() + slot.restart_seconds)
             self._ended(keeper)
             self._listener.slot_changed(slot)
 
