@@ -9,13 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from perago.driver.processes import running_processes
 from perago.ports import Report, TaskStatus
-from perago.worker.events import Ending, SlotDied, SlotReplaced
+from perago.worker.events import Ending, SlotDied, SlotReady, SlotReplaced
 
 from .bench import RunningWorker, attempt_directories, make_plan, outcome, running, wait_for
 from .small_queue import SmallQueue
@@ -75,6 +76,18 @@ def test_every_behaviour_has_its_outcome_and_the_worker_goes_on(
     assert (reason or "") in (report.reason or "")
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
     wait_for("the lines about both", lambda: len(worker.ended(Ending.REPORTED)) == 2)
+
+
+def test_an_input_that_is_nested_too_deeply_costs_no_other_attempt_anything(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    nested: Any = 1
+    for _ in range(20_000):
+        nested = [nested]
+    deep = outcome(queue, queue.put(what="returns", more=nested))
+    assert deep.status is TERMINAL
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    assert len(worker.saw(SlotReady)) == 1
 
 
 def test_a_child_that_returns_as_well_does_not_answer(worker: RunningWorker, queue: SmallQueue) -> None:

@@ -159,7 +159,11 @@ class Slot:
                     await self._closing.wait()
 
     def take(self, attempt: RunningAttempt) -> bool:
-        """Hand over a delivery; False when the process could not be reached, and nothing was started."""
+        """Hand over a delivery; False when the process could not be reached, and nothing was started.
+
+        Raises:
+            RecursionError: the input is nested too deeply to be sent. The slot is as it was.
+        """
         if self._process is None or not self._process.send(Deliver(attempt.delivery)):
             self._ready = False
             return False

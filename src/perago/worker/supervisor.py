@@ -27,13 +27,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from perago.driver import SystemClock
-from perago.ports import Clock, Delivery, TaskQueue
+from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
 from perago.worker.attempts import Attempt, Services
 from perago.worker.child import warm_up
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
-from perago.worker.messages import DeliveryQuestion
+from perago.worker.messages import DeliveryQuestion, Finished
 from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.pools import Pools
@@ -52,6 +52,9 @@ GIVE_UP_AFTER = 5.0
 
 LAST_WORDS = 2.0
 """Seconds for reports that were given up to be said to be."""
+
+TOO_DEEP = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason="The input is nested too deeply: a few hundred levels.")
+"""For an input that cannot be sent to a slot."""
 
 
 class Supervisor:
@@ -209,8 +212,11 @@ class _Worker:
 
     def _give(self, delivery: Delivery, slot: Slot, polled_at: float) -> bool:
         attempt = Attempt(delivery, slot, self._services, polled_at)
-        if not slot.take(attempt):
-            return False
+        try:
+            if not slot.take(attempt):
+                return False
+        except RecursionError:
+            attempt.finished(Finished(delivery.identity, TOO_DEEP))
         self._attempts.add(attempt)
         if (repository := repository_of(delivery, self._plan.limits)) is not None:
             self._repositories.add(repository)
