@@ -11,13 +11,13 @@ from pydantic import SecretStr
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import CallPolicy
 from perago.adapters.http.server_clock import seconds_ahead
-from perago.adapters.lakefs import LakeFSStore
+from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
 from perago.ports import AccessDenied, ServiceError, Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings
 
 from .conductor_script import conductor_error
 from .lakefs_script import CALM, SECRET
-from .scripted import Action, Reply, ScriptedServer, reply_json
+from .scripted import Action, Reply, ScriptedServer, Trickle, reply_json
 
 
 def overview(server: ScriptedServer) -> ConductorOverview:
@@ -73,3 +73,14 @@ def test_an_answer_beyond_the_largest_size_is_given_up() -> None:
         workflows = ConductorWorkflows(ConductorSettings(server_url=f"{server.url}/api"), policy=policy)
         with pytest.raises(Unavailable, match="larger than 1,000,000 bytes"):
             workflows.log("t")
+
+
+def test_an_object_that_trickles_is_given_up() -> None:
+    """A byte now and then is no silence, so only the time of the whole ends it."""
+    policy = CallPolicy(connect=0.2, answer=0.3)
+    with ScriptedServer(lambda _: Trickle(100, 0.05)) as server:
+        settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
+        browser = LakeFSBrowser(settings, policy=policy)
+        with pytest.raises(Unavailable, match="came too slowly"):
+            b"".join(browser.read("repo", "main", "slow.bin", 100))
+        browser.close()

@@ -114,7 +114,7 @@ class LakeFSBrowser:
         try:
             if response.status not in (200, 206):
                 raise errors.refusal(call, Answer(response.status, response.headers, read_whole(response, ends)))
-            while left and time.monotonic() < ends and (chunk := response.read(min(_CHUNK, left))):
+            while left and time.monotonic() < ends and (chunk := response.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
         except (HTTPError, HTTPException, OSError) as error:
