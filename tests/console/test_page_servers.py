@@ -19,7 +19,7 @@ from perago.embedded.http.loopback import Admission
 from perago.ports import Unavailable
 from perago.testing import InMemoryServices
 
-from ..adapters.scripted import Reply, Request, ScriptedServer
+from ..adapters.scripted import Reply, Request, ScriptedServer, reply_json
 from .filled import REPOSITORY, Filled, declared, fill, start
 from .markup import Element
 from .servers import KEYS, NOWHERE, page_of_servers, servers_of, settings_of, variables
@@ -198,9 +198,11 @@ def test_a_server_that_denies_access_takes_its_half_only(filled_here: Filled, tm
         b"[]",
         b'{"results": 1, "totalHits": "many"}',
         b'{"results": [{"id": null}], "pagination": {}}',
+        b'{"results": [{"id": "a", "storage_namespace": "s3://a", "default_branch": "b", "creation_date": 1e999}],'
+        b' "pagination": {"has_more": false}}',
         b"[" * 9000,
     ],
-    ids=["html", "list", "types", "nulls", "deep"],
+    ids=["html", "list", "types", "nulls", "infinite", "deep"],
 )
 def test_an_answer_of_another_program_is_a_server_that_does_not_answer(
     services: InMemoryServices, tmp_path: Path, body: bytes
@@ -212,6 +214,26 @@ def test_an_answer_of_another_program_is_a_server_that_does_not_answer(
         settings = settings_of(variables(f"{server.url}/api", server.url), tmp_path)
         with page_of_servers(services, settings) as site:
             assert len(site.get("/").main.all("div", class_="problem")) == 2
+
+
+def test_a_repository_that_may_not_be_read_takes_nothing_from_the_others(
+    services: InMemoryServices, tmp_path: Path
+) -> None:
+    def answer(request: Request) -> Reply:
+        if request.path.endswith("/repositories"):
+            rows = [
+                {"id": name, "storage_namespace": "s3://x", "default_branch": "main", "creation_date": 1}
+                for name in ("closed", "open")
+            ]
+            return reply_json({"results": rows, "pagination": {"has_more": False}})
+        return reply_json({"message": "insufficient permissions"}, 403 if "/closed/" in request.path else 404)
+
+    with ScriptedServer(answer) as server:
+        settings = settings_of(variables(f"{NOWHERE}/api", server.url), tmp_path)
+        with page_of_servers(services, settings) as site:
+            page = site.get(links.REPOSITORIES).main
+    assert [row[0] for row in page.one("table").rows()] == ["closed main", "open main"]
+    assert page.all("div", class_="problem") == []
 
 
 def test_names_that_lakefs_refuses_are_not_there(services: InMemoryServices, tmp_path: Path) -> None:

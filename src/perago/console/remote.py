@@ -313,7 +313,7 @@ def _found() -> Iterator[None]:
 def _readable(service: str) -> Iterator[None]:
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise Unavailable(service, "answer", "the answer is not what this server should say") from error
 
 

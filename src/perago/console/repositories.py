@@ -17,6 +17,7 @@ from perago.console.links import Link, Listed, link, listed
 from perago.console.preview import Preview, image_of, preview_of
 from perago.console.source import File, NoSuchPage, Ref, Repository, Source
 from perago.console.text import Moment, Shown, line, moment, plural, size
+from perago.ports import Forbidden
 
 _PAGE_SIZE = 50
 _FILES = 200
@@ -24,7 +25,8 @@ _FILES = 200
 
 @dataclass(frozen=True, slots=True)
 class RepositoryRow:
-    """One repository and the newest commit of its default branch; None: a bare one, which has no branch yet."""
+    """One repository and the newest commit of its default branch; None: a bare one, or one that may not be
+    read."""
 
     repository: Link
     branch: Link
@@ -206,7 +208,7 @@ def repository_row(source: Source, found: Repository) -> RepositoryRow:
     """One repository with the newest commit of its default branch."""
     try:
         head = _row_of(source, found.name, found.default_branch)
-    except NoSuchPage:
+    except (NoSuchPage, Forbidden):  # one of many that may not be read takes nothing from the others
         head = None
     return RepositoryRow(
         repository=link(found.name, links.repository(found.name)),
