@@ -30,11 +30,11 @@ def png(width: int = 2, height: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def parquet(columns: dict[str, Any], **options: Any) -> bytes:
+def parquet(columns: dict[str, Any], names: list[str] | None = None, **options: Any) -> bytes:
     pa = pytest.importorskip("pyarrow")
     pytest.importorskip("pyarrow.parquet")
     sink = io.BytesIO()
-    pa.parquet.write_table(pa.table(columns), sink, **options)
+    pa.parquet.write_table(pa.table(columns).rename_columns(names or list(columns)), sink, **options)
     return sink.getvalue()
 
 
@@ -141,6 +141,12 @@ def test_the_first_rows_of_parquet_are_a_table(services: InMemoryServices) -> No
     assert len(rows) == ROWS
     assert "200 rows, 2 columns" in page.text
     assert "and more rows" in page.text
+
+
+def test_columns_of_one_name_have_their_own_values(services: InMemoryServices) -> None:
+    content = parquet({"a": [1], "b": [2], "ab": [3]}, names=["a", "a", "a.b"])
+    page, _ = looked_at(services, "a.parquet", content)
+    assert page.one("table").rows() == [["1", "2", "3"]]
 
 
 def test_a_wide_parquet_file_is_cut(services: InMemoryServices) -> None:
