@@ -93,5 +93,8 @@ def test_current_shows_ids_and_what_the_function_may_call_and_no_more() -> None:
         "log",
         "progress",
         "cancelled",
+        "count",
+        "gauge",
+        "observe",
     }
     assert "hooks" not in repr(current())

@@ -32,6 +32,7 @@ CONTRACT_NAMES = {
     "current",
     "Current",
     "Guardrail",
+    "Metric",
     "Task",
 }
 
