@@ -77,6 +77,22 @@ def test_a_check_that_does_not_end_is_a_finding_beside_what_it_found() -> None:
     assert other.level is Level.OK
 
 
+def test_checks_that_do_not_end_keep_no_other_from_its_turn() -> None:
+    ends, waited = threading.Event(), list[bool]()
+
+    def hangs() -> Iterator[Finding]:
+        waited.append(ends.wait(30))
+        yield FINE
+
+    checks = [Check(f"area {number}", "", hangs) for number in range(8)] + [Check("other", "", lambda: [FINE])]
+    try:
+        found = run_checks(checks, explained, limit=0.5)
+        assert waited == [], "the others hang still"
+    finally:
+        ends.set()
+    assert [each.level for each in found] == [Level.PROBLEM] * 8 + [Level.OK]
+
+
 def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
     (found,) = run_checks([Check("area", "", lambda: [FINE][1:2][0:1] or [][0])], explained)
     assert (found.level, "IndexError" in found.what) == (Level.PROBLEM, True)

@@ -139,7 +139,10 @@ class Poller:
         depths = await self._ask(LOOK, lambda: self._queue.queue_depths(names))
         if depths is None or self._stopping.is_set():
             return 0
-        given = self._share(self._delayed.due(depths, time.monotonic()))
+        now = time.monotonic()
+        for name in [name for name, depth in depths.items() if not depth]:
+            self._troubles.succeeded(name, now)  # it is not polled for now, and would be said to fail until then
+        given = self._share(self._delayed.due(depths, now))
         self._slots.arrange(given)
         free = self._slots.free()
         chosen = [(name, free[name][:number]) for name, number in given.items() if name in free]
