@@ -284,6 +284,19 @@ def test_polls_that_are_refused_for_one_task_hold_back_no_other(
     assert len(worker.saw(ConductorUnreachable)) == 1
 
 
+def test_a_failed_poll_is_over_when_another_worker_has_taken_the_work(
+    tmp_path: Path, queue: SmallQueue, write: Write
+) -> None:
+    queue.refused.add("many.a")
+    with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
+        put(queue, "a")
+        wait_for("the refusal", lambda: worker.saw(ConductorUnreachable))
+        queue.refused.clear()
+        assert queue.poll("many.a", "elsewhere0000", count=1, wait_seconds=0)  # before this worker tries again
+        wait_for("the end of it", lambda: worker.saw(ConductorBack))
+        assert not worker.saw(AttemptReceived)
+
+
 # --------------------------------------------------------------------------- stopping
 
 

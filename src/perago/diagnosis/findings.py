@@ -81,34 +81,43 @@ def run_checks(checks: Sequence[Check], explain: Explain, limit: float = LIMIT) 
     running = [_Running(check) for check in checks]
     for one in running:
         one.thread = threading.Thread(
-            target=_run, args=(one, free, explain), name=f"check-{one.check.area}", daemon=True
+            target=_run, args=(one, free, explain, limit), name=f"check-{one.check.area}", daemon=True
         )
         one.thread.start()
     return [finding for one in running for finding in _awaited(one, limit)]
 
 
-def _run(one: _Running, free: threading.Semaphore, explain: Explain) -> None:
+def _run(one: _Running, free: threading.Semaphore, explain: Explain, limit: float) -> None:
+    """Look when it is this check's turn, or after `limit` seconds: who has all places then is left behind."""
+    has_place = free.acquire(timeout=limit)
+    try:
+        _look(one, explain)
+    finally:
+        if has_place:
+            free.release()
+
+
+def _look(one: _Running, explain: Explain) -> None:
     check = one.check
-    with free:
-        one.started = time.monotonic()
-        try:
-            for finding in check.look():
-                one.found.append(finding)
-        except ServiceError as error:
-            what, advice = explain(error)
-            cause = Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER
-            one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, advice, cause))
-        except OSError as error:
-            what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
-            one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "look at this file or directory"))
-        except Exception as error:  # noqa: BLE001 - a check with a mistake must not look like one that found nothing
-            what = f"this could not be looked at: {type(error).__name__}: {error}"
-            one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "report this as a mistake of perago"))
+    one.started = time.monotonic()
+    try:
+        for finding in check.look():
+            one.found.append(finding)
+    except ServiceError as error:
+        what, advice = explain(error)
+        cause = Cause.SERVER if isinstance(error, Unavailable | AccessDenied) else Cause.OTHER
+        one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, advice, cause))
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
+        one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "look at this file or directory"))
+    except Exception as error:  # noqa: BLE001 - a check with a mistake must not look like one that found nothing
+        what = f"this could not be looked at: {type(error).__name__}: {error}"
+        one.found.append(Finding(check.area, Level.PROBLEM, what, check.why, "report this as a mistake of perago"))
 
 
 def _awaited(one: _Running, limit: float) -> list[Finding]:
     """The findings of a check, once it has ended or its time is over. The time of one that waits for its turn has not
-    begun: those before it have limits."""
+    begun."""
     while one.thread.is_alive():
         left = limit if one.started is None else one.started + limit - time.monotonic()
         if left <= 0:
