@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from perago.adapters.http import CallPolicy, HttpPool, retry
 from perago.adapters.lakefs.addresses import Addresses
-from perago.adapters.lakefs.arrival import EMPTY_MD5, RANGE, Arrival, Range
+from perago.adapters.lakefs.arrival import EMPTY_MD5, RANGE, Arrival, Range, has_md5
 from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.direct_download import DirectDownload
 from perago.adapters.lakefs.fetch import Fetcher
@@ -79,7 +79,7 @@ class Download:
 
     def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]], missing: Collection[str]) -> Iterator[_Job]:
         for entry, path in wanted:
-            if entry.size > LARGEST_WHOLE and entry.key in missing:
+            if entry.size > LARGEST_WHOLE and entry.key in missing and has_md5(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
                 parts = _Parts(entry)

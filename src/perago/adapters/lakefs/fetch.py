@@ -13,7 +13,7 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
 from perago.adapters.http.failures import clean, no_answer
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs import errors
-from perago.adapters.lakefs.arrival import CHUNK, Range
+from perago.adapters.lakefs.arrival import CHUNK, Range, has_md5
 from perago.adapters.lakefs.block_store import STORE, BlockStore, DirectFailed, check_status
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import CorruptTransfer, ObjectEntry
@@ -72,6 +72,8 @@ class Fetcher:
         source: str,
         send: Callable[[Mapping[str, str]], BaseHTTPResponse],
     ) -> None:
+        if wanted.at > wanted.start and not has_md5(wanted.arrival.entry):
+            wanted.arrival.restart()
         limit = self._policy.connect + self._policy.answer + wanted.left / self._policy.slowest
         asked = wanted.header
         with wire.exchange(limit):
