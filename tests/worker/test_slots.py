@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -32,6 +34,27 @@ def test_an_idle_slot_that_is_killed_is_replaced(worker: RunningWorker, queue: S
     wait_for("the slot's death", lambda: worker.saw(SlotDied))
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
     assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
+
+
+def test_a_slot_that_dies_while_no_descriptor_is_free_is_made_again_later(
+    worker: RunningWorker, queue: SmallQueue
+) -> None:
+    outcome(queue, queue.put(what="returns"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    taken = []
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
+        wait_for("a start that fails", lambda: len(worker.saw(SlotDied)) > 1)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "Too many open files" in worker.saw(SlotDied)[1].reason
+    assert outcome(queue, queue.put(what="returns")).status is TaskStatus.COMPLETED
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")

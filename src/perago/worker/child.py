@@ -134,7 +134,9 @@ class SlotProcess:
     def kill(self) -> None:
         """KILL the process group, and what has left it. Harmless when it is gone."""
         lives = not self.ended.done() and Path(f"/proc/{self.pid}").exists()
-        left = descendants(self.pid, running_processes()) if lives else []
+        left = []
+        with contextlib.suppress(OSError):  # no descriptor is free to look with; the group goes all the same
+            left = descendants(self.pid, running_processes()) if lives else []
         self._signal(signal.SIGKILL)
         for process in left:
             with contextlib.suppress(ProcessLookupError):
@@ -197,7 +199,8 @@ class SlotProcess:
             reaper = self._reaper
             as_told = self._told_to_stop and self._process.exitcode == 0  # then it leaves nothing
             if reaper is not None and not as_told:
-                end_processes(lambda: orphans(reaper))
+                with contextlib.suppress(OSError):
+                    end_processes(lambda: orphans(reaper))
         _reap_group(self.pid)
         self._channel.close()
         with contextlib.suppress(ValueError):  # not even KILL ended it
