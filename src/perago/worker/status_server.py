@@ -70,6 +70,7 @@ class StatusServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
+    request_queue_size = MOST_CONNECTIONS  # with the default of 5 a burst of probes waits a second to connect
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
         if ":" in host:
@@ -93,8 +94,8 @@ class _Server(ThreadingHTTPServer):
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         deadline = threading.Timer(DEADLINE, _end, (request,))
         deadline.daemon = True
-        deadline.start()
         try:
+            deadline.start()
             super().process_request_thread(request, client_address)
         finally:
             deadline.cancel()
