@@ -76,7 +76,8 @@ class History:
 
     def _reported(self, publications: Sequence[Commit]) -> Iterator[str]:
         """A COMPLETED step names a commit of its own, or its input, and the tree there has exactly its changes."""
-        tasks = [task for task in self._workflow["tasks"] if task["status"] == "COMPLETED"]
+        completed = [task for task in self._workflow["tasks"] if task["status"] == "COMPLETED"]
+        tasks = [task for task in completed if not _repeats_its_retry(task, completed)]
         known = {commit["id"]: commit for commit in publications}
         undone = {gone for commit in publications for gone in _field(commit, "supersedes").split(",")}
         for task in tasks:
@@ -115,6 +116,13 @@ class History:
 
     def _tree_without_outside(self, ref: str) -> dict[str, Stored]:
         return {path: stored for path, stored in self._repository.tree(ref).items() if not path.startswith("outside/")}
+
+
+def _repeats_its_retry(task: Mapping[str, Any], completed: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether it reported what its retry had reported: Conductor hands an attempt out again that was given away at the
+    moment in which it timed out."""
+    retries = [each for each in completed if each.get("retriedTaskId") == task["taskId"]]
+    return any(each["outputData"] == task["outputData"] for each in retries)
 
 
 def _field(commit: Commit, name: str) -> str:
