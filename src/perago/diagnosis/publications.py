@@ -1,6 +1,6 @@
 """A commit and what it did to its branch, as facts that JSON can hold.
 
-A commit is shown as what it says of itself: one of a person, of an earlier perago, or with metadata that somebody has
+A commit is shown as what it says of itself: one of a person, of an earlier perago, or with metadata that a person has
 written by hand. None of it is trusted to be well formed.
 """
 
