@@ -108,8 +108,8 @@ def test_many_tasks_share_two_slots_that_are_made_when_there_is_work(
 ) -> None:
     tasks = [write(chr(ord("a") + number)) for number in range(8)]
     with running(shared(tmp_path, *tasks, slots=2), queue) as worker:
+        wait_for("a look for each task", lambda: queue.looks > 2 and len(worker.saw(WorkerReady)) == len(tasks))
         assert [event.task_name for event in worker.saw(WorkerReady)] == [task.name for task in tasks]
-        wait_for("a few looks", lambda: queue.looks > 2)
         assert not worker.saw(SlotReady)
         ids = [put(queue, task.name.removeprefix("many.")) for task in tasks]
         assert [result(outcome(queue, task_id)) for task_id in ids] == [task.name for task in tasks]

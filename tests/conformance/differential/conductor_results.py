@@ -36,11 +36,13 @@ def few(of: int) -> st.SearchStrategy[bool]:
 
 @st.composite
 def results(draw: st.DrawFn, joined: bool) -> Json:
-    """A result without its ids. A step that a JOIN waits for (`joined`) ends well, or not at all."""
+    """A result without its ids. A step that a JOIN waits for (`joined`) ends well, or not at all, and has no output yet
+    while it runs."""
     status: str | None = draw(st.sampled_from((*STATUSES, *RARE_STATUSES)))
     if joined and status not in ("IN_PROGRESS", "TIMED_OUT", "completed"):
         status = "COMPLETED"
-    fields: Json = {"status": status, "outputData": draw(outputs)}
+    output = draw(outputs)
+    fields: Json = {"status": status, "outputData": {} if joined and status == "IN_PROGRESS" else output}
     if draw(few(2)):
         fields["reasonForIncompletion"] = draw(st.sampled_from(("boo", "", "x" * 600)))
     if draw(few(3)):
