@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+from perago.embedded.http.services import EmbeddedServices
 from perago.settings.variables import VARIABLES
 
-from .conftest import Project
+from .conftest import PLAIN, Project
 
 SECRET = "hushhushhush"
 
@@ -38,3 +41,33 @@ def test_what_is_wrong_is_said_instead(project: Project) -> None:
     ran = project.run("config", PERAGO_LOG_RETENTION="soon")
     assert (ran.code, ran.out) == (4, "")
     assert "PERAGO_LOG_RETENTION (environment): not a number of days" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("config",),
+        ("config", "--json"),
+        ("doctor",),
+        ("doctor", "--json"),
+        ("check", "plain"),
+        ("register", "plain", "--dry-run"),
+        ("send", "plain", "--params", '{"rows": 1}'),
+        ("status",),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("reachable", [True, False], ids=["there", "away"])
+def test_no_command_shows_the_token_of_an_address(
+    project: Project, arguments: tuple[str, ...], *, reachable: bool
+) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    with EmbeddedServices() as services:
+        variables, token = dict(services.environment()), services.keys.token
+        if not reachable:
+            variables["CONDUCTOR_SERVER_URL"] = f"http://127.0.0.1:9/{token}/api"
+        ran = project.run(*arguments, **variables)
+    assert token in variables["CONDUCTOR_SERVER_URL"]
+    assert token not in ran.out + ran.err
+    if arguments[0] in ("config", "doctor"):
+        assert "/***/api" in ran.out

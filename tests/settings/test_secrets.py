@@ -79,6 +79,21 @@ def test_foreign_text_is_masked_even_while_the_configuration_is_invalid(monkeypa
     assert text == "KeyError: '***' ***"
 
 
+def test_a_token_in_the_path_of_an_address_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    token = "0123456789abcdef"
+    for name, value in {**VALID, "CONDUCTOR_SERVER_URL": f"http://localhost:8080/gate/{token}/api"}.items():
+        monkeypatch.setenv(name, value)
+    conductor = load_settings().require_conductor()
+    assert token not in repr(conductor)
+    assert conductor.shown == "http://localhost:8080/gate/***/api"
+    assert mask_secrets(f"GET /gate/{token}/api/tasks") == "GET /gate/***/api/tasks"
+
+
+def test_a_password_in_an_address_that_is_refused_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAKECTL_SERVER_ENDPOINT_URL", f"https://user:{SECRET}@lakefs.example.com")
+    assert mask_secrets(f"os.environ: {SECRET}") == "os.environ: ***"
+
+
 HARD = "qT7/hünter2+\"hunter2'\\=="
 ENCODED: list[Callable[[str], str]] = [
     str,

@@ -130,7 +130,7 @@ def _address(service: str) -> str:
     except ConfigurationError:
         return ""
     if service == "Conductor" and settings.conductor is not None:
-        return f"CONDUCTOR_SERVER_URL={settings.conductor.server_url}"
+        return f"CONDUCTOR_SERVER_URL={settings.conductor.shown}"
     if service == "lakeFS" and settings.lakefs is not None:
-        return f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.endpoint_url}"
+        return f"LAKECTL_SERVER_ENDPOINT_URL={settings.lakefs.shown}"
     return ""

@@ -131,12 +131,12 @@ class _Clients:
     def checks(self) -> Iterator[Check]:
         """Whether they answer and let us in."""
         if self.queue is not None and self.overview is not None and self.settings.conductor is not None:
-            address, about = self.settings.conductor.server_url, self.overview.about
+            address, about = self.settings.conductor.shown, self.overview.about
             yield Check(
                 "Conductor", _NO_CONDUCTOR, partial(servers.server, "Conductor", address, self.queue.ping, about)
             )
         if self.store is not None and self.settings.lakefs is not None:
-            address, ping = self.settings.lakefs.endpoint_url, self.store.ping
+            address, ping = self.settings.lakefs.shown, self.store.ping
             yield Check("lakeFS", _NO_LAKEFS, partial(servers.server, "lakeFS", address, ping, self.store.about))
 
 

@@ -137,7 +137,7 @@ def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
     try:
         yield store
     except NotFound as error:
-        message = f"{lakefs.endpoint_url} has no branch {branch} in a repository {repository}: {error.detail}"
+        message = f"{lakefs.shown} has no branch {branch} in a repository {repository}: {error.detail}"
         raise CommandError(
             ExitCode.FAILURE, message, "check both names, and that the address is the right one"
         ) from error
@@ -174,7 +174,7 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
     except NotOneLine as error:
         raise CommandError(ExitCode.FAILURE, str(error)) from error
     except NotFound as error:
-        message = f"{lakefs.endpoint_url} does not have all of these commits: {error.detail}"
+        message = f"{lakefs.shown} does not have all of these commits: {error.detail}"
         raise CommandError(
             ExitCode.FAILURE, message, "check the repository and the ids, and that the address is the right one"
         ) from error

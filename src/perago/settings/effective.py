@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT
-from perago.settings.sources import read_sources
+from perago.settings.sources import configured_mask, read_sources
 from perago.settings.values import Settings
 from perago.settings.variables import VARIABLES
 
@@ -32,7 +32,8 @@ _DEFAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`value` is as it was written, or the default in words; None: a credential that is set."""
+    """`value` is as it was written, with secrets struck out, or the default in words; None: a credential that is
+    set."""
 
     name: str
     value: str | None
@@ -42,7 +43,7 @@ class Setting:
 
 def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
     """All variables that perago knows, in the order of docs/configuration.md. `settings` are the valid ones of now."""
-    sources = read_sources()
+    sources, mask = read_sources(), configured_mask()
     roots = {WORKSPACE_ROOT: str(settings.workspace_root), LOG_ROOT: str(settings.log_root)}
     found = []
     for name in VARIABLES:
@@ -53,5 +54,5 @@ def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
         elif name.endswith(_CREDENTIALS):
             found.append(Setting(name, None, source))
         else:
-            found.append(Setting(name, sources.values[name], source))
+            found.append(Setting(name, mask(sources.values[name]), source))
     return tuple(found)

@@ -12,6 +12,9 @@ STRUCK_OUT = "***"
 
 _SHORTEST = 4
 """Characters of a secret, or of what is struck out of one: anything shorter would strike out words."""
+_TOKEN = 16
+"""Characters from which a part of an address's path counts as a token. Few names have so many; that of `perago dev`
+has 32."""
 
 
 class Mask:
@@ -39,6 +42,19 @@ class Mask:
 
     def __repr__(self) -> str:
         return f"Mask({len(self._forms)} forms)"
+
+
+def secrets_in(address: str) -> list[str]:
+    """What a server's address may hold that opens the server: a password, and tokens in its path, such as that of
+    `perago dev`. The address need not be valid."""
+    host, _, path = address.partition("://")[2].partition("/")
+    password = host.rpartition("@")[0].partition(":")[2]
+    return [password, *(part for part in path.split("/") if len(part) >= _TOKEN)]
+
+
+def shown_address(address: str) -> str:
+    """`address` for people: without secrets."""
+    return Mask(secrets_in(address))(address)
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from perago.settings.errors import Problem
-from perago.settings.mask import Mask
+from perago.settings.mask import Mask, secrets_in
 
 DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
+
+ADDRESS_VARIABLES = ("CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL")
 
 _taken: dict[str, str] = {}
 """What `take_from_environment` took."""
@@ -67,9 +69,10 @@ def whole_environment() -> dict[str, str]:
 
 
 def configured_mask() -> Mask:
-    """What strikes out the configured secrets. Works with an invalid configuration, too."""
+    """What strikes out the configured secrets, those in addresses too. Works with an invalid configuration."""
     values = read_sources().values
-    return Mask(values[name] for name in SECRET_VARIABLES if name in values)
+    secrets = [values[name] for name in SECRET_VARIABLES if name in values]
+    return Mask([*secrets, *(found for name in ADDRESS_VARIABLES for found in secrets_in(values.get(name, "")))])
 
 
 def mask_secrets(text: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from perago.settings.errors import ConfigurationError, Problem
+from perago.settings.mask import shown_address
 
 
 class PublishFence(StrEnum):
@@ -56,18 +57,28 @@ ALL_UPKEEP = frozenset(Upkeep)
 class ConductorSettings:
     """How to reach Conductor. The two credentials are both set or both None."""
 
-    server_url: str
+    server_url: str = field(repr=False)
     auth_key: str | None = field(default=None, repr=False)
     auth_secret: SecretStr | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return shown_address(self.server_url)
 
 
 @dataclass(frozen=True, slots=True)
 class LakeFSSettings:
     """How to reach lakeFS."""
 
-    endpoint_url: str
+    endpoint_url: str = field(repr=False)
     access_key_id: str = field(repr=False)
     secret_access_key: SecretStr
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return shown_address(self.endpoint_url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,8 +120,8 @@ def _servers(configuration: Configuration) -> str:
     lakefs = settings.lakefs if settings else None
     if conductor is None and lakefs is None:
         return "no servers yet (docs/configuration.md)"
-    found = f"Conductor at {conductor.server_url}" if conductor else "no Conductor"
-    return f"{found}, {f'lakeFS at {lakefs.endpoint_url}' if lakefs else 'no lakeFS'}"
+    found = f"Conductor at {conductor.shown}" if conductor else "no Conductor"
+    return f"{found}, {f'lakeFS at {lakefs.shown}' if lakefs else 'no lakeFS'}"
 
 
 def _module(probed: Probed) -> dict[str, Any]:

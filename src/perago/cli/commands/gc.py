@@ -111,7 +111,7 @@ def _clear_branches(settings: Settings, repositories: list[str], policy: Policy)
         for repository in repositories:
             yield from clearing.clear(repository)
     except NotFound as error:
-        message = f"{lakefs.endpoint_url} has no such repository: {error.detail}"
+        message = f"{lakefs.shown} has no such repository: {error.detail}"
         raise CommandError(
             ExitCode.FAILURE, message, "check the name, and that the address is the right one"
         ) from error

@@ -54,7 +54,7 @@ def command(
                 outdated.append(definition)
         if outdated and not dry_run:
             queue.register_task_definitions(outdated)
-        print_summary(len(outdated), conductor.server_url, dry_run=dry_run)
+        print_summary(len(outdated), conductor.shown, dry_run=dry_run)
     finally:
         queue.close()
 

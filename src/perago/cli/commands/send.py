@@ -99,7 +99,7 @@ def send(module: str, params: str, workspace: str | None, *, follow: bool, impor
     queue, workflows = ConductorQueue(conductor), ConductorWorkflows(conductor)
     try:
         if queue.get_task_definition(task.name) is None:
-            message = f"{conductor.server_url} has no TaskDef {task.name}; nothing was started"
+            message = f"{conductor.shown} has no TaskDef {task.name}; nothing was started"
             raise CommandError(ExitCode.FAILURE, message, f"create it with: perago register {module}")
         payload: dict[str, Any] = {"params": given}
         if place is not None:
