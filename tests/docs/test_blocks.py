@@ -63,6 +63,15 @@ def test_all_code_of_a_page_is_fenced(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", pages())
+def test_the_rows_of_a_table_are_lines(page: str) -> None:
+    """A row that is broken into two lines ends the table, and stands as text on the page."""
+    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    lines = [line.strip() for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("|") and not line.endswith("|")] == []
+    assert re.findall(r"^\n\|[^\n]*\|\n(?!\|[-:| ]+\|\n)", text, re.MULTILINE) == []
+
+
+@pytest.mark.parametrize("page", pages())
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
