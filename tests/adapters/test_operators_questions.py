@@ -30,12 +30,14 @@ def lakefs(server: ScriptedServer) -> LakeFSStore:
 
 
 def test_a_server_tells_its_version_and_its_clock() -> None:
-    ahead = formatdate(time.time() + 300, usegmt=True)
-    with ScriptedServer(lambda _: Reply(200, b"3.32.3", {"Date": ahead})) as server:
+    def ahead() -> str:
+        return formatdate(time.time() + 300, usegmt=True)
+
+    with ScriptedServer(lambda _: Reply(200, b"3.32.3", {"Date": ahead()})) as server:
         about = overview(server).about()
     assert about.version == "3.32.3"
     assert about.ahead == pytest.approx(300, abs=3)
-    with ScriptedServer(lambda _: reply_json({"version": "1.84.0"}, Date=ahead)) as server:
+    with ScriptedServer(lambda _: reply_json({"version": "1.84.0"}, Date=ahead())) as server:
         about = lakefs(server).about()
         assert [request.path for request in server.requests] == ["/api/v1/config/version"]
     assert about.version == "1.84.0"
