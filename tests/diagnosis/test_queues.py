@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from perago.adapters.conductor import ConductorOverview
+from perago.adapters.conductor.overview import MOST_PENDING
 from perago.diagnosis.findings import Finding, Level
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, look_at_queues
 from perago.diagnosis.tasks import Declared, queues
 from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings
 
+from ..adapters.scripted import Action, Request, ScriptedServer, reply_json
 from ..cli.test_status import started
 
 
@@ -37,6 +40,22 @@ def row(overview: ConductorOverview, root: Path, after: float) -> TaskTypeStatus
     return found
 
 
+@contextmanager
+def served(attempts: list[dict[str, object]]) -> Iterator[ConductorOverview]:
+    """A Conductor that has these attempts of the task type `work`, and 12,001 in its queue."""
+
+    def answer(request: Request) -> Action:
+        if "/admin/task/" in request.path:
+            start, count = (int(request.query[name]) for name in ("start", "count"))
+            return reply_json(attempts[start : start + count])
+        return reply_json({"work": 12_001} if request.path.endswith("/queue/all") else [])
+
+    with ScriptedServer(answer) as server:
+        overview = ConductorOverview(ConductorSettings(server_url=f"{server.url}/api"))
+        yield overview
+        overview.close()
+
+
 def findings(overview: ConductorOverview, root: Path, after: float) -> list[Finding]:
     return list(queues(overview, root, [Declared("tasks.work", "work", "{}")], time.time() + after))
 
@@ -52,6 +71,39 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
     (found,) = findings(overview, tmp_path, 180)
     assert (found.level, found.advice.startswith(f"perago show {task_id}")) == (Level.WARNING, True)
     assert "hands the attempt out again in" in found.why
+
+
+def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(
+    embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
+) -> None:
+    started(embedded.conductor, "work")
+    embedded.conductor.poll_tasks("work", "build-host.example.com", wait_seconds=0)
+    assert row(overview, tmp_path, 290).silent == ()
+    assert [one.worker_id for one in row(overview, tmp_path, 310).silent] == ["build-host.example.com"]
+
+
+def test_an_attempt_that_runs_is_found_behind_thousands_that_wait(tmp_path: Path) -> None:
+    """Conductor has no order in them, and each of its answers is a part of the list."""
+    waiting: list[dict[str, object]] = [{"taskId": str(number), "status": "SCHEDULED"} for number in range(2500)]
+    with served([*waiting, {"taskId": "last", "status": "IN_PROGRESS"}]) as overview:
+        found = row(overview, tmp_path, 0)
+    assert (found.waiting, found.running, found.all_read) == (12_001, 1, True)
+    assert not found.is_unattended(time.time())
+
+
+def test_a_list_that_is_not_read_to_its_end_is_said(tmp_path: Path) -> None:
+    with served([{"taskId": str(number), "status": "SCHEDULED"} for number in range(MOST_PENDING + 1)]) as overview:
+        found = row(overview, tmp_path, 0)
+    assert (found.running, found.all_read, found.is_unattended(time.time())) == (0, False, True)
+    assert found.absence(0).endswith("; none of the 10,000 attempts that were looked at is with one")
+
+
+@pytest.mark.parametrize("value", ["soon", 10**400, -1, [1], {"a": 1}, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["updateTime", "scheduledTime", "responseTimeoutSeconds"])
+def test_a_number_that_makes_no_sense_is_a_problem_of_its_task_type(tmp_path: Path, name: str, value: object) -> None:
+    with served([{"taskId": "t", "status": "IN_PROGRESS", name: value}]) as overview:
+        report = look_at_queues(overview, tmp_path, ["work"], time.time())
+    assert (report.rows[0].running, len(report.problems)) == (None, 1)
 
 
 def test_attempts_that_wait_are_unattended_once_no_worker_has_asked_for_long(

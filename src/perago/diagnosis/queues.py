@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from perago.adapters.conductor import LastPoll
+from perago.adapters.conductor import LastPoll, OpenAttempt
+from perago.adapters.conductor.overview import MOST_PENDING
 from perago.ports import ServiceError
+from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, workers_here
 from perago.workspace.sweep import living_attempts
+from perago.workspace.text import age
 
 RECENTLY = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""
@@ -43,8 +46,8 @@ class Overview(Protocol):
         """The registered task types."""
         ...
 
-    def pending(self, task_name: str) -> Sequence[Mapping[str, Any]]:
-        """The attempts of a type that have not ended."""
+    def open_attempts(self, task_name: str) -> tuple[Sequence[OpenAttempt], bool]:
+        """The attempts of a type that have not ended, and whether these are all."""
         ...
 
 
@@ -59,8 +62,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """An attempt that is with a worker which has not been heard of for longer than heartbeats are apart. `since` and
-    `freed`, when Conductor hands it out again, are milliseconds since the epoch."""
+    """An attempt that is with a worker which has not been heard of for longer than heartbeats are apart; a worker of
+    another SDK beats rarely or never, and is silent once Conductor may hand the attempt out again. `since` and `freed`,
+    when Conductor does so, are milliseconds since the epoch."""
 
     task_id: str
     workflow_id: str
@@ -82,6 +86,8 @@ class TaskTypeStatus:
     """Of those that Conductor told; None also where it told none."""
     running: int | None
     """Attempts that are with a worker; None: Conductor did not tell."""
+    all_read: bool
+    """Whether all attempts were looked at; else `oldest`, `running` and `silent` know only a part of them."""
     silent: tuple[Silent, ...]
     """Of them, those whose worker seems to be dead, the longest first."""
     running_here: int
@@ -103,6 +109,14 @@ class TaskTypeStatus:
         """Whether attempts wait that no worker takes. One with all slots busy does not poll, so none may be running."""
         silence = self.silence(now)
         return self.waiting > 0 and not self.running and (silence is None or silence > UNATTENDED_AFTER)
+
+    def absence(self, now: float) -> str:
+        """In words, that no worker takes what waits, and how sure that is."""
+        silence = self.silence(now)
+        asked = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
+        if self.running is None or self.all_read:
+            return asked
+        return f"{asked}; none of the {MOST_PENDING:,} attempts that were looked at is with one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +154,21 @@ def look_at_queues(
     keys = _keys(sizes, polls.values(), here, registered if names is None else frozenset(names), names or (), now)
     shown = keys[:MOST_ROWS]
     tell(f"reading the attempts of {len({name for name, _ in shown}):,} task types")
-    pending, problems = _pending(overview, {name for name, _ in shown})
+    attempts, problems = _open_attempts(overview, {name for name, _ in shown})
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 
     def row(name: str, domain: str) -> TaskTypeStatus:
-        rows = None if name not in pending else [one for one in pending[name] if (one.get("domain") or "") == domain]
+        found, all_read = attempts.get(name, ((), False))
+        rows = [one for one in found if one.domain == domain]
         return TaskTypeStatus(
             task_name=name,
             domain=domain,
             registered=name in registered,
             waiting=sizes.get(f"{domain}:{name}" if domain else name, 0),
-            oldest=_oldest(rows or ()),
-            running=None if rows is None else sum(one.get("status") == "IN_PROGRESS" for one in rows),
-            silent=_silent(rows or (), now),
+            oldest=_oldest(rows),
+            running=sum(one.status == "IN_PROGRESS" for one in rows) if name in attempts else None,
+            all_read=all_read,
+            silent=_silent(rows, now),
             running_here=0 if domain else at_work[name],
             workers=() if domain else tuple(worker for worker in here if worker.task_name == name),
             last_poll=polls.get((name, domain)),
@@ -182,12 +198,12 @@ def _parted(queue: str) -> tuple[str, str, str]:
     return domain, colon, name
 
 
-def _pending(
+def _open_attempts(
     overview: Overview, names: set[str]
-) -> tuple[dict[str, Sequence[Mapping[str, Any]]], tuple[ServiceError, ...]]:
-    def ask(name: str) -> Sequence[Mapping[str, Any]] | ServiceError:
+) -> tuple[dict[str, tuple[Sequence[OpenAttempt], bool]], tuple[ServiceError, ...]]:
+    def ask(name: str) -> tuple[Sequence[OpenAttempt], bool] | ServiceError:
         try:
-            return overview.pending(name)
+            return overview.open_attempts(name)
         except ServiceError as error:
             return error
 
@@ -197,21 +213,22 @@ def _pending(
     return {name: answer for name, answer in found.items() if not isinstance(answer, ServiceError)}, problems
 
 
-def _oldest(rows: Sequence[Mapping[str, Any]]) -> Waiting | None:
-    waiting = [
-        Waiting(str(one.get("taskId")), str(one.get("workflowInstanceId")), int(one.get("scheduledTime") or 0))
-        for one in rows
-        if one.get("status") == "SCHEDULED"
-    ]
+def _oldest(rows: Sequence[OpenAttempt]) -> Waiting | None:
+    waiting = [Waiting(one.task_id, one.workflow_id, one.scheduled) for one in rows if one.status == "SCHEDULED"]
     return min(waiting, key=lambda one: one.since, default=None)
 
 
-def _silent(rows: Sequence[Mapping[str, Any]], now: float) -> tuple[Silent, ...]:
-    found = []
-    for one in rows:
-        seconds, heard = float(one.get("responseTimeoutSeconds") or 0), int(one.get("updateTime") or 0)
-        beat = min(seconds / 3, LONGEST_BEAT)
-        if one.get("status") == "IN_PROGRESS" and seconds and now - heard / 1000 > _LATE * beat:
-            task, workflow, worker = (str(one.get(key) or "") for key in ("taskId", "workflowInstanceId", "workerId"))
-            found.append(Silent(task, workflow, worker, since=heard, freed=int(heard + seconds * 1000)))
+def _silent(rows: Sequence[OpenAttempt], now: float) -> tuple[Silent, ...]:
+    found = [
+        Silent(one.task_id, one.workflow_id, one.worker_id, one.updated, one.updated + one.response_timeout * 1000)
+        for one in rows
+        if one.status == "IN_PROGRESS" and one.response_timeout and now - one.updated / 1000 > _longest_silence(one)
+    ]
     return tuple(sorted(found, key=lambda each: each.since))
+
+
+def _longest_silence(attempt: OpenAttempt) -> float:
+    """Seconds that a worker which is alive may say nothing for."""
+    if not is_worker_id(attempt.worker_id):
+        return attempt.response_timeout
+    return _LATE * min(attempt.response_timeout / 3, LONGEST_BEAT)

@@ -90,7 +90,5 @@ def _stuck(row: TaskTypeStatus, now: float, module: str) -> Finding:
         what = f"{waits}, in the domain {row.domain}"
         advice = "start the workflow without taskToDomain for this task"
         return Finding("queues", Level.PROBLEM, one_line(what), "perago's workers poll no domain", advice)
-    silence = row.silence(now)
-    polled = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
     why = "there is no worker, or it is down, or it polls another Conductor"
-    return Finding("queues", Level.PROBLEM, one_line(f"{waits}, and {polled}"), why, f"perago start {module}")
+    return Finding("queues", Level.PROBLEM, one_line(f"{waits}, and {row.absence(now)}"), why, f"perago start {module}")

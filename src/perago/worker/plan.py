@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -119,3 +120,8 @@ class WorkerPlan:
 def worker_id(prefix: str, number: int) -> str:
     """The id of the supervisor (number 0) or of slot `number`."""
     return f"{prefix}{number:04d}"
+
+
+def is_worker_id(text: str) -> bool:
+    """Whether `text` looks like an id of perago's. SDKs take the name of the host, unless they are told otherwise."""
+    return re.fullmatch(r"[A-Za-z0-9]+[0-9]{4}", text) is not None

@@ -15,8 +15,11 @@ from perago.adapters.http.server_clock import ServerAbout, seconds_ahead
 from perago.ports import NotFound
 from perago.settings import ConductorSettings
 
-MOST_PENDING = 1000
+MOST_PENDING = 10_000
 """Attempts of one type that are read. Conductor has no order in them."""
+_PAGE = 1000
+_LATEST = 2**53
+"""No time in milliseconds, and no length of time, is as large."""
 _POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
 
 
@@ -28,6 +31,21 @@ class LastPoll:
     domain: str
     worker_id: str
     time: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAttempt:
+    """An attempt that has not ended. Times are in milliseconds since the epoch, `response_timeout` is in seconds; what
+    Conductor does not tell is empty or 0."""
+
+    task_id: str
+    workflow_id: str
+    status: str
+    domain: str
+    worker_id: str
+    scheduled: int
+    updated: int
+    response_timeout: int
 
 
 class ConductorOverview:
@@ -69,11 +87,11 @@ class ConductorOverview:
                     str(one["queueName"]),
                     str(one.get("domain") or ""),
                     str(one.get("workerId") or ""),
-                    int(one["lastPollTime"]),
+                    _whole(one["lastPollTime"]),
                 )
                 for one in found
             ]
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise unreadable(operation, "a list of polls", write=False) from error
 
     def task_definitions(self) -> Sequence[Mapping[str, Any]]:
@@ -88,15 +106,30 @@ class ConductorOverview:
         """The registered task types."""
         return frozenset(one["name"] for one in self.task_definitions())
 
-    def pending(self, task_name: str) -> Sequence[Mapping[str, Any]]:
-        """The attempts of a type that have not ended, in all domains, at most `MOST_PENDING`, as JSON."""
+    def pending(self, task_name: str, start: int = 0) -> Sequence[Mapping[str, Any]]:
+        """The attempts of a type that have not ended, in all domains, 1,000 at most from the place `start` on, as
+        JSON."""
         operation = f"read the pending tasks of {task_name}"
-        query = [("start", 0), ("count", MOST_PENDING)]
+        query = [("start", start), ("count", _PAGE)]
         answer = self._get(operation, f"/admin/task/{quote(task_name, safe='')}", query)
         found: list[Mapping[str, Any]] = json_of(operation, answer, list, "a list of tasks")
         if not all(isinstance(row, dict) for row in found):
             raise unreadable(operation, "a list of tasks", write=False)
         return found
+
+    def open_attempts(self, task_name: str) -> tuple[Sequence[OpenAttempt], bool]:
+        """The attempts of a type that have not ended, in all domains, and whether these are all: `MOST_PENDING` are
+        read. Attempts that begin or end meanwhile may be missing."""
+        found: dict[str, OpenAttempt] = {}
+        for start in range(0, MOST_PENDING, _PAGE):
+            page = self.pending(task_name, start)
+            try:
+                found.update((one.task_id, one) for one in map(_open_attempt, page))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise unreadable(f"read the pending tasks of {task_name}", "a list of tasks", write=False) from error
+            if len(page) < _PAGE:
+                return tuple(found.values()), True
+        return tuple(found.values()), False
 
     def close(self) -> None:
         """Give back the connections."""
@@ -105,3 +138,28 @@ class ConductorOverview:
     def _get(self, operation: str, path: str, query: Sequence[tuple[str, int]] = ()) -> Answer:
         """A call that the SDK does not have."""
         return self._session.read(operation, self._session.transport.GET, path, query_params=query, headers={})
+
+
+def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
+    return OpenAttempt(
+        task_id=str(row.get("taskId") or ""),
+        workflow_id=str(row.get("workflowInstanceId") or ""),
+        status=str(row.get("status") or ""),
+        domain=str(row.get("domain") or ""),
+        worker_id=str(row.get("workerId") or ""),
+        scheduled=_whole(row.get("scheduledTime")),
+        updated=_whole(row.get("updateTime")),
+        response_timeout=_whole(row.get("responseTimeoutSeconds")),
+    )
+
+
+def _whole(value: Any) -> int:
+    """A time or a length of time as Conductor tells it, 0 where it tells none.
+
+    Raises:
+        TypeError, ValueError, OverflowError: it is something else.
+    """
+    number = int(value or 0)
+    if not 0 <= number < _LATEST:
+        raise ValueError(f"{number} is out of range")
+    return number

@@ -95,7 +95,7 @@ def _cells(row: TaskTypeStatus, now: float) -> tuple[str, ...]:
     return (
         f"{row.waiting:,}",
         age(now - row.oldest.since / 1000) if row.oldest else "-",
-        "?" if row.running is None else f"{row.running:,}",
+        "?" if row.running is None else f"{row.running:,}{'' if row.all_read else '+'}",
         f"{row.running_here} of {row.slots_here}" if row.workers or row.running_here else "-",
         "never" if silence is None else age(silence),
         one_line(f"{row.domain}:{row.task_name}" if row.domain else row.task_name),
@@ -109,10 +109,8 @@ def _print_details(row: TaskTypeStatus, now: float) -> None:
         text = f"silent for {age(now - one.since / 1000)}: task {one.task_id}"
         sys.stdout.write(f"         {painted(one_line(text), Colour.RED, sys.stdout)}\n")
     if row.is_unattended(now):
-        silence = row.silence(now)
-        why = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
         who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
-        sys.stdout.write(f"         {painted(one_line(why + who), Colour.RED, sys.stdout)}\n")
+        sys.stdout.write(f"         {painted(one_line(row.absence(now) + who), Colour.RED, sys.stdout)}\n")
     if not row.registered:
         sys.stdout.write("         the server has no TaskDef of this name\n")
     hosts = sorted({f"{worker.worker_id} on {worker.host}, {count(worker.slots, 'slot')}" for worker in row.workers})
