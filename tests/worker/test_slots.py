@@ -64,7 +64,8 @@ def test_without_its_fork_server_no_slot_goes_on_unwatched(
     server = psutil.Process(pid).parent()
     assert server is not None
     server.kill()
-    assert outcome(queue, task_id).status is TaskStatus.FAILED
+    why = "the slot's process was ended because its fork server has died"
+    assert outcome(queue, task_id).reason == f"{why} while it ran the attempt"
     wait_for("the old process's end", gone(pid))
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 

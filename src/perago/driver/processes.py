@@ -83,6 +83,19 @@ def running_processes() -> dict[int, Process]:
     return found
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it is not a zombie. False where there is no /proc.
+
+    Raises:
+        OSError: it cannot be found out, since no descriptor is free to look with.
+    """
+    try:
+        state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in b"ZX"
+
+
 def _read(pid: str) -> Process | None:
     try:
         descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY)

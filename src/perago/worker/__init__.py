@@ -1,7 +1,7 @@
 """Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/design/contract.md 7)."""
 
-from perago.worker.child import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.events import Event, Listener
+from perago.worker.fork_server import ForkServerDied, check_fork_server, start_process, warm_up
 from perago.worker.lines import PlainLines
 from perago.worker.log_stream import LogStream
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan

@@ -7,114 +7,84 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from perago.driver.processes import descendants, end_processes, running_processes
-from perago.signal_mask import signals_held
-from perago.worker import channel
-from perago.worker.channel import ChannelError, open_channel
+from perago.driver.processes import descendants, end_processes, is_running, running_processes
+from perago.worker import channel, fork_server
+from perago.worker.channel import ChannelError, SupervisorChannel, open_channel
+from perago.worker.fork_server import STARTING_OR_ENDING, end_fork_server, fate, start_process, warm_up
 from perago.worker.messages import BadMessage, FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
+from perago.worker.pools import Pool
 from perago.worker.stray_processes import orphans
 
 JOIN_LIMIT = 5.0
 """Seconds to wait for a process that was killed."""
 
-FORK_SERVER_GUARD = "perago.worker.preload"
-"""Loaded last by the fork server, to settle it."""
-
-_STARTING_OR_ENDING = threading.Lock()
-"""multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
-a wrong exit status. There may be several supervisors in one process, each on a thread."""
-
-
-_servers: set[int] = set()
-"""Process ids of fork servers that `warm_up` has made sure of."""
-
-
-class ForkServerDied(OSError):
-    """The fork server is gone, so it has started nothing. The next start of a process starts another one."""
-
-
-def warm_up(preload: Sequence[str]) -> None:
-    """Let the fork server load `preload` while this process continues with its own imports. Returns at once.
-
-    Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
-    """
-    if sys.platform == "linux":
-        from multiprocessing import forkserver, resource_tracker
-
-        forkserver.set_forkserver_preload([*preload, FORK_SERVER_GUARD])
-        with signals_held():
-            resource_tracker.ensure_running()  # releases some of them
-        with signals_held():  # the server never releases them: a signal to a whole group must not take it down
-            forkserver.ensure_running()
-        _servers.add(forkserver._forkserver._forkserver_pid)  # type: ignore[attr-defined] # there is no public name
-
-
-def check_fork_server() -> None:
-    """Find out whether every fork server that `warm_up` made sure of is still there.
-
-    Raises:
-        ForkServerDied: one is gone, even if another one has taken its place.
-    """
-
-    def gone(pid: int) -> bool:
-        try:  # it stays a zombie here, for multiprocessing to find
-            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:
-            return True
-
-    if any(gone(pid) for pid in _servers):
-        raise ForkServerDied("the fork server has died")
-
-
-def start_process(process: BaseProcess) -> None:
-    """Start it, with the signals that end a process held.
-
-    Raises:
-        ForkServerDied: it has not been started.
-    """
-    try:
-        with _STARTING_OR_ENDING, signals_held():
-            process.start()
-    except (EOFError, ConnectionError) as error:
-        raise ForkServerDied(f"the fork server has died ({error})") from error
+STATUS_UNKNOWN = 255
+"""What multiprocessing takes for the exit status of a process whose fork server cannot tell it any more."""
 
 
 class SlotProcess:
-    """Starts a slot process, reads what it says, ends it together with its process group.
+    """A slot process, which `start` has started: reads what it says, ends it together with its process group.
 
-    `ended` becomes the description of how it ended, once everything it said before has been passed to `on_message`,
-    which may raise `BadMessage`: that, and bytes that are no message, are its end. All methods belong to the event
-    loop's thread.
+    `ended` tells how it ended, once everything it said before has been passed to `on_message`, which may raise
+    `BadMessage`: that, and bytes that are no message, are its end. All methods belong to the event loop's thread.
     """
 
-    def __init__(self, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]) -> None:
+    def __init__(
+        self,
+        process: BaseProcess,
+        server: int | None,
+        ours: SupervisorChannel,
+        on_message: Callable[[FromSlot], None],
+        threads: Pool,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._server = server
+        self._channel = ours
         self._on_message = on_message
+        self._threads = threads
         self._told_to_stop = False
-        self.ended: asyncio.Future[str] = self._loop.create_future()
+        self.exit: asyncio.Future[None] = self._loop.create_future()
+        """Done when it has ended, or is about to: it says nothing more, and takes nothing."""
+        self._is_killed = False
         self._fault: str | None = None
         self._stalled: asyncio.TimerHandle | None = None
-        self._channel, theirs = open_channel(plan.limits.max_result_bytes)
+        self.pid: int = self._process.pid or 0
+        self._loop.add_reader(self._channel.fileno(), self._read)
+        self._loop.add_reader(self._process.sentinel, self._exited)
+
+    @staticmethod
+    async def start(
+        plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None], threads: Pool
+    ) -> SlotProcess:
+        """Start a process on one of the `threads`, which also wait for its end.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        ours, theirs = open_channel(plan.limits.max_result_bytes)
         try:
-            self._process = _start(plan, worker_id, theirs)
+            process, server = await threads.run(_start, plan, worker_id, theirs)
         except BaseException:
-            self._channel.close()
+            ours.close()
             raise
         finally:
             theirs.close()
-        self.pid: int = self._process.pid or 0
-        own = running_processes().get(self.pid) if plan.start_method == "forkserver" else None
-        self._reaper = own.parent if own is not None else None
-        self._loop.add_reader(self._channel.fileno(), self._read)
-        self._loop.add_reader(self._process.sentinel, self._exited)
+        return SlotProcess(process, server, ours, on_message, threads)
+
+    async def ended(self) -> str:
+        """Wait for its end; returns how it ended. Once."""
+        await self.exit
+        how = await self._threads.run(self._bury)
+        self._channel.close()
+        return how
 
     def send(self, message: ToSlot) -> bool:
         """Send `message`; False when the process cannot be reached, which then is its end."""
@@ -133,7 +103,7 @@ class SlotProcess:
 
     def kill(self) -> None:
         """KILL the process group, and what has left it. Harmless when it is gone."""
-        lives = not self.ended.done() and Path(f"/proc/{self.pid}").exists()
+        lives = not self.exit.done() and Path(f"/proc/{self.pid}").exists()
         left = []
         with contextlib.suppress(OSError):  # no descriptor is free to look with; the group goes all the same
             left = descendants(self.pid, running_processes()) if lives else []
@@ -141,9 +111,22 @@ class SlotProcess:
         for process in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
+        if not self._is_killed:
+            self._is_killed = True
+            self._insist(fork_server.LIMIT)
+
+    def _insist(self, seconds: int) -> None:
+        """See to it that the end of a process that was killed is heard of within `seconds`: the fork server tells."""
+        if self.exit.done():
+            return
+        with contextlib.suppress(OSError):
+            if seconds <= 0 and self._server is not None and not is_running(self.pid):
+                end_fork_server(fork_server.LIMIT)
+                return
+        self._loop.call_later(1.0, self._insist, seconds - 1)
 
     def _signal(self, signum: signal.Signals) -> None:
-        if self.ended.done():
+        if self.exit.done():
             return
         if not signal_group(self.pid, signum):  # it has not made its own group yet
             with contextlib.suppress(ProcessLookupError):
@@ -193,30 +176,36 @@ class SlotProcess:
         # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
         # it true, leaves a status that is already decided as it is, and takes the rest of the group along.
         self.kill()
-        with _STARTING_OR_ENDING:
+        self.exit.set_result(None)
+
+    def _bury(self) -> str:
+        """Collect its exit status and what it has left. Waits, so it is for a thread."""
+        with STARTING_OR_ENDING:
             self._process.join(JOIN_LIMIT)
-            how = self._fault or describe_exit(self._process.exitcode)
-            reaper = self._reaper
-            as_told = self._told_to_stop and self._process.exitcode == 0  # then it leaves nothing
-            if reaper is not None and not as_told:
+            exit_code = self._process.exitcode
+            as_told = self._told_to_stop and exit_code == 0  # then it leaves nothing
+            if (server := self._server) is not None and not as_told:
                 with contextlib.suppress(OSError):
-                    end_processes(lambda: orphans(reaper))
+                    end_processes(lambda: orphans(server))
         _reap_group(self.pid)
-        self._channel.close()
         with contextlib.suppress(ValueError):  # not even KILL ended it
             self._process.close()
-        self.ended.set_result(how)
+        died = fate(self._server) if exit_code == STATUS_UNKNOWN else None
+        return self._fault or (
+            f"the slot's process was ended because its fork server {died}" if died else describe_exit(exit_code)
+        )
 
 
-def _start(plan: WorkerPlan, worker_id: str, connection: Any) -> BaseProcess:
+def _start(plan: WorkerPlan, worker_id: str, connection: Connection) -> tuple[BaseProcess, int | None]:
+    """The process, and the fork server that it comes from."""
     from perago.worker.slot_process import slot_main
 
     if plan.start_method == "forkserver":
         warm_up(plan.preload)
     context: Any = multiprocessing.get_context(plan.start_method)
     process: BaseProcess = context.Process(target=slot_main, args=(plan, worker_id, connection), name=worker_id)
-    start_process(process)
-    return process
+    server = start_process(process)
+    return process, server if plan.start_method == "forkserver" else None
 
 
 def signal_group(group: int, signum: int) -> bool:

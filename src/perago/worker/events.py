@@ -53,7 +53,8 @@ class SlotStartFailed:
 
 @dataclass(frozen=True, slots=True)
 class SlotDied:
-    """A slot process ended by itself. A new one starts after `restart_seconds`."""
+    """A slot process ended by itself, or could not be started (`pid` is 0). A new one starts after
+    `restart_seconds`."""
 
     worker_id: str
     pid: int

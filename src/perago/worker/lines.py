@@ -52,7 +52,8 @@ def _words(event: Event) -> str:
         case events.SlotStartFailed(worker_id, reason, task_name):
             return f"{worker_id}: cannot start for {task_name}: {reason}"
         case events.SlotDied(worker_id, pid, reason, restart_seconds):
-            return f"{worker_id}: {reason} (process {pid}); restart in {restart_seconds:g} s"
+            which = f" (process {pid})" if pid else ""
+            return f"{worker_id}: {reason}{which}; restart in {restart_seconds:g} s"
         case events.SlotReplaced(worker_id, pid, reason):
             return f"{worker_id}: process {pid} replaced: {reason}"
         case events.SlotEnded(worker_id, pid, reason):

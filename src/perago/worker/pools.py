@@ -1,7 +1,7 @@
-"""The threads that wait for Conductor, so that the supervisor's own thread never does.
+"""The threads that wait for Conductor and for processes, so that the supervisor's own thread never does.
 
-Three pools, because none may starve another: a long poll lasts five seconds, a report may be repeated for a minute,
-and a delivery question or a heartbeat must be asked now.
+Several pools, because none may starve another: a long poll lasts five seconds, a report may be repeated for a minute,
+a delivery question or a heartbeat must be asked now, and a fork server may stand still.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ class Pools:
         self.polls = Pool("poll", 2 * LONG_POLLS)  # a quick look must not wait for a long poll
         self.questions = Pool("question", slots + 1)
         self.reports = Pool("report", 2 * slots + 2)
+        self.processes = Pool("process", 1)  # one starts or ends at a time
 
     def close(self) -> None:
         """Close all pools."""
-        for pool in (self.polls, self.questions, self.reports):
+        for pool in (self.polls, self.questions, self.reports, self.processes):
             pool.close()

@@ -11,12 +11,14 @@ import asyncio
 import heapq
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from perago.back_off import RestartDelay
 from perago.worker.events import Event
+from perago.worker.fork_server import end_fork_server
 from perago.worker.plan import TaskPlan, WorkerPlan
+from perago.worker.pools import Pool
 from perago.worker.slots import Slot, SlotListener
 
 IDLE_LIMIT = 300.0
@@ -31,6 +33,7 @@ class SlotPool:
 
     Args:
         plan: the worker's.
+        threads: those that start and end processes.
         listener: is told what each slot does.
         emit: takes the events of slots.
         ended: is told of each slot's end, which may be a defect.
@@ -39,11 +42,13 @@ class SlotPool:
     def __init__(
         self,
         plan: WorkerPlan,
+        threads: Pool,
         listener: SlotListener,
         emit: Callable[[Event], None],
         ended: Callable[[asyncio.Task[None]], None],
     ) -> None:
         self._plan = plan
+        self._threads = threads
         self._listener = listener
         self._emit = emit
         self._ended = ended
@@ -135,12 +140,16 @@ class SlotPool:
         self._draining = True
         for slot in self._slots:
             slot.close()
-        if self._slots:
-            await asyncio.wait(self._slots.values(), timeout=CLOSE_LIMIT)
+        left: Iterable[asyncio.Task[None]] = self._slots.values()
+        if left:
+            _, left = await asyncio.wait(left, timeout=CLOSE_LIMIT)
+        if left:
+            end_fork_server(CLOSE_LIMIT)
+            await asyncio.wait(left, timeout=CLOSE_LIMIT)
 
     def _open(self, task: TaskPlan) -> None:
         delay = self._delays[task.name] if self._plan.is_shared else None
-        slot = Slot(self._plan, task, heapq.heappop(self._free_ids), self._listener, self._emit, delay)
+        slot = Slot(self._plan, task, heapq.heappop(self._free_ids), self._threads, self._listener, self._emit, delay)
         keeper = self._slots[slot] = asyncio.create_task(slot.keep())
 
         def ended(keeper: asyncio.Task[Any]) -> None:

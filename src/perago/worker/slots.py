@@ -39,6 +39,7 @@ from perago.worker.messages import (
     Waiting,
 )
 from perago.worker.plan import TaskPlan, WorkerPlan
+from perago.worker.pools import Pool
 
 MOST_QUESTIONS = 100
 """Delivery questions of one attempt that wait for their answers. It asks one after the other, and gives up waiting."""
@@ -96,6 +97,7 @@ class Slot:
         plan: the worker's.
         task: what the slot runs.
         worker_id: the slot's, which its results carry.
+        threads: those that start and end processes.
         listener: is told when the slot is free, cannot start, or asks a delivery question.
         emit: takes the events of the slot.
         delay: of a shared slot, the one of its task. Such a slot ends with its process, if that crashes.
@@ -106,6 +108,7 @@ class Slot:
         plan: WorkerPlan,
         task: TaskPlan,
         worker_id: str,
+        threads: Pool,
         listener: SlotListener,
         emit: Callable[[Event], None],
         delay: RestartDelay | None = None,
@@ -115,6 +118,7 @@ class Slot:
         self.start_failure: str | None = None
         self.attempt: RunningAttempt | None = None
         self._plan = plan.for_slot(task)
+        self._threads = threads
         self._listener = listener
         self._emit = emit
         self._process: SlotProcess | None = None
@@ -225,14 +229,18 @@ class Slot:
         """Run one process to its end; returns the seconds until the next may start."""
         self._ready_since = None
         try:
-            process = SlotProcess(self._plan, self.worker_id, self._on_message)
-        except OSError as error:
+            process = await SlotProcess.start(self._plan, self.worker_id, self._on_message, self._threads)
+        except (OSError, RuntimeError) as error:  # no thread can be started, either
             return self._died(0, f"the slot's process could not be started: {error}")
         self._process = process
+        if self._closing.is_set():
+            self._end_process()
         overdue = asyncio.get_running_loop().call_later(self._plan.start_limit, self._kill_unless_ready)
-        how = await process.ended
+        await process.exit
         overdue.cancel()
-        self._process, self._ready = None, False
+        self._ready = False
+        how = await process.ended()
+        self._process = None
         attempt, self.attempt = self.attempt, None
         wait = self._died(process.pid, how)
         if attempt is not None:

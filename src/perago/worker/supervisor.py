@@ -6,7 +6,7 @@ Why it is safe, thread by thread and process by process
   happens between two `await`s is atomic. Every other thread (`pools`) calls Conductor with immutable arguments and
   hands its result back to the loop.
 * **The loop never waits.** Conductor is asked on pool threads; slots are read and written through sockets with
-  time limits (`channel`). Only a fork blocks, for milliseconds.
+  time limits (`channel`). Their processes start and end on a thread, too (`child`).
 * **A delivery has one owner at a time.** It comes from a poll that was made for a free slot (`poller`), and goes to a
   free slot or is handed back. Its `Attempt` learns once, by a future that is set once, that the slot is done or dead;
   only then, and only if it was not lost before, is there a report.
@@ -29,8 +29,8 @@ from typing import Any
 from perago.driver import SystemClock
 from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
 from perago.worker.attempts import Attempt, Services
-from perago.worker.child import warm_up
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
+from perago.worker.fork_server import warm_up
 from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion, Finished
@@ -118,7 +118,7 @@ class _Worker:
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
         self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
-        self._slots = SlotPool(plan, self, self._emit, self._note_failure)
+        self._slots = SlotPool(plan, self._pools.processes, self, self._emit, self._note_failure)
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._repositories: set[str] = set()

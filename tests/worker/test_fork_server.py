@@ -1,0 +1,99 @@
+"""A fork server that stands still: it costs its slots after a while, and nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from perago.ports import TaskStatus
+from perago.worker import fork_server, slot_pool
+from perago.worker.events import Pulse, SlotDied, SlotReady
+
+from .bench import RunningWorker, make_plan, outcome, running, wait_for
+from .small_queue import SmallQueue
+from .test_behaviour import gone, result
+from .test_supervision import running_pid
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
+
+
+@pytest.fixture(autouse=True)
+def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fork_server, "LIMIT", 2)
+
+
+@pytest.fixture
+def two_slots(tmp_path: Path, queue: SmallQueue) -> Iterator[RunningWorker]:
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        yield worker
+
+
+def stop_fork_server(slot: int) -> int:
+    """Have the parent of this process stand still; returns its process id."""
+    server = psutil.Process(slot).parent()
+    assert server is not None
+    server.suspend()
+    return server.pid
+
+
+def turns(worker: RunningWorker, more: int = 2) -> None:
+    """Wait until the event loop has turned a few times from now on."""
+    before = len(worker.saw(Pulse))
+    wait_for("the loop to turn", lambda: len(worker.saw(Pulse)) >= before + more)
+
+
+def test_a_start_that_it_does_not_answer_neither_holds_up_the_loop_nor_lasts(
+    two_slots: RunningWorker, queue: SmallQueue
+) -> None:
+    slot = two_slots.saw(SlotReady)[0].pid
+    server = psutil.Process(slot).ppid()
+    os.kill(slot, signal.SIGKILL)
+    wait_for("the slot's death", lambda: two_slots.saw(SlotDied))
+    os.kill(server, signal.SIGSTOP)  # the slot's next process starts a second later
+    turns(two_slots)
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+    wait_for("the start to be given up", lambda: [died for died in two_slots.saw(SlotDied) if not died.pid])
+    wait_for("two new processes", lambda: len(two_slots.saw(SlotReady)) == 4)
+    reasons = {died.reason for died in two_slots.saw(SlotDied)[1:]}
+    assert reasons == {
+        "the slot's process could not be started: the fork server stood still for 2 s",
+        "the slot's process was ended because its fork server stood still for 2 s",
+    }
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+def test_a_death_that_it_does_not_tell_of_is_reported(
+    two_slots: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    file = tmp_path / "running"
+    task_id = queue.put(what="sleeps", file=str(file), seconds=600)
+    slot = running_pid(file)
+    server = stop_fork_server(slot)
+    os.kill(slot, signal.SIGKILL)
+    turns(two_slots)
+    report = outcome(queue, task_id)
+    assert report.status is TaskStatus.FAILED
+    why = "the slot's process was ended because its fork server stood still for 2 s"
+    assert report.reason == f"{why} while it ran the attempt"
+    wait_for("the fork server's end", gone(server))
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+def test_a_worker_stops_without_it(
+    two_slots: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "LIMIT", 600)
+    monkeypatch.setattr(slot_pool, "CLOSE_LIMIT", 1.0)
+    stop_fork_server(two_slots.saw(SlotReady)[0].pid)
+    two_slots.supervisor.stop()
+    queue.end_polls()
+    assert two_slots.wait_until_down() == 0
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("test000")]
