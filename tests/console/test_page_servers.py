@@ -6,14 +6,19 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
+from perago.adapters.http import NoAnswerError
+from perago.adapters.http.failures import AnswerTooLargeError
 from perago.console import links
 from perago.console.app import page_app
 from perago.console.embedded import source_of
 from perago.console.halves import without
 from perago.console.kept import MOMENT, PAUSE, Kept
+from perago.console.remote import RemoteConductor
 from perago.console.source import Conductor, LakeFS
 from perago.embedded.http.loopback import Admission
 from perago.ports import Unavailable
@@ -282,13 +287,83 @@ def test_a_server_that_did_not_answer_is_left_alone_for_a_while() -> None:
 
     def ask() -> int:
         next(asked)
-        raise Unavailable("lakeFS", "answer", "gone")
+        raise Unavailable("lakeFS", "answer", "gone") from NoAnswerError("gone", sent=True)
 
     for _ in range(5):
         with pytest.raises(Unavailable, match="gone"):
             kept.ask(ask)
     time_is[0] = PAUSE + 1
     assert kept.ask(lambda: next(asked)) == 1
+
+
+@pytest.mark.parametrize("cause", [None, AnswerTooLargeError("larger than 64 MB", sent=True)], ids=["bad", "large"])
+def test_one_answer_of_no_use_takes_no_other_with_it(cause: Exception | None) -> None:
+    kept = Kept()
+
+    def ask() -> int:
+        raise Unavailable("Conductor", "read workflow w", "the answer is of no use") from cause
+
+    with pytest.raises(Unavailable):
+        kept.ask(ask)
+    assert kept.ask(lambda: 1) == 1
+
+
+ATTEMPT: dict[str, object] = {
+    "taskId": "t", "workflowInstanceId": "w", "taskDefName": "n", "taskType": "FORK", "referenceTaskName": "r",
+    "status": "COMPLETED", "iteration": 0, "pollCount": 1, "retryCount": 0, "scheduledTime": 1, "startTime": 1,
+    "endTime": 1,
+}  # fmt: skip
+WORKFLOW: dict[str, object] = {
+    "workflowId": "w", "workflowName": "n", "workflowVersion": 1, "status": "COMPLETED", "startTime": 1, "endTime": 2,
+    "tasks": [ATTEMPT],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {**WORKFLOW, "tasks": {}},
+        {**WORKFLOW, "tasks": ["text"]},
+        {**WORKFLOW, "startTime": "soon"},
+        {**WORKFLOW, "endTime": 10**400},
+        {**WORKFLOW, "reasonForIncompletion": 7},
+        *({**WORKFLOW, "tasks": [{**ATTEMPT, name: []}]} for name in [*ATTEMPT, "workerId", "retriedTaskId"]),
+        {**WORKFLOW, "tasks": [{**ATTEMPT, "inputData": "text"}]},
+        {**WORKFLOW, "tasks": [{**ATTEMPT, "inputData": {"forkedTaskDefs": ["text"]}}]},
+        {**WORKFLOW, "tasks": [{**ATTEMPT, "workflowTask": {"taskReferenceName": "r", "forkTasks": [[{}]]}}]},
+    ],
+)
+def test_a_workflow_that_is_none_is_a_conductor_without_an_answer(
+    services: InMemoryServices, tmp_path: Path, answer: dict[str, object]
+) -> None:
+    def answers(request: Request) -> Reply:
+        return reply_json(answer if request.path.endswith("/workflow/w") else [])
+
+    with ScriptedServer(answers) as server:
+        settings = settings_of(variables(f"{server.url}/api", NOWHERE), tmp_path)
+        with page_of_servers(services, settings) as site:
+            assert site.request("GET", links.workflow("w")).status == 503
+            answer = WORKFLOW
+            assert site.request("GET", links.workflow("w")).status == 200
+
+
+def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None:
+    """It may still grow for a while: workers send it after their report."""
+    time_is, asked, overview = [0.0], list[float](), cast("ConductorOverview", None)
+
+    class Workflows:
+        def log_entries(self, task_id: str) -> list[object]:
+            asked.append(time_is[0])
+            return []
+
+    workflows = cast("ConductorWorkflows", Workflows())
+    conductor = RemoteConductor(workflows, overview, lambda: 1000 + time_is[0], clock=lambda: time_is[0])
+    while time_is[0] < 700:
+        conductor.task_log({"taskId": "t", "endTime": 1_000_000})
+        time_is[0] += 4
+    assert sum(moment < 20 for moment in asked) == 5
+    assert sum(moment >= 600 for moment in asked) == 2
 
 
 def test_what_is_kept_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

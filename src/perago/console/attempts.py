@@ -235,7 +235,7 @@ class _Builder:
         published = self._published.get(task_id, [])
         trace = self._source.traces(task_id)
         last = trace[max(trace, key=lambda key: (key[2], key[1]))] if trace else DeliveryTrace()
-        entries = self._source.conductor.task_log(task_id)
+        entries = self._source.conductor.task_log(task)
         is_open = task["endTime"] == 0
         return AttemptView(
             anchor=links.attempt_anchor(task_id),

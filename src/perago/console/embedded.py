@@ -44,7 +44,6 @@ class EmbeddedConductor:
         self._model = model
         self.now = model.now
         self.workflow = model.workflow
-        self.task_log = model.task_logs
         self.task_definition = model.get_task_definition
         self.task_definitions = model.task_definitions
         self.queue_sizes = model.queue_sizes
@@ -90,6 +89,10 @@ class EmbeddedConductor:
             )
             for entry in self._model.history(workflow_id)
         ]
+
+    def task_log(self, task: Json) -> Sequence[Json]:
+        """The entries of an attempt's task log."""
+        return self._model.task_logs(task["taskId"])
 
     def workflow_versions(self, name: str) -> Sequence[int]:
         """The versions of a definition."""

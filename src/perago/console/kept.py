@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
+from perago.adapters.http import NoAnswerError, Overloaded
+from perago.adapters.http.failures import AnswerTooLargeError
 from perago.ports import Unavailable
 
 T = TypeVar("T")
@@ -16,7 +18,7 @@ T = TypeVar("T")
 MOMENT = 2.0
 """Seconds that an answer which may change is kept."""
 PAUSE = 5.0
-"""Seconds that a server which did not answer is left alone: a page asks many questions."""
+"""Seconds that a server which said nothing is left alone: a page asks many questions."""
 ROOM = 50_000
 """What is kept of answers that never change, by their weight."""
 
@@ -35,8 +37,8 @@ class Kept:
         self._weight = 0
         self._away: tuple[float, Unavailable] | None = None
 
-    def for_a_moment(self, key: Hashable, ask: Callable[[], T]) -> T:
-        """An answer that may change."""
+    def for_a_moment(self, key: Hashable, ask: Callable[[], T], seconds: float = MOMENT) -> T:
+        """An answer that may change, and is kept for so many `seconds`."""
         with self._lock:
             now = self._clock()
             known = self._moment.get(key)
@@ -46,7 +48,7 @@ class Kept:
             self._moment = {each: kept for each, kept in self._moment.items() if now < kept[0]}
         value = self.ask(ask)
         with self._lock:
-            self._moment[key] = (self._clock() + MOMENT, value)
+            self._moment[key] = (self._clock() + seconds, value)
         return value
 
     def lasting(self, key: Hashable, ask: Callable[[], T], weight: Callable[[T], int] = lambda _: 1) -> T:
@@ -87,6 +89,14 @@ class Kept:
         try:
             return question()
         except Unavailable as error:
-            with self._lock:
-                self._away = (self._clock() + PAUSE, copy.copy(error))
+            if _is_silent(error):
+                with self._lock:
+                    self._away = (self._clock() + PAUSE, copy.copy(error))
             raise
+
+
+def _is_silent(error: Unavailable) -> bool:
+    """Whether the server would keep the next question waiting, too. One that gave an answer of no use would not."""
+    cause = error.__cause__
+    no_answer = isinstance(cause, NoAnswerError) and not isinstance(cause, AnswerTooLargeError)
+    return no_answer or isinstance(error, Overloaded)

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from urllib3.util import parse_url
@@ -18,8 +19,9 @@ from urllib3.util import parse_url
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
 from perago.adapters.http import CallPolicy
 from perago.adapters.lakefs import LakeFSBrowser
+from perago.console import shapes
 from perago.console.halves import without
-from perago.console.kept import Kept
+from perago.console.kept import MOMENT, Kept
 from perago.console.source import (
     STAGING_PREFIX,
     STATUSES,
@@ -46,6 +48,8 @@ _COMMITS = 25
 """Of a page of the history. A commit's metadata may be 1 MiB, and a page is in memory at once."""
 
 
+_LONGEST = 60.0
+"""Seconds that the log of an attempt which ended long ago is kept."""
 EVERY = 4.0
 """Seconds after which a window that is seen looks again."""
 _EXPRESSION = re.compile(r"[~^@$]")
@@ -99,11 +103,17 @@ def _not_configured(service: str, variable: str) -> Unavailable:
 class RemoteConductor:
     """A `Conductor` of the console."""
 
-    def __init__(self, workflows: ConductorWorkflows, overview: ConductorOverview, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        workflows: ConductorWorkflows,
+        overview: ConductorOverview,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._workflows = workflows
         self._overview = overview
         self._now = now
-        self._kept = Kept()
+        self._kept = Kept(clock)
 
     def now(self) -> int:
         """Not by the server's clock, which it does not tell."""
@@ -123,7 +133,7 @@ class RemoteConductor:
 
     def workflow(self, workflow_id: str) -> Json:
         """A workflow with its attempts."""
-        return self._kept.for_a_moment(("workflow", workflow_id), lambda: self._workflows.workflow(workflow_id))
+        return self._checked(("workflow", workflow_id), lambda: self._workflows.workflow(workflow_id), shapes.Workflow)
 
     def knows(self, workflow_id: str) -> bool:  # noqa: ARG002 - not worth a question
         """Perhaps: the page behind the link will say."""
@@ -133,9 +143,13 @@ class RemoteConductor:
         """Not told."""
         return ()
 
-    def task_log(self, task_id: str) -> Sequence[Json]:
-        """The entries of an attempt's task log."""
-        return self._kept.for_a_moment(("log", task_id), lambda: self._workflows.log_entries(task_id))
+    def task_log(self, task: Json) -> Sequence[Json]:
+        """The entries of an attempt's task log. Workers send them after their reports, so there may be more for a while
+        after the end: the older the end, the longer they are kept."""
+        task_id, ended = task["taskId"], task["endTime"]
+        seconds = min(max(MOMENT, (self.now() - ended) / 10_000), _LONGEST) if ended else MOMENT
+        key = ("log", task_id, ended)
+        return self._checked(key, lambda: self._workflows.log_entries(task_id), list[shapes.LogEntry], seconds)
 
     def task_definition(self, name: str) -> Json | None:
         """A task definition."""
@@ -152,7 +166,7 @@ class RemoteConductor:
     def workflow_definition(self, name: str, version: int) -> Json:
         """A definition."""
         key = ("definition", name, version)
-        return self._kept.for_a_moment(key, lambda: self._workflows.workflow_definition(name, version))
+        return self._checked(key, lambda: self._workflows.workflow_definition(name, version), shapes.WorkflowDefinition)
 
     def queue_sizes(self) -> Mapping[str, int]:
         """How many attempts wait."""
@@ -160,16 +174,25 @@ class RemoteConductor:
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
         """Attempts that wait, those that were scheduled first come first."""
-        rows = self._kept.for_a_moment(("pending", name), lambda: self._overview.pending(name))
-        with _readable("Conductor"):
-            waiting = [row for row in rows if row["status"] == "SCHEDULED"]
-            waiting.sort(key=lambda row: int(row["scheduledTime"]))
+        rows = self._checked(("pending", name), lambda: self._overview.pending(name), list[shapes.Attempt])
+        waiting = [row for row in rows if row["status"] == "SCHEDULED"]
+        waiting.sort(key=itemgetter("scheduledTime"))
         return waiting[start : start + limit]
 
     def last_polls(self, name: str) -> Sequence[Poll]:
         """Who polled."""
         polls = self._kept.for_a_moment("polls", self._overview.last_polls)
         return [Poll(each.time, each.worker_id, each.domain) for each in polls if each.task_name == name]
+
+    def _checked(self, key: Hashable, ask: Callable[[], T], shape: Any, seconds: float = MOMENT) -> T:
+        """An answer that has this shape, and is kept for a while."""
+
+        def read() -> T:
+            answer = ask()
+            with _readable("Conductor"):
+                return shapes.checked(shape, answer)
+
+        return self._kept.for_a_moment(key, read, seconds)
 
     def _search(self, query: str, start: int, limit: int) -> tuple[int, Sequence[Json]]:
         key = ("search", query, start, limit)

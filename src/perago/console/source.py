@@ -95,7 +95,7 @@ class Conductor(Protocol):
         """What happened to its attempts, oldest first."""
         ...
 
-    def task_log(self, task_id: str) -> Sequence[Json]:
+    def task_log(self, task: Json) -> Sequence[Json]:
         """The entries of an attempt's task log: `createdTime` and `log`."""
         ...
 

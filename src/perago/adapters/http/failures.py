@@ -40,6 +40,10 @@ class NoAnswerError(Exception):
         self.sent = sent
 
 
+class AnswerTooLargeError(NoAnswerError):
+    """An answer came that is larger than may be read."""
+
+
 def no_answer(error: BaseException) -> NoAnswerError:
     """What a failure of the transport means."""
     return NoAnswerError(_describe(error), sent=not (isinstance(error, _NEVER_SENT) or _not_let_through(error)))

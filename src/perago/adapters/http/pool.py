@@ -21,7 +21,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 from urllib3.util import Timeout, make_headers, parse_url
 
-from perago.adapters.http.failures import NoAnswerError, no_answer
+from perago.adapters.http.failures import AnswerTooLargeError, NoAnswerError, no_answer
 from perago.adapters.http.retry import CallPolicy
 from perago.adapters.http.wire import POOL_CLASSES
 from perago.ports import Refused
@@ -158,8 +158,9 @@ def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.i
         raise no_answer(error) from error
     if chunk:
         response.close()
-        too_large = f"the answer is larger than {largest:,} bytes"
-        raise NoAnswerError(too_large if read > largest else "the answer did not end within the time limit", sent=True)
+        if read > largest:
+            raise AnswerTooLargeError(f"the answer is larger than {largest:,} bytes", sent=True)
+        raise NoAnswerError("the answer did not end within the time limit", sent=True)
     response.release_conn()
     return b"".join(chunks)
 
