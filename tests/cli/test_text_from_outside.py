@@ -21,7 +21,8 @@ from perago.diagnosis.publications import commit_facts
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
-from perago.worker import PlainLines, events
+from perago.worker import events
+from perago.worker.lines import PlainLines
 from perago.workspace.text import json_text, one_line
 
 from .conftest import Project
@@ -48,7 +49,7 @@ EVENTS: list[events.Event] = [
 
 
 def shows_lines(stream: io.StringIO) -> None:
-    lines = PlainLines(stream)
+    lines = PlainLines(lambda line: stream.write(f"{line}\n"))
     for event in EVENTS:
         lines(event)
 

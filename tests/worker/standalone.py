@@ -1,6 +1,7 @@
 """A worker with its queue in a process of its own: `python -m worker.standalone DIRECTORY WHAT GRACE`.
 
-One attempt that does `WHAT` with the file `DIRECTORY/running`; events go to standard output.
+One attempt that does `WHAT` with the file `DIRECTORY/running`; events go to standard output, and the process id of the
+slot to the file `DIRECTORY/slot`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 from perago.cli.signals import hand_over
-from perago.worker import PlainLines, Supervisor
+from perago.worker import Supervisor, printing
 from perago.worker.events import Event, SlotReady
 
 from .bench import make_plan
@@ -21,17 +22,16 @@ def main(directory: Path, what: str, shutdown_grace: float) -> int:
     queue = SmallQueue()
     what, _, then = what.partition("_and_")
     queue.put(what=f"{what}_and" if then else what, then=then, file=str(directory / "running"), seconds=600.0)
-    lines = PlainLines(sys.stdout)
-
-    def listen(event: Event) -> None:
-        if isinstance(event, SlotReady):
-            print(f"slot {event.pid}", flush=True)
-        lines(event)
-
     plan = make_plan(directory, shutdown_grace=shutdown_grace, preload=("perago.driver",))
-    supervisor = Supervisor(plan, queue, listen)
-    hand_over(supervisor.stop)
-    return supervisor.run()
+
+    def tell_slot(event: Event) -> None:
+        if isinstance(event, SlotReady):
+            (directory / "slot").write_text(str(event.pid))
+
+    with printing(plan, None) as lines:
+        supervisor = Supervisor(plan, queue, tell_slot, lines)
+        hand_over(supervisor.stop)
+        return supervisor.run()
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
-import os
 import re
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,40 +13,16 @@ from typing import Any, NoReturn
 import pytest
 
 from perago.settings import LogFormat, Mask
-from perago.worker import LogPlan, LogStream, Supervisor
-from perago.worker.events import AttemptEnded, Event
-from perago.worker.log_stream import MOST_WAITING, LineWriter
+from perago.worker import LogPlan, Supervisor
+from perago.worker.events import AttemptEnded, Event, Logged
+from perago.worker.log_stream import LogStream, missing
 
-from .bench import BEHAVES, make_plan, planned, wait_for
+from .bench import BEHAVES, make_plan, planned
 from .small_queue import SmallQueue
+from .test_line_writer import Reader, line_writer
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs/logs.md").read_text(encoding="utf-8")
 NOISY = BEHAVES.replace("behaves", "noisy")
-
-
-class Reader:
-    """The other end of a pipe, and what came out of it."""
-
-    def __init__(self) -> None:
-        self._end, self.write_end = os.pipe()
-        self.data = b""
-        self._thread = threading.Thread(target=self._read)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _read(self) -> None:
-        while chunk := os.read(self._end, 65_536):
-            self.data += chunk
-
-    def rest(self) -> bytes:
-        """Everything, once the writer is done."""
-        os.close(self.write_end)
-        if not self._thread.ident:
-            self.start()
-        self._thread.join()
-        os.close(self._end)
-        return self.data
 
 
 def strict(data: bytes) -> list[dict[str, Any]]:
@@ -67,15 +42,15 @@ def run_noisy(directory: Path, queue: SmallQueue, form: LogFormat, logs: LogPlan
     reader = Reader()
     reader.start()
     plan = make_plan(directory, planned(NOISY), logs=logs, **more)
-    stream = LogStream(plan, form, reader.write_end)
 
     def stop(event: Event) -> None:
         if isinstance(event, AttemptEnded):
             supervisor.stop()
 
-    supervisor = Supervisor(plan, queue, stream, stop)
     queue.put(what="noise", task_name="worker.noisy")
-    assert supervisor.run() == 0
+    with line_writer(reader, functools.partial(missing, form=form)) as writer:
+        supervisor = Supervisor(plan, queue, LogStream(plan, form, writer), stop)
+        assert supervisor.run() == 0
     return reader.rest()
 
 
@@ -142,53 +117,28 @@ def test_the_text_form_has_the_ids_in_front_of_each_line_of_a_message(tmp_path: 
 
 
 @contextmanager
-def writing(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[LineWriter]:
-    writer = LineWriter(form, reader.write_end)
-    yield writer
-    writer.close()
-
-
-def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:
-    reader = Reader()
-    with writing(reader) as writer:
-        line = {"time": "t", "message": "x" * 100_000}
-        size = len(json.dumps(line)) + 1
-        for _ in range(200):
-            writer.write(line)
-        reader.start()
-        wait_for("the reader to catch up", lambda: len(reader.data) > MOST_WAITING - 2 * size)
-        wait_for("room", lambda: not writer.waiting)
-        writer.write({"time": "t", "message": "last"})
-    *kept, told, last = strict(reader.rest())
-    assert len(kept) * size <= MOST_WAITING
-    assert told["message"] == f"[{200 - len(kept):,} lines left out: standard error took no more]"
-    assert last["message"] == "last"
+def forging(reader: Reader, form: LogFormat = LogFormat.JSON) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Gives what writes a line as if a slot had sent it."""
+    with line_writer(reader, functools.partial(missing, form=form)) as writer:
+        stream = LogStream(make_plan(Path("/nowhere")), form, writer)
+        yield lambda line: stream(Logged("test0001", line))
 
 
 def test_a_forged_line_that_json_cannot_hold_is_left_out() -> None:
     reader = Reader()
-    with writing(reader) as writer:
-        writer.write({"time": "t", "message": "x", "more": float("nan")})
-        writer.write({"message": "last"})
+    with forging(reader) as write:
+        write({"time": "t", "message": "x", "more": float("nan")})
+        write({"message": "last"})
     told, last = strict(reader.rest())
     assert told["source"] == "limit"
+    assert told["message"] == "[1 lines left out: standard error took no more]"
     assert last["message"] == "last"
 
 
 def test_a_forged_line_may_lack_any_field() -> None:
     reader = Reader()
-    with writing(reader, LogFormat.TEXT) as writer:
-        writer.write({"message": "x", "more": "\udc80", "time": float("nan")})
-        writer.write({"task_id": "t", "message": "without the name of its task"})
-        writer.write({})
+    with forging(reader, LogFormat.TEXT) as write:
+        write({"message": "x", "more": "\udc80", "time": float("nan")})
+        write({"task_id": "t", "message": "without the name of its task"})
+        write({})
     assert reader.rest().decode().splitlines()[1].endswith("None t: without the name of its task")
-
-
-def test_without_a_reader_the_worker_works_on(tmp_path: Path) -> None:
-    end, write_end = os.pipe()
-    os.close(end)
-    writer = LineWriter(LogFormat.TEXT, write_end)
-    writer.write({"time": "t", "message": "x"})
-    wait_for("the line to be tried", lambda: not writer.waiting)
-    writer.close()
-    os.close(write_end)

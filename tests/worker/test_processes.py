@@ -32,8 +32,9 @@ class Standalone:
         self._lines: list[str] = []
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()
-        self.slot = int(self.line_with("slot ").split()[1])
+        self.line_with("ready: ")
         wait_for("the function to run", lambda: self.file.exists() and self.file.read_text())
+        self.slot = int((directory / "slot").read_text())
 
     def _read(self) -> None:
         assert self.process.stdout is not None

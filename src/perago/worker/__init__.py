@@ -2,8 +2,7 @@
 
 from perago.worker.events import Event, Listener
 from perago.worker.fork_server import ForkServerDied, check_fork_server, start_process, warm_up
-from perago.worker.lines import PlainLines
-from perago.worker.log_stream import LogStream
+from perago.worker.log_stream import printing
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
 
@@ -12,12 +11,11 @@ __all__ = [
     "ForkServerDied",
     "Listener",
     "LogPlan",
-    "LogStream",
-    "PlainLines",
     "Supervisor",
     "TaskPlan",
     "WorkerPlan",
     "check_fork_server",
+    "printing",
     "start_process",
     "warm_up",
 ]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from typing import TextIO
+from collections.abc import Callable
 
 from perago.ports import Delivery
 from perago.worker import events
@@ -118,28 +117,29 @@ QUIET = (
 
 
 class PlainLines:
-    """A `Listener` that prints one line per event of interest, at most one per attempt. What functions say in watched
-    attempts follows at once, a line each, with the attempt in front."""
+    """A `Listener` that passes on one line per event of interest, at most one per attempt. What functions say in
+    watched attempts follows at once, a line each, with the attempt in front."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, write: Callable[[str], object]) -> None:
+        self._write = write
         self._attempts: dict[str, str] = {}
         """What stands in front of the lines of each slot's present attempt."""
 
     def __call__(self, event: Event) -> None:
-        """Print `event`. A reader that has gone away is no reason to stop working."""
+        """Pass on the lines about `event`."""
         match event:
             case events.AttemptReceived(delivery, worker_id):
                 short = f"{delivery.task_name} {delivery.task_id[:_SHORT_ID]}"
                 self._attempts[worker_id] = f"{short} attempt {delivery.retry_count + 1} | "
             case events.FunctionSaid(worker_id, text):
                 for line in text.rstrip("\n").split("\n"):
-                    self._print(self._attempts.get(worker_id, "") + line)
+                    self._write(one_line(self._attempts.get(worker_id, "") + line))
             case events.FunctionProgress(worker_id, done, total):
-                self._print(f"{self._attempts.get(worker_id, '')}progress {done:,} of {total:,}")
+                self._write(one_line(f"{self._attempts.get(worker_id, '')}progress {done:,} of {total:,}"))
             case _ if not isinstance(event, QUIET):
-                self._print(describe(event))
+                self._write(describe(event))
 
-    def _print(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            print(one_line(text), file=self._stream, flush=True)
+
+def missing(number: int) -> str:
+    """The line that stands for so many that were left out."""
+    return f"{count(number, 'line')} left out: the terminal took no more"

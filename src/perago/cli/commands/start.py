@@ -177,7 +177,7 @@ def start_worker(options: StartOptions) -> int:
     from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, LogStream, PlainLines, Supervisor, check_fork_server, warm_up
+    from perago.worker import ForkServerDied, Supervisor, check_fork_server, printing, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
@@ -195,12 +195,12 @@ def start_worker(options: StartOptions) -> int:
             )
             if open_lakefs is not None:
                 reach(functools.partial(ping_lakefs, open_lakefs), wait=options.wait, clock=clock)
-            lines = LogStream(plan, settings.log_format) if settings.log_format else PlainLines(sys.stdout)
-            supervisor = Supervisor(plan, queue, lines, *listeners, clock=clock)
             check_fork_server()
-            end_if_told()
-            hand_over(supervisor.stop)
-            return supervisor.run()
+            with printing(plan, settings.log_format) as lines:
+                supervisor = Supervisor(plan, queue, lines, *listeners, clock=clock)
+                end_if_told()
+                hand_over(supervisor.stop)
+                return supervisor.run()
     except ForkServerDied as error:
         fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
         raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
