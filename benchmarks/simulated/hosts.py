@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -59,7 +60,7 @@ class SlotThread:
         self, around: Surroundings, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]
     ) -> None:
         self.pid = 0
-        self.ended: asyncio.Future[str] = around.turns.loop.create_future()
+        self.exit: asyncio.Future[None] = around.turns.loop.create_future()
         self._around, self._plan, self._worker_id, self._on_message = around, plan, worker_id, on_message
         self._task = around.tasks[plan.tasks[0].name]
         self._proofs = FenceProofs(around.turns)
@@ -69,6 +70,11 @@ class SlotThread:
         self._asking: dict[int, Turn] = {}
         self._answers: dict[int, DeliveryAnswer] = {}
         around.turns.loop.call_later(SLOT_START, self._say, Ready(self._task.name))
+
+    async def ended(self) -> str:
+        """Wait for its end; returns how it ended."""
+        await self.exit
+        return "killed"
 
     def send(self, message: ToSlot) -> bool:
         """What the supervisor says."""
@@ -89,14 +95,14 @@ class SlotThread:
 
     def kill(self) -> None:
         """End now."""
-        if not self.ended.done():
-            self.ended.set_result("killed")
+        if not self.exit.done():
+            self.exit.set_result(None)
             if self._turn is not None:
                 self._turn.kill()
 
     def _say(self, message: FromSlot) -> None:
         """For the loop."""
-        if not self.ended.done():
+        if not self.exit.done():
             self._on_message(message)
 
     def _attempt(self, delivery: Delivery) -> None:
@@ -159,7 +165,7 @@ class SlotThread:
 
     def _answered(self, answer: DeliveryAnswer) -> None:
         turn = self._asking.pop(answer.number, None)
-        if turn is not None and not self.ended.done():
+        if turn is not None and not self.exit.done():
             self._answers[answer.number] = answer
             turn.move()
 
@@ -189,7 +195,7 @@ class Pools:
 
     def __init__(self, turns: Turns, slots: int) -> None:
         self.polls = Polls(turns, 2 * slots + 2)
-        self.questions = self.reports = Pool(turns, 2 * slots + 2)
+        self.questions = self.reports = self.processes = Pool(turns, 2 * slots + 2)
 
     def close(self) -> None:
         """Nothing to close."""
@@ -258,10 +264,14 @@ def virtual_workers(around: Surroundings) -> Iterator[None]:
     """Supervisors that are run meanwhile keep their time, slots and threads within the simulation. Names that they make
     up follow from the seed of `random`."""
     turns = around.turns
+
+    async def start(plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None], _: Pool) -> SlotThread:
+        return SlotThread(around, plan, worker_id, on_message)
+
     replaced: dict[str, Any] = {
         "time.monotonic": turns.now,
         "secrets.token_hex": lambda size: f"{random.getrandbits(8 * size):0{2 * size}x}",
-        "perago.worker.slots.SlotProcess": lambda *args: SlotThread(around, *args),
+        "perago.worker.slots.SlotProcess": SimpleNamespace(start=start),
         "perago.worker.supervisor.Pools": lambda slots: Pools(turns, slots),
         "perago.worker.supervisor.OBSERVERS": (),
         "perago.driver.rebase.HostTurn": HostTurns(turns),
