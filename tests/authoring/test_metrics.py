@@ -99,6 +99,7 @@ def test_what_a_function_reports_is_added_up() -> None:
         ("counter", "rows", math.nan, "is not a finite number"),
         ("gauge", "share", "1", "is not a finite number"),
         ("gauge", "share", True, "is not a finite number"),
+        ("counter", "rows", 10**400, "current().count('rows'): an integer of 1,329 bits is too large for a float"),
     ],
 )
 def test_what_is_not_declared_is_refused_and_the_declaration_is_named(

@@ -91,10 +91,16 @@ class Measurements:
         metric = self._declared.get(name)
         if metric is None or metric.kind != kind:
             raise ValueError(self._undeclared(metric, kind, name))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"current().{_CALLS[kind]}({name!r}): {value!r} is not a finite number")
+        call = f"current().{_CALLS[kind]}({name!r})"
+        try:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        except OverflowError:
+            bits = int(value).bit_length()
+            raise ValueError(f"{call}: an integer of {bits:,} bits is too large for a float") from None
+        if not is_number:
+            raise ValueError(f"{call}: {value!r} is not a finite number")
         if kind == "counter" and value < 0:
-            raise ValueError(f"current().count({name!r}): a counter only grows, and {value!r} is less than 0")
+            raise ValueError(f"{call}: a counter only grows, and {value!r} is less than 0")
         with self._lock:
             self._found[name] = _with(self._found.get(name) or _empty(metric), float(value))
 
