@@ -115,6 +115,13 @@ def test_a_limit_that_is_no_number_of_attempts_is_a_usage_error(project: Project
     assert "is followed by how many attempts may run at a time" in " ".join(ran.err.split())
 
 
+@pytest.mark.parametrize("texts", [("app=1", "app=2"), ("app", "app=2")])
+def test_two_limits_of_one_name_are_a_usage_error(project: Project, texts: tuple[str, str]) -> None:
+    ran = project.run("start", *texts)
+    assert ran.code == 2
+    assert f"{' and '.join(texts)} give app two limits; name it once." in " ".join(ran.err.replace("│", "").split())
+
+
 @pytest.mark.parametrize(
     ("wanted", "module", "limit"),
     [

@@ -71,7 +71,8 @@ MOST_SLOTS = 999
 
 
 def _names(texts: list[str]) -> list[str]:
-    """The arguments, if each is an import path, or one with a limit; otherwise a usage error."""
+    """The arguments, if each is an import path, or one with a limit, and no name has two; otherwise a usage error."""
+    first: dict[str, str] = {}
     for text in texts:
         name, has_limit, limit = text.partition("=")
         checked_module(name)
@@ -79,6 +80,8 @@ def _names(texts: list[str]) -> list[str]:
             raise typer.BadParameter(
                 f"{text}: = is followed by how many attempts may run at a time, 1 to {MOST_SLOTS}."
             )
+        if first.setdefault(name, text) != text:
+            raise typer.BadParameter(f"{first[name]} and {text} give {name} two limits; name it once.")
     return texts
 
 
