@@ -6,9 +6,11 @@ import contextlib
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +22,7 @@ import psutil
 import pytest
 from pydantic import SecretStr
 
-from perago.cli.status import LakeFSCheck
+from perago.cli.status import CHECK_LIMIT, LakeFSCheck
 from perago.settings import LakeFSSettings
 
 from ..worker.bench import wait_for
@@ -376,6 +378,15 @@ def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
     with LakeFSCheck(LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))) as check:
         problem = wait_for("the look", lambda: check.problem)
     assert problem.startswith("lakeFS does not answer: ")
+
+
+def test_a_lakefs_that_hangs_does_not_hold_up_the_end() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as held:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with LakeFSCheck(LakeFSSettings(address, "key", SecretStr("secret"))):
+            held.enter_context(silent.accept()[0])
+            asked = time.monotonic()
+        assert time.monotonic() - asked < CHECK_LIMIT / 2
 
 
 def test_without_the_extra_there_are_probes_and_a_word_about_metrics(project: Project, services: Services) -> None:

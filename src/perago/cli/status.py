@@ -28,6 +28,8 @@ _ADDRESS = re.compile(r"(?:(?P<host>\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]*):)?(?P<por
 CHECK_INTERVAL = 15.0
 """Seconds between two looks whether lakeFS answers."""
 CHECK_LIMIT = 5.0
+LEAVE_LIMIT = 0.5
+"""Seconds that a look gets to end when the worker does. One that takes longer ends with the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class LakeFSCheck:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._thread.is_alive():
-            self._thread.join(2 * CHECK_LIMIT)
+            self._thread.join(LEAVE_LIMIT)
 
     def _run(self) -> None:
         while not self._ended.is_set():
