@@ -69,7 +69,7 @@ class SlotThread:
         self._numbers = itertools.count(1)
         self._asking: dict[int, Turn] = {}
         self._answers: dict[int, DeliveryAnswer] = {}
-        around.turns.loop.call_later(SLOT_START, self._say, Ready(self._task.name))
+        around.turns.loop.call_later(SLOT_START, self._say, Ready())
 
     async def ended(self) -> str:
         """Wait for its end; returns how it ended."""

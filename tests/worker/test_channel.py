@@ -68,7 +68,7 @@ RECORD = AttemptRecord(
     fence=FenceState.INSTALLED,
 )
 MESSAGES: list[FromSlot] = [
-    Ready("plain.work"),
+    Ready(),
     StartFailed("ValueError: no"),
     DeliveryQuestion(7, DELIVERY.identity),
     DeliveryQuestion(8, DELIVERY.identity, "other"),
@@ -110,9 +110,9 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
         pytest.param(b"", id="nothing"),
         pytest.param(b"{}", id="an object"),
         pytest.param(b"[" * 100_000, id="nested"),
-        pytest.param(b'{"@":"Ready"}', id="a field is missing"),
-        pytest.param(b'{"@":"Ready","task_name":1}', id="a number for text"),
-        pytest.param(b'{"@":"Ready","task_name":"a","more":1}', id="an unknown field"),
+        pytest.param(b'{"@":"StartFailed"}', id="a field is missing"),
+        pytest.param(b'{"@":"StartFailed","reason":1}', id="a number for text"),
+        pytest.param(b'{"@":"StartFailed","reason":"a","more":1}', id="an unknown field"),
         pytest.param(b'{"@":"Stop"}', id="a message to slots"),
         pytest.param(b'{"@":["Ready"]}', id="a list for a name"),
         pytest.param(b'{"@":"DeliveryQuestion","number":true,"identity":["t",1,1]}', id="a truth for a number"),
@@ -130,7 +130,7 @@ def test_a_message_arrives_as_it_was_sent(message: FromSlot) -> None:
             ).encode(),
             id="an unknown direction",
         ),
-        pytest.param(b'{"@":"Ready","task_name":' + b"9" * 5000 + b"}", id="a huge number"),
+        pytest.param(b'{"@":"StartFailed","reason":' + b"9" * 5000 + b"}", id="a huge number"),
         pytest.param(
             b'{"@":"Finished","identity":["t",1,1],"report":null,"usage":{"@":"Usage","downloaded":1'
             + b"0" * 400
@@ -194,11 +194,11 @@ def test_messages_come_in_order_whatever_the_cuts() -> None:
 )
 def test_bytes_that_are_no_message_are_refused_at_once_after_what_came_before(data: bytes) -> None:
     with channel() as (ours, theirs):
-        theirs.send_bytes(encode(Ready("a")))
+        theirs.send_bytes(encode(Ready()))
         raw(theirs, data)
         ours.receive()
         messages = ours.messages()
-        assert next(messages) == Ready("a")
+        assert next(messages) == Ready()
         with pytest.raises(BadMessage):
             next(messages)
 
@@ -249,8 +249,8 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
                     send(slot)
                 thread.join()
                 wait_for("the whole message", lambda: complete(ours, message))
-            slot.send(Ready("the end"))
-            wait_for("the last message", lambda: complete(ours, Ready("the end")))
+            slot.send(Ready())
+            wait_for("the last message", lambda: complete(ours, Ready()))
             ours.send(Stop())
             assert slot.receive() == Stop()
     finally:
@@ -262,11 +262,11 @@ def test_a_slot_whose_supervisor_is_gone_is_told_so() -> None:
         slot = SlotChannel(theirs)
         ours.close()
 
-        slot.send(Ready("a"))
+        slot.send(Ready())
         with pytest.raises(ChannelError):
             slot.flush()
         with pytest.raises(ChannelError):
-            slot.send(Ready("a"))
+            slot.send(Ready())
         assert not PipeDeliveryCheck(slot).is_current(DELIVERY)
 
 

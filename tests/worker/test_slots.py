@@ -106,7 +106,7 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
 @pytest.mark.parametrize(
     "message",
     [
-        Ready("worker.behaves"),
+        Ready(),
         Finished(("task-9", 1, 1), None),
         ForwardedEvent(FunctionSaid("test0001", "hello")),
         DeliveryQuestion(1, ("task-9", 1, 1)),

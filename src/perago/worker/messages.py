@@ -77,9 +77,7 @@ ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The task module is imported; the slot takes deliveries of `task_name`."""
-
-    task_name: str
+    """The task module is imported; the slot takes deliveries."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,7 @@ class _SlotMain:
             self._channel.send(StartFailed(cut(self._plan.mask(f"{type(error).__name__}: {error}"), REASON_BYTES)))
             self._channel.flush()
             return
-        self._channel.send(Ready(task.name))
+        self._channel.send(Ready())
         while isinstance(message := self._inbox.get(), Deliver):
             finished = self._attempt(task, store, message.delivery)
             with self._telling:
