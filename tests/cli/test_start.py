@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
 import pytest
-from pydantic import SecretStr
-
-from perago.cli.status import CHECK_LIMIT, LakeFSCheck
-from perago.settings import LakeFSSettings
 
 from ..worker.bench import wait_for
 from ..worker.test_processes import PID_1, can_unshare
@@ -325,82 +316,3 @@ def test_errors_of_the_start_are_lines_of_the_log_too(project: Project, services
 
 def test_watching_and_a_log_format_exclude_each_other(project: Project) -> None:
     assert project.run("start", "plain", "--watch", "--log-format", "text").code == 2
-
-
-def read(url: str) -> tuple[int, dict[str, object]]:
-    """Status and body of a probe; status 0 while no one listens."""
-    try:
-        with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
-            return answer.status, json.loads(answer.read())
-    except HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-
-
-def test_probes_tell_how_a_worker_is_from_its_start_to_its_end(project: Project, services: Services) -> None:
-    services.conductor_status = 503
-    with started(project, "features", "--http", "0", "--wait", **services.variables) as worker:
-        worker.wait_for("/readyz")
-        where = re.search(r"http://127\.0\.0\.1:\d+", worker.text)
-        assert where
-        assert read(f"{where[0]}/livez")[0] == 200
-        status, body = read(f"{where[0]}/readyz")
-        assert (status, body["state"]) == (503, "starting")
-        services.conductor_status = 200
-        worker.wait_for("ready:")
-        wait_for(
-            "readiness", lambda: read(f"{where[0]}/readyz") == (200, {"ok": True, "state": "working", "problems": []})
-        )
-        worker.process.send_signal(signal.SIGSTOP)
-        with pytest.raises(OSError):
-            build_opener(ProxyHandler({})).open(f"{where[0]}/livez", timeout=0.3)
-        worker.process.send_signal(signal.SIGCONT)
-        assert read(f"{where[0]}/livez")[0] == 200
-        assert worker.stop(signal.SIGTERM) == 0
-
-
-def test_a_port_that_is_taken_ends_the_start(project: Project, services: Services) -> None:
-    port = services.server.url.rpartition(":")[2]
-    ran = project.run("start", "plain", "--http", port, **services.variables)
-    assert ran.code == 1
-    assert ran.err == (
-        f"error: --http cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-        "  fix: choose another port, or find out which process has this one: ss -ltnp\n"
-    )
-
-
-@pytest.mark.parametrize("address", ["x", "99999", "a b:1", "http://127.0.0.1:1", "::1:9090"])
-def test_an_address_that_is_none_is_a_usage_error(project: Project, address: str) -> None:
-    assert project.run("start", "plain", "--http", address).code == 2
-
-
-def test_a_lakefs_that_does_not_answer_makes_a_worker_unready() -> None:
-    with LakeFSCheck(LakeFSSettings("http://127.0.0.1:1", "key", SecretStr("secret"))) as check:
-        problem = wait_for("the look", lambda: check.problem)
-    assert problem.startswith("lakeFS does not answer: ")
-
-
-def test_a_lakefs_that_hangs_does_not_hold_up_the_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, contextlib.ExitStack() as held:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with LakeFSCheck(LakeFSSettings(address, "key", SecretStr("secret"))):
-            held.enter_context(silent.accept()[0])
-            asked = time.monotonic()
-        assert time.monotonic() - asked < CHECK_LIMIT / 2
-
-
-def test_without_the_extra_there_are_probes_and_a_word_about_metrics(project: Project, services: Services) -> None:
-    project.module("prometheus_client", "raise ModuleNotFoundError('not here', name='prometheus_client')")
-    with started(project, "plain", "--http", "0", **services.variables) as worker:
-        worker.wait_for("ready:")
-        where = re.search(r"at (http://127\.0\.0\.1:\d+)", worker.text)
-        assert where
-        assert read(f"{where[1]}/livez")[0] == 200
-        with pytest.raises(HTTPError) as refused:
-            build_opener(ProxyHandler({})).open(f"{where[1]}/metrics", timeout=10)
-        assert refused.value.code == 501
-        assert b"pip install prometheus-client" in refused.value.read()
-        worker.stop(signal.SIGTERM)
-    assert (
-        "warning: there are no metrics: prometheus_client cannot be found; pip install prometheus-client" in worker.text
-    )
