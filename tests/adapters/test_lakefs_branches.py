@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.ports import Refused, ServiceError, Unavailable, Unclear
+from perago.ports import NotFound, Refused, ServiceError, Unavailable, Unclear
 
 from .lakefs_script import COMMIT, failure, lakefs, routes
 from .scripted import Action, Drop, Reply
@@ -39,3 +39,13 @@ def test_deleting_a_branch_is_repeated_and_fine_if_it_is_gone() -> None:
     with lakefs(routes(DELETE_x=[Drop(), failure(404, "branch not found")])) as (store, server):
         store.delete_branch("repo", "x")
     assert server.count("DELETE") == 2
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_repository_that_no_name_can_be_of_does_not_exist_and_is_asked_for_once(status: int) -> None:
+    """lakeFS answers 500 where a commit of it is read, which is no outage."""
+    answer = failure(status, "argument repository: repository id: invalid value: validation error")
+    with lakefs(lambda _: answer) as (store, server):
+        with pytest.raises(NotFound, match="repository Not_One does not exist"):
+            store.get_commit("Not_One", COMMIT)
+        assert len(server.requests) == 1

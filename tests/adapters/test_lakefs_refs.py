@@ -68,7 +68,7 @@ def test_any_other_name_is_read_as_a_branch_and_nothing_else(name: str) -> None:
 MISSING: dict[str, tuple[Action, str]] = {
     "branch": (failure(404, "branch not found"), "branch main does not exist"),
     "repository": (failure(404, "repository not found"), "repository repo does not exist"),
-    "no name of a branch": (failure(400, "branch id: invalid value"), "branch main does not exist"),
+    "no name": (failure(400, "argument branch: branch id: invalid value: validation error"), "branch main does not"),
 }
 
 

@@ -62,6 +62,12 @@ def missing(store: WorkspaceStore, repository: str, directory: Path) -> dict[str
             lambda: store.get_commit("no-such", "main"),
             lambda: store.ancestry("no-such", head, limit=1),
         ],
+        "repository No_Such does not exist": [  # no repository can have this name
+            lambda: store.get_commit("No_Such", "main"),
+            lambda: store.get_commit("No_Such", head),
+            lambda: store.ancestry("No_Such", head, limit=1),
+            lambda: store.list_objects("No_Such", head, ""),
+        ],
         f"commit {nowhere} does not exist": [
             lambda: store.get_commit(repository, nowhere),
             lambda: store.list_objects(repository, nowhere, ""),

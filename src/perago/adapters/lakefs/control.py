@@ -91,7 +91,6 @@ class Control:
             self._branches.get_branch,
             repository,
             branch,
-            refusal=_no_such_branch,
             read_as=lambda answer: str(answer.commit_id),
         )
         return head
@@ -314,13 +313,6 @@ class Control:
 def _branch_refusal(call: Call, answer: Answer) -> ServiceError:
     if answer.status == 409:
         return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
-    return errors.refusal(call, answer)
-
-
-def _no_such_branch(call: Call, answer: Answer) -> ServiceError:
-    message = errors.message_of(answer)
-    if answer.status == 400 and message is not None:  # an expression such as main~1 is no branch's name
-        return NotFound(SERVICE, call.operation, f"{call.missing} does not exist: {message}")
     return errors.refusal(call, answer)
 
 

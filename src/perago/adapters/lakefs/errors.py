@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ SERVICE = "lakeFS"
 
 _NOT_NOW = (408, 423, 429, 503)
 _HOOK_FAILED = "hook aborted"
+_NO_NAME = re.compile(
+    r"argument (repository|branch|ref|left|right|source|destination): .*invalid value: validation error"
+)
+"""A name that nothing can have. The status is 400, or 500 where a commit is read (`docs/servers/lakefs.md` 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +111,12 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
         return error
     if status == 404 and message is None:
         return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
-    if status == 404 and "invalid API endpoint" not in detail:
-        subject = f"repository {call.repository}" if "repository not found" in detail else call.missing
-        return NotFound(SERVICE, call.operation, f"{subject} does not exist")
+    impossible = _NO_NAME.search(message or "")
+    if impossible or (status == 404 and "invalid API endpoint" not in detail):
+        is_repository = "repository not found" in detail or "argument repository" in detail
+        subject = f"repository {call.repository}" if is_repository else call.missing
+        why = f": {clean(impossible.group())}" if impossible else ""
+        return NotFound(SERVICE, call.operation, f"{subject} does not exist{why}")
     if status == 500 and "predicate failed" in detail:
         return Unavailable(SERVICE, call.operation, "another change came first (predicate failed); nothing was done")
     if status < 500 or status == 501 or _HOOK_FAILED in detail:

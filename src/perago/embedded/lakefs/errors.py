@@ -35,6 +35,10 @@ class Invalid(LakeFSError):
     status = 400
 
 
+class ImpossibleName(Invalid):
+    """Nothing can have this name."""
+
+
 class Forbidden(LakeFSError):
     """Deleting a default branch, or writing to a read-only repository."""
 

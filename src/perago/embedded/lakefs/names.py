@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from perago.embedded.lakefs.errors import Invalid, LakeFSError
+from perago.embedded.lakefs.errors import ImpossibleName, Invalid, LakeFSError
 
 MAX_PATH_BYTES = 1024
 
@@ -19,23 +19,23 @@ def check_repository_name(name: str) -> None:
     """Refuse all but 3 to 63 lower-case letters, digits and dashes that do not start with a dash.
 
     Raises:
-        Invalid: a name that cannot be a repository's.
+        ImpossibleName: a name that cannot be a repository's.
     """
     if not _REPOSITORY.fullmatch(name):
-        raise Invalid(f"argument repository: repository id: {_INVALID}")
+        raise ImpossibleName(f"argument repository: repository id: {_INVALID}")
 
 
 def check_branch_name(name: str, argument: str = "branch") -> None:
     """Refuse all but ASCII letters, digits, `_` and `-`, a leading `-`, and (with 500) no name.
 
     Raises:
-        Invalid: a name that cannot be a branch's.
+        ImpossibleName: a name that cannot be a branch's.
         LakeFSError: no name at all.
     """
     if not name:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if not _BRANCH.fullmatch(name):
-        raise Invalid(
+        raise ImpossibleName(
             f"argument {argument}: branch id: {_INVALID}: branch id must consist of letters, digits, underscores and "
             "dashes, and cannot start with a dash"
         )
@@ -58,13 +58,13 @@ def check_ref(ref: str, argument: str = "ref") -> None:
     """Refuse a ref with white space, and (with 500) none at all. Whether it resolves is another question.
 
     Raises:
-        Invalid: there is white space in it.
+        ImpossibleName: there is white space in it.
         LakeFSError: it is empty.
     """
     if not ref:
         raise LakeFSError(f"argument {argument}: required value: validation error")
     if ref.split() != [ref]:
-        raise Invalid(f"argument {argument}: ref: {_INVALID}")
+        raise ImpossibleName(f"argument {argument}: ref: {_INVALID}")
 
 
 def check_path(path: str) -> None:

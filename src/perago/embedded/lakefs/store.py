@@ -18,6 +18,7 @@ from perago.embedded.lakefs.errors import (
     Dirty,
     Forbidden,
     HookAborted,
+    ImpossibleName,
     Invalid,
     LakeFSError,
     Missing,
@@ -286,7 +287,7 @@ def _port_error(name: str, words: str, error: LakeFSError) -> ports.ServiceError
         return ports.RevertConflict(SERVICE, words, error.message)
     if isinstance(error, NoChanges):
         return ports.NothingToCommit(SERVICE, words, error.message)
-    if isinstance(error, Missing):
+    if isinstance(error, Missing | ImpossibleName):
         return ports.NotFound(SERVICE, words, error.message)
     if isinstance(error, Forbidden):
         return ports.Forbidden(SERVICE, words, error.message)
