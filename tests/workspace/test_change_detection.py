@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from perago.ports import Placement
+from perago.workspace import changes as detecting
 from perago.workspace.changes import Baseline, Changes, detect_changes, hash_files
+from perago.workspace.descent import open_file
 from perago.workspace.errors import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone
 from perago.workspace.scan import scan_tree
 
@@ -263,3 +266,22 @@ def test_an_error_in_a_thread_is_the_same_error(tree: Path) -> None:
     (tree / "2.bin").unlink()
     with pytest.raises(FileChanging, match=r"2\.bin"):
         hash_files(tree, scanned.files)
+
+
+def test_an_error_ends_the_hashing_of_all_threads(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detecting, "_WORTH_THREADS", 1)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    write(tree, {f"{number:03}": "x" for number in range(200)})
+    scanned = scan_tree(tree)
+    (tree / "000").unlink()
+    looked_at = list[str]()
+
+    def slow(directory: int, path: str) -> int:
+        looked_at.append(path)
+        time.sleep(0.01 if path != "000" else 0)
+        return open_file(directory, path)
+
+    monkeypatch.setattr(detecting, "open_file", slow)
+    with pytest.raises(FileChanging, match="'000'"):
+        hash_files(tree, scanned.files)
+    assert len(looked_at) < 100

@@ -7,9 +7,11 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 from perago.ports import ObjectEntry, Placement
@@ -200,9 +202,21 @@ def _hash_all(directory: int, files: Mapping[str, FileStat]) -> dict[str, str]:
         return {path: digest(path) for path in files}
     threads = min(_THREADS, len(files), os.cpu_count() or 1)
     left = iter(list(files))  # shared: a future for each of 100,000 files would take more memory than all the rest
+    ended = threading.Event()
+
+    def part(_: int) -> dict[str, str]:
+        try:
+            return {path: digest(path) for path in takewhile(lambda _: not ended.is_set(), left)}
+        except BaseException:
+            ended.set()
+            raise
+
     with ThreadPoolExecutor(threads, thread_name_prefix="perago-md5") as pool:
-        parts = pool.map(lambda _: {path: digest(path) for path in left}, range(threads))
-        found = {path: checksum for part in parts for path, checksum in part.items()}
+        try:
+            parts = list(pool.map(part, range(threads)))
+        finally:
+            ended.set()  # leaving the block waits for all threads, also when the delivery is lost meanwhile
+    found = {path: checksum for part in parts for path, checksum in part.items()}
     return {path: found[path] for path in files}
 
 
