@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.adapters.lakefs import download
 from perago.cache import ObjectCache, objects, usage
 from perago.ports import CorruptTransfer, Placement, Refused, Upload
 from perago.workspace.disk import FreeSpace
@@ -49,6 +50,23 @@ def test_a_second_download_reads_no_object(cache: ObjectCache, tmp_path: Path) -
     one, other = (tmp_path / "first" / "d1" / "f1").stat(), (tmp_path / "second" / "d1" / "f1").stat()
     assert (one.st_mode, one.st_mtime) == (other.st_mode, other.st_mtime)
     assert one.st_ino != other.st_ino
+
+
+def test_only_what_is_worth_ranges_or_an_address_is_looked_for_beforehand(
+    cache: ObjectCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100,000 looks are half a second, and taking the object from the cache finds out as well."""
+    looked_for: list[objects.ObjectId] = []
+    holds = objects.Shelf.holds
+
+    def noted(shelf: objects.Shelf, wanted: objects.ObjectId) -> bool:
+        looked_for.append(wanted)
+        return holds(shelf, wanted)
+
+    monkeypatch.setattr(objects.Shelf, "holds", noted)
+    monkeypatch.setattr(download, "LARGEST_WHOLE", len(OBJECTS["d1/f19"]) - 1)
+    fetch(cache, Tree(OBJECTS, listed=ADDRESSES), tmp_path / "w")
+    assert [wanted.size for wanted in looked_for] == [len(OBJECTS["d1/f19"])]
 
 
 def test_a_download_that_broke_counts_with_the_next_one_for_its_workspace(cache: ObjectCache, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 from perago.adapters.http.wire import Wire
@@ -21,9 +23,12 @@ lakeFS."""
 class DirectDownload:
     """The objects of one download."""
 
-    def __init__(self, store: BlockStore, addresses: Addresses, fetcher: Fetcher) -> None:
+    def __init__(self, store: BlockStore, find_out: Callable[[], Addresses], fetcher: Fetcher) -> None:
+        """`find_out`: what addresses are needed. Called once, if the server signs any."""
         self._store = store
-        self._addresses = addresses
+        self._find_out = find_out
+        self._found: Addresses | None = None
+        self._finding_out = threading.Lock()
         self._fetcher = fetcher
 
     def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
@@ -61,7 +66,14 @@ class DirectDownload:
 
     def _address(self, key: str, wire: Wire, *, other_than: str) -> str:
         with wire.exchange(_ASKING):
-            address = self._addresses.of(key, other_than=other_than)
+            addresses = self._addresses()
+            address = addresses.of(key, other_than=other_than)
         if address is None:
-            raise DirectFailed(self._addresses.problem, unreachable=True)
+            raise DirectFailed(addresses.problem, unreachable=True)
         return address
+
+    def _addresses(self) -> Addresses:
+        with self._finding_out:
+            if self._found is None:
+                self._found = self._find_out()
+            return self._found

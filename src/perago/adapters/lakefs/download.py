@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,12 +59,9 @@ class Download:
     def run(self, workspace: Path, placements: Sequence[Placement], on_progress: Progress) -> int:
         """Bring the bytes of all that has a place; returns how many objects were on the shelf."""
         wanted = [(placement.entry, placement.path) for placement in placements if placement.path is not None]
-        missing = [entry for entry, _ in wanted if self._shelf is None or not self._shelf.holds(object_id(entry))]
         if self._block_store is not None:
-            addresses = Addresses(self._pool, self._repository, self._commit, missing)
-            self._direct = DirectDownload(self._block_store, addresses, self._fetcher)
-        tally = Tally(on_progress)
-        jobs = self._jobs(wanted, {entry.key for entry in missing})
+            self._direct = DirectDownload(self._block_store, lambda: self._addresses(wanted), self._fetcher)
+        tally, jobs = Tally(on_progress), self._jobs(wanted)
         with (
             FileWriter(workspace, {path.parent for _, path in wanted}) as writer,
             TransferPool(self._threads, self._policy, jobs, size=lambda job: job.size) as workers,
@@ -77,9 +74,16 @@ class Download:
             workers.run(work)
         return self._shelf.hits if self._shelf is not None else 0
 
-    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]], missing: Collection[str]) -> Iterator[_Job]:
+    def _addresses(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Addresses:
+        missing = [entry for entry, _ in wanted if not self._is_on_the_shelf(entry)]
+        return Addresses(self._pool, self._repository, self._commit, missing)
+
+    def _is_on_the_shelf(self, entry: ObjectEntry) -> bool:
+        return self._shelf is not None and self._shelf.holds(object_id(entry))
+
+    def _jobs(self, wanted: Iterable[tuple[ObjectEntry, Path]]) -> Iterator[_Job]:
         for entry, path in wanted:
-            if entry.size > LARGEST_WHOLE and entry.key in missing and has_md5(entry):
+            if entry.size > LARGEST_WHOLE and has_md5(entry) and not self._is_on_the_shelf(entry):
                 if self._shelf is not None:
                     self._shelf.note_miss()
                 parts = _Parts(entry)
