@@ -34,6 +34,7 @@ class Addresses:
         self._shared = commonprefix(self._keys[:1] + self._keys[-1:])  # noqa: RUF071 - a prefix of characters
         self._known: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
+        self._asking: dict[str, threading.Lock] = {}
         self._silent = False
         self.problem = _NOT_GOOD
         """Why an address is missing."""
@@ -46,14 +47,20 @@ class Addresses:
             other_than: an address that did not work.
         """
         if len(self._keys) <= FEW or key not in self._wanted:  # such as one whose copy in the cache is damaged
-            if self._fresh(key) in (None, other_than):
-                self._known[key] = _address(self._ask("stat", {"path": key, "presign": "true"}))
-            return self._fresh(key)
+            return self._of_one(key, other_than)
         with self._lock:
             if self._fresh(key) in (None, other_than):
                 self._ask_page(self._first_beside(key))
             if self._fresh(key) in (None, other_than):  # others, which are not wanted, fill that page
                 self._ask_page(key)
+            return self._fresh(key)
+
+    def _of_one(self, key: str, other_than: str) -> str | None:
+        with self._lock:
+            asking = self._asking.setdefault(key, threading.Lock())
+        with asking:  # the threads that fetch ranges of one object want the same address
+            if self._fresh(key) in (None, other_than):
+                self._known[key] = _address(self._ask("stat", {"path": key, "presign": "true"}))
             return self._fresh(key)
 
     def _fresh(self, key: str) -> str | None:

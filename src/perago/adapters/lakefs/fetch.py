@@ -74,7 +74,8 @@ class Fetcher:
     ) -> None:
         if wanted.at > wanted.start and not has_md5(wanted.arrival.entry):
             wanted.arrival.restart()
-        limit = self._policy.connect + self._policy.answer + wanted.left / self._policy.slowest
+        expected = wanted.end - wanted.start  # a server may send the whole where the rest of it was asked for
+        limit = self._policy.connect + self._policy.answer + expected / self._policy.slowest
         asked = wanted.header
         with wire.exchange(limit):
             response = send({"Range": asked} if asked else {})
