@@ -86,3 +86,14 @@ def test_an_object_that_trickles_is_given_up() -> None:
         with pytest.raises(Unavailable, match="came too slowly"):
             b"".join(browser.read("repo", "main", "slow.bin", 100))
         browser.close()
+
+
+@pytest.mark.parametrize("place", ["bytes 100-199/200", "bytes 0-98/200", "", "bytes */200"])
+def test_bytes_from_another_place_of_an_object_are_not_taken_for_its_beginning(place: str) -> None:
+    headers = {"Content-Range": place} if place else {}
+    with ScriptedServer(lambda _: Reply(206, b"x" * 100, headers)) as server:
+        settings = LakeFSSettings(endpoint_url=server.url, access_key_id="key", secret_access_key=SecretStr(SECRET))
+        browser = LakeFSBrowser(settings, policy=CALM)
+        with pytest.raises(Unavailable, match="the server sends"):
+            b"".join(browser.read("repo", "main", "file", 100))
+        browser.close()

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, NoAnswerError, retry
+from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, retry
 from perago.adapters.http.failures import no_answer
 from perago.adapters.http.pool import read_whole
 from perago.adapters.lakefs import errors
@@ -114,6 +114,9 @@ class LakeFSBrowser:
         try:
             if response.status not in (200, 206):
                 raise errors.refusal(call, Answer(response.status, response.headers, read_whole(response, ends)))
+            place = response.headers.get("Content-Range", "no place of its bytes")
+            if response.status == 206 and not place.startswith(f"bytes 0-{size - 1}/"):
+                raise errors.unanswered(call, NoAnswerError(f"the server sends {clean(place)}", sent=True))
             while left and time.monotonic() < ends and (chunk := response.read1(min(_CHUNK, left))):
                 left -= len(chunk)
                 yield chunk
