@@ -28,6 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not 
 
 @pytest.fixture(autouse=True)
 def modules(project: Project) -> None:
+    project.task("features", "features.build")
     project.task("plain", "plain.work", PLAIN)
 
 
@@ -52,9 +53,8 @@ def test_probes_tell_how_a_worker_is_from_its_start_to_its_end(project: Project,
         assert (status, body["state"]) == (503, "starting")
         services.conductor_status = 200
         worker.wait_for("ready:")
-        wait_for(
-            "readiness", lambda: read(f"{where[0]}/readyz") == (200, {"ok": True, "state": "working", "problems": []})
-        )
+        fine = {"ok": True, "state": "working", "problems": [], "warnings": []}
+        wait_for("readiness", lambda: read(f"{where[0]}/readyz") == (200, fine))
         worker.process.send_signal(signal.SIGSTOP)
         with pytest.raises(OSError):
             build_opener(ProxyHandler({})).open(f"{where[0]}/livez", timeout=0.3)

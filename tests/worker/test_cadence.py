@@ -143,9 +143,13 @@ def test_a_single_place_goes_to_the_task_that_waits_for_longest() -> None:
 # ----------------------------------------------------------------------------- failures
 
 
-def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
+def troubled(*tasks: str) -> tuple[Troubles, list[Event]]:
     said: list[Event] = []
-    troubles = Troubles(said.append)
+    return Troubles(tasks, said.append), said
+
+
+def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
+    troubles, said = troubled("a", "b", "c")
     troubles.failed("a", AWAY, 0.0)
     troubles.failed("b", AWAY, 0.1)
     troubles.failed("a", AWAY, 100.0)
@@ -156,16 +160,39 @@ def test_trouble_is_said_once_and_its_end_when_nothing_fails_any_more() -> None:
     assert said[1:] == [ConductorBack(107.0)]
 
 
-def test_rejected_credentials_are_said_beside_an_unreachable_server() -> None:
-    said: list[Event] = []
-    troubles = Troubles(said.append)
-    troubles.failed("a", AWAY, 0.0)
-    troubles.failed("a", DENIED, 100.0)
+def test_rejected_credentials_are_said_once_beside_an_unreachable_server_however_often_they_alternate() -> None:
+    troubles, said = troubled("a")
+    for time, error in enumerate((AWAY, DENIED, AWAY, DENIED)):
+        troubles.failed("a", error, 100.0 * time)
     assert [event.denied for event in said if isinstance(event, ConductorUnreachable)] == [False, True]
+    troubles.succeeded("a", 500.0)
+    assert said[2:] == [ConductorBack(500.0)]
+
+
+def test_polls_that_are_refused_for_one_task_are_said_of_that_one() -> None:
+    troubles, said = troubled("a", "b")
+    troubles.failed("a", DENIED, 0.0)
+    troubles.idle("a", 1.0)  # no work for it, which another worker may have taken
+    troubles.failed("a", DENIED, 100.0)
+    assert said == [ConductorUnreachable(str(DENIED), denied=True, task_name="a")]
+    troubles.failed("b", AWAY, 110.0)
+    troubles.idle("b", 111.0)
+    assert said[1:] == [ConductorUnreachable(str(AWAY), denied=False), ConductorBack(1.0)]
+    troubles.succeeded("a", 120.0)
+    assert said[3:] == [ConductorBack(120.0, "a")]
+
+
+def test_polls_that_are_refused_for_every_task_are_said_of_conductor() -> None:
+    troubles, said = troubled("a", "b")
+    troubles.failed("a", DENIED, 0.0)
+    troubles.failed("b", DENIED, 1.0)
+    assert said[1:] == [ConductorUnreachable(str(DENIED), denied=True)]
+    troubles.succeeded("b", 3.0)
+    assert said[2:] == [ConductorBack(2.0)]
 
 
 def test_polls_that_fail_together_count_once_and_one_kind_does_not_hold_back_another() -> None:
-    troubles = Troubles(lambda event: None)
+    troubles, _ = troubled("a", "b")
     for _ in range(4):
         troubles.failed("a", AWAY, 0.0)
     assert 0.5 <= troubles.left("a", 0.0) <= 1.0

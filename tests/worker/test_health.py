@@ -72,6 +72,14 @@ def test_what_keeps_it_from_work_is_said_as_long_as_it_does(
         assert health.ready().problems == ()
 
 
+def test_polls_that_are_refused_for_one_task_are_a_warning_until_they_are_accepted() -> None:
+    health = told(FINE, READY, events.ConductorUnreachable("403 password", denied=True, task_name="a"))
+    assert health.ready().problems == ()
+    assert health.ready().warnings == ("Conductor refuses polls for a: 403 ***",)
+    health(events.ConductorBack(3.0, "a"))
+    assert health.ready().warnings == ()
+
+
 def test_a_loop_that_stands_still_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     health = told(FINE, READY)
     now = time.monotonic()

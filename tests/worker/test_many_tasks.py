@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from perago.back_off import BackOff
-from perago.ports import TaskStatus
+from perago.ports import TaskStatus, Unavailable
 from perago.worker import TaskPlan, WorkerPlan, slot_pool
 from perago.worker.events import (
     AttemptReceived,
@@ -281,17 +281,17 @@ def test_polls_that_are_refused_for_one_task_hold_back_no_other(
         assert not worker.saw(ConductorBack)
         queue.refused.clear()
         wait_for("its end", lambda: worker.saw(ConductorBack))
-    assert len(worker.saw(ConductorUnreachable)) == 1
+    assert [(event.denied, event.task_name) for event in worker.saw(ConductorUnreachable)] == [(True, "many.a")]
 
 
 def test_a_failed_poll_is_over_when_another_worker_has_taken_the_work(
     tmp_path: Path, queue: SmallQueue, write: Write
 ) -> None:
-    queue.refused.add("many.a")
+    queue.fault = lambda operation: Unavailable("Conductor", "poll", "no") if operation == "poll" else None
     with running(shared(tmp_path, write("a"), write("b"), slots=1), queue) as worker:
         put(queue, "a")
-        wait_for("the refusal", lambda: worker.saw(ConductorUnreachable))
-        queue.refused.clear()
+        wait_for("the failure", lambda: worker.saw(ConductorUnreachable))
+        queue.fault = lambda _: None
         assert queue.poll("many.a", "elsewhere0000", count=1, wait_seconds=0)  # before this worker tries again
         wait_for("the end of it", lambda: worker.saw(ConductorBack))
         assert not worker.saw(AttemptReceived)

@@ -123,6 +123,13 @@ def test_the_state_of_the_worker_is_in_gauges() -> None:
     assert told(events.ConductorUnreachable("x", denied=True), events.ConductorBack(1.0))["perago_conductor_up",] == 1
 
 
+def test_polls_that_are_refused_for_one_task_are_in_its_gauge() -> None:
+    refused = events.ConductorUnreachable("x", denied=True, task_name=ODD)
+    found = told(refused)
+    assert (found["perago_polls_refused", ODD], found["perago_conductor_up",]) == (1, 1)
+    assert told(refused, events.ConductorBack(1.0, ODD))["perago_polls_refused", ODD] == 0
+
+
 def test_calls_that_the_process_repeats_are_counted() -> None:
     answers = iter((Unavailable("lakeFS", "answer", "no"), None))
 

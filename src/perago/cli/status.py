@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import typer
@@ -120,7 +120,7 @@ def _metrics_page(metrics: Metrics | None, accept: str) -> Page:
 def _verdict_page(verdict: Verdict) -> Page:
     from perago.worker.status_server import Page
 
-    body = {"ok": not verdict.problems, "state": verdict.state, "problems": verdict.problems}
+    body = {"ok": not verdict.problems, **asdict(verdict)}
     return Page(503 if verdict.problems else 200, "application/json", f"{json.dumps(body)}\n".encode())
 
 

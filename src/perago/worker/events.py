@@ -151,19 +151,26 @@ class LeaseDoubtful:
     reason: str
 
 
+ALL_TASKS = ""
+"""Where the name of one task could be."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConductorUnreachable:
-    """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected."""
+    """Polling fails, from now on until `ConductorBack`. `denied`: the credentials are rejected. With `task_name`: the
+    polls for that task are refused, and those for others are not."""
 
     reason: str
     denied: bool
+    task_name: str = ALL_TASKS
 
 
 @dataclass(frozen=True, slots=True)
 class ConductorBack:
-    """Polling works again after `seconds`."""
+    """Polling works again after `seconds`; with `task_name`, that for this task."""
 
     seconds: float
+    task_name: str = ALL_TASKS
 
 
 @dataclass(frozen=True, slots=True)

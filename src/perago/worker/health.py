@@ -7,6 +7,7 @@ for two things alone: the event loop turns, and heartbeats come to an end.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from perago.settings.mask import Mask
@@ -28,6 +29,8 @@ class Verdict:
     state: str
     """`starting`, `working`, `draining` or `stopped`."""
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What keeps single tasks from work, and does not count against the worker."""
 
 
 class Health:
@@ -39,6 +42,8 @@ class Health:
         self._turned: float | None = None
         self._pulse: events.Pulse | None = None
         self._conductor: str | None = None
+        self._refused: dict[str, str] = {}
+        """Why Conductor refuses the polls for a task."""
         self._failing: dict[str, str] = {}
         """Why the last slot of a task could not start. Slots change hands, so the task counts, not the slot."""
 
@@ -53,10 +58,14 @@ class Health:
                 self._failing = {**self._failing, task_name: reason}
             case events.SlotReady(_, _, task_name):
                 self._failing = {task: why for task, why in self._failing.items() if task != task_name}
-            case events.ConductorUnreachable(reason, denied):
+            case events.ConductorUnreachable(reason, denied, events.ALL_TASKS):
                 self._conductor = f"Conductor rejects the credentials: {reason}" if denied else reason
-            case events.ConductorBack():
+            case events.ConductorBack(_, events.ALL_TASKS):
                 self._conductor = None
+            case events.ConductorUnreachable(reason, _, task_name):
+                self._refused = {**self._refused, task_name: reason}
+            case events.ConductorBack(_, task_name):
+                self._refused = {task: why for task, why in self._refused.items() if task != task_name}
             case events.Draining():
                 self._state = "draining"
             case events.Stopped():
@@ -82,7 +91,11 @@ class Health:
             problems.append(_WORDS[self._state])
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
         problems += [problem for problem in (self._conductor, *more) if problem is not None]
-        return Verdict(self._state, tuple(one_line(self._mask(problem)) for problem in problems))
+        warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
+        return Verdict(self._state, self._shown(problems), self._shown(warnings))
+
+    def _shown(self, texts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(one_line(self._mask(text)) for text in texts)
 
 
 _WORDS = {

@@ -72,11 +72,13 @@ def _words(event: Event) -> str:
             )
         case events.WaitingForLakeFS(worker_id, text):
             return f"{worker_id}: {text}"
-        case events.ConductorUnreachable(reason, denied):
+        case events.ConductorUnreachable(reason, denied, task_name):
             what = "Conductor rejects the credentials" if denied else "Conductor is unreachable"
+            what = f"Conductor refuses polls for {task_name}" if task_name else what
             return f"{what}, trying on: {reason}"
-        case events.ConductorBack(seconds):
-            return f"Conductor answers again after {seconds:.0f} s"
+        case events.ConductorBack(seconds, task_name):
+            what = f"accepts polls for {task_name}" if task_name else "answers"
+            return f"Conductor {what} again after {seconds:.0f} s"
         case events.DirectoriesSwept(paths):
             return f"removed {len(paths)} attempt directories of an earlier worker"
         case events.BranchesSwept(branches):

@@ -258,6 +258,8 @@ def _fields(event: Event) -> dict[str, Any]:
             seconds=round(event.seconds, 4),
             steps={name: round(seconds, 4) for name, seconds in event.steps},
         )
+    if isinstance(event, events.ConductorUnreachable | events.ConductorBack) and event.task_name:
+        fields["task_name"] = event.task_name
     if isinstance(event, events.FenceNotEnforced):
         fields["repository"] = event.repository
     slot = getattr(event, "worker_id", None)

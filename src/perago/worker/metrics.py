@@ -94,6 +94,9 @@ class Metrics:
         self._slots = Gauge("perago_slots", "Slots by what they do.", ["state"], registry=registry)
         self._unreported = Gauge("perago_reports_pending", "Results that Conductor has not got yet.", registry=registry)
         self._conductor = Gauge("perago_conductor_up", "1: polls get an answer.", registry=registry)
+        self._polls_refused = Gauge(
+            "perago_polls_refused", "1: Conductor refuses the polls for the task alone.", ["task"], registry=registry
+        )
         self._draining = Gauge("perago_draining", "1: the worker was told to stop.", registry=registry)
         self._conductor.set(1)
         self._functions = FunctionMetrics()
@@ -112,6 +115,7 @@ class Metrics:
         for result in ("hit", "miss"):
             self._cache.labels(task, result)
         self._refusals.labels(task)
+        self._polls_refused.labels(task)
         self._attempt_seconds.labels(task)
         self._queue_wait.labels(task)
 
@@ -137,10 +141,14 @@ class Metrics:
                 self._deaths.inc()
             case events.LeaseDoubtful():
                 self._doubts.inc()
-            case events.ConductorUnreachable():
+            case events.ConductorUnreachable(task_name=events.ALL_TASKS):
                 self._conductor.set(0)
-            case events.ConductorBack():
+            case events.ConductorBack(task_name=events.ALL_TASKS):
                 self._conductor.set(1)
+            case events.ConductorUnreachable(task_name=task):
+                self._polls_refused.labels(self._task(task)).set(1)
+            case events.ConductorBack(task_name=task):
+                self._polls_refused.labels(self._task(task)).set(0)
             case events.Draining():
                 self._draining.set(1)
 

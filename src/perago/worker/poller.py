@@ -68,7 +68,7 @@ class Poller:
         self._served = dict.fromkeys(self._tasks, 0.0)
         self._cadence = Cadence()
         self._delayed = DelayedQueues()
-        self._troubles = Troubles(emit)
+        self._troubles = Troubles(self._tasks, emit)
         self._most_long_polls = cadence.LONG_POLLS // len(self._tasks)
         self._long_polls: Counter[str] = Counter()
         """In flight."""
@@ -141,7 +141,7 @@ class Poller:
             return 0
         now = time.monotonic()
         for name in [name for name, depth in depths.items() if not depth]:
-            self._troubles.succeeded(name, now)  # it is not polled for now, and would be said to fail until then
+            self._troubles.idle(name, now)
         given = self._share(self._delayed.due(depths, now))
         self._slots.arrange(given)
         free = self._slots.free()
