@@ -52,10 +52,12 @@ REPORT = Report(TaskStatus.COMPLETED, {"result": {"big": 2**70, "one": 1.0, "not
 
 
 @contextmanager
-def conductor(script: Script | Action, policy: CallPolicy = CALM) -> Iterator[tuple[ConductorQueue, ScriptedServer]]:
+def conductor(
+    script: Script | Action, policy: CallPolicy = CALM, *, traced: bool = False
+) -> Iterator[tuple[ConductorQueue, ScriptedServer]]:
     """A queue on a scripted server."""
     with ScriptedServer(script if callable(script) else lambda _: script) as server:
-        queue = ConductorQueue(ConductorSettings(f"{server.url}/api"), policy=policy)
+        queue = ConductorQueue(ConductorSettings(f"{server.url}/api"), policy=policy, traced=traced)
         try:
             yield queue, server
         finally:

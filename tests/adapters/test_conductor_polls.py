@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,11 +15,12 @@ from perago.ports import (
     UNTIL_ITS_RETRY_ENDS,
     Unavailable,
     Unclear,
+    trace_of,
 )
 
 from .conductor_script import ACCEPTED, DELIVERY, POLLED, conductor, conductor_error
 from .lakefs_script import QUICK
-from .scripted import Action, Drop, Reply, Request, reply_json
+from .scripted import Action, Drop, Hang, Reply, Request, reply_json
 
 
 def test_a_poll_brings_deliveries_exactly_as_on_the_wire() -> None:
@@ -178,3 +179,87 @@ def test_a_lost_poll_is_unclear_and_not_repeated(answer: Action) -> None:
     with conductor(answer) as (queue, server), pytest.raises(Unclear):
         queue.poll("t", "w", count=1, wait_seconds=0)
     assert len(server.requests) == 1
+
+
+def _traced(input_: object, polled: object = (POLLED,)) -> Callable[[Request], Action]:
+    """A Conductor whose workflows were started with this input."""
+
+    def answer(request: Request) -> Action:
+        if "/poll/" in request.path:
+            return reply_json(polled)
+        return input_ if isinstance(input_, Action) else reply_json({"workflowId": "workflow", "input": input_})
+
+    return answer
+
+
+GIVEN = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_deliveries_are_traced_from_what_their_workflow_was_started_with() -> None:
+    polled = [POLLED, {**POLLED, "taskId": "two"}]
+    with conductor(_traced({"traceparent": GIVEN}, polled), traced=True) as (queue, server):
+        first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
+    assert first == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, GIVEN))
+    assert second.trace == trace_of("workflow", second.identity, GIVEN)
+    (read,) = server.requests[1:]
+    assert (read.path, read.query) == ("/api/workflow/workflow", {"includeTasks": "false"})
+
+
+@pytest.mark.parametrize(
+    "input_",
+    [{}, None, [], {"traceparent": 7}, Drop(), Hang(), conductor_error(404, "gone"), Reply(200, b"{")],
+    ids=str,
+)
+def test_work_comes_whatever_is_known_of_its_trace(input_: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.adapters.conductor.queue._TRACE_LIMIT", 0.2)
+    with conductor(_traced(input_), traced=True) as (queue, _):
+        (delivery,) = queue.poll("features.build", "w", count=1, wait_seconds=0)
+    assert delivery == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, None))
+
+
+def test_many_workflows_that_are_not_read_hold_up_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.adapters.conductor.queue._TRACE_LIMIT", 0.2)
+    polled = [{**POLLED, "taskId": f"{number}", "workflowInstanceId": f"w{number}"} for number in range(50)]
+    with conductor(_traced(Hang(), polled), traced=True) as (queue, server):
+        assert len(queue.poll("features.build", "w", count=50, wait_seconds=0)) == 50
+    assert len(server.requests) == 2
+
+
+OWN = trace_of("w1", DELIVERY.identity, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "sampled"),
+    [
+        (GIVEN, True),
+        (f"{GIVEN[:-2]}00", False),
+        (f"{GIVEN[:-2]}fe", False),
+        (f"01{GIVEN[2:]}-what a later version has", True),
+    ],
+)
+def test_a_traceparent_says_where_a_delivery_belongs(text: str, sampled: bool) -> None:
+    trace = trace_of("w1", DELIVERY.identity, text)
+    assert (trace.trace_id, trace.parent_id, trace.sampled) == (GIVEN[3:35], GIVEN[36:52], sampled)
+    assert trace.traceparent == f"00-{GIVEN[3:35]}-{OWN.span_id}-{'01' if sampled else '00'}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        7,
+        "",
+        GIVEN.upper(),
+        f" {GIVEN}",
+        f"{GIVEN}\n",
+        f"{GIVEN}-more",
+        f"ff{GIVEN[2:]}",
+        GIVEN.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32),
+        GIVEN.replace("00f067aa0ba902b7", "0" * 16),
+        GIVEN[:-1],
+    ],
+)
+def test_a_malformed_traceparent_is_passed_over(text: object) -> None:
+    assert trace_of("w1", DELIVERY.identity, text) == OWN
+    assert trace_of("w1", ("t2", 1, 7), text).trace_id == OWN.trace_id
+    assert trace_of("w2", DELIVERY.identity, text).trace_id != OWN.trace_id

@@ -27,6 +27,7 @@ RESULT = "perago.result"
 ADOPTS = "perago.adopts"
 SUPERSEDES = "perago.supersedes"
 SHARED = "perago.shared"
+TRACEPARENT = "perago.traceparent"
 
 _LONGEST_SHARED = 10_000
 """Characters of `perago.shared`. It is read with each commit of the range, and many of them are."""
@@ -103,6 +104,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         ADOPTS: state.adopts or "",
         SUPERSEDES: ",".join(state.base.stale) if state.base else "",
         SHARED: _listed(state.shared),
+        TRACEPARENT: delivery.trace.traceparent if delivery.trace else "",
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -30,13 +30,15 @@ def _never() -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the runtime does for `Current`. `scratch` are the function's current and temporary directories."""
+    """What the runtime does for `Current`. `scratch` are the function's current and temporary directories,
+    `environment` variables that are its own."""
 
     log: Callable[[str], None] = _ignore_log
     progress: Callable[[int, int], None] = _ignore_progress
     measure: Callable[[MetricKind, str, float], None] = _ignore_measure
     is_cancelled: Callable[[], bool] = _never
     scratch: tuple[Path, Path] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

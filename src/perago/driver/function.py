@@ -63,7 +63,14 @@ def current_of(
         worker_id=worker_id,
     )
     scratch = (directory.current, directory.temporary)
-    return with_hooks(current, log=observer.log, progress=observer.progress, measure=measurements, scratch=scratch)
+    return with_hooks(
+        current,
+        log=observer.log,
+        progress=observer.progress,
+        measure=measurements,
+        scratch=scratch,
+        environment={"TRACEPARENT": delivery.trace.traceparent} if delivery.trace else {},
+    )
 
 
 def call_function(
@@ -88,6 +95,7 @@ def call_function(
         with _process_restored(directory), standing_in(hooks_of(current).scratch, directory), running(current):
             for name in withheld(tuple(os.environ), task.environment):
                 del os.environ[name]
+            os.environ.update(hooks_of(current).environment)
             given = {"params": params} if workspace is None else {"workspace": workspace, "params": params}
             try:
                 return Returned(task.function(**given))

@@ -37,6 +37,7 @@ from perago.ports.tasks import (
     TaskStatus,
     WorkflowRow,
 )
+from perago.ports.trace import Trace, trace_of
 from perago.ports.workspaces import (
     Commit,
     ObjectEntry,
@@ -74,6 +75,7 @@ __all__ = [
     "Staged",
     "TaskQueue",
     "TaskStatus",
+    "Trace",
     "Unavailable",
     "Unclear",
     "Upload",
@@ -81,4 +83,5 @@ __all__ = [
     "WorkspaceStore",
     "no_progress",
     "shortened",
+    "trace_of",
 ]

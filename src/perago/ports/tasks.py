@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from perago.ports.trace import Trace
+
 UNTIL_ITS_RETRY_ENDS = 5
 """Seconds before an attempt that waits for the end of its retry is handed out again."""
 
@@ -45,6 +47,8 @@ class Delivery:
     """How long before this delivery the attempt was delivered first, by Conductor's clock; 0 for a first delivery."""
     waited_seconds: float = 0
     """How long it was in Conductor's queue, by Conductor's clock."""
+    trace: Trace | None = None
+    """None: the worker sends no traces."""
 
     @property
     def identity(self) -> tuple[str, int, int]:

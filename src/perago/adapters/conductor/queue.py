@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor import wire_format
@@ -19,6 +21,7 @@ from perago.ports import (
     Report,
     ServiceError,
     WorkflowRow,
+    trace_of,
 )
 from perago.settings import ConductorSettings
 
@@ -28,6 +31,8 @@ _POLL_MARGIN = 30.0
 _NAMES_AT_ONCE = 50
 """Names of queues in one request: its address stays within 8 KiB, more than which servers refuse."""
 _POLICY = CallPolicy(answer=30.0, tries=3)
+_TRACE_LIMIT = 2.0
+"""Seconds that a poll may take longer for the traces of what it brings."""
 
 
 class ConductorQueue:
@@ -36,9 +41,11 @@ class ConductorQueue:
     Args:
         settings: where the server is (docs/design/contract.md 6).
         policy: time limits and repetitions, for tests.
+        traced: deliveries have their `trace`, for which the inputs of their workflows are read.
     """
 
-    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY) -> None:
+    def __init__(self, settings: ConductorSettings, *, policy: CallPolicy = _POLICY, traced: bool = False) -> None:
+        self._traced = traced
         self._session = Session(settings, policy)
 
     def ping(self) -> None:
@@ -84,7 +91,8 @@ class ConductorQueue:
             found = tuple(wire_format.delivery_from(task) for task in polled)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of tasks", write=True) from error
-        return tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+        known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
+        return self._with_traces(known) if self._traced else known
 
     def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
         """How many attempts each queue holds. Asked for once, for the caller asks again anyway.
@@ -204,6 +212,28 @@ class ConductorQueue:
             with suppress(ServiceError):  # else it comes back after its response time-out, as from a poll that is lost
                 self._update(operation, wire_format.hand_back(delivery, UNTIL_ITS_RETRY_ENDS))
         return known
+
+    def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
+        """The deliveries with their places in the traces that their workflows were started in. Work does not wait
+        long for that: a workflow that is not read within `_TRACE_LIMIT` of the poll has a trace of its own."""
+        given: dict[str, object] = {}
+        until = time.monotonic() + _TRACE_LIMIT
+        with suppress(ServiceError, AttributeError):
+            for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
+                if (left := until - time.monotonic()) > 0:
+                    given[workflow_id] = self._read_input(workflow_id, left).get("traceparent")
+        return [
+            replace(each, trace=trace_of(each.workflow_id, each.identity, given.get(each.workflow_id)))
+            for each in deliveries
+        ]
+
+    def _read_input(self, workflow_id: str, within: float) -> Any:
+        operation = f"read the input of workflow {workflow_id}"
+        read = self._session.workflows.get_execution_status
+        answer = self._session.once(
+            operation, read, workflow_id, include_tasks="false", write=False, answer_within=within
+        )
+        return json_of(operation, answer, dict, "a workflow").get("input")
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
         self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))

@@ -87,7 +87,7 @@ def _is_meant(commit: Commit, task: str | None, workflow: str | None) -> bool:
 
 
 _NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")
-_MORE_NOTES = ("params_sha256", "adopts", "supersedes", "version")
+_MORE_NOTES = ("params_sha256", "adopts", "supersedes", "traceparent", "version")
 
 
 def _row(commit: Commit) -> dict[str, Any]:
