@@ -9,7 +9,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,12 @@ EXTRAS = {
     },
     "fuzz": {"hypothesis"},
     "metrics": {"prometheus-client"},
+    "otel": {
+        "opentelemetry-api",
+        "opentelemetry-exporter-otlp-proto-http",
+        "opentelemetry-sdk",
+        "prometheus-client",
+    },
     "tables": {"pyarrow"},
     "test": {"pytest"},
 }
@@ -54,9 +60,9 @@ def normalised(name: str) -> str:
 def imports_of(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.module.partition(".")[0]
+            yield node.module
 
 
 @cache
@@ -66,9 +72,24 @@ def imported() -> dict[str, set[str]]:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for file in (ROOT / "src").rglob("*.py"):
         for module in imports_of(file):
-            if module not in sys.stdlib_module_names and module not in OWN:
-                found[normalised(provided.get(module, [module])[0])].add(str(file.relative_to(ROOT)))
+            name = module.partition(".")[0]
+            if name not in sys.stdlib_module_names and name not in OWN:
+                distributions = provided.get(name, [name])
+                found[normalised(_holder(module, distributions))].add(str(file.relative_to(ROOT)))
     return dict(found)
+
+
+def _holder(module: str, distributions: list[str]) -> str:
+    """The distribution of a module: the first that has the name of its package, unless another one has the file."""
+    path = module.replace(".", "/")
+    return next(
+        (
+            each
+            for each in distributions[1:]
+            if any(str(file).startswith((f"{path}/", f"{path}.")) for file in distribution(each).files or ())
+        ),
+        distributions[0],
+    )
 
 
 def test_every_installation_gets_exactly_what_is_imported() -> None:

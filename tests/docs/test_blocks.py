@@ -38,6 +38,7 @@ NOT_RUN = [
     ("docs/logs.md", "$ perago start my_tasks.features --log-format json", "servers"),
     ("docs/monitoring.md", "$ perago start my_tasks.features -j 4 --http 9090", "servers"),
     ("docs/monitoring.md", "$ curl -s http://127.0.0.1:9090/metrics | grep perago_attempts", "servers"),
+    ("docs/monitoring.md", "$ pip install opentelemetry-exporter-otlp-proto-http prometheus-client", "servers"),
     ("docs/tutorial.md", "$ mkdir my_project && cd my_project", "network"),
     ("docs/workers.md", "$ perago start my_tasks.features -j 4", "servers"),
     ("docs/workers.md", "$ perago start my_tasks my_tasks.render=2 -j 8", "servers"),

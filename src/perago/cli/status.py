@@ -54,7 +54,7 @@ class HttpAddress:
 
 @contextlib.contextmanager
 def status_served(
-    address: HttpAddress | None, plan: WorkerPlan, lakefs: LakeFSSettings | None
+    address: HttpAddress | None, plan: WorkerPlan, lakefs: LakeFSSettings | None, metrics: Metrics | None
 ) -> Iterator[tuple[Listener, ...]]:
     """Serve the state of a worker inside the block; gives what must listen to it.
 
@@ -62,6 +62,7 @@ def status_served(
         address: where; None: nowhere.
         plan: the worker's.
         lakefs: the server that its slots need; None: they need none.
+        metrics: what counts; None: nothing does.
 
     Raises:
         CommandError: the address cannot be used.
@@ -72,7 +73,7 @@ def status_served(
     from perago.worker.health import Health
     from perago.worker.status_server import StatusServer
 
-    health, metrics = Health(plan.mask), _metrics(plan)
+    health = Health(plan.mask)
     with LakeFSCheck(lakefs) as check:
         pages = {
             "/livez": lambda _: _verdict_page(health.alive()),
@@ -88,7 +89,7 @@ def status_served(
         server.start()
         try:
             messages.note(f"serving /livez, /readyz and /metrics at {server.url}")
-            yield (health,) if metrics is None else (health, metrics)
+            yield (health,)
         finally:
             server.close()
 
@@ -96,8 +97,8 @@ def status_served(
 _NO_METRICS = "there are no metrics: prometheus_client cannot be found; pip install prometheus-client"
 
 
-def _metrics(plan: WorkerPlan) -> Metrics | None:
-    """None without the extra `metrics`, which has been said then."""
+def metrics_of(plan: WorkerPlan) -> Metrics | None:
+    """What counts, for `/metrics` and OpenTelemetry. None without the extra `metrics`, which has been said then."""
     try:
         from perago.worker.metrics import Metrics
     except ModuleNotFoundError as error:

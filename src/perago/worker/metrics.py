@@ -40,7 +40,7 @@ _OUTCOME_OF = {
 
 
 class Metrics:
-    """A `Listener` that counts. `page` may be asked by any thread."""
+    """A `Listener` that counts. `page` and `collect` may be asked by any thread."""
 
     def __init__(self, tasks: Iterable[str]) -> None:
         disable_created_metrics()
@@ -121,9 +121,13 @@ class Metrics:
 
     def page(self, accept: str) -> tuple[str, bytes]:
         """Content type and text of all numbers, in the format that `accept` asks for."""
-        self._repeated(REPEATS.take())
         encoder, content_type = choose_encoder(accept)
-        return content_type, encoder(self._registry)
+        return content_type, encoder(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """All families, as a registry gives them."""
+        self._repeated(REPEATS.take())
+        yield from self._registry.collect()
 
     def __call__(self, event: Event) -> None:
         """Count `event`."""
@@ -134,7 +138,7 @@ class Metrics:
                 self._slots.labels("starting").set(max(0, slots - free - busy))
                 self._unreported.set(unreported)
             case events.AttemptReceived(delivery):
-                self._queue_wait.labels(self._task(delivery.task_name)).observe(_number(delivery.waited_seconds))
+                self._queue_wait.labels(self._task(delivery.task_name)).observe(countable(delivery.waited_seconds))
             case events.AttemptEnded():
                 self._ended(event)
             case events.SlotDied():
@@ -154,27 +158,36 @@ class Metrics:
 
     def _ended(self, event: events.AttemptEnded) -> None:
         task, usage = self._task(event.delivery.task_name), event.usage
-        reported = event.ending is events.Ending.REPORTED and event.status is not None
-        outcome = _OUTCOME_OF[event.status] if reported and event.status else event.ending.value
-        self._attempts.labels(task, outcome).inc()
+        self._attempts.labels(task, outcome_of(event)).inc()
         self._attempt_seconds.labels(task).observe(event.seconds)
         for name, seconds in event.steps:
-            self._step_seconds.labels(name if name in STEPS else OTHER).observe(_number(seconds))
-        self._bytes.labels(task, "download").inc(_number(usage.downloaded))
-        self._bytes.labels(task, "upload").inc(_number(usage.uploaded))
-        self._cache.labels(task, "hit").inc(_number(usage.from_cache))
-        self._cache.labels(task, "miss").inc(_number(usage.objects - usage.from_cache))
-        self._refusals.labels(task).inc(_number(usage.fence_refusals))
+            self._step_seconds.labels(step_of(name)).observe(countable(seconds))
+        self._bytes.labels(task, "download").inc(countable(usage.downloaded))
+        self._bytes.labels(task, "upload").inc(countable(usage.uploaded))
+        self._cache.labels(task, "hit").inc(countable(usage.from_cache))
+        self._cache.labels(task, "miss").inc(countable(usage.objects - usage.from_cache))
+        self._refusals.labels(task).inc(countable(usage.fence_refusals))
         self._repeated(usage.repeats)
         self._functions.add(task, usage.metrics)
 
     def _repeated(self, counts: Mapping[str, int]) -> None:
-        for service, number in counts.items():
+        for service, times in counts.items():
             service = service.removeprefix("the ")
-            self._repeats.labels(service if service in SERVICES else OTHER).inc(_number(number))
+            self._repeats.labels(service if service in SERVICES else OTHER).inc(countable(times))
 
     def _task(self, name: str) -> str:
         return name if name in self._tasks else OTHER
+
+
+def outcome_of(event: events.AttemptEnded) -> str:
+    """One of `OUTCOMES`."""
+    reported = event.ending is events.Ending.REPORTED and event.status is not None
+    return _OUTCOME_OF[event.status] if reported and event.status else event.ending.value
+
+
+def step_of(name: str) -> str:
+    """The name of a step that a slot has told, or `OTHER`."""
+    return name if name in STEPS else OTHER
 
 
 class FunctionMetrics:
@@ -233,6 +246,6 @@ def _sum(before: Measured | None, one: Measured) -> Measured:
     return replace(one, value=before.value + one.value, count=before.count + one.count, counts=counts)
 
 
-def _number(value: float) -> float:
+def countable(value: float) -> float:
     """`value`, if it is one that a counter may grow by."""
     return value if math.isfinite(value) and value > 0 else 0.0

@@ -27,7 +27,8 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
 from perago.cli.signals import end_if_told, hand_over
-from perago.cli.status import HttpAddress, status_served
+from perago.cli.status import HttpAddress, metrics_of, status_served
+from perago.cli.telemetry import telemetry_sent, wanted_signals
 from perago.settings.values import LogFormat
 
 if TYPE_CHECKING:
@@ -188,9 +189,15 @@ def start_worker(options: StartOptions) -> int:
     plan = _plan(options, tasks, settings, open_lakefs)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
-    queue = ConductorQueue(settings.require_conductor())
+    signals = wanted_signals()
+    metrics = metrics_of(plan) if options.http or "metrics" in signals else None
+    counting = () if metrics is None else (metrics,)
+    queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
     try:
-        with status_served(options.http, plan, open_lakefs.settings if open_lakefs else None) as listeners:
+        with (
+            status_served(options.http, plan, open_lakefs.settings if open_lakefs else None, metrics) as health,
+            telemetry_sent(signals, plan, metrics) as tracing,
+        ):
             reach(queue.ping, wait=options.wait, clock=clock)
             _compare(
                 lambda name: reach(functools.partial(queue.get_task_definition, name), wait=options.wait, clock=clock),
@@ -200,7 +207,7 @@ def start_worker(options: StartOptions) -> int:
                 reach(functools.partial(ping_lakefs, open_lakefs), wait=options.wait, clock=clock)
             check_fork_server()
             with printing(plan, settings.log_format) as lines:
-                supervisor = Supervisor(plan, queue, lines, *listeners, clock=clock)
+                supervisor = Supervisor(plan, queue, lines, *health, *counting, *tracing, clock=clock)
                 end_if_told()
                 hand_over(supervisor.stop)
                 return supervisor.run()

@@ -1,0 +1,264 @@
+"""What `perago start` sends to a collector of OpenTelemetry, on embedded services in real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from perago.cli.telemetry import wanted_signals
+from perago.embedded.http.services import EmbeddedServices
+
+from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
+from ..worker.bench import wait_for
+from .conftest import Project
+from .services import Services
+from .test_start import Started, started
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
+traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`
+numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_service_pb2")
+
+TASK = """
+import os
+from pathlib import Path
+from pydantic import BaseModel
+from perago import RetryPolicy, TaskControls, TaskFailed, WorkspaceSpec, task
+
+class Params(BaseModel):
+    fails: bool = False
+
+class Result(BaseModel):
+    traceparent: str | None
+
+@task(
+    name="traced",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(),
+    controls=TaskControls(retry=RetryPolicy(count=1, delay_seconds=0)),
+    environment=["LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY"],
+)
+def work(workspace: Path, params: Params) -> Result:
+    if params.fails:
+        raise TaskFailed(f"no luck with {os.environ['LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY']}")
+    (workspace / "new").write_text("x")
+    return Result(traceparent=os.environ.get("TRACEPARENT"))
+"""
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+GIVEN = f"00-{TRACE}-{PARENT}-01"
+FAST = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
+
+
+@dataclass
+class Site:
+    """A worker's world: both services, and a collector that answers as `answer` says."""
+
+    services: EmbeddedServices
+    collector: ScriptedServer
+    project: Project
+
+    @contextmanager
+    def worker(self, *arguments: str, **variables: str) -> Iterator[Started]:
+        """A worker that sends to the collector."""
+        to = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector.url, **FAST, **self.services.environment(), **variables}
+        with started(self.project, "traced", *arguments, **to) as worker:
+            worker.wait_for("ready:")
+            yield worker
+
+    def run(self, **given: Any) -> dict[str, Any]:
+        """A workflow of the task with `given` as its input, when it is over."""
+        conductor = self.services.conductor
+        workspace = {"repository": "data", "branch": "main", "ref_type": "commit"}
+        head = self.services.lakefs.server.get_branch("data", "main").commit_id
+        step = {
+            "name": "traced",
+            "taskReferenceName": "step",
+            "type": "SIMPLE",
+            "inputParameters": {
+                "workspace": {**workspace, "ref": head},
+                "params": {"fails": "${workflow.input.fails}"},
+            },
+        }
+        definition = {"name": "flow", "version": 1, "tasks": [step], "schemaVersion": 2}
+        workflow_id = conductor.start_workflow("flow", {"fails": False, **given}, definition=definition)
+        return wait_for("the end of the workflow", lambda: _over(conductor.workflow(workflow_id)))
+
+    def spans(self) -> list[Any]:
+        """All that have come."""
+        sent = [request.body for request in self.collector.requests if request.path == "/v1/traces"]
+        parsed = [traces.ExportTraceServiceRequest.FromString(body) for body in sent]
+        return [span for each in parsed for part in each.resource_spans for s in part.scope_spans for span in s.spans]
+
+    @property
+    def resource(self) -> dict[str, Any]:
+        """Who has sent."""
+        (part,) = self._last_numbers()
+        return attributes(part.resource)
+
+    def numbers(self) -> dict[str, Any]:
+        """The metrics that came last, by name."""
+        (part,) = self._last_numbers()
+        return {metric.name: metric for metric in part.scope_metrics[0].metrics}
+
+    def _last_numbers(self) -> Any:
+        sent = [request.body for request in self.collector.requests if request.path == "/v1/metrics"]
+        return numbers.ExportMetricsServiceRequest.FromString(sent[-1]).resource_metrics
+
+
+def _over(workflow: dict[str, Any]) -> dict[str, Any] | None:
+    return workflow if workflow["status"] in ("COMPLETED", "FAILED") else None
+
+
+def attributes(part: Any) -> dict[str, Any]:
+    """The attributes of anything that has some."""
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in part.attributes}
+
+
+def named(spans: list[Any], name: str) -> list[Any]:
+    return [span for span in spans if span.name == name]
+
+
+@pytest.fixture
+def site(project: Project) -> Iterator[Site]:
+    """All of it, with a collector that takes everything."""
+    project.module("traced", TASK)
+    with EmbeddedServices(longest_poll=0.1) as services, ScriptedServer(lambda _: Reply()) as collector:
+        services.lakefs.seed("data", "main", {"a": "1"})
+        project.run("register", "traced", **services.environment())
+        yield Site(services, collector, project)
+
+
+def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
+    with site.worker(OTEL_SERVICE_NAME="mine", OTEL_RESOURCE_ATTRIBUTES="team=data") as worker:
+        workflow = site.run(traceparent=GIVEN)
+        left_out = site.run(traceparent=f"{GIVEN[:-2]}00")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "note: sending traces and metrics by OpenTelemetry" in worker.text
+    assert "warning" not in worker.text
+    spans = site.spans()
+    (attempt,) = named(spans, "traced")  # the other one is not sampled
+    assert (attempt.trace_id.hex(), attempt.parent_span_id.hex()) == (TRACE, PARENT)
+    assert attempt.status.code == 0
+    told, output = attributes(attempt), workflow["tasks"][0]["outputData"]
+    assert told["perago.workflow_id"] == workflow["workflowId"]
+    assert told["perago.outcome"] == "completed"
+    assert told["perago.published_commit"] == output["workspace"]["ref"]
+    steps = [span for span in spans if span is not attempt]
+    assert {"ValidateInput", "Fetch", "RunFunction", "Merge", "Report"} <= {span.name for span in steps}
+    assert {(span.trace_id, span.parent_span_id) for span in steps} == {(attempt.trace_id, attempt.span_id)}
+    ids = {span.span_id for span in spans}
+    assert len(ids) == len(spans)
+
+    handed_on = f"00-{TRACE}-{attempt.span_id.hex()}-01"
+    assert output["result"] == {"traceparent": handed_on}
+    assert left_out["tasks"][0]["outputData"]["result"]["traceparent"].endswith("-00")
+    assert set(workflow["tasks"][0]["inputData"]) == {"workspace", "params"}
+    logged = site.project.run("log", "data", "main", "--json", **site.services.environment())
+    assert handed_on in [row["traceparent"] for row in json.loads(logged.out)]
+
+    assert (site.resource["service.name"], site.resource["team"]) == ("mine", "data")
+    outcomes = {attributes(point)["outcome"]: point for point in site.numbers()["perago_attempts"].sum.data_points}
+    assert outcomes["completed"].as_double == 2
+    assert site.numbers()["perago_slots"].gauge.data_points
+
+
+def test_without_a_usable_traceparent_all_attempts_of_a_workflow_are_one_trace(site: Site) -> None:
+    with site.worker(OTEL_METRICS_EXPORTER="none") as worker:
+        workflows = [site.run(fails=True, **given) for given in ({}, {"traceparent": "00-0-0-01"}, {"traceparent": 7})]
+        assert worker.stop(signal.SIGTERM) == 0
+    spans = named(site.spans(), "traced")
+    assert len({span.trace_id for span in spans}) == 3
+    for workflow in workflows:
+        first, second = (span for span in spans if attributes(span)["perago.workflow_id"] == workflow["workflowId"])
+        assert first.trace_id == second.trace_id
+        assert first.span_id != second.span_id
+        assert first.parent_span_id == second.parent_span_id == b""
+    assert {(span.status.code, span.status.message) for span in spans} == {(2, "no luck with ***")}
+
+
+@pytest.mark.parametrize("answer", [Hang(), Reply(500), None], ids=["hangs", "fails", "is not there"])
+def test_a_collector_in_trouble_is_said_once_and_costs_no_attempt(site: Site, answer: Action | None) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_TIMEOUT": "2", "OTEL_METRICS_EXPORTER": "none"}
+    if answer is None:
+        variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://127.0.0.1:1"
+    else:
+        site.collector.script = lambda _: answer
+    with site.worker(**variables) as worker:
+        for _ in range(3):
+            assert site.run()["status"] == "COMPLETED"
+            worker.wait_for("warning: OpenTelemetry: the collector takes no spans")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert worker.text.count("takes no spans") == 1
+    if answer is None:
+        assert "Connection refused" in worker.text
+    assert "Traceback" not in worker.text
+
+
+def test_a_setting_that_opentelemetry_refuses_costs_the_worker_nothing(site: Site) -> None:
+    with site.worker(OTEL_BSP_MAX_QUEUE_SIZE="-1") as worker:
+        site.run(traceparent=GIVEN)
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "warning: nothing is sent by OpenTelemetry: max_queue_size must be" in worker.text
+    assert site.collector.requests == []
+
+
+def test_without_the_extra_the_worker_works_and_says_what_is_missing(project: Project, services: Services) -> None:
+    project.task("plain", "plain.work")
+    project.module("opentelemetry", "raise ModuleNotFoundError('not here', name='opentelemetry')")
+    variables = {**services.variables, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    with started(project, "plain", **variables) as worker:
+        worker.wait_for("ready:")
+        assert worker.stop(signal.SIGTERM) == 0
+    missing = "opentelemetry cannot be found; pip install opentelemetry-exporter-otlp-proto-http prometheus-client"
+    assert f"warning: nothing is sent by OpenTelemetry: {missing}" in worker.text
+
+
+def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
+    look = "import sys, perago.cli.telemetry as t; print(t.wanted_signals(), 'opentelemetry' in sys.modules)"
+    command = [sys.executable, "-c", f"import perago.cli.commands.start; {look}"]
+    ran = subprocess.run(command, env=project.environment, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "frozenset() False\n"
+
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+BOTH = {"traces", "metrics"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "signals", "words"),
+    [
+        ({}, set(), ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, set(), ""),
+        (ENDPOINT, BOTH, ""),
+        ({**ENDPOINT, "OTEL_SDK_DISABLED": "True"}, set(), ""),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, {"metrics"}, ""),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://x/v1/traces"}, {"traces"}, ""),
+        ({"OTEL_METRICS_EXPORTER": "otlp"}, {"metrics"}, ""),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "console"}, {"metrics"}, "OTEL_TRACES_EXPORTER: console is not among"),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, {"metrics"}, "no traces are sent: "),
+        ({**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, BOTH, ""),
+    ],
+)
+def test_the_usual_variables_say_what_is_sent(
+    variables: dict[str, str],
+    signals: set[str],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert wanted_signals() == signals
+    said = capsys.readouterr().err
+    assert words in said
+    assert bool(words) is bool(said)
