@@ -97,7 +97,7 @@ def _write(kind: str, colour: Colour, message: str) -> None:
         from perago.worker.logs import timestamp
 
         line = {"time": timestamp(), "level": _LEVELS[kind], "pid": os.getpid(), "message": message[:_LONGEST]}
-        sys.stderr.write(rendered(line, _log_format))
+        sys.stderr.write(f"{rendered(line, _log_format)}\n")
         sys.stderr.flush()
         return
     sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}\n")
