@@ -14,7 +14,8 @@ Why it is safe, thread by thread and process by process
   attempts never share a slot, and a crash is reported when no line of the author's code can follow.
 * **A slot cannot act without its supervisor.** Its delivery questions are answered here; the end of the pipe is a "no"
   for ever, and the end of the slot.
-* **Everything started here ends here.** `run` returns when every slot process is gone and every pool is closed.
+* **Everything started here ends here.** `run` returns when every slot process is gone and every pool is closed. Calls
+  that are under way then end by their own limits, or with the process.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class _Worker:
         """Work until stopped, then bring everything down."""
         asyncio.get_running_loop().set_exception_handler(self._on_loop_error)
         maintenance = asyncio.create_task(
-            run_maintenance(self._plan, self._pools.reports, self._emit, self._repositories)
+            run_maintenance(self._plan, self._pools.maintenance, self._emit, self._repositories)
         )
         pulse = asyncio.create_task(self._tell_pulse())
         for task in (maintenance, pulse):
