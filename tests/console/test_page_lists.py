@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.console import links
+from perago.console import links, task_types
 from perago.testing import InMemoryServices
 
 from .filled import REPOSITORY, declared, start
@@ -37,6 +37,18 @@ def test_a_queue_is_paged(services: InMemoryServices) -> None:
         start(services, {})
     with page_of(services.conductor, services.lakefs.server) as site:
         assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50, 10]
+
+
+def test_a_queue_has_no_pages_of_attempts_that_are_not_known(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were empty, as if nothing waited."""
+    monkeypatch.setattr(task_types, "MOST_QUEUED", 50)
+    for _ in range(60):
+        start(services, {})
+    with page_of(services.conductor, services.lakefs.server) as site:
+        assert [len(rows) for rows in turned(site, links.task_type("message.send"))] == [50]
+        assert "10 more attempts not shown" in site.get(links.task_type("message.send")).main.text
 
 
 def test_the_history_of_a_workflow_is_paged(services: InMemoryServices) -> None:

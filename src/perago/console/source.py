@@ -120,12 +120,16 @@ class Conductor(Protocol):
         ...
 
     def queued(self, name: str, start: int, limit: int) -> Sequence[Json]:
-        """Attempts of a task type that wait to be polled."""
+        """Attempts of a task type that wait to be polled; `MOST_QUEUED` of a longer queue are known."""
         ...
 
     def last_polls(self, name: str) -> Sequence[Poll]:
         """Who polled for a task type."""
         ...
+
+
+MOST_QUEUED = 1000
+"""Attempts of a queue that are listed. A real server gives any of them first, and reads them all for each answer."""
 
 
 class Actions(Protocol):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from perago.console import links
 from perago.console.links import Link, Paged, link, paged
-from perago.console.source import NoSuchPage, Source
+from perago.console.source import MOST_QUEUED, NoSuchPage, Source
 from perago.console.text import Moment, Shown, duration, line, moment, readable_json
 
 _PAGE_SIZE = 100
@@ -64,6 +64,8 @@ class TaskTypePage:
     name: Shown
     definition: Shown
     pending: Paged[PendingRow]
+    more: int
+    """Attempts that wait and are not listed."""
     polls: tuple[PollRow, ...]
     title: str
     crumbs: tuple[Link, ...]
@@ -106,10 +108,12 @@ def task_type(source: Source, request: Request) -> TaskTypePage:
     definition = source.conductor.task_definition(name)
     if definition is None:
         raise NoSuchPage(f"There is no task definition {name!r}.")
+    waiting = source.conductor.queue_sizes().get(name, 0)
     return TaskTypePage(
         name=line(name),
         definition=readable_json(definition),
-        pending=_pending(source, name, request),
+        pending=_pending(source, name, waiting, request),
+        more=max(0, waiting - MOST_QUEUED),
         polls=_polls(source, name),
         title=f"Task type {line(name).text}",
         crumbs=(link("Task types", links.TASK_TYPES),),
@@ -165,9 +169,9 @@ def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
     )
 
 
-def _pending(source: Source, name: str, request: Request) -> Paged[PendingRow]:
+def _pending(source: Source, name: str, waiting: int, request: Request) -> Paged[PendingRow]:
     now = source.conductor.now()
-    places = paged(range(source.conductor.queue_sizes().get(name, 0)), request, size=_PENDING_SIZE, parameter="queue")
+    places = paged(range(min(waiting, MOST_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
     tasks = source.conductor.queued(name, places.first, len(places.items))
     return places.showing([_pending_row(task, now) for task in tasks])
 
