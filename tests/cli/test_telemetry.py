@@ -29,6 +29,7 @@ numbers = pytest.importorskip("opentelemetry.proto.collector.metrics.v1.metrics_
 
 TASK = """
 import os
+import sys
 from pathlib import Path
 from pydantic import BaseModel
 from perago import RetryPolicy, TaskControls, TaskFailed, WorkspaceSpec, task
@@ -38,6 +39,7 @@ class Params(BaseModel):
 
 class Result(BaseModel):
     traceparent: str | None
+    loaded: bool
 
 @task(
     name="traced",
@@ -50,7 +52,7 @@ def work(workspace: Path, params: Params) -> Result:
     if params.fails:
         raise TaskFailed(f"no luck with {os.environ['LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY']}")
     (workspace / "new").write_text("x")
-    return Result(traceparent=os.environ.get("TRACEPARENT"))
+    return Result(traceparent=os.environ.get("TRACEPARENT"), loaded="opentelemetry" in sys.modules)
 """
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{PARENT}-01"
@@ -158,7 +160,7 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert len(ids) == len(spans)
 
     handed_on = f"00-{TRACE}-{attempt.span_id.hex()}-01"
-    assert output["result"] == {"traceparent": handed_on}
+    assert output["result"] == {"traceparent": handed_on, "loaded": False}
     assert left_out["tasks"][0]["outputData"]["result"]["traceparent"].endswith("-00")
     assert set(workflow["tasks"][0]["inputData"]) == {"workspace", "params"}
     logged = site.project.run("log", "data", "main", "--json", **site.services.environment())
