@@ -39,6 +39,9 @@ def test_the_directory_has_the_documented_path_and_is_private(root: Path) -> Non
     for path in (made.workspace, made.current, made.temporary, made.path, *made.path.parents[:4]):
         assert mode(path) == 0o700
     made.close()
+    without = AttemptDirectory.create(root, delivery(poll_count=2), workspace=False)
+    assert not without.workspace.exists()
+    without.close()
 
 
 def test_a_relative_root_still_holds_after_the_function_changed_directory(
@@ -346,7 +349,6 @@ def test_two_sweeps_at_once_share_the_work(root: Path) -> None:
 def test_a_new_workspace_is_an_empty_tree(root: Path) -> None:
     made = AttemptDirectory.create(root, delivery())
     assert not scan_tree(made.workspace).files
-    made.close()
 
 
 def test_a_usable_root_has_no_problems(root: Path, tree: Path) -> None:
@@ -371,6 +373,16 @@ def test_what_makes_a_root_unusable_is_said_and_refused(tree: Path) -> None:
         with pytest.raises(DirectoryRefused, match=words) as error:
             AttemptDirectory.create(tree / name, delivery())
         assert error.value.retryable
+
+
+def test_a_root_that_was_safe_is_judged_anew_when_it_may_be_another(tree: Path) -> None:
+    root = tree / "way/root"
+    AttemptDirectory.create(root, delivery(), workspace=False).remove()
+    (tree / "way").chmod(0o777)
+    root.rename(tree / "way/former")
+    root.mkdir(mode=0o700)
+    (problem,) = check_root(root)
+    assert f"{root.parent} can be written by everybody" in problem
 
 
 def test_a_root_that_this_user_may_not_write_is_unusable(ordinary_user: Path) -> None:

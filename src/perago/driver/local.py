@@ -246,7 +246,7 @@ def attempt_directory(
     if local is not None:
         yield local.directory
         return
-    directory = AttemptDirectory.create(root, delivery)
+    directory = AttemptDirectory.create(root, delivery, workspace=False)
     try:
         yield directory
     finally:

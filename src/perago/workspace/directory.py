@@ -2,7 +2,7 @@
 
     <root>/<workflow id>/<task name>/<task id>/retry=<n>,poll=<n>,start=<ms>/
         .perago-attempt.json    the marker, locked while the attempt lives
-        workspace/              what the task function gets
+        workspace/              what the task function gets, if its task has a workspace
         cwd/, tmp/              its current directory and its temporary directory
     <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
     <root>/.cache/              objects that were here before (`perago.cache`); no attempt's
@@ -15,12 +15,12 @@ empty; and the system removes only empty directories, so a process that finds on
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,9 @@ _PATIENCE_SECONDS = 10.0
 """How long making a directory is tried again. A try takes well under a millisecond and is lost only to a sweep or a
 removal that takes an empty directory away at that very moment, so even sweeps that never stop cannot win them all."""
 
+_found_safe: dict[Path, tuple[int, int, int, int]] = {}
+"""Device, inode, owner and mode of the roots that `check_root` has found nothing wrong with."""
+
 
 class AttemptDirectory:
     """An attempt directory that exists and is held by this process. Made by `create`, ended by `remove` or `close`."""
@@ -60,8 +63,9 @@ class AttemptDirectory:
         self._marker: int | None = marker
 
     @classmethod
-    def create(cls, root: Path, delivery: Delivery) -> AttemptDirectory:
+    def create(cls, root: Path, delivery: Delivery, *, workspace: bool = True) -> AttemptDirectory:
         """Make the directory of `delivery` and the empty ones in it, all 0700; makes `root` where it is missing.
+        Without `workspace`, no directory is made for one.
 
         What a dead owner left of the same delivery is removed first: nothing in it is ever used again. A living
         owner is left in peace.
@@ -75,10 +79,11 @@ class AttemptDirectory:
         if problems := check_root(root):
             raise DirectoryRefused(" ".join(problems), retryable=True)
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names = (*([WORKSPACE] if workspace else ()), _CURRENT, _TEMPORARY)
         given_up = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < given_up:
             try:
-                return cls(root, relative, _make(root, relative, _fields(delivery)))
+                return cls(root, relative, _make(root, relative, _fields(delivery), names))
             except FileNotFoundError:
                 continue
             except FileExistsError:
@@ -166,13 +171,14 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _make(root: Path, relative: str, fields: dict[str, Any]) -> int:
+def _make(root: Path, relative: str, fields: dict[str, Any], names: Sequence[str]) -> int:
     with Descent(root, root_may_be_symlink=True) as descent:
-        directory = _make_private(descent, relative)
+        directory, is_new = _make_private(descent, relative)
         marker = place_marker(descent.root, directory, fields)
         try:
-            _refuse_foreign_files(root / relative, directory)
-            for name in (WORKSPACE, _CURRENT, _TEMPORARY):
+            if not is_new:
+                _refuse_foreign_files(root / relative, directory)
+            for name in names:
                 os.mkdir(name, 0o700, dir_fd=directory)
             os.symlink(f"{relative}/{_TEMPORARY}", temporary_link(relative), dir_fd=descent.root)
         except BaseException:
@@ -193,12 +199,16 @@ def _refuse_foreign_files(path: Path, directory: int) -> None:
         )
 
 
-def _make_private(descent: Descent, relative: str) -> int:
-    above, path = descent.root, ""
+def _make_private(descent: Descent, relative: str) -> tuple[int, bool]:
+    """The open directory, and whether it was made here, so that nothing was in it before."""
+    above, path, is_new = descent.root, "", False
     for name in relative.split("/"):
         path = f"{path}/{name}" if path else name
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(name, 0o700, dir_fd=above)
+            is_new = True
+        except FileExistsError:
+            is_new = False
         try:
             above = descent.enter(path)
         except OSError as error:
@@ -209,7 +219,7 @@ def _make_private(descent: Descent, relative: str) -> int:
                 "Delete it; perago makes its directories itself.",
                 retryable=True,
             ) from error
-    return above
+    return above, is_new
 
 
 def _remove_stale(root: Path, relative: str) -> None:
@@ -235,6 +245,9 @@ def check_root(root: Path) -> list[str]:
     """Everything that keeps `root` from being used as workspace root; empty if nothing does.
 
     A root that does not exist is fine where it can be made. The root itself may be a symlink; nothing below may.
+
+    The way to a root that was found safe is not looked at again while the same directory is there: only the user and
+    the system could have changed it, and what others could put there since then is another directory.
     """
     problems = _encoding()
     try:
@@ -245,7 +258,12 @@ def check_root(root: Path) -> list[str]:
         return [*problems, f"The workspace root {root} cannot be looked at ({error.strerror})."]
     if not stat.S_ISDIR(status.st_mode):
         return [*problems, f"The workspace root {root} is not a directory. Set PERAGO_WORKSPACE_ROOT to one."]
-    return problems + _unsafe(root, status)
+    seen = (status.st_dev, status.st_ino, status.st_uid, status.st_mode)
+    if _found_safe.get(root) != seen:
+        problems += _unsafe(root, status)
+        if not problems:
+            _found_safe[root] = seen
+    return problems
 
 
 def _encoding() -> list[str]:

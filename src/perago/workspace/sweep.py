@@ -105,13 +105,16 @@ def _open_writable(descent: Descent, directory: str) -> int:
 
 
 def _delete_files(descriptor: int, directory: str, keep: str, problems: list[str]) -> list[str]:
-    """Delete what is no directory; returns the names of those that are."""
+    """Delete what is no directory, and directories that are empty; returns the names of the others."""
     children = []
     with os.scandir(descriptor) as opened:
         entries = list(opened)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            children.append(entry.name)
+            try:
+                os.rmdir(entry.name, dir_fd=descriptor)
+            except OSError:  # not empty, or in the way of something that is mended further down
+                children.append(entry.name)
         elif entry.name != keep:
             try:
                 os.unlink(entry.name, dir_fd=descriptor)
