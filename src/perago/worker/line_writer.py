@@ -14,6 +14,8 @@ MOST_WAITING = 16 * 2**20
 """Bytes that wait for the reader. What comes beyond them is left out."""
 CLOSE_LIMIT = 2.0
 """Seconds that the reader gets to take what waits at the end."""
+GATHERING_SECONDS = 0.02
+"""How long lines gather once there are more and more of them: each waking of the thread costs as much as many lines."""
 
 
 class LineWriter:
@@ -28,7 +30,7 @@ class LineWriter:
         self._changed = threading.Condition()
         self._waiting: deque[bytes] = deque()
         self._size = self._left_out = 0
-        self._closed = False
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="perago-lines", daemon=True)
         self._thread.start()
 
@@ -57,7 +59,7 @@ class LineWriter:
     def close(self) -> None:
         """Write what waits, as far as the reader takes it within `CLOSE_LIMIT`. Safe to repeat."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify()
         self._thread.join(CLOSE_LIMIT)
 
@@ -72,13 +74,15 @@ class LineWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._closed.is_set())
                 if not self._waiting:
                     return
+            while self._waiting:
                 data = self._waiting.popleft()
-            self._write_out(data)
-            with self._changed:
-                self._size -= len(data)
+                self._write_out(data)
+                with self._changed:
+                    self._size -= len(data)
+            self._closed.wait(GATHERING_SECONDS)
 
     def _write_out(self, data: bytes) -> None:
         """Without a reader there is no line, and no reason to stop working."""
