@@ -117,10 +117,15 @@ def test_a_branch_is_named_in_full(project: Project) -> None:
     assert project.run("doctor", "-w", "my-data").code == 2
 
 
-def test_lines_fit_a_narrow_terminal(project: Project, embedded: EmbeddedServices) -> None:
+@pytest.mark.parametrize(("arguments", "code"), [(["doctor"], 0), (["config"], 0), (["diff", "plain"], 1)])
+def test_lines_fit_a_narrow_terminal(
+    project: Project, embedded: EmbeddedServices, arguments: list[str], code: int
+) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    embedded.conductor.register_task_definitions([{"name": "plain.work", "retryCount": 7}])
     ours, theirs = os.openpty()
     environment = {**project.environment, **embedded.environment(), "COLUMNS": "60", "TERM": "dumb"}
-    command = [sys.executable, "-m", "perago", "doctor"]
+    command = [sys.executable, "-m", "perago", *arguments]
     done = subprocess.run(
         command, cwd=project.directory, env=environment, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, timeout=60
     )
@@ -133,7 +138,7 @@ def test_lines_fit_a_narrow_terminal(project: Project, embedded: EmbeddedService
         pass
     finally:
         os.close(ours)
-    assert done.returncode == 0
+    assert done.returncode == code
     lines = shown.decode().splitlines()
     assert max(len(line) for line in lines if "http://" not in line) <= 60
     assert [line for line in lines if line.startswith("         ")]

@@ -15,7 +15,7 @@ from perago.ports import ServiceError
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, workers_here
 from perago.workspace.sweep import living_attempts
-from perago.workspace.text import age
+from perago.workspace.text import age, count
 
 RECENTLY = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""
@@ -153,7 +153,7 @@ def look_at_queues(
     here = workers_here(root)
     keys = _keys(sizes, polls.values(), here, registered if names is None else frozenset(names), names or (), now)
     shown = keys[:MOST_ROWS]
-    tell(f"reading the attempts of {len({name for name, _ in shown}):,} task types")
+    tell(f"reading the attempts of {count(len({name for name, _ in shown}), 'task type')}")
     attempts, problems = _open_attempts(overview, {name for name, _ in shown})
     at_work = Counter(str(fields.get("task_name")) for fields in living_attempts(root))
 

@@ -12,6 +12,7 @@ from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.cli.sheet import write_entry
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
@@ -95,4 +96,4 @@ def _print(name: str, changes: tuple[Change, ...] | None) -> None:
     sys.stdout.write(f"{'changed' if changes else 'unchanged':14}  {name}\n")
     for change in changes:
         word = painted(f"{change.word:10}", _COLOURS[change.word], sys.stdout)
-        sys.stdout.write(f"  {word}  {one_line(change.difference)} ({one_line(change.reason)})\n")
+        write_entry(f"  {word}  ", [f"{one_line(change.difference)} ({one_line(change.reason)})"], width=14)
