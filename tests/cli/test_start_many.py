@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 from collections.abc import Mapping
@@ -113,6 +114,17 @@ def test_a_limit_that_is_no_number_of_attempts_is_a_usage_error(project: Project
     ran = project.run("start", text)
     assert ran.code == 2
     assert "is followed by how many attempts may run at a time" in " ".join(ran.err.split())
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="needs prlimit")
+def test_more_slots_than_the_limit_of_open_files_has_room_for_are_refused(project: Project, services: Services) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    with started(project, "plain", "-j", "60", within=("prlimit", "--nofile=256:4096"), **services.variables) as worker:
+        assert worker.ended() == 1
+    assert worker.text.endswith(
+        "error: 60 slots may need 281 open files, and a process may have 256 files open\n"
+        "  fix: ulimit -n 4096 (at most 4,096 here), or LimitNOFILE= of the systemd unit; or take fewer slots (-j)\n"
+    )
 
 
 @pytest.mark.parametrize("texts", [("app=1", "app=2"), ("app", "app=2")])

@@ -12,6 +12,7 @@ from perago.cache import CacheUnusable, default_limit, usage
 from perago.diagnosis.findings import Finding, Level
 from perago.driver.gc import Fate, Policy, clear_directories
 from perago.settings import Settings
+from perago.worker.plan import too_few_files
 from perago.worker.presence import workers_here
 from perago.workspace.marker import hold
 from perago.workspace.text import count, listing, size
@@ -53,15 +54,13 @@ def disk(variable: str, root: Path) -> Iterator[Finding]:
 
 def open_files() -> Iterator[Finding]:
     """The limit of open files."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    text = f"a process may have {soft:,} files open"
-    if soft != resource.RLIM_INFINITY and soft < FEW_FILES:
+    if (problem := too_few_files(FEW_FILES)) is not None:
         why = "transfers and functions that open many files fail with: Too many files are open here"
-        most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard:,} here)"
-        advice = f"ulimit -n 4096{most}, or LimitNOFILE= of the systemd unit"
-        yield Finding("open files", Level.WARNING, text, why, advice)
+        yield Finding("open files", Level.WARNING, problem.what, why, problem.advice)
     else:
-        yield Finding("open files", Level.OK, text)
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        number = "any number of" if soft == resource.RLIM_INFINITY else f"{soft:,}"
+        yield Finding("open files", Level.OK, f"a process may have {number} files open")
 
 
 def cache(settings: Settings) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,9 @@ from perago.settings.mask import Mask
 StoreFactory = Callable[[], WorkspaceStore]
 """Makes a slot's connection to lakeFS, inside the slot. Must be picklable: a module-level function, a class, or a
 `functools.partial` of one."""
+
+OTHER_FILES = 100
+"""Files of a supervisor: 40 connections to Conductor, 32 to clients of its pages, and its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +112,11 @@ class WorkerPlan:
         return sum(map(self.limit_of, self.tasks)) > self.slots
 
     @property
+    def open_files(self) -> int:
+        """How many files the supervisor may have open at a time: for each slot its pipe and two of multiprocessing."""
+        return OTHER_FILES + 3 * self.slots + len(self.tasks)
+
+    @property
     def slot_ids(self) -> tuple[str, ...]:
         """The worker ids that results carry, one for each slot that there can be."""
         return tuple(worker_id(self.worker_prefix, number) for number in range(1, self.slots + 1))
@@ -125,3 +134,21 @@ def worker_id(prefix: str, number: int) -> str:
 def is_worker_id(text: str) -> bool:
     """Whether `text` looks like an id of perago's. SDKs take the name of the host, unless they are told otherwise."""
     return re.fullmatch(r"[A-Za-z0-9]+[0-9]{4}", text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class TooFewFiles:
+    """A limit of open files that is too low, and what to do."""
+
+    what: str
+    advice: str
+
+
+def too_few_files(needed: int) -> TooFewFiles | None:
+    """What is wrong with the limit of open files for a process that needs so many; None: nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return None
+    most = "" if hard == resource.RLIM_INFINITY else f" (at most {hard:,} here)"
+    advice = f"ulimit -n {max(4096, needed)}{most}, or LimitNOFILE= of the systemd unit"
+    return TooFewFiles(f"a process may have {soft:,} files open", advice)

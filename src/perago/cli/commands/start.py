@@ -172,8 +172,8 @@ def start_worker(options: StartOptions) -> int:
         The exit code.
 
     Raises:
-        CommandError: no module or the configuration is not valid, and all that is wrong has been said; or the fork
-            server died.
+        CommandError: no module or the configuration is not valid, and all that is wrong has been said; too few files
+            may be open for so many slots; or the fork server died.
         ServiceError: a server does not let us in, and `wait` is not set.
     """
     tasks, settings = _validated(options)
@@ -187,6 +187,7 @@ def start_worker(options: StartOptions) -> int:
     withhold_credentials()
     open_lakefs = _open_lakefs(settings) if _need_lakefs(tasks) else None
     plan = _plan(options, tasks, settings, open_lakefs)
+    _check_open_files(plan)
     warm_up(plan.preload)  # takes its time, beside everything else that happens here
     clock = SystemClock()
     signals = wanted_signals()
@@ -216,6 +217,15 @@ def start_worker(options: StartOptions) -> int:
         raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
     finally:
         queue.close()
+
+
+def _check_open_files(plan: WorkerPlan) -> None:
+    from perago.worker.plan import too_few_files
+    from perago.workspace.text import count
+
+    if (problem := too_few_files(plan.open_files)) is not None:
+        what = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files, and {problem.what}"
+        raise CommandError(ExitCode.FAILURE, what, f"{problem.advice}; or take fewer slots (-j)")
 
 
 def _open_lakefs(settings: Settings) -> OpenLakeFS:
