@@ -77,7 +77,12 @@ def shows_an_attempt_of_servers() -> None:
     row: dict[str, Any] = dict.fromkeys(
         ("taskId", "taskDefName", "referenceTaskName", "status", "workerId", "workflowInstanceId"), HOSTILE
     )
-    row |= {"reasonForIncompletion": HOSTILE, "startTime": float("inf"), "scheduledTime": HOSTILE}
+    row |= {
+        "reasonForIncompletion": HOSTILE,
+        "startTime": 10**400,
+        "scheduledTime": HOSTILE,
+        "updateTime": float("inf"),
+    }
     row["inputData"] = {"workspace": {"repository": HOSTILE, "branch": HOSTILE, "ref": "c" * 64}}
     task = task_facts(row)
     workflow, attempts = workflow_facts({"workflowId": HOSTILE, "status": HOSTILE, "tasks": [row, row]}, task)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from perago.taskdef.refs import commits_of
 
 Facts = dict[str, Any]
+_LARGEST = 2**53
 
 
 class Records(Protocol):
@@ -109,5 +110,6 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _number(row: Mapping[str, Any], key: str) -> int:
+    """0 for what is no number, or one that no time and no count can be."""
     value = row.get(key)
-    return value if isinstance(value, int) else 0
+    return value if isinstance(value, int) and 0 <= value < _LARGEST else 0
