@@ -95,7 +95,14 @@ def test_a_list_that_is_not_read_to_its_end_is_said(tmp_path: Path) -> None:
     with served([{"taskId": str(number), "status": "SCHEDULED"} for number in range(MOST_PENDING + 1)]) as overview:
         found = row(overview, tmp_path, 0)
     assert (found.running, found.all_read, found.is_unattended(time.time())) == (0, False, True)
-    assert found.absence(0).endswith("; none of the 10,000 attempts that were looked at is with one")
+    assert found.absence(0).endswith("; none of those that were looked at is with one")
+
+
+def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perago.diagnosis.queues._READING", -1)
+    with served([{"taskId": str(number), "status": "IN_PROGRESS"} for number in range(3000)]) as overview:
+        found = row(overview, tmp_path, 0)
+    assert (found.running, found.all_read) == (1000, False)
 
 
 @pytest.mark.parametrize("value", ["soon", 10**400, -1, [1], {"a": 1}, float("inf"), float("nan")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.adapters.conductor import LastPoll, OpenAttempt
-from perago.adapters.conductor.overview import MOST_PENDING
 from perago.ports import ServiceError
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, workers_here
@@ -29,6 +29,9 @@ _LATE = 2.5
 """Times that interval, a heartbeat was lost or its worker."""
 _REQUESTS = 8
 """At a time."""
+_READING = 10.0
+"""Seconds for lists of attempts: the server reads the whole list for each thousand of it. The first thousand of each is
+read in any case."""
 
 
 class Overview(Protocol):
@@ -46,8 +49,9 @@ class Overview(Protocol):
         """The registered task types."""
         ...
 
-    def open_attempts(self, task_name: str) -> tuple[Sequence[OpenAttempt], bool]:
-        """The attempts of a type that have not ended, and whether these are all."""
+    def open_attempts(self, task_name: str, until: float) -> tuple[Sequence[OpenAttempt], bool]:
+        """The attempts of a type that have not ended, and whether these are all. The reading of a long list ends after
+        this moment of the monotonic clock."""
         ...
 
 
@@ -116,7 +120,7 @@ class TaskTypeStatus:
         asked = "no worker has ever asked for it" if silence is None else f"no worker has asked for {age(silence)}"
         if self.running is None or self.all_read:
             return asked
-        return f"{asked}; none of the {MOST_PENDING:,} attempts that were looked at is with one"
+        return f"{asked}; none of those that were looked at is with one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +207,11 @@ def _open_attempts(
 ) -> tuple[dict[str, tuple[Sequence[OpenAttempt], bool]], tuple[ServiceError, ...]]:
     def ask(name: str) -> tuple[Sequence[OpenAttempt], bool] | ServiceError:
         try:
-            return overview.open_attempts(name)
+            return overview.open_attempts(name, until)
         except ServiceError as error:
             return error
 
+    until = time.monotonic() + _READING
     with ThreadPoolExecutor(_REQUESTS, "perago-status") as pool:
         found = dict(zip(names, pool.map(ask, names), strict=True))
     problems = tuple(answer for answer in found.values() if isinstance(answer, ServiceError))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -117,9 +118,10 @@ class ConductorOverview:
             raise unreadable(operation, "a list of tasks", write=False)
         return found
 
-    def open_attempts(self, task_name: str) -> tuple[Sequence[OpenAttempt], bool]:
+    def open_attempts(self, task_name: str, until: float = math.inf) -> tuple[Sequence[OpenAttempt], bool]:
         """The attempts of a type that have not ended, in all domains, and whether these are all: `MOST_PENDING` are
-        read. Attempts that begin or end meanwhile may be missing."""
+        read, and the reading ends after the moment `until` of the monotonic clock. Attempts that begin or end meanwhile
+        may be missing."""
         found: dict[str, OpenAttempt] = {}
         for start in range(0, MOST_PENDING, _PAGE):
             page = self.pending(task_name, start)
@@ -129,6 +131,8 @@ class ConductorOverview:
                 raise unreadable(f"read the pending tasks of {task_name}", "a list of tasks", write=False) from error
             if len(page) < _PAGE:
                 return tuple(found.values()), True
+            if time.monotonic() > until:
+                break
         return tuple(found.values()), False
 
     def close(self) -> None:
