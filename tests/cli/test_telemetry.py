@@ -10,15 +10,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perago.cli.telemetry import wanted_signals
 from perago.embedded.http.services import EmbeddedServices
+from perago.ports import Delivery, TaskStatus, trace_of
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
-from ..worker.bench import wait_for
+from ..worker.bench import make_plan, wait_for
 from .conftest import Project
 from .services import Services
 from .test_start import Started, started
@@ -202,6 +205,32 @@ def test_a_collector_in_trouble_is_said_once_and_costs_no_attempt(site: Site, an
     if answer is None:
         assert "Connection refused" in worker.text
     assert "Traceback" not in worker.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "api-key: s3cr3t-key"}, "Header format invalid"),
+        ({"OTEL_EXPORTER_OTLP_HEADERS": "api-key=s3cr3t%0akey"}, "takes no spans"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "nothing://me:s3cr3t-word@host"}, "takes no spans"),
+    ],
+)
+def test_no_secret_of_the_collector_is_said(
+    variables: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from perago.worker.telemetry import telemetry
+
+    said: list[str] = []
+    with ScriptedServer(lambda _: Reply()) as collector:
+        for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **variables}.items():
+            monkeypatch.setenv(name, value)
+        with telemetry({"traces"}, make_plan(tmp_path), None, said.append) as (tracing,):
+            delivery = Delivery("t", 1, 1, "a", "w", "step", 0, 0, None, {}, trace=trace_of("w", ("t", 1, 1), None))
+            tracing(AttemptReceived(delivery, "w"))
+            tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))
+    (line,) = said
+    assert words in line
+    assert "s3cr3t" not in line
 
 
 def test_a_setting_that_opentelemetry_refuses_costs_the_worker_nothing(site: Site) -> None:

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import unquote
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -24,6 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 import perago
+from perago.settings.mask import Mask
 from perago.worker.events import Listener
 from perago.worker.metrics import Metrics
 from perago.worker.otel_metrics import as_otel
@@ -56,19 +58,19 @@ def telemetry(
     Raises:
         ValueError: a variable of OpenTelemetry has a value that it cannot have.
     """
-    with _heard() as words:
-        resource = _resource()
-        listeners: list[Listener] = []
-        ends: list[Callable[[], object]] = []
-        if "traces" in signals:
-            processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
-            listeners.append(Tracing(processor, resource, plan.mask))
-            ends.append(processor.shutdown)
-        if "metrics" in signals and metrics is not None:
-            ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
-        if said := words.take():
-            say(f"OpenTelemetry: {one_line(said)}")
+    listeners: list[Listener] = []
+    ends: list[Callable[[], object]] = []
+    with _heard(_secrets()) as words:
         try:
+            resource = _resource()
+            if "traces" in signals:
+                processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
+                ends.append(processor.shutdown)
+                listeners.append(Tracing(processor, resource, plan.mask))
+            if "metrics" in signals and metrics is not None:
+                ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
+            if said := words.take():
+                say(f"OpenTelemetry: {one_line(said)}")
             yield listeners
         finally:
             if not _done_within(END_LIMIT, ends):
@@ -87,6 +89,19 @@ def _resource() -> Resource:
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
+def _secrets() -> Mask:
+    """Strikes out headers and passwords of addresses: OpenTelemetry quotes those that it does not understand."""
+    found: list[str] = []
+    for name, value in os.environ.items():
+        if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
+            for header in value.split(","):
+                content = header.partition("=")[2]
+                found += [header.strip(), content.strip(), unquote(content).strip()]
+        elif name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT"):
+            found.append(value.rpartition("@")[0].partition("//")[2])
+    return Mask(found)
+
+
 def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
     """Do all side by side, and wait no longer for it. A thread that still works ends with the process."""
     threads = [threading.Thread(target=work, name="perago-telemetry-end", daemon=True) for work in works]
@@ -101,8 +116,9 @@ def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
 class _Words(logging.Handler):
     """Takes what OpenTelemetry logs, which is no matter of a terminal: of each thread, the first of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask) -> None:
         super().__init__(logging.WARNING)
+        self.mask = mask
         self._first = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -112,12 +128,12 @@ class _Words(logging.Handler):
     def take(self) -> str:
         """What this thread has logged first since it was taken before; empty: nothing."""
         text, self._first.text = getattr(self._first, "text", ""), ""
-        return text
+        return self.mask(text)
 
 
 @contextmanager
-def _heard() -> Iterator[_Words]:
-    logger, words = logging.getLogger("opentelemetry"), _Words()
+def _heard(mask: Mask) -> Iterator[_Words]:
+    logger, words = logging.getLogger("opentelemetry"), _Words(mask)
     propagated, logger.propagate = logger.propagate, False
     logger.addHandler(words)
     try:
@@ -142,7 +158,7 @@ class _Watch:
         try:
             succeeded, reason = bool(export().name == "SUCCESS"), ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are to be sent
-            succeeded, reason = False, f"{type(error).__name__}: {error}"
+            succeeded, reason = False, self._words.mask(f"{type(error).__name__}: {error}")
         if not succeeded and not self._failing:
             reason = one_line(reason or self._words.take() or "no answer")
             with suppress(OSError, ValueError):  # of a reader that has gone away
