@@ -15,6 +15,7 @@ FORMS = {
     "first": "a fence commit names no staging branch, and no fence comes along",
     "rebase": "the fence comes along and is tried, and tasks may rebase",
     "shared": "publications name the keys that others had written alike",
+    "traced": "publications name the span of their attempt, empty where no traces are sent",
 }
 _OF_TODAY = (
     *("workflow_id", "task_id", "retried_task_id", "retry_count", "poll_count", "start_time"),
