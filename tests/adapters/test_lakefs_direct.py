@@ -226,6 +226,23 @@ def test_an_object_that_is_wrong_in_the_store_is_corrupt_on_every_way(tmp_path: 
         fetch(store, tmp_path / "w")
 
 
+@pytest.mark.parametrize(("count", "short"), [(5, 1), (30, 1), (30, 30)])
+def test_objects_that_have_become_shorter_in_the_store_are_no_outage(tmp_path: Path, count: int, short: int) -> None:
+    """lakeFS announces as many bytes as listed, and breaks off. After three of them the store is left alone."""
+    tree = {f"d/{number:02}": bytes([65 + number]) * 1000 for number in range(count)}
+    cut = {key: tree[key][:100] for key in list(tree)[:short]}
+
+    def break_off(request: Request) -> Action | None:
+        is_short = request.path == OBJECT and request.query["path"] in cut
+        return Reply(200, cut[request.query["path"]], length=1000) if is_short else None
+
+    with (
+        signing(Signing(tree, break_off), Store({**tree, **cut})) as (store, _, _),
+        pytest.raises(CorruptTransfer, match=r"sends 100 bytes, which is not what the listing says"),
+    ):
+        fetch(store, tmp_path / "w")
+
+
 # ---------------------------------------------------------------------------------- uploads
 
 

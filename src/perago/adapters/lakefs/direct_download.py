@@ -12,6 +12,7 @@ from perago.adapters.lakefs.arrival import Range
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.fetch import Fetcher
 from perago.adapters.lakefs.transfer_pool import TransferPool
+from perago.ports import CorruptTransfer
 
 _ASKING = 600.0
 """Seconds for asking lakeFS, in which threads wait for each other; each request has a shorter limit of its own."""
@@ -30,6 +31,8 @@ class DirectDownload:
         self._found: Addresses | None = None
         self._finding_out = threading.Lock()
         self._fetcher = fetcher
+        self.objections: dict[str, CorruptTransfer] = {}
+        """What the store's own answers have shown to be wrong with objects that lakeFS has not given since, by key."""
 
     def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
         """Fill a range; False if the rest has to come through lakeFS.
@@ -41,6 +44,10 @@ class DirectDownload:
                 return False
         try:
             self._fetch(wanted, workers.wire)
+        except CorruptTransfer as error:
+            self.objections[wanted.arrival.entry.key] = error
+            workers.direct_failed(self._store, DirectFailed(error.detail))
+            return False
         except DirectFailed as failure:
             workers.direct_failed(self._store, failure)
             return False

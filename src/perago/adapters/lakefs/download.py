@@ -124,13 +124,21 @@ class Download:
     def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
         if self._direct is not None and self._direct.fetch(wanted, workers):
             return
-        retry(
-            lambda: self._fetcher.fetch(wanted, workers.wire),
-            self._policy,
-            stopped=workers.stopped,
-            notice=workers.notice,
-            after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
-        )
+        try:
+            retry(
+                lambda: self._fetcher.fetch(wanted, workers.wire),
+                self._policy,
+                stopped=workers.stopped,
+                notice=workers.notice,
+                after=(Unavailable, CorruptTransfer) if wanted.is_whole else (Unavailable,),
+            )
+        except Unavailable as error:
+            if self._direct is None or not (objections := list(self._direct.objections.values())):
+                raise
+            # lakeFS breaks off where the store has fewer bytes than the listing says. That looks like an outage.
+            raise objections[0] from error
+        if self._direct is not None and wanted.is_whole:
+            self._direct.objections.pop(wanted.arrival.entry.key, None)
 
 
 @dataclass(frozen=True, slots=True)

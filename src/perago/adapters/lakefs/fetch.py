@@ -50,15 +50,14 @@ class Fetcher:
         """As `fetch`, from the block store.
 
         Raises:
-            DirectFailed: whatever the store did instead.
+            CorruptTransfer: as `fetch`.
+            DirectFailed: whatever else the store did instead.
         """
         call = self._call(wanted.arrival.entry)
         try:
             self._exchange(call, wanted, wire, STORE, lambda asked: store.open("GET", address, headers=asked))
         except NoAnswerError as failure:
             raise DirectFailed(failure.text) from failure
-        except CorruptTransfer as error:
-            raise DirectFailed(error.detail) from error
 
     def _call(self, entry: ObjectEntry) -> Call:
         """What a message says of reading an object."""
