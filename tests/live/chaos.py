@@ -21,6 +21,7 @@ from .workflows import OVER, Conductor, told
 CALLS = {
     "lakefs": (
         "GET .*/branches/main ",
+        "GET .*/objects",
         "POST .*/branches ",
         "POST .*/objects",
         "POST .*/commits",
@@ -30,8 +31,18 @@ CALLS = {
         "GET .*/diff",
         "DELETE .*/branches/",
     ),
+    "store": ("GET ", "PUT "),
     "conductor": ("GET /api/tasks/[0-9a-f-]{36} ", "POST /api/tasks "),
 }
+LARGE = 1_500_000
+"""Bytes of a file that goes to the block store by a signed address, where lakeFS gives one."""
+SEED = {
+    "raw/a.txt": b"a",
+    "raw/b.txt": b"b",
+    "raw/large.bin": bytes(LARGE),
+    **{f"raw/many/{number:02}.bin": f"{number:02}".encode() * 35_000 for number in range(25)},
+}
+"""What workflows begin with: enough to be killed in a transfer of it."""
 REVIVALS = 12
 RAGE_SECONDS = 6.0
 RECOVERY_SECONDS = 200.0
@@ -211,6 +222,7 @@ def payload(repository: Repository, ref: str, dice: random.Random) -> dict[str, 
         name: {
             "stamp": f"{name}.stamp",
             "stamp_once": name == "second",
+            "padding": dice.choice([0, LARGE]),
             "sleep": dice.uniform(0.0, 0.6),
         }
         for name in STEPS

@@ -117,6 +117,18 @@ def lakefs_proxy(lakefs: LakeFSServer) -> Iterator[Proxy]:
         yield proxy
 
 
+@pytest.fixture
+def store_proxy() -> Iterator[dict[str, Proxy]]:
+    """A proxy in front of the block store by its name `store`, where lakeFS signs addresses of a port that is kept free
+    for it (`PERAGO_LIVE_STORE`)."""
+    port, _, url = os.environ.get("PERAGO_LIVE_STORE", "").partition("=")
+    if not url:
+        yield {}
+        return
+    with proxied(url, int(port)) as proxy:
+        yield {"store": proxy}
+
+
 @pytest.fixture(scope="module")
 def seed() -> int:
     """What all rounds are drawn from."""

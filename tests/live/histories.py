@@ -69,7 +69,7 @@ class History:
     def _differs(self, commit_id: str, ref: str, result: Mapping[str, Any]) -> Iterator[str]:
         before, after = self._repository.tree(ref), self._repository.tree(commit_id)
         changed = {path for path in before.keys() | after.keys() if _identity(before, path) != _identity(after, path)}
-        stamps = {path: self._repository.read(path, commit_id).decode() for path in changed & after.keys()}
+        stamps = {path: self._repository.read(path, commit_id).decode().rstrip() for path in changed & after.keys()}
         wanted = [result["stamp"]] if result["stamp"] else []
         if list(stamps.values()) != wanted or len(changed) != len(wanted):
             yield f"{commit_id} differs from its input {ref} in {sorted(changed)} ({stamps}), not in {wanted}"

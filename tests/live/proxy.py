@@ -99,8 +99,8 @@ class Trap:
 class Proxy:
     """Forwards a loopback port of its own to one server. Methods may be called from any thread."""
 
-    def __init__(self, target: str) -> None:
-        """`target` is the server's URL; `url` is the same one through the proxy."""
+    def __init__(self, target: str, port: int = 0) -> None:
+        """`target` is the server's URL; `url` is the same one through the proxy, on a free port or on this one."""
         parts = urlsplit(target)
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError("the proxy forwards plain http only")
@@ -113,7 +113,7 @@ class Proxy:
         self._traps: list[Trap] = []
         self._listener: asyncio.Server | None = None
         self._refusal: asyncio.Task[None] | None = None
-        self._port = 0
+        self._port = port
         self.restore()
         self.url = urlunsplit(parts._replace(netloc=f"127.0.0.1:{self._port}"))
 
@@ -267,7 +267,7 @@ class _Connection:
 
 
 @contextmanager
-def proxied(target: str) -> Iterator[Proxy]:
+def proxied(target: str, port: int = 0) -> Iterator[Proxy]:
     """A proxy to `target` while the `with` block runs."""
-    with contextlib.closing(Proxy(target)) as proxy:
+    with contextlib.closing(Proxy(target, port)) as proxy:
         yield proxy

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, STEPS, Chaos, Run, payload
+from .chaos import CHAOTIC, RAGE_SECONDS, RECOVERY_SECONDS, SEED, STEPS, Chaos, Run, payload
 from .conftest import Deploy
 from .deploying import Deployment
 from .fleet import Fleet
@@ -55,6 +55,7 @@ def test_a_round_of_chaos_breaks_no_promise(
     repositories: list[Repository],
     conductor_proxy: Proxy,
     lakefs_proxy: Proxy,
+    store_proxy: dict[str, Proxy],
     seed: int,
     number: int,
 ) -> None:
@@ -69,13 +70,13 @@ def test_a_round_of_chaos_breaks_no_promise(
     )
     workflow, runs = chain(deployment), []
     for repository in repositories:
-        ref = repository.commit({"raw/a.txt": b"a", "raw/b.txt": b"b"})
+        ref = repository.commit(SEED)
         runs.append(Run(deployment.start(payload(repository, ref, dice), workflow), repository, ref))
 
     fleet = Fleet(deployment, dice)
     for worker in [fleet.add(), fleet.add()]:
         worker.ready()
-    chaos = Chaos(dice, conductor, fleet, {"conductor": conductor_proxy, "lakefs": lakefs_proxy}, runs)
+    chaos = Chaos(dice, conductor, fleet, {"conductor": conductor_proxy, "lakefs": lakefs_proxy, **store_proxy}, runs)
     chaos.rage(RAGE_SECONDS, outside=number % 3 == 2)
     print("\n".join(chaos.journal))
     chaos.recover(RECOVERY_SECONDS)

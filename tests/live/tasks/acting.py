@@ -22,6 +22,8 @@ from perago import (
 )
 
 GATE_SECONDS = 90.0
+SMALL = 65_536
+"""Bytes."""
 
 
 def named(task: str) -> str:
@@ -53,6 +55,8 @@ class Orders(BaseModel):
     """Put at the end of files, which need not exist."""
     stamp: str = ""
     """A file for something that no other call writes; the result has it, too."""
+    padding: int = 0
+    """Line ends after the stamp."""
     stamp_once: bool = False
     """Retries leave it out."""
     remove: list[str] = []
@@ -98,7 +102,7 @@ def act(orders: Orders, workspace: Path | None = None) -> Done:
     if workspace is not None:
         _change(workspace, orders)
         if stamp:
-            (workspace / orders.stamp).write_text(stamp)
+            (workspace / orders.stamp).write_text(stamp + "\n" * orders.padding)
     _pass_gate(orders, workspace)
     time.sleep(orders.sleep)
     return _end(orders, Done(pid=os.getpid(), retry_count=current().retry_count, seen=seen, stamp=stamp))
@@ -112,7 +116,7 @@ def _new_stamp(orders: Orders) -> str:
 def _texts(workspace: Path | None) -> dict[str, str]:
     if workspace is None:
         return {}
-    files = sorted(path for path in workspace.rglob("*") if path.is_file())
+    files = sorted(path for path in workspace.rglob("*") if path.is_file() and path.stat().st_size < SMALL)
     return {path.relative_to(workspace).as_posix(): path.read_text() for path in files}
 
 
