@@ -8,8 +8,6 @@ two or three questions, a report) are not counted here.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -33,12 +31,12 @@ from benchmarks.harness import (
 from benchmarks.processes import apart
 from benchmarks.proxy import Counts, counting
 from benchmarks.tasks.editing import Params, edit
-from benchmarks.transfer_clients import Place, Work, bare_down
+from benchmarks.transfer_clients import Place, Work, bare_down, make_file
 from perago.adapters.lakefs import LakeFSStore
 from perago.authoring.task import get_task
 from perago.cache import ObjectCache
 from perago.driver import AttemptRuntime, SystemClock, run_attempt
-from perago.ports import TaskStatus, Upload
+from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices
 
@@ -59,11 +57,6 @@ class Workspace:
     max_up: float
     """In MB."""
     max_seconds: float | None = None
-
-    @property
-    def keys(self) -> list[str]:
-        """The objects of the workspace."""
-        return [f"d{number % 10}/f{number:05}" for number in range(self.count)]
 
 
 MANY = Workspace("1,000 x 4 KiB, 10 changed", 1000, 4096, changed=10, max_requests=1040, max_up=0.05, max_seconds=1.5)
@@ -90,14 +83,7 @@ def main() -> None:
 
 def seeded(found: LakeFSSettings, repository: str, scratch: Path, workspace: Workspace) -> Place:
     """Commit the workspace."""
-    uploads = []
-    for key in workspace.keys:
-        path = scratch / "seed" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = os.urandom(workspace.size)
-        path.write_bytes(content)
-        checksum = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        uploads.append(Upload(key, path, workspace.size, checksum))
+    uploads = [make_file(scratch / "seed", workspace.size, number) for number in range(workspace.count)]
     commit = servers.commit_files(found, repository, uploads)
     shutil.rmtree(scratch / "seed")
     return Place(found, repository, commit, scratch, tuple(uploads))
@@ -163,7 +149,7 @@ def attempt(
     if task is None:
         raise RuntimeError("edit is a task")
     block = {"repository": place.repository, "branch": branch, "ref_type": "commit", "ref": place.ref}
-    params = Params(paths=workspace.keys[: workspace.changed])
+    params = Params(paths=[upload.key for upload in place.uploads[: workspace.changed]])
     store = LakeFSStore(settings, cache=cache)
     with InMemoryServices() as services:
         services.start_raw(task, {"workspace": block, "params": params.model_dump()})

@@ -7,6 +7,7 @@ hit them alike, and what counts is their ratio within one run.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import platform
@@ -15,6 +16,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+_record_to: list[Path] = []
+"""The file of `--record`, where it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,8 @@ class Target:
 
     text: str
     met: bool
+    limit: float | None = None
+    """The bound as a number, in the unit of the value that it is held against: seconds for times."""
 
     def __str__(self) -> str:
         return f"{self.text}: {'met' if self.met else 'MISSED'}"
@@ -74,17 +81,17 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def under(limit: float, value: float, text: str) -> Target:
     """A target that `value` keeps to by staying below `limit`."""
-    return Target(text, value < limit)
+    return Target(text, value < limit, limit)
 
 
 def at_most(limit: float, value: float, text: str) -> Target:
     """A target that `value` keeps to by not exceeding `limit`."""
-    return Target(text, value <= limit)
+    return Target(text, value <= limit, limit)
 
 
 def at_least(limit: float, value: float, text: str) -> Target:
     """A target that `value` keeps to by reaching `limit`."""
-    return Target(text, value >= limit)
+    return Target(text, value >= limit, limit)
 
 
 def seconds(value: float) -> str:
@@ -111,20 +118,50 @@ def print_table(title: str, contestants: Sequence[str], rows: Sequence[Row], *, 
         if number == 0:
             print("-" * (sum(widths) + 2 * len(widths) - 2))
     print(f"Depends on: {depends_on}")
+    if _record_to:
+        record(_record_to[-1], title, contestants, rows)
+
+
+def record(path: Path, title: str, contestants: Sequence[str], rows: Sequence[Row]) -> None:
+    """Append a table to a file of recorded runs, one JSON object a line: what `benchmarks.plots` draws from."""
+    run = {
+        "on": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": machine(),
+        "title": title,
+        "columns": list(contestants),
+        "rows": [
+            {"what": row.what.strip(), "values": list(row.values), **(_of_target(row.target) if row.target else {})}
+            for row in rows
+        ],
+    }
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{json.dumps(run)}\n")
+
+
+def _of_target(target: Target) -> dict[str, object]:
+    return {"target": target.text, "met": target.met, "limit": target.limit}
 
 
 def arguments(description: str | None, *, rounds: int) -> argparse.Namespace:
-    """The command line of a benchmark: how many rounds."""
+    """The command line of a benchmark: how many rounds, and where `print_table` records them."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--rounds", type=int, default=rounds, help="measurements of each contestant (default %(default)s)"
     )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="append the result to this file, as JSON")
     found = parser.parse_args()
+    if found.record:
+        _record_to.append(found.record)
     print_machine()
     return found
 
 
-def print_machine() -> None:
+def machine() -> str:
     """One line about where this runs: figures mean nothing without it."""
     load = ", load " + " ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}, Python {sys.version.split()[0]}")
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}, Python {sys.version.split()[0]}"
+
+
+def print_machine() -> None:
+    """Say where this runs."""
+    print(machine())

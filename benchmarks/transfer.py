@@ -6,8 +6,6 @@ at the MD5. perago lists, verifies size and MD5, and renames complete files into
 
 from __future__ import annotations
 
-import hashlib
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -39,8 +37,8 @@ from benchmarks.transfer_clients import (
     Contestant,
     Place,
     Work,
+    make_file,
 )
-from perago.ports import Upload
 
 LIMIT = 1.25
 """What perago may take in multiples of a bare loop that gives the same guarantee."""
@@ -48,7 +46,6 @@ SMALL = Work("2,000 x 4 KiB", 2000, 4096, threads=16, part=100)
 LARGE = Work("4 x 64 MiB", 4, 2**26, threads=4, part=1)
 THREE = Work("3 x 100 MB", 3, 10**8, threads=3, part=1)
 HUGE = Work("1 x 2 GB", 1, 2 * 10**9, threads=1, part=1)
-_BLOCK = 2**20
 MEMORY = 120
 """MiB that a process may have, however large the files are."""
 
@@ -61,7 +58,7 @@ def main() -> None:
     for work in (SMALL, LARGE, THREE, HUGE):
         slow = (WRAPPER, SEQUENTIAL) if work in (THREE, HUGE) else ()  # and with whole objects in memory
         with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
-            uploads = tuple(make_file(Path(scratch) / "from", work, number) for number in range(work.count))
+            uploads = tuple(make_file(Path(scratch) / "from", work.size, number) for number in range(work.count))
             commit = servers.commit_files(found, repository, list(uploads))
             place = Place(found, repository, commit, Path(scratch), uploads)
             rows += compare(f"{work.name} down", without(slow, DOWN), BARE_MD5, work, place, rounds)
@@ -100,19 +97,6 @@ def compare(what: str, clients: dict[str, Contestant], like: str, work: Work, pl
     held = under(MEMORY, peak[PERAGO], f"under {MEMORY} MiB")
     rows.append(Row(f"  the whole process of {PERAGO}", ["", "", "", "", f"{peak[PERAGO]:.0f} MiB"], held))
     return rows
-
-
-def make_file(directory: Path, work: Work, number: int) -> Upload:
-    """A file of random bytes, described as change detection would."""
-    path = directory / f"d{number % 20}" / f"f{number:05}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("wb") as file:
-        for start in range(0, work.size, _BLOCK):
-            block = os.urandom(min(_BLOCK, work.size - start))
-            digest.update(block)
-            file.write(block)
-    return Upload(path.relative_to(directory).as_posix(), path, work.size, digest.hexdigest())
 
 
 if __name__ == "__main__":

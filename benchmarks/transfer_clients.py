@@ -29,6 +29,7 @@ from perago.settings import LakeFSSettings
 PERAGO, WRAPPER, SEQUENTIAL = "perago", "lakefs wrapper", "wrapper, sequential"
 BARE, BARE_MD5, LAKECTL = "bare urllib3", "bare urllib3 with MD5", "lakectl"
 LAKECTL_AT = "BENCHMARK_LAKECTL"
+_BLOCK = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,19 @@ class Place:
 
 
 Contestant = Callable[[Work, Place], Cost]
+
+
+def make_file(directory: Path, size: int, number: int) -> Upload:
+    """A file of random bytes, described as change detection would."""
+    path = directory / f"d{number % 20}" / f"f{number:05}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.md5(usedforsecurity=False)
+    with path.open("wb") as file:
+        for start in range(0, size, _BLOCK):
+            block = os.urandom(min(_BLOCK, size - start))
+            digest.update(block)
+            file.write(block)
+    return Upload(path.relative_to(directory).as_posix(), path, size, digest.hexdigest())
 
 
 def down_into(place: Place, count: int, move: Callable[[Path], object], work: Work) -> Cost:
