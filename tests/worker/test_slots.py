@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from perago.worker.events import AttemptReceived, Ending, FunctionSaid, SlotDied
 from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready, encode
 from perago.worker.pools import MAX_THREADS
 
-from .bench import RunningWorker, make_plan, outcome, release, running, wait_for
+from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import gone, result
 from .test_supervision import running_pid
@@ -178,11 +179,25 @@ def test_full_slots_are_not_polled_for(worker: RunningWorker, queue: SmallQueue,
 
 
 def test_a_full_queue_fills_all_free_slots_with_one_poll(tmp_path: Path, queue: SmallQueue) -> None:
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    are_free = threading.Event()
+
+    def hold_polls(operation: str) -> None:
+        if operation == "poll":
+            are_free.wait(LIMIT)
+
     with running(make_plan(tmp_path, slots=3), queue) as worker:
-        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
-        for _ in range(30):
+        for file in files:
+            queue.put(what="waits", file=str(file))
+        wait_for("all to run", lambda: all(file.exists() for file in files))
+        queue.fault = hold_polls  # the one for the slot that is free first
+        for file in files:
+            release(file)
+        wait_for("all slots to be free", lambda: len(worker.ended(Ending.REPORTED)) == 3)
+        for _ in range(3):
             queue.put(what="returns")
-        wait_for("all reports", lambda: len(queue.reports) == 30)
+        are_free.set()
+        wait_for("all reports", lambda: len(queue.reports) == 6)
     assert any(count > 1 and wait == 0.0 for count, wait in queue.polls)
     assert all(count == 1 for count, wait in queue.polls if wait > 0)
 
