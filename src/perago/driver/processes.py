@@ -21,6 +21,8 @@ _PR_SET_CHILD_SUBREAPER = 36
 _PR_GET_CHILD_SUBREAPER = 37
 _KILL_LIMIT = 2.0
 """Seconds to wait for killed processes to disappear."""
+_LOOKS = 3
+"""That find nothing, until nothing is taken to be left."""
 _PAUSE = 0.005
 _SHOWN = 5
 _LONGEST_COMMAND = 200
@@ -127,12 +129,16 @@ def descendants(pid: int, among: Mapping[int, Process], *, but: Collection[int] 
 
 
 def end_processes(find: Callable[[], Iterable[Process]]) -> list[Process]:
-    """Kill what `find` finds until it finds nothing; returns what is left after a while.
+    """Kill what `find` finds until it finds nothing, several times; returns what is left after a while.
 
-    Their process groups go, too, at one stroke: what forks all the time would escape otherwise.
+    Their process groups go, too, at one stroke: what forks all the time would escape otherwise. A single look misses
+    such a process now and then.
     """
     deadline = time.monotonic() + _KILL_LIMIT
-    while left := list(find()):
+    in_vain = 0
+    while in_vain < _LOOKS:
+        left = list(find())
+        in_vain = 0 if left else in_vain + 1
         for group in {each.group for each in left} - {os.getpgrp(), 0}:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, signal.SIGKILL)

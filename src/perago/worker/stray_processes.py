@@ -19,6 +19,8 @@ from perago.driver.processes import Process, descendants, end_processes, named, 
 
 SETTLE_SECONDS = 0.1
 """A thread or process that is about to end gets this long."""
+KILL_SECONDS = 2.0
+"""One that was killed gets this long, which it needs on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,7 @@ def end_strays(threads_before: set[threading.Thread]) -> Strays:
         left = _descendants()
         who = named(f"{each.name} with pid {each.pid}" for each in left)
         found.append(f"child processes ({who})" if left else "child processes")
-        end_processes(_descendants)
-        alive = not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS)
+        alive = not _becomes_true(_ended, KILL_SECONDS)
     if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
         names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
         found.append(f"threads ({names})")
@@ -67,6 +68,11 @@ def orphans(reaper: int) -> list[Process]:
     ours = {child.pid or 0 for child in multiprocessing.active_children()}
     ours |= {each.pid for each in among.values() if each.parent == reaper and each.session == among[reaper].session}
     return descendants(reaper, among, but=ours)
+
+
+def _ended() -> bool:
+    end_processes(_descendants)
+    return not _has_children()
 
 
 def _descendants() -> list[Process]:
