@@ -113,3 +113,11 @@ def an_empty_object_is_a_body(rest: Rest) -> None:
     """An empty object is a body without members."""
     repo = diverged(rest, {"a": "0"}, side={"a": "1"})
     repo.call("POST", "/refs/side/merge/main", body=b"{}", headers=JSON)
+
+
+@scenario
+def a_repository_whose_name_none_can_have(rest: Rest) -> None:
+    """It is a 400, and a 500 where a commit is read."""
+    for path in ("", "/branches/main", "/commits/main", "/refs/main/commits", "/refs/main/objects/ls", "/branches"):
+        rest.call("GET", f"/repositories/Not_One{path}")
+    rest.call("DELETE", "/repositories/Not_One")

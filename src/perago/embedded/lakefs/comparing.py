@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from perago.embedded.lakefs import tree as trees
-from perago.embedded.lakefs.errors import LakeFSError, Missing
+from perago.embedded.lakefs.errors import ImpossibleName, LakeFSError, Missing
 from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
 from perago.embedded.lakefs.names import SHOULD_BE_A_COMMIT, check_branch_name, check_ref
 from perago.embedded.lakefs.repository import Repository
@@ -102,8 +102,13 @@ class ComparingCalls(ServerState):
         Raises:
             Missing: unknown repository or ref.
             Invalid: not a commit.
+            ImpossibleName: nothing can have the repository's name; with 500 here.
         """
-        with self._open(repository) as repo:
+        with self._lock:
+            try:
+                repo = self._repository(repository)
+            except ImpossibleName as error:
+                raise ImpossibleName(error.message, status=500) from None
             try:
                 return repo.resolve_commit(ref, SHOULD_BE_A_COMMIT)
             except Missing:
