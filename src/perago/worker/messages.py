@@ -16,7 +16,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -182,7 +182,7 @@ def decode(data: bytes) -> FromSlot:
         BadMessage: `data` is no message.
     """
     try:
-        found: FromSlot = _build(FromSlot, json.loads(data))
+        found: FromSlot = _builder(FromSlot)(json.loads(data))
     except Exception as error:  # a hostile sender may make anything of it
         raise BadMessage(f"{len(data):,} bytes that are no message ({type(error).__name__})") from error
     return found
@@ -199,30 +199,29 @@ def _as_object(value: Any) -> Any:
     }
 
 
-def _build(hint: Any, value: Any) -> Any:
-    """`value`, which came from JSON, as a value of the type `hint`.
-
-    Raises:
-        Exception: it is none.
-    """
+@functools.cache
+def _builder(hint: Any) -> Callable[[Any], Any]:
+    """What makes a value of the type `hint` of one that came from JSON, or raises an exception if it is none."""
     origin, parameters = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return lambda value: value
     if origin in (types.UnionType, typing.Union):
-        return _build(_chosen(parameters, value), value)
+        return functools.partial(_build_chosen, parameters)
     if origin is Literal:
-        return parameters[parameters.index(value)]
+        return lambda value: parameters[parameters.index(value)]
     if origin is tuple:
-        return _build_tuple(parameters, value)
+        return functools.partial(_build_tuple, parameters)
     if origin is not None and issubclass(origin, Mapping):
-        return {key: _build(parameters[1], found) for key, found in _of_type(dict, value).items()}
+        return lambda value: {key: _builder(parameters[1])(found) for key, found in _of_type(dict, value).items()}
     if dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel):
-        return _build_object(hint, value)
-    if issubclass(hint, Enum):
-        return hint(value)
+        return functools.partial(_build_object, hint)
+    return hint if issubclass(hint, Enum) else functools.partial(_build_plain, hint)
+
+
+def _build_plain(kind: type, value: Any) -> Any:
     if type(value) is int and value.bit_length() > MOST_BITS:
         raise ValueError("a larger number than anything has")
-    return float(value) if hint is float and type(value) is int else _of_type(hint, value)
+    return float(value) if kind is float and type(value) is int else _of_type(kind, value)
 
 
 def _build_object(kind: Any, value: Any) -> Any:
@@ -231,33 +230,34 @@ def _build_object(kind: Any, value: Any) -> Any:
         raise TypeError("another type was expected")
     if issubclass(kind, BaseModel):
         return kind(**given)
-    hints = _hints(kind)
-    return kind(**{name: _build(hints[name], found) for name, found in given.items()})
+    builders = _field_builders(kind)
+    return kind(**{name: builders[name](found) for name, found in given.items()})
+
+
+@functools.cache
+def _field_builders(kind: type) -> dict[str, Callable[[Any], Any]]:
+    return {name: _builder(hint) for name, hint in typing.get_type_hints(kind).items()}
 
 
 def _build_tuple(parameters: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
     found = _of_type(list, value)
     if parameters[1:] == (...,):
-        return tuple(_build(parameters[0], item) for item in found)
-    return tuple(_build(hint, item) for hint, item in zip(parameters, found, strict=True))
+        return tuple(map(_builder(parameters[0]), found))
+    return tuple(_builder(hint)(item) for hint, item in zip(parameters, found, strict=True))
 
 
-def _chosen(options: tuple[Any, ...], value: Any) -> Any:
-    """The option of a union that `value` is meant for: told by its name, or the one that is not None."""
+def _build_chosen(options: tuple[Any, ...], value: Any) -> Any:
+    """With the option of a union that `value` is meant for: told by its name, or the one that is not None."""
     if value is None and type(None) in options:
-        return type(None)
+        return None
     if isinstance(value, dict) and _NAME in value:
-        return next(option for option in options if option.__name__ == value[_NAME])
-    (option,) = (option for option in options if option is not type(None))
-    return option
+        option = next(option for option in options if option.__name__ == value[_NAME])
+    else:
+        (option,) = (option for option in options if option is not type(None))
+    return _builder(option)(value)
 
 
 def _of_type(kind: Any, value: Any) -> Any:
     if type(value) is not kind:
         raise TypeError("another type was expected")
     return value
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
