@@ -50,6 +50,10 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
     yield from _fence(area, state, limits.publish_fence, install=f"perago fence install {repository} {name}")
     if write:
         yield from _tried(store, area, repository, head.id)
+    elif limits.publish_fence is not PublishFence.OFF:
+        yield Finding(
+            area, Level.OK, "whether the server runs the fence, a hook, was not tried: perago doctor --write does"
+        )
 
 
 def _fence(area: str, state: FenceState, wanted: PublishFence, install: str) -> Iterator[Finding]:
