@@ -150,6 +150,21 @@ def test_the_rest_of_a_range_that_the_block_store_does_not_give_comes_through_la
     assert begin != 0
 
 
+def test_what_the_block_store_made_of_an_object_that_came_since_explains_no_outage(tmp_path: Path) -> None:
+    """The store gives no ranges. lakeFS gives them, and then nothing more."""
+    objects, has_come = {"large": CONTENT, "small": b"small"}, threading.Event()
+
+    def go_away(request: Request) -> Action | None:
+        if request.path != OBJECT or request.query["path"] == "large":
+            return None
+        assert has_come.wait(30)
+        return Drop()
+
+    stored = Store(objects, lambda request: Reply(200, CONTENT) if request.path.endswith("/large") else Drop())
+    with signing(Signing(objects, go_away), stored) as (store, _, _), pytest.raises(Unavailable):
+        download(store, "repo", COMMIT, tmp_path / "w", on_progress=lambda *_: has_come.set())
+
+
 def _placed(place: str) -> Callable[[Request], Reply]:
     return lambda request: replace(object_reply(request, CONTENT), headers={"Content-Range": place})
 

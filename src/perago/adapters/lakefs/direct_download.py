@@ -32,7 +32,7 @@ class DirectDownload:
         self._finding_out = threading.Lock()
         self._fetcher = fetcher
         self.objections: dict[str, CorruptTransfer] = {}
-        """What the store's own answers have shown to be wrong with objects that lakeFS has not given since, by key."""
+        """What the store's own answers have shown to be wrong with objects that have not come since, by key."""
 
     def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
         """Fill a range; False if the rest has to come through lakeFS.

@@ -105,7 +105,7 @@ class Download:
             return False
         if (file := job.parts.take(writer)) is None:
             return self._bring(_Job(job.entry, job.path), writer, workers)
-        self._keep(job.entry, file.handle)
+        self._note_verified(job.entry, file.handle)
         writer.finish(file, job.entry, job.path)
         return True
 
@@ -115,9 +115,11 @@ class Download:
         if self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
             return
         self._fetch(Arrival(entry, file).ranges[0], workers)
-        self._keep(entry, file)
+        self._note_verified(entry, file)
 
-    def _keep(self, entry: ObjectEntry, file: int) -> None:
+    def _note_verified(self, entry: ObjectEntry, file: int) -> None:
+        if self._direct is not None:
+            self._direct.objections.pop(entry.key, None)
         if self._shelf is not None:
             self._shelf.add(object_id(entry), file)
 
@@ -137,8 +139,6 @@ class Download:
                 raise
             # lakeFS breaks off where the store has fewer bytes than the listing says. That looks like an outage.
             raise objections[0] from error
-        if self._direct is not None and wanted.is_whole:
-            self._direct.objections.pop(wanted.arrival.entry.key, None)
 
 
 @dataclass(frozen=True, slots=True)
