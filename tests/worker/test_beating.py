@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from perago.ports import NotFound, ServiceError, Unavailable
-from perago.worker.events import LeaseDoubtful
+from perago.worker.events import LeaseDoubtful, Pulse
 
 from .bench import RunningWorker, outcome, wait_for
 from .small_queue import SmallQueue
@@ -48,6 +48,32 @@ def test_a_function_that_holds_the_interpreter_does_not_stop_its_heartbeat(
     assert task_id not in queue.reports
     with open_for_writing(pipe):
         assert result(outcome(queue, task_id)) == "let go"
+
+
+def test_a_beat_and_a_report_are_never_on_their_way_together(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    """Conductor may write what it has read for the beat after it has taken the report."""
+    beating, answered = threading.Event(), threading.Event()
+    overlapped = list[str]()
+
+    def fault(operation: str) -> ServiceError | None:
+        if operation == "extend_lease" and not beating.is_set():
+            beating.set()
+            assert answered.wait(30)
+        elif operation == "report" and not answered.is_set():
+            overlapped.append(operation)
+        return None
+
+    queue.fault = fault
+    file = tmp_path / "running"
+    task_id = queue.put(what="waits", file=str(file), response_timeout=0.6)
+    wait_for("a beat", beating.is_set)
+    file.with_suffix(".end").touch()
+    wait_for("its end", lambda: [pulse for pulse in worker.saw(Pulse) if pulse.unreported] or overlapped)
+    answered.set()
+    assert result(outcome(queue, task_id)) == "waited"
+    assert not overlapped
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotFound])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import perago
@@ -48,6 +49,7 @@ def deliver_report(
     limits: Limits | None = None,
     *,
     proven_at: float = -math.inf,
+    alone: AbstractContextManager[object] | None = None,
 ) -> Delivered:
     """The delivery check, then the report; both again, a bounded number of times, while answers do not arrive.
 
@@ -60,6 +62,8 @@ def deliver_report(
     `proven_at`, by `clock`, is when Conductor was last asked for what it then answered with this very delivery: a poll,
     or a heartbeat. If that was less than `FRESH` seconds ago, it is not asked again before the first report. Between a
     delivery check and its report the same time can pass.
+
+    `alone` is entered for each report: what must not be said to Conductor at the same time keeps out of it.
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
     state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
@@ -68,7 +72,7 @@ def deliver_report(
         if is_known and abs(clock.now() - proven_at) < FRESH:
             event: on.Event = on.DeliveryConfirmed()
         else:
-            event = _carry_out(command, state, queue, clock, worker_id, patience)
+            event = _carry_out(command, state, queue, clock, worker_id, patience, alone or nullcontext())
         state, command = advance(state, event)
     if state.step is Step.LOST:
         return Delivered(lost_reason=state.problem)
@@ -76,7 +80,13 @@ def deliver_report(
 
 
 def _carry_out(
-    command: do.Command, state: State, queue: TaskQueue, clock: Clock, worker_id: str, patience: float
+    command: do.Command,
+    state: State,
+    queue: TaskQueue,
+    clock: Clock,
+    worker_id: str,
+    patience: float,
+    alone: AbstractContextManager[object],
 ) -> on.Event:
     delivery = state.plan.delivery
     try:
@@ -84,7 +94,8 @@ def _carry_out(
             # Any error is no answer: Conductor's own word that a task is gone is a "no".
             return check_delivery(queue, delivery, clock, patience, passing=(ServiceError,))
         if isinstance(command, do.SendReport):
-            queue.report(delivery, command.report, worker_id)
+            with alone:
+                queue.report(delivery, command.report, worker_id)
             return on.ReportSent()
     except NotImplementedError:  # a model says what it cannot do
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,6 +71,9 @@ class Attempt:
         self._next_log = self._started + LOG_INTERVAL
         self._logging: asyncio.Task[None] | None = None
         self._beat_began: float | None = None
+        self._one_at_a_time = threading.Lock()
+        """Held by a beat and by a report: an extension of the lease undoes a report that Conductor takes at the same
+        moment (docs/servers/conductor.md 3)."""
 
     # ------------------------------------------------------------- told by the slot
 
@@ -210,7 +214,7 @@ class Attempt:
         async def ask() -> bool:
             asked, self._beat_began = services.clock.now(), time.monotonic()
             try:
-                current = await services.pools.questions.run(beat, services.queue, self.delivery, self._still_wanted)
+                current = await services.pools.questions.run(self._beat)
             finally:
                 self._beat_began = None
             if current:
@@ -226,8 +230,9 @@ class Attempt:
         await keep_lease(self.delivery, ask, doubt)
         self.lose("Conductor is no longer waiting for this delivery")
 
-    def _still_wanted(self) -> bool:
-        return self._lost is None
+    def _beat(self) -> bool:
+        with self._one_at_a_time:
+            return beat(self._services.queue, self.delivery, lambda: self._lost is None)
 
     def _ended(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
         told = {"steps": outcome.steps, "usage": outcome.usage, **more}
@@ -256,6 +261,7 @@ class Attempt:
             self._worker_id,
             outcome.log_chunks,
             -math.inf if has_workspace else self._proven_at,
+            self._one_at_a_time,
         )
         if result.lost is not None:
             self._ended(Ending.LOST, result.lost, outcome)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def send_report(
     worker_id: str,
     log_chunks: Sequence[str],
     proven_at: float,
+    alone: AbstractContextManager[object],
 ) -> Sent:
     """Send the final status, then the log: the next step of the workflow must not wait for the log.
 
@@ -91,12 +93,13 @@ def send_report(
         worker_id: the slot's, which the result carries.
         log_chunks: entries for Conductor's task log, sent after the report got through.
         proven_at: when the delivery was last known to be current (`perago.driver.deliver_report`).
+        alone: entered for each report (`perago.driver.deliver_report`).
 
     Returns:
         How it went. Nothing is raised.
     """
     try:
-        delivered = deliver_report(queue, clock, delivery, report, worker_id, proven_at=proven_at)
+        delivered = deliver_report(queue, clock, delivery, report, worker_id, proven_at=proven_at, alone=alone)
     except Exception as error:  # noqa: BLE001 - reported as text
         return Sent(error=f"{type(error).__name__}: {error}")
     if delivered.lost_reason is not None:
