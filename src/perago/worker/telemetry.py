@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 import perago
-from perago.settings.mask import Mask
+from perago.settings.mask import Mask, secrets_in
 from perago.worker.events import Listener
 from perago.worker.metrics import Metrics
 from perago.worker.otel_metrics import as_otel
@@ -90,7 +90,8 @@ def _resource() -> Resource:
 
 
 def _secrets() -> Mask:
-    """Strikes out headers and passwords of addresses: OpenTelemetry quotes those that it does not understand."""
+    """Strikes out headers, and what opens the collector in its address: OpenTelemetry quotes headers that it does not
+    understand, and the address of a collector that does not answer."""
     found: list[str] = []
     for name, value in os.environ.items():
         if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
@@ -98,7 +99,7 @@ def _secrets() -> Mask:
                 content = header.partition("=")[2]
                 found += [header.strip(), content.strip(), unquote(content).strip()]
         elif name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT"):
-            found.append(value.rpartition("@")[0].partition("//")[2])
+            found += [value.rpartition("@")[0].partition("//")[2], *secrets_in(value)]
     return Mask(found)
 
 
