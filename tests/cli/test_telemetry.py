@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from perago.ports import Delivery, TaskStatus, trace_of
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
-from ..worker.bench import make_plan, wait_for
+from ..worker.bench import LIMIT, make_plan, wait_for
+from ..worker.test_line_writer import fill
 from .conftest import Project
 from .services import Services
 from .test_start import Started, started
@@ -233,6 +234,24 @@ def test_no_secret_of_the_collector_is_said(
     (line,) = said
     assert words in line
     assert "s3cr3t" not in line
+
+
+def test_a_worker_ends_though_neither_collector_nor_standard_error_takes_anything(site: Site, tmp_path: Path) -> None:
+    site.collector.script = lambda _: Hang()
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": site.collector.url, **FAST, **site.services.environment()}
+    project, printed = replace(site.project, environment=site.project.environment | variables), tmp_path / "printed"
+    read_end, write_end = os.pipe()
+    with printed.open("wb") as file, open(read_end, "rb"), open(write_end, "wb"):  # noqa: PTH123 - descriptors
+        process = project.start("start", "traced", stdout=file, stderr=write_end)
+        try:
+            wait_for("the worker", lambda: b"ready:" in printed.read_bytes())
+            fill(write_end)
+            site.run()
+            process.terminate()
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+            process.wait(LIMIT)
 
 
 def test_a_setting_that_opentelemetry_refuses_costs_the_worker_nothing(site: Site) -> None:

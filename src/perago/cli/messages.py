@@ -49,6 +49,11 @@ def warning(message: str) -> None:
     _write("warning", Colour.YELLOW, message)
 
 
+def warning_text(message: str) -> str:
+    """A warning as it is written, without its end: for what may not wait for the reader of standard error."""
+    return _text("warning", Colour.YELLOW, message)
+
+
 def note(message: str) -> None:
     """Something worth knowing."""
     _write("note", Colour.CYAN, message)
@@ -92,16 +97,18 @@ _LEVELS = {"error": "ERROR", "warning": "WARNING", "note": "INFO"}
 
 
 def _write(kind: str, colour: Colour, message: str) -> None:
-    if _log_format is not None:
-        from perago.worker.log_stream import rendered
-        from perago.worker.logs import timestamp
-
-        line = {"time": timestamp(), "level": _LEVELS[kind], "pid": os.getpid(), "message": message[:_LONGEST]}
-        sys.stderr.write(f"{rendered(line, _log_format)}\n")
-        sys.stderr.flush()
-        return
-    sys.stderr.write(f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}\n")
+    sys.stderr.write(f"{_text(kind, colour, message)}\n")
     sys.stderr.flush()
+
+
+def _text(kind: str, colour: Colour, message: str) -> str:
+    if _log_format is None:
+        return f"{painted(f'{kind}:', colour, sys.stderr)} {_indented(message)}"
+    from perago.worker.log_stream import rendered
+    from perago.worker.logs import timestamp
+
+    line = {"time": timestamp(), "level": _LEVELS[kind], "pid": os.getpid(), "message": message[:_LONGEST]}
+    return rendered(line, _log_format)
 
 
 def _indented(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
@@ -62,14 +63,23 @@ def telemetry_sent(
     signals: frozenset[str], plan: WorkerPlan, metrics: Metrics | None
 ) -> Iterator[tuple[Listener, ...]]:
     """Send `signals` inside the block; gives what must listen to the worker. A setting that OpenTelemetry refuses is
-    said, and costs the worker nothing but that."""
+    said, and costs the worker nothing but that. What is said of the collector waits for no reader, as all that a worker
+    prints."""
     with ExitStack() as sent:
         listeners: list[Listener] = []
         if signals:
+            from perago.worker.line_writer import LineWriter
+            from perago.worker.lines import missing
             from perago.worker.telemetry import telemetry
 
+            writer = LineWriter(sys.stderr, missing)
+            sent.callback(writer.close)
+
+            def say(text: str) -> None:
+                writer.write(messages.warning_text(text))
+
             try:
-                listeners = sent.enter_context(telemetry(signals, plan, metrics, messages.warning))
+                listeners = sent.enter_context(telemetry(signals, plan, metrics, say))
                 messages.note(f"sending {' and '.join(filter(signals.__contains__, SIGNALS))} by OpenTelemetry")
             except ValueError as error:
                 messages.warning(f"nothing is sent by OpenTelemetry: {error}")

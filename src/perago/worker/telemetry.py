@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote
 
@@ -50,7 +50,7 @@ def telemetry(
         signals: `traces`, `metrics` or both.
         plan: the worker's.
         metrics: what counts for `/metrics`, too; None: there are no metrics.
-        say: takes a warning for the operator. Called by several threads.
+        say: takes a warning for the operator, and never waits. Called by several threads.
 
     Yields:
         What must listen to the worker.
@@ -60,21 +60,24 @@ def telemetry(
     """
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
-    with _heard(_secrets()) as words:
-        try:
-            resource = _resource()
-            if "traces" in signals:
-                processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
-                ends.append(processor.shutdown)
-                listeners.append(Tracing(processor, resource, plan.mask))
-            if "metrics" in signals and metrics is not None:
-                ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
-            if said := words.take():
-                say(f"OpenTelemetry: {one_line(said)}")
-            yield listeners
-        finally:
-            if not _done_within(END_LIMIT, ends):
-                say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
+    words = _Words(_secrets())
+    words.begin()
+    try:
+        resource = _resource()
+        if "traces" in signals:
+            processor = BatchSpanProcessor(_SpanExporter(_Watch("spans", words, say)))
+            ends.append(processor.shutdown)
+            listeners.append(Tracing(processor, resource, plan.mask))
+        if "metrics" in signals and metrics is not None:
+            ends.append(_MetricSender(metrics, resource, _Watch("metrics", words, say)).end)
+        if said := words.take():
+            say(f"OpenTelemetry: {one_line(said)}")
+        yield listeners
+    finally:
+        if _done_within(END_LIMIT, ends):
+            words.end()
+        else:  # what still sends still logs
+            say(f"OpenTelemetry: the collector did not take the last spans or metrics within {END_LIMIT:g} s")
 
 
 def _resource() -> Resource:
@@ -115,12 +118,25 @@ def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
 
 
 class _Words(logging.Handler):
-    """Takes what OpenTelemetry logs, which is no matter of a terminal: of each thread, the first of it."""
+    """Takes what OpenTelemetry logs from `begin` to `end`, which is no matter of a terminal: of each thread, the first
+    of it."""
 
     def __init__(self, mask: Mask) -> None:
         super().__init__(logging.WARNING)
         self.mask = mask
         self._first = threading.local()
+        self._logger = logging.getLogger("opentelemetry")
+        self._propagated = self._logger.propagate
+
+    def begin(self) -> None:
+        """Let nothing else have it."""
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+
+    def end(self) -> None:
+        """Let it go where it went before."""
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep it, if it is the first."""
@@ -130,18 +146,6 @@ class _Words(logging.Handler):
         """What this thread has logged first since it was taken before; empty: nothing."""
         text, self._first.text = getattr(self._first, "text", ""), ""
         return self.mask(text)
-
-
-@contextmanager
-def _heard(mask: Mask) -> Iterator[_Words]:
-    logger, words = logging.getLogger("opentelemetry"), _Words(mask)
-    propagated, logger.propagate = logger.propagate, False
-    logger.addHandler(words)
-    try:
-        yield words
-    finally:
-        logger.removeHandler(words)
-        logger.propagate = propagated
 
 
 class _Watch:
@@ -162,10 +166,7 @@ class _Watch:
             succeeded, reason = False, self._words.mask(f"{type(error).__name__}: {error}")
         if not succeeded and not self._failing:
             reason = one_line(reason or self._words.take() or "no answer")
-            with suppress(OSError, ValueError):  # of a reader that has gone away
-                self._say(
-                    f"OpenTelemetry: the collector takes no {self._what}, and they are lost until it does: {reason}"
-                )
+            self._say(f"OpenTelemetry: the collector takes no {self._what}, and they are lost until it does: {reason}")
         self._failing = not succeeded
         return succeeded
 
