@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from perago.diagnosis.tasks import Declared, queues
 from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings
 
-from ..adapters.scripted import Action, Request, ScriptedServer, reply_json
+from ..adapters.scripted import Action, Drop, Request, ScriptedServer, reply_json
 from ..cli.test_status import started
 
 
@@ -40,6 +40,10 @@ def row(overview: ConductorOverview, root: Path, after: float) -> TaskTypeStatus
     return found
 
 
+def overview_at(url: str) -> ConductorOverview:
+    return ConductorOverview(ConductorSettings(server_url=f"{url}/api"))
+
+
 @contextmanager
 def served(attempts: list[dict[str, object]]) -> Iterator[ConductorOverview]:
     """A Conductor that has these attempts of the task type `work`, and 12,001 in its queue."""
@@ -50,10 +54,8 @@ def served(attempts: list[dict[str, object]]) -> Iterator[ConductorOverview]:
             return reply_json(attempts[start : start + count])
         return reply_json({"work": 12_001} if request.path.endswith("/queue/all") else [])
 
-    with ScriptedServer(answer) as server:
-        overview = ConductorOverview(ConductorSettings(server_url=f"{server.url}/api"))
+    with ScriptedServer(answer) as server, closing(overview_at(server.url)) as overview:
         yield overview
-        overview.close()
 
 
 def findings(overview: ConductorOverview, root: Path, after: float) -> list[Finding]:
@@ -103,6 +105,23 @@ def test_a_long_list_that_takes_long_is_not_read_to_its_end(tmp_path: Path, monk
     with served([{"taskId": str(number), "status": "IN_PROGRESS"} for number in range(3000)]) as overview:
         found = row(overview, tmp_path, 0)
     assert (found.running, found.all_read) == (1000, False)
+
+
+def test_a_server_that_tells_no_list_is_not_asked_for_each_of_a_hundred(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would be waited for."""
+    monkeypatch.setattr("perago.diagnosis.queues._READING", -1)
+    names = [f"work{number}" for number in range(100)]
+
+    def answer(request: Request) -> Action:
+        return Drop() if "/admin/task/" in request.path else reply_json({} if "/queue/all" in request.path else [])
+
+    with ScriptedServer(answer) as server, closing(overview_at(server.url)) as overview:
+        report = look_at_queues(overview, tmp_path, names, time.time())
+        asked = {request.path for request in server.requests if "/admin/task/" in request.path}
+    assert len(asked) < 20
+    assert (len(report.problems), {row.running for row in report.rows}) == (100, {None})
 
 
 @pytest.mark.parametrize("value", ["soon", 10**400, -1, [1], {"a": 1}, float("inf"), float("nan")])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from perago.adapters.conductor import LastPoll, OpenAttempt
+from perago.adapters.http import NoAnswerError
 from perago.ports import ServiceError
 from perago.worker.plan import is_worker_id
 from perago.worker.presence import WorkerHere, workers_here
@@ -31,7 +32,7 @@ _REQUESTS = 8
 """At a time."""
 _READING = 10.0
 """Seconds for lists of attempts: the server reads the whole list for each thousand of it. The first thousand of each is
-read in any case."""
+read in any case, unless no answer came for another one."""
 
 
 class Overview(Protocol):
@@ -206,12 +207,17 @@ def _open_attempts(
     overview: Overview, names: set[str]
 ) -> tuple[dict[str, tuple[Sequence[OpenAttempt], bool]], tuple[ServiceError, ...]]:
     def ask(name: str) -> tuple[Sequence[OpenAttempt], bool] | ServiceError:
+        if silent and time.monotonic() > until:  # each of the others would be waited for as long
+            return silent[0]
         try:
             return overview.open_attempts(name, until)
         except ServiceError as error:
+            if isinstance(error.__cause__, NoAnswerError):
+                silent.append(error)
             return error
 
     until = time.monotonic() + _READING
+    silent: list[ServiceError] = []
     with ThreadPoolExecutor(_REQUESTS, "perago-status") as pool:
         found = dict(zip(names, pool.map(ask, names), strict=True))
     problems = tuple(answer for answer in found.values() if isinstance(answer, ServiceError))
