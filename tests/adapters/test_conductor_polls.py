@@ -217,6 +217,19 @@ def test_work_comes_whatever_is_known_of_its_trace(input_: object, monkeypatch: 
     assert delivery == replace(DELIVERY, trace=trace_of("workflow", DELIVERY.identity, None))
 
 
+def test_a_workflow_that_cannot_be_read_costs_others_nothing() -> None:
+    polled = [{**POLLED, "workflowInstanceId": "gone"}, POLLED]
+
+    def answer(request: Request) -> Action:
+        gone = request.path.endswith("/gone")
+        return conductor_error(404, "gone") if gone else _traced({"traceparent": GIVEN}, polled)(request)
+
+    with conductor(answer, traced=True) as (queue, _):
+        first, second = queue.poll("features.build", "w", count=2, wait_seconds=0)
+    assert first.trace == trace_of("gone", first.identity, None)
+    assert second.trace == trace_of("workflow", second.identity, GIVEN)
+
+
 def test_many_workflows_that_are_not_read_hold_up_no_more_than_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.adapters.conductor.queue._TRACE_LIMIT", 0.2)
     polled = [{**POLLED, "taskId": f"{number}", "workflowInstanceId": f"w{number}"} for number in range(50)]

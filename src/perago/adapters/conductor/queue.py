@@ -218,9 +218,9 @@ class ConductorQueue:
         long for that: a workflow that is not read within `_TRACE_LIMIT` of the poll has a trace of its own."""
         given: dict[str, object] = {}
         until = time.monotonic() + _TRACE_LIMIT
-        with suppress(ServiceError, AttributeError):
-            for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
-                if (left := until - time.monotonic()) > 0:
+        for workflow_id in dict.fromkeys(delivery.workflow_id for delivery in deliveries):
+            if (left := until - time.monotonic()) > 0:
+                with suppress(ServiceError, AttributeError):
                     given[workflow_id] = self._read_input(workflow_id, left).get("traceparent")
         return [
             replace(each, trace=trace_of(each.workflow_id, each.identity, given.get(each.workflow_id)))
