@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from perago.cli.telemetry import wanted_signals
+from perago.cli.telemetry import telemetry_sent, wanted_signals
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery, TaskStatus, trace_of
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
@@ -60,6 +60,7 @@ def work(workspace: Path, params: Params) -> Result:
 """
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{PARENT}-01"
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 FAST = {"OTEL_BSP_SCHEDULE_DELAY": "50", "OTEL_METRIC_EXPORT_INTERVAL": "50"}
 
 
@@ -262,6 +263,23 @@ def test_a_setting_that_opentelemetry_refuses_costs_the_worker_nothing(site: Sit
     assert site.collector.requests == []
 
 
+def test_so_does_one_that_it_refuses_while_it_is_loaded(project: Project) -> None:
+    variables = {**project.environment, **ENDPOINT, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "-1"}
+    command = [sys.executable, "-c", "import perago.cli.telemetry as t; print(t.wanted_signals())"]
+    ran = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout == "frozenset()\n"
+    assert "warning: nothing is sent by OpenTelemetry: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be" in ran.stderr
+
+
+def test_so_does_one_that_names_what_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER", "missing")
+    with telemetry_sent(frozenset({"traces"}), make_plan(tmp_path), None) as listeners:
+        assert listeners == ()
+    assert "nothing is sent by OpenTelemetry: Requested component 'missing' not found" in capfd.readouterr().err
+
+
 def test_without_the_extra_the_worker_works_and_says_what_is_missing(project: Project, services: Services) -> None:
     project.task("plain", "plain.work")
     project.module("opentelemetry", "raise ModuleNotFoundError('not here', name='opentelemetry')")
@@ -280,7 +298,6 @@ def test_nothing_is_loaded_where_nothing_is_asked_for(project: Project) -> None:
     assert ran.stdout == "frozenset() False\n"
 
 
-ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 BOTH = {"traces", "metrics"}
 
 

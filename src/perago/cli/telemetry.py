@@ -32,6 +32,9 @@ def wanted_signals() -> frozenset[str]:
                 raise
             messages.warning(f"nothing is sent by OpenTelemetry: {error.name} cannot be found; pip install {_PACKAGES}")
             return frozenset()
+        except ValueError as error:  # some settings are looked at that early
+            messages.warning(f"nothing is sent by OpenTelemetry: {error}")
+            return frozenset()
     return signals
 
 
@@ -81,6 +84,6 @@ def telemetry_sent(
             try:
                 listeners = sent.enter_context(telemetry(signals, plan, metrics, say))
                 messages.note(f"sending {' and '.join(filter(signals.__contains__, SIGNALS))} by OpenTelemetry")
-            except ValueError as error:
+            except (ValueError, RuntimeError) as error:
                 messages.warning(f"nothing is sent by OpenTelemetry: {error}")
         yield tuple(listeners)
