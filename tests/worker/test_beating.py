@@ -13,7 +13,7 @@ import pytest
 from perago.ports import NotFound, ServiceError, Unavailable
 from perago.worker.events import LeaseDoubtful, Pulse
 
-from .bench import RunningWorker, outcome, wait_for
+from .bench import RunningWorker, outcome, release, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import result
 from .test_supervision import running_pid
@@ -74,6 +74,28 @@ def test_a_beat_and_a_report_are_never_on_their_way_together(
     answered.set()
     assert result(outcome(queue, task_id)) == "waited"
     assert not overlapped
+
+
+def test_reports_that_get_no_answer_do_not_keep_others_from_beating(
+    worker: RunningWorker, queue: SmallQueue, tmp_path: Path
+) -> None:
+    """There are two threads for beats, as many as reports here."""
+    answered = threading.Event()
+
+    def fault(operation: str) -> ServiceError | None:
+        assert operation != "report" or answered.wait(30)
+        return None
+
+    queue.fault = fault
+    over = [queue.put(what="returns", response_timeout=0.6) for _ in range(2)]
+    wait_for("their end", lambda: [pulse for pulse in worker.saw(Pulse) if pulse.unreported == 2])
+    file = tmp_path / "running"
+    task_id = queue.put(what="waits", file=str(file), response_timeout=0.6)
+    wait_for("beats", lambda: queue.beats.count(task_id) > 3)
+    assert not queue.reports
+    answered.set()
+    release(file)
+    assert [result(outcome(queue, each)) for each in (*over, task_id)] == ["fine", "fine", "waited"]
 
 
 @pytest.mark.parametrize("kind", [Unavailable, NotFound])

@@ -231,8 +231,13 @@ class Attempt:
         self.lose("Conductor is no longer waiting for this delivery")
 
     def _beat(self) -> bool:
-        with self._one_at_a_time:
+        """One that meets a report is made later: waiting for it would keep a thread from the beats of others."""
+        if not self._one_at_a_time.acquire(blocking=False):
+            raise Unavailable("Conductor", "extend the lease", "the report is on its way")
+        try:
             return beat(self._services.queue, self.delivery, lambda: self._lost is None)
+        finally:
+            self._one_at_a_time.release()
 
     def _ended(self, ending: Ending, reason: str | None, outcome: Finished, **more: Any) -> None:
         told = {"steps": outcome.steps, "usage": outcome.usage, **more}
