@@ -49,3 +49,13 @@ def test_a_repository_that_no_name_can_be_of_does_not_exist_and_is_asked_for_onc
         with pytest.raises(NotFound, match="repository Not_One does not exist"):
             store.get_commit("Not_One", COMMIT)
         assert len(server.requests) == 1
+
+
+def test_a_text_that_quotes_such_an_answer_does_not_mean_that_nothing_is_there() -> None:
+    """A hook may refuse a name in such words. To read the text takes time by its length, not by the square of it."""
+    text = "argument branch: " * 100_000 + "branch id: invalid value: validation error"
+    with (
+        lakefs(routes(DELETE_x=failure(412, f"hook aborted: {text}"))) as (store, _),
+        pytest.raises(Refused, match="hook aborted"),
+    ):
+        store.delete_branch("repo", "x")

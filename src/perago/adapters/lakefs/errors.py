@@ -111,7 +111,7 @@ def refusal(call: Call, answer: Answer) -> ServiceError:
         return error
     if status == 404 and message is None:
         return Unavailable(SERVICE, call.operation, detail)  # a proxy's word that nothing is there proves nothing
-    impossible = _NO_NAME.search(message or "")
+    impossible = _NO_NAME.match(message or "")
     if impossible or (status == 404 and "invalid API endpoint" not in detail):
         is_repository = "repository not found" in detail or "argument repository" in detail
         subject = f"repository {call.repository}" if is_repository else call.missing
