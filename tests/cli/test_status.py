@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from perago.embedded.http.services import EmbeddedServices
 from perago.worker.events import Stopped, WorkerReady
 from perago.worker.presence import Presence
 
+from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
 from ..worker.bench import make_plan
 from .conftest import PLAIN, Project
 from .services import Services
@@ -111,3 +115,22 @@ def test_an_unreachable_conductor_is_said(project: Project) -> None:
     ran = project.run("status", CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
     assert (ran.code, ran.out) == (5, "")
     assert "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api" in ran.err
+
+
+def test_an_interrupt_does_not_wait_for_a_server_that_hangs(project: Project) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    is_asked = threading.Event()
+
+    def answer(request: Request) -> Action:
+        if "/admin/task/" in request.path:
+            is_asked.set()
+            return Hang()
+        return reply_json({} if request.path.endswith("/queue/all") else [])
+
+    with ScriptedServer(answer) as server:
+        environment = {**project.environment, "CONDUCTOR_SERVER_URL": f"{server.url}/api"}
+        process = replace(project, environment=environment).start("status", "plain")
+        assert is_asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=15)
+    assert (process.returncode, err) == (130, b"error: interrupted\n")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -216,10 +216,20 @@ def _open_attempts(
                 silent.append(error)
             return error
 
+    def work() -> None:
+        for name in left:
+            found[name] = ask(name)
+
     until = time.monotonic() + _READING
     silent: list[ServiceError] = []
-    with ThreadPoolExecutor(_REQUESTS, "perago-status") as pool:
-        found = dict(zip(names, pool.map(ask, names), strict=True))
+    found: dict[str, tuple[Sequence[OpenAttempt], bool] | ServiceError] = {}
+    left = iter(list(names))
+    # Daemons, unlike the threads of an executor: a command that is interrupted does not wait for a server that hangs.
+    threads = [threading.Thread(target=work, name="perago-status", daemon=True) for _ in range(_REQUESTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     problems = tuple(answer for answer in found.values() if isinstance(answer, ServiceError))
     return {name: answer for name, answer in found.items() if not isinstance(answer, ServiceError)}, problems
 
