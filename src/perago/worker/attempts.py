@@ -166,14 +166,23 @@ class Attempt:
             if outcome.fence is FenceState.NOT_ENFORCED:
                 self._services.not_fenced(self.delivery)
             if self._lost is None and outcome.report is not None:
-                report = await self._last_words() if self._death is not None else None
-                await self._report(outcome, report or outcome.report)
+                await self._make_known(outcome, outcome.report)
             else:
                 await self._lost_words(outcome)
         finally:
             self._lease.cancel()
         if self._death is not None:
             await self._clean_up()
+
+    async def _make_known(self, outcome: Finished, report: Report) -> None:
+        """Report, or say that the worker ended before that was done."""
+        try:
+            words = await self._last_words() if self._death is not None else None
+            await self._report(outcome, words or report)
+        except asyncio.CancelledError:
+            why = "the worker was told to stop before Conductor had answered"
+            self._ended(Ending.UNREPORTED, why, outcome, status=report.status)
+            raise
 
     async def _last_words(self) -> Report | None:
         """What a slot that died with a merge under way would have said of it."""

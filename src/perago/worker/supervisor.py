@@ -158,8 +158,10 @@ class _Worker:
         finally:
             maintenance.cancel()
             await self._slots.close()
-            pulse.cancel()
-            await asyncio.wait([maintenance, pulse], timeout=LAST_WORDS)
+            left = [maintenance, pulse, *self._tasks]
+            for task in left[1:]:
+                task.cancel()
+            await asyncio.wait(left, timeout=LAST_WORDS)
             self._clock.end()
             self._pools.close()
             self._emit(Stopped(self._exit_code))
