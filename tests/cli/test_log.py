@@ -67,6 +67,17 @@ def test_a_task_a_workflow_and_an_age_select(project: Project, embedded: Embedde
     assert (none.code, none.out) == (0, "no such publication on branch main of my-data\n")
 
 
+@pytest.mark.parametrize("date", [1_795_800_316_000, 2**60, -(10**14)])
+def test_a_date_that_is_in_no_calendar_stays_a_number(project: Project, embedded: EmbeddedServices, date: int) -> None:
+    """Such as one in milliseconds: lakeFS takes any from the one who commits."""
+    server, repository = embedded.lakefs.server, f"dated{abs(date)}"
+    server.create_repository(repository)
+    server.put_object(repository, "main", "a", b"x")
+    server.commit(repository, "main", "Add", date=date)
+    ran = project.run("log", repository, "main", "--json", "-n", "1", **embedded.environment())
+    assert (ran.code, ran.err, json.loads(ran.out)[0]["created"]) == (0, "", f"{date} s")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_publications_of_earlier_versions_are_told(project: Project, embedded: EmbeddedServices, form: str) -> None:
     server, metadata = embedded.lakefs.server, recorded(form)["supersedes"]

@@ -93,8 +93,21 @@ _MORE_NOTES = ("params_sha256", "adopts", "supersedes", "traceparent", "version"
 def _row(commit: Commit) -> dict[str, Any]:
     """One commit; what perago has not noted is null. A commit below the head may lack long notes."""
     noted = {name: commit.metadata.get(f"perago.{name}") or None for name in (*_NOTES, *_MORE_NOTES)}
-    created = datetime.fromtimestamp(commit.created, UTC).isoformat(timespec="seconds")
-    return {"commit": commit.id, "created": created, "committer": commit.committer, "message": commit.message, **noted}
+    return {
+        "commit": commit.id,
+        "created": _date(commit.created),
+        "committer": commit.committer,
+        "message": commit.message,
+        **noted,
+    }
+
+
+def _date(seconds: int) -> str:
+    """In ISO form, in UTC. A commit may have been given a date that no calendar has: it stays a number."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds} s"
 
 
 def _print(row: dict[str, Any]) -> None:
