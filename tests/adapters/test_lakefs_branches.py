@@ -1,13 +1,16 @@
-"""Branches: what is sent how often to create and delete them, and what each answer means."""
+"""Branches: what is sent how often to create, read and delete them, and what each answer means."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from perago.adapters.lakefs import LakeFSStore
 from perago.ports import NotFound, Refused, ServiceError, Unavailable, Unclear
 
-from .lakefs_script import COMMIT, failure, lakefs, routes
-from .scripted import Action, Drop, Reply
+from .lakefs_script import COMMIT, HEAD, branch_json, failure, lakefs, routes
+from .scripted import Action, Drop, Reply, Request, reply_json
 
 
 def test_a_new_branch_is_hidden() -> None:
@@ -59,3 +62,23 @@ def test_a_text_that_quotes_such_an_answer_does_not_mean_that_nothing_is_there()
         pytest.raises(Refused, match="hook aborted"),
     ):
         store.delete_branch("repo", "x")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda store: store.history("repo", "main", until=HEAD, limit=9),
+        lambda store: store.ancestry("repo", COMMIT, limit=9),
+    ],
+    ids=["history", "ancestry"],
+)
+def test_a_log_that_does_not_even_tell_its_head_is_no_empty_range(read: Callable[[LakeFSStore], object]) -> None:
+    """lakeFS leaves out a commit whose date was set to a time before the year 1, and what is below it. Others' commits
+    would go unseen."""
+    empty = {"results": [], "pagination": {"has_more": False, "next_offset": "", "results": 0, "max_per_page": 1000}}
+
+    def script(request: Request) -> Action:
+        return branch_json(COMMIT) if request.path.endswith("/branches/main") else reply_json(empty)
+
+    with lakefs(script) as (store, _), pytest.raises(Refused, match="tells no commit of it"):
+        read(store)

@@ -119,7 +119,7 @@ class Control:
         while more and len(found) < limit:
             after = found[-1].id if found else None
             page, more = self._log_page(repository, commit_id, after, None, limit - len(found))
-            if not found and [commit.id for commit in page[:1]] != [commit_id]:  # the name of a branch or a tag
+            if not found and page[0].id != commit_id:  # the name of a branch or a tag
                 operation = f"read the history of {repository}"
                 raise NotFound(SERVICE, operation, f"commit {commit_id} does not exist")
             found += map(shortened, page)
@@ -258,7 +258,11 @@ class Control:
     def _log_page(
         self, repository: str, head: str, after: str | None, until: str | None, remaining: int
     ) -> tuple[list[Commit], bool]:
-        """Some commits and whether more follow."""
+        """Some commits and whether more follow.
+
+        Raises:
+            Refused: not even `head` is told (`docs/servers/lakefs.md` 2). A branch must not seem to be unmoved by that.
+        """
         missing = f"commit {head}" if until is None else f"commit {head} or {until}"
         call = Call(f"read the history of {repository}", repository, missing)
         options: dict[str, Any] = {"amount": min(_LOG_PAGE, remaining), "first_parent": True}
@@ -269,6 +273,11 @@ class Control:
         page: tuple[list[Commit], bool] = self._retry(
             call, self._refs.log_commits, repository, head, read_as=_log, **options
         )
+        if after is None and not page[0]:
+            detail = (
+                f"lakeFS tells no commit of it, not even {head}, as where the date of that one is before the year 1"
+            )
+            raise Refused(SERVICE, call.operation, detail)
         return page
 
     def _pages(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
