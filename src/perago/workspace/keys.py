@@ -151,6 +151,8 @@ def _problem_of(entry: ObjectEntry, key_prefix: str, limits: NameLimits, names: 
         return "contains a NUL character"
     if not is_utf8(entry.key):
         return "is not UTF-8"
+    if entry.size < 0:  # lakeFS takes any size from the one who links an object
+        return "has a size below 0"
     path = entry.key[len(key_prefix) :]
     if not path or path.endswith("/"):
         if entry.size:
