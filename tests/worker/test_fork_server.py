@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
+import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -70,6 +74,48 @@ def test_a_start_that_it_does_not_answer_neither_holds_up_the_loop_nor_lasts(
         f"the slot's process could not be started: the fork server stood still for {LIMIT} s",
         f"the slot's process was ended because its fork server stood still for {LIMIT} s",
     }
+    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+@contextmanager
+def room_for_files(number: int) -> Iterator[None]:
+    """This process may open so many more files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 500), hard))
+    taken: list[int] = []
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(number):
+            os.close(taken.pop())
+        yield
+    finally:
+        for each in taken:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_start_that_finds_no_room_for_its_files_costs_no_other_slot(two_slots: RunningWorker) -> None:
+    slot, other = (ready.pid for ready in two_slots.saw(SlotReady))
+    server = psutil.Process(other).ppid()
+    with room_for_files(2):  # and for those of the slot
+        os.kill(slot, signal.SIGKILL)
+        wait_for("a start that fails", lambda: [died for died in two_slots.saw(SlotDied) if not died.pid])
+    wait_for("a new process", lambda: len(two_slots.saw(SlotReady)) == 3)
+    assert psutil.Process(two_slots.saw(SlotReady)[2].pid).ppid() == server
+    assert len(two_slots.saw(SlotDied)) == 2
+
+
+def test_one_that_starts_nothing_more_is_replaced_though_it_lives_as_long_as_its_slots(
+    two_slots: RunningWorker, queue: SmallQueue
+) -> None:
+    """It ends with the first request that breaks off, as one of a process does that may open no further file."""
+    os.kill(two_slots.saw(SlotReady)[0].pid, signal.SIGKILL)
+    wait_for("the slot's death", lambda: two_slots.saw(SlotDied))
+    with socket.socket(socket.AF_UNIX) as request:
+        request.connect(forkserver._forkserver._forkserver_address)  # type: ignore[attr-defined]
+    wait_for("two new processes", lambda: len(two_slots.saw(SlotReady)) == 4)
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 

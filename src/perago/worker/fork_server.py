@@ -29,6 +29,9 @@ STARTING_OR_ENDING = threading.Lock()
 """multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
 a wrong exit status. There may be several supervisors in one process."""
 
+_PIPES = 3
+"""With as many ends as multiprocessing opens files for a start, at most."""
+
 _LOOKS, _PAUSE = 20, 0.005
 """At a process that is dying, and the seconds after each."""
 
@@ -81,18 +84,33 @@ def start_process(process: BaseProcess) -> int | None:
     server = None
     try:
         with STARTING_OR_ENDING, signals_held(), _limited():
+            _find_room()
             server = _present()
             process.start()
             return server or _present()
     except (EOFError, ConnectionError) as error:
-        raise ForkServerDied(f"the fork server {fate(server) or f'has died ({error})'}") from error
+        if (how := fate(server)) is None:  # it may wait for the end of its slots, and neither starts nor watches any
+            _end(how := f"has died ({error})")
+        raise ForkServerDied(f"the fork server {how}") from error
+
+
+def _find_room() -> None:
+    """The fork server ends with a request that breaks off, as one does for which there is no room half-way."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(_PIPES):
+            for end in os.pipe():
+                opened.callback(os.close, end)
 
 
 def end_fork_server(seconds: float) -> None:
     """Kill the present fork server, which stands still for so many seconds now, and thereby its slots."""
+    _end(f"stood still for {seconds:g} s")
+
+
+def _end(why: str) -> None:
     pid = _present()
     if pid is not None and not _is_gone(pid):
-        _fates[pid] = f"stood still for {seconds:g} s"
+        _fates[pid] = why
         os.kill(pid, signal.SIGKILL)
 
 
