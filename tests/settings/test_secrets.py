@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from perago.settings import ConfigurationError, Mask, load_settings, mask_secrets
+from perago.settings.mask import secrets_in
 
 SECRET = "hunter2-hunter2"
 
@@ -87,6 +88,10 @@ def test_a_token_in_the_path_of_an_address_is_a_secret(monkeypatch: pytest.Monke
     assert token not in repr(conductor)
     assert conductor.shown == "http://localhost:8080/gate/***/api"
     assert mask_secrets(f"GET /gate/{token}/api/tasks") == "GET /gate/***/api/tasks"
+
+
+def test_a_long_name_in_the_path_of_an_address_is_none() -> None:
+    assert secrets_in("http://proxy:8080/conductor-service/api") == [""]
 
 
 def test_a_password_in_an_address_that_is_refused_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ STRUCK_OUT = "***"
 _SHORTEST = 4
 """Characters of a secret, or of what is struck out of one: anything shorter would strike out words."""
 _TOKEN = 16
-"""Characters from which a part of an address's path counts as a token. Few names have so many; that of `perago dev`
-has 32."""
+"""Characters from which a part of an address's path counts as a token, if there is a digit among them: names such as
+`conductor-service` are struck out of nothing. The token of `perago dev` has 32, all hexadecimal."""
 
 
 class Mask:
@@ -49,7 +49,11 @@ def secrets_in(address: str) -> list[str]:
     `perago dev`. The address need not be valid."""
     host, _, path = address.partition("://")[2].partition("/")
     password = host.rpartition("@")[0].partition(":")[2]
-    return [password, *(part for part in path.split("/") if len(part) >= _TOKEN)]
+    return [password, *filter(_may_be_token, path.split("/"))]
+
+
+def _may_be_token(part: str) -> bool:
+    return len(part) >= _TOKEN and any(character.isdigit() for character in part)
 
 
 def shown_address(address: str) -> str:
