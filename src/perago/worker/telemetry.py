@@ -102,7 +102,7 @@ def _secrets() -> Mask:
                 content = header.partition("=")[2]
                 found += [header.strip(), content.strip(), unquote(content).strip()]
         elif name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT"):
-            found += [value.rpartition("@")[0].partition("//")[2], *secrets_in(value)]
+            found += [value.rpartition("@")[0].partition("//")[2], value.partition("?")[2], *secrets_in(value)]
     return Mask(found)
 
 
