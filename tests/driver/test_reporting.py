@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -230,3 +231,16 @@ def test_a_report_without_an_answer_is_followed_by_a_question(services: InMemory
     case = finished(services, seconds=1, operations=("report",), error=Unclear)
     assert case.deliver(proven_at=services.clock.now()) == Delivered()
     assert case.conductor.calls["is_current"] == case.conductor.calls["report"] - 1 > 0
+
+
+def test_a_report_that_had_to_wait_for_a_beat_asks_again(services: InMemoryServices) -> None:
+    """The workflow was run again meanwhile: the result would complete the new delivery."""
+    case = finished(services, operations=())
+
+    @contextmanager
+    def beat_under_way() -> Iterator[None]:
+        _run_again(services, case)
+        yield
+
+    assert case.deliver(alone=beat_under_way()).lost_reason is not None
+    assert case.conductor.calls["report"] == 0

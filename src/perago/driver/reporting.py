@@ -63,7 +63,8 @@ def deliver_report(
     or a heartbeat. If that was less than `FRESH` seconds ago, it is not asked again before the first report. Between a
     delivery check and its report the same time can pass.
 
-    `alone` is entered for each report: what must not be said to Conductor at the same time keeps out of it.
+    `alone` is entered for each report: what must not be said to Conductor at the same time keeps out of it. The
+    delivery check is repeated if that takes longer than `FRESH`.
     """
     patience = delivery.response_timeout_seconds + (limits or Limits()).answer_patience
     state, command = begin_report(Plan(delivery, perago.__version__, ""), report)
@@ -94,7 +95,10 @@ def _carry_out(
             # Any error is no answer: Conductor's own word that a task is gone is a "no".
             return check_delivery(queue, delivery, clock, patience, passing=(ServiceError,))
         if isinstance(command, do.SendReport):
+            asked = clock.now()
             with alone:
+                if abs(clock.now() - asked) > FRESH:  # the delivery check is that old, too
+                    return on.ReportUnclear("it had to wait", sent=False)
                 queue.report(delivery, command.report, worker_id)
             return on.ReportSent()
     except NotImplementedError:  # a model says what it cannot do
