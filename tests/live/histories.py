@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -69,10 +71,17 @@ class History:
     def _differs(self, commit_id: str, ref: str, result: Mapping[str, Any]) -> Iterator[str]:
         before, after = self._repository.tree(ref), self._repository.tree(commit_id)
         changed = {path for path in before.keys() | after.keys() if _identity(before, path) != _identity(after, path)}
-        stamps = {path: self._repository.read(path, commit_id).decode().rstrip() for path in changed & after.keys()}
-        wanted = [result["stamp"]] if result["stamp"] else []
+        stamps = {path: md5(self._repository.read(path, commit_id)) for path in changed & after.keys()}
+        wanted = [result["stamp_md5"]] if result["stamp"] else []
         if list(stamps.values()) != wanted or len(changed) != len(wanted):
-            yield f"{commit_id} differs from its input {ref} in {sorted(changed)} ({stamps}), not in {wanted}"
+            yield f"{commit_id} differs from its input {ref} in {sorted(changed)} ({stamps}), not in {result['stamp']}"
+
+    def _saw(self, task_id: str, ref: str, seen: Mapping[str, str]) -> Iterator[str]:
+        """The function found the bytes of its input, all of them and no others."""
+        found = {path: text if _is_md5(text) else md5(text.encode()) for path, text in seen.items()}
+        wanted = {path: stored.checksum for path, stored in self._repository.tree(ref).items()}
+        if found != wanted:
+            yield f"task {task_id} saw {found}, not its input {wanted}"
 
     def _reported(self, publications: Sequence[Commit]) -> Iterator[str]:
         """A COMPLETED step names a commit of its own, or its input, and the tree there has exactly its changes."""
@@ -84,6 +93,7 @@ class History:
             output, ref = task["outputData"], task["inputData"]["workspace"]["ref"]
             published = output["workspace"]["ref"]
             yield from self._differs(published, ref, output["result"])
+            yield from self._saw(task["taskId"], ref, output["result"]["seen"])
             if published == ref:
                 continue
             if published not in known:
@@ -127,6 +137,15 @@ def _repeats_its_retry(task: Mapping[str, Any], completed: Sequence[Mapping[str,
 
 def _field(commit: Commit, name: str) -> str:
     return str(commit["metadata"][f"perago.{name}"])
+
+
+def md5(content: bytes) -> str:
+    """What lakeFS has as checksum of these bytes."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _is_md5(text: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{32}", text) is not None
 
 
 def _identity(tree: Mapping[str, Stored], path: str) -> tuple[int, str] | None:

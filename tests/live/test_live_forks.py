@@ -17,6 +17,7 @@ from .chaos import CHAOTIC, LARGE, RAGE_SECONDS, RECOVERY_SECONDS, SEED, Chaos, 
 from .conftest import Deploy
 from .deploying import Deployment, block
 from .fleet import Fleet
+from .histories import md5
 from .proxy import Proxy
 from .repositories import Repository
 from .workflows import Conductor, step, told
@@ -108,8 +109,8 @@ class Branch:
         if len(done) != BRANCHES:
             yield f"{len(done)} branches are done"
         for task in done:
-            path, stamp = f"{task['referenceTaskName']}.stamp", task["outputData"]["result"]["stamp"]
-            if self.repository.read(path).decode().rstrip() != stamp:
+            path, stamp = f"{task['referenceTaskName']}.stamp", task["outputData"]["result"]["stamp_md5"]
+            if md5(self.repository.read(path)) != stamp:
                 yield f"{path} is not what task {task['taskId']} has reported"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import signal
@@ -78,10 +79,12 @@ class Done(BaseModel):
     pid: int
     retry_count: int
     seen: dict[str, str] = {}
-    """The small text files of the workspace as the function found them."""
+    """The files of the workspace as the function found them: the text of small ones, the MD5 of others."""
     padding: str = ""
     stamp: str = ""
     """What was written to the stamp; empty if nothing was."""
+    stamp_md5: str = ""
+    """Of all its bytes."""
 
 
 class Announcement(BaseModel):
@@ -98,14 +101,16 @@ def act(orders: Orders, workspace: Path | None = None) -> Done:
     seen = _texts(workspace)
     if orders.say:
         print(orders.say)
-    stamp = _new_stamp(orders)
+    stamp, stamp_md5 = _new_stamp(orders), ""
     if workspace is not None:
         _change(workspace, orders)
         if stamp:
             (workspace / orders.stamp).write_text(stamp + "\n" * orders.padding)
+            stamp_md5 = md5(workspace / orders.stamp)
     _pass_gate(orders, workspace)
     time.sleep(orders.sleep)
-    return _end(orders, Done(pid=os.getpid(), retry_count=current().retry_count, seen=seen, stamp=stamp))
+    done = Done(pid=os.getpid(), retry_count=current().retry_count, seen=seen, stamp=stamp, stamp_md5=stamp_md5)
+    return _end(orders, done)
 
 
 def _new_stamp(orders: Orders) -> str:
@@ -116,8 +121,16 @@ def _new_stamp(orders: Orders) -> str:
 def _texts(workspace: Path | None) -> dict[str, str]:
     if workspace is None:
         return {}
-    files = sorted(path for path in workspace.rglob("*") if path.is_file() and path.stat().st_size < SMALL)
-    return {path.relative_to(workspace).as_posix(): path.read_text() for path in files}
+    files = sorted(path for path in workspace.rglob("*") if path.is_file())
+    return {
+        path.relative_to(workspace).as_posix(): path.read_text() if path.stat().st_size < SMALL else md5(path)
+        for path in files
+    }
+
+
+def md5(path: Path) -> str:
+    """What lakeFS has as checksum of these bytes."""
+    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 def _change(workspace: Path, orders: Orders) -> None:
