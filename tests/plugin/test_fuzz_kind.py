@@ -157,7 +157,7 @@ def test_defects_of_declarations_and_prefixes_are_found(
 ) -> None:
     write_module(pytester, "work", BUILD)
     pytester.makeconftest(f"import hypothesis\n{defect}")
-    result = run_process(pytester, *FUZZ, "-k", label)
+    result = run_process(pytester, *FUZZ, "-k", label, "-o", "perago_fuzz_examples=200")  # 25 may miss it
     result.assert_outcomes(failed=1, deselected=3)
     assert shown in result.stdout.str()
 
