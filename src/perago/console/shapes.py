@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -96,5 +97,10 @@ def checked(shape: Any, answer: Json) -> Json:
     Raises:
         ValueError: it has not the shape.
     """
-    TypeAdapter(shape).validate_python(answer)
+    _adapter(shape).validate_python(answer)
     return answer
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
