@@ -120,6 +120,18 @@ def running(plan: WorkerPlan, queue: TaskQueue) -> Iterator[RunningWorker]:
         worker.end()
 
 
+def hold_reports(queue: SmallQueue) -> threading.Event:
+    """Let no report through, until the event is set."""
+    through = threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "report":
+            through.wait(LIMIT)
+
+    queue.fault = fault
+    return through
+
+
 def outcome(queue: SmallQueue, task_id: str, limit: float = LIMIT) -> Report:
     """The report of `task_id`, as soon as there is one."""
     wait_for(f"the report of {task_id}", lambda: task_id in queue.reports, limit)

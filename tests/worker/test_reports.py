@@ -15,7 +15,7 @@ from perago.ports import ServiceError, TaskStatus, Unavailable
 from perago.worker import supervisor as supervision
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, running, wait_for
+from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import result
 
@@ -131,13 +131,7 @@ def test_a_delivery_that_is_lost_before_its_report_gets_none(
 def test_reports_that_pile_up_hold_back_further_polls_until_they_are_through(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:
-    through = threading.Event()
-
-    def fault(operation: str) -> None:
-        if operation == "report":
-            through.wait(LIMIT)
-
-    queue.fault = fault
+    through = hold_reports(queue)
     for _ in range(20):
         queue.put(what="returns")
     backlog = 8  # twice the four threads that report for one slot

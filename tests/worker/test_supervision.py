@@ -25,7 +25,7 @@ from perago.worker.events import (
 )
 from perago.workspace.directory import AttemptDirectory
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, planned, release, running, wait_for
+from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, planned, release, running, wait_for
 from .small_queue import SmallQueue
 from .test_behaviour import gone, result
 
@@ -216,14 +216,8 @@ def test_failing_polls_are_said_once_and_work_goes_on_afterwards(
 def test_a_slot_is_kept_for_the_next_step_while_a_report_is_on_its_way(
     worker: RunningWorker, queue: SmallQueue
 ) -> None:
-    through = threading.Event()
-
-    def fault(operation: str) -> None:
-        if operation == "report":
-            through.wait(LIMIT)
-
     wait_for("a long poll", lambda: queue.polls and queue.polls[-1][1] > 0)
-    queue.fault = fault
+    through = hold_reports(queue)
     task_id = queue.put(what="returns")
     begun = len(queue.polls)
     wait_for("more looks than an alert worker makes", lambda: len(queue.polls) > begun + len(cadence.QUICK_PAUSES) + 2)
