@@ -130,7 +130,8 @@ def _texts(workspace: Path | None) -> dict[str, str]:
 
 def md5(path: Path) -> str:
     """What lakeFS has as checksum of these bytes."""
-    return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def _change(workspace: Path, orders: Orders) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from perago import WorkspaceSpec, task
 
-from .acting import controls, named
+from .acting import controls, md5, named
 
 PIECE = 1024 * 1024
 
@@ -54,7 +54,7 @@ def work(workspace: Path, params: Bulk) -> Made:
         (workspace / _path(number)).unlink()
     digest = _write_large(workspace / "large", params.large)
     if params.check_large:
-        digest = _md5(workspace / "large")
+        digest = md5(workspace / "large")
         (workspace / "large.md5").write_text(digest)
     return Made(pid=os.getpid(), found=found, large_md5=digest, peak_memory=_peak_memory())
 
@@ -78,8 +78,3 @@ def _write_large(path: Path, pieces: int) -> str:
             digest.update(piece)
             file.write(piece)
     return digest.hexdigest()
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
