@@ -1,0 +1,106 @@
+"""What users rely on stays as it is: names, signatures, options, exit codes, JSON documents, test ids, variables, logs,
+metrics and commit metadata. A change of `public_surface.txt` needs a line in CHANGELOG.md.
+
+    WRITE_SURFACE=1 python -m pytest tests/surface
+
+writes the file again after an intended change.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ..cli.conftest import Project
+from ..cli.dev_command import ready
+from .listing import everything, shape_of
+
+FILE = Path(__file__).with_name("public_surface.txt")
+
+TASK = """
+from pathlib import Path
+from pydantic import BaseModel
+from perago import Example, TaskTerminalError, WorkspaceSpec, require_glob, task
+
+class Params(BaseModel):
+    rows: int = 1
+
+class Result(BaseModel):
+    total: int
+
+@task(
+    name="features.build",
+    owner_email="data@example.com",
+    workspace=WorkspaceSpec(pre=[require_glob("*.csv")]),
+    examples=[Example(id="one", params={"rows": 1}, tree={"a.csv": "x"})],
+)
+def work(workspace: Path, params: Params) -> Result:
+    if params.rows < 0:
+        raise TaskTerminalError("below zero")
+    (workspace / "b.csv").write_text("y")
+    return Result(total=params.rows)
+"""
+
+
+def compare(kinds: tuple[str, ...], found: set[str]) -> None:
+    """Compare the lines of these kinds with the file, or write them there."""
+    lines = FILE.read_text(encoding="utf-8").splitlines() if FILE.exists() else []
+    kept = [line for line in lines if line.split(" ", 1)[0] not in kinds]
+    expected = sorted(line for line in lines if line.split(" ", 1)[0] in kinds)
+    if os.environ.get("WRITE_SURFACE"):
+        FILE.write_text("\n".join(sorted([*kept, *found])) + "\n", encoding="utf-8")
+        return
+    difference = [line for line in difflib.ndiff(expected, sorted(found)) if line[0] in "+-"]
+    told = "\n".join(difference)
+    assert not difference, f"the public surface has changed; see the docstring of this file:\n{told}"
+
+
+@pytest.mark.any_python
+def test_names_options_tests_variables_logs_metrics_and_metadata() -> None:
+    kinds = ("python", "cli", "exit", "plugin", "env", "log", "metric", "commit")
+    compare(kinds, set(everything()))
+
+
+@pytest.mark.any_python
+def test_json_documents(project: Project) -> None:
+    found = set[str]()
+    project.module("features", TASK)
+    sample = project.directory / "sample"
+    sample.mkdir()
+    (sample / "a.csv").write_text("x")
+    with ready(project, "features", "--workspace", "sample") as dev:
+        variables = dev.variables()
+
+        def read(*arguments: str) -> None:
+            ran = project.run(*arguments, "--json", **variables)
+            found.update(f"json {arguments[0]} {line}" for line in shape_of(json.loads(ran.out)))
+
+        def send(params: str) -> str:
+            ran = project.run(
+                "send", "features", "--workspace", "dev/main", "--params", params, "--follow", **variables
+            )
+            workflow = ran.err.splitlines()[0].removeprefix("started workflow ")
+            return str(dev.get(f"/workflow/{workflow}")["tasks"][-1]["taskId"])
+
+        failed, completed = send('{"rows": -1}'), send('{"rows": 2}')
+        for task_id in (failed, completed):
+            read("show", task_id)
+            read("replay", task_id)
+        read("backtest", "features", "--last", "2")
+        read("log", "dev", "main")
+        read("status", "features")
+        read("doctor", "features")
+        read("diff", "features")
+        read("check", "features")
+        read("config")
+        read("cache")
+        read("fence", "status", "dev", "main")
+        read("gc", "dev")
+        read("run", "features", "--workspace", "sample")
+        project.module("broken", "raise RuntimeError('no')")
+        read("check", "broken")
+    compare(("json",), found)
