@@ -87,6 +87,12 @@ def _replace(workspace: Path) -> None:
     workspace.write_text("")
 
 
+def _make_again(workspace: Path) -> None:
+    shutil.rmtree(workspace)
+    workspace.mkdir()
+    _write(workspace)
+
+
 ACTIONS: dict[str, Callable[[Path], object]] = {
     "write": _write,
     "edit": _edit,
@@ -111,6 +117,7 @@ ACTIONS: dict[str, Callable[[Path], object]] = {
     "hook": _add_hook,
     "delete the workspace": shutil.rmtree,
     "replace the workspace": _replace,
+    "make the workspace again": _make_again,
     "leave the place": _leave_the_place,
     "log": lambda workspace: current().log(f"{current().task_name} {current().retry_count}"),
 }

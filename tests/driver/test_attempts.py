@@ -144,6 +144,7 @@ def test_emptying_a_workspace_keeps_the_hooks_of_the_repository(services: InMemo
         ("hook", FAILED, "_lakefs_actions/x.yaml"),
         ("delete the workspace", FAILED, "was deleted"),
         ("replace the workspace", FAILED, "was replaced"),
+        ("make the workspace again", FAILED, "was replaced by another directory"),
     ],
 )
 def test_what_a_function_may_do_wrong_ends_in_a_clear_failure(

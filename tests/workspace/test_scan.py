@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import shutil
 import socket
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from perago.workspace.changes import hash_files
-from perago.workspace.errors import WorkspaceGone
-from perago.workspace.scan import Irregular, IrregularKind, scan_tree
+from perago.workspace.changes import Baseline, detect_changes, hash_files
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.errors import UnreadableFile, WorkspaceGone
+from perago.workspace.scan import Irregular, IrregularKind, Unreadable, scan_tree
 
-from .building import deepen, no_more_files, write
+from .building import deepen, delivery, no_more_files, write
 
 linux_names = pytest.mark.skipif(sys.platform != "linux", reason="this disk refuses names that are not UTF-8")
 
@@ -169,7 +174,7 @@ def replace_by_symlink(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("vandalise", "words"),
-    [(remove, "was deleted"), (replace_by_file, "no directory"), (replace_by_symlink, "replaced by a symlink")],
+    [(remove, "was deleted"), (replace_by_file, "not a directory"), (replace_by_symlink, "replaced by a symlink")],
 )
 def test_a_workspace_that_is_no_directory_any_more_says_so(tree: Path, vandalise: object, words: str) -> None:
     assert callable(vandalise)
@@ -177,6 +182,90 @@ def test_a_workspace_that_is_no_directory_any_more_says_so(tree: Path, vandalise
     with pytest.raises(WorkspaceGone, match=words) as error:
         scan_tree(tree)
     assert str(tree) in str(error.value)
+
+
+def make_again(root: Path) -> None:
+    shutil.rmtree(root)
+    root.mkdir()
+
+
+def put_another_in_its_place(root: Path) -> None:
+    shutil.rmtree(root)
+    other = root.with_name("other")
+    other.mkdir()
+    other.rename(root)
+
+
+def make_the_parent_again(root: Path) -> None:
+    shutil.rmtree(root.parent)
+    root.mkdir(parents=True)
+
+
+def mount_over(root: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "none", root], check=False, timeout=60, capture_output=True).returncode:
+        pytest.skip("this container mounts nothing")
+
+
+@pytest.mark.parametrize("vandalize", [make_again, put_another_in_its_place, make_the_parent_again, mount_over])
+def test_a_workspace_that_is_another_directory_now_is_not_scanned(
+    tmp_path: Path, vandalize: Callable[[Path], None]
+) -> None:
+    """The inode is still in use, so the file system cannot give it to the new directory."""
+    attempt = AttemptDirectory.create(tmp_path, delivery())
+    write(attempt.workspace, {"a": "1", "b": "2"})
+    try:
+        assert list(scan_tree(attempt.workspace, attempt.held).files) == ["a", "b"]
+        vandalize(attempt.workspace)
+        with pytest.raises(WorkspaceGone, match="was replaced by another directory"):
+            scan_tree(attempt.workspace, attempt.held)
+    finally:
+        subprocess.run(["umount", "-q", attempt.workspace], check=False, timeout=60, capture_output=True)
+        attempt.remove()
+
+
+class Interruption:
+    """Runs an action when the scan has listed a directory and has not looked at its entries yet."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, count: int, action: Callable[[], object]) -> None:
+        self._scandir, self._left, self._action = os.scandir, count, action
+        patch.setattr(os, "scandir", self)
+
+    def __call__(self, directory: int) -> contextlib.AbstractContextManager[list[os.DirEntry[str]]]:
+        with self._scandir(directory) as found:
+            entries = list(found)
+        self._left -= 1
+        if not self._left:
+            self._action()
+        return contextlib.nullcontext(entries)
+
+
+def test_a_workspace_that_is_replaced_during_the_scan_is_noticed(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tree, {"sub/a": "1"})
+    Interruption(monkeypatch, 2, lambda: tree.rename(tree.with_name("aside")))
+    with pytest.raises(WorkspaceGone, match="was deleted"):
+        scan_tree(tree)
+
+
+def test_entries_that_vanish_during_the_scan_are_reported(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tree, {"a": "1", "b": "2"})
+    (tree / "sub").mkdir()
+
+    def remove_both() -> None:
+        (tree / "a").unlink()
+        (tree / "sub").rmdir()
+
+    Interruption(monkeypatch, 1, remove_both)
+    scanned = scan_tree(tree)
+    vanished = "it vanished during the scan"
+    assert scanned.unreadable == (Unreadable("a", vanished), Unreadable("sub", vanished))
+    with pytest.raises(UnreadableFile, match="'a'"):
+        detect_changes(Baseline({}), scanned)
+
+
+def test_a_directory_that_is_removed_while_it_is_open_is_reported(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "sub").mkdir()
+    Interruption(monkeypatch, 2, (tree / "sub").rmdir)
+    assert scan_tree(tree).unreadable == (Unreadable("sub", "it vanished during the scan"),)
 
 
 def test_ten_thousand_files_are_all_found(tree: Path) -> None:

@@ -131,7 +131,7 @@ class LocalWorkspace:
 
     def missing(self) -> Sequence[Placement]:
         """What has not come yet: files appear whole, and the function has not run yet."""
-        found = scan_tree(self.path).files
+        found = scan_tree(self.path, self.directory.held).files
         missing, self.landed_objects, self.landed_size = [], 0, 0
         for placement in self._placements:
             if placement.path is None:
@@ -146,7 +146,7 @@ class LocalWorkspace:
 
     def record(self) -> None:
         """Remember the tree as it was downloaded."""
-        self._tree = scan_tree(self.path)
+        self._tree = scan_tree(self.path, self.directory.held)
         self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
 
     def check_listing(self) -> tuple[Finding, ...]:
@@ -159,7 +159,7 @@ class LocalWorkspace:
         """The verdicts of one phase on one scan, which change detection then uses, too. `around` is entered while
         guardrails look into files."""
         if self._tree is None or phase == "post":
-            self._tree = scan_tree(self.path)
+            self._tree = scan_tree(self.path, self.directory.held)
         tree = self._tree
         rules = self._spec.pre if phase == "pre" else self._spec.post
         always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()

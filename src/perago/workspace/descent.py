@@ -10,7 +10,7 @@ from types import TracebackType
 KEPT_OPEN = 64
 """Directories kept open at once. A depth-first walk returns to an older one once in this many levels."""
 
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -22,14 +22,14 @@ class Descent:
     belongs to one thread.
     """
 
-    def __init__(self, root: Path, *, root_may_be_symlink: bool = False) -> None:
-        """Open `root`.
+    def __init__(self, root: Path, *, held: int | None = None, root_may_be_symlink: bool = False) -> None:
+        """Open `root`, or the directory of the descriptor `held`.
 
         Raises:
             OSError: it is missing, no directory, or a symlink that may not be one.
         """
-        flags = _DIRECTORY & ~os.O_NOFOLLOW if root_may_be_symlink else _DIRECTORY
-        self.root = os.open(root, flags)
+        flags = DIRECTORY & ~os.O_NOFOLLOW if root_may_be_symlink else DIRECTORY
+        self.root = os.open(root if held is None else ".", flags, dir_fd=held)
         self._chain: deque[tuple[str, int]] = deque()
 
     def enter(self, path: str) -> int:
@@ -45,7 +45,7 @@ class Descent:
         if path == above:
             return descriptor
         for name in path[len(above) + 1 if above else 0 :].split("/"):
-            descriptor = os.open(name, _DIRECTORY, dir_fd=descriptor)
+            descriptor = os.open(name, DIRECTORY, dir_fd=descriptor)
             above = f"{above}/{name}" if above else name
             chain.append((above, descriptor))
             if len(chain) > KEPT_OPEN:
@@ -76,10 +76,10 @@ def open_file(root: Path | int, path: str) -> int:
         OSError: a part is missing, is a symlink, is no directory, or may not be opened.
     """
     *above, name = path.split("/")
-    directory = os.dup(root) if isinstance(root, int) else os.open(root, _DIRECTORY)
+    directory = os.dup(root) if isinstance(root, int) else os.open(root, DIRECTORY)
     try:
         for part in above:
-            below = os.open(part, _DIRECTORY, dir_fd=directory)
+            below = os.open(part, DIRECTORY, dir_fd=directory)
             os.close(directory)
             directory = below
         return os.open(name, _FILE, dir_fd=directory)

@@ -26,7 +26,7 @@ from typing import Any
 
 from perago.ports import Delivery
 from perago.settings.roots import open_to_others
-from perago.workspace.descent import Descent
+from perago.workspace.descent import DIRECTORY, Descent
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
 from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
@@ -51,7 +51,7 @@ _found_safe: dict[Path, tuple[int, int, int, int]] = {}
 class AttemptDirectory:
     """An attempt directory that exists and is held by this process. Made by `create`, ended by `remove` or `close`."""
 
-    def __init__(self, root: Path, relative: str, marker: int) -> None:
+    def __init__(self, root: Path, relative: str, marker: int, held: int | None) -> None:
         self.root = root
         self.path = root / relative
         self.workspace = self.path / WORKSPACE
@@ -61,6 +61,9 @@ class AttemptDirectory:
         """The function's temporary directory, by a short path."""
         self._relative = relative
         self._marker: int | None = marker
+        self.held = held
+        """A descriptor of the workspace as perago made it, to check the identity of the directory later. None without a
+        workspace, and after `close`."""
 
     @classmethod
     def create(cls, root: Path, delivery: Delivery, *, workspace: bool = True) -> AttemptDirectory:
@@ -83,7 +86,7 @@ class AttemptDirectory:
         given_up = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < given_up:
             try:
-                return cls(root, relative, _make(root, relative, _fields(delivery), names))
+                return cls(root, relative, *_make(root, relative, _fields(delivery), names))
             except FileNotFoundError:
                 continue
             except FileExistsError:
@@ -123,9 +126,10 @@ class AttemptDirectory:
 
     def close(self) -> None:
         """Give the lock back and leave the directory where it is; the next sweep removes it. Repeating is harmless."""
-        if self._marker is not None:
-            os.close(self._marker)
-            self._marker = None
+        for descriptor in (self._marker, self.held):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._marker = self.held = None
 
 
 def _relative_path(delivery: Delivery) -> str:
@@ -171,7 +175,7 @@ def _fields(delivery: Delivery) -> dict[str, Any]:
     }
 
 
-def _make(root: Path, relative: str, fields: dict[str, Any], names: Sequence[str]) -> int:
+def _make(root: Path, relative: str, fields: dict[str, Any], names: Sequence[str]) -> tuple[int, int | None]:
     with Descent(root, root_may_be_symlink=True) as descent:
         directory, is_new = _make_private(descent, relative)
         marker = place_marker(descent.root, directory, fields)
@@ -181,10 +185,11 @@ def _make(root: Path, relative: str, fields: dict[str, Any], names: Sequence[str
             for name in names:
                 os.mkdir(name, 0o700, dir_fd=directory)
             os.symlink(f"{relative}/{_TEMPORARY}", temporary_link(relative), dir_fd=descent.root)
+            held = os.open(WORKSPACE, DIRECTORY, dir_fd=directory) if WORKSPACE in names else None
         except BaseException:
             os.close(marker)
             raise
-    return marker
+    return marker, held
 
 
 def _refuse_foreign_files(path: Path, directory: int) -> None:

@@ -73,29 +73,37 @@ class Tree:
         return Listing({path: file.size for path, file in self.files.items()}, self.directories)
 
 
-def scan_tree(root: Path) -> Tree:
-    """Look at every entry below `root` once; follows no symlink and opens no file.
+def scan_tree(root: Path, held: int | None = None) -> Tree:
+    """Read every entry below `root` once. Follow no symlink and open no file.
 
-    Entries that vanish meanwhile are left out, as if the scan had come later.
+    An entry that vanishes during the scan is `Unreadable`, because the scan cannot know whether it was removed on
+    purpose or together with the workspace.
+
+    Args:
+        root: the path of the directory.
+        held: an open descriptor of the directory that `root` must name. As long as it is open, the file system cannot
+            give the inode to another directory.
 
     Raises:
-        WorkspaceGone: `root` was deleted, replaced by something else, or made inaccessible.
+        WorkspaceGone: `root` was deleted, replaced, or made inaccessible, before the scan or during it.
         OSError: too many files are open.
     """
     scan = _Scan()
-    with open_workspace(root) as descent:
+    with open_workspace(root, held) as descent:
+        has_link_counts = os.fstat(descent.root).st_nlink > 0
         while scan.pending:
             directory = scan.pending.pop()
             try:
                 descriptor = descent.enter(directory)
                 with os.scandir(descriptor) as entries:
                     scan.visit(directory, entries)
-            except FileNotFoundError:
-                continue
+                if directory and has_link_counts and not os.fstat(descriptor).st_nlink:
+                    raise FileNotFoundError
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     raise
                 scan.unreadable.append(Unreadable(directory, _reason(error)))
+        _check_in_place(root, descent.root)
     return Tree(
         root=root,
         files=dict(sorted(scan.files.items())),
@@ -121,8 +129,6 @@ class _Scan:
             path = prefix + entry.name
             try:
                 self._sort(path, entry)
-            except FileNotFoundError:
-                continue
             except OSError as error:
                 self.unreadable.append(Unreadable(path, _reason(error)))
 
@@ -148,32 +154,55 @@ def _kind(mode: int) -> IrregularKind:
     return IrregularKind.DEVICE
 
 
-def open_workspace(root: Path) -> Descent:
-    """Open a workspace for looking into it.
+def open_workspace(root: Path, held: int | None = None) -> Descent:
+    """Open a workspace for reading, by its path or by the descriptor `held`.
 
     Raises:
         WorkspaceGone: as `scan_tree`.
     """
     try:
-        return Descent(root)
+        return Descent(root, held=held)
     except OSError as error:
         if error.errno in EXHAUSTED:
             raise
-        raise WorkspaceGone(
-            f"The workspace {root} {_what_happened(root, error)}. The task function must leave the directory "
-            "that it was given in place; to start afresh, delete what is in it."
-        ) from error
+        raise _gone(root, error) from error
 
 
-def _what_happened(root: Path, error: OSError) -> str:
-    if error.errno == errno.ENOENT:
+def _check_in_place(root: Path, descriptor: int) -> None:
+    """Fail unless `root` is still the name of the open directory.
+
+    Raises:
+        WorkspaceGone: it is not.
+    """
+    try:
+        in_place = os.path.samestat(os.fstat(descriptor), root.lstat())
+    except OSError as error:
+        raise _gone(root, error) from error
+    if not in_place:
+        raise _gone(root)
+
+
+def _gone(root: Path, error: OSError | None = None) -> WorkspaceGone:
+    return WorkspaceGone(
+        f"The workspace {root} {_what_happened(root, error)}, so perago cannot know which files the task removed. The "
+        "task function must keep the directory that it was given. To start with an empty workspace, delete what is in "
+        "the directory."
+    )
+
+
+def _what_happened(root: Path, error: OSError | None) -> str:
+    if error is not None and error.errno == errno.ENOENT:
         return "was deleted"
     if root.is_symlink():
         return "was replaced by a symlink"
-    if error.errno == errno.ENOTDIR:
-        return "was replaced by something that is no directory"
+    if error is None and root.is_dir():
+        return "was replaced by another directory"
+    if error is None or error.errno == errno.ENOTDIR:
+        return "was replaced by something that is not a directory"
     return f"cannot be opened ({_reason(error)})"
 
 
 def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it vanished during the scan"
     return error.strerror or type(error).__name__
