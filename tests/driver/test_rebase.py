@@ -323,6 +323,18 @@ def test_a_change_of_what_the_task_reads_is_a_conflict_before_anything_is_downlo
     assert services.faults.calls("download") == downloads
 
 
+def test_a_removal_of_what_the_task_reads_is_a_conflict_even_where_the_task_removes_it_too(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, {"drop": ["c.csv"]}, {"drop": ["c.csv"]}, function=ruled)
+    first, second = fork.deliveries
+    services.faults.between("create_branch", lambda: fork.run(second).assert_completed())
+    outcome = fork.run(first)
+
+    assert outcome.status is TERMINAL
+    assert "'raw/c.csv' was read by this task (`reads`), and removed there" in str(outcome.reason)
+
+
 def test_a_change_outside_of_the_prefix_is_none_of_the_guardrails_business(services: InMemoryServices) -> None:
     fork = Fork(services, {"put": {"d.csv": "1"}}, function=ruled)
     services.seed({"elsewhere/e.csv": "1", "elsewhere/f.x": "1"})

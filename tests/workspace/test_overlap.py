@@ -81,6 +81,15 @@ def test_what_the_task_reads_is_relative_to_its_prefix(reads: list[str], is_conf
     assert set(found) == ({expected[reads[0]]} if reads and is_conflict else set())
 
 
+def test_what_the_task_reads_is_a_conflict_even_where_both_have_done_the_same() -> None:
+    others: dict[str, int | None] = {"removed": None, "written": 1}
+    found = find_overlap({"written": 1}, {"removed"}, others, reads=["*"]).conflicts
+    assert found == {
+        "removed": "was read by this task (`reads`), and removed there",
+        "written": "was read by this task (`reads`), and changed there",
+    }
+
+
 def test_names_that_the_input_has_in_two_spellings_are_no_conflict() -> None:
     names = {"Data", "data", "Data/a", "data/b"}
     assert find_overlap({"Data/a": 1}, (), {"data/b": 2}, names=names).conflicts == {}

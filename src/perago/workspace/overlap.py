@@ -44,7 +44,8 @@ def find_overlap(
         put: what the task has written: keys with sizes in bytes.
         removed: the keys that it has removed.
         others: the keys at which others have changed the tree, with their sizes now; None: removed.
-        reads: globs relative to `key_prefix`. A key of others that matches one is a conflict.
+        reads: globs relative to `key_prefix`. A key of others that matches one is a conflict, even if both sides have
+            done the same to it.
         key_prefix: what the keys of the task begin with.
         names: all files and directories that the task left, as keys. Two names that the task's own tree has both are
             no conflict, however alike they are.
@@ -68,8 +69,8 @@ def find_overlap(
     for key, problem in _meeting_names(list(put), written, set(names)):
         conflicts.setdefault(key, problem)
     for key in _matching(reads, key_prefix, others):
-        if key not in shared:
-            conflicts.setdefault(key, "was read by this task (`reads`), and changed there")
+        done = "removed" if others[key] is None else "changed"
+        conflicts.setdefault(key, f"was read by this task (`reads`), and {done} there")
     return Overlap(conflicts, frozenset(shared), frozenset(undecided))
 
 
