@@ -78,6 +78,30 @@ def test_a_call_that_fails_for_good_is_a_retryable_failure_that_leaves_nothing(
     assert publications(services, ref) == 1
 
 
+def test_a_call_for_a_staging_branch_that_a_proxy_sends_twice_is_no_failure(services: InMemoryServices) -> None:
+    services.faults.after("create_branch", error=Refused)
+    outcome = services.run(tasks.edit, Params(do="edit"), TREE)
+
+    assert outcome.status is TaskStatus.COMPLETED, outcome.reason
+
+
+def test_a_staging_branch_that_is_at_another_commit_is_a_failure(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = services.lakefs.create_branch
+    other = services.seed({"raw/other": "x"})
+
+    def create_elsewhere(repository: str, branch: str, source: str) -> None:
+        create(repository, branch, other)
+        create(repository, branch, source)
+
+    monkeypatch.setattr(services.lakefs, "create_branch", create_elsewhere)
+    outcome = services.run(tasks.edit, Params(do="edit"), TREE)
+
+    assert outcome.status is TaskStatus.FAILED
+    assert "already exists" in str(outcome.reason)
+
+
 def test_a_staging_branch_that_cannot_be_removed_does_not_cost_the_result(services: InMemoryServices) -> None:
     services.faults.before("delete_branch", error=Unavailable)
     outcome = services.run(tasks.edit, Params(), TREE)

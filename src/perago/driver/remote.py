@@ -153,17 +153,18 @@ class Publisher:
         return on.HeadRead(self._commit(command.repository, command.commit_id))
 
     def create_branch(self, command: do.CreateStagingBranch) -> on.Event:
-        """Create the staging branch. Its name is random, so one that is there after a try without an answer is that
-        try's, if it is where it was to be."""
-        tried = False
+        """Create the staging branch. No other delivery can choose its random name. So a branch of this name was created
+        by an earlier copy of this call, such as one that a proxy has sent twice."""
 
         def create() -> None:
-            nonlocal tried
-            again, tried = tried, True
             try:
                 self._store.create_branch(command.repository, command.branch, command.source)
-            except Refused:
-                if not again or self._store.get_commit(command.repository, command.branch).id != command.source:
+            except Refused as error:
+                try:
+                    found = self._store.get_commit(command.repository, command.branch).id
+                except NotFound:
+                    raise error from None
+                if found != command.source:
                     raise
 
         self._retry(create)
