@@ -5,10 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import pytest
+
 from perago.attempt.publication import (
+    START_TIME,
+    TASK_ID,
+    WORKFLOW_ID,
+    Origin,
     is_mine,
     is_of_my_step,
     metadata,
+    origin,
     shared,
     staging_branch,
     staging_prefix,
@@ -71,3 +78,13 @@ def test_only_the_same_delivery_takes_a_commit_for_its_own() -> None:
     ):
         assert not is_mine(published, other)
         assert is_of_my_step(published, other)
+
+
+@pytest.mark.parametrize("key", [WORKFLOW_ID, TASK_ID, START_TIME])
+@pytest.mark.parametrize("value", [None, "", "a b", "..", "a/b", "\uff11", "\ud800", "x" * 256, "5" * 5000])
+def test_a_commit_with_incomplete_or_malformed_metadata_names_no_attempt(key: str, value: str | None) -> None:
+    published = publication_of(DELIVERY)
+    assert origin(published) == Origin("wf-1", "task-1", 1000)
+    metadata = {**published.metadata, key: value}
+    by_hand = {name: text for name, text in metadata.items() if text is not None}
+    assert origin(replace(published, metadata=by_hand)) is None

@@ -26,6 +26,22 @@ def fail(state: State, reason: str, *, terminal: bool) -> Next:
     return clean(state.at(Step.FAILED, report=outcome.failed(state, reason, terminal=terminal)))
 
 
+def end_by_defect(state: State, reason: str, *, is_merge: bool) -> Next:
+    """Fail because the protocol itself could not continue. An outcome that is known already stays.
+
+    Args:
+        state: before the event that could not be handled.
+        reason: a complete sentence without its full stop.
+        is_merge: the event answers a merge, which may have taken place.
+    """
+    if state.step in (Step.PUBLISHED, Step.FAILED, Step.LOST):
+        return state, None
+    if is_merge:
+        open_merge = state.open_merge or outcome.unanswered_merge(state)
+        state = state.evolve(open_merge=open_merge, merge_unanswered=True)
+    return fail(state, f"{reason}.", terminal=False)
+
+
 def clean(state: State) -> Next:
     """Remove what the attempt made for itself, and what earlier deliveries of its step left, but no staging branch
     whose merge may still arrive: it is all that tells a rerun or a restart of that. Who has published has shut all of

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from perago.attempt.state import Plan, State
 from perago.ports import Commit, Delivery
@@ -21,6 +22,7 @@ POLL_COUNT = "perago.poll_count"
 START_TIME = "perago.start_time"
 INPUT_REF = "perago.input_ref"
 ITERATION = "perago.iteration"
+RETRY_COUNT = "perago.retry_count"
 PREFIX = "perago.prefix"
 PARAMS = "perago.params_sha256"
 RESULT = "perago.result"
@@ -33,6 +35,45 @@ _LONGEST_SHARED = 10_000
 """Characters of `perago.shared`. It is read with each commit of the range, and many of them are."""
 _TOO_MANY = "*"
 _STAGING_BRANCH = re.compile(r"perago-[0-9a-f]{16}-[0-9a-f]{12}")
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
+_IDENTIFIER = re.compile(r"(?!\.{1,2}\Z)[A-Za-z0-9._:~+=@-]{1,255}")
+"""Conductor's ids are parts of its URLs, and its tables hold 255 characters of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The attempt that a commit says it comes from."""
+
+    workflow_id: str
+    task_id: str
+    start_time: int
+
+
+def origin(commit: Commit) -> Origin | None:
+    """Return the attempt that `commit` names; None for a commit that names none, such as one that a person made or one
+    with incomplete or malformed metadata."""
+    workflow_id, task_id = _identifier(commit, WORKFLOW_ID), _identifier(commit, TASK_ID)
+    started = number(commit, START_TIME)
+    return Origin(workflow_id, task_id, started) if workflow_id and task_id and started is not None else None
+
+
+def number(commit: Commit, key: str) -> int | None:
+    """Return a value of the metadata as a number; None if it is missing or malformed. Anybody who may commit to the
+    branch can write metadata, so no parser of a value raises."""
+    text = commit.metadata.get(key, "")
+    return int(text) if _NUMBER.fullmatch(text) else None
+
+
+def adopted(commit: Commit) -> str | None:
+    """Return the id of the publication that `commit` has taken over; None if it adopts nothing."""
+    text = commit.metadata.get(ADOPTS, "")
+    return text if _COMMIT_ID.fullmatch(text) else None
+
+
+def _identifier(commit: Commit, key: str) -> str | None:
+    text = commit.metadata.get(key, "")
+    return text if _IDENTIFIER.fullmatch(text) else None
 
 
 def step_key(delivery: Delivery) -> str:
@@ -90,7 +131,7 @@ def metadata(state: State, *, phase: str) -> dict[str, str]:
         "perago.reference_name": delivery.reference_name,
         ITERATION: str(delivery.iteration),
         TASK_ID: delivery.task_id,
-        "perago.retry_count": str(delivery.retry_count),
+        RETRY_COUNT: str(delivery.retry_count),
         "perago.retried_task_id": delivery.retried_task_id or "",
         POLL_COUNT: str(delivery.poll_count),
         START_TIME: str(delivery.start_time),
@@ -117,21 +158,22 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
     # A server that runs no hooks lets the challenge through, which then is the head of the staging branch.
     if found.get(PHASE) not in ("staging", "challenge") or found.get(STAGING_BRANCH) != branch:
         return None
-    try:
-        return Delivery(
-            task_id=found[TASK_ID],
-            poll_count=int(found[POLL_COUNT]),
-            start_time=int(found[START_TIME]),
-            task_name=found["perago.task_name"],
-            workflow_id=found[WORKFLOW_ID],
-            reference_name=found["perago.reference_name"],
-            iteration=int(found[ITERATION]),
-            retry_count=int(found["perago.retry_count"]),
-            retried_task_id=found["perago.retried_task_id"] or None,
-            input={},
-        )
-    except (KeyError, ValueError):  # made by hand
+    by, poll_count = origin(commit), number(commit, POLL_COUNT)
+    iteration, retry_count = number(commit, ITERATION), number(commit, RETRY_COUNT)
+    if by is None or poll_count is None or iteration is None or retry_count is None:
         return None
+    return Delivery(
+        task_id=by.task_id,
+        poll_count=poll_count,
+        start_time=by.start_time,
+        task_name=found.get("perago.task_name", ""),
+        workflow_id=by.workflow_id,
+        reference_name=found.get("perago.reference_name", ""),
+        iteration=iteration,
+        retry_count=retry_count,
+        retried_task_id=found.get("perago.retried_task_id") or None,
+        input={},
+    )
 
 
 def is_mine(commit: Commit, delivery: Delivery) -> bool:
@@ -156,9 +198,12 @@ def shared(commits: Iterable[Commit]) -> frozenset[str] | None:
     found = set[str]()
     for commit in commits:
         try:
-            found.update(json.loads(commit.metadata.get(SHARED) or "[]"))
-        except (ValueError, TypeError, RecursionError):
+            keys = json.loads(commit.metadata.get(SHARED) or "[]")
+        except (ValueError, RecursionError):
             return None
+        if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+            return None
+        found.update(keys)
     return frozenset(found)
 
 
@@ -168,8 +213,8 @@ def is_of_my_workflow(commit: Commit, delivery: Delivery) -> bool:
 
 
 def is_in_a_loop(commit: Commit) -> bool:
-    """Whether `commit` was published in a round of a loop."""
-    return commit.metadata.get(ITERATION, "0") not in ("", "0")
+    """Whether `commit` was published in a round of a loop. A malformed value may come from a loop."""
+    return bool(commit.metadata.get(ITERATION)) and number(commit, ITERATION) != 0
 
 
 def is_for_my_input(commit: Commit, state: State) -> bool:

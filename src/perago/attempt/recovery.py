@@ -197,24 +197,25 @@ def _kinds(state: State, read: BranchRead) -> list[_Kind]:
     for commit in read.since:
         kind = adopted.get(commit.id) or _kind(state, commit)
         if kind in (_Kind.OWN, _Kind.FOREIGN):
-            adopted[commit.metadata.get(publication.ADOPTS, "")] = kind
+            adopted[publication.adopted(commit) or ""] = kind
         found.append(kind)
     return found
 
 
 def _kind(state: State, commit: Commit) -> _Kind:
-    delivery, found, lineage = state.plan.delivery, commit.metadata, state.lineage or LineageRead((), {})
+    delivery, by, lineage = state.plan.delivery, publication.origin(commit), state.lineage or LineageRead((), {})
+    if by is None:
+        return _Kind.FOREIGN
     began_before = _began_before(state, commit)
     if not publication.is_of_my_workflow(commit, delivery):
         return _Kind.STALE if began_before else _Kind.FOREIGN
-    task_id, started = found.get(publication.TASK_ID, ""), found.get(publication.START_TIME)
-    if task_id == delivery.task_id:
-        is_living = started == str(delivery.start_time)
+    if by.task_id == delivery.task_id:
+        is_living = by.start_time == delivery.start_time
     else:
-        row = lineage.rows.get(task_id)
-        is_living = row is not None and started == str(row.start_time)
+        row = lineage.rows.get(by.task_id)
+        is_living = row is not None and by.start_time == row.start_time
     if publication.is_of_my_step(commit, delivery):
-        own = is_living and task_id in lineage.chain and publication.is_for_my_input(commit, state)
+        own = is_living and by.task_id in lineage.chain and publication.is_for_my_input(commit, state)
         return _Kind.OWN if own else _Kind.STALE
     if is_living:
         return _Kind.FOREIGN
@@ -229,7 +230,7 @@ def _began_before(state: State, commit: Commit) -> bool:
     sub-workflow starts, which may run before its parent names it. Not known: no."""
     row = state.workflows.get(commit.metadata.get(publication.WORKFLOW_ID, ""))
     mine = state.workflows.get(state.plan.delivery.workflow_id)
-    started, is_before = int(commit.metadata.get(publication.START_TIME) or 0), False
+    started, is_before = publication.number(commit, publication.START_TIME) or 0, False
     while row is not None:
         is_before = is_before or started + _CLOCKS < row.start_time
         if row.parent_id is None:

@@ -75,7 +75,7 @@ def find_publication(store: Repository, repository: str, branch: str, input_ref:
 
 def with_files(store: Repository, repository: str, commit: Commit) -> Commit:
     """The publication itself: an adoption has a commit of its own, which changes nothing."""
-    adopted = commit.metadata.get(notes.ADOPTS)
+    adopted = notes.adopted(commit)
     return store.get_commit(repository, adopted) if adopted else commit
 
 

@@ -14,6 +14,7 @@ import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome
+from perago.attempt.ending import Next, end_by_defect
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
@@ -139,7 +140,7 @@ class _AttemptRun:
                 event = self._carry_out(command, state)
                 if state.step not in (Step.FAILED, Step.LOST):
                     reached = state.step
-                state, command = advance(state, event)
+                state, command = self._advance(state, event, is_merge=merge is not None)
                 if merge is not None:
                     self._tell(merge, state, state.open_merge)
         except Exception:
@@ -150,6 +151,17 @@ class _AttemptRun:
             if self._remote is not None:
                 self._remote.rebase.end_turn()
         return self._record(state, reached)
+
+    def _advance(self, state: State, event: on.Event, *, is_merge: bool) -> Next:
+        """Take the next step. A defect of the protocol ends the attempt: nobody would report it otherwise."""
+        try:
+            return advance(state, event)
+        except Exception as error:  # noqa: BLE001 - a defect may raise anything
+            self._note(where(error))
+            if self._local is not None and state.step in ENDED:
+                self._local.remove()
+            what = f"perago could not continue after {type(event).__name__} at step {state.step}"
+            return end_by_defect(state, f"{what}: {type(error).__name__}: {error}", is_merge=is_merge)
 
     def _plan(self) -> Plan:
         spec, budget = self._task.workspace, self._task.controls.publish_budget
@@ -317,7 +329,7 @@ class _AttemptRun:
         try:
             recorded = json.loads(command.recorded)
             check_recorded_result(self._task, recorded)
-        except (ValueError, InvalidResult) as error:
+        except (ValueError, RecursionError, InvalidResult) as error:
             return on.CommandFailed(
                 f"An earlier attempt of this step has published, but the result that it recorded cannot be taken over: "
                 f"{error}. Nothing is published twice: check the head of the branch and continue from it.",

@@ -82,7 +82,7 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
         if key.startswith(prefix) and not is_reserved(key)
     }
     # What another branch of a fork had published already with the same bytes is in no diff, but is its own as well.
-    shared = {key for key in notes.shared([commit]) or () if isinstance(key, str) and key.startswith(prefix)}
+    shared = {key for key in notes.shared([commit]) or () if key.startswith(prefix)}
     there = {key for key, size in changed.items() if size is not None} | shared
     listed = {entry.key: entry for entry in store.list_objects(repository, commit.id, prefix) if entry.key in there}
     files = {key[len(prefix) :]: _digest(entry) for key, entry in listed.items() if not key.endswith("/")}
@@ -99,8 +99,8 @@ def _with_files(store: WorkspaceStore, repository: str, ref: str) -> Commit:
     """The publication itself: an adoption reports a commit of its own, which changes nothing."""
     commit = store.get_commit(repository, ref)
     for _ in range(_MOST_ADOPTIONS):
-        adopted = commit.metadata.get(notes.ADOPTS)
-        if not adopted:
+        adopted = notes.adopted(commit)
+        if adopted is None:
             break
         commit = store.get_commit(repository, adopted)
     return commit
