@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sqlite3
 import stat
@@ -88,7 +89,59 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_file_in_its_place_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StateError, match="file cannot be used"), opened(tmp_path / "file"):
+    with pytest.raises(StateError, match="file is not a directory"), opened(tmp_path / "file"):
+        pass
+
+
+LINKS = ["lock", "blobs", "state.sqlite", "state.sqlite-wal", "state.sqlite-shm", "blobs/" + "0" * 32 + "-4"]
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_a_link_in_the_directory_is_refused_and_its_target_is_left_as_it_is(state: Path, name: str) -> None:
+    outside = state.parent / "outside"
+    outside.mkdir()
+    (outside / "precious").write_bytes(b"keep")
+    link = state / name
+    link.unlink(missing_ok=True) if name != "blobs" else link.rmdir()
+    link.symlink_to(outside if name == "blobs" else outside / "precious")
+    with pytest.raises(StateError, match=rf"{name} is a link to .*; nothing was changed"), opened(state):
+        pass
+    assert files_of(outside) == {"precious": b"keep"}
+
+
+@pytest.mark.parametrize("name", ["lock", "state.sqlite"])
+def test_a_file_with_a_second_name_is_refused_and_left_as_it_is(state: Path, name: str) -> None:
+    (state.parent / "precious").write_bytes(b"keep")
+    (state / name).unlink()
+    (state / name).hardlink_to(state.parent / "precious")
+    with pytest.raises(StateError, match=f"{name} has a second name"), opened(state):
+        pass
+    assert (state.parent / "precious").read_bytes() == b"keep"
+
+
+def test_a_link_to_a_state_is_refused(state: Path) -> None:
+    (state.parent / "link").symlink_to(state)
+    with (
+        pytest.raises(StateError, match=r"link is a link to .*; name the directory itself"),
+        opened(state.parent / "link"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("below", ["open", "open/new"])
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path, below: str) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(StateError, match="can be written by everybody"), opened(tmp_path / below):
+        pass
+    assert list((tmp_path / "open").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize("name", ["", "blobs", "state.sqlite"])
+def test_a_directory_or_a_file_of_another_user_is_refused(state: Path, name: str) -> None:
+    os.chown(state / name, 65534, 65534)
+    with pytest.raises(StateError, match="belongs to another user"), opened(state):
         pass
 
 

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs.blobs import Blob
+from perago.settings.roots import own_directory_trouble
 
 if TYPE_CHECKING:
     from perago.embedded.conductor.core import ModelCore
@@ -201,15 +203,19 @@ class StateDirectory:
         """Make it where it is missing, and lock it.
 
         Raises:
-            StateError: it is in use, is something else, was written by another version, or cannot be made.
+            StateError: it is in use, is something else, was written by another version, or cannot be made; another
+                user could write to it, or a link leads out of it.
         """
         with contextlib.ExitStack() as stack:
             try:
+                self._check_owner()
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._check_owner()  # another user may have made it after the first check
                 self._check_contents()
                 stack.callback(os.close, self._locked())
+                self._check_files()
                 self._blobs.mkdir(mode=0o700, exist_ok=True)
-                os.close(os.open(self._database, os.O_RDWR | os.O_CREAT, 0o600))
+                os.close(os.open(self._database, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
                 self._connection = sqlite3.connect(self._database, check_same_thread=False)
                 stack.callback(self._connection.close)
             except (OSError, sqlite3.Error) as error:
@@ -319,7 +325,14 @@ class StateDirectory:
 
     # -------------------------------------------------------------------------- lock
 
+    def _check_owner(self) -> None:
+        if self.path.is_symlink():
+            raise StateError(f"{self.path} is a link to {self.path.readlink()}; name the directory itself")
+        if trouble := own_directory_trouble(self.path):
+            raise StateError(f"{self.path} {trouble}; correct that, or name another directory")
+
     def _check_contents(self) -> None:
+        """Refuse what does not hold a state, and links: perago empties `blobs`, and writes to the other files."""
         found = {path.name for path in self.path.iterdir()}
         if _OLD_JOURNAL in found and _DATABASE not in found:
             raise StateError(
@@ -332,10 +345,37 @@ class StateDirectory:
                 "name a new or empty directory"
             )
 
+    def _check_files(self) -> None:
+        for name in sorted(_OURS):
+            self._check_file(self.path / name)
+        if self._blobs.exists():
+            for path in self._blobs.iterdir():
+                self._check_file(path)
+
+    def _check_file(self, path: Path) -> None:
+        """Refuse what leads out of the directory: perago writes to each of these files, or deletes it."""
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return
+        is_kind = stat.S_ISDIR if path == self._blobs else stat.S_ISREG
+        if stat.S_ISLNK(status.st_mode):
+            trouble = f"is a link to {path.readlink()}"
+        elif not is_kind(status.st_mode):
+            trouble = "is neither a file nor a directory that perago dev wrote"
+        elif status.st_uid != os.geteuid():
+            trouble = "belongs to another user"
+        elif path.parent == self.path and path != self._blobs and status.st_nlink > 1:
+            trouble = "has a second name, by which another file would change with it"
+        else:
+            return
+        raise StateError(f"{path} {trouble}; nothing was changed. Remove it, or name another directory")
+
     def _locked(self) -> int:
         import fcntl  # not on Windows, where nothing keeps a state
 
-        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._check_file(self.path / _LOCK)
+        descriptor = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -106,7 +106,7 @@ def _roots(settings: Settings) -> tuple[tuple[str, Path], ...]:
 def _problems(settings: Settings) -> Iterator[Problem]:
     for variable, path in _roots(settings):
         try:
-            trouble = _trouble(path)
+            trouble = own_directory_trouble(path)
         except OSError as error:
             trouble = f"cannot be used: {error.strerror}"
         if trouble:
@@ -118,7 +118,12 @@ def _problem(variable: str, path: Path, trouble: str) -> Problem:
     return Problem(variable, read_sources().origin(variable) or "default", f"{path} {trouble}", fix)
 
 
-def _trouble(path: Path) -> str | None:
+def own_directory_trouble(path: Path) -> str | None:
+    """Return why `path` cannot be a directory that the user alone writes to; None if it can. It need not exist.
+
+    Raises:
+        OSError: the path cannot be checked.
+    """
     return _own_trouble(path) or open_to_others(path)
 
 
