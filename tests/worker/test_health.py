@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -192,22 +193,45 @@ def test_clients_that_hang_are_ended_and_nothing_waits_for_them(monkeypatch: pyt
         assert silent.recv(100) == b""
 
 
-def test_there_is_a_limit_to_connections_and_room_again_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(status_server, "MOST_CONNECTIONS", 2)
+def test_a_client_that_does_not_ask_within_a_second_is_ended_before_one_that_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
+    with serving(PAGE) as server, connected(server) as silent, connected(server) as asking:
+        asking.sendall(b"GET /page HTTP/1.1\r\n")
+        assert silent.recv(100) == b""
+        asking.sendall(b"\r\n")
+        assert b" 503 " in asking.recv(100)
+
+
+@pytest.mark.parametrize("limit", ["MOST_CONNECTIONS", "MOST_OF_ONE_ADDRESS"])
+def test_one_connection_too_many_ends_the_oldest_that_asks_nothing(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(status_server, "REQUEST_DEADLINE", 3600.0)
+    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
+    monkeypatch.setattr(status_server, limit, 3)
     with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
-        held = [open_ones.enter_context(connected(server)) for _ in range(2)]
-        further = open_ones.enter_context(connected(server))
-        with contextlib.suppress(ConnectionError):
-            assert further.recv(100) == b""
-        for connection in held:
-            connection.close()
+        asking, first, second = (open_ones.enter_context(connected(server)) for _ in range(3))
+        asking.sendall(b"GET /page HTTP/1.1\r\n")
+        wait_for("the request line", lambda: any(its.has_asked for its in server._server._connections.values()))
+        assert get(f"{server.url}/page") == (503, PAGE.body)
+        assert first.recv(100) == b""
+        asking.sendall(b"\r\n")
+        assert b" 503 " in asking.recv(100)
+        second.sendall(b"GET /page HTTP/1.1\r\n\r\n")
+        assert b" 503 " in second.recv(100)
 
-        def answered() -> bool:
-            with contextlib.suppress(OSError):
-                return get(f"{server.url}/page")[0] == 503
-            return False
 
-        wait_for("room", answered)
+@pytest.mark.skipif(sys.platform == "darwin", reason="127.0.0.2 is not an address of a Mac by default")
+def test_one_address_does_not_end_the_connections_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status_server, "REQUEST_DEADLINE", 3600.0)
+    monkeypatch.setattr(status_server, "DEADLINE", 3600.0)
+    with serving(PAGE) as server, contextlib.ExitStack() as open_ones:
+        port = int(server.url.rpartition(":")[2])
+        other = open_ones.enter_context(socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.2", 0)))
+        many = [open_ones.enter_context(connected(server)) for _ in range(40)]
+        assert many[0].recv(100) == b""
+        other.sendall(b"GET /page HTTP/1.1\r\n\r\n")
+        assert b" 503 " in other.recv(100)
 
 
 def test_closing_ends_open_connections_and_all_threads() -> None:
@@ -217,6 +241,6 @@ def test_closing_ends_open_connections_and_all_threads() -> None:
         wait_for("the connection's thread", lambda: len(set(threading.enumerate()) - before) > 1)
     with held:
         assert held.recv(100) == b""
-    assert {thread for thread in threading.enumerate() if not isinstance(thread, threading.Timer)} <= before
+    assert set(threading.enumerate()) <= before
     with pytest.raises(OSError):
         get(f"{url}/page")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,7 +16,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 MOST_CONNECTIONS = 32
-"""At a time. Further ones are closed without an answer."""
+"""At the same time. One more ends the oldest, so that a probe is answered next to clients that say nothing."""
+MOST_OF_ONE_ADDRESS = 16
+"""One more ends the oldest of the same address: no client can end the connections of all others."""
+REQUEST_DEADLINE = 1.0
+"""Seconds from the begin of a connection until its request line is complete."""
 DEADLINE = 5.0
 """Seconds of a connection, from its begin to its end."""
 
@@ -67,6 +72,13 @@ class StatusServer:
         self._server.server_close()
 
 
+@dataclass(slots=True)
+class _Connection:
+    address: str
+    begun: float
+    has_asked: bool = False
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
@@ -76,34 +88,55 @@ class _Server(ThreadingHTTPServer):
         if ":" in host:
             self.address_family = socket.AF_INET6
         self.pages = pages
-        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._connections: set[socket.socket] = set()
+        self._threads_left = threading.BoundedSemaphore(2 * MOST_CONNECTIONS)
+        """An ended connection has a thread until the page that this thread makes is ready."""
+        self._connections: dict[socket.socket, _Connection] = {}
+        """The open ones, the oldest first."""
+        self._lock = threading.Lock()
         super().__init__((host, port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
+        address = str(client_address[0])
+        with self._lock:
+            self._make_room(
+                [one for one, its in self._connections.items() if its.address == address], MOST_OF_ONE_ADDRESS
+            )
+            self._make_room([*self._connections], MOST_CONNECTIONS)
+            self._connections[request] = _Connection(address, time.monotonic())
+        if not self._threads_left.acquire(blocking=False):
+            self._close(request)
             return
-        self._connections = self._connections | {request}
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # no further thread can be started
-            self._over(request)
-            self.shutdown_request(request)
+            self._threads_left.release()
+            self._close(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        deadline = threading.Timer(DEADLINE, _end, (request,))
-        deadline.daemon = True
         try:
-            deadline.start()
             super().process_request_thread(request, client_address)
         finally:
-            deadline.cancel()
-            self._over(request)
+            self._threads_left.release()
+            self._close(request)
+
+    def asked(self, request: Any) -> None:
+        """Note that the request line of a connection is complete."""
+        with self._lock:
+            if request in self._connections:
+                self._connections[request].has_asked = True
+
+    def service_actions(self) -> None:
+        """End the connections that are past a deadline. The base class calls this ten times a second."""
+        now = time.monotonic()
+        with self._lock:
+            for request, its in [*self._connections.items()]:
+                if now - its.begun > (DEADLINE if its.has_asked else REQUEST_DEADLINE):
+                    self._end(request)
 
     def end_connections(self) -> None:
-        for connection in self._connections:
-            _end(connection)
+        with self._lock:
+            for request in [*self._connections]:
+                self._end(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone away is no news."""
@@ -112,20 +145,32 @@ class _Server(ThreadingHTTPServer):
         """Without the look-up of the host's name, which may take long."""
         super(ThreadingHTTPServer, self).server_bind()
 
-    def _over(self, request: socket.socket) -> None:
-        self._connections = self._connections - {request}
-        self._room.release()
+    def _make_room(self, among: list[socket.socket], most: int) -> None:
+        """End the oldest until one more fits, those that have asked nothing first."""
+        among.sort(key=lambda request: self._connections[request].has_asked)
+        for request in among[: max(0, len(among) + 1 - most)]:
+            self._end(request)
 
+    def _end(self, request: socket.socket) -> None:
+        """Let the connection's thread find it at its end. The thread closes it."""
+        del self._connections[request]
+        with contextlib.suppress(OSError):
+            request.shutdown(socket.SHUT_RDWR)
 
-def _end(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)
+    def _close(self, request: socket.socket) -> None:
+        with self._lock:
+            self._connections.pop(request, None)
+        self.shutdown_request(request)
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
     server_version = "perago"
     sys_version = ""
+
+    def parse_request(self) -> bool:
+        self.server.asked(self.connection)
+        return super().parse_request()
 
     def do_GET(self) -> None:
         make = self.server.pages.get(self.path.partition("?")[0])
