@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +67,63 @@ def test_what_looks_like_a_secret_is_struck_out_wherever_it_stands(run: TaskRunn
     assert all(b"s3cr3t" not in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
 
 
+def test_no_file_has_a_secret_of_the_definition_a_key_or_an_address(run: TaskRunner, tmp_path: Path) -> None:
+    secrets = ["s3cr3t-in-template", "s3cr3t-as-a-key-1", "s3cr3t-signature", "s3cr3t-of-postgres"]
+    template = {
+        "params": {"api_key": secrets[0]},
+        "PGPASSWORD": secrets[3],
+        "note": f"https://x.example/?sig={secrets[2]}",
+    }
+    known = looked_up(run, run(scale, tree=TREE).assert_completed())
+    params = {**known.attempt.params, "tokens": {secrets[1]: "ann"}, "again": {secrets[0]: f"x{secrets[1]}x"}}
+    reason = f"https://x.example/?sig={secrets[2]} {secrets[3]}"
+    definition = {**build_task_definition(declared()), "inputTemplate": template}
+    attempt = replace(known.attempt, params=params, definition=definition, reason=reason)
+
+    found = capture(run.lakefs, replace(known, attempt=attempt), Wanted(tmp_path / "case", Scrubber("replay.scale")))
+    texts = [file.read_text() for file in tmp_path.rglob("*") if file.is_file()]
+    assert len(texts) == 5
+    assert not [secret for secret in secrets for text in [*texts, *found.struck_out] if secret in text]
+    assert json.loads((tmp_path / "case/taskdef.json").read_text())["inputTemplate"]["PGPASSWORD"] == "***"
+    assert set(found.struck_out) == {
+        "/params/tokens (key)",
+        "/params/tokens/***",
+        "/about/reason",
+        "/taskdef/inputTemplate/params/api_key",
+        "/taskdef/inputTemplate/PGPASSWORD",
+        "/taskdef/inputTemplate/note",
+    }
+
+
+@pytest.mark.parametrize("encode", [str, lambda text: base64.b64encode(f"me:{text}".encode()).decode()])
+def test_a_secret_of_the_template_in_a_file_is_refused(
+    run: TaskRunner, tmp_path: Path, encode: Callable[[str], str]
+) -> None:
+    secret = "s3cr3t-in-template"
+    known = looked_up(run, run(scale, tree={**TREE, "raw/note.txt": encode(secret)}))
+    definition = {**build_task_definition(declared()), "inputTemplate": {"jwt": secret}}
+    past = replace(known, attempt=replace(known.attempt, definition=definition))
+    with pytest.raises(
+        NotReplayable, match=r"the secret at /taskdef/inputTemplate/jwt is in the file 'input/raw/note.txt'"
+    ):
+        capture(run.lakefs, past, Wanted(tmp_path / "case", Scrubber("replay.scale")))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_in_the_name_of_a_published_file_is_refused(
+    run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perago.replay.capturing.LARGEST_KEPT", 0)
+    known = looked_up(run, run(scale, {"api_key": "published-s3cr3t"}, tree=TREE))
+    published = replace(known.published, removed=frozenset({"raw/published-s3cr3t.csv"}))
+    with pytest.raises(NotReplayable, match=r"is in the file 'case.json'"):
+        capture(run.lakefs, replace(known, published=published), Wanted(tmp_path / "case", Scrubber("replay.scale")))
+
+
 def test_a_secret_in_a_file_is_refused_and_leaves_nothing(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/note.txt": "key s3cr3t-of-production"})
 
-    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key stands in the file 'input/raw/note.txt'"):
+    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key is in the file 'input/raw/note.txt'"):
         captured(run, outcome, tmp_path / "case")
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +166,7 @@ def test_a_secret_that_a_hook_has_replaced_is_looked_for_as_well(run: TaskRunner
     secret = "s3cr3t-of-production"
     refused = run(scale, {"api_key": secret}, tree={"raw/a.csv": f"x\n{secret}\n"})
 
-    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key stands in the file 'input/raw/a.csv'"):
+    with pytest.raises(NotReplayable, match=r"the secret at /params/api_key is in the file 'input/raw/a.csv'"):
         captured(run, refused, tmp_path / "case", hooks=hooks)
 
     captured(run, refused, tmp_path / "case", hooks={**hooks, "scrub_file": lambda *_: b"x\nabc\n"})
@@ -122,7 +177,7 @@ def test_a_secret_that_a_hook_has_replaced_is_looked_for_as_well(run: TaskRunner
 def test_a_secret_in_the_name_of_a_file_is_refused(run: TaskRunner, tmp_path: Path) -> None:
     outcome = run(scale, {"api_key": "s3cr3t-of-production"}, tree={**TREE, "raw/s3cr3t-of-production.txt": ""})
 
-    with pytest.raises(NotReplayable, match="stands in the name of a file") as refused:
+    with pytest.raises(NotReplayable, match="is in the name of a file") as refused:
         captured(run, outcome, tmp_path / "case")
     assert "s3cr3t" not in str(refused.value)
     assert list(tmp_path.iterdir()) == []

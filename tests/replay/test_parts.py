@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from pydantic import BaseModel, SecretStr, StringConstraints
@@ -12,19 +12,32 @@ from pydantic import BaseModel, SecretStr, StringConstraints
 from perago import task
 from perago.authoring.task import get_task
 from perago.replay.modules import modules_that_declare
-from perago.replay.secrets import STRUCK_OUT, known_in, looks_secret, schema_of, strike_out
+from perago.replay.secrets import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
 from perago.replay.verdicts import Kind, State, Verdict, by_file_and_column
+from perago.secret_names import looks_secret
+from perago.settings.mask import STRUCK_OUT
 from perago.taskdef import build_task_definition
 
 
 @pytest.mark.parametrize(
-    "name", ["password", "dbPassword", "api_key", "API-KEY", "apiKey", "authToken", "AWS_SECRET", "accessKeyId"]
+    "name",
+    [
+        *("password", "dbPassword", "api_key", "API-KEY", "apiKey", "authToken", "AWS_SECRET", "accessKeyId"),
+        *("PGPASSWORD", "signing_key", "signingKeys", "jwt", "dsn", "SENTRY_DSN", "cookie", "Set-Cookie", "csrftoken"),
+        *("db_pass", "privatekey", "refresh_token", "ENCRYPTION_KEY", "connectionString", "passwords"),
+    ],
 )
 def test_names_of_secrets(name: str) -> None:
     assert looks_secret(name)
 
 
-@pytest.mark.parametrize("name", ["tokenizer", "key", "primary_key", "author", "passengers", "monkey_api", "secretary"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("tokenizer", "key", "primary_key", "author", "passengers", "monkey_api", "secretary", "max_tokens"),
+        *("high_pass", "bypass", "compass", "keyboard", "hotkey", "sequence", "cookiecutter"),
+    ],
+)
 def test_names_of_other_things(name: str) -> None:
     assert not looks_secret(name)
 
@@ -130,11 +143,11 @@ def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
 
 
 def test_passwords_in_urls_are_struck_out() -> None:
-    value = {"dsn": "postgres://me:hunter:2@db:5432/x?a@b", "hosts": "s3://a/b c@d, amqp://:p@ss@mq and http://u:q@h"}
+    value = {"url": "postgres://me:hunter:2@db:5432/x?a@b", "hosts": "s3://a/b c@d, amqp://:p@ss@mq and http://u:q@h"}
 
     kept, struck = strike_out(value)
     assert kept == {
-        "dsn": "postgres://me:***@db:5432/x?a@b",
+        "url": "postgres://me:***@db:5432/x?a@b",
         "hosts": "s3://a/b c@d, amqp://:***@mq and http://u:***@h",
     }
     assert sorted(struck.values()) == ["hunter:2", "p@ss", "q"]
@@ -143,9 +156,87 @@ def test_passwords_in_urls_are_struck_out() -> None:
     assert strike_out(kept) == (kept, {})
 
 
-def test_a_secret_of_several_lines_is_found_in_json() -> None:
-    secret = {"/params/key": "BEGIN\nkéy\nEND"}
+def test_secret_parameters_of_addresses_and_connections_are_struck_out() -> None:
+    value = {
+        "blob": "https://a.blob.example/c?sv=2024&sig=s1%2Fs2%3D&se=9",
+        "s3": "https://b.example/k?X-Amz-Signature=s3&X-Amz-Credential=s4%2Fus&part=7",
+        "login": "see https://c.example/#access_token=s5&state=ok or host=db password='s6 s7' port=5",
+        "https://d.example/?sig=s8": "https://0123456789abcdef-s9@e.example/",
+    }
+    kept, struck = strike_out(value)
+    assert kept == {
+        "blob": "https://a.blob.example/c?sv=2024&sig=***&se=9",
+        "s3": "https://b.example/k?X-Amz-Signature=***&X-Amz-Credential=***&part=7",
+        "login": "see https://c.example/#access_token=***&state=ok or host=db password=*** port=5",
+        "https://d.example/?sig=***": "https://***@e.example/",
+    }
+    assert sorted(struck.values()) == [
+        "0123456789abcdef-s9",
+        "s1%2Fs2%3D",
+        "s3",
+        "s4%2Fus",
+        "s5",
+        "s6 s7",
+        "s8",
+    ]
+    assert strike_out(kept) == (kept, {})
 
-    assert known_in(json.dumps({"k": secret["/params/key"]}).encode(), secret) == "/params/key"
-    assert known_in(json.dumps({"k": secret["/params/key"]}, ensure_ascii=False).encode(), secret) == "/params/key"
-    assert known_in(b"BEGIN END", secret) is None
+
+def test_secrets_that_are_keys_of_maps_are_struck_out() -> None:
+    value = {
+        "tokens": {"tok-1234": "ann", "tok-5678": "bob", "note": 1},
+        "named": {"any": 3},
+        "plain": {"tok-1234": "kept until it is known"},
+        "sentence": {"tokens": ["a", "b"]},
+        "all": {"tokens": ["0123456789abcdef"]},
+    }
+    schema = {"properties": {"named": {"propertyNames": {"format": "password"}}}}
+    kept, struck = strike_out(value, schema, "/params")
+    assert kept == {
+        "tokens": {"***": "***", "*** (2)": "***", "note": 1},
+        "named": {"***": 3},
+        "plain": {"tok-1234": "kept until it is known"},
+        "sentence": {"tokens": ["a", "b"]},
+        "all": {"tokens": ["***"]},
+    }
+    assert struck["/params/tokens (key)"] == "tok-1234"
+    assert replace_known(kept, known_secrets(struck))["plain"] == {"***": "kept until it is known"}
+
+
+def test_fields_that_a_schema_names_keep_their_keys() -> None:
+    schema: dict[str, Any] = {"properties": {"credentials": {"properties": {"user_of_2024": {}}}}}
+    value = {"credentials": {"user_of_2024": "ann", "other_of_2024": "bob"}}
+    assert strike_out(value, schema)[0] == {"credentials": {"user_of_2024": "***", "***": "***"}}
+
+
+def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
+    fields = {"properties": {"api_key": {"type": "string", "default": "d1", "examples": ["d2"]}, "code": {}}}
+    secret = {"properties": {"code": {"anyOf": [{"format": "password"}, {"type": "null"}], "default": "d3"}}}
+    definition = {
+        "name": "a",
+        "description": "reads https://host/?sig=d4",
+        "inputSchema": {"data": {"properties": {"params": fields, "secret": secret}, "required": ["api_key"]}},
+        "inputTemplate": {"params": {"api_key": "d5", "n": 1}, "secret": {"code": "d6"}, "PGPASSWORD": "d7"},
+    }
+    clean, struck = strike_out_definition(definition, "/taskdef")
+    assert sorted(struck.values()) == ["d1", "d2", "d3", "d4", "d5", "d6", "d7"]
+    assert clean["inputTemplate"] == {
+        "params": {"api_key": "***", "n": 1},
+        "secret": {"code": "***"},
+        "PGPASSWORD": "***",
+    }
+    data = clean["inputSchema"]["data"]
+    assert data["properties"]["params"]["properties"]["api_key"] == {
+        "type": "string",
+        "default": "***",
+        "examples": ["***"],
+    }
+    assert data["required"] == ["api_key"]
+
+
+@pytest.mark.parametrize("ensure_ascii", [True, False])
+def test_a_secret_of_several_lines_is_found_in_json(ensure_ascii: bool) -> None:
+    secret = "BEGIN\nkéy\nEND"
+    (mask,) = known_secrets({"/params/key": secret}).values()
+    assert mask.finds(json.dumps({"k": secret}, ensure_ascii=ensure_ascii).encode())
+    assert not mask.finds(b"BEGIN END")

@@ -16,7 +16,8 @@ from perago.replay.fetching import Chosen, bring, everything
 from perago.replay.past import Past
 from perago.replay.publications import gone_is_told
 from perago.replay.scrubbing import Scrubber
-from perago.replay.secrets import known_in, replace_known, schema_of, strike_out
+from perago.replay.secrets import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
+from perago.settings import Mask
 from perago.testing.difference import Content, Digest, digest_of
 from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
 from perago.testing.remains import Remains
@@ -119,18 +120,22 @@ class _Capture:
         attempt, scrubber = self._past.attempt, self._wanted.scrubber
         params = self._without_secrets(attempt.params, scrubber.params, "params")
         result = self._without_secrets(attempt.result, scrubber.result, "result")
+        about, in_about = strike_out(self._about(), pointer="/about")
+        definition, in_definition = strike_out_definition(attempt.definition or {}, "/taskdef")
+        self._struck |= in_about | in_definition
+        self._known |= in_about | in_definition
         total = self._fetch_input(progress)
         files = self._fetch_published()
-        self._check_for_secrets()
-        remains = Remains(attempt.ending, attempt.reason, result, files, self._past.published.removed)
-        document = {
-            "about": replace_known(self._about(), self._known),
-            "params": params,
-            **outcome_fields(remains),
-        }
+        known = known_secrets(self._known)
+        remains = Remains(
+            attempt.ending, attempt.reason, replace_known(result, known), files, self._past.published.removed
+        )
+        document = {"about": about, "params": params, **outcome_fields(remains)}
+        document |= {key: replace_known(document[key], known) for key in ("about", "params")}
         (self._directory / CASE).write_text(case_text(document), encoding="utf-8")
-        if attempt.definition is not None:
-            (self._directory / TASKDEF).write_text(case_text(attempt.definition), encoding="utf-8")
+        if definition:
+            (self._directory / TASKDEF).write_text(case_text(replace_known(definition, known)), encoding="utf-8")
+        self._check_for_secrets(known)
         found = sum(path.is_file() for path in (self._directory / INPUT).rglob("*"))
         return Captured(
             self._wanted.target,
@@ -138,7 +143,7 @@ class _Capture:
             total - found,
             sum(isinstance(content, Path) for content in files.values()),
             len(files),
-            tuple(self._struck),
+            tuple(replace_known(list(self._struck), known)),
             tuple(scrubber.replaced),
         )
 
@@ -154,7 +159,7 @@ class _Capture:
             value, struck = strike_out(value, schema, f"/{what}")
             self._struck = {**struck, **self._struck}
         self._known = {**self._struck, **self._known}
-        return replace_known(value, self._known)
+        return value
 
     def _fetch_input(self, progress: Progress) -> int:
         """How many files the input has; those that are wanted are on disk then."""
@@ -214,22 +219,22 @@ class _Capture:
         large = {path: digest for path, digest in published.files.items() if digest is not None and path not in brought}
         return {**kept, **large}
 
-    def _check_for_secrets(self) -> None:
-        """A secret of the params in a file, or in its name, would be written after all.
+    def _check_for_secrets(self, known: Mapping[str, Mask]) -> None:
+        """Refuse a secret in any file that was written, or in the name of one.
 
         Raises:
             NotReplayable: there is one.
         """
         for file in sorted(path for path in self._directory.rglob("*") if path.is_file()):
-            name = file.relative_to(self._directory).as_posix()
-            in_name = known_in(name.encode(), self._known)
-            place = in_name or known_in(file.read_bytes(), self._known)
-            if place is not None:
-                where = "the name of a file" if in_name else f"the file {quoted(name)}"
-                raise NotReplayable(
-                    f"the secret at {place} stands in {where}, too; nothing was written",
-                    "replace it by a scrub hook (--scrub MODULE), or leave the file out with --only GLOB",
-                )
+            name, content = file.relative_to(self._directory).as_posix(), file.read_bytes()
+            for place, mask in known.items():
+                in_name = mask.finds(name.encode("utf-8", "surrogateescape"))
+                if in_name or mask.finds(content):
+                    where = "the name of a file" if in_name else f"the file {quoted(name)}"
+                    raise NotReplayable(
+                        f"the secret at {replace_known(place, known)} is in {where}, too; nothing was written",
+                        "replace it by a scrub hook (--scrub MODULE), or leave the file out with --only GLOB",
+                    )
 
     def _about(self) -> dict[str, Any]:
         attempt = self._past.attempt

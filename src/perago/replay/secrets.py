@@ -1,39 +1,28 @@
-"""Striking out what looks like a secret, before anything is written.
+"""Redacts what looks like a secret, before anything is written.
 
-A value is struck out where its field is a `SecretStr` in the TaskDef's schema, or where its name says so: `password`,
-`api_key`, `authToken`. Only texts are: a number such as `max_tokens` is none. The password in a URL is struck out
-wherever it stands. What is struck out keeps its type, so that the params stay valid.
+A value is redacted where its field is a `SecretStr` in the TaskDef's schema, or where the name of its field is one of
+`perago.secret_names`. Only texts are: a number such as `max_tokens` is not. Passwords and secret parameters of
+addresses are redacted in every text, also in keys of maps. What is redacted keeps its type, so that the params stay
+valid.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from perago.secret_names import looks_secret
+from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, strike_out_parameters
 from perago.taskdef.problems import join_pointer
 
-STRUCK_OUT = "***"
-"""Stands where a secret was."""
 SHORTEST = 8
 """Characters of a secret that is looked for elsewhere: shorter ones are found in places that have nothing to do
 with it."""
+_LONG_KEY = 20
+"""Characters from which a key in a map of secrets is one, even without a digit."""
+_NAMED = ("properties", "patternProperties", "$defs")
 _Schema: TypeAlias = Mapping[str, Any]
-_WORDS = frozenset(
-    {"password", "passwd", "pwd", "passphrase", "secret", "secrets", "token", "credential", "credentials", "apikey"}
-    | {"authorization", "auth"}
-)
-_PAIRS = frozenset({("api", "key"), ("private", "key"), ("access", "key"), ("secret", "key"), ("account", "key")})
-_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s]+)@")
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
-
-
-def looks_secret(name: str) -> bool:
-    """Whether a field of this name holds a secret: `dbPassword`, `api-key`; not `tokenizer`."""
-    words = [word.lower() for word in _PARTS.findall(name)]
-    return any(word in _WORDS for word in words) or any(pair in _PAIRS for pair in itertools.pairwise(words))
 
 
 def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, dict[str, str]]:
@@ -48,75 +37,136 @@ def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, 
     return _strike(value, _alternatives(schema), pointer, found, secret=False), found
 
 
-def replace_known(value: Any, secrets: Mapping[str, str]) -> Any:
-    """The JSON value with each secret that stands in one of its texts struck out there, too."""
+def strike_out_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """A TaskDef without secrets in its template, in the defaults and examples of its schemas, and in its texts."""
+    found: dict[str, str] = {}
+    clean: dict[str, Any] = {}
+    for key, item in definition.items():
+        place = join_pointer(pointer, key)
+        if key in ("inputSchema", "outputSchema"):
+            clean[key] = _strike_schema(item, place, found, secret=False)
+        else:
+            schema = _part(definition, "inputSchema", "data") if key == "inputTemplate" else None
+            clean[key] = _strike(item, _alternatives(schema), place, found, secret=False)
+    return clean, found
+
+
+def known_secrets(secrets: Mapping[str, str]) -> dict[str, Mask]:
+    """By the pointer of each secret, what finds it elsewhere, in all its usual forms."""
+    return {pointer: Mask([secret]) for pointer, secret in secrets.items() if len(secret) >= SHORTEST}
+
+
+def replace_known(value: Any, known: Mapping[str, Mask]) -> Any:
+    """The JSON value without each secret that is known, in its keys, too."""
     if isinstance(value, str):
-        for secret in _long(secrets):
-            value = value.replace(secret, STRUCK_OUT)
+        for mask in known.values():
+            value = mask(value)
         return value
     if isinstance(value, Mapping):
-        return {key: replace_known(item, secrets) for key, item in value.items()}
-    return [replace_known(item, secrets) for item in value] if isinstance(value, list) else value
+        replaced: dict[str, Any] = {}
+        for key, item in value.items():
+            replaced[_free(replace_known(key, known), replaced)] = replace_known(item, known)
+        return replaced
+    return [replace_known(item, known) for item in value] if isinstance(value, list) else value
 
 
 def schema_of(definition: Mapping[str, Any] | None, key: str) -> Any:
     """The JSON Schema of `params` or `result` in a TaskDef; None if it has none."""
     for name in ("inputSchema", "outputSchema"):
-        found: Any = definition
-        for part in (name, "data", "properties", key):
-            found = found.get(part) if isinstance(found, Mapping) else None
+        found = _part(definition, name, "data", "properties", key)
         if found is not None:
             return found
     return None
 
 
-def known_in(content: bytes, secrets: Mapping[str, str]) -> str | None:
-    """The pointer of a secret that these bytes hold; None if there is none."""
-    return next(
-        (
-            place
-            for place, secret in secrets.items()
-            if len(secret) >= SHORTEST and any(spelling in content for spelling in _spellings(secret))
-        ),
-        None,
-    )
-
-
-def _spellings(secret: str) -> set[bytes]:
-    """The secret as files have it: as it is, and as a text in JSON, where a key of several lines has none."""
-    texts = (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    return {text.encode("utf-8", "surrogatepass") for text in texts}
-
-
-def _long(secrets: Mapping[str, str]) -> Iterator[str]:
-    return (secret for secret in secrets.values() if len(secret) >= SHORTEST)
+def _part(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool) -> Any:
-    secret = secret or any(schema.get("format") == "password" for schema in schemas)
+    secret = secret or _is_password(schemas)
     if isinstance(value, Mapping):
-        struck = {}
+        struck: dict[str, Any] = {}
         for key, item in value.items():
-            place, hidden = join_pointer(pointer, key), secret or looks_secret(key)
-            struck[key] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
+            shown = _free(_without_secret_key(key, schemas, pointer, found, secret=secret), struck)
+            place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(key, item)
+            struck[shown] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
         return struck
     if isinstance(value, list):
         return [
             _strike(item, _of_item(schemas, index), join_pointer(pointer, index), found, secret=secret)
             for index, item in enumerate(value)
         ]
-    if secret and isinstance(value, str) and value not in ("", STRUCK_OUT):
-        found[pointer] = value
-        return STRUCK_OUT
-    return _without_url_passwords(value, pointer, found) if isinstance(value, str) else value
+    if not isinstance(value, str) or value in ("", STRUCK_OUT):
+        return value
+    text, secrets = (STRUCK_OUT, [value]) if secret else strike_out_parameters(value)
+    _note(secrets, pointer, found)
+    return text
 
 
-def _without_url_passwords(text: str, pointer: str, found: dict[str, str]) -> str:
-    """`postgres://user:***@host/db`."""
-    passwords = [password for password in _URL_PASSWORD.findall(text) if password != STRUCK_OUT]
-    for number, password in enumerate(passwords):
-        found[f"{pointer} ({number + 1})" if number else pointer] = password
-    return _URL_PASSWORD.sub(lambda match: match[0].replace(f":{match[1]}@", f":{STRUCK_OUT}@"), text)
+def _is_password(schemas: Sequence[_Schema]) -> bool:
+    return any(schema.get("format") == "password" for schema in schemas)
+
+
+def _is_secret_field(name: str, item: Any) -> bool:
+    """`tokens` may be words: they are secrets in a map, or where each of them looks like one."""
+    if looks_secret(name):
+        return True
+    items = item if isinstance(item, list) else [item]
+    return looks_secret(name.removesuffix("s")) and (
+        isinstance(item, Mapping) or all(isinstance(one, str) and may_be_token(one) for one in items)
+    )
+
+
+def _without_secret_key(
+    key: str, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool
+) -> str:
+    """The key as it is shown. In a map of secrets, a key that no schema names may be the secret."""
+    is_declared = any(key in (_part(schema, "properties") or ()) for schema in schemas)
+    all_keys = any(_part(schema, "propertyNames", "format") == "password" for schema in schemas)
+    if not is_declared and (all_keys or (secret and (may_be_token(key, SHORTEST) or len(key) >= _LONG_KEY))):
+        shown, secrets = STRUCK_OUT, [key]
+    else:
+        shown, secrets = strike_out_parameters(key)
+    _note(secrets, f"{pointer} (key)", found)
+    return shown
+
+
+def _note(secrets: Sequence[str], pointer: str, found: dict[str, str]) -> None:
+    for secret in secrets:
+        found[_free(pointer, found)] = secret
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """`name`, or with a number what is not taken."""
+    numbered = (f"{name} ({number})" for number in itertools.count(2))
+    return name if name not in taken else next(found for found in numbered if found not in taken)
+
+
+def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: bool, names: bool = False) -> Any:
+    """A JSON Schema without secrets in defaults, examples and texts. With `names`, `value` has one for each field."""
+    if isinstance(value, list):
+        return [
+            _strike_schema(item, join_pointer(pointer, index), found, secret=secret) for index, item in enumerate(value)
+        ]
+    if not isinstance(value, Mapping):
+        return _strike(value, (), pointer, found, secret=False)
+    schemas = [] if names else _alternatives(value)
+    secret = secret or _is_password(schemas)
+    clean: dict[str, Any] = {}
+    for key, item in value.items():
+        place = join_pointer(pointer, key)
+        if names:
+            clean[key] = _strike_schema(item, place, found, secret=secret or looks_secret(key))
+        elif key == "default":
+            clean[key] = _strike(item, schemas, place, found, secret=secret)
+        elif key == "examples" and isinstance(item, list):
+            clean[key] = [_strike(one, schemas, place, found, secret=secret) for one in item]
+        else:
+            clean[key] = _strike_schema(item, place, found, secret=secret, names=key in _NAMED)
+    return clean
 
 
 def _alternatives(schema: Any) -> list[_Schema]:
