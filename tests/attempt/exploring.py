@@ -51,6 +51,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ReadLineage: (
         on.LineageRead(("task-1", "task-0"), LIVING),
         on.LineageRead(("task-1",), {"task-0": None}),
+        on.LineageRead(("task-1",), {}),
         *FAILED,
     ),
     do.ReadWorkflows: (on.WorkflowsRead({"wf-2": None, "wf-1": None}), *FAILED),

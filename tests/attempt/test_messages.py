@@ -46,6 +46,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "unverified_merge": lambda: outcome.unverified_merge(STATE, MERGED),
     "buried": lambda: outcome.buried(STATE, publication_of(DELIVERY), FOREIGN),
     "stale_in_a_loop": lambda: outcome.stale_in_a_loop(STATE, FOREIGN),
+    "unknown_attempt": lambda: outcome.unknown_attempt(STATE, publication_of(DELIVERY)),
     "altered_fence": lambda: outcome.altered_fence(STATE, REF, "_lakefs_actions/x.yaml"),
     "fence_went_missing": lambda: outcome.fence_went_missing(STATE, on.FenceState.ABSENT),
     "not_tried": lambda: outcome.not_tried(STATE),
@@ -93,7 +94,7 @@ def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
     files = [*(code / "driver").glob("*.py"), code / "worker/reporting.py", code / "attempt/joining.py"]
     said = re.sub(r'"\s*f?"|\{[^}]*\}', "", " ".join(path.read_text("utf-8") for path in files))
     others = [row for row in rows() if not any(fits(row, str(message())) for message in MESSAGES.values())]
-    assert len(others) == 10
+    assert len(others) == 11
     for row in others:
         assert all(part.strip() in said for part in row.split("...")), row
 

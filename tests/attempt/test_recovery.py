@@ -44,6 +44,11 @@ def test_only_attempts_of_this_workflow_are_asked_about() -> None:
     assert lineage_ids(STATE, on.BranchRead((PREDECESSOR,), reaches_ref=False)) == (), "it is refused whatever they say"
 
 
+def test_a_commit_that_names_no_attempt_is_asked_about_by_nobody() -> None:
+    nameless = replace(PREDECESSOR, metadata={**PREDECESSOR.metadata, "perago.task_id": ""})
+    assert lineage_ids(STATE, read(nameless)) == ()
+
+
 # ------------------------------------------------------------------------- what follows
 
 RETRY_PLAN = replace(PLAN, delivery=RETRY)
@@ -110,6 +115,14 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
     assert state.report is not None
     assert state.report.output["workspace"]["ref"] == NEWER
     assert state.report.output["result"] == {"n": 1}
+
+
+def test_a_question_whose_answer_lacks_what_was_asked_for_is_not_repeated() -> None:
+    state, commands = run(*TO_ADOPTION[:3], on.LineageRead(CHAIN, {}))
+    assert kinds(commands)[-2:] == ["ReadLineage", "CheckDelivery"]
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED
+    assert "what became of task task-1" in str(state.report.reason)
 
 
 def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:

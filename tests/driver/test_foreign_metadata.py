@@ -14,7 +14,7 @@ from perago.testing import InMemoryServices
 from perago.testing.tasks import task_of
 
 from .tasks import Params, edit
-from .test_rebase import FAILED, TERMINAL, A, B, Fork, services
+from .test_rebase import BOTH, FAILED, TERMINAL, A, B, Fork, services
 
 __all__ = ["services"]
 
@@ -57,6 +57,22 @@ def test_a_task_without_rebase_names_the_malformed_commit(services: InMemoryServ
     outcome = services.attempt(edit)
     assert outcome.status is TERMINAL
     assert by_hand[:12] in str(outcome.reason)
+
+
+@pytest.mark.timeout(60)  # the attempt never ended once
+@pytest.mark.parametrize("task_id", [None, "", "a b", "x" * 5000])
+@pytest.mark.parametrize("above", [0, 1], ids=["at the head", "below the head"])
+def test_a_commit_of_this_workflow_that_names_no_attempt_is_a_commit_of_others(
+    services: InMemoryServices, task_id: str | None, above: int
+) -> None:
+    fork = Fork(services, A, B)
+    a, b = fork.deliveries
+    fork.run(a).assert_completed()
+    commit_by_hand(services, of_a_publication(fork, task_id=task_id))
+    for _ in range(above):
+        services.seed({"above": "x"})
+    fork.run(b).assert_completed()
+    assert fork.tree() == {**BOTH, "theirs": "theirs", **({"above": "x"} if above else {})}
 
 
 @pytest.mark.parametrize("event", [on.Merged, on.MergeUnclear, on.PublicationRead])

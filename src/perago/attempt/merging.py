@@ -11,7 +11,16 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.publishing import adopt, stage_anew
-from perago.attempt.recovery import Adopt, Judgement, Refuse, ask_first, judge, own_publications, with_lineage
+from perago.attempt.recovery import (
+    Adopt,
+    Judgement,
+    Refuse,
+    ask_first,
+    judge,
+    own_publications,
+    with_branch,
+    with_lineage,
+)
 from perago.attempt.state import Base, State
 from perago.ports import MergeRefusal
 
@@ -35,7 +44,7 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         return check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    return _judge(state.evolve(read=event, late_answers=0))
+    return _judge(with_branch(state.evolve(late_answers=0), event))
 
 
 def _judge(state: State) -> Next:
@@ -62,7 +71,7 @@ def workflows_read_before_merge(state: State, event: on.WorkflowsRead) -> Next:
 
 def _build_anew(state: State, judgement: Judgement) -> Next:
     if isinstance(judgement, Refuse):
-        return fail(state, judgement.reason, terminal=True)
+        return fail(state, judgement.reason, terminal=judgement.terminal)
     state = state.evolve(lost_races=state.lost_races + 1)
     if state.lost_races > state.plan.rebuild_tries:
         return fail(state, outcome.restless(state), terminal=False)

@@ -76,12 +76,11 @@ def moved_head(state: State, read: BranchRead) -> str:
     ref, others = state.ref, read.since
     newest = others[0]
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    nothing = "" if state.open_merge else "Nothing of this attempt was published. "
     return (
         f"Branch {ref.branch} of {ref.repository} has moved since the input ref {short(ref.ref)}: its head is "
         f"{short(newest.id)}, committed by {newest.committer or 'unknown'}: {_quoted(newest.message)}{more}. "
-        f"{nothing}A retry would get the same ref; start the workflow from the new head. Tasks that publish side by "
-        'side declare on_moved_head="rebase".'
+        f"{_nothing(state)}A retry would get the same ref; start the workflow from the new head. Tasks that publish "
+        'side by side declare on_moved_head="rebase".'
     )
 
 
@@ -232,6 +231,19 @@ def stale_in_a_loop(state: State, stale: Commit) -> str:
         "any more. In a loop it cannot be told whether that is stale, so it is not undone. Check it, and start the "
         "workflow from the new head."
     )
+
+
+def unknown_attempt(state: State, commit: Commit) -> str:
+    """Conductor's answer lacks the attempt that published a commit."""
+    return (
+        f"Conductor did not say what became of task {commit.metadata.get('perago.task_id', 'unknown')}, which has "
+        f"published commit {short(commit.id)} to branch {state.ref.branch} of {state.ref.repository}. So it is unknown "
+        f"whether that commit is stale. {_nothing(state)}A retry asks again."
+    )
+
+
+def _nothing(state: State) -> str:
+    return "" if state.open_merge else "Nothing of this attempt was published. "
 
 
 def altered_fence(state: State, commit_id: str, path: str) -> str:

@@ -30,7 +30,7 @@ from perago.attempt import commands as do
 from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, with_lineage
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, with_branch, with_lineage
 from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -106,7 +106,7 @@ def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
 
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
-    return _judge(state.evolve(read=event))
+    return _judge(with_branch(state, event))
 
 
 def _judge(state: State) -> Next:
@@ -123,8 +123,8 @@ def _workflows_read(state: State, event: on.WorkflowsRead) -> Next:
 
 def _begin_on(state: State, judgement: Judgement) -> Next:
     match judgement:
-        case Refuse(reason):
-            return fail(state, reason, terminal=True)
+        case Refuse(reason, terminal):
+            return fail(state, reason, terminal=terminal)
         case Adopt(commit, head):
             return publishing.adopt(state.at(Step.RECOVERED), commit, head)
         case Build(base):

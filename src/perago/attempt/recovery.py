@@ -36,9 +36,10 @@ class Adopt:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """A publication could only go wrong. Final: a retry would get the same ref."""
+    """A publication could only go wrong. Final unless a retry may learn more: it would get the same ref."""
 
     reason: str
+    terminal: bool = True
 
 
 _WORKFLOWS_READ = 20
@@ -56,6 +57,8 @@ class _Kind(Enum):
     """Of an attempt that Conductor has run anew, or forgotten."""
     LOOPED = auto()
     """Of an attempt that Conductor has forgotten, of a loop: it forgets rounds that are still good, too."""
+    UNKNOWN = auto()
+    """Conductor's answer does not have the attempt."""
     FOREIGN = auto()
     """Other people's, among them living attempts of other steps."""
 
@@ -71,10 +74,15 @@ def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     """
     if not read.reaches_ref:
         return ()
-    mine = (commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery))
     known = {*state.lineage.chain[:1], *state.lineage.rows} if state.lineage else ()
-    found = dict.fromkeys(commit.metadata.get(publication.TASK_ID, "") for commit in mine)
+    origins = filter(None, map(publication.origin, read.since))
+    found = dict.fromkeys(by.task_id for by in origins if by.workflow_id == state.plan.delivery.workflow_id)
     return tuple(task_id for task_id in found if task_id not in known)
+
+
+def with_branch(state: State, read: BranchRead) -> State:
+    """Return the state that judges what was read of the branch."""
+    return state.evolve(read=read, asked=())
 
 
 def with_lineage(state: State, read: LineageRead) -> State:
@@ -85,14 +93,15 @@ def with_lineage(state: State, read: LineageRead) -> State:
 
 def ask_first(state: State) -> tuple[State, do.Command] | None:
     """The question to Conductor without whose answer the range in `state.read` cannot be judged; None: there is none
-    (any more)."""
+    (any more). A question whose answer has changed nothing is not repeated."""
     if state.read is None:
         raise ValueError("no range is being judged")
-    if task_ids := lineage_ids(state, state.read):
-        return state, do.ReadLineage(task_ids, state.lineage.chain if state.lineage else ())
-    if ids := workflow_ids(state, state.read):
-        return state, do.ReadWorkflows(ids)
-    return None
+    task_ids = lineage_ids(state, state.read)
+    ids = task_ids or workflow_ids(state, state.read)
+    if not ids or ids == state.asked:
+        return None
+    chain = state.lineage.chain if state.lineage else ()
+    return state.evolve(asked=ids), do.ReadLineage(ids, chain) if task_ids else do.ReadWorkflows(ids)
 
 
 def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
@@ -139,7 +148,7 @@ def judge(state: State) -> Judgement:
         return Adopt(newest, newest)
     if _Kind.FOREIGN in kinds:
         return Refuse(_foreign(state, read, kinds))
-    return _looped(state, read, kinds) or _build(read, list(read.since))
+    return _doubtful(state, read, kinds) or _build(read, list(read.since))
 
 
 def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
@@ -152,7 +161,7 @@ def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> J
     stale = _in_effect(judged, _Kind.STALE)
     if own is not None and not stale:
         return Adopt(own, read.since[0])
-    return _looped(state, read, kinds) or _build(read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
+    return _doubtful(state, read, kinds) or _build(read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
 
 
 def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
@@ -178,10 +187,12 @@ def living_above(state: State, base: Base) -> list[Commit]:
     return [commit for commit in found if commit.id not in undone]
 
 
-def _looped(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
-    """In a loop it cannot be told whether what Conductor has forgotten is stale."""
-    forgotten = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.LOOPED), None)
-    return None if forgotten is None else Refuse(outcome.stale_in_a_loop(state, forgotten))
+def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
+    """Refuse commits that may be stale, but need not be."""
+    found = dict(zip(reversed(kinds), reversed(read.since), strict=True))
+    if _Kind.UNKNOWN in found:
+        return Refuse(outcome.unknown_attempt(state, found[_Kind.UNKNOWN]), terminal=False)
+    return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
 
 
 def _build(read: BranchRead, stale: list[Commit]) -> Build:
@@ -211,9 +222,11 @@ def _kind(state: State, commit: Commit) -> _Kind:
         return _Kind.STALE if began_before else _Kind.FOREIGN
     if by.task_id == delivery.task_id:
         is_living = by.start_time == delivery.start_time
-    else:
-        row = lineage.rows.get(by.task_id)
+    elif by.task_id in lineage.rows:
+        row = lineage.rows[by.task_id]
         is_living = row is not None and by.start_time == row.start_time
+    else:
+        return _Kind.UNKNOWN
     if publication.is_of_my_step(commit, delivery):
         own = is_living and by.task_id in lineage.chain and publication.is_for_my_input(commit, state)
         return _Kind.OWN if own else _Kind.STALE

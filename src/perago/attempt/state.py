@@ -62,6 +62,8 @@ class State:
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
     """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own family is run
     anew, the delivery is lost."""
+    asked: tuple[str, ...] = ()
+    """The ids of the last question to Conductor about the range that is being judged."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None

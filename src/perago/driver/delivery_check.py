@@ -65,7 +65,8 @@ def read_lineage(
     Raises:
         ServiceError: no answer within `patience` seconds a question. Silence is neither a yes nor a no.
     """
-    rows: dict[str, AttemptRow | None] = {}
+    own = AttemptRow(delivery.task_id, delivery.start_time, delivery.retried_task_id)
+    rows: dict[str, AttemptRow | None] = {delivery.task_id: own}
 
     def read(task_id: str) -> AttemptRow | None:
         if task_id not in rows:
@@ -79,8 +80,7 @@ def read_lineage(
         row = read(above)
         above = row.retried_task_id if row is not None else None
     for task_id in task_ids:
-        if task_id and task_id != delivery.task_id:
-            read(task_id)
+        read(task_id)
     return on.LineageRead(tuple(chain), rows)
 
 
