@@ -11,7 +11,7 @@ from perago.attempt import events as on
 from perago.attempt.protocol import advance
 from perago.attempt.state import State
 from perago.attempt.steps import Step
-from perago.ports import AttemptRow, MergeRefusal
+from perago.ports import AttemptRow, MergeRefusal, WorkflowRow
 from perago.settings import PublishFence
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
@@ -27,6 +27,11 @@ OFF = replace(PLAN, publish_fence=PublishFence.OFF)
 BEGUN_AGAIN = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried=True, retry_output={}))
 RETRY = replace(PLAN, delivery=replace(DELIVERY, retry_count=1, retried_task_id="task-0"))
 LIVING = {"task-0": AttemptRow("task-0", 1000, None)}
+STARTING = {
+    "root": WorkflowRow("root", 100, is_starting=True),
+    "wf-1": WorkflowRow("wf-1", 100, "root"),
+    "wf-2": WorkflowRow("wf-2", 100, "root"),
+}
 FAILED = (on.CommandFailed("no luck", terminal=False), on.CommandFailed("no hope", terminal=True))
 ANSWERS: dict[type, tuple[on.Event, ...]] = {
     do.ValidateInput: (
@@ -54,7 +59,12 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         on.LineageRead(("task-1",), {}),
         *FAILED,
     ),
-    do.ReadWorkflows: (on.WorkflowsRead({"wf-2": None, "wf-1": None}), *FAILED),
+    do.ReadWorkflows: (
+        on.WorkflowsRead({"wf-2": None, "wf-1": None}),
+        on.WorkflowsRead(STARTING),
+        on.WorkflowsRead({}),
+        *FAILED,
+    ),
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
     do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
     do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),

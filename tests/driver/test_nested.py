@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from perago.ports import Commit, TaskStatus
+from perago.ports import Commit, Report, TaskStatus
 from perago.taskdef import build_task_definition
-from perago.testing import InMemoryServices
+from perago.testing import InMemoryServices, Outcome
 from perago.testing.tasks import task_of
 
 from .tasks import edit
@@ -32,6 +32,26 @@ def services() -> Iterator[InMemoryServices]:
     with InMemoryServices() as made:
         made.conductor.register_task_definitions([build_task_definition(PLAIN), build_task_definition(EDIT)])
         yield made
+
+
+def _sub(reference: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "name": reference,
+        "taskReferenceName": reference,
+        "type": "SUB_WORKFLOW",
+        "inputParameters": WORKSPACE,
+        "subWorkflowParam": {"name": "child", "version": 1},
+        **fields,
+    }
+
+
+def _fork(*branches: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A fork with these branches, and its JOIN."""
+    ends = [branch[-1]["taskReferenceName"] for branch in branches]
+    return (
+        {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": list(branches)},
+        {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ends},
+    )
 
 
 def start(services: InMemoryServices, workflow: str, params: dict[str, Any]) -> tuple[str, str]:
@@ -59,15 +79,8 @@ def test_a_restarted_parent_undoes_what_its_sub_workflow_has_published(
     services: InMemoryServices, function: Any, params: dict[str, Any]
 ) -> None:
     child = _workflow("child", _step(task_of(function).name, "step"))
-    sub = {
-        "name": "sub",
-        "taskReferenceName": "sub",
-        "type": "SUB_WORKFLOW",
-        "inputParameters": WORKSPACE,
-        "subWorkflowParam": {"name": "child", "version": 1},
-    }
     services.conductor.create_workflow_definition(child)
-    services.conductor.create_workflow_definition(_workflow("parent", sub))
+    services.conductor.create_workflow_definition(_workflow("parent", _sub("sub")))
     workflow, ref = start(services, "parent", params)
     (before,) = run_all(services, function)
     before.assert_completed()
@@ -104,3 +117,56 @@ def test_a_restarted_workflow_undoes_the_rounds_of_its_loop(services: InMemorySe
     assert services.conductor.workflow(workflow)["status"] == "COMPLETED"
     assert services.tree()["raw/a.csv"] == b"new"
     assert all(commit.parents[0] == commit.metadata["perago.expected_head"] for commit in commits(services, ref))
+
+
+def report_by_hand(services: InMemoryServices, reference: str, status: TaskStatus) -> None:
+    """Report the delivery of a step that no task function does."""
+    for delivery in services.conductor.poll("by.hand", "w", count=9, wait_seconds=0):
+        if delivery.reference_name == reference:
+            services.conductor.report(delivery, Report(status), "w")
+    services.conductor.sweep()
+
+
+def retry_beside_a_starting_sub_workflow(services: InMemoryServices, function: Any, delay: int) -> Outcome:
+    """Retry a sub-workflow that has published, and run its first attempt while another sub-workflow of the parent is to
+    start in `delay` seconds."""
+    conductor = services.conductor
+    by_hand = {"type": "SIMPLE", "name": "by.hand"}
+    last, step = {**by_hand, "taskReferenceName": "last"}, {**by_hand, "taskReferenceName": "step"}
+    conductor.create_workflow_definition(_workflow("child", _step(task_of(function).name, "first"), last))
+    fork = _fork([_sub("retried")], [step, _sub("delayed", startDelay=delay)])
+    conductor.create_workflow_definition(_workflow("parent", *fork))
+    params = {"do": "edit"} if function is edit else {"put": {"raw/a.csv": "new"}}
+    workflow, _ = start(services, "parent", params)
+    conductor.sweep()
+    services.attempt(function).assert_completed()
+    conductor.sweep()
+    report_by_hand(services, "last", TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    assert conductor.workflow(workflow)["status"] == "FAILED"
+    conductor.retry_workflow(workflow)
+    conductor.sweep()
+    report_by_hand(services, "step", TaskStatus.COMPLETED)
+    return services.attempt(function)
+
+
+@pytest.mark.parametrize("function", [edit, plain], ids=["on an unmoved head", "rebase"])
+def test_a_parent_is_read_again_while_a_sub_workflow_of_it_starts(services: InMemoryServices, function: Any) -> None:
+    began = services.clock.now()
+    services.clock.call_at(began + 20.5, services.conductor.sweep)
+    outcome = retry_beside_a_starting_sub_workflow(services, function, delay=20).assert_completed()
+
+    assert len(outcome.record.superseded_commits) == 1, "the publication of the run before"
+    assert began + 20 < services.clock.now() < began + 30
+
+
+def test_an_attempt_fails_as_retryable_if_the_sub_workflow_has_not_started_after_30_seconds(
+    services: InMemoryServices,
+) -> None:
+    began = services.clock.now()
+    outcome = retry_beside_a_starting_sub_workflow(services, edit, delay=60)
+
+    assert outcome.status is TaskStatus.FAILED
+    assert "not all started" in str(outcome.reason)
+    assert began + 25 < services.clock.now() <= began + 30
+    services.conductor.advance(60)
+    assert len(services.attempt(edit).assert_completed().record.superseded_commits) == 1

@@ -43,6 +43,8 @@ class ReadWorkflows:
     """Read these workflows, whose commits were found, and their parents up to the root."""
 
     workflow_ids: tuple[str, ...]
+    repetition: int = 0
+    """1, 2, ...: wait first, longer each time, because a sub-workflow was still starting."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from perago.attempt.recovery import (
     Refuse,
     ask_first,
     judge,
+    judged,
     own_publications,
-    with_branch,
     with_lineage,
 )
 from perago.attempt.state import Base, State
@@ -44,11 +44,11 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         return check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
-    return _judge(with_branch(state.evolve(late_answers=0), event))
+    return _judge(state.evolve(read=event, late_answers=0))
 
 
 def _judge(state: State) -> Next:
-    return ask_first(state) or _build_anew(state, judge(state))
+    return ask_first(state) or _build_anew(judged(state), judge(state))
 
 
 def turn_came(state: State, event: on.TurnCame) -> Next:

@@ -242,6 +242,15 @@ def unknown_attempt(state: State, commit: Commit) -> str:
     )
 
 
+def still_starting(state: State, commit: Commit) -> str:
+    """A parent does not name the workflow that published a commit, and may be about to."""
+    return (
+        f"It is unknown whether commit {short(commit.id)} on branch {state.ref.branch} of {state.ref.repository} is of "
+        f"an earlier run: the parent of workflow {commit.metadata.get('perago.workflow_id', 'unknown')} does not name "
+        f"that workflow, and its sub-workflows have not all started yet. {_nothing(state)}A retry reads them again."
+    )
+
+
 def _nothing(state: State) -> str:
     return "" if state.open_merge else "Nothing of this attempt was published. "
 

@@ -30,7 +30,7 @@ from perago.attempt import commands as do
 from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
 from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, with_branch, with_lineage
+from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
 from perago.attempt.state import Base, Plan, State
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -106,11 +106,11 @@ def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
 
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
-    return _judge(with_branch(state, event))
+    return _judge(state.evolve(read=event))
 
 
 def _judge(state: State) -> Next:
-    return ask_first(state) or _begin_on(state, judge(state))
+    return ask_first(state) or _begin_on(judged(state), judge(state))
 
 
 def _lineage_read(state: State, event: on.LineageRead) -> Next:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, pairwise, takewhile
 
 from perago.attempt import commands as do
 from perago.attempt import outcome, publication
 from perago.attempt.events import BranchRead, LineageRead
+from perago.attempt.publication import Origin
 from perago.attempt.state import Base, State
-from perago.ports import Commit, WorkflowRow
+from perago.ports import Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Refuse:
 
 _WORKFLOWS_READ = 20
 """More workflows than these are not told apart: what they have published is foreign."""
+STARTING_REREADS = 8
+"""How often a workflow is read again while a sub-workflow of it starts: for at most 30 s with the driver's delays."""
 _CLOCKS = 250
 """Milliseconds by which the clocks of Conductor's nodes may differ. What is good must not be taken for stale."""
 
@@ -57,6 +60,8 @@ class _Kind(Enum):
     """Of an attempt that Conductor has run anew, or forgotten."""
     LOOPED = auto()
     """Of an attempt that Conductor has forgotten, of a loop: it forgets rounds that are still good, too."""
+    STARTING = auto()
+    """Of a workflow that its parent does not name, while a sub-workflow of the parent starts."""
     UNKNOWN = auto()
     """Conductor's answer does not have the attempt."""
     FOREIGN = auto()
@@ -80,9 +85,11 @@ def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     return tuple(task_id for task_id in found if task_id not in known)
 
 
-def with_branch(state: State, read: BranchRead) -> State:
-    """Return the state that judges what was read of the branch."""
-    return state.evolve(read=read, asked=())
+def judged(state: State) -> State:
+    """Return the state once its range is judged. A workflow of which a sub-workflow was starting is read again for the
+    next range."""
+    settled = {key: row for key, row in state.workflows.items() if row is None or not row.is_starting}
+    return state.evolve(asked=(), rereads=0, workflows=settled)
 
 
 def with_lineage(state: State, read: LineageRead) -> State:
@@ -98,17 +105,35 @@ def ask_first(state: State) -> tuple[State, do.Command] | None:
         raise ValueError("no range is being judged")
     task_ids = lineage_ids(state, state.read)
     ids = task_ids or workflow_ids(state, state.read)
-    if not ids or ids == state.asked:
+    if ids:
+        chain = state.lineage.chain if state.lineage else ()
+        question = do.ReadLineage(ids, chain) if task_ids else do.ReadWorkflows(ids)
+        return (state.evolve(asked=ids), question) if ids != state.asked else None
+    if state.rereads < STARTING_REREADS and (parent := _starting(state, state.read)):
+        state = state.evolve(rereads=state.rereads + 1)
+        return state, do.ReadWorkflows((parent,), state.rereads)
+    return None
+
+
+def _starting(state: State, read: BranchRead) -> str | None:
+    """Return the workflow whose starting sub-workflow keeps a commit from being judged; None if there is none, or if
+    the range is refused in any case."""
+    if not any(row is not None and row.is_starting for row in state.workflows.values()):
         return None
-    chain = state.lineage.chain if state.lineage else ()
-    return state.evolve(asked=ids), do.ReadLineage(ids, chain) if task_ids else do.ReadWorkflows(ids)
+    kinds = _kinds(state, read)
+    if _Kind.STARTING not in kinds or (_Kind.FOREIGN in kinds and not state.plan.rebase):
+        return None
+    by = publication.origin(read.since[kinds.index(_Kind.STARTING)])
+    line = _line(state, by.workflow_id if by else "")
+    told = ((above, _told(state, below, above)) for below, above in pairwise(line))
+    return next(above for above, kind in told if kind is _Kind.STARTING)
 
 
 def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     """The workflows that must be known before the range can be judged, this attempt's own among them: those of other
     workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed to the
     branch decides alone, if the task does not rebase."""
-    others = [workflow for commit in read.since if (workflow := commit.metadata.get(publication.WORKFLOW_ID))]
+    others = [by.workflow_id for by in map(publication.origin, read.since) if by is not None]
     if not read.reaches_ref or (len(others) < len(read.since) and not state.plan.rebase):
         return ()
     mine = state.plan.delivery.workflow_id
@@ -116,7 +141,11 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     if not needed and state.lineage is not None:
         needed = [mine for commit in read.since if _kind(state, commit) is _Kind.LOOPED]
     told_apart = list(dict.fromkeys([mine, *needed]))[:_WORKFLOWS_READ]
-    return tuple(workflow for workflow in told_apart if workflow not in state.workflows) if needed else ()
+    return (
+        tuple(workflow for workflow in told_apart if _line(state, workflow)[-1] not in state.workflows)
+        if needed
+        else ()
+    )
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
@@ -190,6 +219,8 @@ def living_above(state: State, base: Base) -> list[Commit]:
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
     """Refuse commits that may be stale, but need not be."""
     found = dict(zip(reversed(kinds), reversed(read.since), strict=True))
+    if _Kind.STARTING in found:
+        return Refuse(outcome.still_starting(state, found[_Kind.STARTING]), terminal=False)
     if _Kind.UNKNOWN in found:
         return Refuse(outcome.unknown_attempt(state, found[_Kind.UNKNOWN]), terminal=False)
     return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
@@ -219,7 +250,7 @@ def _kind(state: State, commit: Commit) -> _Kind:
         return _Kind.FOREIGN
     began_before = _began_before(state, commit)
     if not publication.is_of_my_workflow(commit, delivery):
-        return _Kind.STALE if began_before else _Kind.FOREIGN
+        return _Kind.STALE if began_before else _run_of(state, by)
     if by.task_id == delivery.task_id:
         is_living = by.start_time == delivery.start_time
     elif by.task_id in lineage.rows:
@@ -238,28 +269,41 @@ def _kind(state: State, commit: Commit) -> _Kind:
 
 def _began_before(state: State, commit: Commit) -> bool:
     """Whether the attempt behind `commit` belongs to a run before the present one of this attempt's own family of
-    workflows: a workflow in which it lies was restarted since it began, or its parent runs another one in its place. In
-    a parent with loops the latter proves nothing, for Conductor forgets rounds that are still good; nor does it while a
-    sub-workflow starts, which may run before its parent names it. Not known: no."""
-    row = state.workflows.get(commit.metadata.get(publication.WORKFLOW_ID, ""))
-    mine = state.workflows.get(state.plan.delivery.workflow_id)
-    started, is_before = publication.number(commit, publication.START_TIME) or 0, False
-    while row is not None:
-        is_before = is_before or started + _CLOCKS < row.start_time
-        if row.parent_id is None:
-            return is_before and mine is not None and _root(state, mine) == row.workflow_id
-        parent = state.workflows.get(row.parent_id)
-        if parent is not None and row.workflow_id not in parent.children:
-            is_before = is_before or not (parent.has_loops or parent.is_starting)
-        row = parent
-    return False
+    workflows. Not known: no."""
+    by = publication.origin(commit)
+    return by is not None and _run_of(state, by) is _Kind.STALE
 
 
-def _root(state: State, row: WorkflowRow) -> str | None:
-    above: WorkflowRow | None = row
-    while above is not None and above.parent_id is not None:
-        above = state.workflows.get(above.parent_id)
-    return above.workflow_id if above is not None else None
+def _run_of(state: State, by: Origin) -> _Kind:
+    """Return what the workflows say of an attempt's run. It is stale if a workflow in which the attempt lies was
+    restarted since it began, or if its parent runs another one in its place."""
+    line, mine = _line(state, by.workflow_id), _line(state, state.plan.delivery.workflow_id)
+    root = state.workflows.get(line[-1])
+    if root is None or root.parent_id is not None or line[-1] != mine[-1]:
+        return _Kind.FOREIGN
+    rows = filter(None, map(state.workflows.get, line))
+    if any(by.start_time + _CLOCKS < row.start_time for row in rows):
+        return _Kind.STALE
+    told = {_told(state, below, above) for below, above in pairwise(line)}
+    return next((kind for kind in (_Kind.STALE, _Kind.STARTING) if kind in told), _Kind.FOREIGN)
+
+
+def _line(state: State, workflow_id: str) -> list[str]:
+    """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes."""
+    line = [workflow_id]
+    while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
+        line.append(row.parent_id)
+    return line
+
+
+def _told(state: State, child: str, parent: str) -> _Kind:
+    """Return what a parent says of a workflow below it. In a parent with loops a missing name proves nothing, for
+    Conductor forgets rounds that are still good; nor does it while a sub-workflow starts, which may run before its
+    parent names it."""
+    row = state.workflows.get(parent)
+    if row is None or child in row.children or row.has_loops:
+        return _Kind.FOREIGN
+    return _Kind.STARTING if row.is_starting else _Kind.STALE
 
 
 def _is_whole(commit: Commit) -> bool:

@@ -61,9 +61,11 @@ class State:
     """What Conductor knows of the attempts in the ranges that were judged. Each is read once."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
     """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own family is run
-    anew, the delivery is lost."""
+    anew, the delivery is lost. A workflow of which a sub-workflow is starting is read again for each range."""
     asked: tuple[str, ...] = ()
     """The ids of the last question to Conductor about the range that is being judged."""
+    rereads: int = 0
+    """How often a workflow was read again for this range, because a sub-workflow of it was starting."""
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None

@@ -67,6 +67,7 @@ class _AttemptRun:
         self._runtime = runtime
         self._local: LocalWorkspace | None = None
         self._remote: Publisher | None = None
+        self._until = runtime.clock.now() + time_to_fail(delivery)
         if task.workspace is not None:
             if runtime.store is None:
                 raise ValueError(f"task {task.name} has a workspace and needs a store")
@@ -80,7 +81,7 @@ class _AttemptRun:
                 runtime.proofs or FenceProofs(runtime.clock),
                 root=runtime.workspace_root,
                 merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
-                until=runtime.clock.now() + time_to_fail(delivery),
+                until=self._until,
             )
         self._params: BaseModel | None = None
         self._returned: Any = None
@@ -95,8 +96,8 @@ class _AttemptRun:
             do.ValidateInput: self._validate_input,
             do.ResolveJoin: lambda command: self._publisher.resolve_join(command),
             do.ReadBranch: lambda command: self._publisher.read_branch(command),
-            do.ReadLineage: lambda command: self._ask_conductor(read_lineage, command.task_ids, command.chain),
-            do.ReadWorkflows: lambda command: self._ask_conductor(read_workflows, command.workflow_ids),
+            do.ReadLineage: self._read_lineage,
+            do.ReadWorkflows: self._read_workflows,
             do.FindLeftovers: lambda command: self._publisher.find_leftovers(command),
             do.ListObjects: self._list_objects,
             do.Fetch: lambda command: self._publisher.fetch(command, self._workspace),
@@ -351,9 +352,14 @@ class _AttemptRun:
             self._runtime.delivery_check, self._delivery, self._runtime.clock, self._runtime.limits.answer_patience
         )
 
-    def _ask_conductor(self, read: Callable[..., on.Event], *ids: tuple[str, ...]) -> on.Event:
-        runtime = self._runtime
-        return read(runtime.delivery_check, self._delivery, *ids, runtime.clock, runtime.limits.answer_patience)
+    def _read_lineage(self, command: do.ReadLineage) -> on.Event:
+        runtime, patience = self._runtime, self._runtime.limits.answer_patience
+        ids = command.task_ids, command.chain
+        return read_lineage(runtime.delivery_check, self._delivery, *ids, runtime.clock, patience)
+
+    def _read_workflows(self, command: do.ReadWorkflows) -> on.Event:
+        runtime, patience = self._runtime, self._runtime.limits.answer_patience
+        return read_workflows(runtime.delivery_check, self._delivery, command, runtime.clock, patience, self._until)
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
         planned: dict[str, int | None] = {FENCE_PATH: len(FENCE_TEXT.encode())} if command.fence else {}

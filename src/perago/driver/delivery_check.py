@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.back_off import BackOff
 from perago.driver.retry import PASSING, retry, within
 from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck, ServiceError, WorkflowRow
 
@@ -19,6 +21,9 @@ DEEPEST = 20
 """Parents of a workflow that are followed up."""
 
 _TIME_TO_REPORT = 30.0
+
+_WHILE_STARTING = BackOff(0.5, 5.0)
+"""Delays before a workflow is read again. All of `STARTING_REREADS` take 27.5 s."""
 
 
 def time_to_fail(delivery: Delivery) -> float:
@@ -85,14 +90,21 @@ def read_lineage(
 
 
 def read_workflows(
-    delivery_check: DeliveryCheck, delivery: Delivery, workflow_ids: Sequence[str], clock: Clock, patience: float
+    delivery_check: DeliveryCheck,
+    delivery: Delivery,
+    command: do.ReadWorkflows,
+    clock: Clock,
+    patience: float,
+    until: float,
 ) -> on.WorkflowsRead:
-    """Read workflows, and the parents of each up to its root.
+    """Read workflows, and the parents of each up to its root. A repetition waits first, at the latest until `until`.
 
     Raises:
         ServiceError: as `read_lineage`.
     """
     rows: dict[str, WorkflowRow | None] = {}
+    if command.repetition:
+        clock.sleep(max(0.0, min(_WHILE_STARTING.pause(command.repetition - 1), until - clock.now())))
 
     def read(workflow_id: str) -> WorkflowRow | None:
         if workflow_id not in rows:
@@ -101,7 +113,7 @@ def read_workflows(
             )
         return rows[workflow_id]
 
-    for workflow_id in workflow_ids:
+    for workflow_id in command.workflow_ids:
         above: str | None = workflow_id
         for _ in range(DEEPEST):
             row = read(above) if above else None
