@@ -66,7 +66,7 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         *FAILED,
     ),
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
-    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), *FAILED),
+    do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), on.NothingStaged(), *FAILED),
     do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),
     do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), on.StagingDiffers(("a",), held=True), *FAILED),
     do.CompareWithOthers: (
@@ -163,6 +163,8 @@ class Moment:
             return (on.PublishFenceSeen(on.FenceState.ABSENT),)
         if isinstance(self.command, do.TryPublishFence) and not (self.state.brings_fence or self.state.rebuilt):
             return (on.PublishFenceTried(enforced=False),)
+        if isinstance(self.command, do.DetectChanges) and replace(self.state.plan, rebuild_tries=3) == PLAN:
+            return (on.ChangesDetected(changed=("a",), uncertain=frozenset("a")),)
         if isinstance(self.command, do.CheckDelivery) and self.state.step is Step.CLEANED:
             return (on.DeliveryConfirmed(late=True),)
         return ()

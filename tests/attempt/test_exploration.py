@@ -87,7 +87,9 @@ def test_a_lost_delivery_only_cleans_up_and_has_no_report(moments: list[Moment])
             assert moment.state.report is None
 
 
-def test_success_names_a_verified_publication_or_the_input_where_nothing_changed(moments: list[Moment]) -> None:
+def test_success_names_a_verified_publication_or_the_input_where_nothing_certainly_changed(
+    moments: list[Moment],
+) -> None:
     completed = [moment for moment in moments if moment.state.report and _status(moment) is TaskStatus.COMPLETED]
     found = {moment.state.publication for moment in completed}
     assert found == {MERGED, REF, None}
@@ -98,6 +100,7 @@ def test_success_names_a_verified_publication_or_the_input_where_nothing_changed
                 assert answer.commit.parents[0] == moment.state.expected_head
             else:
                 assert answer == on.NothingStaged()
+                assert moment.state.changes.uncertain == {"a"}, "what lakeFS alone can tell"
         assert moment.state.open_merge is None
 
 

@@ -36,6 +36,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     ),
     "violated_together": lambda: outcome.violated_together(STATE, ["post guardrail require_file('a'): found nothing"]),
     "staging_differs": lambda: outcome.staging_differs(STATE, ["a"]),
+    "staging_vanished": lambda: outcome.staging_vanished(STATE),
     "lost": lambda: outcome.lost(STATE),
     "retried": lambda: outcome.retried(STATE),
     "foreign_staging": lambda: outcome.foreign_staging(STATE, FOREIGN),

@@ -136,6 +136,8 @@ class ChangesDetected:
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     size: int = 0
+    uncertain: frozenset[str] = frozenset()
+    """Keys of `changed` whose former bytes are unknown, so that they may be the same."""
 
     @property
     def count(self) -> int:
@@ -241,7 +243,7 @@ class StagingCommitted:
 
 @dataclass(frozen=True, slots=True)
 class NothingStaged:
-    """lakeFS found nothing to commit: what was staged equals the input."""
+    """lakeFS found nothing to commit, or nothing was undone where something was to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,15 @@ def staging_differs(state: State, keys: Sequence[str]) -> str:
     )
 
 
+def staging_vanished(state: State) -> str:
+    """Twice, lakeFS no longer had what this attempt put on a staging branch."""
+    return (
+        f"The changes of this attempt have vanished twice from staging branch {state.staging_branch} of "
+        f"{state.ref.repository} before their commit. Nothing was published. Another client resets branches that begin "
+        "with perago-, or lakeFS has failed over to a replica that lags behind. A retry stages the changes again."
+    )
+
+
 def cannot_undo(repository: str, stale: Sequence[str], why: str) -> str:
     """Publications of an earlier run that must stay, because of what others have done since."""
     more = f" and {len(stale) - _STALE_NAMED} more" if len(stale) > _STALE_NAMED else ""

@@ -229,6 +229,7 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.PLANNED, on.StagingBranchCreated): publishing.staging_branch_created,
     (Step.PLANNED, on.StagingBranchesRemoved): publishing.old_staging_branch_removed,
     (Step.PLANNED, on.Reverted): publishing.reverted,
+    (Step.PLANNED, on.NothingStaged): publishing.staging_vanished,
     (Step.PLANNED, on.OthersCompared): publishing.others_compared,
     (Step.PLANNED, on.CommitsFound): publishing.conflict,
     (Step.PLANNED, on.PublishFenceSeen): publishing.fence_of_base_seen,

@@ -224,14 +224,23 @@ def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
     return state.at(Step.STAGED), command
 
 
-def nothing_staged(state: State, _: on.NothingStaged) -> Next:
-    """lakeFS sees no difference, so there is none."""
+def staging_vanished(state: State, _: on.NothingStaged) -> Next:
+    """Stage the changes once more, on another branch: somebody has reset the first one, or lakeFS has lost them."""
+    if state.staged_again:
+        return fail(state, outcome.staging_vanished(state), terminal=False)
+    return stage_anew(state.evolve(staged_again=True, rebuilt=state.rebuilt + 1))
+
+
+def nothing_staged(state: State, event: on.NothingStaged) -> Next:
+    """Believe lakeFS only where the MD5 of the former bytes is unknown."""
+    if state.must_differ:
+        return staging_vanished(state, event)
+    if not (needs_commit(state) or state.is_moved):
+        return published(state, state.ref.ref)
     state = state.evolve(changes=on.ChangesDetected())
     if state.reverted is not None:
         return _source_ready(state, state.reverted)
-    if needs_commit(state) or state.is_moved:
-        return state, do.ReadHead(state.ref.repository, state.expected_head)
-    return published(state, state.ref.ref)
+    return state, do.ReadHead(state.ref.repository, state.expected_head)
 
 
 def staging_committed(state: State, event: on.StagingCommitted) -> Next:

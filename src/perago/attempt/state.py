@@ -85,6 +85,8 @@ class State:
     """How often the publication had to be built anew because the branch had become another."""
     lost_races: int = 0
     """How often that was because others had moved it."""
+    staged_again: bool = False
+    """What was on the staging branch has vanished once, and was staged again."""
     has_turn: bool = False
     """The attempt has waited for this look at the branch."""
     shared: frozenset[str] = frozenset()
@@ -155,6 +157,11 @@ class State:
     def has_changes(self) -> bool:
         """Whether there is anything to stage that the branch does not have already."""
         return self.changes.count > len(self.shared)
+
+    @property
+    def must_differ(self) -> bool:
+        """Whether what is staged certainly differs from what it is staged on."""
+        return self.brings_fence or self.changes.count > len(self.shared | self.changes.uncertain)
 
     @property
     def is_moved(self) -> bool:

@@ -339,12 +339,14 @@ class _AttemptRun:
         return on.ResultAccepted(recorded)
 
     def _detect_changes(self, _: do.DetectChanges) -> on.Event:
-        changes = self._changes = self._workspace.changes()
+        changes, prefix = self._workspace.changes(), self._workspace.key_prefix
+        self._changes = changes
         return on.ChangesDetected(
             tuple(file.path for file in changes.added),
             tuple(file.path for file in changes.changed),
             tuple(file.path for file in changes.removed),
             sum(file.size for file in (*changes.added, *changes.changed)),
+            frozenset(prefix + file.path for file in changes.changed if not file.is_certain),
         )
 
     def _check_delivery(self, _: do.CheckDelivery) -> on.Event:

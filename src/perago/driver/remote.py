@@ -173,16 +173,22 @@ class Publisher:
     def revert_stale(self, command: do.RevertStale) -> on.Event:
         """Undo publications on the staging branch, which is this delivery's alone, newest first."""
         head = command.source
-        strange, touched = set[str](), set[str]()
+        strange, touched, is_whole = set[str](), set[str](), True
         for stale in command.stale:
             try:
-                head = self._revert(command, stale, head)
+                reverted = self._revert(command, stale, head)
             except RevertConflict as error:
                 if not command.among_others:
                     raise
                 return _built_on_stale(command, str(error))
+            if reverted.id != head and reverted.parents[:1] != (head,):  # the branch was reset
+                return on.NothingStaged()
+            is_undone, head = reverted.id != head, reverted.id
+            is_whole = is_whole and is_undone
             if command.among_others:
                 brought, left = self.rebase.not_undone(command.repository, stale, head)
+                if left and not is_undone:
+                    return on.NothingStaged()
                 strange, touched = strange | left, touched | brought
         if command.among_others:
             strange |= set(self.diff(command.repository, command.source, head)) - touched
@@ -191,6 +197,8 @@ class Publisher:
             if strange:
                 return _built_on_stale(command, f"{named(sorted(strange))} differ")
         elif strange := set(self.diff(command.repository, command.input_ref, head)):
+            if not is_whole:
+                return on.NothingStaged()
             return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "
                 f"tree of the input ref: {named(sorted(strange))} differ. Nothing was published.",
@@ -199,17 +207,17 @@ class Publisher:
         held = (touched if command.shared is None else touched & command.shared) - {FENCE_PATH}
         return on.Reverted(self._commit(command.repository, head), frozenset(held))
 
-    def _revert(self, command: do.RevertStale, stale: str, head: str) -> str:
-        """Undo one publication; returns the new head. After a try without an answer the head tells."""
+    def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
+        """Undo one publication; returns the new head of the staging branch. After a try without an answer the head tells."""
         tried = False
 
-        def revert() -> str:
+        def revert() -> Commit:
             nonlocal tried
             again, tried = tried, True
             if not again or self._store.get_commit(command.repository, command.branch).id == head:
                 with suppress(NothingToCommit):  # an empty fence commit, or done meanwhile (`docs/servers/lakefs.md` 7)
                     self._store.revert(command.repository, command.branch, stale)
-            return self._store.get_commit(command.repository, command.branch).id
+            return self._store.get_commit(command.repository, command.branch)
 
         return self._retry(revert)
 

@@ -95,6 +95,8 @@ class ChangedFile:
     checksum: str
     content_type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    is_certain: bool = True
+    """Whether the new bytes differ from the former ones. False: the MD5 of the former ones is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
         if before is None:
             added.append(ChangedFile(path, size, checksum))
         elif size != before.entry.size or checksum != before.md5:
-            changed.append(ChangedFile(path, size, checksum, before.entry.content_type, before.entry.metadata))
+            entry, is_certain = before.entry, size != before.entry.size or before.md5 is not None
+            changed.append(ChangedFile(path, size, checksum, entry.content_type, entry.metadata, is_certain))
     return Changes(tuple(added), tuple(changed), tuple(_removed(baseline, tree)))
 
 
