@@ -39,6 +39,8 @@ EVENTS: list[events.Event] = [
     events.AttemptEnded(DELIVERY, "p1", events.Ending.LOST, 1.0, HOSTILE),
     events.AttemptEnded(DELIVERY, "p1", events.Ending.UNREPORTED, 1.0, HOSTILE, TaskStatus.FAILED),
     events.HandedBack(DELIVERY, HOSTILE),
+    events.AttemptEnded(DELIVERY, "p1", events.Ending.HANDED_BACK, 1.0, HOSTILE),
+    events.PollingPaused(HOSTILE),
     events.LeaseDoubtful(DELIVERY, "p1", HOSTILE),
     events.ConductorUnreachable(HOSTILE, False),
     events.BranchSweepFailed((HOSTILE,), HOSTILE),

@@ -192,7 +192,7 @@ def test_a_disk_with_little_room_is_told(tmp_path: Path, monkeypatch: pytest.Mon
     assert not missing.exists()
     monkeypatch.setattr(machine, "LITTLE_FREE", 1 << 80)
     assert [found.level for found in machine.disk("X", tmp_path)] == [Level.WARNING]
-    monkeypatch.setattr(machine, "LEAST_FREE", 1 << 80)
+    monkeypatch.setattr(machine, "RESERVE", 1 << 80)
     (full,) = machine.disk("PERAGO_LOG_ROOT", tmp_path)
     assert (full.level, "PERAGO_LOG_ROOT" in full.advice) == (Level.PROBLEM, True)
 

@@ -120,6 +120,7 @@ def test_the_cache_gives_way_to_a_workspace(machine: Machine, monkeypatch: pytes
         return FreeSpace(0 if usage(machine.root).entries else 10**9, 4096, None)
 
     monkeypatch.setattr(layout, "free_space", free)
+    monkeypatch.setattr(layout, "occupied", lambda _: FreeSpace(10**9, 4096, None))
     second, seen = machine.attempt(ref, "two")
     assert (second.from_cache, seen) == (0, TREE)
 

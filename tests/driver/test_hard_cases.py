@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sys
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from pydantic import BaseModel, field_validator
 from perago import WorkspaceSpec, task
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.authoring.task import get_task
-from perago.driver import deliver_report
+from perago.driver import deliver_report, failures
 from perago.driver.retry import retry, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.errors import NotModelled
@@ -209,6 +210,38 @@ def test_what_the_system_refuses_is_retryable_and_called_by_its_name(
 
     assert outcome.status is FAILED
     assert words in str(outcome.reason)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "is_of_this_host"),
+    [
+        ("download", OSError(errno.ENOSPC, "No space left on device"), True),
+        ("download", OSError(errno.EROFS, "Read-only file system"), True),
+        ("download", OSError(errno.EIO, "Input/output error"), False),
+        ("download", OSError(errno.EMFILE, "Too many open files"), False),
+        ("download", TimeoutError(), False),
+        ("list_objects", Refused("lakeFS", "list", "no"), False),
+        ("upload", OSError(errno.ENOSPC, "No space left on device"), False),
+    ],
+    ids=str,
+)
+def test_only_a_disk_that_is_met_before_the_function_is_a_reason_to_hand_back(
+    services: InMemoryServices, call: str, error: Exception, is_of_this_host: bool
+) -> None:
+    services.faults.before(call, error=error)
+    outcome = services.run(tasks.edit, tasks.Params(do="edit"), TREE)
+
+    assert outcome.status is FAILED
+    assert outcome.record.hand_back is is_of_this_host
+
+
+def test_a_root_that_takes_no_files_is_a_reason_to_hand_back(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the error of the disk is called."""
+    monkeypatch.setattr(failures, "disk_problem", lambda *_: "nothing can be written there")
+    services.faults.before("download", error=OSError(errno.EIO, "Input/output error"))
+    assert services.run(tasks.edit, tasks.Params(do="edit"), TREE).record.hand_back
 
 
 def test_a_busy_server_gets_time_before_a_merge_is_repeated(services: InMemoryServices) -> None:

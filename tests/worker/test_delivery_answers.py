@@ -16,6 +16,7 @@ from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
 from perago.worker.attempts import Attempt, Services
 from perago.worker.channel import SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
+from perago.worker.host_check import HostCheck
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, decode
 from perago.worker.pools import Pools
 from perago.worker.slots import Slot
@@ -51,7 +52,8 @@ def with_attempt(
     async def play() -> None:
         pools = Pools(1)
         plan = make_plan(Path("/nowhere"))
-        services = Services(plan, queue, SystemClock(), pools, lambda event: None, lambda delivery: None)
+        host = HostCheck(plan, pools.host, lambda event: None, lambda: None)
+        services = Services(plan, queue, SystemClock(), pools, host, lambda event: None, lambda delivery: None)
         attempt = Attempt(delivery, cast("Slot", slot), services, 0.0)
         try:
             await asyncio.wait_for(story(attempt, DeliveryQuestion(7, delivery.identity)), 10)

@@ -59,6 +59,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
             "slots for a cannot start: no⏎***",
             events.SlotReady("w2", 7, "a"),
         ),
+        (events.PollingPaused("/data is\nfull"), "/data is⏎full", events.PollingResumed(3.0)),
         (events.Draining(1), "the worker is told to stop, and takes nothing more", None),
     ],
 )

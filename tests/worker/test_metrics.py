@@ -72,10 +72,12 @@ def test_attempts_are_counted_by_task_and_outcome() -> None:
         ended(status=TaskStatus.FAILED_WITH_TERMINAL_ERROR),
         ended(Ending.LOST, None),
         ended(Ending.UNREPORTED, TaskStatus.COMPLETED),
+        ended(Ending.HANDED_BACK, None),
     )
     outcomes = {key[1]: value for key, value in found.items() if key[0] == "perago_attempts_total"}
-    assert outcomes == {"completed": 2, "failed": 1, "terminal": 1, "lost": 1, "unreported": 1}
-    assert found["perago_attempt_seconds_sum", ODD] == 18
+    once = dict.fromkeys(("failed", "terminal", "lost", "unreported", "handed_back"), 1)
+    assert outcomes == {"completed": 2, **once}
+    assert found["perago_attempt_seconds_sum", ODD] == 21
 
 
 def test_what_an_attempt_has_used_is_added_up() -> None:
@@ -121,6 +123,12 @@ def test_the_state_of_the_worker_is_in_gauges() -> None:
     assert found["perago_conductor_up",] == 0
     assert found["perago_draining",] == 1
     assert told(events.ConductorUnreachable("x", denied=True), events.ConductorBack(1.0))["perago_conductor_up",] == 1
+
+
+def test_a_host_that_takes_no_work_is_in_a_gauge() -> None:
+    assert told()["perago_polling_paused",] == 0
+    assert told(events.PollingPaused("full"))["perago_polling_paused",] == 1
+    assert told(events.PollingPaused("full"), events.PollingResumed(1.0))["perago_polling_paused",] == 0
 
 
 def test_polls_that_are_refused_for_one_task_are_in_its_gauge() -> None:

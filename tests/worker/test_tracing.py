@@ -102,7 +102,7 @@ def test_numbers_are_those_that_prometheus_gets() -> None:
     counted = dict(zip((*point.explicit_bounds, math.inf), point.bucket_counts, strict=True))
     assert {bound for bound, count in counted.items() if count} == {0.5, 5, math.inf}
     outcomes = {each.attributes["outcome"]: each.value for each in found["perago_attempts"].data.data_points}
-    assert outcomes == {"completed": 3, "failed": 0, "terminal": 0, "lost": 0, "unreported": 0}
+    assert outcomes == {"completed": 3, "failed": 0, "terminal": 0, "lost": 0, "unreported": 0, "handed_back": 0}
     (draining,) = found["perago_draining"].data.data_points
     assert draining.value == 1
     assert "perago_task_gauge" not in found  # it has no points

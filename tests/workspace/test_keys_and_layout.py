@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 from perago.ports import ObjectEntry, Placement
-from perago.workspace.disk import Disk, free_space, probe_disk
-from perago.workspace.errors import LayoutRefused
+from perago.workspace import layout
+from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
+from perago.workspace.errors import LayoutRefused, NoRoom
 from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
 from perago.workspace.layout import RESERVE, check_room, create_directories, directories_to_create, plan_layout
 
 from .building import entry
 
 EXACT = NameLimits()
+MEBIBYTE = 2**20
 MAC = NameLimits(folding=Folding(case=True, unicode_form=True))
-PLENTY = 1 << 50
 
 
 def problems(*keys: str | ObjectEntry, prefix: str = "", limits: NameLimits = EXACT) -> dict[str, str]:
@@ -163,21 +164,36 @@ def test_the_own_path_of_the_workspace_counts_against_the_longest_path(tree: Pat
 def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     entries = [entry("a", size=600), entry("b", size=425)]
     placed = plan_layout(entries, "", tree)
-    check_room(placed, "", tree, max_bytes=1025, free_bytes=PLENTY)
+    check_room(placed, "", tree, max_bytes=1025)
     with pytest.raises(LayoutRefused, match="PERAGO_MAX_WORKSPACE_BYTES") as error:
-        check_room(placed, "", tree, max_bytes=1024, free_bytes=PLENTY)
+        check_room(placed, "", tree, max_bytes=1024)
     assert not error.value.retryable
 
 
-def test_a_disk_too_full_is_refused_but_may_have_room_later(tree: Path) -> None:
-    entries = [entry("d/a", size=1), entry("b", size=free_space(tree).block)]
-    needed = RESERVE + 3 * free_space(tree).block
-    placed = plan_layout(entries, "", tree)
-    check_room(placed, "", tree, free_bytes=needed)
-    with pytest.raises(LayoutRefused, match="left") as error:
-        check_room(placed, "", tree, free_bytes=needed - 1)
-    assert error.value.retryable
-    assert pickle.loads(pickle.dumps(error.value)).retryable
+def test_a_disk_that_others_use_may_have_room_later_and_a_small_one_never(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = free_space(tree).block
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "other").write_bytes(bytes(MEBIBYTE))
+    placed = plan_layout([entry("d/a", size=1), entry("b", size=block)], "", tree)
+    needed = RESERVE + 3 * block
+
+    def check(free: int, inodes: int | None = None) -> None:
+        monkeypatch.setattr(layout, "free_space", lambda _: FreeSpace(free, block, inodes))
+        check_room(placed, "", tree, root=root)
+
+    check(needed, 3)
+    for free, inodes in ((needed - 1, None), (needed - MEBIBYTE, 3), (needed, 2)):
+        with pytest.raises(NoRoom, match="left") as error:
+            check(free, inodes)
+        assert type(pickle.loads(pickle.dumps(error.value))) is NoRoom
+    for free, inodes in ((needed - 2 * MEBIBYTE, None), (needed, 1)):
+        with pytest.raises(LayoutRefused, match=r"more than the .* that the disk of .*root would have free") as refused:
+            check(free, inodes)
+        assert type(refused.value) is LayoutRefused
+        assert refused.value.retryable, "another host may have a larger disk"
 
 
 def test_more_bytes_than_the_real_disk_has_are_refused(tree: Path) -> None:

@@ -31,7 +31,7 @@ _MARK = b'"task_id"'
 _FILES = "*/worker_id=*/pid=*__started=*.jsonl"
 _EVENTS = frozenset({"LeaseDoubtful", "HandedBack", "WARNING"})
 """Events of a supervisor that belong into an attempt's log, and the warnings of a slot, which are none."""
-_ENDINGS = frozenset({"lost", "unreported"})
+_ENDINGS = frozenset({"lost", "unreported", "handed_back"})
 """What Conductor does not know of the end of an attempt."""
 
 DeliveryKey: TypeAlias = tuple[str, int, int]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,42 +12,30 @@ from perago.driver.gc import Fate, Policy, clear_directories
 from perago.settings import Settings
 from perago.worker.plan import too_few_files
 from perago.worker.presence import workers_here
-from perago.workspace.marker import hold
+from perago.workspace.disk import disk_problem, free_space
+from perago.workspace.layout import RESERVE
 from perago.workspace.text import count, listing, size
 
-LEAST_FREE = 100 * 1024**2
-"""Bytes; with less, attempts fail."""
 LITTLE_FREE = 1024**3
 FEW_FILES = 1024
 LEFT_FOR = 86_400.0
 """Seconds after which what a killed attempt left counts as left behind."""
-_TRIED = b"perago doctor" * 512
 
 
 def disk(variable: str, root: Path) -> Iterator[Finding]:
-    """The disk of a root: room, and whether a file can be written and locked there. The file has no name; nothing is
+    """Check the disk of a root as a worker does: room, and whether a file can be written and locked there. Nothing is
     left. A root that does not exist yet is not made."""
-    place = next(path for path in (root, *root.parents) if path.exists())
-    room = os.statvfs(place)
-    free = room.f_bavail * room.f_frsize
+    advice = f"free space there, or set {variable} to another disk"
+    if (problem := disk_problem(root, RESERVE)) is not None:
+        yield Finding("disk", Level.PROBLEM, problem, "workers here take no work until that is repaired", advice)
+        return
+    free = free_space(next(path for path in (root, *root.parents) if path.exists())).size
     text = f"{root} has {size(free)} free"
-    why, advice = "attempts fail when the disk is full", f"free space there, or set {variable} to another disk"
-    if free < LEAST_FREE or (room.f_files and not room.f_favail):
-        what = text if free < LEAST_FREE else f"{root} has no room for another file (inodes)"
-        yield Finding("disk", Level.PROBLEM, what, why, advice)
-    elif free < LITTLE_FREE:
+    if free < LITTLE_FREE:
+        why = f"workers take no work with less than {size(RESERVE)}"
         yield Finding("disk", Level.WARNING, text, why, advice)
     else:
         yield Finding("disk", Level.OK, text)
-    if root.exists():
-        try:
-            with tempfile.TemporaryFile(dir=root) as file:
-                file.write(_TRIED)
-                file.flush()
-                hold(file.fileno())
-        except OSError as error:
-            what = f"nothing can be written to {root}: {error.strerror}"
-            yield Finding("disk", Level.PROBLEM, what, "no attempt can begin, and no log be kept", advice)
 
 
 def open_files() -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from perago.attempt.steps import Step
 from perago.authoring import Task
 from perago.authoring.metrics import Measurements
 from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
-from perago.driver.failures import failure_of, judged, unexpected, where
+from perago.driver.failures import failure_of, is_of_this_host, judged, unexpected, where
 from perago.driver.fencing import FenceProofs
 from perago.driver.function import Raised, Returned, current_of
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted
@@ -44,6 +44,14 @@ _EXTERNAL = (
     "into the workspace and pass references."
 )
 ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
+_BEFORE_THE_FUNCTION = (
+    Step.RECEIVED,
+    Step.VALIDATED,
+    Step.RECOVERED,
+    Step.LISTED,
+    Step.FETCHED,
+    Step.PRE_CHECKED,
+)
 _FORBIDDEN = (
     "Invalid input: /workspace: this worker may not work on branch {1} of repository {0}; "
     "PERAGO_ALLOWED_WORKSPACES of the worker does not have it. Nothing was asked of lakeFS."
@@ -83,6 +91,7 @@ class _AttemptRun:
                 merge_within=budget.lakefs_merge_timeout_seconds if budget else None,
                 until=self._until,
             )
+        self._is_called = self._hand_back = False
         self._params: BaseModel | None = None
         self._returned: Any = None
         self._findings: tuple[Finding, ...] = ()
@@ -217,6 +226,9 @@ class _AttemptRun:
     def _gone_wrong(self, command: do.Command, error: Exception | SystemExit, step: Step) -> on.Event:
         """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
         lakeFS's own word settles a merge."""
+        is_before = step in _BEFORE_THE_FUNCTION and not self._is_called
+        if is_before and is_of_this_host(error, self._runtime.workspace_root):
+            self._hand_back = True
         if isinstance(error, ServiceError | WorkspaceError | OSError):
             event = failure_of(error, step)
         else:
@@ -259,6 +271,7 @@ class _AttemptRun:
             left_files=self._left_files,
             objects=self._local.total_objects if self._local else 0,
             from_cache=self._remote.from_cache if self._remote else 0,
+            hand_back=self._hand_back and state.report is not None,
             notes=(*self._notes, *(self._local.unread if self._local else ())),
             ignored_params=self._ignored,
             metrics=self._measurements.all(),
@@ -309,6 +322,7 @@ class _AttemptRun:
         with attempt_directory(self._local, self._runtime.workspace_root, self._delivery, self._note) as made:
             runtime = self._runtime
             current = current_of(self._delivery, runtime.worker_id, runtime.observer, made, self._measurements)
+            self._is_called = True
             called = runtime.call(self._task, made.workspace if self._local else None, self._params, current)
             self._left_files = left_files(made.current, self._task)
         left = left_words(self._left_files, self._task)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 from perago.attempt import commands as do
 from perago.attempt.events import CommandFailed, GuardrailsChecked
@@ -12,7 +13,9 @@ from perago.attempt.outcome import violated
 from perago.attempt.steps import Step
 from perago.guardrails.evaluation import Finding
 from perago.ports import NotFound, ServiceError
-from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, WorkspaceError
+from perago.workspace.disk import disk_problem
+from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, NoRoom, WorkspaceError
+from perago.workspace.layout import RESERVE
 
 _OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
 
@@ -21,7 +24,7 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     """The event for a command that could not be carried out at `step`.
 
     An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
-    only have been taken away. A listing or an id that no disk takes is final, a full disk is not.
+    only have been taken away. A listing or an id that no disk takes is final, a disk that is full or too small is not.
     """
     if isinstance(error, DirectoryRefused | LayoutRefused):
         return CommandFailed(str(error), terminal=not error.retryable)
@@ -30,6 +33,20 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     if isinstance(error, OSError):
         return CommandFailed(_words(error), terminal=False)
     return CommandFailed(str(error), terminal=False)
+
+
+def is_of_this_host(error: Exception | SystemExit, root: Path) -> bool:
+    """Whether the disk of this host is why a command failed, so that another host could carry it out now.
+
+    An input that does not fit into `root` even if nothing else is there is a failure of the attempt. So is a connection
+    that broke.
+    """
+    if isinstance(error, NoRoom):
+        return True
+    if isinstance(error, ConnectionError | TimeoutError) or not isinstance(error, OSError | DirectoryRefused):
+        return False
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _OF_THE_DISK or (number not in EXHAUSTED and disk_problem(root, RESERVE) is not None)
 
 
 def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
@@ -80,3 +97,4 @@ def _words(error: OSError) -> str:
 
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK = (*_FULL, errno.EROFS)

@@ -16,7 +16,7 @@ from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.ports import Delivery, ObjectEntry, Placement, Upload
 from perago.workspace.changes import Baseline, Changes, detect_changes
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.errors import LayoutRefused
+from perago.workspace.errors import NoRoom
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import (
     RESERVE,
@@ -106,13 +106,14 @@ class LocalWorkspace:
         """Make the directories that the files need.
 
         Raises:
-            LayoutRefused: too many bytes, or a full disk (retryable).
+            NoRoom: other attempts leave too little space.
+            LayoutRefused: too many bytes, or too many for this disk.
             OSError: the disk refused.
         """
         try:
             self._check_room()
-        except LayoutRefused as refused:
-            if not refused.retryable or not self._take_from_cache():
+        except NoRoom:
+            if not self._take_from_cache():
                 raise
             self._check_room()
         prefix = self._spec.key_prefix
@@ -120,7 +121,7 @@ class LocalWorkspace:
 
     def _check_room(self) -> None:
         prefix, limit = self._spec.key_prefix, self._limits.max_workspace_bytes
-        check_room(self._placements, prefix, self.path, max_bytes=limit)
+        check_room(self._placements, prefix, self.path, max_bytes=limit, root=self._root)
 
     def _take_from_cache(self) -> bool:
         """Let the cache give way, as far as the workspace needs it; False if it has nothing to give."""

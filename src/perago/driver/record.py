@@ -63,6 +63,9 @@ class AttemptRecord:
     """How many files the workspace had before the function."""
     from_cache: int = 0
     """How many of them were on this machine before, and were not fetched."""
+    hand_back: bool = False
+    """The disk of this host kept the attempt from its function. A worker sends no `report` then: it hands the delivery
+    back, so that another host can take it."""
     notes: tuple[str, ...] = ()
     """What went wrong without changing the outcome, such as a directory that could not be removed."""
     ignored_params: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from perago.local.services import BRANCH, REPOSITORY
 from perago.ports import Clock, TaskQueue
 from perago.worker import Event, Listener, Supervisor, WorkerPlan
-from perago.worker.events import AttemptEnded, AttemptReceived, SlotDied, SlotReady
+from perago.worker.events import AttemptEnded, AttemptReceived, PollingPaused, SlotDied, SlotReady
 
 WORKFLOW = "local"
 MOST_DEATHS = 3
@@ -148,6 +148,7 @@ class Workers:
         self._news = threading.Condition()
         self._teller = teller
         self._ended = 0
+        self._paused = ""
         self._deaths = [0] * len(tasks)
         """Of each worker's slots, since one was ready last."""
         self._queues = [services.queue() for _ in tasks]
@@ -182,12 +183,14 @@ class Workers:
         """Wait until something happened, at most a moment.
 
         Raises:
-            RunFailed: a worker is down, or its process dies again and again before it is ready.
+            RunFailed: a worker is down, cannot take work here, or its process dies repeatedly before it is ready.
         """
         with self._news:
             self._news.wait(0.1)
             if self._ended:
                 raise RunFailed("the worker ended before the task did")
+            if self._paused:
+                raise RunFailed(f"this host cannot run attempts: {self._paused}")
             if max(self._deaths) >= MOST_DEATHS:
                 raise RunFailed(f"the worker's process ended {MOST_DEATHS} times in a row before it was ready")
 
@@ -206,6 +209,8 @@ class Workers:
                 self._deaths[worker] += 1
             elif isinstance(event, SlotReady):
                 self._deaths[worker] = 0
+            elif isinstance(event, PollingPaused):
+                self._paused = event.reason
             self._news.notify_all()
 
 

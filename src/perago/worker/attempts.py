@@ -26,10 +26,11 @@ from perago.worker.events import (
     LeaseDoubtful,
 )
 from perago.worker.heartbeat import beat, keep_lease
+from perago.worker.host_check import HostCheck
 from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, Finished, Publishing
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
-from perago.worker.reporting import LOOK_LIMIT, clean_up, find_publication, report_death, send_report
+from perago.worker.reporting import LOOK_LIMIT, clean_up, find_publication, hand_back, report_death, send_report
 from perago.worker.slots import Slot
 
 LOG_INTERVAL = 3.0
@@ -46,6 +47,7 @@ class Services:
     queue: TaskQueue
     clock: Clock
     pools: Pools
+    host: HostCheck
     emit: Callable[[Event], None]
     not_fenced: Callable[[Delivery], None]
     """Is told of each attempt whose server does not run the publish fence."""
@@ -78,7 +80,10 @@ class Attempt:
     # ------------------------------------------------------------- told by the slot
 
     def finished(self, message: Finished) -> None:
-        """The slot is done and free again."""
+        """The slot is done and free again. If the disk is full, the next poll must not come first."""
+        if message.hand_back and self._lost is None:
+            why = "" if message.report is None else message.report.reason
+            self._services.host.refuse(f"attempt {self.delivery.task_id} was handed back: {why}")
         self._end(message)
 
     def process_died(self, how: str) -> None:
@@ -165,10 +170,12 @@ class Attempt:
                 timer.cancel()
             if outcome.fence is FenceState.NOT_ENFORCED:
                 self._services.not_fenced(self.delivery)
-            if self._lost is None and outcome.report is not None:
-                await self._make_known(outcome, outcome.report)
-            else:
+            if self._lost is not None or outcome.report is None:
                 await self._lost_words(outcome)
+            elif outcome.hand_back:
+                await self._hand_back(outcome, outcome.report)
+            else:
+                await self._make_known(outcome, outcome.report)
         finally:
             self._lease.cancel()
         if self._death is not None:
@@ -183,6 +190,16 @@ class Attempt:
             why = "the worker was told to stop before Conductor had answered"
             self._ended(Ending.UNREPORTED, why, outcome, status=report.status)
             raise
+
+    async def _hand_back(self, outcome: Finished, report: Report) -> None:
+        """Let another host have the delivery instead of sending the report, which would cost the attempt a retry."""
+        services, why = self._services, report.reason
+        if self._lease is not None:
+            self._lease.cancel()
+        error = await services.pools.reports.run(hand_back, services.queue, self.delivery, self._one_at_a_time)
+        self._ended(Ending.HANDED_BACK if error is None else Ending.UNREPORTED, error or why, outcome)
+        self.said(f"[{self._worker_id} handed this attempt back before its function was called: {why}]")
+        await self._logged()
 
     async def _last_words(self) -> Report | None:
         """What a slot that died with a merge under way would have said of it."""
@@ -202,6 +219,9 @@ class Attempt:
         self._ended(Ending.LOST, why, outcome)
         for text in (*outcome.log_chunks, f"[{self._worker_id} stopped this attempt: {why}]"):
             self.said(text)
+        await self._logged()
+
+    async def _logged(self) -> None:
         if self._logging is not None:
             await asyncio.wait([self._logging], timeout=LOG_LIMIT)
 

@@ -97,6 +97,8 @@ class Ending(StrEnum):
     """Nothing: the delivery is no longer ours, or was cancelled."""
     UNREPORTED = "unreported"
     """Nothing, since the report did not get through; its response time-out will notice."""
+    HANDED_BACK = "handed_back"
+    """That it is to be delivered again: the disk of this host kept it from its function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +142,20 @@ class HandedBack:
 
     delivery: Delivery
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PollingPaused:
+    """The worker takes no work, from now on until `PollingResumed`: this host cannot run attempts, for `reason`."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollingResumed:
+    """The host can run attempts again after `seconds`."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +365,8 @@ Event = (
     | AttemptReceived
     | AttemptEnded
     | HandedBack
+    | PollingPaused
+    | PollingResumed
     | LeaseDoubtful
     | FenceNotEnforced
     | ConductorUnreachable

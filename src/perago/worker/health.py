@@ -42,6 +42,8 @@ class Health:
         self._turned: float | None = None
         self._pulse: events.Pulse | None = None
         self._conductor: str | None = None
+        self._host: str | None = None
+        """Why the host takes no work."""
         self._refused: dict[str, str] = {}
         """Why Conductor refuses the polls for a task."""
         self._failing: dict[str, str] = {}
@@ -66,6 +68,10 @@ class Health:
                 self._refused = {**self._refused, task_name: reason}
             case events.ConductorBack(_, task_name):
                 self._refused = {task: why for task, why in self._refused.items() if task != task_name}
+            case events.PollingPaused(reason):
+                self._host = reason
+            case events.PollingResumed():
+                self._host = None
             case events.Draining():
                 self._state = "draining"
             case events.Stopped():
@@ -90,7 +96,7 @@ class Health:
         if self._state != "working":
             problems.append(_WORDS[self._state])
         problems += [f"slots for {task} cannot start: {why}" for task, why in sorted(self._failing.items())]
-        problems += [problem for problem in (self._conductor, *more) if problem is not None]
+        problems += [problem for problem in (self._conductor, self._host, *more) if problem is not None]
         warnings = [f"Conductor refuses polls for {task}: {why}" for task, why in sorted(self._refused.items())]
         return Verdict(self._state, self._shown(problems), self._shown(warnings))
 

@@ -20,7 +20,10 @@ def _ended(event: events.AttemptEnded) -> str:
     if event.ending is events.Ending.LOST:
         return f"lost {_which(event.delivery)} after {event.seconds:.2f} s, nothing was sent: {event.reason}"
     if event.ending is events.Ending.UNREPORTED:
-        return f"could not report {_which(event.delivery)} as {what}: {event.reason}"
+        which = f"report {_which(event.delivery)} as {what}" if what else f"hand back {_which(event.delivery)}"
+        return f"could not {which}: {event.reason}"
+    if event.ending is events.Ending.HANDED_BACK:
+        return f"handed back {_which(event.delivery)} after {event.seconds:.2f} s, before its function: {event.reason}"
     text = f"{what} {_which(event.delivery)} in {event.seconds:.2f} s"
     if event.published_commit is not None:
         text += f", workspace at {event.published_commit[:12]}"
@@ -79,6 +82,10 @@ def _words(event: Event) -> str:
         case events.ConductorBack(seconds, task_name):
             what = f"accepts polls for {task_name}" if task_name else "answers"
             return f"Conductor {what} again after {seconds:.0f} s"
+        case events.PollingPaused(reason):
+            return f"no further polls until this host can take work: {reason}"
+        case events.PollingResumed(seconds):
+            return f"polling again after {seconds:.0f} s, this host can take work"
         case events.DirectoriesSwept(paths):
             return f"removed {len(paths)} attempt directories of an earlier worker"
         case events.BranchesSwept(branches):

@@ -172,6 +172,7 @@ WARNINGS = (
     events.FenceNotEnforced,
     events.WaitingForLakeFS,
     events.ConductorUnreachable,
+    events.PollingPaused,
     events.CleanUpFailed,
     events.CacheFailed,
     events.BranchSweepFailed,

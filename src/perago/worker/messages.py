@@ -116,6 +116,8 @@ class Finished:
     usage: Usage = NO_USAGE
     log_chunks: tuple[str, ...] = ()
     """Entries for Conductor's task log."""
+    hand_back: bool = False
+    """`AttemptRecord.hand_back`."""
     unfit: str | None = None
     """Why the process must not run another attempt, such as threads or children that the function left behind."""
 

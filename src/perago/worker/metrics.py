@@ -28,7 +28,7 @@ from perago.worker.events import Event
 OTHER = "other"
 STEPS = frozenset(command.__name__ for command in get_args(Command))
 SERVICES = ("Conductor", "lakeFS", "block store")
-OUTCOMES = ("completed", "failed", "terminal", "lost", "unreported")
+OUTCOMES = ("completed", "failed", "terminal", "lost", "unreported", "handed_back")
 SECONDS = (0.005, 0.02, 0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400)
 """Upper bounds of the buckets of durations."""
 
@@ -97,6 +97,11 @@ class Metrics:
         self._polls_refused = Gauge(
             "perago_polls_refused", "1: Conductor refuses the polls for the task alone.", ["task"], registry=registry
         )
+        self._paused = Gauge(
+            "perago_polling_paused",
+            "1: a root takes no files or lacks the reserve, or an input had no room.",
+            registry=registry,
+        )
         self._draining = Gauge("perago_draining", "1: the worker was told to stop.", registry=registry)
         self._conductor.set(1)
         self._functions = FunctionMetrics()
@@ -153,6 +158,10 @@ class Metrics:
                 self._polls_refused.labels(self._task(task)).set(1)
             case events.ConductorBack(task_name=task):
                 self._polls_refused.labels(self._task(task)).set(0)
+            case events.PollingPaused():
+                self._paused.set(1)
+            case events.PollingResumed():
+                self._paused.set(0)
             case events.Draining():
                 self._draining.set(1)
 

@@ -14,6 +14,7 @@ from perago.ports import Delivery, TaskQueue
 from perago.worker import cadence
 from perago.worker.cadence import Cadence, DelayedQueues, Demand, shares
 from perago.worker.events import Event, HandedBack
+from perago.worker.host_check import HostCheck
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pools
 from perago.worker.reporting import hand_back
@@ -34,6 +35,7 @@ class Poller:
         queue: the Conductor to poll.
         pools: the threads that wait for it.
         slots: where deliveries can go.
+        host: says whether this host can take work.
         emit: takes the events of polling.
         now: the time, for deliveries.
         give: hands a delivery to a slot, with the time of the poll, and says whether it arrived.
@@ -48,6 +50,7 @@ class Poller:
         queue: TaskQueue,
         pools: Pools,
         slots: SlotPool,
+        host: HostCheck,
         emit: Callable[[Event], None],
         now: Callable[[], float],
         give: Callable[[Delivery, Slot, float], bool],
@@ -58,6 +61,7 @@ class Poller:
         self._queue = queue
         self._pools = pools
         self._slots = slots
+        self._host = host
         self._emit = emit
         self._now = now
         self._give = give
@@ -105,7 +109,7 @@ class Poller:
         """Do what is to be done now. Returns the seconds until there may be more, if nothing happens before."""
         self._slots.end_idle()
         unreported = self._unreported()
-        if unreported >= self._backlog:
+        if not self._takes_work or unreported >= self._backlog:
             return math.inf
         free = self._slots.free()
         if not self._cadence.alert and not unreported and self._all_watched(free):
@@ -118,6 +122,10 @@ class Poller:
         if not pause:
             await self._look(free)
         return pause
+
+    @property
+    def _takes_work(self) -> bool:
+        return not self._stopping.is_set() and self._host.problem is None
 
     # ---------------------------------------------------------------------- looking
 
@@ -137,7 +145,7 @@ class Poller:
         """How many attempts came."""
         names = tuple(self._tasks)
         depths = await self._ask(LOOK, lambda: self._queue.queue_depths(names))
-        if depths is None or self._stopping.is_set():
+        if depths is None or not self._takes_work:
             return 0
         now = time.monotonic()
         for name in [name for name, depth in depths.items() if not depth]:
@@ -230,7 +238,7 @@ class Poller:
     def _hand_out(self, name: str, delivery: Delivery, polled_at: float) -> None:
         self._served[name] = time.monotonic()
         free = self._slots.free().get(name)
-        if self._stopping.is_set() or not free or not self._give(delivery, free[0], polled_at):
+        if not self._takes_work or not free or not self._give(delivery, free[0], polled_at):
             self._spawn(self._hand_back(delivery))
 
     async def _hand_back(self, delivery: Delivery) -> None:

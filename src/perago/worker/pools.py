@@ -1,8 +1,8 @@
 """The threads that wait for Conductor and for processes, so that the supervisor's own thread never does.
 
 Several pools, because none may starve another: a long poll lasts five seconds, a report may be repeated for a minute,
-a delivery question or a heartbeat must be asked now, a fork server may stand still, and a sweep of a large disk takes
-long.
+a delivery question or a heartbeat must be asked now, a fork server may stand still, a sweep of a large disk takes
+long, and a disk may not answer.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class Pools:
         self.reports = Pool("report", 2 * slots + 2)
         self.processes = Pool("process", 1)  # one starts or ends at a time
         self.maintenance = Pool("maintenance", 1)
+        self.host = Pool("host", 1)
 
     def close(self) -> None:
         """Close all pools."""
-        for pool in (self.polls, self.questions, self.reports, self.processes, self.maintenance):
+        for pool in (self.polls, self.questions, self.reports, self.processes, self.maintenance, self.host):
             pool.close()

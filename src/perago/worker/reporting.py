@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -152,17 +152,19 @@ def report_death(how: str, merge: Publishing, commit_id: str | None) -> Report:
     return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
 
-def hand_back(queue: TaskQueue, delivery: Delivery) -> str | None:
-    """Give an undelivered attempt back; returns what stood in the way, after which its response time-out decides.
+def hand_back(queue: TaskQueue, delivery: Delivery, alone: AbstractContextManager[object] | None = None) -> str | None:
+    """Hand a delivery back; returns what prevented it, after which its response timeout decides.
 
-    Conductor takes a task away from any worker that has it, so each try reads first: the answer to the poll may be old,
-    and a try without an answer may have been heard.
+    Conductor takes a task away from any worker that has it, so each call reads first: the answer to the poll may be
+    old, and a call without an answer may have been received. `alone` is entered for each call: an extension of the
+    lease stays out of it.
     """
     problem: Exception | None = None
     for _ in HAND_BACK.tries(HAND_BACK_TRIES):
         try:
-            if queue.is_current(delivery):
-                queue.hand_back(delivery)
+            with alone or nullcontext():
+                if queue.is_current(delivery):
+                    queue.hand_back(delivery)
         except Exception as error:  # noqa: BLE001 - reported as text
             problem = error
         else:

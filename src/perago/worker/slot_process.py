@@ -236,6 +236,7 @@ class _SlotMain:
                 record.metrics,
             ),
             log_chunks=log_chunks,
+            hand_back=record.hand_back,
             unfit=self._unfit,
         )
 

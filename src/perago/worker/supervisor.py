@@ -32,6 +32,7 @@ from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
 from perago.worker.attempts import Attempt, Services
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.fork_server import warm_up
+from perago.worker.host_check import HostCheck
 from perago.worker.logs import Journal
 from perago.worker.maintenance import repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion, Finished
@@ -118,7 +119,8 @@ class _Worker:
         self._listeners = (*(make(plan) for make in OBSERVERS), *listeners)
         self._pools = Pools(plan.slots)
         self._clock = EndingClock(clock)
-        self._services = Services(plan, queue, self._clock, self._pools, self._emit, self._warn_not_fenced)
+        self._host = HostCheck(plan, self._pools.host, self._emit, lambda: self._poller.slots_changed())
+        self._services = Services(plan, queue, self._clock, self._pools, self._host, self._emit, self._warn_not_fenced)
         self._slots = SlotPool(plan, self._pools.processes, self, self._emit, self._note_failure)
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,6 +131,7 @@ class _Worker:
             queue=queue,
             pools=self._pools,
             slots=self._slots,
+            host=self._host,
             emit=self._emit,
             now=self._clock.now,
             give=self._give,
@@ -149,7 +152,8 @@ class _Worker:
             run_maintenance(self._plan, self._pools.maintenance, self._emit, self._repositories)
         )
         pulse = asyncio.create_task(self._tell_pulse())
-        for task in (maintenance, pulse):
+        host = asyncio.create_task(self._host.run())
+        for task in (maintenance, pulse, host):
             task.add_done_callback(self._note_failure)
         try:
             self._start_slots()
@@ -158,7 +162,7 @@ class _Worker:
         finally:
             maintenance.cancel()
             await self._slots.close()
-            left = [maintenance, pulse, *self._tasks]
+            left = [maintenance, pulse, host, *self._tasks]
             for task in left[1:]:
                 task.cancel()
             await asyncio.wait(left, timeout=LAST_WORDS)

@@ -1,7 +1,8 @@
-"""What the disk below a workspace can hold and tell apart, found out by trying."""
+"""What the disk below a root can hold and tell apart, found out by trying."""
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perago.workspace.keys import Folding
+from perago.workspace.marker import hold
+from perago.workspace.text import count, size
 
 _COMPOSED, _DECOMPOSED = "\u00e9", "e\u0301"
 
@@ -36,6 +39,12 @@ class FreeSpace:
 
 
 _known: dict[int, Disk] = {}
+
+FEW_INODES = 100
+"""A disk with fewer free inodes has no room for an attempt directory and its log."""
+_PROBE = b"perago" * 1024
+_STAT_BLOCK = 512
+"""The unit of `st_blocks`, whatever the block size of the disk is."""
 
 
 def probe_disk(directory: Path) -> Disk:
@@ -65,6 +74,41 @@ def free_space(directory: Path) -> FreeSpace:
         block=status.f_frsize,
         inodes=status.f_favail if status.f_files else None,
     )
+
+
+def disk_problem(root: Path, reserve: int) -> str | None:
+    """Return why no attempt or log can be kept at `root`; None if its disk takes a file and has `reserve` bytes free.
+
+    The file has no name, and nothing is left. A root that does not exist yet is not made: its parent is tried.
+    """
+    place = next(path for path in (root, *root.absolute().parents) if path.exists())
+    try:
+        space = free_space(place)
+        with tempfile.TemporaryFile(prefix=".perago-probe-", dir=place) as file:
+            file.write(_PROBE)
+            file.flush()
+            hold(file.fileno())
+    except OSError as error:
+        return f"nothing can be written to {root}: {error.strerror or error}"
+    if space.size < reserve:
+        return f"{root} has {size(space.size)} free, less than the reserve of {size(reserve)}"
+    if space.inodes is not None and space.inodes < FEW_INODES:
+        return f"{root} has room for {count(space.inodes, 'further file')} only (inodes)"
+    return None
+
+
+def occupied(root: Path) -> FreeSpace:
+    """Return the space that would become free if everything below `root` were deleted, as far as it can be read."""
+    used, inodes, pending = 0, 0, [root]
+    while pending:
+        with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    used += entry.stat(follow_symlinks=False).st_blocks * _STAT_BLOCK
+                    inodes += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(Path(entry.path))
+    return FreeSpace(used, 0, inodes)
 
 
 def _probe_folding(probe: Path) -> Folding:

@@ -42,4 +42,9 @@ class DirectoryRefused(_Refused):
 
 
 class LayoutRefused(_Refused):
-    """A listing cannot be laid out on this disk: its names or its size (final), or want of room (retryable)."""
+    """A listing cannot be laid out on this disk: its names or its size (final), or a disk that is too small
+    (retryable, because another host may have a larger one)."""
+
+
+class NoRoom(LayoutRefused):
+    """A listing would fit on this disk if other attempts and the cache did not use it."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from perago.authoring.guardrails import Listing
 from perago.ports import ObjectEntry, Placement
 from perago.workspace.descent import Descent, split
-from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
-from perago.workspace.errors import LayoutRefused
+from perago.workspace.disk import Disk, FreeSpace, free_space, occupied, probe_disk
+from perago.workspace.errors import LayoutRefused, NoRoom
 from perago.workspace.keys import KeyProblem, NameLimits, check_keys, is_reserved
 from perago.workspace.text import count, listing, quoted, size
 
 RESERVE = 64 * 1024 * 1024
-"""Bytes that a download leaves free: a disk filled to the brim stops more than one attempt."""
+"""Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
 
 
 def plan_layout(
@@ -61,22 +61,23 @@ def check_room(
     workspace: Path,
     *,
     max_bytes: int | None = None,
-    free_bytes: int | None = None,
+    root: Path | None = None,
 ) -> None:
-    """Whether the files may be as large as they are, and have room.
+    """Check that the files may be as large as they are, and have room.
 
     Args:
         placed: All that `plan_layout` gave.
         key_prefix: What the keys of the workspace begin with.
         workspace: The directory that becomes the workspace; it exists.
         max_bytes: `PERAGO_MAX_WORKSPACE_BYTES`; None for no limit.
-        free_bytes: Free space in bytes; None: found out at `workspace`.
+        root: The workspace root, whose other contents are not there for ever; None: `workspace` has the disk alone.
 
     Raises:
-        LayoutRefused: too many bytes, or a full disk (retryable).
+        NoRoom: the disk is too full, and would have room if `root` were empty.
+        LayoutRefused: too many bytes; or the disk is too small even if `root` were empty (retryable).
     """
     _check_size(placed, max_bytes)
-    _check_free(placed, key_prefix, workspace, free_bytes)
+    _check_free(placed, key_prefix, workspace, root or workspace)
 
 
 def directories_to_create(placements: Iterable[Placement], key_prefix: str) -> tuple[str, ...]:
@@ -139,25 +140,35 @@ def _check_size(placed: Sequence[Placement], max_bytes: int | None) -> None:
         )
 
 
-def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, free_bytes: int | None) -> None:
+def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, root: Path) -> None:
     space = free_space(workspace)
-    free = space.size if free_bytes is None else free_bytes
     sizes = [placement.entry.size for placement in placed if placement.path is not None]
     directories = len(directories_to_create(placed, key_prefix))
-    needed = _on_disk(sizes, directories, space) + RESERVE
-    if needed > free:
+    needed, files = _on_disk(sizes, directories, space) + RESERVE, len(sizes) + directories
+    if needed <= space.size and (space.inodes is None or files <= space.inodes):
+        return
+    held, now = occupied(root), free_space(workspace)  # in this order, an attempt that ends meanwhile counts twice
+    most = max(space.size, now.size) + held.size
+    most_files = None if space.inodes is None else max(space.inodes, now.inodes or 0) + (held.inodes or 0)
+    is_too_large = needed > most
+    if is_too_large or needed > space.size:
+        what = f"{size(needed)} on disk (a reserve of {size(RESERVE)} included)"
+        left, limit = size(space.size), size(most)
+    else:
+        is_too_large = files > (most_files or 0)
+        what, left, limit = count(files, "inode"), f"{space.inodes or 0:,}", f"{most_files or 0:,}"
+    if is_too_large:
         raise LayoutRefused(
-            f"The workspace ref needs {size(needed)} on disk (a reserve of {size(RESERVE)} included), but {workspace} "
-            f"has {size(free)} left; nothing was downloaded. Free space, or point PERAGO_WORKSPACE_ROOT elsewhere.",
+            f"The workspace ref needs {what}, more than the {limit} that the disk of {root} would have free without "
+            "all other attempts and the cache; nothing was downloaded. Point PERAGO_WORKSPACE_ROOT at a larger disk, "
+            "or narrow the task's prefix.",
             retryable=True,
         )
-    if space.inodes is not None and len(sizes) + directories > space.inodes:
-        raise LayoutRefused(
-            f"The workspace ref needs {count(len(sizes) + directories, 'inode')}, but the disk of {workspace} has "
-            f"{space.inodes:,} left; nothing was downloaded. Delete files there, or point PERAGO_WORKSPACE_ROOT "
-            "elsewhere.",
-            retryable=True,
-        )
+    raise NoRoom(
+        f"The workspace ref needs {what}, but the disk of {root} has {left} left; nothing was downloaded. Free space, "
+        "or point PERAGO_WORKSPACE_ROOT elsewhere.",
+        retryable=True,
+    )
 
 
 def _on_disk(sizes: Sequence[int], directories: int, space: FreeSpace) -> int:

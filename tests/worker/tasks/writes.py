@@ -44,6 +44,10 @@ def writes(workspace: Path, params: Params) -> Result:
     logging.debug("writing")
     (workspace / "out").mkdir(exist_ok=True)
     shutil.copy(workspace / "raw/a.csv", workspace / "out/a.csv")
+    if params.what == "fills_the_disk_once" and runs == 1:
+        with (workspace / "out/large").open("wb") as file:
+            while True:
+                file.write(bytes(2**20))
     if params.what == "dies_once" and runs == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     if params.what == "forks" and os.fork() == 0:

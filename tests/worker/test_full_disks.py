@@ -1,0 +1,368 @@
+"""A worker whose disk is full or read-only takes no work, hands back what it has, and resumes once that is repaired."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perago.back_off import BackOff
+from perago.driver import SystemClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.remote import StoreServer
+from perago.ports import Unavailable
+from perago.worker import LogPlan, cadence, host_check
+from perago.worker.events import (
+    AttemptReceived,
+    Ending,
+    HandedBack,
+    PollingPaused,
+    PollingResumed,
+)
+from perago.worker.plan import WorkerPlan
+from perago.workspace.disk import disk_problem, free_space, occupied
+from perago.workspace.layout import RESERVE
+
+from .bench import RunningWorker, make_plan, planned, running, wait_for
+from .small_queue import SmallQueue
+
+WRITES = f"{__package__}.tasks.writes"
+MEBIBYTE = 2**20
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disks are checked every few milliseconds, whether the worker takes work or not."""
+    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
+    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
+
+
+@dataclass
+class Site:
+    """Both services in memory, and plans of workers on them."""
+
+    lakefs: InMemoryLakeFS
+    conductor: InMemoryConductor
+    server: StoreServer
+    directory: Path
+
+    def plan(self, prefix: str, root: Path | None = None, **more: Any) -> WorkerPlan:
+        place = self.directory / prefix
+        task = planned(WRITES, store_factory=self.server.factory)
+        return make_plan(place, task, worker_prefix=prefix, workspace_root=root or place / "workspaces", **more)
+
+    def start(self, number: int = 1, what: str = "writes") -> list[str]:
+        """Start workflows of one step, each on a branch of its own; returns their ids."""
+        return [self._start(what) for _ in range(number)]
+
+    def _start(self, what: str) -> str:
+        branch = f"b{len(self.lakefs.list_branches('data', 'b'))}"
+        self.lakefs.create_branch("data", branch, "main")
+        ref = self.lakefs.get_commit("data", branch).id
+        workspace = {"repository": "data", "branch": branch, "ref_type": "commit", "ref": ref}
+        return self.conductor.start_workflow(
+            "w", {"workspace": workspace, "params": {"what": what, "marker": str(self.directory / "marker")}}
+        )
+
+    def finish(self, workflow_ids: list[str]) -> list[dict[str, Any]]:
+        """The workflows once all are over."""
+
+        def over() -> list[dict[str, Any]] | None:
+            for workflow_id in workflow_ids:
+                self.conductor.decide(workflow_id)
+            found = [self.conductor.workflow(workflow_id) for workflow_id in workflow_ids]
+            return None if any(workflow["status"] == "RUNNING" for workflow in found) else found
+
+        return wait_for("the workflows' end", over)
+
+    def runs(self) -> int:
+        """How often the function was called."""
+        marker = self.directory / "marker"
+        return marker.read_text().count("run") if marker.exists() else 0
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    conductor = InMemoryConductor(SystemClock())
+    conductor.register_task_definitions(
+        [{"name": "worker.writes", "retryCount": 1, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
+    )
+    step = {
+        "name": "worker.writes",
+        "taskReferenceName": "step",
+        "type": "SIMPLE",
+        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
+    }
+    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
+        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
+        yield Site(lakefs, conductor, server, tmp_path)
+
+
+@contextlib.contextmanager
+def mounted(directory: Path, megabytes: int) -> Iterator[Path]:
+    """A small disk of its own, where this user may mount one."""
+    directory.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(directory)]
+    try:
+        made = subprocess.run(command, capture_output=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no mount command")
+    if made.returncode:
+        pytest.skip("this user may not mount a file system")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def below_a_file(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    (directory / "file").touch()
+    return directory / "file" / "root"
+
+
+def break_disk(root: Path) -> Callable[[], None]:
+    """Put a file where the root was, as no user may write below it; returns what repairs the root."""
+    away = root.with_suffix(".away")
+    root.rename(away)
+    root.touch()
+
+    def repair() -> None:
+        root.unlink()
+        away.rename(root)
+
+    return repair
+
+
+@contextlib.contextmanager
+def starting(plan: WorkerPlan, site: Site) -> Iterator[RunningWorker]:
+    """A worker that need not become ready."""
+    worker = RunningWorker(plan, site.conductor)
+    try:
+        yield worker
+    finally:
+        worker.end()
+
+
+def assert_only(prefix: str, workflows: list[dict[str, Any]]) -> None:
+    for workflow in workflows:
+        (attempt,) = workflow["tasks"]
+        assert (workflow["status"], attempt["retryCount"]) == ("COMPLETED", 0)
+        assert attempt["workerId"].startswith(prefix)
+
+
+# --------------------------------------------------------------- next to a healthy worker
+
+
+def broken_plan(site: Site, kind: str, stack: contextlib.ExitStack) -> WorkerPlan:
+    """A worker whose disk is unusable from the start."""
+    place = below_a_file(site.directory / "broken")
+    if kind == "workspace root below a file":
+        return site.plan("broken", place)
+    if kind == "log root below a file":
+        return site.plan("broken", logs=LogPlan(root=place))
+    disk = stack.enter_context(mounted(site.directory / "disk", 2 * RESERVE // MEBIBYTE))
+    (disk / "root").mkdir(mode=0o700)
+    if kind == "read-only disk":
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    else:
+        (disk / "filler").write_bytes(bytes(RESERVE + MEBIBYTE))
+    return site.plan("broken", disk / "root")
+
+
+@pytest.mark.parametrize(
+    "kind", ["workspace root below a file", "log root below a file", "full disk", "read-only disk"]
+)
+def test_no_workflow_runs_on_the_worker_whose_disk_is_unusable(site: Site, kind: str) -> None:
+    with contextlib.ExitStack() as stack:
+        broken = stack.enter_context(starting(broken_plan(site, kind, stack), site))
+        wait_for("the pause", lambda: broken.saw(PollingPaused))
+        started = site.start(8)
+        healthy = stack.enter_context(running(site.plan("healthy", slots=2), site.conductor))
+        assert_only("healthy", site.finish(started))
+        assert not broken.saw(AttemptReceived)
+        assert not broken.saw(HandedBack)
+        assert not healthy.saw(PollingPaused)
+
+
+def test_a_disk_that_breaks_at_work_costs_no_attempt_a_retry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check does not find it: the attempt that the long poll brings meets the disk first."""
+    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
+    plan = site.plan("breaking")
+    with running(plan, site.conductor) as worker:
+        assert_only("breaking", site.finish(site.start()))
+        repair = break_disk(plan.workspace_root)
+        started = site.start(6)
+        wait_for("the pause", lambda: worker.saw(PollingPaused))
+        with running(site.plan("healthy", slots=2), site.conductor):
+            assert_only("healthy", site.finish(started))
+        assert worker.ended(Ending.HANDED_BACK)
+        assert site.runs() == 7
+        repair()
+        wait_for("the end of the pause", lambda: worker.saw(PollingResumed))
+        assert_only("breaking", site.finish(site.start(2)))
+    logs = [site.conductor.task_logs(workflow["tasks"][0]["taskId"]) for workflow in site.finish(started)]
+    assert any("handed this attempt back before its function was called" in str(entries) for entries in logs)
+
+
+def test_a_full_disk_is_left_alone_until_it_has_room_again(site: Site) -> None:
+    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
+        plan = site.plan("small", disk / "root")
+        with running(plan, site.conductor) as worker:
+            assert_only("small", site.finish(site.start()))
+            filler = disk / "filler"
+            filler.write_bytes(bytes(free_space(disk).size - RESERVE // 2))
+            (paused,) = wait_for("the pause", lambda: worker.saw(PollingPaused))
+            assert "less than the reserve of 64.0 MiB" in paused.reason
+            started = site.start(2)
+            filler.unlink()
+            assert_only("small", site.finish(started))
+            assert worker.saw(PollingResumed)
+
+
+# ------------------------------------------------------------------- inputs without room
+
+
+def test_an_input_that_fits_no_empty_root_fails_with_both_sizes(site: Site) -> None:
+    with mounted(site.directory / "disk", 2 * RESERVE // MEBIBYTE) as disk:
+        site.lakefs.seed("data", "main", {"large": bytes(70 * MEBIBYTE)})
+        with running(site.plan("small", disk / "root"), site.conductor) as worker:
+            (workflow,) = site.finish(site.start())
+            reasons = [task["reasonForIncompletion"] for task in workflow["tasks"]]
+            assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "FAILED"]
+            assert all("needs 134.0 MiB on disk" in reason and "128.0 MiB" in reason for reason in reasons)
+            assert not worker.ended(Ending.HANDED_BACK)
+            assert not worker.saw(PollingPaused)
+
+
+def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> None:
+    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
+        root = disk / "root"
+        root.mkdir(mode=0o700)
+        (root / "attempt").mkdir()
+        (root / "attempt/file").write_bytes(bytes(100 * MEBIBYTE))
+        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
+        with running(site.plan("small", root), site.conductor) as worker:
+            started = site.start()
+            handed_back = wait_for("a hand-back", lambda: worker.ended(Ending.HANDED_BACK))
+            assert "left; nothing was downloaded" in str(handed_back[0].reason)
+            (root / "attempt/file").unlink()
+            assert_only("small", site.finish(started))
+
+
+def test_a_disk_that_the_function_fills_costs_the_attempt_a_retry(site: Site) -> None:
+    with (
+        mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk,
+        running(site.plan("small", disk / "root"), site.conductor) as worker,
+    ):
+        (workflow,) = site.finish(site.start(what="fills_the_disk_once"))
+        assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "COMPLETED"]
+        assert "No space left" in workflow["tasks"][0]["reasonForIncompletion"]
+        assert not worker.ended(Ending.HANDED_BACK)
+
+
+# -------------------------------------------------------------------------------- details
+
+
+def test_a_task_without_a_workspace_is_handed_back_too(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    with running(plan, queue) as worker:
+        repair = break_disk(plan.workspace_root)
+        task_id = queue.put(what="returns")
+        wait_for("the hand-back", lambda: worker.ended(Ending.HANDED_BACK))
+        assert queue.handed_back[0] == task_id
+        assert not queue.reports
+        repair()
+        wait_for("the report", lambda: queue.reports)
+
+
+def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr("perago.worker.reporting.HAND_BACK", BackOff(0.0, 0.0))
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    with running(plan, queue) as worker:
+        break_disk(plan.workspace_root)
+        queue.fault = lambda operation: Unavailable("Conductor", operation, "down") if "back" in operation else None
+        queue.put(what="returns")
+        (ended,) = wait_for("the end", lambda: worker.ended(Ending.UNREPORTED))
+        assert "down" in str(ended.reason)
+
+
+def test_deliveries_of_polls_in_flight_are_handed_back_when_the_disk_breaks(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 30.0)
+    plan = make_plan(tmp_path)
+    plan.workspace_root.mkdir(mode=0o700)
+    with running(plan, queue) as worker:
+        wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, 30.0))
+        break_disk(plan.workspace_root)
+        wait_for("the pause", lambda: worker.saw(PollingPaused))
+        task_id = queue.put(what="returns")
+        wait_for("the hand-back", lambda: worker.saw(HandedBack))
+        assert queue.handed_back[0] == task_id
+        wait_for("the end of all polls", lambda: queue.waiting() == [task_id])
+        assert not worker.saw(AttemptReceived)
+
+
+def test_the_cache_gives_way_before_polls_end(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", 2 * RESERVE // MEBIBYTE) as disk:
+        root = disk / "root"
+        (root / ".cache").mkdir(parents=True, mode=0o700)
+        (root / ".cache" / "entry").write_bytes(bytes(RESERVE + MEBIBYTE))
+        assert disk_problem(root, RESERVE) is not None
+        assert host_check.roots_problem(make_plan(tmp_path, workspace_root=root)) is None
+
+
+def test_a_disk_that_does_not_answer_is_not_used(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+
+    def hang(root: Path, reserve: int) -> str | None:
+        asked.append(root)
+        wait_for("the pause", lambda: worker.saw(PollingPaused))
+        return None
+
+    monkeypatch.setattr(host_check, "disk_problem", hang)
+    monkeypatch.setattr(host_check, "ANSWER_LIMIT", 0.05)
+    worker = RunningWorker(make_plan(tmp_path), queue)
+    try:
+        (paused,) = wait_for("the pause", lambda: worker.saw(PollingPaused))
+        assert "have not answered for 0.05 s" in paused.reason
+        wait_for("the end of the pause", lambda: worker.saw(PollingResumed))
+    finally:
+        worker.end()
+
+
+def test_a_log_root_is_not_checked_without_log_files(tmp_path: Path) -> None:
+    broken = LogPlan(root=below_a_file(tmp_path))
+    assert "PERAGO_LOG_ROOT" in str(host_check.roots_problem(make_plan(tmp_path, logs=broken)))
+    unused = LogPlan(root=broken.root, files=False)
+    assert host_check.roots_problem(make_plan(tmp_path, logs=unused)) is None
+
+
+def test_what_a_root_holds_is_counted_without_following_links(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/file").write_bytes(bytes(MEBIBYTE))
+    before = occupied(tmp_path)
+    assert before.size >= MEBIBYTE
+    assert before.inodes == 2
+    (tmp_path / "link").symlink_to("/")
+    assert occupied(tmp_path).inodes == 3
+    assert occupied(tmp_path / "missing").size == 0
