@@ -1,4 +1,4 @@
-"""A fork server that stands still: it costs its slots after a while, and nothing else."""
+"""A fork server that hangs costs its slots after a while. One that is slow, or cannot fork, costs nothing else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from .test_behaviour import gone, result
 from .test_supervision import running_pid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
+
+SLOW, REFUSES = (f"{__package__}.tasks.{name}" for name in ("loads_slowly", "refuses_forks"))
 
 LIMIT = 5
 """Seconds: as few as a fork server needs to start anew on a busy machine, which must not count as standing still."""
@@ -69,11 +72,12 @@ def test_a_start_that_it_does_not_answer_neither_holds_up_the_loop_nor_lasts(
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
     wait_for("the start to be given up", lambda: [died for died in two_slots.saw(SlotDied) if not died.pid])
     wait_for("two new processes", lambda: len(two_slots.saw(SlotReady)) == 4)
-    reasons = {died.reason for died in two_slots.saw(SlotDied)[1:]}
-    assert reasons == {
-        f"the slot's process could not be started: the fork server stood still for {LIMIT} s",
-        f"the slot's process was ended because its fork server stood still for {LIMIT} s",
-    }
+    reasons = [died.reason.partition(" (")[0] for died in two_slots.saw(SlotDied)[1:]]
+    assert sorted(reasons) == [
+        f"the slot's process could not be started: the fork server made no progress for {LIMIT} s",
+        f"the slot's process was ended because its fork server made no progress for {LIMIT} s",
+    ]
+    assert "(state T (stopped), 0." in two_slots.saw(SlotDied)[1].reason
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
@@ -130,10 +134,70 @@ def test_a_death_that_it_does_not_tell_of_is_reported(
     turns(two_slots)
     report = outcome(queue, task_id)
     assert report.status is TaskStatus.FAILED
-    why = f"the slot's process was ended because its fork server stood still for {LIMIT} s"
-    assert report.reason == f"{why} while it ran the attempt"
+    why = f"the slot's process was ended because its fork server made no progress for {LIMIT} s (state T (stopped), "
+    assert (report.reason or "").startswith(why)
     wait_for("the fork server's end", gone(server))
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
+
+
+def test_one_that_takes_long_to_load_is_waited_for(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "LIMIT", 1)
+    loaded = tmp_path / "loaded"
+    monkeypatch.setenv("TEST_LOADED", str(loaded))
+    worker = RunningWorker(make_plan(tmp_path, preload=("perago.driver", SLOW)), queue)
+    try:
+        wait_for("many times the limit", lambda: len(worker.saw(Pulse)) > 4)
+        assert not worker.saw(SlotDied)
+        loaded.touch()
+        wait_for("the slot", lambda: worker.saw(SlotReady))
+        assert not worker.saw(SlotDied)
+    finally:
+        loaded.touch()
+        worker.end()
+
+
+@pytest.mark.parametrize(
+    ("program", "state", "hangs"),
+    [
+        ("while True: pass", "running", ""),
+        ("import signal; signal.pause()", "sleeping", "(state S (sleeping), "),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "stopped", "(state T (stopped), "),
+    ],
+    ids=["computes", "sleeps", "is stopped"],
+)
+def test_a_stall_is_judged_by_state_and_cpu_time(program: str, state: str, hangs: str) -> None:
+    with psutil.Popen([sys.executable, "-c", f"print(flush=True)\n{program}"], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        wait_for("its state", lambda: process.status() == state)
+        stall = fork_server.Stall(process.pid)
+        found = [stall.check() or "" for _ in range(3 * LIMIT)]
+        process.kill()
+    assert found[:LIMIT] == [""] * LIMIT
+    assert found[-1].startswith(hangs and f"made no progress for {LIMIT} s {hangs}")
+    assert bool(found[-1]) is bool(hangs)
+
+
+def test_a_refused_fork_costs_no_other_slot(tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = tmp_path / "refused"
+    monkeypatch.setenv("TEST_REFUSED", str(refused))
+    with running(make_plan(tmp_path, slots=2, preload=("perago.driver", REFUSES)), queue) as worker:
+        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
+        slot, other = (ready.pid for ready in worker.saw(SlotReady))
+        server = psutil.Process(other).parent()
+        assert server is not None
+        descriptors = server.num_fds()
+        refused.touch()
+        os.kill(slot, signal.SIGKILL)
+        wait_for("two starts that fail", lambda: len(died := worker.saw(SlotDied)) == 3 and died)
+        assert server.num_fds() <= descriptors
+        refused.unlink()
+        wait_for("a new process", lambda: len(worker.saw(SlotReady)) == 3)
+        assert psutil.Process(worker.saw(SlotReady)[2].pid).ppid() == server.pid
+        assert {died.pid for died in worker.saw(SlotDied)} == {slot, 0}
+        assert "the fork server cannot fork, because of the limit of processes" in worker.saw(SlotDied)[1].reason
+        assert result(outcome(queue, queue.put(what="forks_and_leaves_the_child"))).isdecimal()
 
 
 def test_a_worker_stops_without_it(

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from perago.driver.processes import descendants, end_processes, is_running, running_processes
-from perago.worker import channel, fork_server
+from perago.worker import channel
 from perago.worker.channel import ChannelError, SupervisorChannel, open_channel
-from perago.worker.fork_server import STARTING_OR_ENDING, end_fork_server, fate, start_process, warm_up
+from perago.worker.fork_server import STARTING_OR_ENDING, Stall, end_fork_server, fate, start_process, warm_up
 from perago.worker.messages import BadMessage, FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
@@ -113,17 +113,18 @@ class SlotProcess:
                 os.kill(process.pid, signal.SIGKILL)
         if not self._is_killed:
             self._is_killed = True
-            self._insist(fork_server.LIMIT)
+            if self._server is not None:
+                self._insist(Stall(self._server))
 
-    def _insist(self, seconds: int) -> None:
-        """See to it that the end of a process that was killed is heard of within `seconds`: the fork server tells."""
+    def _insist(self, stall: Stall) -> None:
+        """See to it that the end of a process that was killed is heard of: the fork server tells, unless it hangs."""
         if self.exit.done():
             return
         with contextlib.suppress(OSError):
-            if seconds <= 0 and self._server is not None and not is_running(self.pid):
-                end_fork_server(fork_server.LIMIT)
+            if not is_running(self.pid) and (how := stall.check()) is not None:
+                end_fork_server(how)
                 return
-        self._loop.call_later(1.0, self._insist, seconds - 1)
+        self._loop.call_later(1.0, self._insist, stall)
 
     def _signal(self, signum: signal.Signals) -> None:
         if self.exit.done():

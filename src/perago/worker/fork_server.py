@@ -1,8 +1,8 @@
 """The process that slots are forked from (on Linux): its beginning, its work, and its end if it does no more of that.
 
-A fork server that stands still starts nothing, and tells of no process that has ended. So everything that waits for it
-has a limit, after which it is killed: that ends the wait and, since they would run unwatched, its slots. The next start
-of a process starts another one.
+A fork server that hangs starts nothing, and tells of no process that has ended. So everything that waits for it watches
+its progress (`Stall`) and kills it if there is none: that ends the wait and, since they would run unwatched, its slots.
+The next start of a process starts another one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from perago.signal_mask import signals_held
 
@@ -22,8 +23,10 @@ GUARD = "perago.worker.preload"
 """Loaded last by the fork server, to settle it."""
 
 LIMIT = 60
-"""Seconds that it gets to start a process, the first of which waits for what is loaded before, or to tell of the end of
-one."""
+"""Seconds without progress after which the fork server hangs: it sleeps or is stopped, and uses no CPU time."""
+
+MOST = 600
+"""Seconds for one answer of the fork server, whatever it does in the meantime."""
 
 STARTING_OR_ENDING = threading.Lock()
 """multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
@@ -31,6 +34,9 @@ a wrong exit status. There may be several supervisors in one process."""
 
 _PIPES = 3
 """With as many ends as multiprocessing opens files for a start, at most."""
+
+_DISCARD_LIMIT = 5.0
+"""Seconds to wait for the end of a fork server that was killed."""
 
 _LOOKS, _PAUSE = 20, 0.005
 """At a process that is dying, and the seconds after each."""
@@ -43,6 +49,45 @@ _fates: dict[int, str] = {}
 
 class ForkServerDied(OSError):
     """The fork server is gone, so it has started nothing. The next start of a process starts another one."""
+
+
+class Stall:
+    """Judges whether the fork server hangs while something waits for its answer.
+
+    The judgement rests on CPU time and state, because a fork server on a loaded machine may wait for a processor (state
+    R) or a disk (D) for minutes. Where there is no /proc, only `MOST` counts.
+    """
+
+    def __init__(self, server: int | None) -> None:
+        self._server = server
+        self._checks = self._without_progress = 0
+        self._cpu_seconds = -1.0
+
+    def check(self) -> str | None:
+        """Return how the fork server hangs, as a verb, or None. Call it once a second: it counts its calls, because
+        the clock goes on while all processes of a container are paused."""
+        state, cpu_seconds = _activity(self._server)
+        works = state[0] in "RD?" or cpu_seconds != self._cpu_seconds
+        self._checks += 1
+        self._without_progress = 0 if works else self._without_progress + 1
+        self._cpu_seconds = cpu_seconds
+        seen = f"state {state}, {cpu_seconds:g} s of CPU time in all"
+        if self._without_progress >= LIMIT:
+            return f"made no progress for {LIMIT} s ({seen}, none of it since)"
+        return f"did not answer within {MOST} s ({seen})" if self._checks >= MOST else None
+
+
+_STATES = {"R": "running", "S": "sleeping", "D": "waiting for a disk", "T": "stopped", "t": "stopped by a debugger"}
+
+
+def _activity(pid: int | None) -> tuple[str, float]:
+    """The state of a process, and the seconds of CPU time that it has used so far."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return "? (unknown)", 0.0
+    ticks = sum(map(int, fields[10:12]))  # utime and stime
+    return f"{state} ({_STATES.get(state, 'other')})", ticks / os.sysconf("SC_CLK_TCK")
 
 
 def warm_up(preload: Sequence[str]) -> None:
@@ -68,30 +113,49 @@ def check_fork_server() -> None:
     Raises:
         ForkServerDied: one is gone, even if another one has taken its place.
     """
-    if any(_is_gone(pid) for pid in _servers):
-        raise ForkServerDied("the fork server has died")
+    for pid in filter(_is_gone, _servers):
+        raise ForkServerDied(f"the fork server {_fates.get(pid, 'has died')}")
 
 
 def start_process(process: BaseProcess) -> int | None:
-    """Start it, with the signals that end a process held. Waits for the fork server, `LIMIT` seconds at most.
+    """Start it, with the signals that end a process held. Waits for the fork server as long as that makes progress.
 
     Returns:
         The process id of the present fork server, which it comes from unless it is spawned.
 
     Raises:
         ForkServerDied: it has not been started.
+        OSError: the system has no process, thread or file left for it. The fork server continues.
     """
     server = None
     try:
-        with STARTING_OR_ENDING, signals_held(), _limited():
+        with STARTING_OR_ENDING, signals_held(), _watched():
             _find_room()
             server = _present()
             process.start()
+            _raise_if_refused(process)
             return server or _present()
     except (EOFError, ConnectionError) as error:
-        if (how := fate(server)) is None:  # it may wait for the end of its slots, and neither starts nor watches any
-            _end(how := f"has died ({error})")
+        if (how := fate(server)) is None:
+            if isinstance(error, BrokenPipeError):  # the answer came before the request was written in full
+                raise OSError(error.errno, f"{_REFUSED}, or the new process has ended immediately") from error
+            # it may wait for the end of its slots, and neither starts nor watches any
+            end_fork_server(how := f"has died ({error})")
         raise ForkServerDied(f"the fork server {how}") from error
+
+
+_REFUSED = (
+    "the fork server cannot fork, because of the limit of processes (pids.max of the container, TasksMax=, ulimit -u) "
+    "or of memory"
+)
+
+
+def _raise_if_refused(process: BaseProcess) -> None:
+    """The fork server answers with a negative error number if it cannot fork (`perago.worker.preload`)."""
+    if (answer := process.pid or 0) < 0:
+        process.join()  # returns immediately: the fork server has closed its end
+        process.close()
+        raise OSError(-answer, f"{_REFUSED}: {os.strerror(-answer)}")
 
 
 def _find_room() -> None:
@@ -102,16 +166,21 @@ def _find_room() -> None:
                 opened.callback(os.close, end)
 
 
-def end_fork_server(seconds: float) -> None:
-    """Kill the present fork server, which stands still for so many seconds now, and thereby its slots."""
-    _end(f"stood still for {seconds:g} s")
-
-
-def _end(why: str) -> None:
+def end_fork_server(why: str) -> None:
+    """Kill the present fork server, and thereby its slots. `why` says as a verb what it did; messages quote it."""
     pid = _present()
     if pid is not None and not _is_gone(pid):
         _fates[pid] = why
         os.kill(pid, signal.SIGKILL)
+
+
+def discard_fork_server() -> None:
+    """Kill the present fork server, which has no slots, and wait for its end. Without this it would import everything
+    before it notices that its parent has ended."""
+    end_fork_server("was not needed")
+    deadline = time.monotonic() + _DISCARD_LIMIT
+    while (pid := _present()) is not None and not _is_gone(pid) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
 
 
 def fate(server: int | None) -> str | None:
@@ -126,14 +195,17 @@ def fate(server: int | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
+def _watched() -> Iterator[None]:
+    """Kill the fork server if it hangs before the block is left."""
     done = threading.Event()
 
     def watch() -> None:
-        for _ in range(LIMIT):  # second by second: all processes of a container may stand still for a while
-            if done.wait(1.0):
+        stalls: dict[int | None, Stall] = {}  # the block may start the server
+        while not done.wait(1.0):
+            server = _present()
+            if (how := stalls.setdefault(server, Stall(server)).check()) is not None:
+                end_fork_server(how)
                 return
-        end_fork_server(LIMIT)
 
     threading.Thread(target=watch, name="perago-fork-server", daemon=True).start()
     try:

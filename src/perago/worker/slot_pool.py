@@ -24,7 +24,7 @@ from perago.worker.slots import Slot, SlotListener
 IDLE_LIMIT = 300.0
 """Seconds without an attempt after which a shared slot ends, to give back its memory."""
 
-CLOSE_LIMIT = 10.0
+CLOSE_LIMIT = 5.0
 """Seconds for idle slots to end, by themselves and then by KILL."""
 
 
@@ -144,7 +144,7 @@ class SlotPool:
         if left:
             _, left = await asyncio.wait(left, timeout=CLOSE_LIMIT)
         if left:
-            end_fork_server(CLOSE_LIMIT)
+            end_fork_server(f"did not tell of the end of its slots within {CLOSE_LIMIT:g} s")
             await asyncio.wait(left, timeout=CLOSE_LIMIT)
 
     def _open(self, task: TaskPlan) -> None:
