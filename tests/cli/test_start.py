@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from ..worker.bench import wait_for
+from ..worker.test_behaviour import gone
 from ..worker.test_processes import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
@@ -227,9 +228,12 @@ def test_a_signal_during_the_start_ends_it_well(
         wait_for("its handlers", lambda: handles(command, number))
         if path is not None:
             wait_for("the request", lambda: any(request.path == path for request in services.server.requests))
+        servers = fork_servers(command.pid)
         command.send_signal(number)
         with contextlib.suppress(psutil.NoSuchProcess):  # a second one changes nothing
             command.send_signal(number)
+        worker.process.wait(30)
+        assert all(gone(server.pid)() for server in servers)
         assert worker.ended() == 0, worker.text
         services.release()
     assert worker.text.endswith("note: stopped before anything was started\n")

@@ -1,7 +1,7 @@
 """Worker processes: a supervisor that talks to Conductor and slots that run attempts (docs/design/contract.md 7)."""
 
 from perago.worker.events import Event, Listener
-from perago.worker.fork_server import ForkServerDied, check_fork_server, start_process, warm_up
+from perago.worker.fork_server import ForkServerDied, check_fork_server, discard_fork_server, start_process, warm_up
 from perago.worker.log_stream import printing
 from perago.worker.plan import LogPlan, TaskPlan, WorkerPlan
 from perago.worker.supervisor import Supervisor
@@ -15,6 +15,7 @@ __all__ = [
     "TaskPlan",
     "WorkerPlan",
     "check_fork_server",
+    "discard_fork_server",
     "printing",
     "start_process",
     "warm_up",

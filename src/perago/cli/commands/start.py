@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -181,24 +182,26 @@ def start_worker(options: StartOptions) -> int:
     from perago.cli.services import ping_lakefs, reach
     from perago.driver import SystemClock
     from perago.settings import prepare_roots
-    from perago.worker import ForkServerDied, Supervisor, check_fork_server, printing, warm_up
+    from perago.worker import ForkServerDied, Supervisor, check_fork_server, discard_fork_server, printing, warm_up
 
     prepare_roots(settings)
     withhold_credentials()
     open_lakefs = _open_lakefs(settings) if _need_lakefs(tasks) else None
     plan = _plan(options, tasks, settings, open_lakefs)
     _check_open_files(plan)
-    warm_up(plan.preload)  # takes its time, beside everything else that happens here
-    clock = SystemClock()
-    signals = wanted_signals()
-    metrics = metrics_of(plan) if options.http or "metrics" in signals else None
-    counting = () if metrics is None else (metrics,)
-    queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
     try:
-        with (
-            status_served(options.http, plan, open_lakefs.settings if open_lakefs else None, metrics) as health,
-            telemetry_sent(signals, plan, metrics) as tracing,
-        ):
+        with ExitStack() as stack, ExitStack() as unless_started:
+            unless_started.callback(discard_fork_server)
+            warm_up(plan.preload)  # takes its time, beside everything else that happens here
+            clock = SystemClock()
+            signals = wanted_signals()
+            metrics = metrics_of(plan) if options.http or "metrics" in signals else None
+            counting = () if metrics is None else (metrics,)
+            queue = ConductorQueue(settings.require_conductor(), traced="traces" in signals)
+            stack.callback(queue.close)
+            lakefs = open_lakefs.settings if open_lakefs else None
+            health = stack.enter_context(status_served(options.http, plan, lakefs, metrics))
+            tracing = stack.enter_context(telemetry_sent(signals, plan, metrics))
             reach(queue.ping, wait=options.wait, clock=clock)
             _compare(
                 lambda name: reach(functools.partial(queue.get_task_definition, name), wait=options.wait, clock=clock),
@@ -207,16 +210,15 @@ def start_worker(options: StartOptions) -> int:
             if open_lakefs is not None:
                 reach(functools.partial(ping_lakefs, open_lakefs), wait=options.wait, clock=clock)
             check_fork_server()
-            with printing(plan, settings.log_format) as lines:
-                supervisor = Supervisor(plan, queue, lines, *health, *counting, *tracing, clock=clock)
-                end_if_told()
-                hand_over(supervisor.stop)
-                return supervisor.run()
+            lines = stack.enter_context(printing(plan, settings.log_format))
+            supervisor = Supervisor(plan, queue, lines, *health, *counting, *tracing, clock=clock)
+            end_if_told()
+            hand_over(supervisor.stop)
+            unless_started.pop_all()
+            return supervisor.run()
     except ForkServerDied as error:
-        fix = "start it again; if it dies every time, find out what ends processes here: a limit of memory, for example"
+        fix = "start it again; if it fails every time, find out what stops or ends processes here: dmesg, the container"
         raise CommandError(ExitCode.FAILURE, f"the slots cannot be started: {error}", fix) from error
-    finally:
-        queue.close()
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
