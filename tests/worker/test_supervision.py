@@ -5,12 +5,13 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from perago.ports import AccessDenied, Delivery, ServiceError, TaskStatus, Unavailable
-from perago.worker import Supervisor, cadence, maintenance
+from perago.worker import Supervisor, cadence, maintenance, supervisor
 from perago.worker.events import (
     AttemptReceived,
     ConductorBack,
@@ -20,6 +21,7 @@ from perago.worker.events import (
     Ending,
     Event,
     HandedBack,
+    Pulse,
     SlotReady,
     SlotStartFailed,
 )
@@ -115,6 +117,52 @@ def test_a_third_stop_does_not_wait_for_the_grace(queue: SmallQueue, tmp_path: P
             worker.supervisor.stop()
         assert worker.wait_until_down() == 128 + signal.SIGTERM
     assert gone(pid)()
+
+
+@pytest.fixture
+def hang_polls(queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
+    """Let Conductor answer no further poll, and wait for one that hangs."""
+    monkeypatch.setattr(supervisor, "POLLS_LIMIT", 1.0)
+    hangs, end = threading.Event(), threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "poll":
+            hangs.set()
+            end.wait(10 * LIMIT)
+
+    def hang() -> None:
+        queue.fault = fault
+        queue.end_polls()
+        wait_for("a poll that hangs", hangs.is_set)
+
+    yield hang
+    end.set()
+
+
+def test_an_idle_worker_stops_although_conductor_hangs(
+    worker: RunningWorker, queue: SmallQueue, hang_polls: Callable[[], None]
+) -> None:
+    hang_polls()
+    worker.supervisor.stop()
+    assert worker.wait_until_down(LIMIT) == 0
+    wait_for("the slot's end", gone(worker.saw(SlotReady)[0].pid))
+
+
+def test_a_running_attempt_is_finished_although_conductor_hangs(
+    tmp_path: Path, queue: SmallQueue, hang_polls: Callable[[], None]
+) -> None:
+    file = tmp_path / "running"
+    with running(make_plan(tmp_path, slots=2), queue) as worker:
+        task_id = queue.put(what="waits", file=str(file))
+        running_pid(file)
+        hang_polls()
+        worker.supervisor.stop()
+        wait_for("the drain", lambda: worker.saw(Draining))
+        pulses = len(worker.saw(Pulse))
+        wait_for("more than the limit", lambda: len(worker.saw(Pulse)) > pulses + 2)
+        release(file)
+        assert worker.wait_until_down() == 0
+        assert result(queue.reports[task_id][0]) == "waited"
 
 
 # ----------------------------------------------------------------- losing and timing out

@@ -85,6 +85,10 @@ class Poller:
         self._stopping.set()
         self._wake.set()
 
+    async def stopped(self) -> None:
+        """Wait until `stop` is called."""
+        await self._stopping.wait()
+
     def slots_changed(self) -> None:
         """A slot has become free, or its place."""
         if self._plan.is_shared:

@@ -52,6 +52,9 @@ EXIT_INVALID_MODULE = 3
 GIVE_UP_AFTER = 5.0
 """After a second signal: seconds beyond twice the grace for reports that are still on their way."""
 
+POLLS_LIMIT = 7.0
+"""Seconds for polls and hand-backs of a worker that stops, once it has no attempt. A long poll takes five."""
+
 LAST_WORDS = 2.0
 """Seconds for reports that were given up to be said to be."""
 
@@ -157,7 +160,8 @@ class _Worker:
             task.add_done_callback(self._note_failure)
         try:
             self._start_slots()
-            await self._poller.run()
+            self._spawn(self._poller.run())
+            await self._poller.stopped()
             await self._drain()
         finally:
             maintenance.cancel()
@@ -193,10 +197,12 @@ class _Worker:
             self._slots.kill()
 
     async def _drain(self) -> None:
-        """Wait for running attempts, reports and hand-backs. Only a second signal puts a limit on it, since attempts
-        have their own, and reports, too."""
-        while self._tasks and time.monotonic() < self._give_up_at:
+        """Wait for attempts and their reports, which have limits of their own, then for polls and hand-backs. Only a
+        second signal limits the first wait."""
+        while self._attempts and time.monotonic() < self._give_up_at:
             await asyncio.wait(self._tasks, timeout=1.0)
+        self._spawn(self._slots.close())
+        await asyncio.wait(self._tasks, timeout=max(0.0, min(POLLS_LIMIT, self._give_up_at - time.monotonic())))
         self._clock.end()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
