@@ -276,6 +276,28 @@ def test_a_fork_server_that_dies_during_the_start_is_named(project: Project, ser
     assert "ready" not in worker.text
 
 
+def test_a_worker_that_has_stopped_ends_without_dismantling_python(project: Project, services: Services) -> None:
+    project.module(
+        "sitecustomize",
+        """
+        import atexit, os, sys
+        class Late:
+            def __del__(self, write=os.write):
+                write(2, b"dismantled")
+        if "start" in sys.orig_argv:
+            sys.late = Late()
+            atexit.register(print, "flushed")
+        """,
+    )
+    path = {"PYTHONPATH": str(project.directory)}
+    with started(project, "plain", **services.variables, **path) as worker:
+        worker.wait_for("ready")
+        assert worker.stop(signal.SIGTERM) == 0
+    assert "stopped with exit code 0" in worker.text
+    assert "flushed" in worker.text
+    assert "dismantled" not in worker.text
+
+
 def test_with_a_log_format_all_messages_are_lines_of_the_log(project: Project, services: Services) -> None:
     project.module("loud", "print('imported')\n" + PLAIN.format(name="loud.work"))
     off = {"PERAGO_LOG_FILES": "off", "PERAGO_LOG_ROOT": str(project.directory / "logs")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import NoReturn
 
 from perago import NOT_ON_WINDOWS
 
@@ -15,11 +16,28 @@ def main() -> None:
         sys.exit(2)  # `ExitCode.USAGE`, which is not worth an import here
 
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    with contextlib.ExitStack() as stack:
-        if command == "start":  # before anything that takes time: a worker may be told to stop at any moment
-            from perago.cli.signals import ends_well
+    try:
+        with contextlib.ExitStack() as stack:
+            if command == "start":  # before anything that takes time: a worker may be told to stop at any moment
+                from perago.cli.signals import ends_well
 
-            stack.enter_context(ends_well())
-        from perago.cli.app import run
+                stack.enter_context(ends_well())
+            from perago.cli.app import run
 
-        run()
+            run()
+    except SystemExit as end:
+        if command != "start" or not isinstance(end.code, int):
+            raise
+        _exit_now(end.code)
+
+
+def _exit_now(code: int) -> NoReturn:
+    """End the process without dismantling the interpreter, which takes 0.2 seconds of CPU time after a worker."""
+    import atexit
+    import os
+
+    atexit._run_exitfuncs()  # of multiprocessing and logging, among others
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
