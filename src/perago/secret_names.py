@@ -1,9 +1,17 @@
-"""Which names belong to secrets: of fields, and of parameters in addresses."""
+"""Which names belong to secrets: of fields, of parameters in addresses, and of variables of the environment.
+
+`perago capture` redacts by these names, task functions do not get the variables that are withheld, and logs, task logs
+and reasons are without the values of those.
+"""
 
 from __future__ import annotations
 
 import itertools
 import re
+from fnmatch import fnmatchcase
+
+WITHHELD = ("CONDUCTOR_*", "LAKECTL_*", "OTEL_EXPORTER_OTLP_*HEADERS")
+"""Patterns for the variables that a task function does not get. perago itself needs them, and they hold credentials."""
 
 _KEYS = (
     *("access", "account", "api", "auth", "deploy", "encryption", "hmac", "license", "master", "private", "secret"),
@@ -24,6 +32,11 @@ _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "sec
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SIGNED = re.compile(r"x-(amz|goog)-.*|sig", re.IGNORECASE)
 """Parameters of signed addresses."""
+
+
+def is_withheld(variable: str) -> bool:
+    """Whether a task function does not get this variable unless its task asks for it."""
+    return any(fnmatchcase(variable, pattern) for pattern in WITHHELD)
 
 
 def looks_secret(name: str) -> bool:

@@ -137,7 +137,7 @@ def test_a_task_knows_what_was_declared() -> None:
     ("patterns", "rule"),
     [
         ("LAKECTL_*", "environment must be a list of patterns, not str"),
-        (["PATH"], "'PATH' matches no withheld variable: only CONDUCTOR_* and LAKECTL_* are withheld"),
+        (["PATH"], "'PATH' matches no withheld variable: only CONDUCTOR_*, LAKECTL_*, OTEL_EXPORTER_OTLP_*HEADERS are"),
         (["LAKECTL_* "], "'LAKECTL_* ' is not a pattern for names of variables"),
         ([1], "1 is not a pattern for names of variables"),
         ([""], "'' is not a pattern for names of variables"),

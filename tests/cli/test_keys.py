@@ -21,6 +21,8 @@ VARIABLES = {
     "LAKECTL_CREDENTIALS_ACCESS_KEY_ID": "AKIAEXAMPLE",
     "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY": SECRET,
     "LAKECTL_OPTION": "1",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20of-the-collector",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "x-team=traces-of-the-collector,x-short=prod",
 }
 LOOKS = """
 import os, subprocess
@@ -36,7 +38,7 @@ class Result(BaseModel):
     seen: dict[str, list[str]]
 
 def names(text):
-    return sorted(set(line.split("=")[0] for line in text if line.startswith(("CONDUCTOR_", "LAKECTL_"))))
+    return sorted(set(line.split("=")[0] for line in text if line.startswith(("CONDUCTOR_", "LAKECTL_", "OTEL_"))))
 
 AT_IMPORT = names(os.environ)
 
@@ -70,13 +72,14 @@ def test_a_function_under_run_and_its_processes_have_no_keys(project: Project) -
 
 
 def test_a_function_gets_the_variables_that_its_task_asks_for(project: Project) -> None:
-    write(project, ', environment=["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL"]')
+    write(project, ', environment=["LAKECTL_CREDENTIALS_*", "CONDUCTOR_SERVER_URL", "OTEL_*_TRACES_*"]')
     ran = project.run("run", "plain", **VARIABLES)
     assert ran.code == 0, ran.err
     asked = [
         "CONDUCTOR_SERVER_URL",
         "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
         "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     ]
     seen = json.loads(ran.out)
     assert seen == {"at_import": [], "seen": {**NOTHING, "environ": asked, "child": asked}}
@@ -122,6 +125,7 @@ class Result(BaseModel):
 @task(name="plain.leaks", owner_email="data@example.com")
 def leaks(params: Params) -> Result:
     secrets = [line.partition("=")[2] for line in Path(params.file).read_text().splitlines() if "SECRET" in line]
+    print("headers: of-the-collector, traces-of-the-collector in prod")
     print(secrets, *secrets, base64.b64encode(secrets[-1].encode()).decode())
     current().log(secrets[0])
     if params.how == "raise":
@@ -140,6 +144,8 @@ def test_a_function_that_finds_the_secrets_spreads_them_only_in_its_result(proje
     assert "['***', '***'] *** *** ***" in ran.err
     assert "['***', '***'] *** *** ***" in logs
     assert "hunter2" not in ran.err + logs
+    assert "headers: ***, *** in prod" in ran.err
+    assert "headers: ***, *** in prod" in logs
     if how == "raise":
         assert (ran.code, ran.out) == (1, "")
         assert "failed: ValueError: ['***', '***']" in ran.err

@@ -18,6 +18,7 @@ import pytest
 from perago.cli.telemetry import telemetry_sent, wanted_signals
 from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery, TaskStatus, trace_of
+from perago.settings import configured_mask
 from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
@@ -44,6 +45,7 @@ class Params(BaseModel):
 class Result(BaseModel):
     traceparent: str | None
     loaded: bool
+    headers: list[str]
 
 @task(
     name="traced",
@@ -56,7 +58,9 @@ def work(workspace: Path, params: Params) -> Result:
     if params.fails:
         raise TaskFailed(f"no luck with {os.environ['LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY']}")
     (workspace / "new").write_text("x")
-    return Result(traceparent=os.environ.get("TRACEPARENT"), loaded="opentelemetry" in sys.modules)
+    print("the collector wants s3cr3t-of-a-collector")
+    headers = [name for name in os.environ if name.endswith("HEADERS")]
+    return Result(traceparent=os.environ.get("TRACEPARENT"), loaded="opentelemetry" in sys.modules, headers=headers)
 """
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{PARENT}-01"
@@ -165,7 +169,7 @@ def test_an_attempt_is_a_span_in_the_trace_of_its_workflow(site: Site) -> None:
     assert len(ids) == len(spans)
 
     handed_on = f"00-{TRACE}-{attempt.span_id.hex()}-01"
-    assert output["result"] == {"traceparent": handed_on, "loaded": False}
+    assert output["result"] == {"traceparent": handed_on, "loaded": False, "headers": []}
     assert left_out["tasks"][0]["outputData"]["result"]["traceparent"].endswith("-00")
     assert set(workflow["tasks"][0]["inputData"]) == {"workspace", "params"}
     logged = site.project.run("log", "data", "main", "--json", **site.services.environment())
@@ -189,6 +193,18 @@ def test_without_a_usable_traceparent_all_attempts_of_a_workflow_are_one_trace(s
         assert first.span_id != second.span_id
         assert first.parent_span_id == second.parent_span_id == b""
     assert {(span.status.code, span.status.message) for span in spans} == {(2, "no luck with ***")}
+
+
+def test_the_headers_of_the_collector_reach_it_and_nothing_else(site: Site) -> None:
+    with site.worker(OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20s3cr3t-of-a-collector") as worker:
+        workflow = site.run()
+        assert worker.stop(signal.SIGTERM) == 0
+    sent = {(request.path, request.headers["authorization"]) for request in site.collector.requests}
+    assert sent == {(path, "Bearer s3cr3t-of-a-collector") for path in ("/v1/traces", "/v1/metrics")}
+    assert workflow["tasks"][0]["outputData"]["result"]["headers"] == []
+    lines = [line["log"] for line in site.services.conductor.task_logs(workflow["tasks"][0]["taskId"])]
+    assert [line for line in lines if "the collector wants ***" in line]
+    assert "s3cr3t" not in "".join(lines) + worker.text
 
 
 @pytest.mark.parametrize("answer", [Hang(), Reply(500), None], ids=["hangs", "fails", "is not there"])
@@ -228,7 +244,8 @@ def test_no_secret_of_the_collector_is_said(
     with ScriptedServer(lambda _: Reply()) as collector:
         for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, **variables}.items():
             monkeypatch.setenv(name, value)
-        with telemetry({"traces"}, make_plan(tmp_path), None, said.append) as (tracing,):
+        plan = replace(make_plan(tmp_path), mask=configured_mask())
+        with telemetry({"traces"}, plan, None, said.append) as (tracing,):
             delivery = Delivery("t", 1, 1, "a", "w", "step", 0, 0, None, {}, trace=trace_of("w", ("t", 1, 1), None))
             tracing(AttemptReceived(delivery, "w"))
             tracing(AttemptEnded(delivery, "w", Ending.REPORTED, 0.1, status=TaskStatus.COMPLETED))

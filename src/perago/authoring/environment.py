@@ -1,6 +1,7 @@
 """Which variables of the environment are withheld from a task function, and which of them it may ask for.
 
-Conductor's and lakeFS's variables hold credentials. A function has no need for them: perago does the transfers.
+Variables of Conductor and lakeFS and the headers of OpenTelemetry hold credentials. A function does not need them,
+because perago does the transfers.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
-PREFIXES = ("CONDUCTOR_", "LAKECTL_")
-"""What the names of withheld variables begin with."""
+from perago.secret_names import WITHHELD, is_withheld
 
 _PATTERN = re.compile(r"[A-Za-z0-9_*?\[\]!-]+")
 
@@ -27,11 +27,12 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
     for pattern in found:
         if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
             raise ValueError(f"environment: {pattern!r} is not a pattern for names of variables")
-        literal = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
-        if not any(prefix.startswith(literal) or literal.startswith(prefix) for prefix in PREFIXES):
+        literal, *_ = re.split(r"[*?\[]", pattern, maxsplit=1)
+        prefixes = (withheld.partition("*")[0] for withheld in WITHHELD)
+        if not any(prefix.startswith(literal) or literal.startswith(prefix) for prefix in prefixes):
             raise ValueError(
-                f"environment: {pattern!r} matches no withheld variable: only CONDUCTOR_* and LAKECTL_* are withheld, "
-                "all others are there anyway"
+                f"environment: {pattern!r} matches no withheld variable: only {', '.join(WITHHELD)} are withheld; "
+                "the function gets all other variables anyway"
             )
     return found
 
@@ -42,7 +43,7 @@ def withheld(environment: Iterable[str], allowed: Iterable[str] = ()) -> list[st
     return [
         name
         for name in environment
-        if name.startswith(PREFIXES) and not any(fnmatchcase(name, pattern) for pattern in patterns)
+        if is_withheld(name) and not any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
 
 

@@ -90,8 +90,8 @@ def task(
         workspace: the versioned tree it works on; without one it only maps params to a result.
         controls: retries, time-outs and limits; see `TaskControls` for the defaults.
         examples: cases from which the test toolkit makes tests.
-        environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*` and
-            `LAKECTL_*`) and that this one needs.
+        environment: patterns such as `LAKECTL_*` for variables that perago withholds from functions (`CONDUCTOR_*`,
+            `LAKECTL_*` and `OTEL_EXPORTER_OTLP_*HEADERS`) and that this one needs.
         scratch_files: glob patterns such as `spark-warehouse/**` for files that the function may leave in its current
             directory, which is removed with the attempt.
         metrics: the numbers that the function may report by `current().count`, `.gauge` and `.observe`.

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from perago.secret_names import looks_secret
 from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT
 from perago.settings.sources import configured_mask, read_sources
 from perago.settings.values import Settings
 from perago.settings.variables import VARIABLES
-
-_CREDENTIALS = ("_KEY", "_SECRET", "_KEY_ID", "_ACCESS_KEY")
-"""How the variables end whose values are not shown."""
 
 _DEFAULTS = {
     "PERAGO_LOG_FILE_MAX_SIZE": "100MB",
@@ -51,7 +49,7 @@ def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
         if not source:
             default = roots.get(name) or _DEFAULTS.get(name)
             found.append(Setting(name, default or "not set", "default" if default else ""))
-        elif name.endswith(_CREDENTIALS):
+        elif looks_secret(name):
             found.append(Setting(name, None, source))
         else:
             found.append(Setting(name, mask(sources.values[name]), source))

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
+from urllib.parse import unquote
 
+from perago.secret_names import looks_secret
 from perago.settings.errors import Problem
 from perago.settings.mask import Mask, secrets_in
 
@@ -19,6 +22,9 @@ DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
 
 ADDRESS_VARIABLES = ("CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL")
+
+_LONG_HEADER = 8
+"""Characters from which a header of a collector is a secret, whatever its name: `x-honeycomb-team`."""
 
 _taken: dict[str, str] = {}
 """What `take_from_environment` took."""
@@ -69,10 +75,26 @@ def whole_environment() -> dict[str, str]:
 
 
 def configured_mask() -> Mask:
-    """What strikes out the configured secrets, those in addresses too. Works with an invalid configuration."""
-    values = read_sources().values
-    secrets = [values[name] for name in SECRET_VARIABLES if name in values]
-    return Mask([*secrets, *(found for name in ADDRESS_VARIABLES for found in secrets_in(values.get(name, "")))])
+    """Strike out the configured secrets, those in addresses too. Works with an invalid configuration."""
+    return Mask(secret for name, value in read_sources().values.items() for secret in _secrets_of(name, value))
+
+
+def _secrets_of(name: str, value: str) -> Iterator[str]:
+    """What the variable holds that must not show. OpenTelemetry quotes headers that it does not understand, and the
+    address of a collector that does not answer."""
+    if name in SECRET_VARIABLES:
+        yield value
+    elif name in ADDRESS_VARIABLES:
+        yield from secrets_in(value)
+    elif fnmatchcase(name, "OTEL_EXPORTER_OTLP_*HEADERS"):
+        for header in value.split(","):
+            key, _, content = header.partition("=")
+            for text in {(content or key).strip(), unquote(content or key).strip()}:
+                if looks_secret(key) or len(text) >= _LONG_HEADER:
+                    yield text
+                    yield from text.split()[1:]  # without `Bearer`
+    elif fnmatchcase(name, "OTEL_EXPORTER_OTLP_*ENDPOINT"):
+        yield from (value.rpartition("@")[0].partition("//")[2], value.partition("?")[2], *secrets_in(value))
 
 
 def mask_secrets(text: str) -> str:

@@ -13,19 +13,19 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
 
 import perago
-from perago.settings.mask import Mask, secrets_in
+from perago.settings import Mask, whole_environment
 from perago.worker.events import Listener
 from perago.worker.metrics import Metrics
 from perago.worker.otel_metrics import as_otel
@@ -60,7 +60,7 @@ def telemetry(
     """
     listeners: list[Listener] = []
     ends: list[Callable[[], object]] = []
-    words = _Words(_secrets())
+    words = _Words(plan.mask)
     words.begin()
     try:
         resource = _resource()
@@ -92,18 +92,12 @@ def _resource() -> Resource:
     return Resource.create(own).merge(OTELResourceDetector().detect())
 
 
-def _secrets() -> Mask:
-    """Strikes out headers, and what opens the collector in its address: OpenTelemetry quotes headers that it does not
-    understand, and the address of a collector that does not answer."""
-    found: list[str] = []
-    for name, value in os.environ.items():
-        if name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("HEADERS"):
-            for header in value.split(","):
-                content = header.partition("=")[2]
-                found += [header.strip(), content.strip(), unquote(content).strip()]
-        elif name.startswith("OTEL_EXPORTER_OTLP_") and name.endswith("ENDPOINT"):
-            found += [value.rpartition("@")[0].partition("//")[2], value.partition("?")[2], *secrets_in(value)]
-    return Mask(found)
+def _headers(signal: str) -> Mapping[str, str]:
+    """Return what the collector of this signal wants. The SDK does not find it, because the variables are withheld from
+    functions and so are not in `os.environ`."""
+    environment = whole_environment()
+    own, general = (environment.get(f"OTEL_EXPORTER_OTLP_{name}HEADERS") for name in (f"{signal}_", ""))
+    return parse_env_headers(own or general or "", liberal=True)
 
 
 def _done_within(seconds: float, works: Sequence[Callable[[], object]]) -> bool:
@@ -173,7 +167,7 @@ class _Watch:
 
 class _SpanExporter(OTLPSpanExporter):
     def __init__(self, watch: _Watch) -> None:
-        super().__init__()
+        super().__init__(headers=_headers("TRACES"))
         self._watch = watch
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -188,7 +182,7 @@ class _MetricSender:
         self._metrics = metrics
         self._resource = resource
         self._watch = watch
-        self._exporter = OTLPMetricExporter()
+        self._exporter = OTLPMetricExporter(headers=_headers("METRICS"))
         self._interval = float(os.environ.get("OTEL_METRIC_EXPORT_INTERVAL") or METRIC_INTERVAL * 1000) / 1000
         if not 0 < self._interval <= threading.TIMEOUT_MAX:
             raise ValueError("OTEL_METRIC_EXPORT_INTERVAL is no number of milliseconds")

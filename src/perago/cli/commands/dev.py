@@ -151,9 +151,12 @@ def _valid_modules(options: DevOptions) -> tuple[Sequence[Probed], Settings]:
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
     """The environment of the workers: ours, but with these services, and no proxy on the way to them. Its own branch is
     one that they may always work on. They write no bytecode, which might be of a file that is being edited."""
+    from perago.authoring.environment import asked_for
+    from perago.settings import whole_environment
+
     bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))
     own = {**services.environment(), "no_proxy": bypassed, "NO_PROXY": bypassed, "PYTHONDONTWRITEBYTECODE": "1"}
     own["PERAGO_CACHE_MAX_BYTES"] = "0"  # lakeFS is on this machine: a cache would only be a second copy
     if allowed_workspaces is not None:
         own["PERAGO_ALLOWED_WORKSPACES"] = ",".join((*allowed_workspaces, f"{REPOSITORY}/{BRANCH}"))
-    return {**os.environ, **own}
+    return {**os.environ, **asked_for(whole_environment(), ["OTEL_*"]), **own}
