@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,10 +104,15 @@ class Store:
 
 @contextmanager
 def signing(
-    tree: Signing, store: Store, policy: CallPolicy = CALM, *, cache: ObjectCache | None = None
+    tree: Signing,
+    store: Store,
+    policy: CallPolicy = CALM,
+    *,
+    cache: ObjectCache | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[tuple[LakeFSStore, list[Request], list[Request]]]:
     """perago's store on both; and what lakeFS and the block store were asked."""
-    with ScriptedServer(store) as server:
-        tree.store = tree.store or f"http://127.0.0.1:{server.port}"
-        with lakefs(tree, policy, cache=cache) as (ours, asked):
+    with ScriptedServer(store, tls=tls) as server:
+        tree.store = tree.store or server.url
+        with lakefs(tree, policy, cache=cache, tls=tls) as (ours, asked):
             yield ours, asked.requests, server.requests

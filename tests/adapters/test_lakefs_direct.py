@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from perago.adapters.http import CallPolicy
+from perago.adapters.http import CallPolicy, HttpPool
 from perago.adapters.lakefs import LakeFSStore, block_store, direct_upload
 from perago.adapters.lakefs.addresses import just_before
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
 from tests.cache.shelves import entries
 
 from ..downloads import download
-from .lakefs_script import API, COMMIT, QUICK, files_in, md5, to_upload
-from .scripted import Action, Drop, Hang, Reply, Request
+from .lakefs_script import API, CALM, COMMIT, QUICK, files_in, md5, to_upload
+from .scripted import Action, Drop, Hang, Reply, Request, ScriptedServer
 from .signing import Signing, Store, signing
+from .tls import tls_context
 
 OBJECT = f"{API}/refs/{COMMIT}/objects"
 MANY = {f"d{number % 7}/é {number:04}": f"{number}\n".encode() * 3 for number in range(2500)}
 SOME = {f"d/{number}": bytes([65 + number]) * 1000 for number in range(5)}
 LARGE = direct_upload.DIRECT
+WITHOUT_MD5: dict[str, dict[str, object]] = {"d/0": {"checksum": f"{'0' * 32}-2"}}
+"""As lakeFS lists an object that was uploaded in parts."""
 
 
 def fetch(store: LakeFSStore, workspace: Path) -> dict[str, bytes]:
@@ -241,6 +248,116 @@ def test_objects_that_have_become_shorter_in_the_store_are_no_outage(tmp_path: P
         pytest.raises(CorruptTransfer, match=r"sends 100 bytes, which is not what the listing says"),
     ):
         fetch(store, tmp_path / "w")
+
+
+def test_an_object_without_an_md5_comes_through_lakefs_where_its_address_came_in_the_clear(tmp_path: Path) -> None:
+    """Nothing could show that the bytes are those of another address. An object with an MD5 comes directly anyway."""
+    with signing(Signing(SOME, listed=WITHOUT_MD5), Store(SOME)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == SOME
+        assert store.take_notes() == ()
+    assert through_lakefs(asked) == ["d/0"]
+    assert len(stored) == len(SOME) - 1
+
+
+def test_an_object_without_an_md5_comes_directly_where_its_address_came_encrypted(
+    tmp_path: Path, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+    tree = Signing(SOME, listed=WITHOUT_MD5)
+    with signing(tree, Store(SOME), tls=tls_context(certificate)) as (store, asked, stored):
+        assert fetch(store, tmp_path / "w") == SOME
+    assert through_lakefs(asked) == []
+    assert len(stored) == len(SOME)
+
+
+AWAY = "http://10.1.2.3:8000/api/v1"
+
+
+@contextmanager
+def block_store_of(lakefs_url: str) -> Iterator[tuple[BlockStore, str, list[Request]]]:
+    """A block store as a lakeFS of this URL would have one, and a server on this machine."""
+    with ScriptedServer(lambda _: Reply(200, b"inside")) as server:
+        pool = HttpPool("lakeFS", lakefs_url, headers={}, size=1, policy=CALM)
+        store = BlockStore(pool, CALM, 1, lakefs_url=lakefs_url)
+        try:
+            yield store, str(server.port), server.requests
+        finally:
+            store.close()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("127.0.0.1", "127.8.9.1", "localhost", "0.0.0.0", "2130706433", "0x7f.1", "127.1"),
+        *("[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]"),
+    ],
+)
+def test_an_address_on_this_machine_is_refused_unless_lakefs_is_there_too(host: str) -> None:
+    with block_store_of(AWAY) as (store, port, asked):
+        with pytest.raises(DirectFailed, match="its address is on this machine, and lakeFS is not") as refused:
+            store.open("GET", f"http://{host}:{port}/object?signature=1")
+        assert refused.value.unreachable
+        assert asked == []
+
+
+@pytest.mark.parametrize("lakefs_url", ["http://127.0.0.1:8000", "http://localhost:8000", "http://[::1]:8000"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_store_on_this_machine_is_used_next_to_a_lakefs_on_this_machine(lakefs_url: str, host: str) -> None:
+    with block_store_of(lakefs_url) as (store, port, asked):
+        assert store.open("GET", f"http://{host}:{port}/object").read() == b"inside"
+        assert len(asked) == 1
+
+
+@pytest.mark.parametrize("lakefs_url", [AWAY, "http://127.0.0.1:8000", "http://169.254.1.1:8000"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"),
+        *("[2002:a9fe:a9fe::]", "[fd00:ec2::254]"),
+    ],
+)
+def test_a_link_local_address_is_refused_wherever_lakefs_is(lakefs_url: str, host: str) -> None:
+    with block_store_of(lakefs_url) as (store, _, _), pytest.raises(DirectFailed, match="its address is link-local"):
+        store.call("PUT", f"http://{host}/latest", headers={}, body=b"x", seconds=1)
+
+
+def answer_of(*addresses: str) -> Callable[..., list[Any]]:
+    """A name server that gives one answer after another, the last one again and again."""
+    left = list(addresses)
+    real = socket.getaddrinfo
+
+    def answer(host: str, port: Any, *arguments: Any, **options: Any) -> list[Any]:
+        if host != "store.test":
+            return real(host, port, *arguments, **options)
+        address = left.pop(0) if len(left) > 1 else left[0]
+        return real(address, port, *arguments, **options)
+
+    return answer
+
+
+@pytest.mark.parametrize("answers", [["127.0.0.1"], ["10.9.9.9", "127.0.0.1"]], ids=["from the start", "later"])
+def test_a_name_that_leads_to_this_machine_is_refused_whenever_it_does(
+    answers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with block_store_of(AWAY) as (store, port, asked):
+        monkeypatch.setattr(socket, "getaddrinfo", answer_of(*answers))
+        with pytest.raises(DirectFailed, match="its address is on this machine, and lakeFS is not") as refused:
+            store.open("GET", f"http://store.test:{port}/object")
+        assert refused.value.unreachable
+        assert asked == []
+
+
+def test_behind_a_proxy_a_name_is_judged_by_what_it_leads_to_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proxy may be on this machine, and makes the connections itself."""
+    with block_store_of(AWAY) as (store, port, asked):
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{port}")
+        monkeypatch.setattr(socket, "getaddrinfo", answer_of("10.9.9.9"))
+        assert store.open("GET", "http://store.test/object").read() == b"inside"
+        assert [request.target for request in asked] == ["http://store.test/object"]
+        for host in ("169.254.169.254", "nowhere.invalid"):
+            with pytest.raises(DirectFailed, match=r"link-local|does not resolve"):
+                store.open("GET", f"http://{host}/object")
+        assert len(asked) == 1
 
 
 # ---------------------------------------------------------------------------------- uploads

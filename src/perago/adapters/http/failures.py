@@ -14,6 +14,12 @@ _NEVER_SENT = (
     exceptions.ProxyError,
     exceptions.ClosedPoolError,
 )
+
+
+class UnsafeAddressError(OSError):
+    """The name of the server leads to an address that perago must not talk to. The message says why."""
+
+
 _WORDS: tuple[tuple[type[BaseException], str | None], ...] = (
     (exceptions.NewConnectionError, None),  # is a time-out by class; its cause tells more
     (exceptions.ConnectTimeoutError, "no connection within the time limit"),
@@ -82,6 +88,8 @@ def _describe(error: BaseException) -> str:
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"the server's certificate is not trusted: {clean(cause.verify_message)}"
+        if isinstance(cause, UnsafeAddressError):
+            return str(cause)
     for cause in causes:
         text = _plain(cause)
         if text:

@@ -23,7 +23,7 @@ from urllib3.util import Timeout, make_headers, parse_url
 
 from perago.adapters.http.failures import AnswerTooLargeError, NoAnswerError, no_answer
 from perago.adapters.http.retry import CallPolicy
-from perago.adapters.http.wire import POOL_CLASSES
+from perago.adapters.http.wire import POOL_CLASSES, Judge
 from perago.ports import Refused
 
 _READ_SIZE = 64 * 1024
@@ -47,13 +47,21 @@ class HttpPool:
         service: `"lakeFS"` or `"Conductor"`, for messages.
         base_url: with scheme, without a trailing slash; requests name targets relative to it.
         size: connections to keep for re-use.
+        judge: refuses addresses to which the host's name leads, before a request goes there.
 
     Raises:
         Refused: the URL, the proxy or the certificate bundle cannot be used.
     """
 
     def __init__(
-        self, service: str, base_url: str, *, headers: Mapping[str, str], size: int, policy: CallPolicy
+        self,
+        service: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        size: int,
+        policy: CallPolicy,
+        judge: Judge | None = None,
     ) -> None:
         url = parse_url(base_url)
         if url.scheme not in ("http", "https") or not url.host:
@@ -66,6 +74,7 @@ class HttpPool:
             detail = f"the certificate bundle cannot be read: {error.strerror}"
             raise Refused(service, "set up the connection", detail) from error
         self._pool = self.manager.connection_from_url(base_url)
+        self._pool.judge = judge  # type: ignore[attr-defined] # of POOL_CLASSES
         self._headers = dict(headers)
         forwarded = proxy is not None and url.scheme == "http"  # a plain proxy wants the whole URL in the request
         self._base = base_url if forwarded else (url.path or "")

@@ -6,13 +6,19 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import NewConnectionError
+
+from perago.adapters.http.failures import UnsafeAddressError
 
 STOPPED = "the transfer was stopped"
+
+Judge = Callable[[str], str | None]
+"""Returns why an IP address must not be talked to; None if it may be."""
 
 _thread = threading.local()
 
@@ -74,6 +80,17 @@ def _shut(connection: HTTPConnection | None) -> None:
 class _Cuttable:
     """Mixed into urllib3's connections: announces itself to the wire of the calling thread."""
 
+    judge: Judge | None = None
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, and judge the address that the name led to at this moment. Through a proxy it is the proxy's."""
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        judge = None if self.proxy else self.judge  # type: ignore[attr-defined]
+        if judge is not None and (trouble := judge(sock.getpeername()[0])):
+            sock.close()
+            raise NewConnectionError(self, trouble) from UnsafeAddressError(trouble)  # type: ignore[arg-type]
+        return sock
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         wire: Wire | None = getattr(_thread, "wire", None)
         if wire is not None:
@@ -95,11 +112,22 @@ class _TlsConnection(_Cuttable, HTTPSConnection):
     """A TLS connection."""
 
 
-class _Pool(HTTPConnectionPool):
+class _Judging:
+    """Mixed into urllib3's pools: gives each connection its judge."""
+
+    judge: Judge | None = None
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]
+        connection.judge = self.judge
+        return connection
+
+
+class _Pool(_Judging, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(HTTPSConnectionPool):
+class _TlsPool(_Judging, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 

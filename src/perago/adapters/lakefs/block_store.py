@@ -5,11 +5,14 @@ Only a quicker way: whatever goes wrong here, the bytes go through lakeFS instea
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import socket
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
@@ -18,6 +21,7 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, Ov
 from perago.adapters.http.pool import Body
 from perago.adapters.http.retry import retry_after
 from perago.adapters.http.unlogged import unlogged
+from perago.adapters.http.wire import Judge
 from perago.back_off import BackOff
 from perago.ports import Refused
 
@@ -32,6 +36,9 @@ MOST_FAILURES = 3
 """In a row, before it is left alone."""
 SILENT_SECONDS = 60.0
 """How long the server's configuration is not asked for after no answer to it came."""
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_METADATA = ipaddress.IPv6Address("fd00:ec2::254")
+"""Where virtual machines of AWS find their credentials by IPv6; by IPv4 it is link-local."""
 _UNPROVEN = (
     "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
     f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
@@ -75,12 +82,15 @@ class Offer:
 class BlockStore:
     """The connections to it, which carry no credentials of lakeFS, and whether it is worth asking."""
 
-    def __init__(self, lakefs: HttpPool, policy: CallPolicy, size: int, *, encrypted: bool) -> None:
-        """`encrypted`: lakeFS itself is reached by https, so that the bytes may not travel in the clear either."""
+    def __init__(self, lakefs: HttpPool, policy: CallPolicy, size: int, *, lakefs_url: str) -> None:
+        """`lakefs_url`: where lakeFS is reached. By https, the bytes may not travel in the clear either. The store can
+        be on this machine only if lakeFS is."""
         self._lakefs = lakefs
+        self._lakefs_host = urlsplit(lakefs_url).hostname or ""
+        self.encrypted = lakefs_url.startswith("https:")
+        """Whether nobody on the way to lakeFS can change the addresses that it signs."""
         self._policy = replace(policy, connect=min(policy.connect, CONNECT_SECONDS))
         self._size = size
-        self._encrypted = encrypted
         self._lock = threading.Lock()
         self._offer: Offer | None = None
         self._pools: dict[str, HttpPool] = {}
@@ -196,15 +206,82 @@ class BlockStore:
             origin = f"{parts.scheme}://{parts.netloc}"
             if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
                 raise DirectFailed("lakeFS gave an address that is none of http or https", unreachable=True)
-            if self._encrypted and parts.scheme != "https":
+            if self.encrypted and parts.scheme != "https":
                 raise DirectFailed("its address is plain http, and lakeFS is reached by https", unreachable=True)
             with self._lock:
-                if origin not in self._pools:
-                    self._pools[origin] = HttpPool(STORE, origin, headers={}, size=self._size, policy=self._policy)
-                pool = self._pools[origin]
+                pool = self._pools.get(origin)
+            if pool is None:
+                judge = self._judge(parts.hostname)
+                fresh = HttpPool(STORE, origin, headers={}, size=self._size, policy=self._policy, judge=judge)
+                with self._lock:
+                    pool = self._pools.setdefault(origin, fresh)
         except (ValueError, Refused) as error:
             raise DirectFailed("lakeFS gave an address that cannot be used", unreachable=True) from error
         return pool, parts._replace(scheme="", netloc="", fragment="").geturl()
+
+    def _judge(self, host: str) -> Judge:
+        """Return the check for the connections to a host, which the host has passed. Each connection repeats the check
+        because a name can lead elsewhere later.
+
+        Raises:
+            DirectFailed: the host leads to an address that must not be used, or nobody knows where it leads.
+        """
+        judge = partial(unsafe_address, beside_lakefs=_leads_here(self._lakefs_host))
+        for address in _addresses_of(host):
+            if trouble := judge(address):
+                raise DirectFailed(trouble, unreachable=True)
+        return judge
+
+
+def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
+    """Return why nothing may be sent to an IP address that lakeFS signed; None if it may.
+
+    lakeFS, or somebody on the way to it, could make perago talk to services that trust this machine: its own, and those
+    that give a virtual machine its credentials.
+
+    Args:
+        text: the address.
+        beside_lakefs: lakeFS itself is on this machine.
+    """
+    address = _innermost(text)
+    if address.is_link_local or address == _METADATA:
+        return "its address is link-local, where no block store is"
+    if _is_this_machine(address) and not beside_lakefs:
+        return "its address is on this machine, and lakeFS is not"
+    return None
+
+
+def _innermost(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that an IPv6 address stands for, or the address itself."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return address.is_loopback or address.is_unspecified
+
+
+def _leads_here(host: str) -> bool:
+    try:
+        return all(_is_this_machine(_innermost(address)) for address in _addresses_of(host))
+    except DirectFailed:
+        return False
+
+
+def _addresses_of(host: str) -> set[str]:
+    """The IP addresses of a host.
+
+    Raises:
+        DirectFailed: there is none.
+    """
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as error:
+        raise DirectFailed("the name of its host does not resolve", unreachable=True) from error
 
 
 def check_status(status: int, headers: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from perago.adapters.http.wire import Wire
 from perago.adapters.lakefs.addresses import Addresses
-from perago.adapters.lakefs.arrival import Range
+from perago.adapters.lakefs.arrival import Range, has_md5
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.fetch import Fetcher
 from perago.adapters.lakefs.transfer_pool import TransferPool
@@ -37,8 +37,11 @@ class DirectDownload:
     def fetch(self, wanted: Range, workers: TransferPool[Any]) -> bool:
         """Fill a range; False if the rest has to come through lakeFS.
 
-        An address that the store refuses, perhaps because its time is over, is asked for once more.
+        An address that the store refuses, perhaps because its time is over, is asked for once more. An object without
+        an MD5 comes through lakeFS where somebody on the way to lakeFS could have changed its address.
         """
+        if not (self._store.encrypted or has_md5(wanted.arrival.entry)):
+            return False
         with workers.wire.exchange(_ASKING):
             if not self._store.offer().objects:
                 return False

@@ -67,8 +67,7 @@ class LakeFSStore:
         base_url = _base_url(settings)
         key, secret = settings.access_key_id, settings.secret_access_key.get_secret_value()
         self._pool = open_pool(settings, threads + _CONTROL_CONNECTIONS, self._policy)
-        encrypted = base_url.startswith("https:")
-        self._block_store = BlockStore(self._pool, self._policy, threads, encrypted=encrypted)
+        self._block_store = BlockStore(self._pool, self._policy, threads, lakefs_url=base_url)
         self._control = Control(base_url, key, secret, self._pool, self._policy)
 
     def ping(self) -> None:
