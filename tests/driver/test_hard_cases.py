@@ -22,6 +22,7 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.errors import NotModelled
 from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
 from perago.testing import InMemoryServices
+from perago.workspace.errors import LayoutRefused, NoRoom
 
 from . import tasks
 
@@ -233,6 +234,17 @@ def test_only_a_disk_that_is_met_before_the_function_is_a_reason_to_hand_back(
 
     assert outcome.status is FAILED
     assert outcome.record.hand_back is is_of_this_host
+
+
+def test_an_input_without_room_is_handed_back_a_bounded_number_of_times_if_it_may_not_pass() -> None:
+    most = failures.MOST_HAND_BACKS
+    for error, counts in (
+        (NoRoom("", is_passing=True), {1: True, most: True, 1000: True}),
+        (NoRoom("", is_passing=False), {1: True, most - 1: True, most: False}),
+        (LayoutRefused("", retryable=True), {1: False}),
+    ):
+        for poll_count, expected in counts.items():
+            assert failures.is_of_this_host(error, Path("/nowhere"), poll_count) is expected
 
 
 def test_a_root_that_takes_no_files_is_a_reason_to_hand_back(

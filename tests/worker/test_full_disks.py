@@ -13,6 +13,7 @@ import pytest
 
 from perago.back_off import BackOff
 from perago.driver import SystemClock
+from perago.driver.failures import MOST_HAND_BACKS
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.remote import StoreServer
@@ -256,6 +257,18 @@ def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> Non
             assert "left; nothing was downloaded" in str(handed_back[0].reason)
             (root / "attempt/file").unlink()
             assert_only("small", site.finish(started))
+
+
+def test_an_input_fails_with_both_sizes_if_other_programs_leave_too_little_room(site: Site) -> None:
+    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
+        (disk / "of another program").write_bytes(bytes(100 * MEBIBYTE))
+        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
+        with running(site.plan("small", disk / "root"), site.conductor) as worker:
+            (workflow,) = site.finish(site.start())
+            reasons = [task["reasonForIncompletion"] for task in workflow["tasks"]]
+            assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "FAILED"]
+            assert all("needs 104.0 MiB on disk" in reason and "than the 92.0 MiB" in reason for reason in reasons)
+            assert len(worker.ended(Ending.HANDED_BACK)) == 2 * (MOST_HAND_BACKS - 1)
 
 
 def test_a_disk_that_the_function_fills_costs_the_attempt_a_retry(site: Site) -> None:

@@ -170,30 +170,36 @@ def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     assert not error.value.retryable
 
 
-def test_a_disk_that_others_use_may_have_room_later_and_a_small_one_never(
+def test_a_disk_that_is_too_full_is_told_from_one_that_is_too_small(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block = free_space(tree).block
     root = tmp_path / "root"
     root.mkdir()
-    (root / "other").write_bytes(bytes(MEBIBYTE))
-    placed = plan_layout([entry("d/a", size=1), entry("b", size=block)], "", tree)
-    needed = RESERVE + 3 * block
+    (root / "other").write_bytes(bytes(2 * MEBIBYTE))
+    placed = plan_layout([entry("d/a", size=MEBIBYTE), entry("b", size=block)], "", tree)
+    needed = RESERVE + MEBIBYTE + 2 * block
 
-    def check(free: int, inodes: int | None = None) -> None:
-        monkeypatch.setattr(layout, "free_space", lambda _: FreeSpace(free, block, inodes))
-        check_room(placed, "", tree, root=root)
+    def refusal(free: int, inodes: int | None = None, total: int = 1 << 60) -> tuple[type, bool, str] | None:
+        monkeypatch.setattr(layout, "free_space", lambda _: FreeSpace(free, block, inodes, total))
+        try:
+            check_room(placed, "", tree, root=root)
+        except LayoutRefused as error:
+            refused = pickle.loads(pickle.dumps(error))
+            return type(refused), getattr(refused, "is_passing", False), str(refused)
+        return None
 
-    check(needed, 3)
-    for free, inodes in ((needed - 1, None), (needed - MEBIBYTE, 3), (needed, 2)):
-        with pytest.raises(NoRoom, match="left") as error:
-            check(free, inodes)
-        assert type(pickle.loads(pickle.dumps(error.value))) is NoRoom
-    for free, inodes in ((needed - 2 * MEBIBYTE, None), (needed, 1)):
-        with pytest.raises(LayoutRefused, match=r"more than the .* that the disk of .*root would have free") as refused:
-            check(free, inodes)
-        assert type(refused.value) is LayoutRefused
-        assert refused.value.retryable, "another host may have a larger disk"
+    assert refusal(needed) is refusal(needed, 3) is None
+    for free, inodes in ((needed - 1, None), (needed, 2), (RESERVE - 1, None), (0, None)):
+        kind, is_passing, text = refusal(free, inodes) or pytest.fail("not refused")
+        assert (kind, is_passing, "left" in text) == (NoRoom, True, True)
+    (root / "other").unlink()
+    for free, inodes in ((RESERVE, None), (needed, 2)):
+        kind, is_passing, text = refusal(free, inodes) or pytest.fail("not refused")
+        assert (kind, is_passing, "would have free without" in text) == (NoRoom, False, True)
+    kind, _, text = refusal(RESERVE, total=needed - 1) or pytest.fail("not refused")
+    assert (kind, "needs 65.0 MiB on disk" in text, "64.0 MiB" in text) == (LayoutRefused, True, True)
+    assert (refusal(0, total=RESERVE) or ("",))[0] is LayoutRefused
 
 
 def test_more_bytes_than_the_real_disk_has_are_refused(tree: Path) -> None:

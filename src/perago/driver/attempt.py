@@ -227,7 +227,7 @@ class _AttemptRun:
         """The event for a command that raised. Clean-up does not fail: it leaves something behind, which is noted. Only
         lakeFS's own word settles a merge."""
         is_before = step in _BEFORE_THE_FUNCTION and not self._is_called
-        if is_before and is_of_this_host(error, self._runtime.workspace_root):
+        if is_before and is_of_this_host(error, self._runtime.workspace_root, self._delivery.poll_count):
             self._hand_back = True
         if isinstance(error, ServiceError | WorkspaceError | OSError):
             event = failure_of(error, step)

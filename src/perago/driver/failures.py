@@ -35,14 +35,18 @@ def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> Co
     return CommandFailed(str(error), terminal=False)
 
 
-def is_of_this_host(error: Exception | SystemExit, root: Path) -> bool:
+MOST_HAND_BACKS = 5
+"""Deliveries of an attempt whose input would not fit even into an empty root. Another host gets this many chances."""
+
+
+def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) -> bool:
     """Whether the disk of this host is why a command failed, so that another host could carry it out now.
 
-    An input that does not fit into `root` even if nothing else is there is a failure of the attempt. So is a connection
-    that broke.
+    An input that is larger than the disk is a failure of the attempt, and so is a connection that broke. Where other
+    programs leave too little space even for an empty `root`, it is a failure from delivery `MOST_HAND_BACKS` on.
     """
     if isinstance(error, NoRoom):
-        return True
+        return error.is_passing or poll_count < MOST_HAND_BACKS
     if isinstance(error, ConnectionError | TimeoutError) or not isinstance(error, OSError | DirectoryRefused):
         return False
     number = error.errno if isinstance(error, OSError) else None

@@ -112,8 +112,8 @@ class LocalWorkspace:
         """
         try:
             self._check_room()
-        except NoRoom:
-            if not self._take_from_cache():
+        except NoRoom as refused:
+            if not (refused.is_passing and self._take_from_cache()):
                 raise
             self._check_room()
         prefix = self._spec.key_prefix

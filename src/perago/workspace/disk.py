@@ -36,6 +36,8 @@ class FreeSpace:
     size: int
     block: int
     inodes: int | None
+    total: int = 2**63
+    """Bytes of the whole disk."""
 
 
 _known: dict[int, Disk] = {}
@@ -73,6 +75,7 @@ def free_space(directory: Path) -> FreeSpace:
         size=status.f_bavail * status.f_frsize,
         block=status.f_frsize,
         inodes=status.f_favail if status.f_files else None,
+        total=status.f_blocks * status.f_frsize,
     )
 
 

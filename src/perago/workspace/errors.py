@@ -47,4 +47,12 @@ class LayoutRefused(_Refused):
 
 
 class NoRoom(LayoutRefused):
-    """A listing would fit on this disk if other attempts and the cache did not use it."""
+    """The disk is too full for a listing. `is_passing`: other attempts and the cache use the space, or a reserve is
+    missing that the worker waits for. Otherwise other programs use it, perhaps for good."""
+
+    def __init__(self, message: str, is_passing: bool) -> None:
+        super().__init__(message, retryable=True)
+        self.is_passing = is_passing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.is_passing))

@@ -73,8 +73,8 @@ def check_room(
         root: The workspace root, whose other contents are not there for ever; None: `workspace` has the disk alone.
 
     Raises:
-        NoRoom: the disk is too full, and would have room if `root` were empty.
-        LayoutRefused: too many bytes; or the disk is too small even if `root` were empty (retryable).
+        NoRoom: the disk is too full.
+        LayoutRefused: too many bytes; or more than the whole disk has (retryable).
     """
     _check_size(placed, max_bytes)
     _check_free(placed, key_prefix, workspace, root or workspace)
@@ -144,31 +144,36 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
     space = free_space(workspace)
     sizes = [placement.entry.size for placement in placed if placement.path is not None]
     directories = len(directories_to_create(placed, key_prefix))
-    needed, files = _on_disk(sizes, directories, space) + RESERVE, len(sizes) + directories
-    if needed <= space.size and (space.inodes is None or files <= space.inodes):
+    needed = FreeSpace(_on_disk(sizes, directories, space) + RESERVE, space.block, len(sizes) + directories)
+    lacking = _lacking(needed, space)
+    if lacking is None:
         return
-    held, now = occupied(root), free_space(workspace)  # in this order, an attempt that ends meanwhile counts twice
-    most = max(space.size, now.size) + held.size
-    most_files = None if space.inodes is None else max(space.inodes, now.inodes or 0) + (held.inodes or 0)
-    is_too_large = needed > most
-    if is_too_large or needed > space.size:
-        what = f"{size(needed)} on disk (a reserve of {size(RESERVE)} included)"
-        left, limit = size(space.size), size(most)
-    else:
-        is_too_large = files > (most_files or 0)
-        what, left, limit = count(files, "inode"), f"{space.inodes or 0:,}", f"{most_files or 0:,}"
-    if is_too_large:
-        raise LayoutRefused(
-            f"The workspace ref needs {what}, more than the {limit} that the disk of {root} would have free without "
-            "all other attempts and the cache; nothing was downloaded. Point PERAGO_WORKSPACE_ROOT at a larger disk, "
-            "or narrow the task's prefix.",
-            retryable=True,
+    held = occupied(root)
+    inodes = None if space.inodes is None else space.inodes + (held.inodes or 0)
+    too_large = _lacking(needed, FreeSpace(min(space.size + held.size, space.total), space.block, inodes))
+    if too_large is None or (space.size < RESERVE and needed.size <= space.total):
+        raise NoRoom(
+            f"The workspace ref needs {lacking[0]}, but the disk of {root} has {lacking[1]} left; nothing was "
+            "downloaded. Free space, or point PERAGO_WORKSPACE_ROOT elsewhere.",
+            is_passing=True,
         )
-    raise NoRoom(
-        f"The workspace ref needs {what}, but the disk of {root} has {left} left; nothing was downloaded. Free space, "
-        "or point PERAGO_WORKSPACE_ROOT elsewhere.",
-        retryable=True,
+    text = (
+        f"The workspace ref needs {too_large[0]}, more than the {too_large[1]} that the disk of {root} would have "
+        "free without all other attempts and the cache; nothing was downloaded. Point PERAGO_WORKSPACE_ROOT at a "
+        "larger disk, or narrow the task's prefix."
     )
+    if needed.size > space.total:
+        raise LayoutRefused(text, retryable=True)
+    raise NoRoom(text, is_passing=False)
+
+
+def _lacking(needed: FreeSpace, space: FreeSpace) -> tuple[str, str] | None:
+    """Return what is needed and what `space` has of it, in words; None if `space` is enough."""
+    if needed.size > space.size:
+        return f"{size(needed.size)} on disk (a reserve of {size(RESERVE)} included)", size(space.size)
+    if space.inodes is not None and (needed.inodes or 0) > space.inodes:
+        return count(needed.inodes or 0, "inode"), f"{space.inodes:,}"
+    return None
 
 
 def _on_disk(sizes: Sequence[int], directories: int, space: FreeSpace) -> int:
