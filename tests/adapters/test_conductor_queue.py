@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from perago.adapters.conductor import ConductorQueue, wire_format
 from perago.ports import (
+    ANY_WORKFLOW,
     AccessDenied,
     NotFound,
     Refused,
@@ -238,8 +240,38 @@ def test_a_retried_step_names_no_sub_workflow_and_one_that_starts_may_have_one()
     assert (row.children, row.is_starting) == (frozenset({"new"}), False)
 
 
-def test_a_loop_that_a_dynamic_fork_has_brought_is_seen() -> None:
-    loop = {"taskType": "DO_WHILE", "referenceTaskName": "loop"}
+def test_an_attempt_whose_retry_a_rerun_has_removed_names_its_sub_workflow_again() -> None:
+    """The mark stays on the row."""
+    step = {"taskType": "SUB_WORKFLOW", "taskId": "1", "retried": True, "subWorkflowId": "first"}
+    retry = {"taskType": "SUB_WORKFLOW", "taskId": "2", "retriedTaskId": "1", "subWorkflowId": "second"}
     workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": []}}
-    assert wire_format.workflow_from({**workflow, "tasks": [loop]}).has_loops
-    assert not wire_format.workflow_from({**workflow, "tasks": []}).has_loops
+    row = wire_format.workflow_from({**workflow, "tasks": [step, retry]})
+    assert (row.children, row.replaced) == (frozenset({"second"}), frozenset({"first"}))
+    row = wire_format.workflow_from({**workflow, "tasks": [step]})
+    assert (row.children, row.replaced) == (frozenset({"first"}), frozenset[str]())
+
+
+SUB = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "child"}}
+SIMPLE = {"type": "SIMPLE", "name": "step"}
+
+
+@pytest.mark.parametrize(
+    ("inner", "expected"),
+    [
+        (SIMPLE, set()),
+        (SUB, {"child"}),
+        ({"type": "FORK_JOIN", "forkTasks": [[SIMPLE], [SUB]]}, {"child"}),
+        ({"type": "SWITCH", "decisionCases": {"a": [SUB]}, "defaultCase": [SIMPLE]}, {"child"}),
+        ({"type": "SUB_WORKFLOW", "subWorkflowParam": {"workflowDefinition": {"name": "inline"}}}, {"inline"}),
+        ({"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "${workflow.input.name}"}}, {ANY_WORKFLOW}),
+        ({"type": "FORK_JOIN_DYNAMIC"}, {ANY_WORKFLOW}),
+    ],
+)
+def test_a_workflow_tells_which_sub_workflows_its_loops_can_run(inner: dict[str, Any], expected: set[str]) -> None:
+    loop = {"type": "DO_WHILE", "loopOver": [inner]}
+    other = {"type": "SUB_WORKFLOW", "subWorkflowParam": {"name": "outside"}}
+    workflow = {"workflowId": "w", "startTime": 5, "workflowDefinition": {"tasks": [loop, other]}, "tasks": []}
+    assert wire_format.workflow_from(workflow).looped == expected
+    by_a_dynamic_fork = {"taskType": "DO_WHILE", "workflowTask": loop}
+    workflow = {**workflow, "workflowDefinition": {"tasks": [other]}, "tasks": [by_a_dynamic_fork]}
+    assert wire_format.workflow_from(workflow).looped == expected

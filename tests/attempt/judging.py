@@ -11,7 +11,7 @@ from perago.attempt import events as on
 from perago.attempt import recovery
 from perago.attempt.recovery import Adopt, Build, Judgement, Refuse
 from perago.attempt.state import Base, State
-from perago.ports import AttemptRow, Commit, WorkflowRow
+from perago.ports import ANY_WORKFLOW, AttemptRow, Commit, WorkflowRow
 
 from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
@@ -38,10 +38,10 @@ def fence_on(below: Commit, delivery: object = SECOND) -> Commit:
 
 
 FAMILY: dict[str, Any] = {
-    "root": WorkflowRow("root", 100, children=frozenset({"wf-1", "wf-beside"})),
-    "wf-1": WorkflowRow("wf-1", 100, "root"),
-    "wf-beside": WorkflowRow("wf-beside", 100, "root"),
-    "wf-old": WorkflowRow("wf-old", 100, "root"),
+    "root": WorkflowRow("root", 100, name="parent", children=frozenset({"wf-1", "wf-beside"})),
+    "wf-1": WorkflowRow("wf-1", 100, "root", "child"),
+    "wf-beside": WorkflowRow("wf-beside", 100, "root", "child"),
+    "wf-old": WorkflowRow("wf-old", 100, "root", "child"),
 }
 """A workflow with two sub-workflows, one of them this attempt's, and one that it has run before."""
 
@@ -281,11 +281,82 @@ CASES = (
         Build(Base(MERGED, (MERGED,), "tree-1")),
         workflows={**FAMILY, "root": replace(FAMILY["root"], start_time=1500)},
     ),
+    *[
+        Case(
+            f"{who}a sub-workflow of a parent with loops that does not name it{which}",
+            (publication_of(replace(FIRST, workflow_id="wf-old")),),
+            expected,
+            workflows={**FAMILY, "root": replace(FAMILY["root"], looped=frozenset(looped))},
+            state=state,
+        )
+        for who, state in (("", STATE), ("rebase: ", REBASE))
+        for which, looped, expected in (
+            ("", {"child"}, REFUSED),
+            (" and may run any", {ANY_WORKFLOW}, REFUSED),
+            (" and cannot run it", {"other"}, Build(Base(MERGED, (MERGED,), "tree-1"))),
+        )
+    ],
     Case(
-        "a sub-workflow of a parent with loops that does not name it",
+        "rebase: a sub-workflow of a parent with loops that has retried it",
         (publication_of(replace(FIRST, workflow_id="wf-old")),),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
+        workflows={
+            **FAMILY,
+            "root": replace(FAMILY["root"], looped=frozenset({"child"}), replaced=frozenset({"wf-old"})),
+        },
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a workflow whose parents form a cycle",
+        (publication_of(replace(FIRST, workflow_id="wf-2")),),
         REFUSED,
-        workflows={**FAMILY, "root": replace(FAMILY["root"], has_loops=True)},
+        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100, "wf-3"), "wf-3": WorkflowRow("wf-3", 100, "wf-2")},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: this attempt's own parents form a cycle",
+        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
+        REFUSED,
+        workflows={**FAMILY, "root": replace(FAMILY["root"], parent_id="wf-1")},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a workflow that is its own parent",
+        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        REFUSED,
+        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100, "wf-2")},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a workflow that was not read",
+        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        REFUSED,
+        workflows=FAMILY,
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a workflow of another root",
+        (publication_of(replace(FIRST, workflow_id="wf-2")),),
+        Build(Base(MERGED, (), "tree-1")),
+        workflows={**FAMILY, "wf-2": WorkflowRow("wf-2", 100)},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: a living sub-workflow that was not read, because its parent names it",
+        (publication_of(replace(FIRST, workflow_id="wf-named")),),
+        Build(Base(MERGED, (), "tree-1")),
+        workflows={**FAMILY, "root": replace(FAMILY["root"], children=frozenset({"wf-1", "wf-named"}))},
+        state=REBASE,
+    ),
+    Case(
+        "rebase: such a sub-workflow whose root was restarted since",
+        (publication_of(replace(FIRST, workflow_id="wf-named")),),
+        Build(Base(MERGED, (MERGED,), "tree-1")),
+        workflows={
+            **FAMILY,
+            "root": replace(FAMILY["root"], start_time=1500, children=frozenset({"wf-1", "wf-named"})),
+        },
+        state=REBASE,
     ),
     Case(
         "a sub-workflow of a parent that may be about to name it",

@@ -48,6 +48,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "buried": lambda: outcome.buried(STATE, publication_of(DELIVERY), FOREIGN),
     "stale_in_a_loop": lambda: outcome.stale_in_a_loop(STATE, FOREIGN),
     "unknown_attempt": lambda: outcome.unknown_attempt(STATE, publication_of(DELIVERY)),
+    "unread_workflow": lambda: outcome.unread_workflow(STATE, publication_of(DELIVERY), 500),
     "still_starting": lambda: outcome.still_starting(STATE, publication_of(DELIVERY)),
     "altered_fence": lambda: outcome.altered_fence(STATE, REF, "_lakefs_actions/x.yaml"),
     "fence_went_missing": lambda: outcome.fence_went_missing(STATE, on.FenceState.ABSENT),

@@ -11,13 +11,14 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import recovery
 from perago.attempt.protocol import advance, begin
-from perago.attempt.recovery import Build, judge, lineage_ids
+from perago.attempt.recovery import Refuse, judge, lineage_ids
 from perago.attempt.state import State
-from perago.ports import Commit, TaskStatus
+from perago.ports import Commit, TaskStatus, WorkflowRow
 
 from .judging import (
     CASES,
     CHAIN,
+    FAMILY,
     FIRST,
     MINE_BEFORE_A_RERUN,
     PREDECESSOR,
@@ -367,11 +368,30 @@ def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> 
     assert "adopts cccccccccccc and the publish fence" in merge.message
 
 
-def test_no_more_than_twenty_workflows_are_told_apart() -> None:
-    others = [publication_of(replace(DELIVERY, workflow_id=f"wf-{number}")) for number in range(50, 90)]
+def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> None:
+    count = recovery.WORKFLOWS_READ
+    others = [publication_of(replace(DELIVERY, workflow_id=f"wf-of-others-{number}")) for number in range(count)]
     state = REBASE.evolve(read=read(*others))
     asked = recovery.workflow_ids(state, read(*others))
-    assert len(asked) == 20
-    state = state.evolve(workflows=dict.fromkeys(asked))
+    assert len(asked) == count
+    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in asked})
     assert recovery.ask_first(state) is None
-    assert isinstance(judge(state), Build)
+    judgement = judge(state)
+    assert isinstance(judgement, Refuse)
+    assert f"wf-of-others-{count - 1} published it" in judgement.reason
+
+
+def test_a_workflow_that_a_parent_names_is_not_asked_for() -> None:
+    named = [publication_of(replace(DELIVERY, workflow_id=f"wf-{number}")) for number in range(2, 200)]
+    rows = {
+        "wf-1": WorkflowRow("wf-1", 100, "root"),
+        "root": WorkflowRow("root", 100, children=frozenset(f"wf-{number}" for number in range(1, 200))),
+    }
+    assert recovery.workflow_ids(REBASE.evolve(workflows=rows), read(*named)) == ()
+    assert recovery.workflow_ids(REBASE, read(*named))[0] == "wf-1", "this attempt's own, and its parents, first"
+
+
+def test_the_parents_of_the_own_workflow_are_read_again_for_the_next_range() -> None:
+    others = read(publication_of(replace(DELIVERY, workflow_id="wf-beside")))
+    state = recovery.judged(REBASE.evolve(read=others, workflows=FAMILY))
+    assert recovery.workflow_ids(state, others) == ("root",)

@@ -119,8 +119,13 @@ def test_a_restarted_workflow_undoes_the_rounds_of_its_loop(services: InMemorySe
     assert all(commit.parents[0] == commit.metadata["perago.expected_head"] for commit in commits(services, ref))
 
 
+def by_hand(reference: str) -> dict[str, Any]:
+    """A step that no task function does."""
+    return {"type": "SIMPLE", "name": "by.hand", "taskReferenceName": reference}
+
+
 def report_by_hand(services: InMemoryServices, reference: str, status: TaskStatus) -> None:
-    """Report the delivery of a step that no task function does."""
+    """Report the delivery of such a step."""
     for delivery in services.conductor.poll("by.hand", "w", count=9, wait_seconds=0):
         if delivery.reference_name == reference:
             services.conductor.report(delivery, Report(status), "w")
@@ -131,8 +136,7 @@ def retry_beside_a_starting_sub_workflow(services: InMemoryServices, function: A
     """Retry a sub-workflow that has published, and run its first attempt while another sub-workflow of the parent is to
     start in `delay` seconds."""
     conductor = services.conductor
-    by_hand = {"type": "SIMPLE", "name": "by.hand"}
-    last, step = {**by_hand, "taskReferenceName": "last"}, {**by_hand, "taskReferenceName": "step"}
+    last, step = (by_hand(reference) for reference in ("last", "step"))
     conductor.create_workflow_definition(_workflow("child", _step(task_of(function).name, "first"), last))
     fork = _fork([_sub("retried")], [step, _sub("delayed", startDelay=delay)])
     conductor.create_workflow_definition(_workflow("parent", *fork))
@@ -170,3 +174,60 @@ def test_an_attempt_fails_as_retryable_if_the_sub_workflow_has_not_started_after
     assert began + 25 < services.clock.now() <= began + 30
     services.conductor.advance(60)
     assert len(services.attempt(edit).assert_completed().record.superseded_commits) == 1
+
+
+def fork_of_sub_workflows(services: InMemoryServices, count: int) -> tuple[str, str]:
+    """A started fork of sub-workflows, each of which publishes a file of its own, and its input ref."""
+    services.conductor.create_workflow_definition(_workflow("child", _step(PLAIN.name, "step")))
+    branches = [
+        [_sub(f"sub{n}", inputParameters={**WORKSPACE, "params": {"put": {f"out/{n}": "x"}}})] for n in range(count)
+    ]
+    services.conductor.create_workflow_definition(_workflow("parent", *_fork(*branches)))
+    return start(services, "parent", {})
+
+
+def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(services: InMemoryServices) -> None:
+    count, others = 30, 50
+    workflow, ref = fork_of_sub_workflows(services, count)
+    services.conductor.sweep()
+    before = run_all(services, plain)
+    assert [outcome.status for outcome in before] == [TaskStatus.COMPLETED] * count
+    assert services.faults.calls("read_workflow") == 2 * (count - 1), "its own and the parent, which names the others"
+    services.conductor.create_workflow_definition(_workflow("other", by_hand("only")))
+    metadata = dict(commits(services, ref)[-1].metadata)
+    for number in range(others):
+        other = services.conductor.start_workflow("other", {})
+        services.lakefs.server.put_object("workspace", "main", f"others/{number}", b"x")
+        theirs = {**metadata, "perago.workflow_id": other, "perago.step_key": "", "perago.supersedes": ""}
+        services.lakefs.commit("workspace", "main", "others", theirs)
+    services.clock.advance(1)
+    services.conductor.restart_workflow(workflow)
+    services.conductor.sweep()
+    after = run_all(services, plain)
+
+    assert {len(outcome.assert_completed().record.superseded_commits) for outcome in after} == {count, 0}
+    assert len(after[0].record.superseded_commits) == count
+    assert len(services.tree()) == len(TREE) - 1 + count + others
+
+
+def test_a_loop_that_cannot_run_a_sub_workflow_does_not_keep_it_from_being_undone(services: InMemoryServices) -> None:
+    loop = {
+        "name": "loop",
+        "taskReferenceName": "loop",
+        "type": "DO_WHILE",
+        "loopCondition": "false",
+        "loopOver": [by_hand("round")],
+    }
+    child = _workflow("child", _step(PLAIN.name, "first"), by_hand("last"))
+    services.conductor.create_workflow_definition(child)
+    services.conductor.create_workflow_definition(_workflow("parent", loop, _sub("sub")))
+    workflow, _ = start(services, "parent", {"put": {"raw/a.csv": "new"}})
+    report_by_hand(services, "round__1", TaskStatus.COMPLETED)
+    services.conductor.sweep()
+    (before,) = run_all(services, plain)
+    report_by_hand(services, "last", TaskStatus.FAILED_WITH_TERMINAL_ERROR)
+    services.conductor.retry_workflow(workflow)
+    services.conductor.sweep()
+    (after,) = run_all(services, plain)
+
+    assert after.assert_completed().record.superseded_commits == (before.record.published_commit,)

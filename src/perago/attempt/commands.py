@@ -40,7 +40,8 @@ class ReadLineage:
 
 @dataclass(frozen=True, slots=True)
 class ReadWorkflows:
-    """Read these workflows, whose commits were found, and their parents up to the root."""
+    """Read these workflows, whose commits were found, and their parents up to the root. Those that a parent names need
+    not be read."""
 
     workflow_ids: tuple[str, ...]
     repetition: int = 0

@@ -233,12 +233,25 @@ def buried(state: State, own: Commit, newest: Commit) -> str:
 
 
 def stale_in_a_loop(state: State, stale: Commit) -> str:
-    """Publications of steps that Conductor has forgotten, in a loop, where it forgets steps that are still good."""
+    """Publications of steps or sub-workflows that Conductor has forgotten, in a loop, where it forgets some that are
+    still good."""
+    workflow = stale.metadata.get("perago.workflow_id", "unknown")
+    is_mine = workflow == state.plan.delivery.workflow_id
+    whose = "this workflow" if is_mine else f"sub-workflow {workflow}"
     return (
         f"Branch {state.ref.branch} of {state.ref.repository} holds commit {short(stale.id)} of step "
-        f"{stale.metadata.get('perago.reference_name', 'unknown')} of this workflow, which Conductor does not know "
-        "any more. In a loop it cannot be told whether that is stale, so it is not undone. Check it, and start the "
-        "workflow from the new head."
+        f"{stale.metadata.get('perago.reference_name', 'unknown')} of {whose}, which Conductor no longer names. In a "
+        "loop it cannot be told whether that is stale, so it is not undone. Check it, and start the workflow from the "
+        "new head."
+    )
+
+
+def unread_workflow(state: State, commit: Commit, limit: int) -> str:
+    """The parents of the workflow that published a commit are unknown."""
+    return (
+        f"It is unknown whether commit {short(commit.id)} on branch {state.ref.branch} of {state.ref.repository} is of "
+        f"an earlier run: workflow {commit.metadata.get('perago.workflow_id', 'unknown')} published it, and was not "
+        f"read up to its root within {limit} workflows. {_nothing(state)}Start the workflow from the new head."
     )
 
 

@@ -16,7 +16,7 @@ from perago.attempt import outcome, publication
 from perago.attempt.events import BranchRead, LineageRead
 from perago.attempt.publication import Origin
 from perago.attempt.state import Base, State
-from perago.ports import Commit
+from perago.ports import ANY_WORKFLOW, Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +43,8 @@ class Refuse:
     terminal: bool = True
 
 
-_WORKFLOWS_READ = 20
-"""More workflows than these are not told apart: what they have published is foreign."""
+WORKFLOWS_READ = 500
+"""How many workflows are read, parents included. If that is too few to judge a range, the attempt is refused."""
 STARTING_REREADS = 8
 """How often a workflow is read again while a sub-workflow of it starts: for at most 30 s with the driver's delays."""
 _CLOCKS = 250
@@ -59,9 +59,12 @@ class _Kind(Enum):
     STALE = auto()
     """Of an attempt that Conductor has run anew, or forgotten."""
     LOOPED = auto()
-    """Of an attempt that Conductor has forgotten, of a loop: it forgets rounds that are still good, too."""
+    """Of an attempt, or a sub-workflow, that Conductor has forgotten, of a loop: it forgets rounds that are still good,
+    too."""
     STARTING = auto()
     """Of a workflow that its parent does not name, while a sub-workflow of the parent starts."""
+    UNREAD = auto()
+    """Of a workflow that was not read up to its root."""
     UNKNOWN = auto()
     """Conductor's answer does not have the attempt."""
     FOREIGN = auto()
@@ -86,10 +89,12 @@ def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
 
 
 def judged(state: State) -> State:
-    """Return the state once its range is judged. A workflow of which a sub-workflow was starting is read again for the
-    next range."""
-    settled = {key: row for key, row in state.workflows.items() if row is None or not row.is_starting}
-    return state.evolve(asked=(), rereads=0, workflows=settled)
+    """Return the state once its range is judged. The parents of this attempt's workflow, and workflows of which a
+    sub-workflow was starting, are read again for the next range: they may name other sub-workflows then."""
+    parents = _line(state, state.plan.delivery.workflow_id)[1:]
+    again = {key for key, row in state.workflows.items() if key in parents or (row is not None and row.is_starting)}
+    kept = {key: row for key, row in state.workflows.items() if key not in again}
+    return state.evolve(asked=(), rereads=0, workflows=kept)
 
 
 def with_lineage(state: State, read: LineageRead) -> State:
@@ -140,12 +145,9 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     needed = [workflow for workflow in others if workflow != mine]
     if not needed and state.lineage is not None:
         needed = [mine for commit in read.since if _kind(state, commit) is _Kind.LOOPED]
-    told_apart = list(dict.fromkeys([mine, *needed]))[:_WORKFLOWS_READ]
-    return (
-        tuple(workflow for workflow in told_apart if _line(state, workflow)[-1] not in state.workflows)
-        if needed
-        else ()
-    )
+    tops = dict.fromkeys(_line(state, workflow)[-1] for workflow in (mine, *needed)) if needed else ()
+    unread = [workflow for workflow in tops if workflow not in state.workflows]
+    return tuple(unread[: max(0, WORKFLOWS_READ - len(state.workflows))])
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
@@ -219,6 +221,8 @@ def living_above(state: State, base: Base) -> list[Commit]:
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
     """Refuse commits that may be stale, but need not be."""
     found = dict(zip(reversed(kinds), reversed(read.since), strict=True))
+    if _Kind.UNREAD in found:
+        return Refuse(outcome.unread_workflow(state, found[_Kind.UNREAD], WORKFLOWS_READ))
     if _Kind.STARTING in found:
         return Refuse(outcome.still_starting(state, found[_Kind.STARTING]), terminal=False)
     if _Kind.UNKNOWN in found:
@@ -278,32 +282,48 @@ def _run_of(state: State, by: Origin) -> _Kind:
     """Return what the workflows say of an attempt's run. It is stale if a workflow in which the attempt lies was
     restarted since it began, or if its parent runs another one in its place."""
     line, mine = _line(state, by.workflow_id), _line(state, state.plan.delivery.workflow_id)
-    root = state.workflows.get(line[-1])
-    if root is None or root.parent_id is not None or line[-1] != mine[-1]:
+    roots = [state.workflows.get(line[-1]), state.workflows.get(mine[-1])]
+    if not {line[-1], mine[-1]} <= state.workflows.keys() or any(row is not None and row.parent_id for row in roots):
+        return _Kind.UNREAD
+    if None in roots or line[-1] != mine[-1]:
         return _Kind.FOREIGN
     rows = filter(None, map(state.workflows.get, line))
     if any(by.start_time + _CLOCKS < row.start_time for row in rows):
         return _Kind.STALE
     told = {_told(state, below, above) for below, above in pairwise(line)}
-    return next((kind for kind in (_Kind.STALE, _Kind.STARTING) if kind in told), _Kind.FOREIGN)
+    return next((kind for kind in (_Kind.STALE, _Kind.STARTING, _Kind.LOOPED) if kind in told), _Kind.FOREIGN)
 
 
 def _line(state: State, workflow_id: str) -> list[str]:
-    """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes."""
+    """Return a workflow and its parents up to the root, as far as they were read. A parent that was read tells of all
+    its children. A cycle ends where it closes."""
     line = [workflow_id]
-    while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
-        line.append(row.parent_id)
+    while (above := _parent(state, line[-1])) and above not in line:
+        line.append(above)
     return line
 
 
+def _parent(state: State, workflow_id: str) -> str | None:
+    if workflow_id in state.workflows:
+        row = state.workflows[workflow_id]
+        return row.parent_id if row is not None else None
+    rows = filter(None, state.workflows.values())
+    return next((row.workflow_id for row in rows if workflow_id in row.children), None)
+
+
 def _told(state: State, child: str, parent: str) -> _Kind:
-    """Return what a parent says of a workflow below it. In a parent with loops a missing name proves nothing, for
-    Conductor forgets rounds that are still good; nor does it while a sub-workflow starts, which may run before its
-    parent names it."""
-    row = state.workflows.get(parent)
-    if row is None or child in row.children or row.has_loops:
+    """Return what a parent says of a workflow below it. While a sub-workflow starts, a missing name proves nothing: the
+    sub-workflow may run before its parent names it. Nor does it if a loop of the parent can run the workflow, for
+    Conductor forgets rounds that are still good."""
+    row, below = state.workflows.get(parent), state.workflows.get(child)
+    if row is None or child in row.children:
         return _Kind.FOREIGN
-    return _Kind.STARTING if row.is_starting else _Kind.STALE
+    if row.is_starting:
+        return _Kind.STARTING
+    if child in row.replaced or below is None:
+        return _Kind.STALE
+    may_loop = {below.name, ANY_WORKFLOW} & row.looped or (row.looped and not below.name)
+    return _Kind.LOOPED if may_loop else _Kind.STALE
 
 
 def _is_whole(commit: Commit) -> bool:

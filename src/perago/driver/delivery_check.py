@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt.recovery import WORKFLOWS_READ
 from perago.back_off import BackOff
 from perago.driver.retry import PASSING, retry, within
 from perago.ports import AttemptRow, Clock, Delivery, DeliveryCheck, ServiceError, WorkflowRow
@@ -16,9 +18,6 @@ LATE = 2.0
 
 LONGEST_CHAIN = 1000
 """Attempts of one step that are followed back. A workflow can be retried by hand without end."""
-
-DEEPEST = 20
-"""Parents of a workflow that are followed up."""
 
 _TIME_TO_REPORT = 30.0
 
@@ -97,25 +96,21 @@ def read_workflows(
     patience: float,
     until: float,
 ) -> on.WorkflowsRead:
-    """Read workflows, and the parents of each up to its root. A repetition waits first, at the latest until `until`.
+    """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A workflow that a parent
+    names is not read. A repetition waits first. Nothing waits beyond `until`.
 
     Raises:
         ServiceError: as `read_lineage`.
     """
     rows: dict[str, WorkflowRow | None] = {}
+    named = set[str]()
     if command.repetition:
         clock.sleep(max(0.0, min(_WHILE_STARTING.pause(command.repetition - 1), until - clock.now())))
-
-    def read(workflow_id: str) -> WorkflowRow | None:
-        if workflow_id not in rows:
-            rows[workflow_id] = retry(
-                lambda: delivery_check.read_workflow(delivery, workflow_id), clock, within(patience)
-            )
-        return rows[workflow_id]
-
     for workflow_id in command.workflow_ids:
-        above: str | None = workflow_id
-        for _ in range(DEEPEST):
-            row = read(above) if above else None
+        above = None if workflow_id in named else workflow_id
+        while above and above not in rows and len(rows) < WORKFLOWS_READ:
+            question = partial(delivery_check.read_workflow, delivery, above)
+            row = rows[above] = retry(question, clock, within(patience), until=until)
+            named |= row.children if row is not None else set()
             above = row.parent_id if row is not None else None
     return on.WorkflowsRead(rows)

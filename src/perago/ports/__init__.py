@@ -28,6 +28,7 @@ from perago.ports.errors import (
     Unclear,
 )
 from perago.ports.tasks import (
+    ANY_WORKFLOW,
     UNTIL_ITS_RETRY_ENDS,
     AttemptRow,
     Delivery,
@@ -36,6 +37,7 @@ from perago.ports.tasks import (
     TaskQueue,
     TaskStatus,
     WorkflowRow,
+    looped_names,
 )
 from perago.ports.trace import Trace, trace_of
 from perago.ports.workspaces import (
@@ -51,6 +53,7 @@ from perago.ports.workspaces import (
 )
 
 __all__ = [
+    "ANY_WORKFLOW",
     "FENCE_MARKER",
     "UNTIL_ITS_RETRY_ENDS",
     "AccessDenied",
@@ -81,6 +84,7 @@ __all__ = [
     "Upload",
     "WorkflowRow",
     "WorkspaceStore",
+    "looped_names",
     "no_progress",
     "shortened",
     "trace_of",

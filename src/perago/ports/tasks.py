@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -81,6 +81,10 @@ class AttemptRow:
     retried_task_id: str | None
 
 
+ANY_WORKFLOW = "*"
+"""In `WorkflowRow.looped`: the name of a sub-workflow is chosen while the workflow runs."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowRow:
     """What Conductor knows today of a workflow, so far as it tells one run from another."""
@@ -90,13 +94,35 @@ class WorkflowRow:
     """When its present run began, in milliseconds: a restart sets it anew."""
     parent_id: str | None = None
     """The workflow that it is a sub-workflow of."""
+    name: str = ""
+    """The name of its definition; empty: unknown."""
     children: frozenset[str] = frozenset()
     """The sub-workflows that its tasks name now. Those of a run before, and of attempts that were retried, are not
     among them."""
-    has_loops: bool = False
-    """Conductor may forget tasks of a loop that are still good."""
+    replaced: frozenset[str] = frozenset()
+    """The sub-workflows of attempts that were retried."""
+    looped: frozenset[str] = frozenset()
+    """Names of the sub-workflows that its loops can run. Conductor may forget tasks of a loop that are still good."""
     is_starting: bool = False
     """A sub-workflow is about to start, or runs already without being named yet."""
+
+
+def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the names of the sub-workflows that the loops among some workflow tasks, given as JSON, can run."""
+    found, pending = set[str](), [(step, False) for step in steps]
+    while pending:
+        step, is_looped = pending.pop()
+        kind = step.get("type")
+        is_looped = is_looped or kind == "DO_WHILE"
+        if is_looped and kind in ("SUB_WORKFLOW", "DYNAMIC", "FORK_JOIN_DYNAMIC"):
+            param = step.get("subWorkflowParam") or {}
+            definition = param.get("workflowDefinition")
+            name = definition.get("name") if isinstance(definition, Mapping) else definition or param.get("name")
+            found.add(name if isinstance(name, str) and "${" not in name else ANY_WORKFLOW)
+        cases = (step.get("decisionCases") or {}).values()
+        branches = (*cases, *(step.get("forkTasks") or ()), step.get("defaultCase"), step.get("loopOver"))
+        pending += [(inner, is_looped) for branch in branches for inner in branch or ()]
+    return frozenset(found)
 
 
 class DeliveryCheck(Protocol):

@@ -248,7 +248,8 @@ class ConductorScenarios:
         assert row is not None
         assert (child.parent_id, row.parent_id, child.children) == (parent, None, frozenset())
         assert row.children == {inner.workflow_id}
-        assert (row.has_loops, row.is_starting) == (False, False)
+        assert (row.looped, row.is_starting) == (frozenset(), False)
+        assert (child.name, row.name) == (f"{task_name}.child", f"{task_name}.parent")
         assert 0 < row.start_time <= child.start_time <= inner.start_time
         assert queue.read_workflow(inner, "00000000-0000-0000-0000-000000000000") is None
         service.terminate(parent)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor.errors import SERVICE
-from perago.ports import AttemptRow, Delivery, Refused, Report, WorkflowRow
+from perago.ports import AttemptRow, Delivery, Refused, Report, WorkflowRow, looped_names
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
+_UNKNOWN_LOOP: Mapping[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "DYNAMIC"}]}
 _DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/servers/conductor.md` 1)
 
 
@@ -59,15 +60,24 @@ def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
         LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
     """
     definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
-    named = [task for task in tasks if task.get("subWorkflowId") and not task.get("retried")]
+    # The mark stays on an attempt whose retry a rerun has removed.
+    retries = {task.get("retriedTaskId") for task in tasks}
+    children, replaced = set[str](), set[str]()
+    for task in tasks:
+        if task.get("subWorkflowId"):
+            is_replaced = task.get("retried") and task.get("taskId") in retries
+            (replaced if is_replaced else children).add(str(task["subWorkflowId"]))
     unnamed = [task for task in tasks if task.get("taskType") == "SUB_WORKFLOW" and not task.get("subWorkflowId")]
+    # A dynamic fork brings tasks that the definition does not have.
+    loops = [task.get("workflowTask") or _UNKNOWN_LOOP for task in tasks if task.get("taskType") == "DO_WHILE"]
     return WorkflowRow(
         str(workflow["workflowId"]),
         int(workflow.get("startTime") or workflow.get("createTime") or 0),
         workflow.get("parentWorkflowId") or None,
-        frozenset(str(task["subWorkflowId"]) for task in named),
-        # A dynamic fork brings tasks that the definition does not have.
-        has_loops="DO_WHILE" in json.dumps([definition.get("tasks", []), [task.get("taskType") for task in tasks]]),
+        str(workflow.get("workflowName") or definition.get("name") or ""),
+        frozenset(children),
+        frozenset(replaced - children),
+        looped_names([*definition.get("tasks", []), *loops]),
         is_starting=any(task.get("status") in ("SCHEDULED", "IN_PROGRESS") for task in unnamed),
     )
 

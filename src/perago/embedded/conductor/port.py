@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,9 +10,10 @@ from perago.embedded.conductor import updates
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
 from perago.embedded.conductor.payloads import copied
 from perago.embedded.conductor.rows import Status, TaskRow
+from perago.embedded.conductor.systemtasks.loop import Loop
 from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW
 from perago.embedded.conductor.views import queue_wait
-from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow
+from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow, looped_names
 
 
 class InMemoryConductor(ConductorModel):
@@ -77,11 +77,22 @@ class InMemoryConductor(ConductorModel):
             except NotFound:
                 return None
             rows = workflow.tasks
-            children = frozenset(row.sub_workflow_id for row in rows if row.sub_workflow_id and not row.retried)
-            has_loops = "DO_WHILE" in json.dumps([workflow.definition["tasks"], [row.kind for row in rows]])
+            retries = {row.retried_task_id for row in rows}
+            replaced = {row.sub_workflow_id for row in rows if row.retried and row.task_id in retries}
+            children = {row.sub_workflow_id for row in rows if not (row.retried and row.task_id in retries)}
             unnamed = [row for row in rows if row.kind == SUB_WORKFLOW and not row.sub_workflow_id]
-            is_starting = any(not row.status.terminal for row in unnamed)
-            return WorkflowRow(workflow_id, workflow.create_time, workflow.parent_id, children, has_loops, is_starting)
+            return WorkflowRow(
+                workflow_id,
+                workflow.create_time,
+                workflow.parent_id,
+                workflow.name,
+                frozenset(filter(None, children)),
+                frozenset(filter(None, replaced - children)),
+                looped_names(
+                    [*workflow.definition["tasks"], *(row.workflow_task for row in rows if row.kind == Loop.kind)]
+                ),
+                is_starting=any(not row.status.terminal for row in unnamed),
+            )
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out of the delivery that holds the attempt now."""
