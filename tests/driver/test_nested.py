@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
-from perago.ports import Commit, Report, TaskStatus
+from perago.attempt import commands as do
+from perago.attempt.recovery import WORKFLOWS_READ, Refuse, judge
+from perago.driver.delivery_check import read_workflows
+from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, WorkflowRow
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices, Outcome
 from perago.testing.tasks import task_of
+from tests.attempt.judging import FAMILY, REBASE, read
+from tests.attempt.making import DELIVERY, publication_of
 
 from .tasks import edit
 from .test_rebase import TREE, plain
@@ -231,3 +238,30 @@ def test_a_loop_that_cannot_run_a_sub_workflow_does_not_keep_it_from_being_undon
     (after,) = run_all(services, plain)
 
     assert after.assert_completed().record.superseded_commits == (before.record.published_commit,)
+
+
+class Parents:
+    """A Conductor whose workflows have the next one of `line` as their parent, and the last one has the first."""
+
+    def __init__(self, line: Sequence[str]) -> None:
+        self._line = line
+        self.read = 0
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow:
+        self.read += 1
+        above = self._line[(self._line.index(workflow_id) + 1) % len(self._line)]
+        return WorkflowRow(workflow_id, int(delivery.start_time), above)
+
+
+@pytest.mark.parametrize("length", [1, 3, WORKFLOWS_READ + 100])
+def test_parents_are_followed_within_a_bound(services: InMemoryServices, length: int) -> None:
+    parents = Parents([f"wf-{number}" for number in range(length)])
+    check, command = cast("DeliveryCheck", parents), do.ReadWorkflows(("wf-0",))
+    event = read_workflows(check, DELIVERY, command, services.clock, patience=1, until=math.inf)
+
+    assert parents.read == len(event.rows) == min(length, WORKFLOWS_READ)
+    theirs = publication_of(replace(DELIVERY, workflow_id="wf-0"))
+    state = REBASE.evolve(read=read(theirs), workflows={**FAMILY, **event.rows})
+    judgement = judge(state)
+    assert isinstance(judgement, Refuse)
+    assert "not read up to its root" in judgement.reason
