@@ -76,6 +76,10 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
     told = Told(run.conductor)
+    metadata = run.lakefs.get_commit(run.repository, BRANCH).metadata
+    for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt
+        run.lakefs.server.put_object(run.repository, BRANCH, f"by-hand/{number}", b"x")
+        run.lakefs.commit(run.repository, BRANCH, "by hand", {**metadata, "perago.task_id": task_id})
     ids = [outcome.record.delivery.task_id for outcome in (*reversed(later), first)]
 
     def found(choice: Choice) -> list[str]:

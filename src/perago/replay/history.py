@@ -83,11 +83,12 @@ def _publications(store: WorkspaceStore, repository: str, head: str, choice: Cho
         if choice.since is not None and commit.created < choice.since:
             return
         undone |= notes.superseded(commit)
-        task_id = commit.metadata.get(notes.TASK_ID, "")
+        by = notes.origin(commit)
         is_good = commit.metadata.get(notes.PHASE) == "merge" and commit.id not in undone
-        if is_good and commit.metadata.get(_TASK_NAME) == choice.task_name and task_id not in seen:
-            seen.add(task_id)
-            yield task_id
+        is_meant = is_good and commit.metadata.get(_TASK_NAME) == choice.task_name
+        if by is not None and is_meant and by.task_id not in seen:
+            seen.add(by.task_id)
+            yield by.task_id
 
 
 def commits_of(store: WorkspaceStore, repository: str, head: str) -> Iterator[Commit]:
