@@ -59,7 +59,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "not_on_branch": lambda: outcome.not_on_branch(STATE, READ),
     "changed_read_only": lambda: outcome.changed_read_only(STATE.changes),
     "over_budget": lambda: outcome.over_budget(STATE),
-    "cannot_undo": lambda: outcome.cannot_undo("repo", [OTHER] * 4, "others have built on them"),
+    "cannot_undo": lambda: outcome.cannot_undo("repo", [OTHER] * 4, "others have changed 'a' since"),
     "held_by_others": lambda: outcome.held_by_others(replace(STATE, base=Base(REF, (OTHER,))), ["a"]),
     "wrong_publication": lambda: outcome.wrong_publication(STATE, commit(OTHER, MERGED)),
 }

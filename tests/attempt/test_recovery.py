@@ -170,7 +170,7 @@ def test_what_is_stale_is_undone_before_the_changes_are_applied_and_published(tr
     assert isinstance(created, do.CreateStagingBranch)
     assert created.source == OTHER
     assert isinstance(revert, do.RevertStale)
-    assert (revert.stale, revert.input_ref) == ((OTHER,), REF)
+    assert ([stale.id for stale in revert.stale], revert.input_ref) == ([OTHER], REF)
     assert isinstance(committed, do.CommitStaging)
     assert committed.source == NEWER
     assert verify == do.VerifyStaging("repo", NEWER, STAGED, changes=True, fence=False)

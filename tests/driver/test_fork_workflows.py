@@ -59,6 +59,15 @@ def gather(workspace: Path, params: Nothing) -> Names:
     return Names(names=found)
 
 
+@task(
+    name="fork.clean", owner_email="d@example.com", controls=CONTROLS, workspace=WorkspaceSpec(on_moved_head="rebase")
+)
+def clean(workspace: Path, params: Nothing) -> Nothing:
+    for path in workspace.glob("parts/*"):
+        path.unlink()
+    return Nothing()
+
+
 Json = dict[str, Any]
 
 
@@ -98,7 +107,7 @@ class Run:
     def __init__(self, services: InMemoryServices, steps: Sequence[Json], **inputs: Any) -> None:
         self.services = services
         conductor = services.conductor
-        conductor.register(part, look, plain, gather)
+        conductor.register(part, look, plain, gather, clean)
         self.ref = services.seed(TREE)
         definition = {"name": "forked", "version": 1, "schemaVersion": 2, "tasks": list(steps)}
         conductor.create_workflow_definition(definition)
@@ -289,3 +298,25 @@ def test_a_sibling_that_is_rerun_after_the_join_has_run(services: InMemoryServic
     assert last.record.input_ref in {each.commit for each in again[:-1]}
     tree = services.tree()
     assert {key for key in tree if not key.startswith("_")} == {"raw/a.csv", "parts/a", "parts/b", "summary"}
+
+
+def test_a_sibling_is_rerun_after_a_task_behind_the_join_has_removed_what_another_sibling_wrote(
+    services: InMemoryServices,
+) -> None:
+    """The living sibling has published above the one that is rerun, and below the task behind the join."""
+    conductor = services.conductor
+    conductor.register(part, clean)
+    steps = [*fork("fork", *parts("a", "b")), step(clean, "clean", JOINED)]
+    conductor.create_workflow_definition({"name": "forked", "version": 1, "schemaVersion": 2, "tasks": steps})
+    workflow = conductor.start_workflow("forked", {"workspace": block(services.seed(TREE))})
+    of = {each.reference_name: each for each in conductor.poll("fork.part", "w", count=2, wait_seconds=0)}
+    services.attempt(part, of["b"]).assert_completed()
+    services.attempt(part, of["a"]).assert_completed()
+    conductor.drain()
+    conductor.advance(2)
+    conductor.rerun_workflow(workflow, of["b"].task_id)
+    again = conductor.drain()
+
+    assert [each.record.delivery.reference_name for each in again] == ["b", "clean"]
+    assert conductor.workflow(workflow)["status"] == "COMPLETED", [each.reason for each in again]
+    assert {key for key in services.tree() if not key.startswith("_")} == {"raw/a.csv"}

@@ -15,7 +15,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.driver.rebase import Rebase
 from perago.driver.retry import retry, within
-from perago.ports import Unclear, WorkspaceStore
+from perago.ports import Delivery, Unclear, WorkspaceStore
 from perago.testing import InMemoryServices
 
 from .test_rebase import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled, services
@@ -115,6 +115,132 @@ def test_a_restart_of_a_fork_undoes_the_run_before_once(services: InMemoryServic
     assert fork.linear()
 
 
+def restarted(services: InMemoryServices, fork: Fork) -> list[Delivery]:
+    """Restart the fork, and take its deliveries."""
+    end(services, fork)
+    services.conductor.restart_workflow(fork.workflow)
+    return fork.take(len(fork.deliveries))
+
+
+def rerun(services: InMemoryServices, fork: Fork, delivery: Delivery, params: dict[str, Any]) -> Delivery:
+    """Rerun one branch of the fork with other params, and take its delivery."""
+    end(services, fork)
+    changed = {**delivery.input, "params": params}
+    services.conductor.rerun_workflow(fork.workflow, delivery.task_id, task_input=changed)
+    return next(again for again in fork.take(2) if again.task_id == delivery.task_id)
+
+
+def end(services: InMemoryServices, fork: Fork) -> None:
+    services.clock.advance(1)
+    if services.conductor.workflow(fork.workflow)["status"] == "RUNNING":
+        services.conductor.terminate_workflow(fork.workflow)
+
+
+def revert_by_hand(services: InMemoryServices, commit: str) -> None:
+    services.lakefs.server.revert("workspace", "main", commit, parent_number=1)
+
+
+@pytest.mark.parametrize("a", [A, {"put": {"raw/a.csv": "A"}, "drop": ["raw/c.csv"]}], ids=["written", "removed"])
+def test_a_rerun_after_a_restart_undoes_the_own_changes_of_a_publication_that_undid_the_run_before(
+    services: InMemoryServices, a: dict[str, Any]
+) -> None:
+    """What it undid stays undone, because the other branch has published the same again."""
+    fork = Fork(services, a, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    second, first = restarted(services, fork)
+    fork.run(first).assert_completed()
+    fork.run(second).assert_completed()
+    outcome = fork.run(rerun(services, fork, first, {"put": {"out/b": "BB"}})).assert_completed()
+
+    left = {path: text for path, text in BOTH.items() if path not in a.get("drop", [])}
+    assert fork.tree() == {**left, "out/b": "BB", "raw/b.csv": "2"}
+    assert fork.linear()
+    assert len(outcome.record.superseded_commits) == 3
+
+    third, fourth = restarted(services, fork)
+    fork.run(third).assert_completed()
+    fork.run(fourth).assert_completed()
+    assert fork.tree() == {path: text for path, text in BOTH.items() if path not in a.get("drop", [])}
+
+
+def test_a_publication_that_only_undid_others_has_nothing_to_undo(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    second = restarted(services, fork)[1]
+    fork.run(rerun(services, fork, second, {})).assert_completed()
+    assert fork.tree() == {"raw/a.csv": "1", "raw/b.csv": "2", "raw/c.csv": "3"}
+    services.seed({"raw/a.csv": "theirs"})
+    fork.run(rerun(services, fork, second, B)).assert_completed()
+
+    assert fork.tree() == {**BOTH, "raw/a.csv": "theirs"}
+    assert fork.linear()
+
+
+def test_what_people_reverted_by_hand_is_no_obstacle_to_a_restart(services: InMemoryServices) -> None:
+    fork = Fork(services, {**A, "drop": ["raw/c.csv"]}, B)
+    published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
+    services.seed({"theirs": "x"})
+    revert_by_hand(services, str(published[0]))
+    for delivery in restarted(services, fork):
+        fork.run(delivery).assert_completed()
+
+    assert fork.tree() == {"raw/a.csv": "A", "out/b": "B", "theirs": "x"}
+    assert fork.linear()
+
+
+def test_what_a_publication_undid_is_undone_again_once_people_have_reverted_it(services: InMemoryServices) -> None:
+    fork = Fork(services, {"put": {"raw/a.csv": "A", "once": "x"}}, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    _, first = restarted(services, fork)
+    undid = fork.run(first).assert_completed().record.published_commit
+    revert_by_hand(services, str(undid))
+    assert "once" in fork.tree()
+    second, third = restarted(services, fork)
+    fork.run(third).assert_completed()
+    assert fork.tree() == {"raw/a.csv": "1", "raw/c.csv": "3", "out/b": "B"}
+    fork.run(second).assert_completed()
+    assert fork.linear()
+
+
+def test_what_people_brought_back_among_others_is_not_mixed_with_the_present_run(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    _, first = restarted(services, fork)
+    undid = fork.run(first).assert_completed().record.published_commit
+    services.seed({"theirs": "x"})
+    revert_by_hand(services, str(undid))
+    outcome = fork.run(restarted(services, fork)[1])
+
+    assert outcome.status is TERMINAL
+    assert "cannot be undone: others have changed 'raw/a.csv' since" in str(outcome.reason)
+
+
+def test_a_refusal_names_others_only_if_others_are_involved(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lakeFS's merge can lose a file whose content is that of its neighbor, and a revert is such a merge."""
+    fork = Fork(services, A)
+    fork.run(fork.deliveries[0]).assert_completed()
+    services.seed({"theirs": "x"})
+    server, revert = services.lakefs.server, services.lakefs.server.revert
+
+    def lose(repository: str, branch: str, ref: str, **options: Any) -> Any:
+        revert(repository, branch, ref, **options)
+        server.delete_object(repository, branch, "raw/c.csv")
+        return server.commit(repository, branch, "lost")
+
+    monkeypatch.setattr(server, "revert", lose)
+    outcome = fork.run(restarted(services, fork)[0])
+
+    assert outcome.status is TERMINAL
+    assert "cannot be undone: reverting them did not restore 'raw/c.csv'" in str(outcome.reason)
+    assert "others" not in str(outcome.reason)
+
+
 def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemoryServices) -> None:
     fork = Fork(services, A)
     fork.run(fork.deliveries[0]).assert_completed()
@@ -124,7 +250,7 @@ def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemorySer
     outcome = fork.run(fork.take(1)[0])
 
     assert outcome.status is TERMINAL
-    assert "others have built on them" in str(outcome.reason)
+    assert "cannot be undone: others have changed 'raw/a.csv' since" in str(outcome.reason)
     assert fork.tree()["raw/a.csv"] == "theirs"
 
 
@@ -145,7 +271,7 @@ def test_what_a_living_publication_holds_is_not_undone_with_the_same_bytes_of_a_
     outcome = fork.run(again)
 
     assert outcome.status is TERMINAL
-    assert "others have built on them" in str(outcome.reason)
+    assert "cannot be undone: others have changed 'out/b' since" in str(outcome.reason)
     assert fork.tree()["out/b"] == "B"
 
 

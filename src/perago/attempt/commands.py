@@ -115,20 +115,33 @@ class CreateStagingBranch:
 
 
 @dataclass(frozen=True, slots=True)
+class StalePublication:
+    """A publication to undo."""
+
+    id: str
+    parents: tuple[str, ...]
+    """The head that it came on, and the commit that was merged."""
+    has_undone: bool = False
+    """It has undone other publications, too, and these stay undone."""
+    above: int = 0
+    """How many of the living commits lie above it."""
+
+
+@dataclass(frozen=True, slots=True)
 class RevertStale:
-    """Undo stale publications, newest first, on a staging branch that began at `source`, and make sure that exactly
-    these are undone: that the tree is that of `input_ref` then, or, `among_others`, that what they changed is as it was
-    before them and nothing else has changed."""
+    """Undo what stale publications have changed themselves, newest first, on a staging branch that began at `source`.
+    Make sure that exactly this is undone: the tree is that of `input_ref` then. `among_others`: what they changed is as
+    it was before them, and nothing else has changed."""
 
     repository: str
     branch: str
     source: str
-    stale: tuple[str, ...]
+    stale: tuple[StalePublication, ...]
     input_ref: str
     among_others: bool = False
     others: tuple[tuple[str, str], ...] = ()
-    """Living commits that lie above one of the stale ones, each with its first parent. What they have changed, too, is
-    not undone: a revert cannot tell their bytes from the same ones of a run before."""
+    """Living commits above one of the stale ones, newest first, each with its first parent. What one of them has
+    changed, too, is not undone: a revert cannot tell its bytes from the same ones of a run before."""
     shared: frozenset[str] | None = frozenset()
     """Keys that these living commits found as they wanted them, because of a stale one perhaps. None: it is not known
     which."""

@@ -20,7 +20,7 @@ from perago.attempt import events as on
 from perago.attempt import outcome, publication
 from perago.attempt.ending import Next, check_again, fail, published
 from perago.attempt.fence import FENCE_PATH, IMPOSSIBLE_HEAD
-from perago.attempt.recovery import living_above
+from perago.attempt.recovery import undoing
 from perago.attempt.state import Base, State
 from perago.attempt.steps import Step
 from perago.ports import Commit
@@ -118,12 +118,16 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
     """Undo what is stale first. Without that and without changes the head itself is to be merged."""
     base = state.base
     if base is not None and base.stale:
-        others = living_above(state, base) if state.plan.rebase else []
+        stale, living = undoing(state, base)
+        others = living if state.plan.rebase else []
         command = do.RevertStale(
             state.ref.repository,
             _staging(state),
             base.head,
-            base.stale,
+            tuple(
+                do.StalePublication(commit.id, commit.parents, bool(publication.superseded(commit)), above)
+                for commit, above in stale
+            ),
             state.ref.ref,
             among_others=state.plan.rebase,
             others=tuple((commit.id, commit.parents[0]) for commit in others),

@@ -208,14 +208,30 @@ def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit
     return found
 
 
-def living_above(state: State, base: Base) -> list[Commit]:
-    """The commits of others, newest first, that lie above the oldest one that is undone and are not undone
-    themselves: what they hold must stay."""
+def undoing(state: State, base: Base) -> tuple[list[tuple[Commit, int]], list[Commit]]:
+    """Return the stale publications of `base` whose own changes must be undone, each with the number of living commits
+    above it, and the living commits above the oldest of them, whose changes must stay. The newest commits come first.
+
+    What a stale publication has undone stays undone. The exception is a publication that a person reverted right after
+    it came, which brought back what it had undone: then neither of these two commits counts.
+    """
     since = state.read.since if state.read else ()
-    oldest = max((index for index, commit in enumerate(since) if commit.id in base.stale), default=0)
-    found = [commit for commit in since[:oldest] if commit.id not in base.stale]
-    undone = set[str]().union(*map(publication.superseded, found))
-    return [commit for commit in found if commit.id not in undone]
+    void = set[str]()
+    for above, commit, below in zip(since, since[1:], since[2:], strict=False):
+        is_by_hand = publication.WORKFLOW_ID not in above.metadata
+        if commit.id in base.stale and is_by_hand and above.meta_range_id == below.meta_range_id:
+            void |= {above.id, commit.id}
+    counted = [commit for commit in since if commit.id not in void]
+    undone = set[str]().union(*map(publication.superseded, counted))
+    stale, living = list[tuple[Commit, int]](), list[Commit]()
+    for commit in counted:
+        if commit.id in undone:
+            continue
+        if commit.id in base.stale:
+            stale.append((commit, len(living)))
+        else:
+            living.append(commit)
+    return stale, living[: stale[-1][1]] if stale else []
 
 
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:

@@ -192,10 +192,10 @@ class Rebase:
         event: on.Event = self._retry(unless_done(look, carry))
         return event
 
-    def not_undone(self, repository: str, stale: str, head: str) -> tuple[set[str], set[str]]:
-        """The keys that commit `stale` changed, and those of them that are not in `head` as they were before it."""
-        before = self._retry(lambda: self._store.get_commit(repository, stale)).parents[0]
-        touched = set(self._retry(lambda: self._store.diff(repository, before, stale)))
+    def not_undone(self, repository: str, changes: str, head: str) -> tuple[set[str], set[str]]:
+        """The keys that commit `changes` changed, and those of them that are not in `head` as they were before it."""
+        before = self._retry(lambda: self._store.get_commit(repository, changes)).parents[0]
+        touched = set(self._retry(lambda: self._store.diff(repository, before, changes)))
         return touched, touched & set(self._retry(lambda: self._store.diff(repository, before, head)))
 
     def _checksums(self, repository: str, commit: str, count: int) -> Callable[[str], str | None]:

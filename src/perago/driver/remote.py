@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from perago.attempt import events as on
 from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_state
 from perago.attempt.outcome import cannot_undo, named
+from perago.attempt.publication import PHASE, WORKFLOW_ID
 from perago.back_off import BackOff
 from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -171,44 +172,95 @@ class Publisher:
         return on.StagingBranchCreated()
 
     def revert_stale(self, command: do.RevertStale) -> on.Event:
-        """Undo publications on the staging branch, which is this delivery's alone, newest first."""
-        head = command.source
-        strange, touched, is_whole = set[str](), set[str](), True
+        """Undo what stale publications have changed themselves, on the staging branch, which is this delivery's alone.
+
+        A publication that has undone others is a merge of both: to revert it would bring back what it has undone. Its
+        staging commit has its own changes alone, so this is what is reverted.
+        """
+        where, head, is_whole = command.repository, command.source, True
+        brought: list[set[str]] = []
+        wrong = set[str]()
         for stale in command.stale:
-            try:
-                reverted = self._revert(command, stale, head)
-            except RevertConflict as error:
-                if not command.among_others:
-                    raise
-                return _built_on_stale(command, str(error))
-            if reverted.id != head and reverted.parents[:1] != (head,):  # the branch was reset
+            touched, left, is_undone = set[str](), set[str](), True
+            if (own := self._own_changes(where, stale)) is not None:
+                try:
+                    reverted = self._revert(command, own, head)
+                except RevertConflict:
+                    if not command.among_others:
+                        raise
+                else:
+                    is_undone = reverted.id != head
+                    if is_undone and reverted.parents[:1] != (head,):  # the branch was reset
+                        return on.NothingStaged()
+                    head, is_whole = reverted.id, is_whole and is_undone
+                if command.among_others:
+                    touched, left = self.rebase.not_undone(where, own, head)
+            if left and not is_undone:
                 return on.NothingStaged()
-            is_undone, head = reverted.id != head, reverted.id
-            is_whole = is_whole and is_undone
-            if command.among_others:
-                brought, left = self.rebase.not_undone(command.repository, stale, head)
-                if left and not is_undone:
-                    return on.NothingStaged()
-                strange, touched = strange | left, touched | brought
+            brought.append(touched)
+            wrong |= left
         if command.among_others:
-            strange |= set(self.diff(command.repository, command.source, head)) - touched
-            for commit, parent in command.others if touched else ():
-                strange |= (touched & set(self.diff(command.repository, parent, commit))) - {FENCE_PATH}
-            if strange:
-                return _built_on_stale(command, f"{named(sorted(strange))} differ")
-        elif strange := set(self.diff(command.repository, command.input_ref, head)):
+            return self._undone_among_others(command, head, brought, wrong)
+        if wrong := set(self.diff(where, command.input_ref, head)):
             if not is_whole:
                 return on.NothingStaged()
             return on.CommandFailed(
-                f"Undoing the stale publications on branch {command.branch} of {command.repository} did not give the "
-                f"tree of the input ref: {named(sorted(strange))} differ. Nothing was published.",
+                f"Undoing the stale publications on branch {command.branch} of {where} did not give the tree of the "
+                f"input ref: {named(sorted(wrong))} differ. Nothing was published.",
                 terminal=True,
             )
-        held = (touched if command.shared is None else touched & command.shared) - {FENCE_PATH}
-        return on.Reverted(self._commit(command.repository, head), frozenset(held))
+        return on.Reverted(self._commit(where, head))
+
+    def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
+        """The commit whose difference to its first parent is what a publication has changed itself. None: it has only
+        undone others."""
+        if not stale.has_undone or len(stale.parents) < 2:
+            return stale.id
+        merged = self._commit(repository, stale.parents[1])
+        if merged.metadata.get(PHASE) == "staging":
+            return merged.id
+        return stale.id if self.diff(repository, merged.id, stale.id) else None
+
+    def _undone_among_others(
+        self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
+    ) -> on.Event:
+        """Make sure that exactly what the stale publications `brought`, each of them, is undone in `head`, and that no
+        living commit above them has changed it, too. `wrong`: keys that are not as they were before these."""
+        where = command.repository
+        changed = set(self.diff(where, command.source, head))
+        wrong = wrong | (changed - set().union(*brought))
+        undone = changed & set().union(*brought)
+        is_restored = any(stale.has_undone for stale in command.stale)
+        others = command.others if undone or wrong or is_restored else ()
+        theirs = [set(self.diff(where, parent, commit)) - {FENCE_PATH} for commit, parent in others]
+        for stale, touched in zip(command.stale, brought, strict=True):
+            above = theirs[: stale.above]
+            wrong |= undone & touched & set().union(*above)
+            if stale.has_undone and above:
+                wrong |= self._restored(where, stale, head, touched, zip(others, above, strict=False))
+        if wrong:
+            by_others = wrong & set().union(*theirs)
+            return _not_undone(command, by_others or wrong, by_others=bool(by_others))
+        held = undone if command.shared is None else undone & command.shared
+        return on.Reverted(self._commit(where, head), frozenset(held - {FENCE_PATH}))
+
+    def _restored(
+        self,
+        repository: str,
+        stale: do.StalePublication,
+        head: str,
+        touched: set[str],
+        others: Iterable[tuple[tuple[str, str], set[str]]],
+    ) -> set[str]:
+        """The keys at which people have brought back what `stale` had undone, by hand. This is of a run before, too."""
+        undone = set(self.diff(repository, stale.parents[0], stale.id)) - touched
+        back = undone - set(self.diff(repository, stale.parents[0], head))
+        found = [(commit, back & keys) for (commit, _), keys in others if back & keys]
+        by_hand = (keys for commit, keys in found if WORKFLOW_ID not in self._commit(repository, commit).metadata)
+        return set().union(*by_hand)
 
     def _revert(self, command: do.RevertStale, stale: str, head: str) -> Commit:
-        """Undo one publication; returns the new head of the staging branch. After a try without an answer the head tells."""
+        """Undo one publication; returns the new head. Where an earlier call got no answer, the head tells."""
         tried = False
 
         def revert() -> Commit:
@@ -375,9 +427,11 @@ class Publisher:
         return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
 
 
-def _built_on_stale(command: do.RevertStale, detail: str) -> on.CommandFailed:
-    why = f"others have built on them ({detail})"
-    return on.CommandFailed(cannot_undo(command.repository, command.stale, why), terminal=True)
+def _not_undone(command: do.RevertStale, keys: set[str], *, by_others: bool) -> on.CommandFailed:
+    listed = named(sorted(keys))
+    why = f"others have changed {listed} since" if by_others else f"reverting them did not restore {listed}"
+    reason = cannot_undo(command.repository, [stale.id for stale in command.stale], why)
+    return on.CommandFailed(reason, terminal=True)
 
 
 def _fence_refused(how: str, error: ServiceError) -> on.CommandFailed:
