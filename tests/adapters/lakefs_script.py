@@ -58,6 +58,9 @@ class Tree:
             return reply_json({"storage_config": {"pre_sign_support": False}})
         if request.path.endswith("/objects/ls"):
             return self._list(request.query["prefix"], request.query["after"])
+        if request.path.endswith(f"{COMMIT}/objects/stat"):
+            stat = {"path_type": "object", "physical_address": "s3://bucket/1"}
+            return reply_json({**stat, **self._entry(request.query["path"])})
         if request.method == "GET" and request.path == f"{API}/refs/{COMMIT}/objects":
             content = self.objects[request.query["path"]]
             return object_reply(request, content, md5(content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -24,7 +24,7 @@ from perago.ports import (
     Unclear,
 )
 
-from .lakefs_script import API, COMMIT, HEAD, QUICK, branch_json, failure, lakefs, policy_for, routes
+from .lakefs_script import API, COMMIT, HEAD, QUICK, Tree, branch_json, failure, lakefs, policy_for, routes
 from .scripted import Action, Drop, Hang, Reply, Request, Script, reply_json
 
 
@@ -358,15 +358,43 @@ def test_a_listing_that_never_moves_on_is_refused_instead_of_being_read_for_ever
     assert len(server.requests) == 1
 
 
-def test_a_missing_object_has_no_checksum_if_lakefs_knows_the_commit() -> None:
+def test_an_object_is_missing_if_lakefs_knows_the_commit() -> None:
     known = routes(GET_stat=failure(404, "not found"), **{f"GET_{COMMIT}": reply_json(commit_json(COMMIT))})
     with lakefs(known) as (store, _):
-        assert store.checksum("repo", COMMIT, "_lakefs_actions/x.yaml") is None
+        assert store.stat_objects("repo", COMMIT, ["_lakefs_actions/x.yaml"]) == {}
 
 
 def test_a_missing_commit_is_not_taken_for_a_missing_object() -> None:
     with lakefs(lambda _: failure(404, "not found")) as (store, _), pytest.raises(NotFound):
-        store.checksum("repo", COMMIT, "_lakefs_actions/x.yaml")
+        store.stat_objects("repo", COMMIT, ["_lakefs_actions/x.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("objects", "keys", "requests"),
+    [
+        pytest.param(3000, [1500], 1, id="one key"),
+        pytest.param(3000, range(3000), 3, id="all keys"),
+        pytest.param(3000, range(990, 1990), 1, id="one page from the middle"),
+        pytest.param(30_000, [0, 15_000, 29_999], 3, id="keys far apart"),
+        pytest.param(3000, [2998, 5000], 1, id="a key after the end"),
+    ],
+)
+def test_objects_cost_a_page_for_1000_or_a_request_for_each_whichever_is_fewer(
+    objects: int, keys: Sequence[int], requests: int
+) -> None:
+    tree = Tree({f"dir/{number:05}": b"" for number in range(objects)})
+
+    with lakefs(tree) as (store, server):
+        found = store.stat_objects("repo", COMMIT, [f"dir/{number:05}" for number in keys])
+    assert sorted(found) == [f"dir/{number:05}" for number in keys if number < objects]
+    assert len(server.requests) == requests
+
+
+@pytest.mark.parametrize("key", ["\0", "a/\ue000", "k" * 1020])
+def test_keys_before_which_no_page_can_begin_are_found(key: str) -> None:
+    tree = Tree({key: b"", f"{key}x": b""})
+    with lakefs(tree) as (store, _):
+        assert sorted(store.stat_objects("repo", COMMIT, tree.objects)) == sorted(tree.objects)
 
 
 FENCED = f"update branch main: pre-merge hook aborted, run id 'x':\n\t* action failed: {FENCE_MARKER}: head moved"

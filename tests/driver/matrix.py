@@ -51,12 +51,12 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
     return tuple(found)
 
 
-_START = ("list_branches", "history", "checksum", "list_objects", "download")
+_START = ("list_branches", "history", "stat_objects", "list_objects", "download")
 _LINEAGE = ("list_branches", "history", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
 _UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
-_BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "checksum")
-_STAGING = ("delete_objects", "upload", "commit", "diff")
+_BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "stat_objects", "stat_objects")
+_STAGING = ("delete_objects", "upload", "commit", "diff", "stat_objects")
 _MERGE = ("is_current", "history", "merge", "get_commit")
 _TRIED_MERGE = ("merge", "is_current", "history", "merge", "get_commit")
 """The first of the two merges is the challenge."""
@@ -141,10 +141,13 @@ def _complete_fork_and_restart(world: World) -> None:
 
 _SHARED_START = (*_START, *_BRANCH)
 _UNDOING_AMONG_OTHERS = ("revert", "get_commit", "get_commit", "diff", "diff")
-_COMPARING = ("diff", "checksum")
-_BUILDING_ANEW = ("is_current", "history", "delete_branch", *_BRANCH, "diff", "merge", "get_commit", "diff")
+_COMPARING = ("diff", "stat_objects")
+_BUILDING_ANEW = (
+    *("is_current", "history", "delete_branch", *_BRANCH, "diff", "merge", "get_commit", "diff"),
+    "stat_objects",
+)
 """The merge is the one that carries the changes to the other staging branch."""
-_TAKEN_FROM_A_FORK = (*_LINEAGE, "checksum", "list_objects", "download", *_BRANCH)
+_TAKEN_FROM_A_FORK = (*_LINEAGE, "stat_objects", "list_objects", "download", *_BRANCH)
 SHARED = (
     Opening(
         "moved-before",
@@ -164,7 +167,7 @@ SHARED = (
         _others_at_the_merge,
         _numbered(
             *(*_SHARED_START, *_BRINGING, *_MERGE[:-1]),
-            *(*_BUILDING_ANEW, "checksum", *_MERGE, *_END),
+            *(*_BUILDING_ANEW, "stat_objects", *_MERGE, *_END),
         ),
         make=SharedWorld,
         fence=None,
@@ -182,7 +185,9 @@ SHARED = (
     Opening(
         "published-and-died-below-others",
         _die_below_others,
-        _numbered(*_LINEAGE, "get_commit", "diff", "diff", "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+        _numbered(
+            *_LINEAGE, "get_commit", "diff", "diff", "stat_objects", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END
+        ),
         make=SharedWorld,
     ),
     Opening(
@@ -215,7 +220,7 @@ SHARED = (
                 "read_attempt",
                 "read_attempt",
                 "read_attempt",
-                "checksum",
+                "stat_objects",
                 "list_objects",
                 "download",
             ),
@@ -248,7 +253,7 @@ OPENINGS = (
     Opening(
         "published-and-died",
         _publish_and_die,
-        _numbered(*_LINEAGE, "checksum", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+        _numbered(*_LINEAGE, "stat_objects", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
     ),
     Opening(
         "staged-and-died",
@@ -260,7 +265,7 @@ OPENINGS = (
     Opening(
         "restarted",
         _complete_and_restart,
-        _numbered(*_LINEAGE, "checksum", "list_objects", "download", *_BRANCH, "revert"),
+        _numbered(*_LINEAGE, "stat_objects", "list_objects", "download", *_BRANCH, "revert"),
     ),
     Opening(
         "unchanged-after-a-hand-back",

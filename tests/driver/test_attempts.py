@@ -295,7 +295,9 @@ def test_only_an_allowed_workspace_is_worked_on(patterns: tuple[str, ...], allow
         if allowed:
             assert outcome.status is COMPLETED
             return
-        asked = [call for call in ("get_commit", "history", "list_branches", "checksum") if services.faults.calls(call)]
+        asked = [
+            call for call in ("get_commit", "history", "list_branches", "stat_objects") if services.faults.calls(call)
+        ]
     assert outcome.status is TERMINAL
     assert "branch 'main' of repository 'workspace'; PERAGO_ALLOWED_WORKSPACES" in str(outcome.reason)
     assert asked == []

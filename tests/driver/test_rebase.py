@@ -215,7 +215,7 @@ def test_a_lost_race_asks_only_of_what_is_new(services: InMemoryServices) -> Non
     on_arrival = sum(range(len(others)))
     assert faults.calls("read_attempt") == on_arrival + len(others)
     a_fence, own_keys, looks = 1, len(same), len(others) - 1
-    assert faults.calls("checksum") <= (a_fence + own_keys) * len(fork.deliveries) + looks
+    assert faults.calls("stat_objects") <= (a_fence + own_keys) * len(fork.deliveries) + looks
 
 
 def test_the_history_is_read_once_and_then_only_what_is_new(

@@ -27,7 +27,7 @@ from perago.ports import TaskStatus
 from perago.settings import ConductorSettings, LakeFSSettings
 from perago.testing import InMemoryServices
 
-from .editing import DEFINITION, TASK, WORKFLOW
+from .editing import DEFINITION, TASK, WORKFLOW, Nothing
 from .world import BRANCH, INPUT, REPOSITORY
 
 CHECK = "check"
@@ -46,6 +46,7 @@ ATTEMPT = (
     *[("staged: a file", "work", "POST /repositories/R/branches/S/objects")] * 2,
     ("staging commit", "work", "POST /repositories/R/branches/S/commits"),
     ("exactly the planned changes?", CHECK, "GET /repositories/R/refs/C/diff/C"),
+    ("exactly the planned bytes?", CHECK, "GET /repositories/R/refs/C/objects/ls"),
     ("the challenge", "once in a while", "POST /repositories/R/refs/C/merge/S"),
     ("delivery check before the merge", "delivery check", "GET /tasks/T"),
     ("the head that it was built on?", CHECK, "GET /repositories/R/branches/main"),
@@ -57,13 +58,17 @@ ATTEMPT = (
 )
 
 
-def test_the_checks_of_an_uncontended_publication_are_three_requests(tmp_path: Path) -> None:
-    """To lakeFS, between the function and the published commit. Recovery looks three times, before anything is
-    downloaded. The challenge is sent once for each repository, process and five minutes, and the configuration of the
-    server is read once for each process. The delivery check asks
-    Conductor once before each of the three steps that cannot be taken back."""
+def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Path) -> None:
+    """They go to lakeFS, between the function and the published commit.
+
+    - The checksums of several files come from one page of the listing for each 1,000 objects.
+    - Recovery looks three times, before anything is downloaded.
+    - The challenge is sent once for each repository, process and five minutes.
+    - The configuration of the server is read once for each process.
+    - The delivery check asks Conductor once before each of the three steps that cannot be taken back.
+    """
     kinds = [kind for _, kind, _ in ATTEMPT]
-    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (3, 3, 3)
+    assert (kinds.count(CHECK), kinds.count("recovery"), kinds.count("delivery check")) == (4, 3, 3)
 
     found = requests_of_one_attempt(tmp_path)
     assert sorted(found) == sorted(request for _, _, request in ATTEMPT)
@@ -71,6 +76,23 @@ def test_the_checks_of_an_uncontended_publication_are_three_requests(tmp_path: P
     assert [one for one in found if not transfer.search(one)] == [
         request for _, _, request in ATTEMPT if not transfer.search(request)
     ]
+
+
+def test_a_publication_of_one_file_is_checked_by_four_requests(tmp_path: Path) -> None:
+    """The diff, the checksum of the file, the branch head before the merge, and the merge."""
+    found = requests_of_one_attempt(tmp_path, replace(TASK, function=write_one_file))
+    since_the_function = found[found.index("POST /repositories/R/branches") :]
+    assert [one for one in since_the_function if one.startswith("GET /repositories")] == [
+        "GET /repositories/R/refs/C/diff/C",
+        "GET /repositories/R/refs/C/objects/stat",
+        "GET /repositories/R/branches/main",
+        "GET /repositories/R/commits/C",
+    ]
+
+
+def write_one_file(workspace: Path, params: Any) -> Nothing:
+    (workspace / "raw/a.csv").write_text("changed")
+    return Nothing()
 
 
 def test_a_broken_pre_guardrail_costs_one_listing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Staged changes that vanish before their commit: they are staged once more, and never reported as published."""
+"""Staged changes that vanish or are replaced before their commit."""
 
 from __future__ import annotations
 
@@ -33,10 +33,19 @@ def roll_back(world: World) -> None:
         world.services.lakefs.server.hard_reset_branch(REPOSITORY, branch, BRANCH)
 
 
-def fails_once(world: World) -> None:
+def replace(world: World) -> None:
+    """Another client replaces a staged file by one of the same size."""
+    server = world.services.lakefs.server
+    for branch in world.staging_branches():
+        for change in server.staged_changes(REPOSITORY, branch):
+            if change.entry is not None and change.entry.path.startswith("raw/"):
+                server.put_object(REPOSITORY, branch, change.entry.path, b"?" * change.entry.blob.size)
+
+
+def fails_once(world: World, words: str = "have vanished twice from staging branch") -> None:
     """The first delivery fails as retryable, and the next one publishes everything."""
     world.run(world.take())
-    assert "have vanished twice from staging branch" in world.tried[-1].words
+    assert words in world.tried[-1].words
     world.settle()
     assert world.status == "COMPLETED"
     assert list(world.violations()) == []
@@ -62,6 +71,15 @@ def test_changes_that_vanish_twice_fail_the_attempt_as_retryable(services: InMem
     for nth in (1, 2):
         services.faults.between("commit", lambda: reset(world), nth=nth)
     fails_once(world)
+
+
+@pytest.mark.parametrize("make", [World, SharedWorld])
+def test_a_staged_file_that_is_replaced_by_one_of_the_same_size_is_not_published(
+    services: InMemoryServices, make: type[World]
+) -> None:
+    world = make(services)
+    services.faults.between("commit", lambda: replace(world))
+    fails_once(world, "does not hold exactly the changes of this attempt: 'raw/a.csv'")
 
 
 @pytest.mark.parametrize("vanish", [reset, roll_back])

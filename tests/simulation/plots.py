@@ -108,7 +108,7 @@ class Plot:
 
 # ---------------------------------------------------------------------------------------- drawing
 
-_STAGING = ("create_branch", "delete_objects", "upload", "commit", "diff", "revert", "checksum")
+_STAGING = ("create_branch", "delete_objects", "upload", "commit", "diff", "revert", "stat_objects")
 _WEIGHTS = {
     "merge": 14,
     "history": 6,

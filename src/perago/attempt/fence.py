@@ -11,10 +11,11 @@ A merge that names no expected head passes: people may go on merging by hand.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from perago.attempt.events import FenceState
 from perago.attempt.publication import EXPECTED_HEAD
-from perago.ports import FENCE_MARKER
+from perago.ports import FENCE_MARKER, ObjectEntry
 
 FENCE_PATH = "_lakefs_actions/perago-publish-fence.yaml"
 
@@ -49,6 +50,12 @@ _EARLIER_CHECKSUMS = ("810e821c17b6a1cac14ea594f1dd6873",)
 
 IMPOSSIBLE_HEAD = "0" * 64
 """No commit has this id. A merge that expects it must be refused by the fence."""
+
+
+def fence_in(objects: Mapping[str, ObjectEntry]) -> FenceState:
+    """Return the state of the publish fence in a commit that has these objects."""
+    found = objects.get(FENCE_PATH)
+    return fence_state(found.checksum if found else None)
 
 
 def fence_state(checksum: str | None) -> FenceState:

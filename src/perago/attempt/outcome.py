@@ -132,7 +132,7 @@ def staging_differs(state: State, keys: Sequence[str]) -> str:
     """The staging commit was compared with the plan."""
     return (
         f"The staging commit {_staged(state)} of {state.ref.repository} does not hold exactly the changes of this "
-        f"attempt: {named(keys)} should not differ. Nothing was published."
+        f"attempt: {named(keys)} differ from what it staged. Nothing was published. A retry stages the changes again."
     )
 
 

@@ -6,12 +6,12 @@ written by hand. None of it is trusted to be well formed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from perago.attempt import publication as notes
-from perago.attempt.fence import FENCE_PATH, fence_state
-from perago.ports import Commit
+from perago.attempt.fence import FENCE_PATH, fence_in
+from perago.ports import Commit, ObjectEntry
 
 Facts = dict[str, Any]
 
@@ -34,8 +34,8 @@ class Repository(Protocol):
         """First-parent commits of a branch down to `until`, left out."""
         ...
 
-    def checksum(self, repository: str, commit: str, key: str) -> str | None:
-        """The checksum of one object of a commit."""
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
         ...
 
 
@@ -88,7 +88,7 @@ def undone_by(store: Repository, repository: str, branch: str, commit: Commit) -
 
 def fence_of(store: Repository, repository: str, commit: Commit) -> str:
     """Whether the publish fence is in the tree of a commit."""
-    return fence_state(store.checksum(repository, commit.id, FENCE_PATH)).value
+    return fence_in(store.stat_objects(repository, commit.id, [FENCE_PATH])).value
 
 
 def file_facts(browser: Browser, repository: str, commit: Commit, listed: int | None) -> Facts | None:

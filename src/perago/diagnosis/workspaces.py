@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_PATH, fence_state
+from perago.attempt.fence import FENCE_PATH, fence_in
 from perago.diagnosis.findings import Finding, Level
 from perago.diagnosis.machine import LEFT_FOR
 from perago.driver import Limits
@@ -40,7 +40,7 @@ def branch(store: WorkspaceStore, limits: Limits, repository: str, name: str, *,
         advice = "check both names, and that lakeFS is the right one"
         yield Finding(area, Level.PROBLEM, error.detail, "inputs that name it are refused for good", advice)
         return
-    state = fence_state(store.checksum(repository, head.id, FENCE_PATH))
+    state = fence_in(store.stat_objects(repository, head.id, [FENCE_PATH]))
     dirty = store.has_uncommitted_changes(repository, name)
     yield Finding(area, Level.OK, f"can be read; its head is {head.id[:12]}")
     if dirty:

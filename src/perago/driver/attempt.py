@@ -15,7 +15,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome
 from perago.attempt.ending import Next, end_by_defect
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.fence import FENCE_PATH
 from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State
 from perago.attempt.steps import Step
@@ -23,7 +23,7 @@ from perago.authoring import Task
 from perago.authoring.metrics import Measurements
 from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
 from perago.driver.failures import failure_of, is_of_this_host, judged, unexpected, where
-from perago.driver.fencing import FenceProofs
+from perago.driver.fencing import FenceProofs, fence_upload
 from perago.driver.function import Raised, Returned, current_of
 from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted
 from perago.driver.local import LocalWorkspace, attempt_directory
@@ -378,10 +378,13 @@ class _AttemptRun:
         return read_workflows(runtime.delivery_check, self._delivery, command, runtime.clock, patience, self._until)
 
     def _verify_staging(self, command: do.VerifyStaging) -> on.Event:
-        planned: dict[str, int | None] = {FENCE_PATH: len(FENCE_TEXT.encode())} if command.fence else {}
+        planned = dict[str, Upload | None]()
+        if command.fence:
+            with fence_upload() as upload:
+                planned[FENCE_PATH] = upload
         if command.changes:
             uploads, deletions = self._to_stage(command.shared)
-            planned |= {upload.key: upload.size for upload in uploads} | dict.fromkeys(deletions)
+            planned |= {upload.key: upload for upload in uploads} | dict.fromkeys(deletions)
         return self._publisher.verify(command, planned)
 
     def _stage(self, command: do.StageChanges) -> on.Event:

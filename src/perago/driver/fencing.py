@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_state
+from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_in
 from perago.attempt.publication import EXPECTED_HEAD
 from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
 
@@ -64,7 +64,7 @@ def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceSt
         ServiceError: as the store does; `NotFound` for an unknown repository or branch.
     """
     head = store.get_commit(repository, branch).id
-    state = fence_state(store.checksum(repository, head, FENCE_PATH))
+    state = fence_in(store.stat_objects(repository, head, [FENCE_PATH]))
     if state is not FenceState.INSTALLED:
         return FenceStatus(head, state)
     with _hidden_branch(store, repository, head) as scratch:
@@ -172,7 +172,7 @@ def _change(
     message: str,
 ) -> None:
     head = store.get_commit(repository, branch).id
-    if not is_needed(fence_state(store.checksum(repository, head, FENCE_PATH))):
+    if not is_needed(fence_in(store.stat_objects(repository, head, [FENCE_PATH]))):
         return
     with _hidden_branch(store, repository, head) as staging:
         stage(staging)

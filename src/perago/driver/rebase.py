@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,8 +29,6 @@ TURNS_FILE = ".turns"
 TURN_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 _COMMITS_SEARCHED = 50
-_CONFLICTS = 20
-"""Conflicts that are looked for: a message names fewer."""
 
 
 class HostTurn:
@@ -116,11 +114,9 @@ class Rebase:
             names=local.names() if changes else (),
         )
         conflicts, shared = dict(overlap.conflicts), set(overlap.shared)
-        checksums = self._checksums(command.repository, command.built_on, len(overlap.undecided))
+        checksums = self._checksums(command.repository, command.built_on, overlap.undecided)
         for key in sorted(overlap.undecided):
-            if len(conflicts) >= _CONFLICTS:
-                break
-            if checksums(key) == put[key].checksum:
+            if checksums[key] == put[key].checksum:
                 shared.add(key)
             else:
                 conflicts[key] = "was changed on both sides"
@@ -198,18 +194,17 @@ class Rebase:
         touched = set(self._retry(lambda: self._store.diff(repository, before, changes)))
         return touched, touched & set(self._retry(lambda: self._store.diff(repository, before, head)))
 
-    def _checksums(self, repository: str, commit: str, count: int) -> Callable[[str], str | None]:
-        """The checksums in `commit` of `count` keys. What was asked of a commit before holds of this one, too, but for
-        the keys at which they differ."""
+    def _checksums(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, str | None]:
+        """Return the checksums of `keys` in `commit`, among others; None: there is no such object. What was asked of an
+        earlier commit also holds for this one, except at the keys at which the two differ."""
         if self._compared is not None and self._compared != commit:
             before = self._compared
-            changed = self._retry(lambda: self._store.diff(repository, before, commit)) if count > 1 else self._known
+            changed = (
+                self._retry(lambda: self._store.diff(repository, before, commit)) if len(keys) > 1 else self._known
+            )
             self._known = {key: found for key, found in self._known.items() if key not in changed}
         self._compared = commit
-
-        def checksum(key: str) -> str | None:
-            if key not in self._known:
-                self._known[key] = self._retry(lambda: self._store.checksum(repository, commit, key))
-            return self._known[key]
-
-        return checksum
+        if unknown := [key for key in keys if key not in self._known]:
+            found = self._retry(lambda: self._store.stat_objects(repository, commit, unknown))
+            self._known |= {key: found[key].checksum if key in found else None for key in unknown}
+        return self._known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import joining
-from perago.attempt.fence import FENCE_PATH, fence_state
+from perago.attempt.fence import FENCE_PATH, fence_in
 from perago.attempt.outcome import cannot_undo, named
 from perago.attempt.publication import PHASE, WORKFLOW_ID
 from perago.back_off import BackOff
@@ -32,6 +32,7 @@ from perago.ports import (
     MergeRefused,
     NotFound,
     NothingToCommit,
+    ObjectEntry,
     Refused,
     RevertConflict,
     ServiceError,
@@ -273,12 +274,17 @@ class Publisher:
 
         return self._retry(revert)
 
-    def verify(self, command: do.VerifyStaging, planned: Mapping[str, int | None]) -> on.Event:
+    def verify(self, command: do.VerifyStaging, planned: Mapping[str, Upload | None]) -> on.Event:
         """The staging commit must differ from what it was built on in the planned keys, and in nothing else. `planned`
-        has their sizes in bytes; None: removed."""
+        has the file at each key; None: removed."""
         found = self.diff(command.repository, command.built_on, command.commit_id)
         wrong = {key for key in {*found, *planned} if key not in found or key not in planned}
-        wrong |= {key for key, size in planned.items() if key in found and found[key] != size}
+        sizes = {key: upload and upload.size for key, upload in planned.items()}
+        wrong |= {key for key, size in sizes.items() if key in found and found[key] != size}
+        put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
+        if put and not wrong:
+            objects = self.stat_objects(command.repository, command.commit_id, put)
+            wrong = {key for key, checksum in put.items() if key not in objects or objects[key].checksum != checksum}
         if wrong:
             return on.StagingDiffers(tuple(sorted(wrong)))
         taken = (
@@ -288,8 +294,8 @@ class Publisher:
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
-        found = self._retry(lambda: self._store.checksum(command.repository, command.commit_id, FENCE_PATH))
-        return on.PublishFenceSeen(fence_state(found))
+        found = self.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
+        return on.PublishFenceSeen(fence_in(found))
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""
@@ -408,6 +414,10 @@ class Publisher:
     def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
         """The keys at which two commits differ, with their sizes in `right`; None: it is not there."""
         return self._retry(lambda: self._store.diff(repository, left, right))
+
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
+        return self._retry(lambda: self._store.stat_objects(repository, commit, keys))
 
     def _retry(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -205,8 +205,14 @@ class WorkspaceStore(Protocol):
         None: it is not there."""
         ...
 
-    def checksum(self, repository: str, commit: str, key: str) -> str | None:
-        """The checksum of one object of a commit, as listings show it; None if there is no such object."""
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`, as listings show them.
+
+        Sends at most one request for each key, and at most one for each 1,000 objects of the commit.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
         ...
 
     def merge(

@@ -200,22 +200,24 @@ class LakeFSScenarios:
         assert undone.meta_range_id == first.meta_range_id
         assert store.diff(repository, first.id, undone.id) == {}
 
-    def test_the_checksum_of_an_object_is_its_md5_and_none_is_none(
+    def test_the_checksum_of_an_object_is_its_md5_and_only_objects_are_found(
         self, store: WorkspaceStore, repository: str, tmp_path: Path
     ) -> None:
         store.upload(repository, "main", [write(tmp_path, "dir/a b", b"text")])
         head = store.commit(repository, "main", "one", {}).id
-        assert store.checksum(repository, head, "dir/a b") == hashlib.md5(b"text", usedforsecurity=False).hexdigest()
-        assert store.checksum(repository, head, "dir") is None
+        found = store.stat_objects(repository, head, ["dir", "dir/a b", "dir/c"])
+        assert list(found) == ["dir/a b"]
+        assert found["dir/a b"].checksum == hashlib.md5(b"text", usedforsecurity=False).hexdigest()
+        assert found["dir/a b"] == store.list_objects(repository, head, "dir/")[0]
         with pytest.raises(NotFound):
-            store.checksum(repository, "0" * 64, "dir/a b")
+            store.stat_objects(repository, "0" * 64, ["dir/a b"])
 
     def test_the_publish_fence_lets_a_merge_through_on_the_expected_head_only(
         self, store: WorkspaceStore, repository: str, tmp_path: Path
     ) -> None:
         store.upload(repository, "main", [write(tmp_path, FENCE_PATH, FENCE_TEXT.encode())])
         head = store.commit(repository, "main", "fence", {}).id
-        assert store.checksum(repository, head, FENCE_PATH) == FENCE_CHECKSUM
+        assert store.stat_objects(repository, head, [FENCE_PATH])[FENCE_PATH].checksum == FENCE_CHECKSUM
         one = commit_on_new_branch(store, repository, "one", head, write(tmp_path, "a", b"1"))
         two = commit_on_new_branch(store, repository, "two", head, write(tmp_path, "b", b"2"))
         by_hand = commit_on_new_branch(store, repository, "three", head, write(tmp_path, "c", b"3"))

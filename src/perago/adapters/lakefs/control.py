@@ -13,7 +13,17 @@ from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
 from perago.adapters.http.failures import no_answer
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call
-from perago.ports import AccessDenied, Commit, Forbidden, NotFound, Refused, ServiceError, Unavailable, shortened
+from perago.ports import (
+    AccessDenied,
+    Commit,
+    Forbidden,
+    NotFound,
+    ObjectEntry,
+    Refused,
+    ServiceError,
+    Unavailable,
+    shortened,
+)
 
 _PAGE = 1000
 _LOG_PAGE = 10
@@ -151,13 +161,11 @@ class Control:
         changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
         return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
 
-    def checksum(self, repository: str, commit: str, key: str) -> str | None:
-        """The checksum of one object; None only if lakeFS says that the commit is there and the object is not."""
+    def stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
+        """Return one object; None only if lakeFS says that the commit is there and the object is not."""
         call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
         try:
-            found: str = self._retry(
-                call, self._objects.stat_object, repository, commit, key, read_as=lambda answer: str(answer.checksum)
-            )
+            found: ObjectEntry = self._retry(call, self._objects.stat_object, repository, commit, key, read_as=_object)
         except NotFound:
             self.commit_by_id(repository, commit)
             return None
@@ -344,6 +352,18 @@ def _page(answer: Any) -> tuple[list[Any], bool, str]:
     """The items of a page, whether more follow, and after which name they do."""
     more = bool(answer.results) and answer.pagination.has_more
     return answer.results, more, str(answer.pagination.next_offset) if more else ""
+
+
+def _object(answer: Any) -> ObjectEntry:
+    return ObjectEntry(
+        key=answer.path,
+        size=answer.size_bytes or 0,
+        checksum=answer.checksum,
+        mtime=answer.mtime,
+        content_type=answer.content_type or "application/octet-stream",
+        metadata=answer.metadata or {},
+        physical_address=answer.physical_address or "",
+    )
 
 
 def _done(answer: Any) -> None:

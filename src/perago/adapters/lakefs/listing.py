@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from os.path import commonprefix
 from sys import intern
 from types import MappingProxyType
@@ -17,6 +17,9 @@ from perago.ports import ObjectEntry
 
 PAGE = 1000
 """Objects a page, the server's maximum."""
+_LONGEST_AFTER = 1000
+"""Bytes of a key at which a page can begin. lakeFS takes 1,024."""
+_SURROGATES = range(0xD800, 0xE000)
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -29,6 +32,48 @@ def list_objects(pool: HttpPool, policy: CallPolicy, repository: str, commit: st
     """
     call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
     return [entry for page in _pages(pool, policy, call, commit, prefix) for entry in page]
+
+
+def stat_objects(
+    pool: HttpPool,
+    policy: CallPolicy,
+    repository: str,
+    commit: str,
+    keys: Collection[str],
+    stat: Callable[[str], ObjectEntry | None],
+) -> dict[str, ObjectEntry]:
+    """Return those of the objects `keys` that are there.
+
+    A page of the listing begins at the first key that is not settled, so each page settles one key at least, and no
+    object is listed twice. The last key, and one at which no page can begin, is settled by `stat`.
+
+    Raises:
+        NotFound: no such repository or commit.
+        Unavailable: a page could not be read.
+    """
+    call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
+    left, found = sorted(keys, reverse=True), dict[str, ObjectEntry]()  # code points are in the order of their UTF-8
+    while left:
+        key, after = left[-1], _before(left[-1])
+        if len(left) > 1 and after is not None:
+            page, more, last = retry(lambda at=after: _page(pool, call, commit, "", at), policy)  # type: ignore[misc]
+            listed = {entry.key: entry for entry in page}
+            while left and not (more and left[-1] > last):
+                if left[-1] in listed:
+                    found[left[-1]] = listed[left[-1]]
+                left.pop()
+        if left and left[-1] == key:
+            if (entry := stat(key)) is not None:
+                found[key] = entry
+            left.pop()
+    return found
+
+
+def _before(key: str) -> str | None:
+    """Return a text below `key` that has hardly any key between itself and `key`; None: there is no such text."""
+    last = ord(key[-1])
+    is_short = len(key.encode(errors="replace")) <= _LONGEST_AFTER
+    return f"{key[:-1]}{chr(last - 1)}\U0010ffff" if is_short and last > 0 and last - 1 not in _SURROGATES else None
 
 
 def newest_upload(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 from urllib3.util import make_headers
@@ -16,7 +17,7 @@ from perago.adapters.lakefs.block_store import BlockStore
 from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE, Call, refusal, unanswered, version_in
-from perago.adapters.lakefs.listing import list_objects, newest_upload
+from perago.adapters.lakefs.listing import list_objects, newest_upload, stat_objects
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
 from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
@@ -204,9 +205,10 @@ class LakeFSStore:
             raise refusal(call, answer)
         return ServerAbout(version_in(answer), seconds_ahead(answer.headers, sent, received), received - sent)
 
-    def checksum(self, repository: str, commit: str, key: str) -> str | None:
-        """The checksum of one object of a commit, or None."""
-        return self._control.checksum(repository, commit, key)
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
+        stat = partial(self._control.stat, repository, commit)
+        return stat_objects(self._pool, self._policy, repository, commit, keys, stat)
 
     def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
         """All branches whose names begin with `prefix`, hidden ones included."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -172,14 +172,15 @@ class InMemoryLakeFS:
             found = _all(partial(self.server.diff_refs, repository, left, right, two_dot=True))
             return {change.path: None if change.type is DiffType.REMOVED else change.size for change in found}
 
-    def checksum(self, repository: str, commit: str, key: str) -> str | None:
-        """The checksum of one object of a commit."""
-        with self._operation("checksum", f"look for {key!r} in {commit} of {repository!r}"):
-            try:
-                return self.server.stat_object(repository, commit, key).blob.checksum
-            except Missing:
-                self.server.get_commit(repository, commit)
-                return None
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`."""
+        with self._operation("stat_objects", f"look for {len(keys)} objects in {commit} of {repository!r}"):
+            self.server.get_commit(repository, commit)
+            found = {}
+            for key in keys:
+                with suppress(Missing):
+                    found[key] = self.server.stat_object(repository, commit, key).as_listed()
+            return found
 
     def merge(
         self,

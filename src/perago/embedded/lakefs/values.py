@@ -49,6 +49,7 @@ class Entry:
             mtime=self.mtime,
             content_type=self.content_type,
             metadata=self.metadata,
+            physical_address=self.address,
         )
 
 
