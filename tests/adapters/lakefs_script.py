@@ -90,11 +90,12 @@ def lakefs(
     tls: ssl.SSLContext | None = None,
     threads: int = 8,
     cache: ObjectCache | None = None,
+    access_key: str = "key",
 ) -> Iterator[tuple[LakeFSStore, ScriptedServer]]:
     """A store on a scripted server. Afterwards no thread of a transfer may be left."""
     before = threading.enumerate()
     with ScriptedServer(script, tls=tls) as server:
-        settings = LakeFSSettings(server.url, "key", SecretStr(SECRET))
+        settings = LakeFSSettings(server.url, access_key, SecretStr(SECRET))
         store = LakeFSStore(settings, threads=threads, policy=policy, cache=cache)
         try:
             yield store, server

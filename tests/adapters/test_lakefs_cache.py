@@ -13,7 +13,7 @@ from perago.cache import ObjectCache, objects, usage
 from perago.ports import CorruptTransfer, Placement, Refused, Upload
 from perago.workspace.disk import FreeSpace
 from perago.workspace.layout import RESERVE
-from tests.cache.shelves import entries
+from tests.cache.shelves import entries, flip_a_bit
 
 from .lakefs_script import COMMIT, Tree, files_in, lakefs, md5, to_upload
 from .scripted import Action, Reply, Request, reply_json
@@ -120,8 +120,8 @@ def test_an_object_that_was_changed_behind_lakefs_is_what_the_listing_says(cache
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda entry: entry.write_bytes(b"other"), lambda entry: os.truncate(entry, 0), lambda entry: entry.unlink()],
-    ids=["overwritten", "emptied", "deleted"],
+    [flip_a_bit, lambda entry: os.truncate(entry, 0), lambda entry: entry.unlink()],
+    ids=["a bit flipped", "emptied", "deleted"],
 )
 def test_a_damaged_entry_is_read_again(cache: ObjectCache, tmp_path: Path, damage: Callable[[Path], object]) -> None:
     tree = Tree(OBJECTS, listed=ADDRESSES)
@@ -132,6 +132,17 @@ def test_a_damaged_entry_is_read_again(cache: ObjectCache, tmp_path: Path, damag
     assert (found, len(read)) == (19, 1)
     assert files_in(tmp_path / "second") == OBJECTS
     assert fetch(cache, tree, tmp_path / "third") == (20, [])
+
+
+def test_another_access_key_starts_with_an_empty_cache(cache: ObjectCache, tmp_path: Path) -> None:
+    """The right to read an object belongs to a key. A key that may list a commit may lack it."""
+    tree = Tree(OBJECTS, listed=ADDRESSES)
+    fetch(cache, tree, tmp_path / "first")
+
+    with lakefs(tree, cache=cache, access_key="another key") as (store, server):
+        placements = [Placement(entry, tmp_path / "w" / entry.key) for entry in store.list_objects("repo", COMMIT, "")]
+        assert store.download("repo", COMMIT, tmp_path / "w", placements) == 0
+        assert len(reads(server.requests)) == 20
 
 
 def test_what_does_not_verify_is_not_kept(cache: ObjectCache, tmp_path: Path) -> None:

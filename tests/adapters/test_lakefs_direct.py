@@ -91,6 +91,8 @@ def test_an_object_that_the_cache_only_seemed_to_have_is_brought_directly_too(tm
     with signing(Signing(objects, listed=listed), Store(objects), cache=cache) as (store, asked, _):
         assert fetch(store, tmp_path / "second") == objects
         assert through_lakefs(asked) == []
+        (note,) = store.take_notes()
+        assert f"The cache {root / '.cache'} had 2 damaged objects, deleted and downloaded from lakeFS again." in note
         assert store.take_notes() == ()
 
 

@@ -6,6 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import xxhash
+
 from perago.cache import ObjectCache
 from perago.cache.objects import ObjectId
 from perago.cache.places import LEDGER
@@ -17,12 +19,12 @@ def object_of(content: bytes, address: str = "s3://bucket/data/1") -> ObjectId:
     return ObjectId(address, hashlib.md5(content, usedforsecurity=False).hexdigest(), len(content))
 
 
-def put(cache: ObjectCache, content: bytes, address: str = "s3://bucket/data/1", *, is_checked: bool = True) -> None:
-    """Add an object as an attempt does."""
+def put(cache: ObjectCache, content: bytes, address: str = "s3://bucket/data/1", *, held: bytes | None = None) -> None:
+    """Add an object as an attempt does. `held`: what the file has by then, if it is not the verified content."""
     source = cache.root / "source"
-    source.write_bytes(content)
+    source.write_bytes(content if held is None else held)
     with source.open("rb") as file, _open(cache) as shelf:
-        shelf.add(object_of(content, address), file.fileno(), is_checked=is_checked)
+        shelf.add(object_of(content, address), file.fileno(), xxhash.xxh3_128_digest(content))
     source.unlink()
 
 
@@ -43,6 +45,14 @@ def entries(cache: ObjectCache) -> list[Path]:
 def only_entry(cache: ObjectCache) -> Path:
     (entry,) = entries(cache)
     return entry
+
+
+def flip_a_bit(entry: Path, at: int = 0) -> None:
+    """Damage an entry as a disk does: its size and times stay."""
+    status, content = entry.stat(), bytearray(entry.read_bytes())
+    content[at] ^= 1
+    entry.write_bytes(content)
+    os.utime(entry, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _open(cache: ObjectCache):  # type: ignore[no-untyped-def]

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import xxhash
 
-from perago.cache import ObjectCache, objects, stamps, usage
+from perago.cache import ObjectCache, copying, objects, usage
 from perago.cache.copying import copy_bytes
 from perago.cache.objects import ObjectId
+from perago.cache.seals import SEAL_BYTES
 from perago.workspace.disk import FreeSpace
 from perago.workspace.layout import RESERVE
 
-from .shelves import PLENTY, entries, get, object_of, only_entry, put
+from .shelves import PLENTY, entries, flip_a_bit, get, object_of, only_entry, put
 
 CONTENT = b"a table\n" * 1000
+CHECKSUM = xxhash.xxh3_128_digest(CONTENT)
+
+
+WAYS = ["copies", "clones"]
+
+
+def clone(source: int, destination: int) -> bool:
+    """Do what a disk that shares blocks does: the destination has all that the source has, in one step."""
+    os.pwrite(destination, os.pread(source, 10**8, 0), 0)
+    return True
+
+
+def share_blocks(monkeypatch: pytest.MonkeyPatch, clone: Callable[[int, int], bool]) -> None:
+    """Clone files of every size, on every disk."""
+    monkeypatch.setattr(copying, "_clone", clone)
+    monkeypatch.setattr(copying, "_SMALL", 0)
 
 
 @pytest.fixture
@@ -40,17 +60,18 @@ def test_an_object_comes_back(cache: ObjectCache) -> None:
     "other",
     [
         ObjectCache(Path(), PLENTY, "http://another-lakefs"),
+        ObjectCache(Path(), PLENTY, "http://lakefs", "another key"),
         object_of(CONTENT, "s3://bucket/data/2"),
         object_of(CONTENT[:-1] + b"!"),
         object_of(CONTENT[:-1]),
     ],
-    ids=["server", "address", "checksum", "size"],
+    ids=["server", "access key", "address", "checksum", "size"],
 )
 def test_a_hit_needs_everything_to_be_the_same(
     cache: ObjectCache, other: ObjectCache | ObjectId, tmp_path: Path
 ) -> None:
     put(cache, CONTENT)
-    asked = ObjectCache(tmp_path, PLENTY, other.server) if isinstance(other, ObjectCache) else cache
+    asked = replace(other, root=tmp_path) if isinstance(other, ObjectCache) else cache
     wanted = other if isinstance(other, ObjectId) else object_of(CONTENT)
 
     with (tmp_path / "target").open("w+b") as file, asked.open() as shelf:  # type: ignore[union-attr]
@@ -63,7 +84,7 @@ def test_what_cannot_be_checked_is_not_kept(cache: ObjectCache, checksum: str) -
     source.write_bytes(CONTENT)
 
     with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        shelf.add(ObjectId("s3://bucket/data/1", checksum, len(CONTENT)), file.fileno())
+        shelf.add(ObjectId("s3://bucket/data/1", checksum, len(CONTENT)), file.fileno(), CHECKSUM)
 
     assert entries(cache) == []
 
@@ -111,10 +132,31 @@ def _make_fifo(entry: Path) -> None:
     os.mkfifo(entry)
 
 
+def _swap(entry: Path) -> None:
+    """Give the entry the content of another one, as a repair of the file system may do."""
+    cache = ObjectCache(entry.parents[1], PLENTY, "http://lakefs")
+    put(cache, CONTENT.upper(), "s3://bucket/data/2")
+    (other,) = set(entries(cache)) - {entry}
+    other.replace(entry)
+
+
+def _tear(entry: Path) -> None:
+    """Empty the last blocks, as a power loss does. Size and times stay."""
+    status = entry.stat()
+    entry.write_bytes(entry.read_bytes()[:4096] + bytes(entry.stat().st_size - 4096))
+    os.utime(entry, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 DAMAGES = {
+    "a bit flipped": flip_a_bit,
+    "the last bit flipped": lambda entry: flip_a_bit(entry, len(CONTENT) - 1),
+    "its checksum flipped": lambda entry: flip_a_bit(entry, len(CONTENT)),
+    "torn": _tear,
+    "that of another object": _swap,
+    "without a checksum": lambda entry: os.truncate(entry, len(CONTENT)),
     "truncated": lambda entry: os.truncate(entry, 100),
     "emptied": lambda entry: os.truncate(entry, 0),
-    "longer": lambda entry: os.truncate(entry, len(CONTENT) + 1),
+    "longer": lambda entry: os.truncate(entry, len(CONTENT) + SEAL_BYTES + 1),
     "overwritten": _overwrite,
     "replaced": _replace,
     "a symlink": _make_link,
@@ -124,11 +166,14 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("way", WAYS)
 def test_a_damaged_entry_is_dropped_and_never_delivered(
-    cache: ObjectCache, damage: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+    cache: ObjectCache, damage: Callable[[Path], object], way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+    if way == "clones":
+        share_blocks(monkeypatch, clone)
     put(cache, CONTENT)
+    assert get(cache, CONTENT) == CONTENT
     damage(only_entry(cache))
 
     assert get(cache, CONTENT) is None
@@ -137,31 +182,39 @@ def test_a_damaged_entry_is_dropped_and_never_delivered(
     assert get(cache, CONTENT) == CONTENT
 
 
-@pytest.mark.parametrize("boots", [1, 2])
-def test_what_a_power_loss_has_torn_is_found_after_it(
-    cache: ObjectCache, boots: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Size and times are those of before, and the last block is empty. Only the boot tells that this can be."""
-    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+def test_a_clone_is_verified_not_its_source(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
     put(cache, CONTENT)
-    torn = CONTENT[:-4096] + bytes(4096)
-    status = only_entry(cache).stat()
-    only_entry(cache).write_bytes(torn)
-    os.utime(only_entry(cache), ns=(status.st_atime_ns, status.st_mtime_ns))
-    if boots == 2:
-        monkeypatch.setattr(stamps, "_boot", lambda: "the next boot")
 
-    assert get(cache, CONTENT) == (torn if boots == 1 else None)
+    def clone_damaged(source: int, destination: int) -> bool:
+        clone(source, destination)
+        return os.pwrite(destination, b"!", 5) == 1
+
+    share_blocks(monkeypatch, clone_damaged)
+    assert get(cache, CONTENT) is None
 
 
-def test_what_is_whole_stays_after_a_boot(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "SAMPLE", 1 << 30)
+def test_entries_of_an_earlier_version_are_left_alone(cache: ObjectCache) -> None:
+    """Their names are made from the server, the address, the checksum and the size, and they have no checksum."""
+    wanted = object_of(CONTENT)
+    parts = ("http://lakefs", wanted.address, wanted.checksum, str(wanted.size))
+    name = hashlib.blake2b("\0".join(parts).encode(), digest_size=20).hexdigest()
+    (cache.root / ".cache").mkdir(mode=0o700)
+    (cache.root / ".cache" / name).write_bytes(CONTENT)
+
+    assert get(cache, CONTENT) is None
     put(cache, CONTENT)
-    monkeypatch.setattr(stamps, "_boot", lambda: "the next boot")
+    assert get(cache, CONTENT) == CONTENT
+    assert (cache.root / ".cache" / name).read_bytes() == CONTENT
 
-    assert get(cache, CONTENT) == CONTENT
-    monkeypatch.setattr(objects, "_md5", None)
-    assert get(cache, CONTENT) == CONTENT
+
+def test_damage_is_counted(cache: ObjectCache) -> None:
+    put(cache, CONTENT)
+    flip_a_bit(only_entry(cache))
+
+    with (cache.root / "target").open("w+b") as file, cache.open() as shelf:  # type: ignore[union-attr]
+        assert not shelf.copy_to(object_of(CONTENT), file.fileno())
+        assert not shelf.copy_to(object_of(CONTENT), file.fileno())
+        assert (shelf.hits, shelf.misses, shelf.damaged) == (0, 2, 1)
 
 
 def test_a_directory_in_the_place_of_an_entry_is_a_miss(cache: ObjectCache) -> None:
@@ -187,30 +240,10 @@ def test_an_entry_that_cannot_be_read_is_a_miss(cache: ObjectCache, monkeypatch:
     assert entries(cache) == []
 
 
-def test_damage_that_does_not_show_in_times_is_found_by_samples(cache: ObjectCache) -> None:
-    put(cache, CONTENT)
-    status = only_entry(cache).stat()
-    only_entry(cache).write_bytes(CONTENT.upper())
-    os.utime(only_entry(cache), ns=(status.st_atime_ns, status.st_mtime_ns))
+def test_what_changed_after_it_was_verified_is_not_delivered(cache: ObjectCache) -> None:
+    put(cache, CONTENT, held=CONTENT.upper())
 
-    with (cache.root / "target").open("w+b") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        for _ in range(objects.SAMPLE):
-            found = shelf.copy_to(object_of(CONTENT), file.fileno())
-            file.truncate(0)
-    assert not found
-    assert entries(cache) == []
-
-
-@pytest.mark.parametrize(("content", "arrives"), [(CONTENT, CONTENT), (CONTENT.upper(), None)])
-def test_what_was_not_checked_is_checked_when_it_is_used(
-    cache: ObjectCache, content: bytes, arrives: bytes | None
-) -> None:
-    source = cache.root / "source"
-    source.write_bytes(content)
-    with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        shelf.add(object_of(CONTENT), file.fileno(), is_checked=False)
-
-    assert get(cache, CONTENT) == arrives
+    assert get(cache, CONTENT) is None
 
 
 def test_a_full_disk_is_no_trouble_of_the_attempt(cache: ObjectCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,12 +263,13 @@ def test_the_cache_takes_no_space_that_the_transfer_needs(cache: ObjectCache, mo
     free = [2 * RESERVE + 4 * size]
     monkeypatch.setattr(objects, "free_space", lambda _: FreeSpace(free[0], 4096, None))
     source = cache.root / "source"
-    source.write_bytes(bytes(size))
+    content = bytes(size - SEAL_BYTES)
+    source.write_bytes(content)
     with source.open("rb") as file, cache.open(needed=3 * size) as shelf:  # type: ignore[union-attr]
         for number in range(3):
             free[0] -= size  # the workspace's own file
             before = len(entries(cache))
-            shelf.add(object_of(bytes(size), f"s3://bucket/{number}"), file.fileno())
+            shelf.add(object_of(content, f"s3://bucket/{number}"), file.fileno(), xxhash.xxh3_128_digest(content))
             free[0] -= size * (len(entries(cache)) - before)
     assert len(entries(cache)) == 1
 
@@ -244,7 +278,7 @@ def test_a_source_that_is_too_short_is_not_kept(cache: ObjectCache) -> None:
     source = cache.root / "source"
     source.write_bytes(CONTENT[:-1])
     with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
-        shelf.add(object_of(CONTENT), file.fileno())
+        shelf.add(object_of(CONTENT), file.fileno(), CHECKSUM)
 
     assert entries(cache) == []
 
@@ -268,14 +302,14 @@ def test_two_at_once_leave_one_whole_entry(cache: ObjectCache) -> None:
         with source.open("rb") as file, cache.open() as shelf:  # type: ignore[union-attr]
             start.wait(30)
             for _ in range(20):
-                shelf.add(object_of(content), file.fileno())
+                shelf.add(object_of(content), file.fileno(), xxhash.xxh3_128_digest(content))
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert only_entry(cache).stat().st_size == len(content)
+    assert only_entry(cache).stat().st_size == len(content) + SEAL_BYTES
     assert get(cache, content) == content
 
 
@@ -301,16 +335,15 @@ def test_it_is_off_where_it_may_hold_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / ".cache").exists()
 
 
-@pytest.mark.parametrize("refused", [[], ["copy_file_range"]], ids=["by the system", "by hand"])
-def test_copies_are_whole(tmp_path: Path, refused: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_copies_are_whole(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "clones":
+        share_blocks(monkeypatch, clone)
     content = os.urandom(3_000_001)
-    (tmp_path / "from").write_bytes(content)
+    (tmp_path / "from").write_bytes(content + b"behind it")
+    checksum = xxhash.xxh3_128()
 
-    def not_here(*_: object, **__: object) -> int:
-        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-    for name in refused:
-        monkeypatch.setattr(os, name, not_here, raising=False)
-    with (tmp_path / "from").open("rb") as source, (tmp_path / "to").open("wb") as target:
-        assert copy_bytes(source.fileno(), target.fileno(), len(content)) == len(content)
+    with (tmp_path / "from").open("rb") as source, (tmp_path / "to").open("w+b") as target:
+        assert copy_bytes(source.fileno(), target.fileno(), len(content), checksum) == len(content)
     assert (tmp_path / "to").read_bytes() == content
+    assert checksum.digest() == xxhash.xxh3_128_digest(content)

@@ -9,13 +9,27 @@ from pathlib import Path
 
 import pytest
 
-from perago.cache import CacheUnusable, ObjectCache, Usage, clear, default_limit, give_room, ledger, trim, upkeep, usage
+from perago.cache import (
+    CacheUnusable,
+    ObjectCache,
+    Usage,
+    Verified,
+    clear,
+    default_limit,
+    give_room,
+    ledger,
+    trim,
+    upkeep,
+    usage,
+    verify,
+)
 from perago.cache.ledger import locked_ledger
 from perago.cache.places import LEDGER, opened_directory
+from perago.cache.seals import SEAL_BYTES
 from perago.workspace.directory import sweep
 from perago.workspace.disk import FreeSpace, free_space
 
-from .shelves import PLENTY, entries, get, put
+from .shelves import PLENTY, entries, flip_a_bit, get, put
 
 BLOCK = 4096
 
@@ -26,8 +40,8 @@ def cache(tmp_path: Path) -> ObjectCache:
 
 
 def fill(cache: ObjectCache, number: int) -> list[bytes]:
-    """Put objects of a block each into the cache, the first one used longest ago."""
-    contents = [bytes([65 + position]) * BLOCK for position in range(number)]
+    """Put objects that take a block each into the cache, the first one used longest ago."""
+    contents = [bytes([65 + position]) * (BLOCK - SEAL_BYTES) for position in range(number)]
     for position, content in enumerate(contents):
         before = set(entries(cache)) if position else set()
         put(cache, content, f"s3://bucket/{position}")
@@ -139,8 +153,23 @@ def test_clearing_leaves_nothing(cache: ObjectCache) -> None:
     assert held(cache, contents) == []
 
 
+def test_verifying_deletes_what_is_damaged_and_nothing_else(cache: ObjectCache) -> None:
+    contents = fill(cache, 5)
+    of_an_earlier_version = cache.root / ".cache" / ("0" * 40)
+    of_an_earlier_version.write_bytes(b"without a checksum")
+    for damaged in (entries(cache)[2], entries(cache)[4]):
+        flip_a_bit(damaged, BLOCK - 1)
+    names = [entries(cache)[2].name, entries(cache)[4].name]
+
+    assert verify(cache.root) == Verified(3, tuple(sorted(names)), 1)
+    assert usage(cache.root).size == 4 * BLOCK
+    assert len(held(cache, contents)) == 3
+    assert verify(cache.root) == Verified(3, (), 1)
+
+
 def test_a_root_without_a_cache_has_an_empty_one(tmp_path: Path) -> None:
     assert usage(tmp_path / "missing") == clear(tmp_path) == Usage()
+    assert verify(tmp_path) == Verified()
     assert trim(tmp_path, PLENTY) == 0
     assert not give_room(tmp_path, 1)
     assert list(tmp_path.iterdir()) == []

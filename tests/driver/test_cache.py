@@ -13,7 +13,7 @@ from perago import WorkspaceSpec, task
 from perago.adapters.lakefs import LakeFSStore
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.cache import ObjectCache, usage
+from perago.cache import ObjectCache, usage, verify
 from perago.driver import AttemptRecord, AttemptRuntime, SystemClock, run_attempt
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.serve import serve
@@ -22,6 +22,7 @@ from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices
 from perago.workspace import layout
 from perago.workspace.disk import FreeSpace
+from tests.cache.shelves import entries, flip_a_bit
 
 from .world import REPOSITORY
 
@@ -100,6 +101,23 @@ def test_the_second_attempt_fetches_nothing_and_sees_the_same(machine: Machine) 
     assert (second.objects, second.from_cache, seen) == (30, 30, TREE)
     assert "30 of 30 objects from the cache" in second.remarks
     assert "cache" not in "".join(first.remarks)
+
+
+def test_damaged_objects_are_downloaded_again_and_the_attempt_goes_on(machine: Machine) -> None:
+    ref = machine.services.seed(TREE)
+    machine.attempt(ref, "one")
+    cache = ObjectCache(machine.root, 10**8)
+    for entry in entries(cache):
+        flip_a_bit(entry)
+    damaged = len(entries(cache))
+
+    second, seen = machine.attempt(ref, "two")
+    assert (second.objects, second.from_cache, seen) == (30, 0, TREE)
+    assert second.published_commit is not None
+    (note,) = second.notes
+    assert f"The cache {machine.root / '.cache'} had 30 damaged objects, deleted and downloaded" in note
+    assert len(verify(machine.root).damaged) == damaged - 30
+    assert machine.attempt(ref, "three")[0].from_cache == 30
 
 
 def test_what_an_attempt_has_published_is_there_for_the_next(machine: Machine) -> None:

@@ -1,7 +1,8 @@
 """Objects that this machine has fetched or published before, on its disk (docs/workers.md).
 
-    <root>/.cache/<40 hex digits>   one object each, below the workspace root
-    <root>/.cache/ledger.json       how many bytes there are, and how often the cache helped
+    <root>/.cache/<40 hex digits>.xxh3  one object each, below the workspace root, and its checksum
+    <root>/.cache/<40 hex digits>       the same without a checksum, of earlier versions; never read
+    <root>/.cache/ledger.json           how many bytes there are, and how often the cache helped
 
 Any number of processes use it side by side. A file appears whole, by a rename. Nothing is ever linked into a workspace:
 it gets a copy, so that no task function can change what the next attempt is given.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 from perago.cache.objects import ObjectCache, ObjectId, Shelf
 from perago.cache.places import CacheUnusable, on_disk
-from perago.cache.upkeep import Usage, clear, default_limit, give_room, trim, usage
+from perago.cache.upkeep import Usage, Verified, clear, default_limit, give_room, trim, usage, verify
 
 __all__ = [
     "CacheUnusable",
@@ -19,10 +20,12 @@ __all__ = [
     "ObjectId",
     "Shelf",
     "Usage",
+    "Verified",
     "clear",
     "default_limit",
     "give_room",
     "on_disk",
     "trim",
     "usage",
+    "verify",
 ]

@@ -9,28 +9,28 @@ import itertools
 import os
 import re
 import secrets
-import stat
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import xxhash
+
 from perago.cache.copying import copy_bytes
 from perago.cache.ledger import locked_ledger, read_ledger
 from perago.cache.places import UNFINISHED, CacheUnusable, on_disk, open_directory
-from perago.cache.stamps import is_stale, is_stamped, stamp
+from perago.cache.seals import SEAL_BYTES, SEALED, can_be_sealed, seal_of
 from perago.workspace.disk import free_space
 from perago.workspace.errors import EXHAUSTED
 from perago.workspace.layout import RESERVE
-
-SAMPLE = 64
-"""One in so many hits is checked although nothing looks wrong: not every damage shows in a file's times."""
 
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_USED_AGAIN = 600 * 1_000_000_000
+"""Nanoseconds after which another use of an entry is noted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ class ObjectCache:
     """What all entries may have together; 0 switches the cache off."""
     server: str = ""
     """The address of the lakeFS server: equal names on two servers are two objects."""
+    access_key: str = ""
+    """The access key that reads the objects. Another key starts with an empty cache. `LakeFSStore` sets it."""
 
     def open(self, needed: int = 0) -> Shelf | None:
         """The cache for the length of one transfer; None where it is off or cannot be used (`trim` tells why).
@@ -91,12 +93,12 @@ class Shelf:
         self._naming = threading.Lock()  # threads that wait for a directory in the kernel take a third longer
         self._numbers = itertools.count()
         self._token = secrets.token_hex(6)
-        self._turns = itertools.count(secrets.randbelow(SAMPLE))
         self._room = cache.max_bytes - read_ledger(self._directory).size
         self._needed = needed
         self._coming = 0
         """Bytes of the objects that are being added right now."""
-        self.hits = self.misses = 0
+        self.hits = self.misses = self.damaged = 0
+        """Objects that were here, objects that were not, and those of the latter that were here with other bytes."""
         self._hit_bytes = self._added = 0
 
     def __enter__(self) -> Shelf:
@@ -146,18 +148,18 @@ class Shelf:
         with self._lock:
             self.misses += 1
 
-    def add(self, found: ObjectId, source: int, *, is_checked: bool = True) -> None:
+    def add(self, found: ObjectId, source: int, checksum: bytes) -> None:
         """Take a copy of an object from the open file `source`, while there is room.
 
         Args:
             found: the object.
             source: a file with its bytes, open for reading.
-            is_checked: whether the bytes are certainly those of the checksum; otherwise they are checked when they
-                are first used.
+            checksum: the XXH3-128 of the verified bytes. If the file has other bytes by now, the next use finds out.
         """
         with self._lock:
             self._needed -= on_disk(found.size)
-        if not found.can_be_checked or not self._reserve(on_disk(found.size)):
+        size = on_disk(found.size + SEAL_BYTES)
+        if not found.can_be_checked or not self._reserve(size):
             return
         name, temporary = self._name(found), f"{UNFINISHED}{self._token}-{next(self._numbers)}"
         try:
@@ -165,9 +167,8 @@ class Shelf:
                 file = os.open(temporary, _WRITE, 0o600, dir_fd=self._directory)
             try:
                 if copy_bytes(source, file, found.size) != found.size:
-                    raise OSError(errno.EIO, "the file ended early")
-                if is_checked:
-                    stamp(file, name, time.time_ns())
+                    raise OSError(errno.EIO, "the file has another size")
+                os.pwrite(file, seal_of(name, checksum), found.size)
             finally:
                 os.close(file)
             with self._naming:
@@ -175,11 +176,11 @@ class Shelf:
         except OSError:
             self._unlink(temporary)
             with self._lock:
-                self._added -= on_disk(found.size)
+                self._added -= size
                 self._room = 0  # whatever is wrong with the disk, no attempt should meet it a thousand times
         finally:
             with self._lock:
-                self._coming -= on_disk(found.size)
+                self._coming -= size
 
     def _reserve(self, size: int) -> bool:
         with self._lock:
@@ -192,8 +193,9 @@ class Shelf:
             return True
 
     def _name(self, wanted: ObjectId) -> str:
-        identity = "\0".join((self._cache.server, wanted.address, wanted.checksum, str(wanted.size)))
-        return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest()
+        cache = self._cache
+        identity = "\0".join((cache.server, cache.access_key, wanted.address, wanted.checksum, str(wanted.size)))
+        return hashlib.blake2b(identity.encode(errors="surrogatepass"), digest_size=20).hexdigest() + SEALED
 
     def _copy(self, wanted: ObjectId, name: str, destination: int) -> bool:
         try:
@@ -205,7 +207,7 @@ class Shelf:
                 self._drop(name, 0)
             return False
         try:
-            if self._is_sound(wanted, name, source) and copy_bytes(source, destination, wanted.size) == wanted.size:
+            if self._deliver(wanted, name, source, destination):
                 return True
         except OSError as error:
             if error.errno in _FULL:
@@ -214,25 +216,26 @@ class Shelf:
             os.close(source)
         os.ftruncate(destination, 0)
         os.lseek(destination, 0, os.SEEK_SET)
-        self._drop(name, wanted.size)
+        self._drop(name, wanted.size + SEAL_BYTES)
         return False
 
-    def _is_sound(self, wanted: ObjectId, name: str, file: int) -> bool:
-        """Size always; the digest where the times tell of a write or of another boot, and now and then."""
-        status, now = os.fstat(file), time.time_ns()
-        if not stat.S_ISREG(status.st_mode) or status.st_size != wanted.size or status.st_nlink != 1:
+    def _deliver(self, wanted: ObjectId, name: str, source: int, destination: int) -> bool:
+        """Copy an entry and compare the checksum of the copied bytes with the entry's seal; False if they differ."""
+        status, checksum = os.fstat(source), xxhash.xxh3_128()
+        if not can_be_sealed(status, wanted.size):
             return False
-        stamped = is_stamped(name, status)
-        if (not stamped or next(self._turns) % SAMPLE == 0) and _md5(file) != wanted.checksum:
+        copy_bytes(source, destination, wanted.size, checksum)
+        if os.pread(source, SEAL_BYTES, wanted.size) != seal_of(name, checksum.digest()):
             return False
-        if not stamped or is_stale(status, now):
-            stamp(file, name, now)
+        if (now := time.time_ns()) - status.st_atime_ns > _USED_AGAIN:
+            os.utime(source, ns=(now, status.st_mtime_ns))
         return True
 
     def _drop(self, name: str, size: int) -> None:
-        if self._unlink(name):
-            with self._lock:
-                self._added -= on_disk(size)
+        dropped = self._unlink(name)
+        with self._lock:
+            self.damaged += 1
+            self._added -= on_disk(size) if dropped else 0
 
     def _unlink(self, name: str) -> bool:
         try:
@@ -240,10 +243,3 @@ class Shelf:
         except OSError:
             return False
         return True
-
-
-def _md5(file: int) -> str:
-    with open(file, "rb", buffering=0, closefd=False) as opened:
-        digest = hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False))
-    os.lseek(file, 0, os.SEEK_SET)
-    return digest.hexdigest()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import xxhash
+
+from perago.cache.copying import hash_bytes
 from perago.cache.ledger import locked_ledger, read_ledger
 from perago.cache.places import LEDGER, UNFINISHED, on_disk, opened_directory
+from perago.cache.seals import SEAL_BYTES, SEALED, can_be_sealed, seal_of
 from perago.workspace.disk import free_space
+from perago.workspace.errors import EXHAUSTED
 
 _SHARE = 10
 """The default limit is one part in so many of what is free."""
@@ -38,6 +44,18 @@ class Usage:
     """Their bytes."""
     misses: int = 0
     """Objects that attempts fetched from the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The result of reading every entry of a cache."""
+
+    sound: int = 0
+    """Entries whose bytes have their checksum."""
+    damaged: tuple[str, ...] = ()
+    """Names of the entries that do not, and were deleted."""
+    without_checksum: int = 0
+    """Entries of earlier versions, which have no checksum. Only workers of these versions use them."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -82,6 +100,53 @@ def clear(root: Path) -> Usage:
         for name in _names(directory):
             _unlink(name, directory)
     return before
+
+
+def verify(root: Path) -> Verified:
+    """Read every entry, and delete those whose bytes do not have their checksum. Attempts may run concurrently.
+
+    Raises:
+        CacheUnusable, OSError: as `usage`.
+    """
+    sound, without_checksum, damaged = 0, 0, []
+    try:
+        with opened_directory(root) as directory:
+            for entry in _entries(directory):
+                if not entry.name.endswith(SEALED):
+                    without_checksum += 1
+                elif (is_sound := _is_sound(directory, entry.name)) is False:
+                    _unlink(entry.name, directory)
+                    damaged.append(entry.name)
+                else:
+                    sound += bool(is_sound)
+            if damaged:
+                _shrink(directory, list(_entries(directory)), sys.maxsize)
+    except FileNotFoundError:
+        return Verified()
+    return Verified(sound, tuple(sorted(damaged)), without_checksum)
+
+
+def _is_sound(directory: int, name: str) -> bool | None:
+    """Whether the bytes of an entry have its checksum; None if the entry was deleted in the meantime."""
+    try:
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
+        return False
+    try:
+        status, checksum = os.fstat(file), xxhash.xxh3_128()
+        size = status.st_size - SEAL_BYTES
+        if not can_be_sealed(status, size):
+            return False
+        hash_bytes(file, size, checksum)
+        return os.pread(file, SEAL_BYTES, size) == seal_of(name, checksum.digest())
+    except OSError:
+        return False
+    finally:
+        os.close(file)
 
 
 def trim(root: Path, limit: int) -> int:

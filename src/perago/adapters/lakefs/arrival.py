@@ -1,7 +1,7 @@
-"""The bytes of one object on their way into a file, whole or as ranges side by side, and their MD5.
+"""The bytes of one object on their way into a file, whole or as ranges side by side, and their checksums.
 
-An MD5 can only be taken from the first byte to the last. So it follows what has come without a gap: a chunk that comes
-in order is hashed while it is in memory, one that came ahead is read back later, which the page cache makes cheap.
+A checksum can only be taken from the first byte to the last. So it follows the bytes that have come without a gap: a
+chunk that comes in order is hashed in memory. One that came ahead is read back, which the page cache makes cheap.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import os
 import re
 import threading
 from typing import TYPE_CHECKING
+
+import xxhash
 
 from perago.ports import ObjectEntry
 
@@ -64,6 +66,11 @@ class Arrival:
                 return None
             return f"the MD5 of what came is {self._digest.hexdigest()}"
 
+    @property
+    def checksum(self) -> bytes:
+        """The XXH3-128 of the bytes that have come without a gap: of the object, once nothing is wrong with it."""
+        return self._fast.digest()
+
     def restart(self) -> None:
         """Forget what has come of an object that is one range."""
         (whole,) = self.ranges
@@ -72,11 +79,13 @@ class Arrival:
 
     def _begin(self) -> None:
         self._digest: _Hash = new_md5()
+        self._fast = xxhash.xxh3_128()
         self._hashed = self._current = 0
         self._etags: dict[str, str] = {}
 
     def _hash(self, chunk: bytes) -> None:
         self._digest.update(chunk)
+        self._fast.update(chunk)
         self._hashed += len(chunk)
 
     def _catch_up(self, most: int) -> None:

@@ -103,9 +103,10 @@ class Download:
                 job.parts.is_given_up = True
         if not job.parts.was_last():
             return False
-        if (file := job.parts.take(writer)) is None:
+        if (taken := job.parts.take(writer)) is None:
             return self._bring(_Job(job.entry, job.path), writer, workers)
-        self._note_verified(job.entry, file.handle)
+        file, arrival = taken
+        self._note_verified(arrival)
         writer.finish(file, job.entry, job.path)
         return True
 
@@ -114,14 +115,15 @@ class Download:
             return  # nothing to ask for
         if self._shelf is not None and self._shelf.copy_to(object_id(entry), file):
             return
-        self._fetch(Arrival(entry, file).ranges[0], workers)
-        self._note_verified(entry, file)
+        arrival = Arrival(entry, file)
+        self._fetch(arrival.ranges[0], workers)
+        self._note_verified(arrival)
 
-    def _note_verified(self, entry: ObjectEntry, file: int) -> None:
+    def _note_verified(self, arrival: Arrival) -> None:
         if self._direct is not None:
-            self._direct.objections.pop(entry.key, None)
+            self._direct.objections.pop(arrival.entry.key, None)
         if self._shelf is not None:
-            self._shelf.add(object_id(entry), file)
+            self._shelf.add(object_id(arrival.entry), arrival.file, arrival.checksum)
 
     def _fetch(self, wanted: Range, workers: TransferPool[_Job]) -> None:
         if self._direct is not None and self._direct.fetch(wanted, workers):
@@ -184,13 +186,14 @@ class _Parts:
             self._left -= 1
             return self._left == 0
 
-    def take(self, writer: FileWriter) -> Unfinished | None:
-        """The file, for the last thread; None, and no file any more, if it is not the object."""
+    def take(self, writer: FileWriter) -> tuple[Unfinished, Arrival] | None:
+        """Return the file and its verified bytes, for the last thread. None if the bytes are not those of the object:
+        then the file no longer exists."""
         if self._begun is None:
             return None
         file, arrival = self._begun
         if not self.is_given_up and arrival.mismatch() is None:
-            return file
+            return self._begun
         writer.discard(file)
         return None
 

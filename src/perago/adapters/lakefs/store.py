@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
 from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
+from perago.workspace.sweep import CACHE
+from perago.workspace.text import count
 
 _API = "/api/v1"
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
@@ -60,9 +63,11 @@ class LakeFSStore:
         policy: CallPolicy | None = None,
         cache: ObjectCache | None = None,
     ) -> None:
-        self._cache = cache
+        self._cache = cache and replace(cache, access_key=settings.access_key_id)
         self._broken: tuple[Path | None, int] = (None, 0)
         """The workspace of the last download that broke, and how many of its objects the cache had."""
+        self._damaged = 0
+        """Entries of the cache that were damaged, since the last call of `take_notes`."""
         self._policy = policy or CallPolicy()
         self._threads = threads
         base_url = _base_url(settings)
@@ -137,6 +142,8 @@ class LakeFSStore:
             except BaseException:
                 self._broken = workspace, earlier + (shelf.hits if shelf else 0)
                 raise
+            finally:
+                self._damaged += shelf.damaged if shelf else 0
 
     def create_branch(self, repository: str, branch: str, source: str) -> None:
         """Create a hidden branch at commit `source`."""
@@ -220,7 +227,13 @@ class LakeFSStore:
 
     def take_notes(self) -> tuple[str, ...]:
         """What is to be said about the transfers since the last call."""
-        return self._block_store.take_notes()
+        damaged, self._damaged = self._damaged, 0
+        notes = self._block_store.take_notes()
+        if self._cache is None or not damaged:
+            return notes
+        had = f"The cache {self._cache.root / CACHE} had {count(damaged, 'damaged object')}"
+        advice = "Check the disk, and run perago cache --verify."
+        return (*notes, f"{had}, deleted and downloaded from lakeFS again. {advice}")
 
     def _shelf(self, needed: int = 0) -> AbstractContextManager[Shelf | None]:
         """The open cache for one transfer, which itself takes `needed` bytes of the disk."""

@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
+import xxhash
+
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
@@ -83,16 +85,16 @@ class Uploads:
     def _send_once(
         self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool[Upload]
     ) -> None:
-        handle = _open(call, upload)
+        handle, sent = _open(call, upload), xxhash.xxh3_128()
         try:
-            chunks = _chunks(call, handle, upload, upload.size)
+            chunks = _chunks(call, handle, upload, upload.size, sent)
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
             with workers.wire.exchange(limit):
                 answer = self._pool.call("POST", target, headers=headers, body=body, lasting=limit)
             if answer.status not in (200, 201):
                 raise errors.refusal(call, answer)
-            self._keep(upload, handle, _check_stored(call, upload, answer))
+            self._keep(ObjectId(_check_stored(call, upload, answer), upload.checksum, upload.size), handle, sent)
         except NoAnswerError as failure:
             raise errors.unanswered(call, failure) from failure
         finally:
@@ -107,7 +109,7 @@ class Uploads:
             offer = store.offer()
         if not offer.objects:
             return False
-        handle = _open(call, upload)
+        handle, sent = _open(call, upload), xxhash.xxh3_128()
         try:
             direct = DirectUpload(
                 self._pool,
@@ -115,12 +117,12 @@ class Uploads:
                 self._policy,
                 self._branch_path,
                 upload,
-                lambda size: _chunks(call, handle, upload, size),
+                lambda size: _chunks(call, handle, upload, size, sent),
             )
             seconds = 4 * (self._policy.connect + self._policy.answer) + upload.size / self._policy.slowest
             with workers.wire.exchange(seconds):
                 answer = direct.run(parts=offer.parts)
-            self._keep(upload, handle, _check_stored(call, upload, answer))
+            self._keep(ObjectId(_check_stored(call, upload, answer), upload.checksum, upload.size), handle, sent)
         except ChangedMeanwhile as error:
             raise _changed(call, upload, "what was read has another checksum") from error
         except DirectFailed as failure:
@@ -131,10 +133,9 @@ class Uploads:
         store.worked()
         return True
 
-    def _keep(self, upload: Upload, handle: int, address: str) -> None:
-        """From the same open file, so these should be the bytes that the store has hashed."""
+    def _keep(self, stored: ObjectId, handle: int, sent: xxhash.xxh3_128) -> None:
         if self._shelf is not None:
-            self._shelf.add(ObjectId(address, upload.checksum, upload.size), handle, is_checked=False)
+            self._shelf.add(stored, handle, sent.digest())
 
     @property
     def _missing(self) -> str:
@@ -159,8 +160,8 @@ def _open(call: Call, upload: Upload) -> int:
     raise _changed(call, upload, f"has {status.st_size} bytes now, not {upload.size}")
 
 
-def _chunks(call: Call, handle: int, upload: Upload, size: int) -> Iterator[memoryview]:
-    """The next `size` bytes of the file, exactly as many, through one buffer."""
+def _chunks(call: Call, handle: int, upload: Upload, size: int, sent: xxhash.xxh3_128) -> Iterator[memoryview]:
+    """Read exactly the next `size` bytes of the file through one buffer, and update their checksum."""
     buffer = memoryview(bytearray(min(_CHUNK, max(size, 1))))
     remaining = size
     while remaining:
@@ -168,6 +169,7 @@ def _chunks(call: Call, handle: int, upload: Upload, size: int) -> Iterator[memo
         if not count:
             raise _changed(call, upload, f"ended {remaining} bytes early")
         remaining -= count
+        sent.update(buffer[:count])
         yield buffer[:count]
 
 
