@@ -11,7 +11,7 @@ from perago.cache import ObjectCache
 from perago.cli.configuration import cache_of
 from perago.settings import load_settings
 from perago.workspace.disk import free_space
-from tests.cache.shelves import get, put
+from tests.cache.shelves import flip_a_bit, get, only_entry, put
 
 from .conftest import Project
 
@@ -60,6 +60,47 @@ def test_it_clears(project: Project, root: Path) -> None:
     assert project.run("cache", "--clear").out == f"removed 1 object, 12.0 KiB from {root / '.cache'}\n"
     assert project.run("cache").out.splitlines()[1] == "  holds   0 objects, 0 bytes"
     assert list((root / ".cache").iterdir()) == []
+
+
+def test_it_verifies(project: Project, root: Path) -> None:
+    (root / ".cache" / ("0" * 40)).write_bytes(b"of an earlier version")
+
+    shown = project.run("cache", "--verify")
+    assert shown.code == 0
+    assert shown.out.splitlines() == [
+        str(root / ".cache"),
+        "  sound    1 object",
+        "  skipped  1 object of an earlier version, without a checksum",
+    ]
+
+
+def test_it_names_and_deletes_what_is_damaged(project: Project, root: Path) -> None:
+    entry = only_entry(ObjectCache(root, 10**9))
+    flip_a_bit(entry)
+
+    shown = project.run("cache", "--verify")
+    assert shown.code == 1
+    assert shown.out.splitlines()[1:] == ["  sound    0 objects", f"  deleted  {entry.name}"]
+    assert f"1 object in {root / '.cache'} had other bytes than when they were stored" in shown.err
+    assert not entry.exists()
+    assert project.run("cache", "--verify").code == 0
+
+
+def test_what_it_has_verified_is_in_the_json(project: Project, root: Path) -> None:
+    entry = only_entry(ObjectCache(root, 10**9))
+    flip_a_bit(entry)
+
+    shown = project.run("cache", "--verify", "--json")
+    assert shown.code == 1
+    found = json.loads(shown.out)
+    assert found["verified"] == {"sound": 0, "damaged": [entry.name], "without_checksum": 0}
+    assert found["entries"] == 0
+
+
+def test_it_does_not_verify_what_it_clears(project: Project, root: Path) -> None:
+    shown = project.run("cache", "--verify", "--clear")
+    assert shown.code == 2
+    assert only_entry(ObjectCache(root, 10**9)).exists()
 
 
 def test_a_root_that_no_worker_has_made_has_an_empty_one(project: Project) -> None:
