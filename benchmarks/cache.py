@@ -1,9 +1,10 @@
-"""A whole attempt on a machine that has seen the workspace before, against a real lakeFS.
+"""A whole attempt on a machine that has seen the workspace before, against a real lakeFS, or an embedded one where the
+environment names none.
 
-The same two workspaces as in `attempt`. Three ways take turns: without a cache, filling an empty one, and with what the
-one before has left. Beside them are the least that a cold attempt has to do, which is a bare loop that downloads and
-verifies, and the least for a warm one: the files in the cache are copied by `cp`, which shares blocks where the disk
-can. Requests are counted by a proxy, in a run of their own.
+The same two workspaces as in `attempt`. Four ways take turns: without a cache, filling an empty one, with what the one
+before has left, and the same without verifying the bytes that come from the cache. Next to them are the least that a
+cold attempt has to do, which is a bare loop that downloads and verifies, and the least for a warm one: `cp` copies the
+files in the cache, and shares blocks where the disk can. Requests are counted by a proxy, in a run of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks import servers
 from benchmarks.attempt import LARGE, MANY, Workspace, attempt, seeded
@@ -34,11 +36,13 @@ from benchmarks.harness import (
 from benchmarks.processes import apart, run_command
 from benchmarks.proxy import counting
 from benchmarks.transfer_clients import Place, Work, bare_down
-from perago.cache import ObjectCache, clear, usage
+from perago.cache import ObjectCache, ObjectId, Shelf, clear, copying, usage
 from perago.settings import LakeFSSettings
 
 LIMITS = {MANY: (0.25, 30), LARGE: (0.6, 30)}
 """What a warm attempt may take, in seconds and requests."""
+VERIFIED = 1.05
+"""What a warm attempt may take, in multiples of one that does not verify the bytes from the cache."""
 COLD = 1.15
 """What a cold attempt on small files may take, in multiples of the bare loop."""
 PLENTY = 10**12
@@ -49,15 +53,15 @@ SIGNS = "BENCHMARK_NAMESPACE" in os.environ
 def main() -> None:
     """Run and print."""
     rounds = arguments(__doc__, rounds=3).rounds
-    found = servers.lakefs()
     rows: list[Row] = []
-    for workspace in LIMITS:
-        with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
-            place = seeded(found, repository, Path(scratch), workspace)
-            rows += timed_rows(workspace, place, rounds)
-            rows += counted_rows(workspace, place)
+    with servers.lakefs_or_embedded() as (found, server):
+        for workspace in LIMITS:
+            with tempfile.TemporaryDirectory() as scratch, servers.repository(found) as repository:
+                place = seeded(found, repository, Path(scratch), workspace)
+                rows += timed_rows(workspace, place, rounds)
+                rows += counted_rows(workspace, place)
     print_table(
-        f"attempt with a cache on a real lakeFS; medians of {rounds}, taking turns",
+        f"attempt with a cache on a {server}; medians of {rounds}, taking turns",
         ["wall", "cpu", "wall / bare", "wall / cp"],
         rows,
         depends_on="cores shared with the server; whether the disk can share blocks (btrfs, XFS) or copies (ext4)",
@@ -75,7 +79,7 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
     cache = cache_of(place)
     steps: list[dict[str, float]] = []
 
-    def run(cache: ObjectCache | None) -> Cost:
+    def run(cache: ObjectCache | None, attempt: Callable[..., tuple[Cost, dict[str, float]]] = attempt) -> Cost:
         cost, taken = apart(attempt, place.settings, workspace, place, f"b{time.monotonic_ns()}", cache).value
         steps.append(taken)
         return cost
@@ -96,13 +100,14 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
         "no cache": partial(run, None),
         "filling it": filling,
         "warm": partial(run, cache),
+        "warm, unverified": partial(run, cache, unverified_attempt),
         "cp": copying,
     }
     costs = {name: median(taken) for name, taken in interleave(ways, rounds).items()}
     slowest = sorted(((took, name) for name, took in steps[-1].items()), reverse=True)[:6]
     print(f"{workspace.name}, warm: {', '.join(f'{name} {seconds(took)}' for took, name in slowest)}")
     bare, copy = costs["bare download"].wall, costs["cp"].wall
-    return [
+    rows = [
         Row(
             f"{workspace.name}, {name}",
             [seconds(cost.wall), seconds(cost.cpu), ratio(cost.wall, bare), ratio(cost.wall, copy)],
@@ -110,6 +115,25 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
         )
         for name, cost in costs.items()
     ]
+    warm, unverified = costs["warm"], costs["warm, unverified"]
+    values = [ratio(warm.wall, unverified.wall), ratio(warm.cpu, unverified.cpu), "", ""]
+    target = at_most(VERIFIED, warm.wall / unverified.wall, f"at most {VERIFIED} x unverified")
+    return [*rows, Row("  warm / unverified", values, target)]
+
+
+def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
+    """Run an attempt that copies from the cache without reading the bytes, as far as the system can do that."""
+
+    def deliver(_: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
+        if not copying._clone(source, destination):
+            done = 0
+            while done < wanted.size:
+                done += os.copy_file_range(source, destination, wanted.size - done, offset_src=done)
+        os.ftruncate(destination, wanted.size)
+        return True
+
+    Shelf._deliver = deliver  # type: ignore[method-assign]
+    return attempt(*arguments)
 
 
 def target_of(workspace: Workspace, name: str, wall: float, bare: float) -> Target | None:
