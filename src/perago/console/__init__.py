@@ -38,7 +38,7 @@ def console_of(
     traces = no_traces if worker_logs is None else WorkerLogs(worker_logs)
     source = source_of(services.conductor, services.lakefs.server, traces, samples)
     services.watch(source.news.ring, source.news.close)
-    return page_app(source)
+    return page_app(source, root=f"/{services.keys.token}")
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
 
     Args:
         settings: Where the servers are; one of them may be missing. Logs of workers are looked for below its log root.
-        token: The first part of the page's address; then a cookie has it.
+        token: The first part of the address of each page.
     """
     from perago.console.app import page_app
     from perago.console.remote import source_of_servers
@@ -55,4 +55,4 @@ def console_of_servers(settings: Settings, token: str) -> Iterator[ASGIApp]:
     from perago.embedded.http.loopback import Admission
 
     with source_of_servers(settings, WorkerLogs(settings.log_root)) as source:
-        yield Admission(page_app(source), token, apis=False)
+        yield Admission(page_app(source, root=f"/{token}"), token, apis=False)

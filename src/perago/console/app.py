@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -56,6 +58,9 @@ STREAM_SECONDS = 600.0
 _PAUSE = 0.25
 """Seconds between two messages of a stream: a burst of changes is one."""
 
+_LOCAL = re.compile(r"""( (?:href|src|action)=")/""")
+"""An address of a page. Quotes in text from elsewhere are escaped, so that no such text looks like one."""
+
 HEADERS = {
     "content-security-policy": "; ".join(
         (
@@ -88,9 +93,12 @@ class Problem:
     live: bool = False
 
 
-def page_app(source: Source) -> ASGIApp:
-    """An ASGI application for the root of a server that lets in only who may see and do everything."""
-    renderer = Renderer(source.place)
+def page_app(source: Source, *, root: str = "") -> ASGIApp:
+    """An ASGI application for a server that lets in only who may see and do everything.
+
+    `root` is what stands before each path in the browser, and what the server takes away.
+    """
+    renderer = Renderer(source.place, root)
     problems = _Problems(renderer)
     routes: list[BaseRoute] = [
         Route(path, _answer(source, renderer, template, view), methods=["GET"]) for path, template, view in PAGES
@@ -114,17 +122,18 @@ def page_app(source: Source) -> ASGIApp:
             Exception: problems.broken,
         },
     )
-    return _SecurityHeaders(app)
+    return _Headers(app, root)
 
 
 class Renderer:
     """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out.
 
-    `place` says in the foot of each page where its servers are.
+    `place` says in the foot of each page where its servers are. `root` is what stands before each path.
     """
 
-    def __init__(self, place: str) -> None:
+    def __init__(self, place: str, root: str) -> None:
         self._place = place
+        self._root = root
         self._environment = Environment(
             loader=PackageLoader("perago.console"),
             autoescape=True,
@@ -140,7 +149,8 @@ class Renderer:
     def render(self, template: str, view: Any, missing: Mapping[str, str] | None = None) -> str:
         """The page `template` with the values of `view`. `missing` says why a service told nothing, by its name."""
         found = self._environment.get_template(template)
-        return found.render(view=view, zone=zone(), place=self._place, missing=missing or {})
+        page = found.render(view=view, zone=zone(), place=self._place, missing=missing or {})
+        return _LOCAL.sub(lambda match: f"{match[1]}{self._root}/", page)
 
 
 def _printed(value: Any) -> Any:
@@ -246,22 +256,28 @@ async def _messages(news: News, event: asyncio.Event) -> AsyncIterator[str]:
 # ------------------------------------------------------------------------------ every answer
 
 
-class _SecurityHeaders:
-    """Adds `HEADERS` to the answers of an application that do not have their own."""
+class _Headers:
+    """Adds `HEADERS` to the answers of an application that do not have their own, and its root to redirects."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, root: str) -> None:
         self._app = app
+        self._root = root.encode()
         self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                own = list(message.get("headers", ()))
+                given = message.get("headers", ())
+                own = [(name, self._located(value) if name == b"location" else value) for name, value in given]
                 names = {name for name, _ in own}
                 message = {**message, "headers": own + [each for each in self._headers if each[0] not in names]}
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+    def _located(self, address: bytes) -> bytes:
+        """An address of a redirect; Starlette's own have a host."""
+        return self._root + urlsplit(address)._replace(scheme=b"", netloc=b"").geturl()
 
 
 class _Problems:

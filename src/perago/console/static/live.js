@@ -1,6 +1,7 @@
 // Shows what changes while a page is open. Without JavaScript the page is complete as it was loaded.
 "use strict";
 
+const news = new URL("../news", document.currentScript.src);
 const live = document.getElementById("live");
 let shown = document.getElementById("main").innerHTML;
 let stream = null;
@@ -69,7 +70,7 @@ function silent() {
 
 function open() {
   if (stream !== null || document.hidden || main().dataset.live !== "true") return;
-  const opened = new EventSource("/news");
+  const opened = new EventSource(news);
   stream = opened;
   opened.onopen = () => {
     live.textContent = "";

@@ -7,10 +7,9 @@ there are four rules:
   own host.
 - Where a browser says of which page a request is (Origin), it is one of ours: same host, same port.
 - Below `/api`, and where a request of the page is more than a look, the browser does not say that it is of a page from
-  elsewhere (Sec-Fetch-Site). Images and scripts have no Origin. Another port of this machine is "same-site", and gets
-  our cookie along.
-- Page and Conductor want the token: as the first part of the path, so that every client needs its address only, or in
-  the cookie that the page has set. lakeFS wants its own keys instead.
+  elsewhere (Sec-Fetch-Site). Images and scripts have no Origin. Another port of this machine is "same-site".
+- Page and Conductor want the token as the first part of the path, so that every client needs its address only. There is
+  no cookie, because a browser would send it to each port of this machine. lakeFS wants its own keys instead.
 
 There are no CORS headers, so whatever else a page tries, it cannot read the answer.
 """
@@ -19,12 +18,11 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 """What this machine is called by itself."""
@@ -47,11 +45,9 @@ class Admission:
         """Answer one request."""
         scope, knows_token = self._without_token(scope)
         headers = Headers(scope=scope)
-        refusal = _foreign(headers, scope) or (None if knows_token else self._unknown(headers, scope))
+        refusal = _foreign(headers, scope) or (None if knows_token else self._unknown(scope["path"]))
         if refusal is not None:
             await PlainTextResponse(f"{refusal}\n", 403)(scope, receive, send)
-        elif knows_token and not _is_api(scope["path"]):
-            await self._app(scope, receive, self._with_cookie(scope, send))
         else:
             await self._app(scope, receive, send)
 
@@ -62,29 +58,10 @@ class Admission:
             return scope, False
         return {**scope, "path": scope["path"][len(self._token) + 1 :] or "/", "raw_path": b"/" + rest}, True
 
-    def _unknown(self, headers: Mapping[str, str], scope: Scope) -> str | None:
-        path = scope["path"]
+    def _unknown(self, path: str) -> str | None:
         if self._apis and (path.startswith(_OF_LAKEFS) or path in _HEALTH):
             return None
-        cookies: SimpleCookie = SimpleCookie()
-        try:
-            cookies.load(headers.get("cookie", ""))
-        except CookieError:
-            cookies.clear()
-        found = cookies.get(_cookie(scope))
-        if found is not None and hmac.compare_digest(found.value.encode(errors="replace"), self._token.encode()):
-            return None
         return "the address lacks its token; use the one that was printed when these services started"
-
-    def _with_cookie(self, scope: Scope, send: Send) -> Send:
-        cookie = f"{_cookie(scope)}={self._token}; Path=/; HttpOnly; SameSite=Strict".encode()
-
-        async def send_with_cookie(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie)]}
-            await send(message)
-
-        return send_with_cookie
 
 
 def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
@@ -101,11 +78,6 @@ def _foreign(headers: Mapping[str, str], scope: Scope) -> str | None:
 
 def _is_api(path: str) -> bool:
     return path == "/api" or path.startswith("/api/")
-
-
-def _cookie(scope: Scope) -> str:
-    """Cookies are shared by all ports of a host, so the name tells one server from another."""
-    return f"perago-{scope['server'][1]}"
 
 
 def _is_local(url: str) -> bool:
