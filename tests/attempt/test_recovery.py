@@ -11,8 +11,8 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import recovery
 from perago.attempt.protocol import advance, begin
-from perago.attempt.recovery import Refuse, judge, lineage_ids
-from perago.attempt.state import State
+from perago.attempt.recovery import Build, Refuse, judge, lineage_ids
+from perago.attempt.state import Base, State
 from perago.ports import Commit, TaskStatus, WorkflowRow
 
 from .judging import (
@@ -372,9 +372,11 @@ def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> 
     count = recovery.WORKFLOWS_READ
     others = [publication_of(replace(DELIVERY, workflow_id=f"wf-of-others-{number}")) for number in range(count)]
     state = REBASE.evolve(read=read(*others))
+    assert recovery.workflow_ids(state, read(*others)) == ("wf-1",), "this attempt's own first"
+    state = state.evolve(workflows={"wf-1": WorkflowRow("wf-1", 100)})
     asked = recovery.workflow_ids(state, read(*others))
-    assert len(asked) == count
-    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in asked})
+    assert len(asked) == count - 1
+    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in (*asked, "wf-1")})
     assert recovery.ask_first(state) is None
     judgement = judge(state)
     assert isinstance(judgement, Refuse)
@@ -388,7 +390,16 @@ def test_a_workflow_that_a_parent_names_is_not_asked_for() -> None:
         "root": WorkflowRow("root", 100, children=frozenset(f"wf-{number}" for number in range(1, 200))),
     }
     assert recovery.workflow_ids(REBASE.evolve(workflows=rows), read(*named)) == ()
-    assert recovery.workflow_ids(REBASE, read(*named))[0] == "wf-1", "this attempt's own, and its parents, first"
+
+
+def test_the_workflows_of_what_a_living_attempt_has_undone_are_not_asked_for() -> None:
+    before = publication_of(replace(DELIVERY, workflow_id="wf-old"))
+    living = publication_of(replace(DELIVERY, workflow_id="wf-beside"), NEWER, MERGED)
+    living = replace(living, metadata={**living.metadata, "perago.supersedes": MERGED})
+    state = REBASE.evolve(workflows={key: FAMILY[key] for key in ("wf-1", "root")}, read=read(living, before))
+    assert recovery.workflow_ids(state, read(living, before)) == ()
+    assert judge(state) == Build(Base(NEWER, (), "tree-1"))
+    assert recovery.workflow_ids(state, read(before)) == ("wf-old",)
 
 
 def test_the_parents_of_the_own_workflow_are_read_again_for_the_next_range() -> None:

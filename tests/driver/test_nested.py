@@ -210,8 +210,12 @@ def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(se
     services.clock.advance(1)
     services.conductor.restart_workflow(workflow)
     services.conductor.sweep()
+    asked = services.faults.calls("read_workflow")
     after = run_all(services, plain)
 
+    asked = services.faults.calls("read_workflow") - asked
+    own_and_parent = 3
+    assert asked <= count * (own_and_parent + others) + count, "what the first one has undone is not read again"
     assert {len(outcome.assert_completed().record.superseded_commits) for outcome in after} == {count, 0}
     assert len(after[0].record.superseded_commits) == count
     assert len(services.tree()) == len(TREE) - 1 + count + others

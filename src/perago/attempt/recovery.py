@@ -43,7 +43,7 @@ class Refuse:
     terminal: bool = True
 
 
-WORKFLOWS_READ = 500
+WORKFLOWS_READ = 1000
 """How many workflows are read, parents included. If that is too few to judge a range, the attempt is refused."""
 STARTING_REREADS = 8
 """How often a workflow is read again while a sub-workflow of it starts: for at most 30 s with the driver's delays."""
@@ -126,10 +126,13 @@ def _starting(state: State, read: BranchRead) -> str | None:
     if not any(row is not None and row.is_starting for row in state.workflows.values()):
         return None
     kinds = _kinds(state, read)
-    if _Kind.STARTING not in kinds or (_Kind.FOREIGN in kinds and not state.plan.rebase):
+    undone = _undone(state, read, kinds)
+    judged = zip(read.since, kinds, strict=True)
+    waiting = [commit for commit, kind in judged if kind is _Kind.STARTING and commit.id not in undone]
+    by = publication.origin(waiting[0]) if waiting else None
+    if by is None or (_Kind.FOREIGN in kinds and not state.plan.rebase):
         return None
-    by = publication.origin(read.since[kinds.index(_Kind.STARTING)])
-    line = _line(state, by.workflow_id if by else "")
+    line = _line(state, by.workflow_id)
     told = ((above, _told(state, below, above)) for below, above in pairwise(line))
     return next(above for above, kind in told if kind is _Kind.STARTING)
 
@@ -138,15 +141,21 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     """The workflows that must be known before the range can be judged, this attempt's own among them: those of other
     workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed to the
     branch decides alone, if the task does not rebase."""
-    others = [by.workflow_id for by in map(publication.origin, read.since) if by is not None]
-    if not read.reaches_ref or (len(others) < len(read.since) and not state.plan.rebase):
+    origins = [publication.origin(commit) for commit in read.since]
+    if not read.reaches_ref or (None in origins and not state.plan.rebase):
         return ()
-    mine = state.plan.delivery.workflow_id
-    needed = [workflow for workflow in others if workflow != mine]
-    if not needed and state.lineage is not None:
-        needed = [mine for commit in read.since if _kind(state, commit) is _Kind.LOOPED]
+    mine, kinds = state.plan.delivery.workflow_id, _kinds(state, read)
+    undone = _undone(state, read, kinds)
+    counting = [
+        by.workflow_id for commit, by in zip(read.since, origins, strict=True) if by and commit.id not in undone
+    ]
+    needed = [workflow for workflow in counting if workflow != mine]
+    if not needed and _Kind.LOOPED in kinds:
+        needed = [mine]
     tops = dict.fromkeys(_line(state, workflow)[-1] for workflow in (mine, *needed)) if needed else ()
     unread = [workflow for workflow in tops if workflow not in state.workflows]
+    if _line(state, mine)[-1] in unread:  # its parents may name the others
+        return tuple(unread[:1])
     return tuple(unread[: max(0, WORKFLOWS_READ - len(state.workflows))])
 
 
@@ -236,7 +245,9 @@ def undoing(state: State, base: Base) -> tuple[list[tuple[Commit, int]], list[Co
 
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
     """Refuse commits that may be stale, but need not be."""
-    found = dict(zip(reversed(kinds), reversed(read.since), strict=True))
+    undone = _undone(state, read, kinds)
+    judged = zip(reversed(kinds), reversed(read.since), strict=True)
+    found = {kind: commit for kind, commit in judged if commit.id not in undone}
     if _Kind.UNREAD in found:
         return Refuse(outcome.unread_workflow(state, found[_Kind.UNREAD], WORKFLOWS_READ))
     if _Kind.STARTING in found:
@@ -244,6 +255,14 @@ def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | No
     if _Kind.UNKNOWN in found:
         return Refuse(outcome.unknown_attempt(state, found[_Kind.UNKNOWN]), terminal=False)
     return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
+
+
+def _undone(state: State, read: BranchRead, kinds: list[_Kind]) -> set[str]:
+    """Return what commits that count have undone, in a rebase: whose publications these were does not matter any
+    more."""
+    judged = zip(read.since, kinds, strict=True)
+    counting = [commit for commit, kind in judged if kind in (_Kind.OWN, _Kind.FOREIGN)]
+    return set[str]().union(*map(publication.superseded, counting)) if state.plan.rebase else set()
 
 
 def _build(read: BranchRead, stale: list[Commit]) -> Build:
