@@ -83,8 +83,8 @@ def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     if not read.reaches_ref:
         return ()
     known = {*state.lineage.chain[:1], *state.lineage.rows} if state.lineage else ()
-    origins = filter(None, map(publication.origin, read.since))
-    found = dict.fromkeys(by.task_id for by in origins if by.workflow_id == state.plan.delivery.workflow_id)
+    mine = [commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery)]
+    found = dict.fromkeys(by.task_id for by in map(publication.origin, mine) if by is not None)
     return tuple(task_id for task_id in found if task_id not in known)
 
 
