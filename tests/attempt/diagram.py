@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from perago.attempt import ending as endings
-from perago.attempt import merging
+from perago.attempt import merging, recovery
 from perago.attempt.protocol import begin, begin_report
 from perago.attempt.steps import Step
 from perago.ports import Report, TaskStatus
@@ -39,6 +39,7 @@ def explored() -> list[Moment]:
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endings, "LATE_ANSWERS", 1)
+        patch.setattr(recovery, "STARTING_REREADS", 1)
         for plan, tries in PLANS:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
                 patch.setattr(endings, "LATE_ANSWERS", 0)
