@@ -21,6 +21,7 @@ from perago.ports import (
     ServiceError,
     Unavailable,
 )
+from perago.workspace.errors import LayoutRefused
 
 from ..downloads import download
 from .lakefs_script import API, COMMIT, QUICK, Tree, failure, files_in, lakefs, md5
@@ -61,6 +62,20 @@ def test_every_object_below_the_prefix_arrives_with_its_bytes_and_time(tmp_path:
     assert {placement.entry.key for placement in placements} == {"in/a", "in/deep/ü +%41&?.txt", "in/empty"}
     assert (workspace / "a").stat().st_mtime == 1_700_000_000
     assert sorted(finished)[-1] == (3, 3)
+
+
+def test_a_listing_that_its_reader_refuses_ends_at_that_page() -> None:
+    def refuse(page: Sequence[ObjectEntry]) -> None:
+        read.extend(entry.key for entry in page)
+        if len(read) > 4:
+            raise LayoutRefused("too many", retryable=False)
+
+    read: list[str] = []
+    tree = Tree({f"f{number}": b"1" for number in range(9)}, page=3)
+    with lakefs(tree) as (store, server), pytest.raises(LayoutRefused, match="too many"):
+        store.list_objects("repo", COMMIT, "", refuse)
+    assert read == [f"f{number}" for number in range(6)]
+    assert server.count("GET", "/objects/ls") == 2
 
 
 def test_files_are_0644_less_the_umask(tmp_path: Path) -> None:
@@ -208,6 +223,11 @@ LISTINGS: dict[str, tuple[Action, type[ServiceError], str]] = {
     "entries without a path": (reply_json({"pagination": {}, "results": [{}]}), Unavailable, "not lakeFS's"),
     "a page that does not advance": (
         reply_json({"pagination": {"has_more": True, "next_offset": ""}, "results": []}),
+        Unavailable,
+        "not lakeFS's",
+    ),
+    "a page without objects before the end": (
+        reply_json({"pagination": {"has_more": True, "next_offset": "a"}, "results": []}),
         Unavailable,
         "not lakeFS's",
     ),

@@ -280,6 +280,16 @@ def test_a_workspace_above_the_limit_is_final() -> None:
 
 
 @pytest.mark.parametrize(
+    ("tree", "what"), [({f"f{number}": "x" for number in range(6)}, "objects"), ({"a/b/c/d/e/f/g": "x"}, "directories")]
+)
+def test_a_listing_above_the_limit_is_final(tree: dict[str, str | bytes | None], what: str) -> None:
+    with InMemoryServices(limits=Limits(max_workspace_objects=5)) as services:
+        outcome = services.run(tasks.edit, Params(), tree)
+    assert outcome.status is TERMINAL
+    assert f"more {what} than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows" in str(outcome.reason)
+
+
+@pytest.mark.parametrize(
     ("patterns", "allowed"),
     [
         (("workspace/main",), True),

@@ -24,7 +24,7 @@ def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> N
     assert (settings.publish_fence, settings.shutdown_grace) == (PublishFence.AUTO, 30.0)
     assert settings.transfer_threads == 16
     assert (settings.max_result_bytes, settings.max_workspace_bytes) == (1024 * 1024, None)
-    assert settings.cache_max_bytes is None
+    assert (settings.cache_max_bytes, settings.max_workspace_objects) == (None, 10_000_000)
     assert settings.warnings == ()
     home = tmp_path / "home"
     assert settings.workspace_root.is_relative_to(home)
@@ -102,6 +102,17 @@ def test_a_limit_in_bytes_takes_a_plain_number_or_a_size(
     monkeypatch.setenv("PERAGO_MAX_WORKSPACE_BYTES", text)
     settings = load_settings()
     assert (settings.max_result_bytes, settings.max_workspace_bytes) == (count, count)
+
+
+def test_the_objects_of_a_workspace_are_a_plain_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_OBJECTS", "250000")
+    assert load_settings().max_workspace_objects == 250_000
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1MiB", "many", "1e6", "9" * 13])
+def test_anything_else_is_no_number_of_objects(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_OBJECTS", text)
+    assert problems()[0].startswith("PERAGO_MAX_WORKSPACE_OBJECTS (environment): must be a whole number from 1")
 
 
 @pytest.mark.parametrize(("text", "count"), [("20GiB", 20 * 2**30), ("1000", 1000), ("0", 0), ("00", 0)])

@@ -11,7 +11,14 @@ from perago.workspace import layout
 from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
 from perago.workspace.errors import LayoutRefused, NoRoom
 from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
-from perago.workspace.layout import RESERVE, check_room, create_directories, directories_to_create, plan_layout
+from perago.workspace.layout import (
+    RESERVE,
+    ListingBound,
+    check_room,
+    create_directories,
+    directories_to_create,
+    plan_layout,
+)
 
 from .building import entry
 
@@ -159,6 +166,40 @@ def test_the_own_path_of_the_workspace_counts_against_the_longest_path(tree: Pat
     plan_layout([entry("abc")], "", tree, disk=disk)
     with pytest.raises(LayoutRefused, match="longer than the 3 bytes"):
         plan_layout([entry("abcd")], "", tree, disk=disk)
+
+
+@pytest.mark.parametrize(
+    ("pages", "directories"),
+    [
+        ([["a", "b"], ["c"]], 0),
+        ([["a/b/c", "a/b/d"], ["a/b/e/f", "a/c"]], 3),
+        ([["a-b/c", "a/b"], ["a/c/d", "ab/c"]], 4),
+        ([["x/", "x/y/"], ["x/y/z"]], 2),
+    ],
+)
+def test_directories_of_a_listing_are_counted_once(pages: list[list[str]], directories: int) -> None:
+    bound, placed = ListingBound("", 100), list[Placement]()
+    for page in pages:
+        entries = [entry(key, size=0) for key in page]
+        bound.check(entries)
+        placed += [Placement(found, None) for found in entries]
+    assert bound.directories == len(directories_to_create(placed, "")) == directories
+    assert bound.objects == len(placed)
+
+
+def test_a_listing_is_refused_at_the_page_that_has_too_much() -> None:
+    bound = ListingBound("p/", 5)
+    bound.check([entry("p/a"), entry("p/b/c"), entry("p/b/d")])
+    with pytest.raises(
+        LayoutRefused, match="more objects than the 5 that PERAGO_MAX_WORKSPACE_OBJECTS allows"
+    ) as error:
+        bound.check([entry("p/b/e"), entry("p/c"), entry("p/d")])
+    assert not error.value.retryable
+
+
+def test_one_deep_key_is_many_directories() -> None:
+    with pytest.raises(LayoutRefused, match="more directories than the 100 that PERAGO_MAX_WORKSPACE_OBJECTS allows"):
+        ListingBound("", 100).check([entry("d/" * 500 + "f")])
 
 
 def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:

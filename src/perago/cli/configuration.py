@@ -129,6 +129,7 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(
         max_result_bytes=settings.max_result_bytes,
         max_workspace_bytes=settings.max_workspace_bytes,
+        max_workspace_objects=settings.max_workspace_objects,
         publish_fence=settings.publish_fence,
         allowed_workspaces=settings.allowed_workspaces,
     )

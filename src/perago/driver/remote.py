@@ -42,6 +42,7 @@ from perago.ports import (
     WorkspaceStore,
 )
 from perago.settings.values import PublishFence
+from perago.workspace.layout import ListingBound
 
 Answer = TypeVar("Answer")
 
@@ -128,8 +129,12 @@ class Publisher:
     def list_objects(self, command: do.ListObjects, local: LocalWorkspace) -> on.Event:
         """List the workspace, and decide where its files go."""
         where = command.workspace
-        entries = self._retry(lambda: self._store.list_objects(where.repository, where.ref, local.key_prefix))
-        local.lay_out(entries)
+        prefix, most = local.key_prefix, self._limits.max_workspace_objects
+
+        def read() -> Sequence[ObjectEntry]:
+            return self._store.list_objects(where.repository, where.ref, prefix, ListingBound(prefix, most).check)
+
+        local.lay_out(self._retry(read))
         return on.ObjectsListed()
 
     def fetch(self, command: do.Fetch, local: LocalWorkspace) -> on.Event:

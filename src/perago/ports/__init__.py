@@ -43,6 +43,7 @@ from perago.ports.trace import Trace, trace_of
 from perago.ports.workspaces import (
     Commit,
     ObjectEntry,
+    OnPage,
     Placement,
     Progress,
     Staged,
@@ -69,6 +70,7 @@ __all__ = [
     "NotFound",
     "NothingToCommit",
     "ObjectEntry",
+    "OnPage",
     "Placement",
     "Progress",
     "Refused",

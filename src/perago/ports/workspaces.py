@@ -86,6 +86,8 @@ class Upload:
         return root, self.path.relative_to(root).as_posix()
 
 
+OnPage = Callable[[Sequence[ObjectEntry]], None]
+"""Gets the objects of a listing, some at a time, in the order of their keys."""
 Progress = Callable[[int, int], None]
 """Called with (objects, bytes) finished by one download so far. May be called from several threads."""
 
@@ -136,8 +138,12 @@ class WorkspaceStore(Protocol):
         is staged there. A staged deletion is no object."""
         ...
 
-    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
         """Every object of a commit whose key begins with `prefix` (`""` or ending in `/`), in the order of their keys.
+
+        `on_page` gets the objects as they arrive. An error that it raises ends the listing.
 
         Raises:
             NotFound: no such repository or commit.

@@ -112,6 +112,7 @@ def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
         transfer_threads=variables.transfer_threads,
         max_result_bytes=variables.max_result_bytes,
         max_workspace_bytes=variables.max_workspace_bytes,
+        max_workspace_objects=variables.max_workspace_objects,
         cache_max_bytes=variables.cache_max_bytes,
         allowed_workspaces=variables.allowed_workspaces,
         maintenance=variables.maintenance,

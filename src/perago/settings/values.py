@@ -105,6 +105,7 @@ class Settings:
     transfer_threads: int
     max_result_bytes: int
     max_workspace_bytes: int | None
+    max_workspace_objects: int
     cache_max_bytes: int | None = None
     """What the cache of objects may have on disk; 0: there is none. None: a tenth of what is free at the start."""
     log_format: LogFormat | None = None

@@ -134,6 +134,13 @@ def parse_thread_count(text: str) -> int:
     return int(text)
 
 
+def parse_count(text: str) -> int:
+    """A whole number of objects."""
+    if re.fullmatch(r"[0-9]{1,12}", text.strip()) is None or int(text) < 1:
+        raise ValueError("must be a whole number from 1 to 999999999999, such as 1000000")
+    return int(text)
+
+
 _MEBIBYTE = 2**20
 
 Url = Annotated[str, BeforeValidator(parse_url)]
@@ -189,6 +196,9 @@ class Variables(BaseSettings):
     )
     max_result_bytes: Bytes = Field(_MEBIBYTE, validation_alias="PERAGO_MAX_RESULT_BYTES")
     max_workspace_bytes: Bytes | None = Field(None, validation_alias="PERAGO_MAX_WORKSPACE_BYTES")
+    max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = Field(
+        10_000_000, validation_alias="PERAGO_MAX_WORKSPACE_OBJECTS"
+    )
     cache_max_bytes: Annotated[int, BeforeValidator(units.parse_limit)] | None = Field(
         None, validation_alias="PERAGO_CACHE_MAX_BYTES"
     )

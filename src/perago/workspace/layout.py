@@ -22,6 +22,40 @@ RESERVE = 64 * 1024 * 1024
 """Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
 
 
+class ListingBound:
+    """Counts the objects of a listing, and the directories that they need, while the listing arrives."""
+
+    def __init__(self, key_prefix: str, most: int) -> None:
+        """`most`: `PERAGO_MAX_WORKSPACE_OBJECTS`."""
+        self._key_prefix = key_prefix
+        self._most = most
+        self.objects = self.directories = 0
+        self._last = ""
+        """The directory of the last object."""
+
+    def check(self, page: Sequence[ObjectEntry]) -> None:
+        """Count the next objects, which are in the order of their keys.
+
+        Raises:
+            LayoutRefused: there are too many objects or directories.
+        """
+        self.objects += len(page)
+        for entry in page:
+            above = entry.key[len(self._key_prefix) :].rpartition("/")[0]
+            if above != self._last:
+                known, self._last = f"{self._last}/", above
+                while above and not known.startswith(f"{above}/"):
+                    self.directories += 1
+                    above = above.rpartition("/")[0]
+        for number, what in ((self.objects, "objects"), (self.directories, "directories")):
+            if number > self._most:
+                raise LayoutRefused(
+                    f"The workspace ref has more {what} than the {self._most:,} that PERAGO_MAX_WORKSPACE_OBJECTS "
+                    "allows; nothing was downloaded. Raise the limit, or narrow the task's prefix.",
+                    retryable=False,
+                )
+
+
 def plan_layout(
     entries: Sequence[ObjectEntry],
     key_prefix: str,

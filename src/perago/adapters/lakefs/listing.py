@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
-from perago.ports import ObjectEntry
+from perago.ports import ObjectEntry, OnPage
 
 PAGE = 1000
 """Objects a page, the server's maximum."""
@@ -23,15 +23,22 @@ _SURROGATES = range(0xD800, 0xE000)
 _NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-def list_objects(pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str) -> list[ObjectEntry]:
-    """The objects below a prefix.
+def list_objects(
+    pool: HttpPool, policy: CallPolicy, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+) -> list[ObjectEntry]:
+    """List the objects below a prefix. `on_page` as in `WorkspaceStore.list_objects`.
 
     Raises:
         NotFound: no such repository or commit.
         Unavailable: a page could not be read.
     """
     call = Call(f"list {repository} at {commit[:12]}…", repository, f"commit {commit}")
-    return [entry for page in _pages(pool, policy, call, commit, prefix) for entry in page]
+    found: list[ObjectEntry] = []
+    for page in _pages(pool, policy, call, commit, prefix):
+        if on_page is not None:
+            on_page(page)
+        found += page
+    return found
 
 
 def stat_objects(
@@ -121,7 +128,7 @@ def _page(pool: HttpPool, call: Call, commit: str, prefix: str, after: str) -> t
         more, offset = bool(page["pagination"]["has_more"]), str(page["pagination"]["next_offset"])
     except (ValueError, TypeError, KeyError) as error:
         raise errors.unreadable(call) from error
-    if more and offset <= after:  # would be read for ever
+    if more and (offset <= after or not entries):  # would be read forever
         raise errors.unreadable(call)
     return entries, more, offset
 

@@ -21,7 +21,7 @@ from perago.adapters.lakefs.errors import SERVICE, Call, refusal, unanswered, ve
 from perago.adapters.lakefs.listing import list_objects, newest_upload, stat_objects
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
-from perago.ports import Commit, ObjectEntry, Placement, Progress, Staged, Upload, no_progress
+from perago.ports import Commit, ObjectEntry, OnPage, Placement, Progress, Staged, Upload, no_progress
 from perago.settings import LakeFSSettings
 from perago.workspace.sweep import CACHE
 from perago.workspace.text import count
@@ -110,9 +110,11 @@ class LakeFSStore:
         staged = self._control.staged_keys(repository, branch)
         return newest_upload(self._pool, self._policy, repository, branch, staged) if staged else None
 
-    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
         """Every object below `prefix`."""
-        return list_objects(self._pool, self._policy, repository, commit, prefix)
+        return list_objects(self._pool, self._policy, repository, commit, prefix, on_page)
 
     def download(
         self,

@@ -36,6 +36,7 @@ from perago.ports import (
     Commit,
     MergeRefusal,
     ObjectEntry,
+    OnPage,
     Placement,
     Progress,
     Staged,
@@ -111,10 +112,15 @@ class InMemoryLakeFS:
             found = self.server.staged_changes(repository, branch)
             return max((change.entry.mtime for change in found if change.entry is not None), default=None)
 
-    def list_objects(self, repository: str, commit: str, prefix: str) -> Sequence[ObjectEntry]:
-        """Every object below `prefix`."""
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
+        """Every object below `prefix`. There is one page."""
         with self._operation("list_objects", f"list {prefix or '/'!r} of {repository!r} at {commit}"):
-            return [entry.as_listed() for entry in self.server.all_objects(repository, commit, prefix)]
+            found = [entry.as_listed() for entry in self.server.all_objects(repository, commit, prefix)]
+        if on_page is not None:
+            on_page(found)
+        return found
 
     def download(
         self,
