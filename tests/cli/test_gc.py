@@ -114,6 +114,21 @@ def test_workers_run_it_for_the_repositories_that_they_work_in(
     assert "no such repository" in problem
 
 
+def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Project) -> None:
+    faults = HttpFaultScript().answer("GET", "/repositories/secret/", status=403)
+    with FaultyServices(faults) as services:
+        for name in ("behind", "secret"):
+            services.lakefs.seed(name, "main", {"a": "1"})
+            commit_long_ago(services, name)
+        ran = project.run("gc", "nowhere", "secret", "behind", **services.environment())
+        assert ran.code == 1
+        assert (branches(services, "behind"), branches(services, "secret")) == ([], [STAGING])
+        assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 left" in ran.out
+        assert "error: nowhere was skipped: " in ran.err
+        assert "has no such repository" in ran.err
+        assert "error: secret was skipped: lakeFS: " in ran.err
+
+
 def test_the_age_limit_decides(project: Project, embedded: EmbeddedServices) -> None:
     directory = leave_directory(project, time.time() - 3 * DAY)
     spared = project.run("gc", "--older-than", "7d", "--json")

@@ -8,12 +8,19 @@ import pytest
 from perago.worker import heartbeat
 
 from .bench import RunningWorker, make_plan, running
+from .site import Site, opened
 from .small_queue import SmallQueue
 
 
 @pytest.fixture
 def queue() -> SmallQueue:
     return SmallQueue()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with opened(tmp_path) as services:
+        yield services
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from perago.worker import maintenance
 from perago.worker.events import BranchesSwept, BranchSweepFailed, Ending
 from perago.worker.maintenance import repository_of, sweep_branches
 
-from .bench import make_plan, running, wait_for
+from .bench import make_plan, outcome, running, wait_for
+from .site import Site
 from .small_queue import SmallQueue
 
 REPORT = """
@@ -33,7 +34,10 @@ leftovers = [{{**branch, "repository": n, "branch": b, "fate": f}} for n in name
 directory = {{"kind": "directory", "path": "x", "bytes": 1, "fate": "removed", "reason": ""}}
 print(json.dumps({{"leftovers": [*leftovers, directory]}}))
 """
-BROKEN = "import sys; sys.stderr.write('error: lakeFS does not answer\\n  fix: wait\\n'); sys.exit(5)"
+BROKEN = """
+import sys
+sys.exit("error: lakeFS does not answer\\n  fix: wait\\nerror: nor does Conductor")
+"""
 ENDLESS = "import os, pathlib, time; pathlib.Path({asked!r}).write_text(str(os.getpid())); time.sleep(600)"
 
 
@@ -48,50 +52,59 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "SWEEP_INTERVAL", 0.05)
 
 
-def test_the_repositories_of_deliveries_are_swept(tmp_path: Path, queue: SmallQueue) -> None:
+def test_the_repositories_that_attempts_have_read_are_swept(tmp_path: Path, site: Site) -> None:
+    """lakeFS has no repository `no-such`, so only its attempt hears of it."""
     command, asked = sweeper(tmp_path, REPORT)
-    with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
-        for name in ("my-data", "other", "my-data", "--older-than=0s", "../x"):
-            queue.put(what="returns", workspace={"repository": name, "branch": "main", "ref": "0" * 64})
-        wait_for("the attempts", lambda: len(worker.ended(Ending.REPORTED)) == 5)
-        both = ("my-data/old", "other/old")
+    site.lakefs.seed("my-data", "main", {"raw/a.csv": "1"})
+    with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
+        names = ("--older-than=0s", "../x", "no-such")
+        refused = [site.start_on(name, "main", "0" * 64) for name in names]
+        site.finish([*site.start(2), *site.start(repository="my-data"), *refused])
+        wait_for("all reports", lambda: len(worker.ended(Ending.REPORTED)) == 6)
+        both = ("data/old", "my-data/old")
         wait_for("a sweep of both", lambda: any(event.branches == both for event in worker.saw(BranchesSwept)))
         assert not worker.saw(BranchSweepFailed)
-    assert asked.read_text() == "my-data other"
+    assert asked.read_text() == "data my-data"
 
 
-def test_nothing_is_swept_before_there_was_work_in_a_repository(tmp_path: Path, queue: SmallQueue) -> None:
+def test_nothing_is_swept_before_an_attempt_has_read_a_repository(tmp_path: Path, queue: SmallQueue) -> None:
     command, asked = sweeper(tmp_path, REPORT)
-    with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
-        queue.put(what="returns")
-        wait_for("the attempt", lambda: worker.ended(Ending.REPORTED))
-        queue.put(what="returns")
-        wait_for("another one", lambda: len(worker.ended(Ending.REPORTED)) == 2)
+    with running(make_plan(tmp_path, branch_sweep=command), queue):
+        for _ in range(2):
+            task_id = queue.put(what="returns", workspace={"repository": "my-data", "branch": "main", "ref": "0" * 64})
+            outcome(queue, task_id)
     assert not asked.exists()
 
 
-def test_a_sweep_that_fails_is_noted_and_tried_again(tmp_path: Path, queue: SmallQueue) -> None:
+def test_the_repositories_that_were_used_last_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "MOST_REPOSITORIES", 3)
+    known: dict[str, None] = {}
+    for name in "abcabda":
+        maintenance.remember(known, name)
+    assert list(known) == ["b", "d", "a"]
+
+
+def test_a_sweep_that_fails_is_noted_and_tried_again(tmp_path: Path, site: Site) -> None:
     command, _ = sweeper(tmp_path, BROKEN)
-    with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
-        queue.put(what="returns", workspace={"repository": "my-data"})
+    with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
+        site.finish(site.start())
         wait_for("two tries", lambda: len(worker.saw(BranchSweepFailed)) >= 2)
-    assert worker.saw(BranchSweepFailed)[0] == BranchSweepFailed(("my-data",), "error: lakeFS does not answer")
+    both = "error: lakeFS does not answer; error: nor does Conductor"
+    assert worker.saw(BranchSweepFailed)[0] == BranchSweepFailed(("data",), both)
 
 
-def test_a_sweep_that_takes_too_long_is_given_up(
-    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_that_takes_too_long_is_given_up(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(maintenance, "BRANCH_SWEEP_LIMIT", 0.5)
     command, _ = sweeper(tmp_path, ENDLESS)
-    with running(make_plan(tmp_path, branch_sweep=command), queue) as worker:
-        queue.put(what="returns", workspace={"repository": "my-data"})
+    with running(site.plan("test", branch_sweep=command), site.conductor) as worker:
+        site.finish(site.start())
         wait_for("the end of patience", lambda: worker.saw(BranchSweepFailed))
 
 
-def test_a_sweep_ends_with_its_worker(tmp_path: Path, queue: SmallQueue) -> None:
+def test_a_sweep_ends_with_its_worker(tmp_path: Path, site: Site) -> None:
     command, asked = sweeper(tmp_path, ENDLESS)
-    with running(make_plan(tmp_path, branch_sweep=command), queue):
-        queue.put(what="returns", workspace={"repository": "my-data"})
+    with running(site.plan("test", branch_sweep=command), site.conductor):
+        site.finish(site.start())
         pid = int(wait_for("the sweep", lambda: asked.read_text() if asked.exists() else None))
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -5,18 +5,13 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perago.back_off import BackOff
-from perago.driver import SystemClock
 from perago.driver.failures import MOST_HAND_BACKS
-from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.lakefs import InMemoryLakeFS
-from perago.embedded.remote import StoreServer
 from perago.ports import Unavailable
 from perago.worker import LogPlan, cadence, host_check
 from perago.worker.events import (
@@ -30,10 +25,10 @@ from perago.worker.plan import WorkerPlan
 from perago.workspace.disk import disk_problem, free_space, occupied
 from perago.workspace.layout import RESERVE
 
-from .bench import RunningWorker, make_plan, planned, running, wait_for
+from .bench import RunningWorker, make_plan, running, wait_for
+from .site import Site
 from .small_queue import SmallQueue
 
-WRITES = f"{__package__}.tasks.writes"
 MEBIBYTE = 2**20
 
 
@@ -43,68 +38,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_check, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
-
-
-@dataclass
-class Site:
-    """Both services in memory, and plans of workers on them."""
-
-    lakefs: InMemoryLakeFS
-    conductor: InMemoryConductor
-    server: StoreServer
-    directory: Path
-
-    def plan(self, prefix: str, root: Path | None = None, **more: Any) -> WorkerPlan:
-        place = self.directory / prefix
-        task = planned(WRITES, store_factory=self.server.factory)
-        return make_plan(place, task, worker_prefix=prefix, workspace_root=root or place / "workspaces", **more)
-
-    def start(self, number: int = 1, what: str = "writes") -> list[str]:
-        """Start workflows of one step, each on a branch of its own; returns their ids."""
-        return [self._start(what) for _ in range(number)]
-
-    def _start(self, what: str) -> str:
-        branch = f"b{len(self.lakefs.list_branches('data', 'b'))}"
-        self.lakefs.create_branch("data", branch, "main")
-        ref = self.lakefs.get_commit("data", branch).id
-        workspace = {"repository": "data", "branch": branch, "ref_type": "commit", "ref": ref}
-        return self.conductor.start_workflow(
-            "w", {"workspace": workspace, "params": {"what": what, "marker": str(self.directory / "marker")}}
-        )
-
-    def finish(self, workflow_ids: list[str]) -> list[dict[str, Any]]:
-        """The workflows once all are over."""
-
-        def over() -> list[dict[str, Any]] | None:
-            for workflow_id in workflow_ids:
-                self.conductor.decide(workflow_id)
-            found = [self.conductor.workflow(workflow_id) for workflow_id in workflow_ids]
-            return None if any(workflow["status"] == "RUNNING" for workflow in found) else found
-
-        return wait_for("the workflows' end", over)
-
-    def runs(self) -> int:
-        """How often the function was called."""
-        marker = self.directory / "marker"
-        return marker.read_text().count("run") if marker.exists() else 0
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    conductor = InMemoryConductor(SystemClock())
-    conductor.register_task_definitions(
-        [{"name": "worker.writes", "retryCount": 1, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
-    )
-    step = {
-        "name": "worker.writes",
-        "taskReferenceName": "step",
-        "type": "SIMPLE",
-        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
-    }
-    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
-    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
-        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
-        yield Site(lakefs, conductor, server, tmp_path)
 
 
 @contextlib.contextmanager

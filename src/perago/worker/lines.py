@@ -7,7 +7,7 @@ from collections.abc import Callable
 from perago.ports import Delivery
 from perago.worker import events
 from perago.worker.events import Event
-from perago.workspace.text import count, one_line
+from perago.workspace.text import count, listing, one_line
 
 
 def _which(delivery: Delivery) -> str:
@@ -91,7 +91,7 @@ def _words(event: Event) -> str:
         case events.BranchesSwept(branches):
             return f"removed staging branches of attempts that are over: {', '.join(branches)}"
         case events.BranchSweepFailed(repositories, error):
-            return f"could not remove all dead staging branches of {', '.join(repositories)}: {error}"
+            return f"could not remove all dead staging branches of {listing(repositories)}: {error}"
         case events.CleanUpFailed(path, error):
             return f"could not remove {path}: {error}"
         case events.CacheFailed(error):

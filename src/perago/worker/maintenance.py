@@ -32,6 +32,9 @@ from perago.workspace.directory import sweep
 SWEEP_INTERVAL = 3600.0
 """Seconds between two sweeps. What a killed neighbour left must not wait for the next start of a worker."""
 
+MOST_REPOSITORIES = 1000
+"""The repositories that a worker remembers; those that were used last."""
+
 BRANCH_SWEEP_LIMIT = 900.0
 """Seconds after which a sweep of branches is given up until the next one."""
 
@@ -56,6 +59,14 @@ def repository_of(delivery: Delivery, limits: Limits) -> str | None:
     return name if limits.allows(name, branch if isinstance(branch, str) else "") else None
 
 
+def remember(repositories: dict[str, None], name: str) -> None:
+    """Note that lakeFS has answered for a repository, and that an attempt is about to publish there."""
+    repositories.pop(name, None)
+    repositories[name] = None
+    if len(repositories) > MOST_REPOSITORIES:
+        del repositories[next(iter(repositories))]
+
+
 async def run_maintenance(
     plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], repositories: Collection[str]
 ) -> None:
@@ -67,7 +78,7 @@ async def run_maintenance(
         plan: says where directories and logs are, and which command sweeps branches.
         pool: the threads that wait for the disk.
         emit: takes the events of sweeping.
-        repositories: those that this worker was given work in so far; more may be added meanwhile.
+        repositories: those that attempts of this worker have read; more may be added meanwhile.
     """
     wanted = {
         Upkeep.DIRECTORIES: functools.partial(_keep_swept, plan, pool, emit),
@@ -108,7 +119,7 @@ async def _keep_branches_swept(plan: WorkerPlan, emit: Callable[[Event], None], 
 
 
 async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
-    """What was removed, and the first thing that was complained about. Nothing of it outlives the worker."""
+    """Return the removed branches and all errors. The command does not outlive the worker."""
     child = subprocess.Popen(
         command,
         env=whole_environment(),
@@ -128,7 +139,8 @@ async def sweep_branches(command: tuple[str, ...]) -> tuple[tuple[str, ...], str
         raise TimeoutError(f"it took longer than {BRANCH_SWEEP_LIMIT:.0f} s")
     complaints = errors.decode(errors="replace").strip().splitlines() if child.returncode else []
     removed = [found for found in json.loads(output or b'{"leftovers": []}')["leftovers"] if _is_gone(found)]
-    return tuple(f"{found['repository']}/{found['branch']}" for found in removed), complaints[0] if complaints else ""
+    problems = [line for line in complaints if line.startswith("error: ")] or complaints[:1]
+    return tuple(f"{found['repository']}/{found['branch']}" for found in removed), "; ".join(problems)
 
 
 def _is_gone(found: Mapping[str, str]) -> bool:

@@ -81,7 +81,7 @@ class WorkerPlan:
     """Modules that the fork server loads once for all slots. Never the task module."""
     branch_sweep: tuple[str, ...] = ()
     """The command that removes dead staging branches in the repositories that are appended to it (`perago gc`), run
-    now and then for those that this worker was given work in. Empty: this worker does not do it."""
+    once an hour for those that attempts of this worker have read. Empty: this worker does not do it."""
     cache_bytes: int | None = None
     """What the cache below the workspace root may have on disk; this worker keeps it to that. None: it does not look
     after the cache."""

@@ -34,7 +34,7 @@ from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, 
 from perago.worker.fork_server import warm_up
 from perago.worker.host_check import HostCheck
 from perago.worker.logs import Journal
-from perago.worker.maintenance import repository_of, run_maintenance
+from perago.worker.maintenance import remember, repository_of, run_maintenance
 from perago.worker.messages import DeliveryQuestion, Finished
 from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
@@ -127,7 +127,8 @@ class _Worker:
         self._slots = SlotPool(plan, self._pools.processes, self, self._emit, self._note_failure)
         self._attempts: set[Attempt] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._repositories: set[str] = set()
+        self._repositories: dict[str, None] = {}
+        """Those whose staging branches are swept."""
         self._not_fenced: set[str] = set()
         self._poller = Poller(
             plan=plan,
@@ -219,8 +220,11 @@ class _Worker:
         self._poller.slots_changed()
 
     def slot_asks(self, slot: Slot, question: DeliveryQuestion) -> None:
-        """An attempt asks whether its delivery is still current."""
+        """An attempt asks whether its delivery is still current. Its first question comes after lakeFS has answered for
+        its repository, and before it makes a branch there."""
         if isinstance(slot.attempt, Attempt):
+            if (repository := repository_of(slot.attempt.delivery, self._plan.limits)) is not None:
+                remember(self._repositories, repository)
             self._spawn(slot.attempt.answer(question))
 
     def _give(self, delivery: Delivery, slot: Slot, polled_at: float) -> bool:
@@ -231,8 +235,6 @@ class _Worker:
         except RecursionError:
             attempt.finished(Finished(delivery.identity, TOO_DEEP))
         self._attempts.add(attempt)
-        if (repository := repository_of(delivery, self._plan.limits)) is not None:
-            self._repositories.add(repository)
         self._spawn(self._attend(attempt))
         return True
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
+from perago.cli.errors import ExitCode
 from perago.cli.parameters import seconds_of_age
 from perago.workspace.text import one_line
 
@@ -59,7 +59,7 @@ def command(
     """Remove what killed attempts left: their directories here, their hidden branches on lakeFS.
 
     What belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
-    directories below their root and the repositories that they were given work in.
+    directories below their root and the repositories that their attempts have read.
     """
     limit, names = seconds_of_age(older_than, "--older-than"), list(dict.fromkeys(repositories or ()))
     from perago.settings import load_settings
@@ -72,8 +72,9 @@ def command(
 
     policy = Policy(limit, SystemClock().now(), dry_run)
     found: list[Leftover] = []
+    skipped: list[str] = []
     try:
-        for leftover in _clear(settings, names, policy):
+        for leftover in _clear(settings, names, policy, skipped):
             found.append(leftover)
             if not as_json:
                 print_leftover(leftover, policy)
@@ -82,24 +83,27 @@ def command(
             print_document(found, policy)
     if not as_json:
         print_summary(found, policy, names)
-    if any(leftover.fate is Fate.FAILED for leftover in found):
+    if skipped or any(leftover.fate is Fate.FAILED for leftover in found):
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _clear(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
+def _clear(settings: Settings, repositories: list[str], policy: Policy, skipped: list[str]) -> Iterator[Leftover]:
     from perago.driver.gc import clear_directories
 
     yield from clear_directories(settings.workspace_root, policy)
     if repositories:
-        yield from _clear_branches(settings, repositories, policy)
+        yield from _clear_branches(settings, repositories, policy, skipped)
 
 
-def _clear_branches(settings: Settings, repositories: list[str], policy: Policy) -> Iterator[Leftover]:
+def _clear_branches(
+    settings: Settings, repositories: list[str], policy: Policy, skipped: list[str]
+) -> Iterator[Leftover]:
+    """Clear each repository. One that lakeFS has not, or does not show, is reported and does not stop the rest."""
     from perago.adapters.conductor import ConductorQueue
     from perago.adapters.lakefs import LakeFSStore
     from perago.driver.first_seen import FirstSeenStore
     from perago.driver.gc import BranchClearing
-    from perago.ports import NotFound
+    from perago.ports import Forbidden, NotFound, Refused
     from perago.settings import state_directory
 
     lakefs = settings.require_lakefs()
@@ -109,12 +113,14 @@ def _clear_branches(settings: Settings, repositories: list[str], policy: Policy)
     clearing = BranchClearing(store, queue, first_seen, policy)
     try:
         for repository in repositories:
-            yield from clearing.clear(repository)
-    except NotFound as error:
-        message = f"{lakefs.shown} has no such repository: {error.detail}"
-        raise CommandError(
-            ExitCode.FAILURE, message, "check the name, and that the address is the right one"
-        ) from error
+            try:
+                yield from clearing.clear(repository)
+            except (NotFound, Forbidden, Refused) as error:
+                skipped.append(repository)
+                is_missing = isinstance(error, NotFound)
+                why = f"{lakefs.shown} has no such repository: {error.detail}" if is_missing else str(error)
+                fix = "check the name, and that the address is the right one" if is_missing else ""
+                messages.error(f"{repository} was skipped: {why}", fix)
     finally:
         store.close()
         if queue is not None:

@@ -1,0 +1,84 @@
+"""Embedded services for workers on versioned workspaces."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perago.driver import SystemClock
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.lakefs import InMemoryLakeFS
+from perago.embedded.remote import StoreServer
+from perago.worker.plan import WorkerPlan
+
+from .bench import make_plan, planned, wait_for
+
+WRITES = f"{__package__}.tasks.writes"
+
+
+@dataclass
+class Site:
+    """Both services in memory, with plans and workflows for any number of workers."""
+
+    lakefs: InMemoryLakeFS
+    conductor: InMemoryConductor
+    server: StoreServer
+    directory: Path
+
+    def plan(self, prefix: str, root: Path | None = None, **more: Any) -> WorkerPlan:
+        place = self.directory / prefix
+        task = planned(WRITES, store_factory=self.server.factory)
+        return make_plan(place, task, worker_prefix=prefix, workspace_root=root or place / "workspaces", **more)
+
+    def start(self, number: int = 1, what: str = "writes", repository: str = "data") -> list[str]:
+        """Start workflows of one step, each on a branch of its own; returns their ids."""
+        return [self._start(what, repository) for _ in range(number)]
+
+    def _start(self, what: str, repository: str) -> str:
+        branch = f"b{len(self.lakefs.list_branches(repository, 'b'))}"
+        self.lakefs.create_branch(repository, branch, "main")
+        return self.start_on(repository, branch, self.lakefs.get_commit(repository, branch).id, what)
+
+    def start_on(self, repository: str, branch: str, ref: str, what: str = "writes") -> str:
+        """Start a workflow on a branch that need not exist."""
+        workspace = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
+        params = {"what": what, "marker": str(self.directory / "marker")}
+        return self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
+
+    def finish(self, workflow_ids: list[str]) -> list[dict[str, Any]]:
+        """The workflows once all are over."""
+
+        def over() -> list[dict[str, Any]] | None:
+            for workflow_id in workflow_ids:
+                self.conductor.decide(workflow_id)
+            found = [self.conductor.workflow(workflow_id) for workflow_id in workflow_ids]
+            return None if any(workflow["status"] == "RUNNING" for workflow in found) else found
+
+        return wait_for("the workflows' end", over)
+
+    def runs(self) -> int:
+        """How often the function was called."""
+        marker = self.directory / "marker"
+        return marker.read_text().count("run") if marker.exists() else 0
+
+
+@contextlib.contextmanager
+def opened(directory: Path) -> Iterator[Site]:
+    """A site whose repository `data` has one file."""
+    conductor = InMemoryConductor(SystemClock())
+    conductor.register_task_definitions(
+        [{"name": "worker.writes", "retryCount": 1, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
+    )
+    step = {
+        "name": "worker.writes",
+        "taskReferenceName": "step",
+        "type": "SIMPLE",
+        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
+    }
+    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
+    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
+        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
+        yield Site(lakefs, conductor, server, directory)
