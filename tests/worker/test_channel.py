@@ -22,27 +22,35 @@ from perago.driver import AttemptRecord, StepTime
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
 from perago.worker.attempt_log import in_parts
-from perago.worker.channel import LIMIT, ChannelError, SlotChannel, SupervisorChannel, open_channel
+from perago.worker.channel import ChannelError, SlotChannel, SupervisorChannel, open_channel
 from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.events import (
     AttemptRecorded,
     FunctionProgress,
     FunctionSaid,
+    Logged,
     StepStarted,
     Transferred,
     joined,
 )
 from perago.worker.messages import (
+    MOST_BYTES,
+    REPORT_BYTES,
+    REPORT_START,
     BadMessage,
+    Deliver,
     DeliveryQuestion,
     Finished,
     ForwardedEvent,
     FromSlot,
+    LogSoFar,
     Ready,
     StartFailed,
     Stop,
+    ToSlot,
     decode,
     encode,
+    encode_within_limits,
 )
 from perago.workspace.changes import ChangedFile, Changes
 
@@ -188,7 +196,8 @@ def test_messages_come_in_order_whatever_the_cuts() -> None:
         b"\0\0\0\0",
         b"\xff\xff\xff\xff",
         b"\xff\xff\xff\xfe",
-        (LIMIT + 4001).to_bytes(4, "big"),
+        (REPORT_BYTES + 1001).to_bytes(4, "big"),
+        (MOST_BYTES + 1).to_bytes(4, "big") + b'{"@":"Waiting"',
         b"\0\0\0\1x",
     ],
 )
@@ -201,6 +210,56 @@ def test_bytes_that_are_no_message_are_refused_at_once_after_what_came_before(da
         assert next(messages) == Ready()
         with pytest.raises(BadMessage):
             next(messages)
+
+
+def test_only_a_message_that_is_a_report_may_be_as_large_as_one() -> None:
+    disguised = REPORT_START + b'"identity":"' + b"x" * MOST_BYTES + b'","@":"StartFailed","reason":"","identity":1}'
+    with pytest.raises(BadMessage):
+        decode(disguised)
+    large = StartFailed("x" * MOST_BYTES)
+    with pytest.raises(BadMessage, match="only a report may have more than 262,144"):
+        decode(encode(large))
+
+
+TEXT = "\1" * 65_536
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ForwardedEvent(FunctionSaid("test0001", TEXT)),
+        ForwardedEvent(Logged("test0001", {"message": TEXT, "level": "INFO", "findings": [TEXT] * 9})),
+        LogSoFar(DELIVERY.identity, TEXT),
+        Finished(DELIVERY.identity, Report(TaskStatus.FAILED, {}, "why"), log_chunks=(TEXT,) * 40),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_a_slot_shortens_texts_that_are_too_long_for_its_supervisor(message: FromSlot) -> None:
+    most = REPORT_BYTES if isinstance(message, Finished) else MOST_BYTES
+    assert len(encode(message)) > most
+    data = encode_within_limits(message)
+    assert len(data) <= most
+    assert type(decode(data)) is type(message)
+
+
+def test_a_message_that_the_slot_does_not_take_costs_no_waiting() -> None:
+    message = Deliver(replace(DELIVERY, input={"text": "x" * 4_000_000}))
+    with channel() as (ours, theirs):
+        ours.send(message)
+        ours.send(Stop())
+        assert ours.unsent > 1_000_000
+        slot = SlotChannel(theirs)
+        taken: list[ToSlot] = []
+        reading = threading.Thread(target=lambda: taken.extend(slot.receive() for _ in range(2)))
+        reading.start()
+
+        def sent() -> bool:
+            ours.flush()
+            return not ours.unsent
+
+        wait_for("the rest to be taken", sent)
+        reading.join(SECONDS)
+        assert taken == [message, Stop()]
 
 
 def test_half_a_message_costs_no_waiting() -> None:
@@ -223,7 +282,8 @@ def test_a_signal_in_the_middle_of_a_send_tears_no_message() -> None:
     def alarm(*_: object) -> None:
         raise Alarm
 
-    message = ForwardedEvent(FunctionSaid("test0001", "x" * 1_000_000))  # more than the pipe holds
+    report = Report(TaskStatus.COMPLETED, {"text": "x" * 500_000})  # more than the pipe holds
+    message = Finished(DELIVERY.identity, report)
     main = threading.main_thread().ident
     assert main is not None
 
@@ -279,9 +339,8 @@ def test_a_record_of_many_files_travels_in_parts_that_fit() -> None:
     together: AttemptRecord | None = None
     parts = list(in_parts(whole))
     for part in parts:
-        assert len(encode(ForwardedEvent(AttemptRecorded("test0001", part)))) < LIMIT / 2
+        assert len(encode(ForwardedEvent(AttemptRecorded("test0001", part)))) <= MOST_BYTES
         together = joined(together, part)
     assert together is not None
-    assert len(parts) == 4
-    assert together.changes == whole.changes
-    assert together.findings == whole.findings
+    assert len(parts) > 4
+    assert (together.changes, together.findings, together.steps) == (whole.changes, whole.findings, whole.steps)

@@ -10,13 +10,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from perago.ports import TaskStatus
-from perago.worker.events import AttemptReceived, Ending, FunctionSaid, SlotDied, SlotReady
-from perago.worker.messages import DeliveryQuestion, Finished, ForwardedEvent, FromSlot, Ready, encode
+from perago.ports import Report, TaskStatus
+from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady
+from perago.worker.messages import (
+    MOST_CHUNKS,
+    MOST_REMARKS,
+    MOST_STEPS,
+    DeliveryQuestion,
+    Finished,
+    ForwardedEvent,
+    FromSlot,
+    Ready,
+    encode,
+)
 from perago.worker.pools import MAX_THREADS
 
 from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
@@ -79,7 +90,9 @@ def test_a_slot_that_does_not_take_its_delivery_costs_itself_and_not_the_worker(
         os.kill(worker.saw(SlotReady)[0].pid, signal.SIGSTOP)
         task_id = queue.put(what="returns", file="x" * 4_000_000)  # more than the pipe holds
         assert result(outcome(queue, task_id)) == "fine"
-        assert set(queue.handed_back) == {task_id}
+        assert queue.handed_back == [task_id]
+        (died,) = worker.saw(SlotDied)
+        assert died.reason == "the slot's process was ended because it did not take a message within 1 s"
 
 
 @pytest.mark.parametrize("seconds", [0, LONG], ids=["and returns", "and goes on"])
@@ -94,7 +107,7 @@ def test_garbage_on_every_descriptor_costs_the_slot_and_its_attempt_alone(
         report = outcome(queue, queue.put(what="writes_garbage_to_every_descriptor", seconds=seconds))
         assert report.status is TaskStatus.FAILED
         assert report.reason == (
-            "the slot's process was ended because it sent bytes that do not begin a message of at most 20,971,520 "
+            "the slot's process was ended because it sent bytes that do not begin a message of at most 1,572,864 "
             "bytes (did the function write to a descriptor that is not its own?) while it ran the attempt"
         )
         release(file)
@@ -123,6 +136,40 @@ def test_a_message_that_nothing_called_for_ends_its_slot(
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
+MANY: dict[str, Any] = {
+    "steps": (("Fetch", 0.1),) * (MOST_STEPS + 1),
+    "remarks": ("",) * (MOST_REMARKS + 1),
+    "log_chunks": ("",) * (MOST_CHUNKS + 1),
+}
+
+
+@pytest.mark.parametrize("field", MANY)
+def test_a_report_with_too_many_items_ends_its_slot(worker: RunningWorker, queue: SmallQueue, field: str) -> None:
+    message: Any = Finished(("task-1", 1, 5), Report(TaskStatus.COMPLETED), **{field: MANY[field]})
+    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
+    assert "a message that nothing called for (Finished)" in str(report.reason)
+
+
+def test_many_questions_of_a_slot_are_asked_one_after_the_other(worker: RunningWorker, queue: SmallQueue) -> None:
+    """Each occupies a thread that heartbeats of other attempts need."""
+    asked, through = [], threading.Event()
+
+    def fault(operation: str) -> None:
+        if operation == "is_current":
+            asked.append(operation)
+            through.wait(LIMIT)
+
+    queue.fault = fault
+    questions = b"\n".join(encode(DeliveryQuestion(number, ("task-1", 1, 5))) for number in range(20))
+    queue.put(what="sends", file=questions.decode(), began=5)
+    wait_for("the first question", lambda: asked)
+    pulses = len(worker.saw(Pulse))
+    wait_for("time for others", lambda: len(worker.saw(Pulse)) > pulses + 1)
+    assert len(asked) == 1
+    through.set()
+    wait_for("the others", lambda: len(asked) == 20)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="sockets are found in /proc")
 def test_a_slot_that_stops_within_a_message_is_replaced(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
@@ -131,6 +178,10 @@ def test_a_slot_that_stops_within_a_message_is_replaced(
     with running(make_plan(tmp_path), queue):
         report = outcome(queue, queue.put(what="sends_half_a_message"))
         assert report.status is TaskStatus.FAILED
+        assert report.reason == (
+            "the slot's process was ended because it sent 8 bytes of a message and did not continue within 1 s "
+            "while it ran the attempt"
+        )
         assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 

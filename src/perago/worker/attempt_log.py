@@ -14,18 +14,28 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from perago.driver import AttemptRecord
 from perago.driver.observer import Direction
+from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery
 from perago.settings.mask import Mask
 from perago.worker.channel import ChannelError, SlotChannel
-from perago.worker.events import AttemptRecorded, FunctionProgress, FunctionSaid, StepStarted, Transferred, Watched
+from perago.worker.events import (
+    IN_PARTS,
+    AttemptRecorded,
+    FunctionProgress,
+    FunctionSaid,
+    StepStarted,
+    Transferred,
+    Watched,
+)
 from perago.worker.logs import JsonLog, delivery_ids
-from perago.worker.messages import ForwardedEvent, FromSlot, LogSoFar, Publishing, Waiting
+from perago.worker.messages import MOST_BYTES, ForwardedEvent, FromSlot, LogSoFar, Publishing, Waiting, encode
 from perago.worker.output import MAX_LINE_BYTES
 from perago.worker.usage import TransferMeter
-from perago.workspace.changes import ChangedFile, Changes
+from perago.workspace.changes import Changes
 
 TAIL_LINES = 200
 TAIL_BYTES = 65_536
@@ -280,8 +290,8 @@ def logging_to(attempt_log: AttemptLog) -> Iterator[None]:
 
 # ---------------------------------------------------------------- an attempt that a terminal watches
 
-FILES_IN_A_MESSAGE = 1000
-"""Changed files: with keys of 1,024 bytes, escaped, that is half of what a message may have."""
+BYTES_OF_A_PART = MOST_BYTES // 2
+"""Of the items of a part of a record, as JSON."""
 
 TRANSFER_INTERVAL = 0.05
 """Seconds between two messages about one transfer; its end is always told."""
@@ -332,19 +342,46 @@ class WatchedAttemptLog(AttemptLog):
         self._tell(ForwardedEvent(event))
 
 
+_CHANGES = ("added", "changed", "removed")
+
+
 def in_parts(record: AttemptRecord) -> Iterator[AttemptRecord]:
-    """`record` as records that fit into messages: each has some of the changed files. Input, output and metadata of
-    files are left out, which Conductor's row and lakeFS have."""
+    """`record` as records that fit into messages: each has a part of its lists and changed files. Left out are input,
+    output and metadata of files, which Conductor's row and lakeFS have, and the middle of texts that are very long."""
+    items: list[tuple[str, Any]] = [(name, _cut(item)) for name in IN_PARTS for item in getattr(record, name)]
+    items += [("changed_since_adopted", pair) for pair in record.changed_since_adopted.items()]
+    for kind in _CHANGES:
+        files = getattr(record.changes, kind)
+        items += [(kind, replace(file, content_type=None, metadata={})) for file in files]
     report = None if record.report is None else replace(record.report, output={})
     whole = replace(record, delivery=replace(record.delivery, input={}), report=report)
-    changes = record.changes
-    files = [
-        *(("added", file) for file in changes.added),
-        *(("changed", file) for file in changes.changed),
-        *(("removed", file) for file in changes.removed),
-    ]
-    for start in range(0, max(1, len(files)), FILES_IN_A_MESSAGE):
-        some: dict[str, list[ChangedFile]] = {"added": [], "changed": [], "removed": []}
-        for kind, file in files[start : start + FILES_IN_A_MESSAGE]:
-            some[kind].append(replace(file, content_type=None, metadata={}))
-        yield replace(whole, changes=Changes(**{kind: tuple(found) for kind, found in some.items()}))
+    part: list[tuple[str, Any]] = []
+    size = 0
+    for item in items:
+        length = len(encode(item))
+        if size + length > BYTES_OF_A_PART:
+            yield _with(whole, part)
+            part, size = [], 0
+        part.append(item)
+        size += length
+    yield _with(whole, part)
+
+
+def _with(record: AttemptRecord, items: list[tuple[str, Any]]) -> AttemptRecord:
+    """The record with these items alone, each with the name of its list."""
+    lists: dict[str, list[Any]] = {name: [] for name in (*IN_PARTS, "changed_since_adopted", *_CHANGES)}
+    for name, item in items:
+        lists[name].append(item)
+    changes = Changes(*(tuple(lists.pop(kind)) for kind in _CHANGES))
+    since = dict(lists.pop("changed_since_adopted"))
+    plain: dict[str, Any] = {name: tuple(found) for name, found in lists.items()}
+    return replace(record, changes=changes, changed_since_adopted=since, **plain)
+
+
+def _cut(item: Any) -> Any:
+    if isinstance(item, str):
+        return cut(item, SENTENCE_BYTES)
+    if isinstance(item, Finding):
+        detail = item.detail and cut(item.detail, SENTENCE_BYTES)
+        return replace(item, message=cut(item.message, SENTENCE_BYTES), detail=detail)
+    return item

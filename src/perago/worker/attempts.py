@@ -23,6 +23,7 @@ from perago.worker.events import (
     CleanUpFailed,
     Ending,
     Event,
+    HandedBack,
     LeaseDoubtful,
 )
 from perago.worker.heartbeat import beat, keep_lease
@@ -70,6 +71,10 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
+        self._is_untouched = False
+        """The slot's process never had it."""
+        self._asking = asyncio.Lock()
+        """Held for each question of the slot, which thereby occupies one thread of those that heartbeats need."""
         self._next_log = self._started + LOG_INTERVAL
         self._logging: asyncio.Task[None] | None = None
         self._beat_began: float | None = None
@@ -91,6 +96,11 @@ class Attempt:
         self._death = how
         report = Report(TaskStatus.FAILED, reason=f"{how} while it ran the attempt")
         self._end(Finished(self.delivery.identity, report))
+
+    def not_taken(self, how: str) -> None:
+        """The slot's process ended before it had read the delivery, so that nothing of the attempt has run."""
+        self._is_untouched = True
+        self._end(Finished(self.delivery.identity, None, lost_reason=f"{how}; the attempt is handed back"))
 
     def publishing(self, message: Publishing) -> None:
         """Its merge is about to be sent, or was answered."""
@@ -121,12 +131,14 @@ class Attempt:
         if self._lost is None and question.identity == self.delivery.identity:
             queue, pool = self._services.queue, self._services.pools.questions
             try:
-                if question.read is not None:
-                    read = queue.read_workflow if question.is_workflow else queue.read_attempt
-                    row = await pool.run(read, self.delivery, question.read)
-                    answer = DeliveryAnswer(question.number, current=True, row=row)
-                else:
-                    answer = DeliveryAnswer(question.number, current=await pool.run(queue.is_current, self.delivery))
+                async with self._asking:
+                    if question.read is not None:
+                        read = queue.read_workflow if question.is_workflow else queue.read_attempt
+                        row = await pool.run(read, self.delivery, question.read)
+                        answer = DeliveryAnswer(question.number, current=True, row=row)
+                    else:
+                        current = await pool.run(queue.is_current, self.delivery)
+                        answer = DeliveryAnswer(question.number, current=current)
             except ServiceError as error:
                 answer = DeliveryAnswer(question.number, error=error)
             except Exception as error:  # noqa: BLE001 - any error is no answer
@@ -178,6 +190,9 @@ class Attempt:
                 await self._make_known(outcome, outcome.report)
         finally:
             self._lease.cancel()
+        if self._is_untouched:
+            error = await self._services.pools.reports.run(hand_back, self._services.queue, self.delivery)
+            emit(HandedBack(self.delivery, error))
         if self._death is not None:
             await self._clean_up()
 

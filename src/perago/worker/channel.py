@@ -3,8 +3,8 @@
 The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`messages`): the slot trusts its
 supervisor, and the supervisor takes nothing from a slot that it has not checked.
 
-The supervisor's end never waits for bytes. It takes what is there; a slot that stops half-way through a message costs
-nothing but that slot. It waits `IO_LIMIT` seconds at most for a slot to take a message.
+The supervisor's end never waits. It takes the bytes that are there and sends what the slot takes. A slot that stops
+within a message, its own or one to it, costs nothing but that slot.
 
 In a slot, one thread does all the writing. A signal that interrupts the author's function, or perago's own code around
 it, strikes the main thread, so no message is ever torn.
@@ -22,14 +22,20 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 
-from perago.worker.messages import BadMessage, FromSlot, ToSlot, decode, encode
+from perago.worker.messages import (
+    MOST_BYTES,
+    REPORT_BYTES,
+    REPORT_START,
+    BadMessage,
+    FromSlot,
+    ToSlot,
+    decode,
+    encode_within_limits,
+    too_large,
+)
 
 IO_LIMIT = 5
-"""Seconds that the supervisor gives a slot to take a message, or to continue with one that it has begun."""
-
-LIMIT = 16 * 2**20
-"""Bytes of a message from a slot, beside four times `Limits.max_result_bytes` for a result, whose JSON is escaped here
-and may thereby grow three-fold. Everything else in a message is cut to far less where it arises."""
+"""Seconds that the supervisor gives a slot to continue with a message: to take more of it, or to send more of it."""
 
 _CHUNK = 256 * 1024
 _HEADER = struct.Struct("!i")
@@ -57,7 +63,7 @@ class SlotChannel:
         """
         if self._is_broken:
             raise ChannelError("the supervisor is gone")
-        self._queue.put(encode(message))
+        self._queue.put(encode_within_limits(message))
 
     def receive(self) -> ToSlot:
         """The next message, waiting for it.
@@ -105,9 +111,12 @@ class SupervisorChannel:
 
     def __init__(self, end: socket.socket, limit: int) -> None:
         self._end = end
-        self._end.settimeout(IO_LIMIT)
+        self._end.setblocking(False)
         self._limit = limit
         self._buffer = bytearray()
+        self._unsent = bytearray()
+        self.queued = 0
+        """Bytes that were given to `send` so far."""
 
     def fileno(self) -> int:
         """The descriptor to watch for readability."""
@@ -118,15 +127,33 @@ class SupervisorChannel:
         """Bytes that have come of a message that is not complete."""
         return len(self._buffer)
 
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that the slot has not taken yet."""
+        return len(self._unsent)
+
     def send(self, message: ToSlot) -> None:
-        """Send one message.
+        """Send one message, as far as the slot takes it now. `flush` sends the rest.
 
         Raises:
             ChannelError: it may have been sent in part; nothing more can be.
         """
         data = pickle.dumps(message)
+        self._unsent += _HEADER.pack(len(data)) + data
+        self.queued += _HEADER.size + len(data)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the slot takes now.
+
+        Raises:
+            ChannelError: nothing more can be sent.
+        """
         try:
-            self._end.sendall(_HEADER.pack(len(data)) + data)
+            while self._unsent:
+                del self._unsent[: self._end.send(self._unsent)]
+        except BlockingIOError:
+            pass
         except OSError as error:
             raise ChannelError(str(error)) from error
 
@@ -167,6 +194,9 @@ class SupervisorChannel:
         (size,) = _HEADER.unpack_from(self._buffer)
         if not 0 < size <= self._limit:
             raise BadMessage(f"bytes that do not begin a message of at most {self._limit:,} bytes")
+        start = self._buffer[_HEADER.size : _HEADER.size + len(REPORT_START)]
+        if size > MOST_BYTES and not REPORT_START.startswith(start):
+            raise BadMessage(too_large(size))
         end = _HEADER.size + size
         if len(self._buffer) < end:
             return None
@@ -178,4 +208,4 @@ class SupervisorChannel:
 def open_channel(max_result_bytes: int) -> tuple[SupervisorChannel, Connection]:
     """The supervisor's end, and the connection to hand to the slot."""
     ours, theirs = socket.socketpair()
-    return SupervisorChannel(ours, LIMIT + 4 * max_result_bytes), Connection(theirs.detach())
+    return SupervisorChannel(ours, REPORT_BYTES + max_result_bytes), Connection(theirs.detach())

@@ -17,7 +17,7 @@ from perago.driver.processes import descendants, end_processes, is_running, runn
 from perago.worker import channel
 from perago.worker.channel import ChannelError, SupervisorChannel, open_channel
 from perago.worker.fork_server import STARTING_OR_ENDING, Stall, end_fork_server, fate, start_process, warm_up
-from perago.worker.messages import BadMessage, FromSlot, Stop, ToSlot
+from perago.worker.messages import BadMessage, Deliver, FromSlot, Stop, ToSlot
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
 from perago.worker.stray_processes import orphans
@@ -51,11 +51,13 @@ class SlotProcess:
         self._on_message = on_message
         self._threads = threads
         self._told_to_stop = False
+        self._delivered_at = 0
         self.exit: asyncio.Future[None] = self._loop.create_future()
         """Done when it has ended, or is about to: it says nothing more, and takes nothing."""
         self._is_killed = False
         self._fault: str | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
         self.pid: int = self._process.pid or 0
         self._loop.add_reader(self._channel.fileno(), self._read)
         self._loop.add_reader(self._process.sentinel, self._exited)
@@ -87,14 +89,50 @@ class SlotProcess:
         return how
 
     def send(self, message: ToSlot) -> bool:
-        """Send `message`; False when the process cannot be reached, which then is its end."""
+        """Send `message` without waiting; False when the process cannot be reached, which then is its end."""
         self._told_to_stop = self._told_to_stop or isinstance(message, Stop)
         try:
             self._channel.send(message)
         except ChannelError:
             self.kill()
             return False
+        if isinstance(message, Deliver):
+            self._delivered_at = self._channel.queued
+        if self._channel.unsent and self._untaken is None and not self.exit.done():
+            self._loop.add_writer(self._channel.fileno(), self._write)
+            self._watch_untaken()
         return True
+
+    @property
+    def has_delivery(self) -> bool:
+        """Whether the process may have read the last delivery. A delivery that left this process in part it has not."""
+        return self._channel.queued - self._channel.unsent >= self._delivered_at
+
+    def _write(self) -> None:
+        """Send more, as the process takes some."""
+        self._stop_writing()
+        try:
+            self._channel.flush()
+        except ChannelError:
+            self.kill()
+            return
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.fileno(), self._write)
+            self._watch_untaken()
+
+    def _watch_untaken(self) -> None:
+        self._untaken = self._loop.call_later(channel.IO_LIMIT, self._end, "did not take a message")
+
+    def _stop_writing(self) -> None:
+        if self._untaken is not None:
+            self._loop.remove_writer(self._channel.fileno())
+            self._untaken.cancel()
+            self._untaken = None
+
+    def _end(self, what: str) -> None:
+        """End a process that does not continue with a message."""
+        self._fault = self._fault or f"the slot's process was ended because it {what} within {channel.IO_LIMIT} s"
+        self.kill()
 
     def terminate(self, grace: float) -> None:
         """TERM to the process group, and KILL after `grace` seconds."""
@@ -164,11 +202,13 @@ class SlotProcess:
             self._stalled.cancel()
             self._stalled = None
         if self._channel.begun:
-            self._stalled = self._loop.call_later(channel.IO_LIMIT, self.kill)
+            what = f"sent {self._channel.begun:,} bytes of a message and did not continue"
+            self._stalled = self._loop.call_later(channel.IO_LIMIT, self._end, what)
 
     def _exited(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
         self._loop.remove_reader(self._channel.fileno())
+        self._stop_writing()
         if self._stalled is not None:
             self._stalled.cancel()
         with contextlib.suppress(ChannelError):

@@ -302,20 +302,27 @@ class FunctionProgress:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecorded:
-    """Watched attempts only: everything about the attempt, before it is reported; several times, if it changed many
-    files, each time with other ones (`joined`)."""
+    """Watched attempts only: everything about the attempt, before it is reported. A long record comes in parts, each
+    with a part of its lists (`joined`)."""
 
     worker_id: str
     record: AttemptRecord
 
 
+IN_PARTS = ("steps", "findings", "notes", "left_files", "ignored_params", "metrics")
+"""Fields of a record that are spread over its parts, as its changed files are."""
+
+
 def joined(first: AttemptRecord | None, record: AttemptRecord) -> AttemptRecord:
-    """`record` with the changed files of `first`, the part of the same record that has come so far."""
+    """`record` together with `first`, the part of the same record that has come so far."""
     if first is None or first.delivery != record.delivery:
         return record
     before, after = first.changes, record.changes
+    lists: dict[str, Any] = {name: getattr(first, name) + getattr(record, name) for name in IN_PARTS}
     return replace(
         record,
+        **lists,
+        changed_since_adopted={**first.changed_since_adopted, **record.changed_since_adopted},
         changes=Changes(before.added + after.added, before.changed + after.changed, before.removed + after.removed),
     )
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Literal
 
@@ -25,7 +26,7 @@ from pydantic import BaseModel
 
 from perago.attempt.events import FenceState
 from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
-from perago.worker.events import Watched
+from perago.worker.events import FunctionSaid, Logged, Watched
 from perago.worker.usage import NO_USAGE, Usage
 
 Identity = tuple[str, int, int]
@@ -164,6 +165,17 @@ FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | Forwar
 
 
 _NAME = "@"
+MOST_BYTES = 256 * 1024
+"""Of a message other than `Finished`. The size is checked before the message is decoded: the decoder of JSON holds the
+GIL, so that decoding on another thread would stop the whole supervisor, too."""
+REPORT_BYTES = 512 * 1024
+"""Of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
+REPORT_START = b'{"@":"Finished",'
+"""How `encode` begins a `Finished`. Only such a message may have more than `MOST_BYTES`."""
+MOST_STEPS, MOST_REMARKS, MOST_CHUNKS = 1000, 100, 100
+"""Of a `Finished`."""
+_FEW_CHUNKS, _LONGEST_TEXT, _LONGEST_FIELD = 4, 16_000, 2000
+"""Characters, in a message that is shortened; each has six bytes at most."""
 MOST_BITS = 1000
 """Of an integer. Beyond 1,024 it is no `float`, and what counts with it would fail."""
 
@@ -172,9 +184,36 @@ class BadMessage(Exception):
     """What came from a slot is no message, or none that it may send now."""
 
 
-def encode(message: FromSlot) -> bytes:
-    """`message` as bytes."""
-    return json.dumps(message, default=_as_object, separators=(",", ":")).encode()
+def encode(message: object) -> bytes:
+    """Return a message, or a value that may be in one, as bytes."""
+    text = json.dumps(message, default=_as_object, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def encode_within_limits(message: FromSlot) -> bytes:
+    """Return a message as bytes, with shorter texts if it would be larger than the supervisor takes."""
+    data = encode(message)
+    if isinstance(message, Finished):
+        fits = len(data) <= REPORT_BYTES or len(encode(replace(message, report=None))) <= REPORT_BYTES
+    else:
+        fits = len(data) <= MOST_BYTES
+    return data if fits else encode(_shortened(message))
+
+
+def _shortened(message: FromSlot) -> FromSlot:
+    match message:
+        case Finished():
+            some = message.log_chunks[:_FEW_CHUNKS]
+            return replace(message, log_chunks=tuple(chunk[-_LONGEST_TEXT:] for chunk in some))
+        case LogSoFar():
+            return replace(message, text=message.text[-_LONGEST_TEXT:])
+        case ForwardedEvent(FunctionSaid() as said):
+            return ForwardedEvent(replace(said, text=said.text[-_LONGEST_TEXT:]))
+        case ForwardedEvent(Logged() as logged):
+            plain = {key: value for key, value in logged.line.items() if not isinstance(value, Mapping | list | tuple)}
+            cut = {key: value[:_LONGEST_FIELD] if isinstance(value, str) else value for key, value in plain.items()}
+            return ForwardedEvent(replace(logged, line=cut))
+    return message
 
 
 def decode(data: bytes) -> FromSlot:
@@ -183,11 +222,23 @@ def decode(data: bytes) -> FromSlot:
     Raises:
         BadMessage: `data` is no message.
     """
+    collects = gc.isenabled()
+    gc.disable()  # collections would make the decoding of many small values three times as long
     try:
         found: FromSlot = _builder(FromSlot)(json.loads(data))
     except Exception as error:  # a hostile sender may make anything of it
         raise BadMessage(f"{len(data):,} bytes that are no message ({type(error).__name__})") from error
+    finally:
+        if collects:
+            gc.enable()
+    if len(data) > MOST_BYTES and not isinstance(found, Finished):
+        raise BadMessage(too_large(len(data)))
     return found
+
+
+def too_large(size: int) -> str:
+    """Describe a message that is larger than its kind may be."""
+    return f"a message of {size:,} bytes, and only a report may have more than {MOST_BYTES:,}"
 
 
 def _as_object(value: Any) -> Any:

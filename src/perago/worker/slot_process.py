@@ -39,13 +39,24 @@ from perago.driver.processes import adopt_orphans
 from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
 from perago.repeats import REPEATS
 from perago.taskdef import load_task
-from perago.worker.attempt_log import TRACEBACK_BYTES, AttemptLog, LineBudget, WatchedAttemptLog, cut, logging_to
+from perago.worker.attempt_log import (
+    SENTENCE_BYTES,
+    TRACEBACK_BYTES,
+    AttemptLog,
+    LineBudget,
+    WatchedAttemptLog,
+    cut,
+    logging_to,
+)
 from perago.worker.cancellation import Cancellation
 from perago.worker.channel import ChannelError, SlotChannel
 from perago.worker.delivery_check import PipeDeliveryCheck
 from perago.worker.events import Logged
 from perago.worker.logs import JsonLog, seen
 from perago.worker.messages import (
+    MOST_CHUNKS,
+    MOST_REMARKS,
+    MOST_STEPS,
     AskLog,
     Cancel,
     Deliver,
@@ -213,9 +224,10 @@ class _SlotMain:
         record = self._masked(record)
         for note in record.notes:
             attempt_log.note("WARNING", note)
-        log_chunks = attempt_log.finish()
+        log_chunks = attempt_log.finish()[:MOST_CHUNKS]
         attempt_log.recorded(record)
         steps = tuple((step.name, step.seconds) for step in record.steps)
+        first, last = MOST_STEPS // 2, len(steps) - MOST_STEPS // 2
         status = record.report.status.value if record.report else "LOST"
         attempt_log.note("INFO", f"attempt over: {status.lower()}", status=status, steps=dict(steps), **seen(record))
         return Finished(
@@ -224,8 +236,8 @@ class _SlotMain:
             lost_reason=record.lost_reason,
             published_commit=record.published_commit,
             fence=record.fence,
-            remarks=record.remarks,
-            steps=steps,
+            remarks=tuple(cut(remark, SENTENCE_BYTES) for remark in record.remarks[:MOST_REMARKS]),
+            steps=steps if len(steps) <= MOST_STEPS else steps[:first] + steps[last:],
             usage=Usage(
                 record.objects,
                 record.from_cache,

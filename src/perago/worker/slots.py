@@ -22,6 +22,9 @@ from perago.worker.events import (
     WaitingForLakeFS,
 )
 from perago.worker.messages import (
+    MOST_CHUNKS,
+    MOST_REMARKS,
+    MOST_STEPS,
     AskLog,
     BadMessage,
     Cancel,
@@ -75,6 +78,10 @@ class RunningAttempt(Protocol):
 
     def process_died(self, how: str) -> None:
         """The slot's process ended in the middle of it, and its whole process group is gone."""
+        ...
+
+    def not_taken(self, how: str) -> None:
+        """The slot's process ended before it had read the delivery, so that nothing of the attempt has run."""
         ...
 
 
@@ -243,8 +250,10 @@ class Slot:
         self._process = None
         attempt, self.attempt = self.attempt, None
         wait = self._died(process.pid, how)
-        if attempt is not None:
+        if attempt is not None and process.has_delivery:
             attempt.process_died(how)
+        elif attempt is not None:
+            attempt.not_taken(how)
         return wait
 
     def _kill_unless_ready(self) -> None:
@@ -316,7 +325,10 @@ class Slot:
             case DeliveryQuestion():
                 return self._questions < MOST_QUESTIONS
             case Finished(_, report):
-                texts = (report and report.reason, message.lost_reason, message.unfit)
+                lists = (message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)
+                if any(len(items) > most for items, most in lists):
+                    return False
+                texts = (report and report.reason, message.lost_reason, message.unfit, *message.remarks)
                 return all(len(text or "") <= LONGEST_REASON for text in texts)
             case LogSoFar(_, text):
                 return self._log_asked > 0 and len(text) <= LONGEST_LOG

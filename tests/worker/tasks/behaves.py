@@ -210,7 +210,8 @@ def _pipe() -> int:
 
 
 def _sends(params: Params) -> str:
-    os.write(_pipe(), len(params.file).to_bytes(4, "big") + params.file.encode())
+    for message in params.file.encode().split(b"\n"):
+        os.write(_pipe(), len(message).to_bytes(4, "big") + message)
     time.sleep(600)
     return "unreachable"
 
