@@ -349,6 +349,24 @@ def test_a_case_file_that_is_wrong_fails_by_itself(pytester: pytest.Pytester, te
     result.stdout.fnmatch_lines([words, "*tests/perago_cases/copy/wrong.toml*"] if "TOML" not in words else [words])
 
 
+@pytest.mark.parametrize("name", ["", "linked.toml", "linked", "linked/a.txt", "linked/deep/a.txt"])
+def test_a_link_in_a_case_is_refused(pytester: pytest.Pytester, name: str) -> None:
+    copy_module(pytester, "work", "copy", examples=[GOOD])
+    write_case(pytester.path, "linked", "")
+    cases = pytester.path / "tests/perago_cases/copy"
+    (cases / "linked/deep").mkdir(parents=True)
+    for path in ("linked/a.txt", "linked/deep/a.txt"):
+        (cases / path).write_text("12")
+    real = pytester.path / "elsewhere"
+    (cases / name).rename(real)
+    (cases / name).symlink_to(real)
+    result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        ["mistake in the task: the case cannot be read: * is a link to */elsewhere; copy what *"]
+    )
+
+
 def test_an_error_of_the_harness_is_an_error_and_no_failure(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
     pytester.makeconftest(

@@ -80,8 +80,12 @@ def read_case_file(file: Path) -> RunCase:
     """One case file.
 
     Raises:
-        InvalidCase: it is no TOML, or not in the format above.
+        InvalidCase: it is not TOML or not in the format above; or a link leads to its file or into its directory.
     """
+    beside = file.with_suffix("")
+    for path in (file.parent, file, beside, *(() if beside.is_symlink() else beside.rglob("*"))):
+        if path.is_symlink():
+            raise InvalidCase(f"{path} is a link to {path.readlink()}; copy what it leads to in its place")
     try:
         document = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -90,7 +94,7 @@ def read_case_file(file: Path) -> RunCase:
     if unknown:
         raise InvalidCase(f"{file}: unknown key {unknown[0]!r}; a case has {', '.join(sorted(_KEYS))}")
     fields = {key: document[key] for key in ("params", "expect", "result") if key in document}
-    inline, beside = document.get("tree"), file.with_suffix("")
+    inline = document.get("tree")
     if inline is not None and beside.is_dir():
         raise InvalidCase(f"{file}: there is a [tree], and the directory {beside.name}/ beside it; keep one of them")
     try:
