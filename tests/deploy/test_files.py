@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -111,6 +112,41 @@ def test_the_image_has_extras_that_exist() -> None:
     named = re.findall(r"EXTRAS=(\S+)", DOCKERFILE)
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     assert {name for extras in named for name in extras.split(",")} <= set(project["optional-dependencies"])
+
+
+def test_every_image_is_named_by_its_full_version() -> None:
+    (python,) = re.findall(r"^ARG PYTHON=(\S+)", DOCKERFILE, re.MULTILINE)
+    images = [f"python:{python}", *re.findall(r"^#   FROM (\S+)", DOCKERFILE, re.MULTILINE)]
+    images += [service["image"] for service in COMPOSE["services"].values()]
+    images += [f"{image['name']}:{image['newTag']}" for image in MANIFESTS["Kustomization"]["images"]]
+    vague = [image for image in images if not re.search(r":\d+\.\d+(\.\d+)?\b|:RELEASE\.[\dTZ-]+$", image)]
+    assert vague == []
+    assert re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE) == ["python:${PYTHON}${DIGEST}"] * 2
+
+
+def test_the_policy_is_that_of_the_worker_and_keeps_it_from_link_local_addresses() -> None:
+    policy = MANIFESTS["NetworkPolicy"]["spec"]
+    assert policy["podSelector"]["matchLabels"] == MANIFESTS["Deployment"]["spec"]["selector"]["matchLabels"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    (entry,) = policy["ingress"]
+    assert [port["port"] for port in entry["ports"]] == [port["name"] for port in CONTAINER["ports"]]
+    blocks = [to["ipBlock"] for rule in policy["egress"] for to in rule["to"] if "ipBlock" in to]
+    for address in ("169.254.169.254", "fe80::1", "fd00:ec2::254"):
+        (block,) = (block for block in blocks if ip_address(address) in ip_network(block["cidr"]))
+        assert any(ip_address(address) in ip_network(network) for network in block["except"])
+
+
+def test_workers_of_kubernetes_talk_to_their_servers_by_https() -> None:
+    settings = MANIFESTS["ConfigMap"]["data"]
+    addresses = [value for name, value in settings.items() if name.endswith("_URL")]
+    addresses += [trigger["metadata"]["url"] for trigger in MANIFESTS["ScaledObject"]["spec"]["triggers"]]
+    assert len(addresses) == 3
+    assert [address for address in addresses if not address.startswith("https://")] == []
+
+
+def test_the_unit_limits_memory_and_processes_and_goes_on_without_a_slot() -> None:
+    service = UNIT["Service"]
+    assert (service["MemoryMax"], service["TasksMax"], service["OOMPolicy"]) == ("8G", "1024", "continue")
 
 
 def test_only_loopback_is_published() -> None:

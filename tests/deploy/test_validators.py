@@ -44,7 +44,8 @@ def test_compose() -> None:
 
 def test_manifests_of_kubernetes() -> None:
     """Those of the Prometheus operator and of KEDA have no schema in it."""
-    played(tool("kubernetes-validate"), "--strict", str(ROOT / "kubernetes/worker.yaml"))
+    files = [str(ROOT / "kubernetes" / name) for name in ("worker.yaml", "network-policy.yaml")]
+    played(tool("kubernetes-validate"), "--strict", *files)
 
 
 def test_kustomization() -> None:
