@@ -179,7 +179,6 @@ def _nested(inner: Mapping[str, Any]) -> dict[str, Any]:
         ),
         ([sub_workflow("x", "s") | {"subWorkflowParam": {"name": "x", "priority": 3}}], r"subWorkflowParam\.priority"),
         ([operator("INLINE", "i", inputParameters={"expression": "1", "evaluatorType": "python"})], "python"),
-        ([fork([{**step("a", "a1"), "permissive": True}])], "permissive"),
         ([{**step("a", "a1"), "joinOn": ["b"]}], "a SIMPLE task: joinOn"),
         ([loop(TWICE, {"name": "a", "type": "SIMPLE"})], "a step without a name"),
     ],

@@ -31,7 +31,6 @@ def test_an_operator_is_refused_by_name_when_it_is_defined(operator: str) -> Non
     [
         ({"failureWorkflow": "${workflow.input.f}"}, "failureWorkflow"),
         ({"rateLimitConfig": {"concurrentExecLimit": 1}}, "rateLimitConfig"),
-        ({"tasks": [{**STEP, "permissive": True}]}, "permissive"),
         ({"tasks": [{**STEP, "inputParameters": {"q": "${a.output.l.sum()}"}}]}, "JSONPath from"),
         ({"tasks": [{**STEP, "sink": "x"}]}, "sink"),
         ({"tasks": [{**STEP, "cacheConfig": {"key": "x"}}]}, "cacheConfig"),

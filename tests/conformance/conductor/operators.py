@@ -30,6 +30,17 @@ def fork(*branches: list[Json], **fields: Any) -> Json:
     return operator("FORK_JOIN", "fork", forkTasks=list(branches), **fields)
 
 
+def dynamic_fork(*steps: Json) -> Json:
+    """A dynamic fork that names these steps in its definition."""
+    return operator(
+        "FORK_JOIN_DYNAMIC",
+        "fork",
+        inputParameters={"dt": list(steps), "di": {}},
+        dynamicForkTasksParam="dt",
+        dynamicForkTasksInputParamName="di",
+    )
+
+
 def join(*references: str, **fields: Any) -> Json:
     """A join that waits for these references."""
     return operator("JOIN", "join", joinOn=list(references), **fields)

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 from ..rest import Rest
 from ..scenario import scenario
-from .operators import fork, join
-from .workflows import StartedWorkflow, start, step, task_type
+from .operators import dynamic_fork, fork, join
+from .workflows import Json, StartedWorkflow, start, step, task_type
 
 
 def _two_types(rest: Rest, **of_second: int) -> tuple[str, str]:
     """Two task types without retries, unless the second is to have some."""
     return task_type(rest, "a", retryCount=0), task_type(rest, "b", **{"retryCount": 0, **of_second})
+
+
+def _completed(rest: Rest, *tasks: Json, of: tuple[str, str]) -> StartedWorkflow:
+    """A completed workflow of these tasks, which are of two types."""
+    on = start(rest, of[0], *tasks)
+    with rest.unnoted():
+        while on.at_rest()["status"] == "RUNNING":
+            for row in on.rows():
+                if row["status"] == "SCHEDULED":
+                    on.run(task=row["taskType"], outputData={"of": row["referenceTaskName"]})
+    return on
+
+
+def _one_by_one(rest: Rest) -> StartedWorkflow:
+    """A completed workflow with the branches `a` and `b` of one step each, and a step after their JOIN."""
+    a, b = _two_types(rest)
+    last = step(a, "last", inputParameters={"joined": "${join.output}"})
+    return _completed(rest, fork([step(a, "a")], [step(b, "b")]), join("a", "b"), last, of=(a, b))
 
 
 def _two_by_two(rest: Rest) -> tuple[StartedWorkflow, str]:
@@ -175,3 +193,128 @@ def a_fork_without_its_join_is_started(rest: Rest) -> None:
     """A fork that no join follows cannot be run."""
     a, _ = _two_types(rest)
     start(rest, a, fork([step(a, "a1")]), step(a, "last")).note_all()
+
+
+@scenario
+def a_rerun_from_the_row_of_a_fork(rest: Rest) -> None:
+    """The row of the fork stays SCHEDULED, and nothing is open."""
+    on = _one_by_one(rest)
+    on.rerun(on.row("fork"))
+    on.note_all()
+    on.act("PUT", "/workflow/decide/{workflow}")
+    on.note_all()
+
+
+@scenario
+def a_rerun_from_the_row_of_a_join(rest: Rest) -> None:
+    """The row of the JOIN stays SCHEDULED, although every branch has ended."""
+    on = _one_by_one(rest)
+    on.rerun(on.row("join"))
+    on.note_all(without=("join",))
+    on.act("PUT", "/workflow/decide/{workflow}")
+    on.note_all(without=("join",))
+    rest.note("the status of the JOIN", on.row("join")["status"])
+
+
+@scenario
+def a_rerun_of_the_first_of_two_branches(rest: Rest) -> None:
+    """The JOIN waits for the second branch, which has no row."""
+    on = _one_by_one(rest)
+    first = on.row("a")
+    on.rerun(first)
+    on.run(task=first["taskType"])
+    on.note_all()
+
+
+@scenario
+def a_rerun_of_a_branch_that_had_a_retry(rest: Rest) -> None:
+    """The row of the retry is after that of the JOIN, which stays COMPLETED. The step after the JOIN was removed and is
+    not scheduled again: the workflow is RUNNING, and nothing is open."""
+    a, b = _two_types(rest, retryCount=1)
+    branches = [step(a, "a", permissive=True)], [step(b, "b", permissive=True)]
+    on = start(rest, a, fork(*branches), join("a", "b"), step(a, "last"))
+    on.run("FAILED", task=b, reasonForIncompletion="boo")
+    on.run(task=b)
+    on.run()
+    on.run()
+    on.settle("COMPLETED")
+    on.rerun(on.row("b"))
+    on.run(task=b)
+    on.note_all()
+    on.act("PUT", "/workflow/decide/{workflow}")
+    on.note_all()
+
+
+@scenario
+def a_rerun_of_the_second_step_of_a_branch(rest: Rest) -> None:
+    """The row of a second step is after that of the JOIN, too: the workflow is RUNNING, and nothing is open."""
+    a, b = _two_types(rest)
+    tasks = fork([step(a, "a1"), step(a, "a2")], [step(b, "b")]), join("a2", "b"), step(a, "last")
+    on = _completed(rest, *tasks, of=(a, b))
+    on.rerun(on.row("a2"))
+    on.run()
+    on.note_all()
+
+
+def _dynamic(rest: Rest, *before: str) -> StartedWorkflow:
+    """A completed workflow: steps, a dynamic fork of `a` and `b`, and a step that reads the output of the JOIN."""
+    a, b = _two_types(rest)
+    first = [step(a, reference) for reference in before]
+    last = step(a, "last", inputParameters={"joined": "${join.output}"})
+    return _completed(rest, *first, dynamic_fork(step(a, "a"), step(b, "b")), join(), last, of=(a, b))
+
+
+@scenario
+def a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning(rest: Rest) -> None:
+    """The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
+    workflow completes without the second branch."""
+    on = _dynamic(rest)
+    on.rerun(on.row("a"))
+    on.note_all()
+    on.run()
+    on.await_row("last")
+    on.note_all()
+    on.run()
+    on.settle("COMPLETED")
+    on.note_all()
+
+
+@scenario
+def a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step(rest: Rest) -> None:
+    """The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open."""
+    on = _dynamic(rest, "before")
+    on.rerun(on.row("b"))
+    on.note_all()
+    on.run(task=on.row("b")["taskType"])
+    on.act("PUT", "/workflow/decide/{workflow}")
+    on.note_all()
+
+
+@scenario
+def a_rerun_from_the_row_of_a_dynamic_fork(rest: Rest) -> None:
+    """The server makes a new row of the fork and of each branch, and the workflow continues from there."""
+    on = _dynamic(rest, "before")
+    on.rerun(on.row("fork"))
+    on.note_all()
+    on.run(outputData={"n": 1})
+    on.run(task=on.row("b")["taskType"], outputData={"n": 2})
+    on.await_row("last")
+    on.note_all()
+
+
+@scenario
+def a_join_that_failed_before_all_branches_began(rest: Rest) -> None:
+    """A JOIN fails before the last step of the other branch has a row, because the workflow is paused. A retry is then
+    a 500, and a restart works."""
+    a, b = _two_types(rest)
+    on = start(rest, a, fork([step(a, "a")], [step(b, "b1"), step(b, "b2")]), join("a", "b2"))
+    on.act("PUT", "/workflow/{workflow}/pause")
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.await_row("join", "FAILED")
+    on.act("PUT", "/workflow/{workflow}/resume")
+    on.settle("FAILED")
+    on.note_all()
+    on.retry()
+    on.note_all()
+    on.restart()
+    on.note_all()

@@ -212,9 +212,9 @@ class StartedWorkflow:
         """The latest task of this reference name, unnoted."""
         return [row for row in self.rows() if row["referenceTaskName"] == reference][-1]
 
-    def settle(self, *statuses: str) -> None:
+    def settle(self, *statuses: str, decide: bool = True) -> None:
         """Wait, unnoted, until the workflow has one of these statuses: servers run system tasks in the background."""
-        self.until(lambda workflow: workflow["status"] in statuses)
+        self.until(lambda workflow: workflow["status"] in statuses, decide=decide)
 
     def await_row(self, reference: str, *statuses: str) -> Json:
         """Wait, unnoted, until there is a task of this reference name, with one of the statuses if any are given."""
@@ -240,11 +240,12 @@ class StartedWorkflow:
         rows = [row for row in self.at_rest()["tasks"] if row["referenceTaskName"] == reference]
         return StartedWorkflow(self.rest, self.task, "", rows[-1]["subWorkflowId"])
 
-    def until(self, reached: Callable[[Json], bool]) -> None:
-        """Have the workflow looked at, unnoted, until it is as wanted."""
+    def until(self, reached: Callable[[Json], bool], *, decide: bool = True) -> None:
+        """Read the workflow, unnoted, until it is as wanted. With `decide`, have the server evaluate it each time."""
 
         def look() -> Answer:
-            self.decide()
+            if decide:
+                self.decide()
             return self.act("GET", "/workflow/{workflow}")
 
         with self.rest.unnoted():

@@ -7,6 +7,7 @@ tasks do within a decision leads to another one at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perago.embedded.conductor.context import DecisionContext, SystemTask, system_task
@@ -127,7 +128,25 @@ def _evaluate(context: DecisionContext) -> _Decision:
         if not (row.retried or row.executed or row.status is Status.SKIPPED):
             _evaluate_task(context, row, decision)
     decision.complete = terminated or (not decision.rows and _all_done(context))
+    if decision.complete:
+        _check_permissive_steps(context.tasks)
     return decision
+
+
+def _check_permissive_steps(tasks: Sequence[TaskRow]) -> None:
+    """Raises `Termination` instead of completing a workflow in which the last attempt of a permissive step failed."""
+    last: dict[str, TaskRow] = {}
+    for row in filter(lambda row: row.is_permissive, tasks):
+        known = last.get(row.reference_name)
+        if known is None or row.retry_count >= known.retry_count:
+            last[row.reference_name] = row
+    reasons = [
+        f"Task {row.task_id} failed with status: {row.status} and reason: '{row.reason or 'null'}'"
+        for row in last.values()
+        if row.status.unsuccessful
+    ]
+    if reasons:
+        raise Termination(". ".join(reasons), WorkflowStatus.FAILED)
 
 
 def _beginning(context: DecisionContext) -> list[TaskRow]:
@@ -156,7 +175,8 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
             decision.executed.discard(fresh.reference_name)
             decision.changed.append(row)
             return
-        row.status = Status.COMPLETED_WITH_ERRORS
+        if not row.is_permissive:
+            row.status = Status.COMPLETED_WITH_ERRORS
     if row.status.terminal:
         row.executed = True
         decision.changed.append(row)
@@ -165,7 +185,7 @@ def _evaluate_task(context: DecisionContext, row: TaskRow, decision: _Decision) 
 
 
 def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
-    """True: retry. False: continue without it, as the step is optional.
+    """True: retry. False: continue without it, because the step is optional or permissive.
 
     Raises:
         Termination: neither.
@@ -174,7 +194,7 @@ def _may_retry(state: State, row: TaskRow, task: SystemTask | None) -> bool:
     if retriable and row.retry_count < row.retry_budget:
         check_total_budget(row, state.now())
         return True
-    if row.workflow_task["optional"]:
+    if row.workflow_task["optional"] or row.is_permissive:
         return False
     ends = {Status.CANCELED: WorkflowStatus.TERMINATED, Status.TIMED_OUT: WorkflowStatus.TIMED_OUT}
     status = ends.get(row.status, WorkflowStatus.FAILED)

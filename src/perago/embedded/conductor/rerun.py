@@ -7,13 +7,15 @@ from typing import Any
 
 from perago.embedded.conductor.context import DecisionContext, system_task
 from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.errors import bad_request, conflict, not_found
+from perago.embedded.conductor.errors import bad_request, conflict, not_found, server_error
 from perago.embedded.conductor.payloads import copied, through_json
 from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
 from perago.embedded.conductor.scheduling import manual_retry
 from perago.embedded.conductor.starting import snapshot_definitions, workflow_definition
 from perago.embedded.conductor.state import HistoryEvent, State
+from perago.embedded.conductor.systemtasks.branching import DynamicFork
 from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW
+from perago.embedded.conductor.timers import Termination
 
 
 def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = False) -> None:
@@ -75,12 +77,12 @@ def retry_steps(state: State, workflow: WorkflowRow) -> None:
 
 
 def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow]]:
-    """Cancelled rows that are resumed as they are, and those to retry: the last of their step that was not done."""
+    """Rows that are resumed as they are, and those to retry: the last of their step that was not done."""
     resumed: list[TaskRow] = []
     failed: dict[str, TaskRow] = {}
     for row in context.tasks:
         task = system_task(row)
-        if row.status is Status.CANCELED and task is not None and task.resumes:
+        if task is not None and task.resumes and (row.status is Status.CANCELED or _waits_for_permissive(context, row)):
             row.status = Status.IN_PROGRESS
             context.state.enqueue(row)
             resumed.append(row)
@@ -89,6 +91,25 @@ def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow
         else:
             failed.pop(row.reference_name, None)
     return resumed, list(failed.values())
+
+
+def _waits_for_permissive(context: DecisionContext, join: TaskRow) -> bool:
+    """Whether a JOIN has failed because of a permissive step.
+
+    Raises:
+        ServerError: one of the steps before that one has no row of this name (500), as on the server. In a loop no step
+            has one, because the names of the rows there have the number of their iteration.
+    """
+    task = system_task(join)
+    if task is None or not task.joins or join.status is not Status.FAILED:
+        return False
+    for name in join.input["joinOn"]:
+        row = context.latest(name)
+        if row is None:
+            raise server_error("retry workflow", f"JOIN {join.reference_name} has failed, and {name} has no attempt")
+        if row.is_permissive and row.status is Status.FAILED:
+            return True
+    return False
 
 
 def _retried(context: DecisionContext, row: TaskRow) -> TaskRow:
@@ -176,11 +197,28 @@ def _run_again(state: State, workflow: WorkflowRow, inputs: Mapping[str, dict[st
 
 def _rerun_step(state: State, workflow: WorkflowRow, row: TaskRow, payload: dict[str, Any]) -> None:
     _remove_tasks_after(state, workflow, seq=row.seq)
+    if row.kind == DynamicFork.kind:
+        _fork_again(state, workflow, row)
+        return
     _reset(state, row)
     row.input = payload
     state.enqueue(row)
     state.store(row, HistoryEvent.CHANGED)
     _revive_failed_others(state, workflow, row)
+
+
+def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
+    """Replace the row of a dynamic fork by a new one and its branches. Failed steps before the fork are left as they
+    are."""
+    state.remove_task(row)
+    context = DecisionContext.of(state, workflow)
+    try:
+        rows = context.rows_for(row.workflow_task)
+    except Termination as error:
+        raise server_error("rerun workflow", error.reason) from error
+    context.schedule(context.add(rows))
+    decide(state, workflow)
+    revive_parents(state, workflow, "reran")
 
 
 def _rerun_sub_workflow(state: State, workflow: WorkflowRow, row: TaskRow) -> None:

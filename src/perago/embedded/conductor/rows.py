@@ -118,6 +118,11 @@ class TaskRow:
         return int(self.definition["retryCount"] if override is None else override)
 
     @property
+    def is_permissive(self) -> bool:
+        """Whether its failure leaves the workflow running, which fails with the JOIN or when it would complete."""
+        return bool(self.workflow_task["permissive"]) and not self.workflow_task["optional"]
+
+    @property
     def sub_workflow_id(self) -> str | None:
         """The child of a sub-workflow step. What the row does not say is looked up in its output and its input."""
         key = "subWorkflowId"

@@ -112,8 +112,12 @@ def automatic_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Se
 
 
 def manual_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
-    """The attempt after `row` by `/retry`: at once, without a reason. `row` shows the recomputed input, too."""
+    """The attempt after `row` by `/retry`: at once, without a reason. `row` shows the recomputed input, too.
+
+    The attempt after a permissive failure counts as executed, as on the server: it has no retries and no timeouts.
+    """
     fresh = _successor(state, workflow, row, tasks)
+    fresh.executed = row.executed
     fresh.callback_after_seconds = fresh.callback_after_ms = 0
     fresh.reason = None
     row.input = fresh.input

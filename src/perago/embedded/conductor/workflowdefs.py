@@ -28,7 +28,6 @@ _UNSUPPORTED_WORKFLOW_FIELDS = (
 )
 
 _UNSUPPORTED_STEP_FIELDS = (
-    "permissive",
     "onStateChange",
     "defaultExclusiveJoinTask",
     "joinMode",

@@ -106,7 +106,8 @@ class Fork(SystemTask):
 class DynamicFork(SystemTask):
     """FORK_JOIN_DYNAMIC: its branches are one step each, which its input names while the workflow runs.
 
-    The JOIN after it waits for all of them, whatever its `joinOn` says.
+    The JOIN after it waits for all of them, whatever its `joinOn` says. A JOIN that is scheduled again without its fork
+    waits for nothing, as on the server.
     """
 
     kind = "FORK_JOIN_DYNAMIC"
@@ -122,6 +123,8 @@ class DynamicFork(SystemTask):
             inner.setdefault("taskDefinition", task_definition(context.state, inner))
         names = [inner["taskReferenceName"] for inner in steps]
         fork = _fork_row(context, step, {**given, "forkedTaskDefs": steps, "forkedTasks": names})
+        if context.latest(step["taskReferenceName"]) is not None:
+            steps, names = [], []
         rows = [row for inner in steps for row in context.rows_for(inner, retry_count)]
         joins = context.rows_for(join, retry_count)
         for row in joins:
@@ -230,7 +233,8 @@ class Dynamic(SystemTask):
 
 
 class Join(SystemTask):
-    """Waits until the steps that it names are done, and fails with the first of them that does.
+    """Waits until the steps that it names are done, and fails with the first of them that does. A permissive step makes
+    it fail only once all of them have ended.
 
     Looked at in the background, so it ends a moment after the last step that it waits for.
     """
@@ -251,14 +255,15 @@ class Join(SystemTask):
         names = [with_iteration(name, row.iteration) if row.iteration else name for name in row.input["joinOn"]]
         latest = {name: context.latest(name) for name in names}
         present = [other for other in latest.values() if other is not None]
-        if _is_stuck(present):
+        all_ended = len(present) == len(latest) and all(other.status.terminal for other in present)
+        if _is_stuck(present, all_ended):
             return False
         for other in present:
             if other.output:
                 row.output = {**row.output, other.reference_name: other.output}
-            if _fails(other):
+            if _fails(other, all_ended):
                 return _fail(row, present)
-        if len(present) < len(latest) or not all(other.status.terminal for other in present):
+        if not all_ended:
             return False
         errors = [other for other in present if other.status is Status.COMPLETED_WITH_ERRORS]
         row.status = Status.COMPLETED_WITH_ERRORS if errors else Status.COMPLETED
@@ -268,14 +273,15 @@ class Join(SystemTask):
         return True
 
 
-def _fails(other: TaskRow) -> bool:
-    return other.status.unsuccessful and not other.workflow_task["optional"]
+def _fails(other: TaskRow, all_ended: bool) -> bool:
+    mandatory = not other.workflow_task["optional"] and (all_ended or not other.is_permissive)
+    return other.status.unsuccessful and mandatory
 
 
-def _is_stuck(present: Sequence[TaskRow]) -> bool:
+def _is_stuck(present: Sequence[TaskRow], all_ended: bool) -> bool:
     """A step that was skipped by hand has no output, not even an empty one: the server stumbles over it each time that
     it looks, so that such a JOIN never ends, unless one that it looks at earlier has failed."""
-    until_failure = takewhile(lambda other: not _fails(other), present)
+    until_failure = takewhile(lambda other: not _fails(other, all_ended), present)
     return any(other.status is Status.SKIPPED for other in until_failure)
 
 

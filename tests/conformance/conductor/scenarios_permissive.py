@@ -1,0 +1,263 @@
+"""Steps with `permissive`: their failure does not end the workflow, which fails later.
+
+A step that fails for good is never the last open branch. The real server reads the rows of a JOIN without a lock, so it
+might see the failure before the decision about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..rest import Rest
+from ..scenario import scenario, scenario_for_each
+from .operators import TWICE, dynamic_fork, fork, join, loop, system_task
+from .workflows import Json, StartedWorkflow, start, step, task_type
+
+
+def _permissive(task: str, reference: str, **fields: Any) -> Json:
+    return step(task, reference, permissive=True, **fields)
+
+
+def _await_end(on: StartedWorkflow, status: str = "FAILED") -> None:
+    """Wait until the JOIN has ended the workflow. A decision from outside would mark what ended last as executed."""
+    on.settle(status, decide=False)
+
+
+def _two_types(rest: Rest, retries: int = 0) -> tuple[str, str]:
+    """Two task types. Attempts of the first are retried this often, attempts of the second never."""
+    return task_type(rest, "a", retryCount=retries), task_type(rest, "b", retryCount=0)
+
+
+def _forked(a: str, b: str) -> tuple[Json, ...]:
+    """A fork of two permissive steps, its JOIN, and a step after it that reads the output of the JOIN."""
+    last = step(b, "last", inputParameters={"joined": "${join.output}"})
+    return fork([_permissive(a, "a")], [_permissive(b, "b")]), join("a", "b"), last
+
+
+@scenario
+def a_branch_is_retried(rest: Rest) -> None:
+    """The JOIN waits while an attempt of a permissive step is retried."""
+    a, b = _two_types(rest, retries=1)
+    on = start(rest, a, *_forked(a, b))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.run(outputData={"n": 1})
+    on.run(task=b, outputData={"n": 2})
+    on.await_row("last")
+    on.note_all()
+    on.run(task=b)
+    on.note_all()
+
+
+@scenario
+def a_branch_fails_for_good(rest: Rest) -> None:
+    """The other branch continues. When it has ended, the JOIN fails, and so does the workflow."""
+    a, b = _two_types(rest)
+    on = start(rest, a, *_forked(a, b))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.run(task=b, outputData={"n": 2})
+    _await_end(on)
+    on.note_all()
+
+
+@scenario
+def a_branch_of_a_dynamic_fork_fails_for_good(rest: Rest) -> None:
+    """Permissive steps of a dynamic fork do the same. It is luck whether the JOIN ends before the step `b` is marked as
+    executed."""
+    a, b = _two_types(rest)
+    forked = dynamic_fork(_permissive(a, "a"), _permissive(b, "b"))
+    on = start(rest, a, forked, join(), step(b, "last"))
+    on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
+    on.note_all()
+    on.run(task=b, outputData={"n": 2})
+    _await_end(on)
+    on.note_all(without=("b",))
+
+
+@scenario
+def both_branches_fail_for_good(rest: Rest) -> None:
+    """The JOIN gives both reasons."""
+    a, b = _two_types(rest)
+    on = start(rest, a, *_forked(a, b))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.run("FAILED", task=b, reasonForIncompletion="hoo")
+    _await_end(on)
+    on.note_all()
+
+
+@scenario
+def a_branch_is_cancelled_by_its_worker(rest: Rest) -> None:
+    """A canceled permissive step makes the JOIN CANCELED, which terminates the workflow."""
+    a, b = _two_types(rest)
+    on = start(rest, a, *_forked(a, b))
+    on.run("CANCELED", reasonForIncompletion="boo")
+    on.note_all()
+    on.run(task=b)
+    _await_end(on, "TERMINATED")
+    on.note_all()
+
+
+@scenario
+def a_permissive_and_a_plain_branch_fail(rest: Rest) -> None:
+    """The failure of the branch that is not permissive ends the workflow."""
+    a, b = _two_types(rest)
+    branches = [_permissive(a, "a")], [step(b, "b1"), step(b, "b2")]
+    on = start(rest, a, fork(*branches), join("a", "b2"))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.run("FAILED", task=b, reasonForIncompletion="hoo")
+    on.note_all(without=("join",))
+
+
+@scenario
+def a_step_in_the_middle_of_a_branch(rest: Rest) -> None:
+    """After a permissive failure in the middle of a branch, the next step starts with null input. The JOIN and the step
+    after it complete. Only then does the workflow fail."""
+    a, b = _two_types(rest)
+    second = step(b, "a2", inputParameters={"n": "${a1.output.n}"})
+    on = start(rest, a, fork([_permissive(a, "a1"), second], [step(b, "b")]), join("a2", "b"), step(b, "last"))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    for _ in range(2):
+        on.run(task=b)
+    on.await_row("last")
+    on.note_all()
+    on.run(task=b)
+    _await_end(on)
+    on.note_all()
+
+
+@scenario
+def a_step_outside_of_a_fork(rest: Rest) -> None:
+    """The next step starts with null input. The workflow fails at the moment at which it would complete."""
+    a, b = _two_types(rest)
+    on = start(rest, a, _permissive(a, "a"), step(b, "b", inputParameters={"n": "${a.output.n}"}))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.note_all()
+    on.run(task=b)
+    _await_end(on)
+    on.note_all()
+
+
+@scenario
+def a_termination_after_a_permissive_failure(rest: Rest) -> None:
+    """A TERMINATE task cannot complete a workflow in which a permissive step failed."""
+    a, _ = _two_types(rest)
+    end = system_task("TERMINATE", "end", terminationStatus="COMPLETED")
+    on = start(rest, a, _permissive(a, "a"), end)
+    on.run("FAILED", reasonForIncompletion="boo")
+    _await_end(on)
+    on.note_all()
+
+
+@scenario
+def an_optional_permissive_step(rest: Rest) -> None:
+    """A step that is optional, too, does not fail the workflow."""
+    a, _ = _two_types(rest)
+    on = start(rest, a, _permissive(a, "a", optional=True), step(a, "last"))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.run()
+    on.settle("COMPLETED")
+    on.note_all()
+
+
+@scenario
+def a_failed_fork_is_retried(rest: Rest) -> None:
+    """A retry makes a new attempt of the failed step only, and the JOIN waits again in its own row."""
+    a, b = _two_types(rest)
+    on = start(rest, a, *_forked(a, b))
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.run(task=b, outputData={"n": 2})
+    _await_end(on)
+    on.at_rest()
+    on.retry()
+    on.note_all(without=("join",))
+    on.run()
+    on.note_all(without=("join", "last"))
+
+
+def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
+    """A fork of which the first branch failed for good, and was retried by hand. `of_first` changes its task type."""
+    a, b = task_type(rest, "a", retryCount=3, **of_first), task_type(rest, "b")
+    on = start(rest, a, *_forked(a, b))
+    on.run("FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
+    on.run(task=b)
+    _await_end(on)
+    on.at_rest()
+    on.retry()
+    return on
+
+
+@scenario
+def an_attempt_after_a_retry_by_hand_fails(rest: Rest) -> None:
+    """The new attempt counts as decided from its beginning. So the server does not retry it, and the workflow fails."""
+    on = _retried(rest)
+    on.run("FAILED", reasonForIncompletion="hoo")
+    _await_end(on)
+    on.note_all(without=("join",))
+
+
+@scenario
+def an_attempt_after_a_retry_by_hand_is_silent(rest: Rest) -> None:
+    """The response timeout of the new attempt never fires."""
+    on = _retried(rest, responseTimeoutSeconds=1)
+    on.take()
+    on.wait(2)
+    on.note_all(without=("join",))
+
+
+@scenario
+def a_branch_in_a_loop_fails_for_good(rest: Rest) -> None:
+    """In a loop, a permissive failure ends the loop and the workflow without waiting for the other branch."""
+    a, b = _two_types(rest)
+    forked = fork([_permissive(a, "a")], [_permissive(b, "b")])
+    on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
+    on.run("FAILED", reasonForIncompletion="boo")
+    _await_end(on)
+    on.note_all(without=("join__1",))
+
+
+@scenario
+def a_join_of_a_loop_that_has_failed(rest: Rest) -> None:
+    """A retry is a 500, because the server looks for the steps of the JOIN without the number of their iteration."""
+    a, b = _two_types(rest, retries=1)
+    forked = fork([step(a, "a")], [step(b, "b")])
+    on = start(rest, a, loop(TWICE, forked, join("a", "b")), step(b, "last"))
+    on.act("PUT", "/workflow/{workflow}/pause")
+    on.run("FAILED", reasonForIncompletion="boo")
+    on.await_row("join__1", "FAILED")
+    on.act("PUT", "/workflow/{workflow}/resume")
+    _await_end(on)
+    on.note_all()
+    on.retry()
+    on.note_all()
+
+
+EARLY: dict[str, tuple[bool, bool]] = {
+    "a_plain_join_sees_a_failure_before_its_retry": (False, False),
+    "a_permissive_join_waits_for_the_retry": (True, False),
+    "a_permissive_join_sees_a_failure_when_nothing_else_is_open": (True, True),
+}
+
+
+@scenario_for_each(EARLY)
+def failures_before_their_retry(rest: Rest, case: tuple[bool, bool]) -> None:
+    """A failed attempt has no retry while the workflow is paused. A JOIN that sees the attempt then fails, unless the
+    step is permissive and another branch is open. In a running workflow the retry follows milliseconds later."""
+    permissive, last_open = case
+    a, b = _two_types(rest, retries=1)
+    branches = [step(a, "a", permissive=permissive)], [step(b, "b", permissive=permissive)]
+    on = start(rest, a, fork(*branches), join("a", "b"), step(b, "last"))
+    if last_open:
+        on.run(task=b)
+    on.act("PUT", "/workflow/{workflow}/pause")
+    on.run("FAILED", reasonForIncompletion="boo")
+    if permissive and not last_open:
+        on.wait(1)
+    else:
+        on.until(
+            lambda workflow: any(row["status"] == "FAILED" for row in workflow["tasks"] if row["taskType"] == "JOIN")
+        )
+    on.note_all()
+    on.act("PUT", "/workflow/{workflow}/resume")
+    on.note_all()
