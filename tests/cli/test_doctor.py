@@ -86,6 +86,23 @@ def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, e
     assert found["queues"]["advice"] == "perago start plain"
 
 
+def test_a_fork_whose_join_does_not_wait_for_retries(project: Project, embedded: EmbeddedServices) -> None:
+    project.task("plain", "plain.work", PLAIN)
+    project.run("register", "plain", **embedded.environment())
+
+    def fork(version: int, **fields: bool) -> dict[str, Any]:
+        step = {"name": "plain.work", "taskReferenceName": "part", "type": "SIMPLE", **fields}
+        forked = {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [[step]]}
+        join = {"name": "join", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["part"]}
+        return {"name": "parts", "version": version, "tasks": [forked, join]}
+
+    embedded.conductor.create_workflow_definition(fork(1))
+    ran = doctor(project, embedded, "plain", "--json")
+    assert (ran.code, "workflow parts, version 1" in findings(ran, "warning")["forks"]["what"]) == (0, True)
+    embedded.conductor.create_workflow_definition(fork(2, permissive=True))
+    assert "forks" in findings(doctor(project, embedded, "plain", "--json"), "ok")
+
+
 def test_a_broken_module_and_a_wrong_configuration_are_told_together(
     project: Project, embedded: EmbeddedServices
 ) -> None:

@@ -15,7 +15,7 @@ from perago.cli import messages
 from perago.cli.boundary import advice
 from perago.cli.configuration import Configuration, limits_of, look_at_configuration, namesake
 from perago.cli.loading import masked
-from perago.diagnosis import machine, servers, tasks, workspaces
+from perago.diagnosis import forks, machine, servers, tasks, workspaces
 from perago.diagnosis.findings import Cause, Check, Finding, Level, run_checks
 from perago.diagnosis.tasks import Declared
 from perago.ports import ServiceError
@@ -104,6 +104,9 @@ class Doctor:
             return
         for task in declared or ():
             yield Check(task.name, _NO_CONDUCTOR, partial(tasks.drift, clients.queue, task))
+        if declared:
+            why = "forks of these tasks may fail while an attempt is retried"
+            yield Check("forks", why, partial(forks.forks, clients.overview, declared))
         if declared != []:
             look = partial(tasks.queues, clients.overview, clients.settings.workspace_root, declared, self._now)
             yield Check("queues", _NO_CONDUCTOR, look)

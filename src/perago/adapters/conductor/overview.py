@@ -103,6 +103,18 @@ class ConductorOverview:
         )
         return [one for one in found if isinstance(one, dict) and isinstance(one.get("name"), str)]
 
+    def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """Return the newest version of every workflow definition, as JSON."""
+        operation = "read the workflow definitions"
+        answer = self._session.read(operation, self._session.metadata.get_all_workflows)
+        newest: dict[str, Mapping[str, Any]] = {}
+        for one in json_of(operation, answer, list, "workflow definitions"):
+            if not isinstance(one, dict) or not isinstance(name := one.get("name"), str):
+                raise unreadable(operation, "workflow definitions", write=False)
+            if name not in newest or _version(one) >= _version(newest[name]):
+                newest[name] = one
+        return list(newest.values())
+
     def task_names(self) -> frozenset[str]:
         """The registered task types."""
         return frozenset(one["name"] for one in self.task_definitions())
@@ -155,6 +167,11 @@ def _open_attempt(row: Mapping[str, Any]) -> OpenAttempt:
         updated=_whole(row.get("updateTime")),
         response_timeout=_whole(row.get("responseTimeoutSeconds")),
     )
+
+
+def _version(definition: Mapping[str, Any]) -> int:
+    version = definition.get("version")
+    return version if isinstance(version, int) else 0
 
 
 def _whole(value: Any) -> int:

@@ -1,0 +1,86 @@
+"""The check of `perago doctor` that looks for JOINs that do not wait for retries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from perago.diagnosis.findings import Finding, Level
+from perago.diagnosis.forks import forks
+from perago.diagnosis.tasks import Declared
+
+TASKS = [
+    Declared("my_tasks.part", "part", json.dumps({"name": "part", "retryCount": 3})),
+    Declared("my_tasks.once", "once", json.dumps({"name": "once", "retryCount": 0})),
+]
+JOIN = {"name": "join", "taskReferenceName": "join", "type": "JOIN"}
+
+
+def step(reference: str, name: str = "part", **fields: Any) -> dict[str, Any]:
+    return {"name": name, "taskReferenceName": reference, "type": "SIMPLE", "inputParameters": {}, **fields}
+
+
+def fork(*branches: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": list(branches)}
+
+
+def dynamic(**inputs: Any) -> dict[str, Any]:
+    return {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN_DYNAMIC", "inputParameters": inputs}
+
+
+def checked(*tasks: Mapping[str, Any]) -> Finding:
+    class Source:
+        def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
+            return [{"name": "islands", "version": 2, "tasks": list(tasks)}]
+
+    (found,) = forks(Source(), TASKS)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tasks", "named"),
+    [
+        ([fork([step("a")], [step("b", permissive=True)]), {**JOIN, "joinOn": ["a", "b"]}], "1 step"),
+        ([fork([step("a1"), step("a2")], [step("b")]), {**JOIN, "joinOn": ["a2", "b"]}], ": a2, b"),
+        ([fork([step("a", "once", retryCount=1)]), {**JOIN, "joinOn": ["a"]}], ": a"),
+        ([dynamic(tasks=[step("a"), step("b", permissive=True)], inputs={}), JOIN], ": a"),
+        ([dynamic(forkTaskName="part", forkTaskInputs="${workflow.input.list}"), JOIN], ": part"),
+        ([dynamic(all={"dynamicTasks": [{"taskName": "part", "referenceName": "a"}]}), JOIN], ": part"),
+        (
+            [
+                {
+                    "name": "loop",
+                    "taskReferenceName": "loop",
+                    "type": "DO_WHILE",
+                    "loopOver": [fork([step("a")]), {**JOIN, "joinOn": ["a"]}],
+                }
+            ],
+            ": a",
+        ),
+    ],
+)
+def test_a_join_that_does_not_wait_for_retries_is_a_warning(tasks: list[dict[str, Any]], named: str) -> None:
+    found = checked(*tasks)
+    assert found.level is Level.WARNING
+    assert "workflow islands, version 2" in found.what
+    assert named in found.what
+    assert '"permissive": true' in found.advice
+    assert ("dynamicForkTasksParam" in found.advice) is (": part" in found.what)
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [fork([step("a1"), step("a2", permissive=True)]), {**JOIN, "joinOn": ["a2"]}],
+        [fork([step("a", optional=True)]), {**JOIN, "joinOn": ["a"]}],
+        [fork([step("a", "once")], [step("b", retryCount=0)]), {**JOIN, "joinOn": ["a", "b"]}],
+        [fork([step("a", "of.another.worker")]), {**JOIN, "joinOn": ["a"]}],
+        [dynamic(tasks="${workflow.input.tasks}", inputs={"name": ["part"], "joinOn": 1}), JOIN],
+        [step("a", inputParameters={"name": {"deep": []}, "taskReferenceName": 1, "joinOn": "a"})],
+    ],
+)
+def test_a_join_that_waits_or_that_cannot_be_judged_is_no_warning(tasks: list[dict[str, Any]]) -> None:
+    assert checked(*tasks).level is Level.OK
