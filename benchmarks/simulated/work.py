@@ -140,7 +140,7 @@ def _definitions() -> Iterator[dict[str, Any]]:
         "chain",
         [_step(chain, number, f"${{s{number - 1}.output.workspace}}" if number else given) for number in range(LENGTH)],
     )
-    branches = [[_step(rebase, number, given)] for number in range(WIDTH)]
+    branches = [[_step(rebase, number, given) | {"permissive": True}] for number in range(WIDTH)]
     joined = {key: f"${{workflow.input.workspace.{key}}}" for key in ("repository", "branch", "ref_type")}
     yield _workflow(
         "fork",
