@@ -251,7 +251,7 @@ def test_a_root_that_takes_no_files_is_a_reason_to_hand_back(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the error of the disk is called."""
-    monkeypatch.setattr(failures, "disk_problem", lambda *_: "nothing can be written there")
+    monkeypatch.setattr(failures, "root_problem", lambda *_: "nothing can be written there")
     services.faults.before("download", error=OSError(errno.EIO, "Input/output error"))
     assert services.run(tasks.edit, tasks.Params(do="edit"), TREE).record.hand_back
 

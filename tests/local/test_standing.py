@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from perago.driver import Limits
-from perago.local import LocalServices, LocalTask
+from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of
 from perago.local.standing import StandingWorker
 from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.worker import Event, LogPlan, TaskPlan, WorkerPlan
@@ -31,27 +32,37 @@ def work(params: Model) -> Model:
 """
 
 
-def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The TaskDef of the module, which can be imported."""
     (tmp_path / "standing_module.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    definition = json.loads(canonical_json(build_task_definition(load_task("standing_module"))))
+    found: dict[str, Any] = json.loads(canonical_json(build_task_definition(load_task("standing_module"))))
+    return found
+
+
+def plan_on(services: LocalServices, directory: Path, root: Path) -> WorkerPlan:
+    return WorkerPlan(
+        name="standing_module",
+        tasks=(TaskPlan(module="standing_module", name="standing.task", store_factory=services.store_factory),),
+        worker_prefix="standing",
+        workspace_root=root,
+        logs=LogPlan(root=directory / "logs", max_bytes=10**6, retention_days=1),
+        limits=Limits(),
+        shutdown_grace=1.0,
+        preload=services.preload,
+        watch=True,
+        slots=2,
+    )
+
+
+def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
+    tmp_path: Path, definition: dict[str, Any]
+) -> None:
     heard: list[Event] = []
     with LocalServices() as services:
-        plan = WorkerPlan(
-            name="standing_module",
-            tasks=(TaskPlan(module="standing_module", name="standing.task", store_factory=services.store_factory),),
-            worker_prefix="standing",
-            workspace_root=tmp_path / "workspaces",
-            logs=LogPlan(root=tmp_path / "logs", max_bytes=10**6, retention_days=1),
-            limits=Limits(),
-            shutdown_grace=1.0,
-            preload=services.preload,
-            watch=True,
-            slots=2,
-        )
+        plan = plan_on(services, tmp_path, tmp_path / "workspaces")
         with (
             StandingWorker(services, LocalTask(plan, definition), heard.append) as worker,
             ThreadPoolExecutor(3) as pool,
@@ -64,3 +75,12 @@ def test_attempts_run_side_by_side_and_are_heard_before_they_are_over(
     assert [row.get("outputData", {}).get("result") for row in rows] == [{"x": 2}, None, {"x": 4}, {"x": 6}]
     assert ended == {row["taskId"] for row in rows}
     assert recorded >= {row["taskId"] for row in rows if row["status"] == "COMPLETED"}
+
+
+def test_a_host_that_cannot_take_work_ends_the_run_with_the_reason(tmp_path: Path, definition: dict[str, Any]) -> None:
+    """A worker of a server waits for the disk; a person waits for an answer."""
+    (tmp_path / "file").touch()
+    with LocalServices() as services:
+        only = LocalTask(plan_on(services, tmp_path, tmp_path / "file" / "root"), definition)
+        with pytest.raises(RunFailed, match=r"nothing can be written to .*file/root: Not a directory"):
+            run_workflow(services, [only], workflow_of(only), {"params": {"x": 1}}, lambda event: None)

@@ -103,6 +103,11 @@ def broken_plan(site: Site, kind: str, stack: contextlib.ExitStack) -> WorkerPla
         return site.plan("broken", place)
     if kind == "log root below a file":
         return site.plan("broken", logs=LogPlan(root=place))
+    if kind == "root that others may write to":
+        root = site.directory / "root"
+        root.mkdir()
+        root.chmod(0o777)
+        return site.plan("broken", root)
     disk = stack.enter_context(mounted(site.directory / "disk", 2 * RESERVE // MEBIBYTE))
     (disk / "root").mkdir(mode=0o700)
     if kind == "read-only disk":
@@ -113,7 +118,14 @@ def broken_plan(site: Site, kind: str, stack: contextlib.ExitStack) -> WorkerPla
 
 
 @pytest.mark.parametrize(
-    "kind", ["workspace root below a file", "log root below a file", "full disk", "read-only disk"]
+    "kind",
+    [
+        "workspace root below a file",
+        "log root below a file",
+        "root that others may write to",
+        "full disk",
+        "read-only disk",
+    ],
 )
 def test_no_workflow_runs_on_the_worker_whose_disk_is_unusable(site: Site, kind: str) -> None:
     with contextlib.ExitStack() as stack:
@@ -285,7 +297,7 @@ def test_a_disk_that_does_not_answer_is_not_used(
         wait_for("the pause", lambda: worker.saw(PollingPaused))
         return None
 
-    monkeypatch.setattr(host_check, "disk_problem", hang)
+    monkeypatch.setattr(host_check, "root_problem", hang)
     monkeypatch.setattr(host_check, "ANSWER_LIMIT", 0.05)
     worker = RunningWorker(make_plan(tmp_path), queue)
     try:

@@ -211,7 +211,7 @@ def test_more_bytes_than_allowed_are_refused_for_good(tree: Path) -> None:
     assert not error.value.retryable
 
 
-def test_a_disk_that_is_too_full_is_told_from_one_that_is_too_small(
+def test_a_disk_that_is_too_full_differs_from_one_that_is_too_small(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     block = free_space(tree).block

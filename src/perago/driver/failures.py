@@ -13,7 +13,7 @@ from perago.attempt.outcome import violated
 from perago.attempt.steps import Step
 from perago.guardrails.evaluation import Finding
 from perago.ports import NotFound, ServiceError
-from perago.workspace.disk import disk_problem
+from perago.workspace.directory import root_problem
 from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, NoRoom, WorkspaceError
 from perago.workspace.layout import RESERVE
 
@@ -50,7 +50,7 @@ def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) 
     if isinstance(error, ConnectionError | TimeoutError) or not isinstance(error, OSError | DirectoryRefused):
         return False
     number = error.errno if isinstance(error, OSError) else None
-    return number in _OF_THE_DISK or (number not in EXHAUSTED and disk_problem(root, RESERVE) is not None)
+    return number in _OF_THE_DISK or (number not in EXHAUSTED and root_problem(root, RESERVE) is not None)
 
 
 def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:

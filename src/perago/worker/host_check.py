@@ -15,6 +15,7 @@ from perago.cache import CacheUnusable, give_room
 from perago.worker.events import Event, PollingPaused, PollingResumed
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
+from perago.workspace.directory import root_problem
 from perago.workspace.disk import disk_problem
 from perago.workspace.layout import RESERVE
 
@@ -25,7 +26,7 @@ ANSWER_LIMIT = 30.0
 
 
 class HostCheck:
-    """Owns the decision whether this host can take work. The poller asks `problem`; everyone else hears
+    """Owns the decision whether this host can take work. The poller asks `problem`; all others receive
     `PollingPaused` and `PollingResumed`. Belongs to the event loop's thread.
 
     Args:
@@ -102,16 +103,15 @@ class HostCheck:
 
 
 def roots_problem(plan: WorkerPlan) -> str | None:
-    """Return why a root takes no files, or has less than the reserve; None if both are usable.
+    """Return why a root takes no files, has less than the reserve, or is not safe; None if both are usable.
 
-    The cache gives way first, because while the worker takes no work nothing else makes it smaller.
+    The cache gives way first, because nothing else makes it smaller while the worker takes no work.
     """
-    root = plan.workspace_root
-    problem = disk_problem(root, RESERVE)
+    root, variable = plan.workspace_root, "PERAGO_WORKSPACE_ROOT"
+    problem = root_problem(root, RESERVE)
     if problem is not None:
         with contextlib.suppress(CacheUnusable, OSError):
-            problem = disk_problem(root, RESERVE) if give_room(root, RESERVE) else problem
-    if problem is not None:
-        return f"{problem}. Free space there, or set PERAGO_WORKSPACE_ROOT to another disk"
-    problem = disk_problem(plan.logs.root, RESERVE) if plan.logs.files else None
-    return None if problem is None else f"{problem}. Free space there, or set PERAGO_LOG_ROOT to another disk"
+            problem = root_problem(root, RESERVE) if give_room(root, RESERVE) else problem
+    if problem is None and plan.logs.files:
+        problem, variable = disk_problem(plan.logs.root, RESERVE), "PERAGO_LOG_ROOT"
+    return None if problem is None else f"{problem.rstrip('.')}. Repair that disk, or set {variable} to another one"

@@ -85,7 +85,7 @@ def _words(event: Event) -> str:
         case events.PollingPaused(reason):
             return f"no further polls until this host can take work: {reason}"
         case events.PollingResumed(seconds):
-            return f"polling again after {seconds:.0f} s, this host can take work"
+            return f"polling again after {seconds:.0f} s because this host can take work"
         case events.DirectoriesSwept(paths):
             return f"removed {len(paths)} attempt directories of an earlier worker"
         case events.BranchesSwept(branches):

@@ -27,6 +27,7 @@ from typing import Any
 from perago.ports import Delivery
 from perago.settings.roots import open_to_others
 from perago.workspace.descent import DIRECTORY, Descent
+from perago.workspace.disk import disk_problem
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
 from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
@@ -269,6 +270,11 @@ def check_root(root: Path) -> list[str]:
         if not problems:
             _found_safe[root] = seen
     return problems
+
+
+def root_problem(root: Path, reserve: int) -> str | None:
+    """Return why no attempt can begin at `root` now, as `disk_problem` and `check_root` see it; None if one can."""
+    return disk_problem(root, reserve) or " ".join(check_root(root)) or None
 
 
 def _encoding() -> list[str]:
