@@ -67,7 +67,6 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
     ),
     do.ValidateRecordedResult: (on.ResultAccepted({"n": 1}), FAILED[1]),
     do.RevertStale: (on.Reverted(commit(REVERTED, OTHER)), on.NothingStaged(), *FAILED),
-    do.ReadHead: (on.HeadRead(commit(REF)), on.HeadRead(commit(OTHER, REF)), *FAILED),
     do.VerifyStaging: (on.StagingVerified(), on.StagingDiffers(("a",)), on.StagingDiffers(("a",), held=True), *FAILED),
     do.CompareWithOthers: (
         on.OthersCompared(),
@@ -77,7 +76,11 @@ ANSWERS: dict[type, tuple[on.Event, ...]] = {
         *FAILED,
     ),
     do.FindCommits: (on.CommitsFound({"a": OTHER}),),
-    do.ReadAdopted: (on.AdoptedRead(MINE), *FAILED),
+    do.ReadAdopted: (
+        on.AdoptedRead(EARLIER, commit(STAGED, REF, by=EARLIER.metadata)),
+        on.AdoptedRead(EARLIER, commit(STAGED, REF)),
+        *FAILED,
+    ),
     do.AwaitTurn: (on.TurnCame(), on.TurnCame(in_time=False)),
     do.CarryChanges: (
         on.StagingCommitted(commit(STAGED, OTHER, STAGED, by=MINE.metadata)),

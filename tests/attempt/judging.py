@@ -34,7 +34,7 @@ def read(*since: Commit) -> on.BranchRead:
 
 def fence_on(below: Commit, delivery: object = SECOND) -> Commit:
     """The fence commit with which an attempt adopted `below`."""
-    return replace(publication_of(SECOND, NEWER, below.id), parents=(below.id, below.id))
+    return replace(publication_of(SECOND, NEWER, below.id), parents=(below.id, STAGED))
 
 
 FAMILY: dict[str, Any] = {
@@ -84,15 +84,27 @@ LOOP = replace(STATE, plan=replace(STATE.plan, delivery=replace(RETRY, iteration
 ADOPTED = commit(
     NEWER,
     MERGED,
+    STAGED,
     by={
         **publication_of(replace(ELSEWHERE, task_id="task-10", start_time=9500)).metadata,
         "perago.adopts": MERGED,
     },
 )
 
+COPY = replace(PREDECESSOR, id=NEWER, parents=(MERGED,))
+"""Somebody's commit with the metadata of the predecessor's publication, as after a cherry-pick."""
+
 CASES = (
     Case("nothing happened", (), Build(Base(REF))),
     Case("a predecessor has published", (PREDECESSOR,), Adopt(PREDECESSOR, PREDECESSOR)),
+    Case("somebody has copied a publication of this step", (COPY, PREDECESSOR), REFUSED),
+    Case("rebase: somebody has copied a publication of this step", (COPY, PREDECESSOR), REFUSED, state=REBASE),
+    Case(
+        "somebody has copied a publication of another step that Conductor has forgotten",
+        (commit(NEWER, REF, by=publication_of(ELSEWHERE).metadata),),
+        REFUSED,
+        rows={**ROWS, "task-9": None},
+    ),
     Case(
         "a predecessor has adopted",
         (fence_on(PREDECESSOR), PREDECESSOR),
@@ -227,6 +239,7 @@ CASES = (
             commit(
                 NEWER,
                 MERGED,
+                STAGED,
                 by={**publication_of(ELSEWHERE, NEWER, MERGED).metadata, "perago.supersedes": MERGED},
             ),
             MINE_BEFORE_A_RERUN,

@@ -46,6 +46,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "unanswered_merge": lambda: outcome.unanswered_merge(STATE),
     "unverified_merge": lambda: outcome.unverified_merge(STATE, MERGED),
     "buried": lambda: outcome.buried(STATE, publication_of(DELIVERY), FOREIGN),
+    "copied": lambda: outcome.copied(STATE, FOREIGN, commit(STAGED, REF)),
     "stale_in_a_loop": lambda: outcome.stale_in_a_loop(STATE, FOREIGN),
     "unknown_attempt": lambda: outcome.unknown_attempt(STATE, publication_of(DELIVERY)),
     "unread_workflow": lambda: outcome.unread_workflow(STATE, publication_of(DELIVERY), 500),

@@ -90,13 +90,14 @@ FENCE_COMMIT = (
     on.ChangesDetected(),
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
-    on.HeadRead(commit(REF)),
+    on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata)),
+    on.StagingVerified(),
     on.PublishFenceTried(enforced=False),
     on.DeliveryConfirmed(),
     UNMOVED,
 )
-FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, REF))
-SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, REF))
+FIRST_COPY = replace(publication_of(DELIVERY), parents=(REF, STAGED))
+SECOND_COPY = replace(publication_of(DELIVERY, OTHER), parents=(MERGED, STAGED))
 
 
 @pytest.mark.parametrize("answered", [True, False])
@@ -113,7 +114,7 @@ def test_a_merge_that_may_be_empty_and_took_place_twice_is_ones_own(answered: bo
 
 def test_a_merge_that_took_place_twice_over_somebody_elses_commit_is_still_told() -> None:
     again = on.MergeUnclear("lost"), on.DeliveryConfirmed(), UNMOVED
-    first = replace(FIRST_COPY, parents=("9" * 64, REF))
+    first = replace(FIRST_COPY, parents=("9" * 64, STAGED))
     foreign = commit("9" * 64, REF)
     looked = on.DeliveryConfirmed(), on.BranchRead((SECOND_COPY, first, foreign), reaches_ref=True)
     state, _ = run(*FENCE_COMMIT, *again, on.MergeUnclear("lost"), *looked, on.PublicationRead(SECOND_COPY))

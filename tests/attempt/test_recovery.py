@@ -25,6 +25,7 @@ from .judging import (
     REBASE,
     RETRY,
     ROWS,
+    SECOND,
     STATE,
     Case,
     fence_on,
@@ -71,11 +72,13 @@ TO_ADOPTION = (
     NONE_LEFT,
     read(PREDECESSOR),
     LINEAGE,
+    on.AdoptedRead(PREDECESSOR, commit(STAGED, REF, by=PREDECESSOR.metadata)),
     RESULT,
     FENCED,
     on.DeliveryConfirmed(),
     on.StagingBranchCreated(),
-    on.HeadRead(PREDECESSOR),
+    on.StagingCommitted(commit(STAGED, MERGED, by=publication_of(RETRY).metadata)),
+    on.StagingVerified(),
     ENFORCED,
     on.DeliveryConfirmed(),
     read(PREDECESSOR),
@@ -90,11 +93,13 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
         "FindLeftovers",
         "ReadBranch",
         "ReadLineage",
+        "ReadAdopted",
         "ValidateRecordedResult",
         "CheckPublishFence",
         "CheckDelivery",
         "CreateStagingBranch",
-        "ReadHead",
+        "CommitStaging",
+        "VerifyStaging",
         "TryPublishFence",
         "CheckDelivery",
         "ReadBranch",
@@ -102,12 +107,12 @@ def test_an_adoption_runs_no_function_moves_no_object_and_publishes_an_empty_fen
     ]
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.branch, merge.allow_empty) == (MERGED, "main", True)
+    assert (merge.source, merge.branch, merge.allow_empty) == (STAGED, "main", True)
     found = {key.removeprefix("perago."): value for key, value in merge.metadata.items()}
     assert (found["phase"], found["adopts"], found["expected_head"]) == ("fence", MERGED, MERGED)
     assert (found["task_id"], found["result"]) == ("task-3", '{"n":1}')
 
-    fence = commit(NEWER, MERGED, MERGED)
+    fence = commit(NEWER, MERGED, STAGED)
     state, command = advance(state, on.Merged(NEWER))
     state, command = advance(state, on.PublicationRead(fence))
     assert isinstance(command, do.RemoveStagingBranches)
@@ -127,7 +132,7 @@ def test_a_question_whose_answer_lacks_what_was_asked_for_is_not_repeated() -> N
 
 
 def test_a_recorded_result_that_is_not_valid_today_is_not_adopted() -> None:
-    state, _ = run(*TO_ADOPTION[:4], on.CommandFailed("the model has changed", terminal=True))
+    state, _ = run(*TO_ADOPTION[:5], on.CommandFailed("the model has changed", terminal=True))
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
 
@@ -187,6 +192,8 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
         on.DeliveryConfirmed(),
         on.StagingBranchCreated(),
         UNDONE,
+        on.StagingCommitted(commit(STAGED, NEWER, by=publication_of(RETRY).metadata)),
+        on.StagingVerified(),
         ENFORCED,
     )
     _, commands = run(*events, on.DeliveryConfirmed(), RERUN)
@@ -194,7 +201,7 @@ def test_superseding_without_changes_publishes_the_revert_alone() -> None:
     assert "StageChanges" not in kinds(commands)
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.metadata["perago.supersedes"]) == (NEWER, OTHER)
+    assert (merge.source, merge.metadata["perago.supersedes"]) == (STAGED, OTHER)
     assert merge.allow_empty, "the head may be a revert already"
 
 
@@ -216,23 +223,26 @@ def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
     staged = (
         on.DeliveryConfirmed(),
         on.StagingBranchCreated(),
-        on.HeadRead(commit(REF)),
+        on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
+        on.StagingVerified(),
         ENFORCED,
         on.DeliveryConfirmed(),
     )
     _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
 
-    assert kinds(commands)[-6:-3] == ["CreateStagingBranch", "ReadHead", "TryPublishFence"], "a sign of the merge"
+    made = ["CreateStagingBranch", "CommitStaging", "VerifyStaging", "TryPublishFence"]
+    assert kinds(commands)[-7:-3] == made
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (REF, True, "fence")
+    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, True, "fence")
 
 
 def test_no_changes_on_a_second_poll_do_so_too() -> None:
     state, command = begin(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)))
     for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated()):
         state, command = advance(state, event)
-    assert command == do.ReadHead("repo", REF)
+    assert isinstance(command, do.CommitStaging)
+    assert (command.source, command.allow_empty) == (REF, True)
 
 
 @pytest.mark.parametrize(
@@ -244,7 +254,8 @@ def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.Lefto
     to_staging = (TO_NO_CHANGES[0], left, *TO_NO_CHANGES[2:], on.ChangesDetected(), on.DeliveryConfirmed())
     for event in (*to_staging, on.StagingBranchCreated()):
         state, command = advance(state, event)
-    assert command == do.ReadHead("repo", REF)
+    assert isinstance(command, do.CommitStaging)
+    assert (command.source, command.allow_empty) == (REF, True)
 
 
 TO_COMMITTED = (
@@ -260,10 +271,25 @@ TO_COMMITTED = (
 )
 
 
+def built(publication: Commit) -> on.AdoptedRead:
+    """The publication and its staging commit."""
+    return on.AdoptedRead(publication, commit(STAGED, REF, by=publication.metadata))
+
+
 def adopted(head: Commit) -> tuple[on.Event, ...]:
     """An adoption that comes up right before the merge: what was staged goes, and a fence commit is made."""
-    staged = on.StagingBranchCreated(), on.HeadRead(head), ENFORCED, on.DeliveryConfirmed()
-    return LINEAGE, RESULT, FENCED, on.StagingBranchesRemoved(), on.DeliveryConfirmed(), *staged
+    staging_commit = commit(STAGED, head.id, by=publication_of(RETRY).metadata)
+    staged = on.StagingBranchCreated(), on.StagingCommitted(staging_commit), on.StagingVerified(), ENFORCED
+    return (
+        LINEAGE,
+        built(head),
+        RESULT,
+        FENCED,
+        on.StagingBranchesRemoved(),
+        on.DeliveryConfirmed(),
+        *staged,
+        on.DeliveryConfirmed(),
+    )
 
 
 def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> None:
@@ -271,10 +297,10 @@ def test_a_predecessor_that_publishes_while_the_function_runs_is_adopted() -> No
 
     merge = commands[-1]
     assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.metadata["perago.adopts"]) == (MERGED, MERGED)
+    assert (merge.source, merge.metadata["perago.adopts"]) == (STAGED, MERGED)
     assert merge.allow_empty, "it is an empty fence commit, whatever this attempt has changed"
     state, _ = advance(state, on.Merged(NEWER))
-    state, command = advance(state, on.PublicationRead(commit(NEWER, MERGED, MERGED)))
+    state, command = advance(state, on.PublicationRead(commit(NEWER, MERGED, STAGED)))
     assert isinstance(command, do.RemoveStagingBranches), "the changes of this attempt are thrown away"
 
 
@@ -350,9 +376,9 @@ def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> 
     mine = publication_of(RETRY).metadata
     staged = on.FenceStaged(), on.StagingCommitted(commit(STAGED, MERGED, by=mine, tree="tree-2"))
     _, commands = run(
-        *TO_ADOPTION[:5],
+        *TO_ADOPTION[:6],
         UNFENCED,
-        *TO_ADOPTION[6:8],
+        *TO_ADOPTION[7:9],
         *staged,
         on.StagingVerified(),
         FENCED,
@@ -366,6 +392,37 @@ def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> 
     assert isinstance(merge, do.Merge)
     assert (merge.source, merge.allow_empty, merge.metadata["perago.adopts"]) == (STAGED, False, MERGED)
     assert "adopts cccccccccccc and the publish fence" in merge.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(commit(STAGED, REF), id="no metadata"),
+        pytest.param(commit(STAGED, REF, by=PREDECESSOR.metadata, tree="tree-2"), id="another tree"),
+        *[
+            pytest.param(commit(STAGED, REF, by={**PREDECESSOR.metadata, key: "x"}), id=key)
+            for key in ("perago.task_id", "perago.poll_count", "perago.result", "perago.params_sha256")
+        ],
+    ],
+)
+def test_a_merge_whose_second_parent_is_not_its_staging_commit_is_refused_and_never_published_again(
+    source: Commit,
+) -> None:
+    state, commands = run(*TO_ADOPTION[:4], on.AdoptedRead(PREDECESSOR, source))
+    assert isinstance(commands[-1], do.CheckDelivery)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    for named in (MERGED[:12], STAGED[:12]):
+        assert named in str(state.report.reason)
+
+
+def test_a_fence_commit_of_an_earlier_version_is_adopted_with_what_it_adopts() -> None:
+    below = publication_of(FIRST)
+    by = {**publication_of(SECOND).metadata, "perago.phase": "fence", "perago.adopts": MERGED}
+    fence = commit(NEWER, MERGED, MERGED, by={**by, "perago.expected_head": MERGED})
+    state, commands = run(*TO_ADOPTION[:2], read(fence, below), LINEAGE, on.AdoptedRead(fence, below))
+    assert state.report is None
+    assert isinstance(commands[-1], do.ValidateRecordedResult)
 
 
 def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> None:

@@ -57,6 +57,8 @@ _BRANCH = ("is_current", "create_branch")
 _UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
 _BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "stat_objects", "stat_objects")
 _STAGING = ("delete_objects", "upload", "commit", "diff", "stat_objects")
+_FENCING = (*_BRANCH, "commit", "diff")
+"""An empty staging commit."""
 _MERGE = ("is_current", "history", "merge", "get_commit")
 _TRIED_MERGE = ("merge", "is_current", "history", "merge", "get_commit")
 """The first of the two merges is the challenge."""
@@ -185,9 +187,7 @@ SHARED = (
     Opening(
         "published-and-died-below-others",
         _die_below_others,
-        _numbered(
-            *_LINEAGE, "get_commit", "diff", "diff", "stat_objects", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END
-        ),
+        _numbered(*_LINEAGE, "get_commit", "diff", "diff", "stat_objects", *_FENCING, *_TRIED_MERGE, *_END),
         make=SharedWorld,
     ),
     Opening(
@@ -253,7 +253,7 @@ OPENINGS = (
     Opening(
         "published-and-died",
         _publish_and_die,
-        _numbered(*_LINEAGE, "stat_objects", *_BRANCH, "get_commit", *_TRIED_MERGE, *_END),
+        _numbered(*_LINEAGE, "get_commit", "stat_objects", *_FENCING, *_TRIED_MERGE, *_END),
     ),
     Opening(
         "staged-and-died",
@@ -270,7 +270,7 @@ OPENINGS = (
     Opening(
         "unchanged-after-a-hand-back",
         World.hand_back,
-        _numbered(*_START, *_BRANCH, "get_commit", *_MERGE, *_END),
+        _numbered(*_START, *_FENCING, *_MERGE, *_END),
         quiet="always",
     ),
     *SHARED,

@@ -83,7 +83,13 @@ def know_deliveries_by_task_id(patch: pytest.MonkeyPatch) -> None:
 def report_without_a_fence_commit(patch: pytest.MonkeyPatch) -> None:
     """What is adopted, or did not change, is reported as it is."""
     patch.setitem(TABLE, (Step.RECOVERED, on.PublishFenceSeen), _report_the_head)
-    patch.setitem(TABLE, (Step.PLANNED, on.HeadRead), lambda state, event: ending.published(state, event.commit.id))
+    original = TRANSITIONS[Step.PLANNED, on.StagingBranchCreated]
+
+    def mutated(state: State, event: on.StagingBranchCreated) -> Next:
+        has_work = state.changes.count or (state.base is not None and state.base.stale)
+        return original(state, event) if has_work else ending.published(state, state.expected_head)
+
+    patch.setitem(TABLE, (Step.PLANNED, on.StagingBranchCreated), mutated)
 
 
 def _report_the_head(state: State, _: on.PublishFenceSeen) -> Next:
@@ -141,7 +147,7 @@ def lose_a_file_and_skip_the_check(patch: pytest.MonkeyPatch) -> None:
 def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Whatever lies where the publish fence belongs counts as the fence."""
     patch.setattr(
-        "perago.driver.remote.fence_state",
+        "perago.attempt.fence.fence_state",
         lambda checksum: on.FenceState.ABSENT if checksum is None else on.FenceState.INSTALLED,
     )
 
@@ -186,8 +192,8 @@ def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
     def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
         if state.changes.count or (state.base is not None and state.base.stale):
             return original(state, event)
-        state = state.evolve(staging_branch="perago-that-is-not-there")
-        return state, do.ReadHead(state.ref.repository, state.expected_head)
+        state = state.evolve(staging_branch="not-of-this-step")
+        return state, do.CreateStagingBranch(state.ref.repository, "not-of-this-step", state.expected_head)
 
     patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perago.attempt.events import Metadata, WorkspaceRef
-from perago.ports import Report
+from perago.ports import Commit, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,11 +169,11 @@ class FindCommits:
 
 @dataclass(frozen=True, slots=True)
 class ReadAdopted:
-    """Read the publication that is to be taken over whole, for a history has it shortened, and find out which of its
-    files others have changed since: for a remark."""
+    """Read the second parent of the publication that is to be taken over: its staging commit, with the recorded result
+    in full. Find out which of its files others have changed since: for a remark."""
 
     repository: str
-    commit_id: str
+    commit: Commit
     head: str
     above: tuple[tuple[str, str], ...]
     """The commits above it up to `head`, newest first, each with its first parent."""
@@ -188,14 +188,6 @@ class AwaitTurn:
     repository: str
     branch: str
     tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReadHead:
-    """Read the commit that an empty fence commit is to be put on."""
-
-    repository: str
-    commit_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +230,7 @@ class CommitStaging:
     source: str
     message: str
     metadata: Metadata
+    allow_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,10 +272,7 @@ class TryPublishFence:
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """Merge the staging commit, by its id, into the workspace branch.
-
-    `source` is the branch's own head for an empty fence commit, which changes nothing but who is next.
-    """
+    """Merge the staging commit, by its id, into the workspace branch."""
 
     repository: str
     source: str
@@ -341,7 +331,6 @@ Command = (
     | FindCommits
     | ReadAdopted
     | AwaitTurn
-    | ReadHead
     | StageChanges
     | CarryChanges
     | StageFence

@@ -196,10 +196,12 @@ class CommitsFound:
 
 @dataclass(frozen=True, slots=True)
 class AdoptedRead:
-    """The publication that is to be taken over, whole. `changed_since` has those of its keys that others have changed
-    since, as far as that could be found out, each with the last commit that did, or nothing if that is not known."""
+    """The publication that is to be taken over, and its second parent, `source`. `changed_since` has those of its keys
+    that others have changed since, as far as that could be found out. Each has the last commit that did, or nothing if
+    that commit is unknown."""
 
     commit: Commit
+    source: Commit
     changed_since: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -215,13 +217,6 @@ class CarryRefused:
     """lakeFS would not bring the changes to the other branch, on which nothing has happened then."""
 
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class HeadRead:
-    """The commit that an empty fence commit is to be put on."""
-
-    commit: Commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +352,6 @@ Event = (
     | AdoptedRead
     | TurnCame
     | CarryRefused
-    | HeadRead
     | ChangesStaged
     | FenceStaged
     | StagingCommitted

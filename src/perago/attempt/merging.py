@@ -114,7 +114,8 @@ def _is_empty(state: State) -> bool:
     a publish fence a late copy of the request would take place once more."""
     if state.staging_commit is None or state.base is None:
         return False
-    return state.staging_commit.id == state.base.head or state.staging_commit.meta_range_id == state.base.tree
+    is_unchanged = _is_fence_commit(state) and not state.brings_fence
+    return is_unchanged or state.staging_commit.meta_range_id == state.base.tree
 
 
 def _is_fence_commit(state: State) -> bool:

@@ -232,6 +232,19 @@ def buried(state: State, own: Commit, newest: Commit) -> str:
     )
 
 
+def copied(state: State, copy: Commit, source: Commit | None = None) -> str:
+    """A commit has the metadata of this step, and is not its publication. `source` is its second parent."""
+    if source is not None:
+        why = f"its second parent {short(source.id)} is not the staging commit of that publication"
+    else:
+        why = f"it is not a merge, and its parent is {short(copy.parents[0]) if copy.parents else 'missing'}"
+    return (
+        f"Commit {short(copy.id)} on branch {state.ref.branch} of {state.ref.repository} carries the metadata of this "
+        f"step, but perago did not publish it: {why}. Nothing was published. A retry would "
+        "find the same. Check both commits, and start the workflow from the new head."
+    )
+
+
 def stale_in_a_loop(state: State, stale: Commit) -> str:
     """Publications of steps or sub-workflows that Conductor has forgotten, in a loop, where it forgets some that are
     still good."""

@@ -176,6 +176,27 @@ def staged_for(commit: Commit, branch: str) -> Delivery | None:
     )
 
 
+_OF_THE_WORK = (STEP_KEY, INPUT_REF, PREFIX, PARAMS, RESULT)
+_OF_THE_DELIVERY = (TASK_ID, POLL_COUNT, START_TIME, ADOPTS, SUPERSEDES)
+
+
+def is_merge(commit: Commit) -> bool:
+    """Whether `commit` can be a publication: each one is the merge of a staging commit."""
+    return len(commit.parents) == 2
+
+
+def is_built_from(commit: Commit, source: Commit) -> bool:
+    """Whether `source`, the second parent of `commit`, is the staging commit of this publication: it has the same tree
+    and the same metadata. A copy of the metadata alone proves nothing.
+
+    A history shortens commits, so `commit` may lack a long result. The fence commits of earlier versions have no
+    staging commit: their second parent is the publication that they adopt."""
+    keys = _OF_THE_WORK if commit.metadata.get(ADOPTS) == source.id else (*_OF_THE_WORK, *_OF_THE_DELIVERY)
+    noted = {key: commit.metadata[key] for key in keys if key in commit.metadata}
+    is_same = all(source.metadata.get(key) == value for key, value in noted.items())
+    return is_same and commit.meta_range_id == source.meta_range_id
+
+
 def is_mine(commit: Commit, delivery: Delivery) -> bool:
     """Whether `commit` was published by this very delivery, not by another of the same attempt."""
     found = (commit.metadata.get(TASK_ID), commit.metadata.get(POLL_COUNT), commit.metadata.get(START_TIME))
@@ -183,8 +204,8 @@ def is_mine(commit: Commit, delivery: Delivery) -> bool:
 
 
 def superseded(commit: Commit) -> set[str]:
-    """The ids of the publications that `commit` has undone."""
-    return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(",")))
+    """The ids of the publications that `commit` has undone. What is not a publication has undone nothing."""
+    return set(filter(None, commit.metadata.get(SUPERSEDES, "").split(","))) if is_merge(commit) else set()
 
 
 def _listed(shared: frozenset[str]) -> str:

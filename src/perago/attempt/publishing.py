@@ -1,9 +1,9 @@
 """The publication: from a finished function, or a publication to adopt, to a verified merge.
 
-Three kinds of commit are published, all in the same way: a staging commit with the changes, one that undoes stale
-publications (and has the changes on top, if there are any), and for an adoption, or no changes after a predecessor, the
-branch head itself: an empty fence commit, after which no stale delivery can merge any more. Each of them brings the
-publish fence along where the branch has none, so that this very merge is guarded.
+Three kinds of staging commit are published, all in the same way: one with the changes, one on top of reverts that undo
+stale publications, and an empty one for an adoption, or for no changes after a predecessor. The merge of an empty one
+is a fence commit, after which no stale delivery can merge any more. Each of them brings the publish fence along where
+the branch has none, so that this very merge is guarded.
 
 Where others have advanced the branch and the task says `on_moved_head="rebase"`, the changes go on the present head.
 lakeFS's three-way merge can lose files (`docs/servers/lakefs.md` 1.7), so it is never trusted: what is to be merged is
@@ -52,17 +52,18 @@ def adopt(state: State, commit: Commit, head: Commit) -> Next:
     attempt's own function changed, if it has run, is dropped."""
     base = Base(head.id, tree=head.meta_range_id)
     state = state.evolve(base=base, adopts=commit.id, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
-    if commit.id == head.id:
-        return adopted_read(state, on.AdoptedRead(commit))
     since = takewhile(lambda each: each.id != commit.id, state.read.since if state.read else ())
     above = tuple((each.id, each.parents[0]) for each in since)
-    return state, do.ReadAdopted(state.ref.repository, commit.id, head.id, above)
+    return state, do.ReadAdopted(state.ref.repository, commit, head.id, above)
 
 
 def adopted_read(state: State, event: on.AdoptedRead) -> Next:
-    """What others have made of the adopted files since stays, and is worth a remark: the step has been done."""
+    """Refuse a copy of a publication. What others have made of the adopted files since stays, and is worth a remark:
+    the step has been done."""
+    if not publication.is_built_from(event.commit, event.source):
+        return fail(state, outcome.copied(state, event.commit, event.source), terminal=True)
     state = state.evolve(changed_since=event.changed_since)
-    return state, do.ValidateRecordedResult(event.commit.metadata.get(publication.RESULT, ""))
+    return state, do.ValidateRecordedResult(event.source.metadata.get(publication.RESULT, ""))
 
 
 def recorded_result_accepted(state: State, event: on.ResultAccepted) -> Next:
@@ -98,8 +99,7 @@ def needs_commit(state: State) -> bool:
 
 
 def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
-    """Begin with a staging branch on the base. A fence commit needs none to be merged, but the branch tells later
-    deliveries that a merge may be on its way."""
+    """Begin with a staging branch on the base. It also tells later deliveries that a merge may be on its way."""
     if (again := check_again(state, event)) is not None:
         return again
     state = state.evolve(late_answers=0)
@@ -109,13 +109,8 @@ def confirmed_before_staging(state: State, event: on.DeliveryConfirmed) -> Next:
     )
 
 
-def head_read(state: State, event: on.HeadRead) -> Next:
-    """The head is to be merged into its own branch."""
-    return _source_ready(state.at(Step.STAGED), event.commit)
-
-
 def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
-    """Undo what is stale first. Without that and without changes the head itself is to be merged."""
+    """Undo what is stale first."""
     base = state.base
     if base is not None and base.stale:
         stale, living = undoing(state, base)
@@ -184,8 +179,7 @@ def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
 
 
 def _stage(state: State) -> Next:
-    """Put the changes and the fence on the staging branch. Where there is nothing to put there, what it began with is
-    to be merged."""
+    """Put the changes and the fence on the staging branch."""
     if state.has_changes and state.carried is not None:
         metadata = publication.metadata(state, phase="staging") | {publication.EXPECTED_HEAD: _staged_on(state)}
         return state, do.CarryChanges(
@@ -198,11 +192,7 @@ def _stage(state: State) -> Next:
         )
     if state.has_changes:
         return state, do.StageChanges(state.ref.repository, _staging(state), state.shared)
-    if state.brings_fence:
-        return changes_staged(state, None)
-    if state.reverted is not None:
-        return _source_ready(state.at(Step.STAGED), state.reverted)
-    return state, do.ReadHead(state.ref.repository, state.expected_head)
+    return changes_staged(state, None)
 
 
 def carried(state: State, event: on.StagingCommitted) -> Next:
@@ -223,9 +213,16 @@ def changes_staged(state: State, _: on.ChangesStaged | None) -> Next:
 
 
 def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
-    """Commit what is staged, with everything that makes the publication recognisable."""
-    metadata, message = publication.metadata(state, phase="staging"), publication.message(state)
-    command = do.CommitStaging(state.ref.repository, _staging(state), _staged_on(state), message, metadata)
+    """Commit what is staged, with everything that makes the publication recognizable. Without changes the commit is
+    empty: every publication has a staging commit, by which a later attempt knows it from a copy."""
+    command = do.CommitStaging(
+        state.ref.repository,
+        _staging(state),
+        _staged_on(state),
+        publication.message(state),
+        publication.metadata(state, phase="staging"),
+        allow_empty=not (state.has_changes or state.brings_fence),
+    )
     return state.at(Step.STAGED), command
 
 
@@ -238,14 +235,11 @@ def staging_vanished(state: State, _: on.NothingStaged) -> Next:
 
 def nothing_staged(state: State, event: on.NothingStaged) -> Next:
     """Believe lakeFS only where the MD5 of the former bytes is unknown."""
-    if state.must_differ:
+    if state.must_differ or not state.has_changes:
         return staging_vanished(state, event)
     if not (needs_commit(state) or state.is_moved):
         return published(state, state.ref.ref)
-    state = state.evolve(changes=on.ChangesDetected())
-    if state.reverted is not None:
-        return _source_ready(state, state.reverted)
-    return state, do.ReadHead(state.ref.repository, state.expected_head)
+    return fence_staged(state.evolve(changes=on.ChangesDetected()), None)
 
 
 def staging_committed(state: State, event: on.StagingCommitted) -> Next:
@@ -277,21 +271,13 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
 
 
 def staging_verified(state: State, _: on.StagingVerified) -> Next:
-    """The tree is what it was built on, plus exactly what was planned."""
+    """The tree is what it was built on, plus exactly what was planned. A fence that was brought along is checked; one
+    that was there before is there still."""
     if state.staging_commit is None:
         raise ValueError("there is no staging commit")
-    return _source_ready(state, state.staging_commit)
-
-
-def _source_ready(state: State, commit: Commit) -> Next:
-    """A fence that was brought along is looked at. One that was there before is there still: what is to be merged
-    differs from what was looked at in the planned keys only."""
-    if state.held and commit == state.reverted:
-        return fail(state, outcome.held_by_others(state, sorted(state.held)), terminal=True)
-    state = state.evolve(staging_commit=commit)
     if state.brings_fence:
-        return state, do.CheckPublishFence(state.ref.repository, commit.id)
-    return _try_fence(state, commit)
+        return state, do.CheckPublishFence(state.ref.repository, state.staging_commit.id)
+    return _try_fence(state, state.staging_commit)
 
 
 def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:

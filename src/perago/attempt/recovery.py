@@ -167,8 +167,11 @@ def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
     """
     if not state.merges_sent:
         return ()
-    since = dropwhile(lambda commit: not publication.is_mine(commit, state.plan.delivery), read.since)
-    return tuple(takewhile(lambda commit: publication.is_mine(commit, state.plan.delivery), since))
+
+    def is_mine(commit: Commit) -> bool:
+        return publication.is_merge(commit) and publication.is_mine(commit, state.plan.delivery)
+
+    return tuple(takewhile(is_mine, dropwhile(lambda commit: not is_mine(commit), read.since)))
 
 
 def judge(state: State) -> Judgement:
@@ -180,6 +183,9 @@ def judge(state: State) -> Judgement:
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:
         return Refuse(outcome.not_on_branch(state, read))
+    mine = (commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery))
+    if copy := next((commit for commit in mine if not publication.is_merge(commit)), None):
+        return Refuse(outcome.copied(state, copy))
     kinds = _kinds(state, read)
     if state.plan.rebase:
         return _judge_among_others(state, read, kinds)
@@ -277,7 +283,7 @@ def _kinds(state: State, read: BranchRead) -> list[_Kind]:
     found, adopted = [], dict[str, _Kind]()
     for commit in read.since:
         kind = adopted.get(commit.id) or _kind(state, commit)
-        if kind in (_Kind.OWN, _Kind.FOREIGN):
+        if kind in (_Kind.OWN, _Kind.FOREIGN) and publication.is_merge(commit):
             adopted[publication.adopted(commit) or ""] = kind
         found.append(kind)
     return found
@@ -285,7 +291,7 @@ def _kinds(state: State, read: BranchRead) -> list[_Kind]:
 
 def _kind(state: State, commit: Commit) -> _Kind:
     delivery, by, lineage = state.plan.delivery, publication.origin(commit), state.lineage or LineageRead((), {})
-    if by is None:
+    if by is None or not publication.is_merge(commit):
         return _Kind.FOREIGN
     began_before = _began_before(state, commit)
     if not publication.is_of_my_workflow(commit, delivery):

@@ -48,7 +48,6 @@ STEPS = {
     "CreateStagingBranch": "creating the staging branch",
     "ReadAdopted": "reading the publication to adopt",
     "RevertStale": "undoing stale publications",
-    "ReadHead": "reading the branch head",
     "StageChanges": "uploading changes",
     "CommitStaging": "committing",
     "VerifyStaging": "comparing the commit with the changes",

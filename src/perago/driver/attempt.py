@@ -122,7 +122,6 @@ class _AttemptRun:
             do.FindCommits: lambda command: self._publisher.rebase.find_commits(command),
             do.ReadAdopted: lambda command: self._publisher.rebase.read_adopted(command),
             do.AwaitTurn: lambda command: self._publisher.rebase.await_turn(command),
-            do.ReadHead: lambda command: self._publisher.read_head(command),
             do.StageChanges: self._stage,
             do.CarryChanges: lambda command: self._publisher.rebase.carry(command),
             do.StageFence: lambda command: self._publisher.stage_fence(command),

@@ -32,7 +32,6 @@ ON_THE_NETWORK = (
     do.Fetch,
     do.CreateStagingBranch,
     do.RevertStale,
-    do.ReadHead,
     do.CompareWithOthers,
     do.FindCommits,
     do.ReadAdopted,

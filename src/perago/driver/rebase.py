@@ -140,17 +140,17 @@ class Rebase:
         return found
 
     def read_adopted(self, command: do.ReadAdopted) -> on.Event:
-        """The publication as it is, and what has become of its files. The latter is for a remark, so silence is no
-        failure."""
-        repository = command.repository
-        adopted: Commit = self._retry(lambda: self._store.get_commit(repository, command.commit_id))
+        """Read the staging commit of the publication, and what has become of the files. The latter is for a remark, so
+        silence is no failure."""
+        repository, adopted = command.repository, command.commit
+        source: Commit = self._retry(lambda: self._store.get_commit(repository, adopted.parents[1]))
         changed = dict[str, str]()
         with suppress(ServiceError):
-            keys = {*self._store.diff(repository, adopted.parents[0], adopted.id)} - {FENCE_PATH}
+            keys = {*self._store.diff(repository, adopted.parents[0], adopted.id)} if command.above else set()
             keys &= {*self._store.diff(repository, adopted.id, command.head)} if keys else set()
-            changed = dict.fromkeys(sorted(keys), "")
+            changed = dict.fromkeys(sorted(keys - {FENCE_PATH}), "")
             changed |= self._last_changed(repository, command.above, tuple(changed))
-        return on.AdoptedRead(adopted, changed)
+        return on.AdoptedRead(adopted, source, changed)
 
     def await_turn(self, command: do.AwaitTurn) -> on.Event:
         """Let others finish."""

@@ -155,10 +155,6 @@ class Publisher:
         local.record()
         return on.Fetched()
 
-    def read_head(self, command: do.ReadHead) -> on.Event:
-        """Read the commit that an empty fence commit is to be put on."""
-        return on.HeadRead(self._commit(command.repository, command.commit_id))
-
     def create_branch(self, command: do.CreateStagingBranch) -> on.Event:
         """Create the staging branch. No other delivery can choose its random name. So a branch of this name was created
         by an earlier copy of this call, such as one that a proxy has sent twice."""
@@ -364,7 +360,13 @@ class Publisher:
         def commit() -> on.Event:
             try:
                 return on.StagingCommitted(
-                    self._store.commit(command.repository, command.branch, command.message, command.metadata)
+                    self._store.commit(
+                        command.repository,
+                        command.branch,
+                        command.message,
+                        command.metadata,
+                        allow_empty=command.allow_empty,
+                    )
                 )
             except NothingToCommit:
                 return look() or on.NothingStaged()

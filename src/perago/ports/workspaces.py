@@ -187,8 +187,10 @@ class WorkspaceStore(Protocol):
         """Stage the deletion of `keys`, however many. Repeating is harmless."""
         ...
 
-    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
-        """Commit what is staged on `branch`.
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
+    ) -> Commit:
+        """Commit what is staged on `branch`. `allow_empty` commits nothing as well.
 
         Raises:
             NothingToCommit: nothing is staged.

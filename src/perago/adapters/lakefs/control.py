@@ -204,10 +204,12 @@ class Control:
             )
             _raise_first(call, problems)
 
-    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool
+    ) -> Commit:
         """Commit what is staged, with one request."""
         call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
-        creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata))
+        creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
         commit: Commit = self._once(
             call,
             self._commits.commit,

@@ -173,9 +173,11 @@ class LakeFSStore:
         """Stage the deletion of `keys`."""
         self._control.delete_objects(repository, branch, keys)
 
-    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
+    ) -> Commit:
         """Commit what is staged on `branch`."""
-        return self._control.commit(repository, branch, message, metadata)
+        return self._control.commit(repository, branch, message, metadata, allow_empty=allow_empty)
 
     def merge(
         self,

@@ -162,10 +162,12 @@ class InMemoryLakeFS:
             for start in range(0, len(keys), MAX_BATCH):
                 self.server.delete_objects(repository, branch, keys[start : start + MAX_BATCH])
 
-    def commit(self, repository: str, branch: str, message: str, metadata: Mapping[str, str]) -> Commit:
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
+    ) -> Commit:
         """Commit what is staged."""
         with self._operation("commit", f"commit {branch!r} of {repository!r}"):
-            return self.server.commit(repository, branch, message, metadata).commit
+            return self.server.commit(repository, branch, message, metadata, allow_empty=allow_empty).commit
 
     def revert(self, repository: str, branch: str, commit: str) -> None:
         """Undo a merge commit on a branch."""

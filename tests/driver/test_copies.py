@@ -1,0 +1,92 @@
+"""Commits that somebody made by hand with the metadata of a publication: they are never adopted, nor published over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from perago.ports import Commit
+from perago.testing import InMemoryServices
+
+from .matrix import _publish_and_die, _time_out
+from .sharing import SharedWorld
+from .world import BRANCH, REPOSITORY, World
+
+
+@pytest.fixture
+def services() -> Iterator[InMemoryServices]:
+    with InMemoryServices() as found:
+        yield found
+
+
+def commit_by_hand(world: World, by: Commit) -> None:
+    """Commit another file with the metadata of `by`."""
+    server = world.services.lakefs.server
+    server.put_object(REPOSITORY, BRANCH, "raw/by-hand", b"theirs")
+    server.commit(REPOSITORY, BRANCH, by.message, published(world, by))
+
+
+def merge_by_hand(world: World, by: Commit) -> None:
+    """Merge another branch with the metadata of `by`."""
+    server = world.services.lakefs.server
+    server.create_branch(REPOSITORY, "side", BRANCH)
+    server.put_object(REPOSITORY, "side", "raw/by-hand", b"theirs")
+    source = server.commit(REPOSITORY, "side", "by hand", {}).commit.id
+    server.merge(REPOSITORY, source, BRANCH, by.message, published(world, by))
+
+
+def merge_nothing_by_hand(world: World, by: Commit) -> None:
+    """Merge the head into its own branch with the metadata of `by`."""
+    server = world.services.lakefs.server
+    head = server.get_branch(REPOSITORY, BRANCH).commit_id
+    server.merge(REPOSITORY, head, BRANCH, by.message, published(world, by), allow_empty=True)
+
+
+def cherry_pick(world: World, by: Commit) -> None:
+    """Undo a publication, and pick it again."""
+    server = world.services.lakefs.server
+    server.revert(REPOSITORY, BRANCH, by.id, parent_number=1)
+    server.cherry_pick(REPOSITORY, BRANCH, by.id, parent_number=1)
+
+
+def published(world: World, by: Commit) -> dict[str, str]:
+    """The metadata as of a merge on the present head, so that the publish fence lets it through."""
+    return {**by.metadata, "perago.phase": "merge", "perago.expected_head": world.commit(BRANCH).id}
+
+
+@pytest.mark.parametrize("make", [World, SharedWorld])
+@pytest.mark.parametrize("copy", [commit_by_hand, merge_by_hand, merge_nothing_by_hand])
+def test_a_copy_of_what_was_staged_is_refused_and_nothing_is_published(
+    services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
+) -> None:
+    world = make(services)
+    services.faults.between("merge", world.kill)
+    world.run(world.take())
+    (branch,) = world.staging_branches()
+    copy(world, services.lakefs.server.get_commit(REPOSITORY, branch).commit)
+    made = world.commit(BRANCH)
+    _time_out(world)
+    world.run(world.take())
+
+    assert world.status == "FAILED"
+    assert "carries the metadata of this step, but perago did not publish it" in world.tried[-1].words
+    for named in (made.id[:12], made.parents[-1][:12]):
+        assert named in world.tried[-1].words
+    assert world.commit(BRANCH) == made, "nothing is published"
+
+
+@pytest.mark.parametrize("make", [World, SharedWorld])
+@pytest.mark.parametrize("copy", [commit_by_hand, merge_by_hand, cherry_pick])
+def test_a_copy_on_top_of_a_publication_is_refused_and_nothing_is_published(
+    services: InMemoryServices, make: type[World], copy: Callable[[World, Commit], None]
+) -> None:
+    world = make(services)
+    _publish_and_die(world)
+    copy(world, world.publications()[0])
+    made = world.commit(BRANCH)
+    world.run(world.take())
+
+    assert world.status == "FAILED"
+    assert made.id[:12] in world.tried[-1].words
+    assert world.commit(BRANCH) == made, "nothing is published"
