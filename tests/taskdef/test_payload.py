@@ -21,6 +21,8 @@ from .making import Empty, make_task
 
 T = TypeVar("T")
 COMMIT = "0123456789abcdef" * 4
+REPOSITORY_RULE = "3 to 63 lower-case letters, digits and dashes that does not begin with a dash"
+BRANCH_RULE = "letters, digits, underscores and dashes that does not begin with a dash"
 WORKSPACE = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": COMMIT}
 CANARY = "canary-4711"
 UNPARSABLE = "Input should be a valid integer, unable to parse string as an integer"
@@ -92,14 +94,23 @@ def without(key: str) -> dict[str, Any]:
         ),
         pytest.param(
             {"workspace": WORKSPACE | {"branch": " "}, "params": {}},
-            ["/workspace/branch: must be a name, not ' '"],
+            [f"/workspace/branch: must be a name of {BRANCH_RULE}, not ' '; lakeFS has no other names"],
             id="blank branch",
         ),
         pytest.param(
             {"workspace": WORKSPACE | {"repository": 3}, "params": {}},
-            ["/workspace/repository: must be a name, not 3"],
+            [f"/workspace/repository: must be a name of {REPOSITORY_RULE}, not 3; lakeFS has no other names"],
             id="number as repository",
         ),
+        *[
+            pytest.param(
+                {"workspace": WORKSPACE | {key: name}, "params": {}},
+                [f"/workspace/{key}: must be a name of {rule}, not {name!r}; lakeFS has no other names"],
+                id=f"{name!r} as {key}",
+            )
+            for key, rule in (("repository", REPOSITORY_RULE), ("branch", BRANCH_RULE))
+            for name in ("..", "a/b", "\udc80ab", "-ab", "abc\n", "", "a b c")
+        ],
     ],
 )
 def test_a_wrong_envelope_is_told_key_by_key(payload: dict[str, Any], problems: list[str]) -> None:

@@ -27,6 +27,14 @@ def payload(ref: Any) -> dict[str, Any]:
     return {"workspace": {"repository": "data", "branch": "main", "ref_type": "commit", "ref": ref}, "params": {}}
 
 
+BLOCK = output(B)["workspace"]
+
+
+def without(key: str) -> dict[str, Any]:
+    """A block that is not complete."""
+    return {name: value for name, value in BLOCK.items() if name != key}
+
+
 SHARED = {"workspace": {"ref": "main"}}
 REFS = {
     "a list": ([A, B], (A, B)),
@@ -49,7 +57,20 @@ REFS = {
     "a sub-workflow with its own keys": ({"sub": {"done": [output(A)], "workspace": None}}, (A,)),
     "a task of the reference name workspace": ({"workspace": output(A), "result": output(B)}, (A, B)),
     "a result of that form, which is the author's": ({"left": output(A) | {"result": SHARED}}, (A,)),
-    "refType": ({"left": {"workspace": {"repository": "data", "refType": "commit", "ref": A}}}, (A,)),
+    "a step that is not perago's": (
+        {"left": output(A), "http": {"response": {"body": {"workspace": {"ref": B}}}}},
+        (A,),
+    ),
+    "blocks that are not complete": (
+        {
+            "left": output(A),
+            **{f"no {key}": {"workspace": without(key)} for key in ("repository", "branch", "ref_type")},
+        },
+        (A,),
+    ),
+    "a block with a key of its own": ({"left": output(A), "x": {"workspace": {**BLOCK, "path": "x"}}}, (A,)),
+    "a block that names a branch": ({"left": output(A), "x": {"workspace": {**BLOCK, "ref_type": "branch"}}}, (A,)),
+    "refType": ({"left": {"workspace": {"repository": "data", "branch": "main", "refType": "commit", "ref": A}}}, (A,)),
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -27,6 +28,18 @@ __all__ = [
     "dump_result",
     "parse_input",
 ]
+
+_NAMES = {
+    "repository": (
+        re.compile(r"[a-z0-9][a-z0-9-]{2,62}"),
+        "3 to 63 lower-case letters, digits and dashes that does not begin with a dash",
+    ),
+    "branch": (
+        re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*"),
+        "letters, digits, underscores and dashes that does not begin with a dash",
+    ),
+}
+"""What lakeFS accepts (`docs/servers/lakefs.md` 2)."""
 
 RefKey: TypeAlias = Literal["ref_type", "refType"]
 
@@ -144,8 +157,8 @@ def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[s
         yield "/workspace/refType: stands beside ref_type; send one of them"
         block = {key: value for key, value in block.items() if key != "refType"}
     yield from _key_problems(block, keys, "the workspace has", "/workspace")
-    for key in ("repository", "branch"):
-        if key in block and not (isinstance(block[key], str) and block[key].strip()):
-            yield f"/workspace/{key}: must be a name, not {shown(block[key])}"
+    for key, (name, rule) in _NAMES.items():
+        if key in block and not (isinstance(block[key], str) and name.fullmatch(block[key])):
+            yield f"/workspace/{key}: must be a name of {rule}, not {shown(block[key])}; lakeFS has no other names"
     if ref_key in block and block[ref_key] != "commit":
         yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; nothing else is immutable"

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from perago.taskdef.problems import join_pointer
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")
 _SHOWN = 80
+_BLOCKS = ({"repository", "branch", "ref_type", "ref"}, {"repository", "branch", "refType", "ref"})
 
 
 class _Claim(NamedTuple):
@@ -73,12 +74,21 @@ def _claims(ref: Any, pointer: str) -> Iterator[_Claim]:
         yield _Claim(pointer, ref)
 
 
+def _is_complete(block: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether this is a workspace block as a task of perago puts it out."""
+    if not isinstance(block, Mapping) or block.keys() not in _BLOCKS:
+        return False
+    named = all(isinstance(block[key], str) and block[key] for key in ("repository", "branch"))
+    return named and block.get("ref_type", block.get("refType")) == "commit"
+
+
 def _claims_of_outputs(value: Any, pointer: str) -> Iterator[_Claim]:
-    """Every `workspace.ref` below: joins, loops and sub-workflows nest the outputs of their tasks. The result beside a
+    """Every `workspace.ref` below: joins, loops and sub-workflows nest the outputs of their tasks. Only complete blocks
+    count, as tasks of perago put them out: any other step may put out a `workspace` of its own. The result next to a
     workspace is its author's, whatever it holds."""
     items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, Mapping) else ()
     block = value.get("workspace") if isinstance(value, Mapping) else None
-    has_ref = isinstance(block, Mapping) and block.get("ref") is not None
+    has_ref = _is_complete(block) and block["ref"] is not None
     for key, item in items:
         place = join_pointer(pointer, key)
         if has_ref and key == "workspace":
