@@ -18,6 +18,8 @@ from perago.driver.retry import retry, within
 from perago.ports import Delivery, Unclear, WorkspaceStore
 from perago.testing import InMemoryServices
 
+from .matrix import _die_below_others
+from .sharing import SharedWorld
 from .test_rebase import BOTH, TERMINAL, TREE, A, B, Edit, Fork, ruled, services
 from .wire import Wire
 
@@ -404,3 +406,22 @@ def test_a_carrying_merge_that_arrives_between_look_and_repetition_is_found(serv
 
     assert isinstance(event, on.StagingCommitted)
     assert event.commit.parents == (head, source)
+
+
+class LongNamed(SharedWorld):
+    """A workflow whose step has a name of the greatest length."""
+
+    def definition(self) -> dict[str, Any]:
+        found = super().definition()
+        found["tasks"][0]["taskReferenceName"] = "step" * 500
+        return found
+
+
+def test_a_step_with_a_long_name_is_recognized_below_the_commits_of_others(services: InMemoryServices) -> None:
+    world = LongNamed(services)
+    _die_below_others(world)
+    world.run(world.take())
+
+    assert world.status == "COMPLETED"
+    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["fence", "merge"]
+    assert list(world.violations()) == []

@@ -24,8 +24,8 @@ class Commit:
 
 _LONGEST_BELOW = 1000
 """Characters of a message or of a metadata value that are kept of a commit below the head."""
-_WHOLE = frozenset({"perago.supersedes", "perago.shared"})
-"""Recovery needs all of these ids and keys."""
+_WHOLE = frozenset({"perago.step_key", "perago.prefix", "perago.supersedes", "perago.shared"})
+"""Recovery compares these, or needs all ids and keys in them. Names of steps and prefixes may be long."""
 
 
 def shortened(commit: Commit) -> Commit:
