@@ -270,3 +270,16 @@ def test_credentials_that_may_not_write_the_fence_are_told_what_they_need() -> N
         assert outcome.status is TaskStatus.FAILED
         assert f"Allow these credentials to write {FENCE_PATH}" in str(outcome.reason)
         assert "PERAGO_PUBLISH_FENCE=off" in str(outcome.reason)
+
+
+def test_a_proof_holds_only_for_the_fence_object_that_was_proved() -> None:
+    """lakeFS lists the checksum that a client gave it, so another object with this checksum may be no fence."""
+    with world() as services:
+        services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT)
+        server = services.lakefs.server
+        fence = server.stat_object(REPOSITORY, "main", FENCE_PATH)
+        server.put_object(REPOSITORY, "main", FENCE_PATH, fence.blob, content_type="text/plain")
+        server.commit(REPOSITORY, "main", "another object with the checksum of the fence")
+        for _ in range(2):
+            services.run(tasks.edit, tasks.Params(do="edit"), TREE_OF_EDIT).assert_completed()
+        assert challenges(services) == 2, "one for each object"

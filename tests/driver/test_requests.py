@@ -63,7 +63,7 @@ def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Pa
 
     - The checksums of several files come from one page of the listing for each 1,000 objects.
     - Recovery looks three times, before anything is downloaded.
-    - The challenge is sent once for each repository, process and five minutes.
+    - The challenge is sent once for each fence object, process and five minutes.
     - The configuration of the server is read once for each process.
     - The delivery check asks Conductor once before each of the three steps that cannot be taken back.
     """

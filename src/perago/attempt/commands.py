@@ -262,12 +262,14 @@ class CheckPublishFence:
 @dataclass(frozen=True, slots=True)
 class TryPublishFence:
     """Make sure that the server obeys the publish fence: a challenge merge of `source` into the attempt's own staging
-    branch must be refused, because it expects an impossible head. Nothing is sent if that is known already."""
+    branch must be refused, because it expects an impossible head. Nothing is sent if that is known already of the
+    object `fence`, which `source` has."""
 
     repository: str
     source: str
     branch: str
     metadata: Metadata
+    fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,9 +257,10 @@ class StagingDiffers:
 
 @dataclass(frozen=True, slots=True)
 class PublishFenceSeen:
-    """Whether a commit has perago's publish fence: absent, altered or installed."""
+    """Whether a commit has perago's publish fence: absent, altered or installed. `fence` identifies the object."""
 
     state: FenceState
+    fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

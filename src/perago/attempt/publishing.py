@@ -82,11 +82,12 @@ def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: C
     that only has the fence's name is not overwritten, and with it no merge would be guarded: refuse before any work is
     done."""
     if commit_id == state.ref.ref:
-        state = state.evolve(fence_of_ref=event.state)
+        state = state.evolve(fence_of_ref=event)
     insists = state.plan.publish_fence is not PublishFence.OFF
     if insists and event.state is on.FenceState.ALTERED:
         return fail(state, outcome.altered_fence(state, commit_id, FENCE_PATH), terminal=True)
-    return go_on(state.evolve(fence=event.state, brings_fence=insists and event.state is on.FenceState.ABSENT))
+    brings_fence = insists and event.state is on.FenceState.ABSENT
+    return go_on(state.evolve(fence=event.state, fence_object=event.fence, brings_fence=brings_fence))
 
 
 def needs_commit(state: State) -> bool:
@@ -155,7 +156,7 @@ def others_compared(state: State, event: on.OthersCompared) -> Next:
         return fail(state, outcome.violated_together(state, event.violations), terminal=False)
     state = state.evolve(shared=event.shared)
     if state.fence_of_ref is not None and not event.fence_changed:
-        return fence_of_base_seen(state, on.PublishFenceSeen(state.fence_of_ref))
+        return fence_of_base_seen(state, state.fence_of_ref)
     return state, do.CheckPublishFence(state.ref.repository, _staged_on(state))
 
 
@@ -284,7 +285,7 @@ def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
     """The fence that was brought along must be in the commit that is to be merged."""
     if event.state is not on.FenceState.INSTALLED or state.staging_commit is None:
         return fail(state, outcome.fence_went_missing(state, event.state), terminal=False)
-    return _try_fence(state.evolve(fence=event.state), state.staging_commit)
+    return _try_fence(state.evolve(fence=event.state, fence_object=event.fence), state.staging_commit)
 
 
 def _try_fence(state: State, source: Commit) -> Next:
@@ -294,7 +295,7 @@ def _try_fence(state: State, source: Commit) -> Next:
         return _committed(state)
     metadata = publication.metadata(state, phase="challenge")
     metadata |= {publication.EXPECTED_HEAD: IMPOSSIBLE_HEAD, publication.RESULT: ""}
-    return state, do.TryPublishFence(state.ref.repository, source.id, _staging(state), metadata)
+    return state, do.TryPublishFence(state.ref.repository, source.id, _staging(state), metadata, state.fence_object)
 
 
 def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, WorkspaceRef
+from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, PublishFenceSeen, WorkspaceRef
 from perago.attempt.steps import Step
 from perago.ports import Commit, Delivery, Report, WorkflowRow
 from perago.settings.values import PublishFence
@@ -103,7 +103,9 @@ class State:
     """What is to be merged. For an empty fence commit that is the branch head itself."""
     fence: FenceState | None = None
     """The publish fence of what the publication is built on, and then of what is to be merged."""
-    fence_of_ref: FenceState | None = None
+    fence_object: str = ""
+    """Identifies the object of that fence."""
+    fence_of_ref: PublishFenceSeen | None = None
     """That of the input ref, or of a commit in which it is the same; None: it is not known."""
     brings_fence: bool = False
     """What the publication is built on has no publish fence, so it brings the fence along."""

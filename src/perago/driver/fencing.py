@@ -20,6 +20,8 @@ from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSI
 from perago.attempt.publication import EXPECTED_HEAD
 from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
 
+ANY_FENCE = "*"
+"""Every fence object of a repository. Only tests that send no challenge note a proof of it."""
 PROOF_SECONDS = 300.0
 """How long the answer of a server that was tried counts. An operator may switch hooks off at any time."""
 _TRIED_KEY = "perago-doctor/tried"
@@ -41,20 +43,25 @@ class FenceStatus:
 
 
 class FenceProofs:
-    """What one process knows of the servers that it has tried, by repository. May be used by several threads."""
+    """What one process knows of the servers that it has tried, by repository and fence object: the same checksum proves
+    nothing, because lakeFS lists the one that a client gave it. May be used by several threads."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._found: dict[str, tuple[float, bool]] = {}
+        self._found: dict[tuple[str, str], tuple[float, bool]] = {}
 
-    def known(self, repository: str) -> bool | None:
-        """Whether the server has obeyed the fence lately; None: it is to be tried."""
-        tried, enforced = self._found.get(repository, (float("-inf"), False))
-        return enforced if abs(self._clock.now() - tried) < PROOF_SECONDS else None
+    def known(self, repository: str, fence: str) -> bool | None:
+        """Whether the server has obeyed this fence object lately; None: it is to be tried."""
+        found = [self._found[key] for key in ((repository, fence), (repository, ANY_FENCE)) if key in self._found]
+        return next((enforced for tried, enforced in found if self._is_recent(tried)), None)
 
-    def note(self, repository: str, *, enforced: bool) -> None:
-        """Remember the answer of a server that was tried now."""
-        self._found[repository] = self._clock.now(), enforced
+    def note(self, repository: str, fence: str = ANY_FENCE, *, enforced: bool) -> None:
+        """Remember the answer of a server that was tried now, and forget old ones."""
+        kept = {key: found for key, found in self._found.items() if self._is_recent(found[0])}
+        self._found = {**kept, (repository, fence): (self._clock.now(), enforced)}
+
+    def _is_recent(self, tried: float) -> bool:
+        return abs(self._clock.now() - tried) < PROOF_SECONDS
 
 
 def fence_status(store: WorkspaceStore, repository: str, branch: str) -> FenceStatus:

@@ -296,7 +296,8 @@ class Publisher:
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
         found = self.stat_objects(command.repository, command.commit_id, [FENCE_PATH])
-        return on.PublishFenceSeen(fence_in(found))
+        fence = found.get(FENCE_PATH)
+        return on.PublishFenceSeen(fence_in(found), fence.physical_address if fence else "")
 
     def stage_fence(self, command: do.StageFence) -> on.Event:
         """Upload the publish fence."""
@@ -312,7 +313,7 @@ class Publisher:
         can only be refused, or add a commit to the attempt's own staging branch. Where no answer comes, as behind
         another team's slow hook, it is not known whether the server obeys."""
         where, source, branch = command.repository, command.source, command.branch
-        known = self._proofs.known(where)
+        known = self._proofs.known(where, command.fence)
         if known or (known is False and self._limits.publish_fence is not PublishFence.REQUIRED):
             return on.PublishFenceTried(known)
         try:
@@ -324,7 +325,7 @@ class Publisher:
             return on.PublishFenceTried(None)
         except (Forbidden, MergeRefused) as error:
             return _fence_refused("tried", error)
-        self._proofs.note(where, enforced=enforced)
+        self._proofs.note(where, command.fence, enforced=enforced)
         return on.PublishFenceTried(enforced)
 
     def stage(self, command: do.StageChanges, uploads: Sequence[Upload], deletions: Sequence[str]) -> on.Event:
