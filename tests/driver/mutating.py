@@ -235,6 +235,13 @@ def know(name: str, value: bool) -> Mutate:
     return lambda patch: patch.setattr(publication, name, lambda *_: value)
 
 
+def take_every_commit_for_this_workflow(patch: pytest.MonkeyPatch) -> None:
+    """A commit that names no attempt counts as one of an attempt that Conductor does not know."""
+    know("is_of_my_workflow", value=True)(patch)
+    original = publication.origin
+    patch.setattr(publication, "origin", lambda commit: original(commit) or publication.Origin("unknown", "unknown", 0))
+
+
 def take_for_my_input_without(*keys: str) -> Mutate:
     """The input of a publication is compared without these parts of it."""
 

@@ -42,6 +42,7 @@ from .mutating import (
     send_fence_commits_without_a_branch,
     skip_the_check_of,
     take_every_attempt_into_the_chain,
+    take_every_commit_for_this_workflow,
     take_every_run_for_the_present_one,
     take_every_text_for_the_fence,
     take_for_my_input_without,
@@ -292,7 +293,7 @@ CONDITIONS = (
     ),
     Condition(
         "undone: of this workflow",
-        know("is_of_my_workflow", True),
+        take_every_commit_for_this_workflow,
         "a step of another workflow that Conductor has removed",
         "another workflow's publication is foreign",
     ),
