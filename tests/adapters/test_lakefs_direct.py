@@ -19,6 +19,7 @@ from perago.adapters.lakefs.addresses import just_before
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
+from perago.workspace.errors import FileChanging
 from tests.cache.shelves import entries
 
 from ..downloads import download
@@ -455,7 +456,7 @@ def test_a_file_that_changes_while_it_is_sent_is_refused(tmp_path: Path) -> None
     upload = to_upload(tmp_path / "large", bytes(LARGE))
     upload.path.write_bytes(b"\x01" * LARGE)
     tree = Signing({})
-    with signing(tree, Store({})) as (store, _, _), pytest.raises(CorruptTransfer, match="changed while"):
+    with signing(tree, Store({})) as (store, _, _), pytest.raises(FileChanging, match="changed its bytes between"):
         store.upload("repo", "staging", [upload])
     assert tree.linked == {}
 

@@ -21,6 +21,7 @@ from perago.ports import (
     Unavailable,
     Upload,
 )
+from perago.workspace.errors import FileChanging
 
 from ..workspace.building import no_more_files
 from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload
@@ -95,12 +96,11 @@ def _become_directory(upload: Upload) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Upload], None], str]] = {
-    "other size": (_grow, "has 16 bytes now, not 6"),
-    "other bytes": (_rewrite, "the server stored 6 bytes with checksum"),
-    "gone": (_vanish, "No such file"),
-    "a symbolic link": (_become_link, "is a symbolic link now"),
-    "a FIFO": (_become_fifo, "is no regular file now"),
-    "a directory": (_become_directory, "is no regular file now"),
+    "other size": (_grow, "changed its size from 6 to 16 bytes"),
+    "gone": (_vanish, "vanished"),
+    "a symbolic link": (_become_link, "became a symbolic link"),
+    "a FIFO": (_become_fifo, "ceased to be a regular file"),
+    "a directory": (_become_directory, "ceased to be a regular file"),
 }
 
 
@@ -110,10 +110,22 @@ def test_a_file_that_is_not_what_change_detection_saw_is_refused(
 ) -> None:
     upload = to_upload(tmp_path / "file", b"before")
     change(upload)
-    with lakefs(Tree({})) as (store, _), pytest.raises(CorruptTransfer) as caught:
+    with lakefs(Tree({})) as (store, server):
+        with pytest.raises(FileChanging) as caught:
+            store.upload("repo", "staging", [upload])
+        assert server.requests == []
+    said = f"The file 'file' {text} between the scan of the workspace and its upload."
+    assert str(caught.value).startswith(said)
+
+
+def test_other_bytes_of_the_same_size_are_refused_when_they_are_stored(tmp_path: Path) -> None:
+    upload = to_upload(tmp_path / "file", b"before")
+    _rewrite(upload)
+    with (
+        lakefs(Tree({})) as (store, _),
+        pytest.raises(CorruptTransfer, match="the server stored 6 bytes with checksum"),
+    ):
         store.upload("repo", "staging", [upload])
-    assert f"{upload.path} changed while it was being published" in str(caught.value)
-    assert text in str(caught.value)
 
 
 def test_a_directory_on_the_way_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
@@ -123,7 +135,7 @@ def test_a_directory_on_the_way_that_became_a_link_is_not_followed(tmp_path: Pat
     (tmp_path / "workspace/a").rename(tmp_path / "outside")
     (tmp_path / "workspace/a").symlink_to(tmp_path / "outside")
     with lakefs(Tree({})) as (store, server):
-        with pytest.raises(CorruptTransfer, match="a directory on the way to it is a symbolic link or a file now"):
+        with pytest.raises(FileChanging, match="a directory on the way to it, which is a symbolic link or a file now"):
             store.upload("repo", "staging", [upload])
         assert server.requests == []
 
@@ -139,7 +151,7 @@ def test_a_file_that_shrinks_while_it_is_sent_is_refused(tmp_path: Path) -> None
     with lakefs(Tree({})) as (store, server):
         store.upload("repo", "staging", [to_upload(tmp_path / "another", bytes(2**20))])  # asks for /config
         server.before_body = lambda: os.truncate(upload.path, 1024)
-        with pytest.raises(CorruptTransfer, match="bytes early"):
+        with pytest.raises(FileChanging, match=r"lost its last \d+ bytes"):
             store.upload("repo", "staging", [upload])
 
 

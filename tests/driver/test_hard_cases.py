@@ -354,4 +354,21 @@ def test_a_directory_that_becomes_a_link_before_the_upload_publishes_nothing(
     outcome = services.run(tasks.edit, {"do": "write"}, TREE)
     assert outcome.status is FAILED
     assert outcome.record.published_commit is None
-    assert "Not a directory" in str(outcome.reason)
+    assert "lost a directory on the way to it, which is a symbolic link or a file now," in str(outcome.reason)
+
+
+def test_a_file_that_vanishes_before_the_upload_is_reported_as_that(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = services.lakefs.create_branch
+
+    def deleted(repository: str, branch: str, source: str) -> None:
+        create(repository, branch, source)
+        shutil.rmtree(next(services.workspace_root.glob("*/*/*/*/workspace/out")))
+
+    monkeypatch.setattr(services.lakefs, "create_branch", deleted)
+    outcome = services.run(tasks.edit, {"do": "write"}, TREE)
+    assert (outcome.status, outcome.record.published_commit) == (FAILED, None)
+    assert "vanished between the scan of the workspace and its upload. The task function must" in str(outcome.reason)
+    assert "lakeFS" not in str(outcome.reason)
+    assert "disk" not in str(outcome.reason)

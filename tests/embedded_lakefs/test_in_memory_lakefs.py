@@ -17,6 +17,7 @@ from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH, PreMergeHook
 from perago.embedded.lakefs.values import MergeEvent
 from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
+from perago.workspace.errors import FileChanging
 
 from ..downloads import download
 
@@ -242,13 +243,23 @@ def test_an_object_is_a_snapshot_of_the_file(store: InMemoryLakeFS, tmp_path: Pa
     assert store.tree("repo", "main")["a"] == content
 
 
-@pytest.mark.parametrize("content", [b"other!", b"longer than it was"], ids=["same size", "other size"])
-def test_a_file_that_changed_before_it_was_sent_is_a_corrupt_transfer(
-    store: InMemoryLakeFS, tmp_path: Path, content: bytes
+@pytest.mark.parametrize(
+    ("content", "error", "text"),
+    [
+        (b"other!", ports.CorruptTransfer, "changed while it was being published"),
+        (b"longer than it was", FileChanging, "changed its size from 6 to 18 bytes between the scan"),
+        (None, FileChanging, "vanished between the scan of the workspace and its upload"),
+    ],
+    ids=["same size", "other size", "gone"],
+)
+def test_a_file_that_changed_before_it_was_sent_is_refused(
+    store: InMemoryLakeFS, tmp_path: Path, content: bytes | None, error: type[Exception], text: str
 ) -> None:
     upload = upload_of(tmp_path / "a", "a", b"before")
-    (tmp_path / "a").write_bytes(content)
-    with pytest.raises(ports.CorruptTransfer, match="changed while it was being published"):
+    (tmp_path / "a").unlink()
+    if content is not None:
+        (tmp_path / "a").write_bytes(content)
+    with pytest.raises(error, match=text):
         store.upload("repo", "main", [upload])
     assert store.tree("repo", "main") == {}
 

@@ -66,9 +66,9 @@ class Placement:
 class Upload:
     """A local file to stage under `key`.
 
-    `checksum` is the hex MD5 that change detection computed; bytes that differ from it when they are sent
-    raise `CorruptTransfer`. `content_type` None lets the store decide. No part of `path` below
-    `root`, by default the file's directory, may be a symlink by then.
+    `checksum` is the hex MD5 that change detection computed. A file that vanished or changed since then raises
+    `perago.workspace.errors.FileChanging`; stored bytes that differ raise `CorruptTransfer`. `content_type` None lets
+    the store decide. No part of `path` below `root`, by default the file's directory, may be a symlink by then.
     """
 
     key: str

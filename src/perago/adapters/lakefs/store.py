@@ -155,7 +155,8 @@ class LakeFSStore:
         """Stage files on `branch`.
 
         Raises:
-            CorruptTransfer: a file is not what change detection saw any more.
+            FileChanging: a file is not what the scan saw any more.
+            CorruptTransfer: lakeFS has stored other bytes than those that the scan saw.
         """
         with self._shelf() as shelf:
             transfer = Uploads(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote
 
@@ -20,16 +18,10 @@ from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.adapters.lakefs.transfer_pool import TransferPool
 from perago.cache import ObjectId, Shelf
 from perago.ports import CorruptTransfer, Refused, Staged, Upload
-from perago.workspace.descent import open_file
-from perago.workspace.errors import EXHAUSTED
+from perago.workspace.sending import changed_since_scan, open_unchanged
 
 _CHUNK = 128 * 1024  # each chunk must be taken within the connect limit, so this bounds how slow a link may be
 _CONTENT_TYPE = "application/octet-stream"
-_CHANGED = "changed while it was being published"
-_REPLACED = {
-    errno.ELOOP: "is a symbolic link now",
-    errno.ENOTDIR: "a directory on the way to it is a symbolic link or a file now",
-}
 
 
 class Uploads:
@@ -85,9 +77,9 @@ class Uploads:
     def _send_once(
         self, call: Call, target: str, headers: Mapping[str, str | bytes], upload: Upload, workers: TransferPool[Upload]
     ) -> None:
-        handle, sent = _open(call, upload), xxhash.xxh3_128()
+        handle, sent = open_unchanged(upload), xxhash.xxh3_128()
         try:
-            chunks = _chunks(call, handle, upload, upload.size, sent)
+            chunks = _chunks(handle, upload, upload.size, sent)
             body = b"".join(map(bytes, chunks)) if upload.size <= _CHUNK else chunks
             limit = self._policy.connect + self._policy.answer + upload.size / self._policy.slowest
             with workers.wire.exchange(limit):
@@ -109,7 +101,7 @@ class Uploads:
             offer = store.offer()
         if not offer.objects:
             return False
-        handle, sent = _open(call, upload), xxhash.xxh3_128()
+        handle, sent = open_unchanged(upload), xxhash.xxh3_128()
         try:
             direct = DirectUpload(
                 self._pool,
@@ -117,14 +109,14 @@ class Uploads:
                 self._policy,
                 self._branch_path,
                 upload,
-                lambda size: _chunks(call, handle, upload, size, sent),
+                lambda size: _chunks(handle, upload, size, sent),
             )
             seconds = 4 * (self._policy.connect + self._policy.answer) + upload.size / self._policy.slowest
             with workers.wire.exchange(seconds):
                 answer = direct.run(parts=offer.parts)
             self._keep(ObjectId(_check_stored(call, upload, answer), upload.checksum, upload.size), handle, sent)
         except ChangedMeanwhile as error:
-            raise _changed(call, upload, "what was read has another checksum") from error
+            raise changed_since_scan(upload, "changed its bytes") from error
         except DirectFailed as failure:
             workers.direct_failed(store, failure)
             return False
@@ -142,32 +134,14 @@ class Uploads:
         return f"branch {self._branch}"
 
 
-def _open(call: Call, upload: Upload) -> int:
-    """The file, if it still is what change detection saw. Never follows a link, never waits on a FIFO."""
-    try:
-        handle = open_file(*upload.place)
-    except OSError as error:
-        if error.errno in EXHAUSTED:
-            raise
-        what = _REPLACED.get(error.errno or 0) or error.strerror or "cannot be opened"
-        raise _changed(call, upload, what) from error
-    status = os.fstat(handle)
-    if stat.S_ISREG(status.st_mode) and status.st_size == upload.size:
-        return handle
-    os.close(handle)
-    if not stat.S_ISREG(status.st_mode):
-        raise _changed(call, upload, "is no regular file now")
-    raise _changed(call, upload, f"has {status.st_size} bytes now, not {upload.size}")
-
-
-def _chunks(call: Call, handle: int, upload: Upload, size: int, sent: xxhash.xxh3_128) -> Iterator[memoryview]:
+def _chunks(handle: int, upload: Upload, size: int, sent: xxhash.xxh3_128) -> Iterator[memoryview]:
     """Read exactly the next `size` bytes of the file through one buffer, and update their checksum."""
     buffer = memoryview(bytearray(min(_CHUNK, max(size, 1))))
     remaining = size
     while remaining:
         count = os.readv(handle, [buffer[: min(len(buffer), remaining)]])
         if not count:
-            raise _changed(call, upload, f"ended {remaining} bytes early")
+            raise changed_since_scan(upload, f"lost its last {remaining} bytes")
         remaining -= count
         sent.update(buffer[:count])
         yield buffer[:count]
@@ -181,12 +155,9 @@ def _check_stored(call: Call, upload: Upload, answer: Answer) -> str:
     except (ValueError, TypeError, KeyError) as error:
         raise errors.unreadable(call) from error
     if size != upload.size or checksum != upload.checksum:
-        raise _changed(call, upload, f"the server stored {size} bytes with checksum {checksum}")
+        what = f"the server stored {size} bytes with checksum {checksum}"
+        raise CorruptTransfer(SERVICE, call.operation, f"{upload.path} changed while it was being published: {what}")
     return str(address)
-
-
-def _changed(call: Call, upload: Upload, what: str) -> CorruptTransfer:
-    return CorruptTransfer(SERVICE, call.operation, f"{upload.path} {_CHANGED}: {what}")
 
 
 def _quoted(call: Call, key: str) -> str:

@@ -11,17 +11,18 @@ from perago.embedded.lakefs.blobs import Blob, BlobStore
 from perago.embedded.lakefs.tree import ACTIONS_PREFIX
 from perago.embedded.lakefs.values import Entry
 from perago.ports import CorruptTransfer, Placement, Progress, Upload
-from perago.workspace.descent import open_file
+from perago.workspace.sending import open_unchanged
 
 
 def read_upload(blobs: BlobStore, upload: Upload) -> Blob:
     """The bytes of a local file, compared with what change detection saw.
 
     Raises:
-        CorruptTransfer: size or MD5 differ: the file changed in between.
+        FileChanging: the file vanished, or has another size.
+        CorruptTransfer: the MD5 differs.
         OSError: the file cannot be read.
     """
-    with os.fdopen(open_file(*upload.place), "rb") as file:
+    with os.fdopen(open_unchanged(upload), "rb") as file:
         blob = blobs.of_open_file(file)
     if (blob.size, blob.checksum) != (upload.size, upload.checksum):
         raise CorruptTransfer(
