@@ -124,7 +124,7 @@ def timed_rows(workspace: Workspace, place: Place, rounds: int) -> list[Row]:
 def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
     """Run an attempt that copies from the cache without reading the bytes, as far as the system can do that."""
 
-    def deliver(_: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
+    def deliver(self: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
         if not copying._clone(source, destination):
             done = 0
             while done < wanted.size:
