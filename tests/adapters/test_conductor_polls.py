@@ -66,6 +66,29 @@ def test_fields_that_are_null_are_left_out_by_the_server() -> None:
     assert (delivery.input, delivery.external_input) == ({}, True)
 
 
+@pytest.mark.parametrize("levels", [990, 100_000])
+def test_an_input_that_is_nested_too_deeply_does_not_hide_the_others(levels: int) -> None:
+    text = json.dumps([POLLED, {**POLLED, "inputData": {"params": "DEEP", "text": '[{"\\"'}}, POLLED])
+    body = text.replace('"DEEP"', "[" * levels + "]" * levels).encode()
+    with conductor(Reply(200, body)) as (queue, _):
+        found = queue.poll("features.build", "w", count=3, wait_seconds=0)
+    assert (found[0], found[2]) == (DELIVERY, DELIVERY)
+    assert found[1].input_is_too_deep or levels < 1000
+    assert found[1] == replace(DELIVERY, input=found[1].input, input_is_too_deep=found[1].input_is_too_deep)
+    assert found[1].input_is_too_deep is (found[1].input == {})
+
+
+def test_a_task_with_a_deep_input_is_read() -> None:
+    body = json.dumps({**POLLED, "inputData": "DEEP"}).replace('"DEEP"', '{"a":' * 100_000 + "1" + "}" * 100_000)
+    with conductor(Reply(200, body.encode())) as (queue, _):
+        assert queue.is_current(DELIVERY)
+
+
+def test_brackets_without_an_end_are_no_answer() -> None:
+    with conductor(Reply(200, b"[" * 100_000)) as (queue, _), pytest.raises(Unclear, match="a list of tasks"):
+        queue.poll("features.build", "w", count=1, wait_seconds=0)
+
+
 def _rows(*later: Mapping[str, object]) -> Action:
     """A workflow as read, with the polled attempt and other attempts of its step."""
     step = {"referenceTaskName": POLLED["referenceTaskName"]}

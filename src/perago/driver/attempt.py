@@ -43,6 +43,7 @@ _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
 )
+_TOO_DEEP = "Invalid input: it is nested too deeply to be read: about 1,000 levels. Flatten it, or put it into a file."
 ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
 _BEFORE_THE_FUNCTION = (
     Step.RECEIVED,
@@ -281,6 +282,8 @@ class _AttemptRun:
     def _validate_input(self, _: do.ValidateInput) -> on.Event:
         if self._delivery.external_input:
             return on.CommandFailed(_EXTERNAL, terminal=True)
+        if self._delivery.input_is_too_deep:
+            return on.CommandFailed(_TOO_DEEP, terminal=True)
         try:
             found = parse_input(self._task, self._delivery.input)
         except InvalidInput as error:

@@ -33,6 +33,8 @@ class Delivery:
     input: Mapping[str, Any]
     external_input: bool = False
     """Conductor moved the input to external storage, so `input` is empty (from about 4 MB)."""
+    input_is_too_deep: bool = False
+    """The input is nested too deeply to be read, so `input` is empty."""
     retried: bool = False
     """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
     waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and

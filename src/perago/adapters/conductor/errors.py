@@ -19,7 +19,7 @@ def message_of(answer: Answer) -> str | None:
     """The `message` of an error body, or None if it has none: then it is not Conductor's."""
     try:
         body = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     message = body.get("message") if isinstance(body, dict) else None
     return message if isinstance(message, str) else None

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from perago.adapters.conductor.errors import SERVICE, refusal, unanswered, unreadable
+from perago.adapters.conductor.nesting import loads
 from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
 from perago.ports import AccessDenied
 from perago.settings import ConductorSettings
@@ -94,7 +95,7 @@ class Session:
 
 
 def json_of(operation: str, answer: Answer, expected: type, what: str, *, write: bool = False) -> Any:
-    """The answer's JSON exactly as on the wire.
+    """The answer's JSON exactly as on the wire, except for what is nested too deeply (`nesting`).
 
     Args:
         operation: what was done, for messages.
@@ -107,8 +108,8 @@ def json_of(operation: str, answer: Answer, expected: type, what: str, *, write:
         Unavailable: it is something else (`Unclear` after a write).
     """
     try:
-        value = json.loads(answer.body)
-    except (ValueError, RecursionError) as error:
+        value = loads(answer.body)
+    except ValueError as error:
         raise unreadable(operation, what, write=write) from error
     if not isinstance(value, expected):
         raise unreadable(operation, what, write=write)
@@ -221,7 +222,7 @@ class TokenSource:
 def _token_in(answer: Answer) -> str:
     try:
         token = json.loads(answer.body)["token"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         token = None
     if not isinstance(token, str) or not token:
         raise unreadable(_AUTHENTICATE, "a token", write=False)
@@ -231,7 +232,7 @@ def _token_in(answer: Answer) -> str:
 def _error_code(answer: Answer) -> str | None:
     try:
         body = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     code = body.get("error") if isinstance(body, dict) else None
     return code if isinstance(code, str) else None

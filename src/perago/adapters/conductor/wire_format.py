@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from perago.adapters.conductor.errors import SERVICE
+from perago.adapters.conductor.nesting import TooDeep
 from perago.ports import AttemptRow, Delivery, Refused, Report, WorkflowRow, looped_names
 
 _DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
@@ -21,7 +22,8 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
     Raises:
         KeyError, TypeError, ValueError: this is not a task.
     """
-    definition = task.get("taskDefinition") or {}
+    definition, given = task.get("taskDefinition") or {}, task.get("inputData") or {}
+    is_too_deep = isinstance(given, TooDeep)
     return Delivery(
         task_id=str(task["taskId"]),
         poll_count=int(task["pollCount"]),
@@ -33,7 +35,8 @@ def delivery_from(task: Mapping[str, Any]) -> Delivery:
         retry_count=int(task.get("retryCount") or 0),
         retried_task_id=task.get("retriedTaskId"),
         retried=task.get("retried") is True,
-        input=task.get("inputData") or {},
+        input={} if is_too_deep else given,
+        input_is_too_deep=is_too_deep,
         external_input=bool(task.get("externalInputPayloadStoragePath")),
         response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
         timeout_seconds=float(definition.get("timeoutSeconds") or 0),
