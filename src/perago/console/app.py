@@ -96,7 +96,7 @@ class Problem:
 def page_app(source: Source, *, root: str = "") -> ASGIApp:
     """An ASGI application for a server that lets in only who may see and do everything.
 
-    `root` is what stands before each path in the browser, and what the server takes away.
+    `root` is the beginning of each path in the browser. The server removes it before the application sees the path.
     """
     renderer = Renderer(source.place, root)
     problems = _Problems(renderer)
@@ -128,7 +128,7 @@ def page_app(source: Source, *, root: str = "") -> ASGIApp:
 class Renderer:
     """The templates of this package. Whatever is printed is escaped, and its invisible characters are spelled out.
 
-    `place` says in the foot of each page where its servers are. `root` is what stands before each path.
+    `place` says in the foot of each page where its servers are. `root` is the beginning of each path.
     """
 
     def __init__(self, place: str, root: str) -> None:
@@ -276,7 +276,7 @@ class _Headers:
         await self._app(scope, receive, send_with_headers)
 
     def _located(self, address: bytes) -> bytes:
-        """An address of a redirect; Starlette's own have a host."""
+        """Return the address of a redirect with the root. Starlette's own redirects have a host."""
         return self._root + urlsplit(address)._replace(scheme=b"", netloc=b"").geturl()
 
 

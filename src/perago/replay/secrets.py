@@ -1,4 +1,4 @@
-"""Redacts what looks like a secret, before anything is written.
+"""Redact what looks like a secret, before anything is written.
 
 A value is redacted where its field is a `SecretStr` in the TaskDef's schema, or where the name of its field is one of
 `perago.secret_names`. Only texts are: a number such as `max_tokens` is not. Passwords and secret parameters of
@@ -38,7 +38,10 @@ def strike_out(value: Any, schema: Any = None, pointer: str = "") -> tuple[Any, 
 
 
 def strike_out_definition(definition: Mapping[str, Any], pointer: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """A TaskDef without secrets in its template, in the defaults and examples of its schemas, and in its texts."""
+    """Return a TaskDef without secrets in its template, in the defaults and examples of its schemas, and in its texts.
+
+    Also return the redacted secrets by their pointers.
+    """
     found: dict[str, str] = {}
     clean: dict[str, Any] = {}
     for key, item in definition.items():
@@ -52,12 +55,12 @@ def strike_out_definition(definition: Mapping[str, Any], pointer: str) -> tuple[
 
 
 def known_secrets(secrets: Mapping[str, str]) -> dict[str, Mask]:
-    """By the pointer of each secret, what finds it elsewhere, in all its usual forms."""
+    """Return the mask of each secret that is long enough to be looked for elsewhere, by the pointer of the secret."""
     return {pointer: Mask([secret]) for pointer, secret in secrets.items() if len(secret) >= SHORTEST}
 
 
 def replace_known(value: Any, known: Mapping[str, Mask]) -> Any:
-    """The JSON value without each secret that is known, in its keys, too."""
+    """Return the JSON value without the known secrets, which its keys can hold, too."""
     if isinstance(value, str):
         for mask in known.values():
             value = mask(value)
@@ -111,7 +114,7 @@ def _is_password(schemas: Sequence[_Schema]) -> bool:
 
 
 def _is_secret_field(name: str, item: Any) -> bool:
-    """`tokens` may be words: they are secrets in a map, or where each of them looks like one."""
+    """Whether a field holds secrets. `tokens` can be words: they are secrets in a map, or if each looks like one."""
     if looks_secret(name):
         return True
     items = item if isinstance(item, list) else [item]
@@ -123,7 +126,7 @@ def _is_secret_field(name: str, item: Any) -> bool:
 def _without_secret_key(
     key: str, schemas: Sequence[_Schema], pointer: str, found: dict[str, str], *, secret: bool
 ) -> str:
-    """The key as it is shown. In a map of secrets, a key that no schema names may be the secret."""
+    """Return the key as it is shown. In a map of secrets, a key that no schema names can be the secret."""
     is_declared = any(key in (_part(schema, "properties") or ()) for schema in schemas)
     all_keys = any(_part(schema, "propertyNames", "format") == "password" for schema in schemas)
     if not is_declared and (all_keys or (secret and (may_be_token(key, SHORTEST) or len(key) >= _LONG_KEY))):
@@ -140,13 +143,13 @@ def _note(secrets: Sequence[str], pointer: str, found: dict[str, str]) -> None:
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """`name`, or with a number what is not taken."""
+    """Return `name`, with a number if it is taken."""
     numbered = (f"{name} ({number})" for number in itertools.count(2))
     return name if name not in taken else next(found for found in numbered if found not in taken)
 
 
 def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: bool, names: bool = False) -> Any:
-    """A JSON Schema without secrets in defaults, examples and texts. With `names`, `value` has one for each field."""
+    """Return a JSON Schema without secrets in defaults, examples and texts. `names`: `value` has one for each field."""
     if isinstance(value, list):
         return [
             _strike_schema(item, join_pointer(pointer, index), found, secret=secret) for index, item in enumerate(value)

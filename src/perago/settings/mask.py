@@ -67,7 +67,7 @@ def may_be_token(part: str, shortest: int = _TOKEN) -> bool:
 
 
 def strike_out_parameters(text: str) -> tuple[str, list[str]]:
-    """`text` without the passwords and the secret parameters of the addresses in it, and these secrets."""
+    """Return `text` without the passwords and secret parameters of the addresses in it, and these secrets."""
     found: list[str] = []
 
     def without(secret: str) -> str:

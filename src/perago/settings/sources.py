@@ -80,7 +80,7 @@ def configured_mask() -> Mask:
 
 
 def _secrets_of(name: str, value: str) -> Iterator[str]:
-    """What the variable holds that must not show. OpenTelemetry quotes headers that it does not understand, and the
+    """Yield the secrets in the value of a variable. OpenTelemetry quotes headers that it does not understand, and the
     address of a collector that does not answer."""
     if name in SECRET_VARIABLES:
         yield value

@@ -113,7 +113,7 @@ class _TlsConnection(_Cuttable, HTTPSConnection):
 
 
 class _Judging:
-    """Mixed into urllib3's pools: gives each connection its judge."""
+    """Mixed into urllib3's pools. Gives each connection its judge."""
 
     judge: Judge | None = None
 

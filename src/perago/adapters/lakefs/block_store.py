@@ -252,7 +252,7 @@ def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
 
 
 def _innermost(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """The IPv4 address that an IPv6 address stands for, or the address itself."""
+    """Return the IPv4 address in an IPv6 address, or the address itself."""
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv4Address):
         return address
@@ -273,10 +273,10 @@ def _leads_here(host: str) -> bool:
 
 
 def _addresses_of(host: str) -> set[str]:
-    """The IP addresses of a host.
+    """Return the IP addresses of a host.
 
     Raises:
-        DirectFailed: there is none.
+        DirectFailed: the name does not resolve.
     """
     try:
         return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
