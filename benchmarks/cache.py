@@ -132,7 +132,7 @@ def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
         os.ftruncate(destination, wanted.size)
         return True
 
-    Shelf._deliver = deliver  # type: ignore[method-assign, assignment]
+    Shelf._deliver = deliver  # type: ignore[method-assign]
     return attempt(*arguments)
 
 
