@@ -122,8 +122,7 @@ class StalePublication:
     parents: tuple[str, ...]
     """The head that it came on, and the commit that was merged."""
     has_undone: bool = False
-    """It has undone other publications above the input ref, too, and these stay undone. What it has undone of the input
-    itself is brought back."""
+    """It has undone other publications, too, and these stay undone."""
     above: int = 0
     """How many of the living commits lie above it."""
 

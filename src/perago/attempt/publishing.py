@@ -116,13 +116,12 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
     if base is not None and base.stale:
         stale, living = undoing(state, base)
         others = living if state.plan.rebase else []
-        in_range = {commit.id for commit in state.read.since} if state.read else set()
         command = do.RevertStale(
             state.ref.repository,
             _staging(state),
             base.head,
             tuple(
-                do.StalePublication(commit.id, commit.parents, bool(publication.superseded(commit) & in_range), above)
+                do.StalePublication(commit.id, commit.parents, bool(publication.superseded(commit)), above)
                 for commit, above in stale
             ),
             state.ref.ref,
