@@ -180,6 +180,38 @@ def test_a_publication_that_only_undid_others_has_nothing_to_undo(services: InMe
     assert fork.linear()
 
 
+def test_a_publication_that_undid_what_the_input_ref_holds_is_undone_in_full(services: InMemoryServices) -> None:
+    """An operator gives a workflow that is run again the head of the branch."""
+    fork = Fork(services, A)
+    published = fork.run(fork.deliveries[0]).assert_completed().record.published_commit
+    (second,) = restarted(services, fork)
+    fork.run(second).assert_completed()
+    end(services, fork)
+    changed = {"workspace": {**second.input["workspace"], "ref": published}, "params": {"put": {"own": "x"}}}
+    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
+    fork.run(fork.take(1)[0]).assert_completed()
+
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "own": "x"}
+
+
+def test_a_commit_by_hand_with_the_metadata_of_a_publication_that_undid_others_is_refused(
+    services: InMemoryServices,
+) -> None:
+    fork = Fork(services, A, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    _, first = restarted(services, fork)
+    fork.run(first).assert_completed()
+    server, copied = services.lakefs.server, fork.commits()[-1].metadata
+    server.put_object("workspace", "main", "by-hand", b"x")
+    made = server.commit("workspace", "main", "by hand", copied).commit.id
+    outcome = fork.run(restarted(services, fork)[1])
+
+    assert outcome.status is TERMINAL
+    assert f"Commit {made[:12]}" in str(outcome.reason)
+    assert "carries the metadata of this step" in str(outcome.reason)
+
+
 def test_what_people_reverted_by_hand_is_no_obstacle_to_a_restart(services: InMemoryServices) -> None:
     fork = Fork(services, {**A, "drop": ["raw/c.csv"]}, B)
     published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
@@ -231,8 +263,14 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     server, revert = services.lakefs.server, services.lakefs.server.revert
 
     def lose(repository: str, branch: str, ref: str, **options: Any) -> Any:
-        revert(repository, branch, ref, **options)
-        server.delete_object(repository, branch, "raw/c.csv")
+        head = server.get_commit(repository, branch)
+        wanted = revert(repository, branch, ref, **options).tree
+        server.hard_reset_branch(repository, branch, head.commit.id)
+        for path in {*head.tree.paths, *wanted.paths}:
+            if (entry := wanted.get(path)) is None or path == "raw/c.csv":
+                server.delete_object(repository, branch, path)
+            else:
+                server.put_object(repository, branch, path, entry.blob)
         return server.commit(repository, branch, "lost")
 
     monkeypatch.setattr(server, "revert", lose)

@@ -120,10 +120,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
             state.ref.repository,
             _staging(state),
             base.head,
-            tuple(
-                do.StalePublication(commit.id, commit.parents, bool(publication.superseded(commit)), above)
-                for commit, above in stale
-            ),
+            tuple(stale),
             state.ref.ref,
             among_others=state.plan.rebase,
             others=tuple((commit.id, commit.parents[0]) for commit in others),

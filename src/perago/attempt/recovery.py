@@ -223,12 +223,13 @@ def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit
     return found
 
 
-def undoing(state: State, base: Base) -> tuple[list[tuple[Commit, int]], list[Commit]]:
-    """Return the stale publications of `base` whose own changes must be undone, each with the number of living commits
-    above it, and the living commits above the oldest of them, whose changes must stay. The newest commits come first.
+def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[Commit]]:
+    """Return the stale publications of `base` whose changes must be undone, and the living commits above the oldest of
+    them, whose changes must stay. The newest commits come first.
 
-    What a stale publication has undone stays undone. The exception is a publication that a person reverted right after
-    it came, which brought back what it had undone: then neither of these two commits counts.
+    What a stale publication has undone stays undone, with two exceptions. A publication may have undone what the input
+    ref holds, so it is undone in full. And a person may have reverted a publication right after it came, which brought
+    back what it had undone: then neither of these two commits counts.
     """
     since = state.read.since if state.read else ()
     void = set[str]()
@@ -237,16 +238,20 @@ def undoing(state: State, base: Base) -> tuple[list[tuple[Commit, int]], list[Co
         if commit.id in base.stale and is_by_hand and above.meta_range_id == below.meta_range_id:
             void |= {above.id, commit.id}
     counted = [commit for commit in since if commit.id not in void]
-    undone = set[str]().union(*map(publication.superseded, counted))
-    stale, living = list[tuple[Commit, int]](), list[Commit]()
+    ids, kept = {commit.id for commit in since}, dict[str, set[str]]()
+    for commit in counted:
+        found = publication.superseded(commit)
+        kept[commit.id] = found if commit.id not in base.stale or found <= ids else set()
+    undone = set[str]().union(*kept.values())
+    stale, living = list[do.StalePublication](), list[Commit]()
     for commit in counted:
         if commit.id in undone:
             continue
         if commit.id in base.stale:
-            stale.append((commit, len(living)))
+            stale.append(do.StalePublication(commit.id, commit.parents, bool(kept[commit.id]), above=len(living)))
         else:
             living.append(commit)
-    return stale, living[: stale[-1][1]] if stale else []
+    return stale, living[: stale[-1].above] if stale else []
 
 
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:

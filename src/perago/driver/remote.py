@@ -13,8 +13,8 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_in
-from perago.attempt.outcome import cannot_undo, named
-from perago.attempt.publication import PHASE, WORKFLOW_ID
+from perago.attempt.outcome import cannot_undo, named, short
+from perago.attempt.publication import PHASE, WORKFLOW_ID, is_of_same_delivery
 from perago.back_off import BackOff
 from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -182,9 +182,13 @@ class Publisher:
         where, head, is_whole = command.repository, command.source, True
         brought: list[set[str]] = []
         wrong = set[str]()
-        for stale in command.stale:
+        changes = [self._own_changes(where, stale) for stale in command.stale]
+        if None in changes:
+            odd = short(command.stale[changes.index(None)].id)
+            return _not_undone(command, f"{odd} is not as perago publishes, so its own changes are unknown")
+        for own in changes:
             touched, left, is_undone = set[str](), set[str](), True
-            if (own := self._own_changes(where, stale)) is not None:
+            if own:
                 try:
                     reverted = self._revert(command, own, head)
                 except RevertConflict:
@@ -195,10 +199,10 @@ class Publisher:
                     if is_undone and reverted.parents[:1] != (head,):  # the branch was reset
                         return on.NothingStaged()
                     head, is_whole = reverted.id, is_whole and is_undone
-                if command.among_others:
-                    touched, left = self.rebase.not_undone(where, own, head)
-            if left and not is_undone:
-                return on.NothingStaged()
+            if command.among_others and own:
+                touched, left = self.rebase.not_undone(where, own, head)
+                if left and not is_undone:
+                    return on.NothingStaged()
             brought.append(touched)
             wrong |= left
         if command.among_others:
@@ -214,14 +218,14 @@ class Publisher:
         return on.Reverted(self._commit(where, head))
 
     def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
-        """The commit whose difference to its first parent is what a publication has changed itself. None: it has only
-        undone others."""
-        if not stale.has_undone or len(stale.parents) < 2:
+        """The commit whose difference to its first parent is what a publication has changed itself. It is empty if the
+        publication has only undone others, and None if a person has made the commit."""
+        if not stale.has_undone:
             return stale.id
-        merged = self._commit(repository, stale.parents[1])
-        if merged.metadata.get(PHASE) == "staging":
+        merged, found = (self._commit(repository, commit) for commit in (stale.parents[-1], stale.id))
+        if merged.metadata.get(PHASE) == "staging" and is_of_same_delivery(merged, found):
             return merged.id
-        return stale.id if self.diff(repository, merged.id, stale.id) else None
+        return "" if merged.meta_range_id == found.meta_range_id else None
 
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
@@ -242,7 +246,9 @@ class Publisher:
                 wrong |= self._restored(where, stale, head, touched, zip(others, above, strict=False))
         if wrong:
             by_others = wrong & set().union(*theirs)
-            return _not_undone(command, by_others or wrong, by_others=bool(by_others))
+            keys = named(sorted(by_others or wrong))
+            why = f"others have changed {keys} since" if by_others else f"reverting them did not restore {keys}"
+            return _not_undone(command, why)
         held = undone if command.shared is None else undone & command.shared
         return on.Reverted(self._commit(where, head), frozenset(held - {FENCE_PATH}))
 
@@ -445,9 +451,7 @@ class Publisher:
         return self._limits.outage_patience if isinstance(error, Unavailable | Unclear) else 0.0
 
 
-def _not_undone(command: do.RevertStale, keys: set[str], *, by_others: bool) -> on.CommandFailed:
-    listed = named(sorted(keys))
-    why = f"others have changed {listed} since" if by_others else f"reverting them did not restore {listed}"
+def _not_undone(command: do.RevertStale, why: str) -> on.CommandFailed:
     reason = cannot_undo(command.repository, [stale.id for stale in command.stale], why)
     return on.CommandFailed(reason, terminal=True)
 
