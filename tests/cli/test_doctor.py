@@ -97,7 +97,7 @@ def test_a_fork_whose_join_does_not_wait_for_retries(project: Project, embedded:
         return {"name": "parts", "version": version, "tasks": [forked, join]}
 
     embedded.conductor.create_workflow_definition(fork(1))
-    ran = doctor(project, embedded, "plain", "--json")
+    ran = doctor(project, embedded, "--json")
     assert (ran.code, "workflow parts, version 1" in findings(ran, "warning")["forks"]["what"]) == (0, True)
     embedded.conductor.create_workflow_definition(fork(2, permissive=True))
     assert "forks" in findings(doctor(project, embedded, "plain", "--json"), "ok")

@@ -88,6 +88,9 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 - Errors have the status and class of the real server's, and words of their own.
 - Time-outs are punctual here. A real server notices them when its sweeper comes round, for second attempts about 77
   seconds late.
+- A JOIN sees a failed attempt together with its retry here. A real server can execute the JOIN in between, and then the
+  workflow fails (`docs/servers/conductor.md` 10).
+- A JOIN that a retry or a rerun revives continues immediately here, and after up to 30 seconds on a real server.
 - The whole output of a loop as an input of a step inside of it has the present iteration, as on the real server; there
   it also shows what the server schedules or does later in the same moment, with empty outputs.
 - Maps and lists of the input are JavaScript's own in scripts. On the real server they are Java's:

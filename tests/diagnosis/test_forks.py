@@ -31,12 +31,21 @@ def dynamic(**inputs: Any) -> dict[str, Any]:
     return {"name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN_DYNAMIC", "inputParameters": inputs}
 
 
-def checked(*tasks: Mapping[str, Any]) -> Finding:
-    class Source:
-        def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
-            return [{"name": "islands", "version": 2, "tasks": list(tasks)}]
+class Source:
+    """A Conductor with one workflow of these tasks, and TaskDefs."""
 
-    (found,) = forks(Source(), TASKS)
+    def __init__(self, tasks: Sequence[Mapping[str, Any]], *definitions: Mapping[str, Any]) -> None:
+        self.tasks, self.definitions = tasks, definitions
+
+    def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
+        return [{"name": "islands", "version": 2, "tasks": list(self.tasks)}]
+
+    def task_definitions(self) -> Sequence[Mapping[str, Any]]:
+        return self.definitions
+
+
+def checked(*tasks: Mapping[str, Any]) -> Finding:
+    (found,) = forks(Source(tasks), TASKS)
     return found
 
 
@@ -84,3 +93,11 @@ def test_a_join_that_does_not_wait_for_retries_is_a_warning(tasks: list[dict[str
 )
 def test_a_join_that_waits_or_that_cannot_be_judged_is_no_warning(tasks: list[dict[str, Any]]) -> None:
     assert checked(*tasks).level is Level.OK
+
+
+def test_without_modules_the_tasks_are_those_that_perago_has_registered() -> None:
+    tasks = [fork([step("a", "mine")], [step("b", "other")]), {**JOIN, "joinOn": ["a", "b"]}]
+    mine = {"name": "mine", "retryCount": 3, "inputSchema": {"name": "mine.input"}}
+    other = {"name": "other", "retryCount": 3}
+    (found,) = forks(Source(tasks, mine, other), None)
+    assert found.what.endswith('1 step without "permissive": a')

@@ -104,10 +104,9 @@ class Doctor:
             return
         for task in declared or ():
             yield Check(task.name, _NO_CONDUCTOR, partial(tasks.drift, clients.queue, task))
-        if declared:
-            why = "forks of these tasks may fail while an attempt is retried"
-            yield Check("forks", why, partial(forks.forks, clients.overview, declared))
         if declared != []:
+            why = "forks may fail while an attempt is retried"
+            yield Check("forks", why, partial(forks.forks, clients.overview, declared))
             look = partial(tasks.queues, clients.overview, clients.settings.workspace_root, declared, self._now)
             yield Check("queues", _NO_CONDUCTOR, look)
 

@@ -1,4 +1,4 @@
-"""The check of registered workflows: whether each JOIN waits for the retries of the tasks of a module."""
+"""The check of registered workflows: whether each JOIN waits for the retries of perago's tasks."""
 
 from __future__ import annotations
 
@@ -16,20 +16,32 @@ _ONE_FORM = "; of the forms of a dynamic fork, only dynamicForkTasksParam takes 
 
 
 class Definitions(Protocol):
-    """The workflow definitions that Conductor has. The method may raise any `ServiceError`."""
+    """The definitions that Conductor has. Every method may raise any `ServiceError`."""
+
+    def task_definitions(self) -> Sequence[Mapping[str, Any]]:
+        """Return every TaskDef, as JSON."""
+        ...
 
     def workflow_definitions(self) -> Sequence[Mapping[str, Any]]:
         """Return the newest version of every workflow definition, as JSON."""
         ...
 
 
-def forks(source: Definitions, tasks: Sequence[Declared]) -> Iterator[Finding]:
+def forks(source: Definitions, tasks: Sequence[Declared] | None) -> Iterator[Finding]:
     """Warn about each workflow with a JOIN that does not wait for the retries of one of these tasks.
+
+    Args:
+        source: Conductor.
+        tasks: None for all that perago has registered there.
 
     Raises:
         ServiceError: Conductor did not answer.
     """
-    retries = {task.name: json.loads(task.definition)["retryCount"] for task in tasks}
+    if tasks is None:
+        definitions = [one for one in source.task_definitions() if _is_of_perago(one)]
+    else:
+        definitions = [json.loads(task.definition) for task in tasks]
+    retries = {one["name"]: one["retryCount"] for one in definitions}
     warned = False
     for definition in source.workflow_definitions():
         steps = _steps(definition.get("tasks"))
@@ -44,7 +56,13 @@ def forks(source: Definitions, tasks: Sequence[Declared]) -> Iterator[Finding]:
             )
             yield Finding("forks", Level.WARNING, one_line(what), _WHY, _ADVICE + (_ONE_FORM if unable else ""))
     if not warned:
-        yield Finding("forks", Level.OK, "every JOIN waits for the retries of these tasks")
+        yield Finding("forks", Level.OK, "every JOIN waits for the retries of perago's tasks")
+
+
+def _is_of_perago(definition: Mapping[str, Any]) -> bool:
+    """Whether a TaskDef is one that `perago register` writes, by the name of its input schema."""
+    schema = definition.get("inputSchema")
+    return isinstance(schema, Mapping) and schema.get("name") == f"{definition['name']}.input"
 
 
 def _is_hasty(step: Mapping[str, Any], joined: Set[str], retries: Mapping[str, int]) -> bool:
