@@ -40,6 +40,14 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def own_fork_server() -> Iterator[None]:
+    """A test with modules of its own to preload gets a new fork server, and the next test, too."""
+    fork_server.discard_fork_server()
+    yield
+    fork_server.discard_fork_server()
+
+
+@pytest.fixture
 def two_slots(tmp_path: Path, queue: SmallQueue) -> Iterator[RunningWorker]:
     with running(make_plan(tmp_path, slots=2), queue) as worker:
         wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
@@ -140,6 +148,7 @@ def test_a_death_that_it_does_not_tell_of_is_reported(
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
 
 
+@pytest.mark.usefixtures("own_fork_server")
 def test_one_that_takes_long_to_load_is_waited_for(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -179,6 +188,7 @@ def test_a_stall_is_judged_by_state_and_cpu_time(program: str, state: str, hangs
     assert bool(found[-1]) is bool(hangs)
 
 
+@pytest.mark.usefixtures("own_fork_server")
 def test_a_refused_fork_costs_no_other_slot(tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = tmp_path / "refused"
     monkeypatch.setenv("TEST_REFUSED", str(refused))

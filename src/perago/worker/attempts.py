@@ -132,11 +132,12 @@ class Attempt:
             queue, pool = self._services.queue, self._services.pools.questions
             try:
                 async with self._asking:
-                    if question.read is not None:
+                    is_open = self._lost is None and not self._over.done()  # it may have ended in the meantime
+                    if is_open and question.read is not None:
                         read = queue.read_workflow if question.is_workflow else queue.read_attempt
                         row = await pool.run(read, self.delivery, question.read)
                         answer = DeliveryAnswer(question.number, current=True, row=row)
-                    else:
+                    elif is_open:
                         current = await pool.run(queue.is_current, self.delivery)
                         answer = DeliveryAnswer(question.number, current=current)
             except ServiceError as error:

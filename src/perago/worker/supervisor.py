@@ -205,7 +205,7 @@ class _Worker:
         self._spawn(self._slots.close())
         await asyncio.wait(self._tasks, timeout=max(0.0, min(POLLS_LIMIT, self._give_up_at - time.monotonic())))
         self._clock.end()
-        if self._tasks:
+        if self._attempts:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
 
     # ------------------------------------------------------------ told by slots and poller
