@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -27,6 +28,7 @@ from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 from perago.embedded.remote import StoreFactory, StoreServer
 from perago.ports import Upload, WorkspaceStore
 from perago.worker import warm_up
+from perago.workspace.errors import FileChanging
 
 from ..downloads import download
 
@@ -125,9 +127,14 @@ def test_errors_travel_with_their_types_and_words(
     assert str(there.value) == str(here.value)
 
 
-def test_errors_of_the_disk_and_of_the_model_travel_too(store: InMemoryLakeFS, remote: WorkspaceStore) -> None:
-    with pytest.raises(FileNotFoundError):
+def test_errors_of_the_disk_of_the_workspace_and_of_the_model_travel_too(
+    store: InMemoryLakeFS, faults: FaultScript, remote: WorkspaceStore
+) -> None:
+    with pytest.raises(FileChanging, match="vanished"):
         remote.upload("repo", "main", [Upload("a", Path("/nonexistent/file"), 0, "")])
+    faults.before("get_commit", error=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(OSError, match="No space left"):
+        remote.get_commit("repo", "main")
     with pytest.raises(ports.NothingToCommit):
         remote.commit("repo", "main", "m", {})
 
