@@ -52,7 +52,6 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
     "unread_workflow": lambda: outcome.unread_workflow(STATE, publication_of(DELIVERY), 500),
     "still_starting": lambda: outcome.still_starting(STATE, publication_of(DELIVERY)),
     "altered_fence": lambda: outcome.altered_fence(STATE, REF, "_lakefs_actions/x.yaml"),
-    "fence_went_missing": lambda: outcome.fence_went_missing(STATE, on.FenceState.ABSENT),
     "not_tried": lambda: outcome.not_tried(STATE),
     "not_enforced": lambda: outcome.not_enforced(STATE),
     "adopted_is_gone": lambda: outcome.adopted_is_gone(STATE),

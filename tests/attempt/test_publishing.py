@@ -16,7 +16,6 @@ from perago.settings import PublishFence
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .test_protocol import (
     ENFORCED,
-    FENCED,
     ONE_ADDED,
     READ_ONLY_TO_CHANGES,
     STAGING_COMMIT,
@@ -174,7 +173,6 @@ TO_BROUGHT = (
     on.FenceStaged(),
     STAGING_COMMIT,
     on.StagingVerified(),
-    FENCED,
 )
 
 
@@ -182,15 +180,14 @@ TO_BROUGHT = (
 def test_the_first_publication_to_a_branch_brings_the_publish_fence_along(policy: PublishFence) -> None:
     state, commands = run(*TO_BROUGHT, ENFORCED, plan=replace(PLAN, publish_fence=policy, max_changed_objects=1))
 
-    assert kinds(commands)[-7:-1] == [
+    assert kinds(commands)[-6:-1] == [
         "StageChanges",
         "StageFence",
         "CommitStaging",
         "VerifyStaging",
-        "CheckPublishFence",
         "TryPublishFence",
     ]
-    staged, verify, tried = commands[-5], commands[-4], commands[-2]
+    staged, verify, tried = commands[-4:-1]
     assert isinstance(staged, do.CommitStaging)
     assert "1 added, 0 changed, 0 removed and the publish fence" in staged.message
     assert verify == do.VerifyStaging("repo", REF, STAGED, changes=True, fence=True)
@@ -202,7 +199,7 @@ def test_the_first_publication_to_a_branch_brings_the_publish_fence_along(policy
 
 def test_a_publish_fence_that_is_switched_off_is_neither_brought_nor_tried() -> None:
     events = [event for event in TO_BROUGHT if not isinstance(event, on.FenceStaged)]
-    _, commands = run(*events[:-1], plan=replace(PLAN, publish_fence=PublishFence.OFF))
+    _, commands = run(*events, plan=replace(PLAN, publish_fence=PublishFence.OFF))
 
     assert {"StageFence", "TryPublishFence"}.isdisjoint(kinds(commands))
     assert kinds(commands)[-1] == "CheckDelivery"
@@ -261,19 +258,10 @@ def test_an_earlier_copy_of_the_merge_that_took_place_unseen_is_told() -> None:
     assert "may still appear on branch main" in str(state.problem)
 
 
-@pytest.mark.parametrize("found", [on.FenceState.ABSENT, on.FenceState.ALTERED])
-def test_a_publish_fence_that_went_missing_on_the_staging_branch_ends_the_attempt(found: on.FenceState) -> None:
-    state, _ = run(*TO_BROUGHT[:-1], on.PublishFenceSeen(found))
-
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED
-    assert f"The publish fence is {found} in staging commit" in str(state.report.reason)
-
-
 def test_no_changes_with_a_predecessor_bring_the_fence_along_where_there_is_none() -> None:
     before = (TO_LISTING[0], on.LeftoversFound(("perago-old",)), UNMOVED, UNFENCED, *TO_CHANGES[len(TO_LISTING) :])
     events = (on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated())
-    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), FENCED, ENFORCED, on.DeliveryConfirmed(), UNMOVED
+    made = on.FenceStaged(), STAGING_COMMIT, on.StagingVerified(), ENFORCED, on.DeliveryConfirmed(), UNMOVED
     _, commands = run(*before, *events, *made)
 
     assert "StageChanges" not in kinds(commands)

@@ -381,7 +381,6 @@ def test_an_adoption_brings_the_fence_along_where_what_is_adopted_has_none() -> 
         *TO_ADOPTION[7:9],
         *staged,
         on.StagingVerified(),
-        FENCED,
         ENFORCED,
         on.DeliveryConfirmed(),
         read(PREDECESSOR),

@@ -55,7 +55,7 @@ _START = ("list_branches", "history", "stat_objects", "list_objects", "download"
 _LINEAGE = ("list_branches", "history", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
 _UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
-_BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "stat_objects", "stat_objects")
+_BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "stat_objects")
 _STAGING = ("delete_objects", "upload", "commit", "diff", "stat_objects")
 _FENCING = (*_BRANCH, "commit", "diff")
 """An empty staging commit."""

@@ -153,16 +153,13 @@ def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def bring_no_fence_along(patch: pytest.MonkeyPatch) -> None:
-    """A branch without a fence stays as it is, and what is merged is not looked at."""
+    """A branch without a fence stays as it is."""
     original = publishing.see_fence
 
     def mutated(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: Callable[[State], Next]) -> Next:
         return original(state, event, commit_id, lambda state: go_on(state.evolve(brings_fence=False)))
 
     patch.setattr(publishing, "see_fence", mutated)
-    original_seen = publishing.publish_fence_seen
-    is_there = on.PublishFenceSeen(on.FenceState.INSTALLED)
-    patch.setitem(TABLE, (Step.STAGED, on.PublishFenceSeen), lambda state, _: original_seen(state, is_there))
 
 
 def report_on_old_news(patch: pytest.MonkeyPatch) -> None:

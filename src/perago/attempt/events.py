@@ -243,7 +243,10 @@ class NothingStaged:
 
 @dataclass(frozen=True, slots=True)
 class StagingVerified:
-    """The staging commit differs from what it was built on in the planned changes and in nothing else."""
+    """The staging commit differs from what it was built on in the planned changes and in nothing else. `fence`
+    identifies the object of a publish fence that was brought along."""
+
+    fence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

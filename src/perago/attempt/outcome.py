@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from perago.attempt.events import BranchRead, ChangesDetected, FenceState
+from perago.attempt.events import BranchRead, ChangesDetected
 from perago.attempt.state import State
 from perago.ports import Commit, Report, TaskStatus
 
@@ -297,14 +297,6 @@ def altered_fence(state: State, commit_id: str, path: str) -> str:
         f"The file {path} in commit {short(commit_id)} of {state.ref.repository} has the name of perago's publish "
         f"fence and another text. {published} Move the file if it is yours, or replace it with "
         f"`perago fence install {state.ref.repository} {state.ref.branch}`; then start the workflow from the new head."
-    )
-
-
-def fence_went_missing(state: State, found: FenceState) -> str:
-    """The staging commit lacks the fence that it was made with."""
-    return (
-        f"The publish fence is {found} in staging commit {_staged(state)} of {state.ref.repository}, which was made "
-        f"with it: another client writes to staging branch {state.staging_branch}. Nothing was published."
     )
 
 

@@ -241,7 +241,6 @@ TRANSITIONS: dict[tuple[Step, type[Any]], Callable[[State, Any], Next]] = {
     (Step.STAGED, on.NothingStaged): publishing.nothing_staged,
     (Step.STAGED, on.StagingCommitted): publishing.staging_committed,
     (Step.STAGED, on.StagingVerified): publishing.staging_verified,
-    (Step.STAGED, on.PublishFenceSeen): publishing.publish_fence_seen,
     (Step.STAGED, on.PublishFenceTried): publishing.publish_fence_tried,
     (Step.COMMITTED, on.DeliveryConfirmed): merging.confirmed_before_merge,
     (Step.COMMITTED, on.BranchRead): merging.branch_read_before_merge,

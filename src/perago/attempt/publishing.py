@@ -268,21 +268,14 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
     return fail(state, outcome.staging_differs(state, event.keys), terminal=False)
 
 
-def staging_verified(state: State, _: on.StagingVerified) -> Next:
-    """The tree is what it was built on, plus exactly what was planned. A fence that was brought along is checked; one
-    that was there before is there still."""
+def staging_verified(state: State, event: on.StagingVerified) -> Next:
+    """The tree is what it was built on, plus exactly what was planned. A fence that was brought along belongs to that;
+    one that was there before is there still."""
     if state.staging_commit is None:
         raise ValueError("there is no staging commit")
     if state.brings_fence:
-        return state, do.CheckPublishFence(state.ref.repository, state.staging_commit.id)
+        state = state.evolve(fence=on.FenceState.INSTALLED, fence_object=event.fence)
     return _try_fence(state, state.staging_commit)
-
-
-def publish_fence_seen(state: State, event: on.PublishFenceSeen) -> Next:
-    """The fence that was brought along must be in the commit that is to be merged."""
-    if event.state is not on.FenceState.INSTALLED or state.staging_commit is None:
-        return fail(state, outcome.fence_went_missing(state, event.state), terminal=False)
-    return _try_fence(state.evolve(fence=event.state, fence_object=event.fence), state.staging_commit)
 
 
 def _try_fence(state: State, source: Commit) -> Next:

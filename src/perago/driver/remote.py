@@ -289,6 +289,7 @@ class Publisher:
         sizes = {key: upload and upload.size for key, upload in planned.items()}
         wrong |= {key for key, size in sizes.items() if key in found and found[key] != size}
         put = {key: upload.checksum for key, upload in planned.items() if upload is not None}
+        objects: Mapping[str, ObjectEntry] = {}
         if put and not wrong:
             objects = self.stat_objects(command.repository, command.commit_id, put)
             wrong = {key for key, checksum in put.items() if key not in objects or objects[key].checksum != checksum}
@@ -297,7 +298,9 @@ class Publisher:
         taken = (
             command.held & set(self.diff(command.repository, command.head, command.commit_id)) if command.held else ()
         )
-        return on.StagingDiffers(tuple(sorted(taken)), held=True) if taken else on.StagingVerified()
+        if taken:
+            return on.StagingDiffers(tuple(sorted(taken)), held=True)
+        return on.StagingVerified(objects[FENCE_PATH].physical_address if command.fence else "")
 
     def check_publish_fence(self, command: do.CheckPublishFence) -> on.Event:
         """Look for the publish fence in a commit."""
