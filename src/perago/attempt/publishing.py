@@ -271,11 +271,12 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
 def staging_verified(state: State, event: on.StagingVerified) -> Next:
     """The tree is what it was built on, plus exactly what was planned. A fence that was brought along belongs to that;
     one that was there before is there still."""
-    if state.staging_commit is None:
+    source = state.staging_commit
+    if source is None:
         raise ValueError("there is no staging commit")
     if state.brings_fence:
         state = state.evolve(fence=on.FenceState.INSTALLED, fence_object=event.fence)
-    return _try_fence(state, state.staging_commit)
+    return _try_fence(state, source)
 
 
 def _try_fence(state: State, source: Commit) -> Next:
