@@ -189,8 +189,10 @@ def send_fence_commits_without_a_branch(patch: pytest.MonkeyPatch) -> None:
     def mutated(state: State, event: on.DeliveryConfirmed) -> Next:
         if state.changes.count or (state.base is not None and state.base.stale):
             return original(state, event)
-        state = state.evolve(staging_branch="not-of-this-step")
-        return state, do.CreateStagingBranch(state.ref.repository, "not-of-this-step", state.expected_head)
+        branch = publication.staging_branch(state.plan, state.rebuilt).replace("perago-", "not-of-this-step-")
+        return state.evolve(staging_branch=branch), do.CreateStagingBranch(
+            state.ref.repository, branch, state.expected_head
+        )
 
     patch.setitem(TABLE, (Step.PLANNED, on.DeliveryConfirmed), mutated)
 
