@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,20 @@ def test_a_copy_on_top_of_a_publication_is_refused_and_nothing_is_published(
     assert world.status == "FAILED"
     assert made.id[:12] in world.tried[-1].words
     assert world.commit(BRANCH) == made, "nothing is published"
+
+
+def test_an_empty_staging_commit_that_arrives_twice_is_published_once(services: InMemoryServices) -> None:
+    world = World(services, quiet="always")
+    world.hand_back()
+    send, server = services.lakefs.commit, services.lakefs.server
+
+    def sent_twice(repository: str, branch: str, message: str, metadata: Any, *, allow_empty: bool) -> Commit:
+        server.commit(repository, branch, message, metadata, allow_empty=allow_empty)
+        return send(repository, branch, message, metadata, allow_empty=allow_empty)
+
+    services.lakefs.commit = sent_twice  # type: ignore[method-assign]
+    world.run(world.take())
+
+    assert world.status == "COMPLETED"
+    assert [commit.metadata["perago.phase"] for commit in world.publications()] == ["fence"]
+    assert list(world.violations()) == []

@@ -243,7 +243,7 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
     """It must be ours, on what we began with; then it is compared with the plan."""
     is_mine = publication.is_mine(event.commit, state.plan.delivery)
     built_on = _staged_on(state)
-    carried = (state.carried,) if state.carried is not None and state.has_changes else ()
+    carried = (state.carried,) if state.carried and state.has_changes else ()
     if event.commit.parents != (built_on, *carried) or not is_mine:
         return fail(state, outcome.foreign_staging(state, event.commit), terminal=False)
     return state.evolve(staging_commit=event.commit), do.VerifyStaging(

@@ -365,19 +365,26 @@ class Publisher:
 
         def look() -> on.Event | None:
             head = self._store.get_commit(command.repository, command.branch)
-            return None if head.id == command.source else on.StagingCommitted(head)
+            return None if head.id == command.source else on.StagingCommitted(first(head))
+
+        def first(made: Commit) -> Commit:
+            """An empty commit that is sent twice is made twice: the first one is on the source."""
+            while command.allow_empty and command.metadata.items() <= made.metadata.items():
+                if made.parents == (command.source,):
+                    break
+                made = self._store.get_commit(command.repository, made.parents[0])
+            return made
 
         def commit() -> on.Event:
             try:
-                return on.StagingCommitted(
-                    self._store.commit(
-                        command.repository,
-                        command.branch,
-                        command.message,
-                        command.metadata,
-                        allow_empty=command.allow_empty,
-                    )
+                made = self._store.commit(
+                    command.repository,
+                    command.branch,
+                    command.message,
+                    command.metadata,
+                    allow_empty=command.allow_empty,
                 )
+                return on.StagingCommitted(first(made))
             except NothingToCommit:
                 return look() or on.NothingStaged()
 
