@@ -23,7 +23,6 @@ from perago.worker.events import (
     CleanUpFailed,
     Ending,
     Event,
-    HandedBack,
     LeaseDoubtful,
 )
 from perago.worker.heartbeat import beat, keep_lease
@@ -71,8 +70,6 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
-        self._is_untouched = False
-        """The slot's process never had it."""
         self._asking = asyncio.Lock()
         """Held for each question of the slot, which thereby occupies one thread of those that heartbeats need."""
         self._next_log = self._started + LOG_INTERVAL
@@ -99,8 +96,7 @@ class Attempt:
 
     def not_taken(self, how: str) -> None:
         """The slot's process ended before it had read the delivery, so that nothing of the attempt has run."""
-        self._is_untouched = True
-        self._end(Finished(self.delivery.identity, None, lost_reason=f"{how}; the attempt is handed back"))
+        self._end(Finished(self.delivery.identity, Report(TaskStatus.FAILED, reason=how), hand_back=True))
 
     def publishing(self, message: Publishing) -> None:
         """Its merge is about to be sent, or was answered."""
@@ -191,9 +187,6 @@ class Attempt:
                 await self._make_known(outcome, outcome.report)
         finally:
             self._lease.cancel()
-        if self._is_untouched:
-            error = await self._services.pools.reports.run(hand_back, self._services.queue, self.delivery)
-            emit(HandedBack(self.delivery, error))
         if self._death is not None:
             await self._clean_up()
 
