@@ -169,7 +169,7 @@ SHARED = (
         _others_at_the_merge,
         _numbered(
             *(*_SHARED_START, *_BRINGING, *_MERGE[:-1]),
-            *(*_BUILDING_ANEW, "stat_objects", *_MERGE, *_END),
+            *(*_BUILDING_ANEW, *_MERGE, *_END),
         ),
         make=SharedWorld,
         fence=None,

@@ -11,7 +11,7 @@ from perago.ports import Commit, Delivery
 from perago.testing import InMemoryServices
 
 from .editing import SHARING, expected_tree
-from .world import INPUT, World
+from .world import BRANCH, INPUT, REPOSITORY, World
 
 _PARTS = ("raw", "side")
 
@@ -95,7 +95,9 @@ class JoinedWorld(SharedWorld):
         super().__init__(services, **options)
 
     def given_ref(self) -> Any:
-        return {"one": {"workspace": {"ref": self.ref}}, "other": {"workspace": {"ref": self._below}}}
+        block = {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit"}
+        given = {"one": self.ref, "other": self._below}
+        return {name: {"workspace": {**block, "ref": ref}} for name, ref in given.items()}
 
 
 def _workflow(tasks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def run(services: InMemoryServices, ref: Any, function: Any = tasks.edit, do: st
     return services.attempt(function)
 
 
-def output(ref: str) -> dict[str, Any]:
+def output(ref: str | list[str]) -> dict[str, Any]:
     return {"workspace": {"repository": REPOSITORY, "branch": "main", "ref_type": "commit", "ref": ref}, "result": {}}
 
 
@@ -170,7 +170,7 @@ def test_results_in_the_output_of_a_join_are_never_told(services: InMemoryServic
     ref = commits_in_line(services, 1)[0]
     outcome = run(
         services,
-        {"left": output(ref), "right": {"result": {"token": "canary-4711"}, "workspace": {"ref": ["canary-4711"]}}},
+        {"left": output(ref), "right": {**output(["canary-4711"]), "result": {"token": "canary-4711"}}},
     )
     assert outcome.status is TERMINAL
     assert "/workspace/ref/right/workspace/ref/0: must be a full commit id" in str(outcome.reason)
