@@ -77,7 +77,8 @@ class CaseItem(pytest.Function):
         def id(self) -> Any:
             """The node id in parts, as newer versions of pytest have it. They read what stands in brackets as
             parameters, and find a failed test again (`--lf`, `--stepwise`) only if the item says so, too."""
-            return type(super().id).parse(self.nodeid)
+            found: Any = getattr(super(), "id", None)  # older versions, by which types are checked, have none
+            return type(found).parse(self.nodeid)
 
     def reportinfo(self) -> tuple[os.PathLike[str] | str, int | None, str]:
         """Where the author would look: the task."""
