@@ -195,7 +195,7 @@ class Pools:
 
     def __init__(self, turns: Turns, slots: int) -> None:
         self.polls = Polls(turns, 2 * slots + 2)
-        self.questions = self.reports = self.processes = self.maintenance = Pool(turns, 2 * slots + 2)
+        self.questions = self.reports = self.processes = self.maintenance = self.host = Pool(turns, 2 * slots + 2)
 
     def close(self) -> None:
         """Nothing to close."""

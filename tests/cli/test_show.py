@@ -50,6 +50,14 @@ class Story:
             self.lakefs.put_object(self.repository, "main", key, content)
         return str(self.lakefs.commit(self.repository, "main", message, metadata).commit.id)
 
+    def merged(self, files: dict[str, bytes], metadata: dict[str, str]) -> str:
+        """Merge a commit to main, as every publication is; the id."""
+        self.lakefs.create_branch(self.repository, "staging", "main")
+        for key, content in files.items():
+            self.lakefs.put_object(self.repository, "staging", key, content)
+        staged = self.lakefs.commit(self.repository, "staging", "staged").commit.id
+        return str(self.lakefs.merge(self.repository, staged, "main", "other", metadata).commit.id)
+
     def published(self, files: dict[str, bytes], **noted: str) -> str:
         """A publication of the task; the commit's id."""
         about = {"task_id": self.task_id, "workflow_id": self.workflow_id, "phase": "merge", "branch": "main"}
@@ -102,7 +110,7 @@ def test_an_attempt_has_its_workflow_its_commit_and_its_files(project: Project, 
 def test_what_was_published_and_not_reported_is_found(project: Project, embedded: EmbeddedServices) -> None:
     story = Story(embedded, "unreported")
     commit = story.published({"a": b"1"})
-    undoing = story.commit("other", {"a": b"2"}, {"perago.supersedes": commit})
+    undoing = story.merged({"a": b"2"}, {"perago.supersedes": commit})
     story.end("FAILED", reasonForIncompletion="lost")
     found = story.document(project, story.task_id)
     assert (found["task"]["reason"], found["commit"]["commit"]) == ("lost", commit)

@@ -51,7 +51,7 @@ scan._Scan._sort = follow
     "linked directories are looked into": """
 import os
 from perago.workspace import descent
-descent._DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+descent.DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 def descend(self, path, entry):
     if entry.is_symlink() and entry.is_dir():
         self.directories.append(path)

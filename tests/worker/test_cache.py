@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache, trim, usage
+from perago.cache.seals import SEAL_BYTES
 from perago.ports import Delivery
 from perago.settings import Upkeep
 from perago.worker import maintenance
@@ -32,7 +33,7 @@ def test_what_is_too_much_goes_while_it_works(tmp_path: Path, queue: SmallQueue)
     cache = ObjectCache(plan.workspace_root, 100 * BLOCK)
     with running(plan, queue) as worker:
         for number in range(10):
-            put(cache, bytes(BLOCK), f"s3://bucket/{number}")
+            put(cache, bytes(BLOCK - SEAL_BYTES), f"s3://bucket/{number}")
         wait_for("the eviction", lambda: usage(plan.workspace_root).entries == 4)
         wait_for("its report", lambda: sum(event.objects for event in worker.saw(CacheTrimmed)) == 6)
     assert describe(CacheTrimmed(6)) == "deleted from the cache to keep to its limit: 6 objects"
