@@ -355,20 +355,17 @@ CASES = (
         state=REBASE,
     ),
     Case(
-        "rebase: a living sub-workflow that was not read, because its parent names it",
+        "rebase: a living sub-workflow that was not read itself, although its parent names it",
         (publication_of(replace(FIRST, workflow_id="wf-named")),),
-        Build(Base(MERGED, (), "tree-1")),
+        REFUSED,
         workflows={**FAMILY, "root": replace(FAMILY["root"], children=frozenset({"wf-1", "wf-named"}))},
         state=REBASE,
     ),
     Case(
-        "rebase: such a sub-workflow whose root was restarted since",
-        (publication_of(replace(FIRST, workflow_id="wf-named")),),
+        "rebase: a sub-workflow that was restarted itself, so that its parent names it still",
+        (publication_of(replace(FIRST, workflow_id="wf-beside")),),
         Build(Base(MERGED, (MERGED,), "tree-1")),
-        workflows={
-            **FAMILY,
-            "root": replace(FAMILY["root"], start_time=1500, children=frozenset({"wf-1", "wf-named"})),
-        },
+        workflows={**FAMILY, "wf-beside": replace(FAMILY["wf-beside"], start_time=1500)},
         state=REBASE,
     ),
     Case(

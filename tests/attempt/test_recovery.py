@@ -428,31 +428,33 @@ def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> 
     count = recovery.WORKFLOWS_READ
     others = [publication_of(replace(DELIVERY, workflow_id=f"wf-of-others-{number}")) for number in range(count)]
     state = REBASE.evolve(read=read(*others))
-    assert recovery.workflow_ids(state, read(*others)) == ("wf-1",), "this attempt's own first"
-    state = state.evolve(workflows={"wf-1": WorkflowRow("wf-1", 100)})
     asked = recovery.workflow_ids(state, read(*others))
-    assert len(asked) == count - 1
-    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in (*asked, "wf-1")})
+    assert asked[0] == "wf-1", "this attempt's own first"
+    assert len(asked) == count
+    state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in asked})
     assert recovery.ask_first(state) is None
     judgement = judge(state)
     assert isinstance(judgement, Refuse)
     assert f"wf-of-others-{count - 1} published it" in judgement.reason
 
 
-def test_a_workflow_that_a_parent_names_is_not_asked_for() -> None:
+def test_a_workflow_is_asked_for_although_its_parent_names_it() -> None:
     named = [publication_of(replace(DELIVERY, workflow_id=f"wf-{number}")) for number in range(2, 200)]
     rows = {
         "wf-1": WorkflowRow("wf-1", 100, "root"),
         "root": WorkflowRow("root", 100, children=frozenset(f"wf-{number}" for number in range(1, 200))),
     }
-    assert recovery.workflow_ids(REBASE.evolve(workflows=rows), read(*named)) == ()
+    asked = recovery.workflow_ids(REBASE.evolve(workflows=rows), read(*named))
+    assert asked == tuple(f"wf-{number}" for number in range(2, 200)), "only its own start time tells of its restart"
 
 
 def test_the_workflows_of_what_a_living_attempt_has_undone_are_not_asked_for() -> None:
     before = publication_of(replace(DELIVERY, workflow_id="wf-old"))
     living = publication_of(replace(DELIVERY, workflow_id="wf-beside"), NEWER, MERGED)
     living = replace(living, metadata={**living.metadata, "perago.supersedes": MERGED})
-    state = REBASE.evolve(workflows={key: FAMILY[key] for key in ("wf-1", "root")}, read=read(living, before))
+    state = REBASE.evolve(
+        workflows={key: FAMILY[key] for key in ("wf-1", "wf-beside", "root")}, read=read(living, before)
+    )
     assert recovery.workflow_ids(state, read(living, before)) == ()
     assert judge(state) == Build(Base(NEWER, (), "tree-1"))
     assert recovery.workflow_ids(state, read(before)) == ("wf-old",)

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from perago.attempt import commands as do
+from perago.attempt.fence import FENCE_PATH
 from perago.attempt.recovery import WORKFLOWS_READ, Refuse, judge
 from perago.driver.delivery_check import read_workflows
 from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, WorkflowRow
@@ -136,6 +137,8 @@ def report_by_hand(services: InMemoryServices, reference: str, status: TaskStatu
     for delivery in services.conductor.poll("by.hand", "w", count=9, wait_seconds=0):
         if delivery.reference_name == reference:
             services.conductor.report(delivery, Report(status), "w")
+        else:
+            services.conductor.hand_back(delivery)
     services.conductor.sweep()
 
 
@@ -198,7 +201,9 @@ def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(se
     services.conductor.sweep()
     before = run_all(services, plain)
     assert [outcome.status for outcome in before] == [TaskStatus.COMPLETED] * count
-    assert services.faults.calls("read_workflow") == 2 * (count - 1), "its own and the parent, which names the others"
+    own_and_parent = 2
+    asked = own_and_parent * (count - 1) + count * (count - 1) // 2
+    assert services.faults.calls("read_workflow") == asked, "and each that has published before"
     services.conductor.create_workflow_definition(_workflow("other", by_hand("only")))
     metadata = dict(commits(services, ref)[-1].metadata)
     for number in range(others):
@@ -214,7 +219,9 @@ def test_a_fork_of_many_sub_workflows_is_judged_exactly_among_other_workflows(se
 
     asked = services.faults.calls("read_workflow") - asked
     own_and_parent = 3
-    assert asked <= count * (own_and_parent + others) + count, "what the first one has undone is not read again"
+    assert asked <= count * (count - 1) // 2 + count * (own_and_parent + others) + count, (
+        "what the first one has undone is not read again"
+    )
     assert {len(outcome.assert_completed().record.superseded_commits) for outcome in after} == {count, 0}
     assert len(after[0].record.superseded_commits) == count
     assert len(services.tree()) == len(TREE) - 1 + count + others
@@ -241,6 +248,48 @@ def test_a_loop_that_cannot_run_a_sub_workflow_does_not_keep_it_from_being_undon
     (after,) = run_all(services, plain)
 
     assert after.assert_completed().record.superseded_commits == (before.record.published_commit,)
+
+
+@pytest.mark.parametrize("completes", [False, True], ids=["running", "completed"])
+def test_what_a_restarted_sub_workflow_has_published_before_is_undone(
+    services: InMemoryServices, completes: bool
+) -> None:
+    conductor = services.conductor
+    for name in "ab":
+        steps = by_hand(f"{name}1"), _step(PLAIN.name, name), by_hand(f"{name}2")
+        conductor.create_workflow_definition(_workflow(name, *steps))
+    branches = [
+        [
+            _sub(
+                name,
+                subWorkflowParam={"name": name, "version": 1},
+                inputParameters={**WORKSPACE, "params": {"put": {f"out/{name}": name}}},
+            )
+        ]
+        for name in "ab"
+    ]
+    conductor.create_workflow_definition(_workflow("parent", *_fork(*branches)))
+    _, ref = start(services, "parent", {})
+    conductor.sweep()
+    report_by_hand(services, "a1", TaskStatus.COMPLETED)
+    (before,) = run_all(services, plain)
+    sub_workflow = commits(services, ref)[0].metadata["perago.workflow_id"]
+    services.clock.advance(1)
+    conductor.terminate_workflow(sub_workflow)
+    conductor.restart_workflow(sub_workflow)
+    if completes:
+        report_by_hand(services, "a1", TaskStatus.COMPLETED)
+        (skipped,) = conductor.poll(PLAIN.name, "w", count=1, wait_seconds=0)
+        conductor.report(skipped, Report(TaskStatus.COMPLETED), "w")  # this time it takes another way
+        conductor.sweep()
+        report_by_hand(services, "a2", TaskStatus.COMPLETED)
+        assert conductor.workflow(sub_workflow)["status"] == "COMPLETED"
+    conductor.sweep()
+    report_by_hand(services, "b1", TaskStatus.COMPLETED)
+    after = services.attempt(plain).assert_completed()
+
+    assert after.record.superseded_commits == (before.record.published_commit,)
+    assert services.tree().keys() == {*TREE, "out/b"} - {FENCE_PATH}
 
 
 class Parents:

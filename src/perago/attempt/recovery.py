@@ -145,18 +145,18 @@ def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
     if not read.reaches_ref or (None in origins and not state.plan.rebase):
         return ()
     mine, kinds = state.plan.delivery.workflow_id, _kinds(state, read)
-    undone = _undone(state, read, kinds)
-    counting = [
-        by.workflow_id for commit, by in zip(read.since, origins, strict=True) if by and commit.id not in undone
-    ]
-    needed = [workflow for workflow in counting if workflow != mine]
-    if not needed and _Kind.LOOPED in kinds:
-        needed = [mine]
-    tops = dict.fromkeys(_line(state, workflow)[-1] for workflow in (mine, *needed)) if needed else ()
-    unread = [workflow for workflow in tops if workflow not in state.workflows]
-    if _line(state, mine)[-1] in unread:  # its parents may name the others
-        return tuple(unread[:1])
-    return tuple(unread[: max(0, WORKFLOWS_READ - len(state.workflows))])
+    for also in ((_Kind.UNREAD,), ()):  # what these have undone need not be read, if they turn out to count
+        undone = _undone(state, read, kinds, *also)
+        counting = [
+            by.workflow_id for commit, by in zip(read.since, origins, strict=True) if by and commit.id not in undone
+        ]
+        needed = [workflow for workflow in counting if workflow != mine]
+        if not needed and _Kind.LOOPED in kinds:
+            needed = [mine]
+        tops = dict.fromkeys(_line(state, workflow)[-1] for workflow in (mine, *needed)) if needed else ()
+        if unread := [workflow for workflow in tops if workflow not in state.workflows]:
+            return tuple(unread[: max(0, WORKFLOWS_READ - len(state.workflows))])
+    return ()
 
 
 def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
@@ -268,11 +268,11 @@ def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | No
     return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
 
 
-def _undone(state: State, read: BranchRead, kinds: list[_Kind]) -> set[str]:
+def _undone(state: State, read: BranchRead, kinds: list[_Kind], *also: _Kind) -> set[str]:
     """Return what commits that count have undone, in a rebase: whose publications these were does not matter any
-    more."""
+    more. Those of the kinds in `also` count, too."""
     judged = zip(read.since, kinds, strict=True)
-    counting = [commit for commit, kind in judged if kind in (_Kind.OWN, _Kind.FOREIGN)]
+    counting = [commit for commit, kind in judged if kind in (_Kind.OWN, _Kind.FOREIGN, *also)]
     return set[str]().union(*map(publication.superseded, counting)) if state.plan.rebase else set()
 
 
@@ -341,20 +341,12 @@ def _run_of(state: State, by: Origin) -> _Kind:
 
 
 def _line(state: State, workflow_id: str) -> list[str]:
-    """Return a workflow and its parents up to the root, as far as they were read. A parent that was read tells of all
-    its children. A cycle ends where it closes."""
+    """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes. Each
+    workflow is read itself, although its parent may name it: only its own start time tells of a restart of it alone."""
     line = [workflow_id]
-    while (above := _parent(state, line[-1])) and above not in line:
-        line.append(above)
+    while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
+        line.append(row.parent_id)
     return line
-
-
-def _parent(state: State, workflow_id: str) -> str | None:
-    if workflow_id in state.workflows:
-        row = state.workflows[workflow_id]
-        return row.parent_id if row is not None else None
-    rows = filter(None, state.workflows.values())
-    return next((row.workflow_id for row in rows if workflow_id in row.children), None)
 
 
 def _told(state: State, child: str, parent: str) -> _Kind:

@@ -96,21 +96,19 @@ def read_workflows(
     patience: float,
     until: float,
 ) -> on.WorkflowsRead:
-    """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A workflow that a parent
-    names is not read. A repetition waits first. Nothing waits beyond `until`.
+    """Read workflows, and the parents of each up to its root, but at most `WORKFLOWS_READ`. A repetition waits
+    first. Nothing waits beyond `until`.
 
     Raises:
         ServiceError: as `read_lineage`.
     """
     rows: dict[str, WorkflowRow | None] = {}
-    named = set[str]()
     if command.repetition:
         clock.sleep(max(0.0, min(_WHILE_STARTING.pause(command.repetition - 1), until - clock.now())))
     for workflow_id in command.workflow_ids:
-        above = None if workflow_id in named else workflow_id
+        above: str | None = workflow_id
         while above and above not in rows and len(rows) < WORKFLOWS_READ:
             question = partial(delivery_check.read_workflow, delivery, above)
             row = rows[above] = retry(question, clock, within(patience), until=until)
-            named |= row.children if row is not None else set()
             above = row.parent_id if row is not None else None
     return on.WorkflowsRead(rows)
