@@ -34,6 +34,7 @@ MESSAGES: dict[str, Callable[[], str | None]] = {
         replace(STATE, read=READ, conflicts={"a": "was changed on both sides", "b": "was changed on both sides"}),
         {"a": OTHER},
     ),
+    "strange_id": lambda: outcome.strange_id("workflow", "a b"),
     "violated_together": lambda: outcome.violated_together(STATE, ["post guardrail require_file('a'): found nothing"]),
     "staging_differs": lambda: outcome.staging_differs(STATE, ["a"]),
     "staging_vanished": lambda: outcome.staging_vanished(STATE),
@@ -94,10 +95,15 @@ def test_a_message_has_one_row_on_the_operators_page(name: str) -> None:
 
 def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
     code = PAGE.parents[1] / "src/perago"
-    files = [*(code / "driver").glob("*.py"), code / "worker/reporting.py", code / "attempt/joining.py"]
+    files = [
+        *(code / "driver").glob("*.py"),
+        code / "worker/reporting.py",
+        code / "attempt/joining.py",
+        code / "workspace/scan.py",
+    ]
     said = re.sub(r'"\s*f?"|\{[^}]*\}', "", " ".join(path.read_text("utf-8") for path in files))
     others = [row for row in rows() if not any(fits(row, str(message())) for message in MESSAGES.values())]
-    assert len(others) == 11
+    assert len(others) == 12
     for row in others:
         assert all(part.strip() in said for part in row.split("...")), row
 

@@ -63,6 +63,18 @@ def kinds(commands: list[do.Command | None]) -> list[str]:
     return [type(command).__name__ for command in commands]
 
 
+@pytest.mark.parametrize("name", ["workflow_id", "task_id"])
+@pytest.mark.parametrize("text", ["", "a b", "a#1", "ü", "a/b", "..", "x" * 256, "a\ud800"])
+def test_an_id_by_which_a_publication_could_not_be_found_again_is_refused_up_front(name: str, text: str) -> None:
+    plan = replace(PLAN, delivery=replace(DELIVERY, **{name: text}))
+    state, _ = run(ACCEPTED, plan=plan)
+    assert state.report is not None
+    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
+    assert f"The {name.removesuffix('_id')} id " in str(state.report.reason)
+    _, commands = run(on.InputAccepted(None, "00"), plan=plan)
+    assert isinstance(commands[-1], do.RunFunction), "without a workspace it publishes nothing"
+
+
 def test_a_successful_attempt_takes_every_step_in_order() -> None:
     state, commands = run(
         *TO_MERGE, on.Merged(MERGED), PUBLICATION, *CLEANED_UP, on.DeliveryConfirmed(), on.ReportSent()

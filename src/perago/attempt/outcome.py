@@ -66,6 +66,15 @@ def short(commit_id: str) -> str:
     return commit_id[:12]
 
 
+def strange_id(what: str, text: str) -> str:
+    """A later attempt would not recognize what an attempt with this id has published."""
+    return (
+        f"The {what} id {_shortened(text)} cannot be recorded in a commit: perago takes 1 to 255 letters (A-Z, a-z), "
+        "digits and . _ : ~ + = @ -, but not . or .. alone. Nothing was done. Let the server make such ids, and start "
+        "the workflow again."
+    )
+
+
 def violated(violations: Sequence[str]) -> str:
     """Guardrail violations as one reason."""
     return "; ".join(violations)

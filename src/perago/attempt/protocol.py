@@ -72,6 +72,10 @@ def _input_accepted(state: State, event: on.InputAccepted) -> Next:
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
+    delivery = state.plan.delivery
+    for what, text in (("workflow", delivery.workflow_id), ("task", delivery.task_id)):
+        if not publication.is_identifier(text):
+            return fail(state, outcome.strange_id(what, text), terminal=True)
     if event.joined:
         return state, do.ResolveJoin(event.workspace.repository, event.joined)
     return _input_located(state)

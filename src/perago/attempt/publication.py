@@ -53,9 +53,11 @@ class Origin:
 def origin(commit: Commit) -> Origin | None:
     """Return the attempt that `commit` names; None for a commit that names none, such as one that a person made or one
     with incomplete or malformed metadata."""
-    workflow_id, task_id = _identifier(commit, WORKFLOW_ID), _identifier(commit, TASK_ID)
+    workflow_id, task_id = commit.metadata.get(WORKFLOW_ID, ""), commit.metadata.get(TASK_ID, "")
     started = number(commit, START_TIME)
-    return Origin(workflow_id, task_id, started) if workflow_id and task_id and started is not None else None
+    if started is None or not (is_identifier(workflow_id) and is_identifier(task_id)):
+        return None
+    return Origin(workflow_id, task_id, started)
 
 
 def number(commit: Commit, key: str) -> int | None:
@@ -71,9 +73,10 @@ def adopted(commit: Commit) -> str | None:
     return text if _COMMIT_ID.fullmatch(text) else None
 
 
-def _identifier(commit: Commit, key: str) -> str | None:
-    text = commit.metadata.get(key, "")
-    return text if _IDENTIFIER.fullmatch(text) else None
+def is_identifier(text: str) -> bool:
+    """Whether `text` can be the id of a workflow or of a task. An attempt with another id could not find again what it
+    has published."""
+    return _IDENTIFIER.fullmatch(text) is not None
 
 
 def step_key(delivery: Delivery) -> str:
