@@ -93,6 +93,43 @@ def test_a_copy_on_top_of_a_publication_is_refused_and_nothing_is_published(
     assert world.commit(BRANCH) == made, "nothing is published"
 
 
+@pytest.mark.parametrize("make", [World, SharedWorld])
+@pytest.mark.parametrize("how", ["rerun", "restart"])
+def test_a_merge_by_hand_with_the_metadata_of_a_stale_publication_is_not_undone(
+    services: InMemoryServices, make: type[World], how: str
+) -> None:
+    world = make(services)
+    world.run(world.take())
+    merge_by_hand(world, world.publications()[0])
+    made = world.commit(BRANCH)
+    services.clock.advance(1)
+    if how == "rerun":
+        services.conductor.rerun_workflow(world.workflow, world.tried[0].delivery.task_id)
+    else:
+        services.conductor.restart_workflow(world.workflow)
+    world.run(world.take())
+
+    assert world.status == "FAILED"
+    for named in (made.id[:12], made.parents[-1][:12]):
+        assert named in world.tried[-1].words
+    assert world.commit(BRANCH) == made, "nothing is published, and the file is there still"
+
+
+@pytest.mark.parametrize("make", [World, SharedWorld])
+def test_a_stale_fence_commit_without_a_staging_commit_is_undone_since_it_changes_nothing(
+    services: InMemoryServices, make: type[World]
+) -> None:
+    world = make(services)
+    world.run(world.take())
+    merge_nothing_by_hand(world, world.publications()[0])
+    services.clock.advance(1)
+    services.conductor.restart_workflow(world.workflow)
+    world.run(world.take())
+
+    assert world.status == "COMPLETED"
+    assert len(world.commit(BRANCH).metadata["perago.supersedes"].split(",")) == 2
+
+
 def test_an_empty_staging_commit_that_arrives_twice_is_published_once(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -202,16 +202,8 @@ def is_built_from(commit: Commit, source: Commit) -> bool:
 
 def is_mine(commit: Commit, delivery: Delivery) -> bool:
     """Whether `commit` was published by this very delivery, not by another of the same attempt."""
-    return _stamp(commit) == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
-
-
-def is_of_same_delivery(commit: Commit, other: Commit) -> bool:
-    """Whether one delivery has made both commits."""
-    return _stamp(commit) == _stamp(other)
-
-
-def _stamp(commit: Commit) -> tuple[str | None, ...]:
-    return tuple(commit.metadata.get(key) for key in (TASK_ID, POLL_COUNT, START_TIME))
+    stamp = tuple(commit.metadata.get(key) for key in (TASK_ID, POLL_COUNT, START_TIME))
+    return stamp == (delivery.task_id, str(delivery.poll_count), str(delivery.start_time))
 
 
 def superseded(commit: Commit) -> set[str]:

@@ -14,7 +14,7 @@ from perago.attempt import events as on
 from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_in
 from perago.attempt.outcome import cannot_undo, named, short
-from perago.attempt.publication import PHASE, WORKFLOW_ID, is_of_same_delivery
+from perago.attempt.publication import WORKFLOW_ID, is_built_from
 from perago.back_off import BackOff
 from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -184,8 +184,9 @@ class Publisher:
         wrong = set[str]()
         changes = [self._own_changes(where, stale) for stale in command.stale]
         if None in changes:
-            odd = short(command.stale[changes.index(None)].id)
-            return _not_undone(command, f"{odd} is not as perago publishes, so its own changes are unknown")
+            odd = command.stale[changes.index(None)]
+            source = f"its second parent {short(odd.parents[-1])} is not its staging commit"
+            return _not_undone(command, f"{short(odd.id)} is not as perago publishes, since {source}")
         for own in changes:
             touched, left, is_undone = set[str](), set[str](), True
             if own:
@@ -219,13 +220,16 @@ class Publisher:
 
     def _own_changes(self, repository: str, stale: do.StalePublication) -> str | None:
         """The commit whose difference to its first parent is what a publication has changed itself. It is empty if the
-        publication has only undone others, and None if a person has made the commit."""
-        if not stale.has_undone:
-            return stale.id
-        merged, found = (self._commit(repository, commit) for commit in (stale.parents[-1], stale.id))
-        if merged.metadata.get(PHASE) == "staging" and is_of_same_delivery(merged, found):
-            return merged.id
-        return "" if merged.meta_range_id == found.meta_range_id else None
+        publication has changed nothing, or only undone others, and None if a person has made the commit.
+
+        Only a publication that is built from its staging commit is reverted. Those of earlier versions that changed
+        nothing themselves have none."""
+        known = next((commit for commit in self._range if commit.id == stale.id), None)
+        found, merged = known or self._commit(repository, stale.id), self._commit(repository, stale.parents[-1])
+        if is_built_from(found, merged):
+            return merged.id if stale.has_undone else found.id
+        has_none = stale.has_undone or len(set(stale.parents)) == 1
+        return "" if has_none and merged.meta_range_id == found.meta_range_id else None
 
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
