@@ -142,9 +142,11 @@ def report_by_hand(services: InMemoryServices, reference: str, status: TaskStatu
     services.conductor.sweep()
 
 
-def retry_beside_a_starting_sub_workflow(services: InMemoryServices, function: Any, delay: int) -> Outcome:
-    """Retry a sub-workflow that has published, and run its first attempt while another sub-workflow of the parent is to
-    start in `delay` seconds."""
+def again_beside_a_starting_sub_workflow(
+    services: InMemoryServices, function: Any, delay: int, how: str = "rerun"
+) -> Outcome:
+    """Rerun or retry a sub-workflow that has published, and run its first attempt while another sub-workflow of the
+    parent is to start in `delay` seconds."""
     conductor = services.conductor
     last, step = (by_hand(reference) for reference in ("last", "step"))
     conductor.create_workflow_definition(_workflow("child", _step(task_of(function).name, "first"), last))
@@ -156,7 +158,12 @@ def retry_beside_a_starting_sub_workflow(services: InMemoryServices, function: A
     services.attempt(function).assert_completed()
     conductor.sweep()
     conductor.terminate_workflow(workflow)
-    conductor.retry_workflow(workflow)
+    if how == "retry":
+        conductor.retry_workflow(workflow)
+    else:
+        rows = conductor.workflow(workflow)["tasks"]
+        (sub,) = [row["taskId"] for row in rows if row["referenceTaskName"] == "retried"]
+        conductor.rerun_workflow(workflow, sub)
     conductor.sweep()
     report_by_hand(services, "step", TaskStatus.COMPLETED)
     return services.attempt(function)
@@ -166,7 +173,7 @@ def retry_beside_a_starting_sub_workflow(services: InMemoryServices, function: A
 def test_a_parent_is_read_again_while_a_sub_workflow_of_it_starts(services: InMemoryServices, function: Any) -> None:
     began = services.clock.now()
     services.clock.call_at(began + 20.5, services.conductor.sweep)
-    outcome = retry_beside_a_starting_sub_workflow(services, function, delay=20).assert_completed()
+    outcome = again_beside_a_starting_sub_workflow(services, function, delay=20).assert_completed()
 
     assert len(outcome.record.superseded_commits) == 1, "the publication of the run before"
     assert began + 20 < services.clock.now() < began + 30
@@ -176,13 +183,24 @@ def test_an_attempt_fails_as_retryable_if_the_sub_workflow_has_not_started_after
     services: InMemoryServices,
 ) -> None:
     began = services.clock.now()
-    outcome = retry_beside_a_starting_sub_workflow(services, edit, delay=60)
+    outcome = again_beside_a_starting_sub_workflow(services, edit, delay=60)
 
     assert outcome.status is TaskStatus.FAILED
     assert "not all started" in str(outcome.reason)
     assert began + 25 < services.clock.now() <= began + 30
     services.conductor.advance(60)
     assert len(services.attempt(edit).assert_completed().record.superseded_commits) == 1
+
+
+@pytest.mark.parametrize("function", [edit, plain], ids=["on an unmoved head", "rebase"])
+def test_a_sub_workflow_that_was_retried_is_stale_whatever_starts_beside_it(
+    services: InMemoryServices, function: Any
+) -> None:
+    began = services.clock.now()
+    outcome = again_beside_a_starting_sub_workflow(services, function, delay=600, how="retry").assert_completed()
+
+    assert len(outcome.record.superseded_commits) == 1
+    assert services.clock.now() == began, "nothing is waited for"
 
 
 def fork_of_sub_workflows(services: InMemoryServices, count: int) -> tuple[str, str]:
