@@ -93,6 +93,15 @@ def test_a_message_has_one_row_on_the_operators_page(name: str) -> None:
     assert len(found) == 1, f"{found} for: {message}"
 
 
+@pytest.mark.parametrize("name", ["staging_differs", "staging_vanished", "copied", "held_by_others"])
+def test_a_message_says_that_nothing_was_published_unless_a_merge_may_be_open(name: str) -> None:
+    is_said = "Nothing of this attempt was published." in str(MESSAGES[name]())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(globals(), "STATE", replace(STATE, open_merge="A merge was sent."))
+        is_said_of_an_open_merge = "Nothing of" in str(MESSAGES[name]())
+    assert (is_said, is_said_of_an_open_merge) == (True, False)
+
+
 def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
     code = PAGE.parents[1] / "src/perago"
     files = [

@@ -81,12 +81,15 @@ def test_a_ref_may_give_several_commits(ref: Any, commits: tuple[str, ...]) -> N
     assert schema_problem(input_schema(TASK), payload(ref)) is None
 
 
-NOTHING = "gives no commit, because it is empty or no task in it has a workspace"
+NOTHING = (
+    "gives no commit, because it is empty, or no complete workspace block (repository, branch, ref_type, ref) is in it"
+)
 BAD_REFS = {
     "an empty list": ([], "/workspace/ref", NOTHING),
     "nulls only": ([None, None], "/workspace/ref", NOTHING),
     "an empty map": ({}, "/workspace/ref", NOTHING),
     "a join of tasks without a workspace": ({"left": {"result": {"n": "secret"}}}, "/workspace/ref", NOTHING),
+    "a join of blocks that are not complete": ({"left": {"workspace": without("branch")}}, "/workspace/ref", NOTHING),
     "a branch in a list": ([A, "main"], "/workspace/ref/1", "must be a full commit id"),
     "upper case in a list": ([A, B.upper()], "/workspace/ref/1", "must be a full commit id"),
     "an abbreviated id in a list": ([A[:12]], "/workspace/ref/0", "must be a full commit id"),

@@ -40,8 +40,7 @@ class ReadLineage:
 
 @dataclass(frozen=True, slots=True)
 class ReadWorkflows:
-    """Read these workflows, whose commits were found, and their parents up to the root. Those that a parent names need
-    not be read."""
+    """Read these workflows, whose commits were found, and their parents up to the root."""
 
     workflow_ids: tuple[str, ...]
     repetition: int = 0
@@ -145,6 +144,8 @@ class RevertStale:
     shared: frozenset[str] | None = frozenset()
     """Keys that these living commits found as they wanted them, because of a stale one perhaps. None: it is not known
     which."""
+    merge_open: bool = False
+    """A merge of this attempt may have taken place, so a failure must not say that nothing was published."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from perago.ports import Commit, Report, TaskStatus
 
 REASON_LIMIT = 500
 _NAMED = 10
+_NOTHING = "Nothing of this attempt was published. "
 _CONFLICTS_NAMED = 3
 _STALE_NAMED = 3
 _PATH_LENGTH = 60
@@ -141,7 +142,7 @@ def staging_differs(state: State, keys: Sequence[str]) -> str:
     """The staging commit was compared with the plan."""
     return (
         f"The staging commit {_staged(state)} of {state.ref.repository} does not hold exactly the changes of this "
-        f"attempt: {named(keys)} differ from what it staged. Nothing was published. A retry stages the changes again."
+        f"attempt: {named(keys)} differ from what it staged. {_nothing(state)}A retry stages the changes again."
     )
 
 
@@ -149,25 +150,26 @@ def staging_vanished(state: State) -> str:
     """Twice, lakeFS no longer had what this attempt put on a staging branch."""
     return (
         f"The changes of this attempt have vanished twice from staging branch {state.staging_branch} of "
-        f"{state.ref.repository} before their commit. Nothing was published. Another client resets branches that begin "
+        f"{state.ref.repository} before their commit. {_nothing(state)}Another client resets branches that begin "
         "with perago-, or lakeFS has failed over to a replica that lags behind. A retry stages the changes again."
     )
 
 
-def cannot_undo(repository: str, stale: Sequence[str], why: str) -> str:
+def cannot_undo(repository: str, stale: Sequence[str], why: str, *, merge_open: bool = False) -> str:
     """Publications of an earlier run that must stay, because of what others have done since."""
     more = f" and {len(stale) - _STALE_NAMED} more" if len(stale) > _STALE_NAMED else ""
     return (
         f"Commits {', '.join(map(short, stale[:_STALE_NAMED]))}{more} in {repository} are of an earlier run of this "
-        f"workflow and cannot be undone: {why}. Nothing was published. Check these commits, and start the workflow "
-        "from the new head."
+        f"workflow and cannot be undone: {why}. {'' if merge_open else _NOTHING}Check these commits, and start the "
+        "workflow from the new head."
     )
 
 
 def held_by_others(state: State, keys: Sequence[str]) -> str:
     """Living publications have found there what they wanted, and would lose it."""
     why = f"others have published the same at {named(keys)}, and this attempt would change it"
-    return cannot_undo(state.ref.repository, state.base.stale if state.base else (), why)
+    stale = state.base.stale if state.base else ()
+    return cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
 
 
 def retried(state: State) -> str:
@@ -245,12 +247,14 @@ def copied(state: State, copy: Commit, source: Commit | None = None) -> str:
     """A commit has the metadata of this step, and is not its publication. `source` is its second parent."""
     if source is not None:
         why = f"its second parent {short(source.id)} is not the staging commit of that publication"
+        older = "An earlier version of perago may have published it, without changes. "
     else:
         why = f"it is not a merge, and its parent is {short(copy.parents[0]) if copy.parents else 'missing'}"
+        older = ""
     return (
         f"Commit {short(copy.id)} on branch {state.ref.branch} of {state.ref.repository} carries the metadata of this "
-        f"step, but perago did not publish it: {why}. Nothing was published. A retry would "
-        "find the same. Check both commits, and start the workflow from the new head."
+        f"step, but perago did not publish it: {why}. {older}{_nothing(state)}A retry would find the same. Check both "
+        "commits, and start the workflow from the new head."
     )
 
 
@@ -296,7 +300,7 @@ def still_starting(state: State, commit: Commit) -> str:
 
 
 def _nothing(state: State) -> str:
-    return "" if state.open_merge else "Nothing of this attempt was published. "
+    return "" if state.open_merge else _NOTHING
 
 
 def altered_fence(state: State, commit_id: str, path: str) -> str:

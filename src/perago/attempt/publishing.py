@@ -51,7 +51,7 @@ def adopt(state: State, commit: Commit, head: Commit) -> Next:
     """Take over `commit`, which is the branch's `head` or lies below it, if its result is valid today. What this
     attempt's own function changed, if it has run, is dropped."""
     base = Base(head.id, tree=head.meta_range_id)
-    state = state.evolve(base=base, adopts=commit.id, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
+    state = state.evolve(base=base, adopts=None, changes=on.ChangesDetected(), shared=frozenset(), carried=None)
     since = takewhile(lambda each: each.id != commit.id, state.read.since if state.read else ())
     above = tuple((each.id, each.parents[0]) for each in since)
     return state, do.ReadAdopted(state.ref.repository, commit, head.id, above)
@@ -62,7 +62,7 @@ def adopted_read(state: State, event: on.AdoptedRead) -> Next:
     the step has been done."""
     if not publication.is_built_from(event.commit, event.source):
         return fail(state, outcome.copied(state, event.commit, event.source), terminal=True)
-    state = state.evolve(changed_since=event.changed_since)
+    state = state.evolve(adopts=event.commit.id, changed_since=event.changed_since)
     return state, do.ValidateRecordedResult(event.source.metadata.get(publication.RESULT, ""))
 
 
@@ -125,6 +125,7 @@ def staging_branch_created(state: State, _: on.StagingBranchCreated) -> Next:
             among_others=state.plan.rebase,
             others=tuple((commit.id, commit.parents[0]) for commit in others),
             shared=publication.shared(others),
+            merge_open=state.open_merge is not None,
         )
         return state, command
     return _base_ready(state)

@@ -350,9 +350,9 @@ def _line(state: State, workflow_id: str) -> list[str]:
 
 
 def _told(state: State, child: str, parent: str) -> _Kind:
-    """Return what a parent says of a workflow below it. One whose attempt was retried is stale for certain. Otherwise, a
-    missing name proves nothing while a sub-workflow starts: the sub-workflow may run before its parent names it. Nor
-    does it if a loop of the parent can run the workflow, for Conductor forgets rounds that are still good."""
+    """Return what a parent says of a workflow below it. One whose attempt was retried is stale for certain. While a
+    sub-workflow starts, a missing name proves nothing otherwise: the sub-workflow may run before its parent names it.
+    Nor does it if a loop of the parent can run the workflow, for Conductor forgets rounds that are still good."""
     row, below = state.workflows.get(parent), state.workflows.get(child)
     if row is None or child in row.children:
         return _Kind.FOREIGN

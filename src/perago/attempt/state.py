@@ -70,7 +70,7 @@ class State:
     base: Base | None = None
     """Set once the range is judged."""
     adopts: str | None = None
-    """The publication of an earlier attempt that is taken over."""
+    """The publication of an earlier attempt that is taken over. Set once it is known to be no copy."""
     changed_since: Mapping[str, str] = field(default_factory=dict)
     """Keys of it that others have changed since, each with the commit that did."""
     result: Any = field(default=None, repr=False)
@@ -101,7 +101,7 @@ class State:
     held: frozenset[str] = frozenset()
     """Keys of these that living publications rely on. What is published must have them as the head has."""
     staging_commit: Commit | None = None
-    """What is to be merged. For an empty fence commit that is the branch head itself."""
+    """What is to be merged. It may be empty, but it is always a commit of this attempt."""
     fence: FenceState | None = None
     """The publish fence of what the publication is built on, and then of what is to be merged."""
     fence_object: str = ""

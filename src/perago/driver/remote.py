@@ -213,7 +213,8 @@ class Publisher:
                 return on.NothingStaged()
             return on.CommandFailed(
                 f"Undoing the stale publications on branch {command.branch} of {where} did not give the tree of the "
-                f"input ref: {named(sorted(wrong))} differ. Nothing was published.",
+                f"input ref: {named(sorted(wrong))} differ."
+                + ("" if command.merge_open else " Nothing was published."),
                 terminal=True,
             )
         return on.Reverted(self._commit(where, head))
@@ -466,7 +467,7 @@ class Publisher:
 
 
 def _not_undone(command: do.RevertStale, why: str) -> on.CommandFailed:
-    reason = cannot_undo(command.repository, [stale.id for stale in command.stale], why)
+    reason = cannot_undo(command.repository, [stale.id for stale in command.stale], why, merge_open=command.merge_open)
     return on.CommandFailed(reason, terminal=True)
 
 

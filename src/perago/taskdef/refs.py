@@ -48,8 +48,8 @@ def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/
             found[claim.value] = None
     if not found and len(problems) == known:
         problems.append(
-            f"{pointer}: gives no commit, because it is empty or no task in it has a workspace; give a commit id, a "
-            "list of them, or the output of a JOIN"
+            f"{pointer}: gives no commit, because it is empty, or no complete workspace block (repository, branch, "
+            "ref_type, ref) is in it; give a commit id, a list of them, or the output of a JOIN"
         )
     return tuple(found)
 
