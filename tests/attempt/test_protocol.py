@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,8 @@ def kinds(commands: list[do.Command | None]) -> list[str]:
 @pytest.mark.parametrize("name", ["workflow_id", "task_id"])
 @pytest.mark.parametrize("text", ["", "a b", "a#1", "ü", "a/b", "..", "x" * 256, "a\ud800"])
 def test_an_id_by_which_a_publication_could_not_be_found_again_is_refused_up_front(name: str, text: str) -> None:
-    plan = replace(PLAN, delivery=replace(DELIVERY, **{name: text}))
+    changed: dict[str, Any] = {name: text}
+    plan = replace(PLAN, delivery=replace(DELIVERY, **changed))
     state, _ = run(ACCEPTED, plan=plan)
     assert state.report is not None
     assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
