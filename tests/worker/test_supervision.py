@@ -71,6 +71,25 @@ def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
     assert not queue.reports
 
 
+def test_a_worker_that_stops_waits_for_the_hand_back_of_what_its_last_poll_brought(
+    tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow_to_take_back(operation: str) -> None:
+        if operation == "hand_back":
+            time.sleep(0.5)
+
+    monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", LIMIT)
+    with running(make_plan(tmp_path), queue) as worker:
+        wait_for("a long poll", lambda: queue.polls and queue.polls[-1] == (1, LIMIT))
+        queue.fault = slow_to_take_back
+        worker.supervisor.stop()
+        wait_for("the end of the slot", gone(worker.saw(SlotReady)[0].pid))
+        task_id = queue.put(what="returns")
+        assert worker.wait_until_down() == 0
+    assert [(event.delivery.task_id, event.error) for event in worker.saw(HandedBack)] == [(task_id, None)]
+    assert queue.handed_back == [task_id]
+
+
 def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, queue: SmallQueue) -> None:
     file = tmp_path / "running"
     with running(make_plan(tmp_path, slots=2), queue) as worker:

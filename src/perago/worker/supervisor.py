@@ -203,7 +203,9 @@ class _Worker:
         while self._attempts and time.monotonic() < self._give_up_at:
             await asyncio.wait(self._tasks, timeout=1.0)
         self._spawn(self._slots.close())
-        await asyncio.wait(self._tasks, timeout=max(0.0, min(POLLS_LIMIT, self._give_up_at - time.monotonic())))
+        limit = time.monotonic() + POLLS_LIMIT
+        while self._tasks and (left := min(limit, self._give_up_at) - time.monotonic()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)  # a poll that ends may begin a hand-back
         self._clock.end()
         if self._attempts:
             await asyncio.wait(self._tasks, timeout=LAST_WORDS)
