@@ -16,8 +16,7 @@ from perago.worker.events import Event
 from perago.workspace.text import one_line
 
 LOOP_LIMIT = 30.0
-"""Seconds without a turn of the event loop after which it counts as stuck. A slot that takes no message may hold it up
-for five."""
+"""Seconds without a turn of the event loop after which it counts as stuck. Nothing that it does takes one second."""
 BEAT_LIMIT = 300.0
 """Seconds after which a heartbeat that has neither got through nor failed is stuck. Its calls have shorter limits."""
 
