@@ -134,11 +134,12 @@ def test_a_lost_lease_extension_is_repeated() -> None:
     assert len(server.requests) == 2
 
 
-def test_a_hand_back_asks_for_redelivery_at_once() -> None:
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_a_hand_back_asks_for_redelivery_at_once_or_later(seconds: int) -> None:
     with conductor(ACCEPTED) as (queue, server):
-        queue.hand_back(DELIVERY)
+        queue.hand_back(DELIVERY, seconds)
     sent = server.requests[0].json
-    assert (sent["status"], sent["callbackAfterSeconds"]) == ("IN_PROGRESS", 0)
+    assert (sent["status"], sent["callbackAfterSeconds"]) == ("IN_PROGRESS", seconds)
     assert "extendLease" not in sent
 
 

@@ -27,6 +27,8 @@ class SmallQueue:
         self.held: dict[str, Delivery] = {}
         self.beats: list[str] = []
         self.handed_back: list[str] = []
+        self.pauses: list[int] = []
+        """Seconds for each of them, which are not waited for."""
         self.reports: dict[str, tuple[Report, str]] = {}
         self.logs: dict[str, list[str]] = {}
         self.fault: Callable[[str], ServiceError | None] = lambda operation: None
@@ -141,10 +143,11 @@ class SmallQueue:
         with self._changed:
             self.beats.append(delivery.task_id)
 
-    def hand_back(self, delivery: Delivery) -> None:
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         self._maybe_fail("hand_back")
         with self._changed:
             self.handed_back.append(delivery.task_id)
+            self.pauses.append(seconds)
             del self.held[delivery.task_id]
             self._waiting.append(delivery)
             self._changed.notify_all()

@@ -12,8 +12,8 @@ import pytest
 
 from perago.back_off import BackOff
 from perago.driver.failures import MOST_HAND_BACKS
-from perago.ports import Unavailable
-from perago.worker import LogPlan, cadence, host_check
+from perago.ports import Delivery, Unavailable
+from perago.worker import LogPlan, attempts, cadence, host_check
 from perago.worker.events import (
     AttemptReceived,
     Ending,
@@ -30,6 +30,8 @@ from .site import Site
 from .small_queue import SmallQueue
 
 MEBIBYTE = 2**20
+REDELIVERY = attempts.REDELIVERY
+"""Without the change of `soon`."""
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +39,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disks are checked every few milliseconds, whether the worker takes work or not."""
     monkeypatch.setattr(host_check, "CHECK_INTERVAL", 0.02)
     monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
+    monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
     monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
 
 
@@ -202,6 +205,32 @@ def test_an_input_waits_for_the_room_that_another_attempt_has(site: Site) -> Non
             assert "left; nothing was downloaded" in str(handed_back[0].reason)
             (root / "attempt/file").unlink()
             assert_only("small", site.finish(started))
+            assert not worker.saw(PollingPaused)
+
+
+def test_an_attempt_that_is_handed_back_comes_again_later_each_time_and_fails_in_the_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[int] = []
+    take_back = site.conductor.hand_back
+
+    def note(delivery: Delivery, seconds: int = 0) -> None:
+        pauses.append(seconds)
+        take_back(delivery)
+
+    monkeypatch.setattr(attempts, "REDELIVERY", REDELIVERY)
+    monkeypatch.setattr(attempts, "MOST_DELIVERIES", 10)
+    monkeypatch.setattr(site.conductor, "hand_back", note)
+    with mounted(site.directory / "disk", 3 * RESERVE // MEBIBYTE) as disk:
+        root = disk / "root"
+        root.mkdir(mode=0o700)
+        (root / "attempt").mkdir()
+        (root / "attempt/file").write_bytes(bytes(100 * MEBIBYTE))
+        site.lakefs.seed("data", "main", {"large": bytes(40 * MEBIBYTE)})
+        with running(site.plan("small", root), site.conductor):
+            (workflow,) = site.finish(site.start())
+    assert [task["status"] for task in workflow["tasks"]] == ["FAILED", "FAILED"]
+    assert pauses == 2 * [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_an_input_fails_with_both_sizes_if_other_programs_leave_too_little_room(site: Site) -> None:
@@ -240,6 +269,7 @@ def test_a_task_without_a_workspace_is_handed_back_too(
         repair = break_disk(plan.workspace_root)
         task_id = queue.put(what="returns")
         wait_for("the hand-back", lambda: worker.ended(Ending.HANDED_BACK))
+        wait_for("the pause", lambda: worker.saw(PollingPaused))
         assert queue.handed_back[0] == task_id
         assert not queue.reports
         repair()

@@ -140,8 +140,8 @@ def test_a_hand_back_without_an_answer_is_not_repeated_once_it_was_heard(monkeyp
     (delivery,) = queue.poll("worker.behaves", "w0000", count=1, wait_seconds=0)
     heard = queue.hand_back
 
-    def unanswered(delivery: Delivery) -> None:
-        heard(delivery)
+    def unanswered(delivery: Delivery, seconds: int) -> None:
+        heard(delivery, seconds)
         raise Unclear("Conductor", "hand back", "no answer")
 
     monkeypatch.setattr(queue, "hand_back", unanswered)

@@ -66,7 +66,7 @@ def test_an_idle_worker_stops_after_its_poll_and_hands_back_what_it_brought(
         worker.supervisor.stop()
         task_id = queue.put(what="returns")
         assert worker.wait_until_down() == 0
-    assert queue.handed_back == [task_id]
+    assert (queue.handed_back, queue.pauses) == ([task_id], [0])
     assert [event.delivery.task_id for event in worker.saw(HandedBack)] == [task_id]
     assert not queue.reports
 

@@ -172,8 +172,8 @@ class TaskQueue(DeliveryCheck, Protocol):
         """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
         ...
 
-    def hand_back(self, delivery: Delivery) -> None:
-        """Give an undelivered attempt back for immediate redelivery to any poller."""
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
+        """Give an attempt back for redelivery to any poller, after `seconds`."""
         ...
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:

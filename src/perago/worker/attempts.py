@@ -12,10 +12,11 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from perago.attempt.events import FenceState
+from perago.back_off import BackOff
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.worker.events import (
     AttemptEnded,
@@ -33,6 +34,10 @@ from perago.worker.pools import Pools
 from perago.worker.reporting import LOOK_LIMIT, clean_up, find_publication, hand_back, report_death, send_report
 from perago.worker.slots import Slot
 
+REDELIVERY = BackOff(1.0, 60.0)
+"""1, 2, 4 ... 60 seconds before an attempt that a slot handed back comes again, here or elsewhere."""
+MOST_DELIVERIES = 100
+"""The last one fails instead of being handed back: after about 95 minutes, if a slot handed all others back."""
 LOG_INTERVAL = 3.0
 """Seconds at least between two entries of a running attempt in Conductor's task log."""
 LOG_LIMIT = 5.0
@@ -70,6 +75,7 @@ class Attempt:
         self._lease: asyncio.Task[None] | None = None
         self._publishing: Publishing | None = None
         self._death: str | None = None
+        self._redelivery_seconds = 0
         self._asking = asyncio.Lock()
         """Held for each question of the slot, which thereby occupies one thread of those that heartbeats need."""
         self._next_log = self._started + LOG_INTERVAL
@@ -82,10 +88,12 @@ class Attempt:
     # ------------------------------------------------------------- told by the slot
 
     def finished(self, message: Finished) -> None:
-        """The slot is done and free again. If the disk is full, the next poll must not come first."""
-        if message.hand_back and self._lost is None:
-            why = "" if message.report is None else message.report.reason
-            self._services.host.refuse(f"attempt {self.delivery.task_id} was handed back: {why}")
+        """The slot is done and free again."""
+        if message.hand_back:
+            self._services.host.check_now()
+            polls = self.delivery.poll_count
+            self._redelivery_seconds = round(REDELIVERY.pause(polls - 1))
+            message = replace(message, hand_back=polls < MOST_DELIVERIES)
         self._end(message)
 
     def process_died(self, how: str) -> None:
@@ -205,7 +213,8 @@ class Attempt:
         services, why = self._services, report.reason
         if self._lease is not None:
             self._lease.cancel()
-        error = await services.pools.reports.run(hand_back, services.queue, self.delivery, self._one_at_a_time)
+        seconds = self._redelivery_seconds
+        error = await services.pools.reports.run(hand_back, services.queue, self.delivery, seconds, self._one_at_a_time)
         self._ended(Ending.HANDED_BACK if error is None else Ending.UNREPORTED, error or why, outcome)
         self.said(f"[{self._worker_id} handed this attempt back before its function was called: {why}]")
         await self._logged()

@@ -49,7 +49,7 @@ class HostCheck:
         self._since = time.monotonic()
         """When the host began to take work, or to take none."""
         self._is_paused = False
-        self._refused = asyncio.Event()
+        self._hurry = asyncio.Event()
         self.problem: str | None = "its disks have not been checked yet"
         """Why the host takes no work; None if it does."""
 
@@ -58,17 +58,22 @@ class HostCheck:
         while True:
             found = await self._check()
             if found is not None:
-                self.refuse(found)
+                self._refuse(found)
             elif self.problem is not None and time.monotonic() >= self._retry_at:
                 self._resume()
             waiting = CHECK_INTERVAL if self.problem is None else max(0.0, self._retry_at - time.monotonic())
-            self._refused.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(waiting):
-                    await self._refused.wait()
+                    await self._hurry.wait()
+            self._hurry.clear()
 
-    def refuse(self, problem: str) -> None:
-        """Take no work until a later check finds the host able: a root, or an attempt that met it, has a problem.
+    def check_now(self) -> None:
+        """Check a host that takes work at once: an attempt has met a problem that may be the host's."""
+        if self.problem is None:
+            self._hurry.set()
+
+    def _refuse(self, problem: str) -> None:
+        """Take no work until a later check finds the host able.
 
         Problems that are found before the next check is due count as one.
         """
@@ -77,7 +82,6 @@ class HostCheck:
             return
         self._retry_at = now + self._delay.after_crash(now - self._since if self.problem is None else 0.0)
         self.problem = problem
-        self._refused.set()
         if not self._is_paused:
             self._is_paused, self._since = True, now
             self._emit(PollingPaused(problem))

@@ -152,8 +152,11 @@ def report_death(how: str, merge: Publishing, commit_id: str | None) -> Report:
     return Report(TaskStatus.FAILED, reason=fitted(f"{how} while it published.", f" {words}"))
 
 
-def hand_back(queue: TaskQueue, delivery: Delivery, alone: AbstractContextManager[object] | None = None) -> str | None:
-    """Hand a delivery back; returns what prevented it, after which its response timeout decides.
+def hand_back(
+    queue: TaskQueue, delivery: Delivery, seconds: int = 0, alone: AbstractContextManager[object] | None = None
+) -> str | None:
+    """Hand a delivery back, for redelivery after `seconds`; returns what prevented it, after which its response timeout
+    decides.
 
     Conductor takes a task away from any worker that has it, so each call reads first: the answer to the poll may be
     old, and a call without an answer may have been received. `alone` is entered for each call: an extension of the
@@ -164,7 +167,7 @@ def hand_back(queue: TaskQueue, delivery: Delivery, alone: AbstractContextManage
         try:
             with alone or nullcontext():
                 if queue.is_current(delivery):
-                    queue.hand_back(delivery)
+                    queue.hand_back(delivery, seconds)
         except Exception as error:  # noqa: BLE001 - reported as text
             problem = error
         else:

@@ -143,10 +143,10 @@ class ConductorQueue:
         body = wire_format.to_json(operation, wire_format.lease_extension(delivery))
         self._session.read(operation, self._session.tasks.update_task, body)
 
-    def hand_back(self, delivery: Delivery) -> None:
-        """Give an undelivered attempt back. Sent once: a repetition could take it from a later worker."""
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
+        """Give an attempt back. Sent once: a repetition could take it from a later worker."""
         operation = f"hand back task {delivery.task_id}"
-        self._update(operation, wire_format.hand_back(delivery))
+        self._update(operation, wire_format.hand_back(delivery, seconds))
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""

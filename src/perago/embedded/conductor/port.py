@@ -99,10 +99,10 @@ class InMemoryConductor(ConductorModel):
         with self._operation("extend_lease") as state:
             updates.update_task(state, _result(delivery, extendLease=True))
 
-    def hand_back(self, delivery: Delivery) -> None:
-        """Give the attempt back for immediate redelivery (`docs/servers/conductor.md` 9)."""
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
+        """Give the attempt back for redelivery after `seconds` (`docs/servers/conductor.md` 9)."""
         with self._operation("hand_back") as state:
-            updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=0))
+            updates.update_task(state, _result(delivery, status="IN_PROGRESS", callbackAfterSeconds=seconds))
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status by update v1; an outdated one is ignored without a word."""
