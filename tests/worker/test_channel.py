@@ -38,6 +38,7 @@ from perago.worker.messages import (
     REPORT_BYTES,
     REPORT_START,
     BadMessage,
+    Calling,
     Deliver,
     DeliveryQuestion,
     Finished,
@@ -80,6 +81,7 @@ MESSAGES: list[FromSlot] = [
     StartFailed("ValueError: no"),
     DeliveryQuestion(7, DELIVERY.identity),
     DeliveryQuestion(8, DELIVERY.identity, "other"),
+    Calling(DELIVERY.identity),
     Finished(
         DELIVERY.identity,
         Report(TaskStatus.FAILED, NESTED, "why"),

@@ -150,6 +150,13 @@ def test_a_report_with_too_many_items_ends_its_slot(worker: RunningWorker, queue
     assert "a message that nothing called for (Finished)" in str(report.reason)
 
 
+def test_a_function_that_was_called_cannot_hand_its_attempt_back(worker: RunningWorker, queue: SmallQueue) -> None:
+    message = Finished(("task-1", 1, 5), Report(TaskStatus.FAILED, reason="disk full"), hand_back=True)
+    report = outcome(queue, queue.put(what="sends", file=encode(message).decode(), began=5))
+    assert "a message that nothing called for (Finished)" in str(report.reason)
+    assert not queue.handed_back
+
+
 def test_many_questions_of_a_slot_are_asked_one_after_the_other(worker: RunningWorker, queue: SmallQueue) -> None:
     """Each occupies a thread that heartbeats of other attempts need."""
     asked, through = [], threading.Event()

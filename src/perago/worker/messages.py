@@ -100,6 +100,13 @@ class DeliveryQuestion:
 
 
 @dataclass(frozen=True, slots=True)
+class Calling:
+    """The delivery's function is about to be called, so that the attempt cannot be handed back from now on."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The delivery's attempt is over, except for its report."""
 
@@ -158,7 +165,9 @@ class LogSoFar:
     text: str
 
 
-FromSlot = LogSoFar | Ready | StartFailed | DeliveryQuestion | Finished | ForwardedEvent | Waiting | Publishing
+FromSlot = (
+    LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | ForwardedEvent | Waiting | Publishing
+)
 
 
 # ------------------------------------------------------------------ a slot's messages as bytes

@@ -58,6 +58,7 @@ from perago.worker.messages import (
     MOST_REMARKS,
     MOST_STEPS,
     AskLog,
+    Calling,
     Cancel,
     Deliver,
     DeliveryAnswer,
@@ -187,6 +188,8 @@ class _SlotMain:
         self._unfit = None
 
         def call(task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
+            self._channel.send(Calling(delivery.identity))
+            self._channel.flush()  # the function can keep back what has not been sent
             return self._call(attempt_log, task, workspace, params, current)
 
         try:

@@ -27,6 +27,7 @@ from perago.worker.messages import (
     MOST_STEPS,
     AskLog,
     BadMessage,
+    Calling,
     Cancel,
     Deliver,
     DeliveryAnswer,
@@ -143,6 +144,8 @@ class Slot:
         self._ready_since: float | None = None
         self._questions = self._waits = self._log_asked = 0
         """Of the attempt at hand that have not been answered."""
+        self._is_called = False
+        """Whether its function was called."""
 
     @property
     def free(self) -> bool:
@@ -179,6 +182,7 @@ class Slot:
             self._ready = False
             return False
         self.attempt, self._questions, self._waits, self._log_asked = attempt, 0, 0, 0
+        self._is_called = False
         return True
 
     def answer(self, answer: DeliveryAnswer) -> None:
@@ -298,6 +302,8 @@ class Slot:
             case DeliveryQuestion():
                 self._questions += 1
                 self._listener.slot_asks(self, message)
+            case Calling():
+                self._is_called = True
             case Finished():
                 self._on_finished(message)
             case Publishing():
@@ -324,7 +330,11 @@ class Slot:
         match message:
             case DeliveryQuestion():
                 return self._questions < MOST_QUESTIONS
+            case Calling():
+                return not self._is_called
             case Finished(_, report):
+                if message.hand_back and self._is_called:
+                    return False
                 lists = (message.steps, MOST_STEPS), (message.remarks, MOST_REMARKS), (message.log_chunks, MOST_CHUNKS)
                 if any(len(items) > most for items, most in lists):
                     return False
