@@ -21,6 +21,7 @@ from perago.driver.retry import retry, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs.errors import NotModelled
 from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
+from perago.taskdef.problems import TOO_DEEP
 from perago.testing import InMemoryServices
 from perago.workspace.errors import LayoutRefused, NoRoom
 
@@ -102,7 +103,7 @@ def swap(workspace: Path, params: Anything) -> Anything:
 @pytest.mark.parametrize(
     ("name", "status", "words"),
     [
-        ("nested", TERMINAL, "Invalid result: "),
+        ("nested", TERMINAL, f"Invalid result: the result {TOO_DEEP}"),
         ("surrogate", TERMINAL, "Invalid result: "),
         ("surrogate key", TERMINAL, "Invalid result: "),
         ("huge number", TERMINAL, "Invalid result: "),
@@ -143,9 +144,7 @@ def test_an_input_that_is_nested_too_deeply_stays_so(services: InMemoryServices)
     report = services.run_delivery(found, deep).report
 
     assert report is not None
-    assert (report.status, str(report.reason)[:15]) == (TERMINAL, "Invalid input: ")
-    depth = ("it is nested too deeply", "recursion limit exceeded")  # Python's reader or pydantic's, whose is lower
-    assert any(words in str(report.reason) for words in depth)
+    assert (report.status, report.reason) == (TERMINAL, f"Invalid input: /params: {TOO_DEEP}")
 
 
 def test_a_validator_that_leaves_is_a_failure_that_quotes_no_value(services: InMemoryServices) -> None:

@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, field_serializer
 
 from perago.taskdef.payload import InvalidResult, check_recorded_result, dump_result
+from perago.taskdef.problems import TOO_DEEP
 from perago.taskdef.schema import output_schema
 
 from .making import Empty, make_task
@@ -272,6 +273,14 @@ def test_a_circular_result_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["loop"] = loop
     assert "cannot be written as JSON" in refusal(Wide(loop=loop), Wide)
+
+
+@pytest.mark.parametrize("levels", [230, 5000], ids=["for the reader", "for the writer"])
+def test_a_result_that_is_nested_too_deeply_is_refused(levels: int) -> None:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    assert TOO_DEEP in refusal(Wide(loop=value), Wide)
 
 
 def test_the_size_is_counted_in_bytes_of_utf_8() -> None:

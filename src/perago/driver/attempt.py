@@ -35,6 +35,7 @@ from perago.guardrails.content import ContentGuardrail
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Forbidden, ServiceError, Upload
 from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
+from perago.taskdef.problems import TOO_DEEP
 from perago.workspace.changes import Changes
 from perago.workspace.errors import WorkspaceError
 from perago.workspace.text import quoted
@@ -43,7 +44,6 @@ _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "
     "into the workspace and pass references."
 )
-_TOO_DEEP = "Invalid input: it is nested too deeply to be read: about 1,000 levels. Flatten it, or put it into a file."
 ENDED = (Step.PUBLISHED, Step.FAILED, Step.LOST)
 _BEFORE_THE_FUNCTION = (
     Step.RECEIVED,
@@ -283,7 +283,7 @@ class _AttemptRun:
         if self._delivery.external_input:
             return on.CommandFailed(_EXTERNAL, terminal=True)
         if self._delivery.input_is_too_deep:
-            return on.CommandFailed(_TOO_DEEP, terminal=True)
+            return on.CommandFailed(f"Invalid input: it {TOO_DEEP}", terminal=True)
         try:
             found = parse_input(self._task, self._delivery.input)
         except InvalidInput as error:

@@ -13,6 +13,7 @@ from perago.attempt.outcome import violated
 from perago.attempt.steps import Step
 from perago.guardrails.evaluation import Finding
 from perago.ports import NotFound, ServiceError
+from perago.taskdef.problems import TOO_DEEP
 from perago.workspace.directory import root_problem
 from perago.workspace.errors import EXHAUSTED, DirectoryRefused, LayoutRefused, NoRoom, WorkspaceError
 from perago.workspace.layout import RESERVE
@@ -74,7 +75,7 @@ def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFai
     """
     checked = _CHECKED.get(type(command))
     if checked and isinstance(error, RecursionError):
-        return CommandFailed(f"Invalid {checked}: it is nested too deeply.", terminal=True)
+        return CommandFailed(f"Invalid {checked}: it {TOO_DEEP}", terminal=True)
     text = "" if checked or isinstance(command, do.RunFunction) else f": {error}"
     return CommandFailed(
         f"perago could not carry out {type(command).__name__}: {type(error).__name__}{text}", terminal=False

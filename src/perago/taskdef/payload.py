@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ValidationError
 
 from perago.authoring import Task
-from perago.taskdef.problems import ignored_keys, join_pointer, problem_lines
+from perago.taskdef.problems import TOO_DEEP, ignored_keys, join_pointer, problem_lines
 from perago.taskdef.refs import commits_of, shown
 from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
 
@@ -126,6 +126,9 @@ def _key_problems(found: Mapping[str, Any], keys: tuple[str, ...], takes: str, p
 def _parse_params(task: Task, params: Any, problems: list[str]) -> BaseModel | None:
     try:
         text = json.dumps(params, allow_nan=False)
+    except RecursionError:
+        problems.append(f"/params: {TOO_DEEP}")
+        return None
     except (TypeError, ValueError) as error:
         problems.append(f"/params: is not JSON ({type(error).__name__})")
         return None

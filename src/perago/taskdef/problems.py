@@ -36,6 +36,9 @@ def join_pointer(parent: str, key: str | int) -> str:
 MOST_PROBLEMS = 50
 """So many lines are listed; the rest is counted."""
 
+TOO_DEEP = "is nested too deeply: about 200 levels can be read. Flatten it, or put it into a file"
+"""Said of an input or a result. pydantic's reader has that limit, and Python's has one of about 1,000 levels."""
+
 _WORDED_BY_PYDANTIC = frozenset(typing.get_args(ErrorType)) - {"value_error", "assertion_error"}
 _QUOTING_THE_INPUT = frozenset({"uuid_parsing", "timezone_offset", "bytes_invalid_encoding"})
 _LONGEST_REASON = 200
@@ -82,6 +85,8 @@ def _reason(details: ErrorDetails) -> str:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "union_tag_invalid":
         return f"{context['discriminator']} is none of {context['expected_tags']}"
+    if kind == "json_invalid" and "recursion limit" in str(context.get("error")):
+        return TOO_DEEP
     if kind in _QUOTING_THE_INPUT:
         return f"is not valid ({kind})"
     if kind in _WORDED_BY_PYDANTIC:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError
 
 from perago.authoring import Task
-from perago.taskdef.problems import join_pointer, location_of, problem_lines
+from perago.taskdef.problems import TOO_DEEP, join_pointer, location_of, problem_lines
 
 _ERROR_KIND = re.compile(r"Error calling function `\w+`|(?<=: )[A-Z]\w*(?:Error|Exception)(?=:)")
 
@@ -171,6 +171,8 @@ def _mismatch(model: type[BaseModel], problems: tuple[str, ...]) -> str:
 def _unwritable(error: Exception) -> str:
     """Why writing failed: the kinds of error and no more, the text of the author's own code may quote values."""
     text = str(error).partition("\n")[0]
+    if text.endswith("Maximum serialization depth exceeded"):
+        return f"the result {TOO_DEEP}"
     if not text.startswith("Unable to serialize unknown type"):
         text = ": ".join(dict.fromkeys(_ERROR_KIND.findall(text))) or type(error).__name__
     return f"the result cannot be written as JSON: {text}"

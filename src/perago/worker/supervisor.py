@@ -29,6 +29,7 @@ from typing import Any
 
 from perago.driver import SystemClock
 from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
+from perago.taskdef.problems import TOO_DEEP
 from perago.worker.attempts import Attempt, Services
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
 from perago.worker.fork_server import warm_up
@@ -57,9 +58,6 @@ POLLS_LIMIT = 7.0
 
 LAST_WORDS = 2.0
 """Seconds for reports that were given up to be said to be."""
-
-TOO_DEEP = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason="The input is nested too deeply: a few hundred levels.")
-"""For an input that cannot be sent to a slot."""
 
 
 class Supervisor:
@@ -235,7 +233,8 @@ class _Worker:
             if not slot.take(attempt):
                 return False
         except RecursionError:
-            attempt.finished(Finished(delivery.identity, TOO_DEEP))
+            report = Report(TaskStatus.FAILED_WITH_TERMINAL_ERROR, reason=f"Invalid input: it {TOO_DEEP}")
+            attempt.finished(Finished(delivery.identity, report))
         self._attempts.add(attempt)
         self._spawn(self._attend(attempt))
         return True
