@@ -120,10 +120,11 @@ def test_a_repository_that_cannot_be_read_is_skipped_and_reported(project: Proje
         for name in ("behind", "secret"):
             services.lakefs.seed(name, "main", {"a": "1"})
             commit_long_ago(services, name)
-        ran = project.run("gc", "nowhere", "secret", "behind", **services.environment())
+        ran = project.run("gc", "a/b", "nowhere", "secret", "behind", **services.environment())
         assert ran.code == 1
         assert (branches(services, "behind"), branches(services, "secret")) == ([], [STAGING])
         assert "removed 0 attempt directories (0 bytes) and 1 branch; 0 left" in ran.out
+        assert "error: a/b was skipped: it must be a name of 3 to 63 lower-case letters" in ran.err
         assert "error: nowhere was skipped: " in ran.err
         assert "has no such repository" in ran.err
         assert "error: secret was skipped: lakeFS: " in ran.err

@@ -26,6 +26,7 @@ __all__ = [
     "WorkspaceInput",
     "check_recorded_result",
     "dump_result",
+    "name_problem",
     "parse_input",
 ]
 
@@ -154,14 +155,22 @@ def _parse_workspace(block: Any, problems: list[str]) -> WorkspaceInput | None:
     return WorkspaceInput(block["repository"], block["branch"], refs, ref_key)
 
 
+def name_problem(kind: str, name: object) -> str | None:
+    """Why lakeFS cannot have a `repository` or a `branch` of that name."""
+    pattern, rule = _NAMES[kind]
+    if isinstance(name, str) and pattern.fullmatch(name):
+        return None
+    return f"must be a name of {rule}, not {shown(name)}; lakeFS has no other names"
+
+
 def _workspace_problems(block: Mapping[str, Any], ref_key: RefKey) -> Iterator[str]:
     keys = ("repository", "branch", ref_key, "ref")
     if "ref_type" in block and "refType" in block:
         yield "/workspace/refType: stands beside ref_type; send one of them"
         block = {key: value for key, value in block.items() if key != "refType"}
     yield from _key_problems(block, keys, "the workspace has", "/workspace")
-    for key, (name, rule) in _NAMES.items():
-        if key in block and not (isinstance(block[key], str) and name.fullmatch(block[key])):
-            yield f"/workspace/{key}: must be a name of {rule}, not {shown(block[key])}; lakeFS has no other names"
+    for key in _NAMES:
+        if key in block and (problem := name_problem(key, block[key])):
+            yield f"/workspace/{key}: {problem}"
     if ref_key in block and block[ref_key] != "commit":
         yield f"/workspace/{ref_key}: must be 'commit', not {shown(block[ref_key])}; nothing else is immutable"

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import re
 import subprocess
 from collections.abc import Callable, Collection, Mapping
 
@@ -14,6 +13,7 @@ from perago.cache import CacheUnusable, trim
 from perago.driver import Limits
 from perago.ports import Delivery
 from perago.settings import Upkeep, whole_environment
+from perago.taskdef.payload import name_problem
 from perago.worker.events import (
     BranchesSwept,
     BranchSweepFailed,
@@ -38,9 +38,6 @@ MOST_REPOSITORIES = 1000
 BRANCH_SWEEP_LIMIT = 900.0
 """Seconds after which a sweep of branches is given up until the next one."""
 
-_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
-"""What lakeFS takes for the name of a repository (`docs/servers/lakefs.md` 2)."""
-
 CACHE_INTERVAL = 60.0
 """Seconds between two looks at how full the cache is: one small file is read, unless there is something to do."""
 
@@ -54,7 +51,7 @@ def repository_of(delivery: Delivery, limits: Limits) -> str | None:
     if not isinstance(workspace, Mapping):
         return None
     name, branch = workspace.get("repository"), workspace.get("branch")
-    if not isinstance(name, str) or not _REPOSITORY.fullmatch(name):
+    if not isinstance(name, str) or name_problem("repository", name):
         return None
     return name if limits.allows(name, branch if isinstance(branch, str) else "") else None
 

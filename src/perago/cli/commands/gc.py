@@ -105,6 +105,7 @@ def _clear_branches(
     from perago.driver.gc import BranchClearing
     from perago.ports import Forbidden, NotFound, Refused
     from perago.settings import state_directory
+    from perago.taskdef.payload import name_problem
 
     lakefs = settings.require_lakefs()
     first_seen = FirstSeenStore(state_directory() / "gc.json", lakefs.endpoint_url)
@@ -113,6 +114,10 @@ def _clear_branches(
     clearing = BranchClearing(store, queue, first_seen, policy)
     try:
         for repository in repositories:
+            if problem := name_problem("repository", repository):
+                skipped.append(repository)
+                messages.error(f"{repository} was skipped: it {problem}")
+                continue
             try:
                 yield from clearing.clear(repository)
             except (NotFound, Forbidden, Refused) as error:
