@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import pwd
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from perago.settings import ConfigurationError, Settings, check_roots, load_settings, prepare_roots
+from perago.settings.roots import own_directory_trouble
+
+from ..worker.test_full_disks import mounted
 
 
 def configured(monkeypatch: pytest.MonkeyPatch, root: Path | str) -> Settings:
@@ -144,6 +148,21 @@ def test_a_root_or_a_directory_on_the_way_that_others_can_write_is_refused(
     assert f"can be written by {who}" in problem
     assert f"(owner {pwd.getpwuid(os.geteuid()).pw_name}, mode {bits:04o})" in problem
     assert f"chmod {mend} {tmp_path / 'open'}" in problem
+
+
+@pytest.mark.parametrize("name", ["", "new/root"])
+def test_a_root_on_a_read_only_disk_is_left_to_the_checks_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    with mounted(tmp_path / "disk", 1) as disk:
+        settings = configured(monkeypatch, disk / name)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        prepare_roots(settings)
+        assert not list(disk.iterdir())
+        assert own_directory_trouble(disk / name)
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        prepare_roots(settings)
+        assert (disk / name).is_dir()
 
 
 def test_a_home_that_its_group_can_write_says_how_to_mend_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

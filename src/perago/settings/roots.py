@@ -76,12 +76,15 @@ def _in_home(variable: str, locate: Callable[..., Path]) -> Path:
 
 
 def check_roots(settings: Settings) -> tuple[Problem, ...]:
-    """What would keep `prepare_roots` from succeeding. Creates nothing."""
+    """What would keep `prepare_roots` from succeeding. Creates nothing.
+
+    A file system that is read-only is no such problem: a worker takes no work until it can write there.
+    """
     return tuple(_problems(settings))
 
 
 def prepare_roots(settings: Settings) -> None:
-    """Create what is missing of both roots, readable by the user alone.
+    """Create what is missing of both roots, readable by the user alone, unless the file system is read-only.
 
     Raises:
         ConfigurationError: a root cannot be created or used.
@@ -93,7 +96,8 @@ def prepare_roots(settings: Settings) -> None:
         try:
             _create(path)
         except OSError as error:
-            raise ConfigurationError([_problem(variable, path, f"cannot be created: {error.strerror}")]) from None
+            if error.errno != errno.EROFS:
+                raise ConfigurationError([_problem(variable, path, f"cannot be created: {error.strerror}")]) from None
     problems = check_roots(settings)  # what did not exist at the first look was perhaps made by another user meanwhile
     if problems:
         raise ConfigurationError(problems)
@@ -106,7 +110,7 @@ def _roots(settings: Settings) -> tuple[tuple[str, Path], ...]:
 def _problems(settings: Settings) -> Iterator[Problem]:
     for variable, path in _roots(settings):
         try:
-            trouble = own_directory_trouble(path)
+            trouble = own_directory_trouble(path, now=False)
         except OSError as error:
             trouble = f"cannot be used: {error.strerror}"
         if trouble:
@@ -118,22 +122,23 @@ def _problem(variable: str, path: Path, trouble: str) -> Problem:
     return Problem(variable, read_sources().origin(variable) or "default", f"{path} {trouble}", fix)
 
 
-def own_directory_trouble(path: Path) -> str | None:
-    """Return why `path` cannot be a directory that the user alone writes to; None if it can. It need not exist.
+def own_directory_trouble(path: Path, *, now: bool = True) -> str | None:
+    """Return why `path` cannot be a directory that the user alone writes to; None if it can. It need not exist. Unless
+    it is needed `now`, its file system may be read-only.
 
     Raises:
         OSError: the path cannot be checked.
     """
-    return _own_trouble(path) or open_to_others(path)
+    return _own_trouble(path, now) or open_to_others(path)
 
 
-def _own_trouble(path: Path) -> str | None:
+def _own_trouble(path: Path, now: bool) -> str | None:
     if _exists(path):
-        return _existing_trouble(path)
+        return _existing_trouble(path, now)
     parent = next(ancestor for ancestor in path.parents if _exists(ancestor))
     if not parent.is_dir():
         return f"cannot be created, because {parent} is not a directory"
-    if not os.access(parent, os.W_OK | os.X_OK):
+    if not _is_writable(parent, now):
         return f"cannot be created, because {parent} is not writable"
     return None
 
@@ -151,7 +156,12 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _existing_trouble(path: Path) -> str | None:
+def _is_writable(directory: Path, now: bool) -> bool:
+    is_read_only = os.statvfs(directory).f_flag & os.ST_RDONLY and not now
+    return os.access(directory, os.X_OK if is_read_only else os.W_OK | os.X_OK)
+
+
+def _existing_trouble(path: Path, now: bool) -> str | None:
     through = f" (a symlink to {path.readlink()})" if path.is_symlink() else ""
     try:
         status = path.stat()
@@ -161,7 +171,7 @@ def _existing_trouble(path: Path) -> str | None:
         return f"is not a directory{through}"
     if status.st_uid != os.geteuid():
         return f"belongs to another user ({_owner_and_mode(status)}){through}"
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+    if not (os.access(path, os.R_OK) and _is_writable(path, now)):
         return f"is not writable{through}"
     return None
 
