@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
 
 import pytest
+
+from perago.embedded.conductor.payloads import MOST_LEVELS
 
 from .http_client import Http
 
@@ -85,6 +88,22 @@ def test_an_output_in_external_storage_is_refused_and_the_attempt_stays_open(htt
     answer = http("POST", "/tasks", {**result, "externalOutputPayloadStoragePath": "a/b.json"})
     assert (answer.status, "externalOutputPayloadStoragePath" in answer.json["message"]) == (501, True)
     assert http("GET", f"/tasks/{polled['taskId']}").json["status"] == "IN_PROGRESS"
+
+
+def test_an_input_that_is_nested_too_deeply_is_refused_and_starts_nothing(http: Http) -> None:
+    levels = MOST_LEVELS - 2
+    for deeper, status in ((0, 200), (1, 400), (400, 400)):
+        raw = b'{"name": "w", "input": {"deep": ' + b"[" * (levels + deeper) + b"0" + b"]" * (levels + deeper) + b"}}"
+        assert http("POST", "/workflow", raw=raw).status == status
+    assert http("GET", "/tasks/queue/size?taskType=t").json == 1
+    polled = http("GET", "/tasks/poll/t").json
+    done = {"taskId": polled["taskId"], "workflowInstanceId": polled["workflowInstanceId"], "status": "COMPLETED"}
+    deep = json.loads("[" * levels + "0" + "]" * levels)
+    assert http("POST", "/tasks", {**done, "outputData": {"deep": [[deep]]}}).status == 400
+    assert http("POST", "/tasks", {**done, "outputData": {"deep": deep}}).status == 200
+    workflow = http("GET", f"/workflow/{polled['workflowInstanceId']}").json
+    assert [row["status"] for row in workflow["tasks"]] == ["COMPLETED", "SCHEDULED"]
+    assert (workflow["input"], workflow["tasks"][0]["outputData"]) == ({"deep": deep}, {"deep": deep})
 
 
 def test_what_is_not_modelled_is_named(http: Http) -> None:

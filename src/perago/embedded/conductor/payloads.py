@@ -14,12 +14,14 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from perago.embedded.conductor.errors import malformed
+from perago.embedded.conductor.errors import bad_request, malformed
 
 T = TypeVar("T")
 
 MAX_DEPTH = 1000
 """Nesting that the server's JSON reader accepts."""
+MOST_LEVELS = 250
+"""Nesting that is accepted here, so that all that is done with a payload can be done on Python's stack."""
 
 MAX_REASON = 500
 """Characters of `reasonForIncompletion` that are taken from a result, and that answers show."""
@@ -97,6 +99,7 @@ def through_json(operation: str, payload: Any, *, what: str) -> dict[str, Any]:
     Raises:
         Malformed: not a JSON object, NaN or infinite numbers, nested deeper than 1,000 levels, numbers of more than
             1,000 digits, or values without a JSON form.
+        InvalidRequest: nested deeper than 250 levels, which the real server takes.
     """
     if payload is None:
         return {}
@@ -144,8 +147,10 @@ def _plain(value: Any) -> Any:
 def _check_numbers_and_depth(operation: str, payload: Any, what: str) -> None:
     """Walk without recursion, so that depth is a refusal and not a crash."""
     stack: list[tuple[Any, int]] = [(payload, 1)]
+    deepest = 1
     while stack:
         value, depth = stack.pop()
+        deepest = max(deepest, depth)
         if depth > MAX_DEPTH:
             raise malformed(operation, f"{what}: nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, Mapping):
@@ -156,3 +161,5 @@ def _check_numbers_and_depth(operation: str, payload: Any, what: str) -> None:
             raise malformed(operation, f"{what}: non-standard token {value!r}")
         elif isinstance(value, int) and abs(value) >= _TOO_MANY_DIGITS:
             raise malformed(operation, f"{what}: a number of more than 1000 digits")
+    if deepest > MOST_LEVELS:
+        raise bad_request(operation, f"{what}: nested deeper than {MOST_LEVELS} levels, the limit of this Conductor")
