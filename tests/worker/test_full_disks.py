@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -336,6 +337,12 @@ def test_a_disk_that_does_not_answer_is_not_used(
         wait_for("the end of the pause", lambda: worker.saw(PollingResumed))
     finally:
         worker.end()
+
+
+def test_a_log_root_that_could_not_be_made_at_the_start_is_made_for_this_user_alone(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path)
+    assert host_check.roots_problem(plan) is None
+    assert stat.S_IMODE(plan.logs.root.stat().st_mode) == 0o700
 
 
 def test_a_log_root_is_not_checked_without_log_files(tmp_path: Path) -> None:

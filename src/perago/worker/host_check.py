@@ -109,7 +109,8 @@ class HostCheck:
 def roots_problem(plan: WorkerPlan) -> str | None:
     """Return why a root takes no files, has less than the reserve, or is not safe; None if both are usable.
 
-    The cache gives way first, because nothing else makes it smaller while the worker takes no work.
+    The cache gives way first, because nothing else makes it smaller while the worker takes no work. A log
+    root that is missing is made, readable by the user alone.
     """
     root, variable = plan.workspace_root, "PERAGO_WORKSPACE_ROOT"
     problem = root_problem(root, RESERVE)
@@ -118,4 +119,6 @@ def roots_problem(plan: WorkerPlan) -> str | None:
             problem = root_problem(root, RESERVE) if give_room(root, RESERVE) else problem
     if problem is None and plan.logs.files:
         problem, variable = disk_problem(plan.logs.root, RESERVE), "PERAGO_LOG_ROOT"
+        if problem is None:  # nobody could make it on a disk that was read-only at the start
+            plan.logs.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return None if problem is None else f"{problem.rstrip('.')}. Repair that disk, or set {variable} to another one"
