@@ -177,7 +177,7 @@ def test_a_workflow_is_started_and_ended_by_hand(running: Browser) -> None:
         services.conductor.create_workflow_definition(definition)
         for javascript in (True, False):
             running.open(f"{services.url}/", javascript=javascript)
-            running.open(f"{services.lakefs_url}/start?name=w&version=1", javascript=javascript)
+            running.open(f"{services.url}/start?name=w&version=1", javascript=javascript)
             running.click("main button")
             assert shown(running).one("h1").all("span")[-1].text == "running"
             running.click("#end summary")
@@ -290,6 +290,8 @@ def test_the_page_opens_by_its_printed_address_and_its_links_lead_on(browser: Br
         base = services.lakefs_url
         assert browser.evaluate(f"fetch('{base}/task-types').then((answer) => answer.status)") == 403
         assert browser.evaluate(f"fetch('{base}/api/metadata/taskdefs').then((answer) => answer.status)") == 403
+        assert all("403" in complaint for complaint in browser.complaints)
+        browser.complaints.clear()
 
 
 def test_a_page_of_another_port_starts_nothing_and_takes_nothing(running: Browser) -> None:
