@@ -14,19 +14,30 @@ WITHHELD = ("CONDUCTOR_*", "LAKECTL_*", "OTEL_EXPORTER_OTLP_*HEADERS")
 """Patterns for the variables that a task function does not get. perago itself needs them, and they hold credentials."""
 
 _KEYS = (
-    *("access", "account", "api", "auth", "deploy", "encryption", "hmac", "license", "master", "private", "secret"),
-    *("service", "session", "shared", "signing", "ssh", "storage", "subscription"),
+    *("access", "account", "api", "auth", "deploy", "encryption", "gpg", "hmac", "license", "master", "pgp", "private"),
+    *("rsa", "secret", "service", "session", "shared", "signing", "ssh", "ssl", "storage", "subscription", "tls"),
 )
 _PASSES = ("admin", "db", "email", "ftp", "mail", "proxy", "redis", "root", "smtp", "user")
 _PAIRS = frozenset(
-    {*((kind, "key") for kind in _KEYS), *((kind, "pass") for kind in _PASSES), ("connection", "string")}
+    {
+        *((kind, "key") for kind in _KEYS),
+        *((kind, "pass") for kind in _PASSES),
+        *((kind, "pat") for kind in ("ado", "azure", "devops", "gh", "github", "gitlab")),
+        *(("connection", "string"), ("session", "id")),
+    }
 )
-_WORDS = frozenset({"auth", "authorization", "bearer", "cred", "creds", "dsn", "jwt", "oauth", "otp"})
+_WORDS = frozenset({"auth", "authorization", "bearer", "cred", "creds", "csrf", "dsn", "jwt", "oauth", "otp"})
+_LAST_WORDS = frozenset({"pem", "pw", "sas"})
+_NAMES = frozenset({"pass", "pat"})
+"""Secrets as full names only: `pass_count` and `path_pat` are not."""
+_CERTAIN = ("passcode", "passphrase", "passwd", "password", "pwd")
 _ENDS = (
-    *("cookie", "credential", "passcode", "passphrase", "passwd", "password", "pwd", "secret", "token"),
+    *("cookie", "credential", *_CERTAIN, "secret", "sessid", "token"),
     *("".join(pair) for pair in sorted(_PAIRS)),
 )
 """How a word ends that is written as one: `PGPASSWORD`, `authtoken`, `signingkey`."""
+_MEASURES = frozenset({"count", "counts", "length", "limit", "size", "total", "ttl"})
+"""Last words of names that describe a secret: `token_count`."""
 _PLURALS = frozenset({"cookies", "credentials", "passphrases", "passwords", "secrets"})
 """Not `tokens`, which are mostly words or their number."""
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
@@ -42,11 +53,20 @@ def is_withheld(variable: str) -> bool:
 def looks_secret(name: str) -> bool:
     """Whether a field of this name holds a secret: `dbPassword`, `api-key`, `PGPASSWORD`; not `tokenizer`."""
     words = [word.lower() for word in _PARTS.findall(name)]
+    if not words or words[-1] in _MEASURES:
+        return False
     return (
         _SIGNED.fullmatch(name) is not None
+        or "".join(words) in _NAMES
+        or words[-1] in _LAST_WORDS
         or any(word in _WORDS | _PLURALS or word.endswith(_ENDS) for word in words)
         or any(not _PAIRS.isdisjoint({(a, b), (a, b.removesuffix("s"))}) for a, b in itertools.pairwise(words))
     )
+
+
+def is_password(name: str) -> bool:
+    """Whether a field of this name holds a password, also if it is a number: `db_password`, not `token` or `pin`."""
+    return name.lower().endswith(_CERTAIN)
 
 
 def looks_secret_in_address(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,8 @@ from perago.taskdef import build_task_definition
         *("password", "dbPassword", "api_key", "API-KEY", "apiKey", "authToken", "AWS_SECRET", "accessKeyId"),
         *("PGPASSWORD", "signing_key", "signingKeys", "jwt", "dsn", "SENTRY_DSN", "cookie", "Set-Cookie", "csrftoken"),
         *("db_pass", "privatekey", "refresh_token", "ENCRYPTION_KEY", "connectionString", "passwords"),
+        *("session_id", "sessionid", "JSESSIONID", "PHPSESSID", "pass", "pw", "db_pw", "pat", "github_pat", "sas"),
+        *("pem", "private_key_pem", "tls_key", "rsa_key", "csrf"),
     ],
 )
 def test_names_of_secrets(name: str) -> None:
@@ -36,6 +39,7 @@ def test_names_of_secrets(name: str) -> None:
     [
         *("tokenizer", "key", "primary_key", "author", "passengers", "monkey_api", "secretary", "max_tokens"),
         *("high_pass", "bypass", "compass", "keyboard", "hotkey", "sequence", "cookiecutter"),
+        *("token_count", "token_limit", "password_length", "pass_count", "path_pat", "pattern", "sash", "session"),
     ],
 )
 def test_names_of_other_things(name: str) -> None:
@@ -54,6 +58,108 @@ def test_only_texts_are_struck_out_at_any_depth() -> None:
         "plain": STRUCK_OUT,
     }
     assert struck == {"/params/token/a": "x", "/params/list/0/password": "p", "/params/plain": "y"}
+
+
+SECRET = "S3cr3tV4lue99xyz"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        # JSON in texts
+        json.dumps({"db": {"password": SECRET}, "n": 1}),
+        json.dumps([{"c": json.dumps({"api_key": SECRET})}]),
+        '{"cut": "off", "password": "' + SECRET + '", "n": ',
+        # fields whose names are values
+        [{"name": "PGPASSWORD", "value": SECRET}],
+        [{"key": "Authorization", "value": SECRET}],
+        {"Name": "api-key", "Value": SECRET},
+        ["x-api-key", SECRET],
+        # assignments
+        f"password: {SECRET}\nuser: a",
+        f"password = {SECRET}",
+        f"password:{SECRET}",
+        f'password = "{SECRET} x"',
+        f"login failed for ann, password: {SECRET}",
+        f"url=https://h/?a=1&access_token={SECRET}",
+        f"https://h/?next=https%3A%2F%2Fx%2F%3Faccess_token%3D{SECRET}",
+        f"https://h/?next=https%253A%252F%252Fx%252F%253Fsig%253D{SECRET}",
+        f"postgres://u:a/{SECRET}@h/db",
+        # headers
+        f"curl -H 'Authorization: Bearer {SECRET}' https://h/",
+        [f"Authorization: token {SECRET}"],
+        [f"Cookie: a=b; c={SECRET}"],
+        f"sent bearer {SECRET}",
+        ["Bearer", SECRET],
+        # options
+        f"mysql --password {SECRET} db",
+        f"curl -u user:{SECRET} https://h/",
+        ["curl", "-u", f"user:{SECRET}"],
+        ["run", "--token", SECRET],
+        [f"--token={SECRET}"],
+        # shapes
+        f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+        f"see ghp_{SECRET}{SECRET}",
+        f"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.{SECRET}",
+        f"https://hooks.slack.com/services/T000/B000/{SECRET}",
+    ],
+)
+def test_secrets_in_texts_and_lists_are_redacted(value: Any) -> None:
+    kept, struck = strike_out({"field": value})
+    assert SECRET not in json.dumps(kept)
+    assert any(SECRET in secret for secret in struck.values())
+    assert strike_out(kept) == (kept, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password: x", "password: ***"),
+        ("password = x", "password = ***"),
+        ("user: ann password: swordfish host: h", "user: ann password: *** host: h"),
+        ("- api_key: abcdefghijkl\n- b: c", "- api_key: ***\n- b: c"),
+        ("AKIAIOSFODNN7EXAMPLE is used", "*** is used"),
+        ("Authorization: Basic YTpi", "Authorization: Basic ***"),
+        ("Basic YWxhZGRpbjpvcGVu", "Basic ***"),
+        ('{"password": "x", "n": [1]}', '{"password": "***", "n": [1]}'),
+    ],
+)
+def test_only_the_secret_of_a_text_is_redacted(text: str, shown: str) -> None:
+    assert strike_out(text)[0] == shown
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("max_tokens: 4096", "token_count=12", "token = 5", "passenger: Ann-1", "compass: N1", "pin: 1234"),
+        *("wrong password: try again", "unexpected token: line 5", "the password must be set", "basic python3.11-dev"),
+        *("Basic authentication", "bearer shares", "docker run -u 1000:1000 image", "https://h:80/a%20b@c"),
+        *('{ "n":  1, "max_tokens": 5 }', "[not JSON", "[" * 100_000, "eyJ.a.b", "AKIAlpha", "10:30"),
+        ["--password", "--verbose"],
+        ["tokens", "words"],
+        {"name": "column", "value": "v1"},
+        {"name": "passengers", "value": 7},
+        {"password_length": 12, "has_password": True, "pin": 1234, "max_tokens": 7},
+    ],
+)
+def test_texts_without_secrets_stay_as_they_are(value: Any) -> None:
+    assert strike_out({"field": value}) == ({"field": value}, {})
+
+
+def test_a_password_that_is_a_number_is_redacted() -> None:
+    kept, struck = strike_out({"db_password": 12345678, "passcode": 1.5, "n": {"name": "pwd", "value": 42}})
+    assert kept == {"db_password": 0, "passcode": 0.0, "n": {"name": "pwd", "value": 0}}
+    assert sorted(struck.values()) == ["1.5", "12345678", "42"]
+
+
+@pytest.mark.parametrize(
+    "piece", ["a", "a1+/", "password:", "://a:", "eyJa.", "cookie: a ", "--token ", "%25", "-u a:"]
+)
+def test_a_long_text_is_redacted_in_linear_time(piece: str) -> None:
+    text = piece * (400_000 // len(piece))
+    before = time.process_time()
+    strike_out(text)
+    assert time.process_time() - before < 10.0
 
 
 def test_a_module_is_found_by_its_source_and_not_imported(tmp_path: Path) -> None:
@@ -210,7 +316,9 @@ def test_fields_that_a_schema_names_keep_their_keys() -> None:
 
 
 def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
-    fields = {"properties": {"api_key": {"type": "string", "default": "d1", "examples": ["d2"]}, "code": {}}}
+    fields = {
+        "properties": {"api_key": {"type": "string", "default": "d1", "examples": ["d2"], "enum": ["d1"]}, "code": {}}
+    }
     secret = {"properties": {"code": {"anyOf": [{"format": "password"}, {"type": "null"}], "default": "d3"}}}
     definition = {
         "name": "a",
@@ -219,7 +327,7 @@ def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
         "inputTemplate": {"params": {"api_key": "d5", "n": 1}, "secret": {"code": "d6"}, "PGPASSWORD": "d7"},
     }
     clean, struck = strike_out_definition(definition, "/taskdef")
-    assert sorted(struck.values()) == ["d1", "d2", "d3", "d4", "d5", "d6", "d7"]
+    assert sorted(struck.values()) == ["d1", "d1", "d2", "d3", "d4", "d5", "d6", "d7"]
     assert clean["inputTemplate"] == {
         "params": {"api_key": "***", "n": 1},
         "secret": {"code": "***"},
@@ -230,6 +338,7 @@ def test_a_definition_loses_its_secrets_and_keeps_its_schemas() -> None:
         "type": "string",
         "default": "***",
         "examples": ["***"],
+        "enum": ["***"],
     }
     assert data["required"] == ["api_key"]
 

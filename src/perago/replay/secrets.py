@@ -1,19 +1,20 @@
 """Redact what looks like a secret, before anything is written.
 
 A value is redacted where its field is a `SecretStr` in the TaskDef's schema, or where the name of its field is one of
-`perago.secret_names`. Only texts are: a number such as `max_tokens` is not. Passwords and secret parameters of
-addresses are redacted in every text, also in keys of maps. What is redacted keeps its type, so that the params stay
-valid.
+`perago.secret_names`. A number is redacted only if it is a password: `max_tokens` is not. JSON in a text is redacted
+like other JSON. `perago.settings.mask` finds secrets in every other text, also in keys of maps. A redacted value keeps
+its type, so that the params stay valid.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from perago.secret_names import looks_secret
-from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, strike_out_parameters
+from perago.secret_names import is_password, looks_secret
+from perago.settings.mask import STRUCK_OUT, Mask, may_be_token, redact_text
 from perago.taskdef.problems import join_pointer
 
 SHORTEST = 8
@@ -21,6 +22,8 @@ SHORTEST = 8
 with it."""
 _LONG_KEY = 20
 """Characters from which a key in a map of secrets is one, even without a digit."""
+_LONGEST_NAME = 100
+"""Characters of a list item up to which it can be an option or a name that announces the next item."""
 _NAMED = ("properties", "patternProperties", "$defs")
 _Schema: TypeAlias = Mapping[str, Any]
 
@@ -92,21 +95,64 @@ def _strike(value: Any, schemas: Sequence[_Schema], pointer: str, found: dict[st
     secret = secret or _is_password(schemas)
     if isinstance(value, Mapping):
         struck: dict[str, Any] = {}
+        named = {key.lower(): item for key, item in value.items() if isinstance(item, str)}
+        field = named.get("name") or named.get("key") or ""
         for key, item in value.items():
             shown = _free(_without_secret_key(key, schemas, pointer, found, secret=secret), struck)
-            place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(key, item)
-            struck[shown] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
+            name = field if field and key.lower() == "value" else key
+            place, hidden = join_pointer(pointer, shown), secret or _is_secret_field(name, item)
+            if is_password(name) and isinstance(item, int | float) and not isinstance(item, bool) and item:
+                struck[shown] = type(item)(0)
+                _note([str(item)], place, found)
+            else:
+                struck[shown] = _strike(item, _of_property(schemas, key), place, found, secret=hidden)
         return struck
     if isinstance(value, list):
-        return [
-            _strike(item, _of_item(schemas, index), join_pointer(pointer, index), found, secret=secret)
-            for index, item in enumerate(value)
-        ]
+        clean: list[Any] = []
+        for index, item in enumerate(value):
+            place = join_pointer(pointer, index)
+            item = _strike(item, _of_item(schemas, index), place, found, secret=secret)
+            clean.append(_after(clean[-1], item, place, found, pair=len(value) == 2) if clean else item)
+        return clean
     if not isinstance(value, str) or value in ("", STRUCK_OUT):
         return value
-    text, secrets = (STRUCK_OUT, [value]) if secret else strike_out_parameters(value)
+    if not secret and value.lstrip()[:1] in ("{", "["):
+        try:
+            parsed = json.loads(value)
+            inner: dict[str, str] = {}
+            kept = _strike(parsed, schemas, pointer, inner, secret=False)
+        except (ValueError, RecursionError):  # not JSON, or too deep
+            pass
+        else:
+            for place, hidden_text in inner.items():
+                _note([hidden_text], place, found)
+            return json.dumps(kept) if inner else value
+    text, secrets = (STRUCK_OUT, [value]) if secret else redact_text(value)
     _note(secrets, pointer, found)
     return text
+
+
+def _after(previous: Any, item: Any, pointer: str, found: dict[str, str], *, pair: bool) -> Any:
+    """Return an item of a list without the secret that the item before it announces: `["--token", "..."]`.
+
+    Args:
+        previous: the item before it, redacted.
+        item: the item, redacted as such.
+        pointer: the place of the item.
+        found: where secrets are noted.
+        pair: whether the list has two items, such as the name and the value of a header.
+    """
+    if not isinstance(previous, str) or not isinstance(item, str) or not 0 < len(previous) <= _LONGEST_NAME:
+        return item
+    if pair and looks_secret(previous) and may_be_token(item, SHORTEST):
+        text, secrets = STRUCK_OUT, [item]
+    else:
+        text, secrets = redact_text(f"{previous} {item}")
+        if not text.startswith(f"{previous} "):
+            return item
+        text = text.removeprefix(f"{previous} ")
+    _note(secrets, pointer, found)
+    return text if secrets else item
 
 
 def _is_password(schemas: Sequence[_Schema]) -> bool:
@@ -132,7 +178,7 @@ def _without_secret_key(
     if not is_declared and (all_keys or (secret and (may_be_token(key, SHORTEST) or len(key) >= _LONG_KEY))):
         shown, secrets = STRUCK_OUT, [key]
     else:
-        shown, secrets = strike_out_parameters(key)
+        shown, secrets = redact_text(key)
     _note(secrets, f"{pointer} (key)", found)
     return shown
 
@@ -163,9 +209,9 @@ def _strike_schema(value: Any, pointer: str, found: dict[str, str], *, secret: b
         place = join_pointer(pointer, key)
         if names:
             clean[key] = _strike_schema(item, place, found, secret=secret or looks_secret(key))
-        elif key == "default":
+        elif key in ("default", "const"):
             clean[key] = _strike(item, schemas, place, found, secret=secret)
-        elif key == "examples" and isinstance(item, list):
+        elif key in ("examples", "enum") and isinstance(item, list):
             clean[key] = [_strike(one, schemas, place, found, secret=secret) for one in item]
         else:
             clean[key] = _strike_schema(item, place, found, secret=secret, names=key in _NAMED)

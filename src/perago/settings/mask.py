@@ -6,9 +6,9 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
-from perago.secret_names import looks_secret_in_address
+from perago.secret_names import is_password, looks_secret_in_address
 
 STRUCK_OUT = "***"
 
@@ -17,9 +17,31 @@ _SHORTEST = 4
 _TOKEN = 16
 """Characters from which a part of an address's path counts as a token, if there is a digit among them: names such as
 `conductor-service` are struck out of nothing. The token of `perago dev` has 32, all hexadecimal."""
+_SHAPES = re.compile(
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|\Z)"
+    r"|(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])|(?:gh[pousr]_|github_pat_)\w{16,}"
+    r"|(?:glpat|xox[abeoprs])-[\w-]{10,})"
+    r"|(?<=hooks\.slack\.com/services/)[\w/]+|(?<![\w.-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*",
+    re.DOTALL,
+)
+"""Secrets by their own form: private keys, access keys of AWS, tokens of GitHub, GitLab and Slack, JWTs."""
 _USER = re.compile(r"(://)([^/\s]+)(?=@)")
-_ASSIGNED = re.compile(r"""([A-Za-z][\w.-]*)=("[^"]+"|'[^']+'|[^&#;,\s"'<>]+)""")
-"""A parameter of an address or of a connection: `?sig=...`, `host=db password=...`."""
+_SLASHED = re.compile(r"""(://[^/\s:@[]*:)(?!\d+(?:/|$))([^\s"'<>]{1,200})(?=@)""")
+"""A password with a slash, which ends the host of a valid address."""
+_LOGIN = re.compile(r"""((?<!\S)(?:-u|--user|--proxy-user)[ \t=]+["']?(?!\d+:)[^\s:"']{1,100}:)([^\s"']+)""")
+_HEADER = re.compile(
+    r"""(\b(?:authorization|cookie)["']?[ \t]*:[ \t]*["']?(?:[\w-]+[ \t]+)?)([^\r\n"']+)""", re.IGNORECASE
+)
+_SCHEME = re.compile(r"\b(bearer|basic)([ \t]+)([\w.~+/-]{6,}=*)", re.IGNORECASE)
+_NAME = re.compile(
+    r"""(?<![\w.-])(?:(?P<name>[\w.-]{1,100})(?P<sign>["']?[ \t]*[=:][ \t]*)|(?P<option>--[\w-]{1,100})[ \t]+(?!-))"""
+)
+"""What is before a value: `?sig=...`, `host=db password=...`, `"password": ...`, `--token ...`."""
+_VALUE = re.compile(r""""[^"]+"|'[^']+'|[^&#;,\s"'<>]+""")
+_END = re.compile(r"""[ \t]*(?:$|[\r\n,;&#"'<>)\]}]|[\w.-]+[ \t]*[=:])""")
+_WORD = re.compile(r"[A-Za-z]?[a-z-]*|[A-Z]+|[\d.]+")
+"""A word or a number of a sentence, mostly not a secret."""
+_PIECE = re.compile(r"""[^\s"'<>]+""")
 
 
 class Mask:
@@ -58,7 +80,7 @@ def secrets_in(address: str) -> list[str]:
     `perago dev`. The address need not be valid."""
     host, _, path = address.partition("://")[2].partition("/")
     password = host.rpartition("@")[0].partition(":")[2]
-    return [password, *filter(may_be_token, path.split("/")), *strike_out_parameters(address)[1]]
+    return [password, *filter(may_be_token, path.split("/")), *redact_text(address)[1]]
 
 
 def may_be_token(part: str, shortest: int = _TOKEN) -> bool:
@@ -66,12 +88,16 @@ def may_be_token(part: str, shortest: int = _TOKEN) -> bool:
     return len(part) >= shortest and any(character.isdigit() for character in part)
 
 
-def strike_out_parameters(text: str) -> tuple[str, list[str]]:
-    """Return `text` without the passwords and secret parameters of the addresses in it, and these secrets."""
+def redact_text(text: str) -> tuple[str, list[str]]:
+    """Return `text` without the secrets in it, and these secrets.
+
+    Secrets are passwords and secret parameters of addresses, assignments to names of secrets, options of commands,
+    headers with credentials, and values that have the form of a key or token.
+    """
     found: list[str] = []
 
     def without(secret: str) -> str:
-        if secret.strip("\"'") in ("", STRUCK_OUT):
+        if secret.strip("\"'") == "" or secret.strip("\"'").startswith(STRUCK_OUT):
             return secret
         found.append(secret.strip("\"'"))
         return STRUCK_OUT
@@ -82,10 +108,68 @@ def strike_out_parameters(text: str) -> tuple[str, list[str]]:
             return f"{match[1]}{user}:{without(password)}"
         return match[1] + (without(user) if may_be_token(user) else user)
 
-    def assigned(match: re.Match[str]) -> str:
-        return f"{match[1]}={without(match[2])}" if looks_secret_in_address(match[1]) else match[0]
+    def header(match: re.Match[str]) -> str:
+        words = match[2].split()
+        return match[0] if len(words) > 1 and all(map(_is_word, words)) else match[1] + without(match[2])
 
-    return _ASSIGNED.sub(assigned, _USER.sub(login, text)), found
+    def scheme(match: re.Match[str]) -> str:
+        is_prose = not _is_basic(match[3]) if match[1].lower() == "basic" else _is_word(match[3])
+        return match[0] if is_prose else match[1] + match[2] + without(match[3])
+
+    def redacted(text: str) -> str:
+        text = _USER.sub(login, _SHAPES.sub(lambda match: without(match[0]), text))
+        for pattern in (_SLASHED, _LOGIN):
+            text = pattern.sub(lambda match: match[1] + without(match[2]), text)
+        text = _SCHEME.sub(scheme, _HEADER.sub(header, text))
+        parts: list[str] = []
+        end = start = 0
+        while (name := _NAME.search(text, start)) is not None:
+            start = name.end()
+            value = (
+                _VALUE.match(text, start) if looks_secret_in_address((name["name"] or name[0]).strip("- ")) else None
+            )
+            if value is not None and not _is_prose(name, value):
+                parts += text[end:start], without(value[0])
+                end = start = value.end()
+        return "".join((*parts, text[end:]))
+
+    def unquoted(match: re.Match[str]) -> str:
+        """Redact an address that is the parameter of another one. It is shown unquoted."""
+        if "%" not in match[0]:
+            return match[0]
+        before = len(found)
+        clear = redacted(unquote(unquote(match[0])))
+        return clear if len(found) > before else match[0]
+
+    return _PIECE.sub(unquoted, redacted(text)), found
+
+
+def _is_prose(name: re.Match[str], value: re.Match[str]) -> bool:
+    """Whether an assignment to the name of a secret is part of a sentence: `wrong password: try again`.
+
+    It is one if its value is a word or a number, unless it is the value of a parameter, an option or a line.
+    """
+    sign = (name["sign"] or "=").strip()
+    if sign == name["sign"] == "=" or name["option"] or not _is_word(value[0].strip("\"'")):
+        return False
+    text, is_certain = name.string, is_password(name["name"])
+    if sign != ":":
+        return value[0].isdigit() and not is_certain
+    starts_line = not text[text.rfind("\n", 0, name.start()) + 1 : name.start()].strip(" \t-{,;")
+    ends = _END.match(text, value.end()) is not None
+    return not (ends and (is_certain or (starts_line and not value[0].isdigit())))
+
+
+def _is_word(text: str) -> bool:
+    return _WORD.fullmatch(text.rstrip(".,;:!?")) is not None
+
+
+def _is_basic(text: str) -> bool:
+    """Whether a text is a user and a password in base64."""
+    try:
+        return b":" in base64.b64decode(text + "==")
+    except ValueError:
+        return False
 
 
 def shown_address(address: str) -> str:
