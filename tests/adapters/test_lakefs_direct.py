@@ -16,7 +16,7 @@ import pytest
 from perago.adapters.http import CallPolicy, HttpPool
 from perago.adapters.lakefs import LakeFSStore, block_store, direct_upload
 from perago.adapters.lakefs.addresses import just_before
-from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, unsafe_address
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
 from perago.workspace.errors import FileChanging
@@ -293,6 +293,8 @@ def block_store_of(lakefs_url: str) -> Iterator[tuple[BlockStore, str, list[Requ
     [
         *("127.0.0.1", "127.8.9.1", "localhost", "0.0.0.0", "2130706433", "0x7f.1", "127.1"),
         *("[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::]", "[64:ff9b::7f00:1]", "[2002:7f00:1::]"),
+        *("[::127.0.0.1]", "[::ffff:0:127.0.0.1]", "[64:ff9b:1::7f00:1]", "[64:ff9b:1:7f00:0:100::]"),
+        *("[2001:0:7f00:1::1]", "[2001:0:a00:1::80ff:fffe]"),
     ],
 )
 def test_an_address_on_this_machine_is_refused_unless_lakefs_is_there_too(host: str) -> None:
@@ -316,12 +318,32 @@ def test_a_store_on_this_machine_is_used_next_to_a_lakefs_on_this_machine(lakefs
     "host",
     [
         *("169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.169.254]", "[64:ff9b::a9fe:a9fe]"),
-        *("[2002:a9fe:a9fe::]", "[fd00:ec2::254]"),
+        *("[2002:a9fe:a9fe::]", "[::169.254.169.254]", "[64:ff9b:1::a9fe:a9fe]", "[2001:0:a9fe:a9fe::1]"),
     ],
 )
 def test_a_link_local_address_is_refused_wherever_lakefs_is(lakefs_url: str, host: str) -> None:
     with block_store_of(lakefs_url) as (store, _, _), pytest.raises(DirectFailed, match="its address is link-local"):
         store.call("PUT", f"http://{host}/latest", headers={}, body=b"x", seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        *((host, "credentials") for host in ("[fd00:ec2::254]", "[fd20:ce::254]", "100.100.100.200", "168.63.129.16")),
+        *((host, "multicast") for host in ("[ff02::1]", "224.0.0.1", "[::ffff:224.0.0.1]")),
+    ],
+)
+def test_addresses_of_metadata_and_multicast_are_refused(host: str, why: str) -> None:
+    with block_store_of("http://127.0.0.1:8000") as (store, _, _), pytest.raises(DirectFailed, match=why):
+        store.call("PUT", f"http://{host}/latest", headers={}, body=b"x", seconds=1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.1", "192.0.2.7", "2001:db8::1", "fd00::7", "64:ff9b::a00:1", "64:ff9b:1::a00:1", "2002:a00:1::1"],
+)
+def test_other_addresses_are_used(address: str) -> None:
+    assert unsafe_address(address, beside_lakefs=False) is None
 
 
 def answer_of(*addresses: str) -> Callable[..., list[Any]]:

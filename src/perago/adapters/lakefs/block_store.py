@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from urllib3.response import BaseHTTPResponse
@@ -36,9 +37,13 @@ MOST_FAILURES = 3
 """In a row, before it is left alone."""
 SILENT_SECONDS = 60.0
 """How long the server's configuration is not asked for after no answer to it came."""
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-_METADATA = ipaddress.IPv6Address("fd00:ec2::254")
-"""Where virtual machines of AWS find their credentials by IPv6; by IPv4 it is link-local."""
+_Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_ENDS_IN_IPV4 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Holds an IPv4 address at one of four places (RFC 6052), which the network chooses."""
+_LOCAL_NAT64_BYTES = ((6, 7, 9, 10), (7, 9, 10, 11), (9, 10, 11, 12), (12, 13, 14, 15))
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16")))
+"""Where virtual machines of AWS, Google, Alibaba and Azure find their credentials, apart from link-local addresses."""
 _UNPROVEN = (
     "Large files are published through lakeFS, not directly to its block store, whose ETag is not the MD5 of what was "
     f"sent. Some encryptions of buckets do that; it is tried again after {UNPROVEN_SECONDS / 60:.0f} minutes. Nothing "
@@ -243,31 +248,39 @@ def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
         text: the address.
         beside_lakefs: lakeFS itself is on this machine.
     """
-    address = _innermost(text)
-    if address.is_link_local or address == _METADATA:
+    meanings = _meanings(text)
+    if any(address.is_link_local for address in meanings):
         return "its address is link-local, where no block store is"
-    if _is_this_machine(address) and not beside_lakefs:
+    if not _METADATA.isdisjoint(meanings):
+        return "its address gives virtual machines their credentials"
+    if any(address.is_multicast for address in meanings):
+        return "its address is for multicast, where no block store is"
+    if any(map(_is_this_machine, meanings)) and not beside_lakefs:
         return "its address is on this machine, and lakeFS is not"
     return None
 
 
-def _innermost(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return the IPv4 address in an IPv6 address, or the address itself."""
+def _meanings(text: str) -> set[_Address]:
+    """Return an IP address and the IPv4 addresses that an IPv6 address can hold."""
     address = ipaddress.ip_address(text)
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    meanings: set[_Address] = {address}
+    if isinstance(address, ipaddress.IPv6Address):
+        places = [(12, 13, 14, 15)] if any(address in network for network in _ENDS_IN_IPV4) else []
+        places += _LOCAL_NAT64_BYTES if address in _LOCAL_NAT64 else ()
+        inner = [ipaddress.IPv4Address(bytes(address.packed[index] for index in place)) for place in places]
+        meanings.update(one for one in inner if not one.is_unspecified)  # these bytes are not the address
+        meanings.update(address.teredo or ())
+        meanings.update((address.sixtofour,) if address.sixtofour else ())
+    return meanings
 
 
-def _is_this_machine(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+def _is_this_machine(address: _Address) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
 def _leads_here(host: str) -> bool:
     try:
-        return all(_is_this_machine(_innermost(address)) for address in _addresses_of(host))
+        return all(any(map(_is_this_machine, _meanings(address))) for address in _addresses_of(host))
     except DirectFailed:
         return False
 
