@@ -274,3 +274,21 @@ def test_bytes_that_cannot_be_kept_leave_no_half_file(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No such file"):
             directory.keep(Blob(7, "0" * 32, path=tmp_path / "gone"))
         assert list((tmp_path / "state" / "blobs").iterdir()) == []
+
+
+def test_a_file_that_appears_in_the_place_of_new_bytes_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (precious := tmp_path / "precious").write_bytes(b"keep")
+    (large := tmp_path / "large").write_bytes(b"content")
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        link(precious, target)
+        link(source, target)  # fails, because the target exists now
+
+    monkeypatch.setattr(os, "link", late)
+    with StateDirectory(tmp_path / "state") as directory, pytest.raises(FileExistsError):
+        directory.keep(Blob(7, "0" * 32, path=large))
+    assert precious.read_bytes() == b"keep"
+    assert list((tmp_path / "state" / "blobs").iterdir()) == []

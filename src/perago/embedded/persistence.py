@@ -395,10 +395,14 @@ def _text(value: Any) -> str:
 
 
 def _place(blob: Blob, path: Path) -> None:
-    """The bytes as a file: the same one under another name where that can be, else a copy."""
+    """Put the bytes into a new file: a hard link where that is possible, a copy elsewhere.
+
+    Raises:
+        OSError: the disk refused, or the file exists. It can be a link to a file that perago must not write to.
+    """
     if blob.path is not None:
         with contextlib.suppress(OSError):  # another file system
             os.link(blob.path, path)
             return
-    with path.open("wb") as file:
+    with path.open("xb") as file:
         blob.copy_to(file)
