@@ -60,7 +60,7 @@ def test_a_worker_that_works_is_ready_unless_others_have_found_something() -> No
             events.SlotReady("w2", 7, "a"),
         ),
         (events.PollingPaused("/data is\nfull"), "/data is⏎full", events.PollingResumed(3.0)),
-        (events.Draining(1), "the worker is told to stop, and takes nothing more", None),
+        (events.Draining(1), "the worker was asked to stop, and takes nothing more", None),
     ],
 )
 def test_what_keeps_it_from_work_is_said_as_long_as_it_does(

@@ -140,7 +140,7 @@ class RevertStale:
     among_others: bool = False
     others: tuple[tuple[str, str], ...] = ()
     """Living commits above one of the stale ones, newest first, each with its first parent. What one of them has
-    changed, too, is not undone: a revert cannot tell its bytes from the same ones of a run before."""
+    changed, too, is not undone: a revert cannot distinguish its bytes from the same bytes of an earlier run."""
     shared: frozenset[str] | None = frozenset()
     """Keys that these living commits found as they wanted them, because of a stale one perhaps. None: it is not known
     which."""

@@ -267,7 +267,7 @@ def stale_in_a_loop(state: State, stale: Commit) -> str:
     return (
         f"Branch {state.ref.branch} of {state.ref.repository} holds commit {short(stale.id)} of step "
         f"{stale.metadata.get('perago.reference_name', 'unknown')} of {whose}, which Conductor no longer names. In a "
-        "loop it cannot be told whether that is stale, so it is not undone. Check it, and start the workflow from the "
+        "loop it is unknown whether that is stale, so it is not undone. Check it, and start the workflow from the "
         "new head."
     )
 

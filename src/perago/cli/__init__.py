@@ -18,7 +18,7 @@ def main() -> None:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     try:
         with contextlib.ExitStack() as stack:
-            if command == "start":  # before anything that takes time: a worker may be told to stop at any moment
+            if command == "start":  # before anything that takes time: SIGTERM can come at any moment
                 from perago.cli.signals import ends_well
 
                 stack.enter_context(ends_well())

@@ -163,7 +163,7 @@ class _AttemptRun:
         return self._record(state, reached)
 
     def _advance(self, state: State, event: on.Event, *, is_merge: bool) -> Next:
-        """Take the next step. A defect of the protocol ends the attempt: nobody would report it otherwise."""
+        """Take the next step. A defect of the protocol ends the attempt, because nothing else would report it."""
         try:
             return advance(state, event)
         except Exception as error:  # noqa: BLE001 - a defect may raise anything

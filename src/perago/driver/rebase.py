@@ -125,7 +125,7 @@ class Rebase:
         return on.OthersCompared(conflicts, frozenset(shared), violations, fence_changed=FENCE_PATH in found)
 
     def find_commits(self, command: do.FindCommits) -> on.Event:
-        """The commit that changed each key last, among the newest. It is for a message, so silence is no failure."""
+        """The commit that changed each key last, among the newest. It is for a message, so silence is not a failure."""
         return on.CommitsFound(self._last_changed(command.repository, command.commits, command.keys))
 
     def _last_changed(self, repository: str, commits: Sequence[tuple[str, str]], keys: Sequence[str]) -> dict[str, str]:
@@ -141,7 +141,7 @@ class Rebase:
 
     def read_adopted(self, command: do.ReadAdopted) -> on.Event:
         """Read the staging commit of the publication, and what has become of the files. The latter is for a remark, so
-        silence is no failure."""
+        silence is not a failure."""
         repository, adopted = command.repository, command.commit
         source: Commit = self._retry(lambda: self._store.get_commit(repository, adopted.parents[1]))
         changed = dict[str, str]()

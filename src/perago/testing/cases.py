@@ -82,8 +82,8 @@ def read_case_file(file: Path) -> RunCase:
     Raises:
         InvalidCase: it is not TOML or not in the format above; or a link leads to its file or into its directory.
     """
-    beside = file.with_suffix("")
-    for path in (file.parent, file, beside, *(() if beside.is_symlink() else beside.rglob("*"))):
+    directory = file.with_suffix("")
+    for path in (file.parent, file, directory, *(() if directory.is_symlink() else directory.rglob("*"))):
         if path.is_symlink():
             raise InvalidCase(f"{path} is a link to {path.readlink()}; copy what it leads to in its place")
     try:
@@ -95,8 +95,10 @@ def read_case_file(file: Path) -> RunCase:
         raise InvalidCase(f"{file}: unknown key {unknown[0]!r}; a case has {', '.join(sorted(_KEYS))}")
     fields = {key: document[key] for key in ("params", "expect", "result") if key in document}
     inline = document.get("tree")
-    if inline is not None and beside.is_dir():
-        raise InvalidCase(f"{file}: there is a [tree], and the directory {beside.name}/ beside it; keep one of them")
+    if inline is not None and directory.is_dir():
+        raise InvalidCase(
+            f"{file}: there is a [tree], and the directory {directory.name}/ next to it; keep one of them"
+        )
     try:
         checked = Example(id="case", **{"params": {}, **fields}, tree=inline)
     except TaskDefinitionError as error:
@@ -104,7 +106,7 @@ def read_case_file(file: Path) -> RunCase:
     return RunCase(
         label=file.stem,
         params=checked.params,
-        tree=beside if beside.is_dir() else (inline or {}),
+        tree=directory if directory.is_dir() else (inline or {}),
         expect=checked.expect,
         result=checked.result,
         published=_paths(file, document, "published"),

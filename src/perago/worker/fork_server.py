@@ -1,6 +1,6 @@
 """The process that slots are forked from (on Linux): its beginning, its work, and its end if it does no more of that.
 
-A fork server that hangs starts nothing, and tells of no process that has ended. So everything that waits for it watches
+A fork server that hangs starts nothing, and does not report ended processes. So everything that waits for it watches
 its progress (`Stall`) and kills it if there is none: that ends the wait and, since they would run unwatched, its slots.
 The next start of a process starts another one.
 """

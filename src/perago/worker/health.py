@@ -105,6 +105,6 @@ class Health:
 
 _WORDS = {
     "starting": "the worker is starting: it waits for a server, or for its task module",
-    "draining": "the worker is told to stop, and takes nothing more",
+    "draining": "the worker was asked to stop, and takes nothing more",
     "stopped": "the worker has stopped",
 }

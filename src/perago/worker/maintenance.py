@@ -75,7 +75,7 @@ async def run_maintenance(
         plan: says where directories and logs are, and which command sweeps branches.
         pool: the threads that wait for the disk.
         emit: takes the events of sweeping.
-        repositories: those that attempts of this worker have read; more may be added meanwhile.
+        repositories: those that attempts of this worker have read. Attempts can add more during the sweep.
     """
     wanted = {
         Upkeep.DIRECTORIES: functools.partial(_keep_swept, plan, pool, emit),

@@ -144,7 +144,7 @@ class SlotPool:
         if left:
             _, left = await asyncio.wait(left, timeout=CLOSE_LIMIT)
         if left:
-            end_fork_server(f"did not tell of the end of its slots within {CLOSE_LIMIT:g} s")
+            end_fork_server(f"did not report the end of its slots within {CLOSE_LIMIT:g} s")
             await asyncio.wait(left, timeout=CLOSE_LIMIT)
 
     def _open(self, task: TaskPlan) -> None:

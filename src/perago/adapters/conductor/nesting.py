@@ -16,7 +16,7 @@ _LEVELS = (900, 600, 300)
 
 
 class TooDeep(str):
-    """Stands for a value that is nested too deeply to be read."""
+    """The placeholder for a value that is nested too deeply to be read."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The bytes of one object on their way into a file, whole or as ranges side by side, and their checksums.
+"""The bytes of one object on their way into a file, in one piece or as parallel ranges, and their checksums.
 
 A checksum can only be taken from the first byte to the last. So it follows the bytes that have come without a gap: a
 chunk that comes in order is hashed in memory. One that came ahead is read back, which the page cache makes cheap.

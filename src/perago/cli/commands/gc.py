@@ -23,25 +23,28 @@ if TYPE_CHECKING:
 _WIDTH = len("would remove")
 
 EXAMPLES = """\b
-What goes, once it is older than --older-than:
+Removed, if older than --older-than:
   attempt directories     whose marker no process holds
-  staging branches        whose delivery Conductor is not waiting for; if it
-  with a commit             gives no answer, or none is configured, they stay,
-                            and for an hour in any case
-  staging branches        where nothing was staged for that long, and for at
-  without a commit          least an hour; scratch branches of perago fence
-                            are judged in the same way
+  staging branches        that are at least an hour old, and for whose
+  with a commit             delivery Conductor is not waiting; gc keeps them
+                            if Conductor does not answer or is not configured
+  staging branches        on which nothing was staged for at least an hour;
+  without a commit          scratch branches of perago fence follow the same
+                            rule
 
 \b
-lakeFS does not tell when a branch was made. So a branch on which nothing is
-staged goes only if an earlier gc has seen it like that; gc remembers this in
-gc.json in perago's state directory. A dry run neither removes nor remembers.
-Publications are not affected: a merge names a commit, and needs no branch.
+lakeFS does not report when a branch was created. gc therefore removes a
+branch without staged objects only if an earlier gc has found the branch in
+the same state. gc records these branches in gc.json in perago's state
+directory.
+A dry run neither removes nor records anything.
+Publications are not affected, because a merge names a commit and needs no
+branch.
 
 \b
 Examples:
   perago gc                                attempt directories of this machine
-  perago gc my-data --dry-run              and what would go in a repository
+  perago gc my-data --dry-run              also list branches of a repository
   perago gc my-data other --older-than 7d"""
 
 
@@ -50,16 +53,17 @@ def command(
         list[str] | None,
         typer.Argument(metavar="REPO", show_default=False, help="lakeFS repositories to look for branches in."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be removed. Remove nothing.")] = False,
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Spare what is younger, such as 12h or 7d.")
+        str, typer.Option("--older-than", metavar="AGE", help="Keep everything that is younger, such as 12h or 7d.")
     ] = "1d",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
-    """Remove what killed attempts left: their directories here, their hidden branches on lakeFS.
+    """Remove the directories of killed attempts on this machine, and their staging branches on lakeFS.
 
-    What belongs to a delivery that is at work stays. Workers do the same by themselves once an hour, for the
-    directories below their root and the repositories that their attempts have read.
+    gc keeps everything that belongs to a running delivery. It skips and reports a repository that does not exist or
+    that lakeFS refuses to show. Workers do the same every hour, for the directories below their root and the
+    repositories that their attempts have read.
     """
     limit, names = seconds_of_age(older_than, "--older-than"), list(dict.fromkeys(repositories or ()))
     from perago.settings import load_settings
@@ -98,7 +102,7 @@ def _clear(settings: Settings, repositories: list[str], policy: Policy, skipped:
 def _clear_branches(
     settings: Settings, repositories: list[str], policy: Policy, skipped: list[str]
 ) -> Iterator[Leftover]:
-    """Clear each repository. One that lakeFS has not, or does not show, is reported and does not stop the rest."""
+    """Clear each repository. Report a repository that does not exist or is refused, and continue with the next one."""
     from perago.adapters.conductor import ConductorQueue
     from perago.adapters.lakefs import LakeFSStore
     from perago.driver.first_seen import FirstSeenStore

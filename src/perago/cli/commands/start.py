@@ -192,7 +192,7 @@ def start_worker(options: StartOptions) -> int:
     try:
         with ExitStack() as stack, ExitStack() as unless_started:
             unless_started.callback(discard_fork_server)
-            warm_up(plan.preload)  # takes its time, beside everything else that happens here
+            warm_up(plan.preload)  # takes its time, concurrently with everything else that happens here
             clock = SystemClock()
             signals = wanted_signals()
             metrics = metrics_of(plan) if options.http or "metrics" in signals else None

@@ -112,7 +112,7 @@ def automatic_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Se
 
 
 def manual_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
-    """The attempt after `row` by `/retry`: at once, without a reason. `row` shows the recomputed input, too.
+    """The attempt after `row` by `/retry`: it starts immediately. `row` shows the recomputed input, too.
 
     The attempt after a permissive failure counts as executed, as on the server: it has no retries and no timeouts.
     """
