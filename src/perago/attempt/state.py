@@ -61,7 +61,7 @@ class State:
     """What Conductor knows of the attempts in the ranges that were judged. Each is read once."""
     workflows: Mapping[str, WorkflowRow | None] = field(default_factory=dict)
     """What it knows of the workflows in the range and of their parents. Read once: if this attempt's own workflow is
-    run again, the delivery is lost, and a sub-workflow next to it that is restarted later counts as restarted after this
+    run again, the delivery is lost. A sub-workflow next to it that is restarted later counts as restarted after this
     attempt. Parents that may name other sub-workflows soon are read again for each range."""
     asked: tuple[str, ...] = ()
     """The ids of the last question to Conductor about the range that is being judged."""
