@@ -193,10 +193,10 @@ class ConductorLine(Line):
         self._conductor.report(*args, **options)
         self.changed()
 
-    def hand_back(self, delivery: Delivery) -> None:
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give a delivery back."""
         self.travel("hand_back", ())
-        self._conductor.hand_back(delivery)
+        self._conductor.hand_back(delivery, seconds)
         self.changed()
 
     def changed(self) -> None:
