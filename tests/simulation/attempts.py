@@ -65,6 +65,8 @@ class Attempt:
     """Of its task."""
     ref: str = ""
     """The commit that its input names, or the one of a JOIN that it has found to continue the others."""
+    wipes: bool = False
+    """Its function removes the workspace and makes a new one."""
     met_others: bool = False
     """When it looked, the branch had commits after its input ref that no run before explains."""
 

@@ -14,6 +14,7 @@ from .attempts import Attempt
 from .commits import Changes, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes
 from .editing import MOST_IN_D, READS, difference
 from .ending import Ending
+from .plots import LOOPS
 from .world import World
 
 
@@ -32,18 +33,30 @@ class Checking:
         self.commits = history[start + 1 :]
         self.by_id = {record.commit.id: record for record in history}
         self.by_stamp = {attempt.stamp: attempt for attempt in world.attempts}
-        self.publications = [each for each in self.commits if "perago.task_id" in each.commit.metadata]
+        self.publications = [
+            each
+            for each in self.commits
+            if "perago.task_id" in each.commit.metadata and each.commit.id not in world.outside
+        ]
         self.superseded = self._superseded()
         self.is_guarded = world.plot.fence != "off"
 
     def _superseded(self) -> set[str]:
-        """What a publication in effect has undone. One that was undone itself has undone nothing, so the newest are
-        looked at first: an input ref may have in it what a later run has undone and another one has brought back."""
-        found = set[str]()
+        """What publications have undone. What one of them has undone stays undone when it is undone itself, unless it
+        is in the input of the publication that did this."""
+        undone_by = dict[str, CommitRecord]()
         for each in reversed(self.publications):
-            if each.commit.id not in found:
-                found.update(supersedes(each))
-        return found
+            undoer = undone_by.get(each.commit.id)
+            for gone in supersedes(each):
+                if undoer is None or self._is_above_input(gone, undoer):
+                    undone_by.setdefault(gone, undoer or each)
+        return set(undone_by)
+
+    def _is_above_input(self, commit_id: str, record: CommitRecord) -> bool:
+        """Whether a commit is not in the input of a publication."""
+        places = [each.commit.id for each in self.commits]
+        start = record.commit.metadata.get("perago.input_ref", "")
+        return commit_id in places and (start not in places or places.index(start) < places.index(commit_id))
 
     def all(self) -> Iterator[str]:
         """Every promise that was broken."""
@@ -101,7 +114,7 @@ class Checking:
                 yield f"{name(record)} overwrites what others did to {key}: {theirs[key]!r} with {text!r}"
         if attempt.mode == "reads" and not found["perago.adopts"] and plan:
             for key in theirs:
-                if any(fnmatchcase(key, pattern) for pattern in READS) and plan.get(key, "") is not None:
+                if any(fnmatchcase(key, pattern) for pattern in READS):
                     yield f"{name(record)} was published although others changed {key}, which it reads"
         wanted, tree = patched(before, plan), self.world.tree(record.commit.id)
         if tree != wanted:
@@ -142,7 +155,10 @@ class Checking:
     def _undone(self, record: CommitRecord) -> tuple[dict[str, str], list[str]]:
         """The tree below a publication without what it undoes, and what is wrong with the undoing."""
         tree, problems = dict(self.world.tree(record.commit.parents[0])), []
+        already, by_hand = set[str](), {*self.world.reverted.values()}
         for gone in supersedes(record):
+            if gone in already:
+                continue
             stale = self.by_id.get(gone)
             if stale is None:
                 problems.append(f"{name(record)} undoes {gone[:12]}, which is not on the branch")
@@ -151,7 +167,11 @@ class Checking:
                 problems.append(f"{name(record)} undoes {name(stale)}, which is of others")
             elif self._may_be_a_good_round(record, stale):
                 problems.append(f"{name(record)} undoes {name(stale)}, and in a loop it cannot be told whether it may")
-            before, after = self.world.tree(stale.commit.parents[0]), self.world.tree(gone)
+            if gone not in by_hand:
+                already.update(supersedes(stale))
+            is_own = any(self._is_above_input(each, record) for each in supersedes(stale))
+            before = self._undone(stale)[0] if is_own else self.world.tree(stale.commit.parents[0])
+            after = self.world.tree(gone)
             for key in difference(before, after):
                 if tree.get(key) not in (before.get(key), after.get(key)):
                     problems.append(f"{name(record)} undoes {key} of {name(stale)}, which others have changed since")
@@ -220,7 +240,7 @@ class Checking:
         if maker is None or maker.plan is None:
             yield f"{who} has the result of no attempt"
             return
-        if self._is_repeated(row, rows):
+        if self._is_repeated(row, rows) or _is_overtaken(row, rows):
             return
         if commit == maker.ref:
             if maker.plan or maker.delivery.identity != (row["taskId"], row["pollCount"], row["startTime"]):
@@ -255,12 +275,13 @@ class Checking:
     def _stale(self, rows: list[Mapping[str, Any]], counted: set[str]) -> Iterator[str]:
         """Of a workflow that is completed, the branch holds nothing but what Conductor counts."""
         done = [each for each in self.world.workflows if self.world.status(each) == "COMPLETED"]
-        workflows = {row["workflowInstanceId"] for each in done for row in rows_of(self.world, each)}
         if self.world.doubtful or self._has_gap():
             return
         for record in self.publications:
-            is_mine = record.commit.metadata["perago.workflow_id"] in workflows and moves_data(record)
-            is_left = is_mine and self._in_effect(record) and record.commit.id not in counted
+            root = self.world.root_of_workflow(record.commit.metadata["perago.workflow_id"])
+            is_left = (
+                root in done and moves_data(record) and self._in_effect(record) and record.commit.id not in counted
+            )
             if is_left and not self._is_followed_by_no_attempt(record) and not self._is_in_an_input(record):
                 yield f"{name(record)} is on the branch, and no completed step of the workflow has reported it"
 
@@ -268,7 +289,7 @@ class Checking:
         """Where a round of a loop is refused (its message says to start from the new head) and retried all the same,
         Conductor gives it the input of a later round, which has the run before in it already. A person may give the
         head of the branch to a workflow that is run again. What is above the input ref is all that perago looks at."""
-        is_looped = any(node.kind in ("loop", "rounds") for node in self.world.plot.nodes)
+        is_looped = any(node.kind in LOOPS for node in self.world.plot.nodes)
         if not is_looped and not self.world.rebased:
             return False
         later = self.commits[self.commits.index(record) + 1 :]
@@ -286,3 +307,9 @@ class Checking:
         return not any(
             other.completed and other.step_key == step and other.index > sender.index for other in self.world.attempts
         )
+
+
+def _is_overtaken(row: Mapping[str, Any], rows: list[Mapping[str, Any]]) -> bool:
+    """Whether Conductor has begun a long retried attempt again, and a new one of its step after that."""
+    key = ("workflowInstanceId", "referenceTaskName", "status")
+    return any(other["seq"] > row["seq"] and all(other[each] == row[each] for each in key) for other in rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,9 @@ from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
 from perago.embedded.lakefs import LakeFSError
 from perago.ports import Refused, ServiceError, Unavailable, Unclear
 from perago.workspace.directory import sweep
+from perago.workspace.sweep import CACHE
 
+from ..cache.shelves import entries, flip_a_bit
 from .attempts import Attempt, Killed
 from .editing import DEPLOYED
 from .plots import Event
@@ -64,6 +68,11 @@ class Deeds:
         """The merge arrives later."""
         if send is not None:
             self._world.hold(attempt, send, event.number)
+
+    def doubled(self, attempt: Attempt, event: Event, send: Send) -> None:
+        """A proxy delivers the call twice, and the attempt hears the second answer."""
+        if send is not None:
+            send()
 
     def hang_up(self, attempt: Attempt, event: Event, _: Send) -> None:
         """The attempt goes to another worker, and its own is told at once."""
@@ -134,7 +143,84 @@ class Deeds:
             self._server.put_object(_REPOSITORY, branch, "stray", b"theirs")
             self._world.disturbed = True
 
+    def reset(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """Another client resets the staging branches, every third time to the commit that each of them began at."""
+        for branch in self._world.staging_branches():
+            self._server.reset_branch(_REPOSITORY, branch)
+            if event.number % 3 == 0 and (parents := self._server.get_commit(_REPOSITORY, branch).commit.parents):
+                self._server.hard_reset_branch(_REPOSITORY, branch, parents[0])
+            self._world.disturbed = True
+
+    def swap(self, *_: Any) -> None:
+        """Another client replaces what is staged by objects of the same size."""
+        for branch in self._world.staging_branches():
+            for each in self._server.staged_changes(_REPOSITORY, branch):
+                if each.entry is not None and each.size:
+                    self._server.put_object(_REPOSITORY, branch, each.path, b"?" * each.size)
+                    self._world.disturbed = True
+
+    def forge(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
+        """A person commits with metadata that look like perago's."""
+        number = event.number if event else number
+        history, workflow = self._world.history(), self._world.workflows[0]
+        published = [
+            each.commit for each in history if each.commit.id not in self._world.outside and each.commit.metadata
+        ]
+        copied = dict(published[-1].metadata) if published else {"perago.workflow_id": workflow}
+        variants: tuple[dict[str, str], ...] = (
+            copied,
+            {"perago.workflow_id": workflow},
+            {"perago.workflow_id": workflow, "perago.task_id": ""},
+            {"perago.workflow_id": workflow, "perago.task_id": "x" * 5_000},
+            {**copied, "perago.start_time": "abc"},
+            {**copied, "perago.workflow_id": "another", "perago.start_time": "9" * 5_000},
+            {**copied, "perago.iteration": "abc", "perago.supersedes": ",".join("z" * 300), "perago.shared": "[[1]]"},
+            {**copied, "perago.task_id": "another"},
+            {"perago.workflow_id": "../" * 500, "perago.task_id": "\u0000", "perago.start_time": "-1"},
+        )
+        self._server.put_object(_REPOSITORY, _BRANCH, "o/forged", str(number).encode())
+        metadata = variants[number % len(variants)]
+        commit = self._server.commit(_REPOSITORY, _BRANCH, "forged", metadata, allow_empty=True)
+        self._world.outside.add(commit.commit.id)
+        self._world.forged.add(commit.commit.id)
+
+    def traffic(self, attempt: Attempt | None, event: Event | None, _: Send = None, *, number: int = 0) -> None:
+        """Other workflows publish to the branch, each once."""
+        for each in range(event.number if event else number):
+            workflow = self._world.start_unrelated()
+            task = f"task-of-{workflow}"
+            metadata = {
+                "perago.workflow_id": workflow,
+                "perago.task_id": task,
+                "perago.step_key": f"{workflow}:work:unrelated",
+                "perago.start_time": str(int(self._world.services.clock.now() * 1000)),
+                "perago.poll_count": "1",
+                "perago.iteration": "0",
+                "perago.phase": "merge",
+            }
+            self._server.put_object(_REPOSITORY, _BRANCH, f"o/unrelated{each}", workflow.encode())
+            commit = self._server.commit(_REPOSITORY, _BRANCH, "unrelated: 1 added", metadata, allow_empty=True)
+            self._world.outside.add(commit.commit.id)
+
     # ------------------------------------------------------------------------- to the workers
+
+    def wipe(self, attempt: Attempt, *_: Any) -> None:
+        """The function removes its workspace and makes a new one."""
+        attempt.wipes = True
+
+    def damage(self, *_: Any) -> None:
+        """The disk changes a bit of each object in the cache."""
+        if (self._world.cache.root / CACHE).exists():
+            for entry in entries(self._world.cache):
+                flip_a_bit(entry)
+
+    def full(self, *_: Any) -> None:
+        """The disk of the attempt's host is full."""
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def starting(self, attempt: Attempt, event: Event, _: Send) -> None:
+        """For some seconds Conductor does not name the sub-workflows that run."""
+        self._world.unnamed_until = self._world.services.clock.now() + event.number
 
     def sweep(self, attempt: Attempt, *_: Any) -> None:
         """A worker starts on the attempt's host, and removes what dead ones have left."""
@@ -183,6 +269,10 @@ class Deeds:
         world.services.clock.advance(1)  # the start time alone tells a rerun from the run before
         if deed == "outside":
             self.outside(None, None, number=number)
+        elif deed == "forge":
+            self.forge(None, None, number=number)
+        elif deed == "traffic":
+            self.traffic(None, None, number=number)
         elif deed == "revert":
             self.revert()
         else:
@@ -206,11 +296,16 @@ class Deeds:
         return world.input_of(ref, mood="0" if number % 3 == 0 and number % 2 else f"{number}")
 
     def _rows(self, workflow: str) -> list[str]:
-        """The attempts from which an operator may run again, those of sub-workflows among them."""
-        found = []
+        """The tasks from which an operator may run again, those of sub-workflows among them. In an attack these are
+        also the tasks that start sub-workflows, but not those that were retried: with the retry, Conductor would have
+        two sub-workflows in one place."""
+        found, attacks = [], self._world.plot.reruns_families
         for row in self._conductor.workflow(workflow)["tasks"]:
+            if attacks and row["taskType"] == "SUB_WORKFLOW" and row["retried"]:
+                continue
             if row["taskType"] == "SUB_WORKFLOW" and row.get("subWorkflowId"):
                 found += self._rows(row["subWorkflowId"])
+                found += [row["taskId"]] if attacks else []
             elif row["taskType"].startswith("simulation."):
                 found.append(row["taskId"])
         return found
@@ -226,6 +321,7 @@ DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
         "unavailable",
         "refused",
         "held",
+        "doubled",
         "hang_up",
         "redeliver",
         "fail",
@@ -235,6 +331,14 @@ DEEDS: dict[str, Callable[[Deeds, Attempt, Event, Send], object]] = {
         "alter",
         "unfence",
         "stray",
+        "reset",
+        "swap",
+        "forge",
+        "traffic",
+        "wipe",
+        "starting",
+        "full",
+        "damage",
         "sweep",
         "deploy",
         "change",

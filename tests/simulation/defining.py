@@ -16,6 +16,8 @@ _MOOD = "${workflow.input.mood}"
 
 Workspace = str | dict[str, str]
 """What a step gets as its workspace: an expression, or a block with one."""
+Branch = tuple[Step, ...]
+Made = tuple[list[dict[str, Any]], Workspace]
 
 
 @dataclass(slots=True)
@@ -51,12 +53,21 @@ def _node(made: Definitions, name: str, node: Node, workspace: Workspace) -> tup
     if node.kind == "loop":
         return _loop(made, name, lambda start: _chain(made, name, node.branches[0], start), workspace)
     if node.kind == "sub":
-        inner, last = _chain(made, name, node.branches[0], _INPUT)
-        made.workflows.append(_workflow(name, inner, last))
-        given = {"workspace": workspace, "mood": _MOOD}
-        step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters=given)
-        return [step], f"${{{name}.output.workspace}}"
+        return _sub(made, name, node.branches[0], workspace)
+    if node.kind == "subs":
+        subs = [_sub(made, f"{name}b{number}", steps, workspace) for number, steps in enumerate(node.branches) if steps]
+        return _forked(name, [tasks for tasks, _ in subs])
+    if node.kind == "subloop":
+        return _loop(made, name, lambda start: _sub(made, name, node.branches[0], start), workspace)
     return _chain(made, name, node.branches[0], workspace)
+
+
+def _sub(made: Definitions, name: str, steps: tuple[Step, ...], workspace: Workspace) -> Made:
+    inner, last = _chain(made, name, steps, _INPUT)
+    made.workflows.append(_workflow(name, inner, last))
+    given = {"workspace": workspace, "mood": _MOOD}
+    step = _system(name, "SUB_WORKFLOW", subWorkflowParam={"name": name}, inputParameters=given)
+    return [step], f"${{{name}.output.workspace}}"
 
 
 def _chain(
@@ -77,10 +88,6 @@ def _chain(
         )
         workspace = f"${{{reference}.output.workspace}}"
     return tasks, workspace
-
-
-Branch = tuple[Step, ...]
-Made = tuple[list[dict[str, Any]], Workspace]
 
 
 def _any_fork(made: Definitions, name: str, node: Node, workspace: Workspace) -> Made:

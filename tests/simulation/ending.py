@@ -24,7 +24,11 @@ class Ending:
         """`commits`: those of the branch, by id."""
         self.world = world
         self.commits = commits
-        self.publications = [each for each in commits.values() if "perago.task_id" in each.commit.metadata]
+        self.publications = [
+            each
+            for each in commits.values()
+            if "perago.task_id" in each.commit.metadata and each.commit.id not in world.outside
+        ]
 
     def all(self) -> Iterator[str]:
         """Every promise that was broken."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.embedded.lakefs.graph import CommitRecord
 from perago.ports import TaskStatus
 from perago.workspace.keys import directories_above
 
 from .attempts import Attempt
 from .editing import READS, difference
+from .plots import LOOPS
 from .world import World
 
 Needs = Callable[[World, Attempt], bool]
@@ -42,11 +44,22 @@ def _conflict(world: World, attempt: Attempt) -> bool:
     """Something of others meets what it has changed, or reads."""
     theirs = {key.casefold() for key in _changed_since(world, attempt)}
     mine = {key.casefold() for key in attempt.plan or ()}
-    if attempt.mode == "reads" and any(fnmatchcase(key, pattern) for key in theirs for pattern in READS):
-        return True
+    if attempt.mode == "reads":
+        changed = difference(world.tree(attempt.ref), world.tree(attempt.heads[-1]))
+        if any(fnmatchcase(key, pattern) for key in {*theirs, *changed} for pattern in READS):
+            return True
     return any(
         one == other or one.startswith(other + "/") or other.startswith(one + "/") for one in theirs for other in mine
     )
+
+
+def _met_on_a_path(world: World, attempt: Attempt) -> bool:
+    """People have committed, or two steps or two rounds of a loop change one path."""
+    steps = list(world.steps.values())
+    paths = [{edit.path.split("/")[0].casefold() for edit in step.edits} for step in steps]
+    is_shared = any(mine & theirs for number, mine in enumerate(paths) for theirs in paths[:number])
+    is_looped = any(node.kind in LOOPS for node in world.plot.nodes)
+    return bool(world.outside) or world.plot.workflows > 1 or is_shared or is_looped
 
 
 def _changed_since(world: World, attempt: Attempt) -> set[str]:
@@ -54,8 +67,32 @@ def _changed_since(world: World, attempt: Attempt) -> set[str]:
     for record in world.history()[::-1]:
         if record.commit.id == attempt.ref:
             break
+        if _is_of_its_step(world, attempt, record):
+            continue
         found |= set(difference(world.tree(record.commit.parents[0]), world.tree(record.commit.id)))
     return found
+
+
+def _is_of_its_step(world: World, attempt: Attempt, record: CommitRecord) -> bool:
+    """Whether a commit is of the attempt's own step, in this run or in one before. Conductor may continue a
+    sub-workflow that another one has replaced: the other one's commits are of others."""
+    found = record.commit.metadata
+    if record.commit.id in world.outside or not found:
+        return False
+    is_step = found["perago.reference_name"] == attempt.delivery.reference_name
+    is_of_family = world.root_of_workflow(found["perago.workflow_id"]) == world.root_workflow(attempt)
+    return is_step and is_of_family and not _is_replaced(world, attempt.delivery.workflow_id)
+
+
+def _is_replaced(world: World, workflow: str) -> bool:
+    """Whether a parent has another sub-workflow in the place of this one, or of one that it is in."""
+    row = world.services.conductor.workflow(workflow, include_tasks=False)
+    parent = row.get("parentWorkflowId")
+    if not parent:
+        return False
+    rows = world.services.conductor.workflow(parent)["tasks"]
+    is_named = any(each.get("subWorkflowId") == workflow and not each["retried"] for each in rows)
+    return not is_named or _is_replaced(world, parent)
 
 
 def _has_an_altered_fence(world: World) -> bool:
@@ -88,6 +125,8 @@ def _always(world: World, attempt: Attempt) -> bool:
 # An operator may begin a step together with the one before it, whose output is not there yet.
 _EXCUSES: dict[str, Needs] = {
     "injected": _always,
+    # A rerun of a branch leaves the JOIN of a dynamic fork without the names of what it waits for.
+    "/workspace/ref: gives no commit": lambda world, attempt: any(node.kind == "dynamic" for node in world.plot.nodes),
     "/workspace: must be an object": lambda world, attempt: attempt.delivery.input["workspace"] is None,
     "has the name of perago's publish fence": lambda world, attempt: _has_an_altered_fence(world),
     "has moved since the input ref": _others,
@@ -95,10 +134,8 @@ _EXCUSES: dict[str, Needs] = {
     "Conflict with others": _conflict,
     "This is the combination with": lambda world, attempt: attempt.mode == "ruled",
     "post guardrail": lambda world, attempt: attempt.mode == "ruled",
-    "are of an earlier run of this workflow and cannot be undone": _always,
-    "In a loop it cannot be told": lambda world, attempt: any(
-        node.kind in ("loop", "rounds") for node in world.plot.nodes
-    ),
+    "are of an earlier run of this workflow and cannot be undone": _met_on_a_path,
+    "In a loop it is unknown whether": lambda world, attempt: any(node.kind in LOOPS for node in world.plot.nodes),
     "did not give the tree of the input ref": _always,
     "tried to publish. A retry looks again": _saw_other_heads,
     "was to be adopted, but": _always,
@@ -107,6 +144,12 @@ _EXCUSES: dict[str, Needs] = {
     "does not hold exactly the changes": lambda world, attempt: world.disturbed,
     "is not the commit of this attempt": lambda world, attempt: world.disturbed,
     "has uncommitted changes": _always,
+    "uncommitted changes (dirty branch)": lambda world, attempt: world.disturbed,
+    "have vanished twice from staging branch": lambda world, attempt: world.disturbed,
+    "The publish fence is altered in staging commit": lambda world, attempt: world.disturbed,
+    "was replaced by another directory": lambda world, attempt: attempt.wipes,
+    "It is unknown whether commit": lambda world, attempt: world.unnamed_until > 0,
+    "carries the metadata of this step, but perago did not publish it": lambda world, attempt: bool(world.forged),
     "The publish fence could not be tried": lambda world, attempt: world.disturbed,
     "cannot be laid out as files": _cannot_be_laid_out,
     "is not what this attempt built": lambda world, attempt: world.plot.fence == "off" or world.plot.forgetful,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -34,11 +35,16 @@ def run_function(
         world.happen(attempt, "function", "before", None)
     except RuntimeError as error:
         return Raised("failed", str(error))
-    key = (attempt.delivery.workflow_id, attempt.delivery.reference_name)
+    key = (world.root_workflow(attempt), attempt.delivery.reference_name)
     world.runs[key] += 1
     is_quiet = step.quiet == "first" if world.runs[key] == 1 else step.quiet == "again"
     changes = difference(files, applied(() if is_quiet else step.edits, files, attempt.stamp))
-    write(workspace, changes)
+    if attempt.wipes and files:
+        shutil.rmtree(workspace)
+        workspace.mkdir()
+        write(workspace, {path: text for path, text in changes.items() if text is not None})
+    else:
+        write(workspace, changes)
     attempt.plan = {prefix + path: text for path, text in changes.items()}
     world.tell(f"#{attempt.index} changes {attempt.plan}")
     return Returned(Result(stamp=attempt.stamp))

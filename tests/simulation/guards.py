@@ -2,8 +2,8 @@
 
     python -m tests.simulation.guards --seeds 1000
 
-takes each guard of `tests.driver.mutations` away and plays worlds until one breaks a promise. With `--keep` it writes
-the seeds to `found.json`, whose worlds `test_guards` plays again.
+takes each guard of `tests.driver.mutations` and each of `FIXES` away, and plays worlds until one breaks a promise. With
+`--keep` it writes the seeds to `found.json`, whose worlds `test_guards` plays again.
 
 Where two guards keep one promise, neither is missed alone. `BACKED` names such a guard with the other one: a world
 shows what is broken when both are gone, and only then.
@@ -25,11 +25,12 @@ import pytest
 
 from tests.driver.mutations import ALL
 
+from .fixes import FIXES
 from .plots import draw
 from .trying import play
 
 _FOUND = Path(__file__).with_name("found.json")
-NUMBERS = {guard.name: number for number, guard in enumerate(ALL)}
+MUTATIONS = {guard.name: guard.mutate for guard in ALL} | FIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def without(*names: str) -> Iterator[None]:
     """Take guards away for a while."""
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
-            ALL[NUMBERS[name]].mutate(patch)
+            MUTATIONS[name](patch)
         yield
 
 
@@ -106,7 +107,7 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     given = parser.parse_args()
-    names = [name for name in NUMBERS if given.only in name]
+    names = [name for name in MUTATIONS if given.only in name]
     kept = found() if given.keep else {}
     seeds = dict[str, int | None]()
     with multiprocessing.get_context("spawn").Pool(given.jobs) as pool:
@@ -120,7 +121,7 @@ def main() -> int:
     print(f"{len(names) - len(missing)} of {len(names)} guards are found within {given.seeds} seeds")
     if given.keep and not missing:
         kept |= {name: seed for name, seed in seeds.items() if seed is not None}
-        _FOUND.write_text(json.dumps({name: kept[name] for name in NUMBERS if name in kept}, indent=2) + "\n")
+        _FOUND.write_text(json.dumps({name: kept[name] for name in MUTATIONS if name in kept}, indent=2) + "\n")
     return 1 if missing else 0
 
 

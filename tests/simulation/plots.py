@@ -6,14 +6,14 @@ All of it is plain and frozen, so that it can be printed, played again, and made
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from .editing import TASKS, Edit
 
 Fence = Literal["there", "missing", "off", "altered"]
-Kind = Literal["step", "fork", "loop", "sub", "nest", "dynamic", "rounds"]
+Kind = Literal["step", "fork", "loop", "sub", "nest", "dynamic", "rounds", "subs", "subloop"]
 PATHS = ("a", "b", "c", "d/x", "d/y", "d/z", "e", "_m", "A", "d")
 TEXTS = ("", "", "1", "2", "33")
 """Twice the empty text: lakeFS's merge loses files that look like their neighbours."""
@@ -36,7 +36,7 @@ class Step:
 class Node:
     """Steps one after the other, or the branches of a fork; in a loop they run `ROUNDS` times. `nest`: the branches
     after the first one are an inner fork. `dynamic`: the fork is made while the workflow runs. `rounds`: a fork in a
-    loop."""
+    loop. `subs`: a fork of sub-workflows. `subloop`: a sub-workflow in a loop."""
 
     kind: Kind
     branches: tuple[tuple[Step, ...], ...]
@@ -47,7 +47,8 @@ class Node:
 
 
 ROUNDS = 2
-FORKS: tuple[Kind, ...] = ("fork", "nest", "dynamic", "rounds")
+LOOPS: tuple[Kind, ...] = ("loop", "rounds", "subloop")
+FORKS: tuple[Kind, ...] = ("fork", "nest", "dynamic", "rounds", "subs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ class Plot:
     """The attempts have one workspace root, as on one host."""
     forgetful: bool = False
     """The server loses a file where it has to take a tree as it is: a defect that lakeFS does not have."""
+    cached: bool = False
+    """The attempts share a cache of objects."""
+    reruns_families: bool = False
+    """An operator may run a workflow again from a task that starts a sub-workflow."""
     tried: bool = field(default=True)
     """Whether the server is known to obey the publish fence."""
 
@@ -102,6 +107,7 @@ class Plot:
         return (
             ("server untried", not self.tried),
             ("one root", self.shared_root),
+            ("one cache", self.cached),
             ("a forgetful server", self.forgetful),
         )
 
@@ -162,7 +168,129 @@ def draw(seed: int) -> Plot:
         return _begun_again(_any(seed), dice)
     if theme < 0.04:
         return _overtaken(_any(seed), dice)
-    return _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
+    plot = _written_again(_any(seed), dice) if theme < 0.045 else _any(seed)
+    dice = random.Random(f"{seed} attack")
+    return _attacked(plot, dice) if dice.random() < 0.25 and not plot.forgetful else plot
+
+
+Attack = Callable[[Plot, random.Random], Plot]
+
+
+def _attacked(plot: Plot, dice: random.Random) -> Plot:
+    """Add what the second attack on the protocol tried to whatever else happens."""
+    return dice.choices(list(_ATTACKS), list(_ATTACKS.values()))[0](plot, dice)
+
+
+def _attempt(dice: random.Random) -> int:
+    return dice.choice((0, 0, 1, 1, 2, 3))
+
+
+def _disturb_staging(plot: Plot, dice: random.Random) -> Plot:
+    """Another client resets a staging branch, or replaces what is staged."""
+    deed = dice.choice(("reset", "swap"))
+    return _with(plot, Event(_attempt(dice), "commit", dice.choice((1, 1, 2)), "before", deed, dice.randint(1, 6)))
+
+
+def _forge_metadata(plot: Plot, dice: random.Random) -> Plot:
+    """A person commits with metadata that look like perago's, and the attempt is tried again."""
+    attempt, operation = _attempt(dice), dice.choice(("history", "merge", "report"))
+    forged = Event(attempt, operation, 1, "before", "forge", dice.randint(0, 8))
+    again = Event(attempt, "report", 1, "before", dice.choice(("kill", "rerun", "park")), 5)
+    step = dice.choice((Step("rebase", (Edit("stamp", "n1"),)), Step("reads", (Edit("stamp", "n2"),))))
+    return replace(_with(plot, forged, again), nodes=(Node("step", ((step,),)), *plot.nodes))
+
+
+def _crowd_the_branch(plot: Plot, dice: random.Random) -> Plot:
+    """Up to fifty unrelated workflows publish to the branch of sub-workflows that are run again."""
+    count, again = dice.choice((1, 5, 20, 50)), (dice.choice(("restart", "rerun")), dice.randint(0, 9))
+    if dice.random() < 0.6:
+        return _of_families(plot, dice, (("traffic", count), again))
+    crowded = _with(plot, Event(_attempt(dice), "history", 1, "before", "traffic", count))
+    return _of_families(crowded, dice, (again,))
+
+
+def _hide_sub_workflows(plot: Plot, dice: random.Random) -> Plot:
+    """Sub-workflows are run again, and Conductor does not name them for a while."""
+    hidden = Event(_attempt(dice), "read_workflow", 1, "before", "starting", dice.choice((5, 20, 100)))
+    again = Event(dice.randint(0, 4), dice.choice(("history", "function", "report")), 1, "before", "retry", 1)
+    after = (dice.choice(("restart", "rerun", "rerun", "retry")), dice.choice((1, 1, 2, 3)))
+    events = (hidden, again) if dice.random() < 0.5 else (hidden,)
+    return _of_families(_with(replace(plot, events=plot.events[:2]), *events), dice, (after,))
+
+
+def _of_families(plot: Plot, dice: random.Random, after: tuple[tuple[str, int], ...]) -> Plot:
+    """Sub-workflows, sometimes next to a loop, and then whatever the plot had first."""
+    loop = (Node("loop", ((Step("rebase", (Edit("stamp", "n3"),)),),)),) if dice.random() < 0.3 else ()
+    nodes = (_family(dice), *loop, *plot.nodes[:1])
+    return replace(plot, nodes=nodes, afterwards=(*after, *plot.afterwards), reruns_families=True)
+
+
+def _family(dice: random.Random) -> Node:
+    """Sub-workflows, seldom 200 of them."""
+    kind: Kind = dice.choice(("sub", "subs", "subs", "subloop"))
+    count = dice.choice((2, 3, 3, 4, 5, 25 if dice.random() < 0.3 else 3)) if kind == "subs" else 1
+    count = 200 if kind == "subs" and dice.random() < 0.005 else count
+    quiet: Literal["never", "again"] = dice.choice(("never", "again"))
+    length = dice.choice((1, 2)) if count < 25 else 1
+
+    def steps(number: int) -> tuple[Step, ...]:
+        return tuple(Step("rebase", (Edit("stamp", f"s{number}_{nth}"),), quiet) for nth in range(length))
+
+    return Node(kind, tuple(map(steps, range(count))))
+
+
+def _wipe_the_workspace(plot: Plot, dice: random.Random) -> Plot:
+    return _with(plot, Event(_attempt(dice), "function", 1, "before", "wipe"))
+
+
+def _fill_the_disk(plot: Plot, dice: random.Random) -> Plot:
+    return _with(plot, Event(_attempt(dice), "download", 1, dice.choice(("before", "after")), "full"))
+
+
+def _damage_the_cache(plot: Plot, dice: random.Random) -> Plot:
+    damage = Event(dice.choice((1, 1, 2, 3)), "download", 1, "before", "damage")
+    return replace(_with(plot, damage), cached=True)
+
+
+def _send_twice(plot: Plot, dice: random.Random) -> Plot:
+    return _with(plot, Event(_attempt(dice), "create_branch", 1, "before", "doubled"))
+
+
+def _remove_what_is_read(plot: Plot, dice: random.Random) -> Plot:
+    """Both branches of a fork remove a file that one of them reads, and the other one publishes first."""
+    branches = tuple((Step(mode, (Edit("drop", "a"), Edit("stamp", f"n_{mode}"))),) for mode in ("reads", "rebase"))
+    tree = (Edit("put", "a", "1"), Edit("put", "z", "2"))
+    parked = (Event(0, "history", 1, "before", "park", 8), Event(1, "is_current", 1, "before", "park", 100))
+    nodes = (Node("fork", branches), *plot.nodes[:1])
+    return replace(plot, tree=tree, nodes=nodes, events=(*parked, *plot.events[:1]), workers=2)
+
+
+def _rerun_in_a_restarted_fork(plot: Plot, dice: random.Random) -> Plot:
+    """An operator restarts a workflow with a fork, and then runs a branch of it again."""
+    steps = [(Step("rebase", (Edit("stamp", path),)),) for path in dice.sample(["a", "b", "c", "e", "n1"], 3)]
+    fork = Node(dice.choice(("fork", "dynamic")), tuple(steps[: dice.choice((2, 2, 3))]))
+    after = (("restart", 0), ("rerun", dice.randint(0, 5)), *plot.afterwards)
+    people = ((dice.choice(("revert", "outside")), 0),) if dice.random() < 0.2 else ()
+    return replace(plot, nodes=(fork, *plot.nodes[1:2]), events=plot.events[:1], afterwards=(*people, *after))
+
+
+_ATTACKS: dict[Attack, int] = {
+    _disturb_staging: 2,
+    _forge_metadata: 2,
+    _crowd_the_branch: 1,
+    _hide_sub_workflows: 3,
+    _wipe_the_workspace: 1,
+    _fill_the_disk: 1,
+    _damage_the_cache: 1,
+    _send_twice: 1,
+    _remove_what_is_read: 1,
+    _rerun_in_a_restarted_fork: 1,
+}
+"""With the weight of each."""
+
+
+def _with(plot: Plot, *events: Event) -> Plot:
+    return replace(plot, events=(*plot.events, *events))
 
 
 def _crowded(plot: Plot, dice: random.Random) -> Plot:

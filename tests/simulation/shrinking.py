@@ -39,6 +39,8 @@ def _smaller(plot: Plot) -> Iterator[Plot]:
             yield replace(plot, tree=tree)
     if plot.workflows > 1:
         yield replace(plot, workflows=plot.workflows - 1)
+    if plot.cached:
+        yield replace(plot, cached=False)
     if plot.shared_root:
         yield replace(plot, shared_root=False)
     if plot.workers > 1:
@@ -56,8 +58,10 @@ def _smaller(plot: Plot) -> Iterator[Plot]:
 def _smaller_nodes(node: Node) -> Iterator[Node]:
     if node.kind != "step" and len(node.branches) == 1:
         yield replace(node, kind="step")
-    if node.kind in ("nest", "dynamic", "rounds"):
+    if node.kind in ("nest", "dynamic", "rounds", "subs"):
         yield replace(node, kind="fork")
+    if node.kind == "subloop":
+        yield replace(node, kind="sub")
     for branches in _fewer(node.branches):
         if branches:
             yield replace(node, branches=branches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from .guards import NUMBERS, found, is_missed
+from .guards import MUTATIONS, found, is_missed
 from .plots import draw
 from .trying import play
 
@@ -13,7 +13,7 @@ FOUND = found()
 
 
 def test_every_guard_is_missed_within_a_thousand_worlds() -> None:
-    assert FOUND.keys() == NUMBERS.keys()
+    assert FOUND.keys() == MUTATIONS.keys()
     assert all(seed < 1000 for seed in FOUND.values())
 
 

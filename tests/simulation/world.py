@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import random
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import xxhash
 
+from perago.adapters.lakefs.download import object_id
 from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.cache import ObjectCache, Shelf
 from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
 from perago.embedded.lakefs.graph import CommitRecord
-from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkspaceStore
+from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
 
+from ..cache.shelves import PLENTY
 from .attempts import Attempt, Call, Killed, Line, chain_of
 from .deeds import ALTERATION, DEEDS, Deeds
 from .defining import MAIN, define
@@ -32,6 +39,14 @@ from .plots import Event, Plot
 REPOSITORY, BRANCH = "workspace", "main"
 OVER = ("COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT")
 DEFINITIONS = [build_task_definition(found) for found in TASKS.values()]
+UNRELATED: dict[str, Any] = {
+    "name": "unrelated",
+    "version": 1,
+    "schemaVersion": 2,
+    "tasks": [
+        {"name": "wait", "taskReferenceName": "wait", "type": "WAIT", "inputParameters": {"duration": "1000 days"}}
+    ],
+}
 _MOST_ATTEMPTS = 120
 """Two workflows, each begun again, whose forks have two branches that fail eleven times, need 92."""
 _MOST_CALLS = 6_000
@@ -56,6 +71,10 @@ class World:
         """What was seen to be wrong on the way."""
         self.outside: set[str] = set()
         """Commits of people."""
+        self.forged: set[str] = set()
+        """Those of them with metadata that look like perago's."""
+        self.unnamed_until = 0.0
+        """Until then, Conductor does not name the sub-workflows that run."""
         self.reverted: dict[str, str] = {}
         """Commits of people that revert a publication, with that."""
         self.late: dict[str, Attempt] = {}
@@ -68,15 +87,18 @@ class World:
         """A workflow was run again with the head of the branch as its input."""
         self.restarts: list[tuple[str, float]] = []
         """Workflows that were restarted, and when, in milliseconds."""
+        self._has_unrelated = False
+        self.cache = ObjectCache(services.workspace_root / "cache", PLENTY)
         self.tasks = TASKS
         """What the workers run, by mode."""
         self._deeds = Deeds(self)
+        self._most_attempts = max(_MOST_ATTEMPTS, 12 * sum(len(node.branches) for node in plot.nodes))
         self._events: dict[tuple[int, str, int, str], list[Event]] = defaultdict(list)
         for event in plot.events:
             self._events[event.attempt, event.operation, event.nth, event.moment].append(event)
         self._held: list[tuple[int, Attempt, Callable[[], str]]] = []
         self.runs: Counter[tuple[str, str]] = Counter()
-        """How often the function of a step has run, by workflow and reference name."""
+        """How often the function of a step has run, by the workflow that was started and reference name."""
         self._trees: dict[str, dict[str, str]] = {}
         made = define(plot)
         self.steps = made.steps
@@ -88,6 +110,15 @@ class World:
         for definition in made.workflows:
             conductor.create_workflow_definition(definition)
         self.workflows = [conductor.start_workflow(MAIN, self.input_of(self.ref)) for _ in range(plot.workflows)]
+
+    def start_unrelated(self) -> str:
+        """Start a workflow that has nothing to do with the others, and return its id."""
+        conductor = self.services.conductor
+        if not self._has_unrelated:
+            conductor.create_workflow_definition(UNRELATED)
+            self._has_unrelated = True
+        workflow: str = conductor.start_workflow(UNRELATED["name"], {})
+        return workflow
 
     def input_of(self, ref: str, mood: str = "0") -> dict[str, Any]:
         """The input of a workflow."""
@@ -146,7 +177,11 @@ class World:
 
     def root_workflow(self, attempt: Attempt) -> str:
         """The workflow that was started, of an attempt in it or in a sub-workflow of it."""
-        conductor, found = self.services.conductor, attempt.delivery.workflow_id
+        return self.root_of_workflow(attempt.delivery.workflow_id)
+
+    def root_of_workflow(self, workflow: str) -> str:
+        """The workflow that was started, of a sub-workflow, also of one that is no longer in it."""
+        conductor, found = self.services.conductor, workflow
         while parent := conductor.workflow(found, include_tasks=False).get("parentWorkflowId"):
             found = parent
         return found
@@ -164,8 +199,8 @@ class World:
             if free <= 0:
                 break
             for delivery in self.services.conductor.poll(task.name, "w0001", count=free, wait_seconds=0):
-                if len(self.attempts) >= _MOST_ATTEMPTS:
-                    raise Endless(f"{_MOST_ATTEMPTS} attempts, and still one waits")
+                if len(self.attempts) >= self._most_attempts:
+                    raise Endless(f"{self._most_attempts} attempts, and still one waits")
                 chain = chain_of(delivery, self.services.conductor.read_attempt)
                 attempt = Attempt(len(self.attempts), delivery, BY_NAME[delivery.task_name], self.count, chain)
                 self.attempts.append(attempt)
@@ -204,7 +239,7 @@ class World:
             if record.commit.id == attempt.ref:
                 return False
             found = record.commit.metadata
-            if found.get("perago.workflow_id") != delivery.workflow_id:
+            if record.commit.id in self.outside or found.get("perago.workflow_id") != delivery.workflow_id:
                 return True
             row = self.services.conductor.read_attempt(delivery, found["perago.task_id"])
             if (
@@ -232,7 +267,10 @@ class World:
         task = self.tasks[attempt.mode]
         attempt.prefix = task.workspace.key_prefix if task.workspace else ""
         attempt.record = run_attempt(task, attempt.delivery, runtime)
-        if attempt.record.report is not None:
+        if attempt.record.hand_back:
+            if services.conductor.is_current(attempt.delivery):
+                services.conductor.hand_back(attempt.delivery)
+        elif attempt.record.report is not None:
             deliver_report(
                 cast("Any", queue), services.clock, attempt.delivery, attempt.record.report, "w", services.limits
             )
@@ -240,6 +278,8 @@ class World:
     # ------------------------------------------------------------------------------- each call
 
     def _call(self, attempt: Attempt, name: str, method: Callable[..., Any], arguments: Any, options: Any) -> Any:
+        if name == "download" and self.plot.cached:
+            method = partial(self._download_with_cache, method)
         argument = arguments[1] if name in ("create_branch", "delete_branch", "merge") else ""
         if name == "merge" and arguments[2] != BRANCH:
             name = "carry" if arguments[4].get("perago.phase") == "staging" else "challenge"
@@ -256,6 +296,8 @@ class World:
                 outcome = ("yes" if answer else "no") if name == "is_current" else "done"
                 if name == "history":
                     attempt.heads.append(answer[0].id if answer else options["until"])
+                if isinstance(answer, WorkflowRow):
+                    answer = self._without_running_children(answer)
                 if name in ("history", "read_attempt"):
                     attempt.met_others = attempt.met_others or self._has_others(attempt)
             except ServiceError as error:
@@ -271,9 +313,33 @@ class World:
             attempt.journal.append(Call(name, sent, self.services.clock.now(), outcome, argument))
             self.tell(f"#{attempt.index} {name} {attempt.calls[name]} {argument}: {outcome}")
 
+    def _download_with_cache(self, method: Callable[..., int], *arguments: Any) -> int:
+        """Download, and then use the cache for each file that it has, as workers do."""
+        found, (workspace, placements) = method(*arguments), arguments[2:4]
+        self.cache.root.mkdir(exist_ok=True)
+        for placement in placements:
+            if placement.path is None:
+                continue
+            file, wanted = workspace / placement.path, object_id(placement.entry)
+            with Shelf(self.cache) as shelf, tempfile.TemporaryFile() as copy, file.open("rb") as downloaded:
+                if shelf.copy_to(wanted, copy.fileno()):
+                    copy.seek(0)
+                    file.write_bytes(copy.read())
+                else:
+                    shelf.add(wanted, downloaded.fileno(), xxhash.xxh3_128_digest(file.read_bytes()))
+        return found
+
+    def _without_running_children(self, row: WorkflowRow) -> WorkflowRow:
+        running = {each for each in row.children if self.status(each) not in OVER}
+        if not running or self.services.clock.now() >= self.unnamed_until:
+            return row
+        return replace(row, children=row.children - running, is_starting=True)
+
     def _count(self, attempt: Attempt, name: str) -> None:
-        if self.count >= _MOST_CALLS:
-            raise Endless(f"{_MOST_CALLS} calls")
+        if self.count >= _MOST_CALLS * self._most_attempts // _MOST_ATTEMPTS:
+            endless = f"endless: {self.count} calls"  # an attempt makes a failure of its own of the error
+            self.problems += [endless] if endless not in self.problems else []
+            raise Endless(endless)
         if attempt.killed:
             raise Killed
         self.count += 1
