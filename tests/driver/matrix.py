@@ -54,7 +54,7 @@ def _numbered(*operations: str) -> tuple[tuple[str, int], ...]:
 _START = ("list_branches", "history", "stat_objects", "list_objects", "download")
 _LINEAGE = ("list_branches", "history", "read_attempt")
 _BRANCH = ("is_current", "create_branch")
-_UNDOING = (*_BRANCH, "revert", "get_commit", "diff", "get_commit")
+_UNDOING = (*_BRANCH, "get_commit", "revert", "get_commit", "diff", "get_commit")
 _BRINGING = ("delete_objects", "upload", "upload", "commit", "diff", "stat_objects")
 _STAGING = ("delete_objects", "upload", "commit", "diff", "stat_objects")
 _FENCING = (*_BRANCH, "commit", "diff")
@@ -142,7 +142,8 @@ def _complete_fork_and_restart(world: World) -> None:
 
 
 _SHARED_START = (*_START, *_BRANCH)
-_UNDOING_AMONG_OTHERS = ("revert", "get_commit", "get_commit", "diff", "diff")
+_REVERTING_AMONG_OTHERS = ("revert", "get_commit", "get_commit", "diff", "diff")
+_UNDOING_AMONG_OTHERS = ("get_commit", *_REVERTING_AMONG_OTHERS)
 _COMPARING = ("diff", "stat_objects")
 _BUILDING_ANEW = (
     *("is_current", "history", "delete_branch", *_BRANCH, "diff", "merge", "get_commit", "diff"),
@@ -194,7 +195,8 @@ SHARED = (
         "first-branch-run-again",
         lambda world: _complete_fork(world, again=1),
         _numbered(
-            *(*_TAKEN_FROM_A_FORK, *_UNDOING_AMONG_OTHERS, *_UNDOING_AMONG_OTHERS, "diff", "get_commit", "diff"),
+            *(*_TAKEN_FROM_A_FORK, "get_commit", "get_commit", *_REVERTING_AMONG_OTHERS, *_REVERTING_AMONG_OTHERS),
+            *("diff", "get_commit", "diff"),
             *(*_STAGING, *_MERGE, *_END),
         ),
         make=ForkedWorld,
@@ -265,7 +267,7 @@ OPENINGS = (
     Opening(
         "restarted",
         _complete_and_restart,
-        _numbered(*_LINEAGE, "stat_objects", "list_objects", "download", *_BRANCH, "revert"),
+        _numbered(*_LINEAGE, "stat_objects", "list_objects", "download", *_BRANCH, "get_commit", "revert"),
     ),
     Opening(
         "unchanged-after-a-hand-back",
