@@ -7,6 +7,7 @@ The directories are made here, once; the objects themselves are written by the s
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from perago.workspace.text import count, listing, quoted, size
 
 RESERVE = 64 * 1024 * 1024
 """Bytes that a download leaves free: a full disk stops more than one attempt. A worker takes no work with less."""
+_RELEASE_SECONDS = 1
+"""A disk releases the room of a deleted file a moment after its name is gone, as when another attempt just ended."""
 
 
 class ListingBound:
@@ -183,8 +186,10 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
     if lacking is None:
         return
     held = occupied(root)
-    inodes = None if space.inodes is None else space.inodes + (held.inodes or 0)
-    too_large = _lacking(needed, FreeSpace(min(space.size + held.size, space.total), space.block, inodes))
+    too_large = _lacking(needed, _together(space, held))
+    if too_large is not None and needed.size <= space.total:
+        time.sleep(_RELEASE_SECONDS)
+        too_large = _lacking(needed, _together(free_space(workspace), held))
     if too_large is None or (space.size < RESERVE and needed.size <= space.total):
         raise NoRoom(
             f"The workspace ref needs {lacking[0]}, but the disk of {root} has {lacking[1]} left; nothing was "
@@ -199,6 +204,12 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
     if needed.size > space.total:
         raise LayoutRefused(text, retryable=True)
     raise NoRoom(text, is_passing=False)
+
+
+def _together(space: FreeSpace, held: FreeSpace) -> FreeSpace:
+    """What would be free if `held`, which the attempts and the cache occupy, were deleted."""
+    inodes = None if space.inodes is None else space.inodes + (held.inodes or 0)
+    return FreeSpace(min(space.size + held.size, space.total), space.block, inodes)
 
 
 def _lacking(needed: FreeSpace, space: FreeSpace) -> tuple[str, str] | None:
