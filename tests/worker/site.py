@@ -66,11 +66,11 @@ class Site:
 
 
 @contextlib.contextmanager
-def opened(directory: Path) -> Iterator[Site]:
+def opened(directory: Path, retries: int = 1) -> Iterator[Site]:
     """A site whose repository `data` has one file."""
     conductor = InMemoryConductor(SystemClock())
     conductor.register_task_definitions(
-        [{"name": "worker.writes", "retryCount": 1, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
+        [{"name": "worker.writes", "retryCount": retries, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
     )
     step = {
         "name": "worker.writes",

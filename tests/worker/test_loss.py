@@ -23,8 +23,8 @@ from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
 from perago.worker.lines import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, planned, running, wait_for
+from .site import WRITES
 from .test_behaviour import gone
-from .test_workspaces import WRITES
 
 NEVER = 3600.0
 """A grace that nothing here waits for: what ends, ends for another reason."""

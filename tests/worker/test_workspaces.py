@@ -10,50 +10,42 @@ from typing import Any
 import pytest
 
 from perago.attempt.events import FenceState
-from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.embedded.lakefs.fence import HeadFence
-from perago.embedded.remote import StoreServer
 from perago.worker.events import Ending, FenceNotEnforced, SlotDied
 from perago.worker.usage import Usage
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
-
-WRITES = f"{__package__}.tasks.writes"
+from .site import WRITES, Site, opened
 
 
 @dataclass
 class House:
     """Both services in memory, and a worker on them."""
 
-    lakefs: InMemoryLakeFS
-    conductor: InMemoryConductor
+    site: Site
     worker: RunningWorker
-    marker: Path
+
+    @property
+    def lakefs(self) -> InMemoryLakeFS:
+        return self.site.lakefs
+
+    @property
+    def conductor(self) -> InMemoryConductor:
+        return self.site.conductor
 
     def start(self, what: str) -> str:
         """Start a workflow of one step on the head of `main`; returns its id."""
-        ref = self.lakefs.get_commit("data", "main").id
-        workspace = {"repository": "data", "branch": "main", "ref_type": "commit", "ref": ref}
-        params = {"what": what, "marker": str(self.marker)}
-        return self.conductor.start_workflow("w", {"workspace": workspace, "params": params})
+        return self.site.start_on("data", "main", self.lakefs.get_commit("data", "main").id, what)
 
     def finish(self, workflow_id: str) -> dict[str, Any]:
         """The workflow once it is over."""
-
-        def over() -> dict[str, Any] | None:
-            self.conductor.decide(workflow_id)
-            workflow = self.conductor.workflow(workflow_id)
-            return workflow if workflow["status"] != "RUNNING" else None
-
-        workflow = wait_for("the workflow's end", over)
-        assert workflow is not None
-        return workflow
+        return self.site.finish([workflow_id])[0]
 
     def runs(self) -> int:
         """How often the function ran."""
-        return self.marker.read_text().count("run") if self.marker.exists() else 0
+        return self.site.runs()
 
     def tree(self) -> dict[str, bytes]:
         """What is on `main`, without hooks."""
@@ -66,22 +58,10 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, frequent_beats: None) -> Iterator[House]:
-    conductor = InMemoryConductor(SystemClock())
-    conductor.register_task_definitions(
-        [{"name": "worker.writes", "retryCount": 2, "retryDelaySeconds": 0, "responseTimeoutSeconds": 600}]
-    )
-    step = {
-        "name": "worker.writes",
-        "taskReferenceName": "step",
-        "type": "SIMPLE",
-        "inputParameters": {"workspace": "${workflow.input.workspace}", "params": "${workflow.input.params}"},
-    }
-    conductor.create_workflow_definition({"name": "w", "version": 1, "schemaVersion": 2, "tasks": [step]})
-    with InMemoryLakeFS(SystemClock()) as lakefs, StoreServer(lakefs) as server:
-        lakefs.seed("data", "main", {"raw/a.csv": "x\n1\n"})
-        plan = make_plan(tmp_path, planned(WRITES, store_factory=server.factory))
-        with running(plan, conductor) as worker:
-            yield House(lakefs, conductor, worker, tmp_path / "marker")
+    with opened(tmp_path, retries=2) as site:
+        plan = make_plan(tmp_path, planned(WRITES, store_factory=site.server.factory))
+        with running(plan, site.conductor) as worker:
+            yield House(site, worker)
 
 
 def test_a_slot_tells_what_an_attempt_has_moved(house: House) -> None:
