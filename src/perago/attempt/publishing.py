@@ -225,7 +225,7 @@ def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
 
 
 def staging_vanished(state: State, _: on.NothingStaged) -> Next:
-    """Stage the changes once more, on another branch: somebody has reset the first one, or lakeFS has lost them."""
+    """Stage the changes once more, on another branch: the first one was reset, or lakeFS has lost them."""
     if state.staged_again:
         return fail(state, outcome.staging_vanished(state), terminal=False)
     return stage_anew(state.evolve(staged_again=True, rebuilt=state.rebuilt + 1))

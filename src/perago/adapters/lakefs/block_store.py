@@ -93,7 +93,7 @@ class BlockStore:
         self._lakefs = lakefs
         self._lakefs_host = urlsplit(lakefs_url).hostname or ""
         self.encrypted = lakefs_url.startswith("https:")
-        """Whether nobody on the way to lakeFS can change the addresses that it signs."""
+        """Whether the connection to lakeFS protects the addresses that it signs from changes."""
         self._policy = replace(policy, connect=min(policy.connect, CONNECT_SECONDS))
         self._size = size
         self._lock = threading.Lock()
@@ -229,7 +229,7 @@ class BlockStore:
         because a name can lead elsewhere later.
 
         Raises:
-            DirectFailed: the host leads to an address that must not be used, or nobody knows where it leads.
+            DirectFailed: the host leads to an address that must not be used, or cannot be resolved.
         """
         judge = partial(unsafe_address, beside_lakefs=_leads_here(self._lakefs_host))
         for address in _addresses_of(host):
@@ -241,8 +241,8 @@ class BlockStore:
 def unsafe_address(text: str, *, beside_lakefs: bool) -> str | None:
     """Return why nothing may be sent to an IP address that lakeFS signed; None if it may.
 
-    lakeFS, or somebody on the way to it, could make perago talk to services that trust this machine: its own, and those
-    that give a virtual machine its credentials.
+    lakeFS, or an attacker on the connection to it, could make perago talk to services that trust this machine: its own,
+    and those that give a virtual machine its credentials.
 
     Args:
         text: the address.

@@ -38,7 +38,7 @@ class DirectDownload:
         """Fill a range; False if the rest has to come through lakeFS.
 
         An address that the store refuses, perhaps because it has expired, is asked for once more. An object without
-        an MD5 comes through lakeFS where somebody on the way to lakeFS could have changed its address.
+        an MD5 comes through lakeFS where an attacker on that connection could have changed its address.
         """
         if not (self._store.encrypted or has_md5(wanted.arrival.entry)):
             return False
