@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 from perago.adapters.conductor.errors import SERVICE, refusal, unanswered, unreadable
 from perago.adapters.conductor.nesting import loads
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.http.retry import retry
 from perago.ports import AccessDenied
 from perago.settings import ConductorSettings
 

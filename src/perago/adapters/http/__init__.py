@@ -2,6 +2,6 @@
 
 from perago.adapters.http.failures import NoAnswerError, clean
 from perago.adapters.http.pool import Answer, HttpPool
-from perago.adapters.http.retry import CallPolicy, Overloaded, retry
+from perago.adapters.http.retry import CallPolicy, Overloaded
 
-__all__ = ["Answer", "CallPolicy", "HttpPool", "NoAnswerError", "Overloaded", "clean", "retry"]
+__all__ = ["Answer", "CallPolicy", "HttpPool", "NoAnswerError", "Overloaded", "clean"]

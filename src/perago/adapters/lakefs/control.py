@@ -9,8 +9,9 @@ from typing import Any
 from urllib3 import PoolManager
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, retry
+from perago.adapters.http import Answer, CallPolicy, HttpPool
 from perago.adapters.http.failures import no_answer
+from perago.adapters.http.retry import retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import SERVICE, Call
 from perago.ports import (

@@ -14,7 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from perago.adapters.http import CallPolicy, HttpPool, retry
+from perago.adapters.http import CallPolicy, HttpPool
+from perago.adapters.http.retry import retry
 from perago.adapters.lakefs.addresses import Addresses
 from perago.adapters.lakefs.arrival import EMPTY_MD5, RANGE, Arrival, Range, has_md5
 from perago.adapters.lakefs.block_store import BlockStore

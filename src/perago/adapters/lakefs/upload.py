@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import xxhash
 
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, retry
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
+from perago.adapters.http.retry import retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
 from perago.adapters.lakefs.direct_upload import DIRECT, ChangedMeanwhile, DirectUpload
