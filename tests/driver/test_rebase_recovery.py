@@ -194,6 +194,24 @@ def test_a_publication_that_undid_what_the_input_ref_holds_is_undone_in_full(ser
     assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "own": "x"}
 
 
+def test_what_is_brought_back_because_an_input_ref_holds_it_is_undone_by_a_run_from_the_first_ref(
+    services: InMemoryServices,
+) -> None:
+    """The second publication undoes the first. The third gets the first as its input ref, and undoes the second."""
+    fork = Fork(services, A)
+    published = fork.run(fork.deliveries[0]).assert_completed().record.published_commit
+    (second,) = restarted(services, fork)
+    fork.run(second).assert_completed()
+    end(services, fork)
+    changed = {"workspace": {**second.input["workspace"], "ref": published}, "params": {"put": {"own": "x"}}}
+    services.conductor.rerun_workflow(fork.workflow, second.task_id, task_input=changed)
+    fork.run(fork.take(1)[0]).assert_completed()
+    fork.run(rerun(services, fork, second, B)).assert_completed()
+
+    assert fork.tree() == {"raw/a.csv": "1", "raw/c.csv": "3", "out/b": "B"}
+    assert fork.linear()
+
+
 def test_a_commit_by_hand_with_the_metadata_of_a_publication_that_undid_others_is_refused(
     services: InMemoryServices,
 ) -> None:

@@ -7,6 +7,7 @@ again whenever the head turns out to be another than the one that a publication 
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import dropwhile, pairwise, takewhile
@@ -238,20 +239,52 @@ def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[C
         if commit.id in base.stale and is_by_hand and above.meta_range_id == below.meta_range_id:
             void |= {above.id, commit.id}
     counted = [commit for commit in since if commit.id not in void]
-    ids, kept = {commit.id for commit in since}, dict[str, set[str]]()
-    for commit in counted:
-        found = publication.superseded(commit)
-        kept[commit.id] = found if commit.id not in base.stale or found <= ids else set()
-    undone = set[str]().union(*kept.values())
+    ids, undone = {commit.id for commit in since}, _UndoneAtHead(since, counted)
     stale, living = list[do.StalePublication](), list[Commit]()
     for commit in counted:
         if commit.id in undone:
             continue
         if commit.id in base.stale:
-            stale.append(do.StalePublication(commit.id, commit.parents, bool(kept[commit.id]), above=len(living)))
+            is_partial = undone.undo(commit, ids)
+            stale.append(do.StalePublication(commit.id, commit.parents, is_partial, above=len(living)))
         else:
             living.append(commit)
     return stale, living[: stale[-1].above] if stale else []
+
+
+class _UndoneAtHead:
+    """The publications whose changes are undone at the head, found by repeating what each commit has undone.
+
+    Example: B undid A. C was given A as its input ref, so C undid B in full, and that brought A back."""
+
+    def __init__(self, since: Sequence[Commit], counted: Sequence[Commit]) -> None:
+        """`since`: the commits of the range, newest first. `counted`: those of them that count."""
+        self._undone = set[str]()
+        self._before = dict[str, tuple[set[str], set[str]]]()
+        """What each commit has added to `_undone`, and removed from it."""
+        places = {commit.id: place for place, commit in enumerate(since)}
+        for commit in reversed(counted):
+            if not (gone := publication.superseded(commit) & places.keys()):
+                continue
+            start = places.get(commit.metadata.get(publication.INPUT_REF, ""), len(since))
+            above_input, before = {each.id for each in since[:start]}, set(self._undone)
+            for place in sorted(places[each] for each in gone):
+                if since[place].id not in self._undone:
+                    self.undo(since[place], above_input)
+            self._before[commit.id] = self._undone - before, before - self._undone
+
+    def __contains__(self, commit_id: str) -> bool:
+        return commit_id in self._undone
+
+    def undo(self, commit: Commit, above_input: Set[str]) -> bool:
+        """Undo one publication, as an attempt does whose range has the commits `above_input`. Return whether only the
+        publication's own changes are undone, because it has undone others and these stay undone."""
+        found = publication.superseded(commit)
+        if not found <= above_input:
+            added, removed = self._before.get(commit.id, (set(), set()))
+            self._undone = self._undone - added | removed
+        self._undone.add(commit.id)
+        return bool(found) and found <= above_input
 
 
 def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
