@@ -13,9 +13,15 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.attempt import commands as do
 from perago.attempt import events as on
+from perago.attempt.fence import FENCE_PATH
+from perago.driver import Limits
 from perago.driver.rebase import Rebase
 from perago.driver.retry import retry, within
+from perago.embedded.lakefs import publishing
+from perago.embedded.lakefs.merging import merge_trees
+from perago.embedded.lakefs.tree import Tree
 from perago.ports import Delivery, Unclear, WorkspaceStore
+from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
 from .matrix import _die_below_others
@@ -297,6 +303,71 @@ def test_a_refusal_names_others_only_if_others_are_involved(
     assert outcome.status is TERMINAL
     assert "cannot be undone: reverting them did not restore 'raw/c.csv'" in str(outcome.reason)
     assert "others" not in str(outcome.reason)
+
+
+def unguarded(services: InMemoryServices, *edits: dict[str, Any]) -> Fork:
+    """Start a fork on a branch without the publish fence."""
+    services.limits = Limits(publish_fence=PublishFence.OFF)
+    return Fork(services, *edits, tree={path: text for path, text in TREE.items() if path != FENCE_PATH})
+
+
+def race(services: InMemoryServices, fork: Fork) -> None:
+    """Let the second branch publish between the last look of the first one and its merge."""
+    first, second = fork.deliveries
+    services.faults.between("merge", lambda: fork.run(second, report=False))
+    outcome = fork.run(first)
+    assert "another commit came between" in str(outcome.reason)
+    assert not fork.linear()
+
+
+def test_a_restart_undoes_a_publication_that_came_on_another_head_and_changed_its_own_files_only(
+    services: InMemoryServices,
+) -> None:
+    fork = unguarded(services, A, B)
+    race(services, fork)
+    third, fourth = restarted(services, fork)
+    undone = fork.run(third).assert_completed().record.superseded_commits
+    assert len(undone) == 2
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3"}
+    fork.run(fourth).assert_completed()
+    assert fork.tree() == BOTH
+
+
+def test_a_rerun_undoes_the_own_changes_of_a_publication_that_undid_others_and_came_on_another_head(
+    services: InMemoryServices,
+) -> None:
+    fork = unguarded(services, {"put": {"once": "x"}}, B)
+    for delivery in fork.deliveries:
+        fork.run(delivery).assert_completed()
+    again = restarted(services, fork)[0]
+    services.faults.between("merge", lambda: services.seed({"theirs": "x"}), nth=3)
+    assert "another commit came between" in str(fork.run(again).reason)
+    fork.run(rerun(services, fork, again, A)).assert_completed()
+
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "theirs": "x"}
+
+
+def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there_is_not_undone(
+    services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """lakeFS's merge of three trees can lose files."""
+
+    def lose(base: Tree, source: Tree, target: Tree, **options: Any) -> Tree:
+        merged = merge_trees(base, source, target, **options)
+        return merged if target.id == base.id else merged.with_changes({"raw/c.csv": None})
+
+    fork = unguarded(services, A, B)
+    with monkeypatch.context() as patch:
+        patch.setattr(publishing, "merge_trees", lose)
+        race(services, fork)
+    assert "raw/c.csv" not in fork.tree()
+    head = fork.commits()[-1]
+    outcome = fork.run(restarted(services, fork)[0])
+
+    assert outcome.status is TERMINAL
+    assert "cannot be undone" in str(outcome.reason)
+    assert head.id[:12] in str(outcome.reason)
+    assert fork.commits()[-1] == head, "nothing is published"
 
 
 def test_what_is_stale_and_has_been_built_on_is_not_undone(services: InMemoryServices) -> None:

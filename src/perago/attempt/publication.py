@@ -194,10 +194,25 @@ def is_built_from(commit: Commit, source: Commit) -> bool:
 
     A history shortens commits, so `commit` may lack a long result. The fence commits of earlier versions have no
     staging commit: their second parent is the publication that they adopt."""
+    return _has_metadata_of(source, commit) and commit.meta_range_id == source.meta_range_id
+
+
+def head_expected_instead(commit: Commit, source: Commit) -> str | None:
+    """Return the head that publication `commit` was built on, if the publication came on another head. None if it came
+    on that head, or if `source`, the second parent, does not carry the metadata of its staging commit.
+
+    Without the publish fence another commit can come between the last look and the merge. Then lakeFS merges three
+    trees, and the result is not that of the staging commit."""
+    expected = commit.metadata.get(EXPECTED_HEAD, "")
+    is_staged = source.metadata.get(PHASE) == "staging" and _has_metadata_of(source, commit)
+    is_elsewhere = commit.parents[:1] != (expected,) and _COMMIT_ID.fullmatch(expected) is not None
+    return expected if is_staged and is_elsewhere else None
+
+
+def _has_metadata_of(source: Commit, commit: Commit) -> bool:
     keys = _OF_THE_WORK if commit.metadata.get(ADOPTS) == source.id else (*_OF_THE_WORK, *_OF_THE_DELIVERY)
     noted = {key: commit.metadata[key] for key in keys if key in commit.metadata}
-    is_same = all(source.metadata.get(key) == value for key, value in noted.items())
-    return is_same and commit.meta_range_id == source.meta_range_id
+    return all(source.metadata.get(key) == value for key, value in noted.items())
 
 
 def is_mine(commit: Commit, delivery: Delivery) -> bool:

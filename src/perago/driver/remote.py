@@ -14,7 +14,7 @@ from perago.attempt import events as on
 from perago.attempt import joining
 from perago.attempt.fence import FENCE_PATH, fence_in
 from perago.attempt.outcome import cannot_undo, named, short
-from perago.attempt.publication import WORKFLOW_ID, is_built_from
+from perago.attempt.publication import WORKFLOW_ID, head_expected_instead, is_built_from
 from perago.back_off import BackOff
 from perago.driver.delivery_check import LATE
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -185,8 +185,8 @@ class Publisher:
         changes = [self._own_changes(where, stale) for stale in command.stale]
         if None in changes:
             odd = command.stale[changes.index(None)]
-            source = f"its second parent {short(odd.parents[-1])} is not its staging commit"
-            return _not_undone(command, f"{short(odd.id)} is not as perago publishes, since {source}")
+            source = f"its second parent {short(odd.parents[-1])} is not its staging commit, or has different files"
+            return _not_undone(command, f"{short(odd.id)} is not as perago publishes, because {source}")
         for own in changes:
             touched, left, is_undone = set[str](), set[str](), True
             if own:
@@ -223,14 +223,28 @@ class Publisher:
         """The commit whose difference to its first parent is what a publication has changed itself. It is empty if the
         publication has changed nothing, or only undone others, and None if a person has made the commit.
 
-        Only a publication that is built from its staging commit is reverted. Those of earlier versions that changed
-        nothing themselves have none."""
+        Only a publication that is built from its staging commit is reverted. So is one that came on another head than
+        expected, if it changed only its own files there. Publications of earlier versions that changed nothing
+        themselves have no staging commit."""
         known = next((commit for commit in self._range if commit.id == stale.id), None)
         found, merged = known or self._commit(repository, stale.id), self._commit(repository, stale.parents[-1])
-        if is_built_from(found, merged):
+        if is_built_from(found, merged) or self._has_merged_as_staged(repository, found, merged):
             return merged.id if stale.has_undone else found.id
         has_none = stale.has_undone or len(set(stale.parents)) == 1
         return "" if has_none and merged.meta_range_id == found.meta_range_id else None
+
+    def _has_merged_as_staged(self, repository: str, found: Commit, merged: Commit) -> bool:
+        """Whether publication `found`, which came on another head than expected, has made of that head only what its
+        staging commit `merged` made of the expected one."""
+        expected = head_expected_instead(found, merged)
+        if expected is None:
+            return False
+        touched = set(self.diff(repository, found.parents[0], found.id))
+        try:
+            staged = set(self.diff(repository, expected, merged.id))
+        except NotFound:  # a person has written this head
+            return False
+        return touched <= staged and not touched & set(self.diff(repository, merged.id, found.id))
 
     def _undone_among_others(
         self, command: do.RevertStale, head: str, brought: list[set[str]], wrong: set[str]
