@@ -248,6 +248,18 @@ def test_what_people_reverted_by_hand_is_no_obstacle_to_a_restart(services: InMe
     assert fork.linear()
 
 
+def test_a_file_that_people_reverted_and_wrote_again_stays_in_a_restart(services: InMemoryServices) -> None:
+    fork = Fork(services, A, B)
+    published = [fork.run(delivery).assert_completed().record.published_commit for delivery in fork.deliveries]
+    revert_by_hand(services, str(published[1]))
+    services.seed({"out/b": "B"})
+    first = restarted(services, fork)[0]
+    outcome = fork.run(first).assert_completed()
+
+    assert len(outcome.record.superseded_commits) == 2
+    assert fork.tree() == {"raw/a.csv": "A", "raw/b.csv": "2", "raw/c.csv": "3", "out/b": "B"}
+
+
 def test_what_a_publication_undid_is_undone_again_once_people_have_reverted_it(services: InMemoryServices) -> None:
     fork = Fork(services, {"put": {"raw/a.csv": "A", "once": "x"}}, B)
     for delivery in fork.deliveries:

@@ -167,6 +167,8 @@ class Checking:
                 problems.append(f"{name(record)} undoes {name(stale)}, which is of others")
             elif self._may_be_a_good_round(record, stale):
                 problems.append(f"{name(record)} undoes {name(stale)}, and in a loop it cannot be told whether it may")
+            if self._is_reverted_right_after(gone):
+                continue
             if gone not in by_hand:
                 already.update(supersedes(stale))
             is_own = any(self._is_above_input(each, record) for each in supersedes(stale))
@@ -177,6 +179,12 @@ class Checking:
                     problems.append(f"{name(record)} undoes {key} of {name(stale)}, which others have changed since")
                 tree = patched(tree, {key: before.get(key)})
         return tree, problems
+
+    def _is_reverted_right_after(self, commit_id: str) -> bool:
+        """Whether a person reverted a publication right after it came. Then it has no changes left to undo, and a file
+        that a person has written since is not the publication's."""
+        reverts = (each for each, reverted in self.world.reverted.items() if reverted == commit_id)
+        return any(self.by_id[each].commit.parents[0] == commit_id for each in reverts)
 
     def _may_be_a_good_round(self, record: CommitRecord, stale: CommitRecord) -> bool:
         """Whether a step in a loop undoes another step of the same run, or the other way round."""
