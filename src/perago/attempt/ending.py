@@ -114,5 +114,6 @@ def delivery_lost(state: State, _: on.DeliveryLost) -> Next:
     """Conductor no longer waiting is what success looks like after a report whose answer was lost."""
     if state.step is Step.CLEANED and state.report_open:
         return state.at(Step.REPORTED, problem=None), None
-    lost = state.at(Step.LOST, report=None, problem=outcome.lost(state))
-    return (lost, None) if state.step is Step.CLEANED else clean(lost)
+    was_cleaned = state.step is Step.CLEANED
+    state = state.at(Step.LOST, report=None, problem=outcome.lost(state))
+    return (state, None) if was_cleaned else clean(state)
