@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, SCHEMAS, same_json
-from perago.taskdef.compatibility.change import AffectedParty, Change, Impact, SchemaChange
+from perago.taskdef.compatibility.change import AffectedParty, Change, Impact, SchemaChange, affected_by
 from perago.taskdef.compatibility.controls import judge_field
 from perago.taskdef.compatibility.schemas import schema_changes
 from perago.taskdef.problems import join_pointer
@@ -26,19 +26,17 @@ def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ..
 
     Neither needs to be a TaskDef that perago would write: what is not understood is a breaking change.
     """
-    return tuple(_changes(old, new))
-
-
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Change]:
+    changes: list[Change] = []
     for field in sorted({*old, *new}):
         before, after = old.get(field, ABSENT), new.get(field, ABSENT)
         if same_json(before, after):
             continue
         if field in SCHEMAS:
-            yield from _schema_definition(field, before, after)
+            changes += _schema_definition(field, before, after)
         else:
             impact, reason = judge_field(field, old, new)
-            yield Change(join_pointer("", field), before, after, impact, reason)
+            changes.append(Change(join_pointer("", field), before, after, impact, reason))
+    return tuple(changes)
 
 
 def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
@@ -47,7 +45,7 @@ def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
     pointer = join_pointer("", field)
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         found = schema_changes(pointer, _data(old), _data(new))
-        affected = AffectedParty.of_all(change.affected for change in found)
+        affected = affected_by(found)
         reason = "there is a schema now" if old is ABSENT else "there is no schema any more"
         yield _directed(field, SchemaChange(pointer, old, new, affected, reason))
         return
@@ -70,6 +68,5 @@ def _data(definition: Any) -> Any:
 
 
 def _directed(field: str, change: SchemaChange) -> Change:
-    breaking = change.affected in (_MATTERS[field], AffectedParty.BOTH)
-    impact = Impact.BREAKING if breaking else Impact.COMPATIBLE
+    impact = Impact.BREAKING if change.affected & _MATTERS[field] else Impact.COMPATIBLE
     return Change(change.pointer, change.old, change.new, impact, change.reason)

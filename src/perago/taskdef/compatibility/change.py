@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, Difference, same_json
@@ -52,40 +54,22 @@ class Change:
         return "cosmetic" if is_annotation and self.impact is Impact.COMPATIBLE else str(self.impact)
 
 
-class AffectedParty(StrEnum):
+class AffectedParty(Flag):
     """Who may fail because a schema changed.
 
     Senders write values by the old schema: they are affected if it got narrower. Readers understand values of the old
     schema: they are affected if it got wider.
     """
 
-    NEITHER = "neither"
-    SENDERS = "senders"
-    READERS = "readers"
-    BOTH = "both"
+    NEITHER = 0
+    SENDERS = auto()
+    READERS = auto()
+    BOTH = SENDERS | READERS
 
     @classmethod
     def of(cls, *, senders: bool, readers: bool) -> AffectedParty:
-        """The word for both answers."""
-        if senders:
-            return cls.BOTH if readers else cls.SENDERS
-        return cls.READERS if readers else cls.NEITHER
-
-    @classmethod
-    def of_all(cls, found: Iterable[AffectedParty]) -> AffectedParty:
-        """Whom several changes affect together."""
-        seen = set(found)
-        return cls.of(senders=bool(seen & {cls.SENDERS, cls.BOTH}), readers=bool(seen & {cls.READERS, cls.BOTH}))
-
-    @property
-    def senders(self) -> bool:
-        """Whether the schema got narrower."""
-        return self in (AffectedParty.SENDERS, AffectedParty.BOTH)
-
-    @property
-    def readers(self) -> bool:
-        """Whether the schema got wider."""
-        return self in (AffectedParty.READERS, AffectedParty.BOTH)
+        """Return the parties for which the answer is yes."""
+        return (cls.SENDERS if senders else cls.NEITHER) | (cls.READERS if readers else cls.NEITHER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +110,8 @@ def keyword_changes(
 def differ(old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str]) -> bool:
     """Whether any of these keywords differs."""
     return any(not same_json(old.get(keyword, ABSENT), new.get(keyword, ABSENT)) for keyword in keywords)
+
+
+def affected_by(changes: Iterable[SchemaChange]) -> AffectedParty:
+    """Return whom several changes affect together."""
+    return functools.reduce(operator.or_, (change.affected for change in changes), AffectedParty.NEITHER)

@@ -8,7 +8,7 @@ types are what they make of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -53,27 +53,46 @@ _FORMS = {
     "contentEncoding": "the encoding",
     "contentMediaType": "the media type",
 }
+_NUMERIC = {*_LOWER, *_UPPER, "multipleOf", *(f"{side}{suffix}" for suffix in _LENGTHS for side in ("min", "max"))}
+SIMPLE_KEYWORDS = frozenset({"type", "uniqueItems", *ANNOTATIONS, *_VALUES, *_NUMERIC, *_FORMS})
+"""The keywords that `simple_changes` understands."""
 
 
 def simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    """The changes of all keywords that contain no schema and are known here."""
-    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, "accepts the same values")
-    yield from _types(pointer, old, new)
-    yield from _values(pointer, old, new)
-    for keywords, sign in ((_LOWER, 1), (_UPPER, -1)):
-        yield from _bounds(pointer, old, new, keywords, sign)
+    """Yield the changes of all keywords that contain no schema and are known here."""
+
+    def judge(keywords: Sequence[str], what: str, *, narrowed: bool, widened: bool) -> Iterator[SchemaChange]:
+        affected = AffectedParty.of(senders=narrowed, readers=widened)
+        return keyword_changes(pointer, old, new, keywords, affected, _words(affected, what))
+
+    yield from annotation_changes(pointer, old, new)
+    before, after = types_of(old), types_of(new)
+    yield from judge(["type"], "the type", narrowed=not before <= after, widened=not after <= before)
+    if differ(old, new, _VALUES):
+        part, whole = values_of(old), values_of(new)
+        narrowed, widened = not _is_within(part, whole), not _is_within(whole, part)
+        yield from judge(_VALUES, "the choice of values", narrowed=narrowed, widened=widened)
+    for keywords, sign, end in ((_LOWER, 1, "lower"), (_UPPER, -1, "upper")):
+        least, now = _bound(old, keywords, sign), _bound(new, keywords, sign)
+        yield from judge(keywords, f"the range ({end} end)", narrowed=now > least, widened=now < least)
     for suffix, what in _LENGTHS.items():
-        yield from _lengths(pointer, old, new, suffix, what)
-    yield from _steps(pointer, old, new)
+        for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
+            least, now = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
+            yield from judge([keyword], what, narrowed=now > least, widened=now < least)
+    if differ(old, new, ["multipleOf"]):
+        step, other = old.get("multipleOf"), new.get("multipleOf")
+        narrowed, widened = not _is_multiple(step, other), not _is_multiple(other, step)
+        yield from judge(["multipleOf"], "the step", narrowed=narrowed, widened=widened)
     for keyword, what in _FORMS.items():
-        yield from _form(pointer, old, new, keyword, what)
-    yield from _unique(pointer, old, new)
+        yield from judge([keyword], what, narrowed=keyword in new, widened=keyword in old)
+    was_unique, is_unique = old.get("uniqueItems", False), new.get("uniqueItems", False)
+    narrowed, widened = is_unique and not was_unique, was_unique and not is_unique
+    yield from judge(["uniqueItems"], "the rule for repeated items", narrowed=narrowed, widened=widened)
 
 
-def simple_keywords() -> frozenset[str]:
-    """The keywords that `simple_changes` understands."""
-    lengths = {f"{side}{suffix}" for suffix in _LENGTHS for side in ("min", "max")}
-    return frozenset({"type", "multipleOf", "uniqueItems", *ANNOTATIONS, *_VALUES, *_LOWER, *_UPPER, *lengths, *_FORMS})
+def annotation_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """Yield the changes of keywords that accept or reject nothing."""
+    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, "accepts the same values")
 
 
 def types_of(schema: Schema) -> frozenset[str]:
@@ -116,42 +135,19 @@ def _type_of(value: Any) -> str:
 
 
 def _words(affected: AffectedParty, what: str) -> str:
-    """`narrowed`: fewer values are accepted."""
-    match affected:
-        case AffectedParty.NEITHER:
-            return f"{what}: the same in another form"
-        case AffectedParty.SENDERS:
-            return f"{what} narrowed"
-        case AffectedParty.READERS:
-            return f"{what} widened"
-    return f"{what} changed: cannot tell which values still fit"
-
-
-def _types(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    before, after = types_of(old), types_of(new)
-    affected = AffectedParty.of(senders=not before <= after, readers=not after <= before)
-    yield from keyword_changes(pointer, old, new, ["type"], affected, _words(affected, "the type"))
-
-
-def _values(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    if not differ(old, new, _VALUES):
-        return
-    before, after = values_of(old), values_of(new)
-    affected = AffectedParty.of(senders=not _is_within(before, after), readers=not _is_within(after, before))
-    yield from keyword_changes(pointer, old, new, _VALUES, affected, _words(affected, "the choice of values"))
+    """Say how a rule changed; `narrowed` means that fewer values are accepted."""
+    words = {
+        AffectedParty.NEITHER: ": the same in another form",
+        AffectedParty.SENDERS: " narrowed",
+        AffectedParty.READERS: " widened",
+    }
+    return what + words.get(affected, " changed: cannot tell which values still fit")
 
 
 def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
     if whole is None:
         return True
     return part is not None and all(is_among(value, whole) for value in part)
-
-
-def _bounds(pointer: str, old: Schema, new: Schema, keywords: tuple[str, str], sign: int) -> Iterator[SchemaChange]:
-    before, after = _bound(old, keywords, sign), _bound(new, keywords, sign)
-    affected = AffectedParty.of(senders=after > before, readers=after < before)
-    what = f"the range ({'lower' if sign > 0 else 'upper'} end)"
-    yield from keyword_changes(pointer, old, new, keywords, affected, _words(affected, what))
 
 
 def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
@@ -165,21 +161,6 @@ def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float,
     return max(candidates)
 
 
-def _lengths(pointer: str, old: Schema, new: Schema, suffix: str, what: str) -> Iterator[SchemaChange]:
-    for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
-        before, after = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
-        affected = AffectedParty.of(senders=after > before, readers=after < before)
-        yield from keyword_changes(pointer, old, new, [keyword], affected, _words(affected, what))
-
-
-def _steps(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    if not differ(old, new, ["multipleOf"]):
-        return
-    before, after = old.get("multipleOf"), new.get("multipleOf")
-    affected = AffectedParty.of(senders=not _is_multiple(before, after), readers=not _is_multiple(after, before))
-    yield from keyword_changes(pointer, old, new, ["multipleOf"], affected, _words(affected, "the step"))
-
-
 def _is_multiple(step: float | None, of: float | None) -> bool:
     """Whether all multiples of `step` are multiples of `of`; None is any number."""
     if of is None:
@@ -187,76 +168,31 @@ def _is_multiple(step: float | None, of: float | None) -> bool:
     return step is not None and (Fraction(str(step)) / Fraction(str(of))).denominator == 1
 
 
-def _form(pointer: str, old: Schema, new: Schema, keyword: str, what: str) -> Iterator[SchemaChange]:
-    affected = AffectedParty.of(senders=keyword in new, readers=keyword in old)
-    yield from keyword_changes(pointer, old, new, [keyword], affected, _words(affected, what))
-
-
-def _unique(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
-    before, after = old.get("uniqueItems", False), new.get("uniqueItems", False)
-    affected = AffectedParty.of(senders=after and not before, readers=before and not after)
-    yield from keyword_changes(
-        pointer, old, new, ["uniqueItems"], affected, _words(affected, "the rule for repeated items")
-    )
-
-
 def is_well_formed(schema: Any) -> bool:
     """Whether it is an object, and all keywords that we reason about have values of the right kind.
 
-    Schemas inside are not looked at.
+    Schemas inside are not checked.
     """
-    if not isinstance(schema, Mapping):
-        return False
-    return all(_CHECKS[keyword](value) for keyword, value in schema.items() if keyword in _CHECKS)
+    return isinstance(schema, Mapping) and all(_is_usable(keyword, value) for keyword, value in schema.items())
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-
-
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
-
-
-def _count(value: Any) -> bool:
-    return _number(value) and value >= 0
-
-
-def _flag(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _filled_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(value)
-
-
-def _names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(name, str) for name in value)
-
-
-def _mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
-
-
-def _type(value: Any) -> bool:
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(kind, str) and kind in _TYPES for kind in value)
-    return isinstance(value, str) and value in _TYPES
-
-
-_CHECKS: Mapping[str, Callable[[Any], bool]] = {
-    "type": _type,
-    "enum": _list,
-    **dict.fromkeys(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"), _number),
-    "multipleOf": _positive,
-    **dict.fromkeys((f"{side}{what}" for side in ("min", "max") for what in ("Length", "Items", "Properties")), _count),
-    "uniqueItems": _flag,
-    **dict.fromkeys(("anyOf", "oneOf", "allOf"), _filled_list),
-    "prefixItems": _list,
-    **dict.fromkeys(("properties", "patternProperties"), _mapping),
-    "required": _names,
-}
+def _is_usable(keyword: str, value: Any) -> bool:
+    match keyword:
+        case "type":
+            kinds = value if isinstance(value, list) else [value]
+            return bool(kinds) and all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
+        case "enum" | "prefixItems":
+            return isinstance(value, list)
+        case "anyOf" | "oneOf" | "allOf":
+            return isinstance(value, list) and bool(value)
+        case "required":
+            return isinstance(value, list) and all(isinstance(name, str) for name in value)
+        case "properties" | "patternProperties":
+            return isinstance(value, Mapping)
+        case "uniqueItems":
+            return isinstance(value, bool)
+    if keyword not in _NUMERIC:
+        return True
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    is_bound = keyword in (*_LOWER, *_UPPER)
+    return is_number and (is_bound or value > 0 or (value == 0 and keyword != "multipleOf"))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from perago.taskdef.compare import ABSENT, same_json
-from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, keyword_changes
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, affected_by, keyword_changes
 from perago.taskdef.compatibility.keywords import Schema
 from perago.taskdef.problems import join_pointer
 
@@ -64,7 +64,7 @@ def _added(here: str, name: str, old: Schema, new: Schema, compare: Compare) -> 
     rest = old.get("additionalProperties", True)
     affected = AffectedParty.of(senders=name in new.get("required", ()), readers=rest is False)
     if isinstance(rest, Mapping):
-        affected = AffectedParty.of_all([affected, *(change.affected for change in compare(here, rest, added))])
+        affected |= affected_by(compare(here, rest, added))
     elif old.get("patternProperties"):
         affected = AffectedParty.BOTH
     reason = "added and required" if name in new.get("required", ()) else "added, optional"
@@ -108,7 +108,7 @@ def _other_properties(pointer: str, old: Schema, new: Schema, compare: Compare) 
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         yield from compare(here, before, after)
         return
-    affected = AffectedParty.of_all(change.affected for change in compare(here, before, after))
+    affected = affected_by(compare(here, before, after))
     reasons = {
         AffectedParty.NEITHER: "the same in another form",
         AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",

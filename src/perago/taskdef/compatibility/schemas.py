@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from perago.taskdef.compare import ABSENT, same_json
-from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, differ, keyword_changes
+from perago.taskdef.compatibility.change import AffectedParty, SchemaChange, affected_by, differ, keyword_changes
 from perago.taskdef.compatibility.keywords import (
     ANNOTATIONS,
+    SIMPLE_KEYWORDS,
     Schema,
+    annotation_changes,
     is_among,
     is_well_formed,
     simple_changes,
-    simple_keywords,
     types_of,
     values_of,
 )
@@ -30,7 +31,7 @@ from perago.taskdef.problems import join_pointer
 
 _UNIONS = ("anyOf", "oneOf")
 _NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
-_KNOWN = simple_keywords() | OBJECT_KEYWORDS | {*_UNIONS, *_NESTED, "prefixItems"}
+_KNOWN = SIMPLE_KEYWORDS | OBJECT_KEYWORDS | {*_UNIONS, *_NESTED, "prefixItems"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def _without(keyword: str, schema: Schema) -> Any:
 
 def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
     """A single change for a schema that came or went; `before` and `after` say what is accepted without it."""
-    affected = AffectedParty.of_all(change.affected for change in schema_changes(pointer, before, after))
+    affected = affected_by(schema_changes(pointer, before, after))
     words = {
         AffectedParty.NEITHER: "accepts the same",
         AffectedParty.SENDERS: "narrowed",
@@ -134,8 +135,8 @@ def _without_unions(schema: Schema) -> Schema:
     return {key: value for key, value in schema.items() if key not in _UNIONS}
 
 
-def _annotations(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key in ANNOTATIONS}
+def _without_annotations(schema: Schema) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
 
 
 def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
@@ -149,9 +150,9 @@ def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
         return None
     tag = schema.get("discriminator")
     name = tag.get("propertyName") if isinstance(tag, Mapping) else None
-    if keywords[0] == "oneOf" and not _are_disjoint([alternative.schema for alternative in found], name):
-        return None
-    return found
+    pairs = combinations([alternative.schema for alternative in found], 2)
+    is_disjoint = keywords[0] != "oneOf" or all(_exclude_each_other(left, right, name) for left, right in pairs)
+    return found if is_disjoint else None
 
 
 def _unions(
@@ -180,20 +181,15 @@ def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[Schema
         return
     same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, "accepts the same values")
     yield from _union_changes(before, after) or [same]
-    yield from simple_changes(pointer, _annotations(old), _annotations(new))
+    yield from annotation_changes(pointer, old, new)
 
 
 def _as_alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
-    bare = {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+    bare = _without_annotations(schema)
     if _union_keyword(schema) is None:
         kinds = bare["type"] if isinstance(bare.get("type"), list) else None
         return [_Alternative(pointer, bare if kinds is None else bare | {"type": kind}) for kind in kinds or [None]]
     return _alternatives(pointer, schema) if len(bare) == 1 else None
-
-
-def _are_disjoint(schemas: list[Schema], tag: str | None) -> bool:
-    """Whether no value fits two of these schemas: other types, or other values of a property that is always there."""
-    return all(_exclude_each_other(left, right, tag) for left, right in combinations(schemas, 2))
 
 
 def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
@@ -206,12 +202,12 @@ def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[Sch
     pairs, gone, come = _paired(old, new)
     changes = [change for left, right in pairs for change in schema_changes(right.pointer, left.schema, right.schema)]
     for left in gone:
-        covered = any(not _affected(left, other).senders for other in new)
+        covered = any(AffectedParty.SENDERS not in _affected(left, other) for other in new)
         reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=not covered, readers=False)
         changes.append(SchemaChange(left.pointer, left.schema, ABSENT, affected, reason))
     for right in come:
-        covered = any(not _affected(other, right).readers for other in old)
+        covered = any(AffectedParty.READERS not in _affected(other, right) for other in old)
         reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
         affected = AffectedParty.of(senders=False, readers=not covered)
         changes.append(SchemaChange(right.pointer, ABSENT, right.schema, affected, reason))
@@ -219,7 +215,7 @@ def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[Sch
 
 
 def _affected(old: _Alternative, new: _Alternative) -> AffectedParty:
-    return AffectedParty.of_all(change.affected for change in schema_changes(new.pointer, old.schema, new.schema))
+    return affected_by(schema_changes(new.pointer, old.schema, new.schema))
 
 
 def _paired(
@@ -228,7 +224,13 @@ def _paired(
     """Alternatives that belong together, and what is left of both sides."""
     pairs = []
     gone, come = list(old), list(new)
-    for likeness in (_canonical, _shape_and_title, _shape, types_of):
+    likenesses: tuple[Callable[[Schema], Any], ...] = (
+        lambda schema: json.dumps(_without_annotations(schema), sort_keys=True),
+        lambda schema: (_shape(schema), schema.get("title")),
+        _shape,
+        types_of,
+    )
+    for likeness in likenesses:
         for left in list(gone):
             match = next((right for right in come if likeness(left.schema) == likeness(right.schema)), None)
             if match is not None:
@@ -238,14 +240,6 @@ def _paired(
     if len(gone) == len(come) == 1:
         pairs.append((gone.pop(), come.pop()))
     return pairs, gone, come
-
-
-def _canonical(schema: Schema) -> Any:
-    return json.dumps({key: value for key, value in schema.items() if key not in ANNOTATIONS}, sort_keys=True)
-
-
-def _shape_and_title(schema: Schema) -> Any:
-    return _shape(schema), schema.get("title")
 
 
 def _shape(schema: Schema) -> Any:
@@ -262,18 +256,14 @@ def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _exclude_each_other(left: Schema, right: Schema, tag: str | None) -> bool:
+    """Whether no value fits both: the types differ, or the values of a property that is always there."""
     if not types_of(left) & types_of(right):
         return True
+    if types_of(left) != {"object"} or types_of(right) != {"object"}:
+        return False
+    always = {*left.get("required", ())} & {*right.get("required", ())} | {tag}
     others = dict(_tags(right))
     return any(
-        name in others
-        and _is_always_there(name, left, tag)
-        and _is_always_there(name, right, tag)
-        and not any(is_among(value, others[name]) for value in values)
+        name in always and name in others and not any(is_among(value, others[name]) for value in values)
         for name, values in _tags(left)
     )
-
-
-def _is_always_there(name: str, schema: Schema, tag: str | None) -> bool:
-    is_object = types_of(schema) == {"object"}
-    return is_object and (name == tag or name in schema.get("required", ()))
