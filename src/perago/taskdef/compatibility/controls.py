@@ -1,9 +1,9 @@
-"""The fields of a TaskDef beside its schemas: retries, time-outs, limits, keys (docs/design/contract.md 2,
+"""The fields of a TaskDef beside its schemas: retries, timeouts, limits, keys (docs/design/contract.md 2,
 TaskControls)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -32,9 +32,9 @@ class _Amount:
 
 _AMOUNTS: Mapping[str, _Amount] = {
     "retryCount": _Amount("fewer retries", "more retries"),
-    "retryDelaySeconds": _Amount("an outage may outlast shorter waits between tries", "longer waits between tries"),
-    "maxRetryDelaySeconds": _Amount("an outage may outlast shorter waits between tries", "longer waits", True),
-    "backoffScaleFactor": _Amount("an outage may outlast shorter waits between tries", "longer waits between tries"),
+    "retryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
+    "maxRetryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays", True),
+    "backoffScaleFactor": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
     "timeoutSeconds": _Amount("an attempt has less time", "an attempt has more time", True),
     "responseTimeoutSeconds": _Amount("a worker may be silent for less time", "a worker may be silent longer", True),
     "pollTimeoutSeconds": _Amount("an attempt may wait less for a worker", "an attempt may wait longer", True),
@@ -56,8 +56,22 @@ def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
         return _amount(field, before, after, new)
     if field in _RATE:
         return _rate(old, new)
-    judge = _OTHERS.get(field)
-    return judge(before, after) if judge is not None else _cannot_tell(field)
+    match field:
+        case "name":
+            return Impact.BREAKING, "another task type: running workflows still ask for the old one"
+        case "retryLogic":
+            return Impact.BREAKING, "unknown, because the retry delays differ"
+        case "backoffJitterMs":
+            return Impact.COMPATIBLE, "retry delays are spread differently"
+        case "timeoutPolicy":
+            if isinstance(before, str) and isinstance(after, str) and (before, after) in _MILDER_POLICIES:
+                return Impact.COMPATIBLE, "a timeout no longer ends the workflow"
+            return Impact.BREAKING, "a timeout has another effect"
+        case "inputKeys":
+            return _keys(before, after, "input key", added=Impact.BREAKING)
+        case "outputKeys":
+            return _keys(before, after, "output key", added=Impact.COMPATIBLE)
+    return _cannot_tell(field)
 
 
 def _cannot_tell(field: str) -> Verdict:
@@ -97,32 +111,6 @@ def _rate(old: Definition, new: Definition) -> Verdict:
     return Impact.BREAKING, "attempts are handed out more slowly"
 
 
-def _name(_old: Any, _new: Any) -> Verdict:
-    return Impact.BREAKING, "another task type: running workflows still ask for the old one"
-
-
-def _retry_logic(_old: Any, _new: Any) -> Verdict:
-    return Impact.BREAKING, "cannot tell: the waits between tries are others"
-
-
-def _jitter(_old: Any, _new: Any) -> Verdict:
-    return Impact.COMPATIBLE, "waits between tries are spread otherwise"
-
-
-def _timeout_policy(old: Any, new: Any) -> Verdict:
-    if isinstance(old, str) and isinstance(new, str) and (old, new) in _MILDER_POLICIES:
-        return Impact.COMPATIBLE, "a time-out no longer ends the workflow"
-    return Impact.BREAKING, "a time-out ends otherwise"
-
-
-def _input_keys(old: Any, new: Any) -> Verdict:
-    return _keys(old, new, "input key", added=Impact.BREAKING)
-
-
-def _output_keys(old: Any, new: Any) -> Verdict:
-    return _keys(old, new, "output key", added=Impact.COMPATIBLE)
-
-
 def _keys(old: Any, new: Any, what: str, *, added: Impact) -> Verdict:
     if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in (old, new)):
         return _cannot_tell(f"an {what}")
@@ -132,13 +120,3 @@ def _keys(old: Any, new: Any, what: str, *, added: Impact) -> Verdict:
     if come:
         return added, f"added {what} {', '.join(come)}"
     return Impact.COMPATIBLE, "the same keys"
-
-
-_OTHERS: Mapping[str, Callable[[Any, Any], Verdict]] = {
-    "name": _name,
-    "retryLogic": _retry_logic,
-    "backoffJitterMs": _jitter,
-    "timeoutPolicy": _timeout_policy,
-    "inputKeys": _input_keys,
-    "outputKeys": _output_keys,
-}
