@@ -33,7 +33,8 @@ class Declaration(BaseModel):
         except ValidationError as error:
             problems = [_problem(type(self), details) for details in error.errors(include_url=False)]
             message = f"{type(self).__name__}: {'; '.join(problems)}"
-            fix = _its_fields(type(self)) if _names_a_field(error) else None
+            is_about_a_field = any(each["type"] in ("extra_forbidden", "missing") for each in error.errors())
+            fix = _its_fields(type(self)) if is_about_a_field else None
             raise calling_line().error(message, fix=fix) from None
 
 
@@ -65,10 +66,6 @@ def at_least(
 
 def _its_fields(model: type[BaseModel]) -> str:
     return f"its fields are {', '.join(model.model_fields)}"
-
-
-def _names_a_field(error: ValidationError) -> bool:
-    return any(details["type"] in ("extra_forbidden", "missing") for details in error.errors(include_url=False))
 
 
 def _problem(model: type[BaseModel], details: ErrorDetails) -> str:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
+from perago.authoring.errors import InvalidDeclaration
 from perago.secret_names import WITHHELD, is_withheld
 
 _PATTERN = re.compile(r"[A-Za-z0-9_*?\[\]!-]+")
@@ -19,20 +20,22 @@ def canonical_patterns(patterns: object) -> tuple[str, ...]:
     """The `environment=` of `@task` as a tuple of glob patterns over names of variables.
 
     Raises:
-        ValueError: it is no list of patterns, or one of them matches nothing that is withheld.
+        InvalidDeclaration: it is not a list of patterns, or one of them matches nothing that is withheld.
     """
+    fix = 'write environment=["LAKECTL_*"], or leave it out'
     if isinstance(patterns, str) or not isinstance(patterns, Iterable):
-        raise ValueError(f"environment must be a list of patterns, not {type(patterns).__name__}")  # noqa: TRY004
+        raise InvalidDeclaration(f"environment must be a list of patterns, not {type(patterns).__name__}", fix)
     found = tuple(patterns)
     for pattern in found:
         if not isinstance(pattern, str) or not _PATTERN.fullmatch(pattern):
-            raise ValueError(f"environment: {pattern!r} is not a pattern for names of variables")
+            raise InvalidDeclaration(f"environment: {pattern!r} is not a pattern for names of variables", fix)
         literal, *_ = re.split(r"[*?\[]", pattern, maxsplit=1)
         prefixes = (withheld.partition("*")[0] for withheld in WITHHELD)
         if not any(prefix.startswith(literal) or literal.startswith(prefix) for prefix in prefixes):
-            raise ValueError(
+            raise InvalidDeclaration(
                 f"environment: {pattern!r} matches no withheld variable: only {', '.join(WITHHELD)} are withheld; "
-                "the function gets all other variables anyway"
+                "the function gets all other variables anyway",
+                fix,
             )
     return found
 

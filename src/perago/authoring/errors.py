@@ -6,6 +6,7 @@ by perago, for a declaration that cannot work.
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,7 @@ class TaskDefinitionError(Exception):
         return f"{where}{self.message}{fix}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_restore, (type(self), self.message, self.file, self.line, self.fix))
-
-
-def _restore(
-    kind: type[TaskDefinitionError], message: str, file: str | None, line: int | None, fix: str | None
-) -> TaskDefinitionError:
-    return kind(message, file=file, line=line, fix=fix)
+        return (functools.partial(type(self), file=self.file, line=self.line, fix=self.fix), (self.message,))
 
 
 def readable_path(file: str) -> str:

@@ -102,7 +102,12 @@ class Measurements:
         if kind == "counter" and value < 0:
             raise ValueError(f"{call}: a counter only grows, and {value!r} is less than 0")
         with self._lock:
-            self._found[name] = _with(self._found.get(name) or _empty(metric), float(value))
+            if name not in self._found:
+                bounds = (metric.buckets or DEFAULT_BUCKETS) if kind == "histogram" else ()
+                self._found[name] = Measured(
+                    name, kind, bounds=bounds, counts=(0,) * (len(bounds) + 1) if bounds else ()
+                )
+            self._found[name] = _with(self._found[name], float(value))
 
     def all(self) -> tuple[Measured, ...]:
         """What has been reported, in the order of the declarations."""
@@ -139,13 +144,6 @@ def checked_metrics(declared: object) -> tuple[Metric, ...]:
     if len(metrics) > MOST_METRICS:
         raise InvalidDeclaration(f"{len(metrics)} metrics are more than {MOST_METRICS}", "declare those that you watch")
     return metrics
-
-
-def _empty(metric: Metric) -> Measured:
-    if metric.kind != "histogram":
-        return Measured(metric.name, metric.kind)
-    bounds = metric.buckets or DEFAULT_BUCKETS
-    return Measured(metric.name, metric.kind, bounds=bounds, counts=(0,) * (len(bounds) + 1))
 
 
 def _with(before: Measured, value: float) -> Measured:

@@ -21,7 +21,11 @@ def canonical_path(path: object) -> str:
     text = _posix_text(path)
     if not text:
         raise ValueError("the path is empty")
-    _refuse_characters(text)
+    categories = set(map(unicodedata.category, text))
+    if "Cc" in categories:
+        raise ValueError(f"{text!r} contains a control character")
+    if "Cs" in categories:
+        raise ValueError(f"{text!r} contains half of a surrogate pair, which has no UTF-8 form")
     if _DRIVE.match(text):
         raise ValueError(f"{text!r} names a drive; write it relative to the workspace")
     if text.startswith("/") and text.strip("/"):
@@ -84,10 +88,3 @@ def _refuse_anchor(path: PureWindowsPath, text: str) -> None:
         raise ValueError(f"{text!r} names a drive; write it relative to the workspace")
     if path.root:
         raise ValueError(f"{text!r} is absolute; write it relative to the workspace")
-
-
-def _refuse_characters(text: str) -> None:
-    if any(unicodedata.category(character) == "Cc" for character in text):
-        raise ValueError(f"{text!r} contains a control character")
-    if any(unicodedata.category(character) == "Cs" for character in text):
-        raise ValueError(f"{text!r} contains half of a surrogate pair, which has no UTF-8 form")

@@ -15,7 +15,7 @@ from perago.authoring.errors import TaskDefinitionError, readable_path
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_MACHINERY = ("perago.authoring", "perago.guardrails", "pydantic")
+_MACHINERY = ("perago.authoring.", "perago.guardrails.", "pydantic.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,9 @@ def calling_locals() -> Mapping[str, Any]:
 
 def _calling_frame() -> FrameType:
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and f"{frame.f_globals.get('__name__', '')}.".startswith(_MACHINERY):
         frame = frame.f_back
     return frame
-
-
-def _is_machinery(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in _MACHINERY)
 
 
 def declares(written: str, *, named_only: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -54,21 +54,6 @@ class Task:
     """The numbers that the function may report."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Metadata:
-    """The arguments of `@task`."""
-
-    name: str
-    owner_email: str
-    description: str | None
-    workspace: WorkspaceSpec | None
-    controls: TaskControls
-    examples: Iterable[Example]  # a tuple once checked
-    environment: Iterable[str] = ()  # a tuple once checked
-    scratch_files: Iterable[str] = ()  # a tuple once checked
-    metrics: Iterable[Metric] = ()  # a tuple once checked
-
-
 @declares("@task", named_only=True)
 def task(
     *,
@@ -101,16 +86,19 @@ def task(
     """
     declared_at = calling_line()
     controls = controls or TaskControls()
-    metadata = _Metadata(
-        name, owner_email, description, workspace, controls, examples, environment, scratch_files, metrics
-    )
     try:
-        checked = _check_metadata(metadata)
+        _check_texts(name, owner_email, description)
+        _check_workspace_and_controls(workspace, controls)
+        checked_environment = canonical_patterns(environment)
+        checked_scratch_files = _checked_scratch_files(scratch_files)
+        checked_examples = _checked_examples(examples, has_workspace=workspace is not None)
+        all_metrics = checked_metrics(metrics)
     except InvalidDeclaration as invalid:
         raise declared_at.error(f"@task: {invalid.rule}", invalid.fix) from None
 
     def decorate(function: F) -> F:
-        location = _location(function, declared_at)
+        code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
+        location = Location(code.co_filename, code.co_firstlineno) if code is not None else declared_at
         try:
             plain = require_function(function)
             _refuse_second_task(plain)
@@ -121,7 +109,24 @@ def task(
             raise location.error(
                 f"task {name!r}{f' (function {label})' if label else ''}: {invalid.rule}", invalid.fix
             ) from None
-        setattr(plain, TASK_ATTRIBUTE, _task(checked, plain, models, location))
+        declared = Task(
+            name=name,
+            description=description,
+            owner_email=owner_email,
+            workspace=workspace,
+            controls=controls,
+            examples=checked_examples,
+            function=plain,
+            params_model=models[0],
+            result_model=models[1],
+            module=inspect.unwrap(plain).__module__,
+            file=location.file,
+            line=location.line,
+            environment=checked_environment,
+            scratch_files=checked_scratch_files,
+            metrics=all_metrics,
+        )
+        setattr(plain, TASK_ATTRIBUTE, declared)
         return function
 
     return decorate
@@ -136,33 +141,6 @@ def get_task(function: object) -> Task | None:
     return found if isinstance(found, Task) and found.function is function else None
 
 
-def _task(
-    metadata: _Metadata, function: FunctionType, models: tuple[type[BaseModel], type[BaseModel]], location: Location
-) -> Task:
-    return Task(
-        name=metadata.name,
-        description=metadata.description,
-        owner_email=metadata.owner_email,
-        workspace=metadata.workspace,
-        controls=metadata.controls,
-        examples=tuple(metadata.examples),
-        function=function,
-        params_model=models[0],
-        result_model=models[1],
-        module=inspect.unwrap(function).__module__,
-        file=location.file,
-        line=location.line,
-        environment=tuple(metadata.environment),
-        scratch_files=tuple(metadata.scratch_files),
-        metrics=tuple(metadata.metrics),
-    )
-
-
-def _location(function: object, declared_at: Location) -> Location:
-    code = getattr(inspect.unwrap(function) if callable(function) else function, "__code__", None)
-    return Location(code.co_filename, code.co_firstlineno) if code is not None else declared_at
-
-
 def _refuse_second_task(function: FunctionType) -> None:
     other = inspect.getattr_static(function, TASK_ATTRIBUTE, None)
     if isinstance(other, Task):
@@ -171,35 +149,7 @@ def _refuse_second_task(function: FunctionType) -> None:
         )
 
 
-def _check_metadata(metadata: _Metadata) -> _Metadata:
-    """The same metadata, with the examples as a tuple.
-
-    Raises:
-        InvalidDeclaration: a value breaks its rule, or two of them contradict each other.
-    """
-    _check_texts(metadata)
-    _check_type("workspace", metadata.workspace, WorkspaceSpec, optional=True)
-    _check_type("controls", metadata.controls, TaskControls)
-    if metadata.controls.publish_budget is not None and metadata.workspace is None:
-        raise InvalidDeclaration(
-            "publish_budget is set, but a task without a workspace publishes nothing", "remove publish_budget"
-        )
-    try:
-        environment = canonical_patterns(metadata.environment)
-    except ValueError as error:
-        raise InvalidDeclaration(str(error), 'write environment=["LAKECTL_*"], or leave it out') from None
-    scratch_files = _checked_scratch_files(metadata.scratch_files)
-    return replace(
-        metadata,
-        examples=_checked_examples(metadata),
-        environment=environment,
-        scratch_files=scratch_files,
-        metrics=checked_metrics(metadata.metrics),
-    )
-
-
-def _check_texts(metadata: _Metadata) -> None:
-    name, email, description = metadata.name, metadata.owner_email, metadata.description
+def _check_texts(name: object, email: object, description: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidDeclaration(
             f"name {name!r} is not a task name: letters, digits, '.', '_' and '-', beginning with a letter or digit, "
@@ -216,6 +166,15 @@ def _check_texts(metadata: _Metadata) -> None:
         )
     if description is not None and any("\ud800" <= character <= "\udfff" for character in description):
         raise InvalidDeclaration("description contains half of a surrogate pair, which has no UTF-8 form", "remove it")
+
+
+def _check_workspace_and_controls(workspace: WorkspaceSpec | None, controls: TaskControls) -> None:
+    _check_type("workspace", workspace, WorkspaceSpec, optional=True)
+    _check_type("controls", controls, TaskControls)
+    if controls.publish_budget is not None and workspace is None:
+        raise InvalidDeclaration(
+            "publish_budget is set, but a task without a workspace publishes nothing", "remove publish_budget"
+        )
 
 
 def _check_type(name: str, value: object, expected: type, *, optional: bool = False) -> None:
@@ -237,8 +196,7 @@ def _checked_scratch_files(patterns: object) -> tuple[str, ...]:
         raise InvalidDeclaration(f"scratch_files: {error}", fix) from None
 
 
-def _checked_examples(metadata: _Metadata) -> tuple[Example, ...]:
-    declared: object = metadata.examples
+def _checked_examples(declared: object, *, has_workspace: bool) -> tuple[Example, ...]:
     if isinstance(declared, Example) or not isinstance(declared, Iterable):
         raise InvalidDeclaration(
             f"examples must be a list of Example(...), not {type(declared).__name__}", "write examples=[Example(...)]"
@@ -250,7 +208,7 @@ def _checked_examples(metadata: _Metadata) -> tuple[Example, ...]:
         if example.id in seen:
             raise InvalidDeclaration(f"two examples have the id {example.id!r}", "give each example an id of its own")
         seen.add(example.id)
-        if metadata.workspace is None and (example.tree is not None or example.expect in ("pre", "post")):
+        if not has_workspace and (example.tree is not None or example.expect in ("pre", "post")):
             raise InvalidDeclaration(
                 f"example {example.id!r} needs a workspace, but @task declares none",
                 "remove tree and expect='pre'/'post' from the example, or add workspace=WorkspaceSpec(...)",
