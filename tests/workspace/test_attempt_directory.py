@@ -13,7 +13,7 @@ import pytest
 
 from perago.workspace.directory import AttemptDirectory, check_root, sweep
 from perago.workspace.errors import DirectoryRefused
-from perago.workspace.marker import MARKER, UNFINISHED, read_marker
+from perago.workspace.marker import MARKER, UNFINISHED, read_fields
 from perago.workspace.scan import scan_tree
 from perago.workspace.sweep import DeadDirectory, dead_directories, remove_dead
 
@@ -54,23 +54,20 @@ def test_a_relative_root_still_holds_after_the_function_changed_directory(
     assert list((tree / "root").iterdir()) == []
 
 
-def test_the_marker_names_the_delivery_and_takes_more_fields_later(root: Path) -> None:
+def test_the_marker_names_the_delivery(root: Path) -> None:
     made = AttemptDirectory.create(root, delivery())
-    made.write_marker(staging_branch="perago-0123")
-    made.write_marker(staging_branch="p")
-    fields = read_marker(made.path)
-    assert fields is not None
-    assert (fields["task_id"], fields["poll_count"], fields["staging_branch"]) == ("task-1", 1, "p")
-    json.loads((made.path / MARKER).read_text())
+    fields = json.loads((made.path / MARKER).read_text())
+    assert (fields["task_id"], fields["poll_count"]) == ("task-1", 1)
     assert mode(made.path / MARKER) == 0o600
     made.close()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b"[" * 60_000])
 def test_a_marker_that_makes_no_sense_is_no_marker(tmp_path: Path, content: bytes) -> None:
-    assert read_marker(tmp_path) is None
-    (tmp_path / MARKER).write_bytes(content)
-    assert read_marker(tmp_path) is None
+    marker = tmp_path / MARKER
+    marker.write_bytes(content)
+    with marker.open("rb") as file:
+        assert read_fields(file.fileno()) is None
 
 
 HOSTILE = ["", ".", "..", "../../etc", "/etc", "a/b", "a\\b", "a\0b", "a\nb", "a\udcff", "x" * 256]
@@ -210,7 +207,7 @@ def test_the_marker_goes_last_so_a_half_done_removal_can_be_finished(ordinary_us
     assert problem is not None
     assert "stubborn/a': Permission denied" in problem
     assert not (made.workspace / "b").exists()
-    assert read_marker(made.path) is not None
+    assert json.loads((made.path / MARKER).read_text())
     assert sweep(ordinary_user / "root") == ()
     os.seteuid(0)
     (made.workspace / "stubborn/a").unlink()

@@ -71,14 +71,10 @@ class Baseline:
                 markers.append(path[:-1])
         _check_complete(tree, placed)
         tells = probe_disk(tree.root).stat_tells_changes
-        opaque = (
-            {} if tells else {path: tree.files[path] for path in placed if not _MD5.fullmatch(placed[path].checksum)}
-        )
-        hashed = hash_files(tree.root, opaque)
-        files = {
-            path: BaselineFile(tree.files[path], entry, hashed.get(path) or _listed_md5(entry))
-            for path, entry in placed.items()
-        }
+        listed = {path: entry.checksum for path, entry in placed.items() if _MD5.fullmatch(entry.checksum)}
+        opaque = {} if tells else {path: tree.files[path] for path in placed if path not in listed}
+        sums = {**listed, **hash_files(tree.root, opaque)}
+        files = {path: BaselineFile(tree.files[path], entry, sums.get(path)) for path, entry in placed.items()}
         return cls(files, frozenset(markers), tells)
 
 
@@ -128,7 +124,12 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
     if tree.unreadable:
         named = listing([f"{quoted(entry.path)} ({entry.reason})" for entry in tree.unreadable])
         raise UnreadableFile(f"What changed in the workspace cannot be known, because parts are unreadable: {named}.")
-    sums = hash_files(tree.root, {path: stat for path, stat in tree.files.items() if _is_suspect(baseline, path, stat)})
+    suspects = {}
+    for path, status in tree.files.items():
+        before = baseline.files.get(path)
+        if before is None or not baseline.stat_tells_changes or before.stat != status:
+            suspects[path] = status
+    sums = hash_files(tree.root, suspects)
     added, changed = [], []
     for path, checksum in sums.items():
         before = baseline.files.get(path)
@@ -139,11 +140,6 @@ def detect_changes(baseline: Baseline, tree: Tree) -> Changes:
             entry, is_certain = before.entry, size != before.entry.size or before.md5 is not None
             changed.append(ChangedFile(path, size, checksum, entry.content_type, entry.metadata, is_certain))
     return Changes(tuple(added), tuple(changed), tuple(_removed(baseline, tree)))
-
-
-def _is_suspect(baseline: Baseline, path: str, stat: FileStat) -> bool:
-    before = baseline.files.get(path)
-    return before is None or not baseline.stat_tells_changes or before.stat != stat
 
 
 def _removed(baseline: Baseline, tree: Tree) -> list[ChangedFile]:
@@ -163,10 +159,6 @@ def _has_file_above(directory: str, tree: Tree) -> bool:
             return True
         directory = directory.rpartition("/")[0]
     return False
-
-
-def _listed_md5(entry: ObjectEntry) -> str | None:
-    return entry.checksum if _MD5.fullmatch(entry.checksum) else None
 
 
 def _check_complete(tree: Tree, placed: Mapping[str, ObjectEntry]) -> None:

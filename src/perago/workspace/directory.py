@@ -30,7 +30,7 @@ from perago.workspace.descent import DIRECTORY, Descent
 from perago.workspace.disk import disk_problem
 from perago.workspace.errors import DirectoryRefused
 from perago.workspace.keys import is_utf8
-from perago.workspace.marker import MARKER, claim_marker, place_marker, read_fields, unlink_if_there, write_fields
+from perago.workspace.marker import MARKER, claim_marker, place_marker, unlink_if_there
 from perago.workspace.sweep import CACHE, remove_attempt, sweep, temporary_link
 from perago.workspace.text import listing, quoted
 
@@ -98,16 +98,6 @@ class AttemptDirectory:
             "Give PERAGO_WORKSPACE_ROOT to perago alone.",
             retryable=True,
         )
-
-    def write_marker(self, **fields: Any) -> None:
-        """Add JSON `fields` to the marker. The sweep reads them if the process dies.
-
-        Raises:
-            OSError: the disk refused.
-        """
-        if self._marker is None:
-            raise ValueError("the attempt directory was given up before")
-        write_fields(self._marker, {**(read_fields(self._marker) or {}), **fields})
 
     def remove(self) -> str | None:
         """Delete the directory with all that is in it, and those above it that are empty then; gives the lock back.
@@ -255,7 +245,9 @@ def check_root(root: Path) -> list[str]:
     The way to a root that was found safe is not looked at again while the same directory is there: only the user and
     the system could have changed it, and what others could put there since then is another directory.
     """
-    problems = _encoding()
+    problems = []
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        problems.append(f"File names are written as {encoding} here, but object keys are UTF-8. Set PYTHONUTF8=1.")
     try:
         status = root.stat()
     except FileNotFoundError:
@@ -275,13 +267,6 @@ def check_root(root: Path) -> list[str]:
 def root_problem(root: Path, reserve: int) -> str | None:
     """Return why no attempt can begin at `root` now, as `disk_problem` and `check_root` see it; None if one can."""
     return disk_problem(root, reserve) or " ".join(check_root(root)) or None
-
-
-def _encoding() -> list[str]:
-    encoding = sys.getfilesystemencoding()
-    if encoding == "utf-8":
-        return []
-    return [f"File names are written as {encoding} here, but object keys are UTF-8. Set PYTHONUTF8=1."]
 
 
 def _cannot_be_made(root: Path) -> list[str]:

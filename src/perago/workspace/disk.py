@@ -59,10 +59,13 @@ def probe_disk(directory: Path) -> Disk:
     device = directory.stat().st_dev
     if device not in _known:
         with tempfile.TemporaryDirectory(prefix=".perago-probe-", dir=directory) as probe:
+            composed, decomposed = Path(probe, f"a{_COMPOSED}"), Path(probe, f"a{_DECOMPOSED}")
+            composed.touch()
+            folding = Folding(case=Path(probe, f"A{_COMPOSED}").exists(), unicode_form=decomposed.exists())
             _known[device] = Disk(
                 name_max=os.pathconf(probe, "PC_NAME_MAX"),
                 path_max=os.pathconf(probe, "PC_PATH_MAX"),
-                folding=_probe_folding(Path(probe)),
+                folding=folding,
                 stat_tells_changes=_probe_mapped_writes(Path(probe)),
             )
     return _known[device]
@@ -112,11 +115,6 @@ def occupied(root: Path) -> FreeSpace:
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(Path(entry.path))
     return FreeSpace(used, 0, inodes)
-
-
-def _probe_folding(probe: Path) -> Folding:
-    (probe / f"a{_COMPOSED}").touch()
-    return Folding(case=(probe / f"A{_COMPOSED}").exists(), unicode_form=(probe / f"a{_DECOMPOSED}").exists())
 
 
 def _probe_mapped_writes(probe: Path) -> bool:

@@ -78,10 +78,17 @@ def plan_layout(
         LayoutRefused: keys that cannot be files; all are named.
     """
     disk = disk or probe_disk(workspace)
-    problems = check_keys(entries, key_prefix, _limits(disk, workspace))
+    used = len(os.fsencode(workspace.absolute())) + 2  # of a path: the workspace's own, a slash, and a NUL at its end
+    limits = NameLimits(disk.name_max, max(disk.path_max - used, 0), disk.folding)
+    problems = check_keys(entries, key_prefix, limits)
     if problems:
         raise LayoutRefused(_describe(problems), retryable=False)
-    return [Placement(entry, _path_of(entry, key_prefix, workspace)) for entry in entries]
+    placements = []
+    for entry in entries:
+        path = entry.key[len(key_prefix) :]
+        is_file = path and not path.endswith("/") and not is_reserved(entry.key)
+        placements.append(Placement(entry, workspace / path if is_file else None))
+    return placements
 
 
 def listing_of(placements: Iterable[Placement], key_prefix: str) -> Listing:
@@ -145,19 +152,6 @@ def create_directories(workspace: Path, directories: Iterable[str]) -> None:
                 descent.enter(directory)
 
 
-def _limits(disk: Disk, workspace: Path) -> NameLimits:
-    """An absolute path takes the workspace's own path, a slash, and a NUL at its end."""
-    used = len(os.fsencode(workspace.absolute())) + 2
-    return NameLimits(disk.name_max, max(disk.path_max - used, 0), disk.folding)
-
-
-def _path_of(entry: ObjectEntry, key_prefix: str, workspace: Path) -> Path | None:
-    path = entry.key[len(key_prefix) :]
-    if not path or path.endswith("/") or is_reserved(entry.key):
-        return None
-    return workspace / path
-
-
 def _describe(problems: Sequence[KeyProblem]) -> str:
     named = listing([f"{quoted(problem.key)} {problem.problem}" for problem in problems])
     return (
@@ -181,7 +175,8 @@ def _check_free(placed: Sequence[Placement], key_prefix: str, workspace: Path, r
     space = free_space(workspace)
     sizes = [placement.entry.size for placement in placed if placement.path is not None]
     directories = len(directories_to_create(placed, key_prefix))
-    needed = FreeSpace(_on_disk(sizes, directories, space) + RESERVE, space.block, len(sizes) + directories)
+    blocks = sum(-(-number // space.block) for number in sizes) + directories
+    needed = FreeSpace(blocks * space.block + RESERVE, space.block, len(sizes) + directories)
     lacking = _lacking(needed, space)
     if lacking is None:
         return
@@ -219,9 +214,3 @@ def _lacking(needed: FreeSpace, space: FreeSpace) -> tuple[str, str] | None:
     if space.inodes is not None and (needed.inodes or 0) > space.inodes:
         return count(needed.inodes or 0, "inode"), f"{space.inodes:,}"
     return None
-
-
-def _on_disk(sizes: Sequence[int], directories: int, space: FreeSpace) -> int:
-    """Bytes that files and directories take in whole blocks."""
-    blocks = sum(-(-number // space.block) for number in sizes) + directories
-    return blocks * space.block

@@ -16,7 +16,6 @@ import os
 import secrets
 import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 MARKER = ".perago-attempt.json"
@@ -41,7 +40,8 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: st
     name = UNFINISHED + secrets.token_hex(8)
     marker = os.open(name, _OPEN | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=root)
     try:
-        _hold_new(marker, name)
+        if not hold(marker):
+            raise FileNotFoundError(errno.ENOENT, "swept before it was locked", name)  # noqa: TRY301 - closes the marker
         write_fields(marker, fields)
         os.link(name, place, src_dir_fd=root, dst_dir_fd=directory, follow_symlinks=False)
     except BaseException:
@@ -50,11 +50,6 @@ def place_marker(root: int, directory: int, fields: Mapping[str, Any], place: st
     finally:
         unlink_if_there(name, root)
     return marker
-
-
-def _hold_new(marker: int, name: str) -> None:
-    if not hold(marker):
-        raise FileNotFoundError(errno.ENOENT, "swept before it was locked", name)
 
 
 def claim_marker(directory: int, name: str = MARKER) -> int | None:
@@ -108,18 +103,6 @@ def held_fields(directory: int, name: str = MARKER) -> dict[str, Any] | None:
         return None if hold(marker) else read_fields(marker)
     except OSError:
         return None
-    finally:
-        os.close(marker)
-
-
-def read_marker(directory: Path) -> dict[str, Any] | None:
-    """What the marker in an attempt directory says; None if there is none or it makes no sense. Takes no lock."""
-    try:
-        marker = os.open(directory / MARKER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        return read_fields(marker)
     finally:
         os.close(marker)
 

@@ -68,7 +68,11 @@ def find_overlap(
     written = [key for key, size in others.items() if size is not None and key not in put]
     for key, problem in _meeting_names(list(put), written, set(names)):
         conflicts.setdefault(key, problem)
-    for key in _matching(reads, key_prefix, others):
+    patterns = [compile_glob(pattern) for pattern in reads]
+    for key in others if patterns else ():
+        path = key.removeprefix(key_prefix)
+        if not key.startswith(key_prefix) or not any(pattern.fullmatch(path) for pattern in patterns):
+            continue
         done = "removed" if others[key] is None else "changed"
         conflicts.setdefault(key, f"was read by this task (`reads`), and {done} there")
     return Overlap(conflicts, frozenset(shared), frozenset(undecided))
@@ -97,13 +101,6 @@ def _meeting_directories(
             yield f"needs a directory where this attempt has the file {files[folded]!r}"
         elif directories.get(folded, above) != above and above not in names:
             yield f"lies in {above!r}, which differs from {directories[folded]!r} of this attempt only in its spelling"
-
-
-def _matching(reads: Sequence[str], key_prefix: str, keys: Collection[str]) -> Iterator[str]:
-    patterns = [compile_glob(pattern) for pattern in reads]
-    for key in keys if patterns else ():
-        if key.startswith(key_prefix) and any(pattern.fullmatch(key[len(key_prefix) :]) for pattern in patterns):
-            yield key
 
 
 def combined(

@@ -150,9 +150,10 @@ def dead_directories(root: Path) -> Iterator[DeadDirectory]:
     with descent:
         for path in sorted(_attempts(descent)):
             with _claimed(descent, path) as marker:
-                found = None if marker is None else DeadDirectory(root / path, _size(descent, path), _began(marker))
-            if found is not None:
-                yield found
+                began = None if marker is None else os.fstat(marker).st_mtime
+                size = 0 if began is None else _size(descent, path)
+            if began is not None:
+                yield DeadDirectory(root / path, size, began)
 
 
 def living_attempts(root: Path) -> Iterator[Mapping[str, Any]]:
@@ -242,10 +243,6 @@ def _claimed(descent: Descent, path: str) -> Iterator[int | None]:
     finally:
         if marker is not None:
             os.close(marker)
-
-
-def _began(marker: int) -> float:
-    return os.fstat(marker).st_mtime
 
 
 def _size(descent: Descent, directory: str) -> int:
