@@ -94,37 +94,31 @@ def json_differences(old: Any, new: Any) -> tuple[Difference, ...]:
 
 def _comparable(definition: Mapping[str, Any]) -> dict[str, Any]:
     """The definition without what the server adds."""
-    return {
-        key: _without_stamps(value) if key in SCHEMAS else value
-        for key, value in definition.items()
-        if value is not None
-        and key not in SERVER_FIELDS
-        and not (key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key]))
-    }
-
-
-def _without_stamps(schema: Any) -> Any:
-    if not isinstance(schema, Mapping):
-        return schema
-    return {key: value for key, value in schema.items() if key not in SERVER_FIELDS}
+    found = {}
+    for key, value in definition.items():
+        is_default = key in SERVER_DEFAULTS and same_json(value, SERVER_DEFAULTS[key])
+        if value is None or key in SERVER_FIELDS or is_default:
+            continue
+        if key in SCHEMAS and isinstance(value, Mapping):
+            value = {name: item for name, item in value.items() if name not in SERVER_FIELDS}
+        found[key] = value
+    return found
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[Difference]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted({*old, *new}):
             yield from _differences(join_pointer(path, key), old.get(key, ABSENT), new.get(key, ABSENT))
-    elif _are_comparable_lists(old, new):
+    elif (
+        isinstance(old, list)
+        and isinstance(new, list)
+        and len(old) == len(new)
+        and all(isinstance(item, Mapping) for item in (*old, *new))
+    ):
         for index, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _differences(join_pointer(path, index), before, after)
     elif not same_json(old, new):
         yield Difference(path, old, new)
-
-
-def _are_comparable_lists(old: Any, new: Any) -> bool:
-    """Lists of objects are compared item by item, as long as no item came or went."""
-    if not (isinstance(old, list) and isinstance(new, list) and len(old) == len(new)):
-        return False
-    return all(isinstance(item, Mapping) for item in (*old, *new))
 
 
 def same_json(old: Any, new: Any) -> bool:

@@ -49,7 +49,11 @@ def _only_task(module: ModuleType) -> Task:
     found = {id(task): task for task in map(_carried_task, members) if task is not None and task.module == name}
     tasks = sorted(found.values(), key=lambda task: task.line)
     if not tasks:
-        raise _no_task(module, [task for task in map(_carried_task, members) if task is not None])
+        imported = {f"{task.name} of {task.module}" for task in map(_carried_task, members) if task is not None}
+        elsewhere = ", ".join(sorted(imported))
+        hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
+        fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
+        raise NoTask(f"module {name} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
     if len(tasks) > 1:
         listed = ", ".join(f"{task.name} (line {task.line})" for task in tasks)
         raise TaskDefinitionError(
@@ -73,13 +77,6 @@ def _carried_task(value: object) -> Task | None:
     """The task that an object carries, be it the function or a wrapper that copied its attributes."""
     found = inspect.getattr_static(value, TASK_ATTRIBUTE, None)
     return found if isinstance(found, Task) else None
-
-
-def _no_task(module: ModuleType, imported: list[Task]) -> NoTask:
-    elsewhere = ", ".join(sorted({f"{task.name} of {task.module}" for task in imported}))
-    hint = f"; {elsewhere} is only imported, which does not count" if elsewhere else ""
-    fix = "decorate one function of the module with @task(...), and put @task above all other decorators"
-    return NoTask(f"module {module.__name__} declares no task{hint}", file=getattr(module, "__file__", None), fix=fix)
 
 
 _LONGEST_REASON = 300
@@ -153,17 +150,13 @@ def _reason(error: BaseException) -> str:
         return f"it ends the process (SystemExit: {error.code})"
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted (KeyboardInterrupt)"
-    text = error.msg if isinstance(error, SyntaxError) else _words(error)
+    try:
+        text = error.msg if isinstance(error, SyntaxError) else str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide where the error came from
+        text = ""
     first = text.strip().partition("\n")[0]
     reason = f"{type(error).__name__}: {first}" if first else type(error).__name__
     return reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
-
-
-def _words(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide where the error came from
-        return ""
 
 
 def _advice(error: BaseException) -> str:
@@ -207,7 +200,11 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
             f"there is no module {name}: {parent} is a module, not a package",
             fix=f"write {parent}, or correct the path",
         )
-    others = [sibling for sibling in _siblings(parent) if sibling != child]  # a directory may look like that module
+    places = getattr(sys.modules.get(parent), "__path__", ())
+    if not parent:  # only what an author may have written, never a library
+        places = (entry or "." for entry in sys.path if not _is_library(str(Path(entry).absolute())))
+    siblings = children_of(map(Path, places))
+    others = [sibling for sibling in siblings if sibling != child]  # a directory may look like that module
     rest = name.removeprefix(missing)
     near = difflib.get_close_matches(child, others, n=3, cutoff=0.6)
     corrected = [".".join(filter(None, (parent, sibling))) + rest for sibling in near]
@@ -215,10 +212,3 @@ def _no_such_module(name: str, missing: str) -> TaskDefinitionError:
     where = f"in the package {parent}" if parent else "on the import path (the current directory and sys.path)"
     fix = f"did you mean {found}?" if found else "run the command in the project's root, or correct the path"
     return TaskDefinitionError(f"there is no module {name}: {child!r} was not found {where}", fix=fix)
-
-
-def _siblings(parent: str) -> list[str]:
-    """What is beside a module; at the top only what an author may have written, never a library."""
-    if not parent:
-        return children_of(Path(entry or ".") for entry in sys.path if not _is_library(str(Path(entry).absolute())))
-    return children_of(map(Path, getattr(sys.modules.get(parent), "__path__", ())))

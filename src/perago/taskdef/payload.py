@@ -5,6 +5,7 @@ Everything passes through JSON text, so that a test sees exactly what the wire w
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -99,14 +100,11 @@ def parse_input(task: Task, payload: Mapping[str, Any]) -> TaskInput:
         params = _parse_params(task, payload["params"], problems)
     if problems or params is None:
         raise InvalidInput(tuple(problems))
-    return TaskInput(workspace, params, params_sha256(payload["params"]), _ignored(payload["params"], params))
-
-
-def _ignored(sent: Any, params: BaseModel) -> tuple[str, ...]:
-    try:
-        return tuple(ignored_keys(sent, params))
-    except Exception:  # noqa: BLE001 - a property of the author's model may fail in any way, and this is only advice
-        return ()
+    sent, ignored = payload["params"], tuple[str, ...]()
+    # A property of the author's model may fail in any way, and this is only advice.
+    with contextlib.suppress(Exception):
+        ignored = tuple(ignored_keys(sent, params))
+    return TaskInput(workspace, params, params_sha256(sent), ignored)
 
 
 def params_sha256(params: Any) -> str:

@@ -92,14 +92,10 @@ def _reason(details: ErrorDetails) -> str:
     if kind in _WORDED_BY_PYDANTIC:
         return details["msg"]
     text = str(context["error"]) if "error" in context else details["msg"]
-    return _without_values(" ".join(text.split()), details["input"])[:_LONGEST_REASON] or f"is not valid ({kind})"
-
-
-def _without_values(text: str, value: Any) -> str:
-    for leaf in sorted({str(leaf) for leaf in _leaves(value)}, key=len, reverse=True):
-        if leaf:
-            text = re.sub(rf"(?<!\w){re.escape(leaf)}(?!\w)", "…", text)
-    return text
+    text = " ".join(text.split())
+    for leaf in sorted({str(leaf) for leaf in _leaves(details["input"])} - {""}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(leaf)}(?!\w)", "…", text)
+    return text[:_LONGEST_REASON] or f"is not valid ({kind})"
 
 
 def _leaves(value: Any) -> Iterator[Any]:

@@ -42,7 +42,12 @@ def dump_result(task: Task, value: object, max_bytes: int) -> Any:
         document = _write(model, restored)
     size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
     if size > max_bytes:
-        raise InvalidResult(_too_large(task, size, max_bytes))
+        advice = "write it to a file in the workspace and return the path"
+        if task.workspace is None:
+            advice = "store it elsewhere and return where, or give the task a workspace"
+        raise InvalidResult(
+            f"the result is {size:,} bytes of JSON, more than {max_bytes:,} (PERAGO_MAX_RESULT_BYTES); {advice}"
+        )
     return document
 
 
@@ -176,10 +181,3 @@ def _unwritable(error: Exception) -> str:
     if not text.startswith("Unable to serialize unknown type"):
         text = ": ".join(dict.fromkeys(_ERROR_KIND.findall(text))) or type(error).__name__
     return f"the result cannot be written as JSON: {text}"
-
-
-def _too_large(task: Task, size: int, max_bytes: int) -> str:
-    advice = "write it to a file in the workspace and return the path"
-    if task.workspace is None:
-        advice = "store it elsewhere and return where, or give the task a workspace"
-    return f"the result is {size:,} bytes of JSON, more than {max_bytes:,} (PERAGO_MAX_RESULT_BYTES); {advice}"

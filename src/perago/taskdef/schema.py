@@ -6,6 +6,7 @@ because Conductor and the people who read its console cannot follow one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import typing
@@ -191,12 +192,10 @@ def _ordered(value: Any, schema: Mapping[str, Any]) -> Any:
         return {key: _ordered(item, schema.get("properties", {}).get(key, other)) for key, item in value.items()}
     if isinstance(value, list):
         items = [_ordered(item, schema.get("items", {})) for item in value]
-        return sorted(items, key=_sort_key) if schema.get("uniqueItems") is True else items
+        if schema.get("uniqueItems") is True:
+            items.sort(key=lambda item: json.dumps(item, sort_keys=True, default=str))
+        return items
     return value
-
-
-def _sort_key(item: Any) -> str:
-    return json.dumps(item, sort_keys=True, default=str)
 
 
 _SECRETS = (SecretStr, SecretBytes, Secret)
@@ -222,28 +221,17 @@ def _parts(annotation: Any) -> Iterator[tuple[str, Any]]:
     """The types that a type is made of, with the field name where there is one."""
     if hasattr(annotation, "__value__"):  # a type alias
         yield "", annotation.__value__
-    if isinstance(annotation, type):
-        yield from _fields(annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield from ((name, field.annotation) for name, field in annotation.model_fields.items())
+        yield from ((name, field.return_type) for name, field in annotation.model_computed_fields.items())
+    elif isinstance(annotation, type) and _has_hints(annotation):
+        with contextlib.suppress(NameError):  # names of a function's locals, which pydantic found and we cannot
+            yield from typing.get_type_hints(annotation).items()
     for argument in typing.get_args(annotation):
         yield "", argument
 
 
-def _fields(kind: type) -> Iterator[tuple[str, Any]]:
-    if issubclass(kind, BaseModel):
-        yield from ((name, field.annotation) for name, field in kind.model_fields.items())
-        yield from ((name, field.return_type) for name, field in kind.model_computed_fields.items())
-    elif (
-        dataclasses.is_dataclass(kind) or _is_typed_dict(kind) or (issubclass(kind, tuple) and hasattr(kind, "_fields"))
-    ):
-        yield from _hints(kind).items()
-
-
-def _is_typed_dict(kind: type) -> bool:
-    return issubclass(kind, dict) and hasattr(kind, "__total__")
-
-
-def _hints(kind: type) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(kind)
-    except NameError:  # names of a function's locals, which pydantic found and we cannot
-        return {}
+def _has_hints(kind: type) -> bool:
+    is_typed_dict = issubclass(kind, dict) and hasattr(kind, "__total__")
+    is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    return dataclasses.is_dataclass(kind) or is_typed_dict or is_named_tuple

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from perago.taskdef.compare import same_json
 from perago.taskdef.problems import join_pointer
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
@@ -19,6 +20,7 @@ _TYPES: Mapping[str, type | tuple[type, ...]] = {
     "array": list,
     "object": dict,
 }
+_KINDS = ("boolean", "null", "string", "integer", "number", "array", "object")
 
 
 def schema_problem(schema: Mapping[str, Any], document: Any, pointer: str = "") -> str | None:
@@ -29,32 +31,35 @@ def schema_problem(schema: Mapping[str, Any], document: Any, pointer: str = "") 
 def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") -> Iterator[str]:
     """All that the schema rejects, each with its JSON pointer in front."""
     where = pointer or "/"
-    if "const" in schema and not _same(value, schema["const"]):
+    if "const" in schema and not same_json(value, schema["const"]):
         yield f"{where}: must be {schema['const']!r}"
-    if "enum" in schema and not any(_same(value, option) for option in schema["enum"]):
+    if "enum" in schema and not any(same_json(value, option) for option in schema["enum"]):
         yield f"{where}: is none of {', '.join(map(repr, schema['enum']))}"
     kinds = schema.get("type", [])
     wanted: list[str] = kinds if isinstance(kinds, list) else [kinds]
     if wanted and not any(_is(kind, value) for kind in wanted):
-        yield f"{where}: must be {' or '.join(wanted)}, but is {_kind_of(value)}"
+        found = next((kind for kind in _KINDS if _is(kind, value)), type(value).__name__)
+        yield f"{where}: must be {' or '.join(wanted)}, but is {found}"
         return
-    yield from _combinations(schema, value, pointer)
+    for part in schema.get("allOf", ()):
+        yield from schema_problems(part, value, pointer)
+    yield from _alternatives(schema, value, pointer)
     match value:
         case bool() | None:
             return
         case int() | float():
             yield from _number(schema, value, where)
         case str():
-            yield from _text(schema, value, where)
+            yield from _length(schema, "Length", len(value), where)
+            if "pattern" in schema and re.search(schema["pattern"], value) is None:
+                yield f"{where}: does not match {schema['pattern']}"
         case list():
             yield from _array(schema, value, pointer)
         case dict():
             yield from _object(schema, value, pointer)
 
 
-def _combinations(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
-    for part in schema.get("allOf", ()):
-        yield from schema_problems(part, value, pointer)
+def _alternatives(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
     for key in ("anyOf", "oneOf"):
         options = schema.get(key)
         if not options:
@@ -81,13 +86,6 @@ def _number(schema: Mapping[str, Any], value: float, where: str) -> Iterator[str
         yield f"{where}: is no multiple of {step}"
 
 
-def _text(schema: Mapping[str, Any], value: str, where: str) -> Iterator[str]:
-    yield from _length(schema, "Length", len(value), where)
-    pattern = schema.get("pattern")
-    if pattern is not None and re.search(pattern, value) is None:
-        yield f"{where}: does not match {pattern}"
-
-
 def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterator[str]:
     yield from _length(schema, "Items", len(value), pointer or "/")
     first = schema.get("prefixItems", ())
@@ -96,7 +94,7 @@ def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterato
         part = first[index] if index < len(first) else rest
         if isinstance(part, Mapping):
             yield from schema_problems(part, item, join_pointer(pointer, index))
-    if schema.get("uniqueItems") and any(_same(a, b) for index, a in enumerate(value) for b in value[:index]):
+    if schema.get("uniqueItems") and any(same_json(a, b) for index, a in enumerate(value) for b in value[:index]):
         yield f"{pointer or '/'}: has an item twice"
 
 
@@ -133,12 +131,3 @@ def _is(kind: str, value: Any) -> bool:
     if kind == "number":
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, _TYPES[kind])
-
-
-def _kind_of(value: Any) -> str:
-    names = ("boolean", "null", "string", "integer", "number", "array", "object")
-    return next((name for name in names if _is(name, value)), type(value).__name__)
-
-
-def _same(left: Any, right: Any) -> bool:
-    return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from perago.taskdef.schema_check import schema_problem
+
 _FORMATS = {
     "uri": "https://example.com/",
     "email": "name@example.com",
@@ -66,10 +68,5 @@ def _number(schema: Mapping[str, Any]) -> Any:
         if bound is not None:
             nearest = bound if step is None else round(bound / step) * step
             found += [nearest, nearest + (step or 1), nearest - (step or 1)]
-    return min((number for number in found if _within(number, schema)), key=abs, default=0)
-
-
-def _within(number: float, schema: Mapping[str, Any]) -> bool:
-    least, most = schema.get("minimum", number), schema.get("maximum", number)
-    below, above = schema.get("exclusiveMinimum", number - 1), schema.get("exclusiveMaximum", number + 1)
-    return bool(least <= number <= most and below < number < above)
+    bounds = {key: value for key, value in schema.items() if key != "multipleOf"}
+    return min((number for number in found if schema_problem(bounds, number) is None), key=abs, default=0)
