@@ -12,15 +12,31 @@ from typing import Any
 from perago.authoring.metrics import MetricKind
 
 
+def _ignore_log(text: str) -> None:
+    """Outside an attempt no log takes the line."""
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    """Outside an attempt no listener takes it."""
+
+
+def _ignore_measure(kind: MetricKind, name: str, value: float) -> None:
+    """Outside an attempt no metric takes it."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What the runtime does for `Current`: nothing outside an attempt. `scratch` are the function's current and
-    temporary directories, `environment` variables that are its own."""
+    """What the runtime does for `Current`. `scratch` are the function's current and temporary directories,
+    `environment` variables that are its own."""
 
-    log: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int], None] = lambda *_: None
-    measure: Callable[[MetricKind, str, float], None] = lambda *_: None
-    is_cancelled: Callable[[], bool] = lambda: False
+    log: Callable[[str], None] = _ignore_log
+    progress: Callable[[int, int], None] = _ignore_progress
+    measure: Callable[[MetricKind, str, float], None] = _ignore_measure
+    is_cancelled: Callable[[], bool] = _never
     scratch: tuple[Path, Path] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
