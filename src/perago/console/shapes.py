@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
 
-Json = TypeVar("Json")
+Checked = TypeVar("Checked")
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number, or a time in milliseconds. Larger ones cannot be reckoned with."""
@@ -91,7 +91,7 @@ class LogEntry(_Open):
     log: str
 
 
-def checked(shape: Any, answer: Json) -> Json:
+def checked(shape: Any, answer: Checked) -> Checked:
     """`answer` as it is.
 
     Raises:

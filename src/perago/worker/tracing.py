@@ -21,7 +21,7 @@ from opentelemetry.trace import (
 
 import perago
 from perago.ports import Trace
-from perago.settings.mask import Mask
+from perago.settings import Mask
 from perago.worker import events
 from perago.worker.events import Event
 from perago.worker.logs import cleaned, delivery_ids
