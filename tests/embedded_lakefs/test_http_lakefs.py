@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 from perago.embedded.lakefs import LakeFSServer
 from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
 
-from .http_cases import CASES
 from .http_client import Http
 
 # ------------------------------------------------------------- keys and routes
@@ -108,19 +108,7 @@ def test_the_configuration_names_version_and_store_without_presigned_transfers(h
     assert config["storage_config"]["pre_sign_support"] is False
 
 
-# ---------------------------------------------------------- one row, one answer
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status"), CASES, ids=[f"{m} {p[:45]} {b!r}"[:90] for m, p, b, _ in CASES]
-)
-def test_a_refusal_has_the_servers_status_and_says_why(
-    http: Http, method: str, path: str, body: object, status: int
-) -> None:
-    answer = http(method, path, body)
-    assert (answer.status, answer.headers["content-type"]) == (status, "application/json")
-    assert answer.json["message"]
-    assert answer.data.endswith(b"\n")
+# ---------------------------------------------------------------------- bodies
 
 
 @pytest.mark.parametrize("body", [b"not json", b"{", b'{"message" 1}', b'{"message": "m",}', b"[" * 20_000], ids=repr)
@@ -144,40 +132,6 @@ def test_a_stranger_is_a_user_without_a_name(shared: tuple[LakeFSServer, Http]) 
 
 
 # -------------------------------------------------------------------- successes
-
-
-def test_creating_a_branch_answers_the_bare_commit_id(http: Http) -> None:
-    head = http("GET", "branches/main").json["commit_id"]
-    answer = http("POST", "branches", {"name": "b", "source": "main", "hidden": True})
-    assert (answer.status, answer.data.decode()) == (201, head)
-    assert [found["id"] for found in http("GET", "branches").json["results"]] == ["main", "side"]
-    shown = http("GET", "branches?show_hidden=true&amount=2").json
-    assert [found["id"] for found in shown["results"]] == ["b", "main"]
-    assert shown["pagination"] == {"has_more": True, "max_per_page": 1000, "next_offset": "main", "results": 2}
-    assert http("DELETE", "branches/b").status == 204
-
-
-def test_an_upload_is_raw_and_comes_back_described(http: Http) -> None:
-    answer = http(
-        "POST",
-        "branches/main/objects?path=dir%2Fx+y",
-        b"hello",
-        {"content-type": "image/png", "x-lakefs-meta-Owner": "Me"},
-    )
-    assert answer.status == 201
-    described = answer.json
-    assert described.pop("physical_address").startswith("local://")
-    assert described == {
-        "checksum": "5d41402abc4b2a76b9719d911017c592",
-        "content_type": "image/png",
-        "metadata": {"owner": "Me"},
-        "mtime": 1_000_000,
-        "path": "dir/x y",
-        "path_type": "object",
-        "size_bytes": 5,
-    }
-    stat = http("GET", "refs/main/objects/stat?path=dir/x%20y&user_metadata=false").json
-    assert (stat["size_bytes"], stat["metadata"]) == (5, {})
 
 
 def test_headers_of_lakefs_own_clients_become_metadata(http: Http) -> None:
@@ -234,22 +188,6 @@ def test_an_action_file_passes_and_its_run_says_that_it_was_skipped(http: Http) 
     assert b"does not run the action file '_lakefs_actions/mine.yaml'" in output.data
 
 
-def test_a_body_without_a_type_is_an_octet_stream(http: Http) -> None:
-    stored = http("POST", "branches/main/objects?path=x", b"x")
-    assert stored.json["content_type"] == "application/octet-stream"
-
-
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [({"If-None-Match": "*"}, 412), ({"If-None-Match": '"x"'}, 501), ({"If-Match": "*"}, 501)],
-    ids=str,
-)
-def test_conditional_uploads(http: Http, headers: dict[str, str], status: int) -> None:
-    assert http("POST", "branches/main/objects?path=a/1", b"x", headers).status == status
-    if status == 412:
-        assert http("POST", "branches/main/objects?path=new", b"x", headers).status == 201
-
-
 def test_a_large_body_streams_through_in_chunks_both_ways(http: Http) -> None:
     content = os.urandom(SPOOL_THRESHOLD * 3)
     pieces = (content[start : start + 70_000] for start in range(0, len(content), 70_000))
@@ -261,77 +199,20 @@ def test_a_large_body_streams_through_in_chunks_both_ways(http: Http) -> None:
     assert part.data == content[1_000_000:2_000_001]
 
 
-def test_a_get_carries_etag_time_and_type_but_no_user_metadata(http: Http) -> None:
-    answer = http("GET", "refs/main/objects?path=a/1")
-    assert (answer.status, answer.data) == (200, b"hello")
-    wanted = {
-        "etag": '"5d41402abc4b2a76b9719d911017c592"',
-        "last-modified": "Mon, 12 Jan 1970 13:46:40 GMT",
-        "content-type": "text/csv",
-        "content-disposition": "attachment",
-        "cache-control": "no-store, must-revalidate",
-    }
-    assert wanted.items() <= answer.headers.items()
-    assert not [name for name in answer.headers if name.startswith("x-lakefs-meta")]
+# ---------------------------------------------------------------------- forms
+
+FORM = {"content-type": 'multipart/form-data; boundary="XX"'}
 
 
-def test_a_head_has_the_headers_of_a_get_and_no_body(http: Http) -> None:
-    found, missing = http("HEAD", "refs/main/objects?path=a/1"), http("HEAD", "refs/main/objects?path=nope")
-    assert (found.status, found.headers["content-length"], found.data) == (200, "5", b"")
-    assert (missing.status, missing.data) == (404, b"")
+def test_a_refused_form_is_refused_for_its_path_first(http: Http) -> None:
+    assert http("POST", "branches/nope/objects?path=f", b"no form", FORM).status == 404
+    assert http("POST", "branches/main/objects?path=a/1", b"no form", {**FORM, "If-None-Match": "*"}).status == 412
 
 
-@pytest.mark.parametrize(
-    ("header", "status", "body", "content_range"),
-    [
-        ("bytes=1-2", 206, b"el", "bytes 1-2/5"),
-        ("bytes=3-", 206, b"lo", "bytes 3-4/5"),
-        ("bytes=-2", 206, b"lo", "bytes 3-4/5"),
-        ("bytes=0-99", 206, b"hello", "bytes 0-4/5"),
-        ("bytes=-99", 206, b"hello", "bytes 0-4/5"),
-        ("bytes=5-6", 416, None, "bytes */5"),
-        ("bytes=0-1,3-4", 416, None, None),
-        ("bytes=2-1", 416, None, None),
-        ("bytes=-0", 416, None, "bytes */5"),
-        ("bytes=-", 416, None, None),
-        ("lines=1-2", 400, None, None),
-    ],
-)
-def test_ranges(http: Http, header: str, status: int, body: bytes | None, content_range: str | None) -> None:
-    answer = http("GET", "refs/main/objects?path=a/1", headers={"Range": header})
-    assert (answer.status, answer.headers.get("content-range")) == (status, content_range)
-    if body is None:
-        assert "message" in answer.json
-    else:
-        assert answer.data == body
-
-
-@pytest.mark.parametrize(
-    ("etag", "status"), [('"5d41402abc4b2a76b9719d911017c592"', 304), ("5d41402abc4b2a76b9719d911017c592", 200)]
-)
-def test_only_the_quoted_etag_is_not_modified(http: Http, etag: str, status: int) -> None:
-    assert http("GET", "refs/main/objects?path=a/1", headers={"If-None-Match": etag}).status == status
-
-
-def test_a_listing_folds_prefixes_and_leaves_empty_metadata_out(http: Http) -> None:
-    http("POST", "branches/main/objects?path=b", b"")
-    results = http("GET", "refs/main/objects/ls?delimiter=/").json["results"]
-    assert results[0] == {
-        "checksum": "",
-        "mtime": 0,
-        "path": "a/",
-        "path_type": "common_prefix",
-        "physical_address": "",
-    }
-    assert "metadata" not in results[1]
-    assert http("GET", "refs/main/objects/ls?prefix=a/").json["results"][0]["metadata"] == {"k": "v"}
-
-
-def test_deletions_answer_success_whether_or_not_there_was_an_object(http: Http) -> None:
-    assert http("DELETE", "branches/main/objects?path=a/1").status == 204
-    assert http("DELETE", "branches/main/objects?path=a/1").status == 204
-    answer = http("POST", "branches/nope/objects/delete", {"paths": ["a/1"]})
-    assert (answer.status, answer.json) == (200, {"errors": []})
-    assert http("GET", "branches/main/diff").json["results"] == [
-        {"path": "a/1", "path_type": "object", "size_bytes": 0, "type": "removed"}
-    ]
+def test_a_large_form_goes_to_disk_and_comes_back_whole(http: Http) -> None:
+    content = os.urandom(SPOOL_THRESHOLD * 2)
+    head = b'--XX\r\nContent-Disposition: form-data; name="content"; filename="f.csv"\r\n\r\n'
+    body = head + content + b"\r\n" + b"--XX--\r\n"
+    pieces: Iterator[bytes] = (body[start : start + 70_001] for start in range(0, len(body), 70_001))
+    assert http("POST", "branches/main/objects?path=big", pieces, FORM).json["size_bytes"] == len(content)
+    assert http("GET", "refs/main/objects?path=big").data == content

@@ -35,28 +35,6 @@ def stage(store: InMemoryLakeFS, branch: str, key: str, content: bytes = b"x") -
     return store.commit("repo", branch, "staged", {}).id
 
 
-def test_an_attempt_of_ten_files_goes_through(store: InMemoryLakeFS, tmp_path: Path) -> None:
-    head = store.seed("repo", "main", {f"in/{number}": str(number) for number in range(10)})
-    store.create_branch("repo", "staging", head.id)
-    uploads = [upload_of(tmp_path / str(n), f"out/{n}", str(n).encode(), content_type="text/plain") for n in range(3)]
-    seen: list[Upload] = []
-    store.upload("repo", "staging", uploads, seen.append)
-    store.delete_objects("repo", "staging", ["in/0", "in/1"])
-    staged = store.commit("repo", "staging", "publish", {"k": "v"})
-    merged = store.merge("repo", staged.id, "main", "publish", {"k": "v"})
-    store.delete_branch("repo", "staging")
-    assert seen == uploads
-    assert store.get_commit("repo", "main").id == merged
-    assert store.get_commit("repo", merged).parents == (head.id, staged.id)
-    assert sorted(store.tree("repo", merged)) == [f"in/{n}" for n in range(2, 10)] + [f"out/{n}" for n in range(3)]
-    assert store.server.stat_object("repo", "main", "out/1").content_type == "text/plain"
-
-
-def test_a_staging_branch_is_hidden(store: InMemoryLakeFS) -> None:
-    store.create_branch("repo", "staging", "main")
-    assert [info.name for info in store.server.list_branches("repo").results] == ["main"]
-
-
 def test_all_branches_and_differences_are_given_however_many_pages_they_take(store: InMemoryLakeFS) -> None:
     names = tuple(f"staging-{number:04}" for number in range(1001))
     for name in names:
@@ -67,74 +45,9 @@ def test_all_branches_and_differences_are_given_however_many_pages_they_take(sto
     assert len(store.diff("repo", before, after)) == 1001
 
 
-def test_history_is_first_parent_newest_first_without_the_commit_to_stop_at(store: InMemoryLakeFS) -> None:
-    start = store.get_commit("repo", "main").id
-    merges = [store.merge("repo", stage(store, f"b{n}", f"f{n}"), "main", f"m{n}", {}) for n in range(3)]
-    assert [commit.id for commit in store.history("repo", "main", until=start, limit=10)] == merges[::-1]
-    assert [commit.id for commit in store.history("repo", "main", until=start, limit=2)] == [merges[2], merges[1]]
-    assert store.history("repo", "main", until=merges[2], limit=10) == ()
-
-
-def test_history_down_to_an_unrelated_commit_ends_at_the_root(store: InMemoryLakeFS) -> None:
-    commits = store.history("repo", "main", until="0" * 64, limit=10)
-    assert [commit.message for commit in commits] == ["Repository created"]
-
-
-def test_uncommitted_changes_are_seen(store: InMemoryLakeFS) -> None:
-    assert not store.has_uncommitted_changes("repo", "main")
-    store.server.put_object("repo", "main", "a", b"")
-    assert store.has_uncommitted_changes("repo", "main")
-
-
-def test_the_newest_staged_object_tells_when_a_branch_was_last_written_to(
-    store: InMemoryLakeFS, clock: VirtualClock
-) -> None:
-    store.seed("repo", "main", {"old": "x"})
-    store.create_branch("repo", "staging", "main")
-    store.delete_objects("repo", "staging", ["old"])
-    assert store.newest_staged("repo", "staging") is None
-    store.server.put_object("repo", "staging", "z", b"")
-    clock.advance(100)
-    store.server.put_object("repo", "staging", "a", b"")
-    assert store.newest_staged("repo", "staging") == int(clock.now())
-    store.commit("repo", "staging", "m", {})
-    assert store.newest_staged("repo", "staging") is None
-
-
 # ----------------------------------------------------------------------- errors
 
 ZERO = "0" * 64
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        pytest.param(lambda s: s.get_commit("nope", "main"), id="get_commit, repository"),
-        pytest.param(lambda s: s.get_commit("repo", ZERO), id="get_commit, commit"),
-        pytest.param(lambda s: s.history("repo", "nope", until=ZERO, limit=1), id="history"),
-        pytest.param(lambda s: s.has_uncommitted_changes("repo", "nope"), id="has_uncommitted_changes"),
-        pytest.param(lambda s: s.newest_staged("repo", "nope"), id="newest_staged"),
-        pytest.param(lambda s: s.list_objects("repo", ZERO, ""), id="list_objects"),
-        pytest.param(lambda s: s.download("repo", ZERO, Path(), []), id="download"),
-        pytest.param(lambda s: s.create_branch("repo", "b", ZERO), id="create_branch"),
-        pytest.param(lambda s: s.commit("repo", "nope", "m", {}), id="commit"),
-        pytest.param(lambda s: s.merge("repo", "main", "nope", "m", {}), id="merge, target"),
-        pytest.param(lambda s: s.merge("repo", ZERO, "main", "m", {}), id="merge, source"),
-        pytest.param(lambda s: s.delete_branch("nope", "main"), id="delete_branch, repository"),
-    ],
-)
-def test_what_does_not_exist_is_not_found(store: InMemoryLakeFS, call: Callable[[InMemoryLakeFS], object]) -> None:
-    with pytest.raises(ports.NotFound, match=r"^lakeFS: .*not found"):
-        call(store)
-
-
-def test_uploading_to_a_missing_branch_is_not_found(store: InMemoryLakeFS, tmp_path: Path) -> None:
-    with pytest.raises(ports.NotFound):
-        store.upload("repo", "nope", [upload_of(tmp_path / "a", "a")])
-
-
-def test_deleting_a_branch_that_is_gone_is_fine(store: InMemoryLakeFS) -> None:
-    store.delete_branch("repo", "nope")
 
 
 def test_deleting_the_default_branch_is_denied(store: InMemoryLakeFS) -> None:
@@ -145,12 +58,6 @@ def test_deleting_the_default_branch_is_denied(store: InMemoryLakeFS) -> None:
 def test_an_existing_branch_is_refused(store: InMemoryLakeFS) -> None:
     with pytest.raises(ports.Refused, match="already exists"):
         store.create_branch("repo", "main", "main")
-
-
-def test_nothing_to_commit_has_its_own_error(store: InMemoryLakeFS) -> None:
-    store.create_branch("repo", "staging", "main")
-    with pytest.raises(ports.NothingToCommit):
-        store.commit("repo", "staging", "m", {})
 
 
 class OthersHook:
