@@ -13,7 +13,6 @@ from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import conductor_app
 from perago.embedded.http.serve import serve
-from tests.http_faults import FaultyApplication, HttpFaultScript
 
 from .http_client import Http
 
@@ -49,14 +48,9 @@ def conductor(clock: VirtualClock) -> InMemoryConductor:
 
 
 @pytest.fixture
-def script() -> HttpFaultScript:
-    return HttpFaultScript()
-
-
-@pytest.fixture
-def http(conductor: InMemoryConductor, served: Served, script: HttpFaultScript) -> Iterator[Http]:
-    """`conductor` over HTTP, behind the faults of `script`."""
-    served.app = FaultyApplication(conductor_app(conductor), script)
+def http(conductor: InMemoryConductor, served: Served) -> Iterator[Http]:
+    """`conductor` over HTTP."""
+    served.app = conductor_app(conductor)
     http = Http(served.url)
     yield http
     http.close()

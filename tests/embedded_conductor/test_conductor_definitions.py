@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from perago.embedded.conductor import InvalidRequest, Malformed
-from perago.embedded.conductor.expressions import java_text, parse_path, resolve
+from perago.embedded.conductor import Malformed
 from perago.embedded.conductor.payloads import MAX_DEPTH, through_json
 
 from .one_workflow import OneWorkflow
@@ -43,14 +42,6 @@ def test_what_is_not_modelled_is_named(definition: dict[str, Any], name: str) ->
         OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [STEP], **definition})
 
 
-def test_an_unknown_reference_in_an_expression_is_a_validation_error() -> None:
-    step = {**STEP, "inputParameters": {"q": ["${nope.output.x}"]}}
-    with pytest.raises(InvalidRequest, match="taskReferenceName: nope") as caught:
-        OneWorkflow().conductor.create_workflow_definition({"name": "other", "tasks": [step]})
-    (problem,) = caught.value.problems
-    assert problem["path"] == "registerWorkflowDef.arg0"
-
-
 def test_a_stored_definition_is_not_shared_with_the_model() -> None:
     conductor = OneWorkflow().conductor
     given: dict[str, Any] = {"name": "x", "inputKeys": ["a"]}
@@ -63,54 +54,6 @@ def test_a_stored_definition_is_not_shared_with_the_model() -> None:
 
 
 CONTEXT = {"a": {"output": {"n": 5, "list": [1, {"b": [None, "x"]}], "dotted.key": True, "with space": 7, "empty": {}}}}
-
-
-@pytest.mark.parametrize(
-    ("expression", "value"),
-    [
-        ("${a.output.n}", 5),
-        ("${a.output.list[1].b[1]}", "x"),
-        ("${a.output.list[-1].b[0]}", None),
-        ("${a.output['dotted.key']}", True),
-        ('${a.output["dotted.key"]}', True),
-        ("${a.output['with space']}", 7),
-        ("${a.output.missing.deeper[3]}", None),
-        ("${b.output}", None),
-        ("${a.output.list[*].b}", [[None, "x"]]),
-        ("n=${a.output.n}, missing=${a.output.m}", "n=5, missing=null"),
-        ("$${a.output.n}", "${a.output.n}"),
-        ("${a.output.list} and ${a.output.empty}", "[1, {b=[null, x]}] and {}"),
-        ({"deep": [{"deeper": "${a.output.n}"}]}, {"deep": [{"deeper": 5}]}),
-    ],
-)
-def test_an_expression_becomes_the_value_it_names(expression: Any, value: Any) -> None:
-    assert resolve(expression, CONTEXT) == value
-
-
-def test_a_resolved_value_is_a_copy() -> None:
-    resolve("${a.output.list}", CONTEXT).append("changed")
-    assert CONTEXT["a"]["output"]["list"] == [1, {"b": [None, "x"]}]
-
-
-def test_a_path_is_read_step_by_step() -> None:
-    assert parse_path("a.output['b.c'][0].d-e") == ("a", "output", "b.c", 0, "d-e")
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, "null"),
-        (False, "false"),
-        (1.0, "1.0"),
-        (1234567.5, "1234567.5"),
-        (1e7, "1.0E7"),
-        (-1.25e20, "-1.25E20"),
-        (0.0001, "1.0E-4"),
-        (2**70, "1180591620717411303424"),
-    ],
-)
-def test_values_are_spelled_as_java_spells_them(value: Any, text: str) -> None:
-    assert java_text(value) == text
 
 
 def _nested(depth: int) -> dict[str, Any]:

@@ -11,45 +11,9 @@ from perago.driver import SystemClock
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.faults import FaultScript
-from perago.ports import Delivery, NotFound, Refused, Report, TaskQueue, TaskStatus, Unavailable, Unclear
+from perago.ports import Refused, Report, TaskStatus, Unavailable, Unclear
 
 from .one_workflow import DONE, FAILED, OneWorkflow
-
-
-def test_the_model_is_a_task_queue() -> None:
-    queue: TaskQueue = OneWorkflow().conductor
-    queue.close()
-
-
-def test_a_delivery_carries_what_the_polled_task_says() -> None:
-    run = OneWorkflow(
-        step={"inputParameters": {"x": "${workflow.input.x}"}}, responseTimeoutSeconds=20, timeoutSeconds=50
-    )
-    delivery = run.poll()
-    task = run.tasks[0]
-    assert delivery == Delivery(
-        task_id=task["taskId"],
-        poll_count=1,
-        start_time=round(run.clock.now() * 1000),
-        task_name="t",
-        workflow_id=run.workflow_id,
-        reference_name="r0",
-        iteration=0,
-        retry_count=0,
-        retried_task_id=None,
-        input={"x": 1},
-        external_input=False,
-        response_timeout_seconds=20,
-        timeout_seconds=50,
-    )
-
-
-def test_an_input_of_four_megabytes_is_delivered_empty_and_marked_as_external() -> None:
-    run = OneWorkflow(step={"inputParameters": {"x": "${workflow.input.x}"}})
-    run.poll()
-    run.conductor.start_workflow("w", {"x": "y" * 4_000_000})
-    delivery = run.poll()
-    assert (delivery.input, delivery.external_input) == ({}, True)
 
 
 def test_the_input_of_a_delivery_is_not_shared_with_the_model() -> None:
@@ -74,22 +38,6 @@ def test_a_poll_returns_as_soon_as_the_count_is_there() -> None:
     assert run.clock.now() - start == pytest.approx(1, abs=0.11)
 
 
-def test_a_poll_for_nothing_brings_nothing() -> None:
-    assert OneWorkflow().conductor.poll("t", "w0001", count=0, wait_seconds=1) == ()
-
-
-def test_a_poll_for_less_than_nothing_brings_everything_at_once() -> None:
-    run = OneWorkflow()
-    run.conductor.start_workflow("w")
-    start = run.clock.now()
-    assert len(run.conductor.poll("t", "w0001", count=-1, wait_seconds=1)) == 2
-    assert run.clock.now() == start
-
-
-def test_a_poll_of_an_unknown_type_brings_nothing() -> None:
-    assert OneWorkflow().conductor.poll("unknown", "w0001", count=1, wait_seconds=0) == ()
-
-
 def test_a_poll_longer_than_five_seconds_is_cut_and_refused_by_the_server() -> None:
     run = OneWorkflow()
     start = run.clock.now()
@@ -99,73 +47,11 @@ def test_a_poll_longer_than_five_seconds_is_cut_and_refused_by_the_server() -> N
         run.conductor.poll_tasks("t", "w0001", wait_seconds=5.1)
 
 
-def test_is_current_tells_this_delivery_from_every_other_one() -> None:
-    run = OneWorkflow()
-    conductor = run.conductor
-    first = run.poll()
-    assert conductor.is_current(first)
-    conductor.extend_lease(first)
-    assert conductor.is_current(first), "a lease extension changes no identity"
-    conductor.hand_back(first)
-    assert not conductor.is_current(first), "handed back"
-    second = run.poll()
-    assert conductor.is_current(second)
-    assert not conductor.is_current(first), "redelivered"
-    run.report(second)
-    assert not conductor.is_current(second), "finished"
-
-
-def test_is_current_sees_a_rerun_by_its_start_time() -> None:
-    run = OneWorkflow()
-    before = run.poll()
-    run.report(before)
-    run.conductor.rerun_workflow(run.workflow_id, before.task_id)
-    run.clock.advance(0.5)
-    after = run.poll()
-    assert (after.task_id, after.poll_count) == (before.task_id, before.poll_count)
-    assert not run.conductor.is_current(before)
-    assert run.conductor.is_current(after)
-
-
-def test_a_task_that_is_gone_is_not_current() -> None:
-    run = OneWorkflow()
-    delivery = run.poll()
-    run.report(delivery)
-    run.conductor.remove_workflow(run.workflow_id)
-    assert not run.conductor.is_current(delivery)
-
-
-@pytest.mark.parametrize("call", ["report", "hand_back", "extend_lease"])
-def test_an_unknown_task_is_not_found(call: str) -> None:
-    run = OneWorkflow()
-    delivery = run.poll()
-    run.report(delivery)
-    run.conductor.remove_workflow(run.workflow_id)
-    calls = {
-        "report": lambda: run.conductor.report(delivery, DONE, "w0001"),
-        "hand_back": lambda: run.conductor.hand_back(delivery),
-        "extend_lease": lambda: run.conductor.extend_lease(delivery),
-    }
-    with pytest.raises(NotFound, match="Conductor: update task: No such"):
-        calls[call]()
-
-
-def test_a_log_entry_for_an_unknown_task_is_kept() -> None:
-    run = OneWorkflow()
-    run.conductor.add_log("unknown", "hello")
-    (entry,) = run.conductor.task_logs("unknown")
-    assert entry == {"log": "hello", "taskId": "unknown", "createdTime": round(run.clock.now() * 1000)}
-
-
 def test_an_empty_log_entry_is_left_out_and_undecodable_text_is_replaced() -> None:
     run = OneWorkflow()
     for text in ("", "a\udcffb"):
         run.conductor.add_log("t", text)
     assert [entry["log"] for entry in run.conductor.task_logs("t")] == ["a?b"]
-
-
-def test_an_unknown_task_definition_is_none() -> None:
-    assert OneWorkflow().conductor.get_task_definition("unknown") is None
 
 
 def test_a_result_passes_through_json() -> None:

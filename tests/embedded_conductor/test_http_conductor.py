@@ -7,8 +7,14 @@ from importlib import resources
 
 import pytest
 
+from perago.embedded.clock import VirtualClock
+from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.conductor.payloads import MOST_LEVELS
+from perago.embedded.faults import FaultScript
+from perago.embedded.http.conductor import conductor_app
+from perago.ports import AccessDenied, ServiceError, Unavailable
 
+from .conftest import Served, prepared
 from .http_client import Http
 
 
@@ -116,3 +122,13 @@ def test_what_is_not_modelled_is_named(http: Http) -> None:
 def test_it_is_healthy(http: Http, path: str) -> None:
     answer = http("GET", http.url + path)
     assert answer.json == {"healthResults": [], "suppressedHealthResults": [], "healthy": True}
+
+
+@pytest.mark.parametrize(("error", "status"), [(Unavailable, 503), (AccessDenied, 401)])
+def test_a_fault_of_the_model_is_an_answer(served: Served, error: type[ServiceError], status: int) -> None:
+    faults = FaultScript().before("get_task", error=error)
+    served.app = conductor_app(prepared(InMemoryConductor(VirtualClock(), faults)))
+    http = Http(served.url)
+    answer = http("GET", "/tasks/x")
+    http.close()
+    assert (answer.status, answer.message) == (status, "injected fault (before it takes effect)")

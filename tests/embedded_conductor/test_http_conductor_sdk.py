@@ -77,37 +77,19 @@ def finished(conductor: InMemoryConductor, workflow_id: str) -> dict[str, object
     raise AssertionError(f"workflow {workflow_id} did not end: {conductor.workflow(workflow_id)}")
 
 
-def test_workers_in_processes_run_a_workflow(
+def test_workers_in_processes_run_a_workflow_and_report_what_they_raise(
     clients: OrkesClients, live_conductor: InMemoryConductor, chain: str, run: Callable[..., None]
 ) -> None:
-    run(Adder("add"))
-    workflow_ids = [
-        clients.get_workflow_client().start_workflow(StartWorkflowRequest(name=chain, version=1, input={"n": n}))
-        for n in range(5)
-    ]
-    ended = [finished(live_conductor, workflow_id) for workflow_id in workflow_ids]
-    assert [workflow["status"] for workflow in ended] == ["COMPLETED"] * 5
-    assert [workflow["output"] for workflow in ended] == [{"n": n + 2} for n in range(5)]
-
-
-def test_a_worker_that_raises_fails_its_task_with_reason_and_log(
-    clients: OrkesClients, live_conductor: InMemoryConductor, run: Callable[..., None]
-) -> None:
-    run(Failing("t"))
-    workflow = finished(live_conductor, clients.get_workflow_client().start_workflow_by_name("w", {}))
-    assert workflow["status"] == "FAILED"
-    (task,) = live_conductor.workflow(str(workflow["workflowId"]))["tasks"]
+    run(Adder("add"), Failing("t"))
+    workflows = clients.get_workflow_client()
+    added = workflows.start_workflow(StartWorkflowRequest(name=chain, version=1, input={"n": 40}))
+    raised = workflows.start_workflow_by_name("w", {})
+    assert finished(live_conductor, added)["output"] == {"n": 42}
+    assert finished(live_conductor, raised)["status"] == "FAILED"
+    (task,) = live_conductor.workflow(raised)["tasks"]
     assert (task["status"], task["reasonForIncompletion"]) == ("FAILED", "no r0")
     (entry,) = live_conductor.task_logs(task["taskId"])
     assert "ValueError" in entry["log"]
-
-
-def test_a_workflow_is_executed_and_awaited(clients: OrkesClients, chain: str, run: Callable[..., None]) -> None:
-    run(Adder("add"))
-    executor = clients.get_workflow_executor()
-    request = StartWorkflowRequest(name=chain, version=1, input={"n": 40})
-    seen = executor.execute_workflow(request, wait_for_seconds=int(PATIENCE_SECONDS))
-    assert (seen.status, seen.output) == ("COMPLETED", {"n": 42})
 
 
 def test_the_metadata_client(clients: OrkesClients, chain: str) -> None:
