@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .rest import Rest
 
@@ -37,6 +37,19 @@ def scenario(body: Callable[[Rest], None]) -> Callable[[Rest], None]:
 
 
 Case = TypeVar("Case")
+Prepared = TypeVar("Prepared")
+
+
+def scenario_with(
+    prepare: Callable[..., Prepared], *arguments: Any, **options: Any
+) -> Callable[[Callable[[Prepared], None]], Callable[[Prepared], None]]:
+    """Register a function that gets `prepare(rest, ...)`: a started workflow or a repository with these arguments."""
+
+    def register(body: Callable[[Prepared], None]) -> Callable[[Prepared], None]:
+        _register(body, body.__name__, lambda rest: body(prepare(rest, *arguments, **options)))
+        return body
+
+    return register
 
 
 def scenario_for_each(

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import start_registered, start_steps
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, start_registered, start_steps
 
 
-@scenario
-def pausing_and_resuming(rest: Rest) -> None:
+@scenario_with(start_steps)
+def pausing_and_resuming(on: StartedWorkflow) -> None:
     """What succeeded and what did not is told by id."""
-    on = start_steps(rest)
-    other = start_registered(rest, on.task, on.workflow)
-    rest.call("PUT", "/workflow/bulk/pause", json=[on.id, other.id])
+    other = start_registered(on.rest, on.task, on.workflow)
+    on.rest.call("PUT", "/workflow/bulk/pause", json=[on.id, other.id])
     on.read(query={"includeTasks": "false"})
-    rest.call("PUT", "/workflow/bulk/resume", json=[on.id, other.id])
+    on.rest.call("PUT", "/workflow/bulk/resume", json=[on.id, other.id])
     on.read(query={"includeTasks": "false"})
 
 
-@scenario
-def an_unknown_one_among_them(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_unknown_one_among_them(on: StartedWorkflow) -> None:
     """A mistake with one does not keep the others."""
-    on = start_steps(rest)
-    rest.call("PUT", "/workflow/bulk/pause", json=["unknown", on.id])
+    on.rest.call("PUT", "/workflow/bulk/pause", json=["unknown", on.id])
 
 
 @scenario
@@ -31,38 +29,34 @@ def resuming_what_is_not_paused(rest: Rest) -> None:
     rest.call("PUT", "/workflow/bulk/resume", json=[start_steps(rest).id])
 
 
-@scenario
-def terminating(rest: Rest) -> None:
+@scenario_with(start_steps)
+def terminating(on: StartedWorkflow) -> None:
     """All are terminated with the same reason."""
-    on = start_steps(rest)
-    other = start_registered(rest, on.task, on.workflow)
-    rest.call("POST", "/workflow/bulk/terminate", query={"reason": "over"}, json=[on.id, other.id])
+    other = start_registered(on.rest, on.task, on.workflow)
+    on.rest.call("POST", "/workflow/bulk/terminate", query={"reason": "over"}, json=[on.id, other.id])
     other.read()
 
 
-@scenario
-def terminating_what_has_ended(rest: Rest) -> None:
+@scenario_with(start_steps)
+def terminating_what_has_ended(on: StartedWorkflow) -> None:
     """A completed workflow is told as a mistake."""
-    on = start_steps(rest)
     on.run()
-    rest.call("POST", "/workflow/bulk/terminate", json=[on.id])
+    on.rest.call("POST", "/workflow/bulk/terminate", json=[on.id])
 
 
-@scenario
-def retrying(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def retrying(on: StartedWorkflow) -> None:
     """All are retried."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
-    rest.call("POST", "/workflow/bulk/retry", json=[on.id])
+    on.rest.call("POST", "/workflow/bulk/retry", json=[on.id])
     on.read()
 
 
-@scenario
-def restarting(rest: Rest) -> None:
+@scenario_with(start_steps)
+def restarting(on: StartedWorkflow) -> None:
     """All are restarted."""
-    on = start_steps(rest)
     on.run()
-    rest.call("POST", "/workflow/bulk/restart", json=[on.id])
+    on.rest.call("POST", "/workflow/bulk/restart", json=[on.id])
     on.read()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...http_answer import Answer
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .workflows import StartedWorkflow, start_steps
 
 
@@ -15,36 +15,32 @@ def _report(on: StartedWorkflow, reference: str, status: str, output: Any, path:
     return on.act("POST", template, reference=reference, status=status, json=output, query=query)
 
 
-@scenario
-def a_task_is_completed(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_task_is_completed(on: StartedWorkflow) -> None:
     """The body is the output, the answer the task id; nobody need have polled."""
-    on = start_steps(rest, steps=2)
     _report(on, "r0", "COMPLETED", {"a": 1}, workerid="w5")
     on.read()
 
 
-@scenario
-def a_task_fails(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_fails(on: StartedWorkflow) -> None:
     """A failure is retried like any other."""
-    on = start_steps(rest)
     on.take()
     _report(on, "r0", "FAILED", {"a": 1})
     on.read()
 
 
-@scenario
-def in_progress(rest: Rest) -> None:
+@scenario_with(start_steps)
+def in_progress(on: StartedWorkflow) -> None:
     """A task may be given back this way."""
-    on = start_steps(rest)
     on.take()
     _report(on, "r0", "IN_PROGRESS", {"a": 1})
     on.read()
 
 
-@scenario
-def nothing_is_pending(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def nothing_is_pending(on: StartedWorkflow) -> None:
     """A reference without a pending task is answered by nothing."""
-    on = start_steps(rest, steps=2)
     _report(on, "r1", "COMPLETED", {})
     on.run()
     _report(on, "r0", "COMPLETED", {})
@@ -83,10 +79,9 @@ def and_the_workflow_is_answered(rest: Rest) -> None:
     _report(start_steps(rest), "r0", "COMPLETED", {"a": 1}, path="/sync")
 
 
-@scenario
-def an_output_is_added_to(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_output_is_added_to(on: StartedWorkflow) -> None:
     """The body is added to the output that the task has, and the worker's name stays."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1})
     _report(on, "r0", "COMPLETED", {"b": 2})
     on.read()

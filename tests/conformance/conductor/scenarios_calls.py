@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import definition, register_workflow, start_steps, step, task_type
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, definition, register_workflow, start_steps, step, task_type
 
 EXECUTE = "/workflow/execute/{name}/{version}"
 
@@ -66,8 +66,7 @@ def where_payloads_go(rest: Rest) -> None:
     rest.note("the answer", [answer.status, sorted(answer.json)])
 
 
-@scenario
-def the_queued_tasks_of_a_type(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_queued_tasks_of_a_type(on: StartedWorkflow) -> None:
     """The administrator's call shows the tasks of a type that wait."""
-    on = start_steps(rest)
-    rest.call("GET", "/admin/task/{type}", type=on.task)
+    on.rest.call("GET", "/admin/task/{type}", type=on.task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .operators import sub_workflow
 from .workflows import StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
 
@@ -14,10 +14,9 @@ def _within(rest: Rest, domain: str, **options: Any) -> StartedWorkflow:
     return start_steps(rest, options={"taskToDomain": {"*": domain}}, **options)
 
 
-@scenario
-def a_task_in_a_domain(rest: Rest) -> None:
+@scenario_with(_within, "d1")
+def a_task_in_a_domain(on: StartedWorkflow) -> None:
     """A task in a domain is handed out to pollers of that domain only."""
-    on = _within(rest, "d1")
     on.poll()
     on.poll(domain="d2")
     on.poll(domain="d1")
@@ -29,30 +28,27 @@ def a_workflow_shows_its_domains(rest: Rest) -> None:
     _within(rest, "d1").read()
 
 
-@scenario
-def a_task_without_a_domain(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_without_a_domain(on: StartedWorkflow) -> None:
     """A poller of a domain is not given tasks without one."""
-    on = start_steps(rest)
     on.poll(domain="d1")
     on.poll()
 
 
-@scenario
-def a_batch_in_a_domain(rest: Rest) -> None:
+@scenario_with(_within, "d1")
+def a_batch_in_a_domain(on: StartedWorkflow) -> None:
     """Batches have domains, too."""
-    on = _within(rest, "d1")
     on.batch(count=1)
     on.batch(count=1, domain="d1")
 
 
-@scenario
-def a_domain_of_one_type(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_domain_of_one_type(on: StartedWorkflow) -> None:
     """A domain may be meant for one task type."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         body = {"name": on.workflow, "taskToDomain": {on.task: "d1"}}
-        started = rest.call("POST", "/workflow", json=body)
-    StartedWorkflow(rest, on.task, on.workflow, started.text).read()
+        started = on.rest.call("POST", "/workflow", json=body)
+    StartedWorkflow(on.rest, on.task, on.workflow, started.text).read()
     on.poll(domain="d1")
 
 
@@ -62,10 +58,9 @@ def a_domain_of_another_type(rest: Rest) -> None:
     start_steps(rest, options={"taskToDomain": {"other": "d1"}}).poll()
 
 
-@scenario
-def the_last_domain_if_nobody_polls(rest: Rest) -> None:
+@scenario_with(_within, "d1,d2")
+def the_last_domain_if_nobody_polls(on: StartedWorkflow) -> None:
     """Of several domains the last is taken when nobody polls any of them."""
-    on = _within(rest, "d1,d2")
     on.poll(domain="d1")
     on.poll(domain="d2")
 
@@ -76,40 +71,36 @@ def no_domain_if_nobody_polls(rest: Rest) -> None:
     _within(rest, "d1,NO_DOMAIN").poll()
 
 
-@scenario
-def a_domain_that_somebody_polls(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_domain_that_somebody_polls(first: StartedWorkflow) -> None:
     """Of several domains the first that was polled lately is taken."""
-    first = start_steps(rest)
-    with rest.unnoted():
+    with first.rest.unnoted():
         first.poll(domain="d1")
         body = {"name": first.workflow, "taskToDomain": {"*": "d1,NO_DOMAIN"}}
-        started = rest.call("POST", "/workflow", json=body)
-    StartedWorkflow(rest, first.task, first.workflow, started.text).read()
+        started = first.rest.call("POST", "/workflow", json=body)
+    StartedWorkflow(first.rest, first.task, first.workflow, started.text).read()
 
 
-@scenario
-def a_retry_stays_in_its_domain(rest: Rest) -> None:
+@scenario_with(_within, "d1")
+def a_retry_stays_in_its_domain(on: StartedWorkflow) -> None:
     """A new attempt is in the domain of the old one."""
-    on = _within(rest, "d1")
     on.finish(on.take(domain="d1"), "FAILED")
     on.poll()
     on.poll(domain="d1")
 
 
-@scenario
-def the_size_of_a_queue_in_a_domain(rest: Rest) -> None:
+@scenario_with(_within, "d1")
+def the_size_of_a_queue_in_a_domain(on: StartedWorkflow) -> None:
     """A domain has a queue of its own."""
-    on = _within(rest, "d1")
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task, "domain": "d1"})
 
 
-@scenario
-def who_polled_in_a_domain(rest: Rest) -> None:
+@scenario_with(_within, "d1")
+def who_polled_in_a_domain(on: StartedWorkflow) -> None:
     """Poll data tell the domain."""
-    on = _within(rest, "d1")
     on.poll("w7", domain="d1")
-    rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
 
 
 @scenario

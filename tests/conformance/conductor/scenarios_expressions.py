@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .workflows import start_steps
+from ..scenario import scenario, scenario_for_each, scenario_with
+from .workflows import StartedWorkflow, start_steps
 
 GIVEN: dict[str, Any] = {
     "x": 5,
@@ -104,10 +104,9 @@ def about_the_workflow(rest: Rest) -> None:
     on.poll()
 
 
-@scenario
-def about_the_task_itself(rest: Rest) -> None:
+@scenario_with(start_steps, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}})
+def about_the_task_itself(on: StartedWorkflow) -> None:
     """A task can be given its own id."""
-    on = start_steps(rest, step_fields={"inputParameters": {"id": "${CPEWF_TASK_ID}", "text": "t-${CPEWF_TASK_ID}"}})
     on.poll()
 
 
@@ -127,19 +126,17 @@ def the_output_of_an_earlier_task(rest: Rest) -> None:
     on.poll()
 
 
-@scenario
-def an_output_is_not_evaluated(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+def an_output_is_not_evaluated(on: StartedWorkflow) -> None:
     """An expression inside an output is a text like any other."""
-    on = start_steps(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": "${workflow.input.x}"})
-    rest.note("what the next task is given", on.take()["inputData"])
+    on.rest.note("what the next task is given", on.take()["inputData"])
 
 
-@scenario
-def an_input_is_not_evaluated(rest: Rest) -> None:
+@scenario_with(start_steps, given={"x": "${workflow.workflowId}"})
+def an_input_is_not_evaluated(on: StartedWorkflow) -> None:
     """An expression inside the workflow's input is a text like any other."""
-    on = start_steps(rest, given={"x": "${workflow.workflowId}"})
-    rest.note("what the task is given", on.take()["inputData"])
+    on.rest.note("what the task is given", on.take()["inputData"])
 
 
 @scenario
@@ -151,10 +148,9 @@ def a_template_of_the_task_type_fills_gaps(rest: Rest) -> None:
     rest.note("what the task is given", on.take()["inputData"])
 
 
-@scenario
-def a_template_of_the_workflow_fills_gaps(rest: Rest) -> None:
+@scenario_with(start_steps, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}})
+def a_template_of_the_workflow_fills_gaps(on: StartedWorkflow) -> None:
     """A workflow's template gives values for what is missing from its input."""
-    on = start_steps(rest, given={"y": None}, inputTemplate={"x": "template", "y": 2, "z": {"a": 1}})
     on.read()
 
 
@@ -167,21 +163,19 @@ def the_output_of_a_workflow(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def the_output_of_a_workflow_without_parameters(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def the_output_of_a_workflow_without_parameters(on: StartedWorkflow) -> None:
     """Without output parameters the last task's output is the workflow's."""
-    on = start_steps(rest, steps=2)
     on.run(outputData={"first": 1})
     on.run(outputData={"last": 2})
     on.read()
 
 
-@scenario
-def the_output_of_a_failed_workflow(rest: Rest) -> None:
+@scenario_with(
+    start_steps, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
+)
+def the_output_of_a_failed_workflow(on: StartedWorkflow) -> None:
     """A failed workflow puts out its output parameters, too."""
-    on = start_steps(
-        rest, {"retryCount": 0}, outputParameters={"a": "${r0.output.a}", "r": "${r0.reasonForIncompletion}"}
-    )
     on.run("FAILED", outputData={"a": 1}, reasonForIncompletion="boo")
     on.read()
 

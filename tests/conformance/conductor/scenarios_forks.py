@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .operators import fork, join
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
@@ -51,35 +51,31 @@ def _skip_in_a_branch(rest: Rest, reference: str) -> StartedWorkflow:
     return on
 
 
-@scenario
-def a_join_after_a_skipped_step(rest: Rest) -> None:
+@scenario_with(_skip_in_a_branch, "b")
+def a_join_after_a_skipped_step(on: StartedWorkflow) -> None:
     """A step that was skipped on the way to the end of a branch is no obstacle to the join."""
-    on = _skip_in_a_branch(rest, "b")
     on.await_row("join", "COMPLETED")
     on.read()
 
 
-@scenario
-def a_join_of_a_skipped_step(rest: Rest) -> None:
+@scenario_with(_skip_in_a_branch, "c")
+def a_join_of_a_skipped_step(on: StartedWorkflow) -> None:
     """A join that waits for a step that was skipped by hand never ends."""
-    on = _skip_in_a_branch(rest, "c")
     on.wait(1)
     on.read()
 
 
-@scenario
-def a_join_waits(rest: Rest) -> None:
+@scenario_with(_two)
+def a_join_waits(on: StartedWorkflow) -> None:
     """One branch is not enough for a join, which puts out what there is."""
-    on = _two(rest)
     on.run(task=_type(on, "a"), outputData={"by": "a"})
     _await_output(on, "a")
     on.read()
 
 
-@scenario
-def a_join_is_done(rest: Rest) -> None:
+@scenario_with(_two, last={"inputParameters": {"joined": "${join.output}", "a": "${a.output.by}"}})
+def a_join_is_done(on: StartedWorkflow) -> None:
     """When all branches have ended the join puts out their outputs, and what comes next is scheduled."""
-    on = _two(rest, last={"inputParameters": {"joined": "${join.output}", "a": "${a.output.by}"}})
     on.run(task=_type(on, "b"), outputData={"by": "b"})
     on.run(task=_type(on, "a"), outputData={"by": "a"})
     on.await_row("last")
@@ -100,10 +96,9 @@ def a_branch_of_two_steps(rest: Rest) -> None:
     on.note("a1", "a2", "join")
 
 
-@scenario
-def a_branch_fails(rest: Rest) -> None:
+@scenario_with(_two, left={"retryCount": 0})
+def a_branch_fails(on: StartedWorkflow) -> None:
     """When a branch fails for good, the open tasks of its siblings are cancelled."""
-    on = _two(rest, left={"retryCount": 0})
     on.take(task=_type(on, "b"))
     on.run("FAILED", task=_type(on, "a"), reasonForIncompletion="boo")
     on.settle("FAILED")
@@ -122,10 +117,9 @@ def a_branch_is_retried(rest: Rest) -> None:
     on.note("a", "b")
 
 
-@scenario
-def a_failed_fork_is_retried(rest: Rest) -> None:
+@scenario_with(_two, left={"retryCount": 0})
+def a_failed_fork_is_retried(on: StartedWorkflow) -> None:
     """A retry of the workflow makes new attempts of what failed and of what was cancelled."""
-    on = _two(rest, left={"retryCount": 0})
     on.take(task=_type(on, "b"))
     on.run("FAILED", task=_type(on, "a"))
     on.settle("FAILED")
@@ -133,14 +127,13 @@ def a_failed_fork_is_retried(rest: Rest) -> None:
     on.note("a", "b")
 
 
-@scenario
-def a_retried_fork_completes(rest: Rest) -> None:
+@scenario_with(_two, left={"retryCount": 0})
+def a_retried_fork_completes(on: StartedWorkflow) -> None:
     """After a retry a fork is joined as if nothing had happened."""
-    on = _two(rest, left={"retryCount": 0})
     on.run(task=_type(on, "b"), outputData={"by": "b"})
     on.run("FAILED", task=_type(on, "a"))
     on.settle("FAILED")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("POST", "/workflow/{workflow}/retry")
     on.run(task=_type(on, "a"), outputData={"by": "a"})
     on.await_row("last")
@@ -159,10 +152,9 @@ def an_optional_branch_fails(rest: Rest) -> None:
     on.note("a", "join")
 
 
-@scenario
-def a_fork_is_terminated(rest: Rest) -> None:
+@scenario_with(_two)
+def a_fork_is_terminated(on: StartedWorkflow) -> None:
     """A termination cancels all branches and the join."""
-    on = _two(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .workflows import start_steps
+from ..scenario import scenario_for_each, scenario_with
+from .workflows import StartedWorkflow, start_steps
 
 HANDED_BACK: dict[str, dict[str, Any]] = {
     # A delay of 0 is none.
@@ -32,58 +32,53 @@ def handed_back(rest: Rest, case: dict[str, Any]) -> None:
     on.read()
 
 
-@scenario
-def a_task_is_given_away(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_is_given_away(on: StartedWorkflow) -> None:
     """An IN_PROGRESS result makes the task SCHEDULED: anybody may have it at once, with the same id."""
-    on = start_steps(rest)
     first = on.take("w1")
     on.update(first, "IN_PROGRESS", outputData={"a": 1})
     on.read()
-    rest.sleep(0.02)
+    on.rest.sleep(0.02)
     second = on.take("w2")
-    rest.note("the same task", second["taskId"] == first["taskId"])
-    rest.note("the same start", second["startTime"] == first["startTime"])
-    rest.note("polls", second["pollCount"])
+    on.rest.note("the same task", second["taskId"] == first["taskId"])
+    on.rest.note("the same start", second["startTime"] == first["startTime"])
+    on.rest.note("polls", second["pollCount"])
     on.read()
 
 
-@scenario
-def a_task_is_given_away_later(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_is_given_away_later(on: StartedWorkflow) -> None:
     """With `callbackAfterSeconds` the task is not handed out before."""
-    on = start_steps(rest)
     on.update(on.take("w1"), "IN_PROGRESS", callbackAfterSeconds=1)
     on.read()
     on.poll("w2")
-    rest.sleep(1.2)
+    on.rest.sleep(1.2)
     on.poll("w2")
 
 
-@scenario
-def a_parked_task_counts_as_queued(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_parked_task_counts_as_queued(on: StartedWorkflow) -> None:
     """The size of the queue counts a task that is parked."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario
-def a_negative_delay(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_negative_delay(on: StartedWorkflow) -> None:
     """A delay below zero is accepted, and never passes."""
-    on = start_steps(rest)
     on.update(on.take(), "IN_PROGRESS", callbackAfterSeconds=-5)
     on.read()
-    rest.sleep(1.2)
+    on.rest.sleep(1.2)
     on.poll("w2")
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
     on.decide()
     on.poll("w2")
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario
-def a_negative_delay_is_taken_back(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_negative_delay_is_taken_back(on: StartedWorkflow) -> None:
     """Another result without a delay below zero queues the task anew; an extended lease does not."""
-    on = start_steps(rest)
     task = on.take()
     on.update_v2(task, "IN_PROGRESS", callbackAfterSeconds=-1)
     on.update(task, "IN_PROGRESS", extendLease=True)
@@ -93,19 +88,17 @@ def a_negative_delay_is_taken_back(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_negative_delay_is_no_shelter(rest: Rest) -> None:
+@scenario_with(start_steps, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
+def a_negative_delay_is_no_shelter(on: StartedWorkflow) -> None:
     """The poll time-out goes on for a task with a delay below zero."""
-    on = start_steps(rest, {"pollTimeoutSeconds": 2, "timeoutPolicy": "TIME_OUT_WF"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=-1)
     on.wait(2.2)
     on.read()
 
 
-@scenario
-def the_previous_holder_can_finish(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_previous_holder_can_finish(on: StartedWorkflow) -> None:
     """Who gave a task away can still complete it; the new holder's result is swallowed."""
-    on = start_steps(rest)
     first = on.take("w1")
     on.finish(first, "IN_PROGRESS")
     second = on.take("w2")
@@ -114,10 +107,9 @@ def the_previous_holder_can_finish(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def the_previous_holder_can_fail(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_previous_holder_can_fail(on: StartedWorkflow) -> None:
     """Who gave a task away can still fail it, and a new attempt is made."""
-    on = start_steps(rest)
     first = on.take("w1")
     on.finish(first, "IN_PROGRESS")
     on.take("w2")
@@ -125,38 +117,34 @@ def the_previous_holder_can_fail(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_parked_task_can_be_completed(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_parked_task_can_be_completed(on: StartedWorkflow) -> None:
     """A result ends a parked task at once."""
-    on = start_steps(rest)
     task = on.take()
     on.finish(task, "IN_PROGRESS", callbackAfterSeconds=60)
     on.update(task, "COMPLETED")
     on.read()
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario
-def in_progress_for_an_ended_task(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def in_progress_for_an_ended_task(on: StartedWorkflow) -> None:
     """An ended task is not revived."""
-    on = start_steps(rest, steps=2)
     on.update(on.run(), "IN_PROGRESS")
     on.read()
 
 
-@scenario
-def in_progress_for_a_task_that_was_never_polled(rest: Rest) -> None:
+@scenario_with(start_steps)
+def in_progress_for_a_task_that_was_never_polled(on: StartedWorkflow) -> None:
     """A task that nobody polled stays in the queue."""
-    on = start_steps(rest)
     on.update(on.row("r0"), "IN_PROGRESS", callbackAfterSeconds=0)
     on.read()
     on.poll()
 
 
-@scenario
-def a_parked_task_is_reset(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_parked_task_is_reset(on: StartedWorkflow) -> None:
     """A reset of callbacks makes a parked task pollable at once."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=30)
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
     on.poll("w2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .operators import fork, inline, join, system_task
 from .workflows import (
     Json,
@@ -18,45 +18,40 @@ from .workflows import (
 )
 
 
-@scenario
-def termination(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def termination(on: StartedWorkflow) -> None:
     """Termination cancels what is open and tells the reason."""
-    on = start_steps(rest, steps=2)
     on.take()
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "no longer needed"})
     on.read()
 
 
-@scenario
-def termination_without_a_reason(rest: Rest) -> None:
+@scenario_with(start_steps)
+def termination_without_a_reason(on: StartedWorkflow) -> None:
     """A reason need not be given."""
-    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}")
     on.read()
 
 
-@scenario
-def termination_again(rest: Rest) -> None:
+@scenario_with(start_steps)
+def termination_again(on: StartedWorkflow) -> None:
     """A second termination is fine, and changes nothing."""
-    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "first"})
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "second"})
     on.read()
 
 
-@scenario
-def termination_of_a_completed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def termination_of_a_completed_workflow(on: StartedWorkflow) -> None:
     """A completed workflow cannot be terminated."""
-    on = start_steps(rest)
     on.run()
     on.act("DELETE", "/workflow/{workflow}")
     on.read()
 
 
-@scenario
-def termination_of_a_failed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def termination_of_a_failed_workflow(on: StartedWorkflow) -> None:
     """A failed workflow can be terminated."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()
@@ -68,10 +63,9 @@ def termination_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("DELETE", "/workflow/{workflow}", workflow="unknown")
 
 
-@scenario
-def a_paused_workflow_still_serves(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_paused_workflow_still_serves(on: StartedWorkflow) -> None:
     """A paused workflow's tasks are handed out and completed, but nothing comes next."""
-    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/pause")
     on.update(on.take(), "COMPLETED", outputData={"a": 1})
     on.read()
@@ -79,11 +73,10 @@ def a_paused_workflow_still_serves(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_failure_in_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_failure_in_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow retries after it was resumed."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.update(on.take(), "FAILED", reasonForIncompletion="boo")
     on.read()
@@ -91,11 +84,10 @@ def a_failure_in_a_paused_workflow(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def the_last_result_of_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_last_result_of_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow does not complete before it was resumed."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
     on.read()
@@ -103,29 +95,26 @@ def the_last_result_of_a_paused_workflow(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_look_at_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_look_at_a_paused_workflow(on: StartedWorkflow) -> None:
     """Looking at a paused workflow does not wake it."""
-    on = start_steps(rest, steps=2)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.run()
     on.act("PUT", "/workflow/decide/{workflow}")
     on.read()
 
 
-@scenario
-def a_pause_twice(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_pause_twice(on: StartedWorkflow) -> None:
     """A second pause is fine."""
-    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/pause")
     on.act("PUT", "/workflow/{workflow}/pause")
 
 
-@scenario
-def a_pause_of_an_ended_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_pause_of_an_ended_workflow(on: StartedWorkflow) -> None:
     """An ended workflow cannot be paused."""
-    on = start_steps(rest)
     on.run()
     on.act("PUT", "/workflow/{workflow}/pause")
 
@@ -136,78 +125,69 @@ def a_pause_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("PUT", "/workflow/{workflow}/pause", workflow="unknown")
 
 
-@scenario
-def resuming_what_is_not_paused(rest: Rest) -> None:
+@scenario_with(start_steps)
+def resuming_what_is_not_paused(on: StartedWorkflow) -> None:
     """A workflow that is not paused cannot be resumed."""
-    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/resume")
 
 
-@scenario
-def termination_of_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def termination_of_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow can be terminated."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.read()
 
 
-@scenario
-def skipping_a_step(rest: Rest) -> None:
+@scenario_with(start_steps, steps=3)
+def skipping_a_step(on: StartedWorkflow) -> None:
     """A step that has not run can be skipped, with an input and an output."""
-    on = start_steps(rest, steps=3)
     body = {"taskInput": {"i": 1}, "taskOutput": {"o": 2}}
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json=body)
     on.run()
     on.read()
 
 
-@scenario
-def skipping_without_a_body(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def skipping_without_a_body(on: StartedWorkflow) -> None:
     """What a skipped step was given and put out need not be told."""
-    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
     on.run()
     on.read()
 
 
-@scenario
-def skipping_a_step_that_ran(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def skipping_a_step_that_ran(on: StartedWorkflow) -> None:
     """A step that has begun cannot be skipped."""
-    on = start_steps(rest, steps=2)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r0", json={})
 
 
-@scenario
-def skipping_an_unknown_step(rest: Rest) -> None:
+@scenario_with(start_steps)
+def skipping_an_unknown_step(on: StartedWorkflow) -> None:
     """A step that is not in the definition cannot be skipped."""
-    on = start_steps(rest)
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="nobody", json={})
 
 
-@scenario
-def removing_an_ended_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def removing_an_ended_workflow(on: StartedWorkflow) -> None:
     """A removed workflow is gone, and its tasks with it."""
-    on = start_steps(rest)
     task = on.run()
     on.act("DELETE", "/workflow/{workflow}/remove")
     on.read()
-    rest.call("GET", "/tasks/{task}", task=task["taskId"])
+    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
-@scenario
-def removing_a_running_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def removing_a_running_workflow(on: StartedWorkflow) -> None:
     """A running workflow cannot be removed."""
-    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}/remove")
     on.read()
 
 
-@scenario
-def removing_a_running_workflow_without_archiving_it(rest: Rest) -> None:
+@scenario_with(start_steps)
+def removing_a_running_workflow_without_archiving_it(on: StartedWorkflow) -> None:
     """To be archived a workflow must have ended; without an archive it is forgotten while it runs."""
-    on = start_steps(rest)
     on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "true"})
     on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "x"})
     on.act("DELETE", "/workflow/{workflow}/remove", query={"archiveWorkflow": "false"})
@@ -220,10 +200,9 @@ def removing_an_unknown_workflow(rest: Rest) -> None:
     rest.call("DELETE", "/workflow/{workflow}/remove", workflow="unknown")
 
 
-@scenario
-def looking_at_a_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def looking_at_a_workflow(on: StartedWorkflow) -> None:
     """Looking at a workflow that is in order changes nothing."""
-    on = start_steps(rest)
     on.act("PUT", "/workflow/decide/{workflow}")
     on.read()
 
@@ -234,20 +213,18 @@ def looking_at_an_unknown_workflow(rest: Rest) -> None:
     rest.call("PUT", "/workflow/decide/{workflow}", workflow="unknown")
 
 
-@scenario
-def resetting_callbacks(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryDelaySeconds": 60})
+def resetting_callbacks(on: StartedWorkflow) -> None:
     """A reset makes tasks that wait for their delay pollable."""
-    on = start_steps(rest, {"retryDelaySeconds": 60})
     on.run("FAILED")
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
     on.read()
     on.poll()
 
 
-@scenario
-def resetting_the_callbacks_of_an_ended_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def resetting_the_callbacks_of_an_ended_workflow(on: StartedWorkflow) -> None:
     """An ended workflow has no callbacks."""
-    on = start_steps(rest)
     on.run()
     on.act("POST", "/workflow/{workflow}/resetcallbacks")
 
@@ -303,19 +280,17 @@ def a_failure_workflow_of_a_workflow_that_took_too_long(rest: Rest) -> None:
         rest.note("what it is told", sorted(given))
 
 
-@scenario
-def resuming_an_ended_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def resuming_an_ended_workflow(on: StartedWorkflow) -> None:
     """An ended workflow cannot be resumed."""
-    on = start_steps(rest)
     on.run()
     on.act("PUT", "/workflow/{workflow}/resume")
 
 
-@scenario
-def removing_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def removing_a_paused_workflow(on: StartedWorkflow) -> None:
     """A paused workflow cannot be removed."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.act("DELETE", "/workflow/{workflow}/remove")
     on.read()
@@ -362,11 +337,10 @@ def a_workflow_that_cannot_be_decided(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def skipping_a_step_of_a_paused_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def skipping_a_step_of_a_paused_workflow(on: StartedWorkflow) -> None:
     """No step of a paused workflow can be skipped."""
-    on = start_steps(rest, steps=2)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("PUT", "/workflow/{workflow}/pause")
     on.act("PUT", "/workflow/{workflow}/skiptask/{reference}", reference="r1", json={})
     on.read()

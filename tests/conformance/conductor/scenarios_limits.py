@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .workflows import StartedWorkflow, register_workflow, start_steps, step, task_type
 
 KILO = 1024
@@ -19,11 +19,10 @@ def _output(rest: Rest, size: int, **step_fields: Any) -> StartedWorkflow:
     return on
 
 
-@scenario
-def an_output_that_fits(rest: Rest) -> None:
+@scenario_with(_output, 2000)
+def an_output_that_fits(on: StartedWorkflow) -> None:
     """An output of two megabytes is kept in the row."""
-    on = _output(rest, 2000)
-    rest.note("the members of the row", sorted(on.row("r0")))
+    on.rest.note("the members of the row", sorted(on.row("r0")))
 
 
 @scenario
@@ -32,13 +31,12 @@ def an_output_that_is_moved_away(rest: Rest) -> None:
     _output(rest, 4000).read()
 
 
-@scenario
-def an_output_that_was_moved_away_is_used(rest: Rest) -> None:
+@scenario_with(_output, 4000, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+def an_output_that_was_moved_away_is_used(on: StartedWorkflow) -> None:
     """What refers to a moved output is resolved nevertheless."""
-    on = _output(rest, 4000, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     task = on.take()
-    rest.note("the length of the input", len(str(task["inputData"].get("a", ""))))
-    rest.note("it is elsewhere", "externalInputPayloadStoragePath" in task)
+    on.rest.note("the length of the input", len(str(task["inputData"].get("a", ""))))
+    on.rest.note("it is elsewhere", "externalInputPayloadStoragePath" in task)
 
 
 @scenario
@@ -47,27 +45,24 @@ def an_output_that_is_refused(rest: Rest) -> None:
     _output(rest, 11_000).read()
 
 
-@scenario
-def a_reason_is_cut(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_reason_is_cut(on: StartedWorkflow) -> None:
     """A reason is kept up to 500 characters."""
-    on = start_steps(rest)
     on.finish(on.take(), "FAILED", reasonForIncompletion="0123456789" * 60)
-    rest.note("the length of the reason", len(on.rows()[0]["reasonForIncompletion"]))
-    rest.note("its end", on.rows()[0]["reasonForIncompletion"][-5:])
+    on.rest.note("the length of the reason", len(on.rows()[0]["reasonForIncompletion"]))
+    on.rest.note("its end", on.rows()[0]["reasonForIncompletion"][-5:])
 
 
-@scenario
-def a_reason_that_fits(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def a_reason_that_fits(on: StartedWorkflow) -> None:
     """A reason of 500 characters is kept whole."""
-    on = start_steps(rest, {"retryCount": 0})
     on.finish(on.take(), "FAILED", reasonForIncompletion="é" * 500)
     on.read()
 
 
-@scenario
-def a_workflow_input_that_is_moved_away(rest: Rest) -> None:
+@scenario_with(start_steps, given={"x": "y" * (4000 * KILO)})
+def a_workflow_input_that_is_moved_away(on: StartedWorkflow) -> None:
     """A workflow's input above three megabytes is moved away, and so is that of a task that gets it."""
-    on = start_steps(rest, given={"x": "y" * (4000 * KILO)})
     on.read()
     on.poll()
 
@@ -82,16 +77,14 @@ def a_workflow_input_that_is_refused(rest: Rest) -> None:
     rest.note("its body", answer.json | {"instance": ""} if answer.status >= 400 else "")
 
 
-@scenario
-def a_workflow_output_that_is_moved_away(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_workflow_output_that_is_moved_away(on: StartedWorkflow) -> None:
     """A workflow's output above three megabytes is moved away."""
-    on = start_steps(rest)
     on.finish(on.take(), outputData={"a": "x" * (4000 * KILO)})
     on.read()
 
 
-@scenario
-def a_long_worker_id(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_long_worker_id(on: StartedWorkflow) -> None:
     """A worker's name may be long."""
-    on = start_steps(rest)
-    rest.note("the length of the name", len(on.take("w" * 1000)["workerId"]))
+    on.rest.note("the length of the name", len(on.take("w" * 1000)["workerId"]))

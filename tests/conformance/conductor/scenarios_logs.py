@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import start_steps
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, start_steps
 
 
 def _read(rest: Rest, task: str) -> None:
@@ -77,25 +77,23 @@ def a_line_as_plain_text(rest: Rest) -> None:
     _read(rest, task)
 
 
-@scenario
-def lines_inside_a_result(rest: Rest) -> None:
+@scenario_with(start_steps)
+def lines_inside_a_result(on: StartedWorkflow) -> None:
     """Lines of a result are kept with the times they were given."""
-    on = start_steps(rest)
     task = on.take()
     logs: list[dict[str, Any]] = [{"log": "one", "taskId": task["taskId"], "createdTime": 5}, {"log": "two"}]
     on.update(task, "COMPLETED", logs=logs)
-    _read(rest, task["taskId"])
+    _read(on.rest, task["taskId"])
 
 
-@scenario
-def only_ten_lines_inside_a_result(rest: Rest) -> None:
+@scenario_with(start_steps)
+def only_ten_lines_inside_a_result(on: StartedWorkflow) -> None:
     """Of a result's lines the first ten are kept."""
-    on = start_steps(rest)
     task = on.take()
     on.finish(task, logs=[{"log": f"line {n}", "taskId": task["taskId"], "createdTime": n + 1} for n in range(15)])
-    with rest.unnoted():
-        found = rest.call("GET", "/tasks/{task}/log", task=task["taskId"]).json
-    rest.note("the lines", sorted(line["log"] for line in found))
+    with on.rest.unnoted():
+        found = on.rest.call("GET", "/tasks/{task}/log", task=task["taskId"]).json
+    on.rest.note("the lines", sorted(line["log"] for line in found))
 
 
 @scenario
@@ -127,10 +125,9 @@ def lines_of_an_ended_task(rest: Rest) -> None:
     _read(rest, task)
 
 
-@scenario
-def lines_of_an_ignored_result(rest: Rest) -> None:
+@scenario_with(start_steps)
+def lines_of_an_ignored_result(on: StartedWorkflow) -> None:
     """The lines of a result that is ignored are lost."""
-    on = start_steps(rest)
     task = on.run()
     on.finish(task, logs=[{"log": "late", "taskId": task["taskId"], "createdTime": 1}])
-    _read(rest, task["taskId"])
+    _read(on.rest, task["taskId"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .operators import TWICE, fork, inline, join, loop, system_task
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
@@ -22,55 +22,49 @@ def the_first_turn(rest: Rest) -> None:
     _looping(rest).read()
 
 
-@scenario
-def the_second_turn(rest: Rest) -> None:
+@scenario_with(_looping)
+def the_second_turn(on: StartedWorkflow) -> None:
     """The next turn has tasks of its own; the loop collects the outputs."""
-    on = _looping(rest)
     on.run(outputData={"n": 1})
     on.await_row("body__2")
     on.read()
 
 
-@scenario
-def after_the_last_turn(rest: Rest) -> None:
+@scenario_with(_looping)
+def after_the_last_turn(on: StartedWorkflow) -> None:
     """When the condition is false the loop ends and what comes next is scheduled."""
-    on = _looping(rest)
     on.run(outputData={"n": 1})
     on.run(outputData={"n": 2})
     on.await_row("last")
     on.read()
 
 
-@scenario
-def what_a_poller_sees(rest: Rest) -> None:
+@scenario_with(_looping)
+def what_a_poller_sees(on: StartedWorkflow) -> None:
     """A polled task of a loop shows its turn; its definition keeps the bare reference name."""
-    on = _looping(rest)
     on.run()
     on.await_row("body__2")
     on.poll(show=("workflowTask",))
 
 
-@scenario
-def a_retry_in_a_loop(rest: Rest) -> None:
+@scenario_with(_looping)
+def a_retry_in_a_loop(on: StartedWorkflow) -> None:
     """A retry keeps the turn."""
-    on = _looping(rest)
     on.run("FAILED", reasonForIncompletion="boo")
     on.read()
 
 
-@scenario
-def a_failure_in_a_loop(rest: Rest) -> None:
+@scenario_with(_looping, retryCount=0)
+def a_failure_in_a_loop(on: StartedWorkflow) -> None:
     """A failure in a loop fails the loop and the workflow."""
-    on = _looping(rest, retryCount=0)
     on.run("FAILED", reasonForIncompletion="boo")
     on.settle("FAILED")
     on.read()
 
 
-@scenario
-def a_loop_that_cannot_go_on_is_retried(rest: Rest) -> None:
+@scenario_with(_looping, "$.nobody['n'] == 1")
+def a_loop_that_cannot_go_on_is_retried(on: StartedWorkflow) -> None:
     """A retry of a loop whose condition failed goes on with its own row, which counts the retry."""
-    on = _looping(rest, "$.nobody['n'] == 1")
     on.run()
     on.settle("FAILED")
     on.read()
@@ -78,10 +72,9 @@ def a_loop_that_cannot_go_on_is_retried(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def many_turns(rest: Rest) -> None:
+@scenario_with(_looping, "$.loop['iteration'] < 4")
+def many_turns(on: StartedWorkflow) -> None:
     """Turns are counted from one, and the loop's output keeps each."""
-    on = _looping(rest, "$.loop['iteration'] < 4")
     for turn in range(1, 5):
         on.await_row(f"body__{turn}")
         on.run(outputData={"n": turn})
@@ -89,10 +82,9 @@ def many_turns(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_condition_on_an_output(rest: Rest) -> None:
+@scenario_with(_looping, "$.body['more'] == true")
+def a_condition_on_an_output(on: StartedWorkflow) -> None:
     """A condition may look at what the turn has put out."""
-    on = _looping(rest, "$.body['more'] == true")
     on.run(outputData={"more": True})
     on.await_row("body__2")
     on.run(outputData={"more": False})
@@ -100,10 +92,9 @@ def a_condition_on_an_output(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_condition_with_if(rest: Rest) -> None:
+@scenario_with(_looping, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }")
+def a_condition_with_if(on: StartedWorkflow) -> None:
     """A condition may be written as a statement."""
-    on = _looping(rest, "if ($.loop['iteration'] < 2 && $.body['n'] > 0) { true; } else { false; }")
     on.run(outputData={"n": 0})
     on.await_row("last")
     on.read()
@@ -144,31 +135,28 @@ def the_output_of_a_loop(rest: Rest) -> None:
     rest.note("what the last task is given", on.take(task=after)["inputData"])
 
 
-@scenario
-def a_turn_refers_to_the_one_before(rest: Rest) -> None:
+@scenario_with(_looping, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}})
+def a_turn_refers_to_the_one_before(on: StartedWorkflow) -> None:
     """A task refers by its own name to its turn before."""
-    on = _looping(rest, body={"inputParameters": {"before": "${body.output.n}", "turn": "${loop.output.iteration}"}})
     on.run(outputData={"n": 7})
-    rest.note("what the second turn is given", on.take()["inputData"])
+    on.rest.note("what the second turn is given", on.take()["inputData"])
 
 
-@scenario
-def a_loop_is_terminated(rest: Rest) -> None:
+@scenario_with(_looping)
+def a_loop_is_terminated(on: StartedWorkflow) -> None:
     """A termination cancels the loop with its turn."""
-    on = _looping(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     on.read()
 
 
-@scenario
-def a_rerun_of_a_turn(rest: Rest) -> None:
+@scenario_with(_looping)
+def a_rerun_of_a_turn(on: StartedWorkflow) -> None:
     """A rerun from a task of an earlier turn."""
-    on = _looping(rest)
     first = on.run(outputData={"n": 1})
     on.run(outputData={"n": 2})
     on.await_row("last")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     on.act("POST", "/workflow/{workflow}/rerun", json={"reRunFromTaskId": first["taskId"]})
     on.read()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .workflows import result, start_steps
+from ..scenario import scenario_for_each, scenario_with
+from .workflows import StartedWorkflow, result, start_steps
 
 OUTPUTS = {
     # Whole numbers of any size and fractions come back as they were.
@@ -44,56 +44,50 @@ def outputs(rest: Rest, case: bytes) -> None:
     rest.note("the output", repr(on.row("r0")["outputData"]))
 
 
-@scenario
-def a_very_deep_output(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_very_deep_output(on: StartedWorkflow) -> None:
     """A nesting beyond a thousand is refused."""
-    on = start_steps(rest)
     task = on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         deep = b'{"taskId": "%s", "workflowInstanceId": "%s", "status": "COMPLETED", "outputData": {"a": %s}}'
         body = deep % (task["taskId"].encode(), on.id.encode(), b"[" * 1100 + b"]" * 1100)
-        answer = rest.call("POST", "/tasks", body=body, headers={"Content-Type": "application/json"})
-    rest.note("the answer", answer.status)
-    rest.note("the status", on.row("r0")["status"])
+        answer = on.rest.call("POST", "/tasks", body=body, headers={"Content-Type": "application/json"})
+    on.rest.note("the answer", answer.status)
+    on.rest.note("the status", on.row("r0")["status"])
 
 
-@scenario
-def a_missing_output(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_missing_output(on: StartedWorkflow) -> None:
     """A result without an output has an empty one."""
-    on = start_steps(rest)
     on.update(on.take(), "COMPLETED")
     on.read()
 
 
-@scenario
-def an_output_is_replaced(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_output_is_replaced(on: StartedWorkflow) -> None:
     """A later result of the same attempt replaces the output as a whole."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1, "b": 1})
     on.finish(on.take(), "IN_PROGRESS", outputData={"b": 2})
     on.read()
 
 
-@scenario
-def an_output_is_cleared(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_output_is_cleared(on: StartedWorkflow) -> None:
     """A later result without an output clears it."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", outputData={"a": 1})
     on.finish(on.take(), "COMPLETED")
     on.read()
 
 
-@scenario
-def an_output_is_shown_to_the_next_poller(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_output_is_shown_to_the_next_poller(on: StartedWorkflow) -> None:
     """Who gets a task that was handed back sees what was put out so far."""
-    on = start_steps(rest)
     on.finish(on.take(), "IN_PROGRESS", outputData={"progress": 1})
-    rest.sleep(0.05)
+    on.rest.sleep(0.05)
     on.poll("w2")
 
 
-@scenario
-def a_result_that_is_null(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_that_is_null(on: StartedWorkflow) -> None:
     """A status of null is a missing one."""
-    on = start_steps(rest)
-    rest.call("POST", "/tasks", json={**result(on.take(), None), "status": None, "outputData": None})
+    on.rest.call("POST", "/tasks", json={**result(on.take(), None), "status": None, "outputData": None})

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .operators import TWICE, dynamic_fork, fork, join, loop, system_task
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
@@ -188,19 +188,17 @@ def _retried(rest: Rest, **of_first: int) -> StartedWorkflow:
     return on
 
 
-@scenario
-def an_attempt_after_a_retry_by_hand_fails(rest: Rest) -> None:
+@scenario_with(_retried)
+def an_attempt_after_a_retry_by_hand_fails(on: StartedWorkflow) -> None:
     """The new attempt counts as decided from its beginning. So the server does not retry it, and the workflow fails."""
-    on = _retried(rest)
     on.run("FAILED", reasonForIncompletion="hoo")
     _await_end(on)
     on.note_all(without=("join",))
 
 
-@scenario
-def an_attempt_after_a_retry_by_hand_is_silent(rest: Rest) -> None:
+@scenario_with(_retried, responseTimeoutSeconds=1)
+def an_attempt_after_a_retry_by_hand_is_silent(on: StartedWorkflow) -> None:
     """The response timeout of the new attempt never fires."""
-    on = _retried(rest, responseTimeoutSeconds=1)
     on.take()
     on.wait(2)
     on.note_all(without=("join",))

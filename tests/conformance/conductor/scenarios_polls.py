@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import register_workflow, start_registered, start_steps, step, task_type
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, register_workflow, start_registered, start_steps, step, task_type
 
 
 @scenario
@@ -13,19 +13,17 @@ def one_task(rest: Rest) -> None:
     start_steps(rest, options={"correlationId": "c"}).poll(show=("workflowTask", "taskDefinition", "executionMetadata"))
 
 
-@scenario
-def what_a_poll_changes(rest: Rest) -> None:
+@scenario_with(start_steps)
+def what_a_poll_changes(on: StartedWorkflow) -> None:
     """A poll makes the task IN_PROGRESS, counts it and notes the worker; the workflow shows it."""
-    on = start_steps(rest)
     on.read()
     on.poll("somebody")
     on.read()
 
 
-@scenario
-def nothing_to_poll(rest: Rest) -> None:
+@scenario_with(start_steps)
+def nothing_to_poll(on: StartedWorkflow) -> None:
     """A poll that finds nothing is a 204."""
-    on = start_steps(rest)
     on.take()
     on.poll()
 
@@ -36,17 +34,15 @@ def an_unknown_type(rest: Rest) -> None:
     rest.call("GET", "/tasks/poll/{type}", type=rest.name("task"))
 
 
-@scenario
-def without_a_worker_id(rest: Rest) -> None:
+@scenario_with(start_steps)
+def without_a_worker_id(on: StartedWorkflow) -> None:
     """A worker need not name itself."""
-    on = start_steps(rest)
-    rest.call("GET", "/tasks/poll/{type}", type=on.task)
+    on.rest.call("GET", "/tasks/poll/{type}", type=on.task)
 
 
-@scenario
-def a_task_is_handed_out_once(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_is_handed_out_once(on: StartedWorkflow) -> None:
     """What was polled is not handed out again."""
-    on = start_steps(rest)
     on.poll("w1")
     on.poll("w2")
     on.batch(count=5)
@@ -58,10 +54,9 @@ def a_batch(rest: Rest) -> None:
     start_steps(rest).batch(count=1)
 
 
-@scenario
-def an_empty_batch(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_empty_batch(on: StartedWorkflow) -> None:
     """A batch that finds nothing is an empty list, not a 204."""
-    on = start_steps(rest)
     on.take()
     on.batch(count=3)
 
@@ -72,24 +67,22 @@ def a_batch_of_an_unknown_type(rest: Rest) -> None:
     rest.call("GET", "/tasks/poll/batch/{type}", query={"timeout": 100}, type=rest.name("task"))
 
 
-@scenario
-def a_batch_without_a_count(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_batch_without_a_count(on: StartedWorkflow) -> None:
     """A batch is one task unless told otherwise."""
-    on = start_steps(rest)
-    start_registered(rest, on.task, on.workflow)
-    rest.note("how many", len(on.batch().json))
+    start_registered(on.rest, on.task, on.workflow)
+    on.rest.note("how many", len(on.batch().json))
 
 
-@scenario
-def a_batch_of_several(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_batch_of_several(on: StartedWorkflow) -> None:
     """A batch takes what is there, up to its count."""
-    on = start_steps(rest)
     for _ in range(3):
-        start_registered(rest, on.task, on.workflow)
-    rest.sleep(0.1)
-    with rest.unnoted():
+        start_registered(on.rest, on.task, on.workflow)
+    on.rest.sleep(0.1)
+    with on.rest.unnoted():
         found = [len(on.batch(count=3).json) for _ in range(3)]
-    rest.note("how many of four are polled, three at a time", found)
+    on.rest.note("how many of four are polled, three at a time", found)
 
 
 @scenario
@@ -120,10 +113,9 @@ def batches_go_by_the_last_result(rest: Rest) -> None:
     rest.note("the order", [order.index(on.id) for on in ons])
 
 
-@scenario
-def a_batch_of_none(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_batch_of_none(on: StartedWorkflow) -> None:
     """A batch of none is empty, and leaves what is there."""
-    on = start_steps(rest)
     on.batch(count=0)
     on.poll()
 
@@ -134,20 +126,18 @@ def a_batch_of_less_than_none(rest: Rest) -> None:
     start_steps(rest).batch(count=-1)
 
 
-@scenario
-def a_batch_that_waits_too_long(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_batch_that_waits_too_long(on: StartedWorkflow) -> None:
     """A batch may wait five seconds at most."""
-    on = start_steps(rest)
     on.batch(timeout=5001)
     on.poll()
 
 
-@scenario
-def a_batch_that_does_not_wait(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_batch_that_does_not_wait(on: StartedWorkflow) -> None:
     """A time-out of 0 takes what is there."""
-    on = start_steps(rest)
-    rest.sleep(0.1)
-    rest.note("how many", len(on.batch(count=2, timeout=0).json))
+    on.rest.sleep(0.1)
+    on.rest.note("how many", len(on.batch(count=2, timeout=0).json))
 
 
 @scenario
@@ -194,44 +184,40 @@ def two_types_have_two_queues(rest: Rest) -> None:
     on.poll()
 
 
-@scenario
-def a_concurrency_limit(rest: Rest) -> None:
+@scenario_with(start_steps, {"concurrentExecLimit": 1})
+def a_concurrency_limit(on: StartedWorkflow) -> None:
     """No more tasks of a type are in progress than its limit says; nothing tells why."""
-    on = start_steps(rest, {"concurrentExecLimit": 1})
-    start_registered(rest, on.task, on.workflow)
+    start_registered(on.rest, on.task, on.workflow)
     on.take()
     on.poll()
     on.batch(count=2)
 
 
-@scenario
-def a_limit_of_two(rest: Rest) -> None:
+@scenario_with(start_steps, {"concurrentExecLimit": 2})
+def a_limit_of_two(on: StartedWorkflow) -> None:
     """A batch is filled up to the limit."""
-    on = start_steps(rest, {"concurrentExecLimit": 2})
     for _ in range(3):
-        start_registered(rest, on.task, on.workflow)
-        rest.sleep(0.01)
-    rest.sleep(0.1)
-    with rest.unnoted():
+        start_registered(on.rest, on.task, on.workflow)
+        on.rest.sleep(0.01)
+    on.rest.sleep(0.1)
+    with on.rest.unnoted():
         found = len(on.batch(count=4).json)
-    rest.note("how many of four", found)
+    on.rest.note("how many of four", found)
 
 
-@scenario
-def a_rate_limit_is_not_kept(rest: Rest) -> None:
+@scenario_with(start_steps, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
+def a_rate_limit_is_not_kept(on: StartedWorkflow) -> None:
     """A rate limit is shown and does not limit anything."""
-    on = start_steps(rest, {"rateLimitPerFrequency": 1, "rateLimitFrequencyInSeconds": 60})
-    start_registered(rest, on.task, on.workflow)
-    rest.note("the limit", on.take()["rateLimitPerFrequency"])
-    rest.note("the second", on.take()["status"])
+    start_registered(on.rest, on.task, on.workflow)
+    on.rest.note("the limit", on.take()["rateLimitPerFrequency"])
+    on.rest.note("the second", on.take()["status"])
 
 
-@scenario
-def who_polled(rest: Rest) -> None:
+@scenario_with(start_steps)
+def who_polled(on: StartedWorkflow) -> None:
     """The server remembers who polled for a type last."""
-    on = start_steps(rest)
     on.poll("w7")
-    rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/polldata", query={"taskType": on.task})
 
 
 @scenario

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import start_registered, start_steps
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, start_registered, start_steps
 
 
-@scenario
-def the_size_of_a_queue(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_size_of_a_queue(on: StartedWorkflow) -> None:
     """The size is a bare number, and follows starts and polls."""
-    on = start_steps(rest)
-    start_registered(rest, on.task, on.workflow)
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    start_registered(on.rest, on.task, on.workflow)
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
     on.take()
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
 @scenario
@@ -29,77 +28,69 @@ def the_size_without_a_type(rest: Rest) -> None:
     rest.call("GET", "/tasks/queue/size")
 
 
-@scenario
-def the_sizes_of_several_queues(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_sizes_of_several_queues(one: StartedWorkflow) -> None:
     """Several sizes are a map."""
-    one = start_steps(rest)
-    rest.call("GET", "/tasks/queue/sizes", query={"taskType": [one.task, rest.name("unknown")]})
+    one.rest.call("GET", "/tasks/queue/sizes", query={"taskType": [one.task, one.rest.name("unknown")]})
 
 
-@scenario
-def all_queues(rest: Rest) -> None:
+@scenario_with(start_steps)
+def all_queues(on: StartedWorkflow) -> None:
     """The list of all queues has each type that waits."""
-    on = start_steps(rest)
-    with rest.unnoted():
-        found = rest.call("GET", "/tasks/queue/all").json
-    rest.note("the size", found.get(on.task))
+    with on.rest.unnoted():
+        found = on.rest.call("GET", "/tasks/queue/all").json
+    on.rest.note("the size", found.get(on.task))
 
 
-@scenario
-def all_queues_in_detail(rest: Rest) -> None:
+@scenario_with(start_steps)
+def all_queues_in_detail(on: StartedWorkflow) -> None:
     """The detailed list has shards with sizes and what is handed out."""
-    on = start_steps(rest)
-    with rest.unnoted():
-        found = rest.call("GET", "/tasks/queue/all/verbose").json
-    rest.note("the queue", found.get(on.task))
+    with on.rest.unnoted():
+        found = on.rest.call("GET", "/tasks/queue/all/verbose").json
+    on.rest.note("the queue", found.get(on.task))
 
 
-@scenario
-def a_delayed_retry_counts(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryDelaySeconds": 60})
+def a_delayed_retry_counts(on: StartedWorkflow) -> None:
     """A retry that waits for its delay counts as queued."""
-    on = start_steps(rest, {"retryDelaySeconds": 60})
     on.run("FAILED")
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
     on.poll()
 
 
-@scenario
-def termination_empties_the_queue(rest: Rest) -> None:
+@scenario_with(start_steps)
+def termination_empties_the_queue(on: StartedWorkflow) -> None:
     """The task of a terminated workflow is not queued any more."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
     on.poll()
 
 
-@scenario
-def requeueing(rest: Rest) -> None:
+@scenario_with(start_steps)
+def requeueing(on: StartedWorkflow) -> None:
     """Requeueing answers with the number of tasks that wait as a text."""
-    on = start_steps(rest)
-    rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
+    on.rest.call("POST", "/tasks/queue/requeue/{type}", type=on.task)
     on.poll()
 
 
-@scenario
-def there_is_no_acknowledgement(rest: Rest) -> None:
+@scenario_with(start_steps)
+def there_is_no_acknowledgement(on: StartedWorkflow) -> None:
     """A poll acknowledges; there is no call for it."""
-    on = start_steps(rest)
-    rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
+    on.rest.call("POST", "/tasks/{task}/ack", task=on.take()["taskId"])
 
 
-@scenario
-def the_attempts_of_a_type_that_have_not_ended(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_attempts_of_a_type_that_have_not_ended(on: StartedWorkflow) -> None:
     """One that waits and one that is with a worker, whatever the order; a page may be any part of them."""
-    on = start_steps(rest)
-    start_registered(rest, on.task, on.workflow)
+    start_registered(on.rest, on.task, on.workflow)
     on.take()
-    with rest.unnoted():
-        found = rest.call("GET", "/admin/task/{name}", name=on.task).json
-        page = rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
-        beyond = rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
-    rest.note("statuses", sorted(one["status"] for one in found))
-    rest.note("a page", len(page))
-    rest.note("beyond the end", beyond)
-    rest.note("fields", sorted(set[str]().union(*found)))
-    rest.call("GET", "/admin/task/{name}", name=rest.name("unknown"))
+    with on.rest.unnoted():
+        found = on.rest.call("GET", "/admin/task/{name}", name=on.task).json
+        page = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 1, "count": 1}).json
+        beyond = on.rest.call("GET", "/admin/task/{name}", name=on.task, query={"start": 5, "count": 5}).json
+    on.rest.note("statuses", sorted(one["status"] for one in found))
+    on.rest.note("a page", len(page))
+    on.rest.note("beyond the end", beyond)
+    on.rest.note("fields", sorted(set[str]().union(*found)))
+    on.rest.call("GET", "/admin/task/{name}", name=on.rest.name("unknown"))

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import start_registered, start_steps
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, start_registered, start_steps
 
 
-@scenario
-def a_scheduled_task(rest: Rest) -> None:
+@scenario_with(start_steps, options={"correlationId": "c", "priority": 4})
+def a_scheduled_task(on: StartedWorkflow) -> None:
     """A task that waits shows no worker and no start."""
-    on = start_steps(rest, options={"correlationId": "c", "priority": 4})
-    rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
+    on.rest.call("GET", "/tasks/{task}", task=on.row("r0")["taskId"], show=("workflowTask", "taskDefinition"))
 
 
-@scenario
-def a_task_in_progress(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_task_in_progress(on: StartedWorkflow) -> None:
     """A task in progress is read as it was polled."""
-    on = start_steps(rest)
     polled = on.take()
-    read = rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
-    rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
+    read = on.rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
+    on.rest.note("what differs from the poll", sorted(key for key in polled | read if polled.get(key) != read.get(key)))
 
 
-@scenario
-def an_ended_task(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def an_ended_task(on: StartedWorkflow) -> None:
     """An ended task keeps its output and its reason."""
-    on = start_steps(rest, {"retryCount": 0})
     task = on.run("FAILED", outputData={"a": None}, reasonForIncompletion="boo")
-    rest.call("GET", "/tasks/{task}", task=task["taskId"])
+    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
 @scenario
@@ -49,17 +46,15 @@ def a_workflow_without_its_tasks(rest: Rest) -> None:
     start_steps(rest).read(query={"includeTasks": "false"})
 
 
-@scenario
-def a_workflow_with_its_definition(rest: Rest) -> None:
+@scenario_with(start_steps, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60)
+def a_workflow_with_its_definition(on: StartedWorkflow) -> None:
     """A workflow shows the definition that it runs by."""
-    on = start_steps(rest, description="d", outputParameters={"o": "${r0.output.o}"}, timeoutSeconds=60)
     on.read(show=("workflowDefinition",))
 
 
-@scenario
-def the_status_of_a_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, options={"correlationId": "c"}, variables={"v": 1})
+def the_status_of_a_workflow(on: StartedWorkflow) -> None:
     """The status call is short; output and variables are asked for."""
-    on = start_steps(rest, options={"correlationId": "c"}, variables={"v": 1})
     on.act("GET", "/workflow/{workflow}/status")
     on.run(outputData={"a": 1})
     on.act("GET", "/workflow/{workflow}/status", query={"includeOutput": "true", "includeVariables": "true"})
@@ -71,59 +66,53 @@ def the_status_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("GET", "/workflow/{workflow}/status", workflow="no-such-workflow")
 
 
-@scenario
-def the_tasks_of_a_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def the_tasks_of_a_workflow(on: StartedWorkflow) -> None:
     """The tasks of a workflow can be listed alone."""
-    on = start_steps(rest, steps=2)
     on.run()
     on.act("GET", "/workflow/{workflow}/tasks")
 
 
-@scenario
-def a_page_of_tasks(rest: Rest) -> None:
+@scenario_with(start_steps, steps=3)
+def a_page_of_tasks(on: StartedWorkflow) -> None:
     """The tasks come in pages, and by status."""
-    on = start_steps(rest, steps=3)
     on.run()
     on.run()
     on.act("GET", "/workflow/{workflow}/tasks", query={"start": 1, "count": 1})
     on.act("GET", "/workflow/{workflow}/tasks", query={"status": "SCHEDULED"})
 
 
-@scenario
-def running_workflows(rest: Rest) -> None:
+@scenario_with(start_steps)
+def running_workflows(on: StartedWorkflow) -> None:
     """The running workflows of a name are a list of ids, without those that have ended."""
-    on = start_steps(rest)
     on.run()
-    start_registered(rest, on.task, on.workflow)
-    rest.call("GET", "/workflow/running/{name}", name=on.workflow)
+    start_registered(on.rest, on.task, on.workflow)
+    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow)
 
 
-@scenario
-def running_workflows_of_a_version(rest: Rest) -> None:
+@scenario_with(start_steps)
+def running_workflows_of_a_version(on: StartedWorkflow) -> None:
     """The version that is asked for does not matter."""
-    on = start_steps(rest)
-    rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1})
-    rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2})
+    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 1})
+    on.rest.call("GET", "/workflow/running/{name}", name=on.workflow, query={"version": 2})
 
 
-@scenario
-def workflows_by_correlation_id(rest: Rest) -> None:
+@scenario_with(start_steps, options={"correlationId": "c1"})
+def workflows_by_correlation_id(on: StartedWorkflow) -> None:
     """Workflows are found by name and correlation id; ended ones on request."""
-    on = start_steps(rest, options={"correlationId": "c1"})
     query = {"includeClosed": "false", "includeTasks": "false"}
-    rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
-    rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
+    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="other", query=query)
     on.run()
-    rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
     query["includeClosed"] = "true"
-    rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
+    on.rest.call("GET", "/workflow/{name}/correlated/{id}", name=on.workflow, id="c1", query=query)
 
 
-@scenario
-def workflows_by_several_correlation_ids(rest: Rest) -> None:
+@scenario_with(start_steps, options={"correlationId": "c1"})
+def workflows_by_several_correlation_ids(on: StartedWorkflow) -> None:
     """Several correlation ids are answered as a map."""
-    on = start_steps(rest, options={"correlationId": "c1"})
-    rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
+    on.rest.call("POST", "/workflow/{name}/correlated", name=on.workflow, json=["c1", "c2"])
 
 
 @scenario

@@ -7,7 +7,7 @@ Nor does a step fail right after another has ended: the join is looked at then, 
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .operators import dynamic_fork, fork, join
 from .workflows import Json, StartedWorkflow, start, step, task_type
 
@@ -195,31 +195,28 @@ def a_fork_without_its_join_is_started(rest: Rest) -> None:
     start(rest, a, fork([step(a, "a1")]), step(a, "last")).note_all()
 
 
-@scenario
-def a_rerun_from_the_row_of_a_fork(rest: Rest) -> None:
+@scenario_with(_one_by_one)
+def a_rerun_from_the_row_of_a_fork(on: StartedWorkflow) -> None:
     """The row of the fork stays SCHEDULED, and nothing is open."""
-    on = _one_by_one(rest)
     on.rerun(on.row("fork"))
     on.note_all()
     on.act("PUT", "/workflow/decide/{workflow}")
     on.note_all()
 
 
-@scenario
-def a_rerun_from_the_row_of_a_join(rest: Rest) -> None:
+@scenario_with(_one_by_one)
+def a_rerun_from_the_row_of_a_join(on: StartedWorkflow) -> None:
     """The row of the JOIN stays SCHEDULED, although every branch has ended."""
-    on = _one_by_one(rest)
     on.rerun(on.row("join"))
     on.note_all(without=("join",))
     on.act("PUT", "/workflow/decide/{workflow}")
     on.note_all(without=("join",))
-    rest.note("the status of the JOIN", on.row("join")["status"])
+    on.rest.note("the status of the JOIN", on.row("join")["status"])
 
 
-@scenario
-def a_rerun_of_the_first_of_two_branches(rest: Rest) -> None:
+@scenario_with(_one_by_one)
+def a_rerun_of_the_first_of_two_branches(on: StartedWorkflow) -> None:
     """The JOIN waits for the second branch, which has no row."""
-    on = _one_by_one(rest)
     first = on.row("a")
     on.rerun(first)
     on.run(task=first["taskType"])
@@ -264,11 +261,10 @@ def _dynamic(rest: Rest, *before: str) -> StartedWorkflow:
     return _completed(rest, *first, dynamic_fork(step(a, "a"), step(b, "b")), join(), last, of=(a, b))
 
 
-@scenario
-def a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning(rest: Rest) -> None:
+@scenario_with(_dynamic)
+def a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning(on: StartedWorkflow) -> None:
     """The JOIN is scheduled again without the names of the branches. It waits for none, puts out nothing, and the
     workflow completes without the second branch."""
-    on = _dynamic(rest)
     on.rerun(on.row("a"))
     on.note_all()
     on.run()
@@ -279,10 +275,9 @@ def a_rerun_of_a_branch_of_a_dynamic_fork_at_the_beginning(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step(rest: Rest) -> None:
+@scenario_with(_dynamic, "before")
+def a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step(on: StartedWorkflow) -> None:
     """The JOIN is not scheduled again: the workflow is RUNNING, and nothing is open."""
-    on = _dynamic(rest, "before")
     on.rerun(on.row("b"))
     on.note_all()
     on.run(task=on.row("b")["taskType"])
@@ -290,10 +285,9 @@ def a_rerun_of_a_branch_of_a_dynamic_fork_after_a_step(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_from_the_row_of_a_dynamic_fork(rest: Rest) -> None:
+@scenario_with(_dynamic, "before")
+def a_rerun_from_the_row_of_a_dynamic_fork(on: StartedWorkflow) -> None:
     """The server makes a new row of the fork and of each branch, and the workflow continues from there."""
-    on = _dynamic(rest, "before")
     on.rerun(on.row("fork"))
     on.note_all()
     on.run(outputData={"n": 1})

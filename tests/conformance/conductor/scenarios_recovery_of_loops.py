@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .operators import TWICE, fork, join, loop, switch
 from .workflows import StartedWorkflow, start, step, task_type
 
@@ -20,10 +20,9 @@ def _one_step(rest: Rest) -> StartedWorkflow:
     return start(rest, a, loop(TWICE, step(a, "a1")), step(a, "last"))
 
 
-@scenario
-def a_failed_iteration_of_two_steps_is_retried(rest: Rest) -> None:
+@scenario_with(_two_steps, "$.loop.iteration < 3")
+def a_failed_iteration_of_two_steps_is_retried(on: StartedWorkflow) -> None:
     """A retry goes on with the step that failed, in its iteration."""
-    on = _two_steps(rest, "$.loop.iteration < 3")
     for _ in range(3):
         on.run(outputData={"n": 1})
     on.run("FAILED", reasonForIncompletion="boo")
@@ -37,10 +36,9 @@ def a_failed_iteration_of_two_steps_is_retried(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_terminated_loop_is_retried(rest: Rest) -> None:
+@scenario_with(_one_step)
+def a_terminated_loop_is_retried(on: StartedWorkflow) -> None:
     """A retry after a termination goes on in the open iteration, and the loop ends as if nothing had happened."""
-    on = _one_step(rest)
     on.run()
     on.terminate()
     on.note_all()
@@ -51,10 +49,9 @@ def a_terminated_loop_is_retried(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_within_the_last_iteration(rest: Rest) -> None:
+@scenario_with(_two_steps)
+def a_rerun_within_the_last_iteration(on: StartedWorkflow) -> None:
     """A rerun from a step of the iteration that failed keeps the iterations before."""
-    on = _two_steps(rest)
     on.run()
     on.run()
     second = on.run()
@@ -67,10 +64,9 @@ def a_rerun_within_the_last_iteration(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_from_an_earlier_iteration(rest: Rest) -> None:
+@scenario_with(_one_step)
+def a_rerun_from_an_earlier_iteration(on: StartedWorkflow) -> None:
     """A rerun from an iteration before the one that failed."""
-    on = _one_step(rest)
     first = on.run(outputData={"n": 1})
     on.run("FAILED", reasonForIncompletion="boo")
     on.rerun(first)
@@ -79,10 +75,9 @@ def a_rerun_from_an_earlier_iteration(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_into_a_completed_loop(rest: Rest) -> None:
+@scenario_with(_one_step)
+def a_rerun_into_a_completed_loop(on: StartedWorkflow) -> None:
     """A rerun from a step of a loop that was completed, as was the workflow."""
-    on = _one_step(rest)
     on.run()
     second = on.run()
     on.run()
@@ -107,10 +102,9 @@ def a_rerun_of_the_loop_itself(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_restarted_loop(rest: Rest) -> None:
+@scenario_with(_one_step)
+def a_restarted_loop(on: StartedWorkflow) -> None:
     """A restart begins with the first iteration and new rows."""
-    on = _one_step(rest)
     on.run()
     on.run("FAILED", reasonForIncompletion="boo")
     on.restart()

@@ -3,61 +3,56 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import definition, start_steps, step
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, definition, start_steps, step
 
 RERUN = "/workflow/{workflow}/rerun"
 RESTART = "/workflow/{workflow}/restart"
 
 
-@scenario
-def a_rerun_keeps_the_task_id(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_rerun_keeps_the_task_id(on: StartedWorkflow) -> None:
     """The task is reset: the same id, polls from zero, no output."""
-    on = start_steps(rest)
     task = on.run(outputData={"a": 1})
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.read()
-    rest.sleep(0.02)
+    on.rest.sleep(0.02)
     again = on.take()
-    rest.note("the same task", again["taskId"] == task["taskId"])
-    rest.note("polls", again["pollCount"])
-    rest.note("another start", again["startTime"] > task["startTime"])
+    on.rest.note("the same task", again["taskId"] == task["taskId"])
+    on.rest.note("polls", again["pollCount"])
+    on.rest.note("another start", again["startTime"] > task["startTime"])
 
 
-@scenario
-def a_rerun_under_a_limit(rest: Rest) -> None:
+@scenario_with(start_steps, {"concurrentExecLimit": 5})
+def a_rerun_under_a_limit(on: StartedWorkflow) -> None:
     """A task that runs again and whose type has a `concurrentExecLimit` is never handed out."""
-    on = start_steps(rest, {"concurrentExecLimit": 5})
     taken = on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": taken["taskId"]})
     on.poll()
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario
-def a_rerun_of_a_failed_task(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_rerun_of_a_failed_task(on: StartedWorkflow) -> None:
     """A rerun keeps the number of the retry."""
-    on = start_steps(rest)
     on.run("FAILED", reasonForIncompletion="one")
     task = on.run("FAILED", reasonForIncompletion="two")
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.read()
 
 
-@scenario
-def a_rerun_of_an_earlier_task(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_rerun_of_an_earlier_task(on: StartedWorkflow) -> None:
     """The tasks that came later are gone."""
-    on = start_steps(rest, steps=2)
     first, second = on.run(outputData={"a": 1}), on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": first["taskId"]})
     on.read()
-    rest.call("GET", "/tasks/{task}", task=second["taskId"])
+    on.rest.call("GET", "/tasks/{task}", task=second["taskId"])
 
 
-@scenario
-def a_rerun_with_other_inputs(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_rerun_with_other_inputs(on: StartedWorkflow) -> None:
     """A rerun may change the input of the task and of the workflow."""
-    on = start_steps(rest, steps=2)
     task = on.run()
     on.run()
     body = {"reRunFromTaskId": task["taskId"], "taskInput": {"new": 1}, "workflowInput": {"x": 9}}
@@ -66,27 +61,24 @@ def a_rerun_with_other_inputs(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_rerun_without_a_task(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_rerun_without_a_task(on: StartedWorkflow) -> None:
     """A rerun without a task begins at the beginning."""
-    on = start_steps(rest, steps=2)
     on.run()
     on.run()
     on.act("POST", RERUN, json={})
     on.read()
 
 
-@scenario
-def a_rerun_of_a_running_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_rerun_of_a_running_workflow(on: StartedWorkflow) -> None:
     """A running workflow is not rerun."""
-    on = start_steps(rest)
     on.act("POST", RERUN, json={"reRunFromTaskId": on.take()["taskId"]})
 
 
-@scenario
-def a_rerun_from_an_unknown_task(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_rerun_from_an_unknown_task(on: StartedWorkflow) -> None:
     """A rerun needs a task of the workflow."""
-    on = start_steps(rest)
     on.run()
     on.act("POST", RERUN, json={"reRunFromTaskId": "unknown"})
 
@@ -97,24 +89,22 @@ def a_rerun_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("POST", RERUN, workflow="unknown", json={"reRunFromTaskId": "any"})
 
 
-@scenario
-def a_rerun_of_a_terminated_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_rerun_of_a_terminated_workflow(on: StartedWorkflow) -> None:
     """A rerun revives a cancelled task."""
-    on = start_steps(rest, steps=2)
     on.run()
     task = on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.read()
 
 
-@scenario
-def the_result_of_the_time_before(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_result_of_the_time_before(on: StartedWorkflow) -> None:
     """After a rerun the result of the earlier holder counts: nothing tells them apart."""
-    on = start_steps(rest)
     task = on.take("w1")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
         on.act("POST", RERUN, json={"reRunFromTaskId": task["taskId"]})
     on.take("w2")
@@ -122,25 +112,23 @@ def the_result_of_the_time_before(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_restart(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_restart(on: StartedWorkflow) -> None:
     """A restart begins anew: new ids, and the old ones are gone."""
-    on = start_steps(rest, steps=2)
     task = on.run(outputData={"a": 1})
     on.run()
-    with rest.unnoted():
+    with on.rest.unnoted():
         before = on.read()["createTime"]
-        rest.sleep(0.02)
+        on.rest.sleep(0.02)
     on.act("POST", RESTART)
     after = on.read()["createTime"]
-    rest.note("the workflow is younger than before", after > before)
-    rest.call("GET", "/tasks/{task}", task=task["taskId"])
+    on.rest.note("the workflow is younger than before", after > before)
+    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
-@scenario
-def a_restart_of_a_failed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def a_restart_of_a_failed_workflow(on: StartedWorkflow) -> None:
     """A restart of a failed workflow does not forget the names of what failed."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
     on.act("POST", RESTART)
     on.read()
@@ -158,72 +146,66 @@ def a_restart_of_an_unknown_workflow(rest: Rest) -> None:
     rest.call("POST", RESTART, workflow="unknown")
 
 
-@scenario
-def a_restart_with_the_old_definition(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_restart_with_the_old_definition(on: StartedWorkflow) -> None:
     """A restart runs by the definition of the start."""
-    on = start_steps(rest)
     on.run()
-    with rest.unnoted():
-        rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
+    with on.rest.unnoted():
+        on.rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
     on.act("POST", RESTART)
     on.read()
 
 
-@scenario
-def a_restart_with_the_latest_definition(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_restart_with_the_latest_definition(on: StartedWorkflow) -> None:
     """A restart may take the definition of today."""
-    on = start_steps(rest)
     on.run()
-    with rest.unnoted():
-        rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
+    with on.rest.unnoted():
+        on.rest.call("PUT", "/metadata/workflow", json=[definition(on.workflow, step(on.task, "new"))])
     on.act("POST", RESTART, query={"useLatestDefinitions": "true"})
     on.read()
 
 
-@scenario
-def a_restart_of_what_is_not_restartable(rest: Rest) -> None:
+@scenario_with(start_steps, restartable=False)
+def a_restart_of_what_is_not_restartable(on: StartedWorkflow) -> None:
     """A workflow may be registered as not restartable."""
-    on = start_steps(rest, restartable=False)
     on.run()
     on.act("POST", RESTART)
     on.read()
 
 
-@scenario
-def a_result_from_before_the_restart(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_from_before_the_restart(on: StartedWorkflow) -> None:
     """The result of a task from before a restart is a 404."""
-    on = start_steps(rest)
     task = on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
         on.act("POST", RESTART)
     on.update(task, "COMPLETED")
 
 
-@scenario
-def a_restart_with_the_old_task_definition(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def a_restart_with_the_old_task_definition(on: StartedWorkflow) -> None:
     """A restart runs by the task definitions of the start, too."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
-    with rest.unnoted():
-        rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])
+    with on.rest.unnoted():
+        on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 7}])
     on.restart()
     on.read(show=("taskDefinition",))
     on.run("FAILED", reasonForIncompletion="boo")
     on.note_all()
 
 
-@scenario
-def a_rerun_of_a_terminated_workflow_without_a_task(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0}, steps=2)
+def a_rerun_of_a_terminated_workflow_without_a_task(on: StartedWorkflow) -> None:
     """A rerun from the beginning of a workflow that was terminated, and rerun before."""
-    on = start_steps(rest, {"retryCount": 0}, steps=2)
     first = on.run(outputData={"a": 1})
     second = on.run("FAILED", reasonForIncompletion="boo")
     on.rerun(second)
     on.run(outputData={"b": 1})
     on.rerun(first, taskInput={"new": 1}, workflowInput={"x": 7})
     on.note_all()
-    rest.call("GET", "/tasks/{task}", task=second["taskId"])
+    on.rest.call("GET", "/tasks/{task}", task=second["taskId"])
     on.run()
     on.note_all()
     on.terminate()
@@ -231,26 +213,24 @@ def a_rerun_of_a_terminated_workflow_without_a_task(rest: Rest) -> None:
     on.note_all()
 
 
-@scenario
-def a_rerun_revives_failed_attempts_of_earlier_steps(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_rerun_revives_failed_attempts_of_earlier_steps(on: StartedWorkflow) -> None:
     """A rerun from a later step hands out a failed attempt of an earlier one again, beside that step."""
-    on = start_steps(rest, steps=2)
     on.run("FAILED", reasonForIncompletion="boo")
     on.run()
     last = on.run()
     on.rerun(last)
     on.note_all()
     taken = sorted((on.take() for _ in range(2)), key=lambda task: str(task["referenceTaskName"]))
-    rest.note("what is handed out", [(task["referenceTaskName"], task["retryCount"]) for task in taken])
+    on.rest.note("what is handed out", [(task["referenceTaskName"], task["retryCount"]) for task in taken])
     for task in taken:
         on.finish(task, outputData={"by": task["referenceTaskName"]})
     on.note_all()
 
 
-@scenario
-def a_retry_after_a_rerun_with_an_input(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_retry_after_a_rerun_with_an_input(on: StartedWorkflow) -> None:
     """A retry keeps the input that a rerun was given."""
-    on = start_steps(rest)
     on.rerun(on.run(), taskInput={"x": "given", "new": 1})
     on.run("FAILED")
-    rest.note("what the new attempt is given", on.take()["inputData"])
+    on.rest.note("what the new attempt is given", on.take()["inputData"])

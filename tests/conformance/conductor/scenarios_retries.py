@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .workflows import StartedWorkflow, start_steps
 
 DELAYS: dict[str, dict[str, Any]] = {
@@ -54,14 +54,13 @@ def delays(rest: Rest, case: dict[str, Any]) -> None:
     rest.note("start delay and callback of each retry", found)
 
 
-@scenario
-def a_delay_is_waited_for(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryDelaySeconds": 1})
+def a_delay_is_waited_for(on: StartedWorkflow) -> None:
     """A retry is in the workflow at once, and handed out after its delay."""
-    on = start_steps(rest, {"retryDelaySeconds": 1})
     on.run("FAILED", reasonForIncompletion="boo")
     on.read()
     on.poll()
-    rest.sleep(1.2)
+    on.rest.sleep(1.2)
     on.poll()
 
 
@@ -78,18 +77,16 @@ def a_chain_of_retries(rest: Rest) -> None:
     _failing(rest, 3, retryCount=2).read()
 
 
-@scenario
-def an_old_attempt_can_be_read(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_old_attempt_can_be_read(on: StartedWorkflow) -> None:
     """Attempts that were retried stay readable."""
-    on = start_steps(rest)
     task = on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
-    rest.call("GET", "/tasks/{task}", task=task["taskId"])
+    on.rest.call("GET", "/tasks/{task}", task=task["taskId"])
 
 
-@scenario
-def a_retry_of_the_second_step(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+def a_retry_of_the_second_step(on: StartedWorkflow) -> None:
     """A retry takes its input from the workflow again."""
-    on = start_steps(rest, steps=2, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": 1})
     on.run("FAILED")
     on.poll()
@@ -101,21 +98,19 @@ def no_retries(rest: Rest) -> None:
     _failing(rest, 1, retryCount=0).read()
 
 
-@scenario
-def retries_are_those_of_the_start(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def retries_are_those_of_the_start(on: StartedWorkflow) -> None:
     """A task type that is registered anew does not change attempts that are scheduled."""
-    on = start_steps(rest, {"retryCount": 0})
-    with rest.unnoted():
-        rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])
+    with on.rest.unnoted():
+        on.rest.call("POST", "/metadata/taskdefs", json=[{"name": on.task, "retryCount": 9}])
     on.run("FAILED")
     on.read()
 
 
-@scenario
-def a_step_may_start_later(rest: Rest) -> None:
+@scenario_with(start_steps, step_fields={"startDelay": 1})
+def a_step_may_start_later(on: StartedWorkflow) -> None:
     """A start delay holds back the first attempt."""
-    on = start_steps(rest, step_fields={"startDelay": 1})
     on.read()
     on.poll()
-    rest.sleep(1.2)
+    on.rest.sleep(1.2)
     on.poll()

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
-from .workflows import start_steps
+from ..scenario import scenario, scenario_with
+from .workflows import StartedWorkflow, start_steps
 
 RETRY = "/workflow/{workflow}/retry"
 
 
-@scenario
-def a_failed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def a_failed_workflow(on: StartedWorkflow) -> None:
     """A retry makes a new attempt with a new id, one retry more, and no reason."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo", outputData={"a": 1})
     on.act("POST", RETRY)
     on.read()
 
 
-@scenario
-def a_retry_eats_the_automatic_retries(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 2})
+def a_retry_eats_the_automatic_retries(on: StartedWorkflow) -> None:
     """A retry by hand counts as one."""
-    on = start_steps(rest, {"retryCount": 2})
     on.run("FAILED_WITH_TERMINAL_ERROR")
     on.act("POST", RETRY)
     on.run("FAILED")
@@ -35,30 +33,27 @@ def a_running_workflow(rest: Rest) -> None:
     start_steps(rest).act("POST", RETRY)
 
 
-@scenario
-def a_completed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_completed_workflow(on: StartedWorkflow) -> None:
     """A completed workflow cannot be retried."""
-    on = start_steps(rest)
     on.run()
     on.act("POST", RETRY)
 
 
-@scenario
-def a_terminated_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_terminated_workflow(on: StartedWorkflow) -> None:
     """A retry after a termination makes a new attempt of what was cancelled."""
-    on = start_steps(rest)
     on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}", query={"reason": "over"})
     on.act("POST", RETRY)
     on.read()
 
 
-@scenario
-def a_workflow_that_was_terminated_before_anybody_polled(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_workflow_that_was_terminated_before_anybody_polled(on: StartedWorkflow) -> None:
     """A retry revives an attempt that nobody had."""
-    on = start_steps(rest)
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     on.act("POST", RETRY)
     on.read()
@@ -71,19 +66,17 @@ def an_unknown_workflow(rest: Rest) -> None:
     rest.call("POST", RETRY, workflow="unknown")
 
 
-@scenario
-def a_cancelled_task(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_cancelled_task(on: StartedWorkflow) -> None:
     """A task that its worker cancelled can be retried."""
-    on = start_steps(rest)
     on.run("CANCELED", reasonForIncompletion="boo")
     on.act("POST", RETRY)
     on.read()
 
 
-@scenario
-def the_second_step(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
+def the_second_step(on: StartedWorkflow) -> None:
     """A retry goes on where it failed, with the outputs there were."""
-    on = start_steps(rest, {"retryCount": 0}, steps=3, step_fields={"inputParameters": {"a": "${r0.output.a}"}})
     on.run(outputData={"a": 1})
     on.run("FAILED")
     on.act("POST", RETRY)
@@ -91,43 +84,39 @@ def the_second_step(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_retry_is_completed(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def a_retry_is_completed(on: StartedWorkflow) -> None:
     """A retried workflow can complete; the names of what failed stay."""
-    on = start_steps(rest, {"retryCount": 0})
     on.run("FAILED", reasonForIncompletion="boo")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("POST", RETRY)
     on.run(outputData={"a": 1})
     on.read()
 
 
-@scenario
-def a_retry_after_an_automatic_one(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 1}, steps=2)
+def a_retry_after_an_automatic_one(on: StartedWorkflow) -> None:
     """A retry leaves alone what failed and was done in the end."""
-    on = start_steps(rest, {"retryCount": 1}, steps=2)
     for status in ("FAILED", "COMPLETED", "FAILED", "FAILED"):
         on.run(status)
     on.act("POST", "/workflow/{workflow}/retry")
     on.read()
 
 
-@scenario
-def the_old_attempt_after_a_retry(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0})
+def the_old_attempt_after_a_retry(on: StartedWorkflow) -> None:
     """The result of an attempt that was retried by hand is ignored."""
-    on = start_steps(rest, {"retryCount": 0})
     old = on.run("FAILED")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("POST", RETRY)
     on.update(old, "COMPLETED")
     on.read()
 
 
-@scenario
-def a_retry_does_not_wait(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0, "retryDelaySeconds": 60})
+def a_retry_does_not_wait(on: StartedWorkflow) -> None:
     """A retry by hand does not wait for the retry's delay."""
-    on = start_steps(rest, {"retryCount": 0, "retryDelaySeconds": 60})
     on.run("FAILED")
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("POST", RETRY)
     on.poll()

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .workflows import PATIENCE_SECONDS, StartedWorkflow, start_registered, start_steps
 
 _TOLD = ("status", "input", "output", "workflowPriority", "reasonForIncompletion")
@@ -30,25 +30,23 @@ def _name(on: StartedWorkflow) -> str:
     return str(on.row("r0")["taskDefName"])
 
 
-@scenario
-def only_tasks_that_have_ended_are_found(rest: Rest) -> None:
+@scenario_with(start_steps)
+def only_tasks_that_have_ended_are_found(on: StartedWorkflow) -> None:
     """A waiting task is not in the index, a completed one is, with its input and output as Java's text of a map."""
-    on = start_steps(rest)
     name = _name(on)
-    rest.note("while it waits", _search(rest, f"taskType='{name}'")["totalHits"])
+    on.rest.note("while it waits", _search(on.rest, f"taskType='{name}'")["totalHits"])
     on.run(outputData={"a": {"b": [1, None, True]}})
-    found = _indexed(rest, f"taskType='{name}' AND status='COMPLETED'", 1)
-    rest.note("fields", sorted(found["results"][0]))
-    rest.note("told", {key: found["results"][0].get(key) for key in _TOLD})
+    found = _indexed(on.rest, f"taskType='{name}' AND status='COMPLETED'", 1)
+    on.rest.note("fields", sorted(found["results"][0]))
+    on.rest.note("told", {key: found["results"][0].get(key) for key in _TOLD})
 
 
-@scenario
-def terms_of_a_search_are_joined(rest: Rest) -> None:
+@scenario_with(start_steps)
+def terms_of_a_search_are_joined(on: StartedWorkflow) -> None:
     """Type, status, workflow and time, each with or without quotes."""
-    on = start_steps(rest)
     name, workflow = _name(on), on.read()["workflowName"]
     on.run()
-    _indexed(rest, f"taskType={name}", 1)
+    _indexed(on.rest, f"taskType={name}", 1)
     for text in (
         f"taskType={name} AND workflowType='{workflow}'",
         f"taskType='{name}' AND status='FAILED'",
@@ -57,19 +55,18 @@ def terms_of_a_search_are_joined(rest: Rest) -> None:
         f"taskDefName={name}x",
     ):
         shown = text.replace(name, "TYPE").replace(workflow, "WORKFLOW")
-        rest.note(shown, _search(rest, text, sort="updateTime:DESC", freeText="*")["totalHits"])
+        on.rest.note(shown, _search(on.rest, text, sort="updateTime:DESC", freeText="*")["totalHits"])
 
 
-@scenario
-def a_page_of_a_search(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_page_of_a_search(on: StartedWorkflow) -> None:
     """A page has at most so many results, from the given one on; the total counts all."""
-    on = start_steps(rest)
     query = f"taskType='{_name(on)}'"
     on.run()
-    _indexed(rest, query, 1)
+    _indexed(on.rest, query, 1)
     for start, size in ((0, 0), (0, 1), (1, 1)):
-        found = _search(rest, query, start=start, size=size)
-        rest.note(f"start {start}, size {size}", [found["totalHits"], len(found["results"])])
+        found = _search(on.rest, query, start=start, size=size)
+        on.rest.note(f"start {start}, size {size}", [found["totalHits"], len(found["results"])])
 
 
 _WORKFLOWS = "/workflow/search"
@@ -80,19 +77,20 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
     return {key: found["results"][0].get(key) for key in _SAID}
 
 
-@scenario
-def workflows_are_found_while_they_run_and_afterwards(rest: Rest) -> None:
+@scenario_with(start_steps, task={"retryCount": 0})
+def workflows_are_found_while_they_run_and_afterwards(on: StartedWorkflow) -> None:
     """A summary has what failed, and input and output as Java's text of a map."""
-    on = start_steps(rest, task={"retryCount": 0})
     name = on.read()["workflowName"]
-    running = _indexed(rest, f"workflowType='{name}' AND status='RUNNING'", 1, _WORKFLOWS)
-    rest.note("fields while it runs", sorted(running["results"][0]))
-    rest.note("while it runs", _told(running))
+    running = _indexed(on.rest, f"workflowType='{name}' AND status='RUNNING'", 1, _WORKFLOWS)
+    on.rest.note("fields while it runs", sorted(running["results"][0]))
+    on.rest.note("while it runs", _told(running))
     on.run(status="FAILED", reasonForIncompletion="bad 'row'")
-    failed = _indexed(rest, f"workflowType='{name}' AND status='FAILED'", 1, _WORKFLOWS)
-    rest.note("fields of one that failed", sorted(failed["results"][0]))
-    rest.note("one that failed", _told(failed))
-    rest.note("still running", _search(rest, f"workflowType='{name}' AND status='RUNNING'", _WORKFLOWS)["totalHits"])
+    failed = _indexed(on.rest, f"workflowType='{name}' AND status='FAILED'", 1, _WORKFLOWS)
+    on.rest.note("fields of one that failed", sorted(failed["results"][0]))
+    on.rest.note("one that failed", _told(failed))
+    on.rest.note(
+        "still running", _search(on.rest, f"workflowType='{name}' AND status='RUNNING'", _WORKFLOWS)["totalHits"]
+    )
 
 
 @scenario
@@ -112,12 +110,11 @@ def the_newest_workflows_come_first(rest: Rest) -> None:
         rest.note(f"start {start}, size {size}", [found["totalHits"], places])
 
 
-@scenario
-def the_versions_of_a_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def the_versions_of_a_workflow(on: StartedWorkflow) -> None:
     """The lowest first; none of an unknown name."""
-    on = start_steps(rest)
-    with rest.unnoted():
-        definition = rest.call("GET", "/metadata/workflow/{name}", name=on.workflow).json
-    rest.call("POST", "/metadata/workflow", json={**definition, "version": 3, "createTime": 0, "updateTime": 0})
-    rest.call("GET", "/metadata/workflow/{name}/versions", name=on.workflow)
-    rest.call("GET", "/metadata/workflow/{name}/versions", name=rest.name("unknown"))
+    with on.rest.unnoted():
+        definition = on.rest.call("GET", "/metadata/workflow/{name}", name=on.workflow).json
+    on.rest.call("POST", "/metadata/workflow", json={**definition, "version": 3, "createTime": 0, "updateTime": 0})
+    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.workflow)
+    on.rest.call("GET", "/metadata/workflow/{name}/versions", name=on.rest.name("unknown"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
+from ..scenario import scenario, scenario_for_each, scenario_with
 from .operators import TWICE, fork, join, loop, switch
 from .workflows import StartedWorkflow, start, step, task_type
 
@@ -40,10 +40,9 @@ def a_missing_value(rest: Rest) -> None:
     _switched(rest, None).read()
 
 
-@scenario
-def after_the_case(rest: Rest) -> None:
+@scenario_with(_switched, "two")
+def after_the_case(on: StartedWorkflow) -> None:
     """What comes after a switch follows the chosen case."""
-    on = _switched(rest, "two")
     on.run()
     on.read()
 
@@ -100,19 +99,17 @@ def a_switch_on_an_output(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_failure_in_a_case(rest: Rest) -> None:
+@scenario_with(_switched, "two")
+def a_failure_in_a_case(on: StartedWorkflow) -> None:
     """A failure in a case is retried, and fails the workflow in the end."""
-    on = _switched(rest, "two")
     on.run("FAILED")
     on.run("FAILED", reasonForIncompletion="boo")
     on.read()
 
 
-@scenario
-def a_retry_in_a_case(rest: Rest) -> None:
+@scenario_with(_switched, "two")
+def a_retry_in_a_case(on: StartedWorkflow) -> None:
     """A retry of the workflow goes on within the case."""
-    on = _switched(rest, "two")
     on.run("FAILED_WITH_TERMINAL_ERROR")
     on.act("POST", "/workflow/{workflow}/retry")
     on.run()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .workflows import start_steps
+from ..scenario import scenario, scenario_for_each, scenario_with
+from .workflows import StartedWorkflow, start_steps
 
 POLICIES = ("RETRY", "TIME_OUT_WF", "ALERT_ONLY")
 
@@ -82,95 +82,85 @@ def overdue(rest: Rest, case: dict[str, Any]) -> None:
     on.read()
 
 
-@scenario
-def a_parked_task_need_not_respond(rest: Rest) -> None:
+@scenario_with(start_steps, {"responseTimeoutSeconds": 1})
+def a_parked_task_need_not_respond(on: StartedWorkflow) -> None:
     """There is no response time-out for a task that is parked."""
-    on = start_steps(rest, {"responseTimeoutSeconds": 1})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
 
 
-@scenario
-def a_parked_task_takes_too_long(rest: Rest) -> None:
+@scenario_with(start_steps, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+def a_parked_task_takes_too_long(on: StartedWorkflow) -> None:
     """`timeoutSeconds` counts while a task is parked."""
-    on = start_steps(rest, {"timeoutSeconds": 1, "responseTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
 
 
-@scenario
-def the_total_of_two_attempts(rest: Rest) -> None:
+@scenario_with(start_steps, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
+def the_total_of_two_attempts(on: StartedWorkflow) -> None:
     """A failure is not retried once the time of all attempts together is up."""
-    on = start_steps(rest, {"totalTimeoutSeconds": 1, "retryCount": 5, "timeoutPolicy": "ALERT_ONLY"})
     for reason in ("first", "second"):
         task = on.take()
-        rest.sleep(SECONDS / 2)
+        on.rest.sleep(SECONDS / 2)
         on.finish(task, "FAILED", reasonForIncompletion=reason)
     on.read()
 
 
-@scenario
-def an_optional_task_that_times_out(rest: Rest) -> None:
+@scenario_with(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
+def an_optional_task_that_times_out(on: StartedWorkflow) -> None:
     """An optional task without retries that does not respond does not end the workflow."""
-    on = start_steps(rest, {"responseTimeoutSeconds": 1, "retryCount": 0}, steps=2, step_fields={"optional": True})
     on.take()
     on.wait(SECONDS)
     on.read()
 
 
-@scenario
-def a_late_result_before_anybody_looks(rest: Rest) -> None:
+@scenario_with(start_steps, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
+def a_late_result_before_anybody_looks(on: StartedWorkflow) -> None:
     """An overdue attempt that nobody has looked at is still in progress, and its late result counts."""
-    on = start_steps(rest, {"timeoutSeconds": 3600, "responseTimeoutSeconds": 3600})
     task = on.take()
-    rest.sleep(0.2)
+    on.rest.sleep(0.2)
     on.update(task, "COMPLETED", outputData={"late": True})
     on.read()
 
 
-@scenario
-def a_late_result_after_somebody_looked(rest: Rest) -> None:
+@scenario_with(start_steps, {"responseTimeoutSeconds": 1})
+def a_late_result_after_somebody_looked(on: StartedWorkflow) -> None:
     """The result of an attempt that was timed out is ignored."""
-    on = start_steps(rest, {"responseTimeoutSeconds": 1})
     task = on.take()
     on.wait(SECONDS)
     on.update(task, "COMPLETED", outputData={"late": True})
     on.read()
 
 
-@scenario
-def a_workflow_that_takes_too_long(rest: Rest) -> None:
+@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+def a_workflow_that_takes_too_long(on: StartedWorkflow) -> None:
     """A workflow's own time-out cancels its tasks."""
-    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     on.take()
     on.wait(SECONDS)
     on.read()
 
 
-@scenario
-def a_workflow_that_only_alerts(rest: Rest) -> None:
+@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
+def a_workflow_that_only_alerts(on: StartedWorkflow) -> None:
     """Under ALERT_ONLY a workflow goes on."""
-    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="ALERT_ONLY")
     on.wait(SECONDS)
     on.read()
 
 
-@scenario
-def a_workflow_that_timed_out_is_retried(rest: Rest) -> None:
+@scenario_with(start_steps, {"responseTimeoutSeconds": 1, "retryCount": 0})
+def a_workflow_that_timed_out_is_retried(on: StartedWorkflow) -> None:
     """A retry revives what a time-out has cancelled."""
-    on = start_steps(rest, {"responseTimeoutSeconds": 1, "retryCount": 0})
     on.take()
     on.wait(SECONDS)
     on.act("POST", "/workflow/{workflow}/retry")
     on.read()
 
 
-@scenario
-def nobody_polls_a_parked_task(rest: Rest) -> None:
+@scenario_with(start_steps, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
+def nobody_polls_a_parked_task(on: StartedWorkflow) -> None:
     """The time in which a task is parked does not count for the poll time-out."""
-    on = start_steps(rest, {"pollTimeoutSeconds": 1, "timeoutPolicy": "RETRY"})
     on.finish(on.take(), "IN_PROGRESS", callbackAfterSeconds=60)
     on.wait(SECONDS)
     on.read()
@@ -190,22 +180,20 @@ def a_start_delay_does_not_count(rest: Rest) -> None:
     on.read()
 
 
-@scenario
-def a_retried_workflow_has_its_time_again(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+def a_retried_workflow_has_its_time_again(on: StartedWorkflow) -> None:
     """A workflow's own time-out begins anew with a retry."""
-    on = start_steps(rest, {"retryCount": 0}, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     on.run("FAILED")
-    rest.sleep(SECONDS)
-    with rest.unnoted():
+    on.rest.sleep(SECONDS)
+    with on.rest.unnoted():
         on.act("POST", "/workflow/{workflow}/retry")
     on.decide()
     on.read()
 
 
-@scenario
-def a_workflow_that_took_too_long_is_retried(rest: Rest) -> None:
+@scenario_with(start_steps, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
+def a_workflow_that_took_too_long_is_retried(on: StartedWorkflow) -> None:
     """A late result of such a workflow is ignored; a retry makes a new attempt."""
-    on = start_steps(rest, timeoutSeconds=1, timeoutPolicy="TIME_OUT_WF")
     task = on.take()
     on.wait(SECONDS)
     on.update(task, "COMPLETED")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .workflows import start_registered, start_steps
+from ..scenario import scenario_for_each, scenario_with
+from .workflows import StartedWorkflow, start_registered, start_steps
 
 RESULTS: dict[str, tuple[dict[str, Any], str | None, dict[str, Any]]] = {
     # A result is answered with the task id as text; the last one completes the workflow.
@@ -49,95 +49,84 @@ def results(rest: Rest, case: tuple[dict[str, Any], str | None, dict[str, Any]])
     on.read()
 
 
-@scenario
-def the_next_task_is_scheduled(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def the_next_task_is_scheduled(on: StartedWorkflow) -> None:
     """A result schedules what comes next at once."""
-    on = start_steps(rest, steps=2)
     on.update(on.take(), "COMPLETED")
     on.read()
 
 
-@scenario
-def an_optional_task_may_fail(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 0}, steps=2, step_fields={"optional": True})
+def an_optional_task_may_fail(on: StartedWorkflow) -> None:
     """An optional task that failed for good is COMPLETED_WITH_ERRORS, and the workflow goes on."""
-    on = start_steps(rest, {"retryCount": 0}, steps=2, step_fields={"optional": True})
     on.update(on.take(), "FAILED", reasonForIncompletion="boo")
     on.read()
 
 
-@scenario
-def an_optional_task_is_retried_first(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 1}, step_fields={"optional": True})
+def an_optional_task_is_retried_first(on: StartedWorkflow) -> None:
     """An optional task has its retries like any other; after them it stays FAILED and the workflow goes on."""
-    on = start_steps(rest, {"retryCount": 1}, step_fields={"optional": True})
     on.run("FAILED")
     on.read()
     on.run("FAILED")
     on.read()
 
 
-@scenario
-def a_terminal_failure_of_an_optional_task(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2, step_fields={"optional": True})
+def a_terminal_failure_of_an_optional_task(on: StartedWorkflow) -> None:
     """A terminal error of an optional task does not end the workflow."""
-    on = start_steps(rest, steps=2, step_fields={"optional": True})
     on.update(on.take(), "FAILED_WITH_TERMINAL_ERROR", reasonForIncompletion="boo")
     on.read()
 
 
-@scenario
-def a_status_of_the_server(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_status_of_the_server(on: StartedWorkflow) -> None:
     """TIMED_OUT, SCHEDULED and SKIPPED are no statuses of a result."""
-    on = start_steps(rest)
     task = on.take()
     for status in ("TIMED_OUT", "SCHEDULED", "SKIPPED"):
         on.update(task, status)
     on.read()
 
 
-@scenario
-def a_missing_task_id(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_missing_task_id(on: StartedWorkflow) -> None:
     """A result needs a task id."""
-    on = start_steps(rest)
-    rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
+    on.rest.call("POST", "/tasks", json={"workflowInstanceId": on.id, "status": "COMPLETED"})
 
 
-@scenario
-def a_missing_workflow_id(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_missing_workflow_id(on: StartedWorkflow) -> None:
     """A result needs a workflow id."""
-    on = start_steps(rest)
-    rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
+    on.rest.call("POST", "/tasks", json={"taskId": on.take()["taskId"], "status": "COMPLETED"})
 
 
-@scenario
-def an_unknown_task(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_unknown_task(on: StartedWorkflow) -> None:
     """A result for an unknown task is a 404."""
-    on = start_steps(rest)
     on.update({"taskId": "unknown", "workflowInstanceId": on.id}, "COMPLETED")
 
 
-@scenario
-def an_unknown_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def an_unknown_workflow(on: StartedWorkflow) -> None:
     """A result for an unknown workflow is a 404."""
-    on = start_steps(rest)
     on.update({**on.take(), "workflowInstanceId": "unknown"}, "COMPLETED")
     on.read()
 
 
-@scenario
-def a_removed_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_removed_workflow(on: StartedWorkflow) -> None:
     """A result for a workflow that was removed is a 404."""
-    on = start_steps(rest)
     task = on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
         on.act("DELETE", "/workflow/{workflow}/remove")
     on.update(task, "COMPLETED")
 
 
-@scenario
-def a_result_under_another_workflow(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_under_another_workflow(on: StartedWorkflow) -> None:
     """The workflow id of a result is not checked: the task is completed, and its own workflow is left undecided."""
-    on = start_steps(rest)
-    other = start_registered(rest, on.task, on.workflow)
+    other = start_registered(on.rest, on.task, on.workflow)
     task = on.take()
     (mine, wrong) = (on, other) if task["workflowInstanceId"] == on.id else (other, on)
     mine.update({**task, "workflowInstanceId": wrong.id}, "COMPLETED")
@@ -146,92 +135,82 @@ def a_result_under_another_workflow(rest: Rest) -> None:
     mine.read()
 
 
-@scenario
-def a_second_result_is_ignored(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_second_result_is_ignored(on: StartedWorkflow) -> None:
     """A result for a task that has ended is answered like any other, and changes nothing."""
-    on = start_steps(rest, steps=2)
     task = on.run(outputData={"a": 1})
     on.update(task, "FAILED", outputData={"a": 2}, reasonForIncompletion="boo", workerId="other")
     on.read()
 
 
-@scenario
-def a_result_without_status_for_an_ended_task(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_result_without_status_for_an_ended_task(on: StartedWorkflow) -> None:
     """For a task that has ended not even the status is missed."""
-    on = start_steps(rest, steps=2)
     on.update(on.run(), None)
 
 
-@scenario
-def a_result_of_an_old_attempt_is_ignored(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_of_an_old_attempt_is_ignored(on: StartedWorkflow) -> None:
     """After a retry the result of the old attempt changes nothing."""
-    on = start_steps(rest)
     old = on.run("FAILED", reasonForIncompletion="boo")
     on.update(old, "COMPLETED", outputData={"late": True})
     on.read()
 
 
-@scenario
-def a_result_after_termination_is_ignored(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_after_termination_is_ignored(on: StartedWorkflow) -> None:
     """After termination the result changes nothing."""
-    on = start_steps(rest)
     task = on.take()
-    with rest.unnoted():
+    with on.rest.unnoted():
         on.act("DELETE", "/workflow/{workflow}")
     on.update(task, "COMPLETED", outputData={"late": True})
     on.read()
 
 
-@scenario
-def a_task_that_was_never_polled(rest: Rest) -> None:
+@scenario_with(start_steps, steps=2)
+def a_task_that_was_never_polled(on: StartedWorkflow) -> None:
     """A result for a task that nobody polled is accepted; the task is not handed out any more."""
-    on = start_steps(rest, steps=2)
     on.update(on.row("r0"), "COMPLETED")
     on.read()
-    rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
+    on.rest.call("GET", "/tasks/queue/size", query={"taskType": on.task})
 
 
-@scenario
-def a_result_of_another_worker(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_of_another_worker(on: StartedWorkflow) -> None:
     """Nobody checks whose result it is; the worker's name is overwritten."""
-    on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId="w2")
     on.read()
 
 
-@scenario
-def a_result_without_a_worker(rest: Rest) -> None:
+@scenario_with(start_steps)
+def a_result_without_a_worker(on: StartedWorkflow) -> None:
     """A result without a worker's name takes the name away."""
-    on = start_steps(rest)
     on.update(on.take("w1"), "COMPLETED", workerId=None)
     on.read()
 
 
-@scenario
-def unknown_members_of_a_result(rest: Rest) -> None:
+@scenario_with(start_steps)
+def unknown_members_of_a_result(on: StartedWorkflow) -> None:
     """A member that the server does not know is dropped."""
-    on = start_steps(rest)
     on.update(on.take(), "COMPLETED", perago=1, task_id="other")
 
 
-@scenario
-def the_step_overrides_the_retries(rest: Rest) -> None:
+@scenario_with(start_steps, {"retryCount": 5}, step_fields={"retryCount": 0})
+def the_step_overrides_the_retries(on: StartedWorkflow) -> None:
     """The number of retries in the workflow goes before that of the task type."""
-    on = start_steps(rest, {"retryCount": 5}, step_fields={"retryCount": 0})
     on.run("FAILED")
     on.read()
 
 
-@scenario
-def times_of_an_attempt(rest: Rest) -> None:
+@scenario_with(start_steps)
+def times_of_an_attempt(on: StartedWorkflow) -> None:
     """A poll sets start and update; the end is set by the result, which leaves the update alone."""
-    on = start_steps(rest)
-    with rest.unnoted():
-        rest.sleep(0.02)
+    with on.rest.unnoted():
+        on.rest.sleep(0.02)
         polled = on.take()
-        rest.sleep(0.02)
+        on.rest.sleep(0.02)
         on.update(polled, "COMPLETED")
-        ended = rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
-    rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
-    rest.note("ended after its start", ended["endTime"] > ended["startTime"])
-    rest.note("the update stays", ended["updateTime"] == polled["updateTime"])
+        ended = on.rest.call("GET", "/tasks/{task}", task=polled["taskId"]).json
+    on.rest.note("started after it was scheduled", polled["startTime"] > polled["scheduledTime"])
+    on.rest.note("ended after its start", ended["endTime"] > ended["startTime"])
+    on.rest.note("the update stays", ended["updateTime"] == polled["updateTime"])

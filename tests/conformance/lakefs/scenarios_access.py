@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .repositories import Repository, repository
 
 
@@ -20,18 +20,17 @@ def basic(user: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
 
 
-@scenario
-def no_credentials(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def no_credentials(repo: Repository) -> None:
     """Without credentials everything below a repository is a 401, be it there or not."""
-    repo = repository(rest, {"a": "1"})
-    stranger = Repository(posing(rest, None), repo.name)
+    stranger = Repository(posing(repo.rest, None), repo.name)
     stranger.get("")
     stranger.tree()
     stranger.read("a")
     stranger.upload("a")
     stranger.commit()
     stranger.call("HEAD", "/refs/main/objects", query={"path": "a"})
-    Repository(posing(rest, None), "no-such-repository").get("")
+    Repository(posing(repo.rest, None), "no-such-repository").get("")
 
 
 @scenario

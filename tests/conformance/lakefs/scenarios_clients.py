@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import repository
+from ..scenario import scenario_with
+from .repositories import Repository, repository
 from .scenarios_hooks import BASE, publish
 
 
-@scenario
-def a_transaction(rest: Rest) -> None:
+@scenario_with(repository, {"a": "0"})
+def a_transaction(repo: Repository) -> None:
     """A transaction is a branch, its uploads, a commit, a merge and a deletion."""
-    repo = repository(rest, {"a": "0"})
     repo.branch("tx-1", hidden=True)
     repo.upload("b", "1", "tx-1")
     repo.commit("tx-1", "transaction", metadata={})
@@ -21,10 +19,9 @@ def a_transaction(rest: Rest) -> None:
     repo.log("main", first_parent="true")
 
 
-@scenario
-def an_abandoned_transaction(rest: Rest) -> None:
+@scenario_with(repository, {"a": "0"})
+def an_abandoned_transaction(repo: Repository) -> None:
     """A transaction that is given up leaves nothing but its branch."""
-    repo = repository(rest, {"a": "0"})
     repo.branch("tx-1")
     repo.upload("b", "1", "tx-1")
     repo.call("DELETE", "/branches/tx-1")
@@ -32,10 +29,9 @@ def an_abandoned_transaction(rest: Rest) -> None:
     repo.get("/branches", query={"show_hidden": "true"})
 
 
-@scenario
-def an_attempt_is_published(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def an_attempt_is_published(repo: Repository) -> None:
     """An attempt stages its changes on a hidden branch, checks them, and merges the commit by its id."""
-    repo = repository(rest, BASE)
     head = repo.head()
     repo.branch("perago-1", head, hidden=True)
     repo.upload("out/part", "1", "perago-1")
@@ -50,23 +46,21 @@ def an_attempt_is_published(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def an_answer_that_was_lost(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def an_answer_that_was_lost(repo: Repository) -> None:
     """A publisher that did not get its answer finds its commit among the parents of the head, and no changes left."""
-    repo = repository(rest, BASE)
     head = repo.head()
     repo.add_branch("perago-1", head, hidden=True)
     staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         publish(repo, head, staged)
     publish(repo, head, staged)
     repo.log("main", stop_at=head, first_parent="true")
 
 
-@scenario
-def a_publication_on_a_moved_head(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_publication_on_a_moved_head(repo: Repository) -> None:
     """A refused publisher picks its commit onto the new head, compares, and publishes that."""
-    repo = repository(rest, BASE)
     head = repo.head()
     repo.add_branch("perago-1", head, hidden=True)
     staged = repo.commit_files({"out": "1"}, "perago-1", "staged")
@@ -82,28 +76,25 @@ def a_publication_on_a_moved_head(rest: Rest) -> None:
     repo.log("main", first_parent="true")
 
 
-@scenario
-def checking_for_a_branch(rest: Rest) -> None:
+@scenario_with(repository)
+def checking_for_a_branch(repo: Repository) -> None:
     """`exist_ok` is a creation whose conflict does not matter."""
-    repo = repository(rest)
     repo.branch("side")
     repo.branch("side")
     repo.get("/branches/side")
 
 
-@scenario
-def writing_only_what_is_new(rest: Rest) -> None:
+@scenario_with(repository)
+def writing_only_what_is_new(repo: Repository) -> None:
     """Mode `x` asks for the head of an object and then uploads it if there is none."""
-    repo = repository(rest)
     for _ in range(2):
         repo.call("HEAD", "/refs/main/objects", query={"path": "a"})
         repo.upload("a", "1", headers={"If-None-Match": "*", "Content-Type": "text/plain"})
 
 
-@scenario
-def reading_in_pieces(rest: Rest) -> None:
+@scenario_with(repository, {"a": "0123456789"})
+def reading_in_pieces(repo: Repository) -> None:
     """A reader asks for one range after the other until there is no more."""
-    repo = repository(rest, {"a": "0123456789"})
     repo.stat("a")
     for start in (0, 4, 8, 12):
         repo.read("a", headers={"Range": f"bytes={start}-{start + 3}"}, query={"presign": "false"})

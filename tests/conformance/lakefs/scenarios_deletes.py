@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import repository
+from ..scenario import scenario_with
+from .repositories import Repository, repository
 
 BATCH = "/branches/main/objects/delete"
 
 
-@scenario
-def a_committed_object_is_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "b": "2"})
+def a_committed_object_is_deleted(repo: Repository) -> None:
     """A deletion is staged: the branch is without the object at once, its commit keeps it."""
-    repo = repository(rest, {"a": "1", "b": "2"})
     repo.remove("a")
     repo.tree("main")
     repo.tree("main@")
@@ -20,29 +18,26 @@ def a_committed_object_is_deleted(rest: Rest) -> None:
     repo.stat("a")
 
 
-@scenario
-def a_deletion_is_committed(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "b": "2"})
+def a_deletion_is_committed(repo: Repository) -> None:
     """A commit takes the deletion over, and the commit before keeps the object."""
-    repo = repository(rest, {"a": "1", "b": "2"})
     repo.remove("a")
     repo.commit()
     repo.tree("main@")
     repo.tree("main~")
 
 
-@scenario
-def a_missing_object_is_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_missing_object_is_deleted(repo: Repository) -> None:
     """Deleting what is not there is fine and stages nothing."""
-    repo = repository(rest, {"a": "1"})
     repo.remove("nope")
     repo.staged()
     repo.commit()
 
 
-@scenario
-def a_staged_object_is_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_staged_object_is_deleted(repo: Repository) -> None:
     """Adding and deleting is no change."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"b": "2"})
     repo.remove("b")
     repo.tree()
@@ -50,19 +45,17 @@ def a_staged_object_is_deleted(rest: Rest) -> None:
     repo.commit()
 
 
-@scenario
-def an_object_is_deleted_twice(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def an_object_is_deleted_twice(repo: Repository) -> None:
     """A second deletion is as good as the first."""
-    repo = repository(rest, {"a": "1"})
     repo.remove("a")
     repo.remove("a")
     repo.staged()
 
 
-@scenario
-def a_deleted_object_comes_back(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_deleted_object_comes_back(repo: Repository) -> None:
     """Deleting and uploading the same content again is no change."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"a": None})
     repo.upload("a", "1")
     repo.staged()
@@ -70,38 +63,34 @@ def a_deleted_object_comes_back(rest: Rest) -> None:
     repo.commit()
 
 
-@scenario
-def a_folder_is_not_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"dir/a": "1", "dir/b": "2"})
+def a_folder_is_not_deleted(repo: Repository) -> None:
     """Deleting a prefix deletes none of its objects."""
-    repo = repository(rest, {"dir/a": "1", "dir/b": "2"})
     repo.remove("dir")
     repo.remove("dir/")
     repo.tree()
 
 
-@scenario
-def deleting_needs_a_path_and_a_branch(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def deleting_needs_a_path_and_a_branch(repo: Repository) -> None:
     """A missing or empty path is a 400, an unknown branch a 404."""
-    repo = repository(rest, {"a": "1"})
     repo.call("DELETE", "/branches/main/objects")
     repo.remove("")
     repo.remove("a", "nope")
     repo.tree()
 
 
-@scenario
-def many_objects_are_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "b": "2", "dir/c": "3", "dir/d": "4"})
+def many_objects_are_deleted(repo: Repository) -> None:
     """A batch deletes what is there and does not mind what is not."""
-    repo = repository(rest, {"a": "1", "b": "2", "dir/c": "3", "dir/d": "4"})
     repo.post(BATCH, {"paths": ["a", "nope", "dir/c", "a"]})
     repo.tree()
     repo.staged()
 
 
-@scenario
-def a_batch_of_nothing(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_batch_of_nothing(repo: Repository) -> None:
     """An empty batch is fine; a missing or misspelt one is not."""
-    repo = repository(rest, {"a": "1"})
     repo.post(BATCH, {"paths": []})
     repo.post(BATCH, {})
     repo.post(BATCH, {"path": ["a"]})
@@ -110,40 +99,36 @@ def a_batch_of_nothing(rest: Rest) -> None:
     repo.tree()
 
 
-@scenario
-def a_batch_of_more_than_a_thousand(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "b": "2"})
+def a_batch_of_more_than_a_thousand(repo: Repository) -> None:
     """A batch holds a thousand paths, not more, and too large a one deletes nothing."""
-    repo = repository(rest, {"a": "1", "b": "2"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         full = repo.post(BATCH, {"paths": ["a", *(f"{n}" for n in range(999))]})
         over = repo.post(BATCH, {"paths": ["b", *(f"{n}" for n in range(1000))]})
-    rest.note("1,000 paths", {"status": full.status, "body": full.json})
-    rest.note("1,001 paths", {"status": over.status, "body": over.json})
+    repo.rest.note("1,000 paths", {"status": full.status, "body": full.json})
+    repo.rest.note("1,001 paths", {"status": over.status, "body": over.json})
     repo.tree()
 
 
-@scenario
-def a_batch_on_a_branch_that_is_not_there(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_batch_on_a_branch_that_is_not_there(repo: Repository) -> None:
     """A batch on an unknown branch answers 200 without an error."""
-    repo = repository(rest, {"a": "1"})
     repo.post("/branches/nope/objects/delete", {"paths": ["a"]})
     repo.post("/branches/no.pe/objects/delete", {"paths": ["a"]})
     repo.tree()
 
 
-@scenario
-def a_batch_with_an_empty_path(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_batch_with_an_empty_path(repo: Repository) -> None:
     """What a batch says about a path that is empty or too long."""
-    repo = repository(rest, {"a": "1"})
     repo.post(BATCH, {"paths": ["", "a"]})
     repo.tree()
     repo.post(BATCH, {"paths": ["é" * 600]})
 
 
-@scenario
-def everything_is_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def everything_is_deleted(repo: Repository) -> None:
     """A branch can be emptied, and its commit has a tree of nothing."""
-    repo = repository(rest, {"a": "1"})
     repo.remove("a")
     repo.commit()
     repo.tree("main@")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import repository
+from ..scenario import scenario_with
+from .repositories import Repository, repository
 
 OBJECTS = "/branches/main/objects"
 BOUNDARY = "boundary"
@@ -20,40 +19,36 @@ def form(field: str, content: str, content_type: str | None = None, filename: st
     return "\r\n".join([*lines, "", content, f"--{BOUNDARY}--", ""]).encode()
 
 
-@scenario
-def an_upload_as_a_form(rest: Rest) -> None:
+@scenario_with(repository)
+def an_upload_as_a_form(repo: Repository) -> None:
     """A form's field `content` is stored with the type of its part."""
-    repo = repository(rest)
     for name, kind in (("typed", "text/csv"), ("untyped", None)):
         body = form("content", "a,b", kind)
         repo.call("POST", OBJECTS, query={"path": name}, body=body, headers=MULTIPART)
         repo.read(name)
 
 
-@scenario
-def a_form_without_its_field(rest: Rest) -> None:
+@scenario_with(repository)
+def a_form_without_its_field(repo: Repository) -> None:
     """A form without a field `content` is a 500."""
-    repo = repository(rest)
     repo.call("POST", OBJECTS, query={"path": "a"}, body=form("file", "x"), headers=MULTIPART)
     repo.stat("a")
 
 
-@scenario
-def a_large_form(rest: Rest) -> None:
+@scenario_with(repository)
+def a_large_form(repo: Repository) -> None:
     """Three megabytes come back whole from a form, too."""
-    repo = repository(rest)
     content = "".join(f"{number:07}\r\n" for number in range(349_525))
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.call("POST", OBJECTS, query={"path": "big"}, body=form("content", content), headers=MULTIPART)
         whole = repo.read("big")
     repo.stat("big")
-    rest.note("the whole", {"status": whole.status, "the same": whole.data == content.encode()})
+    repo.rest.note("the whole", {"status": whole.status, "the same": whole.data == content.encode()})
 
 
-@scenario
-def a_form_of_several_parts(rest: Rest) -> None:
+@scenario_with(repository)
+def a_form_of_several_parts(repo: Repository) -> None:
     """Of several parts the first called `content` counts, with its line ends and what only looks like a boundary."""
-    repo = repository(rest)
     parts = (("other", "no"), ("content", f"a\r\n\r\n--{BOUNDARY[:-1]}\n--{BOUNDARY}\r\n"), ("content", "second"))
     body = "".join(
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"; filename="f"\r\n\r\n{text}\r\n'
@@ -63,19 +58,17 @@ def a_form_of_several_parts(rest: Rest) -> None:
     repo.read("a")
 
 
-@scenario
-def a_field_without_a_file(rest: Rest) -> None:
+@scenario_with(repository)
+def a_field_without_a_file(repo: Repository) -> None:
     """A field `content` without a file name counts like one with it."""
-    repo = repository(rest)
     body = form("content", "text", filename=None)
     repo.call("POST", OBJECTS, query={"path": "a"}, body=body, headers=MULTIPART)
     repo.read("a")
 
 
-@scenario
-def forms_that_are_broken(rest: Rest) -> None:
+@scenario_with(repository)
+def forms_that_are_broken(repo: Repository) -> None:
     """A form that is empty, has no boundary or does not end stores nothing."""
-    repo = repository(rest)
     whole = form("content", "text")
     for body, headers in (
         (b"", MULTIPART),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .repositories import repository
+from ..scenario import scenario_for_each, scenario_with
+from .repositories import Repository, repository
 
 KEYS: dict[str, Iterable[str]] = {
     # Leading, doubled and trailing slashes are kept.
@@ -58,19 +58,17 @@ def keys(rest: Rest, case: Iterable[str]) -> None:
         repo.stat(key)
 
 
-@scenario
-def the_longest_key(rest: Rest) -> None:
+@scenario_with(repository)
+def the_longest_key(repo: Repository) -> None:
     """A key has at most 1,024 bytes, however many characters these are."""
-    repo = repository(rest)
     for key in ("a" * 1024, "a" * 1025, "é" * 512, "é" * 513, "\U0001f600" * 256, "\U0001f600" * 257):
         repo.upload(key)
     repo.tree()
 
 
-@scenario
-def reading_a_key_that_is_too_long(rest: Rest) -> None:
+@scenario_with(repository)
+def reading_a_key_that_is_too_long(repo: Repository) -> None:
     """A key that cannot be stored is refused or not found, depending on who asks."""
-    repo = repository(rest)
     key = "a" * 1025
     repo.stat(key)
     repo.read(key)
@@ -79,46 +77,41 @@ def reading_a_key_that_is_too_long(rest: Rest) -> None:
     repo.tree(after=key)
 
 
-@scenario
-def a_plus_in_the_address(rest: Rest) -> None:
+@scenario_with(repository)
+def a_plus_in_the_address(repo: Repository) -> None:
     """In a query a bare `+` is a blank, and an escaped one is itself."""
-    repo = repository(rest)
     repo.call("POST", "/branches/main/objects?path=a+b", body=b"blank", headers={"Content-Type": "text/plain"})
     repo.call("POST", "/branches/main/objects?path=a%2Bb", body=b"plus", headers={"Content-Type": "text/plain"})
     repo.tree()
 
 
-@scenario
-def a_bare_slash_in_the_address(rest: Rest) -> None:
+@scenario_with(repository, {"a/b": "1"})
+def a_bare_slash_in_the_address(repo: Repository) -> None:
     """In a query a slash may be escaped or not."""
-    repo = repository(rest, {"a/b": "1"})
     repo.get("/refs/main/objects?path=a/b")
     repo.get("/refs/main/objects?path=a%2Fb")
 
 
-@scenario
-def bytes_that_are_no_text(rest: Rest) -> None:
+@scenario_with(repository)
+def bytes_that_are_no_text(repo: Repository) -> None:
     """Bytes that are no UTF-8 become the replacement character."""
-    repo = repository(rest)
     repo.call("POST", "/branches/main/objects?path=a%FFb", body=b"1", headers={"Content-Type": "text/plain"})
     repo.tree()
     repo.stat("a\ufffdb")
 
 
-@scenario
-def hostile_keys_are_deleted(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"})
+def hostile_keys_are_deleted(repo: Repository) -> None:
     """A batch deletes exactly the keys that it names."""
-    repo = repository(rest, {"a": "1", "/a": "1", "a/": "1", "e\u0301": "1", "\u00e9": "1", "a\nb": "1", "%61": "1"})
     repo.post("/branches/main/objects/delete", {"paths": ["/a", "\u00e9", "a\nb", "%61"]})
     repo.tree()
 
 
-@scenario
-def hostile_keys_in_a_diff(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def hostile_keys_in_a_diff(repo: Repository) -> None:
     """A diff names keys as they are."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"a\x00b": "", "../x": "", "\U0001f600": "", "a": None, "//": ""})
     repo.staged()
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.commit()
     repo.diff("main~", "main")

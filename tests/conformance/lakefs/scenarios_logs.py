@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .repositories import Repository, diverged, repository
 
 
@@ -33,29 +33,26 @@ def newest_first(rest: Rest) -> None:
     repo.log("main~")
 
 
-@scenario
-def a_log_shows_both_lines(rest: Rest) -> None:
+@scenario_with(diamond)
+def a_log_shows_both_lines(repo: Repository) -> None:
     """Behind a merge, both lines of history are mixed by the time of their commits."""
-    repo = diamond(rest)
     repo.log()
 
 
-@scenario
-def first_parents_only(rest: Rest) -> None:
+@scenario_with(diamond)
+def first_parents_only(repo: Repository) -> None:
     """With `first_parent` a log leaves merged lines out."""
-    repo = diamond(rest)
     repo.log(first_parent="true")
     repo.log(first_parent="true", amount=2)
     repo.log(first_parent="false", amount=2)
 
 
-@scenario
-def dates_decide_the_order(rest: Rest) -> None:
+@scenario_with(diverged, {"base": ""})
+def dates_decide_the_order(repo: Repository) -> None:
     """The order is that of dates, so a commit dated back comes after its elders of another line."""
-    repo = diverged(rest, {"base": ""})
     repo.commit_files({"s": "1"}, "side", "old", date=1_000)
     repo.commit_files({"m": "1"}, "main", "new", date=2_000_000_000)
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge("side", message="merged")
     repo.log()
 
@@ -70,18 +67,16 @@ def pages_of_a_log(rest: Rest) -> None:
     repo.log(after=ids[4])
 
 
-@scenario
-def pages_of_first_parents(rest: Rest) -> None:
+@scenario_with(diamond)
+def pages_of_first_parents(repo: Repository) -> None:
     """Pages go along first parents, too, and a commit of another line is no place to go on from."""
-    repo = diamond(rest)
     repo.log(first_parent="true", after=repo.head(), amount=1)
     repo.log(first_parent="true", after=repo.head("side"), amount=1)
 
 
-@scenario
-def a_log_after_something_else(rest: Rest) -> None:
+@scenario_with(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+def a_log_after_something_else(repo: Repository) -> None:
     """`after` must be a commit of this history."""
-    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
     repo.log(after="nope")
     repo.log(after=repo.head("side"))
     repo.log(after="main~")
@@ -99,10 +94,9 @@ def a_log_stops_at_a_commit(rest: Rest) -> None:
     repo.log(stop_at=ids[2], after=ids[0])
 
 
-@scenario
-def a_log_stops_nowhere(rest: Rest) -> None:
+@scenario_with(diverged, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
+def a_log_stops_nowhere(repo: Repository) -> None:
     """An unknown `stop_at` is a 404; one of another line never comes."""
-    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"s": "1"})
     repo.log(stop_at="nope")
     repo.log(stop_at=repo.head("side"))
 
@@ -124,10 +118,9 @@ def a_limited_log(rest: Rest) -> None:
     repo.log(limit="false", amount=2)
 
 
-@scenario
-def commits_that_changed_an_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1", "dir/b": "1"})
+def commits_that_changed_an_object(repo: Repository) -> None:
     """`objects` picks the commits that changed one of these objects."""
-    repo = repository(rest, {"a": "1", "dir/b": "1"})
     repo.commit_files({"a": "2"}, message="a")
     repo.commit_files({"dir/b": "2"}, message="b")
     repo.commit_files({"a": None}, message="a gone")
@@ -138,10 +131,9 @@ def commits_that_changed_an_object(rest: Rest) -> None:
     repo.log(objects="a", amount=1)
 
 
-@scenario
-def commits_that_changed_a_folder(rest: Rest) -> None:
+@scenario_with(repository, {"a/1": "1", "b/1": "1"})
+def commits_that_changed_a_folder(repo: Repository) -> None:
     """`prefixes` picks the commits that changed anything below one of these prefixes."""
-    repo = repository(rest, {"a/1": "1", "b/1": "1"})
     repo.commit_files({"a/2": "1"}, message="a")
     repo.commit_files({"b/1": None}, message="b")
     repo.commit_files({"c": "1"}, message="c")
@@ -152,20 +144,18 @@ def commits_that_changed_a_folder(rest: Rest) -> None:
     repo.log(prefixes="none/")
 
 
-@scenario
-def a_merge_that_changed_an_object(rest: Rest) -> None:
+@scenario_with(diverged, {"a": "0"}, main={"m": "1"}, side={"a": "1"})
+def a_merge_that_changed_an_object(repo: Repository) -> None:
     """A merge commit is never among the commits that changed an object; what it merged is."""
-    repo = diverged(rest, {"a": "0"}, main={"m": "1"}, side={"a": "1"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge("side", message="merged")
     repo.log(objects="a")
     repo.log(objects="a", first_parent="true")
 
 
-@scenario
-def amounts_of_commits(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def amounts_of_commits(repo: Repository) -> None:
     """No amount, 0 and -1 mean the default; above 1,000 is refused."""
-    repo = repository(rest, {"a": "1"})
     for amount in ("0", "-1", "1000", "1001", "-2", "x"):
         repo.log(amount=amount)
 
@@ -181,9 +171,8 @@ def a_log_of_anything(rest: Rest) -> None:
     repo.log("main~3")
 
 
-@scenario
-def what_is_staged_is_no_history(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def what_is_staged_is_no_history(repo: Repository) -> None:
     """Staged changes do not show in a log."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"b": "2"})
     repo.log()

@@ -6,8 +6,8 @@ The server compares a new path with the *next* entry of the base by content alon
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario, scenario_for_each
-from .repositories import Files, diverged
+from ..scenario import scenario_for_each, scenario_with
+from .repositories import Files, Repository, diverged
 
 LOSSES: dict[str, tuple[Files, Files, Files]] = {
     # Both added `q`; the target's has the content of the next base entry and is overwritten without a conflict.
@@ -39,9 +39,8 @@ def losses(rest: Rest, case: tuple[Files, Files, Files]) -> None:
     repo.tree("main")
 
 
-@scenario
-def an_unmoved_target_is_safe(rest: Rest) -> None:
+@scenario_with(diverged, {"a": "1", "z": ""}, side={"m": "", "z": None})
+def an_unmoved_target_is_safe(repo: Repository) -> None:
     """With an unmoved target the source's tree is taken as it is, renames included."""
-    repo = diverged(rest, {"a": "1", "z": ""}, side={"m": "", "z": None})
     repo.merge()
     repo.tree("main")

@@ -4,209 +4,186 @@ from __future__ import annotations
 
 from email.utils import parsedate_to_datetime
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import repository
+from ..scenario import scenario_with
+from .repositories import Repository, repository
 
 TAG = '"9a0364b9e99bb480dd25e1f0284c8555"'
 """The ETag of an object that holds `content`."""
 
 
-@scenario
-def reading_an_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def reading_an_object(repo: Repository) -> None:
     """The bytes come with their type, a quoted MD5 as ETag, a date, and an order not to store them."""
-    repo = repository(rest, {"a": "content"})
     repo.read("a")
 
 
-@scenario
-def the_disposition_depends_on_the_type(rest: Rest) -> None:
+@scenario_with(repository)
+def the_disposition_depends_on_the_type(repo: Repository) -> None:
     """Types that a browser can show are in line, others are attachments; HEAD says nothing of it."""
-    repo = repository(rest)
     for number, kind in enumerate(
         ("text/plain", "text/html", "image/png", "image/svg+xml", "application/json", "application/pdf", "text/csv")
     ):
-        with rest.unnoted():
+        with repo.rest.unnoted():
             repo.upload(f"{number}", "x", headers={"Content-Type": kind})
         repo.read(f"{number}")
         repo.call("HEAD", "/refs/main/objects", query={"path": f"{number}"})
 
 
-@scenario
-def objects_that_are_not_there(rest: Rest) -> None:
+@scenario_with(repository, {"dir/a": "1"})
+def objects_that_are_not_there(repo: Repository) -> None:
     """An unknown path is a 404 to read and to describe; a folder is no object."""
-    repo = repository(rest, {"dir/a": "1"})
     for path in ("nope", "dir", "dir/", "dir/a/"):
         repo.read(path)
         repo.stat(path)
 
 
-@scenario
-def reading_needs_a_path(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def reading_needs_a_path(repo: Repository) -> None:
     """A missing or empty path is refused."""
-    repo = repository(rest, {"a": "1"})
     for template in ("/refs/main/objects", "/refs/main/objects/stat"):
         repo.get(template)
         repo.get(template, query={"path": ""})
 
 
-@scenario
-def a_range_of_bytes(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def a_range_of_bytes(repo: Repository) -> None:
     """Ranges from, to and at the end are a 206 that says what it holds."""
-    repo = repository(rest, {"a": "content"})
     for asked in ("bytes=0-0", "bytes=1-2", "bytes=3-", "bytes=-2", "bytes=0-6", "bytes=5-99", "bytes=-99"):
         repo.read("a", headers={"Range": asked})
 
 
-@scenario
-def a_range_outside_the_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def a_range_outside_the_object(repo: Repository) -> None:
     """A range behind the end, and several ranges at once, are a 416."""
-    repo = repository(rest, {"a": "content"})
     for asked in ("bytes=7-", "bytes=99-100", "bytes=0-1,3-4"):
         repo.read("a", headers={"Range": asked})
 
 
-@scenario
-def a_range_that_cannot_be_read(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def a_range_that_cannot_be_read(repo: Repository) -> None:
     """A range that does not look like one is a 400, one that makes no sense a 416."""
-    repo = repository(rest, {"a": "content"})
     for asked in ("bytes=2-1", "bytes=x-y", "bytes", "1-2", "lines=1-2", "bytes=-", "bytes=--1"):
         repo.read("a", headers={"Range": asked})
 
 
-@scenario
-def a_range_of_many_digits(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def a_range_of_many_digits(repo: Repository) -> None:
     """A number of more than 64 bits is no range at all."""
-    repo = repository(rest, {"a": "content"})
     for asked in ("bytes=9223372036854775807-", "bytes=9223372036854775808-", "bytes=0-9223372036854775808"):
         repo.read("a", headers={"Range": asked})
         repo.call("HEAD", "/refs/main/objects", query={"path": "a"}, headers={"Range": asked})
 
 
-@scenario
-def a_range_of_an_empty_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": ""})
+def a_range_of_an_empty_object(repo: Repository) -> None:
     """An empty object has no first byte."""
-    repo = repository(rest, {"a": ""})
     for asked in ("bytes=0-", "bytes=0-0", "bytes=-1"):
         repo.read("a", headers={"Range": asked})
 
 
-@scenario
-def a_range_that_is_not_there(rest: Rest) -> None:
+@scenario_with(repository)
+def a_range_that_is_not_there(repo: Repository) -> None:
     """A range of an unknown object is a 404."""
-    repo = repository(rest)
     repo.read("nope", headers={"Range": "bytes=0-1"})
 
 
-@scenario
-def reading_if_it_changed(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def reading_if_it_changed(repo: Repository) -> None:
     """`If-None-Match` with the quoted ETag is a 304 without a body; any other value reads."""
-    repo = repository(rest, {"a": "content"})
     for tag in (TAG, TAG.strip('"'), '"other"', "*", f'"other", {TAG}', f"W/{TAG}"):
         repo.read("a", headers={"If-None-Match": tag})
 
 
-@scenario
-def conditions_that_are_ignored(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def conditions_that_are_ignored(repo: Repository) -> None:
     """`If-Modified-Since`, `If-Match` and `If-Range` are not looked at."""
-    repo = repository(rest, {"a": "content"})
     repo.read("a", headers={"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"})
     repo.read("a", headers={"If-Match": '"other"'})
     repo.read("a", headers={"If-Range": '"other"', "Range": "bytes=0-1"})
 
 
-@scenario
-def a_condition_and_a_range(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def a_condition_and_a_range(repo: Repository) -> None:
     """An unchanged object is a 304, whatever range was asked for."""
-    repo = repository(rest, {"a": "content"})
     repo.read("a", headers={"If-None-Match": TAG, "Range": "bytes=0-1"})
     repo.read("a", headers={"If-None-Match": '"other"', "Range": "bytes=0-1"})
 
 
-@scenario
-def asking_for_the_head_of_an_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def asking_for_the_head_of_an_object(repo: Repository) -> None:
     """HEAD tells whether there is an object, and has no body even if there is none."""
-    repo = repository(rest, {"a": "content"})
     for path in ("a", "nope"):
         repo.call("HEAD", "/refs/main/objects", query={"path": path})
     repo.call("HEAD", "/refs/nope/objects", query={"path": "a"})
     repo.call("HEAD", "/refs/main/objects")
 
 
-@scenario
-def the_head_of_a_range(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def the_head_of_a_range(repo: Repository) -> None:
     """HEAD understands ranges, too."""
-    repo = repository(rest, {"a": "content"})
     for asked in ("bytes=1-2", "bytes=99-", "nonsense"):
         repo.call("HEAD", "/refs/main/objects", query={"path": "a"}, headers={"Range": asked})
 
 
-@scenario
-def a_description_outlives_commits(rest: Rest) -> None:
+@scenario_with(repository)
+def a_description_outlives_commits(repo: Repository) -> None:
     """Address and time of an object stay what they were when it is committed, merged and branched from."""
-    repo = repository(rest)
     repo.add_branch()
     repo.upload("a", "1", "side")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.commit("side")
     repo.stat("a", "side")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge("side")
         repo.branch("other")
     repo.stat("a", "main")
     repo.stat("a", "other@")
 
 
-@scenario
-def every_upload_has_an_address_of_its_own(rest: Rest) -> None:
+@scenario_with(repository)
+def every_upload_has_an_address_of_its_own(repo: Repository) -> None:
     """The same bytes twice are two addresses with one checksum."""
-    repo = repository(rest)
     repo.upload("a", "1")
     repo.upload("b", "1")
     repo.upload("a", "1")
 
 
-@scenario
-def presigned_reads_are_not_supported(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def presigned_reads_are_not_supported(repo: Repository) -> None:
     """A presigned address is a 400 on a local store."""
-    repo = repository(rest, {"a": "1"})
     repo.read("a", query={"presign": "true"})
     repo.stat("a", presign="true")
     repo.tree(presign="true")
     repo.read("a", query={"presign": "false"})
 
 
-@scenario
-def flags_are_read_as_go_reads_them(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def flags_are_read_as_go_reads_them(repo: Repository) -> None:
     """A boolean parameter is `true` or `false` in one of several spellings; anything else is refused."""
-    repo = repository(rest, {"a": "1"})
     for text in ("False", "0", "f", "FALSE", "no", ""):
         repo.read("a", query={"presign": text})
 
 
-@scenario
-def underlying_properties(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def underlying_properties(repo: Repository) -> None:
     """A local store knows no storage class."""
-    repo = repository(rest, {"a": "1"})
     repo.get("/refs/main/objects/underlyingProperties", query={"path": "a"})
     repo.get("/refs/main/objects/underlyingProperties", query={"path": "nope"})
 
 
-@scenario
-def reading_a_deleted_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def reading_a_deleted_object(repo: Repository) -> None:
     """What is deleted in the staging area is gone from the branch at once, and still there in its commit."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"a": None})
     repo.read("a", "main")
     repo.stat("a", "main")
     repo.read("a", "main@")
 
 
-@scenario
-def the_length_of_an_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content", "empty": ""})
+def the_length_of_an_object(repo: Repository) -> None:
     """The length is in the headers of GET, of a range, and of HEAD, which sends no body."""
-    repo = repository(rest, {"a": "content", "empty": ""})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         answers = {
             "GET": repo.read("a"),
             "GET of a range": repo.read("a", headers={"Range": "bytes=1-2"}),
@@ -214,14 +191,13 @@ def the_length_of_an_object(rest: Rest) -> None:
             "HEAD": repo.call("HEAD", "/refs/main/objects", query={"path": "a"}),
         }
     for about, answer in answers.items():
-        rest.note(about, {"content-length": answer.headers.get("content-length"), "bytes": len(answer.data)})
+        repo.rest.note(about, {"content-length": answer.headers.get("content-length"), "bytes": len(answer.data)})
 
 
-@scenario
-def the_dates_of_an_object(rest: Rest) -> None:
+@scenario_with(repository, {"a": "content"})
+def the_dates_of_an_object(repo: Repository) -> None:
     """`Last-Modified` is the time that the description shows in seconds."""
-    repo = repository(rest, {"a": "content"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         shown = repo.read("a").headers["last-modified"]
         seconds = repo.stat("a").json["mtime"]
-    rest.note("both are the same", parsedate_to_datetime(shown).timestamp() == seconds)
+    repo.rest.note("both are the same", parsedate_to_datetime(shown).timestamp() == seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..rest import Rest
-from ..scenario import scenario
+from ..scenario import scenario, scenario_with
 from .repositories import Repository, repository
 
 ONE = "/repositories/{repository}"
@@ -27,54 +27,48 @@ def a_new_repository_has_one_empty_commit(rest: Rest) -> None:
     rest.call("DELETE", ONE, repository=name)
 
 
-@scenario
-def the_default_branch_is_chosen(rest: Rest) -> None:
+@scenario_with(repository, default_branch="trunk")
+def the_default_branch_is_chosen(repo: Repository) -> None:
     """The default branch has the name that was asked for, and `main` does not exist then."""
-    repo = repository(rest, default_branch="trunk")
     repo.get("")
     repo.get("/branches/trunk")
     repo.get("/branches/main")
     repo.call("DELETE", "/branches/trunk")
 
 
-@scenario
-def the_default_branch_is_not_validated(rest: Rest) -> None:
+@scenario_with(repository, default_branch="a/b")
+def the_default_branch_is_not_validated(repo: Repository) -> None:
     """A default branch may have a name that no other branch may have."""
-    repo = repository(rest, default_branch="a/b")
     repo.get("")
     repo.get("/branches/{branch}", branch="a/b")
 
 
-@scenario
-def a_repository_name_is_taken(rest: Rest) -> None:
+@scenario_with(repository)
+def a_repository_name_is_taken(repo: Repository) -> None:
     """A second repository of a name is a conflict."""
-    repo = repository(rest)
-    rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}-2"})
+    repo.rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}-2"})
 
 
-@scenario
-def a_storage_namespace_is_taken(rest: Rest) -> None:
+@scenario_with(repository)
+def a_storage_namespace_is_taken(repo: Repository) -> None:
     """Two repositories cannot share a storage namespace."""
-    repo = repository(rest)
-    body = {"name": rest.name("other"), "storage_namespace": f"local://{repo.name}"}
-    rest.call("POST", "/repositories", json=body)
+    body = {"name": repo.rest.name("other"), "storage_namespace": f"local://{repo.name}"}
+    repo.rest.call("POST", "/repositories", json=body)
 
 
-@scenario
-def a_storage_namespace_stays_used_after_a_delete(rest: Rest) -> None:
+@scenario_with(repository)
+def a_storage_namespace_stays_used_after_a_delete(repo: Repository) -> None:
     """Deleting a repository leaves its data, so its namespace is never free again."""
-    repo = repository(rest)
     repo.call("DELETE", "")
-    rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}"})
+    repo.rest.call("POST", "/repositories", json={"name": repo.name, "storage_namespace": f"local://{repo.name}"})
 
 
-@scenario
-def a_namespace_inside_another_is_accepted(rest: Rest) -> None:
+@scenario_with(repository)
+def a_namespace_inside_another_is_accepted(repo: Repository) -> None:
     """A namespace may lie inside that of another repository."""
-    repo = repository(rest)
-    name = rest.name("inner")
-    rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{repo.name}/inner"})
-    rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
+    name = repo.rest.name("inner")
+    repo.rest.call("POST", "/repositories", json={"name": name, "storage_namespace": f"local://{repo.name}/inner"})
+    repo.rest.afterwards(lambda: repo.rest.call("DELETE", ONE, repository=name))
 
 
 @scenario
@@ -127,13 +121,12 @@ def the_longest_name_of_a_repository(rest: Rest) -> None:
     rest.afterwards(lambda: rest.call("DELETE", ONE, repository=name))
 
 
-@scenario
-def a_deleted_repository_is_gone(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_deleted_repository_is_gone(repo: Repository) -> None:
     """Deleting answers 204 once and 404 afterwards, and the list is without it."""
-    repo = repository(rest, {"a": "1"})
     repo.call("DELETE", "")
     repo.call("DELETE", "")
-    rest.call("GET", "/repositories", query={"prefix": repo.name})
+    repo.rest.call("GET", "/repositories", query={"prefix": repo.name})
 
 
 @scenario
@@ -179,19 +172,17 @@ def a_list_of_repositories_starts_behind_a_name(rest: Rest) -> None:
     rest.call("GET", "/repositories", query={"prefix": prefix, "after": f"{prefix}-2"})
 
 
-@scenario
-def repositories_are_searched_by_a_part_of_their_name(rest: Rest) -> None:
+@scenario_with(repository)
+def repositories_are_searched_by_a_part_of_their_name(made: Repository) -> None:
     """`search` finds a name by any part of it."""
-    made = repository(rest)
     part = made.name.removeprefix("repo-")
-    rest.names[part] = "<part>"
-    rest.call("GET", "/repositories", query={"search": part})
+    made.rest.names[part] = "<part>"
+    made.rest.call("GET", "/repositories", query={"search": part})
 
 
-@scenario
-def a_read_only_repository_is_never_written(rest: Rest) -> None:
+@scenario_with(repository, read_only=True)
+def a_read_only_repository_is_never_written(repo: Repository) -> None:
     """A read-only repository can be read, and every write to it is forbidden."""
-    repo = repository(rest, read_only=True)
     repo.get("")
     repo.tree()
     repo.branch("side")
@@ -203,10 +194,9 @@ def a_read_only_repository_is_never_written(rest: Rest) -> None:
     repo.call("DELETE", "", query={"force": "true"})
 
 
-@scenario
-def a_read_only_repository_is_forced(rest: Rest) -> None:
+@scenario_with(repository, read_only=True)
+def a_read_only_repository_is_forced(repo: Repository) -> None:
     """With `force` a read-only repository can be written to all the same."""
-    repo = repository(rest, read_only=True)
     repo.branch("side", force=True)
     repo.upload("a", "1", "side", query={"force": "true"})
     repo.commit("side", force=True)
@@ -235,10 +225,9 @@ def a_bare_repository_has_no_branch(rest: Rest) -> None:
     rest.call("DELETE", ONE, repository=name)
 
 
-@scenario
-def a_repository_has_metadata(rest: Rest) -> None:
+@scenario_with(repository)
+def a_repository_has_metadata(repo: Repository) -> None:
     """Metadata of a repository is set and removed key by key."""
-    repo = repository(rest)
     repo.get("/metadata")
     repo.post("/metadata", {"metadata": {"team": "a", "stage": "b"}})
     repo.post("/metadata", {"metadata": {"stage": "c"}})

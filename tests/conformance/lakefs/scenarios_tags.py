@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import repository
+from ..scenario import scenario_with
+from .repositories import Repository, repository
 
 
-@scenario
-def a_tag_names_a_commit(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_names_a_commit(repo: Repository) -> None:
     """A new tag answers its name and commit, and reads as that commit."""
-    repo = repository(rest, {"a": "1"})
     repo.tag("v1")
     repo.get("/tags/v1")
     repo.show("v1")
     repo.tree("v1")
 
 
-@scenario
-def a_tag_stays_where_it_is(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_stays_where_it_is(repo: Repository) -> None:
     """A tag keeps showing its commit, whatever becomes of the branch."""
-    repo = repository(rest, {"a": "1"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.tag("v1")
     repo.commit_files({"a": None, "b": "2"})
     repo.stage_files({"c": "3"})
@@ -29,44 +26,39 @@ def a_tag_stays_where_it_is(rest: Rest) -> None:
     repo.get("/tags/v1")
 
 
-@scenario
-def a_tag_name_is_taken(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_name_is_taken(repo: Repository) -> None:
     """A second tag of a name is a conflict, also with `force`, and the first stays."""
-    repo = repository(rest, {"a": "1"})
     repo.tag("v1", "main~")
     repo.tag("v1")
     repo.tag("v1", force=True)
     repo.get("/tags/v1")
 
 
-@scenario
-def a_tag_cannot_be_called_like_a_branch(rest: Rest) -> None:
+@scenario_with(repository)
+def a_tag_cannot_be_called_like_a_branch(repo: Repository) -> None:
     """A branch's name is taken for tags, too."""
-    repo = repository(rest)
     repo.add_branch("side")
     repo.tag("side")
     repo.get("/tags/side")
 
 
-@scenario
-def a_tag_cannot_be_called_like_a_commit(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_cannot_be_called_like_a_commit(repo: Repository) -> None:
     """The full id of a commit is no name for a tag."""
-    repo = repository(rest, {"a": "1"})
     repo.tag(repo.head())
 
 
-@scenario
-def a_tag_of_a_ref_that_is_not_there(rest: Rest) -> None:
+@scenario_with(repository)
+def a_tag_of_a_ref_that_is_not_there(repo: Repository) -> None:
     """A tag of an unknown ref is a 404."""
-    repo = repository(rest)
     repo.tag("v1", "nope")
     repo.get("/tags/v1")
 
 
-@scenario
-def a_tag_of_any_ref(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_of_any_ref(repo: Repository) -> None:
     """A tag may name an expression, a commit id or another tag, but no staging area."""
-    repo = repository(rest, {"a": "1"})
     repo.tag("step", "main~")
     repo.tag("id", repo.head())
     repo.tag("tag", "step")
@@ -74,36 +66,32 @@ def a_tag_of_any_ref(rest: Rest) -> None:
     repo.tag("staging", "main$")
 
 
-@scenario
-def tag_names_that_are_accepted(rest: Rest) -> None:
+@scenario_with(repository)
+def tag_names_that_are_accepted(repo: Repository) -> None:
     """Dots, other scripts, a leading dash, and even `~`, `@` and `$` are fine in a tag's name."""
-    repo = repository(rest)
     for name in ("v1.0", "1", "a_b-c", ".a", "A.b.C", "ä", "-a", "a~", "a@", "a$"):
         repo.tag(name)
     repo.get("/tags")
 
 
-@scenario
-def tag_names_that_are_refused(rest: Rest) -> None:
+@scenario_with(repository)
+def tag_names_that_are_refused(repo: Repository) -> None:
     """Blanks, slashes, `^`, `:`, `?`, two dots, the ending `.lock` and a missing name make no tag."""
-    repo = repository(rest)
     for name in ("a b", "a/b", "a^1", "", "a..b", "a:b", "a.lock", "a?", "a*", "a[", "a\\b", "a.", "a\n", "@"):
         repo.tag(name)
 
 
-@scenario
-def a_tag_needs_a_name_and_a_ref(rest: Rest) -> None:
+@scenario_with(repository)
+def a_tag_needs_a_name_and_a_ref(repo: Repository) -> None:
     """Missing members are refused by the schema."""
-    repo = repository(rest)
     repo.post("/tags", {"ref": "main"})
     repo.post("/tags", {"id": "v1"})
     repo.tag("v1", "")
 
 
-@scenario
-def a_deleted_tag_is_gone(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_deleted_tag_is_gone(repo: Repository) -> None:
     """Deleting answers 204 once and 404 afterwards, and the name is free again."""
-    repo = repository(rest, {"a": "1"})
     repo.tag("v1", "main~")
     repo.call("DELETE", "/tags/v1")
     repo.call("DELETE", "/tags/v1")
@@ -112,20 +100,18 @@ def a_deleted_tag_is_gone(rest: Rest) -> None:
     repo.tag("v1")
 
 
-@scenario
-def a_tag_that_is_not_there(rest: Rest) -> None:
+@scenario_with(repository)
+def a_tag_that_is_not_there(repo: Repository) -> None:
     """An unknown tag is a 404; a branch is no tag."""
-    repo = repository(rest)
     repo.get("/tags/nope")
     repo.get("/tags/main")
     repo.call("DELETE", "/tags/main")
 
 
-@scenario
-def tags_are_listed_page_by_page(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def tags_are_listed_page_by_page(repo: Repository) -> None:
     """Tags come in byte order, page by page, by prefix, behind a name."""
-    repo = repository(rest, {"a": "1"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         for name in ("v2", "v10", "v1", "V1", "w"):
             repo.tag(name)
     repo.get("/tags")
@@ -135,10 +121,9 @@ def tags_are_listed_page_by_page(rest: Rest) -> None:
     repo.get("/tags", query={"amount": "1001"})
 
 
-@scenario
-def a_tag_of_a_dirty_branch(rest: Rest) -> None:
+@scenario_with(repository, {"a": "1"})
+def a_tag_of_a_dirty_branch(repo: Repository) -> None:
     """A tag shows the commit, not what is staged."""
-    repo = repository(rest, {"a": "1"})
     repo.stage_files({"b": "2"})
     repo.tag("v1")
     repo.tree("v1")

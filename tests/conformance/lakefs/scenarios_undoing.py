@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from ..rest import Rest
-from ..scenario import scenario
-from .repositories import Files, diverged, repository
+from ..scenario import scenario_with
+from .repositories import Files, Repository, diverged, repository
 
 BASE: Files = {"a": "0", "b": "0"}
 
 
-@scenario
-def a_commit_is_reverted(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_commit_is_reverted(repo: Repository) -> None:
     """A revert is a commit that takes a change back and says whose."""
-    repo = repository(rest, BASE)
     repo.show("main")
     repo.commit_files({"a": "1", "b": None, "c": "1"}, message="change")
     repo.revert(repo.head())
@@ -20,10 +18,9 @@ def a_commit_is_reverted(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def an_older_commit_is_reverted(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def an_older_commit_is_reverted(repo: Repository) -> None:
     """A revert of an older commit keeps what came later."""
-    repo = repository(rest, BASE)
     repo.commit_files({"a": "1"})
     repo.commit_files({"c": "1"})
     repo.revert("main~")
@@ -31,10 +28,9 @@ def an_older_commit_is_reverted(rest: Rest) -> None:
     repo.show("main")
 
 
-@scenario
-def a_revert_of_what_changed_since(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_revert_of_what_changed_since(repo: Repository) -> None:
     """A revert in the way of later changes is a conflict and changes nothing."""
-    repo = repository(rest, BASE)
     repo.commit_files({"a": "1"})
     repo.commit_files({"a": "2"})
     repo.revert("main~")
@@ -42,20 +38,18 @@ def a_revert_of_what_changed_since(rest: Rest) -> None:
     repo.log("main")
 
 
-@scenario
-def a_revert_of_nothing(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_revert_of_nothing(repo: Repository) -> None:
     """A revert that changes nothing is refused, unless empty commits are allowed."""
-    repo = repository(rest, BASE)
     repo.commit_files({}, message="empty")
     repo.revert("main")
     repo.revert("main", allow_empty=True)
     repo.log("main")
 
 
-@scenario
-def a_commit_is_reverted_twice(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_commit_is_reverted_twice(repo: Repository) -> None:
     """A second revert of the same commit has nothing to do; a revert of the revert brings the change back."""
-    repo = repository(rest, BASE)
     change = repo.commit_files({"a": "1", "c": "1"})
     repo.revert(change)
     repo.revert(change)
@@ -63,11 +57,10 @@ def a_commit_is_reverted_twice(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def a_merge_is_reverted_by_parent(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
+def a_merge_is_reverted_by_parent(repo: Repository) -> None:
     """A revert of a merge needs to be told which parent stays."""
-    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge()
     repo.revert("main")
     repo.revert("main", parent=3)
@@ -75,20 +68,18 @@ def a_merge_is_reverted_by_parent(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def a_merge_is_reverted_to_its_second_parent(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
+def a_merge_is_reverted_to_its_second_parent(repo: Repository) -> None:
     """With the second parent, the target's own changes are taken back."""
-    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge()
     repo.revert("main", parent=2)
     repo.tree("main")
 
 
-@scenario
-def a_parent_that_is_not_there(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_parent_that_is_not_there(repo: Repository) -> None:
     """An ordinary commit has one parent."""
-    repo = repository(rest, BASE)
     repo.commit_files({"a": "1"})
     repo.revert("main", parent=2)
     repo.revert("main", parent=-1)
@@ -96,62 +87,56 @@ def a_parent_that_is_not_there(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def the_first_commit_is_reverted(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def the_first_commit_is_reverted(repo: Repository) -> None:
     """The commit of a new repository changed nothing, so there is nothing to revert."""
-    repo = repository(rest, BASE)
     repo.revert("main~")
 
 
-@scenario
-def a_revert_on_a_dirty_branch(rest: Rest) -> None:
+@scenario_with(diverged, BASE, side={"s": "1"})
+def a_revert_on_a_dirty_branch(repo: Repository) -> None:
     """A dirty branch can neither be reverted nor picked on."""
-    repo = diverged(rest, BASE, side={"s": "1"})
     repo.stage_files({"d": "1"})
     repo.revert("main")
     repo.pick("side")
     repo.staged()
 
 
-@scenario
-def a_revert_of_what_is_not_there(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_revert_of_what_is_not_there(repo: Repository) -> None:
     """Unknown commits and branches are a 404."""
-    repo = repository(rest, BASE)
     repo.revert("nope")
     repo.revert("main", "nope")
     repo.pick("nope")
     repo.pick("main", "nope")
 
 
-@scenario
-def a_revert_needs_its_members(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_revert_needs_its_members(repo: Repository) -> None:
     """The commit and the parent's number are required."""
-    repo = repository(rest, BASE)
     repo.post("/branches/main/revert", {"ref": "main"})
     repo.post("/branches/main/revert", {"parent_number": 0})
     repo.post("/branches/main/revert", {"ref": "main", "parent_number": "1"})
     repo.post("/branches/main/cherry-pick", {})
 
 
-@scenario
-def a_revert_says_more(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_revert_says_more(repo: Repository) -> None:
     """A revert takes a message, metadata and a date of its own."""
-    repo = repository(rest, BASE)
     repo.commit_files({"a": "1"})
     overrides = {"message": "taken back", "metadata": {"k": "v"}}
     repo.revert("main", commit_overrides=overrides)
     repo.show("main")
 
 
-@scenario
-def two_publications_are_superseded(rest: Rest) -> None:
+@scenario_with(diverged, BASE, side={"s": "1", "a": "1"})
+def two_publications_are_superseded(repo: Repository) -> None:
     """Reverting two merges, newest first, on a branch from the head gives the first tree exactly."""
-    repo = diverged(rest, BASE, side={"s": "1", "a": "1"})
     repo.show("main")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge()
     repo.commit_files({"t": "1", "a": "2"}, "side")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge()
     repo.add_branch("undo")
     repo.revert("main", "undo", 1)
@@ -160,10 +145,9 @@ def two_publications_are_superseded(rest: Rest) -> None:
     repo.diff("main~2", "undo", type="two_dot")
 
 
-@scenario
-def a_commit_is_picked(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"})
+def a_commit_is_picked(repo: Repository) -> None:
     """A cherry-pick repeats a change on another branch, with its message, and notes where it came from."""
-    repo = diverged(rest, BASE, main={"m": "1"})
     picked = repo.commit_files({"a": "1", "b": None, "s": "1"}, "side", "change", metadata={"k": "v"})
     repo.commit_files({"t": "1"}, "side", "later")
     repo.pick(picked)
@@ -171,18 +155,16 @@ def a_commit_is_picked(rest: Rest) -> None:
     repo.tree("main")
 
 
-@scenario
-def a_pick_in_the_way_of_changes(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "2"})
+def a_pick_in_the_way_of_changes(repo: Repository) -> None:
     """A cherry-pick of what the branch changed differently is a conflict."""
-    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "2"})
     repo.pick("side")
     repo.log("main")
 
 
-@scenario
-def a_pick_of_nothing(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"a": "1"}, side={"a": "1"})
+def a_pick_of_nothing(repo: Repository) -> None:
     """A cherry-pick of an empty commit is refused, one of what the branch has already is an empty commit."""
-    repo = diverged(rest, BASE, main={"a": "1"}, side={"a": "1"})
     repo.pick("side")
     repo.pick("main")
     repo.commit_files({}, "side", "empty")
@@ -190,10 +172,9 @@ def a_pick_of_nothing(rest: Rest) -> None:
     repo.diff("main~2", "main", type="two_dot")
 
 
-@scenario
-def a_picked_commit_with_metadata_is_lost(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"})
+def a_picked_commit_with_metadata_is_lost(repo: Repository) -> None:
     """A commit with metadata is not found by its id once it was picked: the server spoils what it remembers of it."""
-    repo = diverged(rest, BASE, main={"m": "1"})
     picked = repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"})
     repo.show(picked)
     repo.pick(picked)
@@ -202,59 +183,53 @@ def a_picked_commit_with_metadata_is_lost(rest: Rest) -> None:
     repo.merge(picked)
 
 
-@scenario
-def a_picked_commit_without_metadata_stays(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"})
+def a_picked_commit_without_metadata_stays(repo: Repository) -> None:
     """A commit without metadata is as it was after it was picked."""
-    repo = diverged(rest, BASE, main={"m": "1"})
     picked = repo.commit_files({"s": "1"}, "side", "change")
     repo.pick(picked)
     repo.show(picked)
     repo.tree(picked)
 
 
-@scenario
-def a_commit_picked_with_other_metadata_stays(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"})
+def a_commit_picked_with_other_metadata_stays(repo: Repository) -> None:
     """A commit with metadata is as it was if it was picked with metadata of the pick's own."""
-    repo = diverged(rest, BASE, main={"m": "1"})
     picked = repo.commit_files({"s": "1"}, "side", "change", metadata={"k": "v"})
     repo.pick(picked, commit_overrides={"metadata": {"k": "w"}})
     repo.show(picked)
     repo.show("main")
 
 
-@scenario
-def a_pick_that_forces_its_way(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"a": "1"}, side={"s": "1"})
+def a_pick_that_forces_its_way(repo: Repository) -> None:
     """`force` picks onto a branch all the same."""
-    repo = diverged(rest, BASE, main={"a": "1"}, side={"s": "1"})
     repo.pick("side", force=True)
     repo.tree("main")
 
 
-@scenario
-def a_pick_says_more(rest: Rest) -> None:
+@scenario_with(diverged, BASE, side={"s": "1"})
+def a_pick_says_more(repo: Repository) -> None:
     """A cherry-pick takes a message and metadata of its own."""
-    repo = diverged(rest, BASE, side={"s": "1"})
     repo.pick("side", commit_overrides={"message": "picked", "metadata": {"k": "v"}})
     repo.show("main")
 
 
-@scenario
-def a_pick_says_something_else(rest: Rest) -> None:
+@scenario_with(diverged, BASE)
+def a_pick_says_something_else(repo: Repository) -> None:
     """Metadata of its own replaces that of the picked commit, and does not add to it."""
-    repo = diverged(rest, BASE)
     repo.stage_files({"s": "1"}, "side")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.commit("side", metadata={"a": "1", "k": "0"})
     repo.pick("side", commit_overrides={"metadata": {"k": "v"}})
     repo.show("main")
 
 
-@scenario
-def a_merge_is_picked_by_parent(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
+def a_merge_is_picked_by_parent(repo: Repository) -> None:
     """A cherry-pick of a merge needs to be told against which parent."""
-    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
     repo.add_branch("other", "main~")
-    with rest.unnoted():
+    with repo.rest.unnoted():
         repo.merge()
     repo.pick("main", "other")
     repo.pick("main", "other", parent_number=3)
@@ -263,18 +238,16 @@ def a_merge_is_picked_by_parent(rest: Rest) -> None:
     repo.show("other")
 
 
-@scenario
-def a_pick_loses_a_file_as_a_merge_does(rest: Rest) -> None:
+@scenario_with(diverged, {"a": "1", "z": ""}, main={"a": "2", "z": None}, side={"m": "", "z": None})
+def a_pick_loses_a_file_as_a_merge_does(repo: Repository) -> None:
     """A picked new file with the content of a file that the same commit deleted is missing afterwards."""
-    repo = diverged(rest, {"a": "1", "z": ""}, main={"a": "2", "z": None}, side={"m": "", "z": None})
     repo.pick("side")
     repo.tree("main")
 
 
-@scenario
-def a_branch_is_reset_to_a_commit(rest: Rest) -> None:
+@scenario_with(diverged, BASE, main={"m": "1"}, side={"s": "1"})
+def a_branch_is_reset_to_a_commit(repo: Repository) -> None:
     """A hard reset moves a branch to any commit and keeps the commits it leaves."""
-    repo = diverged(rest, BASE, main={"m": "1"}, side={"s": "1"})
     left = repo.head()
     repo.hard_reset("main~")
     repo.get("/branches/main")
@@ -284,10 +257,9 @@ def a_branch_is_reset_to_a_commit(rest: Rest) -> None:
     repo.show(left)
 
 
-@scenario
-def a_hard_reset_with_staged_changes(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_hard_reset_with_staged_changes(repo: Repository) -> None:
     """A hard reset passes over staged changes; what is staged afterwards shows in listing and diff."""
-    repo = repository(rest, BASE)
     repo.commit_files({"a": "1"})
     repo.stage_files({"a": "2", "d": "1"})
     repo.hard_reset("main~")
@@ -295,10 +267,9 @@ def a_hard_reset_with_staged_changes(rest: Rest) -> None:
     repo.staged("main")
 
 
-@scenario
-def a_hard_reset_to_nowhere(rest: Rest) -> None:
+@scenario_with(repository, BASE)
+def a_hard_reset_to_nowhere(repo: Repository) -> None:
     """A hard reset needs a commit of this repository and a branch."""
-    repo = repository(rest, BASE)
     repo.hard_reset("nope")
     repo.hard_reset("main", "nope")
     repo.hard_reset("")
