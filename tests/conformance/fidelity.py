@@ -68,7 +68,7 @@ Everything that perago, the `lakefs` wrapper, the official SDK, `lakectl` and `l
 
 Every other call in the description of lakeFS's API: users, groups and policies, garbage collection, imports, dump and
 restore, pull requests, multipart uploads by presigned links, ranges and meta ranges, staging of foreign objects,
-symlinks. The list of all calls is `src/perago/embedded/http/lakefs/operations.txt`.
+symlinks. The list of all calls is `src/perago/embedded/http/lakefs_operations.txt`.
 """
 CONDUCTOR = """\
 ### What is served
@@ -104,7 +104,7 @@ Everything that perago and conductor-python's clients and worker use in ordinary
 
 Searches, removing several workflows at once, lists of names and versions, checks of definitions that are not stored,
 event handlers and queues, secrets, admin, a loop inside of a loop, and every other call in the server's own
-description: `src/perago/embedded/http/conductor/operations.txt`. Fields that would change what happens (`sink`,
+description: `src/perago/embedded/http/conductor_operations.txt`. Fields that would change what happens (`sink`,
 `cacheConfig`, `rateLimited`, `joinStatus`, input or output in external storage) are refused, too.
 """
 SUMMARIES = {"lakefs": LAKEFS, "conductor": CONDUCTOR}

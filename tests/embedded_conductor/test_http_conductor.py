@@ -67,7 +67,7 @@ def test_a_body_of_another_type_is_a_500(http: Http) -> None:
     assert (answer.status, "Content-Type" in answer.json["message"]) == (500, True)
 
 
-OPERATIONS = resources.files("perago.embedded.http.conductor").joinpath("operations.txt").read_text()
+OPERATIONS = resources.files("perago.embedded.http").joinpath("conductor_operations.txt").read_text()
 
 
 @pytest.mark.parametrize("line", OPERATIONS.splitlines())

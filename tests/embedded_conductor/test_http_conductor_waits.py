@@ -12,8 +12,7 @@ import urllib3
 from perago.driver import SystemClock
 from perago.embedded.conductor import InMemoryConductor, core, task_calls
 from perago.embedded.faults import FaultScript
-from perago.embedded.http.conductor import conductor_app
-from perago.embedded.http.conductor.requests import POLLS_AT_ONCE
+from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
 
 from ..http_answer import Answer
 from .conftest import Served, prepared

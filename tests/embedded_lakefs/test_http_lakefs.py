@@ -63,7 +63,7 @@ def test_a_head_of_anything_but_an_object_is_no_call(http: Http, path: str) -> N
 def test_every_call_of_lakefs_is_served_or_named(shared: tuple[LakeFSServer, Http]) -> None:
     """No call in the description of lakeFS's API is answered like one that does not exist."""
     http = shared[1]
-    for line in files("perago.embedded.http.lakefs").joinpath("operations.txt").read_text().splitlines():
+    for line in files("perago.embedded.http").joinpath("lakefs_operations.txt").read_text().splitlines():
         method, path, name = line.split()
         answer = http(method, "/api/v1" + re.sub(r"\{\w+\}", "none", path))
         assert answer.status != 405, name

@@ -24,7 +24,7 @@ from perago.embedded.http.lakefs.repositories import action_routes, protection_r
 from perago.embedded.http.lakefs.service import ALIVE, service_routes
 from perago.embedded.http.lakefs.signed import STORE, SignedStore
 from perago.embedded.http.lakefs.uploads import upload_routes
-from perago.embedded.http.unserved import unserved_routes
+from perago.embedded.http.requests import unserved_routes
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
@@ -51,7 +51,7 @@ def lakefs_app(
     routes += [route for group in _GROUPS for route in group(server, root)]
     routes += service_routes(server, keys, API, answers.CONFIG if store is None else store.config)
     routes += [] if store is None else store.routes()
-    routes += unserved_routes(__package__, API, _unserved)
+    routes += unserved_routes("lakefs", API, _unserved)
     handlers = {
         LakeFSError: _refuse,
         ServerDivergence: _flag,
