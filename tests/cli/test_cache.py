@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache
-from perago.cli.configuration import cache_of
+from perago.configuration import cache_of
 from perago.settings import load_settings
 from perago.workspace.disk import free_space
 from tests.cache.shelves import flip_a_bit, get, only_entry, put

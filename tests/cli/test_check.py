@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from perago.cli.probe import probe_modules, process
+from perago.probe import probe_modules, process
 
 from .conftest import GOOD, PLAIN, Project
 

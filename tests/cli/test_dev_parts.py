@@ -16,9 +16,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 
-from perago.cli.dev.watching import SourceFiles
+from perago.cli.dev.processes import SourceFiles
 from perago.cli.dev.workflows import curl_line, payload_of, workflow_definition
-from perago.cli.probe import TaskSummary
+from perago.probe import TaskSummary
 from perago.taskdef.skeleton import skeleton_of
 
 TASK = TaskSummary(

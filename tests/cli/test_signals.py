@@ -31,10 +31,10 @@ class Owner:
 
 IMPORTS = """
 import os, signal, sys, time
-from perago.cli.boundary import error_boundary
-from perago.cli.probe import probing
+from perago.cli.errors import error_boundary
+from perago.probe import probing
 from perago.cli.services import reach
-from perago.cli.signals import ends_well, hand_over, sigterm_unwinds
+from perago.signals import ends_well, hand_over, sigterm_unwinds
 from perago.ports import Unavailable
 
 number = int(sys.argv[1])

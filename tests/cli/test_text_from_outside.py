@@ -15,11 +15,10 @@ from perago.cli import messages
 from perago.cli.attempt_sheet import print_sheet
 from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import fence, gc, register
-from perago.cli.dev.view import DevView
-from perago.diagnosis.attempts import task_facts, workflow_facts
-from perago.diagnosis.publications import commit_facts
+from perago.cli.dev.session import DevView
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
+from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
 from perago.worker import events
 from perago.worker.lines import PlainLines

@@ -10,7 +10,7 @@ import pytest
 
 from perago.adapters.http.server_clock import ServerAbout
 from perago.attempt.fence import FENCE_PATH
-from perago.diagnosis import machine, servers, workspaces
+from perago.diagnosis import checks
 from perago.diagnosis.findings import Cause, Check, Finding, Level, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import install_fence
@@ -112,7 +112,7 @@ def test_a_mistake_in_a_check_does_not_look_like_a_success() -> None:
 )
 def test_the_clock_of_a_server_is_compared(ahead: float, level: Level, words: str) -> None:
     about = ServerAbout("1", ahead, 0.01)
-    _, clock = servers.server("lakeFS", "http://x", lambda: None, lambda: about)
+    _, clock = checks.server("lakeFS", "http://x", lambda: None, lambda: about)
     assert (clock.level, words in clock.what) == (level, True)
 
 
@@ -129,7 +129,7 @@ def store() -> Iterator[InMemoryLakeFS]:
 def branch(
     store: InMemoryLakeFS, name: str = "main", *, write: bool = False, limits: Limits | None = None
 ) -> list[Finding]:
-    return list(workspaces.branch(store, limits or Limits(), "my-data", name, write=write))
+    return list(checks.branch(store, limits or Limits(), "my-data", name, write=write))
 
 
 def test_a_branch_in_order_has_no_problem_and_nothing_is_left_of_the_try(store: InMemoryLakeFS) -> None:
@@ -174,8 +174,8 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
     head = store.get_commit("my-data", "main").id
     store.create_branch("my-data", f"perago-fence-{'0' * 12}", head)
     seen = FirstSeenStore(tmp_path / "gc.json", "server")
-    assert texts(workspaces.leftovers(store, None, seen, "my-data", now), Level.WARNING) == []
-    later = texts(workspaces.leftovers(store, None, seen, "my-data", now + 2 * 86_400), Level.WARNING)
+    assert texts(checks.left_branches(store, None, seen, "my-data", now), Level.WARNING) == []
+    later = texts(checks.left_branches(store, None, seen, "my-data", now + 2 * 86_400), Level.WARNING)
     assert len(later) == 1
     assert "perago-fence-000000000000" in later[0]
     assert store.list_branches("my-data", "perago-") != (), "nothing is removed"
@@ -185,17 +185,17 @@ def test_branches_that_are_left_over_are_counted(store: InMemoryLakeFS, tmp_path
 
 
 def test_a_disk_with_little_room_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [found.level for found in machine.disk("X", tmp_path)] == [Level.OK]
+    assert [found.level for found in checks.disk("X", tmp_path)] == [Level.OK]
     assert list(tmp_path.iterdir()) == []
     missing = tmp_path / "not/yet"
-    assert [found.level for found in machine.disk("X", missing)] == [Level.OK]
+    assert [found.level for found in checks.disk("X", missing)] == [Level.OK]
     assert not missing.exists()
-    monkeypatch.setattr(machine, "LITTLE_FREE", 1 << 80)
-    assert [found.level for found in machine.disk("X", tmp_path)] == [Level.WARNING]
-    monkeypatch.setattr(machine, "RESERVE", 1 << 80)
-    (full,) = machine.disk("PERAGO_LOG_ROOT", tmp_path)
+    monkeypatch.setattr(checks, "LITTLE_FREE", 1 << 80)
+    assert [found.level for found in checks.disk("X", tmp_path)] == [Level.WARNING]
+    monkeypatch.setattr(checks, "RESERVE", 1 << 80)
+    (full,) = checks.disk("PERAGO_LOG_ROOT", tmp_path)
     assert (full.level, "PERAGO_LOG_ROOT" in full.advice) == (Level.PROBLEM, True)
 
 
 def test_a_disk_that_takes_no_file_is_a_problem() -> None:
-    assert texts(machine.disk("X", Path("/proc")), Level.PROBLEM)[-1].startswith("nothing can be written to /proc")
+    assert texts(checks.disk("X", Path("/proc")), Level.PROBLEM)[-1].startswith("nothing can be written to /proc")

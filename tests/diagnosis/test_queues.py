@@ -11,9 +11,9 @@ import pytest
 
 from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
+from perago.diagnosis.checks import Declared, queues
 from perago.diagnosis.findings import Finding, Level
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, look_at_queues
-from perago.diagnosis.tasks import Declared, queues
 from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings
 

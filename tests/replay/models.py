@@ -11,7 +11,7 @@ from pydantic import BaseModel, SecretStr
 from perago import WorkspaceSpec, require_glob, task
 from perago.authoring import Task
 from perago.authoring.task import get_task
-from perago.replay.attempts import PastAttempt, find_attempt
+from perago.history.attempts import PastAttempt, find_attempt
 from perago.testing import Conductor, Outcome, TaskRunner
 
 

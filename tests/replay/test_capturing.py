@@ -11,11 +11,9 @@ from typing import Any
 
 import pytest
 
+from perago.history.attempts import NotReplayable, Past, attempt_from, find_attempt, find_step, look_up
+from perago.history.capture import Captured, Scrubber, Wanted, capture
 from perago.ports import NotFound
-from perago.replay.attempts import NotReplayable, attempt_from, find_attempt, find_step
-from perago.replay.capturing import Captured, Wanted, capture
-from perago.replay.past import Past, look_up
-from perago.replay.scrubbing import Scrubber
 from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
 from perago.testing.difference import Digest
@@ -113,7 +111,7 @@ def test_a_secret_of_the_template_in_a_file_is_refused(
 def test_a_secret_in_the_name_of_a_published_file_is_refused(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.replay.capturing.LARGEST_KEPT", 0)
+    monkeypatch.setattr("perago.history.capture.LARGEST_KEPT", 0)
     known = looked_up(run, run(scale, {"api_key": "published-s3cr3t"}, tree=TREE))
     published = replace(known.published, removed=frozenset({"raw/published-s3cr3t.csv"}))
     with pytest.raises(NotReplayable, match=r"is in the file 'case.json'"):
@@ -201,7 +199,7 @@ def test_a_broken_hook_is_named_and_leaves_nothing(run: TaskRunner, tmp_path: Pa
 def test_a_large_published_file_is_kept_as_size_and_digest(
     run: TaskRunner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perago.replay.capturing.LARGEST_KEPT", 16)
+    monkeypatch.setattr("perago.history.capture.LARGEST_KEPT", 16)
     captured(run, run(scale, tree=TREE), tmp_path / "case")
 
     _, record = read_recorded_case(tmp_path / "case")

@@ -12,9 +12,9 @@ from pydantic import BaseModel, SecretStr, StringConstraints
 
 from perago import task
 from perago.authoring.task import get_task
-from perago.replay.modules import modules_that_declare
-from perago.replay.secrets import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
-from perago.replay.verdicts import Kind, State, Verdict, by_file_and_column
+from perago.history.backtest import Kind, State, Verdict, by_file_and_column
+from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
+from perago.history.search import modules_that_declare
 from perago.secret_names import looks_secret
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef import build_task_definition

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.replay.history import Choice, published_on, searched
-from perago.replay.past import differences_to, look_up
+from perago.history.attempts import differences_to, look_up
+from perago.history.search import Choice, published_on, searched
 from perago.testing import BRANCH, TaskRunner
 from perago.testing.remains import Remains
 

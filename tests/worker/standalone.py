@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from perago.cli.signals import hand_over
+from perago.signals import hand_over
 from perago.worker import Supervisor, printing
 from perago.worker.events import Event, SlotReady
 

@@ -19,9 +19,9 @@ def main() -> None:
     try:
         with contextlib.ExitStack() as stack:
             if command == "start":  # before anything that takes time: SIGTERM can come at any moment
-                from perago.cli.signals import ends_well
+                from perago.signals import ends_well
 
-                stack.enter_context(ends_well())
+                stack.enter_context(ends_well(_say_stopped))
             from perago.cli.app import run
 
             run()
@@ -29,6 +29,12 @@ def main() -> None:
         if command != "start" or not isinstance(end.code, int):
             raise
         _exit_now(end.code)
+
+
+def _say_stopped() -> None:
+    from perago.cli import messages
+
+    messages.note("stopped before anything was started")
 
 
 def _exit_now(code: int) -> NoReturn:

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from perago.cli import messages
-from perago.cli.boundary import error_boundary
+from perago.cli.errors import error_boundary
 
 COMMANDS = {
     "backtest": "Run today's code on the last attempts, and compare.",
@@ -95,7 +95,7 @@ class CommandTable(TyperGroup):
 def _show_version(wanted: bool) -> None:
     if wanted:
         from perago import __version__
-        from perago.cli.configuration import namesake
+        from perago.configuration import namesake
 
         typer.echo(f"perago {__version__}")
         if other := namesake():

@@ -10,7 +10,7 @@ from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from perago.cli.probe import Probed, TaskSummary
+    from perago.probe import Probed, TaskSummary
 
 
 _SHOWN_LINES = 20
@@ -41,7 +41,7 @@ def load_task_to_run(module: str, seconds: float) -> tuple[TaskSummary, tuple[st
 
 
 def _load(modules: Sequence[str], seconds: float, *, packages: bool = False, to_run: bool = False) -> Sequence[Probed]:
-    from perago.cli.probe import probe_modules
+    from perago.probe import probe_modules
 
     found = probe_modules(modules, seconds, packages=packages)
     probed = able_to_run(found) if to_run else found
@@ -52,7 +52,7 @@ def _load(modules: Sequence[str], seconds: float, *, packages: bool = False, to_
 
 def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
     """The modules, with a problem where something that the task needs to run is not installed here."""
-    from perago.cli.probe.report import Code, ModuleProblem
+    from perago.probe.process import Code, ModuleProblem
 
     def checked(one: Probed) -> Probed:
         if one.task is None or not one.task.missing:

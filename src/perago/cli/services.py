@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.back_off import RESTARTS
 from perago.cli import messages
-from perago.cli.errors import CommandError, ExitCode
-from perago.cli.signals import end_if_told
+from perago.failure import Failure
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
 from perago.settings import LakeFSSettings
+from perago.signals import end_if_told
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
@@ -122,61 +122,30 @@ def _no_answer(detail: str) -> ServiceError:
 
 @contextlib.contextmanager
 def store_of(repository: str, branch: str) -> Iterator[LakeFSStore]:
-    """The configured lakeFS, for questions about this branch.
+    """Open the configured lakeFS for questions about this branch.
 
     Raises:
-        CommandError: a question inside showed that there is no such branch.
+        Failure: a question inside showed that there is no such branch.
     """
+    from perago.configuration import Servers
+    from perago.ports import NotFound
     from perago.settings import load_settings
 
-    lakefs = load_settings().require_lakefs()
-    from perago.adapters.lakefs import LakeFSStore
-    from perago.ports import NotFound
-
-    store = LakeFSStore(lakefs)
-    try:
-        yield store
-    except NotFound as error:
-        message = f"{lakefs.shown} has no branch {branch} in a repository {repository}: {error.detail}"
-        raise CommandError(
-            ExitCode.FAILURE, message, "check both names, and that the address is the right one"
-        ) from error
-    finally:
-        store.close()
+    settings = load_settings()
+    with Servers(settings) as servers:
+        try:
+            yield servers.store
+        except NotFound as error:
+            shown = settings.require_lakefs().shown
+            message = f"{shown} has no branch {branch} in a repository {repository}: {error.detail}"
+            raise Failure(message, "check both names, and that the address is the right one") from error
 
 
 def branch_head(repository: str, branch: str) -> str:
-    """The commit that a branch of the configured lakeFS points at now.
+    """Return the commit that a branch of the configured lakeFS points at now.
 
     Raises:
-        CommandError: there is none.
+        Failure: there is none.
     """
     with store_of(repository, branch) as store:
         return store.get_commit(repository, branch).id
-
-
-def newest_commit(repository: str, commits: Sequence[str]) -> str:
-    """The one of several commits that continues all the others, as an attempt finds it; a single one if it exists.
-
-    Raises:
-        CommandError: there is none, or the configured lakeFS does not know one of them.
-    """
-    from perago.settings import load_settings
-
-    lakefs = load_settings().require_lakefs()
-    from perago.adapters.lakefs import LakeFSStore
-    from perago.attempt.joining import PAGE, NotOneLine, newest_of
-    from perago.ports import NotFound
-
-    store = LakeFSStore(lakefs)
-    try:
-        return newest_of(commits, lambda commit: store.ancestry(repository, commit, limit=PAGE))
-    except NotOneLine as error:
-        raise CommandError(ExitCode.FAILURE, str(error)) from error
-    except NotFound as error:
-        message = f"{lakefs.shown} does not have all of these commits: {error.detail}"
-        raise CommandError(
-            ExitCode.FAILURE, message, "check the repository and the ids, and that the address is the right one"
-        ) from error
-    finally:
-        store.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from perago.replay.verdicts import Kind, Verdict, by_file_and_column
+from perago.history.backtest import Kind, Verdict, by_file_and_column
 from perago.workspace.text import count, json_text, one_line
 
 if TYPE_CHECKING:

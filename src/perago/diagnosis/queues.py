@@ -8,9 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from perago.adapters.conductor import LastPoll, OpenAttempt
+from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
 from perago.ports import ServiceError
 from perago.worker.plan import is_worker_id
@@ -33,27 +32,6 @@ _REQUESTS = 8
 _READING = 10.0
 """Seconds for lists of attempts: the server reads the whole list for each thousand of it. The first thousand of each is
 read in any case, unless no answer came for another one."""
-
-
-class Overview(Protocol):
-    """What is asked of Conductor. Every method may raise any `ServiceError`."""
-
-    def queue_sizes(self) -> Mapping[str, int]:
-        """How many attempts wait, by queue."""
-        ...
-
-    def last_polls(self) -> Sequence[LastPoll]:
-        """The last poll of each task type and domain."""
-        ...
-
-    def task_names(self) -> frozenset[str]:
-        """The registered task types."""
-        ...
-
-    def open_attempts(self, task_name: str, until: float) -> tuple[Sequence[OpenAttempt], bool]:
-        """The attempts of a type that have not ended, and whether these are all. The reading of a long list ends after
-        this moment of the monotonic clock."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +112,7 @@ class QueueReport:
 
 
 def look_at_queues(
-    overview: Overview,
+    overview: ConductorOverview,
     root: Path,
     names: Sequence[str] | None,
     now: float,
@@ -204,7 +182,7 @@ def _parted(queue: str) -> tuple[str, str, str]:
 
 
 def _open_attempts(
-    overview: Overview, names: set[str]
+    overview: ConductorOverview, names: set[str]
 ) -> tuple[dict[str, tuple[Sequence[OpenAttempt], bool]], tuple[ServiceError, ...]]:
     def ask(name: str) -> tuple[Sequence[OpenAttempt], bool] | ServiceError:
         if silent and time.monotonic() > until:  # each of the others would be waited for as long

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from perago.failure import Failure
 from perago.local.services import BRANCH, REPOSITORY
 from perago.ports import Clock, TaskQueue
 from perago.worker import Event, Listener, Supervisor, WorkerPlan
@@ -70,7 +71,7 @@ class Teller(Protocol):
         ...
 
 
-class RunFailed(Exception):
+class RunFailed(Failure):
     """A worker ended before its task did."""
 
 

@@ -13,15 +13,15 @@ import typer
 
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
-from perago.cli.errors import CommandError, ExitCode
+from perago.cli.errors import ExitCode
 from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
-from perago.cli.past_attempts import Servers, refusals_are_told
-from perago.cli.signals import sigterm_unwinds
+from perago.failure import Failure
+from perago.signals import sigterm_unwinds
 
 if TYPE_CHECKING:
-    from perago.cli.probe import TaskSummary
-    from perago.replay.verdicts import State
+    from perago.history.backtest import State
+    from perago.probe import TaskSummary
 
 LAST = 20
 
@@ -82,75 +82,29 @@ def command(
     The attempts are looked up on the configured Conductor, their files on the configured lakeFS; both are only read.
     Nothing is published.
     """
-    if workflow is not None and not _is_plain(workflow):
+    if workflow is not None and (not workflow.strip() or not workflow.isprintable() or "'" in workflow):
         raise typer.BadParameter("must be the name of a workflow.", param_hint="'--workflow'")
     place = _place(workspace)
     age = None if since is None else seconds_of_age(since, "--since")
-    with refusals_are_told(), sigterm_unwinds():
-        raise typer.Exit(
-            backtest(
-                module,
-                last=LAST if last is None and age is None else last,
-                age=age,
-                workflow=workflow,
-                place=place,
-                jobs=jobs,
-                resume=resume,
-                as_json=as_json,
-                import_limit=timeout,
-            )
-        )
-
-
-def backtest(
-    module: str,
-    *,
-    last: int | None,
-    age: float | None,
-    workflow: str | None,
-    place: tuple[str, str] | None,
-    jobs: int,
-    resume: Path | None,
-    as_json: bool,
-    import_limit: float,
-) -> int:
-    """Run the task on inputs of the past.
-
-    Args:
-        module: the import path of the task module.
-        last: how many attempts at most; None for all.
-        age: seconds that they may be old; None for any age.
-        workflow: the name of their workflows; None for any.
-        place: repository and branch whose publications tell the attempts; None: Conductor's search does.
-        jobs: how many at a time.
-        resume: where verdicts are kept; None keeps none.
-        as_json: print all of it as JSON.
-        import_limit: seconds that importing the module may take.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        NotReplayable: no attempt was found.
-        CommandError: module or configuration are not valid, or a worker could not be started.
-        ServiceError: a server did not answer.
-    """
-    task, files = load_task_to_run(module, import_limit)
+    task, files = load_task_to_run(module, timeout)
     if place is not None and task.workspace is None:
         raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
     settings = valid_settings()
-    from perago.cli.backtesting import Backtest
     from perago.cli.verdict_view import VerdictView
-    from perago.replay.attempts import NotReplayable
-    from perago.replay.history import Choice, published_on, searched
+    from perago.configuration import Servers
+    from perago.history.attempts import NotReplayable
+    from perago.history.backtest import Backtest
+    from perago.history.search import Choice, published_on, searched
 
     state = _state(resume, task, files)
+    if last is None and age is None:
+        last = LAST
     choice = Choice(task.name, last, None if age is None else time.time() - age, workflow)
-    with Servers(settings) as servers:
+    with sigterm_unwinds(), Servers(settings, cached=True) as servers:
         if place is None:
-            ids = searched(servers.conductor, choice)
+            ids = searched(servers.workflows, choice)
         else:
-            ids = published_on(servers.store, servers.conductor, *place, choice)
+            ids = published_on(servers.store, servers.workflows, *place, choice)
         if not ids:
             raise NotReplayable(
                 f"no completed attempt of {task.name} was found",
@@ -158,9 +112,9 @@ def backtest(
             )
         view = VerdictView(sys.stderr, len(ids))
         with view, _going_on(resume):
-            verdicts = Backtest(servers, settings, module, task, files, state, jobs, view).run(ids)
+            verdicts = Backtest(servers, settings, module, task, state, jobs, view.heard).run(ids)
     view.show(task.name, verdicts, sys.stdout, as_json=as_json)
-    return ExitCode.OK if view.is_good(verdicts) else ExitCode.FAILURE
+    raise typer.Exit(ExitCode.OK if view.is_good(verdicts) else ExitCode.FAILURE)
 
 
 @contextlib.contextmanager
@@ -175,19 +129,15 @@ def _going_on(resume: Path | None) -> Iterator[None]:
 
 
 def _state(resume: Path | None, task: TaskSummary, files: tuple[str, ...]) -> State:
-    from perago.replay.verdicts import State, code_digest
+    from perago.history.backtest import State, code_digest
 
     try:
         state = State(resume, task.name, code_digest(files, task.definition))
     except (OSError, ValueError) as error:
-        raise CommandError(ExitCode.FAILURE, str(error), "give --resume another file, or remove this one") from error
+        raise Failure(str(error), "give --resume another file, or remove this one") from error
     if state.is_outdated:
         messages.note(f"{resume} is of other code: all attempts are run again")
     return state
-
-
-def _is_plain(name: str) -> bool:
-    return bool(name.strip()) and name.isprintable() and "'" not in name
 
 
 def _place(workspace: str | None) -> tuple[str, str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import sys
 import tomllib
 from pathlib import Path
@@ -12,26 +13,16 @@ import typer
 
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
-from perago.cli.errors import CommandError, ExitCode
 from perago.cli.parameters import IMPORT_LIMIT, Timeout
-from perago.cli.past_attempts import (
-    Found,
-    Named,
-    OptionalModule,
-    Servers,
-    StepName,
-    TaskId,
-    Workflow,
-    find,
-    look_up_in_lakefs,
-    refusals_are_told,
-)
-from perago.cli.signals import sigterm_unwinds
+from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
+from perago.failure import Failure
+from perago.signals import sigterm_unwinds
 from perago.workspace.text import count, listing
 
 if TYPE_CHECKING:
-    from perago.replay.capturing import Captured
-    from perago.replay.fetching import Chosen
+    from perago.history.attempts import Chosen
+    from perago.history.capture import Captured
+    from perago.history.replay import Found
 
 CASES = Path("tests/perago_cases")
 MAX_BYTES = "20MB"
@@ -88,36 +79,29 @@ def command(
     chosen = _chosen(only or [])
     if name is not None and (not name.strip(".") or "/" in name or name.startswith(".") or not name.isprintable()):
         raise typer.BadParameter("must be the name of a directory.", param_hint="'--name'")
-    with refusals_are_told(), sigterm_unwinds():
-        captured = _capture(named, output, name, scrub, chosen, limit)
-    _show(captured)
-
-
-def _capture(named: Named, output: Path, name: str | None, scrub: str | None, chosen: Chosen, limit: int) -> Captured:
     settings = valid_settings()
-    from perago.replay.capturing import Wanted, capture, check_target
-    from perago.replay.scrubbing import Scrubber, load_hooks
+    from perago.configuration import Servers
+    from perago.history.capture import Scrubber, Wanted, capture, load_hooks
 
     scrub = scrub or _configured_hooks(Path("pyproject.toml"))
     hooks = load_hooks(scrub) if scrub is not None else {}
-    with Servers(settings) as servers:
-        found = find(servers, named)
+    with sigterm_unwinds(), Servers(settings, cached=True) as servers:
+        found, past, _ = named.find(servers)
         target = output / found.attempt.task_name / (name or _default_name(found))
-        check_target(target)
-        past = look_up_in_lakefs(servers, found)
-        wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, found.definition)
+        definition = json.loads(found.task.definition)
+        wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, definition)
         try:
-            return capture(servers.store_for(found.task), past, wanted)
+            captured = capture(found.store(servers), past, wanted)
         except OSError as error:
-            message = f"cannot write {target}: {error.strerror or error}; nothing is left of it"
-            raise CommandError(ExitCode.FAILURE, message) from error
+            raise Failure(f"cannot write {target}: {error.strerror or error}; nothing is left of it") from error
+    _show(captured)
 
 
 def _configured_hooks(file: Path) -> str | None:
     """The module of the hooks that the project has for all its captures.
 
     Raises:
-        CommandError: the file cannot be read, or names none; a hook that is passed over would let data out.
+        Failure: the file cannot be read, or names none; a hook that is passed over would let data out.
     """
     if not file.exists():
         return None
@@ -125,10 +109,10 @@ def _configured_hooks(file: Path) -> str | None:
         found = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("perago", {}).get("scrub")
     except (OSError, ValueError, AttributeError) as error:
         message = f"{file} cannot be read, and it may name scrub hooks: {error}"
-        raise CommandError(ExitCode.FAILURE, message, "correct it, or give --scrub MODULE") from error
+        raise Failure(message, "correct it, or give --scrub MODULE") from error
     if found is not None and not isinstance(found, str):
         message = f'{file}: scrub in [tool.perago] must be the import path of a module, such as "my_tasks.scrubbing"'
-        raise CommandError(ExitCode.FAILURE, message)
+        raise Failure(message)
     return found
 
 
@@ -149,7 +133,7 @@ def _size(text: str) -> int:
 
 def _chosen(patterns: list[str]) -> Chosen:
     from perago.authoring.paths import canonical_pattern
-    from perago.replay.fetching import everything
+    from perago.history.attempts import everything
     from perago.workspace.glob import compile_glob
 
     try:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import look_at_configuration, namesake
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, masked, show_notes, show_problem
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.cli.probe import probing
+from perago.configuration import look_at_configuration, namesake
+from perago.probe import probing
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
-    from perago.cli.configuration import Configuration
-    from perago.cli.probe import Probed, TaskSummary
+    from perago.configuration import Configuration
+    from perago.probe import Probed, TaskSummary
     from perago.settings import Problem
 
 

@@ -27,7 +27,7 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Show every setting, its value and where it comes from. Nothing is created, and no server is asked."""
-    from perago.cli.configuration import look_at_configuration
+    from perago.configuration import look_at_configuration
     from perago.settings.effective import settings_in_effect
     from perago.workspace.text import one_line
 

@@ -8,10 +8,10 @@ import sys
 from queue import SimpleQueue
 
 from perago.cli import messages
-from perago.cli.loopback import held_port
+from perago.cli.local_services import held_port, require_embedded
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import Port
-from perago.cli.signals import heard, sigterm_unwinds
+from perago.signals import heard, sigterm_unwinds
 
 EXAMPLES = """\b
 The page only reads. The address that is printed has a token in it, and opens on
@@ -29,8 +29,6 @@ def command(port: Port = None) -> None:
     A server that does not answer takes its own half of the pages away, and they say so. Logs and steps of attempts are
     shown as far as their workers ran on this machine. Ctrl-C ends it.
     """
-    from perago.cli.configuration import require_embedded
-
     require_embedded("console")
     from perago.settings import load_settings
 

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from perago.cli.configuration import require_embedded, valid_settings
-from perago.cli.errors import CommandError, ExitCode
-from perago.cli.files import check_output, write_tree
+from perago.cli.configuration import valid_settings
+from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
-from perago.cli.local_run import plan_for
+from perago.cli.local_services import check_output, note_tree, require_embedded
 from perago.cli.parameters import IMPORT_LIMIT
-from perago.cli.signals import end_if_told, sigterm_unwinds
+from perago.failure import Failure
+from perago.signals import end_if_told, sigterm_unwinds
 from perago.workspace.text import json_text
-
-if TYPE_CHECKING:
-    from perago.local.served import ServedServices
-
 
 SAMPLE = "perago.samples.penguins"
 MODULES = (f"{SAMPLE}.clean", f"{SAMPLE}.measure", f"{SAMPLE}.summary")
@@ -64,19 +59,16 @@ def command(
     continues what all three published. Conductor and lakeFS are embedded and served over HTTP on this machine;
     everything else is what runs in production.
     """
-    raise typer.Exit(demonstrate(output))
-
-
-def demonstrate(output: Path | None) -> int:
-    """Run the workflow and show what its tasks did; returns the exit code."""
     require_embedded("demo")
     check_output(output)
     summaries = load_tasks(MODULES, IMPORT_LIMIT)
     settings = valid_settings()
 
     from perago.cli.attempt_view import AttemptView, show_line
+    from perago.history.running import plan_for, write_tree
     from perago.local import LocalTask, RunFailed, run_workflow, workspace_at
     from perago.local.served import ServedServices
+    from perago.local.services import BRANCH, REPOSITORY
 
     view = AttemptView(sys.stdout, brief=True)
     with sigterm_unwinds(), ServedServices() as services, as_file(files(SAMPLE) / "data") as data:
@@ -97,35 +89,23 @@ def demonstrate(output: Path | None) -> int:
             with view:
                 ended = run_workflow(services, tasks, workflow_definition(), payload, view, end_if_told)
         except RunFailed as error:
-            raise CommandError(ExitCode.FAILURE, f"{error}; see the messages above") from error
+            raise Failure(f"{error}; see the messages above") from error
         rows = [row for row in ended["tasks"] if row["taskType"] not in ("FORK", "JOIN")]
-        _show_results(rows)
-        show_line(_commits(services, ref), sys.stdout)
-        completed = bool(ended["status"] == "COMPLETED")
-        if output is not None and completed:
-            write_tree(services.lakefs, view.outcome(rows[-1]).ref, "", output)
-    if not completed:
-        return ExitCode.FAILURE
+        typer.echo("results")
+        for row in rows:
+            typer.echo(f"  {row['referenceTaskName']}: {json_text(row.get('outputData', {}).get('result'))}")
+        published = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
+        show_line((services.lakefs.get_commit(REPOSITORY, ref), *reversed(published)), sys.stdout)
+        if output is not None and ended["status"] == "COMPLETED":
+            commit = rows[-1]["outputData"]["workspace"]["ref"]
+            write_tree(services.lakefs, commit, "", output)
+            note_tree(output, commit)
+    if ended["status"] != "COMPLETED":
+        raise typer.Exit(ExitCode.FAILURE)
     typer.echo(f"\nNext: perago run {MODULES[0]} --help, and docs/authoring.md for tasks of your own.")
-    return ExitCode.OK
 
 
 def workflow_definition() -> dict[str, Any]:
     """The definition of the bundled workflow."""
     found: dict[str, Any] = json.loads((files(SAMPLE) / "workflow.json").read_text("utf-8"))
     return found
-
-
-def _show_results(rows: Sequence[Mapping[str, Any]]) -> None:
-    typer.echo("results")
-    for row in rows:
-        result = row.get("outputData", {}).get("result")
-        typer.echo(f"  {row['referenceTaskName']}: {json_text(result)}")
-
-
-def _commits(services: ServedServices, ref: str) -> Sequence[Any]:
-    """The commit that the workflow began with and what was published on top of it, oldest first."""
-    from perago.local.services import BRANCH, REPOSITORY
-
-    published = services.lakefs.history(REPOSITORY, BRANCH, until=ref, limit=100)
-    return (services.lakefs.get_commit(REPOSITORY, ref), *reversed(published))

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,17 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import require_embedded, valid_settings
+from perago.cli.configuration import valid_settings
 from perago.cli.dev.workflows import BRANCH, REPOSITORY, seed
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
-from perago.cli.loopback import held_port
+from perago.cli.local_services import held_port, require_embedded
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Port, Timeout
-from perago.cli.signals import sigterm_unwinds
+from perago.failure import Failure
+from perago.signals import sigterm_unwinds
 
 if TYPE_CHECKING:
-    from perago.cli.probe import Probed
     from perago.embedded.http.services import EmbeddedServices
+    from perago.probe import Probed
     from perago.settings import Settings
 
 
@@ -75,34 +75,12 @@ def command(
     for every module, and runs real workers, which are started anew when their module changes. Prints where everything
     is and the lines that start a workflow. It speaks to no other server, even if one is configured.
     """
-    raise typer.Exit(develop(DevOptions(tuple(modules), workspace, jobs, port, state, timeout)))
-
-
-@dataclass(frozen=True, slots=True)
-class DevOptions:
-    """What was asked for on the command line."""
-
-    modules: tuple[str, ...]
-    workspace: Path | None
-    slots: int
-    port: int | None
-    """0 for any, None for the friendly one or any."""
-    state: Path | None
-    import_limit: float
-
-
-def develop(options: DevOptions) -> int:
-    """Serve, run workers and reload them until told to stop; returns the exit code.
-
-    Raises:
-        CommandError: modules, configuration, workspace, port or state cannot be used; nothing was started.
-    """
     begun = time.monotonic()
     require_embedded("dev")
-    if options.workspace is not None and not options.workspace.is_dir():
-        raise typer.BadParameter(f"--workspace {options.workspace} is not a directory.")
-    with sigterm_unwinds(), held_port(options.port) as held:
-        probed, settings = _valid_modules(options)
+    if workspace is not None and not workspace.is_dir():
+        raise typer.BadParameter(f"--workspace {workspace} is not a directory.")
+    with sigterm_unwinds(), held_port(port) as held:
+        probed, settings = _valid_modules(modules, timeout)
         from perago.cli.dev.session import Session
         from perago.console import console_of
         from perago.embedded.http.services import EmbeddedServices
@@ -111,15 +89,16 @@ def develop(options: DevOptions) -> int:
         services = EmbeddedServices(
             held=held,
             page=partial(console_of, worker_logs=settings.log_root, samples=samples),
-            state=options.state,
+            state=state,
             on_problem=messages.warning,
             longest_poll=LONGEST_POLL,
         )
         with _entered(services):
-            seed(services, options.workspace)
+            seed(services, workspace)
             environment = _environment(services, settings.allowed_workspaces)
-            session = Session(services, probed, options.slots, environment, options.import_limit, samples)
-            return session.run(begun, options.state)
+            session = Session(services, probed, jobs, environment, timeout, samples)
+            code = session.run(begun, state)
+    raise typer.Exit(code)
 
 
 @contextmanager
@@ -131,14 +110,14 @@ def _entered(services: EmbeddedServices) -> Iterator[None]:
         try:
             stack.enter_context(services)
         except StateError as error:
-            raise CommandError(ExitCode.FAILURE, f"--state: {error}") from error
+            raise Failure(f"--state: {error}") from error
         yield
 
 
-def _valid_modules(options: DevOptions) -> tuple[Sequence[Probed], Settings]:
-    from perago.cli.probe import probing
+def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequence[Probed], Settings]:
+    from perago.probe import probing
 
-    with probing(options.modules, options.import_limit, packages=True) as results:
+    with probing(modules, import_limit, packages=True) as results:
         settings = valid_settings()
         import perago.embedded.http.services  # noqa: F401 - while the child processes are busy
 

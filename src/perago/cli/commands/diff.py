@@ -39,16 +39,17 @@ def command(
     Changes nothing. Exit code 0: all are the same; 1: one differs, or is not registered.
     """
     tasks = load_tasks(modules, timeout, packages=True)
+    from perago.configuration import Servers
     from perago.settings import load_settings
+    from perago.taskdef.compare import comparable
+    from perago.taskdef.compatibility import classify
 
-    conductor = load_settings().require_conductor()
-    from perago.adapters.conductor import ConductorQueue
-
-    queue = ConductorQueue(conductor)
-    try:
-        found = [_compare(queue.get_task_definition(task.name), json.loads(task.definition)) for task in tasks]
-    finally:
-        queue.close()
+    found: list[tuple[Change, ...] | None] = []
+    with Servers(load_settings()) as servers:
+        for task in tasks:
+            registered = servers.queue.get_task_definition(task.name)
+            here = json.loads(task.definition)
+            found.append(None if registered is None else classify(*comparable(registered, here)))
     if as_json:
         document = {task.name: _document(changes) for task, changes in zip(tasks, found, strict=True)}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
@@ -57,14 +58,6 @@ def command(
             _print(task.name, changes)
     if any(changes != () for changes in found):
         raise typer.Exit(ExitCode.FAILURE)
-
-
-def _compare(registered: Any, here: dict[str, Any]) -> tuple[Change, ...] | None:
-    """What registering would change; None: the server does not know the task."""
-    from perago.taskdef.compare import comparable
-    from perago.taskdef.compatibility import classify
-
-    return None if registered is None else classify(*comparable(registered, here))
 
 
 def _document(changes: tuple[Change, ...] | None) -> dict[str, Any]:

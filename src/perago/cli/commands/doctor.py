@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perago.cli.errors import ExitCode
+from perago.cli import messages
+from perago.cli.errors import ExitCode, advice
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
 from perago.cli.progress import working
@@ -19,6 +20,7 @@ from perago.workspace.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.findings import Finding
+    from perago.ports import ServiceError
 
 EXAMPLES = """\b
 ok       as it should be
@@ -60,12 +62,12 @@ def command(
     --write. Exit code 0: no problem; otherwise the one of what is wrong (3 a module, 4 the configuration, 5 a server,
     1 anything else).
     """
-    from perago.cli.checks import Doctor
+    from perago.diagnosis.doctor import Doctor
     from perago.diagnosis.findings import Level
 
     branches = [_branch(text) for text in workspaces or ()]
     with working("looking at this machine and the servers") as tell:
-        doctor = Doctor(branches, write=write, tell=tell)
+        doctor = Doctor(branches, write=write, explain=_explain, tell=tell)
         findings = doctor.examine(modules or (), timeout)
     if as_json:
         document = {"ok": _exit_code(findings) is ExitCode.OK, "findings": [_document(found) for found in findings]}
@@ -76,6 +78,10 @@ def command(
         _print_summary(findings)
     if (code := _exit_code(findings)) is not ExitCode.OK:
         raise typer.Exit(code)
+
+
+def _explain(error: ServiceError) -> tuple[str, str]:
+    return messages.service_words(error), advice(error)
 
 
 def _branch(text: str) -> tuple[str, str]:

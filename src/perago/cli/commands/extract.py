@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
+from perago.atomic_file import replace_file
 from perago.cli import messages
-from perago.cli.files import write_atomically
 from perago.cli.loading import load_tasks
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
+from perago.failure import Failure
 
 EXAMPLES = """\b
 Examples:
@@ -45,5 +46,11 @@ def command(
     if output is None or output == Path("-"):
         sys.stdout.buffer.write(text.encode())
         return
-    write_atomically(output, text.encode())
+    try:
+        if output.exists() and not output.is_file():  # a device or a pipe; a directory refuses the write
+            output.write_bytes(text.encode())
+        else:
+            replace_file(output.resolve(), text.encode())  # a symlink stays one
+    except OSError as error:
+        raise Failure(f"cannot write {output}: {error.strerror}") from error
     messages.note(f"wrote the TaskDef of {', '.join(task.name for task in tasks)} to {output}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,13 +74,14 @@ def command(
     if names:
         settings.require_lakefs()
     from perago.driver import SystemClock
-    from perago.driver.gc import Fate, Policy
+    from perago.driver.gc import Fate, Policy, clear_directories
 
     policy = Policy(limit, SystemClock().now(), dry_run)
     found: list[Leftover] = []
     skipped: list[str] = []
     try:
-        for leftover in _clear(settings, names, policy, skipped):
+        branches = _clear_branches(settings, names, policy, skipped) if names else ()
+        for leftover in chain(clear_directories(settings.workspace_root, policy), branches):
             found.append(leftover)
             if not as_json:
                 print_leftover(leftover, policy)
@@ -91,20 +94,11 @@ def command(
         raise typer.Exit(ExitCode.FAILURE)
 
 
-def _clear(settings: Settings, repositories: list[str], policy: Policy, skipped: list[str]) -> Iterator[Leftover]:
-    from perago.driver.gc import clear_directories
-
-    yield from clear_directories(settings.workspace_root, policy)
-    if repositories:
-        yield from _clear_branches(settings, repositories, policy, skipped)
-
-
 def _clear_branches(
     settings: Settings, repositories: list[str], policy: Policy, skipped: list[str]
 ) -> Iterator[Leftover]:
     """Clear each repository. Report a repository that does not exist or is refused, and continue with the next one."""
-    from perago.adapters.conductor import ConductorQueue
-    from perago.adapters.lakefs import LakeFSStore
+    from perago.configuration import Servers
     from perago.driver.first_seen import FirstSeenStore
     from perago.driver.gc import BranchClearing
     from perago.ports import Forbidden, NotFound, Refused
@@ -113,10 +107,11 @@ def _clear_branches(
 
     lakefs = settings.require_lakefs()
     first_seen = FirstSeenStore(state_directory() / "gc.json", lakefs.endpoint_url)
-    queue = ConductorQueue(settings.conductor) if settings.conductor else None
-    store = LakeFSStore(lakefs)
-    clearing = BranchClearing(store, queue, first_seen, policy)
-    try:
+    with ExitStack() as stack:
+        if not policy.dry_run:
+            stack.callback(_save, first_seen)
+        servers = stack.enter_context(Servers(settings))
+        clearing = BranchClearing(servers.store, servers.queue if settings.conductor else None, first_seen, policy)
         for repository in repositories:
             if problem := name_problem("repository", repository):
                 skipped.append(repository)
@@ -130,14 +125,8 @@ def _clear_branches(
                 why = f"{lakefs.shown} has no such repository: {error.detail}" if is_missing else str(error)
                 fix = "check the name, and that the address is the right one" if is_missing else ""
                 messages.error(f"{repository} was skipped: {why}", fix)
-    finally:
-        store.close()
-        if queue is not None:
-            queue.close()
-        if not policy.dry_run:
-            _save(first_seen)
-    if clearing.silence is not None:
-        raise clearing.silence
+        if clearing.silence is not None:
+            raise clearing.silence
 
 
 def _save(first_seen: FirstSeenStore) -> None:
@@ -152,8 +141,15 @@ def _save(first_seen: FirstSeenStore) -> None:
 
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
     """One leftover, what became of it, and why."""
-    where = f"branch {leftover.name} of {leftover.repository}" if leftover.repository else _directory(leftover)
-    sys.stdout.write(f"{_word(leftover, policy):<{_WIDTH}}  {one_line(f'{where}: {leftover.reason}')}\n")
+    from perago.driver.gc import Fate
+    from perago.workspace.text import size
+
+    if leftover.repository is None:
+        where = f"{leftover.name} ({size(leftover.size or 0)})"
+    else:
+        where = f"branch {leftover.name} of {leftover.repository}"
+    word = "would remove" if policy.dry_run and leftover.fate is Fate.REMOVED else leftover.fate.value
+    sys.stdout.write(f"{word:<{_WIDTH}}  {one_line(f'{where}: {leftover.reason}')}\n")
     sys.stdout.flush()
 
 
@@ -190,15 +186,3 @@ def _fields(leftover: Leftover) -> dict[str, object]:
     else:
         what = {"kind": "branch", "repository": leftover.repository, "branch": leftover.name}
     return {**what, "fate": leftover.fate.value, "reason": leftover.reason}
-
-
-def _word(leftover: Leftover, policy: Policy) -> str:
-    from perago.driver.gc import Fate
-
-    return "would remove" if policy.dry_run and leftover.fate is Fate.REMOVED else leftover.fate.value
-
-
-def _directory(leftover: Leftover) -> str:
-    from perago.workspace.text import size
-
-    return f"{leftover.name} ({size(leftover.size or 0)})"

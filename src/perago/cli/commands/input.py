@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 
 from perago.cli.parameters import checked_branch, read_object, read_refs
+from perago.failure import Failure
 from perago.workspace.text import json_text
 
 EXAMPLES = """\b
@@ -44,7 +46,7 @@ def command(
     The reference is the head of the branch, or what --ref gives. If others advance the branch before the task has
     published, the input is stale: print it right before you use it.
     """
-    from perago.cli.services import branch_head, newest_commit
+    from perago.cli.services import branch_head
 
     payload: dict[str, Any] = {
         "workspace": {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ""},
@@ -54,3 +56,27 @@ def command(
     payload["workspace"]["ref"] = newest_commit(repository, commits) if commits else branch_head(repository, branch)
     text = json_text(payload, indent=None if compact else 2)
     sys.stdout.buffer.write(f"{text}\n".encode())
+
+
+def newest_commit(repository: str, commits: Sequence[str]) -> str:
+    """Return the one of several commits that continues all the others, as an attempt finds it; a single one if it
+    exists.
+
+    Raises:
+        Failure: there is none, or the configured lakeFS does not know one of them.
+    """
+    from perago.attempt.joining import PAGE, NotOneLine, newest_of
+    from perago.configuration import Servers
+    from perago.ports import NotFound
+    from perago.settings import load_settings
+
+    settings = load_settings()
+    with Servers(settings) as servers:
+        try:
+            return newest_of(commits, lambda commit: servers.store.ancestry(repository, commit, limit=PAGE))
+        except NotOneLine as error:
+            raise Failure(str(error)) from error
+        except NotFound as error:
+            message = f"{settings.require_lakefs().shown} does not have all of these commits: {error.detail}"
+            fix = "check the repository and the ids, and that the address is the right one"
+            raise Failure(message, fix) from error

@@ -48,7 +48,7 @@ def command(
     """Show the publications to a branch: task, attempt, what they adopted or undid."""
     oldest = None if since is None else time.time() - seconds_of_age(since, "--since")
     from perago.cli.services import store_of
-    from perago.replay.history import commits_of
+    from perago.history.search import commits_of
 
     with store_of(repository, branch) as store:
         head = store.get_commit(repository, branch)

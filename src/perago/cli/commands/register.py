@@ -12,7 +12,7 @@ import typer
 from perago.cli.loading import load_tasks
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.workspace.text import one_line
+from perago.workspace.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.taskdef import Difference
@@ -35,28 +35,29 @@ def command(
     If one of the modules is not valid, nothing is sent.
     """
     tasks = load_tasks(modules, timeout, packages=True)
+    from perago.configuration import Servers
     from perago.settings import load_settings
-
-    settings = load_settings()
-    conductor = settings.require_conductor()
-    from perago.adapters.conductor import ConductorQueue
     from perago.taskdef import compare_definitions
 
-    queue = ConductorQueue(conductor)
-    try:
-        wanted = [json.loads(task.definition) for task in tasks]
+    settings = load_settings()
+    with Servers(settings) as servers:
         outdated = []
-        for definition in wanted:
-            current = queue.get_task_definition(definition["name"])
+        for definition in [json.loads(task.definition) for task in tasks]:
+            current = servers.queue.get_task_definition(definition["name"])
             differences = () if current is None else compare_definitions(current, definition)
             print_comparison(definition["name"], current is None, differences)
             if current is None or differences:
                 outdated.append(definition)
         if outdated and not dry_run:
-            queue.register_task_definitions(outdated)
-        print_summary(len(outdated), conductor.shown, dry_run=dry_run)
-    finally:
-        queue.close()
+            servers.queue.register_task_definitions(outdated)
+    sys.stdout.flush()
+    what, server = count(len(outdated), "TaskDef"), settings.require_conductor().shown
+    if not outdated:
+        sys.stdout.write(f"nothing to register on {server}\n")
+    elif dry_run:
+        sys.stdout.write(f"dry run: {what} would be registered on {server}\n")
+    else:
+        sys.stdout.write(f"registered {what} on {server}\n")
 
 
 def print_comparison(name: str, is_new: bool, differences: Sequence[Difference]) -> None:
@@ -68,16 +69,3 @@ def print_comparison(name: str, is_new: bool, differences: Sequence[Difference])
     sys.stdout.write(f"{painted(f'{kind:9}', colour, sys.stdout)}  {name}\n")
     for difference in differences:
         sys.stdout.write(f"  {one_line(difference.text)}\n")
-
-
-def print_summary(count: int, server: str, *, dry_run: bool) -> None:
-    """What was done, or would have been."""
-    sys.stdout.flush()
-    what = f"{count} TaskDef{'' if count == 1 else 's'}"
-    if count == 0:
-        text = f"nothing to register on {server}"
-    elif dry_run:
-        text = f"dry run: {what} would be registered on {server}"
-    else:
-        text = f"registered {what} on {server}"
-    sys.stdout.write(text + "\n")

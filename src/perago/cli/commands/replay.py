@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import functools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,27 +15,14 @@ import typer
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
-from perago.cli.files import check_output
-from perago.cli.local_run import runs_here
+from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
-from perago.cli.past_attempts import (
-    Found,
-    Named,
-    OptionalModule,
-    Servers,
-    StepName,
-    TaskId,
-    Workflow,
-    find,
-    look_up_in_lakefs,
-    refusals_are_told,
-    scratch_directory,
-)
-from perago.cli.signals import sigterm_unwinds
+from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
+from perago.signals import sigterm_unwinds
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
-    from perago.cli.replays import Ran
+    from perago.history.replay import Found, Ran
     from perago.testing.remains import Differences
 
 EXAMPLES = """\b
@@ -83,52 +70,33 @@ def command(
     function runs here, on in-memory services: nothing is published.
     """
     named = Named(task_id, module, workflow, step, timeout).checked()
-    with refusals_are_told(), sigterm_unwinds():
-        raise typer.Exit(replay(named, changed or (), output, as_json=as_json, pdb=pdb))
-
-
-def replay(named: Named, changed: Sequence[str], output: Path | None, *, as_json: bool, pdb: bool) -> int:
-    """Run one attempt again.
-
-    Args:
-        named: which.
-        changed: as `--set` takes them.
-        output: a new or empty directory for the tree.
-        as_json: print all of it as JSON.
-        pdb: run the function in this terminal, with a debugger where it raises.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        NotReplayable: there is no such attempt, or it cannot be run again.
-        CommandError: module or configuration are not valid.
-        ServiceError: a server did not answer.
-    """
-    edits = [read_edit(text) for text in changed]
+    edits = [read_edit(text) for text in changed or ()]
     check_output(output)
     settings = valid_settings()
     from perago.cli.attempt_view import AttemptView
-    from perago.cli.replays import How, Input, differs_from_itself, fetched, run_again
-    from perago.replay.past import differences_to
+    from perago.configuration import Servers
+    from perago.history.attempts import differences_to
+    from perago.history.replay import Input, run_again, scratch_directory
+    from perago.testing.remains import differences
 
-    with Servers(settings) as servers, scratch_directory(settings) as scratch:
-        found = find(servers, named)
-        past = look_up_in_lakefs(servers, found)
-        store = servers.store_for(found.task)
+    view = AttemptView(sys.stderr)
+    with sigterm_unwinds(), Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:
+        found, past, files = named.find(servers)
         for name in ("input", "now", "again"):
             (scratch / name).mkdir()
-        given = fetched(found, past, store, scratch / "input", settings)
+        given = found.input(past, servers, scratch / "input", settings)
         given = Input(with_edits(given.params, edits), given.files)
-        how = How(settings, here=runs_here(found.files, None, pdb=pdb), post_mortem=pdb)
-        ran = run_again(found, given, how, scratch / "now", AttemptView(sys.stderr), output)
-        differing = differences_to(past, ran.remains, store, given.files)
-        by_itself: tuple[str, ...] = ()
-        if differing and not edits and not how.here:
-            again = functools.partial(run_again, found, given, how, scratch / "again")
-            by_itself = differs_from_itself(ran.remains, given, again)
-        _show(found, ran, differing, by_itself, as_json=as_json)
-    return ExitCode.FAILURE if differing else ExitCode.OK
+        debugging = debugging_of(files, None, pdb=pdb)
+        with contextlib.nullcontext() if debugging else view:
+            ran = run_again(found, given, settings, scratch / "now", view, debugging, output)
+        note_tree(output, ran.commit)
+        differing = differences_to(past, ran.remains, found.store(servers), given.files)
+        unstable: tuple[str, ...] = ()
+        if differing and not edits and not debugging:
+            again = run_again(found, given, settings, scratch / "again")
+            unstable = differences(ran.remains, again.remains, given.files).summary
+        _show(found, ran, differing, unstable, as_json=as_json)
+    raise typer.Exit(ExitCode.FAILURE if differing else ExitCode.OK)
 
 
 def read_edit(text: str) -> tuple[list[str], Any]:
@@ -166,13 +134,13 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     return found
 
 
-def _show(found: Found, ran: Ran, differing: Differences, by_itself: Sequence[str], *, as_json: bool) -> None:
+def _show(found: Found, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
     """What differs on standard output; what it may come from on standard error."""
     attempt = found.attempt
-    if by_itself:
+    if unstable:
         messages.warning(
             "the function is not deterministic: two runs of today's code on this input differ, too\n  "
-            + "\n  ".join(by_itself)
+            + "\n  ".join(unstable)
         )
     if as_json:
         report = {
@@ -186,7 +154,7 @@ def _show(found: Found, ran: Ran, differing: Differences, by_itself: Sequence[st
                 "seconds": round(ran.seconds, 3),
             },
             "same": not differing,
-            "deterministic": not by_itself,
+            "deterministic": not unstable,
             "differences": differing.as_json(),
         }
         sys.stdout.write(json_text(report, indent=2) + "\n")

@@ -13,17 +13,17 @@ import typer
 
 from perago.cli import messages
 from perago.cli.configuration import valid_settings
-from perago.cli.errors import CommandError, ExitCode
-from perago.cli.files import check_output, prefix_of, write_tree
+from perago.cli.errors import ExitCode
 from perago.cli.loading import load_task_to_run
-from perago.cli.local_run import run_attempt, runs_here, services_of
+from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
-from perago.cli.signals import sigterm_unwinds
+from perago.failure import Failure
+from perago.signals import sigterm_unwinds
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
-    from perago.cli.probe import TaskSummary
     from perago.embedded.lakefs import InMemoryLakeFS
+    from perago.probe import TaskSummary
     from perago.settings import Settings
 
 EXAMPLES = """\b
@@ -99,58 +99,13 @@ def command(
     With --pdb, or where the module has a breakpoint(), the function runs in this process instead, so that the debugger
     has the terminal.
     """
-    status = run_once(
-        module,
-        params,
-        workspace,
-        output,
-        example=example,
-        from_task=from_task,
-        as_json=as_json,
-        pdb=pdb,
-        import_limit=timeout,
-    )
-    raise typer.Exit(status)
-
-
-def run_once(
-    module: str,
-    params: str | None,
-    workspace: Path | None,
-    output: Path | None,
-    *,
-    example: str | None,
-    from_task: str | None = None,
-    as_json: bool,
-    pdb: bool,
-    import_limit: float,
-) -> int:
-    """Run the task once.
-
-    Args:
-        module: The import path of the task module.
-        params: The task's parameters as `--params` takes them; None for none.
-        workspace: The directory of the input files; None for an empty workspace.
-        output: A new or empty directory for the published tree; None writes nothing.
-        example: The id of an `Example` that gives parameters and workspace; these must be None then.
-        from_task: The id of an attempt in Conductor that does the same.
-        as_json: Print the whole outcome instead of the result.
-        pdb: Run the function in this terminal, and open a debugger where it raises.
-        import_limit: Seconds that importing the module may take.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: module, configuration or directories are not valid; nothing was run.
-    """
     for option, value in (("--example", example), ("--from", from_task)):
         if value is not None and (params is not None or workspace is not None):
             raise typer.BadParameter(f"{option} brings params and workspace; leave --params and --workspace out.")
     if example is not None and from_task is not None:
         raise typer.BadParameter("--example and --from both bring params and workspace; give one of them.")
     given = read_object(params or "{}")
-    task, files = load_task_to_run(module, import_limit)
+    task, files = load_task_to_run(module, timeout)
     shown = None if example is None else _declared(task, example)
     if shown is not None:
         given = dict(shown["params"])
@@ -158,36 +113,39 @@ def run_once(
     _check_directories(task, workspace, output)
 
     from perago.cli.attempt_view import AttemptView
+    from perago.history.running import run_attempt, services_of, write_tree
 
     view = AttemptView(sys.stderr)
-    here = runs_here(files, params, pdb=pdb)
+    debugging = debugging_of(files, params, pdb=pdb)
     with sigterm_unwinds(), contextlib.ExitStack() as past:
         if from_task is not None:
-            given, workspace = past.enter_context(_past_input(settings, from_task, module, task, files))
-        with services_of(settings, view, here=here, post_mortem=pdb) as services:
+            given, workspace = past.enter_context(_past_input(settings, from_task, module, task))
+        with services_of(settings, view, debugging) as services:
             ref = _seed(services.lakefs, task, workspace, None if shown is None else shown["tree"])
-            with contextlib.nullcontext() if here else view:
+            with contextlib.nullcontext() if debugging else view:
                 row = run_attempt(services, module, task, settings, given, ref, view)
             outcome = view.outcome(row)
-            if output is not None:
-                write_tree(services.lakefs, outcome.ref, prefix_of(task), output)
-    _print_result(outcome.as_json() if as_json else outcome.result, wanted=as_json or outcome.completed)
-    return ExitCode.OK if outcome.completed else ExitCode.FAILURE
+            if output is not None and outcome.ref is not None:
+                write_tree(services.lakefs, outcome.ref, task.key_prefix, output)
+    note_tree(output, outcome.ref)
+    if as_json or outcome.completed:
+        sys.stdout.write(json_text(outcome.as_json() if as_json else outcome.result, indent=2) + "\n")
+    raise typer.Exit(ExitCode.OK if outcome.completed else ExitCode.FAILURE)
 
 
 @contextlib.contextmanager
 def _past_input(
-    settings: Settings, task_id: str, module: str, task: TaskSummary, files: tuple[str, ...]
+    settings: Settings, task_id: str, module: str, task: TaskSummary
 ) -> Iterator[tuple[dict[str, Any], Path | None]]:
     """Params and input files of an attempt of the past, until the end of the block."""
-    from perago.cli.past_attempts import Servers, look_up_in_lakefs, matched, refusals_are_told, scratch_directory
-    from perago.cli.replays import fetched
-    from perago.replay.attempts import find_attempt
+    from perago.cli.past_attempts import look_up
+    from perago.configuration import Servers
+    from perago.history.attempts import find_attempt
+    from perago.history.replay import scratch_directory
 
-    with refusals_are_told(), Servers(settings) as servers, scratch_directory(settings) as scratch:
-        found = matched(find_attempt(servers.conductor, task_id), module, task, files)
-        past = look_up_in_lakefs(servers, found)
-        params = fetched(found, past, servers.store_for(task), scratch, settings).params
+    with Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:
+        found, past = look_up(servers, find_attempt(servers.workflows, task_id), module, task)
+        params = found.input(past, servers, scratch, settings).params
         yield dict(params), None if task.workspace is None else scratch
 
 
@@ -213,15 +171,17 @@ def _declared(task: TaskSummary, example: str) -> Mapping[str, Any]:
 def _seed(
     lakefs: InMemoryLakeFS, task: TaskSummary, workspace: Path | None, tree: str | Mapping[str, Any] | None
 ) -> str | None:
-    from perago.cli.files import TreeRefused, files_below
+    from perago.history.running import files_below
     from perago.local.services import BRANCH, REPOSITORY
     from perago.workspace.errors import WorkspaceError
 
     if task.workspace is None:
         return None
     if isinstance(tree, Mapping):
-        prefix = prefix_of(task)
-        files = {prefix + path: _content(value) for path, value in tree.items()}
+        files = {
+            task.key_prefix + path: base64.b64decode(content["base64"]) if isinstance(content, Mapping) else content
+            for path, content in tree.items()
+        }
         return lakefs.seed(REPOSITORY, BRANCH, files, message="the example's files").id
     if tree is not None:
         workspace = Path(tree)
@@ -230,16 +190,7 @@ def _seed(
         return lakefs.seed(REPOSITORY, BRANCH, {}, message="an empty workspace").id
     try:
         return lakefs.seed(
-            REPOSITORY, BRANCH, files_below(workspace, prefix_of(task)), message=f"the files of {workspace}"
+            REPOSITORY, BRANCH, files_below(workspace, task.key_prefix), message=f"the files of {workspace}"
         ).id
-    except (TreeRefused, WorkspaceError, OSError) as error:
-        raise CommandError(ExitCode.FAILURE, str(error)) from error
-
-
-def _content(value: Any) -> str | bytes | None:
-    return base64.b64decode(value["base64"]) if isinstance(value, Mapping) else value
-
-
-def _print_result(value: Any, *, wanted: bool) -> None:
-    if wanted:
-        sys.stdout.write(json_text(value, indent=2) + "\n")
+    except (WorkspaceError, OSError) as error:
+        raise Failure(str(error)) from error

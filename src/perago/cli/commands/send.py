@@ -11,16 +11,17 @@ import typer
 
 from perago.cli import messages
 from perago.cli.dev.workflows import workflow_definition
-from perago.cli.errors import CommandError, ExitCode
+from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
-from perago.cli.signals import end_if_told
+from perago.failure import Failure
+from perago.signals import end_if_told
 from perago.workspace.text import json_text, one_line
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows
-    from perago.cli.probe import TaskSummary
+    from perago.probe import TaskSummary
 
 
 _LOOK = 0.5
@@ -66,54 +67,27 @@ def command(
     The task gets the commit that the branch points at now. The TaskDef must be registered, and a worker must run:
     `perago start`, or `perago dev`, whose printed variables lead to its services.
     """
-    raise typer.Exit(send(module, params, workspace, follow=follow, import_limit=timeout))
-
-
-def send(module: str, params: str, workspace: str | None, *, follow: bool, import_limit: float) -> int:
-    """Start a workflow of one task.
-
-    Args:
-        module: The import path of the task module.
-        params: The parameters as `--params` takes them.
-        workspace: `REPO/BRANCH`; None for a task without a workspace.
-        follow: Show what happens until the workflow ends, and print its result.
-        import_limit: Seconds that importing the module may take.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: the module is not valid, or the server does not know its task; nothing was started.
-        ServiceError: a service did not do what was asked.
-    """
     given = read_object(params)
-    (task,) = load_tasks([module], import_limit)
+    (task,) = load_tasks([module], timeout)
     place = _place(task, workspace)
     from perago.cli.services import branch_head
+    from perago.configuration import Servers
     from perago.settings import load_settings
 
     settings = load_settings()
-    conductor = settings.require_conductor()
-    from perago.adapters.conductor import ConductorQueue, ConductorWorkflows
-
-    queue, workflows = ConductorQueue(conductor), ConductorWorkflows(conductor)
-    try:
-        if queue.get_task_definition(task.name) is None:
-            message = f"{conductor.shown} has no TaskDef {task.name}; nothing was started"
-            raise CommandError(ExitCode.FAILURE, message, f"create it with: perago register {module}")
+    with Servers(settings) as servers:
+        if servers.queue.get_task_definition(task.name) is None:
+            message = f"{settings.require_conductor().shown} has no TaskDef {task.name}; nothing was started"
+            raise Failure(message, f"create it with: perago register {module}")
         payload: dict[str, Any] = {"params": given}
         if place is not None:
             repository, branch = place
             ref = branch_head(repository, branch)
             payload["workspace"] = {"repository": repository, "branch": branch, "ref_type": "commit", "ref": ref}
-        workflow_id = workflows.start(workflow_definition(task, "send"), payload)
-        if not follow:
-            sys.stdout.write(f"{workflow_id}\n")
-            return ExitCode.OK
-        return _follow(workflows, workflow_id, FollowView(sys.stderr, module, task.name))
-    finally:
-        queue.close()
-        workflows.close()
+        workflow_id = servers.workflows.start(workflow_definition(task, "send"), payload)
+        if follow:
+            raise typer.Exit(_follow(servers.workflows, workflow_id, FollowView(sys.stderr, module, task.name)))
+    sys.stdout.write(f"{workflow_id}\n")
 
 
 def _place(task: TaskSummary, workspace: str | None) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from perago.cli import messages
 from perago.cli.progress import working
 
 FILES = 40
@@ -42,10 +43,10 @@ def command(
     is said, and the rest is shown.
     """
     from perago.cli.attempt_sheet import print_sheet
-    from perago.cli.looking import look_up
+    from perago.history.attempt_facts import attempt_facts
 
     with working("asking the servers") as tell:
-        found = look_up(first, second, None if everything else FILES, tell)
+        found = attempt_facts(first, second, None if everything else FILES, messages.service_words, tell)
     if as_json:
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
     else:

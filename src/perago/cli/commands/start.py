@@ -14,27 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perago.cli import messages
-from perago.cli.configuration import (
-    cache_of,
-    environment_of,
-    limits_of,
-    logs_of,
-    look_at_configuration,
-    look_at_services,
-    with_log_format,
-    withhold_credentials,
-)
+from perago.cli.configuration import with_log_format, withhold_credentials
 from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
-from perago.cli.signals import end_if_told, hand_over
 from perago.cli.status import HttpAddress, metrics_of, status_served
 from perago.cli.telemetry import telemetry_sent, wanted_signals
+from perago.configuration import cache_of, environment_of, limits_of, logs_of, look_at_configuration, look_at_services
 from perago.settings.values import LogFormat
+from perago.signals import end_if_told, hand_over
 
 if TYPE_CHECKING:
-    from perago.cli.probe import TaskSummary
     from perago.cli.services import OpenLakeFS
+    from perago.probe import TaskSummary
     from perago.settings import Settings
     from perago.worker import WorkerPlan
 
@@ -238,7 +230,7 @@ def _open_lakefs(settings: Settings) -> OpenLakeFS:
 
 def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]:
     """The tasks by their modules, and the settings; all are looked at before any is complained about."""
-    from perago.cli.probe import probing
+    from perago.probe import probing
 
     with probing(tuple(options.wanted), options.import_limit, packages=True, progress=Progress()) as results:
         configuration = with_log_format(look_at_configuration(), options.log_format)

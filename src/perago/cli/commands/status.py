@@ -54,16 +54,12 @@ def command(
     from perago.settings import load_settings
 
     settings = load_settings()
-    conductor = settings.require_conductor()
-    from perago.adapters.conductor import ConductorOverview
+    now = time.time()
+    from perago.configuration import Servers
     from perago.diagnosis.queues import look_at_queues
 
-    overview, now = ConductorOverview(conductor), time.time()
-    try:
-        with working("reading the queues") as tell:
-            report = look_at_queues(overview, settings.workspace_root, names, now, tell)
-    finally:
-        overview.close()
+    with Servers(settings) as servers, working("reading the queues") as tell:
+        report = look_at_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
         sys.stdout.write(json.dumps([_document(row, now) for row in report.rows], indent=2) + "\n")
     else:

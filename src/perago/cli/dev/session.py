@@ -1,29 +1,61 @@
-"""One run of `perago dev` once the services are up: the modules' workers, their lines, and the end."""
+"""One run of `perago dev` once the services are up: the modules' workers, their reloads, and the end.
+
+A changed module is checked first, in a process that is thrown away. If it is still valid, its worker process drains, so
+that a reload happens while its slots are idle; the TaskDef is registered again if it changed; and a new process starts.
+If it is not valid, the worker drains as well, and nothing runs until the next change. Until then tasks wait in their
+queue, because the code that they were meant for no longer exists.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from perago.cli.dev.processes import Checked, ChildEnded, ChildSaid, DevEvent, Signalled
-from perago.cli.dev.runner import ModuleRunner
-from perago.cli.dev.view import DevView
-from perago.cli.dev.watching import SECONDS
-from perago.cli.dev.workflows import curl_line, head, params_of, send_line, workflow_definition, workflow_name
+from perago.back_off import RestartDelay
+from perago.cli.dev.processes import (
+    READY,
+    SECONDS,
+    Check,
+    Checked,
+    ChildEnded,
+    ChildSaid,
+    DevEvent,
+    Post,
+    Signalled,
+    SourceFiles,
+    WorkerChild,
+)
+from perago.cli.dev.workflows import (
+    BRANCH,
+    REPOSITORY,
+    curl_line,
+    head,
+    params_of,
+    send_line,
+    workflow_definition,
+    workflow_name,
+)
 from perago.cli.errors import ExitCode
 from perago.cli.loading import report
-from perago.cli.probe import refused_as_duplicate
-from perago.cli.signals import end_if_told, heard
+from perago.cli.messages import Colour, painted
+from perago.probe import refused_as_duplicate
+from perago.signals import end_if_told, heard
+from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
-    from perago.cli.probe import Probed
     from perago.embedded.http.services import EmbeddedServices
+    from perago.probe import ModuleProblem, Probed, TaskSummary
+
 
 _START_FAILURES = frozenset({ExitCode.INVALID_MODULE, ExitCode.INVALID_CONFIGURATION, ExitCode.UNREACHABLE})
 _ABANDONED = 10.0
@@ -99,10 +131,6 @@ class Session:
         """Print a line about a module."""
         self._view.line(runner.module, text)
 
-    def show_problem(self, runner: ModuleRunner, probed: Probed) -> None:  # noqa: ARG002 - the message names it
-        """Print why a module cannot be used."""
-        report([probed])
-
     def show_start(self, runner: ModuleRunner) -> None:
         """Print how its workflow is started now."""
         services = self._services
@@ -170,3 +198,217 @@ class Session:
                 self._runners[event.module].ended(event)
             elif isinstance(event, Checked):
                 self._runners[event.module].checked(event)
+
+
+class ModuleRunner:
+    """What one module is doing. All methods are called by the session's thread."""
+
+    def __init__(
+        self,
+        module: str,
+        probed: Probed,
+        slots: int,
+        environment: Mapping[str, str],
+        import_limit: float,
+        post: Post,
+        session: Session,
+    ) -> None:
+        """Begin with a module that was found valid; its worker starts at the first `tick`.
+
+        Args:
+            module: The import path of the task module.
+            probed: What was found in it.
+            slots: How many attempts run at a time.
+            environment: The whole environment of its worker.
+            import_limit: Seconds that importing it may take.
+            post: Takes the events of the threads that attend to its processes.
+            session: The session that it belongs to.
+
+        Raises:
+            ValueError: the module has no task.
+        """
+        if probed.task is None:
+            raise ValueError(f"{module} has no task to run")
+        self.module = module
+        self.task = probed.task
+        self.was_ready = False
+        """Whether a worker of it has ever polled."""
+        self._slots = slots
+        self._environment = environment
+        self._import_limit = import_limit
+        self._post = post
+        self._session = session
+        self._files = SourceFiles(probed.files)
+        self._delay = RestartDelay()
+        self._child: WorkerChild | None = None
+        self._check: Check | None = None
+        self._problem: ModuleProblem | None = None
+        self._start_at = 0.0
+        self._reloaded = False
+        self._stopping = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether a process of its runs."""
+        return self._child is not None or self._check is not None
+
+    def tick(self) -> None:
+        """Look at the files, and start what is due."""
+        if self._stopping or self._check is not None:
+            return
+        if self._files.changed():
+            self._files.forget_bytecode()
+            self._check = Check(self.module, self._import_limit, self._post)
+        elif self._child is None and self._problem is None and time.monotonic() >= self._start_at:
+            self._start()
+
+    def stop(self) -> None:
+        """Once: drain. Twice: cancel. From the third time on: kill."""
+        self._stopping = True
+        if self._check is not None:
+            self._check.cancel()
+        if self._child is not None:
+            self._child.stop()
+
+    # ------------------------------------------------------------------- what is heard
+
+    def said(self, event: ChildSaid) -> None:
+        """A line of its worker process."""
+        if not event.text.startswith(READY):
+            self._session.say(self, event.text)
+            return
+        self.was_ready = True
+        self._session.say(self, "reloaded" if self._reloaded else "ready")
+        if self._reloaded:
+            self._session.show_start(self)
+        self._reloaded = False
+
+    def ended(self, event: ChildEnded) -> None:
+        """Its worker process is gone: as it was told, or by itself."""
+        child, self._child = self._child, None
+        if child is None or child.asked_to_stop or self._stopping:
+            return
+        pause = self._delay.after_crash(time.monotonic() - child.started)
+        self._start_at = time.monotonic() + pause
+        how = f"was killed by signal {-event.status}" if event.status < 0 else f"ended with status {event.status}"
+        self._session.say(self, f"the worker {how}; it is started again in {pause:g} s")
+
+    def checked(self, event: Checked) -> None:
+        """What a change amounted to."""
+        self._check = None
+        if self._stopping:
+            return
+        probed = self._session.told_apart(event.probed)
+        if probed.task is None:
+            self._break(probed)
+            return
+        self._problem = None
+        self._start_at = 0.0
+        self._reloaded = True
+        changed = probed.task != self.task
+        self.task = probed.task
+        self._files.replace(probed.files)
+        if changed:
+            self._session.register(self)
+        self._drain()
+
+    # ---------------------------------------------------------------------- what is done
+
+    def _start(self) -> None:
+        post, module = self._post, self.module
+        self._files.forget_bytecode()
+        self._child = WorkerChild(
+            module,
+            self._slots,
+            self._environment,
+            self._import_limit,
+            on_line=lambda text: post(ChildSaid(module, text)),
+            on_end=lambda status: post(ChildEnded(module, status)),
+        )
+
+    def _break(self, probed: Probed) -> None:
+        if probed.problem is not None:
+            self._files.add_suspects(probed.problem.traceback)
+        if probed.problem != self._problem:  # a file beside it may have changed that has nothing to do with it
+            report([probed])
+            self._session.say(self, "not running; waiting for the next change")
+        self._problem = probed.problem
+        self._drain()
+
+    def _drain(self) -> None:
+        if self._child is not None and not self._child.asked_to_stop:
+            self._child.stop()
+
+
+_COLOURS = (Colour.CYAN, Colour.GREEN, Colour.YELLOW)
+
+
+class DevView:
+    """Prints to standard output. Lines about a module begin with its name, as short as it is unmistakable."""
+
+    def __init__(self, modules: Sequence[str]) -> None:
+        names = _short_names(modules)
+        width = max(map(len, names))
+        self._prefixes = {
+            module: painted(f"{name:{width}} |", colour, sys.stdout)
+            for module, name, colour in zip(modules, names, cycle(_COLOURS), strict=False)
+        }
+
+    def services(self, services: EmbeddedServices, ref: str, seconds: float, state: Path | None) -> None:
+        """Show that the services are up and the workers on their way.
+
+        Args:
+            services: Where everything is.
+            ref: The commit that the branch points at.
+            seconds: How long the start took.
+            state: Where everything is kept; None if nothing is.
+        """
+        title = painted(f"perago dev is ready after {seconds:.2f} s", Colour.GREEN, sys.stdout)
+        kept = f"kept in {state}" if state is not None else "gone when this ends; --state DIR keeps it"
+        lines = [
+            f"{title}, Ctrl-C ends it",
+            "",
+            f"  page        {services.url}/",
+            f"  Conductor   {services.conductor_url}",
+            f"  lakeFS      {services.lakefs_url}  repository {REPOSITORY}, branch {BRANCH} at {ref[:12]}",
+            f"  everything  {kept}",
+            "",
+            "For perago, lakectl and curl in other terminals (these keys open nothing else):",
+            *(f"  export {name}={shlex.quote(value)}" for name, value in services.environment().items()),
+        ]
+        self._write("\n".join(lines))
+
+    def start(self, task: TaskSummary, once: str, always: str) -> None:
+        """How a workflow is started now, and at any time."""
+        origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
+        newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
+        self._write(
+            f"\nStart workflow {workflow_name(task)} with {origin}:\n  {once}\n"
+            f"or, with the variables above, at any time{newest}:\n  {always}\n"
+        )
+
+    def line(self, module: str, text: str) -> None:
+        """One line about a module."""
+        self._write(f"{self._prefixes[module]} {one_line(text)}")
+
+    def stopping(self, signals: int) -> None:
+        """A signal came."""
+        texts = ("stopping: running attempts may finish; once more cancels them", "cancelling; once more kills")
+        self._write(texts[signals - 1] if signals <= len(texts) else "killing")
+
+    def stopped(self, state: Path | None) -> None:
+        """Everything has ended."""
+        self._write("stopped" if state is None else f"stopped; everything is in {state}")
+
+    def _write(self, text: str) -> None:
+        """A reader that has gone away is no reason to stop."""
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
+
+
+def _short_names(modules: Sequence[str]) -> list[str]:
+    last = [module.rpartition(".")[2] for module in modules]
+    return last if len(set(last)) == len(last) else list(modules)

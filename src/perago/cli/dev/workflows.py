@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.cli.errors import CommandError, ExitCode
+from perago.failure import Failure
 from perago.workspace.text import json_text
 
 if TYPE_CHECKING:
-    from perago.cli.probe import TaskSummary
     from perago.embedded.http.services import EmbeddedServices
+    from perago.probe import TaskSummary
 
 
 REPOSITORY = "dev"
@@ -99,10 +99,10 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
     Nothing is removed from the branch: what tasks have published stays. Links are refused, never followed.
 
     Raises:
-        CommandError: the directory cannot be a workspace.
+        Failure: the directory cannot be a workspace.
     """
-    from perago.cli.files import TreeRefused, files_below
     from perago.embedded.lakefs.errors import LakeFSError, Missing, NoChanges
+    from perago.history.running import files_below
     from perago.workspace.errors import WorkspaceError
 
     server = services.lakefs.server
@@ -120,10 +120,10 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
         server.commit(REPOSITORY, BRANCH, f"The files of {directory}")
     except NoChanges:
         return
-    except (TreeRefused, WorkspaceError, OSError) as error:
-        raise CommandError(ExitCode.FAILURE, str(error)) from error
+    except (WorkspaceError, OSError) as error:
+        raise Failure(str(error)) from error
     except LakeFSError as error:
-        raise CommandError(ExitCode.FAILURE, f"{directory} cannot be committed: {error.message}") from error
+        raise Failure(f"{directory} cannot be committed: {error.message}") from error
 
 
 def head(services: EmbeddedServices) -> str:

@@ -1,14 +1,18 @@
-"""Which attempts of a task have completed lately: by Conductor's search, or by the publications of a branch."""
+"""Find completed attempts of a task, and the module that declares the task."""
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 from perago.attempt import publication as notes
+from perago.history.attempts import NotReplayable, Records
 from perago.ports import Commit, NotFound, WorkspaceStore
-from perago.replay.attempts import NotReplayable, Records
 
 _PAGE = 100
 _COMMITS = 100
@@ -111,3 +115,49 @@ def _workflow_of(records: Records, task_id: str) -> str | None:
         return str(records.task(task_id).get("workflowType"))
     except NotFound:
         return None
+
+
+_MOST_FILES = 20_000
+_NO_SOURCES = frozenset({"__pycache__", "node_modules", "site-packages", "build", "dist"})
+
+
+def modules_that_declare(task_name: str, directory: Path) -> tuple[str, ...]:
+    """The import paths of the modules below a directory in which `@task(name=...)` has this name, sorted."""
+    return tuple(sorted(_declaring(task_name, directory)))
+
+
+def _declaring(task_name: str, directory: Path) -> Iterator[str]:
+    needle = task_name.encode()
+    for number, file in enumerate(_sources(directory)):
+        if number >= _MOST_FILES:
+            return
+        with contextlib.suppress(OSError, SyntaxError, ValueError, RecursionError):
+            content = file.read_bytes()
+            if needle in content and _declares(ast.parse(content), task_name):
+                yield ".".join(file.relative_to(directory).with_suffix("").parts).removesuffix(".__init__")
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    for place, directories, names in os.walk(directory):
+        directories[:] = sorted(name for name in directories if name.isidentifier() and name not in _NO_SOURCES)
+        for name in sorted(names):
+            file = Path(place, name)
+            if file.suffix == ".py" and file.stem.isidentifier():
+                yield file
+
+
+def _declares(tree: ast.Module, task_name: str) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            for decorator in node.decorator_list:
+                if isinstance(decorator, ast.Call) and _name(decorator) == task_name:
+                    return True
+    return False
+
+
+def _name(call: ast.Call) -> str | None:
+    last = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    values = [keyword.value for keyword in call.keywords if keyword.arg == "name"]
+    if last != "task" or not values or not isinstance(values[0], ast.Constant):
+        return None
+    return str(values[0].value)

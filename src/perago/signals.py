@@ -1,12 +1,12 @@
-"""How a command ends when it is told to: a signal unwinds it, so that nothing it has started stays behind.
+"""How a command ends when a signal tells it to: the signal unwinds it, so that nothing it has started stays behind.
 
-A signal handler raises wherever the program happens to be. In a destructor or a weak reference's callback, which every
-import has, Python drops what is raised; in the making of a class it is wrapped in another error (until Python 3.12).
-So what a signal has said is noted as well. The note is looked at when the block of its handler is left, however that
-is, and by code that waits for long inside of it (`end_if_told`).
+A signal handler raises wherever the program happens to be. In a destructor or in the callback of a weak reference,
+which every import has, Python drops what is raised. While a class is made, Python wraps it in another error (until
+Python 3.12). Therefore each signal is noted as well. The note is read when the block of its handler is left, and by
+code that waits for long inside the block (`end_if_told`).
 
-`perago start` is told in the same way, and ends well (`ends_well`): there is nothing that it could have left undone
-before its supervisor runs, and from then on the supervisor is told instead (`hand_over`).
+`perago start` ends with status 0 (`ends_well`): before its supervisor runs, there is nothing that it could leave
+undone. From then on the supervisor gets the signals instead (`hand_over`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from perago.cli.errors import ExitCode
 from perago.signal_mask import ENDING
 
 _PATIENCE = 1.0
@@ -48,9 +47,11 @@ def sigterm_unwinds() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ends_well() -> Iterator[None]:
-    """The whole of a command that ends with status 0 whenever it is told to. For the outermost block of a process: what
-    comes after it is not told any more."""
+def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
+    """Make a command end with status 0 whenever a signal tells it to, and call `stopped` then.
+
+    This is the outermost block of a process: later signals are ignored.
+    """
     global _ends_well
     _ends_well = True
     _listen()
@@ -63,10 +64,8 @@ def ends_well() -> Iterator[None]:
         for number in ENDING:
             signal.signal(number, signal.SIG_IGN)
     if _noted:
-        from perago.cli import messages
-
-        messages.note("stopped before anything was started")
-        raise SystemExit(ExitCode.OK)
+        stopped()
+        raise SystemExit(0)
 
 
 def hand_over(told: Callable[[signal.Signals], None]) -> None:
@@ -107,10 +106,10 @@ def end_if_told() -> None:
         return
     _unwound_at = time.monotonic()
     if _ends_well:
-        raise SystemExit(ExitCode.OK)
+        raise SystemExit(0)
     if signal.SIGINT in _noted:
         raise KeyboardInterrupt
-    raise SystemExit(ExitCode.TERMINATED)
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants

@@ -20,7 +20,6 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.cli import messages
 from perago.driver import AttemptRecord, Raised, Returned, call_function
 from perago.driver.observer import Direction
 from perago.local.services import REPOSITORY
@@ -31,6 +30,7 @@ from perago.worker import events
 
 if TYPE_CHECKING:
     from perago.driver import Limits
+    from perago.history.running import Debugging
 
 
 def run_here(
@@ -53,35 +53,36 @@ def run_here(
     delivery = services.take(task)
     started = time.monotonic()
     listener(events.AttemptReceived(delivery, WORKER))
-    record = services.run_delivery(task, delivery, _Told(listener))
+    record = services.run_delivery(task, delivery, _Relay(listener))
     listener(events.AttemptRecorded(WORKER, record))
     row = services.report(record).task
     listener(_ended(record, time.monotonic() - started))
     return row
 
 
-def services_for(limits: Limits, root: Path, listener: events.Listener, *, post_mortem: bool) -> InMemoryServices:
+def services_for(limits: Limits, root: Path, listener: events.Listener, debugging: Debugging) -> InMemoryServices:
     """Services that call the function in the terminal.
 
     Args:
         limits: What the attempt is allowed.
         root: Where the attempt directory is made.
         listener: Hears what the function says.
-        post_mortem: Open a debugger where the function raises.
+        debugging: How the function runs.
     """
-    return InMemoryServices(limits=limits, workspace_root=root, call=_Caller(listener, post_mortem=post_mortem))
+    return InMemoryServices(limits=limits, workspace_root=root, call=_Caller(listener, debugging))
 
 
 class _Caller:
     """Calls the function, with what it prints kept from the result on standard output."""
 
-    def __init__(self, listener: events.Listener, *, post_mortem: bool) -> None:
+    def __init__(self, listener: events.Listener, debugging: Debugging) -> None:
         self._listener = listener
-        self._post_mortem = post_mortem
+        self._debugging = debugging
         self._quit = False
 
     def __call__(self, task: Task, workspace: Path | None, params: BaseModel, current: Current) -> Returned | Raised:
-        with _output_apart():
+        # A debugger needs a terminal as it is. Elsewhere standard output is for the result alone.
+        with contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(sys.stderr):
             ended = call_function(task, workspace, params, current, on_error=self._look)
         return Raised("error", "the debugger was quit") if self._quit else ended
 
@@ -91,16 +92,11 @@ class _Caller:
         if isinstance(error, bdb.BdbQuit | KeyboardInterrupt):
             return
         frames = error.__traceback__
-        if frames is not None and not messages.tracebacks_wanted():
+        if frames is not None and not self._debugging.all_frames:
             frames = frames.tb_next  # without the one that called the function
         self._listener(events.FunctionSaid(WORKER, "".join(traceback.format_exception(type(error), error, frames))))
-        if self._post_mortem and frames is not None:
+        if self._debugging.post_mortem and frames is not None:
             pdb.post_mortem(frames)
-
-
-def _output_apart() -> contextlib.AbstractContextManager[object]:
-    """Where standard output is a terminal the debugger needs it as it is. Elsewhere it is for the result alone."""
-    return contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(sys.stderr)
 
 
 def _ended(record: AttemptRecord, seconds: float) -> events.Event:
@@ -118,8 +114,8 @@ def _ended(record: AttemptRecord, seconds: float) -> events.Event:
     )
 
 
-class _Told:
-    """An `Observer` that passes on what it hears."""
+class _Relay:
+    """An `Observer` that passes the events of the attempt to a listener."""
 
     def __init__(self, listener: events.Listener) -> None:
         self._listener = listener

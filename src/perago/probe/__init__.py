@@ -11,10 +11,9 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from perago.cli.probe.process import ChildProcess
-from perago.cli.probe.report import Code, ModuleProblem, Probed, TaskSummary
-from perago.cli.signals import sigterm_unwinds
+from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary
 from perago.signal_mask import signals_held
+from perago.signals import sigterm_unwinds
 from perago.taskdef.discovery import find_modules
 
 __all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]

@@ -1,0 +1,194 @@
+"""The configuration of this machine as commands find it, what workers take from it, and what is installed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from perago.adapters.conductor import ConductorOverview, ConductorQueue, ConductorWorkflows
+    from perago.adapters.http import CallPolicy
+    from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
+    from perago.cache import ObjectCache
+    from perago.driver import Limits
+    from perago.probe import TaskSummary
+    from perago.settings import Problem, Settings
+    from perago.worker import LogPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings, unless they are not valid, with everything that is wrong or looks like a mistake."""
+
+    settings: Settings | None
+    problems: tuple[Problem, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def look_at_configuration() -> Configuration:
+    """Read the environment and `.env` and dry-run the roots; it creates nothing and asks no server."""
+    from perago.settings import ConfigurationError, check_roots, load_settings
+
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        return Configuration(None, error.details)
+    return Configuration(settings, check_roots(settings), settings.warnings)
+
+
+def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:
+    """What is missing to reach Conductor and, if asked, to publish to lakeFS as it was configured."""
+    from perago.settings import ConfigurationError
+
+    settings = configuration.settings
+    if settings is None:
+        return ()
+    problems: list[Problem] = []
+    for require in (settings.require_conductor, *([settings.require_lakefs] if lakefs else [])):
+        try:
+            require()
+        except ConfigurationError as error:
+            problems += error.details
+    return tuple(problems)
+
+
+def environment_of(task: TaskSummary) -> dict[str, str]:
+    """The withheld variables that the task asks for."""
+    from perago.authoring.environment import asked_for
+    from perago.settings import whole_environment
+
+    return asked_for(whole_environment(), task.environment)
+
+
+def logs_of(settings: Settings) -> LogPlan:
+    """Where and how its logs are written."""
+    from perago.worker import LogPlan
+
+    return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What its attempts are allowed."""
+    from perago.driver import Limits
+
+    return Limits(
+        max_result_bytes=settings.max_result_bytes,
+        max_workspace_bytes=settings.max_workspace_bytes,
+        max_workspace_objects=settings.max_workspace_objects,
+        publish_fence=settings.publish_fence,
+        allowed_workspaces=settings.allowed_workspaces,
+    )
+
+
+def cache_of(settings: Settings) -> ObjectCache:
+    """The cache that attempts on the configured lakeFS use. The workspace root exists."""
+    from perago.cache import CacheUnusable, ObjectCache, default_limit
+
+    limit = settings.cache_max_bytes
+    if limit is None:
+        try:
+            limit = default_limit(settings.workspace_root)
+        except (CacheUnusable, OSError):  # the worker says it, each time that it looks after the cache
+            limit = 0
+    return ObjectCache(settings.workspace_root, limit, settings.require_lakefs().endpoint_url)
+
+
+class _Client(Protocol):
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=_Client)
+
+
+class Servers:
+    """Clients of the configured Conductor and lakeFS, each opened when it is first used. Use it as a context manager.
+
+    Each client raises a ConfigurationError if its server is not configured.
+
+    Args:
+        settings: where the servers are.
+        policy: time limits and repetitions of all clients; None for those of each client.
+        cached: read objects of lakeFS as workers do, with the cache of this machine.
+    """
+
+    def __init__(self, settings: Settings, *, policy: CallPolicy | None = None, cached: bool = False) -> None:
+        self._settings = settings
+        self._options: dict[str, Any] = {} if policy is None else {"policy": policy}
+        self._cached = cached
+        self._open = ExitStack()
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @cached_property
+    def queue(self) -> ConductorQueue:
+        """The queues of tasks, and their TaskDefs."""
+        conductor = self._settings.require_conductor()
+        from perago.adapters.conductor import ConductorQueue
+
+        return self._opened(ConductorQueue(conductor, **self._options))
+
+    @cached_property
+    def workflows(self) -> ConductorWorkflows:
+        """The workflows and their attempts."""
+        conductor = self._settings.require_conductor()
+        from perago.adapters.conductor import ConductorWorkflows
+
+        return self._opened(ConductorWorkflows(conductor, **self._options))
+
+    @cached_property
+    def overview(self) -> ConductorOverview:
+        """What waits, and who polls."""
+        conductor = self._settings.require_conductor()
+        from perago.adapters.conductor import ConductorOverview
+
+        return self._opened(ConductorOverview(conductor, **self._options))
+
+    @cached_property
+    def store(self) -> LakeFSStore:
+        """The workspaces."""
+        lakefs = self._settings.require_lakefs()
+        from perago.adapters.lakefs import LakeFSStore
+
+        options = dict(self._options)
+        if self._cached:
+            options |= {"threads": self._settings.transfer_threads, "cache": cache_of(self._settings)}
+        return self._opened(LakeFSStore(lakefs, **options))
+
+    @cached_property
+    def browser(self) -> LakeFSBrowser:
+        """The repositories, page by page."""
+        lakefs = self._settings.require_lakefs()
+        from perago.adapters.http import CallPolicy
+        from perago.adapters.lakefs import LakeFSBrowser
+
+        return self._opened(LakeFSBrowser(lakefs, **{"policy": CallPolicy(), **self._options}))
+
+    def _opened(self, client: C) -> C:
+        self._open.callback(client.close)
+        return client
+
+
+def namesake() -> str:
+    """What to say if the `perago` that is installed is the one of the package index, which is another project."""
+    try:
+        installed = distribution("perago")
+    except PackageNotFoundError:
+        return ""
+    if any(point.group == "pytest11" for point in installed.entry_points):
+        return ""
+    return (
+        f"the perago {installed.version} that is installed here is another project of the same name; the code that "
+        f"runs is in {Path(__file__).parent}\n"
+        "  fix: pip uninstall perago, and install this one again (README.md, Install)"
+    )

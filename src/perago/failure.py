@@ -1,0 +1,12 @@
+"""The error that ends a command wherever it is raised. A module of its own, because every room may raise it."""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """What was asked for cannot be done. `message` says what happened, `fix` what to do, if there is something."""
+
+    def __init__(self, message: str, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix

@@ -1,0 +1,385 @@
+"""Everything that both servers and this machine's logs have about one attempt, as facts that JSON can hold.
+
+A commit is shown as it describes itself: one of a person, of an earlier perago, or with metadata that a person wrote by
+hand. None of it is trusted to be well formed. Params and results are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from perago.adapters.http import CallPolicy
+from perago.attempt import publication as notes
+from perago.attempt.fence import FENCE_PATH, fence_in
+from perago.configuration import Servers
+from perago.console.worker_logs import WorkerLogs
+from perago.failure import Failure
+from perago.ports import Commit, NotFound, ServiceError
+from perago.settings import ConfigurationError, load_settings
+from perago.taskdef.refs import commits_of
+from perago.workspace.text import listing, one_line, quoted
+
+if TYPE_CHECKING:
+    from perago.adapters.conductor import ConductorWorkflows
+    from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
+    from perago.settings import Settings
+
+
+T = TypeVar("T")
+Facts = dict[str, Any]
+
+_POLICY = CallPolicy(connect=5.0, answer=20.0, tries=2, largest=64 * 1024 * 1024)
+_LOG_LINES = 1000
+"""Of Conductor's log of an attempt, the last ones."""
+_TASKS_NAMED = 5
+_LARGEST = 2**53
+"""No time and no count is as large."""
+
+
+def attempt_facts(
+    first: str,
+    second: str | None,
+    listed: int | None,
+    describe: Callable[[ServiceError], str],
+    tell: Callable[[str], None],
+) -> Facts:
+    """Return all of it as one document.
+
+    Args:
+        first: a task id; with `second`, a repository.
+        second: what names a commit in it.
+        listed: how many changed files are listed; None: all.
+        describe: says what a server did not do, in one sentence.
+        tell: hears what is being done.
+
+    Raises:
+        ConfigurationError: the server that has it is not configured.
+        Failure: there is no such attempt or commit.
+        ServiceError: the server that has it did not answer.
+    """
+    settings = load_settings()
+    with Servers(settings, policy=_POLICY) as servers:
+        reader = _Reader(settings, servers, listed, describe, tell)
+        if second is None:
+            reader.start_from_task(first)
+        else:
+            reader.start_from_commit(first, second)
+        reader.read_publication()
+        reader.read_logs()
+        return reader.found
+
+
+class _Reader:
+    """Reads about one attempt. A server that does not answer becomes one of the `problems`, and the rest is read."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        servers: Servers,
+        listed: int | None,
+        describe: Callable[[ServiceError], str],
+        tell: Callable[[str], None],
+    ) -> None:
+        self._log_root = settings.log_root
+        self._servers = servers
+        self._listed = listed
+        self._describe = describe
+        self._tell = tell
+        self._commit: Commit | None = None
+        self.found: Facts = {
+            "task": None,
+            "workflow": None,
+            "attempts": [],
+            "commit": None,
+            "files_from": None,
+            "undone": None,
+            "fence": None,
+            "files": None,
+            "conductor_log": None,
+            "worker_log": [],
+            "problems": [],
+        }
+
+    def start_from_task(self, task_id: str) -> None:
+        """Read the attempt, and look for the commit that it published."""
+        workflows = self._servers.workflows
+        self._tell("reading the attempt")
+        try:
+            row = workflows.task(task_id)
+        except NotFound as error:
+            raise _no_task(workflows, task_id, error) from error
+        task = self.found["task"] = task_facts(row)
+        self._read_workflow(task)
+        block, output = task["input"], task["output_ref"]
+        store = self._configured(lambda: self._servers.store) if block else None
+        if store is None:
+            return
+        self.found["problems"] += [one_line(f"the input's workspace: {text}") for text in block["problems"]]
+        if output is not None and output not in block["refs"]:
+            self._commit = self._ask(lambda: store.get_commit(block["repository"], output))
+        elif block["refs"]:
+            self._tell("looking for what it published")
+            about = block["repository"], block["branch"], block["refs"][0], task["task_id"]
+            self._commit = self._ask(lambda: find_publication(store, *about))
+        if self._commit is not None:
+            self.found["commit"] = commit_facts(block["repository"], self._commit)
+
+    def start_from_commit(self, repository: str, name: str) -> None:
+        """Read the commit, and the attempt that it names, if it names one."""
+        store, browser = self._servers.store, self._servers.browser
+        self._tell("reading the commit")
+        try:
+            commit_id = str(browser.commit(repository, name).get("id"))  # of a branch, a tag, or the beginning of an id
+            self._commit = store.get_commit(repository, commit_id)
+        except NotFound as error:
+            message = f"lakeFS has no commit or branch {quoted(name)} in a repository {repository}: {error.detail}"
+            raise Failure(message, "check both names; perago log lists commits") from error
+        commit = self.found["commit"] = commit_facts(repository, self._commit)
+        task_id: str | None = (commit["publication"] or {}).get("task_id")
+        workflows = self._configured(lambda: self._servers.workflows)
+        if workflows is not None and task_id is not None:
+            row = self._ask(lambda: workflows.task(task_id))
+            if row is not None:
+                self.found["task"] = task_facts(row)
+                self._read_workflow(self.found["task"])
+
+    def read_publication(self) -> None:
+        """Read what became of the commit, and what it changed."""
+        commit, facts = self._commit, self.found["commit"]
+        if commit is None:
+            return
+        store, browser = self._servers.store, self._servers.browser
+        repository, noted = facts["repository"], facts["publication"] or {}
+        self._tell("comparing the commit with the one before")
+        self.found["fence"] = self._ask(lambda: fence_of(store, repository, commit))
+        if branch := noted.get("branch"):
+            self.found["undone"] = self._ask(lambda: undone_by(store, repository, branch, commit))
+        source = self._ask(lambda: with_files(store, repository, commit)) or commit
+        self.found["files_from"] = source.id
+        self.found["files"] = self._ask(lambda: file_facts(browser, repository, source, self._listed))
+
+    def read_logs(self) -> None:
+        """Read Conductor's log of the attempt, and that of the worker if it was one of this machine."""
+        task = self.found["task"]
+        if task is None:
+            return
+        self._tell("reading the log")
+        entries = self._ask(lambda: self._servers.workflows.log(task["task_id"]))
+        if entries is not None:
+            self.found["conductor_log"] = [line for text in entries for line in text.splitlines()][-_LOG_LINES:]
+        since = (task["started"] or task["scheduled"]) / 1000
+        self._tell(f"looking through the logs below {self._log_root}")
+        traces = WorkerLogs(self._log_root, only=task["task_id"], since=since)(task["task_id"])
+        self.found["worker_log"] = [
+            {
+                "poll_count": poll_count,
+                "started": started,
+                "lines": [asdict(line) for line in trace.lines],
+                "left_out": trace.left_out,
+                "steps": dict(trace.steps),
+                "guardrails": [{"satisfied": held, "message": text} for held, text in trace.guardrails],
+                "remarks": list(trace.remarks),
+            }
+            for (_, poll_count, started), trace in sorted(traces.items())
+        ]
+
+    def _read_workflow(self, task: Facts) -> None:
+        workflow = self._ask(lambda: self._servers.workflows.workflow(task["workflow_id"]))
+        if workflow is not None:
+            self.found["workflow"], self.found["attempts"] = workflow_facts(workflow, task)
+
+    def _ask(self, question: Callable[[], T]) -> T | None:
+        try:
+            return question()
+        except ServiceError as error:
+            self.found["problems"].append(one_line(self._describe(error)))
+            return None
+
+    def _configured(self, server: Callable[[], T]) -> T | None:
+        try:
+            return server()
+        except ConfigurationError as error:
+            self.found["problems"] += [one_line(str(problem)) for problem in error.details]
+            return None
+
+
+def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Failure:
+    """Build the error for an id that no task has. People copy that of the workflow."""
+    try:
+        workflow = workflows.workflow(task_id)
+    except ServiceError:
+        message = f"Conductor has no task {quoted(task_id)}: {error.detail}"
+        fix = (
+            "a workflow that was removed takes its tasks along; a commit needs its repository: perago show REPO COMMIT"
+        )
+        return Failure(message, fix)
+    rows = [
+        one_line(f"{row.get('taskId')} ({row.get('referenceTaskName')}, {row.get('status')})")
+        for row in attempts_in(workflow)
+    ]
+    message = f"{task_id} is the id of a workflow, which is {one_line(str(workflow.get('status')))}"
+    return Failure(message, f"name one of its tasks: {listing(rows[::-1], _TASKS_NAMED) or 'it has none yet'}")
+
+
+def task_facts(row: Mapping[str, Any]) -> Facts:
+    """What one attempt is and how it goes. Times are milliseconds since the epoch, 0 for not yet."""
+    definition = _mapping(row.get("taskDefinition"))
+    return {
+        "task_id": _text(row, "taskId"),
+        "task_name": _text(row, "taskDefName"),
+        "reference_name": _text(row, "referenceTaskName"),
+        "status": _text(row, "status"),
+        "reason": row.get("reasonForIncompletion") or None,
+        "retry_count": _number(row, "retryCount"),
+        "retries_allowed": _number(definition, "retryCount") if definition else None,
+        "retried_task_id": row.get("retriedTaskId") or None,
+        "poll_count": _number(row, "pollCount"),
+        "iteration": _number(row, "iteration"),
+        "worker_id": row.get("workerId") or None,
+        "scheduled": _number(row, "scheduledTime"),
+        "started": _number(row, "startTime"),
+        "updated": _number(row, "updateTime"),
+        "ended": _number(row, "endTime"),
+        "response_timeout_seconds": _number(row, "responseTimeoutSeconds"),
+        "domain": row.get("domain") or None,
+        "workflow_id": _text(row, "workflowInstanceId"),
+        "input": input_facts(row),
+        "output_ref": _output_ref(row),
+    }
+
+
+def input_facts(row: Mapping[str, Any]) -> Facts | None:
+    """The workspace of the input, and the commits that it names; None for a task without one."""
+    block = _mapping(row.get("inputData")).get("workspace")
+    if block is None:
+        return None
+    block, problems = _mapping(block), list[str]()
+    repository, branch = block.get("repository"), block.get("branch")
+    if not isinstance(repository, str) or not isinstance(branch, str):
+        return {"repository": None, "branch": None, "refs": [], "problems": ["names no repository and branch"]}
+    refs = commits_of(block.get("ref"), repository, problems, pointer="ref")
+    return {"repository": repository, "branch": branch, "refs": list(refs), "problems": problems}
+
+
+def workflow_facts(workflow: Mapping[str, Any], task: Facts) -> tuple[Facts, list[Facts]]:
+    """The workflow of an attempt, and all attempts of its step, in order."""
+    facts = {
+        "workflow_id": _text(workflow, "workflowId"),
+        "name": _text(workflow, "workflowName") or _text(_mapping(workflow.get("workflowDefinition")), "name"),
+        "status": _text(workflow, "status"),
+        "reason": workflow.get("reasonForIncompletion") or None,
+        "started": _number(workflow, "startTime") or _number(workflow, "createTime"),
+        "ended": _number(workflow, "endTime"),
+    }
+    rows = [row for row in attempts_in(workflow) if row.get("referenceTaskName") == task["reference_name"]]
+    return facts, [
+        {
+            "task_id": _text(row, "taskId"),
+            "status": _text(row, "status"),
+            "retry_count": _number(row, "retryCount"),
+            "started": _number(row, "startTime"),
+            "ended": _number(row, "endTime"),
+        }
+        for row in rows
+    ]
+
+
+def attempts_in(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The attempts of a workflow as Conductor shows them."""
+    rows = workflow.get("tasks")
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
+
+
+def _output_ref(row: Mapping[str, Any]) -> str | None:
+    ref = _mapping(_mapping(row.get("outputData")).get("workspace")).get("ref")
+    return ref if isinstance(ref, str) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    return str(row.get(key) or "")
+
+
+def _number(row: Mapping[str, Any], key: str) -> int:
+    """0 for what is no number, or one that no time and no count can be."""
+    value = row.get(key)
+    return value if isinstance(value, int) and 0 <= value < _LARGEST else 0
+
+
+MOST_COMMITS = 200
+"""Commits of a branch, from its head, among which a publication and what undid it are looked for."""
+MOST_FILES = 10_000
+"""Changed files that are counted."""
+_PAGE = 1000
+_KINDS = ("added", "changed", "removed")
+
+
+def commit_facts(repository: str, commit: Commit) -> Facts:
+    """What a commit says of itself; `publication` is null for one that perago did not make."""
+    noted = {key.removeprefix("perago."): value for key, value in commit.metadata.items() if key.startswith("perago.")}
+    noted.pop("result", None)
+    return {
+        "repository": repository,
+        "commit": commit.id,
+        "parents": list(commit.parents),
+        "committer": commit.committer,
+        "message": commit.message,
+        "created": commit.created * 1000,
+        "publication": {key: value or None for key, value in sorted(noted.items())} or None,
+    }
+
+
+def find_publication(store: LakeFSStore, repository: str, branch: str, input_ref: str, task_id: str) -> Commit | None:
+    """The newest of the last `MOST_COMMITS` commits of a branch since `input_ref` that names this task, reported or
+    not."""
+    for commit in store.history(repository, branch, until=input_ref, limit=MOST_COMMITS):
+        if commit.metadata.get(notes.TASK_ID) == task_id:
+            return commit
+    return None
+
+
+def with_files(store: LakeFSStore, repository: str, commit: Commit) -> Commit:
+    """The publication itself: an adoption has a commit of its own, which changes nothing."""
+    adopted = notes.adopted(commit)
+    return store.get_commit(repository, adopted) if adopted else commit
+
+
+def undone_by(store: LakeFSStore, repository: str, branch: str, commit: Commit) -> Facts:
+    """The later commit of the branch that has undone a publication, if one of the last `MOST_COMMITS` has."""
+    later = store.history(repository, branch, until=commit.id, limit=MOST_COMMITS)
+    by = next((one.id for one in later if commit.id in notes.superseded(one)), None)
+    return {"commit": by, "later_commits": len(later), "all_seen": len(later) < MOST_COMMITS}
+
+
+def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
+    """Whether the publish fence is in the tree of a commit."""
+    return fence_in(store.stat_objects(repository, commit.id, [FENCE_PATH])).value
+
+
+def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
+    """What a commit changed on its branch: how many files of each kind, and the first `listed` of them (None: all).
+    The size of a removed file is the one that it had. Nothing for the first commit of a repository."""
+    if not commit.parents:
+        return None
+    counts: dict[str, int] = dict.fromkeys(_KINDS, 0)
+    files: list[Facts] = []
+    for row in _changes(browser, repository, commit):
+        if listed is not None and sum(counts.values()) >= MOST_FILES:
+            return {"counts": counts, "all_counted": False, "files": files}
+        kind = str(row.get("type"))
+        counts[kind] = counts.get(kind, 0) + 1
+        if listed is None or len(files) < listed:
+            files.append({"kind": kind, "path": str(row.get("path")), "size": row.get("size_bytes")})
+    return {"counts": counts, "all_counted": True, "files": files}
+
+
+def _changes(browser: LakeFSBrowser, repository: str, commit: Commit) -> Iterator[Mapping[str, Any]]:
+    following: str | None = ""
+    while following is not None:
+        page, following = browser.changes(repository, commit.parents[0], commit.id, following, _PAGE)
+        yield from page

@@ -1,0 +1,256 @@
+"""Run the task of today on the input of a past attempt. Nothing is published."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from perago.history.attempts import NotReplayable, Past, PastAttempt, fetch_input, look_up, remains_of
+from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
+from perago.signals import end_if_told
+from perago.worker import events
+from perago.workspace.changes import Changes
+from perago.workspace.text import one_line
+from perago.workspace.view import View
+
+if TYPE_CHECKING:
+    from perago.adapters.lakefs import LakeFSStore
+    from perago.configuration import Servers
+    from perago.driver import AttemptRecord
+    from perago.probe import TaskSummary
+    from perago.settings import Settings
+    from perago.testing.remains import Remains
+    from perago.worker.events import Listener
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A past attempt, and the task of today that is its successor."""
+
+    attempt: PastAttempt
+    module: str
+    task: TaskSummary
+
+    @staticmethod
+    def matched(attempt: PastAttempt, module: str, task: TaskSummary) -> Found:
+        """Return the attempt with its task.
+
+        Raises:
+            NotReplayable: it is an attempt of another task, or only one of both has a workspace.
+        """
+        if task.name != attempt.task_name:
+            raise NotReplayable(f"{module} declares {task.name}, but the attempt is one of {attempt.task_name}.")
+        if (task.workspace is None) != (attempt.workspace is None):
+            then, now = ("no ", "a ") if attempt.workspace is None else ("a ", "no ")
+            raise NotReplayable(f"task {task.name} had {then}workspace then, and has {now}workspace now")
+        return Found(attempt, module, task)
+
+    def store(self, servers: Servers) -> LakeFSStore | None:
+        """Return the lakeFS; None for a task without a workspace."""
+        return None if self.task.workspace is None else servers.store
+
+    def look_up(self, servers: Servers) -> Past:
+        """Return what lakeFS has of the attempt.
+
+        Raises:
+            NotReplayable: lakeFS no longer has it.
+            ServiceError: lakeFS did not answer.
+        """
+        return look_up(self.store(servers), self.attempt, self.task.key_prefix)
+
+    def sees(self, path: str) -> bool:
+        """Whether a file is part of what the task sees of its workspace."""
+        return View(self.task.include, self.task.exclude).sees(path)
+
+    def input(self, past: Past, servers: Servers, directory: Path, settings: Settings) -> Input:
+        """Fetch the input of the attempt, with its files below a directory that exists and is empty.
+
+        Raises:
+            NotReplayable: it does not fit the disk, or no longer exists.
+            ServiceError: lakeFS did not answer.
+            OSError: the disk refused.
+        """
+        files = fetch_input(self.store(servers), past, directory, self.sees, settings.max_workspace_bytes)
+        return Input(self.attempt.params, files)
+
+    def breaking_changes(self) -> list[str]:
+        """Return what the TaskDef of today refuses that the one of the time took, a line each."""
+        from perago.taskdef.compatibility import Impact, classify
+
+        if self.attempt.definition is None:
+            return []
+        return [
+            one_line(f"{change.pointer}: {change.reason}")
+            for change in classify(self.attempt.definition, json.loads(self.task.definition))
+            if change.impact is Impact.BREAKING
+            and change.pointer.startswith(("/inputSchema/data", "/outputSchema/data"))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the attempt of today gets. `files` are by their paths in the workspace."""
+
+    params: Mapping[str, Any]
+    files: Mapping[str, Path]
+
+    def seed(self, prefix: str) -> dict[str, str | bytes | Path | None]:
+        """Return the files by their keys."""
+        return {prefix + path: file for path, file in self.files.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """An attempt of today, and how long it took in seconds. `commit` is what it published."""
+
+    remains: Remains
+    row: Mapping[str, Any]
+    seconds: float
+    commit: str | None = None
+
+
+@contextlib.contextmanager
+def scratch_directory(settings: Settings) -> Iterator[Path]:
+    """Make a directory next to those of attempts, on the same disk, and remove it at the end."""
+    with tempfile.TemporaryDirectory(prefix=".perago-replay-", dir=settings.workspace_root) as name:
+        yield Path(name)
+
+
+class Heard:
+    """A listener that keeps the record of an attempt, and passes on what it hears."""
+
+    def __init__(self, listener: Listener | None = None) -> None:
+        self._listener = listener
+        self.record: AttemptRecord | None = None
+        self.seconds = 0.0
+        """How long the attempt took, without the start of its worker."""
+
+    @property
+    def changes(self) -> Changes:
+        """What the function did to its workspace; nothing, if its process died."""
+        return self.record.changes if self.record is not None else Changes()
+
+    def __call__(self, event: events.Event) -> None:
+        """Keep and pass on."""
+        if isinstance(event, events.AttemptRecorded):
+            self.record = events.joined(self.record, event.record)
+        elif isinstance(event, events.AttemptEnded):
+            self.seconds = event.seconds
+        if self._listener is not None:
+            self._listener(event)
+
+
+def run_again(
+    found: Found,
+    given: Input,
+    settings: Settings,
+    directory: Path,
+    listener: Listener | None = None,
+    debugging: Debugging | None = None,
+    output: Path | None = None,
+) -> Ran:
+    """Run one attempt on services in memory.
+
+    Args:
+        found: the task.
+        given: its params and input files.
+        settings: give roots, logs and limits.
+        directory: where the files go that it changes; it exists, and is empty.
+        listener: hears the events of the attempt.
+        debugging: how the function runs in this process; None: it runs in a worker process.
+        output: a new directory for the published tree, if there is one.
+
+    Raises:
+        Failure: the worker could not be started, or `output` not be written.
+        OSError: the disk refused.
+    """
+    from perago.local.services import BRANCH, REPOSITORY
+
+    heard, task = Heard(listener), found.task
+    with services_of(settings, heard, debugging) as services:
+        ref = None
+        if task.workspace is not None:
+            files = given.seed(task.key_prefix)
+            ref = services.lakefs.seed(REPOSITORY, BRANCH, files, message="the input of a past attempt").id
+        row = run_attempt(services, found.module, task, settings, given.params, ref, heard)
+        remains = remains_of(services.lakefs, row, heard.changes, task.key_prefix, directory)
+        block = row.get("outputData", {}).get("workspace")
+        commit = block["ref"] if block else None
+        if output is not None and commit is not None:
+            write_tree(services.lakefs, commit, task.key_prefix, output)
+    return Ran(remains, row, heard.seconds, commit)
+
+
+class SharedWorker:
+    """One worker for many attempts, several at a time. Use it as a context manager; `run` may be called by threads.
+
+    Args:
+        settings: give roots, logs and limits.
+        module: the import path of the task module.
+        task: its task.
+        jobs: how many attempts run at a time.
+    """
+
+    def __init__(self, settings: Settings, module: str, task: TaskSummary, jobs: int) -> None:
+        from perago.local import LocalServices, LocalTask
+        from perago.local.standing import StandingWorker
+
+        self._services = LocalServices()
+        plan = replace(plan_for(module, task, settings, self._services), slots=jobs)
+        self._worker = StandingWorker(self._services, LocalTask(plan, json.loads(task.definition)), self._hear)
+        self._heard: dict[str, Heard] = {}
+        self._lock = threading.Lock()
+        self._repositories = itertools.count(1)
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> SharedWorker:
+        self._open.enter_context(self._services)
+        self._open.enter_context(self._worker)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def run(self, found: Found, given: Input, directory: Path) -> Ran:
+        """Run one attempt; the files that it changes go to a directory that exists and is empty.
+
+        Raises:
+            RunFailed: the worker ended early.
+            OSError: the disk refused.
+        """
+        from perago.local.services import BRANCH
+
+        repository, prefix = f"attempt-{next(self._repositories)}", found.task.key_prefix
+        payload: dict[str, Any] = {"params": given.params}
+        lakefs = self._services.lakefs
+        if found.task.workspace is not None:
+            ref = lakefs.seed(repository, BRANCH, given.seed(prefix), message="the input of a past attempt").id
+            payload["workspace"] = {"repository": repository, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+        row = self._worker.run(payload, end_if_told)
+        with self._lock:
+            heard = self._heard.pop(row["taskId"], Heard())
+        remains = remains_of(lakefs, row, heard.changes, prefix, directory)
+        if found.task.workspace is not None:
+            lakefs.server.delete_repository(repository)
+        return Ran(remains, row, heard.seconds)
+
+    def _hear(self, event: events.Event) -> None:
+        if isinstance(event, events.AttemptRecorded):
+            task_id = event.record.delivery.task_id
+        elif isinstance(event, events.AttemptEnded):
+            task_id = event.delivery.task_id
+        else:
+            return
+        with self._lock:
+            heard = self._heard.setdefault(task_id, Heard())
+        heard(event)
