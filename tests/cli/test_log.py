@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.cli import progress
+from perago.cli import rendering
 from perago.embedded.http.services import EmbeddedServices
 
 from ..driver.earlier import FORMS, recorded
@@ -105,8 +105,8 @@ def test_a_long_history_is_printed_as_it_is_read(monkeypatch: pytest.MonkeyPatch
             read.append(number)
             yield number
 
-    monkeypatch.setattr(progress, "_BATCH", 0.0)
-    batches = progress.in_batches(history(), "reading")
+    monkeypatch.setattr(rendering, "_BATCH", 0.0)
+    batches = rendering.in_batches(history(), "reading")
     assert (next(batches), read) == ([0], [0])
     assert [*batches] == [[1], [2], []]
 

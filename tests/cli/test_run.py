@@ -85,12 +85,12 @@ def test_an_attempt_is_shown_and_its_result_and_tree_come_out(project: Project, 
 
     assert (ran.code, json.loads(ran.out)) == (0, {"files": 2})
     lines = ran.err.splitlines()
-    assert "downloaded 2 files, 6 B" in lines
+    assert "downloaded 2 files, 6 bytes" in lines
     assert {"  | building", "  | logged"} <= set(lines)
     assert "  ok     pre guardrail require_glob('raw/*.csv', min_count=1): matched 2 files" in lines
     assert [line for line in lines if line.startswith(("  + ", "  - "))] == [
-        "  + features/a.csv  4 B",
-        "  + features/b.csv  2 B",
+        "  + features/a.csv  4 bytes",
+        "  + features/b.csv  2 bytes",
         "  - raw/b.csv",
     ]
     assert any(line.startswith("completed in ") for line in lines)
@@ -207,9 +207,9 @@ def test_an_example_brings_its_params_and_its_files(project: Project) -> None:
     (small / "b.csv").write_text("b\n")
 
     inline = project.run("run", "tasks.features", "--example", "inline", "-o", "out")
-    assert "downloaded 2 files, 3 B" in inline.err
+    assert "downloaded 2 files, 3 bytes" in inline.err
     beside = project.run("run", "tasks.features", "-e", "beside")
-    assert "downloaded 1 file, 2 B" in beside.err
+    assert "downloaded 1 file, 2 bytes" in beside.err
     assert (beside.code, "'x.tmp'" in beside.err) == (1, True)
 
 

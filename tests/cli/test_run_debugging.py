@@ -120,7 +120,7 @@ def test_a_breakpoint_stops_in_the_function_and_the_attempt_goes_on_from_there(p
         shown.type("c")
         assert shown.ended() == 0
     assert '"rows": 4' in shown.text
-    assert "+ out.txt  1 B" in shown.text
+    assert "+ out.txt  1 byte" in shown.text
     assert (project.directory / "out" / "out.txt").read_text() == "4"
 
 

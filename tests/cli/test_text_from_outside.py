@@ -12,9 +12,9 @@ import pytest
 
 from perago.attempt.events import FenceState
 from perago.cli import messages
-from perago.cli.attempt_sheet import print_sheet
 from perago.cli.attempt_view import AttemptView, show_line
 from perago.cli.commands import fence, gc, register
+from perago.cli.commands.show import print_sheet
 from perago.cli.dev.session import DevView
 from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy

@@ -1,23 +1,19 @@
-"""An attempt as a person sees it: what happens while it runs, guardrails, changes and the outcome; then its commits.
-
-The same text goes to a terminal, with colours and a moving status line, and into a pipe, without them.
-"""
+"""An attempt while it runs here: its steps, guardrails, changes and outcome; then the commits of its branch."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from rich.console import Console
-from rich.markup import escape as escape_markup
-from rich.status import Status
-
 from perago.authoring.metrics import metrics_json
+from perago.cli.messages import Colour
+from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
 from perago.worker import events
-from perago.workspace.text import one_line
+from perago.workspace.text import count, one_line, size
 
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord
@@ -119,144 +115,112 @@ class AttemptView:
 
     def __init__(self, stream: TextIO, *, brief: bool = False) -> None:
         self._brief = brief
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._status: Status | None = None
+        self._out = Renderer(stream)
+        self._status_line = ExitStack()
         self._next_progress = 0.0
         self._records: dict[str, AttemptRecord] = {}
 
     def __enter__(self) -> AttemptView:
-        if self._console.is_terminal:
-            self._status = self._console.status("starting a worker process")
-            self._status.start()
+        self._status_line.enter_context(self._out.status_line("starting a worker process"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._status is not None:
-            self._status.stop()
-            self._status = None
+        self._status_line.close()
 
     def __call__(self, event: events.Event) -> None:
         """Show `event`, if it is of interest to a person who runs one attempt."""
+        line, paint = self._out.line, self._out.paint
         match event:
             case events.AttemptReceived(delivery, _):
-                reference = f" as {_shown(delivery.reference_name)}" if self._brief else ""
-                self._console.print(f"[bold]{_shown(delivery.task_name)}[/]{reference}")
+                reference = f" as {one_line(delivery.reference_name)}" if self._brief else ""
+                line(f"{paint(one_line(delivery.task_name), Colour.BOLD)}{reference}")
             case events.StepStarted(_, name):
-                self._now(STEPS.get(name, name))
+                self._out.doing(STEPS.get(name, name))
             case events.Transferred():
                 self._transferred(event)
             case events.FunctionSaid(_, text):
-                for line in text.rstrip("\n").splitlines():
-                    self._console.print(f"[dim]  | [/]{_shown(line)}")
+                for each in text.rstrip("\n").splitlines():
+                    line(f"{paint('  | ', Colour.DIM)}{one_line(each)}")
             case events.FunctionProgress(_, done, total):
                 self._progress(done, total)
             case events.WaitingForLakeFS(_, text):
-                self._console.print(f"[yellow]{_shown(text)}[/]")
+                line(paint(one_line(text), Colour.YELLOW))
             case events.AttemptRecorded(_, record):
                 task_id = record.delivery.task_id
                 self._records[task_id] = events.joined(self._records.get(task_id), record)
             case events.AttemptEnded(_, _, events.Ending.REPORTED):
                 self._reported(event)
             case events.AttemptEnded(_, _, events.Ending.LOST, _, reason):
-                self._console.print(f"[bold red]lost:[/] {_shown(reason or '')}")
+                line(f"{paint('lost:', Colour.RED)} {one_line(reason or '')}")
             case events.SlotStartFailed(_, reason, _):
-                self._console.print(f"[bold red]the worker process cannot start:[/] {_shown(reason)}")
+                line(f"{paint('the worker process cannot start:', Colour.RED)} {one_line(reason)}")
             case events.SlotDied(_, pid, reason, _):
-                self._console.print(f"[bold red]worker process {pid}:[/] {_shown(reason)}")
+                line(f"{paint(f'worker process {pid}:', Colour.RED)} {one_line(reason)}")
 
     def outcome(self, row: Mapping[str, Any]) -> Outcome:
-        """Conductor's `row` of an attempt, together with what was seen of it."""
+        """Return Conductor's `row` of an attempt, together with its record."""
         return Outcome(row, self._records.get(row["taskId"]))
-
-    # ------------------------------------------------------------------------- while it runs
-
-    def _now(self, text: str) -> None:
-        if self._status is not None:
-            self._status.update(_shown(text))
 
     def _transferred(self, event: events.Transferred) -> None:
         verb = "downloaded" if event.direction == "download" else "uploaded"
         if event.objects < event.total_objects:
-            self._now(f"{verb} {event.objects:,} of {event.total_objects:,} files, {size(event.size)}")
+            self._out.doing(f"{verb} {event.objects:,} of {event.total_objects:,} files, {size(event.size)}")
         elif event.total_objects and not self._brief:
-            self._console.print(f"{verb} {files(event.total_objects)}, {size(event.total_size)}")
+            self._out.line(f"{verb} {count(event.total_objects, 'file')}, {size(event.total_size)}")
 
     def _progress(self, done: int, total: int) -> None:
-        if self._status is not None:
-            self._now(f"running the function: {done:,} of {total:,}")
+        if self._out.is_terminal:
+            self._out.doing(f"running the function: {done:,} of {total:,}")
         elif done == total or time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + _PROGRESS_INTERVAL
-            self._console.print(f"  | progress {done:,} of {total:,}")
-
-    # ---------------------------------------------------------------------------- afterwards
+            self._out.line(f"  | progress {done:,} of {total:,}")
 
     def _reported(self, event: events.AttemptEnded) -> None:
+        line, paint = self._out.line, self._out.paint
         record = self._records.get(event.delivery.task_id)
         if record is not None:
             self._show_guardrails(record.findings)
             self._show_changes(record)
             for one in record.metrics:
                 often = f" in {one.count:,} values" if one.kind == "histogram" else ""
-                self._console.print(f"[dim]{one.kind}[/] {_shown(one.name)} {one.value:g}{often}")
+                line(f"{paint(one.kind, Colour.DIM)} {one_line(one.name)} {one.value:g}{often}")
             for note in record.notes:
-                self._console.print(f"[yellow]note:[/] {_shown(note)}")
+                line(f"{paint('note:', Colour.YELLOW)} {one_line(note)}")
         if event.completed:
             where = f", workspace at commit {event.published_commit[:12]}" if event.published_commit else ""
-            self._console.print(f"[bold green]completed[/] in {event.seconds:.2f} s{where}\n")
+            line(f"{paint('completed', Colour.GREEN)} in {event.seconds:.2f} s{where}\n")
         else:
             final = "" if event.status is TaskStatus.FAILED else " for good (a retry could not succeed)"
-            self._console.print(f"[bold red]failed{final}:[/] {_shown(event.reason or 'no reason was given')}")
+            line(f"{paint(f'failed{final}:', Colour.RED)} {one_line(event.reason or 'no reason was given')}")
 
     def _show_guardrails(self, findings: tuple[Finding, ...]) -> None:
         if self._brief:
             held = len([finding for finding in findings if finding.satisfied])
-            self._console.print(f"guardrails: {held} of {len(findings)} hold")
+            self._out.line(f"guardrails: {held} of {len(findings)} hold")
             findings = tuple(finding for finding in findings if not finding.satisfied)
         elif findings:
-            self._console.print("guardrails")
+            self._out.line("guardrails")
         for finding in findings:
-            mark = "[bold red]defect[/]" if finding.is_defect else "[bold red]broken[/]"
-            mark = "[green]ok    [/]" if finding.satisfied else mark
-            self._console.print(f"  {mark} {_shown(finding.message)}")
+            word, colour = ("defect", Colour.RED) if finding.is_defect else ("broken", Colour.RED)
+            if finding.satisfied:
+                word, colour = "ok    ", Colour.GREEN
+            self._out.line(f"  {self._out.paint(word, colour)} {one_line(finding.message)}")
 
     def _show_changes(self, record: AttemptRecord) -> None:
         if record.input_ref is None or record.report is None or record.report.reason is not None:
             return
         changes = record.changes
         if not changes:
-            self._console.print("no changes: nothing to publish")
+            self._out.line("no changes: nothing to publish")
             return
         if not self._brief:
-            self._console.print("changes")
-        parts = (("green", "+", changes.added), ("yellow", "~", changes.changed), ("red", "-", changes.removed))
-        lines = [(colour, sign, file) for colour, sign, changed in parts for file in changed]
-        for colour, sign, file in lines[:_SHOWN_FILES]:
-            amount = "" if sign == "-" else f"  {size(file.size)}"
-            self._console.print(f"  [{colour}]{sign}[/] {_shown(file.path)}{amount}")
-        if len(lines) > _SHOWN_FILES:
-            self._console.print(f"  and {len(lines) - _SHOWN_FILES:,} more")
-
-
-def _shown(text: str) -> str:
-    """Text from outside, as part of a line for rich."""
-    return escape_markup(one_line(text))
-
-
-def size(number: int) -> str:
-    """Bytes as people read them."""
-    if number < 1000:
-        return f"{number} B"
-    amount = float(number)
-    for unit in ("KB", "MB", "GB"):
-        amount /= 1000
-        if amount < 1000:
-            return f"{amount:.1f} {unit}"
-    return f"{amount / 1000:.1f} TB"
-
-
-def files(number: int) -> str:
-    """A number of files in words."""
-    return "1 file" if number == 1 else f"{number:,} files"
+            self._out.line("changes")
+        parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
+        files = [(kind, file) for kind, changed in parts for file in changed]
+        for kind, file in files[:_SHOWN_FILES]:
+            self._out.line(f"  {self._out.file(kind, file.path, None if kind == 'removed' else file.size)}")
+        if len(files) > _SHOWN_FILES:
+            self._out.line(f"  and {len(files) - _SHOWN_FILES:,} more")
 
 
 def _finding_json(finding: Finding) -> dict[str, Any]:
@@ -286,17 +250,13 @@ def _changes_json(record: AttemptRecord | None) -> dict[str, list[dict[str, Any]
 
 def show_line(commits: Sequence[Commit], stream: TextIO) -> None:
     """Print commits, oldest first: who published each, its id, what it changed, and the commit that its task read."""
-    console = Console(file=stream, highlight=False, soft_wrap=True)
-    console.print("\ncommits of branch main, oldest first")
-    width = max((len(_publisher(commit)) for commit in commits), default=0)
-    for commit in commits:
+    out = Renderer(stream)
+    out.line("\ncommits of branch main, oldest first")
+    # the reference name of the task, or the committer where no task published
+    names = [one_line(commit.metadata.get("perago.reference_name", commit.committer)) for commit in commits]
+    width = max(map(len, names), default=0)
+    for commit, name in zip(commits, names, strict=True):
         read = commit.metadata.get("perago.input_ref")
-        based = f", read {_shown(read[:12])}" if read else ""
+        based = out.paint(f", read {one_line(read[:12])}", Colour.DIM) if read else ""
         words = commit.message.partition(" (workflow ")[0] if read else commit.message
-        name = _shown(_publisher(commit).ljust(width))
-        console.print(f"  o {name}  [yellow]{commit.id[:12]}[/]  {_shown(words)}[dim]{based}[/]")
-
-
-def _publisher(commit: Commit) -> str:
-    """The reference name of the task, or the committer where no task published."""
-    return one_line(commit.metadata.get("perago.reference_name", commit.committer))
+        out.line(f"  o {name:{width}}  {out.paint(commit.id[:12], Colour.YELLOW)}  {one_line(words)}{based}")

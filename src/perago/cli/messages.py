@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from enum import IntEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 from perago.workspace.text import one_line
@@ -23,20 +23,22 @@ _debug_given = False
 _log_format: LogFormat | None = None
 
 
-class Colour(IntEnum):
-    """ANSI foreground colours."""
+class Colour(StrEnum):
+    """ANSI codes of text; colors are bold."""
 
-    RED = 31
-    GREEN = 32
-    YELLOW = 33
-    CYAN = 36
+    RED = "1;31"
+    GREEN = "1;32"
+    YELLOW = "1;33"
+    CYAN = "1;36"
+    BOLD = "1"
+    DIM = "2"
 
 
 def painted(text: str, colour: Colour, stream: TextIO) -> str:
-    """`text` in bold colour if `stream` is a terminal that shows colours and NO_COLOR is not set."""
+    """`text` in `colour` if `stream` is a terminal that shows colours and NO_COLOR is not set."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return text
-    return f"\x1b[1;{colour.value}m{text}\x1b[0m"
+    return f"\x1b[{colour.value}m{text}\x1b[0m"
 
 
 def error(message: str, fix: str = "") -> None:

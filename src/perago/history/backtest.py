@@ -92,6 +92,23 @@ def by_file_and_column(verdicts: Iterable[Verdict]) -> list[tuple[str, str, int]
     return [(path, column, number) for (path, column), number in ordered]
 
 
+def summary(task_name: str, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """Return the result of a backtest. It is good if all attempts that could be read are the same, and there is one."""
+    counts = {kind.value: sum(one.kind is kind for one in verdicts) for kind in Kind}
+    readable = len(verdicts) - counts[Kind.UNREADABLE]
+    return {
+        "task": task_name,
+        "good": readable > 0 and counts[Kind.SAME] == readable,
+        **counts,
+        "slower": sum(one.is_slower for one in verdicts),
+        "by_file": [
+            {"path": path, "column": column or None, "attempts": number}
+            for path, column, number in by_file_and_column(verdicts)
+        ],
+        "attempts": [one.as_json() for one in verdicts],
+    }
+
+
 class State:
     """The verdicts of a backtest in a file. It holds for one task and one state of the code.
 

@@ -1,10 +1,11 @@
-"""How names, sizes and texts from outside appear in messages and on terminals."""
+"""How names, sizes, times and texts from outside appear in messages and on terminals."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 LISTED = 10
@@ -69,6 +70,27 @@ def age(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds / length)} {unit}"
     return f"{int(max(0.0, seconds))} s"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the units that matter: `350 ms`, `12.3 s`, `3 min 4 s`, `2 h 5 min`, `3 days 4 h`."""
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def utc(milliseconds: int) -> str:
+    """A time since the epoch in UTC, as `2026-11-27 09:30:00`; a number that is in no calendar stays one."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"
 
 
 def size(number: int) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,14 +18,18 @@ from perago.cli.configuration import valid_settings
 from perago.cli.errors import ExitCode
 from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, seconds_of_age
+from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
+from perago.workspace.text import count, json_text, one_line, utc
 
 if TYPE_CHECKING:
-    from perago.history.backtest import State
+    from perago.history.backtest import State, Verdict
     from perago.probe import TaskSummary
 
 LAST = 20
+_SHOWN_LINES = 5
+_SHOWN_FILES = 20
 
 EXAMPLES = """\b
 Examples:
@@ -90,10 +96,9 @@ def command(
     if place is not None and task.workspace is None:
         raise typer.BadParameter(f"task {task.name} has no workspace; leave --workspace out.")
     settings = valid_settings()
-    from perago.cli.verdict_view import VerdictView
     from perago.configuration import Servers
     from perago.history.attempts import NotReplayable
-    from perago.history.backtest import Backtest
+    from perago.history.backtest import Backtest, summary
     from perago.history.search import Choice, published_on, searched
 
     state = _state(resume, task, files)
@@ -110,11 +115,12 @@ def command(
                 f"no completed attempt of {task.name} was found",
                 "Conductor's search needs its index; `--workspace REPO/BRANCH` finds attempts by their publications",
             )
-        view = VerdictView(sys.stderr, len(ids))
-        with view, _going_on(resume):
-            verdicts = Backtest(servers, settings, module, task, state, jobs, view.heard).run(ids)
-    view.show(task.name, verdicts, sys.stdout, as_json=as_json)
-    raise typer.Exit(ExitCode.OK if view.is_good(verdicts) else ExitCode.FAILURE)
+        with _progress(len(ids)) as hear, _going_on(resume):
+            verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)
+    found = summary(task.name, verdicts)
+    text = json_text(found, indent=2) if as_json else "\n".join(_lines(found, verdicts))
+    sys.stdout.write(f"{text}\n")
+    raise typer.Exit(ExitCode.OK if found["good"] else ExitCode.FAILURE)
 
 
 @contextlib.contextmanager
@@ -147,3 +153,59 @@ def _place(workspace: str | None) -> tuple[str, str] | None:
     if not (repository and slash):
         raise typer.BadParameter("name a branch as REPO/BRANCH.", param_hint="'--workspace'")
     return repository, checked_branch(branch)
+
+
+@contextlib.contextmanager
+def _progress(total: int) -> Iterator[Callable[[Verdict], None]]:
+    """Show each verdict on standard error: with a bar on a terminal, elsewhere in a line for each attempt."""
+    out, kinds = Renderer(sys.stderr), Counter[str]()
+    if not out.is_terminal:
+        done = itertools.count(1)
+        yield lambda verdict: out.line(f"{next(done)} of {total}: {verdict.task_id} {verdict.kind}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr, highlight=False)) as bar:
+        task = bar.add_task("replaying", total=total)
+
+        def show(verdict: Verdict) -> None:
+            kinds[verdict.kind] += 1
+            words = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+            bar.update(task, advance=1, description=words)
+
+        yield show
+
+
+def _lines(found: Mapping[str, Any], verdicts: Sequence[Verdict]) -> Iterator[str]:
+    yield f"{found['task']}: {count(len(verdicts), 'attempt')} with today's code"
+    for kind in ("same", "different", "failed", "unreadable", "slower"):
+        yield f"  {kind:<10} {found[kind]:>5}"
+    for verdict in verdicts:
+        if verdict.kind != "same" or verdict.is_slower:
+            yield ""
+            yield from _about(verdict)
+    differing = found["by_file"]
+    if differing:
+        yield ""
+        yield "what differs, by file and column"
+    for one in differing[:_SHOWN_FILES]:
+        where = f", column {one_line(one['column'])}" if one["column"] else ""
+        yield f"  {one_line(one['path'])}{where}: in {count(one['attempts'], 'attempt')}"
+    if len(differing) > _SHOWN_FILES:
+        yield f"  and {len(differing) - _SHOWN_FILES:,} more"
+
+
+def _about(verdict: Verdict) -> Iterator[str]:
+    words = [verdict.kind.value, verdict.task_id, utc(verdict.started)[:16] if verdict.started else ""]
+    if verdict.then_seconds is not None and verdict.now_seconds is not None:
+        slower = ", slower" if verdict.is_slower else ""
+        words.append(f"{verdict.then_seconds:.1f} s then, {verdict.now_seconds:.1f} s now{slower}")
+    yield "  ".join(filter(None, words))
+    if not verdict.deterministic:
+        yield "  not deterministic: two runs of today's code on this input differ, too"
+    for line in verdict.summary[:_SHOWN_LINES]:
+        yield f"  {one_line(line)}"
+    if len(verdict.summary) > _SHOWN_LINES:
+        yield f"  and {len(verdict.summary) - _SHOWN_LINES:,} more"

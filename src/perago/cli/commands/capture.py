@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 import tomllib
@@ -17,7 +16,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
-from perago.workspace.text import count, listing
+from perago.workspace.text import count, listing, utc
 
 if TYPE_CHECKING:
     from perago.history.attempts import Chosen
@@ -117,9 +116,8 @@ def _configured_hooks(file: Path) -> str | None:
 
 
 def _default_name(found: Found) -> str:
-    day = datetime.datetime.fromtimestamp(found.attempt.started / 1000, datetime.UTC)
     safe = "".join(character for character in found.attempt.task_id if character.isalnum())
-    return f"{day:%Y-%m-%d}-{safe[:8]}"
+    return f"{utc(found.attempt.started)[:10]}-{safe[:8]}"
 
 
 def _size(text: str) -> int:

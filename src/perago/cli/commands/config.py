@@ -11,7 +11,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
-from perago.cli.sheet import write_entry
+from perago.cli.rendering import Renderer
 
 EXAMPLES = """\b
 Values come from the environment, then from .env in the current directory.
@@ -42,7 +42,7 @@ def command(
             rows = [(one.name, one_line(one.value or "(set, not shown)"), one.source) for one in settings]
             wide = [max(len(row[column]) for row in rows) for column in (0, 1)]
             for name, value, source in rows:
-                write_entry(name, [f"{value:{wide[1]}}  {source}".rstrip()], width=wide[0] + 2)
+                Renderer().entry(name, [f"{value:{wide[1]}}  {source}".rstrip()], width=wide[0] + 2)
     if found.problems:
         messages.configuration_errors(found.problems)
         raise CommandError(ExitCode.INVALID_CONFIGURATION)

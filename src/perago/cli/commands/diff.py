@@ -10,9 +10,9 @@ import typer
 
 from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
-from perago.cli.messages import Colour, painted
+from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.cli.sheet import write_entry
+from perago.cli.rendering import Renderer
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
@@ -83,10 +83,11 @@ _COLOURS = {"breaking": Colour.RED, "compatible": Colour.GREEN, "cosmetic": Colo
 
 
 def _print(name: str, changes: tuple[Change, ...] | None) -> None:
+    out = Renderer()
     if changes is None:
-        sys.stdout.write(f"not registered  {name}\n")
+        out.line(f"not registered  {name}")
         return
-    sys.stdout.write(f"{'changed' if changes else 'unchanged':14}  {name}\n")
+    out.line(f"{'changed' if changes else 'unchanged':14}  {name}")
     for change in changes:
-        word = painted(f"{change.word:10}", _COLOURS[change.word], sys.stdout)
-        write_entry(f"  {word}  ", [f"{one_line(change.difference)} ({one_line(change.reason)})"], width=14)
+        word = out.paint(f"{change.word:10}", _COLOURS[change.word])
+        out.entry(f"  {word}  ", [f"{one_line(change.difference)} ({one_line(change.reason)})"], width=14)

@@ -12,10 +12,9 @@ import typer
 
 from perago.cli import messages
 from perago.cli.errors import ExitCode, advice
-from perago.cli.messages import Colour, painted
+from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
-from perago.cli.progress import working
-from perago.cli.sheet import write_entry
+from perago.cli.rendering import Renderer, working
 from perago.workspace.text import count, one_line
 
 if TYPE_CHECKING:
@@ -111,8 +110,9 @@ def _document(found: Finding) -> dict[str, str]:
 def _print(found: Finding) -> None:
     lines = [f"{found.area}: {found.what}"]
     lines += [f"{word}: {text}" for word, text in (("why", found.why), ("next", found.advice)) if text]
-    label = painted(f"{found.level.value:{_WIDTH}}", _COLOURS[found.level.value], sys.stdout)
-    write_entry(label, map(one_line, lines), width=_WIDTH)
+    out = Renderer()
+    label = out.paint(f"{found.level.value:{_WIDTH}}", _COLOURS[found.level.value])
+    out.entry(label, map(one_line, lines), width=_WIDTH)
 
 
 def _print_summary(findings: list[Finding]) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perago.cli.messages import Colour, painted
+from perago.cli.messages import Colour
 from perago.cli.parameters import seconds_of_age
-from perago.cli.progress import in_batches
+from perago.cli.rendering import Renderer, in_batches, publication_words
 from perago.workspace.text import one_line
 
 if TYPE_CHECKING:
@@ -111,16 +111,13 @@ def _date(seconds: int) -> str:
 
 
 def _print(row: dict[str, Any]) -> None:
+    out = Renderer()
     when = row["created"].replace("T", " ").removesuffix("+00:00")
-    first = f"{painted(row['commit'][:12], Colour.YELLOW, sys.stdout)}  {when}  {one_line(row['message'])}"
-    sys.stdout.write(first + "\n")
+    out.line(f"{out.paint(row['commit'][:12], Colour.YELLOW)}  {when}  {one_line(row['message'])}")
     if row["task_id"] is None:
-        sys.stdout.write(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago\n")
+        out.line(f"              by {one_line(row['committer'] or 'lakeFS')}, not by perago")
         return
     parts = [f"task {row['task_id']}"]
     if row["retry_count"] not in (None, "0"):
         parts.append(f"retry {row['retry_count']}")
-    if row["phase"] == "fence":
-        parts.append("an empty fence commit")
-    parts += [f"{verb} {row[verb]}" for verb in ("adopts", "supersedes") if row[verb]]
-    sys.stdout.write(f"              {one_line(', '.join(parts))}\n")
+    out.line(f"              {one_line(', '.join([*parts, *publication_words(row)]))}")

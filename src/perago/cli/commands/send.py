@@ -13,8 +13,8 @@ from perago.cli import messages
 from perago.cli.dev.workflows import workflow_definition
 from perago.cli.errors import ExitCode
 from perago.cli.loading import load_tasks
-from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch, read_object
+from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.signals import end_if_told
 from perago.workspace.text import json_text, one_line
@@ -33,7 +33,6 @@ _LATE_LOG = 1.0
 _GOING_ON = ("RUNNING", "PAUSED")
 _PATIENCE = 5.0
 """Seconds that an attempt may wait for a worker before that is mentioned."""
-_COLOURS = {"COMPLETED": Colour.GREEN}
 
 EXAMPLES = """\b
 Examples:
@@ -151,7 +150,7 @@ class FollowView:
     """Prints a line for each change of an attempt, and each line of its log."""
 
     def __init__(self, stream: TextIO, module: str, task_name: str) -> None:
-        self._stream = stream
+        self._out = Renderer(stream)
         self._module = module
         self._task_name = task_name
         self._statuses: dict[str, str] = {}
@@ -210,6 +209,5 @@ class FollowView:
             self._waiting[task_id] = float("inf")
 
     def _write(self, text: str, status: str = "", more: str | None = None) -> None:
-        shown = painted(one_line(status), _COLOURS.get(status, Colour.RED), self._stream) if status else ""
-        self._stream.write(f"{one_line(text)}{shown}{': ' + one_line(more) if more else ''}\n")
-        self._stream.flush()
+        shown = self._out.status(status) if status else ""
+        self._out.line(f"{one_line(text)}{shown}{': ' + one_line(more) if more else ''}")

@@ -5,26 +5,88 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perago.cli import messages
-from perago.cli.messages import Colour, painted
+from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
-from perago.cli.progress import working
+from perago.cli.rendering import Column, Renderer, legend, working
 from perago.workspace.text import age, count, one_line
 
 if TYPE_CHECKING:
-    from perago.diagnosis.queues import QueueReport, TaskTypeStatus
+    from perago.diagnosis.queues import TaskTypeStatus
 
-EXAMPLES = """\b
-waiting  attempts in the queue, those that wait for a delayed retry included
-oldest   how long the first of them has been waiting
-running  attempts that are with a worker, anywhere
-here     of them, on this machine, and how many its workers take at a time
-polled   how long ago any worker asked for one
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task type at the time that its numbers were read."""
+
+    of: TaskTypeStatus
+    now: float
+
+    @property
+    def here(self) -> str:
+        """How many attempts run here, of those that the workers here take at a time."""
+        return f"{self.of.running_here} of {self.of.slots_here}" if self.of.workers or self.of.running_here else "-"
+
+    @property
+    def running(self) -> str:
+        """How many attempts run, with a plus sign where a part of a long list was read."""
+        return "?" if self.of.running is None else f"{self.of.running:,}{'' if self.of.all_read else '+'}"
+
+    def since(self, milliseconds: int) -> str:
+        """How long ago a time is."""
+        return age(self.now - milliseconds / 1000)
+
+    @property
+    def details(self) -> Iterator[str]:
+        """What else there is to say, a line each."""
+        row = self.of
+        if row.oldest is not None:
+            yield one_line(f"oldest: task {row.oldest.task_id}")
+        red = partial(Renderer().paint, colour=Colour.RED)
+        for one in row.silent[:_SILENT_SHOWN]:
+            yield red(one_line(f"silent for {self.since(one.since)}: task {one.task_id}"))
+        if row.is_unattended(self.now):
+            who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
+            yield red(one_line(row.absence(self.now) + who))
+        if not row.registered:
+            yield "the server has no TaskDef of this name"
+        hosts = {f"{worker.worker_id} on {worker.host}, {count(worker.slots, 'slot')}" for worker in row.workers}
+        yield from (one_line(f"worker {text}") for text in sorted(hosts))
+
+
+COLUMNS: tuple[Column[Row], ...] = (
+    Column(
+        "waiting",
+        "attempts in the queue, those that wait for a delayed retry included",
+        lambda row: f"{row.of.waiting:,}",
+    ),
+    Column(
+        "oldest",
+        "how long the first of them has been waiting",
+        lambda row: row.since(row.of.oldest.since) if row.of.oldest else "-",
+    ),
+    Column("running", "attempts that are with a worker, anywhere", lambda row: row.running),
+    Column("here", "of them, on this machine, and how many its workers take at a time", lambda row: row.here),
+    Column(
+        "polled",
+        "how long ago any worker asked for one",
+        lambda row: row.since(row.of.last_poll.time) if row.of.last_poll else "never",
+    ),
+    Column(
+        "task", "", lambda row: one_line(f"{row.of.domain}:{row.of.task_name}" if row.of.domain else row.of.task_name)
+    ),
+)
+"""The table, from left to right. The help of the command is made from it."""
+
+EXAMPLES = f"""\b
+{legend(COLUMNS)}
 
 \b
 Examples:
@@ -33,7 +95,6 @@ Examples:
   perago status my_tasks --json"""
 
 _SILENT_SHOWN = 3
-_COLUMNS = ("waiting", "oldest", "running", "here", "polled", "task")
 
 
 def command(
@@ -61,54 +122,14 @@ def command(
     with Servers(settings) as servers, working("reading the queues") as tell:
         report = look_at_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
-        sys.stdout.write(json.dumps([_document(row, now) for row in report.rows], indent=2) + "\n")
+        document = [{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows]
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
-        _print(report, now)
+        out = Renderer()
+        out.table(COLUMNS, [Row(row, now) for row in report.rows], lambda row: row.details)
+        if not report.rows:
+            out.line("no task type has a queue, a worker here, or a poll of the last day")
     if report.left_out:
         messages.note(f"{report.left_out:,} more task types are in use; name the MODULE")
     for problem in report.problems[:1]:
         messages.warning(f"what runs and what is oldest is not known: {messages.service_words(problem)}")
-
-
-def _document(row: TaskTypeStatus, now: float) -> dict[str, Any]:
-    return {**asdict(row), "unattended": row.is_unattended(now)}
-
-
-def _print(report: QueueReport, now: float) -> None:
-    lines = [_COLUMNS, *(_cells(row, now) for row in report.rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(_COLUMNS) - 1)]
-    for line, row in zip(lines, [None, *report.rows], strict=True):
-        cells = [cell.rjust(width) for cell, width in zip(line, widths, strict=False)]
-        sys.stdout.write("  ".join([*cells, line[-1]]) + "\n")
-        if row is not None:
-            _print_details(row, now)
-    if not report.rows:
-        sys.stdout.write("no task type has a queue, a worker here, or a poll of the last day\n")
-
-
-def _cells(row: TaskTypeStatus, now: float) -> tuple[str, ...]:
-    silence = row.silence(now)
-    return (
-        f"{row.waiting:,}",
-        age(now - row.oldest.since / 1000) if row.oldest else "-",
-        "?" if row.running is None else f"{row.running:,}{'' if row.all_read else '+'}",
-        f"{row.running_here} of {row.slots_here}" if row.workers or row.running_here else "-",
-        "never" if silence is None else age(silence),
-        one_line(f"{row.domain}:{row.task_name}" if row.domain else row.task_name),
-    )
-
-
-def _print_details(row: TaskTypeStatus, now: float) -> None:
-    if row.oldest is not None:
-        sys.stdout.write(one_line(f"         oldest: task {row.oldest.task_id}") + "\n")
-    for one in row.silent[:_SILENT_SHOWN]:
-        text = f"silent for {age(now - one.since / 1000)}: task {one.task_id}"
-        sys.stdout.write(f"         {painted(one_line(text), Colour.RED, sys.stdout)}\n")
-    if row.is_unattended(now):
-        who = f", last {row.last_poll.worker_id}" if row.last_poll and row.last_poll.worker_id else ""
-        sys.stdout.write(f"         {painted(one_line(row.absence(now) + who), Colour.RED, sys.stdout)}\n")
-    if not row.registered:
-        sys.stdout.write("         the server has no TaskDef of this name\n")
-    hosts = sorted({f"{worker.worker_id} on {worker.host}, {count(worker.slots, 'slot')}" for worker in row.workers})
-    for text in hosts:
-        sys.stdout.write(one_line(f"         worker {text}") + "\n")

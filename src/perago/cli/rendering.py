@@ -1,0 +1,198 @@
+"""The renderer of all commands: lines, labelled entries, tables, changed files, and what is done at the moment.
+
+The same text goes to a terminal, with colors, wrapping and a moving status line, and into a pipe, without them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
+
+from perago.cli.messages import Colour, painted
+from perago.workspace.text import one_line, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+T = TypeVar("T")
+
+_NARROWEST = 20
+"""Characters of a line next to its label, however narrow the terminal is."""
+_BATCH = 0.5
+"""Seconds between two batches."""
+STATUS_COLOURS = {
+    "COMPLETED": Colour.GREEN,
+    "SCHEDULED": Colour.YELLOW,
+    "IN_PROGRESS": Colour.YELLOW,
+    "RUNNING": Colour.YELLOW,
+    "PAUSED": Colour.YELLOW,
+}
+"""Of an attempt or a workflow. All other statuses are red."""
+_FILES = {"added": ("+", Colour.GREEN), "changed": ("~", Colour.YELLOW), "removed": ("-", Colour.RED)}
+
+
+@dataclass(frozen=True, slots=True)
+class Column(Generic[T]):
+    """One column of a table: its title, what it means, and the text of a cell. This is the only place that knows it."""
+
+    title: str
+    meaning: str
+    cell: Callable[[T], str]
+
+
+def legend(columns: Sequence[Column[Any]]) -> str:
+    """Return the meaning of each column, a line each, for the help of a command."""
+    width = max(len(column.title) for column in columns)
+    return "\n".join(f"{column.title:{width}}  {column.meaning}" for column in columns if column.meaning)
+
+
+class Renderer:
+    """Prints to one stream. Texts from outside come from `one_line`, so that they forge no line."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = sys.stdout if stream is None else stream
+        self._console: Console | None = None
+        self._status: Status | None = None
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at it now."""
+        return self._stream.isatty()
+
+    def paint(self, text: str, colour: Colour) -> str:
+        """Return `text` in a color, if the stream shows colors."""
+        return painted(text, colour, self._stream)
+
+    def status(self, status: str) -> str:
+        """Return the status of an attempt or a workflow in its color."""
+        return self.paint(one_line(status), STATUS_COLOURS.get(status, Colour.RED))
+
+    def line(self, text: str = "") -> None:
+        """Print one line, above the status line if there is one."""
+        if self._console is not None:
+            from rich.text import Text
+
+            self._console.print(Text.from_ansi(text))
+        else:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+    def entry(self, label: str, lines: Iterable[str], *, width: int = 10) -> None:
+        """Print a word on the left and its lines next to it; nothing, if there are no lines.
+
+        Args:
+            label: can have escape sequences of colors; then it is padded already, and `width` counts what is visible.
+            lines: printable texts; on a terminal those that are too long continue below.
+            width: characters of the column of the label.
+        """
+        columns = shutil.get_terminal_size().columns if self.is_terminal else None
+        room = None if columns is None else max(_NARROWEST, columns - width - 1)
+        first = label if len(label) >= width else label.ljust(width)
+        for line in lines:
+            parts = [line] if room is None else textwrap.wrap(line, room, subsequent_indent="  ") or [""]
+            for part in parts:
+                self.line(f"{first}{part}".rstrip())
+                first = " " * width
+
+    def table(
+        self,
+        columns: Sequence[Column[T]],
+        rows: Sequence[T],
+        details: Callable[[T], Iterable[str]] = lambda _: (),
+    ) -> None:
+        """Print a table with titles. All columns but the last are aligned on the right.
+
+        Args:
+            columns: what is printed of each row.
+            rows: the rows.
+            details: further lines below a row.
+        """
+        cells = [[column.cell(row) for column in columns] for row in rows]
+        titles = [column.title for column in columns]
+        widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)][:-1]
+
+        def joined(line: Sequence[str]) -> str:
+            aligned = [cell.rjust(width) for cell, width in zip(line, widths, strict=False)]
+            return "  ".join([*aligned, line[-1]])
+
+        self.line(joined(titles))
+        for row, line in zip(rows, cells, strict=True):
+            self.line(joined(line))
+            for detail in details(row):
+                self.line(f"         {detail}")
+
+    def file(self, kind: str, path: str, bytes_of_file: int | None) -> str:
+        """Return the line of a changed file. The size of a removed file is not of interest: pass None."""
+        sign, colour = _FILES.get(kind, ("?", Colour.RED))
+        amount = "" if bytes_of_file is None else f"  {size(bytes_of_file)}"
+        return f"{self.paint(sign, colour)} {one_line(path)}{amount}"
+
+    # ---------------------------------------------------------------- what is done at the moment
+
+    def doing(self, text: str) -> None:
+        """Show `text` in the status line of a terminal; elsewhere nothing is shown."""
+        if self._status is not None:
+            from rich.markup import escape
+
+            self._status.update(escape(one_line(text)))
+
+    @contextmanager
+    def status_line(self, text: str) -> Iterator[None]:
+        """Have a status line until the end of the block, if the stream is a terminal."""
+        if not self.is_terminal:
+            yield
+            return
+        from rich.console import Console
+        from rich.markup import escape
+
+        self._console = Console(file=self._stream, highlight=False, soft_wrap=True)
+        try:
+            with self._console.status(escape(text)) as self._status:
+                yield
+        finally:
+            self._console = self._status = None
+
+
+@contextmanager
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show `text` on standard error, and then what the yielded function is called with, until the end of the block.
+    Nothing else may be printed in it."""
+    renderer = Renderer(sys.stderr)
+    with renderer.status_line(text):
+        yield renderer.doing
+
+
+def in_batches(items: Iterable[T], text: str) -> Iterator[list[T]]:
+    """Yield items that take their time, those of each half second together, to be printed while `text` is not shown."""
+    source = iter(items)
+    ended = False
+    while not ended:
+        batch: list[T] = []
+        until = time.monotonic() + _BATCH
+        with working(text):
+            for item in source:
+                batch.append(item)
+                if time.monotonic() >= until:
+                    break
+            else:
+                ended = True
+        yield batch
+
+
+# ------------------------------------------------------------------------------------- publications
+
+
+def publication_words(noted: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a commit of perago did, in words, by its metadata without their prefix."""
+    if noted.get("phase") == "fence":
+        yield "an empty fence commit"
+    for verb in ("adopts", "supersedes"):
+        if noted.get(verb):
+            yield f"{verb} {noted[verb]}"
