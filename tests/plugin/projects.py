@@ -114,6 +114,13 @@ def free_module(pytester: pytest.Pytester, path: str, body: str, examples: Itera
     )
 
 
+def free_modules(pytester: pytest.Pytester, cases: Iterable[tuple[str, str, str]]) -> None:
+    """Write a task into the package `work` for each case: what stands before the task, its body and its example."""
+    for number, (head, body, example) in enumerate(cases):
+        file = free_module(pytester, f"work.m{number:02}", body, [example])
+        file.write_text(f"{head}\n{file.read_text()}")
+
+
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """pytest in this process, with strict markers and warnings as errors."""
     return pytester.runpytest_inprocess(*QUIET, *_kinds(arguments), "--strict-markers", "-W", "error", *arguments)

@@ -13,10 +13,11 @@ import pytest
 from perago.driver.processes import running_processes
 from pytest_perago.confinement import ProcessEnded, confined
 
-from .projects import add_module, free_module, run_process, write_module
+from .projects import add_module, free_module, free_modules, run_process, write_module
 
 pytest_plugins = ["pytester"]
 
+EXAMPLE = "Example(id='x', params={})"
 CLOSING = {
     "closed": "import sys; print('first'); sys.stdout.close(); print('second'); return Model()",
     "wrapped": "import io, sys\nio.TextIOWrapper(sys.stdout.buffer).write('first')\nprint('second'); return Model()",
@@ -26,14 +27,14 @@ CLOSING = {
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
-@pytest.mark.parametrize("body", CLOSING.values(), ids=CLOSING)
-def test_a_function_cannot_take_the_output_away(pytester: pytest.Pytester, body: str, capture: str) -> None:
-    free_module(pytester, "shop.a", body, ["Example(id='x', params={})"])
-    add_module(pytester, "shop.b", "later")
+def test_a_function_cannot_take_the_output_away(pytester: pytest.Pytester, capture: str) -> None:
+    free_modules(pytester, (("", body, EXAMPLE) for body in CLOSING.values()))
     pytester.makepyfile("def test_output(): print('third')")
-    result = run_process(pytester, "--perago-modules", "shop", f"--capture={capture}", "-rP", "-k", "run or output")
-    result.assert_outcomes(passed=3, deselected=10)
-    result.stdout.fnmatch_lines(["*first*", "*second*", "*third*"])
+    result = run_process(pytester, "--perago-modules", "work", f"--capture={capture}", "-rP", "-k", "run or output")
+    result.assert_outcomes(passed=len(CLOSING) + 1, deselected=5 * len(CLOSING))
+    lines = result.outlines
+    assert [sum(word in line for line in lines) >= len(CLOSING) for word in ("first", "second")] == [True, True]
+    result.stdout.fnmatch_lines(["*third*"])
     assert result.ret == 0
 
 
@@ -45,31 +46,33 @@ IMPORTS = {
 }
 
 
-@pytest.mark.parametrize("line", IMPORTS.values(), ids=IMPORTS)
-def test_a_module_may_treat_its_output_as_a_script_does(pytester: pytest.Pytester, line: str) -> None:
-    write_module(pytester, "bad", f"import sys\n{line}\nraise ValueError('and then this')")
-    result = run_process(pytester, "--perago-modules", "bad")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*cannot be imported: ValueError: and then this", "seen"])
+def test_a_module_may_treat_its_output_as_a_script_does(pytester: pytest.Pytester) -> None:
+    names = [f"bad{number}" for number in range(len(IMPORTS))]
+    for name, line in zip(names, IMPORTS.values(), strict=True):
+        write_module(pytester, name, f"import sys\n{line}\nraise ValueError('and then this')")
+    result = run_process(pytester, "--perago-modules", ",".join(names))
+    result.assert_outcomes(failed=len(IMPORTS))
+    result.stdout.fnmatch_lines(["*cannot be imported: ValueError: and then this", "seen"] * len(IMPORTS))
 
 
-def test_ending_the_process_is_a_failure_of_the_function(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "shop.a", "import os; os._exit(3)", ["Example(id='x', params={})"])
+def test_ending_the_process_is_a_failure_of_the_function_or_the_module(pytester: pytest.Pytester) -> None:
+    free_module(pytester, "shop.a", "import os; os._exit(3)", [EXAMPLE])
     free_module(pytester, "shop.b", "import os; os._exit(0)", ["Example(id='x', params={}, expect='failed')"])
     add_module(pytester, "shop.c", "later")
-    result = run_process(pytester, "--perago-modules", "shop", "-k", "run")
-    result.assert_outcomes(passed=2, failed=1, deselected=15)
-    result.stdout.fnmatch_lines(["*the function raised ProcessEnded: os._exit(3) would end the whole worker process*"])
+    write_module(pytester, "shop.d", "import os\nos._exit(0)")
+    result = run_process(pytester, "--perago-modules", "shop", "-k", "run or import")
+    result.assert_outcomes(passed=2, failed=2, deselected=15)
+    result.stdout.fnmatch_lines(
+        [
+            "*the function raised ProcessEnded: os._exit(3) would end the whole worker process*",
+            "*shop.d cannot be imported: ProcessEnded: os._exit(0) would end*",
+            "*d.py:2*",
+        ]
+    )
     assert "pytest_perago" not in result.stdout.str()
 
 
-def test_ending_the_process_at_import_is_a_failure_of_the_module(pytester: pytest.Pytester) -> None:
-    write_module(pytester, "bad", "import os\nos._exit(0)")
-    result = run_process(pytester, "--perago-modules", "bad")
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*bad cannot be imported: ProcessEnded: os._exit(0) would end*", "*bad.py:2*"])
-
-
+SEVEN = "Example(id='x', params={}, result={'value': 7})"
 FORKING = """
 import os
 child = os.fork()
@@ -77,12 +80,6 @@ if not child:
     os._exit(7)
 return Model(value=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
-
-
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="no fork")
-def test_a_child_process_may_end(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
-    run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
 
 
 DAEMON = """
@@ -94,31 +91,16 @@ if not os.fork():
     os.write(write_end, str(daemon.pid).encode())
     os._exit(0)
 os.wait()
-(Path(__file__).parent / "daemon.pid").write_bytes(os.read(read_end, 100))
+(Path(__file__).with_suffix(".pid")).write_bytes(os.read(read_end, 100))
 return Model()
 """
 CHILD = """
 import signal, subprocess
 child = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 598; done"])
 child.returncode = 0  # no warning of its destructor
-(Path(__file__).parent / "daemon.pid").write_text(str(child.pid))
+(Path(__file__).with_suffix(".pid")).write_text(str(child.pid))
 return Model()
 """
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
-@pytest.mark.parametrize(("body", "command"), [(DAEMON, "sleep 598"), (CHILD, "sh -c trap*")])
-def test_a_process_that_is_left_behind_is_ended_and_a_failure(
-    pytester: pytest.Pytester, body: str, command: str
-) -> None:
-    free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    result = run_process(pytester, "--perago-modules", "work", "-k", "run")
-    pid = int((pytester.path / "daemon.pid").read_text())
-    assert pid not in running_processes()
-    result.assert_outcomes(failed=1, deselected=5)
-    result.stdout.fnmatch_lines(
-        [f"mistake in the task: case 'x': the function left processes running: *{command}* (pid {pid})*"]
-    )
 
 
 BESIDE = """
@@ -134,10 +116,19 @@ def beside():
 """
 
 
-def test_a_process_that_was_there_before_is_left_alone(pytester: pytest.Pytester) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
+def test_a_process_that_is_left_behind_is_ended_and_a_failure(pytester: pytest.Pytester) -> None:
+    """A child of the function may end, and a process that was there before is left alone."""
     pytester.makeconftest(BESIDE)
-    free_module(pytester, "work", FORKING, ["Example(id='x', params={}, result={'value': 7})"])
-    run_process(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+    free_modules(pytester, [("", DAEMON, EXAMPLE), ("", CHILD, EXAMPLE), ("", FORKING, SEVEN)])
+    result = run_process(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(passed=1, failed=2, deselected=15)
+    running = running_processes()
+    for name, command in (("m00", "sleep 598"), ("m01", "sh -c trap*")):
+        pid = int((pytester.path / "work" / f"{name}.pid").read_text())
+        assert pid not in running
+        said = f"mistake in the task: case 'x': the function left processes running: *{command}* (pid {pid})*"
+        result.stdout.fnmatch_lines([said])
 
 
 def test_a_thread_that_was_there_before_may_end_the_process(monkeypatch: pytest.MonkeyPatch) -> None:

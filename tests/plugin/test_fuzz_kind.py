@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
+import hypothesis
 import pytest
 
-from .defects import DEFECTS, planted
+from perago.authoring import guardrails, paths
+from perago.authoring.task import get_task
+from perago.testing.building import Tree
+from perago.testing.failures import CaseFailed
+from perago.workspace import layout
+from pytest_perago import properties
+from pytest_perago.properties import check_phase
+from pytest_perago.settings import FuzzSettings
+
+from .defects import DEFECTS, plant
 from .projects import QUIET, add_module, collected, run, run_process, write_module
 
 pytest_plugins = ["pytester"]
@@ -38,30 +51,23 @@ def build(workspace: Path, params: Model) -> Model:
     raise SystemExit("code of the author was executed")
 """
 
-SEEDS = """
-import hypothesis
-import pytest
-import work
-from perago.authoring.task import get_task
-from perago.testing.failures import CaseFailed
-from pytest_perago.properties import check_phase
-from pytest_perago.settings import FuzzSettings
-
-hypothesis.settings.register_profile("found", phases=[hypothesis.Phase.generate], database=None)
-
-@pytest.mark.parametrize("seed", range(6))
-def test_seed(seed):
-    hypothesis.settings.load_profile("found")
-    with pytest.raises(CaseFailed):
-        check_phase(get_task(work.build), FuzzSettings(25, str(seed), False), "pre")
-"""
-
 HOOKS_ANYWHERE = """
+import hypothesis
 from perago.workspace import layout
 layout.is_reserved = lambda key: "_lakefs_actions" in key
 """
+CORNERS = 12
 PRE, PREFIX = (f"work.py::features.build::fuzz[{label}]" for label in ("pre", "prefix"))
 FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
+
+
+def with_parents(path: str) -> str:
+    """Leave parents in a path."""
+    return str(path) if ".." in str(path).split("/") else paths.canonical_path(path)
+
+
+def reserved_anywhere(key: str) -> bool:
+    return "_lakefs_actions" in key
 
 
 def test_each_phase_with_rules_the_declarations_and_the_prefix_have_a_test(pytester: pytest.Pytester) -> None:
@@ -71,35 +77,50 @@ def test_each_phase_with_rules_the_declarations_and_the_prefix_have_a_test(pytes
     assert ids == [f"work.py::features.build::fuzz[{label}]" for label in ("pre", "post", "paths", "prefix")]
 
 
+@pytest.fixture
+def no_database() -> Iterator[None]:
+    """What an example has found is forgotten. Without the other phases hypothesis does not make it small."""
+    profile = hypothesis.settings.get_current_profile_name()
+    hypothesis.settings.register_profile("found", phases=[hypothesis.Phase.generate], database=None)
+    hypothesis.settings.load_profile("found")
+    yield
+    hypothesis.settings.load_profile(profile)
+
+
 def test_the_runtime_as_it_is_passes(pytester: pytest.Pytester) -> None:
     write_module(pytester, "work", BUILD)
     run_process(pytester, *FUZZ).assert_outcomes(passed=4)
 
 
+@pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_turns_the_fuzz_red_whatever_the_seed(pytester: pytest.Pytester, defect: str) -> None:
+def test_a_planted_defect_turns_the_fuzz_red_whatever_the_seed(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str
+) -> None:
     write_module(pytester, "work", BUILD)
-    pytester.makeconftest(planted(defect))
-    pytester.makepyfile(test_seeds=SEEDS)
-    result = run_process(pytester, *FUZZ, "test_seeds.py", PRE)
-    result.assert_outcomes(passed=6, failed=1)
-    result.stdout.fnmatch_lines(["broken contract: a pre guardrail is not judged as documented"])
+    pytester.syspathinsert()
+    task = get_task(importlib.import_module("work").build)
+    assert task is not None
+    plant(monkeypatch, defect)
+    for seed in range(6):
+        with pytest.raises(CaseFailed, match="a pre guardrail is not judged as documented"):
+            check_phase(task, FuzzSettings(25, str(seed), takes_seed=False), "pre")
 
 
-def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(pytester: pytest.Pytester) -> None:
+def test_a_failure_shows_rule_verdicts_and_the_smallest_tree(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_module(pytester, "work", BUILD)
-    pytester.makeconftest(planted("case is ignored"))
-    result = run_process(pytester, *FUZZ, PRE)
+    plant(monkeypatch, "case is ignored")
+    result = run(pytester, *FUZZ, PRE)
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
     shown = text[text.index("broken contract") : text.index("rerun:")].splitlines()
-    assert shown[:4] == [
+    assert shown == [
         "broken contract: a pre guardrail is not judged as documented",
         "  task      features.build (work.py:8)",
         "  rule      require_glob('raw/**/*.csv', min_count=1, max_count=3)",
         "  expected  violated, matched 0 files",
-    ]
-    assert shown[4:] == [
         "  actual    satisfied, matched 1 file",
         "  tree      {",
         "                'RAW/CASE.CSV': '',",
@@ -115,7 +136,7 @@ SEEN = pytest.mark.parametrize("plugin", [True, False], ids=["with its plugin", 
 def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytester, plugin: bool) -> None:
     """The option exists only where hypothesis's own plugin is."""
     write_module(pytester, "work", BUILD)
-    pytester.makeconftest(f"import hypothesis\n{HOOKS_ANYWHERE}")
+    pytester.makeconftest(HOOKS_ANYWHERE)
     quiet = [word for word in QUIET[1::2] if not plugin or "hypothesis" not in word]
     without = [word for name in quiet for word in ("-p", name)]
     result = pytester.runpytest_subprocess(*without, *FUZZ, PREFIX, timeout=60)
@@ -130,56 +151,49 @@ def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytes
     assert found[1] == found[0] or not plugin
 
 
+@pytest.mark.usefixtures("no_database")
 @pytest.mark.parametrize(
-    ("label", "defect", "shown"),
+    ("label", "owner", "name", "wrong", "shown"),
     [
-        (
-            "paths",
-            "from perago.authoring import paths\npaths._refuse_characters = lambda text: None",
-            "a declared path is not understood as documented",
-        ),
-        (
-            "paths",
-            "from perago.authoring import guardrails\nfind = guardrails.canonical_path\n"
-            "guardrails.canonical_path = lambda path: str(path) if '..' in str(path).split('/') else find(path)",
-            "expected  rejected",
-        ),
-        (
-            "prefix",
-            HOOKS_ANYWHERE,
-            "the prefix 'data/x' does not map keys to files one to one",
-        ),
+        ("paths", paths, "_refuse_characters", lambda text: None, "a declared path is not understood as documented"),
+        ("paths", guardrails, "canonical_path", with_parents, "expected  rejected"),
+        ("prefix", layout, "is_reserved", reserved_anywhere, "the prefix 'data/x' does not map keys to files one to"),
     ],
     ids=["control characters pass", "parents pass", "hooks anywhere are left out"],
 )
 def test_defects_of_declarations_and_prefixes_are_found(
-    pytester: pytest.Pytester, label: str, defect: str, shown: str
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    label: str,
+    owner: ModuleType,
+    name: str,
+    wrong: Callable[[str], object],
+    shown: str,
 ) -> None:
     write_module(pytester, "work", BUILD)
-    pytester.makeconftest(f"import hypothesis\n{defect}")
-    result = run_process(pytester, *FUZZ, "-k", label, "-o", "perago_fuzz_examples=200")  # 25 may miss it
+    monkeypatch.setattr(owner, name, wrong)
+    result = run(pytester, *FUZZ, "-k", label, "-o", "perago_fuzz_examples=200")  # 25 may miss it
     result.assert_outcomes(failed=1, deselected=3)
     assert shown in result.stdout.str()
 
 
-def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner(pytester: pytest.Pytester) -> None:
+@pytest.mark.usefixtures("no_database")
+@pytest.mark.parametrize(("examples", "number"), [(25, 25), (40, 40), (7, CORNERS + 4)])
+def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, examples: int, number: int
+) -> None:
+    built: list[object] = []
+    build = properties.build
+
+    def counting(tree: Tree) -> object:
+        built.append(tree)
+        return build(tree)
+
     write_module(pytester, "work", BUILD)
-    pytester.makeconftest(
-        """
-        from pytest_perago import properties
-        build, built = properties.build, []
-        def counting(tree):
-            built.append(tree)
-            return build(tree)
-        properties.build = counting
-        def pytest_sessionfinish():
-            print("built", len(built) - 1)  # one for the disk
-        """
-    )
-    corners = 12
-    for examples, number in ((25, 25), (40, 40), (7, corners + 4)):
-        result = run_process(pytester, *FUZZ, PRE, "-s", "-o", f"perago_fuzz_examples={examples}")
-        assert f"built {number}" in result.stdout.str()
+    properties._disk()
+    monkeypatch.setattr(properties, "build", counting)
+    run(pytester, *FUZZ, PRE, "-o", f"perago_fuzz_examples={examples}").assert_outcomes(passed=1)
+    assert len(built) == number
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .defects import planted
+from .defects import plant
 from .projects import add_module, collected, run, run_process, write_module
 
 pytest_plugins = ["pytester"]
@@ -214,11 +214,11 @@ def test_more_files_than_a_test_should_make_are_a_skip_with_a_reason(pytester: p
     ids=["rejected too late", "rejected too early"],
 )
 def test_a_defect_of_the_runtime_shows_rule_verdicts_and_tree(
-    pytester: pytest.Pytester, defect: str, test: str, lines: list[str]
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, defect: str, test: str, lines: list[str]
 ) -> None:
     task_module(pytester, "pre=[require_glob('*.csv', min_count=2)]")
-    pytester.makeconftest(planted(defect))
-    result = run_process(pytester, *KIND)
+    plant(monkeypatch, defect)
+    result = run(pytester, *KIND)
     assert f"FAILED work.py::build::guardrail[{test}]" in result.stdout.str()
     result.stdout.fnmatch_lines(lines)
 

@@ -9,10 +9,11 @@ import pytest
 
 from pytest_perago.memory import Memory
 
-from .projects import free_module, run, write_module
+from .projects import free_module, free_modules, run, write_module
 
 pytest_plugins = ["pytester"]
 
+EXAMPLE = "Example(id='x', params={})"
 KEPT = {
     "a number": ("COUNT = 0", "global COUNT; COUNT += 1; return Model(value=COUNT)", "COUNT was 0, is 2"),
     "a list": ("ROWS = []", "ROWS.append(1); return Model(value=list(ROWS))", "ROWS was [[][]], is [[]1, 1]"),
@@ -70,28 +71,28 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize(("head", "body", "words"), KEPT.values(), ids=KEPT)
-def test_state_that_changes_what_a_call_leaves_breaks_the_contract(
-    pytester: pytest.Pytester, head: str, body: str, words: str
-) -> None:
-    file = free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    file.write_text(f"{head}\n{file.read_text()}")
+def test_state_that_changes_what_a_call_leaves_breaks_the_contract(pytester: pytest.Pytester) -> None:
+    free_modules(pytester, ((head, body, EXAMPLE) for head, body, _ in KEPT.values()))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
-    result.assert_outcomes(failed=1, deselected=5)
+    result.assert_outcomes(failed=len(KEPT), deselected=5 * len(KEPT))
     result.stdout.fnmatch_lines(
         [
-            "broken contract: case 'x': the second run in the same process left something else than the first, "
-            "so the module keeps state between calls",
-            f"  state       {words}",
-            "  first run   *",
-            "  second run  *",
+            line
+            for _, _, words in KEPT.values()
+            for line in (
+                "broken contract: case 'x': the second run in the same process left something else than the first, "
+                "so the module keeps state between calls",
+                f"  state       {words}",
+                "  first run   *",
+                "  second run  *",
+            )
         ]
     )
 
 
 def test_state_in_another_module_of_the_package_is_found(pytester: pytest.Pytester) -> None:
     write_module(pytester, "shop.store", "ROWS = []\ndef add(): ROWS.append(1); return len(ROWS)")
-    file = free_module(pytester, "shop.work", "return Model(value=add())", ["Example(id='x', params={})"])
+    file = free_module(pytester, "shop.work", "return Model(value=add())", [EXAMPLE])
     file.write_text(f"from shop.store import add\n{file.read_text()}")
     result = run(pytester, "--perago-modules", "shop", "-k", "run")
     result.assert_outcomes(failed=1, deselected=5)
@@ -118,11 +119,10 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize(("head", "body"), HARMLESS.values(), ids=HARMLESS)
-def test_what_calls_do_not_depend_on_is_left_alone(pytester: pytest.Pytester, head: str, body: str) -> None:
-    file = free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    file.write_text(f"{head}\n{file.read_text()}")
-    run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+def test_what_calls_do_not_depend_on_is_left_alone(pytester: pytest.Pytester) -> None:
+    free_modules(pytester, ((head, body, EXAMPLE) for head, body in HARMLESS.values()))
+    result = run(pytester, "--perago-modules", "work", "-k", "run")
+    result.assert_outcomes(passed=len(HARMLESS), deselected=5 * len(HARMLESS))
 
 
 def test_files_are_compared_by_name_and_content(pytester: pytest.Pytester) -> None:

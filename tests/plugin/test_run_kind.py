@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from .projects import collected, copy_module, free_module, run, run_process, write_module
+from .projects import collected, copy_module, free_module, free_modules, run, write_module
 
 pytest_plugins = ["pytester"]
 
+EXAMPLE = "Example(id='x', params={})"
 GOOD = "Example(id='one', params={}, tree={'a.txt': '1'}, result={'size': 1})"
 
 
@@ -30,15 +31,15 @@ def test_a_case_that_ends_as_declared_passes(pytester: pytest.Pytester, prefix: 
 FAILING = {
     "an exception of the function": (
         "print('working'); current().log('half way'); {}['secret']",
-        "Example(id='x', params={})",
+        EXAMPLE,
         [
             "mistake in the task: case 'x': the function raised KeyError: 'secret'",
-            "  task      free (work.py:9)",
+            "  task      free (work/m00.py:11)",
             "  expected  COMPLETED",
             "  actual    FAILED: KeyError: 'secret'",
             "  log       half way",
             "Traceback (most recent call last):",
-            "rerun: pytest --perago-modules work 'work.py::free::run[[]x]'",
+            "rerun: pytest --perago-modules work 'work/m00.py::free::run[[]x]'",
             "working",
         ],
     ),
@@ -54,7 +55,7 @@ FAILING = {
     ),
     "a result that changes on the wire": (
         "return Model(value=(1, 2))",
-        "Example(id='x', params={})",
+        EXAMPLE,
         ["broken contract: case 'x': the result does not survive JSON", "*leaves as tuple, arrives as list*"],
     ),
     "success where failure is declared": (
@@ -78,24 +79,22 @@ FAILING = {
     ),
     "sys.exit": (
         "import sys; sys.exit(4)",
-        "Example(id='x', params={})",
+        EXAMPLE,
         ["*the function raised SystemExit: the function called sys.exit(4)"],
     ),
 }
 
 
-@pytest.mark.parametrize(("body", "example", "lines"), FAILING.values(), ids=FAILING)
-def test_a_red_case_says_what_happened(pytester: pytest.Pytester, body: str, example: str, lines: list[str]) -> None:
-    file = free_module(pytester, "work", body, [example])
-    file.write_text(file.read_text() + "\nSEEN = []\n")
+def test_a_red_case_says_what_happened(pytester: pytest.Pytester) -> None:
+    free_modules(pytester, (("SEEN = []\n", body, example) for body, example, _ in FAILING.values()))
     result = run(pytester, "--perago-modules", "work", "-k", "run")
-    result.assert_outcomes(failed=1, deselected=5)
-    result.stdout.fnmatch_lines(lines)
+    result.assert_outcomes(failed=len(FAILING), deselected=5 * len(FAILING))
+    result.stdout.fnmatch_lines([line for _, _, lines in FAILING.values() for line in lines])
     assert "pytest_perago" not in result.stdout.str()
     assert "perago/driver" not in result.stdout.str()
 
 
-HERE = "here = Path(__file__).parent"
+HERE = "here = Path(__file__).parent.parent"
 BESIDE = {
     "a new directory": (
         f"{HERE}; out = here / 'out'; out.mkdir(exist_ok=True); (out / 'a.csv').write_text('x')",
@@ -108,30 +107,20 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("worker", [None, "gw0"])
-@pytest.mark.parametrize(("body", "named"), BESIDE.values(), ids=BESIDE)
 def test_a_function_that_writes_beside_its_workspace_is_red(
-    pytester: pytest.Pytester,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    body: str,
-    named: str,
-    worker: str | None,
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, worker: str | None
 ) -> None:
     """In each session, also where it only writes again what is there."""
-    free_module(pytester, "work", f"{body}; return Model()", ["Example(id='x', params={})"])
+    free_modules(pytester, (("", f"{body}; return Model()", EXAMPLE) for body, _ in BESIDE.values()))
     (pytester.path / "there" / "below").mkdir(parents=True)
     (pytester.path / "file").touch()
     monkeypatch.setenv("HOME", str(tmp_path))
     set_worker(monkeypatch, worker)
     for _ in range(2):
         result = run(pytester, "--perago-modules", "work", "-k", "run")
-        result.assert_outcomes(failed=1, deselected=5)
-        result.stdout.fnmatch_lines(
-            [
-                "mistake in the task: case 'x': the function wrote files, and only a workspace is published",
-                f"  written  {named}",
-            ]
-        )
+        result.assert_outcomes(failed=len(BESIDE), deselected=5 * len(BESIDE))
+        summary = "mistake in the task: case 'x': the function wrote files, and only a workspace is published"
+        result.stdout.fnmatch_lines([line for _, named in BESIDE.values() for line in (summary, f"  written  {named}")])
 
 
 def set_worker(monkeypatch: pytest.MonkeyPatch, worker: str | None) -> None:
@@ -166,11 +155,10 @@ QUIET_WRITES = {
 }
 
 
-@pytest.mark.parametrize("body", QUIET_WRITES.values(), ids=QUIET_WRITES)
 def test_what_tools_write_is_passed_over(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    free_module(pytester, "work", f"{body}; return Model()", ["Example(id='x', params={})"])
+    free_modules(pytester, (("", f"{body}; return Model()", EXAMPLE) for body in QUIET_WRITES.values()))
     (pytester.path / "here").mkdir()
     (pytester.path / "here" / "a.csv").touch()
     (pytester.path / "tee.log").touch()
@@ -179,18 +167,19 @@ def test_what_tools_write_is_passed_over(
     monkeypatch.setenv("HOME", str(tmp_path))
     set_worker(monkeypatch, None)
     try:
-        run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
+        result = run(pytester, "--perago-modules", "work", "-k", "run")
     finally:
         logging.getLogger("own").removeHandler(log)
         log.close()
+    result.assert_outcomes(passed=len(QUIET_WRITES), deselected=5 * len(QUIET_WRITES))
 
 
 def test_what_may_be_of_another_process_is_passed_over(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """pytest-xdist runs tests of the same project side by side."""
-    body = f"{HERE}; (here / 'others').exists() or (here / 'others').touch(); return Model()"
-    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    body = "here = Path(__file__).parent; (here / 'others').exists() or (here / 'others').touch(); return Model()"
+    free_module(pytester, "work", body, [EXAMPLE])
     set_worker(monkeypatch, "gw0")
     run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)
 
@@ -214,20 +203,19 @@ def test_a_violated_guardrail_shows_rule_tree_and_files(pytester: pytest.Pyteste
     )
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        "import time; time.sleep(60)",
-        "while True:\n    try:\n        import time; time.sleep(60)\n    except Exception: pass",
-        "while True: pass",
-    ],
-    ids=["sleeps", "swallows", "spins"],
+HANGING = (
+    "import time; time.sleep(60)",
+    "while True:\n    try:\n        import time; time.sleep(60)\n    except Exception: pass",
+    "while True: pass",
 )
-def test_a_function_that_hangs_is_ended(pytester: pytest.Pytester, body: str) -> None:
-    free_module(pytester, "work", body, ["Example(id='x', params={})"])
-    result = run(pytester, "--perago-modules", "work", "-k", "run", "-o", "perago_run_timeout=1")
-    result.assert_outcomes(failed=1, deselected=5)
-    result.stdout.fnmatch_lines(["*case 'x' did not end within 1 s (perago_run_timeout)", "It was here:", "*in work"])
+
+
+def test_a_function_that_hangs_is_ended(pytester: pytest.Pytester) -> None:
+    free_modules(pytester, (("", body, EXAMPLE) for body in HANGING))
+    result = run(pytester, "--perago-modules", "work", "-k", "run", "-o", "perago_run_timeout=0.5")
+    result.assert_outcomes(failed=3, deselected=15)
+    said = ["*case 'x' did not end within 0.5 s (perago_run_timeout)", "It was here:", "*in work"]
+    result.stdout.fnmatch_lines(said * 3)
 
 
 INTERRUPTED = """
@@ -242,9 +230,9 @@ return Model()
 
 
 def test_ctrl_c_in_a_function_ends_the_session(pytester: pytest.Pytester) -> None:
-    free_module(pytester, "work", INTERRUPTED, ["Example(id='x', params={})"])
-    result = run_process(pytester, "--perago-modules", "work", "--junitxml=report.xml", "-k", "run")
-    assert result.ret == pytest.ExitCode.INTERRUPTED
+    free_module(pytester, "work", INTERRUPTED, [EXAMPLE])
+    with pytest.raises(KeyboardInterrupt):  # pytester passes it on
+        run(pytester, "--perago-modules", "work", "--junitxml=report.xml", "-k", "run")
     assert (pytester.path / "report.xml").is_file()
 
 
@@ -253,7 +241,7 @@ def test_ctrl_c_in_a_function_ends_the_session(pytester: pytest.Pytester) -> Non
     [("off", []), ("marked", ["run[x]"]), ("all", ["run[x]", "run[hooked]", "run[provided]"])],
 )
 def test_perago_run_governs_what_is_executed(pytester: pytest.Pytester, mode: str, expected: list[str]) -> None:
-    free_module(pytester, "work", "return Model()", ["Example(id='x', params={})"])
+    free_module(pytester, "work", "return Model()", [EXAMPLE])
     pytester.makeconftest(
         """
         import pytest
@@ -316,7 +304,7 @@ def test_a_directory_of_cases_may_be_written_as_on_windows(pytester: pytest.Pyte
 
 def test_a_function_that_writes_to_its_current_directory_is_red(pytester: pytest.Pytester) -> None:
     body = "Path('out').mkdir(); Path('out/a.csv').write_text('1'); return Model()"
-    free_module(pytester, "work", body, ["Example(id='x', params={})"])
+    free_module(pytester, "work", body, [EXAMPLE])
     before = sorted(path for path in pytester.path.rglob("*") if "__pycache__" not in path.parts)
     result = run(pytester, "--perago-modules", "work", "-k", "run")
 
@@ -340,13 +328,13 @@ BROKEN_CASES = {
 }
 
 
-@pytest.mark.parametrize(("text", "words"), BROKEN_CASES.values(), ids=BROKEN_CASES)
-def test_a_case_file_that_is_wrong_fails_by_itself(pytester: pytest.Pytester, text: str, words: str) -> None:
+def test_a_case_file_that_is_wrong_fails_by_itself(pytester: pytest.Pytester) -> None:
     copy_module(pytester, "work", "copy", examples=[GOOD])
-    write_case(pytester.path, "wrong", text)
+    for number, (text, _) in enumerate(BROKEN_CASES.values()):
+        write_case(pytester.path, f"wrong{number}", text)
     result = run(pytester, "--perago-modules", "work", "--perago-kinds", "run")
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines([words, "*tests/perago_cases/copy/wrong.toml*"] if "TOML" not in words else [words])
+    result.assert_outcomes(passed=1, failed=len(BROKEN_CASES))
+    result.stdout.fnmatch_lines([words for _, words in BROKEN_CASES.values()])
 
 
 @pytest.mark.parametrize("name", ["", "linked.toml", "linked", "linked/a.txt", "linked/deep/a.txt"])
