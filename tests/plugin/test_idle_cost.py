@@ -31,29 +31,24 @@ def test_inactive_it_adds_five_modules_and_nothing_of_perago(pytester: pytest.Py
     assert not added & FORBIDDEN
 
 
-def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server(pytester: pytest.Pytester) -> None:
+def test_active_it_imports_neither_hypothesis_nor_an_sdk_nor_a_server_and_writes_no_files(
+    pytester: pytest.Pytester,
+) -> None:
     add_module(pytester, "work", "add")
-    found = modules_of(pytester, "--perago-modules", "work", "--perago-kinds", "contract,run")
+    found = modules_of(pytester, "--perago-modules", "work", "--perago-kinds", "contract,guardrail,run")
     assert "perago" in found
     assert not found & {"hypothesis", "lakefs", "lakefs_sdk", "conductor", "starlette", "uvicorn", "typer", "httpx"}
+    names = {path.relative_to(pytester.path).as_posix() for path in pytester.path.rglob("*")}
+    written = {name for name in names if "__pycache__" not in name and not name.startswith(("runpytest", "std"))}
+    assert written == {"work.py", "conftest.py", "test_plain.py", "modules.txt"}
 
 
-def test_collecting_loads_no_services(pytester: pytest.Pytester) -> None:
+def test_collecting_loads_neither_services_nor_hypothesis(pytester: pytest.Pytester) -> None:
     add_module(pytester, "work", "add")
     pytester.makeconftest(REPORT)
     pytester.runpytest_subprocess(
-        *QUIET, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,run", timeout=60
+        *QUIET, "--collect-only", "--perago-modules", "work", "--perago-kinds", "contract,fuzz,run", timeout=60
     )
     found = set((pytester.path / "modules.txt").read_text().split())
     assert "work" in found
-    assert not {name for name in found if name.startswith("perago.embedded")}
-
-
-def test_no_files_are_written_unless_asked(pytester: pytest.Pytester) -> None:
-    add_module(pytester, "work", "add")
-    before = set(pytester.path.rglob("*"))
-    pytester.runpytest_subprocess(
-        *QUIET, "--perago-modules", "work", "--perago-kinds", "contract,run", timeout=60
-    ).assert_outcomes(passed=6)
-    new = {path.relative_to(pytester.path).as_posix() for path in set(pytester.path.rglob("*")) - before}
-    assert {name for name in new if "__pycache__" not in name and not name.startswith(("runpytest", "std"))} == set()
+    assert not {name for name in found if name.startswith(("perago.embedded", "hypothesis"))}

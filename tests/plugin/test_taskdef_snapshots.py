@@ -6,10 +6,18 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+
+from perago import task
+from perago.authoring.task import get_task
+from perago.testing.failures import CaseFailed
+from pytest_perago.kinds.taskdef import check_snapshot
+from pytest_perago.settings import SnapshotSettings, Unused, Update
 
 from .projects import QUIET, add_module, run
 
@@ -133,6 +141,18 @@ def test_a_long_diff_and_a_long_list_of_changes_are_cut(project: pytest.Pytester
     assert end - start == 80
 
 
+class Row(BaseModel):
+    value: int
+
+
+@task(name="build", owner_email="data@example.com")
+def build(params: Row) -> Row:
+    return params
+
+
+BUILD = get_task(build)
+
+
 def edit(old: str, new: str) -> Callable[[bytes], bytes]:
     return lambda content: content.replace(old.encode(), new.encode(), 1)
 
@@ -172,36 +192,34 @@ def edit(old: str, new: str) -> Callable[[bytes], bytes]:
     ],
 )
 def test_a_damaged_or_edited_one_is_a_failure_that_says_what_is_wrong(
-    project: pytest.Pytester, damage: Callable[[bytes], bytes], words: str
+    tmp_path: Path, damage: Callable[[bytes], bytes], words: str
 ) -> None:
-    run(project, *KIND, "--perago-update")
-    path = snapshot(project)
+    assert BUILD is not None
+    compared = SnapshotSettings(tmp_path, tmp_path / "tests/__taskdefs__", tmp_path, Update.NONE, Unused.FAIL)
+    updated = replace(compared, update=Update.ALL)
+    assert check_snapshot(BUILD, updated, shlex.quote) is not None
+    path = compared.path(BUILD)
     good = path.read_bytes()
     path.write_bytes(damage(good))
-    result = run(project, *KIND)
-    result.assert_outcomes(passed=1, failed=1)
-    assert words in result.stdout.str()
-    assert "INTERNAL" not in result.stdout.str()
-    offered(project, *command(result, "accept it")).assert_outcomes(passed=1)
+    with pytest.raises(CaseFailed) as failure:
+        check_snapshot(BUILD, compared, shlex.quote)
+    assert words in str(failure.value)
+    assert "accept it: --perago-update=all" in str(failure.value)
+    assert check_snapshot(BUILD, updated, shlex.quote) == f"updated {compared.shown(path)}"
     assert path.read_bytes() == good
 
 
-@pytest.mark.parametrize("value", ["true", "1", "yes"])
+@pytest.mark.parametrize(
+    ("value", "refused"), [("true", True), ("1", True), ("", False), ("false", False), ("0", False)]
+)
 def test_under_ci_an_update_is_a_usage_error_and_writes_nothing(
-    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str, refused: bool
 ) -> None:
     monkeypatch.setenv("CI", value)
     result = run(project, *KIND, "--perago-update=new")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "--perago-update writes snapshots, but CI is set" in result.stderr.str()
-    assert created(project) == {}
-    run(project, *KIND).assert_outcomes(failed=2)
-
-
-@pytest.mark.parametrize("value", ["", "false", "0"])
-def test_ci_may_be_set_to_nothing(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    monkeypatch.setenv("CI", value)
-    run(project, *KIND, "--perago-update").assert_outcomes(passed=2)
+    assert result.ret == (pytest.ExitCode.USAGE_ERROR if refused else pytest.ExitCode.OK)
+    assert ("--perago-update writes snapshots, but CI is set" in result.stderr.str()) is refused
+    assert (created(project) == {}) is refused
 
 
 def test_a_name_in_another_case_is_pointed_at(project: pytest.Pytester) -> None:

@@ -107,20 +107,19 @@ def test_line_ends_of_git_and_conflicts_are_named(project: pytest.Pytester) -> N
     run(project).stdout.fnmatch_lines(["E*the snapshot has conflict markers of a merge"])
 
 
-@pytest.mark.parametrize("workers", [[], ["-n2"]], ids=["alone", "xdist"])
-def test_those_of_tests_that_are_gone_are_named(project: pytest.Pytester, workers: list[str]) -> None:
+def test_those_of_tests_that_are_gone_are_named(project: pytest.Pytester) -> None:
     run(project, "--perago-update=new").assert_outcomes(passed=1)
     other = project.makepyfile(test_other="def test_it(): pass")
     test = project.path / "test_writes.py"
     test.write_text(test.read_text().replace("def test_one", "def test_two"))
-    assert "unused" not in run_process(project, *workers, str(other)).stdout.str()
-    result = run_process(project, *workers, "--perago-update=new")
+    assert "unused" not in run(project, str(other)).stdout.str()
+    result = run_process(project, "-n2", "--perago-update=new")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for name in ("test_one.tree", "test_one.whole.tree"):
         reason = "there is no test test_writes.py::test_one"
         result.stdout.fnmatch_lines([f"unused: {DIRECTORY}/{name}: {reason}"])
     test.unlink()
-    result = run_process(project, *workers, "--perago-unused=warn")
+    result = run(project, "--perago-unused=warn")
     result.stdout.fnmatch_lines([f"unused: {DIRECTORY}/test_two.tree: there is no file test_writes.py", "remove: rm *"])
     assert result.ret == pytest.ExitCode.OK
 

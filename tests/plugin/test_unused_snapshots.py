@@ -89,30 +89,28 @@ def test_a_directory_by_another_name_is_the_same_directory(project: pytest.Pytes
     assert run(project, *KIND).ret == pytest.ExitCode.OK
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["-k", "first or second"],
-        ["-k", "first"],
-        ["-m", "perago"],
-        ["shop/a.py", "shop/b.py"],
-        ["shop/a.py::first::taskdef"],
-        ["."],
-        ["--deselect", "shop/a.py::first"],
-        ["--ignore", "shop/a.py"],
-        ["--collect-only"],
-        ["--perago-kinds=contract"],
-        ["-p", "cacheprovider", "--lf"],
-        ["--sw", "-p", "cacheprovider"],
-    ],
-    ids=" ".join,
+PARTS = (
+    ["-k", "first or second"],
+    ["-m", "perago"],
+    ["shop/a.py", "shop/b.py"],
+    ["shop/a.py::first::taskdef"],
+    ["."],
+    ["--deselect", "shop/a.py::first"],
+    ["--ignore", "shop/a.py"],
+    ["--collect-only"],
+    ["--perago-kinds=contract"],
+    ["-p", "cacheprovider", "--lf"],
+    ["--sw", "-p", "cacheprovider"],
 )
-def test_a_part_of_the_tests_gives_no_verdict(project: pytest.Pytester, arguments: list[str]) -> None:
-    kinds = () if "--perago-kinds=contract" in arguments else ("--perago-kinds=taskdef",)
-    result = project.runpytest_inprocess(
-        "-p", "no:conductor-agents-testing", "--perago-modules=shop", *kinds, *arguments
-    )
-    assert (result.ret, unused(result)) == (pytest.ExitCode.OK, [])
+
+
+def test_a_part_of_the_tests_gives_no_verdict(project: pytest.Pytester) -> None:
+    for arguments in PARTS:
+        kinds = () if "--perago-kinds=contract" in arguments else ("--perago-kinds=taskdef",)
+        result = project.runpytest_inprocess(
+            "-p", "no:conductor-agents-testing", "--perago-modules=shop", *kinds, *arguments
+        )
+        assert (arguments, result.ret, unused(result)) == (arguments, pytest.ExitCode.OK, [])
 
 
 def test_a_conftest_that_deselects_prevents_the_verdict(project: pytest.Pytester) -> None:
@@ -133,34 +131,23 @@ def test_a_conftest_that_leaves_modules_out_makes_nothing_unused(project: pytest
     assert (result.ret, result.parseoutcomes()) == (pytest.ExitCode.OK, {"passed": 1})
 
 
-@pytest.mark.parametrize(
-    ("raises", "arguments"),
-    [("KeyboardInterrupt", []), ("AssertionError", ["-x"]), ("AssertionError", ["--maxfail=1"])],
-    ids=["interrupted", "stopped", "stopped by count"],
-)
-def test_a_run_that_ends_half_way_gives_no_verdict(project: pytest.Pytester, raises: str, arguments: list[str]) -> None:
-    project.makepyfile(test_a=f"def test_it(): raise {raises}")
-    result = run_process(project, *KIND, *arguments)
+@pytest.mark.parametrize("option", ["-x", "--maxfail=1"])
+def test_a_run_that_ends_half_way_gives_no_verdict(project: pytest.Pytester, option: str) -> None:
+    project.makepyfile(test_a="def test_it(): raise AssertionError")
+    result = run(project, *KIND, option)
     assert result.ret in (pytest.ExitCode.INTERRUPTED, pytest.ExitCode.TESTS_FAILED)
-    assert raises in result.stdout.str()
     assert unused(result) == []
 
 
-def test_workers_report_it_once_and_their_shards_and_deselections_do_not(project: pytest.Pytester) -> None:
-    result = run_process(project, *KIND, "-n2")
+def test_workers_report_it_once_and_their_deselections_do_not(project: pytest.Pytester) -> None:
+    """The controller imports none of the modules."""
+    project.makepyfile(test_workers='from perago.testing import task_tests\ntest_workers = task_tests("shop")')
+    result = run_process(project, "--perago-kinds=taskdef", "-n2")
     result.assert_outcomes(passed=2)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert unused(result) == [f"{GONE}: there is no module shop.gone"]
-    for arguments in (["-k", "first"], ["shop/a.py"]):
-        partial = run_process(project, *KIND, "-n2", *arguments)
-        assert (partial.ret, unused(partial)) == (pytest.ExitCode.OK, [])
-
-
-def test_workers_report_what_the_door_in_test_files_found(project: pytest.Pytester) -> None:
-    project.makepyfile(test_workers='from perago.testing import task_tests\ntest_workers = task_tests("shop")')
-    result = run_process(project, "--perago-kinds=taskdef", "-n2", "--perago-unused=warn")
-    result.assert_outcomes(passed=2)
-    assert (result.ret, unused(result)) == (pytest.ExitCode.OK, [f"{GONE}: there is no module shop.gone"])
+    partial = run_process(project, *KIND, "-n2", "-k", "first")
+    assert (partial.ret, unused(partial)) == (pytest.ExitCode.OK, [])
 
 
 def test_a_worker_that_crashes_prevents_the_verdict(project: pytest.Pytester) -> None:
@@ -182,14 +169,13 @@ def misnamed(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-@pytest.mark.parametrize("workers", ["-n0", "-n2"])
-def test_case_files_that_no_task_reads_are_found(misnamed: pytest.Pytester, workers: str) -> None:
-    result = run_process(misnamed, workers)
+def test_case_files_that_no_task_reads_are_found(misnamed: pytest.Pytester) -> None:
+    result = run(misnamed)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert unused(result) == ["tests/perago_cases/frist: no task is called frist; did you mean first?"]
     assert not [line for line in result.outlines if line.startswith("remove:")]
     (misnamed.path / CASE).parent.rename(misnamed.path / "tests" / "perago_cases" / "first")
-    renamed = run_process(misnamed, workers)
+    renamed = run(misnamed)
     renamed.assert_outcomes(passed=8)
     assert renamed.ret == pytest.ExitCode.OK
 

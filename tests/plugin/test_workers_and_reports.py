@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .projects import add_module, copy_module, free_module, run_process, write_module
+from .projects import add_module, copy_module, free_module, run, run_process, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -69,14 +69,14 @@ def test_nothing_is_missing_where_all_was_tried_or_single_tests_were_asked_for(p
     add_module(pytester, "shop.b", "second")
     title = "not tried by any attempt"
     (pytester.path / "pytest.ini").write_text("[pytest]\nperago_modules = shop\nperago_kinds = guardrail run\n")
-    assert title not in run_process(pytester, "-o", "perago_kinds=guardrail run").stdout.str()
+    assert title not in run(pytester, "-o", "perago_kinds=guardrail run").stdout.str()
     for selection in (["shop/b.py::second::run[two]"], ["-k", "first and consistent"], ["--perago-kinds=contract"]):
-        assert title not in run_process(pytester, *selection).stdout.str()
+        assert title not in run(pytester, *selection).stdout.str()
 
 
 def test_the_short_summary_says_what_is_wrong(pytester: pytest.Pytester) -> None:
     free_module(pytester, "work", "raise ValueError('bad column')", ["Example(id='x', params={})"])
-    result = run_process(pytester, "--perago-modules=work", "--perago-kinds=run", "-vv")
+    result = run(pytester, "--perago-modules=work", "--perago-kinds=run", "-vv")
     result.stdout.fnmatch_lines(
         ["FAILED work.py::free::run[[]x] - case 'x': the function raised ValueError: bad column*"]
     )
