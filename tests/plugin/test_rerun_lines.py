@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .projects import free_module, run, write_module
+from .projects import QUIET, free_module, run, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -78,8 +78,7 @@ def test_a_broken_module_outside_of_the_root_is_found_again(pytester: pytest.Pyt
     check_each_alone(pytester, result, 1)
 
 
-@pytest.mark.parametrize("option", ["--lf", "--stepwise"])
-@pytest.mark.parametrize("label", ["x", "y::[z] größe"])
+@pytest.mark.parametrize(("option", "label"), [("--lf", "y::[z] größe"), ("--stepwise", "x")])
 def test_pytest_finds_what_failed_last_by_itself(pytester: pytest.Pytester, option: str, label: str) -> None:
     free_module(pytester, "work", "if params.value: raise TaskFailed('no')\nreturn Model()")
     cases = pytester.mkdir("tests") / "perago_cases" / "free"
@@ -87,5 +86,5 @@ def test_pytest_finds_what_failed_last_by_itself(pytester: pytest.Pytester, opti
     (cases / "a.toml").touch()
     (cases / f"{label}.toml").write_text("[params]\nvalue = 1\n")
     arguments = ("-p", "cacheprovider", "-p", "stepwise", "--perago-modules", "work", "--perago-kinds", "run", option)
-    pytester.runpytest_subprocess(*arguments).assert_outcomes(passed=1, failed=1)
-    pytester.runpytest_subprocess(*arguments).assert_outcomes(failed=1, deselected=1)
+    pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(passed=1, failed=1)
+    pytester.runpytest_inprocess(*QUIET[:6], *arguments).assert_outcomes(failed=1, deselected=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .projects import add_module, collected, copy_module, free_module, run, run_process, write_module
+from .projects import add_module, collected, copy_module, free_module, run, write_module
 
 pytest_plugins = ["pytester"]
 
@@ -97,13 +97,3 @@ def test_tasks_of_one_name_are_told_apart_by_their_module(pytester: pytest.Pytes
     write_module(pytester, "checks.test_app", 'from perago.testing import task_tests\ntest_app = task_tests("shop")')
     found = collected(pytester, "--perago-kinds", "run")
     assert found == [f"checks/test_app.py::test_app::same@shop.{name}::run[two]" for name in "ab"]
-
-
-def test_workers_see_the_same_tests(project: pytest.Pytester) -> None:
-    result = run_process(project, "-n", "2", "--junitxml=report.xml", "-v")
-    result.assert_outcomes(passed=9)
-    for name in NAMES:
-        assert result.stdout.str().count(f"checks/test_workers.py::test_workers::first::{name} ") >= 1
-    report = (project.path / "report.xml").read_text()
-    assert 'tests="9"' in report
-    assert 'name="contract[params]"' in report

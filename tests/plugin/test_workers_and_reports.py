@@ -52,7 +52,8 @@ def test_failures_errors_and_opt_outs_of_workers_are_told_as_without_them(pytest
 def test_the_summary_names_what_no_attempt_tried(pytester: pytest.Pytester, workers: list[str]) -> None:
     copy_module(pytester, "shop.a", "first")
     copy_module(pytester, "shop.b", "second", examples=["Example(id='x', params={}, tree={'a.txt': ''})"])
-    result = run_process(pytester, "--perago-modules=shop", "-o", "perago_kinds=contract run", *workers)
+    arguments = ("--perago-modules=shop", "-o", "perago_kinds=contract run", *workers)
+    result = (run_process if workers else run)(pytester, *arguments)
     result.assert_outcomes(passed=10)
     lines = [line for line in result.outlines if line.startswith(("first:", "second:"))]
     assert lines == [
