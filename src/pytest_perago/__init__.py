@@ -52,12 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
             from perago import NOT_ON_WINDOWS
 
             raise pytest.UsageError(NOT_ON_WINDOWS)
-        from pytest_perago.active import activate
+        from pytest_perago.collection import activate
 
         activate(config)
     cover = options.cover_options(config)
     if cover is not None and not options.is_question(config):
-        from pytest_perago.cover.collecting import activate_cover
+        from pytest_perago.cover import activate_cover
 
         activate_cover(config, cover)
 
@@ -100,7 +100,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Look for snapshots of tasks that are gone and for what was not tried, if any task was looked at."""
     stash = session.config.stash
     reports = [*stash.get(options.WORKERS, []), *stash.get(options.UNTRIED_OF_WORKERS, [])]
-    if any(reports) or "pytest_perago.project" in sys.modules or _has_trees(session.config):
+    if any(reports) or "pytest_perago.session" in sys.modules or _has_trees(session.config):
         from pytest_perago.unused import find_untried, find_unused
 
         find_unused(session)
@@ -154,7 +154,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Say what happened to snapshots, what was not tried, and which tests were opted out of, and why."""
     unused, untried = (config.stash.get(key, ()) for key in (options.UNUSED, options.UNTRIED))
     if unused or untried or config.getoption("--perago-update"):
-        from pytest_perago.summary import summarise_snapshots, summarise_untried
+        from pytest_perago.unused import summarise_snapshots, summarise_untried
 
         summarise_snapshots(terminalreporter, config, unused)
         summarise_untried(terminalreporter, untried)

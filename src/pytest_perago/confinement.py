@@ -1,23 +1,96 @@
-"""What code of authors may do to the process of the test: print, but not close the output, and not end the process; and
-start processes, but not leave them.
+"""Authors' code in pytest's own process: a time limit, outputs that stay open, no process left running, readable tracebacks.
 
 A worker runs a function in a process of its own, and loses no more than that process. Here the process is pytest's:
 a closed output would break every test that follows, and `os._exit` would end the session without a word.
+
+In the main thread of a POSIX system the limit is an alarm that raises inside the watched code, every second until the
+code gives up. What cannot be reached that way (a call into C that never comes back, code that swallows everything) is
+ended with its process `GRACE` seconds later, by faulthandler, which prints where each thread stands; under
+pytest-xdist that costs one test, not the session. In other threads, which have no alarm, faulthandler does it right at
+the limit. A process of its own could always be killed, but a debugger, coverage and a
+conftest's patches would not reach into it, and it would cost more than most tasks.
 """
 
 from __future__ import annotations
 
+import faulthandler
+import gc
+import importlib
 import io
 import os
+import re
+import signal
 import sys
+import sysconfig
 import threading
 import time
-from collections.abc import Collection, Iterator
+import traceback
+import weakref
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from traceback import FrameSummary
+from types import FrameType, TracebackType
 from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+import pydantic
+
+import perago
 
 if TYPE_CHECKING:
     from perago.driver.processes import Process
+
+
+_PLUGIN = str(Path(__file__).parent)
+_OURS = (
+    _PLUGIN,
+    str(Path(perago.__file__).parent),
+    str(Path(pydantic.__file__).parent),
+    str(Path(importlib.__file__).parent),
+    "<frozen importlib",
+)
+_PYTHON = sysconfig.get_paths()["stdlib"]
+
+
+def author_traceback(error: BaseException | None) -> str:
+    """The traceback of an error that came out of authors' code; empty if none of it is left."""
+    if error is None:
+        return ""
+    shown = traceback.TracebackException.from_exception(error)
+    kept = [frame for frame in shown.stack if not _is_ours(frame)]
+    if all(_is_pythons(frame) for frame in kept) and not isinstance(error, SyntaxError):
+        return ""
+    shown.stack = traceback.StackSummary.from_list(kept)
+    shown.__cause__ = shown.__context__ = None
+    return "".join(shown.format())
+
+
+def without_plugin_frames(formatted: str) -> str:
+    """A printed traceback without the frames of this plugin, which stands between authors and what it took away."""
+    frame = rf'^  File "{re.escape(_PLUGIN)}.*\n(?:    .*\n)*'
+    return re.sub(frame, "", formatted, flags=re.MULTILINE)
+
+
+def author_stack(frame: FrameType | None) -> tuple[traceback.FrameSummary, ...]:
+    """What authors' code was doing when `frame` was interrupted, the outermost call first."""
+    stack = traceback.extract_stack(frame)
+    calls = [index for index, summary in enumerate(stack) if summary.filename.startswith(_PLUGIN)]
+    return tuple(summary for summary in stack[calls[-1] :] if not _is_ours(summary)) if calls else ()
+
+
+def formatted_stack(stack: Sequence[traceback.FrameSummary]) -> str:
+    """The stack as Python prints it; empty for none."""
+    return "It was here:\n" + "".join(traceback.format_list(list(stack))) if stack else ""
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_OURS)
+
+
+def _is_pythons(frame: traceback.FrameSummary) -> bool:
+    """Whether it is a frame of the standard library, which says nothing if no author called it."""
+    return frame.filename.startswith(_PYTHON) and "site-packages" not in frame.filename
 
 
 class ProcessEnded(BaseException):
@@ -146,3 +219,161 @@ def _children(but: Collection[int] = ()) -> list[Process]:
     server = getattr(sys.modules.get("multiprocessing.forkserver"), "_forkserver", None)
     helpers = (getattr(tracker, "_pid", None) or 0, getattr(server, "_forkserver_pid", None) or 0)
     return descendants(os.getpid(), running_processes(), but={*but, *helpers})
+
+
+GRACE = 10.0
+_AGAIN = 1.0
+_SOON = 0.005
+_POSTPONED = 100
+"""How often an alarm waits for code to be over that would drop what it raises."""
+
+_DEAF_FILES = frozenset(
+    made.__init__.__code__.co_filename
+    for made in (weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+)
+_MODULE_LOCK = "_get_module_lock.<locals>.cb"
+
+
+class TimeLimitExceeded(BaseException):
+    """Raised inside watched code. Not an Exception, so that `except Exception` does not swallow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """The limit in seconds, and what authors' code was doing when it was over."""
+
+    seconds: float
+    stack: tuple[FrameSummary, ...]
+
+
+class LastResort:
+    """Ends the process when nothing else ends its code. Not used where the user's `faulthandler_timeout` is."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self.debugging = False
+        """Whether a debugger has opened since the last time limit began: from then on that does not count."""
+        self._output: int | None = None
+        if enabled:
+            try:
+                self._output = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else None
+            except (OSError, ValueError):
+                self._output = None
+
+    def debugger_opened(self) -> None:
+        """A person may think for as long as they like."""
+        self.debugging = True
+        self.disarm()
+
+    def arm(self, seconds: float) -> None:
+        """End the process in so many seconds, unless `disarm` is called first."""
+        self.debugging = False
+        if self._output is not None:
+            faulthandler.dump_traceback_later(seconds, exit=True, file=self._output)
+
+    def disarm(self) -> None:
+        """Call it off."""
+        if self._output is not None:
+            faulthandler.cancel_dump_traceback_later()
+
+
+class Watch:
+    """A time limit of `seconds` for the whole `with` block; it strikes only inside `code_of_author()`.
+
+    `stuck` is set once the limit is over.
+    """
+
+    def __init__(self, seconds: float, last_resort: LastResort) -> None:
+        self.seconds = seconds
+        self.stuck: Stuck | None = None
+        self._last_resort = last_resort
+        self._inside = False
+        self._postponed = 0
+        self._interrupted = False
+        self._started = 0.0
+        self._previous: dict[signal.Signals, Any] = {}
+        self._others_alarm = (0.0, 0.0)
+
+    def __enter__(self) -> Watch:
+        self._started = time.monotonic()
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main:
+            self._previous[signal.SIGINT] = signal.signal(signal.SIGINT, self._on_interrupt)
+        if is_main and hasattr(signal, "SIGALRM"):
+            self._set_alarm()
+            self._last_resort.arm(self.seconds + GRACE)
+        else:
+            self._last_resort.arm(self.seconds)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._last_resort.disarm()
+        if hasattr(signal, "SIGALRM") and signal.SIGALRM in self._previous:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._give_back_alarm()
+        if self._interrupted:  # code of the author may have swallowed it
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def code_of_author(self) -> Iterator[None]:
+        """The part that may be interrupted, and that cannot close the output or end the process.
+
+        Raises:
+            TimeLimitExceeded: at once if the limit is over, else when it is.
+        """
+        with confined():
+            self._inside = True
+            try:
+                if self.stuck:
+                    raise TimeLimitExceeded
+                yield
+            finally:
+                self._inside = False
+
+    def _set_alarm(self) -> None:
+        self._others_alarm = signal.getitimer(signal.ITIMER_REAL)
+        if 0 < self._others_alarm[0] <= self.seconds:  # another shorter limit, such as pytest-timeout's
+            self._others_alarm = (0.0, 0.0)
+            return
+        self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._on_alarm)
+        signal.setitimer(signal.ITIMER_REAL, self.seconds, _AGAIN)
+
+    def _give_back_alarm(self) -> None:
+        delay, interval = self._others_alarm
+        if delay:
+            left = delay - (time.monotonic() - self._started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.001), interval)
+
+    def _on_alarm(self, _number: int, frame: FrameType | None) -> None:
+        if self._last_resort.debugging:
+            return
+        self.stuck = self.stuck or Stuck(self.seconds, author_stack(frame))
+        if not self._inside:
+            return
+        if self._postponed < _POSTPONED and is_deaf(frame):
+            self._postponed += 1
+            signal.setitimer(signal.ITIMER_REAL, _SOON, _AGAIN)
+            return
+        self._postponed = 0
+        raise TimeLimitExceeded
+
+    def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        raise KeyboardInterrupt
+
+
+def is_deaf(frame: FrameType | None) -> bool:
+    """Whether Python may drop what is raised here. In destructors, and in callbacks of weak references and of the
+    garbage collector, it only warns of an exception; importing has many. A generator that is destroyed cannot be told
+    from one that ends: there it takes the next alarm."""
+    collecting = {getattr(callback, "__code__", None) for callback in gc.callbacks}
+    while frame is not None:
+        code = frame.f_code
+        known = code.co_filename in _DEAF_FILES or code.co_qualname == _MODULE_LOCK or code in collecting
+        if known or code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False

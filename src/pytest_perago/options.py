@@ -17,7 +17,7 @@ import pytest
 from pytest_perago.kinds import KINDS
 
 if TYPE_CHECKING:
-    from pytest_perago.cover.model import Coverage
+    from pytest_perago.cover import Coverage
 
 HARNESS_ERROR = ("perago_cause", "harness error")
 """The user property of a test that broke by itself."""

@@ -1,26 +1,203 @@
-"""The page of a run: one file, no network, no scripts. Colours follow the reader's light or dark mode, and every
-colour has a word or a sign beside it."""
+"""The page of `--perago-report`: one HTML file that needs neither network nor scripts."""
 
 from __future__ import annotations
 
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
 import perago
-from perago.workspace.text import count
+from perago.workspace.text import count, visible
 from pytest_perago.kinds import KINDS
-from pytest_perago.markup import Markup, joined, table, tag
-from pytest_perago.report_cover import guardrails
-from pytest_perago.report_style import STYLE
 
 if TYPE_CHECKING:
-    from pytest_perago.report import Run, TestResult
-    from pytest_perago.report_tasks import TaskFacts
+    from pytest_perago.cover import Coverage, FileCover, GuardrailCover
+    from pytest_perago.report import Run, TaskFacts, TestResult
+
+
+class Markup(str):
+    """Text that is HTML already. Only this module makes it, and what joins pieces of it."""
+
+    __slots__ = ()
+
+
+Child: TypeAlias = "str | Iterable[Child] | None"
+"""Plain text is escaped; None is nothing."""
+
+_EMPTY = {"meta", "br"}
+
+
+def tag(name: str, /, *children: Child, **attributes: str | None) -> Markup:
+    """An element. `class_` is the attribute `class`; an attribute that is None is left out."""
+    given = ((key.strip("_").replace("_", "-"), value) for key, value in attributes.items() if value is not None)
+    words = "".join(f' {key}="{escape(visible(value))}"' for key, value in given)
+    if name in _EMPTY:
+        return Markup(f"<{name}{words}>")
+    return Markup(f"<{name}{words}>{joined(children)}</{name}>")
+
+
+def joined(children: Child) -> Markup:
+    """The pieces, one after the other."""
+    if children is None:
+        return Markup()
+    if isinstance(children, Markup):
+        return children
+    if isinstance(children, str):
+        return Markup(escape(visible(children)))
+    return Markup("".join(map(joined, children)))
+
+
+def table(head: Iterable[Child], rows: Iterable[Iterable[Child]]) -> Markup:
+    """A table that scrolls by itself where it is wider than the page. A cell may be a `td` or `th` already."""
+    titles = tag("tr", [tag("th", title, scope="col") for title in head])
+    body = [tag("tr", [_cell(cell) for cell in row]) for row in rows]
+    return tag("div", tag("table", tag("thead", titles), tag("tbody", body)), class_="wide")
+
+
+def _cell(content: Child) -> Markup:
+    if isinstance(content, Markup) and content.startswith(("<td", "<th")):
+        return content
+    return tag("td", content)
+
+
+STYLE = """
+:root {
+  color-scheme: light dark;
+  --back: #ffffff; --text: #1b1f24; --weak: #59636e; --line: #d5dae0; --soft: #f4f6f8; --link: #0a58ca;
+  --good: #116329; --bad: #b3122f; --warn: #8a5300; --bad-back: #fdeef0;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --back: #14181d; --text: #e4e8ec; --weak: #9aa5b1; --line: #343c46; --soft: #1c2229; --link: #7db3ff;
+    --good: #6fd08c; --bad: #ff8fa0; --warn: #f0b45a; --bad-back: #31191f;
+  }
+}
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 76rem; padding: 1rem; background: var(--back); color: var(--text);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0; font-size: 1.6rem; overflow-wrap: anywhere; }
+h2 { margin: 2rem 0 .6rem; font-size: 1.2rem; border-bottom: 1px solid var(--line); }
+h3 { margin: 1.2rem 0 .3rem; font-size: 1rem; }
+p { margin: .3rem 0 .6rem; }
+a { color: var(--link); }
+nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem; }
+small, footer, .weak { color: var(--weak); }
+small { display: block; font-weight: normal; }
+footer { margin-top: 2rem; font-size: .85rem; }
+code, pre { font: .85rem/1.45 ui-monospace, monospace; }
+code { overflow-wrap: anywhere; }
+pre { margin: 0; overflow-x: auto; white-space: pre; }
+.counts { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; margin: .4rem 0; padding: 0; list-style: none;
+  font-weight: 600; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; min-width: 60%; }
+th, td { padding: .35rem .7rem .35rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+thead th { color: var(--weak); font-size: .85rem; white-space: nowrap; }
+td { min-width: 4rem; }
+.number { white-space: nowrap; }
+td pre { max-width: 26rem; }
+.passed, .compatible { color: var(--good); }
+.failed, .error, .breaking { color: var(--bad); font-weight: 600; }
+.failed a, .error a { color: inherit; }
+.skipped, .notice { color: var(--warn); }
+.none { color: var(--weak); }
+details { margin: .6rem 0; border: 1px solid var(--line); border-left: 4px solid var(--bad); border-radius: 4px; }
+summary { padding: .5rem .7rem; cursor: pointer; background: var(--bad-back); }
+summary span { display: block; overflow-wrap: anywhere; }
+details > pre, details > p { padding: .6rem .7rem; margin: 0; }
+.command { user-select: all; background: var(--soft); padding: .15rem .3rem; border-radius: 3px; }
+@media print { details { break-inside: avoid; } nav { display: none; } }
+"""
+
+
+_ABSENT = {"alone": True, "with others": True, "no": False}
+
+
+def guardrails(tasks: Sequence[TaskFacts], coverage: Coverage | None) -> Markup | None:
+    """The section; None if no task has guardrails."""
+    if coverage is not None and any(task.guardrails or task.files for task in coverage.tasks):
+        return _covered(coverage)
+    rows = [
+        [task.name, phase, tag("code", rule), _seen(satisfied), _seen(violated)]
+        for task in tasks
+        for phase, rule, satisfied, violated in task.guardrails
+    ]
+    if not rows:
+        return None
+    note = "A guardrail is tried if attempts of this run have satisfied and violated it."
+    hint = ["Run with ", tag("code", "--perago-cover"), " to see which published files no guardrail would miss."]
+    return joined(
+        [tag("p", note), table(["Task", "Phase", "Guardrail", "Satisfied", "Violated"], rows), tag("p", hint)]
+    )
+
+
+def _covered(coverage: Coverage) -> Markup:
+    covered, points = coverage.points
+    rules = [
+        [
+            task.task,
+            rule.phase,
+            tag("code", rule.rule),
+            _tests(rule.satisfied_by),
+            _tests(rule.violated_by),
+            _problems(rule),
+        ]
+        for task in coverage.tasks
+        for rule in task.guardrails
+    ]
+    files = [
+        [task.task, tag("code", file.path), file.example, *map(_noticed, _damages(file)), _guards(file)]
+        for task in coverage.tasks
+        for file in task.files
+    ]
+    unlooked = sum(task.unlooked for task in coverage.tasks)
+    return joined(
+        [
+            tag("p", f"Coverage: {covered} of {points} points, {coverage.percent:.1f} %."),
+            table(["Task", "Phase", "Guardrail", "Satisfied by", "Violated by", "Problem"], rules) if rules else None,
+            tag("h3", "Published files: what would be noticed if one was damaged") if files else None,
+            table(["Task", "File", "Example", "Absent", "Empty", "Cut off", "Noticed by"], files) if files else None,
+            tag("p", f"and {unlooked:,} more files, which were not looked at") if unlooked else None,
+        ]
+    )
+
+
+def _damages(file: FileCover) -> tuple[bool | None, ...]:
+    return _ABSENT[file.absent], file.empty, file.truncated
+
+
+def _noticed(noticed: bool | None) -> Markup:
+    if noticed is None:
+        return tag("td", "–", class_="none")
+    return tag("td", "✓ yes" if noticed else "✗ no", class_="passed" if noticed else "failed")
+
+
+def _guards(file: FileCover) -> Markup:
+    if file.is_unguarded:
+        return tag("td", "✗ no guardrail misses it", class_="failed")
+    return tag("td", [tag("code", rule, " ") for rule in file.noticed_by])
+
+
+def _tests(tests: Sequence[str]) -> Markup:
+    if not tests:
+        return _seen(seen=False)
+    more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+    return tag("td", "✓ ", tag("code", tests[0]), more)
+
+
+def _problems(rule: GuardrailCover) -> Markup:
+    problems = rule.problems
+    return tag("td", "; ".join(problems), class_="failed" if problems else None)
+
+
+def _seen(seen: bool) -> Markup:
+    return tag("td", "✓ yes" if seen else "✗ never", class_="passed" if seen else "failed")
+
 
 _SLOWEST = 20
 _MOST_FAILURES = 500
@@ -94,7 +271,7 @@ def _tasks(tasks: Sequence[TaskFacts], results: Sequence[TestResult]) -> Markup 
         return tag("p", "No test of this run has to do with a task.")
     facts = {task.name: task for task in tasks}
     heads = ["Task", *("own tests" if kind == "own" else kind for kind in kinds)]
-    rows = [[_task(name, facts), *(_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]
+    rows = [[_task(name, facts), *(_page_cell(cells.get((name, kind), [])) for kind in kinds)] for name in names]
     return table(heads, rows)
 
 
@@ -106,7 +283,7 @@ def _task(name: str, facts: Mapping[str, TaskFacts]) -> Markup:
     return tag("th", name, tag("small", f"{task.module}, {task.place}", never and ", ", never), scope="row")
 
 
-def _cell(found: Sequence[TestResult]) -> Markup:
+def _page_cell(found: Sequence[TestResult]) -> Markup:
     if not found:
         return tag("td", "", class_="none")
     counts = Counter(result.outcome for result in found)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_perago.confinement import LastResort, Watch
 from pytest_perago.options import DEFAULT_CASES_DIR, configured_kinds
-from pytest_perago.watch import LastResort, Watch
 
 if TYPE_CHECKING:
     from perago.authoring import Example, Task

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from perago.atomic_file import replace_file
 from perago.testing.failures import CaseFailed, Cause
-from pytest_perago.cases import printable
+from pytest_perago.session import printable
 from pytest_perago.settings import SnapshotSettings, Update
 
 Command: TypeAlias = Callable[[str], str]

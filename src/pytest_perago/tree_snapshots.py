@@ -16,9 +16,9 @@ from perago.testing.failures import CaseFailed
 from perago.testing.rendering import rendered
 from perago.testing.snapshots import Snapshots
 from perago.workspace.glob import compile_glob
-from pytest_perago.cases import printable
 from pytest_perago.kinds.taskdef import check_snapshot
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, rerun_command
+from pytest_perago.session import printable
 from pytest_perago.settings import SnapshotSettings, read_snapshot_settings
 from pytest_perago.snapshot_files import SnapshotFile
 

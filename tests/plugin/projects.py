@@ -12,7 +12,7 @@ import pytest
 for _loaded_once in (
     "perago.testing.tasks",
     "perago.testing.services",
-    "pytest_perago.active",
+    "pytest_perago.collection",
     "pytest_perago.kinds.contract",
     "pytest_perago.running",
 ):

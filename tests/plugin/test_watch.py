@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_perago.watch import LastResort, TimeLimitExceeded, Watch
+from pytest_perago.confinement import LastResort, TimeLimitExceeded, Watch
 
 LIMIT = 0.1
 ROUNDS = 5000

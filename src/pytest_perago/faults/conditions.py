@@ -1,15 +1,470 @@
-"""What may differ from one run of a function to the next, pinned, so that one thing at a time can be changed."""
+"""The conditions under which the author's code runs: clock, random numbers, order of listings and threads.
+
+The names `time` and `datetime`, and what the author's modules took from them, mean this clock while the function runs.
+No other code sees it, but for the archives of the standard library, which write the time into their files.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import builtins
+import concurrent.futures
+import concurrent.futures.thread
+import datetime as real_datetime
+import dis
+import glob
+import itertools
+import os
+import random
+import sys
+import threading
+import time
+import time as real_time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
-from pytest_perago.faults.author import AuthorCode
-from pytest_perago.faults.chance import seeded
-from pytest_perago.faults.clock import TICK, on_the_clock
-from pytest_perago.faults.order import Threads, listing_order
+from perago.authoring import Task
+
+
+@contextmanager
+def patched(owner: Any, **members: Any) -> Iterator[None]:
+    """The owner, such as a module or a class, has these members meanwhile."""
+    former = {name: vars(owner)[name] for name in members}
+    for name, member in members.items():
+        setattr(owner, name, member)
+    try:
+        yield
+    finally:
+        for name, member in former.items():
+            setattr(owner, name, member)
+
+
+@contextmanager
+def rebound(modules: Iterable[ModuleType], stand_ins: Mapping[int, Any]) -> Iterator[None]:
+    """The globals of the modules mean the stand-ins, given by the ids of what they stand for."""
+    names = [(vars(module), name, id(value)) for module in modules for name, value in list(vars(module).items())]
+    former = [(owner, name, owner[name]) for owner, name, key in names if key in stand_ins]
+    for owner, name, value in former:
+        owner[name] = stand_ins[id(value)]
+    try:
+        yield
+    finally:
+        for owner, name, value in former:
+            if owner.get(name) is stand_ins[id(value)]:
+                owner[name] = value
+
+
+_PACKAGES = ("site-packages", "dist-packages")
+_SET_NAMES = {"set", "frozenset", "hash", "union", "intersection", "difference", "symmetric_difference"}
+_SET_CODES = {dis.opmap[name] for name in ("BUILD_SET", "SET_ADD", "SET_UPDATE") if name in dis.opmap}
+_VIEWS = {"keys", "items"}
+
+
+class AuthorCode:
+    """The modules of a task, as they are loaded now.
+
+    A module is the author's if it lies below the directory that the task module is imported from, not in an
+    environment, and the task module reaches it by what its globals refer to.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self._root = _import_root(task)
+        self.modules = self._reached(task.module)
+        self.files = frozenset(str(module.__file__) for module in self.modules.values())
+
+    @cached_property
+    def uses_sets(self) -> bool:
+        """Whether the code mentions sets or `hash`, so that the seed of Python's hashes may matter."""
+        return any(map(_mentions_sets, self._code()))
+
+    def _reached(self, name: str) -> Mapping[str, ModuleType]:
+        found: dict[str, ModuleType] = {}
+        pending = [name]
+        while pending:
+            module = sys.modules.get(pending.pop())
+            if module is None or module.__name__ in found or not self._is_own(module):
+                continue
+            found[module.__name__] = module
+            for value in list(vars(module).values()):
+                other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+                if isinstance(other, str):
+                    pending.append(other)
+        return found
+
+    def _is_own(self, module: ModuleType) -> bool:
+        file = getattr(module, "__file__", None)
+        if not file:
+            return False
+        parts = Path(file).parts
+        return Path(file).is_relative_to(self._root) and not any(name in parts for name in _PACKAGES)
+
+    def _code(self) -> Iterator[CodeType]:
+        pending = []
+        for module in self.modules.values():
+            for value in list(vars(module).values()):
+                members = [value, *vars(value).values()] if isinstance(value, type) else [value]
+                functions = [getattr(each, "__func__", each) for each in members]
+                pending += [each.__code__ for each in functions if isinstance(each, FunctionType)]
+        while pending:
+            code = pending.pop()
+            if code.co_filename in self.files:
+                yield code
+                pending += [each for each in code.co_consts if isinstance(each, CodeType)]
+
+
+def _import_root(task: Task) -> Path:
+    """The directory that holds the task's topmost package, or its module."""
+    file = Path(getattr(sys.modules.get(task.module), "__file__", None) or task.file)
+    depth = task.module.count(".") + (file.name == "__init__.py")
+    return file.parents[depth]
+
+
+def _mentions_sets(code: CodeType) -> bool:
+    """A set that is written out and only asked what it contains is a constant, and does no harm."""
+    names = set(code.co_names)
+    if names & _SET_NAMES or set(code.co_code[::2]) & _SET_CODES:
+        return True
+    steps = list(dis.get_instructions(code))
+    constant = any(
+        isinstance(step.argval, frozenset) and after.opname != "CONTAINS_OP"
+        for step, after in itertools.pairwise(steps)
+    )
+    operators = (step.argrepr.rstrip("=") for step in steps if step.opname == "BINARY_OP")
+    return constant or (bool(names & _VIEWS) and any(each in ("&", "|", "-", "^") for each in operators))
+
+
+@contextmanager
+def seeded(seed: int, note: Callable[[], object]) -> Iterator[None]:
+    """Code that asks for chance gets what follows from `seed`, and that is noted. What asks in C by itself is not
+    reached."""
+    source = random.Random(seed)  # noqa: S311 - tests want what can be foretold
+
+    def bytes_of(number: int) -> bytes:
+        note()
+        return source.randbytes(number)
+
+    state = random.getstate()
+    arrays = getattr(sys.modules.get("numpy"), "random", None) if "numpy.random" in sys.modules else None
+    array_state = arrays.get_state() if arrays is not None else None
+    generator = _generator(random.Random, bytes_of)
+    random.seed(seed)
+    untouched = random.getstate()
+    if arrays is not None:
+        arrays.seed(seed)
+        note()  # its state is long, so it is not compared
+    try:
+        with patched(os, urandom=bytes_of), patched(random, _urandom=bytes_of, Random=generator):
+            yield
+    finally:
+        if random.getstate() != untouched:
+            note()
+        random.setstate(state)
+        if arrays is not None:
+            arrays.set_state(array_state)
+
+
+def _generator(real: Any, bytes_of: Callable[[int], bytes]) -> type:
+    """`random.Random`, with a seed also where none is given."""
+
+    def seed(self: Any, a: Any = None, *rest: Any) -> None:
+        real.seed(self, bytes_of(8) if a is None else a, *rest)
+
+    return type(real.__name__, (real,), {"seed": seed})
+
+
+TICK = 0.001
+"""Seconds that a look at the clock usually takes, so that a loop which waits for a moment comes to its end."""
+
+_ARCHIVES = ("gzip", "zipfile", "zipfile._path", "tarfile", "shutil")
+_MODULES = (real_time.__name__, real_datetime.__name__)
+
+
+class _Meta(type):
+    """Lets a stand-in of a class be taken for the class, wherever the author asks."""
+
+    real: type
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        return cls.real(*args, **kwargs)
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, cls.real)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.real)
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.real, name)
+
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.real
+
+    def __hash__(cls) -> int:
+        return hash(cls.real)
+
+
+class Clock:
+    """Seconds since the epoch, from `start` on."""
+
+    def __init__(self, start: float, tick: float, note: Callable[[], object]) -> None:
+        self._start = self._now = start
+        self._tick = tick
+        self._note = note
+
+    def now(self) -> float:
+        """The time, a tick later than at the last look."""
+        self._note()
+        self._now += self._tick
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep as long as asked; the clock advances by just that."""
+        real_time.sleep(seconds)
+        self._now += seconds
+
+    def passed(self) -> float:
+        """Seconds since an arbitrary moment, for measuring."""
+        return self.now() - self._start
+
+    def stand_ins(self) -> Mapping[int, Any]:
+        """What takes the place of a module, a class or a function, by the id of that."""
+        functions: dict[str, Any] = {
+            "time": self.now,
+            "time_ns": lambda: int(self.now() * 1e9),
+            "monotonic": self.passed,
+            "monotonic_ns": lambda: int(self.passed() * 1e9),
+            "perf_counter": self.passed,
+            "perf_counter_ns": lambda: int(self.passed() * 1e9),
+            "process_time": self.passed,
+            "sleep": self.sleep,
+            "localtime": self._default(real_time.localtime),
+            "gmtime": self._default(real_time.gmtime),
+            "ctime": self._default(real_time.ctime),
+            "strftime": lambda text, moment=None: real_time.strftime(text, moment or real_time.localtime(self.now())),
+            "asctime": lambda moment=None: real_time.asctime(moment or real_time.localtime(self.now())),
+        }
+        classes = {"datetime": self._datetime(), "date": self._date()}
+        found: dict[int, Any] = {id(getattr(real_time, name)): each for name, each in functions.items()}
+        found |= {id(getattr(real_datetime, name)): each for name, each in classes.items()}
+        found[id(real_time)] = _module(real_time, functions)
+        found[id(real_datetime)] = _module(real_datetime, classes)
+        return found
+
+    def _default(self, call: Callable[[float], Any]) -> Callable[..., Any]:
+        return lambda seconds=None: call(self.now() if seconds is None else seconds)
+
+    def _datetime(self) -> type:
+        real, now = real_datetime.datetime, self.now
+        members = {
+            "real": real,
+            "now": staticmethod(lambda tz=None: real.fromtimestamp(now(), tz)),
+            "utcnow": staticmethod(lambda: real.fromtimestamp(now(), real_datetime.UTC).replace(tzinfo=None)),
+            "today": staticmethod(lambda: real.fromtimestamp(now())),
+        }
+        return _stand_in(real, members)
+
+    def _date(self) -> type:
+        real, now = real_datetime.date, self.now
+        return _stand_in(real, {"real": real, "today": staticmethod(lambda: real.fromtimestamp(now()))})
+
+
+def _stand_in(real: type, members: Mapping[str, Any]) -> type:
+    meta = type("_Meta", (_Meta,), {"real": real})
+    made: type = meta(real.__name__, (), {**members, "__module__": real.__module__, "__doc__": real.__doc__})
+    return made
+
+
+def _module(real: ModuleType, members: Mapping[str, Any]) -> ModuleType:
+    made = ModuleType(real.__name__, real.__doc__)
+    vars(made).update({**vars(real), **members})
+    return made
+
+
+@contextmanager
+def on_the_clock(
+    modules: Mapping[str, ModuleType], start: float, tick: float, note: Callable[[], object]
+) -> Iterator[None]:
+    """The code of these modules reads a clock that begins at `start`, seconds since the epoch, and advances by `tick`
+    seconds with each look, which is noted."""
+    replaced = Clock(start, tick, note).stand_ins()
+    owners = [*modules.values(), *(sys.modules[name] for name in _ARCHIVES if name in sys.modules)]
+    real_import = builtins.__import__
+
+    def imports(name: str, given: Any = None, *rest: Any, **more: Any) -> Any:
+        found = real_import(name, given, *rest, **more)
+        is_own = name in _MODULES and given is not None and given.get("__name__") in modules
+        return replaced.get(id(found), found) if is_own else found
+
+    with rebound(owners, replaced), patched(builtins, __import__=imports):
+        yield
+
+
+_PATIENCE = 0.3
+_PAUSE = 0.002
+_GLOBBER: Any = getattr(glob, "_StringGlobber", None)
+"""Keeps `os.scandir` for itself, from Python 3.13 on."""
+
+
+class _Entries:
+    """What `os.scandir` returns, in an order."""
+
+    def __init__(self, entries: list[os.DirEntry[Any]]) -> None:
+        self._entries = iter(entries)
+
+    def __iter__(self) -> _Entries:
+        return self
+
+    def __next__(self) -> os.DirEntry[Any]:
+        return next(self._entries)
+
+    def __enter__(self) -> _Entries:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._entries = iter(())
+
+
+@contextmanager
+def listing_order(*, backwards: bool, note: Callable[[], object]) -> Iterator[None]:
+    """Every listing of a directory is sorted by name, or the other way round. A file system promises neither.
+    Each is noted."""
+    listdir, scandir = os.listdir, os.scandir
+
+    def names(*args: Any, **kwargs: Any) -> list[Any]:
+        note()
+        return sorted(listdir(*args, **kwargs), reverse=backwards)
+
+    def entries(*args: Any, **kwargs: Any) -> _Entries:
+        note()
+        with scandir(*args, **kwargs) as found:
+            return _Entries(sorted(found, key=lambda entry: entry.name, reverse=backwards))
+
+    with ExitStack() as stack:
+        stack.enter_context(patched(os, listdir=names, scandir=entries))
+        if hasattr(_GLOBBER, "scandir"):
+            stack.enter_context(patched(_GLOBBER, scandir=staticmethod(entries)))
+        yield
+
+
+class Threads:
+    """Has the threads, and the calls in pools of threads, that the author starts in its block work one after the other.
+
+    Each waits for the one before it. With `swapped` 1 they change places in pairs: the first of `expected` waits for
+    the second, the third for the fourth. With 2 the pairs begin with the second. Where that is impossible, because they
+    need each other, it is given up after a moment. `as_completed` and `imap_unordered` give results in the order of the
+    inputs, or backwards.
+    """
+
+    def __init__(self, author: AuthorCode, *, swapped: int = 0, expected: int = 0, ordered: bool = True) -> None:
+        self._author = author
+        self._swapped = swapped
+        self._expected = expected
+        self.ordered = ordered
+        """Whether the order could be kept so far."""
+        self._ended: list[threading.Event] = []
+        self._unordered = 0
+        self._threads: list[threading.Thread] = []
+        self._stack = ExitStack()
+        self._owner = os.getpid()
+
+    @property
+    def number(self) -> int:
+        """How many there were."""
+        return len(self._ended) + self._unordered
+
+    def __enter__(self) -> Threads:
+        item: Any = concurrent.futures.thread._WorkItem
+        start, run, make = threading.Thread.start, item.run, item.__init__
+        as_completed = concurrent.futures.as_completed
+
+        def started(thread: Any) -> None:
+            self._threads.append(thread)
+            thread.daemon = True  # one that a play leaves waiting must not keep pytest from ending
+            if sys._getframe(1).f_code.co_filename in self._author.files:  # those of libraries need each other
+                thread.run = self._in_turn(thread.run)
+            start(thread)
+
+        def made(item: Any, *args: Any, **kwargs: Any) -> None:
+            make(item, *args, **kwargs)
+            item.perago_turn = self._in_turn(lambda *rest: run(item, *rest))
+
+        def ran(item: Any, *args: Any) -> Any:
+            turn = getattr(item, "perago_turn", None)
+            return turn(*args) if turn else run(item, *args)
+
+        def arrived(futures: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+            given = list(dict.fromkeys(futures))
+            places = {id(future): place for place, future in enumerate(given)}
+            self._unordered += 1
+            found = as_completed(given, timeout)
+            yield from sorted(found, key=lambda future: places[id(future)], reverse=bool(self._swapped))
+
+        def unordered(pool: Any, function: Any, given: Iterable[Any], chunksize: int = 1) -> Iterator[Any]:
+            self._unordered += 1
+            found = list(pool.imap(function, given, chunksize))
+            return iter(found[::-1] if self._swapped else found)
+
+        if (pools := sys.modules.get("multiprocessing.pool")) is not None:
+            self._stack.enter_context(patched(pools.Pool, imap_unordered=unordered))
+        self._stack.enter_context(patched(threading.Thread, start=started))
+        self._stack.enter_context(patched(item, run=ran, __init__=made))
+        self._stack.enter_context(patched(concurrent.futures, as_completed=arrived))
+        self._stack.enter_context(rebound(self._author.modules.values(), {id(as_completed): arrived}))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def join(self, seconds: float) -> None:
+        """Wait until they have ended, at most so long."""
+        deadline = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():  # at its end Python waits for the workers of pools, daemons or not
+                    concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+
+    def _in_turn(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        number = len(self._ended)
+        ended = threading.Event()
+        self._ended.append(ended)
+
+        def in_turn(*args: Any) -> Any:
+            self._wait(number)
+            try:
+                return run(*args)
+            finally:
+                ended.set()
+
+        return in_turn
+
+    def _before(self, number: int) -> int:
+        """Which one it waits for; a negative number for none."""
+        first = self._swapped - 1
+        if not self._swapped or number < first:
+            return number - 1
+        if (number - first) % 2:
+            return number - 3 if number - 3 >= first else first - 1
+        return number + 1 if number + 1 < self._expected else number - 2
+
+    def _wait(self, number: int) -> None:
+        before = self._before(number)
+        deadline = time.monotonic() + _PATIENCE
+        while self.ordered and before >= 0 and os.getpid() == self._owner:
+            if before < len(self._ended) and self._ended[before].wait(_PAUSE):
+                return
+            if time.monotonic() > deadline:
+                self.ordered = False
+            elif before >= len(self._ended):
+                time.sleep(_PAUSE)
+
 
 MOMENT = 1_767_607_230.0
 """2026-01-05 10:00:30 UTC."""

@@ -31,7 +31,7 @@ from perago.testing.round_trip import (
     shared_state,
 )
 from perago.testing.samples import Sample, Samples, ValidatorRaised, sample_model, validated
-from pytest_perago.cases import Case, Location
+from pytest_perago.session import Case, Location
 from pytest_perago.settings import Settings
 
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 from perago.authoring import Task
 from perago.testing.cases import InvalidCase, RunCase, read_case_file
-from pytest_perago.cases import Case, Location
 from pytest_perago.kinds.run import declared_cases
+from pytest_perago.session import Case, Location
 from pytest_perago.settings import Settings
 
 if TYPE_CHECKING:
-    from pytest_perago.faults.matrix import Matrix
+    from pytest_perago.faults.case import Matrix
 
 CHECKS = (
     "repeated",
@@ -65,8 +65,8 @@ def _read(file: Path) -> RunCase | None:
 
 
 def _run(task: Task, case: RunCase, settings: Settings, check: str) -> None:
+    from pytest_perago.faults.case import Matrix
     from pytest_perago.faults.checks import CHECKED  # the services are loaded when something runs
-    from pytest_perago.faults.matrix import Matrix
 
     key = (task.module, task.name, case.label)
     matrix = _kept.pop(key, None)

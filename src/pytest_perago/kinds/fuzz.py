@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from perago.authoring import Task
-from pytest_perago.cases import Case
 from pytest_perago.kinds.guardrail import phases_of
+from pytest_perago.session import Case
 from pytest_perago.settings import Settings
 
 INSTALL = "hypothesis is not installed: pip install hypothesis"

@@ -25,7 +25,7 @@ from perago.testing.cases import case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
 from perago.workspace.view import EVERYTHING, View
-from pytest_perago.cases import Case
+from pytest_perago.session import Case
 from pytest_perago.settings import Settings
 
 if TYPE_CHECKING:

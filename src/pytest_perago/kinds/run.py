@@ -16,8 +16,8 @@ from perago.authoring import Example, Task
 from perago.testing.cases import InvalidCase, RunCase, case_files, case_of_example, read_case_file
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.recorded import CASE, Record, read_recorded_case, recorded_cases
-from pytest_perago.cases import Case, Location
 from pytest_perago.options import SNAPSHOT, rerun_command
+from pytest_perago.session import Case, Location
 from pytest_perago.settings import RunMode, Settings
 
 
@@ -37,8 +37,7 @@ def _recorded(task: Task, directory: Path, settings: Settings) -> Case:
     """A case directory, which is read when the test runs."""
 
     def check(request: pytest.FixtureRequest) -> None:
-        from pytest_perago.recorded import Comparison
-        from pytest_perago.running import run_case
+        from pytest_perago.running import Comparison, run_case
 
         case, record = _read_recorded(directory)
         comparison = Comparison(

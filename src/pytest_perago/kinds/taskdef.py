@@ -18,8 +18,8 @@ from perago.taskdef import build_task_definition, canonical_json
 from perago.taskdef.compare import same_json
 from perago.taskdef.compatibility import Change, Impact, classify
 from perago.testing.failures import CaseFailed
-from pytest_perago.cases import Case, printable
 from pytest_perago.options import SNAPSHOT, rerun_command
+from pytest_perago.session import Case, printable
 from pytest_perago.settings import Settings, SnapshotSettings
 from pytest_perago.snapshot_files import Command, SnapshotFile
 

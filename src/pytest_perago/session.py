@@ -1,5 +1,4 @@
-"""The task modules of one pytest session: found, imported once, turned into cases. An import that
-fails, or does not end, is one case that fails."""
+"""The task modules of a pytest session, imported once, and the test cases that are made from them."""
 
 from __future__ import annotations
 
@@ -8,8 +7,8 @@ import importlib
 import io
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,72 @@ from perago.taskdef import load_task
 from perago.taskdef.discovery import FoundModule, add_import_roots, find_modules
 from perago.taskdef.loading import NoTask
 from perago.testing.failures import CaseFailed, Cause
-from pytest_perago.cases import Case, Location, distinct
-from pytest_perago.confinement import OpenText
-from pytest_perago.frames import author_traceback, formatted_stack
+from pytest_perago.confinement import OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS
 from pytest_perago.settings import Settings, parse_opt_outs, read_settings
-from pytest_perago.watch import Stuck, Watch
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where a test comes from; `line` counts from 1."""
+
+    file: Path
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One test of a task. `call` is called with the named fixtures as keyword arguments.
+
+    It raises `CaseFailed` if the task is at fault, `pytest.skip.Exception` if it cannot tell, and anything else if
+    the harness is broken.
+    """
+
+    kind: str
+    label: str
+    """What stands in the brackets of the test's name; empty for no brackets."""
+    call: Callable[..., None] = field(repr=False)
+    fixtures: tuple[str, ...] = ()
+    marks: tuple[pytest.MarkDecorator, ...] = ()
+    location: Location | None = None
+    """None: the task."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the node id."""
+        return f"{self.kind}[{printable(self.label)}]" if self.label else self.kind
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal or an environment variable cannot hold: control and surrogate characters."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def distinct(cases: Iterable[Case]) -> Iterator[Case]:
+    """The cases with `#2`, `#3`... after a name that was there before."""
+    seen: dict[str, int] = {}
+    for case in cases:
+        seen[case.name] = count = seen.get(case.name, 0) + 1
+        yield case if count == 1 else replace(case, label=f"{case.label}#{count}")
+
+
+def call_with_fixtures(case: Case) -> Callable[[pytest.FixtureRequest], Any]:
+    """A test function for the case, marked with what pytest has to know about it."""
+
+    def generated_test(request: pytest.FixtureRequest) -> None:
+        case.call(**{name: request.getfixturevalue(name) for name in case.fixtures})
+
+    marks = [pytest.mark.perago, *case.marks]
+    if case.fixtures:
+        marks.append(pytest.mark.usefixtures(*case.fixtures))
+    for mark in marks:
+        mark(generated_test)
+    return generated_test
 
 
 @dataclass(frozen=True, slots=True)

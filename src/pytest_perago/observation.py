@@ -1,0 +1,386 @@
+"""What a call of a task function leaves: its output, files next to its workspace, and values that its module keeps.
+
+Only plain values, containers and caches are looked at, of the module and of those of its package that it uses. That is
+where people keep counters, registers and "already done" marks; what lies elsewhere is not seen, and never taken for
+state.
+
+Looked at are the directories around the workspace, the current directory with what is below, and the top of the home
+directory, shortly before and after the call. What Python, pytest and the tools around it write is passed over.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import itertools
+import os
+import re
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import CellType, FunctionType, ModuleType
+from typing import Any, TypeAlias
+
+_SCALARS = (bool, int, float, complex, str, bytes, type(None))
+_ROWS = (tuple, frozenset, list, set, deque)
+_CACHED = type(functools.cache(len))
+_KEPT = (*_SCALARS, *_ROWS, dict, bytearray, itertools.count, _CACHED)
+_MOST_ITEMS = 10_000
+_LONGEST = 60
+_HOMES = {"builtins", "collections", "itertools", "functools"}
+_IN_PLACE = (list, dict, set, bytearray, deque, _CACHED)
+_ABSENT: Any = object()
+
+
+class Memory:
+    """The values as they are when it is made."""
+
+    def __init__(self, module: str) -> None:
+        self._places = {
+            (id(owner), name): (owner, name, where, value, _copied(value))
+            for owner, name, where, value in _places(module)
+            if _size(value) <= _MOST_ITEMS
+        }
+        self._module = module
+        self._names = {
+            id(owner): (owner, set(vars(owner))) for holder in _modules(module) for owner, _ in _owners(holder)
+        }
+
+    def changes(self) -> list[str]:
+        """What is different now, in words."""
+        told = []
+        for owner, name, where, _, saved in self._places.values():
+            value = _current(owner, name)
+            if not _same(saved, value):
+                told.append(f"{where} was {_shown(saved)}, is {_shown(value)}")
+        return told + [f"{where} is new: {_shown(value)}" for _, _, where, value in self._appeared()]
+
+    def restore(self) -> None:
+        """Make everything as it was, containers in place, because others may hold them."""
+        for owner, name, _, value, saved in self._places.values():
+            if not _same(saved, _current(owner, name)):
+                with suppress(Exception):  # a class may refuse
+                    _refill(value, saved)
+                    setattr(owner, name, value if isinstance(value, _IN_PLACE) else _copied(saved))
+        for owner, name, _, _ in list(self._appeared()):
+            with suppress(Exception):
+                delattr(owner, name)
+
+    def _appeared(self) -> Iterator[tuple[Any, str, str, Any]]:
+        """What has a name that its owner did not have."""
+        for place in _places(self._module):
+            owner, name = place[:2]
+            known = self._names.get(id(owner))
+            if known and name not in known[1] and (id(owner), name) not in self._places:
+                yield place
+
+
+def _places(module: str) -> Iterator[tuple[Any, str, str, Any]]:
+    """Owner, attribute, name for people and value of everything that is looked at."""
+    for holder in _modules(module):
+        for owner, prefix in _owners(holder):
+            above = prefix if holder.__name__ == module else f"{holder.__name__}.{prefix}"
+            values = dict(vars(owner))
+            if isinstance(owner, FunctionType):
+                values |= {"__defaults__": owner.__defaults__, "__kwdefaults__": owner.__kwdefaults__}
+                yield from _enclosed(owner, above)
+            for name, value in values.items():
+                is_special = name.startswith("__") and not isinstance(owner, FunctionType)
+                if _is_plain(value) and not is_special:
+                    yield owner, name, f"{above}{name}", value
+
+
+def _enclosed(function: FunctionType, above: str) -> Iterator[tuple[Any, str, str, Any]]:
+    """The variables that a function has from the function around it."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it is empty
+            if _is_plain(cell.cell_contents):
+                yield cell, "cell_contents", f"{above}{name}", cell.cell_contents
+
+
+def _modules(name: str) -> Iterator[ModuleType]:
+    """The module, and those of its package whose things it uses."""
+    module = sys.modules.get(name)
+    if module is None:
+        return
+    package = name.partition(".")[0]
+    used = {name: module}
+    for value in vars(module).values():
+        other = value.__name__ if isinstance(value, ModuleType) else _own_type(value).__module__
+        if isinstance(other, str) and other.partition(".")[0] == package and other in sys.modules:
+            used.setdefault(other, sys.modules[other])
+    yield from used.values()
+
+
+def _owners(module: ModuleType) -> Iterator[tuple[Any, str]]:
+    yield module, ""
+    for name, value in list(vars(module).items()):
+        if _own_type(value).__module__ == module.__name__ and hasattr(value, "__dict__"):
+            yield value, f"{name}."
+
+
+def _own_type(value: Any) -> type | FunctionType:
+    """What says where the value was written; objects are not asked, because proxies answer for others."""
+    return value if isinstance(value, type | FunctionType) else type(value)
+
+
+def _current(owner: Any, name: str) -> Any:
+    if isinstance(owner, CellType) or (isinstance(owner, FunctionType) and name.startswith("__")):
+        return getattr(owner, name)
+    return vars(owner).get(name, _ABSENT)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is a value or container of Python's own. What others derive may do anything when it is looked at."""
+    return isinstance(value, _KEPT) and type(value).__module__ in _HOMES
+
+
+def _size(value: Any) -> int:
+    """How many items there are; no more than a little above the limit is counted."""
+    pending, count = [value], 0
+    while pending and count <= _MOST_ITEMS:
+        item = pending.pop()
+        count += 1
+        if _is_plain(item) and isinstance(item, (dict, *_ROWS)):
+            count += len(item)
+            if count <= _MOST_ITEMS:
+                pending += item.values() if isinstance(item, dict) else item
+    return count
+
+
+def _copied(value: Any) -> Any:
+    """The value with its containers copied, and everything else as it is."""
+    if not _is_plain(value):
+        return value
+    if isinstance(value, itertools.count):
+        return _copied_count(value)
+    if isinstance(value, _CACHED):
+        return value.cache_info()
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, bytearray):
+        return bytes(value)
+    for kind in _ROWS:
+        if isinstance(value, kind):
+            return kind(map(_copied, value))
+    return value
+
+
+def _copied_count(value: Any) -> Any:
+    """A counter tells where it is by its `repr` alone."""
+    try:
+        return itertools.count(*ast.literal_eval(f"[{repr(value)[6:-1]}]"))
+    except (ValueError, SyntaxError):  # it counts in something else than numbers
+        return value
+
+
+def _same(saved: Any, value: Any) -> bool:
+    if saved is value:
+        return True
+    if isinstance(value, _CACHED):
+        return bool(saved == value.cache_info())
+    if isinstance(saved, itertools.count):
+        return repr(saved) == repr(value)
+    if isinstance(saved, dict) and isinstance(value, dict):
+        return saved.keys() == value.keys() and all(_same(item, value[key]) for key, item in saved.items())
+    if isinstance(saved, tuple | list | deque) and isinstance(value, tuple | list | deque):
+        return len(saved) == len(value) and all(map(_same, saved, value))
+    if isinstance(saved, (*_SCALARS, set, frozenset)):
+        return bool(saved == value)
+    return False
+
+
+def _refill(value: Any, saved: Any) -> None:
+    if isinstance(value, list | bytearray):
+        value[:] = _copied(saved)
+    elif isinstance(value, dict | set):
+        value.clear()
+        value.update(_copied(saved))
+    elif isinstance(value, _CACHED):
+        value.cache_clear()
+    elif isinstance(value, deque):
+        value.clear()
+        value.extend(_copied(saved))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, _CACHED):
+        value = value.cache_info()
+    if _size(value) > _MOST_ITEMS:
+        return f"a {type(value).__name__} of {len(value):,}"
+    text = "gone" if value is _ABSENT else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+_EXCERPT = 60
+_BEFORE = 20
+"""Bytes that are shown before the first difference."""
+_MOST_EXCERPTS = 3
+_MOST_NAMES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The result as JSON, the files by their paths or keys, and, where it did not complete, the reason."""
+
+    result: Any
+    files: Mapping[str, bytes]
+    problem: str = ""
+
+    def difference(self, other: Seen, first: str = "first run", second: str = "second run") -> list[tuple[str, str]]:
+        """What is different, as facts of a failure.
+
+        Args:
+            other: what the second one left.
+            first, second: what the two are called.
+        """
+        facts = []
+        if self.problem != other.problem:
+            facts += [(first, self.problem or "completed"), (second, other.problem or "completed")]
+        if self.result != other.result:
+            facts += [(first, repr(self.result)), (second, repr(other.result))]
+        missing, extra = sorted(self.files.keys() - other.files.keys()), sorted(other.files.keys() - self.files.keys())
+        if missing or extra:
+            facts += [(first, _names(missing)), (second, _names(extra))]
+        for key in self.changed(other)[:_MOST_EXCERPTS]:
+            one, two = self.files[key], other.files[key]
+            start = max(0, next(_unequal(one, two)) - _BEFORE)
+            facts += [(first, f"{key}: {_excerpt(one, start)}"), (second, f"{key}: {_excerpt(two, start)}")]
+        return facts
+
+    def changed(self, other: Seen) -> list[str]:
+        """The files that both have, with another content, sorted."""
+        return [key for key in sorted(self.files.keys() & other.files.keys()) if self.files[key] != other.files[key]]
+
+    def named(self, other: Seen) -> str:
+        """What is different, in a few words: the files by their names, the result."""
+        names = sorted({*self.changed(other), *(self.files.keys() ^ other.files.keys())})
+        words = [f"{len(names) - _MOST_NAMES} more files"] if len(names) > _MOST_NAMES else []
+        words = [*names[:_MOST_NAMES], *words, *(["the result"] if self.result != other.result else [])]
+        return ", ".join(words)
+
+
+def _names(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return (", ".join(names[:_MOST_NAMES]) + more) or "no other file"
+
+
+def _unequal(one: bytes, two: bytes) -> Iterator[int]:
+    """Where they differ; at last, where the shorter one ends."""
+    yield from (index for index, (a, b) in enumerate(zip(one, two, strict=False)) if a != b)
+    yield min(len(one), len(two))
+
+
+def _excerpt(content: bytes, start: int) -> str:
+    part = content[start : start + _EXCERPT]
+    if len(part) == len(content):
+        return repr(content)
+    return f"{'...' if start else ''}{part!r}... ({len(content):,} bytes)"
+
+
+_MOST_DIRECTORIES = 100
+_MOST_ENTRIES = 500
+_MOST_DESCRIPTORS = 1024
+_AROUND = 5
+"""Directories above a workspace that belong to its attempt, or to the root of all attempts."""
+
+_TOOLS = re.compile(
+    r"__pycache__|.*\.pyc|\.pytest_cache|\.coverage.*|coverage\.xml|htmlcov|\.hypothesis|\.mypy_cache|\.ruff_cache|\.git"
+    r"|\.perago-attempt\.json"
+)
+_NEVER_INSIDE = ("venv", "node_modules", "site-packages")
+
+Stamp: TypeAlias = tuple[int, int, int] | None
+"""Size, modification time and inode of a file; None for a directory, whose entries tell more than its time."""
+
+
+class Surroundings:
+    """How it looks around a workspace when this is made; without one, around the current directory."""
+
+    def __init__(self, workspace: Path | None) -> None:
+        self._here, self._home = _directory(Path.cwd), _directory(Path.home)
+        around = workspace.resolve().parents[:_AROUND] if workspace is not None else ()
+        self._attempt, self._workspace = ("", "") if workspace is None else (str(around[0]), workspace.name)
+        self._around = frozenset(str(each) for each in around)
+        self._own = set(_open_files())
+        self._seen = {directory: self._entries(directory) for directory in self._around}
+        if self._home != self._here:
+            self._seen[str(self._home)] = self._entries(str(self._home))
+        self._look_below(str(self._here))
+
+    def differences(self) -> dict[Path, bool]:
+        """What has appeared (True) or changed (False) since. Files in a directory that has appeared are not named."""
+        found: dict[Path, bool] = {}
+        for directory, before in self._seen.items():
+            for name, stamp in self._entries(directory).items():
+                if name not in before:
+                    found[Path(directory, name)] = True
+                elif stamp != before[name] and stamp is not None and stamp[2] not in self._own:
+                    found[Path(directory, name)] = False
+        return found
+
+    def confirmed(self, found: dict[Path, bool], again: dict[Path, bool], *, alone: bool) -> list[Path]:
+        """What the function wrote, sorted. Other processes may write to the same directories, but not to those of the
+        attempt: what has only changed, or has appeared while this process is not `alone`, must come from a call that
+        found `again`, too."""
+        places = {path.parent for path in again} | set(again)
+        return sorted(
+            path
+            for path, is_new in found.items()
+            if (is_new and alone) or str(path.parent) in self._around or places & {path, path.parent}
+        )
+
+    def shown(self, path: Path) -> str:
+        """A path as the author knows it."""
+        if str(path.parent) in self._around:
+            return f"{path.name} beside the workspace"
+        if path.is_relative_to(self._here):
+            return f"{path.relative_to(self._here)} in the current directory"
+        return f"~/{path.relative_to(self._home)}"
+
+    def _look_below(self, top: str) -> None:
+        """Nearest directories first, so that a large project is seen as far as the limits go."""
+        passed_over = {tempfile.gettempdir(), str(self._home), *self._around} - {top}
+        left, entries = [top], 0
+        while left and len(self._seen) < _MOST_DIRECTORIES and entries < _MOST_ENTRIES:
+            directory = left.pop(0)
+            found = self._entries(directory)
+            if directory != top and (directory in passed_over or "pyvenv.cfg" in found):
+                continue
+            self._seen[directory] = found
+            entries += len(found)
+            below = sorted(name for name, stamp in found.items() if stamp is None and not name.startswith("."))
+            left += [f"{directory}/{name}" for name in below if name not in _NEVER_INSIDE]
+
+    def _entries(self, directory: str) -> dict[str, Stamp]:
+        is_home = directory == str(self._home)
+        found: dict[str, Stamp] = {}
+        with suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if _TOOLS.fullmatch(entry.name) or (is_home and entry.name.startswith(".")):
+                    continue
+                with suppress(OSError):
+                    status = None if entry.is_dir(follow_symlinks=False) else entry.stat(follow_symlinks=False)
+                    found[entry.name] = status and (status.st_size, status.st_mtime_ns, status.st_ino)
+        if directory == self._attempt:
+            found.pop(self._workspace, None)
+        return found
+
+
+def _open_files() -> Iterator[int]:
+    """Inodes of files that this process has open already, such as its redirected output or a log."""
+    for descriptor in range(_MOST_DESCRIPTORS):
+        with suppress(OSError):
+            yield os.fstat(descriptor).st_ino
+
+
+def _directory(find: Callable[[], Path]) -> Path:
+    """A directory; where there is none, a path that has no entries."""
+    try:
+        return find().resolve()
+    except (OSError, RuntimeError):
+        return Path(os.devnull)
