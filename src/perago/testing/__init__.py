@@ -61,25 +61,25 @@ __all__ = [
     "violating_tree",
 ]
 
-_HOMES = {
-    "perago.embedded.clock": ("VirtualClock",),
-    "perago.embedded.faults": ("FaultScript", "Moment"),
-    "perago.embedded.http.services": ("EmbeddedServices",),
-    "perago.embedded.lakefs": ("InMemoryLakeFS",),
-    "perago.ports": ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear"),
-    "perago.testing.building": ("Symlink",),
-    "perago.testing.conductor": ("Conductor",),
-    "perago.testing.outcome": ("Outcome",),
-    "perago.testing.published": ("PublishedTree",),
-    "perago.testing.race": ("Branch", "Race"),
-    "perago.testing.runner": ("TaskRunner",),
-    "perago.testing.services": ("BRANCH", "InMemoryServices", "serve"),
-    "perago.testing.snapshots": ("Snapshots",),
-    "perago.testing.tasks": ("TaskTests", "provide_params", "task_tests"),
-    "perago.testing.tree_sources": ("BadTree", "TreeBuilder", "build_tree", "tree_of"),
-    "perago.testing.trees": ("Contradiction", "smallest_tree", "violating_tree"),
-}
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_HOMES = (
+    ("perago.embedded.clock", ("VirtualClock",)),
+    ("perago.embedded.faults", ("FaultScript", "Moment")),
+    ("perago.embedded.http.services", ("EmbeddedServices",)),
+    ("perago.embedded.lakefs", ("InMemoryLakeFS",)),
+    ("perago.ports", ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear")),
+    ("perago.testing.building", ("Symlink",)),
+    ("perago.testing.conductor", ("Conductor",)),
+    ("perago.testing.outcome", ("Outcome",)),
+    ("perago.testing.published", ("PublishedTree",)),
+    ("perago.testing.race", ("Branch", "Race")),
+    ("perago.testing.runner", ("TaskRunner",)),
+    ("perago.testing.services", ("BRANCH", "InMemoryServices", "serve")),
+    ("perago.testing.snapshots", ("Snapshots",)),
+    ("perago.testing.tasks", ("TaskTests", "provide_params", "task_tests")),
+    ("perago.testing.tree_sources", ("BadTree", "TreeBuilder", "build_tree", "tree_of")),
+    ("perago.testing.trees", ("Contradiction", "smallest_tree", "violating_tree")),
+)
+_MODULES = {name: module for module, names in _HOMES for name in names}
 
 
 def __getattr__(name: str) -> object:
