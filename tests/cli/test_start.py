@@ -16,9 +16,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ..worker.bench import wait_for
-from ..worker.test_behaviour import gone
-from ..worker.test_processes import PID_1, can_unshare
+from ..worker.bench import gone, wait_for
+from ..worker.outside import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
 

@@ -23,7 +23,7 @@ from perago.worker.events import AttemptEnded, AttemptReceived, Ending
 
 from ..adapters.scripted import Action, Hang, Reply, ScriptedServer
 from ..worker.bench import LIMIT, make_plan, wait_for
-from ..worker.test_line_writer import fill
+from ..worker.outside import fill
 from .conftest import Project
 from .services import Services
 from .test_start import Started, started

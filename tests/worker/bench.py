@@ -11,8 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from perago.driver import Limits
-from perago.ports import Report, TaskQueue
+from perago.ports import Report, TaskQueue, TaskStatus
 from perago.worker import LogPlan, Supervisor, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, Ending, Event, WorkerReady
 
@@ -136,3 +138,24 @@ def outcome(queue: SmallQueue, task_id: str, limit: float = LIMIT) -> Report:
     """The report of `task_id`, as soon as there is one."""
     wait_for(f"the report of {task_id}", lambda: task_id in queue.reports, limit)
     return queue.reports[task_id][0]
+
+
+def gone(pid: int) -> Callable[[], bool]:
+    """Whether process `pid` has ended (a zombie has)."""
+
+    def check() -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return True
+
+    return check
+
+
+def result(report: Report) -> str:
+    assert report.status is TaskStatus.COMPLETED, report
+    return str(report.output["result"]["text"])
+
+
+def running_pid(file: Path) -> int:
+    """The process that `sleeps`, `waits` or `ignores_term` runs in, once it does."""
+    return int(wait_for("the function to run", lambda: file.read_text() if file.exists() else ""))

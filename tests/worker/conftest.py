@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from perago.back_off import BackOff
 from perago.worker import heartbeat
 
 from .bench import RunningWorker, make_plan, running
@@ -13,7 +14,13 @@ from .small_queue import SmallQueue
 
 
 @pytest.fixture
-def queue() -> SmallQueue:
+def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slots that crash start again soon."""
+    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
+
+
+@pytest.fixture
+def queue(quick_restarts: None) -> SmallQueue:
     return SmallQueue()
 
 

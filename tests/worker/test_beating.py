@@ -13,10 +13,8 @@ import pytest
 from perago.ports import NotFound, ServiceError, Unavailable
 from perago.worker.events import LeaseDoubtful, Pulse
 
-from .bench import RunningWorker, outcome, release, wait_for
+from .bench import RunningWorker, outcome, release, result, running_pid, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import result
-from .test_supervision import running_pid
 
 
 @contextlib.contextmanager

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
+from perago.back_off import BackOff
 from perago.driver.processes import running_processes
-from perago.ports import Report, TaskStatus
-from perago.worker.events import Ending, SlotDied, SlotReady, SlotReplaced
+from perago.ports import TaskStatus
+from perago.worker.events import SlotDied, SlotReplaced
 
-from .bench import RunningWorker, attempt_directories, make_plan, outcome, running, wait_for
+from .bench import RunningWorker, attempt_directories, gone, make_plan, outcome, result, running, wait_for
 from .small_queue import SmallQueue
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere daemons cannot be found")
@@ -36,9 +35,7 @@ OUTCOMES = {
     "kills_itself": (FAILED, "SIGKILL"),
     "segfaults": (FAILED, "SIGSEGV"),
     "forks_and_both_return": (COMPLETED, None),
-    "forks_and_leaves_the_child": (COMPLETED, None),
     "leaves_a_noisy_child": (COMPLETED, None),
-    "leaves_a_thread": (COMPLETED, None),
     "prints": (COMPLETED, None),
     "prints_megabytes": (COMPLETED, None),
     "prints_many_lines": (COMPLETED, None),
@@ -50,50 +47,24 @@ OUTCOMES = {
 }
 
 
-def gone(pid: int) -> Callable[[], bool]:
-    """Whether process `pid` has ended (a zombie has)."""
-
-    def check() -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-        return True
-
-    return check
-
-
-def result(report: Report) -> str:
-    assert report.status is COMPLETED, report
-    return str(report.output["result"]["text"])
+@pytest.fixture(scope="module")
+def lasting_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallQueue]:
+    """That of one worker for all behaviours."""
+    queue = SmallQueue()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("perago.back_off.RESTARTS", BackOff(0.01, 0.01))
+        with running(make_plan(tmp_path_factory.mktemp("lasting")), queue) as worker:
+            yield queue
+            assert worker.exit_code is None
 
 
 @pytest.mark.parametrize("what", OUTCOMES)
-def test_every_behaviour_has_its_outcome_and_the_worker_goes_on(
-    what: str, worker: RunningWorker, queue: SmallQueue
-) -> None:
+def test_every_behaviour_has_its_outcome_and_the_worker_goes_on(what: str, lasting_queue: SmallQueue) -> None:
     status, reason = OUTCOMES[what]
-    report = outcome(queue, queue.put(what=what))
+    report = outcome(lasting_queue, lasting_queue.put(what=what))
     assert report.status is status
     assert (reason or "") in (report.reason or "")
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    wait_for("the lines about both", lambda: len(worker.ended(Ending.REPORTED)) == 2)
-
-
-def test_an_input_that_is_nested_too_deeply_costs_no_other_attempt_anything(
-    worker: RunningWorker, queue: SmallQueue
-) -> None:
-    nested: Any = 1
-    for _ in range(20_000):
-        nested = [nested]
-    deep = outcome(queue, queue.put(what="returns", more=nested))
-    assert deep.status is TERMINAL
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert len(worker.saw(SlotReady)) == 1
-
-
-def test_a_child_that_returns_as_well_does_not_answer(worker: RunningWorker, queue: SmallQueue) -> None:
-    assert result(outcome(queue, queue.put(what="forks_and_both_return"))) == "the parent"
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    wait_for("both reports", lambda: len(worker.ended(Ending.REPORTED)) == 2)
+    assert result(outcome(lasting_queue, lasting_queue.put(what="returns"))) == "fine"
 
 
 @pytest.mark.parametrize("what", ["forks_and_leaves_the_child", "leaves_a_daemon"])
@@ -185,7 +156,6 @@ def test_a_crash_is_reported_by_the_slot_that_died_and_leaves_no_directory(
         "the slot's process was killed by SIGKILL (out of memory, or killed from outside) while it ran the attempt"
     )
     assert queue.reports[task_id][1] == "test0001"
-    died = wait_for("the line about it", lambda: worker.saw(SlotDied))[0]
-    assert died.restart_seconds == 1.0
+    wait_for("the line about it", lambda: worker.saw(SlotDied))
     root = worker.plan.workspace_root
     wait_for("the attempt directory to go", lambda: not attempt_directories(root))

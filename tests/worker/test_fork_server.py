@@ -21,10 +21,8 @@ from perago.ports import TaskStatus
 from perago.worker import fork_server, slot_pool
 from perago.worker.events import Pulse, SlotDied, SlotReady
 
-from .bench import RunningWorker, make_plan, outcome, running, wait_for
+from .bench import RunningWorker, gone, make_plan, outcome, result, running, running_pid, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import gone, result
-from .test_supervision import running_pid
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the fork server")
 

@@ -27,6 +27,7 @@ from perago.workspace.disk import disk_problem, free_space, occupied
 from perago.workspace.layout import RESERVE
 
 from .bench import RunningWorker, make_plan, running, wait_for
+from .outside import mounted
 from .site import Site
 from .small_queue import SmallQueue
 
@@ -42,23 +43,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
     monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
-
-
-@contextlib.contextmanager
-def mounted(directory: Path, megabytes: int) -> Iterator[Path]:
-    """A small disk of its own, where this user may mount one."""
-    directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=700", "tmpfs", str(directory)]
-    try:
-        made = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if made.returncode:
-        pytest.skip("this user may not mount a file system")
-    try:
-        yield directory
-    finally:
-        subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
 def below_a_file(directory: Path) -> Path:

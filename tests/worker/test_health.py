@@ -10,8 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -24,6 +22,7 @@ from perago.worker.health import BEAT_LIMIT, Health
 from perago.worker.status_server import Page, StatusServer
 
 from .bench import make_plan, wait_for
+from .outside import get
 from .small_queue import SmallQueue
 
 READY = WorkerReady("m", "t", "w0000", 1, 0.1)
@@ -138,15 +137,6 @@ def serving(page: Page) -> Iterator[StatusServer]:
         yield server
     finally:
         server.close()
-
-
-def get(url: str) -> tuple[int, bytes]:
-    try:
-        with build_opener(ProxyHandler({})).open(url, timeout=10) as answer:
-            return answer.status, answer.read()
-    except HTTPError as error:
-        with error:
-            return error.code, error.read()
 
 
 def connected(server: StatusServer) -> socket.socket:

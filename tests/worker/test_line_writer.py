@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,50 +15,7 @@ from perago.worker.line_writer import MOST_WAITING, LineWriter
 from perago.worker.lines import missing
 
 from .bench import LIMIT, release, wait_for
-from .test_processes import IMPORT_ROOT
-
-
-class Reader:
-    """The other end of a pipe, and what came out of it."""
-
-    def __init__(self) -> None:
-        self._end, self.write_end = os.pipe()
-        self.data = b""
-        self._thread = threading.Thread(target=self._read)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _read(self) -> None:
-        while chunk := os.read(self._end, 65_536):
-            self.data += chunk
-
-    def rest(self) -> bytes:
-        """Everything, once the writer is done."""
-        os.close(self.write_end)
-        if not self._thread.ident:
-            self.start()
-        self._thread.join()
-        os.close(self._end)
-        return self.data
-
-
-@contextmanager
-def line_writer(reader: Reader, missing: Callable[[int], str] = missing) -> Iterator[LineWriter]:
-    with os.fdopen(reader.write_end, "w", encoding="utf-8", closefd=False) as stream:
-        writer = LineWriter(stream, missing)
-        yield writer
-        writer.close()
-
-
-def fill(descriptor: int) -> None:
-    """Write to a pipe or a terminal until it takes no more."""
-    os.set_blocking(descriptor, False)
-    for size in (65_536, 1):
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(descriptor, b"x" * size)
-    os.set_blocking(descriptor, True)
+from .outside import IMPORT_ROOT, Reader, fill, line_writer
 
 
 def test_a_reader_that_stands_still_costs_lines_and_is_told_how_many() -> None:

@@ -18,8 +18,8 @@ from perago.worker.events import AttemptEnded, Event, Logged
 from perago.worker.log_stream import LogStream, missing
 
 from .bench import BEHAVES, make_plan, planned
+from .outside import Reader, line_writer
 from .small_queue import SmallQueue
-from .test_line_writer import Reader, line_writer
 
 DOCUMENTED = (Path(__file__).parents[2] / "docs/logs.md").read_text(encoding="utf-8")
 NOISY = BEHAVES.replace("behaves", "noisy")

@@ -22,9 +22,8 @@ from perago.worker import attempts
 from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
 from perago.worker.lines import describe
 
-from .bench import LIMIT, RunningWorker, attempt_directories, make_plan, planned, running, wait_for
+from .bench import LIMIT, RunningWorker, attempt_directories, gone, make_plan, planned, running, wait_for
 from .site import WRITES
-from .test_behaviour import gone
 
 NEVER = 3600.0
 """A grace that nothing here waits for: what ends, ends for another reason."""
@@ -195,16 +194,6 @@ def test_a_function_that_ignores_term_is_killed_with_its_children_after_the_grac
     assert not scene.worker.ended(Ending.REPORTED)
 
 
-def test_a_function_that_can_be_interrupted_ends_long_before_the_grace(scene: Scene) -> None:
-    pid = scene.pid()
-    scene.start("sleeps")
-    wait_for("the function", scene.marker.exists)
-    calls = scene.lose()
-    wait_for("the end of the process", gone(pid))
-    wait_for("everything to be gone", lambda: not scene.leftovers())
-    assert scene.journal.calls[calls:] == []
-
-
 def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
     scene: Scene, faults: FaultScript
 ) -> None:
@@ -227,50 +216,45 @@ def test_the_worker_goes_on_after_a_loss_and_what_was_published_is_taken_over(
 # ------------------------------------------------------------------- a slot that dies in its merge
 
 DEATHS = {
-    "the merge is done, its answer is not there": (Moment.AFTER, "Commit {head} is on branch main of data; a retry"),
-    "the merge is on its way": (Moment.BEFORE, "may still appear on branch main; a retry will recognise it."),
+    "before its merge": ("commit", 1, Moment.BEFORE, "while it ran the attempt"),
+    "while its merge is sent": (
+        "merge",
+        MERGE,
+        Moment.BEFORE,
+        "may still appear on branch main; a retry will recognise it.",
+    ),
+    "before it gets the answer of its merge": (
+        "merge",
+        MERGE,
+        Moment.AFTER,
+        "while it published. Commit {head} is on branch main of data; a retry",
+    ),
+    "after its merge": (
+        "delete_branch",
+        1,
+        Moment.BEFORE,
+        "while it published. Commit {head} is on branch main of data",
+    ),
 }
+"""Where the slot stops, and what its report says."""
 
 
-@pytest.mark.parametrize(("moment", "words"), DEATHS.values(), ids=DEATHS.keys())
-def test_a_slot_that_is_killed_in_its_merge_names_what_may_be_published(
-    scene: Scene, faults: FaultScript, moment: Moment, words: str
+@pytest.mark.parametrize(("operation", "nth", "moment", "words"), DEATHS.values(), ids=DEATHS.keys())
+def test_the_report_of_a_slot_that_is_killed_names_what_may_be_published(
+    scene: Scene, faults: FaultScript, operation: str, nth: int, moment: Moment, words: str
 ) -> None:
     hold = Hold()
-    faults.between("merge", hold, nth=MERGE, moment=moment)
+    faults.between(operation, hold, nth=nth, moment=moment)
     scene.start()
-    wait_for("the merge", hold.reached.is_set)
+    wait_for("the step", hold.reached.is_set)
     os.kill(scene.pid(), signal.SIGKILL)
     reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
     hold.released.set()
 
     assert reason.startswith("the slot's process was killed by SIGKILL")
-    assert "while it published." in reason
     assert words.format(head=scene.head()[:12]) in reason
     wait_for("the retry", lambda: len(scene.worker.ended(Ending.REPORTED)) == 2)
     assert scene.worker.ended(Ending.REPORTED)[1].status is TaskStatus.COMPLETED
-
-
-def test_a_slot_that_is_killed_after_its_merge_names_the_commit(scene: Scene, faults: FaultScript) -> None:
-    hold = Hold()
-    faults.between("delete_branch", hold)
-    scene.start()
-    wait_for("the clean-up", hold.reached.is_set)
-    os.kill(scene.pid(), signal.SIGKILL)
-    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
-    hold.released.set()
-    assert f"while it published. Commit {scene.head()[:12]} is on branch main of data" in reason
-
-
-def test_a_slot_that_is_killed_before_its_merge_names_nothing(scene: Scene, faults: FaultScript) -> None:
-    hold = Hold()
-    faults.between("commit", hold)
-    scene.start()
-    wait_for("the commit", hold.reached.is_set)
-    os.kill(scene.pid(), signal.SIGKILL)
-    reason = str(wait_for("the report", lambda: scene.worker.ended(Ending.REPORTED))[0].reason)
-    hold.released.set()
-    assert reason.endswith("while it ran the attempt")
 
 
 def test_a_death_is_reported_although_lakefs_says_nothing(

@@ -27,9 +27,8 @@ from perago.worker.events import (
     WorkerReady,
 )
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
+from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import gone, result
 
 MODULE = """
 import os
@@ -254,7 +253,7 @@ def test_a_task_that_crashes_leaves_its_place_to_others(tmp_path: Path, queue: S
         crashed = put(queue, "a", "crash")
         assert outcome(queue, crashed).status is TaskStatus.FAILED
         assert result(outcome(queue, put(queue, "b"), limit=LIMIT)) == "many.b"
-        assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
+        assert len(worker.saw(SlotDied)) == 1
 
 
 def test_modules_that_hang_while_they_are_imported_take_turns_with_others(

@@ -23,8 +23,8 @@ from perago.worker.status_server import Page, StatusServer
 from perago.worker.usage import TransferMeter, Usage
 
 from .bench import make_plan
+from .outside import get
 from .small_queue import SmallQueue
-from .test_health import get
 
 parser = pytest.importorskip("prometheus_client.parser")  # the extra `metrics`
 if TYPE_CHECKING:

@@ -21,9 +21,8 @@ from perago.worker.lines import describe
 from perago.worker.logs import trim_logs
 from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
 
-from .bench import RunningWorker, make_plan, outcome, planned, running, wait_for
+from .bench import RunningWorker, make_plan, outcome, planned, result, running, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import result
 
 MARKER = b"<end 1234567890>"
 

@@ -14,10 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .bench import LIMIT, release, wait_for
-from .test_behaviour import gone
-
-IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
+from .bench import LIMIT, gone, release, wait_for
+from .outside import IMPORT_ROOT, PID_1, can_unshare
 
 
 class Standalone:
@@ -132,16 +130,6 @@ def test_a_service_manager_that_signals_every_process_does_not_cost_the_attempt(
         output = worker.output()
     assert worker.process.returncode == 0
     assert "test0001: completed worker.behaves task-1 in" in output
-
-
-PID_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-def can_unshare() -> bool:
-    try:
-        return subprocess.run([*PID_1, "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not can_unshare(), reason="needs the right to make a process namespace")

@@ -15,9 +15,8 @@ from perago.ports import ServiceError, TaskStatus, Unavailable
 from perago.worker import supervisor as supervision
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending
 
-from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, running, wait_for
+from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, result, running, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import result
 
 
 def test_a_report_that_never_gets_through_is_said_and_costs_no_slot(worker: RunningWorker, queue: SmallQueue) -> None:

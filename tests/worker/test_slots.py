@@ -30,22 +30,13 @@ from perago.worker.messages import (
 )
 from perago.worker.pools import MAX_THREADS
 
-from .bench import LIMIT, RunningWorker, make_plan, outcome, release, running, wait_for
+from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, running_pid, wait_for
 from .small_queue import SmallQueue
-from .test_behaviour import gone, result
-from .test_supervision import running_pid
 
 LONG = 3600.0
 
 
 # ------------------------------------------------------------------------- dying slots
-
-
-def test_an_idle_slot_that_is_killed_is_replaced(worker: RunningWorker, queue: SmallQueue) -> None:
-    os.kill(worker.saw(SlotReady)[0].pid, signal.SIGKILL)
-    wait_for("the slot's death", lambda: worker.saw(SlotDied))
-    assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-    assert [event.restart_seconds for event in worker.saw(SlotDied)] == [1.0]
 
 
 def test_a_slot_that_dies_while_no_descriptor_is_free_is_replaced(worker: RunningWorker, queue: SmallQueue) -> None:
@@ -199,29 +190,6 @@ def test_slots_can_be_spawned(tmp_path: Path, queue: SmallQueue) -> None:
 
 
 # ---------------------------------------------------------------------------- many slots
-
-
-def test_busy_slots_do_not_keep_a_free_one_from_working(tmp_path: Path, queue: SmallQueue) -> None:
-    file = tmp_path / "running"
-    with running(make_plan(tmp_path, slots=2), queue) as worker:
-        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
-        busy = queue.put(what="waits", file=str(file))
-        running_pid(file)
-        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-        assert busy not in queue.reports
-        release(file)
-        assert result(outcome(queue, busy)) == "waited"
-
-
-def test_a_crash_takes_no_other_attempt_with_it(tmp_path: Path, queue: SmallQueue) -> None:
-    file = tmp_path / "running"
-    with running(make_plan(tmp_path, slots=2), queue) as worker:
-        wait_for("both slots", lambda: len(worker.saw(SlotReady)) == 2)
-        other = queue.put(what="waits", file=str(file))
-        running_pid(file)
-        outcome(queue, queue.put(what="kills_itself"))
-        release(file)
-        assert result(outcome(queue, other)) == "waited"
 
 
 def test_full_slots_are_not_polled_for(worker: RunningWorker, queue: SmallQueue, tmp_path: Path) -> None:

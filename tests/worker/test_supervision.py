@@ -27,16 +27,23 @@ from perago.worker.events import (
 )
 from perago.workspace.directory import AttemptDirectory
 
-from .bench import LIMIT, RunningWorker, hold_reports, make_plan, outcome, planned, release, running, wait_for
+from .bench import (
+    LIMIT,
+    RunningWorker,
+    gone,
+    hold_reports,
+    make_plan,
+    outcome,
+    planned,
+    release,
+    result,
+    running,
+    running_pid,
+    wait_for,
+)
 from .small_queue import SmallQueue
-from .test_behaviour import gone, result
 
 LONG = 3600.0
-
-
-def running_pid(file: Path) -> int:
-    """The process that `sleeps`, `waits` or `ignores_term` runs in, once it does."""
-    return int(wait_for("the function to run", lambda: file.read_text() if file.exists() else ""))
 
 
 # --------------------------------------------------------------------------- stopping
@@ -102,15 +109,6 @@ def test_an_idle_slot_ends_at_once_while_a_busy_one_finishes(tmp_path: Path, que
         assert task_id not in queue.reports
         release(file)
         assert result(outcome(queue, task_id)) == "waited"
-
-
-def test_no_slot_process_outlives_the_worker(tmp_path: Path, queue: SmallQueue) -> None:
-    with running(make_plan(tmp_path, slots=3), queue) as worker:
-        wait_for("all slots", lambda: len(worker.saw(SlotReady)) == 3)
-        worker.supervisor.stop()
-        queue.put(what="returns")  # ends the long poll
-    for event in worker.saw(SlotReady):
-        wait_for("the slot's end", gone(event.pid))
 
 
 def test_a_second_stop_cancels_what_runs_and_reports_nothing(
@@ -201,17 +199,6 @@ def test_a_lost_delivery_ends_the_function_and_sends_nothing(
     assert result(outcome(queue, queue.put(what="returns"))) == "fine"
     assert task_id not in queue.reports
     assert queue.beats.count(task_id) == beats.count(task_id)
-
-
-def test_a_function_that_ignores_term_is_killed_after_the_grace(queue: SmallQueue, tmp_path: Path) -> None:
-    file = tmp_path / "running"
-    task_id = queue.put(what="ignores_term", file=str(file), response_timeout=0.6)
-    with running(make_plan(tmp_path, shutdown_grace=0.3), queue) as worker:
-        pid = running_pid(file)
-        queue.supersede(task_id)
-        wait_for("the function's end", gone(pid))
-        assert result(outcome(queue, queue.put(what="returns"))) == "fine"
-        assert "no longer waiting" in str(worker.ended(Ending.LOST)[0].reason)
 
 
 def test_the_time_limit_of_the_task_is_enforced_and_nothing_is_sent(
@@ -305,18 +292,6 @@ def test_a_module_that_hangs_while_it_is_imported_is_given_up(tmp_path: Path, qu
     worker = RunningWorker(make_plan(tmp_path, planned(f"{__package__}.tasks.hangs"), start_limit=0.5), queue)
     assert worker.wait_until_down() == 3
     assert worker.saw(SlotStartFailed)[0].reason == "the task module was not imported within 0.5 s"
-
-
-def test_what_an_earlier_worker_left_on_disk_is_swept(tmp_path: Path, queue: SmallQueue) -> None:
-    plan = make_plan(tmp_path)
-    delivery = Delivery("old", 1, 1, "worker.behaves", "w", "step", 0, 0, None, {})
-    directory = AttemptDirectory.create(plan.workspace_root, delivery)
-    (directory.workspace / "file").write_text("left behind")
-    directory.close()
-    with running(plan, queue) as worker:
-        swept = wait_for("the sweep", lambda: worker.saw(DirectoriesSwept))
-    assert swept[0].paths == (directory.path,)
-    assert not directory.path.exists()
 
 
 def test_what_a_neighbour_leaves_later_is_swept_too(
