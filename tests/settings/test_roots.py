@@ -13,7 +13,7 @@ import pytest
 from perago.settings import ConfigurationError, Settings, check_roots, load_settings, prepare_roots
 from perago.settings.roots import own_directory_trouble
 
-from ..worker.bench import mounted
+from ..worker.outside import mounted
 
 
 def configured(monkeypatch: pytest.MonkeyPatch, root: Path | str) -> Settings:

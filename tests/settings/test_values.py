@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from perago.settings import ALL_UPKEEP, ConfigurationError, PublishFence, default_worker_id_prefix, load_settings
+from perago.settings import (
+    ALL_UPKEEP,
+    ConfigurationError,
+    LogFormat,
+    PublishFence,
+    Upkeep,
+    default_worker_id_prefix,
+    load_settings,
+)
 from perago.settings.units import parse_age
-
-
-def problems() -> tuple[str, ...]:
-    with pytest.raises(ConfigurationError) as caught:
-        load_settings()
-    return caught.value.problems
 
 
 def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> None:
@@ -33,116 +35,110 @@ def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> N
     assert "perago" in settings.log_root.parts
 
 
+VALID: dict[str, dict[str, object]] = {
+    "PERAGO_LOG_FILE_MAX_SIZE": {
+        "100MB": 100_000_000,
+        "2gb": 2_000_000_000,
+        "1KiB": 1024,
+        "1.5 MiB": 1_572_864,
+        ".5MB": 500_000,
+        "  7  KB  ": 7000,
+    },
+    "PERAGO_LOG_RETENTION": {"30d": 30, "1 d": 1, "365D": 365, "36500d": 36_500},
+    "PERAGO_SHUTDOWN_GRACE": {"30s": 30.0, "0s": 0.0, "1.5 m": 90.0, "500ms": 0.5, "1h": 3600.0},
+    "PERAGO_MAX_RESULT_BYTES": {"1048576": 1_048_576, "5 MiB": 5 * 2**20, "1": 1},
+    "PERAGO_MAX_WORKSPACE_BYTES": {"5 MiB": 5 * 2**20},
+    "PERAGO_MAX_WORKSPACE_OBJECTS": {"250000": 250_000},
+    "PERAGO_CACHE_MAX_BYTES": {"20GiB": 20 * 2**30, "1000": 1000, "0": 0, "00": 0},
+    "PERAGO_WORKER_ID_PREFIX": {"features1": "features1", "A": "A", "0": "0"},
+    "PERAGO_PUBLISH_FENCE": {policy.value: policy for policy in PublishFence},
+    "PERAGO_LOG_FORMAT": {form.value: form for form in LogFormat},
+    "PERAGO_LOG_FILES": {"on": True, "off": False},
+    "PERAGO_ALLOWED_WORKSPACES": {"audio-*/main, lab/[ab]*": ("audio-*/main", "lab/[ab]*")},
+    "PERAGO_MAINTENANCE": {
+        "all": ALL_UPKEEP,
+        "none": frozenset(),
+        "logs": frozenset({Upkeep.LOGS}),
+        "cache, directories": frozenset({Upkeep.CACHE, Upkeep.DIRECTORIES}),
+    },
+}
+
+
 @pytest.mark.parametrize(
-    ("text", "size"),
+    ("variable", "text", "value"),
+    [(variable, text, value) for variable, values in VALID.items() for text, value in values.items()],
+)
+def test_a_valid_value_is_understood(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, value: object) -> None:
+    monkeypatch.setenv(variable, text)
+    assert getattr(load_settings(), variable.removeprefix("PERAGO_").lower()) == value
+
+
+INVALID: dict[str, dict[str, tuple[str, ...]]] = {
+    "PERAGO_LOG_FILE_MAX_SIZE": {
+        "not a size. Write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB.": (
+            *("100", "100 ", "MB", "1,5MB", "-1MB", "1e3MB", "1.MB", "10TB", "10B", "10Mb/s", "٣MB"),
+        ),
+        "smaller than one byte": ("0MB",),
+    },
+    "PERAGO_LOG_RETENTION": {
+        "not a number of days": ("30", "1.5d", "2w", "48h", "-1d", "d"),
+        "must be between 1d and 36500d": ("0d", "36501d", "9999999999999d"),
+    },
+    "PERAGO_SHUTDOWN_GRACE": {"not a duration": ("30", "-1s", "s", "1 day"), "longer than seven days": ("999h",)},
+    "PERAGO_MAX_WORKSPACE_OBJECTS": {
+        "must be a whole number from 1": ("0", "-1", "1MiB", "many", "1e6", "9" * 13),
+    },
+    "PERAGO_CACHE_MAX_BYTES": {"not a number of bytes": ("-1", "a lot", "0.0", "off")},
+    "PERAGO_MAX_RESULT_BYTES": {"not a number of bytes": ("-5", "many", "1.5"), "must be at least 1": ("0",)},
+    "PERAGO_WORKER_ID_PREFIX": {
+        "must be up to 100 ASCII letters and digits": ("a-b", "a b", " a", "a.b", "wörker", "a" * 101, "a\n"),
+    },
+    "PERAGO_ALLOWED_WORKSPACES": {
+        "must be patterns repository/branch, separated by commas. Write them like team-*/main,lab/*.": (
+            *("lab", "lab/", "/main", "lab/main,", "a/b/c", ",", " / ", '["lab/main"]/'),
+        ),
+    },
+    "PERAGO_MAINTENANCE": {
+        "must be all, none, or of directories, branches, cache, logs, separated": ("cache,all",),
+    },
+    "PERAGO_PUBLISH_FENCE": {
+        "must be auto, required or off.": ("never",),
+        "`auto` has taken the place of `if-installed`": ("if-installed",),
+    },
+    "PERAGO_TRANSFER_THREADS": {"must be a whole number from 1 to 256": ("0", "257", "four")},
+    "PERAGO_WORKER_ID": {"must be up to 100 ASCII letters and digits": ("a/b",)},
+    "PERAGO_LOG_ROOT": {
+        "no such home directory": ("~nobody-of-that-name/logs",),
+        "control characters": ("/logs\n",),
+    },
+    "CONDUCTOR_SERVER_URL": {
+        "must begin with http:// or https://": ("localhost:8080", "ftp://localhost"),
+        "names no host": ("http://", "http://:8080/api"),
+        "not a valid address": ("http://localhost:port/api", "http://localhost:99999/api", "http://[::1/api"),
+        "white space": ("http://local host/api",),
+        "query or fragment": ("http://localhost/#/workflows", "http://localhost/api?x=1"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
     [
-        ("100MB", 100_000_000),
-        ("1KB", 1000),
-        ("2gb", 2_000_000_000),
-        ("1KiB", 1024),
-        ("1.5 MiB", 1_572_864),
-        ("2 GiB", 2 * 2**30),
-        (".5MB", 500_000),
-        ("  7  KB  ", 7000),
+        (variable, text, message)
+        for variable, messages in INVALID.items()
+        for message, texts in messages.items()
+        for text in texts
     ],
 )
-def test_a_log_size_is_a_number_with_a_unit(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
-    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", text)
-    assert load_settings().log_file_max_size == size
-
-
-@pytest.mark.parametrize(
-    "text", ["100", "100 ", "MB", "1,5MB", "-1MB", "1e3MB", "1.MB", "10TB", "10B", "10Mb/s", "٣MB"]
-)
-def test_anything_else_is_no_log_size(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", text)
-    assert problems() == (
-        "PERAGO_LOG_FILE_MAX_SIZE (environment): not a size. "
-        "Write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB.",
-    )
-
-
-def test_a_log_size_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERAGO_LOG_FILE_MAX_SIZE", "0MB")
-    assert "smaller than one byte" in problems()[0]
-
-
-@pytest.mark.parametrize(("text", "days"), [("30d", 30), ("1 d", 1), ("365D", 365), ("36500d", 36_500)])
-def test_a_retention_is_in_whole_days(monkeypatch: pytest.MonkeyPatch, text: str, days: int) -> None:
-    monkeypatch.setenv("PERAGO_LOG_RETENTION", text)
-    assert load_settings().log_retention == days
-
-
-@pytest.mark.parametrize("text", ["30", "1.5d", "2w", "48h", "-1d", "d", "0d", "36501d", "9999999999999d"])
-def test_anything_else_is_no_retention(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_LOG_RETENTION", text)
-    (problem,) = problems()
-    assert problem.startswith("PERAGO_LOG_RETENTION (environment): ")
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30.0), ("0s", 0.0), ("1.5 m", 90.0), ("500ms", 0.5), ("1h", 3600.0)]
-)
-def test_a_grace_is_a_duration(monkeypatch: pytest.MonkeyPatch, text: str, seconds: float) -> None:
-    monkeypatch.setenv("PERAGO_SHUTDOWN_GRACE", text)
-    assert load_settings().shutdown_grace == seconds
-
-
-@pytest.mark.parametrize("text", ["30", "-1s", "s", "1 day", "999h"])
-def test_anything_else_is_no_grace(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_SHUTDOWN_GRACE", text)
-    assert problems()[0].startswith("PERAGO_SHUTDOWN_GRACE (environment): ")
-
-
-@pytest.mark.parametrize(("text", "count"), [("1048576", 1_048_576), ("5 MiB", 5 * 2**20), ("1", 1)])
-def test_a_limit_in_bytes_takes_a_plain_number_or_a_size(
-    monkeypatch: pytest.MonkeyPatch, text: str, count: int
+def test_anything_else_is_refused_with_its_variable_and_reason(
+    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str
 ) -> None:
-    monkeypatch.setenv("PERAGO_MAX_RESULT_BYTES", text)
-    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_BYTES", text)
-    settings = load_settings()
-    assert (settings.max_result_bytes, settings.max_workspace_bytes) == (count, count)
-
-
-def test_the_objects_of_a_workspace_are_a_plain_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_OBJECTS", "250000")
-    assert load_settings().max_workspace_objects == 250_000
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1MiB", "many", "1e6", "9" * 13])
-def test_anything_else_is_no_number_of_objects(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_MAX_WORKSPACE_OBJECTS", text)
-    assert problems()[0].startswith("PERAGO_MAX_WORKSPACE_OBJECTS (environment): must be a whole number from 1")
-
-
-@pytest.mark.parametrize(("text", "count"), [("20GiB", 20 * 2**30), ("1000", 1000), ("0", 0), ("00", 0)])
-def test_the_cache_may_be_of_any_size_or_none(monkeypatch: pytest.MonkeyPatch, text: str, count: int) -> None:
-    monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
-    assert load_settings().cache_max_bytes == count
-
-
-@pytest.mark.parametrize("text", ["-1", "a lot", "0.0", "off"])
-def test_anything_else_is_no_size_of_a_cache(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_CACHE_MAX_BYTES", text)
-    assert problems()[0].startswith("PERAGO_CACHE_MAX_BYTES (environment): ")
-
-
-@pytest.mark.parametrize("text", ["0", "-5", "many", "1.5"])
-def test_anything_else_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_MAX_RESULT_BYTES", text)
-    assert problems()[0].startswith("PERAGO_MAX_RESULT_BYTES (environment): ")
-
-
-@pytest.mark.parametrize("text", ["features1", "A", "0"])
-def test_a_worker_id_prefix_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_WORKER_ID_PREFIX", text)
-    assert load_settings().worker_id_prefix == text
-
-
-@pytest.mark.parametrize("text", ["a-b", "a b", " a", "a.b", "wörker", "a" * 101, "a\n"])
-def test_a_worker_id_prefix_is_never_normalised(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_WORKER_ID_PREFIX", text)
-    assert "ASCII letters and digits" in problems()[0]
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{variable} (environment): ")
+    assert message in problem
 
 
 @pytest.mark.parametrize(
@@ -151,50 +147,6 @@ def test_a_worker_id_prefix_is_never_normalised(monkeypatch: pytest.MonkeyPatch,
 )
 def test_the_default_prefix_comes_from_the_module_path(module: str, prefix: str) -> None:
     assert default_worker_id_prefix(module) == prefix
-
-
-@pytest.mark.parametrize("text", ["auto", "required", "off"])
-def test_the_publish_fence_has_three_policies(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_PUBLISH_FENCE", text)
-    assert load_settings().publish_fence is PublishFence(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "names"),
-    [
-        ("all", {"directories", "branches", "cache", "logs"}),
-        ("none", set()),
-        ("logs", {"logs"}),
-        ("cache, directories", {"cache", "directories"}),
-    ],
-)
-def test_maintenance_is_all_or_none_or_some(monkeypatch: pytest.MonkeyPatch, text: str, names: set[str]) -> None:
-    assert load_settings().maintenance == ALL_UPKEEP
-    monkeypatch.setenv("PERAGO_MAINTENANCE", text)
-    assert load_settings().maintenance == names
-
-
-@pytest.mark.parametrize(
-    ("variable", "text", "message"),
-    [
-        ("PERAGO_MAINTENANCE", "cache,all", "must be all, none, or of directories, branches, cache, logs, separated"),
-        ("PERAGO_PUBLISH_FENCE", "never", "must be auto, required or off."),
-        ("PERAGO_PUBLISH_FENCE", "if-installed", "`auto` has taken the place of `if-installed`"),
-        ("PERAGO_TRANSFER_THREADS", "0", "must be a whole number from 1 to 256"),
-        ("PERAGO_TRANSFER_THREADS", "257", "must be a whole number from 1 to 256"),
-        ("PERAGO_TRANSFER_THREADS", "four", "must be a whole number from 1 to 256"),
-        ("PERAGO_WORKER_ID", "a/b", "must be up to 100 ASCII letters and digits"),
-        ("PERAGO_LOG_ROOT", "~nobody-of-that-name/logs", "no such home directory"),
-        ("PERAGO_LOG_ROOT", "/logs\n", "control characters"),
-    ],
-)
-def test_a_bad_value_names_its_variable(
-    monkeypatch: pytest.MonkeyPatch, variable: str, text: str, message: str
-) -> None:
-    monkeypatch.setenv(variable, text)
-    (problem,) = problems()
-    assert problem.startswith(f"{variable} (environment): ")
-    assert message in problem
 
 
 @pytest.mark.parametrize(
@@ -211,28 +163,6 @@ def test_an_address_loses_its_trailing_slash_only(monkeypatch: pytest.MonkeyPatc
     assert conductor is not None
     assert conductor.server_url == address
     assert (conductor.auth_key, conductor.auth_secret) == (None, None)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("localhost:8080", "must begin with http:// or https://"),
-        ("ftp://localhost", "must begin with http:// or https://"),
-        ("http://", "names no host"),
-        ("http://:8080/api", "names no host"),
-        ("http://localhost:port/api", "not a valid address"),
-        ("http://localhost:99999/api", "not a valid address"),
-        ("http://[::1/api", "not a valid address"),
-        ("http://local host/api", "white space"),
-        ("http://localhost/#/workflows", "query or fragment"),
-        ("http://localhost/api?x=1", "query or fragment"),
-    ],
-)
-def test_a_bad_address_is_refused_with_its_reason(monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
-    monkeypatch.setenv("CONDUCTOR_SERVER_URL", text)
-    (problem,) = problems()
-    assert problem.startswith("CONDUCTOR_SERVER_URL (environment): ")
-    assert message in problem
 
 
 def test_roots_may_be_relative_or_below_the_home_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -255,20 +185,6 @@ def test_an_age_is_a_number_with_a_unit(text: str, seconds: float) -> None:
 def test_anything_else_is_no_age(text: str) -> None:
     with pytest.raises(ValueError, match="such as 12h or 1d"):
         parse_age(text)
-
-
-def test_allowed_workspaces_are_patterns_between_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PERAGO_ALLOWED_WORKSPACES", "audio-*/main, lab/[ab]*")
-    assert load_settings().allowed_workspaces == ("audio-*/main", "lab/[ab]*")
-
-
-@pytest.mark.parametrize("text", ["lab", "lab/", "/main", "lab/main,", "a/b/c", ",", " / ", '["lab/main"]/'])
-def test_anything_else_is_no_pattern_of_a_workspace(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    monkeypatch.setenv("PERAGO_ALLOWED_WORKSPACES", text)
-    assert problems() == (
-        "PERAGO_ALLOWED_WORKSPACES (environment): must be patterns repository/branch, separated by commas. "
-        "Write them like team-*/main,lab/*.",
-    )
 
 
 @pytest.mark.parametrize(
