@@ -36,7 +36,7 @@ from benchmarks.harness import (
 from benchmarks.processes import apart, run_command
 from benchmarks.proxy import counting
 from benchmarks.transfer_clients import Place, Work, bare_down
-from perago.cache import ObjectCache, ObjectId, Shelf, clear, copying, usage
+from perago.cache import ObjectCache, ObjectId, Shelf, clear, objects, usage
 from perago.settings import LakeFSSettings
 
 LIMITS = {MANY: (0.25, 30), LARGE: (0.6, 30)}
@@ -125,7 +125,7 @@ def unverified_attempt(*arguments: Any) -> tuple[Cost, dict[str, float]]:
     """Run an attempt that copies from the cache without reading the bytes, as far as the system can do that."""
 
     def deliver(self: Shelf, wanted: ObjectId, name: str, source: int, destination: int) -> bool:  # noqa: ARG001
-        if not copying._clone(source, destination):
+        if not objects._clone(source, destination):
             done = 0
             while done < wanted.size:
                 done += os.copy_file_range(source, destination, wanted.size - done, offset_src=done)

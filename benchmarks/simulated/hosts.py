@@ -21,7 +21,7 @@ from perago.driver import AttemptRecord, AttemptRuntime, FunctionCaller, Limits,
 from perago.driver.fencing import FenceProofs
 from perago.driver.rebase import TURN_SECONDS
 from perago.ports import AttemptRow, Clock, Delivery, Unavailable, WorkflowRow
-from perago.worker.messages import (
+from perago.worker.channel import (
     Cancel,
     Deliver,
     DeliveryAnswer,
@@ -54,7 +54,7 @@ class Surroundings:
 
 
 class SlotThread:
-    """Takes the place of `perago.worker.child.SlotProcess`."""
+    """Takes the place of `perago.worker.processes.SlotProcess`."""
 
     def __init__(
         self, around: Surroundings, plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None]

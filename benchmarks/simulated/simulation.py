@@ -17,9 +17,9 @@ from benchmarks.simulated.work import BRANCH, TASKS, Start, Work, runner
 from perago.driver import AttemptRecord
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
-from perago.embedded.conductor.rows import TaskRow
+from perago.embedded.conductor.state import TaskRow
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.testing.building import fast_directory
+from perago.testing.tree_files import fast_directory
 from perago.worker.plan import WorkerPlan
 
 SETTLE, IDLE = 30.0, 60.0

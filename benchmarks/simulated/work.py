@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, task
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.authoring.task import get_task

@@ -59,7 +59,7 @@ def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Pro
 
 def environment_of(task: TaskSummary) -> dict[str, str]:
     """The withheld variables that the task asks for."""
-    from perago.authoring.environment import asked_for
+    from perago.authoring.task import asked_for
     from perago.settings import whole_environment
 
     return asked_for(whole_environment(), task.environment)

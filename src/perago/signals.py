@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-from perago.signal_mask import ENDING
+from perago.processes import ENDING
 
 _PATIENCE = 1.0
 """Seconds that the unwinding may take before a further signal unwinds again. Until then it would only interrupt what is

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from perago.authoring import Task
-from perago.taskdef.discovery import FoundModule
+from perago.taskdef.loading import FoundModule
 from perago.testing.failures import CaseFailed
 from perago.testing.tasks import TaskTests
 from pytest_perago.kinds import KINDS

@@ -1,4 +1,4 @@
-"""Authors' code in pytest's own process: a time limit, outputs that stay open, no process left running, readable tracebacks.
+"""Run authors' code in pytest's own process: with a time limit, and with no process left running.
 
 A worker runs a function in a process of its own, and loses no more than that process. Here the process is pytest's:
 a closed output would break every test that follows, and `os._exit` would end the session without a word.
@@ -39,7 +39,7 @@ import pydantic
 import perago
 
 if TYPE_CHECKING:
-    from perago.driver.processes import Process
+    from perago.processes import Process
 
 
 _PLUGIN = str(Path(__file__).parent)
@@ -188,7 +188,7 @@ _SETTLE = 0.1
 def leaving_no_process() -> Iterator[list[str]]:
     """Around a task function: what it leaves running is ended, and the list then has its command lines. Cheap where
     this process has no child. Linux only; elsewhere the list stays empty."""
-    from perago.driver.processes import adopting_orphans, end_processes
+    from perago.processes import adopting_orphans, end_processes
 
     left: list[str] = []
     before = {process.pid for process in _children()}
@@ -209,7 +209,7 @@ def leaving_no_process() -> Iterator[list[str]]:
 
 def _children(but: Collection[int] = ()) -> list[Process]:
     """What descends from this process, without the helpers of multiprocessing, which stay for good."""
-    from perago.driver.processes import descendants, running_processes
+    from perago.processes import descendants, running_processes
 
     try:  # much cheaper than a look at all processes
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)

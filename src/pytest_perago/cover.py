@@ -25,13 +25,13 @@ from pydantic import BaseModel
 
 from perago.authoring import Task
 from perago.authoring.context import Current
-from perago.authoring.guardrails import Guardrail
+from perago.authoring.workspace import Guardrail
 from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import TaskStatus
-from perago.testing.building import fast_directory, write_tree
 from perago.testing.cases import RunCase, read_tree
 from perago.testing.services import InMemoryServices, call_and_note
+from perago.testing.tree_files import fast_directory, write_tree
 from perago.workspace.scan import scan_tree
 from pytest_perago.collection import CaseItem
 from pytest_perago.confinement import TimeLimitExceeded, Watch, leaving_no_process

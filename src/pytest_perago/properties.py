@@ -16,20 +16,19 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from perago.authoring import Task, TaskDefinitionError, WorkspaceSpec
-from perago.authoring.guardrails import Guardrail
+from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, check_tree, evaluate
 from perago.ports import ObjectEntry
-from perago.testing.building import Symlink, Tree, build
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.neighbours import TreePlan, corner_trees
+from perago.testing.near_trees import TreePlan, corner_trees
 from perago.testing.oracle import Verdict, is_in_prefix, judge_tree
 from perago.testing.strategies import Written, guardrail_paths, hostile_paths, near_trees
-from perago.workspace.disk import Disk, probe_disk
+from perago.testing.tree_files import Symlink, Tree, build
+from perago.text import count
 from perago.workspace.keys import ACTIONS, Folding
-from perago.workspace.layout import create_directories, directories_to_create, plan_layout
+from perago.workspace.layout import Disk, create_directories, directories_to_create, plan_layout, probe_disk
 from perago.workspace.scan import scan_tree
-from perago.workspace.text import count
 from pytest_perago.settings import FuzzSettings
 
 Declare: TypeAlias = Callable[..., Guardrail]

@@ -16,8 +16,8 @@ import pytest
 from perago.atomic_file import replace_file
 from perago.authoring import Example, Task
 from perago.testing.failures import CaseFailed
-from perago.testing.rendering import rendered
-from perago.workspace.text import json_text
+from perago.testing.published import rendered
+from perago.text import json_text
 from pytest_perago.collection import CaseItem
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.options import COVERAGE, HARNESS_ERROR, OPT_OUT, UNUSED, rerun_command

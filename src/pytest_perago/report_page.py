@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 import perago
-from perago.workspace.text import count, visible
+from perago.text import count, visible
 from pytest_perago.kinds import KINDS
 
 if TYPE_CHECKING:

@@ -15,18 +15,17 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned
-from perago.driver.processes import named
-from perago.driver.scratch import what_to_do
+from perago.driver.function import what_to_do
 from perago.ports import TaskStatus
+from perago.processes import named
 from perago.taskdef.payload import InvalidResult, check_recorded_result
-from perago.testing.cases import InvalidCase, RunCase, read_tree
+from perago.testing.cases import InvalidCase, Record, RunCase, read_recorded_case, read_tree, write_outcome
+from perago.testing.differences import Remains, differences
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.recorded import Record, read_recorded_case, write_outcome
-from perago.testing.remains import Remains, differences
 from perago.testing.round_trip import round_trip_problem
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, call_and_note
+from perago.text import listing, quoted
 from perago.workspace.changes import Changes
-from perago.workspace.text import listing, quoted
 from pytest_perago.confinement import (
     TimeLimitExceeded,
     Watch,

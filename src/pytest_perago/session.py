@@ -16,8 +16,7 @@ import pytest
 
 from perago.authoring import Example, Task, TaskDefinitionError
 from perago.taskdef import load_task
-from perago.taskdef.discovery import FoundModule, add_import_roots, find_modules
-from perago.taskdef.loading import NoTask
+from perago.taskdef.loading import FoundModule, NoTask, add_import_roots, find_modules
 from perago.testing.failures import CaseFailed, Cause
 from pytest_perago.confinement import OpenText, Stuck, Watch, author_traceback, formatted_stack
 from pytest_perago.kinds import KINDS

@@ -13,9 +13,8 @@ import pytest
 from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.testing.failures import CaseFailed
-from perago.testing.rendering import rendered
-from perago.testing.snapshots import Snapshots
-from perago.workspace.glob import compile_glob
+from perago.testing.published import Snapshots, rendered
+from perago.workspace.keys import compile_glob
 from pytest_perago.kinds.taskdef import check_snapshot
 from pytest_perago.options import SNAPSHOT, TREE_OWNER, rerun_command
 from pytest_perago.session import printable

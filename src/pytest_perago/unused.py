@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 
 from perago.authoring import Task
-from perago.taskdef.discovery import find_modules
+from perago.taskdef.loading import find_modules
 from pytest_perago.collection import CaseItem
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.options import (

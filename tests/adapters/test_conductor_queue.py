@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from perago.adapters.conductor import ConductorQueue, wire_format
+from perago.adapters.conductor import ConductorQueue
+from perago.adapters.conductor import queue as wire_format
 from perago.ports import (
     ANY_WORKFLOW,
     AccessDenied,

@@ -13,9 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorQueue
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Overloaded
-from perago.adapters.http.retry import retry, retry_after
-from perago.adapters.http.wire import Wire
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, Overloaded, Wire, retry, retry_after
 from perago.adapters.lakefs import LakeFSStore
 from perago.ports import AccessDenied, Refused, ServiceError, TaskQueue, Unavailable, Unclear, WorkspaceStore
 from perago.settings import ConductorSettings, LakeFSSettings

@@ -11,8 +11,7 @@ import pytest
 from perago.adapters.lakefs import download
 from perago.cache import ObjectCache, objects, usage
 from perago.ports import CorruptTransfer, Placement, Refused, Upload
-from perago.workspace.disk import FreeSpace
-from perago.workspace.layout import RESERVE
+from perago.workspace.layout import RESERVE, FreeSpace
 from tests.cache.shelves import entries, flip_a_bit
 
 from .lakefs_script import COMMIT, Tree, files_in, lakefs, md5, to_upload

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from perago.adapters.http import CallPolicy, HttpPool
-from perago.adapters.lakefs import LakeFSStore, block_store, direct_upload
-from perago.adapters.lakefs.addresses import just_before
-from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, unsafe_address
+from perago.adapters.lakefs import LakeFSStore, block_store
+from perago.adapters.lakefs import upload as direct_upload
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed, just_before, unsafe_address
 from perago.cache import ObjectCache
 from perago.ports import CorruptTransfer
-from perago.workspace.errors import FileChanging
+from perago.workspace.scan import FileChanging
 from tests.cache.shelves import entries
 
 from ..downloads import download

@@ -8,14 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.adapters.lakefs.pace import (
-    CALM_SECONDS,
-    FIRST_LARGE,
-    FIRST_SMALL,
-    LARGE,
-    PATIENCE,
-    Pace,
-)
+from perago.adapters.lakefs.transfers import CALM_SECONDS, FIRST_LARGE, FIRST_SMALL, LARGE, PATIENCE, Pace
 
 from ..downloads import download
 from .lakefs_script import CALM, COMMIT, Tree, files_in, lakefs, to_upload

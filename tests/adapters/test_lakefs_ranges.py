@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.adapters.http import CallPolicy, HttpPool
-from perago.adapters.http.wire import Wire
-from perago.adapters.lakefs import arrival
+from perago.adapters.http import CallPolicy, HttpPool, Wire
 from perago.adapters.lakefs import download as downloading
+from perago.adapters.lakefs import fetch
 from perago.adapters.lakefs.fetch import Fetcher
 from perago.cache import ObjectCache, usage
 from perago.ports import CorruptTransfer, ObjectEntry, Refused, ServiceError, Unavailable
@@ -36,7 +35,7 @@ OTHER = os.urandom(len(CONTENT))
 
 @pytest.fixture(autouse=True)
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrival, "CHUNK", RANGE // 5)
+    monkeypatch.setattr(fetch, "CHUNK", RANGE // 5)
     monkeypatch.setattr(downloading, "RANGE", RANGE)
     monkeypatch.setattr(downloading, "LARGEST_WHOLE", 2 * RANGE)
 
@@ -280,7 +279,7 @@ def test_a_rest_that_comes_as_the_whole_object_may_take_the_time_of_the_whole(tm
         (tmp_path / "file").open("w+b", buffering=0) as file,
         closing(HttpPool("lakeFS", server.url, headers={}, size=1, policy=policy)) as pool,
     ):
-        (whole,) = arrival.Arrival(entry, file.fileno()).ranges
+        (whole,) = fetch.Arrival(entry, file.fileno()).ranges
         whole.add(CONTENT[:-1])
         Fetcher(pool, policy, "repo", COMMIT).fetch(whole, limits)
         file.seek(0)

@@ -21,7 +21,7 @@ from perago.ports import (
     Unavailable,
     Upload,
 )
-from perago.workspace.errors import FileChanging
+from perago.workspace.scan import FileChanging
 
 from ..workspace.building import no_more_files
 from .lakefs_script import API, QUICK, Tree, failure, lakefs, md5, to_upload

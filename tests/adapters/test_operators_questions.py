@@ -9,8 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
-from perago.adapters.http import CallPolicy
-from perago.adapters.http.server_clock import seconds_ahead
+from perago.adapters.http import CallPolicy, seconds_ahead
 from perago.adapters.lakefs import LakeFSBrowser, LakeFSStore
 from perago.ports import AccessDenied, ServiceError, Unavailable
 from perago.settings import ConductorSettings, LakeFSSettings

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from perago.attempt import ending as endings
-from perago.attempt import merging, recovery
+from perago.attempt import history, publishing
+from perago.attempt import outcome as endings
 from perago.attempt.protocol import begin, begin_report
-from perago.attempt.steps import Step
+from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
 from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Moment, every_moment
@@ -39,11 +39,11 @@ def explored() -> list[Moment]:
     found = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(endings, "LATE_ANSWERS", 1)
-        patch.setattr(recovery, "STARTING_REREADS", 1)
+        patch.setattr(history, "STARTING_REREADS", 1)
         for plan, tries in PLANS:
             if plan.rebase:  # has so many ways by itself that what all plans share is kept short
                 patch.setattr(endings, "LATE_ANSWERS", 0)
-                patch.setattr(merging, "MERGE_TRIES", 1)
+                patch.setattr(publishing, "MERGE_TRIES", 1)
             found += every_moment(Moment(*begin(replace(plan, rebuild_tries=tries))))
     return found
 

@@ -9,8 +9,7 @@ from operator import attrgetter
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.protocol import advance
-from perago.attempt.state import State
-from perago.attempt.steps import Step
+from perago.attempt.state import State, Step
 from perago.ports import AttemptRow, MergeRefusal, WorkflowRow
 from perago.settings import PublishFence
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import recovery
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse
+from perago.attempt import history
+from perago.attempt.history import Adopt, Build, Judgement, Refuse
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, AttemptRow, Commit, WorkflowRow
 
@@ -61,10 +61,10 @@ class Case:
     def judged(self) -> Judgement:
         """What is made of the range."""
         state = self.state.evolve(read=read(*self.since), workflows=self.workflows)
-        if isinstance(asked := recovery.ask_first(state), tuple) and isinstance(asked[1], do.ReadLineage):
+        if isinstance(asked := history.ask_first(state), tuple) and isinstance(asked[1], do.ReadLineage):
             rows = ROWS if self.rows is None else self.rows
             state = state.evolve(lineage=on.LineageRead(CHAIN, rows))
-        return recovery.judge(state)
+        return history.judge(state)
 
     def holds(self) -> bool:
         """Whether that is what should be made of it; a refusal names the head."""

@@ -6,10 +6,10 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.ending import REPORT_TRIES
-from perago.attempt.merging import MERGE_TRIES
+from perago.attempt.outcome import REPORT_TRIES
 from perago.attempt.protocol import TRANSITIONS
-from perago.attempt.steps import Step
+from perago.attempt.publishing import MERGE_TRIES
+from perago.attempt.state import Step
 from perago.ports import TaskStatus
 from perago.settings import PublishFence
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 import pytest
 
-from perago.attempt.joining import MOST_PAGES, PAGE, NotOneLine, given, newest_of, unknown
+from perago.attempt.history import MOST_PAGES, PAGE, NotOneLine, given, newest_of, unknown
 from perago.attempt.outcome import REASON_LIMIT
 from perago.ports import Commit
 

@@ -106,8 +106,8 @@ def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
     code = PAGE.parents[1] / "src/perago"
     files = [
         *(code / "driver").glob("*.py"),
-        code / "worker/reporting.py",
-        code / "attempt/joining.py",
+        code / "worker/attempts.py",
+        code / "attempt/history.py",
         code / "workspace/scan.py",
     ]
     said = re.sub(r'"\s*f?"|\{[^}]*\}', "", " ".join(path.read_text("utf-8") for path in files))

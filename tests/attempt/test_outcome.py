@@ -11,8 +11,7 @@ from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.outcome import fitted
 from perago.attempt.protocol import advance, begin_report
-from perago.attempt.state import Plan, State
-from perago.attempt.steps import Step
+from perago.attempt.state import Plan, State, Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of

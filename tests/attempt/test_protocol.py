@@ -9,10 +9,9 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.ending import REPORT_TRIES
+from perago.attempt.outcome import REPORT_TRIES
 from perago.attempt.protocol import TRANSITIONS, advance, begin, begin_report
-from perago.attempt.state import Plan, State
-from perago.attempt.steps import Step
+from perago.attempt.state import Plan, State, Step
 from perago.ports import Report, TaskStatus
 
 from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of

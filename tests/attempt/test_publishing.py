@@ -8,8 +8,8 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.merging import MERGE_TRIES
 from perago.attempt.protocol import advance
+from perago.attempt.publishing import MERGE_TRIES
 from perago.ports import Commit, MergeRefusal, TaskStatus
 from perago.settings import PublishFence
 

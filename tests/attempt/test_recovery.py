@@ -9,9 +9,9 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import recovery
+from perago.attempt import history
+from perago.attempt.history import Build, Refuse, judge, lineage_ids
 from perago.attempt.protocol import advance, begin
-from perago.attempt.recovery import Build, Refuse, judge, lineage_ids
 from perago.attempt.state import Base, State
 from perago.ports import Commit, TaskStatus, WorkflowRow
 
@@ -426,14 +426,14 @@ def test_a_fence_commit_of_an_earlier_version_is_adopted_with_what_it_adopts() -
 
 
 def test_workflows_are_read_within_a_bound_and_what_is_not_read_is_refused() -> None:
-    count = recovery.WORKFLOWS_READ
+    count = history.WORKFLOWS_READ
     others = [publication_of(replace(DELIVERY, workflow_id=f"wf-of-others-{number}")) for number in range(count)]
     state = REBASE.evolve(read=read(*others))
-    asked = recovery.workflow_ids(state, read(*others))
+    asked = history.workflow_ids(state, read(*others))
     assert asked[0] == "wf-1", "this attempt's own first"
     assert len(asked) == count
     state = state.evolve(workflows={workflow: WorkflowRow(workflow, 100) for workflow in asked})
-    assert recovery.ask_first(state) is None
+    assert history.ask_first(state) is None
     judgement = judge(state)
     assert isinstance(judgement, Refuse)
     assert f"wf-of-others-{count - 1} published it" in judgement.reason
@@ -445,7 +445,7 @@ def test_a_workflow_is_asked_for_although_its_parent_names_it() -> None:
         "wf-1": WorkflowRow("wf-1", 100, "root"),
         "root": WorkflowRow("root", 100, children=frozenset(f"wf-{number}" for number in range(1, 200))),
     }
-    asked = recovery.workflow_ids(REBASE.evolve(workflows=rows), read(*named))
+    asked = history.workflow_ids(REBASE.evolve(workflows=rows), read(*named))
     assert asked == tuple(f"wf-{number}" for number in range(2, 200)), "only its own start time tells of its restart"
 
 
@@ -456,12 +456,12 @@ def test_the_workflows_of_what_a_living_attempt_has_undone_are_not_asked_for() -
     state = REBASE.evolve(
         workflows={key: FAMILY[key] for key in ("wf-1", "wf-beside", "root")}, read=read(living, before)
     )
-    assert recovery.workflow_ids(state, read(living, before)) == ()
+    assert history.workflow_ids(state, read(living, before)) == ()
     assert judge(state) == Build(Base(NEWER, (), "tree-1"))
-    assert recovery.workflow_ids(state, read(before)) == ("wf-old",)
+    assert history.workflow_ids(state, read(before)) == ("wf-old",)
 
 
 def test_the_parents_of_the_own_workflow_are_read_again_for_the_next_range() -> None:
     others = read(publication_of(replace(DELIVERY, workflow_id="wf-beside")))
-    state = recovery.judged(REBASE.evolve(read=others, workflows=FAMILY))
-    assert recovery.workflow_ids(state, others) == ("root",)
+    state = history.judged(REBASE.evolve(read=others, workflows=FAMILY))
+    assert history.workflow_ids(state, others) == ("root",)

@@ -9,8 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from perago import Metric, TaskDefinitionError, current, task
-from perago.authoring.context import Current, running, with_hooks
-from perago.authoring.metrics import MOST_METRICS, Measured, Measurements
+from perago.authoring.context import MOST_METRICS, Current, Measured, Measurements, running, with_hooks
 from perago.authoring.task import get_task
 
 ROWS = Metric(name="rows", kind="counter")

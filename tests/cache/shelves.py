@@ -9,8 +9,8 @@ from pathlib import Path
 import xxhash
 
 from perago.cache import ObjectCache
+from perago.cache.directory import LEDGER
 from perago.cache.objects import ObjectId
-from perago.cache.places import LEDGER
 
 PLENTY = 100_000_000
 

@@ -14,12 +14,11 @@ from pathlib import Path
 import pytest
 import xxhash
 
-from perago.cache import ObjectCache, copying, objects, usage
-from perago.cache.copying import copy_bytes
-from perago.cache.objects import ObjectId
-from perago.cache.seals import SEAL_BYTES
-from perago.workspace.disk import FreeSpace
-from perago.workspace.layout import RESERVE
+from perago.cache import ObjectCache, objects, usage
+from perago.cache import objects as copying
+from perago.cache.directory import SEAL_BYTES
+from perago.cache.objects import ObjectId, copy_bytes
+from perago.workspace.layout import RESERVE, FreeSpace
 
 from .shelves import PLENTY, entries, flip_a_bit, get, object_of, only_entry, put
 

@@ -17,17 +17,15 @@ from perago.cache import (
     clear,
     default_limit,
     give_room,
-    ledger,
     trim,
     upkeep,
     usage,
     verify,
 )
-from perago.cache.ledger import locked_ledger
-from perago.cache.places import LEDGER, opened_directory
-from perago.cache.seals import SEAL_BYTES
+from perago.cache import directory as ledger
+from perago.cache.directory import LEDGER, SEAL_BYTES, locked_ledger, opened_directory
 from perago.workspace.directory import sweep
-from perago.workspace.disk import FreeSpace, free_space
+from perago.workspace.layout import FreeSpace, free_space
 
 from .shelves import PLENTY, entries, flip_a_bit, get, put
 

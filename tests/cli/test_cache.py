@@ -10,7 +10,7 @@ import pytest
 from perago.cache import ObjectCache
 from perago.configuration import cache_of
 from perago.settings import load_settings
-from perago.workspace.disk import free_space
+from perago.workspace.layout import free_space
 from tests.cache.shelves import flip_a_bit, get, only_entry, put
 
 from .conftest import Project

@@ -19,7 +19,7 @@ from pydantic import AnyUrl, Field, HttpUrl, IPvAnyAddress, create_model
 from perago.cli.dev.processes import SourceFiles
 from perago.cli.dev.workflows import curl_line, payload_of, workflow_definition
 from perago.probe import TaskSummary
-from perago.taskdef.skeleton import skeleton_of
+from perago.taskdef.schema import skeleton_of
 
 TASK = TaskSummary(
     name="features.build",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.attempt.fence import FENCE_PATH
+from perago.attempt.publication import FENCE_PATH
 from perago.embedded.http.services import EmbeddedServices
 
 from .conftest import Project

@@ -17,7 +17,7 @@ from perago.embedded.http.services import EmbeddedServices
 from perago.ports import Delivery
 from perago.worker.maintenance import sweep_branches
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.marker import MARKER
+from perago.workspace.sweep import MARKER
 from tests.http_faults import FaultyServices, HttpFaultScript
 
 from .conftest import Project

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from perago.cli.attempt_view import AttemptView
-from perago.driver.processes import running_processes
+from perago.processes import running_processes
 from perago.worker.events import WaitingForLakeFS
 
 from .conftest import PLAIN, Project

@@ -15,7 +15,7 @@ import pytest
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.services import EmbeddedServices
 from perago.worker.events import Stopped, WorkerReady
-from perago.worker.presence import Presence
+from perago.worker.maintenance import Presence
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
 from ..worker.bench import make_plan

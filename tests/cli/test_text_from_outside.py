@@ -20,9 +20,9 @@ from perago.driver.fencing import FenceStatus
 from perago.driver.gc import Fate, Leftover, Policy
 from perago.history.attempt_facts import commit_facts, task_facts, workflow_facts
 from perago.ports import Commit, Delivery, ServiceError, TaskStatus
+from perago.text import json_text, one_line
 from perago.worker import events
-from perago.worker.lines import PlainLines
-from perago.workspace.text import json_text, one_line
+from perago.worker.logs import PlainLines
 
 from .conftest import Project
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, HttpUrl
 
 from perago import task
 from perago.authoring import Task
-from perago.console import links
+from perago.console import text as links
 from perago.console.app import page_app
 from perago.console.embedded import source_of
 from perago.taskdef import build_task_definition

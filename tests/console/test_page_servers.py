@@ -11,14 +11,11 @@ from typing import cast
 import pytest
 
 from perago.adapters.conductor import ConductorOverview, ConductorWorkflows
-from perago.adapters.http import NoAnswerError
-from perago.adapters.http.failures import AnswerTooLargeError
-from perago.console import links
-from perago.console.app import page_app
+from perago.adapters.http import AnswerTooLargeError, NoAnswerError
+from perago.console import text as links
+from perago.console.app import page_app, without
 from perago.console.embedded import source_of
-from perago.console.halves import without
-from perago.console.kept import MOMENT, PAUSE, Kept
-from perago.console.remote import RemoteConductor
+from perago.console.remote import MOMENT, PAUSE, Kept, RemoteConductor
 from perago.console.source import Conductor, LakeFS
 from perago.embedded.http.loopback import Admission
 from perago.ports import Unavailable
@@ -367,7 +364,7 @@ def test_the_log_of_an_attempt_that_ended_long_ago_is_asked_for_seldom() -> None
 
 
 def test_what_is_kept_for_long_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.console.kept.ROOM", 10)
+    monkeypatch.setattr("perago.console.remote.ROOM", 10)
     kept = Kept()
     for number in range(20):
         kept.keep(number, str(number))

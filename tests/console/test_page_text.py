@@ -7,7 +7,7 @@ import time
 import pytest
 
 from perago.console.text import Moment, Shown, block, duration, line, moment, plural, readable_json, size, tail, zone
-from perago.workspace.text import visible
+from perago.text import visible
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from perago.attempt.fence import FENCE_PATH
-from perago.console import links
+from perago.attempt.publication import FENCE_PATH
+from perago.console import text as links
 from perago.console.commits import publications
 from perago.console.embedded import source_of
 from perago.embedded.clock import VirtualClock

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from perago.console import shapes
+from perago.console import source
 
 from ..conformance.recordings import ROOT, recorded
 
 SHAPES = {
-    "GET /workflow/{workflow}": shapes.Workflow,
-    "GET /metadata/workflow/{name}": shapes.WorkflowDefinition,
-    "GET /tasks/{task}/log": list[shapes.LogEntry],
-    "GET /admin/task/{name}": list[shapes.Attempt],
+    "GET /workflow/{workflow}": source.Workflow,
+    "GET /metadata/workflow/{name}": source.WorkflowDefinition,
+    "GET /tasks/{task}/log": list[source.LogEntry],
+    "GET /admin/task/{name}": list[source.Attempt],
 }
 PLACEHOLDERS = ("<time>", "<luck>", "<hidden>")
 
@@ -39,4 +39,4 @@ def test_what_a_real_conductor_answered_has_the_shape(operation: str) -> None:
     ]
     assert exchanges
     for exchange in exchanges:
-        shapes.checked(SHAPES[operation], restored(exchange["response"]["body"]))
+        source.checked(SHAPES[operation], restored(exchange["response"]["body"]))

@@ -12,8 +12,7 @@ import typer
 
 from perago.cli.commands import start
 from perago.settings import load_settings
-from perago.settings.units import parse_seconds
-from perago.settings.variables import VARIABLES
+from perago.settings.variables import VARIABLES, parse_seconds
 
 from .files import ALL, COMPOSE, CONTAINER, DOCKERFILE, MANIFESTS, POD, ROOT, UNIT, commands
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from perago.adapters.http.server_clock import ServerAbout
-from perago.attempt.fence import FENCE_PATH
+from perago.adapters.http import ServerAbout
+from perago.attempt.publication import FENCE_PATH
 from perago.diagnosis import checks
 from perago.diagnosis.findings import Cause, Check, Finding, Level, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import install_fence
-from perago.driver.first_seen import FirstSeenStore
+from perago.driver.gc import FirstSeenStore
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import ServiceError, Unavailable

@@ -45,7 +45,7 @@ class Source:
 
 
 def checked(*tasks: Mapping[str, Any]) -> Finding:
-    (found,) = forks(cast(ConductorOverview, Source(tasks)), TASKS)
+    (found,) = forks(cast("ConductorOverview", Source(tasks)), TASKS)
     return found
 
 
@@ -99,5 +99,5 @@ def test_without_modules_the_tasks_are_those_that_perago_has_registered() -> Non
     tasks = [fork([step("a", "mine")], [step("b", "other")]), {**JOIN, "joinOn": ["a", "b"]}]
     mine = {"name": "mine", "retryCount": 3, "inputSchema": {"name": "mine.input"}}
     other = {"name": "other", "retryCount": 3}
-    (found,) = forks(cast(ConductorOverview, Source(tasks, mine, other)), None)
+    (found,) = forks(cast("ConductorOverview", Source(tasks, mine, other)), None)
     assert found.what.endswith('1 step without "permissive": a')

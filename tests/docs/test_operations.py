@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from perago.worker import lines
+from perago.worker import logs
 
 from .blocks import ROOT
 
@@ -20,7 +20,7 @@ SHORTEST = 6
 def printed() -> list[str]:
     """What stands in the lines between their values, for each place that makes one."""
     found = []
-    for node in ast.walk(ast.parse(inspect.getsource(lines))):
+    for node in ast.walk(ast.parse(inspect.getsource(logs))):
         if isinstance(node, ast.FunctionDef) and node.name in ("_words", "_ended", "_handed_back"):
             ends = (each.value for each in ast.walk(node) if isinstance(each, ast.Return))
             found += ["\n".join(constants(value)) for value in ends if value is not None]

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from perago.attempt.fence import FENCE_TEXT
+from perago.attempt.publication import FENCE_TEXT
 from perago.driver.fencing import PROOF_SECONDS
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, CorruptTransfer, Refused, ServiceError, Unavailable, Unclear

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 
 from perago.attempt import commands as do
-from perago.attempt import ending, merging, outcome, protocol, publication, publishing, recovery
 from perago.attempt import events as on
+from perago.attempt import history, outcome, protocol, publication, publishing
+from perago.attempt import outcome as ending
+from perago.attempt import publishing as merging
 from perago.attempt.protocol import TRANSITIONS, advance, begin_report
-from perago.attempt.state import Base, Plan, State
-from perago.attempt.steps import Step
-from perago.embedded.lakefs import publishing as server_publishing
-from perago.embedded.lakefs.tree import Tree
+from perago.attempt.state import Base, Plan, State, Step
+from perago.embedded.lakefs import commits as server_publishing
+from perago.embedded.lakefs.trees import Tree
 from perago.ports import AttemptRow, Commit, Delivery, Report
-from perago.workspace import marker
+from perago.workspace import sweep
 
 Next = tuple[State, do.Command | None]
 TABLE: dict[Any, Any] = TRANSITIONS
@@ -39,7 +40,7 @@ def assume_current_before_the_report(patch: pytest.MonkeyPatch) -> None:
     def mutated(plan: Plan, report: Report) -> Next:
         return advance(begin_report(plan, report)[0], on.DeliveryConfirmed())
 
-    patch.setattr("perago.driver.reporting.begin_report", mutated)
+    patch.setattr("perago.driver.delivery.begin_report", mutated)
 
 
 def assume_an_unmoved_head(patch: pytest.MonkeyPatch) -> None:
@@ -147,7 +148,7 @@ def lose_a_file_and_skip_the_check(patch: pytest.MonkeyPatch) -> None:
 def take_every_text_for_the_fence(patch: pytest.MonkeyPatch) -> None:
     """Whatever lies where the publish fence belongs counts as the fence."""
     patch.setattr(
-        "perago.attempt.fence.fence_state",
+        "perago.attempt.publication.fence_state",
         lambda checksum: on.FenceState.ABSENT if checksum is None else on.FenceState.INSTALLED,
     )
 
@@ -223,7 +224,7 @@ def forget_ones_own_merge(patch: pytest.MonkeyPatch) -> None:
 
 
 def leave_the_marker_unlocked(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(marker, "hold", lambda descriptor: True)
+    patch.setattr(sweep, "hold", lambda descriptor: True)
 
 
 # ------------------------------------------------------- conditions of adopting and undoing
@@ -254,7 +255,7 @@ def take_for_my_input_without(*keys: str) -> Mutate:
 
 def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
     """Start times are not compared."""
-    original = recovery._kind
+    original = history._kind
 
     def mutated(state: State, commit: Commit) -> Any:
         started = int(commit.metadata.get(publication.START_TIME, 0))
@@ -263,11 +264,11 @@ def take_every_run_for_the_present_one(patch: pytest.MonkeyPatch) -> None:
         rows = {key: replace(row, start_time=started) if row else None for key, row in known.items()}
         return original(_with_rows(state.evolve(plan=replace(state.plan, delivery=delivery)), rows), commit)
 
-    patch.setattr(recovery, "_kind", mutated)
+    patch.setattr(history, "_kind", mutated)
 
 
 def take_forgotten_attempts_for_living(patch: pytest.MonkeyPatch) -> None:
-    original = recovery._kind
+    original = history._kind
 
     def mutated(state: State, commit: Commit) -> Any:
         started = int(commit.metadata.get(publication.START_TIME, 0))
@@ -276,7 +277,7 @@ def take_forgotten_attempts_for_living(patch: pytest.MonkeyPatch) -> None:
             _with_rows(state, {key: row or AttemptRow(key, started, None) for key, row in known.items()}), commit
         )
 
-    patch.setattr(recovery, "_kind", mutated)
+    patch.setattr(history, "_kind", mutated)
 
 
 def _with_rows(state: State, rows: dict[str, AttemptRow | None]) -> State:
@@ -284,25 +285,25 @@ def _with_rows(state: State, rows: dict[str, AttemptRow | None]) -> State:
 
 
 def take_every_attempt_into_the_chain(patch: pytest.MonkeyPatch) -> None:
-    original = recovery._kind
+    original = history._kind
 
     def mutated(state: State, commit: Commit) -> Any:
         known = state.lineage
         return original(state.evolve(lineage=replace(known, chain=tuple(known.rows)) if known else None), commit)
 
-    patch.setattr(recovery, "_kind", mutated)
+    patch.setattr(history, "_kind", mutated)
 
 
-def _judge_with(patch: pytest.MonkeyPatch, mutated: Callable[[State], recovery.Judgement]) -> None:
-    for module in (recovery, protocol, merging):
+def _judge_with(patch: pytest.MonkeyPatch, mutated: Callable[[State], history.Judgement]) -> None:
+    for module in (history, protocol, merging):
         patch.setattr(module, "judge", mutated)
 
 
 def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
     """A predecessor's publication is adopted wherever it lies."""
-    original = recovery.judge
+    original = history.judge
 
-    def mutated(state: State) -> recovery.Judgement:
+    def mutated(state: State) -> history.Judgement:
         since = state.read.since if state.read else ()
         mine = [commit for commit in since if publication.is_of_my_step(commit, state.plan.delivery)]
         return original(state.evolve(read=replace(state.read, since=tuple(mine))) if state.read and mine else state)
@@ -311,13 +312,13 @@ def adopt_also_what_is_buried(patch: pytest.MonkeyPatch) -> None:
 
 
 def adopt_on_any_head(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(recovery, "_is_whole", lambda commit: True)
+    patch.setattr(history, "_is_whole", lambda commit: True)
 
 
 def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
-    original = recovery.judge
+    original = history.judge
 
-    def mutated(state: State) -> recovery.Judgement:
+    def mutated(state: State) -> history.Judgement:
         once = replace(state.plan, delivery=replace(state.plan.delivery, iteration=0))
         return original(state.evolve(plan=once))
 
@@ -325,14 +326,14 @@ def undo_in_loops(patch: pytest.MonkeyPatch) -> None:
 
 
 def undo_what_is_foreign(patch: pytest.MonkeyPatch) -> None:
-    original = recovery._kind
-    kind = recovery._Kind
+    original = history._kind
+    kind = history._Kind
 
     def mutated(state: State, commit: Commit) -> Any:
         found = original(state, commit)
         return kind.STALE if found is kind.FOREIGN else found
 
-    patch.setattr(recovery, "_kind", mutated)
+    patch.setattr(history, "_kind", mutated)
 
 
 # ------------------------------------------------------------------------- what others do
@@ -365,4 +366,4 @@ def undo_without(what: str) -> Mutate:
 
 def judge_each_commit_alone(patch: pytest.MonkeyPatch) -> None:
     """What a living attempt has adopted is judged by the attempt that has made it."""
-    patch.setattr(recovery, "_kinds", lambda state, read: [recovery._kind(state, commit) for commit in read.since])
+    patch.setattr(history, "_kinds", lambda state, read: [history._kind(state, commit) for commit in read.since])

@@ -13,9 +13,9 @@ import sys
 from dataclasses import replace
 
 from perago.attempt import events as on
-from perago.attempt import merging, outcome, publication, recovery
-from perago.attempt.fence import FENCE_TEXT
-from perago.attempt.steps import Step
+from perago.attempt import history, outcome, publication, publishing
+from perago.attempt.publication import FENCE_TEXT
+from perago.attempt.state import Step
 
 from .guards import Condition, Guard, LateMerge, MarkerLock, Meeting, Removable, Revival, is_needed
 from .matrix import FRESH, OPENINGS, STUBBORN, UNFENCED, named
@@ -117,7 +117,7 @@ GUARDS = (
     ),
     Guard(
         "bound of merges",
-        lambda patch: patch.setattr(merging, "MERGE_TRIES", 99),
+        lambda patch: patch.setattr(publishing, "MERGE_TRIES", 99),
         named(STUBBORN),
         "4 merges",
     ),
@@ -188,7 +188,7 @@ GUARDS = (
     ),
     Guard(
         "leave to publish the tree that is there",
-        lambda patch: patch.setattr(merging, "_is_empty", merging._is_fence_commit),
+        lambda patch: patch.setattr(publishing, "_is_empty", publishing._is_fence_commit),
         "delete_branch-1-after-rerun",
         "the workflow failed without need",
         opening=replace(BY_OPENING["run-again"], quiet="later"),
@@ -329,7 +329,7 @@ CONDITIONS = (
     ),
     Condition(
         "undone: of a run before",
-        lambda patch: patch.setattr(recovery, "_began_before", lambda state, commit: True),
+        lambda patch: patch.setattr(history, "_began_before", lambda state, commit: True),
         "a living sub-workflow beside this one",
         "a living sub-workflow's publication is foreign",
     ),

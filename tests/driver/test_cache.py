@@ -21,7 +21,7 @@ from perago.ports import TaskStatus
 from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices
 from perago.workspace import layout
-from perago.workspace.disk import FreeSpace
+from perago.workspace.layout import FreeSpace
 from tests.cache.shelves import entries, flip_a_bit
 
 from .world import REPOSITORY

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from perago.driver.processes import Process, end_processes, is_running, running_processes
+from perago.processes import Process, end_processes, is_running, running_processes
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no process is found")
 

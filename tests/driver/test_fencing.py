@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, fence_state
+from perago.attempt.publication import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, fence_state
 from perago.authoring.task import get_task
 from perago.driver import Limits
 from perago.driver.fencing import PROOF_SECONDS, FenceStatus, fence_status, install_fence, remove_fence

@@ -8,7 +8,7 @@ import pytest
 
 from perago.attempt import events as on
 from perago.attempt.protocol import TRANSITIONS
-from perago.attempt.steps import Step
+from perago.attempt.state import Step
 from perago.ports import Unclear
 from perago.testing import InMemoryServices
 from perago.testing.tasks import task_of

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, TaskTerminalError, WorkspaceSpec, task
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.driver.rebase import TURNS_FILE
 from perago.testing import InMemoryServices, Outcome
 

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from perago.driver.first_seen import FirstSeenStore
-from perago.driver.gc import BranchClearing, Fate, Leftover, Policy, clear_directories
+from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Leftover, Policy, clear_directories
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, Unavailable
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.marker import MARKER
+from perago.workspace.sweep import MARKER
 
 from .world import REPOSITORY, World
 

@@ -14,16 +14,16 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from perago import WorkspaceSpec, task
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring.task import get_task
-from perago.driver import deliver_report, failures
-from perago.driver.retry import retry, within
+from perago.driver import attempt, deliver_report
 from perago.embedded.clock import VirtualClock
-from perago.embedded.lakefs.errors import NotModelled
+from perago.embedded.lakefs.values import NotModelled
 from perago.ports import AccessDenied, Refused, Report, TaskStatus, Unavailable
-from perago.taskdef.problems import TOO_DEEP
+from perago.retry import retry, within
+from perago.taskdef.payload import TOO_DEEP
 from perago.testing import InMemoryServices
-from perago.workspace.errors import LayoutRefused, NoRoom
+from perago.workspace.scan import LayoutRefused, NoRoom
 
 from . import tasks
 
@@ -236,21 +236,21 @@ def test_only_a_disk_that_is_met_before_the_function_is_a_reason_to_hand_back(
 
 
 def test_an_input_without_room_is_handed_back_a_bounded_number_of_times_if_it_may_not_pass() -> None:
-    most = failures.MOST_HAND_BACKS
+    most = attempt.MOST_HAND_BACKS
     for error, counts in (
         (NoRoom("", is_passing=True), {1: True, most: True, 1000: True}),
         (NoRoom("", is_passing=False), {1: True, most - 1: True, most: False}),
         (LayoutRefused("", retryable=True), {1: False}),
     ):
         for poll_count, expected in counts.items():
-            assert failures.is_of_this_host(error, Path("/nowhere"), poll_count) is expected
+            assert attempt.is_of_this_host(error, Path("/nowhere"), poll_count) is expected
 
 
 def test_a_root_that_takes_no_files_is_a_reason_to_hand_back(
     services: InMemoryServices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the error of the disk is called."""
-    monkeypatch.setattr(failures, "root_problem", lambda *_: "nothing can be written there")
+    monkeypatch.setattr(attempt, "root_problem", lambda *_: "nothing can be written there")
     services.faults.before("download", error=OSError(errno.EIO, "Input/output error"))
     assert services.run(tasks.edit, tasks.Params(do="edit"), TREE).record.hand_back
 

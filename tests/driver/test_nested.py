@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 
 from perago.attempt import commands as do
-from perago.attempt.fence import FENCE_PATH
-from perago.attempt.recovery import WORKFLOWS_READ, Refuse, judge
-from perago.driver.delivery_check import read_workflows
+from perago.attempt.history import WORKFLOWS_READ, Refuse, judge
+from perago.attempt.publication import FENCE_PATH
+from perago.driver.delivery import read_workflows
 from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, WorkflowRow
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices, Outcome

@@ -19,11 +19,11 @@ from perago.authoring import Task
 from perago.authoring.task import get_task
 from perago.driver import AttemptRecord, AttemptRuntime, Limits, SystemClock, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.driver.retry import retry, within
 from perago.embedded.clock import VirtualClock
 from perago.embedded.http.lakefs import lakefs_app
 from perago.embedded.http.serve import serve
 from perago.ports import AccessDenied, Clock, Delivery, Forbidden, ServiceError, TaskStatus, Unavailable, Unclear
+from perago.retry import retry, within
 from perago.settings import LakeFSSettings
 from perago.testing import InMemoryServices
 

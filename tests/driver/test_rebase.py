@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from perago import RetryPolicy, TaskControls, WorkspaceSpec, forbid_glob, guardrail, require_glob, task
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver.rebase import TURN_SECONDS, TURNS_FILE
 from perago.ports import Commit, Delivery, Report, TaskStatus

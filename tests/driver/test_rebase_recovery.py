@@ -13,14 +13,13 @@ from pydantic import BaseModel
 from perago import WorkspaceSpec, task
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.fence import FENCE_PATH
+from perago.attempt.publication import FENCE_PATH
 from perago.driver import Limits
 from perago.driver.rebase import Rebase
-from perago.driver.retry import retry, within
-from perago.embedded.lakefs import publishing
-from perago.embedded.lakefs.merging import merge_trees
-from perago.embedded.lakefs.tree import Tree
+from perago.embedded.lakefs import commits
+from perago.embedded.lakefs.trees import Tree, merge_trees
 from perago.ports import Delivery, Unclear, WorkspaceStore
+from perago.retry import retry, within
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 
@@ -370,7 +369,7 @@ def test_a_publication_that_came_on_another_head_and_lost_a_file_of_others_there
 
     fork = unguarded(services, A, B)
     with monkeypatch.context() as patch:
-        patch.setattr(publishing, "merge_trees", lose)
+        patch.setattr(commits, "merge_trees", lose)
         race(services, fork)
     assert "raw/c.csv" not in fork.tree()
     head = fork.commits()[-1]

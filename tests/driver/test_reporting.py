@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from perago.attempt.ending import REPORT_TRIES
+from perago.attempt.outcome import REPORT_TRIES
 from perago.driver import AttemptRecord, Delivered, deliver_report
 from perago.embedded.faults import Moment
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError, TaskQueue, Unavailable, Unclear

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from perago import WorkspaceSpec, require_file
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.lakefs import LakeFSStore
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import takewhile
 from typing import Any, ClassVar, cast
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.driver import AttemptRuntime, deliver_report, run_attempt
 from perago.driver.rebase import TURNS_FILE

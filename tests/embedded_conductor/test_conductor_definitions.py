@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from perago.embedded.conductor import Malformed
-from perago.embedded.conductor.payloads import MAX_DEPTH, through_json
+from perago.embedded.conductor.wire import MAX_DEPTH, through_json
 
 from .one_workflow import OneWorkflow
 

@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from perago.driver import SystemClock
-from perago.embedded.conductor import InMemoryConductor, core, task_calls
+from perago.embedded.conductor import InMemoryConductor, core, model
 from perago.embedded.faults import FaultScript
 from perago.embedded.http.conductor import POLLS_AT_ONCE, conductor_app
 
@@ -27,7 +27,7 @@ SOON = 30.0
 def _longer_polls_that_do_not_look_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a poll that does not wake by itself comes too late on the slowest machine."""
     monkeypatch.setattr(core, "LOOK_SECONDS", 120.0)
-    monkeypatch.setattr(task_calls, "MAX_WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(model, "MAX_WAIT_SECONDS", 60.0)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from lakefs.client import Client
 from lakefs.exceptions import BadRequestException, ConflictException, NotAuthorizedException, NotFoundException
 from lakefs_sdk.exceptions import ApiException
 
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
-from perago.embedded.lakefs.fence import FENCE_PATH
+from perago.attempt.publication import FENCE_PATH
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 
 from .http_client import Http
 

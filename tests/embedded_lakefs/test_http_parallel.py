@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 
 from .http_client import Http
 

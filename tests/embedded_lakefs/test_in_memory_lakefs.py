@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from perago import ports
+from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
-from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH, PreMergeHook
-from perago.embedded.lakefs.values import MergeEvent
+from perago.embedded.lakefs.hooks import PreMergeHook
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, MergeEvent
 from perago.ports import MergeRefusal, Placement, Upload, WorkspaceStore
-from perago.workspace.errors import FileChanging
+from perago.workspace.scan import FileChanging
 
 from ..downloads import download
 

@@ -9,13 +9,11 @@ from contextlib import nullcontext
 
 import pytest
 
+from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH
 from perago.embedded.clock import VirtualClock
 from perago.embedded.lakefs import ActionNotRun, LakeFSServer, ServerDivergence
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD, BlobStore
-from perago.embedded.lakefs.errors import Conflict, HookAborted, Invalid, ReadOnly
-from perago.embedded.lakefs.fence import EXPECTED_HEAD, FENCE_PATH
-from perago.embedded.lakefs.merging import Strategy
 from perago.embedded.lakefs.persistence import LakeFSSource
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, BlobStore, Conflict, HookAborted, Invalid, ReadOnly, Strategy
 
 from .divergences import DIVERGENCES, Changes
 from .history import commit, commit_on_new_branch, contents, diverge

@@ -24,11 +24,11 @@ from perago.embedded import remote as served_remotely
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD
 from perago.embedded.remote import StoreFactory, StoreServer
 from perago.ports import Upload, WorkspaceStore
 from perago.worker import warm_up
-from perago.workspace.errors import FileChanging
+from perago.workspace.scan import FileChanging
 
 from ..downloads import download
 

@@ -22,7 +22,7 @@ from perago.embedded import persistence
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.lakefs.blobs import Blob
+from perago.embedded.lakefs.values import Blob
 from perago.embedded.persistence import Persistence, StateDirectory, StateError, kept_in
 
 SECRET = "only-for-tests"

@@ -12,11 +12,9 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.keys import KeyPair
 from perago.embedded.lakefs import LakeFSServer
-from perago.embedded.lakefs.blobs import SPOOL_THRESHOLD
-from perago.embedded.lakefs.errors import NoChanges
 from perago.embedded.lakefs.repository import Repository
 from perago.embedded.lakefs.state import ServerState
-from perago.embedded.lakefs.values import RepositoryInfo
+from perago.embedded.lakefs.values import SPOOL_THRESHOLD, NoChanges, RepositoryInfo
 from perago.embedded.persistence import StateError, kept_in
 
 BIG = b"0123456789abcdef" * (SPOOL_THRESHOLD // 16 + 1)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.authoring.guardrails import (
+from perago.authoring.declaration import declares
+from perago.authoring.workspace import (
     CountConstraint,
     FileSelection,
     Guardrail,
@@ -17,10 +18,9 @@ from perago.authoring.guardrails import (
     Verdict,
     declared_pattern,
 )
-from perago.authoring.source import declares
 from perago.guardrails.paths import matching
 from perago.testing import oracle
-from perago.workspace.text import listing, quoted
+from perago.text import listing, quoted
 
 
 @dataclass(frozen=True, slots=True)

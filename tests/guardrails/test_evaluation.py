@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob
-from perago.authoring.guardrails import Guardrail, Listing
+from perago.authoring.workspace import Guardrail, Listing
 from perago.guardrails.evaluation import Finding, Phase, check_tree, evaluate
 from perago.workspace.scan import scan_tree
 

@@ -15,16 +15,16 @@ from pydantic import BaseModel
 
 import perago
 from perago import TaskDefinitionError, WorkspaceSpec, require_file, require_glob, require_table, task
-from perago.authoring.guardrails import Guardrail, Listing
-from perago.authoring.guardrails import Verdict as Passed
+from perago.authoring.workspace import Guardrail, Listing
+from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
-from perago.testing.building import Tree, build, sizes_of
 from perago.testing.failures import CaseFailed
-from perago.testing.neighbours import corner_trees
+from perago.testing.near_trees import corner_trees
 from perago.testing.oracle import Verdict, judge_tree
 from perago.testing.tasks import task_of
+from perago.testing.tree_files import Tree, build, sizes_of
 from perago.testing.trees import ANY_DISK, Undecided, satisfying_trees, smallest_tree, violating_tree
 from perago.workspace.scan import scan_tree
 from pytest_perago.kinds.guardrail import cases_guardrail

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perago import require_file, require_table
-from perago.guardrails.content import GuardrailDefect
+from perago.guardrails.evaluation import GuardrailDefect
 from perago.guardrails.tables import check_table
 from perago.testing import smallest_tree
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from perago import TaskDefinitionError, WorkspaceSpec, guardrail, require_file, task
 from perago.guardrails.evaluation import Finding, Phase, evaluate
-from perago.guardrails.own import FunctionGuardrail
+from perago.guardrails.function_guardrail import FunctionGuardrail
 from perago.testing import TaskRunner, TaskStatus
 from perago.workspace.scan import scan_tree
 
@@ -173,7 +173,7 @@ TRACED = """
 import os, sys, time
 from pathlib import Path
 from perago import guardrail
-from perago.guardrails.content import GuardrailDefect
+from perago.guardrails.evaluation import GuardrailDefect
 from perago.workspace.scan import scan_tree
 
 @guardrail(seconds=0.1)

@@ -17,14 +17,13 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from perago import Example, TaskDefinitionError, WorkspaceSpec, require_glob, require_table, task
-from perago.authoring.guardrails import Listing
+from perago.authoring.workspace import Listing
 from perago.guardrails.evaluation import Finding, Phase, evaluate
 from perago.guardrails.require_table import RequireTable
+from perago.guardrails.table_checks import Checks, Keys
 from perago.guardrails.tables import check_table
-from perago.guardrails.tables.checks import Checks
-from perago.guardrails.tables.keys import Keys
 from perago.testing import TaskRunner, TaskStatus, table_oracle
-from perago.testing.table_strategies import table_contents
+from perago.testing.strategies import table_contents
 from perago.workspace.scan import scan_tree
 
 from ..workspace.building import write

@@ -16,7 +16,7 @@ import pytest
 
 from perago.driver import SystemClock
 from perago.embedded.lakefs import LakeFSError, LakeFSServer, ServerDivergence
-from perago.embedded.lakefs.merging import Strategy
+from perago.embedded.lakefs.values import Strategy
 
 from ..embedded_lakefs.divergences import DIVERGENCES, Changes
 from ..embedded_lakefs.http_cases import CASES

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from perago.attempt.fence import FENCE_PATH
+from perago.attempt.publication import FENCE_PATH
 
 from .chaos import CHAOTIC, LARGE, RAGE_SECONDS, RECOVERY_SECONDS, SEED, Chaos, Run
 from .conftest import Deploy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 
 from .conftest import Deploy
 from .deploying import Deployment, Gate, block, input_of

@@ -11,7 +11,7 @@ import pytest
 
 from perago.driver import Limits
 from perago.local import LocalServices, LocalTask, RunFailed, run_workflow, workflow_of
-from perago.local.standing import StandingWorker
+from perago.local.workers import StandingWorker
 from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.worker import Event, LogPlan, TaskPlan, WorkerPlan
 from perago.worker.events import AttemptEnded, AttemptRecorded

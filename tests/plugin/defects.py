@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from perago.authoring.guardrails import Verdict
+from perago.authoring.workspace import Verdict
 from perago.guardrails import paths
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_glob import RequireGlob
-from perago.workspace import descent, scan
+from perago.workspace import scan
+from perago.workspace import scan as descent
+from perago.workspace.keys import compile_glob
 
-_COMPILE, _EVALUATE, _SORT = paths.compile_glob, RequireGlob.evaluate, scan._Scan._sort
+_COMPILE, _EVALUATE, _SORT = compile_glob, RequireGlob.evaluate, scan._Scan._sort
 
 
 class _Pattern:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from perago.driver.processes import running_processes
+from perago.processes import running_processes
 from pytest_perago.confinement import ProcessEnded, confined
 
 from .projects import add_module, free_module, free_modules, run_process, write_module

@@ -12,10 +12,10 @@ from types import ModuleType
 import hypothesis
 import pytest
 
-from perago.authoring import guardrails, paths
+from perago.authoring import workspace
 from perago.authoring.task import get_task
-from perago.testing.building import Tree
 from perago.testing.failures import CaseFailed
+from perago.testing.tree_files import Tree, build
 from perago.workspace import layout
 from pytest_perago import properties
 from pytest_perago.properties import check_phase
@@ -64,7 +64,7 @@ FUZZ = ("--perago-modules", "work", "--perago-kinds", "fuzz")
 
 def with_parents(path: str) -> str:
     """Leave parents in a path."""
-    return str(path) if ".." in str(path).split("/") else paths.canonical_path(path)
+    return str(path) if ".." in str(path).split("/") else workspace.canonical_path(path)
 
 
 def reserved_anywhere(key: str) -> bool:
@@ -145,8 +145,14 @@ def test_what_hypothesis_found_is_found_again_by_its_seed(pytester: pytest.Pytes
 @pytest.mark.parametrize(
     ("label", "owner", "name", "wrong", "shown"),
     [
-        ("paths", paths, "_refuse_characters", lambda text: None, "a declared path is not understood as documented"),
-        ("paths", guardrails, "canonical_path", with_parents, "expected  rejected"),
+        (
+            "paths",
+            workspace,
+            "_refuse_characters",
+            lambda text: None,
+            "a declared path is not understood as documented",
+        ),
+        ("paths", workspace, "canonical_path", with_parents, "expected  rejected"),
         ("prefix", layout, "is_reserved", reserved_anywhere, "the prefix 'data/x' does not map keys to files one to"),
     ],
     ids=["control characters pass", "parents pass", "hooks anywhere are left out"],
@@ -174,7 +180,6 @@ def test_the_number_of_examples_is_that_of_the_ini_file_and_leaves_out_no_corner
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, examples: int, number: int
 ) -> None:
     built: list[object] = []
-    build = properties.build
 
     def counting(tree: Tree) -> object:
         built.append(tree)

@@ -380,7 +380,7 @@ def test_a_task_that_publishes_does_so_once_though_its_report_is_lost(
 ) -> None:
     """The second half takes recovery away, to show that its absence would be seen."""
     from perago.attempt import protocol
-    from perago.attempt.recovery import Refuse, judge
+    from perago.attempt.history import Refuse, judge
 
     copy_module(pytester, "work", "copy", examples=[GOOD])
     run(pytester, "--perago-modules", "work", "-k", "run").assert_outcomes(passed=1, deselected=5)

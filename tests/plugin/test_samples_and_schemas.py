@@ -9,8 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from perago.taskdef.schema import inline
-from perago.taskdef.schema_check import schema_problem
+from perago.taskdef.schema import inline, schema_problem
 from perago.testing.samples import edges, sample_model
 
 from . import models as m

@@ -16,8 +16,8 @@ from perago.history.capture import Captured, Scrubber, Wanted, capture
 from perago.ports import NotFound
 from perago.taskdef import build_task_definition
 from perago.testing import Outcome, TaskRunner
-from perago.testing.difference import Digest
-from perago.testing.recorded import read_recorded_case
+from perago.testing.cases import read_recorded_case
+from perago.testing.differences import Digest
 
 from .models import TREE, Told, declared, past, same_for_all, scale
 

@@ -9,7 +9,7 @@ import pytest
 from perago.history.attempts import differences_to, look_up
 from perago.history.search import Choice, published_on, searched
 from perago.testing import BRANCH, TaskRunner
-from perago.testing.remains import Remains
+from perago.testing.differences import Remains
 
 from .models import TREE as TEXTS
 from .models import Told, past, same_for_all, scale

@@ -15,7 +15,7 @@ from perago.settings import (
     default_worker_id_prefix,
     load_settings,
 )
-from perago.settings.units import parse_age
+from perago.settings.variables import parse_age
 
 
 def test_an_empty_environment_gives_the_documented_defaults(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from perago.embedded.lakefs.graph import CommitRecord
+from perago.embedded.lakefs.repository import CommitRecord
 
 from .attempts import Attempt
 from .commits import Changes, has_fence, is_whole, moves_data, name, patched, rows_of, stamp_of, supersedes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.embedded.lakefs.graph import CommitRecord
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
+from perago.embedded.lakefs.repository import CommitRecord
 
 from .world import World
 

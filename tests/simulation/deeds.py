@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.embedded.lakefs import LakeFSError
 from perago.ports import Refused, ServiceError, Unavailable, Unclear
 from perago.workspace.directory import sweep

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.embedded.lakefs.graph import CommitRecord
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
+from perago.embedded.lakefs.repository import CommitRecord
 from perago.ports import TaskStatus
 from perago.workspace.keys import directories_above
 

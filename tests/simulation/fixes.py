@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 import perago.driver.attempt
-import perago.driver.local
+import perago.driver.local_workspace
 import perago.driver.rebase
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import merging, protocol, publication, recovery
+from perago.attempt import history, protocol, publication, publishing
 from perago.attempt.state import State
 from perago.cache import ObjectId, Shelf
-from perago.cache.copying import copy_bytes
-from perago.driver import delivery_check
-from perago.driver.remote import Publisher
+from perago.cache.objects import copy_bytes
+from perago.driver import delivery as delivery_check
+from perago.driver.publisher import Publisher
 from perago.ports import AttemptRow, Upload
-from perago.workspace.overlap import Overlap, find_overlap
+from perago.workspace.changes import Overlap, find_overlap
 from perago.workspace.scan import Tree, scan_tree
 
 Patch = pytest.MonkeyPatch
@@ -46,22 +46,22 @@ def ask_without_end(patch: Patch) -> None:
         return tuple(task_id for task_id in found if task_id not in known)
 
     def ask_first(state: State) -> tuple[State, do.Command] | None:
-        return recovery.ask_first(state.evolve(asked=()))
+        return history.ask_first(state.evolve(asked=()))
 
     def read_lineage(check: Any, delivery: Any, task_ids: tuple[str, ...], *rest: Any) -> on.LineageRead:
         found = delivery_check.read_lineage(check, delivery, task_ids, *rest)
         rows: dict[str, AttemptRow | None] = {key: row for key, row in found.rows.items() if key}
         return on.LineageRead(found.chain, rows)
 
-    patch.setattr(recovery, "lineage_ids", lineage_ids)
-    for module in (merging, protocol):
+    patch.setattr(history, "lineage_ids", lineage_ids)
+    for module in (publishing, protocol):
         patch.setattr(module, "ask_first", ask_first)
     patch.setattr(perago.driver.attempt, "read_lineage", read_lineage)
 
 
 def read_few_workflows(patch: Patch) -> None:
     """Tell at most twenty workflows apart."""
-    patch.setattr(recovery, "WORKFLOWS_READ", 20)
+    patch.setattr(history, "WORKFLOWS_READ", 20)
 
 
 def trust_numbers(patch: Patch) -> None:
@@ -107,7 +107,7 @@ def scan_by_path(patch: Patch) -> None:
     def scan(root: Path, held: int | None = None) -> Tree:
         return scan_tree(root)
 
-    patch.setattr(perago.driver.local, "scan_tree", scan)
+    patch.setattr(perago.driver.local_workspace, "scan_tree", scan)
 
 
 def revert_whole_publications(patch: Patch) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from perago.embedded.lakefs import merging
-from perago.embedded.lakefs.errors import Conflict, NoChanges
-from perago.embedded.lakefs.merging import Strategy
-from perago.embedded.lakefs.tree import Tree
-from perago.embedded.lakefs.values import Entry
+from perago.embedded.lakefs import trees
+from perago.embedded.lakefs.trees import Tree
+from perago.embedded.lakefs.values import Conflict, Entry, NoChanges, Strategy
 
 
 def lossy_merge(
@@ -18,8 +16,8 @@ def lossy_merge(
     if target.id == base.id:
         return source
     try:
-        written = merging._server_merge(base, source, target, strategy)
-    except merging._ServerConflictError:
+        written = trees._server_merge(base, source, target, strategy)
+    except trees._ServerConflictError:
         raise Conflict("conflict found") from None
     changes: dict[str, Entry | None] = {path: entry for path, entry in written.items() if target.get(path) is not entry}
     return target.with_changes(changes | {path: None for path in target.paths if path not in written})

@@ -16,11 +16,11 @@ import pytest
 import xxhash
 
 from perago.adapters.lakefs.download import object_id
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.cache import ObjectCache, Shelf
 from perago.driver import AttemptRuntime, Limits, deliver_report, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.embedded.lakefs.graph import CommitRecord
+from perago.embedded.lakefs.repository import CommitRecord
 from perago.ports import Delivery, DeliveryCheck, ServiceError, Unclear, WorkflowRow, WorkspaceStore
 from perago.settings import PublishFence
 from perago.taskdef import build_task_definition
@@ -423,9 +423,9 @@ def played(plot: Plot) -> Iterator[World]:
     policy = PublishFence.OFF if plot.fence == "off" else PublishFence.AUTO
     with pytest.MonkeyPatch.context() as patch, InMemoryServices(limits=Limits(publish_fence=policy)) as services:
         patch.setattr("secrets.token_hex", lambda size=8: f"{dice.getrandbits(8 * size):0{2 * size}x}")
-        patch.setattr("perago.back_off.random", dice)
+        patch.setattr("perago.retry.random", dice)
         merge = forgetful_merge if plot.forgetful else lossy_merge
-        patch.setattr("perago.embedded.lakefs.publishing.merge_trees", merge)
+        patch.setattr("perago.embedded.lakefs.commits.merge_trees", merge)
         patch.setattr(AttemptDirectory, "create", remembered)
         with services.conductor._locked() as state:
             state.random = random.Random(plot.seed)

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from perago.taskdef.payload import InvalidInput, WorkspaceInput, parse_input
-from perago.taskdef.schema import input_schema, output_schema
-from perago.taskdef.schema_check import schema_problem
+from perago.taskdef.schema import input_schema, output_schema, schema_problem
 
 from .making import Empty, make_task
 

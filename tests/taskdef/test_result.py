@@ -14,8 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, field_serializer
 
-from perago.taskdef.payload import InvalidResult, check_recorded_result, dump_result
-from perago.taskdef.problems import TOO_DEEP
+from perago.taskdef.payload import TOO_DEEP, InvalidResult, check_recorded_result, dump_result
 from perago.taskdef.schema import output_schema
 
 from .making import Empty, make_task

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.testing.difference import Digest, digest_of, file_difference, tree_differences
+from perago.testing.differences import Digest, digest_of, file_difference, tree_differences
 
 
 def told(path: str, before: bytes, after: bytes) -> tuple[str, tuple[str, ...]]:
@@ -48,7 +48,7 @@ def test_parquet_by_row_and_column(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
     assert found is not None
     assert (found.summary, found.columns) == ("1 of 2 rows differs, in column x", ("x",))
-    monkeypatch.setattr("perago.testing.tables.MOST_CELLS", 3)
+    monkeypatch.setattr("perago.testing.differences.MOST_CELLS", 3)
     found = file_difference("t.parquet", tmp_path / "before", tmp_path / "after")
     assert found is not None
     assert "md5" in found.summary

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob
-from perago.authoring.guardrails import Guardrail
+from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
 from perago.testing import oracle, table_oracle
 from perago.testing.oracle import Verdict, glob_matches, is_in_prefix, judge
@@ -96,4 +96,4 @@ def test_it_shares_no_code_with_what_decides_in_production() -> None:
 def test_nor_does_the_part_about_tables() -> None:
     tree = ast.parse(Path(table_oracle.__file__).read_text(encoding="utf-8"))
     modules = {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name for name in modules if name.startswith("perago")} == {"perago.guardrails.tables.rule"}
+    assert {name for name in modules if name.startswith("perago")} == {"perago.guardrails.tables"}

@@ -22,14 +22,13 @@ from perago import (
     require_table,
     task,
 )
-from perago.authoring.guardrails import Guardrail
 from perago.authoring.task import get_task
+from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.testing import InMemoryServices, provide_params
-from perago.testing.building import Symlink, Tree, build, sizes_of
-from perago.testing.neighbours import Likeness, lookalikes
+from perago.testing.near_trees import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge, judge_tree
 from perago.testing.strategies import (
     NoParams,
@@ -42,6 +41,7 @@ from perago.testing.strategies import (
     trees,
     violating_trees,
 )
+from perago.testing.tree_files import Symlink, Tree, build, sizes_of
 from perago.workspace.keys import Folding
 
 FEW = settings(

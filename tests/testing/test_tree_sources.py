@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.testing import BadTree, Symlink, TreeBuilder, build_tree, tree_of, tree_sources
+from perago.testing import BadTree, Symlink, TreeBuilder, build_tree, tree_files, tree_of
 
 from .tasks_for_runner import copy, count
 
@@ -98,7 +98,7 @@ def test_an_encrypted_zip_is_refused(tmp_path: Path) -> None:
 def test_a_zip_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tree_sources, "MAX_ZIP_BYTES", 10)
+    monkeypatch.setattr(tree_files, "MAX_ZIP_BYTES", 10)
     with pytest.raises(BadTree, match="holds 11 bytes, and at most 10 are unpacked"):
         tree_of(zip_with(tmp_path / "tree.zip", ("a", b"123456"), ("b", b"12345")))
 

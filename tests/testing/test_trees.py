@@ -10,13 +10,12 @@ from collections.abc import Collection, Iterator, Sequence
 import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob
-from perago.authoring.guardrails import Guardrail
-from perago.testing.building import Symlink, build
+from perago.authoring.workspace import Guardrail
 from perago.testing.oracle import Verdict
 from perago.testing.oracle import judge as judge_sizes
+from perago.testing.tree_files import Symlink, build
 from perago.testing.trees import Contradiction, Undecided, smallest_tree, violating_tree
-from perago.workspace.keys import Folding
-from perago.workspace.view import View
+from perago.workspace.keys import Folding, View
 
 
 def judge(rule: Guardrail, files: Collection[str]) -> Verdict:

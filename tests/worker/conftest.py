@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from perago.back_off import BackOff
-from perago.worker import heartbeat
+from perago.retry import BackOff
+from perago.worker import attempts
 
 from .bench import RunningWorker, make_plan, running
 from .site import Site, opened
@@ -16,7 +16,7 @@ from .small_queue import SmallQueue
 @pytest.fixture
 def quick_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slots that crash start again soon."""
-    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
+    monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 @pytest.fixture
 def frequent_beats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers soon hear of a loss, however long the response time-out is."""
-    monkeypatch.setattr(heartbeat, "MAX_INTERVAL", 0.3)
+    monkeypatch.setattr(attempts, "MAX_INTERVAL", 0.3)
 
 
 @pytest.fixture

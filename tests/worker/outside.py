@@ -15,7 +15,7 @@ from urllib.request import ProxyHandler, build_opener
 import pytest
 
 from perago.worker.line_writer import LineWriter
-from perago.worker.lines import missing
+from perago.worker.logs import missing
 
 IMPORT_ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from perago.back_off import BackOff
-from perago.driver.processes import running_processes
 from perago.ports import TaskStatus
+from perago.processes import running_processes
+from perago.retry import BackOff
 from perago.worker.events import SlotDied, SlotReplaced
 
 from .bench import RunningWorker, attempt_directories, gone, make_plan, outcome, result, running, wait_for
@@ -52,7 +52,7 @@ def lasting_queue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallQue
     """That of one worker for all behaviours."""
     queue = SmallQueue()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("perago.back_off.RESTARTS", BackOff(0.01, 0.01))
+        patch.setattr("perago.retry.RESTARTS", BackOff(0.01, 0.01))
         with running(make_plan(tmp_path_factory.mktemp("lasting")), queue) as worker:
             yield queue
             assert worker.exit_code is None

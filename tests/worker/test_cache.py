@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from perago.cache import ObjectCache, trim, usage
-from perago.cache.seals import SEAL_BYTES
+from perago.cache.directory import SEAL_BYTES
 from perago.ports import Delivery
 from perago.settings import Upkeep
 from perago.worker import maintenance
 from perago.worker.events import CacheFailed, CacheTrimmed, DirectoriesSwept, Ending
-from perago.worker.lines import describe
+from perago.worker.logs import describe
 from perago.workspace.directory import AttemptDirectory
 from tests.cache.shelves import put
 

@@ -19,7 +19,7 @@ from perago.worker.cadence import (
     shares,
 )
 from perago.worker.events import ConductorBack, ConductorUnreachable, Event
-from perago.worker.troubles import Troubles
+from perago.worker.poller import Troubles
 
 DENIED, AWAY = AccessDenied("Conductor", "poll", "no"), Unavailable("Conductor", "poll", "gone")
 

@@ -17,13 +17,35 @@ from typing import Any
 import pytest
 
 from perago.attempt.events import FenceState
-from perago.attempt.steps import Step
+from perago.attempt.state import Step
 from perago.driver import AttemptRecord, StepTime
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report, TaskStatus
 from perago.worker.attempt_log import in_parts
-from perago.worker.channel import ChannelError, SlotChannel, SupervisorChannel, open_channel
-from perago.worker.delivery_check import PipeDeliveryCheck
+from perago.worker.channel import (
+    MOST_BYTES,
+    REPORT_BYTES,
+    REPORT_START,
+    BadMessage,
+    Calling,
+    ChannelError,
+    Deliver,
+    DeliveryQuestion,
+    Finished,
+    ForwardedEvent,
+    FromSlot,
+    LogSoFar,
+    Ready,
+    SlotChannel,
+    StartFailed,
+    Stop,
+    SupervisorChannel,
+    ToSlot,
+    decode,
+    encode,
+    encode_within_limits,
+    open_channel,
+)
 from perago.worker.events import (
     AttemptRecorded,
     FunctionProgress,
@@ -33,26 +55,7 @@ from perago.worker.events import (
     Transferred,
     joined,
 )
-from perago.worker.messages import (
-    MOST_BYTES,
-    REPORT_BYTES,
-    REPORT_START,
-    BadMessage,
-    Calling,
-    Deliver,
-    DeliveryQuestion,
-    Finished,
-    ForwardedEvent,
-    FromSlot,
-    LogSoFar,
-    Ready,
-    StartFailed,
-    Stop,
-    ToSlot,
-    decode,
-    encode,
-    encode_within_limits,
-)
+from perago.worker.slot_process import PipeDeliveryCheck
 from perago.workspace.changes import ChangedFile, Changes
 
 from .bench import LIMIT as SECONDS

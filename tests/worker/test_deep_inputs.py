@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from perago.taskdef.problems import TOO_DEEP
+from perago.taskdef.payload import TOO_DEEP
 
 from ..adapters.conductor_script import ACCEPTED, POLLED, conductor
 from ..adapters.scripted import Action, Reply, Request, reply_json

@@ -14,11 +14,10 @@ import pytest
 from perago.driver import SystemClock
 from perago.ports import AccessDenied, Delivery, ServiceError, Unavailable
 from perago.worker.attempts import Attempt, Services
-from perago.worker.channel import SlotChannel
-from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.host_check import HostCheck
-from perago.worker.messages import DeliveryAnswer, DeliveryQuestion, decode
+from perago.worker.channel import DeliveryAnswer, DeliveryQuestion, SlotChannel, decode
+from perago.worker.maintenance import HostCheck
 from perago.worker.pools import Pools
+from perago.worker.slot_process import PipeDeliveryCheck
 from perago.worker.slots import Slot
 
 from .bench import make_plan
@@ -149,7 +148,7 @@ def test_a_slot_without_a_supervisor_holds_nothing_for_current() -> None:
 
 
 def test_no_answer_in_time_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perago.worker.delivery_check.ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr("perago.worker.slot_process.ANSWER_LIMIT", 0.05)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(Unavailable, match="no answer within"):
         PipeDeliveryCheck(SlotChannel(theirs)).is_current(DELIVERY)

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from perago.back_off import BackOff
-from perago.driver.failures import MOST_HAND_BACKS
+from perago.driver.attempt import MOST_HAND_BACKS
 from perago.ports import Delivery, Unavailable
-from perago.worker import LogPlan, attempts, cadence, host_check
+from perago.retry import BackOff
+from perago.worker import LogPlan, attempts, cadence, maintenance
 from perago.worker.events import (
     AttemptReceived,
     Ending,
@@ -23,8 +23,7 @@ from perago.worker.events import (
     PollingResumed,
 )
 from perago.worker.plan import WorkerPlan
-from perago.workspace.disk import disk_problem, free_space, occupied
-from perago.workspace.layout import RESERVE
+from perago.workspace.layout import RESERVE, disk_problem, free_space, occupied
 
 from .bench import RunningWorker, make_plan, running, wait_for
 from .outside import mounted
@@ -39,8 +38,8 @@ REDELIVERY = attempts.REDELIVERY
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disks are checked every few milliseconds, whether the worker takes work or not."""
-    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 0.02)
-    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.02, 0.05))
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.02, 0.05))
     monkeypatch.setattr(attempts, "REDELIVERY", BackOff(0.0, 0.0))
     monkeypatch.setattr(cadence, "LONG_POLL_SECONDS", 0.5)
 
@@ -129,7 +128,7 @@ def test_no_workflow_runs_on_the_worker_whose_disk_is_unusable(site: Site, kind:
 
 def test_a_disk_that_breaks_at_work_costs_no_attempt_a_retry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check does not find it: the attempt that the long poll brings meets the disk first."""
-    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
     plan = site.plan("breaking")
     with running(plan, site.conductor) as worker:
         assert_only("breaking", site.finish(site.start()))
@@ -247,7 +246,7 @@ def test_a_disk_that_the_function_fills_costs_the_attempt_a_retry(site: Site) ->
 def test_a_task_without_a_workspace_is_handed_back_too(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     with running(plan, queue) as worker:
@@ -264,8 +263,8 @@ def test_a_task_without_a_workspace_is_handed_back_too(
 def test_a_hand_back_that_conductor_does_not_take_is_reported_in_the_log(
     tmp_path: Path, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host_check, "CHECK_INTERVAL", 600.0)
-    monkeypatch.setattr("perago.worker.reporting.HAND_BACK", BackOff(0.0, 0.0))
+    monkeypatch.setattr(maintenance, "CHECK_INTERVAL", 600.0)
+    monkeypatch.setattr("perago.worker.attempts.HAND_BACK", BackOff(0.0, 0.0))
     plan = make_plan(tmp_path)
     plan.workspace_root.mkdir(mode=0o700)
     with running(plan, queue) as worker:
@@ -299,7 +298,7 @@ def test_the_cache_gives_way_before_polls_end(tmp_path: Path) -> None:
         (root / ".cache").mkdir(parents=True, mode=0o700)
         (root / ".cache" / "entry").write_bytes(bytes(RESERVE + MEBIBYTE))
         assert disk_problem(root, RESERVE) is not None
-        assert host_check.roots_problem(make_plan(tmp_path, workspace_root=root)) is None
+        assert maintenance.roots_problem(make_plan(tmp_path, workspace_root=root)) is None
 
 
 def test_a_disk_that_does_not_answer_is_not_used(
@@ -312,8 +311,8 @@ def test_a_disk_that_does_not_answer_is_not_used(
         wait_for("the pause", lambda: worker.saw(PollingPaused))
         return None
 
-    monkeypatch.setattr(host_check, "root_problem", hang)
-    monkeypatch.setattr(host_check, "ANSWER_LIMIT", 0.05)
+    monkeypatch.setattr(maintenance, "root_problem", hang)
+    monkeypatch.setattr(maintenance, "ANSWER_LIMIT", 0.05)
     worker = RunningWorker(make_plan(tmp_path), queue)
     try:
         (paused,) = wait_for("the pause", lambda: worker.saw(PollingPaused))
@@ -325,15 +324,15 @@ def test_a_disk_that_does_not_answer_is_not_used(
 
 def test_a_log_root_that_could_not_be_made_at_the_start_is_made_for_this_user_alone(tmp_path: Path) -> None:
     plan = make_plan(tmp_path)
-    assert host_check.roots_problem(plan) is None
+    assert maintenance.roots_problem(plan) is None
     assert stat.S_IMODE(plan.logs.root.stat().st_mode) == 0o700
 
 
 def test_a_log_root_is_not_checked_without_log_files(tmp_path: Path) -> None:
     broken = LogPlan(root=below_a_file(tmp_path))
-    assert "PERAGO_LOG_ROOT" in str(host_check.roots_problem(make_plan(tmp_path, logs=broken)))
+    assert "PERAGO_LOG_ROOT" in str(maintenance.roots_problem(make_plan(tmp_path, logs=broken)))
     unused = LogPlan(root=broken.root, files=False)
-    assert host_check.roots_problem(make_plan(tmp_path, logs=unused)) is None
+    assert maintenance.roots_problem(make_plan(tmp_path, logs=unused)) is None
 
 
 def test_what_a_root_holds_is_counted_without_following_links(tmp_path: Path) -> None:

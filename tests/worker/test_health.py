@@ -18,8 +18,7 @@ from perago.settings import Mask
 from perago.worker import Supervisor, events, status_server
 from perago.worker import supervisor as supervision
 from perago.worker.events import Pulse, WorkerReady
-from perago.worker.health import BEAT_LIMIT, Health
-from perago.worker.status_server import Page, StatusServer
+from perago.worker.status_server import BEAT_LIMIT, Health, Page, StatusServer
 
 from .bench import make_plan, wait_for
 from .outside import get

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from perago.worker.line_writer import MOST_WAITING, LineWriter
-from perago.worker.lines import missing
+from perago.worker.logs import missing
 
 from .bench import LIMIT, release, wait_for
 from .outside import IMPORT_ROOT, Reader, fill, line_writer

@@ -20,7 +20,7 @@ from perago.embedded.remote import StoreServer
 from perago.ports import TaskStatus, Unavailable
 from perago.worker import attempts
 from perago.worker.events import Ending, SlotReady, WaitingForLakeFS
-from perago.worker.lines import describe
+from perago.worker.logs import describe
 
 from .bench import LIMIT, RunningWorker, attempt_directories, gone, make_plan, planned, running, wait_for
 from .site import WRITES

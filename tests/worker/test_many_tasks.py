@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from perago.back_off import BackOff
 from perago.ports import TaskStatus, Unavailable
-from perago.worker import TaskPlan, WorkerPlan, slot_pool
+from perago.retry import BackOff
+from perago.worker import TaskPlan, WorkerPlan
+from perago.worker import slots as slot_pool
 from perago.worker.events import (
     AttemptReceived,
     ConductorBack,
@@ -260,7 +261,7 @@ def test_modules_that_hang_while_they_are_imported_take_turns_with_others(
     tmp_path: Path, queue: SmallQueue, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("perago.worker.cadence.LOOK_PAUSES", BackOff(0.005, 0.1))
-    monkeypatch.setattr("perago.back_off.RESTARTS", BackOff(0.1, 0.1))  # shorter than a start may take
+    monkeypatch.setattr("perago.retry.RESTARTS", BackOff(0.1, 0.1))  # shorter than a start may take
     tasks = [write("a", "time.sleep(1000)"), write("b", "time.sleep(1000)"), write("c")]
     with running(replace(shared(tmp_path, *tasks, slots=1), start_limit=1.0), queue) as worker:
         for letter in "ab":

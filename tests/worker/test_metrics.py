@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from perago.authoring.metrics import Measured
+from perago.authoring.context import Measured
 from perago.driver import SystemClock
-from perago.driver.retry import retry, within
 from perago.ports import Delivery, TaskStatus, Unavailable
-from perago.repeats import REPEATS
+from perago.retry import REPEATS, retry, within
 from perago.worker import Supervisor, events
-from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Pulse, TransferMeter, Usage
 from perago.worker.status_server import Page, StatusServer
-from perago.worker.usage import TransferMeter, Usage
 
 from .bench import make_plan
 from .outside import get

@@ -15,11 +15,19 @@ import pytest
 from perago.ports import TaskStatus
 from perago.settings import Mask
 from perago.worker import LogPlan
-from perago.worker.attempt_log import LINES_AT_ONCE, TAIL_BYTES, TAIL_LINES, TRACEBACK_BYTES, Tail, cut
+from perago.worker.attempt_log import (
+    LINES_AT_ONCE,
+    MAX_LINE_BYTES,
+    NO_MASK,
+    TAIL_BYTES,
+    TAIL_LINES,
+    TRACEBACK_BYTES,
+    LineSplitter,
+    Tail,
+    cut,
+)
 from perago.worker.events import Ending, LogsTrimmed
-from perago.worker.lines import describe
-from perago.worker.logs import trim_logs
-from perago.worker.output import MAX_LINE_BYTES, NO_MASK, LineSplitter
+from perago.worker.logs import describe, trim_logs
 
 from .bench import RunningWorker, make_plan, outcome, planned, result, running, wait_for
 from .small_queue import SmallQueue

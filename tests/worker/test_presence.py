@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from perago.worker.events import Stopped, WorkerReady
-from perago.worker.presence import DIRECTORY, Presence, workers_here
+from perago.worker.maintenance import DIRECTORY, Presence, workers_here
 
 from .bench import make_plan
 
@@ -19,7 +19,7 @@ READY = WorkerReady("my_tasks.features", "features.build", "mytasks0000", 2, 0.1
 HOLDS = """
 import sys
 from pathlib import Path
-from perago.worker.presence import Presence
+from perago.worker.maintenance import Presence
 from {module} import READY, make_plan
 
 presence = Presence(make_plan(Path(sys.argv[1])))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from perago.driver import reporting
+from perago.driver import delivery
 from perago.ports import ServiceError, TaskStatus, Unavailable
 from perago.worker import supervisor as supervision
 from perago.worker.events import AttemptEnded, AttemptReceived, Draining, Ending
@@ -52,7 +52,7 @@ def test_a_second_stop_gives_up_a_report_that_nobody_takes_and_says_so(
     """No thread continues to try."""
     monkeypatch.setattr(supervision, "GIVE_UP_AFTER", 0.3)
     monkeypatch.setattr(supervision, "LAST_WORDS", LIMIT)
-    monkeypatch.setattr(reporting, "FRESH", 0.0)
+    monkeypatch.setattr(delivery, "FRESH", 0.0)
     asked = threading.Event()
 
     def fault(operation: str) -> ServiceError | None:
@@ -103,7 +103,7 @@ def test_a_report_is_said_to_be_given_up_though_its_call_does_not_end(
 def test_only_what_may_have_published_is_asked_for_again_right_after_its_poll(
     worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch, workspace: Any, asked: bool
 ) -> None:
-    monkeypatch.setattr(reporting, "FRESH", LIMIT)
+    monkeypatch.setattr(delivery, "FRESH", LIMIT)
     questions: list[str] = []
     queue.fault = questions.append
     queue.put(what="returns", workspace=workspace)
@@ -114,7 +114,7 @@ def test_only_what_may_have_published_is_asked_for_again_right_after_its_poll(
 def test_a_delivery_that_is_lost_before_its_report_gets_none(
     worker: RunningWorker, queue: SmallQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reporting, "FRESH", 0.0)
+    monkeypatch.setattr(delivery, "FRESH", 0.0)
 
     def lose_it(operation: str) -> None:
         if operation == "is_current":  # the report's own delivery question

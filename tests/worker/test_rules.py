@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from perago.back_off import HEALTHY_SECONDS, BackOff, RestartDelay
 from perago.ports import Delivery, NotFound, ServiceError, TaskStatus, Unavailable, Unclear
-from perago.worker.child import describe_exit
+from perago.retry import HEALTHY_SECONDS, BackOff, RestartDelay
+from perago.worker.attempts import beat, beat_interval, hand_back, keep_lease
 from perago.worker.events import (
     AttemptEnded,
     AttemptReceived,
@@ -22,11 +22,10 @@ from perago.worker.events import (
     SlotDied,
     WorkerReady,
 )
-from perago.worker.heartbeat import beat, beat_interval, keep_lease
-from perago.worker.lines import PlainLines
+from perago.worker.logs import PlainLines
 from perago.worker.plan import worker_id
-from perago.worker.reporting import hand_back
-from perago.worker.troubles import BACK_OFF
+from perago.worker.poller import BACK_OFF
+from perago.worker.processes import describe_exit
 
 from .bench import make_plan
 from .small_queue import SmallQueue

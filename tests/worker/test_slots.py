@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from perago.ports import Report, TaskStatus
-from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady
-from perago.worker.messages import (
+from perago.worker.channel import (
     MOST_CHUNKS,
     MOST_REMARKS,
     MOST_STEPS,
@@ -28,6 +27,7 @@ from perago.worker.messages import (
     Ready,
     encode,
 )
+from perago.worker.events import AttemptReceived, Ending, FunctionSaid, Pulse, SlotDied, SlotReady
 from perago.worker.pools import MAX_THREADS
 
 from .bench import LIMIT, RunningWorker, gone, make_plan, outcome, release, result, running, running_pid, wait_for

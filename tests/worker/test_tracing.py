@@ -13,8 +13,7 @@ import pytest
 from perago.ports import Delivery, TaskStatus, trace_of
 from perago.settings import Mask
 from perago.worker import events
-from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event
-from perago.worker.usage import Usage
+from perago.worker.events import AttemptEnded, AttemptReceived, Ending, Event, Usage
 
 export = pytest.importorskip("opentelemetry.sdk.trace.export")  # the extra `otel`
 memory = pytest.importorskip("opentelemetry.sdk.trace.export.in_memory_span_exporter")
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
     from perago.worker.metrics import Metrics
-    from perago.worker.otel_metrics import as_otel
-    from perago.worker.tracing import MOST_STEPS, Tracing
+    from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
 else:
     from opentelemetry.sdk.resources import Resource
 
     from perago.worker.metrics import Metrics
-    from perago.worker.otel_metrics import as_otel
-    from perago.worker.tracing import MOST_STEPS, Tracing
+    from perago.worker.telemetry import MOST_STEPS, Tracing, as_otel
 
 IDENTITY = ("t1", 1, 7)
 TRACE = trace_of("w1", IDENTITY, None)

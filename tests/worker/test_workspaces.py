@@ -12,9 +12,8 @@ import pytest
 from perago.attempt.events import FenceState
 from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.lakefs import InMemoryLakeFS
-from perago.embedded.lakefs.fence import HeadFence
-from perago.worker.events import Ending, FenceNotEnforced, SlotDied
-from perago.worker.usage import Usage
+from perago.embedded.lakefs.hooks import HeadFence
+from perago.worker.events import Ending, FenceNotEnforced, SlotDied, Usage
 
 from .bench import RunningWorker, attempt_directories, make_plan, planned, running, wait_for
 from .site import WRITES, Site, opened

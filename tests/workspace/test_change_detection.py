@@ -14,9 +14,7 @@ import pytest
 from perago.ports import Placement
 from perago.workspace import changes as detecting
 from perago.workspace.changes import Baseline, Changes, detect_changes, hash_files
-from perago.workspace.descent import open_file
-from perago.workspace.errors import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone
-from perago.workspace.scan import scan_tree
+from perago.workspace.scan import FileChanging, UnreadableFile, WorkspaceError, WorkspaceGone, open_file, scan_tree
 
 from .building import download, entry, md5, write
 

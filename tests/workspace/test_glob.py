@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from perago.workspace.glob import compile_glob
+from perago.workspace.keys import compile_glob
 
 CASES = [
     ("raw/**/*.csv", "raw/a.csv", True),

@@ -8,17 +8,20 @@ import pytest
 
 from perago.ports import ObjectEntry, Placement
 from perago.workspace import layout
-from perago.workspace.disk import Disk, FreeSpace, free_space, probe_disk
-from perago.workspace.errors import LayoutRefused, NoRoom
 from perago.workspace.keys import Folding, NameLimits, check_keys, find_collisions, is_reserved
 from perago.workspace.layout import (
     RESERVE,
+    Disk,
+    FreeSpace,
     ListingBound,
     check_room,
     create_directories,
     directories_to_create,
+    free_space,
     plan_layout,
+    probe_disk,
 )
+from perago.workspace.scan import LayoutRefused, NoRoom
 
 from .building import entry
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perago.workspace.overlap import combined, find_overlap
+from perago.workspace.changes import combined, find_overlap
 
 KEYS = ("a", "A", "a/b", "a/B", "a/b/c", "d/x", "D/y", "d", "e")
 SIZES = st.sampled_from([1, 2])

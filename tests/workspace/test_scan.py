@@ -14,8 +14,7 @@ import pytest
 
 from perago.workspace.changes import Baseline, detect_changes, hash_files
 from perago.workspace.directory import AttemptDirectory
-from perago.workspace.errors import UnreadableFile, WorkspaceGone
-from perago.workspace.scan import Irregular, IrregularKind, Unreadable, scan_tree
+from perago.workspace.scan import Irregular, IrregularKind, Unreadable, UnreadableFile, WorkspaceGone, scan_tree
 
 from .building import deepen, delivery, no_more_files, write
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from perago.workspace.view import EVERYTHING, View
+from perago.workspace.keys import EVERYTHING, View
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,13 @@ from dataclasses import replace
 from typing import Any
 
 from perago.attempt import commands as do
-from perago.attempt import ending, merging, outcome, publication, publishing
 from perago.attempt import events as on
-from perago.attempt.ending import Next, cleaned, fail
-from perago.attempt.recovery import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
-from perago.attempt.state import Base, Plan, State
-from perago.attempt.steps import Step
+from perago.attempt import outcome, publication, publishing
+from perago.attempt import outcome as ending
+from perago.attempt import publishing as merging
+from perago.attempt.history import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
+from perago.attempt.outcome import Next, cleaned, fail
+from perago.attempt.state import Base, Plan, State, Step
 from perago.ports import Report, TaskStatus
 
 

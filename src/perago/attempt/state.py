@@ -1,15 +1,42 @@
-"""What is known about an attempt so far. Immutable: each transition makes a new one."""
+"""The state of an attempt: its plan, its step, and what is known so far. Immutable: each transition makes a new one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, PublishFenceSeen, WorkspaceRef
-from perago.attempt.steps import Step
 from perago.ports import Commit, Delivery, Report, WorkflowRow
 from perago.settings.values import PublishFence
+
+
+class Step(StrEnum):
+    """How far an attempt has come. Each name says what is already done."""
+
+    RECEIVED = "received"
+    VALIDATED = "validated"
+    RECOVERED = "recovered"
+    """The commits between the input ref and the branch head have been judged."""
+    LISTED = "listed"
+    """It is known which files the workspace has, and how large they are."""
+    FETCHED = "fetched"
+    PRE_CHECKED = "pre-checked"
+    RAN = "ran"
+    POST_CHECKED = "post-checked"
+    PLANNED = "planned"
+    """It is known what would be published. Nothing has been sent to lakeFS yet."""
+    STAGED = "staged"
+    COMMITTED = "committed"
+    """The staging commit exists. The next thing to be sent is the merge, the only visible one."""
+    PUBLISHED = "published"
+    FAILED = "failed"
+    """The outcome is a failure; what is left is to clean up and to report it."""
+    LOST = "lost"
+    """The delivery is no longer ours. Nothing is published or reported any more."""
+    CLEANED = "cleaned"
+    REPORTED = "reported"
 
 
 @dataclass(frozen=True, slots=True)

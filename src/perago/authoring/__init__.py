@@ -4,14 +4,11 @@ Everything here is declaration. Nothing touches files, the network or a clock, a
 `TaskDefinitionError` that names the author's file and line.
 """
 
-from perago.authoring.context import Current, current
+from perago.authoring.context import Current, Metric, current
 from perago.authoring.controls import ExecutionLimits, PublishBudget, RetryPolicy, TaskControls, TimeoutPolicy
-from perago.authoring.errors import TaskDefinitionError, TaskFailed, TaskTerminalError
-from perago.authoring.examples import Example
-from perago.authoring.guardrails import Guardrail
-from perago.authoring.metrics import Metric
-from perago.authoring.task import Task, task
-from perago.authoring.workspace import WorkspaceSpec
+from perago.authoring.declaration import TaskDefinitionError, TaskFailed, TaskTerminalError
+from perago.authoring.task import Example, Task, task
+from perago.authoring.workspace import Guardrail, WorkspaceSpec
 
 __all__ = [
     "Current",

@@ -1,15 +1,167 @@
-"""`current()`: what a running task function can learn about, and tell, the attempt around it."""
+"""What a running task function can use: `current()`, and the metrics that its task declares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import bisect
+import difflib
+import math
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from perago.authoring.metrics import MetricKind
+from pydantic import field_validator, model_validator
+
+from perago.authoring.declaration import Declaration, InvalidDeclaration
+
+MetricKind: TypeAlias = Literal["counter", "gauge", "histogram"]
+
+METRIC_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+MOST_METRICS = 50
+"""Of one task: each is a time series of its own, a histogram several."""
+MOST_BUCKETS = 30
+DEFAULT_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Those that Prometheus clients take: for seconds of short work."""
+
+_CALLS: dict[MetricKind, str] = {"counter": "count", "gauge": "gauge", "histogram": "observe"}
+
+
+class Metric(Declaration):
+    """A number that the function of a task reports: `@task(metrics=[Metric(name="rows_read", kind="counter")])`."""
+
+    name: str
+    """Lower-case letters, digits and `_`; at most 64."""
+    kind: MetricKind
+    """`counter`: grows by `current().count`. `gauge`: the last value of `current().gauge`. `histogram`: the values of
+    `current().observe`, sorted into buckets."""
+    buckets: tuple[float, ...] = ()
+    """Upper bounds of the buckets of a histogram, rising; empty: 5 ms to 10 s."""
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_one(cls, value: str) -> str:
+        if not METRIC_NAME.fullmatch(value):
+            raise ValueError(
+                f"{value!r} must be lower-case letters, digits and '_', begin with a letter, at most 64 characters"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _buckets_rise(self) -> Metric:
+        if self.buckets and self.kind != "histogram":
+            raise ValueError(f"a {self.kind} has no buckets")
+        if len(self.buckets) > MOST_BUCKETS or sorted(set(self.buckets)) != list(self.buckets):
+            raise ValueError(f"buckets must be at most {MOST_BUCKETS} rising numbers")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What an attempt has reported of one metric."""
+
+    name: str
+    kind: MetricKind
+    value: float = 0.0
+    """The sum; of a gauge the last value."""
+    count: int = 0
+    """How many values there were."""
+    bounds: tuple[float, ...] = ()
+    """Upper bounds of the buckets of a histogram."""
+    counts: tuple[int, ...] = ()
+    """How many values lie in each bucket and no lower one; then those above all."""
+
+
+class Measurements:
+    """Adds up what one attempt reports. For any thread."""
+
+    def __init__(self, task_name: str, declared: Iterable[Metric]) -> None:
+        self._task_name = task_name
+        self._declared = {metric.name: metric for metric in declared}
+        self._found: dict[str, Measured] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, kind: MetricKind, name: str, value: float) -> None:
+        """Take a value.
+
+        Raises:
+            ValueError: the task declares no such metric of this kind, or it cannot have this value.
+        """
+        metric = self._declared.get(name)
+        if metric is None or metric.kind != kind:
+            raise ValueError(self._undeclared(metric, kind, name))
+        call = f"current().{_CALLS[kind]}({name!r})"
+        try:
+            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        except OverflowError:
+            bits = int(value).bit_length()
+            raise ValueError(f"{call}: an integer of {bits:,} bits is too large for a float") from None
+        if not is_number:
+            raise ValueError(f"{call}: {value!r} is not a finite number")
+        if kind == "counter" and value < 0:
+            raise ValueError(f"{call}: a counter only grows, and {value!r} is less than 0")
+        with self._lock:
+            if name not in self._found:
+                bounds = (metric.buckets or DEFAULT_BUCKETS) if kind == "histogram" else ()
+                self._found[name] = Measured(
+                    name, kind, bounds=bounds, counts=(0,) * (len(bounds) + 1) if bounds else ()
+                )
+            self._found[name] = _with(self._found[name], float(value))
+
+    def all(self) -> tuple[Measured, ...]:
+        """What has been reported, in the order of the declarations."""
+        with self._lock:
+            return tuple(self._found[name] for name in self._declared if name in self._found)
+
+    def _undeclared(self, metric: Metric | None, kind: MetricKind, name: str) -> str:
+        if metric is not None:
+            instead = f"use current().{_CALLS[metric.kind]}"
+            return f"current().{_CALLS[kind]}({name!r}): it is declared as a {metric.kind}; {instead}"
+        near = difflib.get_close_matches(str(name), self._declared, n=1)
+        meant = f"; did you mean {near[0]!r}?" if near else "."
+        return (
+            f"current().{_CALLS[kind]}({name!r}): task {self._task_name} declares no such metric{meant} Declare it: "
+            f"@task(metrics=[Metric(name={str(name)!r}, kind={kind!r})])"
+        )
+
+
+def checked_metrics(declared: object) -> tuple[Metric, ...]:
+    """The argument of `@task` as a tuple.
+
+    Raises:
+        InvalidDeclaration: it is no list of metrics with names of their own.
+    """
+    fix = 'write metrics=[Metric(name="rows_read", kind="counter")], or leave it out'
+    if isinstance(declared, str | Metric) or not isinstance(declared, Iterable):
+        raise InvalidDeclaration(f"metrics must be a list of Metric(...), not {type(declared).__name__}", fix)
+    metrics = tuple(declared)
+    for index, metric in enumerate(metrics):
+        if not isinstance(metric, Metric):
+            raise InvalidDeclaration(f"metrics[{index}] must be Metric(...), not {type(metric).__name__}", fix)
+        if metric.name in {other.name for other in metrics[:index]}:
+            raise InvalidDeclaration(f"two metrics have the name {metric.name!r}", "give each a name of its own")
+    if len(metrics) > MOST_METRICS:
+        raise InvalidDeclaration(f"{len(metrics)} metrics are more than {MOST_METRICS}", "declare those that you watch")
+    return metrics
+
+
+def _with(before: Measured, value: float) -> Measured:
+    total = value if before.kind == "gauge" else before.value + value
+    if not math.isfinite(total):
+        raise ValueError(f"current().{_CALLS[before.kind]}({before.name!r}): the sum is too large")
+    if not before.bounds:
+        return replace(before, value=total, count=before.count + 1)
+    place = bisect.bisect_left(before.bounds, value)
+    counts = tuple(number + (index == place) for index, number in enumerate(before.counts))
+    return replace(before, value=total, count=before.count + 1, counts=counts)
+
+
+def metrics_json(measured: Iterable[Measured]) -> dict[str, dict[str, str | float]]:
+    """What was reported as JSON, by name."""
+    return {one.name: {"kind": one.kind, "value": one.value, "count": one.count} for one in measured}
 
 
 def _ignore_log(text: str) -> None:

@@ -1,16 +1,243 @@
-"""`WorkspaceSpec`: which part of the repository a task sees, and which rules hold there (docs/design/contract.md 2)."""
+"""The workspace of a task: canonical paths, what a guardrail is, and WorkspaceSpec.
+
+The kinds are the modules of `perago.guardrails`. All that perago does with a rule goes through `Guardrail`, so a
+new kind is one module.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, Self
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import PureWindowsPath
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from pydantic import field_validator, model_validator
 
-from perago.authoring.declaration import Declaration
-from perago.authoring.guardrails import Guardrail
-from perago.authoring.paths import canonical_pattern, canonical_prefix
+from perago.authoring.declaration import Declaration, calling_line
+
+_DRIVE = re.compile(r"[A-Za-z]:")
+_METADATA_DIRECTORY = "_lakefs_actions"
+
+
+def canonical_path(path: object) -> str:
+    """`./raw//a.csv` is `raw/a.csv`, and so is `PureWindowsPath("raw") / "a.csv"`.
+
+    Raises:
+        ValueError: the path is not a relative path inside the workspace; the message says which rule it breaks.
+    """
+    text = _posix_text(path)
+    if not text:
+        raise ValueError("the path is empty")
+    categories = set(map(unicodedata.category, text))
+    if "Cc" in categories:
+        raise ValueError(f"{text!r} contains a control character")
+    if "Cs" in categories:
+        raise ValueError(f"{text!r} contains half of a surrogate pair, which has no UTF-8 form")
+    if _DRIVE.match(text):
+        raise ValueError(f"{text!r} names a drive; write it relative to the workspace")
+    if text.startswith("/") and text.strip("/"):
+        raise ValueError(f"{text!r} is absolute; write it relative to the workspace: {text.lstrip('/')!r}")
+    parts = [part for part in text.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ValueError(f"{text!r} contains '..', which could leave the workspace")
+    if not parts:
+        raise ValueError(f"{text!r} is empty after normalising: it names the workspace itself, not something in it")
+    return "/".join(parts)
+
+
+def canonical_pattern(pattern: object) -> str:
+    """Like `canonical_path`, for a glob; `**` must be a whole component."""
+    text = canonical_path(pattern)
+    glued = next((part for part in text.split("/") if "**" in part and part != "**"), None)
+    if glued is not None:
+        advice = "/".join(("**", re.sub(r"\*{2,}", "*", glued)))
+        raise ValueError(f"{text!r}: '**' must be a whole path component; write {advice!r} in place of {glued!r}")
+    return text
+
+
+def canonical_prefix(prefix: object) -> str:
+    """The part of the repository that a task sees as its root: `""` for `/`, otherwise like `audio/render`.
+
+    Raises:
+        ValueError: as `canonical_path`, or for a prefix inside `_lakefs_actions`.
+    """
+    text = _posix_text(prefix)
+    if text and not text.strip("/"):
+        return ""
+    if text in (".", "./"):
+        raise ValueError(f"{text!r} is not a prefix; the whole repository is '/'")
+    if not text:
+        raise ValueError("the prefix is empty; the whole repository is '/'")
+    canonical = canonical_path(text.lstrip("/"))
+    if canonical.split("/")[0] == _METADATA_DIRECTORY:
+        raise ValueError(f"{text!r} lies in {_METADATA_DIRECTORY}/, which is never part of a workspace")
+    return canonical
+
+
+def _posix_text(path: object) -> str:
+    """The path as written, with forward slashes; the Windows forms are recognised here."""
+    if isinstance(path, PureWindowsPath):
+        _refuse_anchor(path, str(path))
+        return path.as_posix()
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(text, str):
+        raise ValueError(f"a path is a str or an os.PathLike of str, not {type(path).__name__}")  # noqa: TRY004
+    if "\\" in text:
+        _refuse_anchor(PureWindowsPath(text), text)
+        raise ValueError(f"{text!r} contains a backslash; write forward slashes, or pass a PureWindowsPath")
+    return text
+
+
+def _refuse_anchor(path: PureWindowsPath, text: str) -> None:
+    if path.drive.startswith("\\\\"):
+        raise ValueError(f"{text!r} is a UNC path; write it relative to the workspace")
+    if path.drive:
+        raise ValueError(f"{text!r} names a drive; write it relative to the workspace")
+    if path.root:
+        raise ValueError(f"{text!r} is absolute; write it relative to the workspace")
+
+
+Path: TypeAlias = str | os.PathLike[str]
+
+
+class Listing:
+    """The regular files of a tree with their sizes in bytes, and its directories. Paths are relative, with `/`.
+
+    A scan of a disk and the listing of a server are both this, and a rule cannot tell them apart.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], directories: Collection[str] = ()) -> None:
+        self.sizes = sizes
+        self._given = directories
+
+    @cached_property
+    def directories(self) -> frozenset[str]:
+        """Every directory: those above a file, and those given. Only hints need them."""
+        found = set(self._given)
+        for path in self.sizes:
+            above = path.rpartition("/")[0]
+            while above and above not in found:
+                found.add(above)
+                above = above.rpartition("/")[0]
+        return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`matched` files are what the rule is about; `complaint` says what is wrong with them, or is None."""
+
+    matched: int
+    complaint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileSelection:
+    """Some files: `FileSelection("raw", "**")` is all below `raw`, whatever characters that name has.
+
+    `name` is taken as it is, `pattern` is a glob below it. One of them may be empty.
+    """
+
+    name: str = ""
+    pattern: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.pattern
+
+
+@dataclass(frozen=True, slots=True)
+class CountConstraint:
+    """A tree has from `least` to `most` (None: any number) of these files; with `content`, each of them holds it."""
+
+    files: FileSelection
+    least: int = 0
+    most: int | None = None
+    content: str | bytes | None = None
+
+    def too_few(self) -> tuple[CountConstraint, ...]:
+        """How a tree has too few: one file is missing, or as many as other rules want."""
+        most = self.least - 1
+        return replace(self, least=most, most=most), replace(self, least=0, most=most)
+
+    def too_many(self) -> tuple[CountConstraint, ...]:
+        """How a tree has too many: one file, or as many as other rules want."""
+        least = (self.most or 0) + 1
+        return replace(self, least=least, most=least), replace(self, least=least, most=None)
+
+
+class Guardrail(ABC):
+    """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules.
+
+    Such a rule is about the shape of the tree: paths, sizes and numbers, which a listing shows before any file is
+    downloaded. Rules about what is in the files are `perago.guardrails.evaluation.ContentGuardrail`s.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """As an author writes it: `require_dir('raw')`."""
+
+    @property
+    def brief(self) -> str:
+        """In messages, where a long declaration would leave no room for what is wrong."""
+        return str(self)
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """In the name of a test: `require_dir(raw)`."""
+
+    @abstractmethod
+    def evaluate(self, tree: Listing) -> Verdict:
+        """Whether the rule holds for the tree."""
+
+    def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
+        """What the author may have meant, if the rule is violated and matched nothing."""
+        return None
+
+    @property
+    def is_derivable(self) -> bool:
+        """Whether trees that satisfy and violate the rule can be made from `constraint` and `violations`. A function of
+        the author's can only be tried."""
+        return True
+
+    @property
+    @abstractmethod
+    def constraint(self) -> CountConstraint:
+        """What satisfies the rule in generated trees."""
+
+    @abstractmethod
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        """What breaks the rule in generated trees, by the name of the violation. Of several constraints the first one
+        that the other rules allow is taken. Empty if every tree satisfies the rule."""
+
+
+def declared_path(rule: str, path: object) -> str:
+    """The canonical form of a path that an author gives to `rule`.
+
+    Raises:
+        TaskDefinitionError: not a relative path inside the workspace.
+    """
+    return _canonical(rule, canonical_path, path)
+
+
+def declared_pattern(rule: str, pattern: object) -> str:
+    """Like `declared_path`, for a glob."""
+    return _canonical(rule, canonical_pattern, pattern)
+
+
+def _canonical(rule: str, canonicalise: Callable[[object], str], path: object) -> str:
+    try:
+        return canonicalise(path)
+    except ValueError as error:
+        raise calling_line().error(
+            f"{rule}: {error}", fix="use a relative path with forward slashes, such as 'raw/a.csv'"
+        ) from None
 
 
 class WorkspaceSpec(Declaration):

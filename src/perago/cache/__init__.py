@@ -10,8 +10,8 @@ it gets a copy, so that no task function can change what the next attempt is giv
 
 from __future__ import annotations
 
+from perago.cache.directory import CacheUnusable, on_disk
 from perago.cache.objects import ObjectCache, ObjectId, Shelf
-from perago.cache.places import CacheUnusable, on_disk
 from perago.cache.upkeep import Usage, Verified, clear, default_limit, give_room, trim, usage, verify
 
 __all__ = [

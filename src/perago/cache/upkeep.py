@@ -12,12 +12,21 @@ from pathlib import Path
 
 import xxhash
 
-from perago.cache.copying import hash_bytes
-from perago.cache.ledger import locked_ledger, read_ledger
-from perago.cache.places import LEDGER, UNFINISHED, on_disk, opened_directory
-from perago.cache.seals import SEAL_BYTES, SEALED, can_be_sealed, seal_of
-from perago.workspace.disk import free_space
-from perago.workspace.errors import EXHAUSTED
+from perago.cache.directory import (
+    LEDGER,
+    SEAL_BYTES,
+    SEALED,
+    UNFINISHED,
+    can_be_sealed,
+    locked_ledger,
+    on_disk,
+    opened_directory,
+    read_ledger,
+    seal_of,
+)
+from perago.cache.objects import hash_bytes
+from perago.workspace.layout import free_space
+from perago.workspace.scan import EXHAUSTED
 
 _SHARE = 10
 """The default limit is one part in so many of what is free."""

@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from perago.authoring.metrics import metrics_json
+from perago.authoring.context import metrics_json
 from perago.cli.messages import Colour
 from perago.cli.rendering import Renderer
 from perago.ports import TaskStatus
+from perago.text import count, one_line, size
 from perago.worker import events
-from perago.workspace.text import count, one_line, size
 
 if TYPE_CHECKING:
     from perago.driver import AttemptRecord

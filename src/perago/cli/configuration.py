@@ -55,7 +55,7 @@ def valid_settings() -> Settings:
 
 def withhold_credentials() -> None:
     """From now on, no process that this one starts inherits a variable that is withheld from task functions."""
-    from perago.authoring.environment import withheld
+    from perago.authoring.task import withheld
     from perago.settings import take_from_environment
 
     take_from_environment(withheld(os.environ))

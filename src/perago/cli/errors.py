@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from perago.cli import messages
 from perago.failure import Failure
 from perago.signals import sigint_noted
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.ports import ServiceError

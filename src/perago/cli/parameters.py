@@ -45,7 +45,7 @@ def complete(incomplete: str) -> list[str]:
     """Modules and packages below the current directory. Nothing is imported."""
     from pathlib import Path
 
-    from perago.taskdef.discovery import children_of
+    from perago.taskdef.loading import children_of
 
     parent, dot, _ = incomplete.rpartition(".")
     found = children_of([Path(*parent.split("."))])
@@ -131,7 +131,7 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
     Raises:
         typer.BadParameter: it gives none, or something else as well.
     """
-    from perago.taskdef.refs import commits_of
+    from perago.taskdef.payload import commits_of
 
     value = text if _COMMIT.fullmatch(text) else _read_json(text, "--ref")[1]
     problems: list[str] = []
@@ -174,7 +174,7 @@ Pdb = Annotated[
 
 def seconds_of_age(text: str, option: str) -> float:
     """An age such as `12h` or `7d`, in seconds; otherwise a usage error that names the option."""
-    from perago.settings.units import parse_age
+    from perago.settings.variables import parse_age
 
     try:
         return parse_age(text)

@@ -12,7 +12,7 @@ from perago.cli import messages
 from perago.cli.loading import load_task_to_run
 from perago.cli.parameters import checked_module
 from perago.failure import Failure
-from perago.workspace.text import listing
+from perago.text import listing
 
 if TYPE_CHECKING:
     from perago.configuration import Servers

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TextIO, TypeVar
 
 from perago.cli.messages import Colour, painted
-from perago.workspace.text import one_line, size
+from perago.text import one_line, size
 
 if TYPE_CHECKING:
     from rich.console import Console

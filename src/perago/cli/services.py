@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from perago.back_off import RESTARTS
 from perago.cli import messages
 from perago.failure import Failure
 from perago.ports import AccessDenied, Clock, ServiceError, Unavailable
+from perago.retry import RESTARTS
 from perago.settings import LakeFSSettings
 from perago.signals import end_if_told
 

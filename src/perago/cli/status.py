@@ -18,9 +18,8 @@ from perago.cli.errors import CommandError, ExitCode
 if TYPE_CHECKING:
     from perago.settings import LakeFSSettings
     from perago.worker import Listener, WorkerPlan
-    from perago.worker.health import Verdict
     from perago.worker.metrics import Metrics
-    from perago.worker.status_server import Page
+    from perago.worker.status_server import Page, Verdict
 
 
 LOOPBACK = "127.0.0.1"
@@ -70,8 +69,7 @@ def status_served(
     if address is None:
         yield ()
         return
-    from perago.worker.health import Health
-    from perago.worker.status_server import StatusServer
+    from perago.worker.status_server import Health, StatusServer
 
     health = Health(plan.mask)
     with LakeFSCheck(lakefs) as check:

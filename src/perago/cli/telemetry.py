@@ -72,7 +72,7 @@ def telemetry_sent(
         listeners: list[Listener] = []
         if signals:
             from perago.worker.line_writer import LineWriter
-            from perago.worker.lines import missing
+            from perago.worker.logs import missing
             from perago.worker.telemetry import telemetry
 
             writer = LineWriter(sys.stderr, missing)

@@ -1,14 +1,15 @@
-"""The console's addresses, what answers at each, and the stream that tells pages to look again."""
+"""The console's addresses, the page for each of them, and the stream that tells pages to read again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,14 +23,69 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perago.console import links, overview, repositories, starting, task_types, workflow
+from perago.console import overview, repositories, starting, workflow
+from perago.console import overview as task_types
+from perago.console import text as links
 from perago.console.commits import commit
-from perago.console.halves import Away, without
-from perago.console.links import Link
-from perago.console.source import Actions, News, NoSuchPage, Source
-from perago.console.text import Shown, block, plural, unquoted, zone
+from perago.console.source import Actions, Conductor, LakeFS, News, NoSuchPage, Source
+from perago.console.text import Link, Shown, block, plural, unquoted, zone
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
-from perago.workspace.text import visible
+from perago.text import visible
+
+_NO_PAGE: Any = ((), None)
+_OF_CONDUCTOR: Mapping[str, Any] = {
+    "workflow_counts": {},
+    "workflows": (),
+    "knows": True,  # the page behind the link will say
+    "history": (),
+    "task_log": (),
+    "task_definition": None,
+    "task_definitions": (),
+    "workflow_versions": (),
+    "queue_sizes": {},
+    "queued": (),
+    "last_polls": (),
+}
+_OF_LAKEFS: Mapping[str, Any] = {
+    "repositories": _NO_PAGE,
+    "branches": _NO_PAGE,
+    "tags": _NO_PAGE,
+    "changes": _NO_PAGE,
+    "uncommitted": _NO_PAGE,
+}
+
+
+class Away(Exception):
+    """A page is about something that only a service could tell which does not answer."""
+
+
+def without(source: Source, error: ServiceError) -> Source:
+    """The same, without the half of the service that `error` is about."""
+    missing = {**source.missing, error.service: str(error)}
+    if error.service == "lakeFS":
+        return replace(source, lakefs=cast("LakeFS", _Nothing(error, _OF_LAKEFS)), missing=missing)
+    return replace(source, conductor=cast("Conductor", _Nothing(error, _OF_CONDUCTOR)), missing=missing)
+
+
+class _Nothing:
+    """Tells nothing: lists are empty, and a single thing is not there."""
+
+    def __init__(self, error: ServiceError, empty: Mapping[str, Any]) -> None:
+        self._error = error
+        self._empty = empty
+
+    def now(self) -> int:
+        """By this machine's clock."""
+        return round(time.time() * 1000)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def answer(*arguments: Any, **options: Any) -> Any:  # noqa: ARG001 - whatever is asked
+            if name in self._empty:
+                return self._empty[name]
+            raise NoSuchPage(str(self._error)) from self._error
+
+        return answer
+
 
 View = Callable[[Source, Request], Any]
 

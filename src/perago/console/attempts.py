@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from perago.console import links
+from perago.console import text as links
 from perago.console.commits import (
     ChangeRow,
     Parted,
@@ -21,15 +21,16 @@ from perago.console.commits import (
     publications,
     summary_of,
 )
-from perago.console.links import Link, link
 from perago.console.source import Change, HistoryEvent, Json, Source
 from perago.console.text import (
+    Link,
     Moment,
     Shown,
     StatusView,
     block,
     duration,
     line,
+    link,
     moment,
     readable_json,
     status_view,

@@ -12,13 +12,25 @@ from typing import Any
 
 from starlette.requests import Request
 
-from perago.attempt.joining import PAGE, NotOneLine, newest_of
-from perago.console import links
-from perago.console.links import Link, Listed, link, listed
+from perago.attempt.history import PAGE, NotOneLine, newest_of
+from perago.console import text as links
 from perago.console.source import Change, NoSuchPage, Source
-from perago.console.text import Moment, Shown, block, line, moment, plural, readable_json, size
+from perago.console.text import (
+    Link,
+    Listed,
+    Moment,
+    Shown,
+    block,
+    line,
+    link,
+    listed,
+    moment,
+    plural,
+    readable_json,
+    size,
+)
 from perago.ports import Commit
-from perago.taskdef.refs import commits_of
+from perago.taskdef.payload import commits_of
 from perago.workspace.keys import is_reserved
 
 SHORT_ID = 12

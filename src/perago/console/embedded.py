@@ -26,10 +26,9 @@ from perago.console.source import (
 )
 from perago.console.worker_logs import no_traces
 from perago.embedded.conductor.model import ConductorModel
-from perago.embedded.lakefs.errors import LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.tree import EMPTY_TREE, Tree, two_dot
-from perago.embedded.lakefs.values import Difference, DiffType, Entry, RepositoryInfo
+from perago.embedded.lakefs.trees import EMPTY_TREE, Tree, two_dot
+from perago.embedded.lakefs.values import Difference, DiffType, Entry, LakeFSError, RepositoryInfo
 from perago.embedded.lakefs.values import Page as Results
 from perago.ports import Commit
 

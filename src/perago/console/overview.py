@@ -1,19 +1,31 @@
-"""`/`: workflows, what can be started, queues and repositories."""
+"""`/` and `/task-types`: workflows, queues, repositories, and the definitions that can be scheduled."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
-from perago.console import links
+from perago.console import text
 from perago.console.attempts import plain_reason
-from perago.console.links import Link, Paged, link, paged
 from perago.console.repositories import RepositoryRow, repository_row
-from perago.console.source import STATUSES, Source, WorkflowSummary
-from perago.console.task_types import TaskTypeRow, task_type_rows
-from perago.console.text import Moment, Shown, StatusView, duration, line, moment, status_view
+from perago.console.source import MOST_QUEUED, STATUSES, NoSuchPage, Source, WorkflowSummary
+from perago.console.text import (
+    Link,
+    Moment,
+    Paged,
+    Shown,
+    StatusView,
+    duration,
+    line,
+    link,
+    moment,
+    paged,
+    readable_json,
+    status_view,
+)
 
 _PAGE_SIZE = 50
 _LIST_SIZE = 20
@@ -99,21 +111,21 @@ def _starters(source: Source) -> tuple[Starter, ...] | None:
 
 
 def _starter(name: str, version: int) -> Starter:
-    return Starter(link(f"{name} v{version}", links.workflow_type(name, version)), links.start(name, version))
+    return Starter(link(f"{name} v{version}", text.workflow_type(name, version)), text.start(name, version))
 
 
 def _filters(counts: Mapping[str, int], wanted: str | None) -> tuple[Filter, ...]:
-    found = [Filter("all", sum(counts.values()), links.OVERVIEW, wanted is None)]
+    found = [Filter("all", sum(counts.values()), text.OVERVIEW, wanted is None)]
     for status in STATUSES:
         if counts.get(status) or status == wanted:
-            url = links.with_query(links.OVERVIEW, status=status)
+            url = text.with_query(text.OVERVIEW, status=status)
             found.append(Filter(status_view(status).word, counts.get(status, 0), url, status == wanted))
     return tuple(found)
 
 
 def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
     return WorkflowItem(
-        url=links.workflow(summary.workflow_id),
+        url=text.workflow(summary.workflow_id),
         name=line(f"{summary.name} v{summary.version}"),
         workflow_id=line(summary.workflow_id),
         status=status_view(summary.status),
@@ -122,4 +134,183 @@ def _item(summary: WorkflowSummary, now: int) -> WorkflowItem:
         failed=line(", ".join(summary.failed_references)),
         recovered=summary.status == "COMPLETED",
         reason=line(plain_reason(summary.reason), 500),
+    )
+
+
+_TYPES_PER_PAGE = 100
+_PENDING_SIZE = 50
+_POLLS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypeRow:
+    """One task type. `waiting` attempts are in its queue, delayed ones included."""
+
+    type: Link
+    description: Shown
+    owner: Shown
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypes:
+    """All task types."""
+
+    types: Paged[TaskTypeRow]
+    title: str = "Task types"
+    crumbs: tuple[Link, ...] = ()
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PendingRow:
+    """An attempt that waits to be polled."""
+
+    attempt: Link
+    reference: Shown
+    retry: int
+    waiting: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollRow:
+    """The last poll of a domain (empty: of none)."""
+
+    time: Moment | None
+    worker: Shown
+    domain: Shown
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTypePage:
+    """One task definition with its queue and its last polls."""
+
+    name: Shown
+    definition: Shown
+    pending: Paged[PendingRow]
+    more: int
+    """Attempts that wait and are not listed."""
+    polls: tuple[PollRow, ...]
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowTypePage:
+    """One workflow definition."""
+
+    name: Shown
+    start: str | None
+    versions: tuple[Link, ...]
+    tasks: tuple[Link, ...]
+    definition: Shown
+    title: str
+    crumbs: tuple[Link, ...]
+    live: bool = False
+
+
+def task_type_rows(source: Source) -> tuple[TaskTypeRow, ...]:
+    """All task types by name."""
+    waiting = source.conductor.queue_sizes()
+    definitions = sorted(source.conductor.task_definitions(), key=lambda definition: str(definition["name"]))
+    return tuple(_row(definition, waiting.get(definition["name"], 0)) for definition in definitions)
+
+
+def task_types(source: Source, request: Request) -> TaskTypes:
+    """The list."""
+    return TaskTypes(paged(task_type_rows(source), request, size=_TYPES_PER_PAGE))
+
+
+def task_type(source: Source, request: Request) -> TaskTypePage:
+    """The definition that `?name=` asks for.
+
+    Raises:
+        NoSuchPage: there is none of that name.
+    """
+    name = request.query_params.get("name", "")
+    definition = source.conductor.task_definition(name)
+    if definition is None:
+        raise NoSuchPage(f"There is no task definition {name!r}.")
+    waiting = source.conductor.queue_sizes().get(name, 0)
+    return TaskTypePage(
+        name=line(name),
+        definition=readable_json(definition),
+        pending=_pending(source, name, waiting, request),
+        more=max(0, waiting - MOST_QUEUED),
+        polls=_polls(source, name),
+        title=f"Task type {line(name).text}",
+        crumbs=(link("Task types", text.TASK_TYPES),),
+    )
+
+
+def workflow_type(source: Source, request: Request) -> WorkflowTypePage:
+    """The definition that `?name=` and `?version=` ask for, by default the newest version.
+
+    Raises:
+        NoSuchPage: there is none of that name and version.
+    """
+    definition, versions = wanted_definition(source, request)
+    name = definition["name"]
+    tasks = [task for task in definition.get("tasks", []) if isinstance(task, dict)]
+    return WorkflowTypePage(
+        name=line(f"{name} v{definition['version']}"),
+        start=text.start(name, definition["version"]) if source.actions else None,
+        versions=tuple(link(f"v{version}", text.workflow_type(name, version)) for version in versions),
+        tasks=tuple(_task_link(source, str(task.get("name"))) for task in tasks),
+        definition=readable_json(definition),
+        title=f"Workflow type {line(name).text}",
+        crumbs=(),
+    )
+
+
+def wanted_definition(source: Source, request: Request) -> tuple[Mapping[str, Any], Sequence[int]]:
+    """The workflow definition of `?name=` and `?version=` (by default the newest), and all its versions.
+
+    Raises:
+        NoSuchPage: there is none of that name and version.
+    """
+    name, wanted = request.query_params.get("name", ""), request.query_params.get("version")
+    versions = source.conductor.workflow_versions(name)
+    found = [version for version in versions if wanted in (None, str(version))]
+    if not found:
+        raise NoSuchPage(f"There is no workflow definition {name!r} of version {wanted or 'any'}.")
+    return source.conductor.workflow_definition(name, found[-1]), versions
+
+
+def _task_link(source: Source, name: str) -> Link:
+    known = source.conductor.task_definition(name) is not None
+    return link(name, text.task_type(name) if known else None)
+
+
+def _row(definition: Mapping[str, Any], waiting: int) -> TaskTypeRow:
+    name = str(definition["name"])
+    return TaskTypeRow(
+        type=link(name, text.task_type(name)),
+        description=line(str(definition.get("description") or "")),
+        owner=line(str(definition.get("ownerEmail") or "")),
+        waiting=waiting,
+    )
+
+
+def _pending(source: Source, name: str, waiting: int, request: Request) -> Paged[PendingRow]:
+    now = source.conductor.now()
+    places = paged(range(min(waiting, MOST_QUEUED)), request, size=_PENDING_SIZE, parameter="queue")
+    tasks = source.conductor.queued(name, places.first, len(places.items))
+    return places.showing([_pending_row(task, now) for task in tasks])
+
+
+def _pending_row(task: Mapping[str, Any], now: int) -> PendingRow:
+    return PendingRow(
+        attempt=link(task["taskId"], text.workflow(task["workflowInstanceId"], task["taskId"])),
+        reference=line(task["referenceTaskName"]),
+        retry=task["retryCount"],
+        waiting=duration(now - task["scheduledTime"]),
+    )
+
+
+def _polls(source: Source, name: str) -> tuple[PollRow, ...]:
+    return tuple(
+        PollRow(moment(poll.time), line(poll.worker_id or "unnamed"), line(poll.domain))
+        for poll in source.conductor.last_polls(name)[:_POLLS_SHOWN]
     )

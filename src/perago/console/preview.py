@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from perago.console import links
+from perago.console import text as links
 from perago.console.source import File, NoSuchPage, Source
 from perago.console.text import Shown, line, plural, size
 

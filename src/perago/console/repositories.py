@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from perago.attempt.publication import is_staging_branch
-from perago.console import links
+from perago.console import text
 from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
-from perago.console.links import Link, Listed, link, listed
 from perago.console.preview import Preview, image_of, preview_of
 from perago.console.source import File, NoSuchPage, Ref, Repository, Source
-from perago.console.text import Moment, Shown, line, moment, plural, size
+from perago.console.text import Link, Listed, Moment, Shown, line, link, listed, moment, plural, size
 from perago.ports import Forbidden
 
 _PAGE_SIZE = 50
@@ -162,7 +161,7 @@ def repository(source: Source, request: Request) -> RepositoryPage:
         name=line(found.name),
         namespace=line(found.namespace),
         created=moment(found.created * 1000),
-        default=link(found.default_branch, links.branch(found.name, found.default_branch)),
+        default=link(found.default_branch, text.branch(found.name, found.default_branch)),
         branches=branches("branches"),
         staging=branches("staging"),
         tags=listed(
@@ -172,7 +171,7 @@ def repository(source: Source, request: Request) -> RepositoryPage:
             "tags",
         ),
         title=f"Repository {found.name}",
-        crumbs=(link("Repositories", links.REPOSITORIES),),
+        crumbs=(link("Repositories", text.REPOSITORIES),),
     )
 
 
@@ -184,19 +183,19 @@ def branch(source: Source, request: Request) -> BranchPage:
     history = source.lakefs.first_parents(repository, start or found.commit_id)
     commits = list(itertools.islice(history, _PAGE_SIZE + 1))
     uncommitted, more = source.lakefs.uncommitted(repository, name, _FILES)
-    address = links.branch(repository, name)
+    address = text.branch(repository, name)
     older = commits[_PAGE_SIZE].id if len(commits) > _PAGE_SIZE else None
     return BranchPage(
         name=line(name),
         staging=is_staging_branch(name),
-        files=links.files(repository, found.commit_id),
+        files=text.files(repository, found.commit_id),
         commits=tuple(commit_row(source, repository, each) for each in commits[:_PAGE_SIZE]),
         newest=address if start else None,
-        older=links.with_query(address, **{"from": older}) if older else None,
+        older=text.with_query(address, **{"from": older}) if older else None,
         uncommitted=tuple(change_row(repository, None, change) for change in uncommitted),
         more_uncommitted=more is not None,
         title=f"Branch {line(name).text}",
-        crumbs=(link("Repositories", links.REPOSITORIES), link(repository, links.repository(repository))),
+        crumbs=(link("Repositories", text.REPOSITORIES), link(repository, text.repository(repository))),
     )
 
 
@@ -211,8 +210,8 @@ def repository_row(source: Source, found: Repository) -> RepositoryRow:
     except (NoSuchPage, Forbidden):  # one of many that may not be read takes nothing from the others
         head = None
     return RepositoryRow(
-        repository=link(found.name, links.repository(found.name)),
-        branch=link(found.default_branch, links.branch(found.name, found.default_branch) if head else None),
+        repository=link(found.name, text.repository(found.name)),
+        branch=link(found.default_branch, text.branch(found.name, found.default_branch) if head else None),
         head=head,
         created=moment(found.created * 1000),
     )
@@ -220,7 +219,7 @@ def repository_row(source: Source, found: Repository) -> RepositoryRow:
 
 def _branch_row(source: Source, found: Repository, branch: Ref) -> BranchRow:
     return BranchRow(
-        branch=link(branch.name, links.branch(found.name, branch.name)),
+        branch=link(branch.name, text.branch(found.name, branch.name)),
         is_default=branch.name == found.default_branch,
         uncommitted=bool(source.lakefs.uncommitted(found.name, branch.name, 1)[0]),
         head=_row_of(source, found.name, branch.commit_id),
@@ -261,7 +260,7 @@ def file(source: Source, request: Request) -> FilePage:
         time=moment(found.mtime * 1000),
         metadata=tuple((line(key), line(value)) for key, value in sorted(found.metadata.items())),
         preview=preview_of(source, repository, commit_id, found),
-        download=links.download(repository, commit_id, found.path),
+        download=text.download(repository, commit_id, found.path),
         title=f"File {line(found.path).text}",
         crumbs=_crumbs(repository, commit_id, found.path, with_root=True),
     )
@@ -300,8 +299,8 @@ def _commit(source: Source, request: Request) -> tuple[str, str]:
 
 def _file_row(repository: str, commit_id: str, prefix: str, item: File | str) -> FileRow:
     if isinstance(item, str):
-        return FileRow(link(item[len(prefix) :], links.files(repository, commit_id, item)), "", None)
-    name = link(item.path[len(prefix) :] or item.path, links.file(repository, commit_id, item.path))
+        return FileRow(link(item[len(prefix) :], text.files(repository, commit_id, item)), "", None)
+    name = link(item.path[len(prefix) :] or item.path, text.file(repository, commit_id, item.path))
     return FileRow(name, size(item.size), moment(item.mtime * 1000))
 
 
@@ -309,11 +308,11 @@ def _crumbs(repository: str, commit_id: str, path: str, *, with_root: bool = Fal
     """Repository, commit, and the directories above `path`."""
     parts = path.split("/")[:-1]
     above = ["/".join(parts[: index + 1]) + "/" for index in range(len(parts))]
-    root = [link("files", links.files(repository, commit_id))] if path or with_root else []
+    root = [link("files", text.files(repository, commit_id))] if path or with_root else []
     return (
-        link("Repositories", links.REPOSITORIES),
-        link(repository, links.repository(repository)),
-        link(commit_id[:SHORT_ID], links.commit(repository, commit_id)),
+        link("Repositories", text.REPOSITORIES),
+        link(repository, text.repository(repository)),
+        link(commit_id[:SHORT_ID], text.commit(repository, commit_id)),
         *root,
-        *(link(part, links.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
+        *(link(part, text.files(repository, commit_id, prefix)) for part, prefix in zip(parts, above, strict=True)),
     )

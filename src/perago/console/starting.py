@@ -17,16 +17,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from perago.console import links
-from perago.console.links import Link, link
+from perago.console import text as links
+from perago.console.overview import wanted_definition
 from perago.console.source import Actions, Json, NoSuchPage, Source
-from perago.console.task_types import wanted_definition
-from perago.console.text import line
+from perago.console.text import Link, line, link
 from perago.ports import ServiceError
-from perago.taskdef.problems import join_pointer
-from perago.taskdef.refs import commits_of
-from perago.taskdef.schema_check import schema_problems
-from perago.taskdef.skeleton import skeleton_of
+from perago.taskdef.payload import commits_of, join_pointer
+from perago.taskdef.schema import schema_problems, skeleton_of
 
 MAX_BODY = 1024 * 1024
 """Bytes of a form."""

@@ -1,12 +1,21 @@
-"""What is shown: foreign text made fit to be looked at (nothing hidden, nothing reordered, nothing endless), statuses,
-times in the zone of this machine, which is also the reader's, and durations."""
+"""Text and links of the pages: hostile text is made visible and cut, and long lists get numbered pages.
+
+Names that may hold anything are in the query: browsers resolve dots and slashes in paths.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+from starlette.datastructures import URL
+from starlette.requests import Request
+
+from perago.console.source import Page
 
 LINE_LIMIT = 300
 """Characters of a name, a key, a reason in a table."""
@@ -172,3 +181,178 @@ def duration(milliseconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} days {hours % 24} h"
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+OVERVIEW = "/"
+TASK_TYPES = "/task-types"
+REPOSITORIES = "/repositories"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A text and where it leads; None: nowhere, it is only named."""
+
+    text: Shown
+    url: str | None = None
+
+
+def link(text: str, url: str | None = None) -> Link:
+    """A link with a foreign text on one line."""
+    return Link(line(text), url)
+
+
+def with_query(address: str, /, **parameters: str | int | None) -> str:
+    """`address` with the parameters that are not None."""
+    given = {name: value for name, value in parameters.items() if value is not None}
+    return f"{address}?{urlencode(given, errors='replace')}" if given else address
+
+
+def workflow(workflow_id: str, task_id: str | None = None) -> str:
+    """A workflow, or one of its attempts."""
+    fragment = "" if task_id is None else f"#{attempt_anchor(task_id)}"
+    return f"/workflows/{_part(workflow_id)}{fragment}"
+
+
+def attempt_anchor(task_id: str) -> str:
+    """The id of an attempt within its workflow's page."""
+    return f"attempt-{_part(task_id)}"
+
+
+def task_type(name: str) -> str:
+    """A task definition."""
+    return with_query("/task-types/definition", name=name)
+
+
+def workflow_type(name: str, version: int) -> str:
+    """A workflow definition."""
+    return with_query("/workflow-types/definition", name=name, version=version)
+
+
+def start(name: str, version: int) -> str:
+    """The form that starts a workflow."""
+    return with_query("/start", name=name, version=version)
+
+
+def terminate(workflow_id: str) -> str:
+    """Where a workflow is ended."""
+    return f"/workflows/{_part(workflow_id)}/terminate"
+
+
+def repository(name: str) -> str:
+    """A repository."""
+    return f"{REPOSITORIES}/{_part(name)}"
+
+
+def branch(repository_name: str, name: str) -> str:
+    """A branch."""
+    return f"{repository(repository_name)}/branches/{_part(name)}"
+
+
+def commit(repository_name: str, commit_id: str) -> str:
+    """A commit."""
+    return f"{repository(repository_name)}/commits/{_part(commit_id)}"
+
+
+def files(repository_name: str, commit_id: str, prefix: str = "") -> str:
+    """One directory of a commit's tree; an empty `prefix` is the root."""
+    return with_query(f"{commit(repository_name, commit_id)}/files", prefix=prefix or None)
+
+
+def file(repository_name: str, commit_id: str, path: str) -> str:
+    """One file of a commit."""
+    return with_query(f"{commit(repository_name, commit_id)}/file", path=path)
+
+
+def download(repository_name: str, commit_id: str, path: str) -> str:
+    """The bytes of one file of a commit."""
+    return with_query(f"{commit(repository_name, commit_id)}/download", path=path)
+
+
+def image(repository_name: str, commit_id: str, path: str) -> str:
+    """The bytes of an image of a commit, to be shown."""
+    return with_query(f"{commit(repository_name, commit_id)}/image", path=path)
+
+
+def _part(text: str) -> str:
+    return quote(text, safe="", errors="replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Paged(Generic[T]):
+    """One page of `total` items, the first of them at place `first` (from 0). Page 1 is the first page; the URLs are
+    None where there is no further one."""
+
+    items: Sequence[T]
+    total: int
+    first: int
+    number: int
+    pages: int
+    previous: str | None
+    next: str | None
+
+    def showing(self, items: Sequence[U]) -> Paged[U]:
+        """The same page of other items, mostly what is shown of each."""
+        return Paged(items, self.total, self.first, self.number, self.pages, self.previous, self.next)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Generic[T]):
+    """One page of a list whose length is not known. The URLs lead to the first page and to the next one; None: this is
+    the first, or the last."""
+
+    items: Sequence[T]
+    first: str | None
+    next: str | None
+
+
+def listed(read: Callable[[str], Page[U]], show: Callable[[U], T], request: Request, parameter: str) -> Listed[T]:
+    """The page of a list that the request's query asks for.
+
+    Args:
+        read: Gives the page after an entry, and the entry after which the next one begins.
+        show: What is shown of an item.
+        request: Its query has the entry after which its page begins.
+        parameter: The name of that in the query.
+    """
+    after = request.query_params.get(parameter, "")
+    items, following = read(after)
+    first = request.url.remove_query_params(parameter)
+    further = request.url.include_query_params(**{parameter: following})
+    return Listed(
+        [show(item) for item in items], _local(first) if after else None, _local(further) if following else None
+    )
+
+
+def _local(url: URL) -> str:
+    return f"{url.path}?{url.query}" if url.query else url.path
+
+
+def paged(items: Sequence[T], request: Request, *, size: int, parameter: str = "page") -> Paged[T]:
+    """The page of a list that the request's query asks for.
+
+    Args:
+        items: The whole list.
+        request: Its query has the number of the page. A number that is none, or beyond the end, is moved to the nearest
+            page.
+        size: Items on a page.
+        parameter: The name of the number in the query.
+    """
+    pages = max(1, -(-len(items) // size))
+    number = min(max(1, _number(request.query_params.get(parameter, "1"))), pages)
+    start = (number - 1) * size
+
+    def address(other: int) -> str | None:
+        if not 1 <= other <= pages:
+            return None
+        return _local(request.url.include_query_params(**{parameter: other}))
+
+    return Paged(
+        items[start : start + size], len(items), start, number, pages, address(number - 1), address(number + 1)
+    )
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 1

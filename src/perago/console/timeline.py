@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perago.console import links
-from perago.console.links import Link, link
+from perago.console import text
 from perago.console.source import Json
-from perago.console.text import Shown, duration, line, status_view
+from perago.console.text import Link, Shown, duration, line, link, status_view
 from perago.console.worker_logs import AttemptTrace
 
 _THINNEST = 0.5
@@ -85,7 +84,7 @@ def timeline(groups: Sequence[Sequence[Json]], start: int, end: int) -> Timeline
     for group in groups:
         first, last = group[0], group[-1]
         called = first["taskDefName"] if types[first["taskDefName"]] == 1 else first["referenceTaskName"]
-        name = link(called, f"#{links.attempt_anchor(first['taskId'])}")
+        name = link(called, f"#{text.attempt_anchor(first['taskId'])}")
         spent = (last["endTime"] or end) - (first["startTime"] or first["scheduledTime"])
         rows.append(Row(name, tuple(_bar(task, start, end) for task in group), duration(spent)))
     return Timeline(tuple(rows), duration((end - start) / 2), duration(end - start))
@@ -138,7 +137,7 @@ def _bar(task: Json, start: int, end: int) -> Bar:
         waited=Span(min(waited.at, ran.at), round(max(ran.at - waited.at, 0), 2)),
         ran=ran,
         tone=status.tone,
-        url=f"#{links.attempt_anchor(task['taskId'])}",
+        url=f"#{text.attempt_anchor(task['taskId'])}",
         words=f"{label_of(task)}: {status.word}, {spent}",
     )
 

@@ -1,13 +1,15 @@
-"""`/workflows/{id}`: one workflow: its timeline, forks and commits, its steps with their attempts, and its history."""
+"""`/workflows/{id}`: one workflow with its forks, commits, steps, attempts and history."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from starlette.requests import Request
 
-from perago.console import links
+from perago.console import text
 from perago.console.attempts import (
     HistoryRow,
     StepView,
@@ -17,12 +19,290 @@ from perago.console.attempts import (
     step_views,
     workspace_ref,
 )
-from perago.console.forks import Forks, forks_of
-from perago.console.lines import CommitLine, lines_of
-from perago.console.links import Link, Paged, link, paged
+from perago.console.commits import ChangeRow, change_row, changed, commit_link
 from perago.console.source import Json, Source
-from perago.console.text import Moment, Shown, StatusView, block, duration, line, moment, readable_json, status_view
+from perago.console.text import (
+    Link,
+    Moment,
+    Paged,
+    Shown,
+    StatusView,
+    block,
+    duration,
+    line,
+    link,
+    moment,
+    paged,
+    plural,
+    readable_json,
+    status_view,
+)
 from perago.console.timeline import Timeline, timeline
+from perago.ports import Commit
+
+_MOST_FORKS = 20
+_MOST_LANES = 100
+_MOST_STEPS = 50
+"""Of one lane."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStep:
+    """A step of a branch, with its newest attempt and what it published. One that has not been scheduled leads
+    nowhere."""
+
+    reference: Link
+    task_type: Shown
+    """Empty where it says no more than the reference name."""
+    status: StatusView
+    words: str
+    published: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One branch: its steps, and the forks inside of it. `more` are not shown."""
+
+    parts: tuple[LaneStep | ForkView, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkView:
+    """A fork and the lanes of its branches. `more` are not shown."""
+
+    reference: Shown
+    lanes: tuple[Lane, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forks:
+    """The newest forks of a workflow, oldest first; `earlier` are not shown."""
+
+    shown: tuple[ForkView, ...]
+    earlier: int
+
+
+def forks_of(tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]) -> Forks:
+    """The forks of a workflow; a fork in a branch of another is part of that.
+
+    What the branches are is read from the rows of the forks themselves, as Conductor scheduled them.
+
+    Args:
+        tasks: All attempts of the workflow.
+        url_of: Where an attempt is shown.
+        published: The commits of an attempt, by its task id.
+    """
+    found = _Reader(tasks, url_of, published).run()
+    return Forks(found[-_MOST_FORKS:], max(0, len(found) - _MOST_FORKS))
+
+
+class _Reader:
+    def __init__(
+        self, tasks: Sequence[Json], url_of: Callable[[Json], str], published: Mapping[str, tuple[Link, ...]]
+    ) -> None:
+        self._attempts: dict[str, list[Json]] = {}
+        for task in tasks:
+            self._attempts.setdefault(task["referenceTaskName"], []).append(task)
+        self._url_of = url_of
+        self._published = published
+        self._inside: set[str] = set()
+        """References of forks that are part of a lane."""
+
+    def run(self) -> tuple[ForkView, ...]:
+        forks = [rows[-1] for rows in self._attempts.values() if rows[-1]["taskType"] == "FORK"]
+        views = [(row["referenceTaskName"], self._fork(row)) for row in forks]
+        return tuple(view for reference, view in views if reference not in self._inside)
+
+    def _fork(self, row: Json) -> ForkView:
+        branches = _branches(row)
+        lanes = tuple(self._lane(branch, _suffix(row)) for branch in branches[:_MOST_LANES])
+        return ForkView(line(row["referenceTaskName"]), lanes, max(0, len(branches) - _MOST_LANES))
+
+    def _lane(self, branch: Sequence[Mapping[str, Any]], suffix: str) -> Lane:
+        parts = tuple(self._parts(branch, suffix, only_scheduled=False))
+        return Lane(parts[:_MOST_STEPS], max(0, len(parts) - _MOST_STEPS))
+
+    def _parts(
+        self, steps: Sequence[Mapping[str, Any]], suffix: str, *, only_scheduled: bool
+    ) -> Iterator[LaneStep | ForkView]:
+        """Joins are left out. Behind a switch come the steps of the case that it took, behind a loop its last round."""
+        for step in steps:
+            name = str(step["taskReferenceName"])
+            reference = name + suffix if name + suffix in self._attempts else name
+            rows = self._attempts.get(reference, [])
+            if rows and rows[-1]["taskType"] == "FORK":
+                self._inside.add(reference)
+                yield self._fork(rows[-1])
+            elif (rows or not only_scheduled) and step.get("type") != "JOIN":
+                yield self._step(reference, str(step.get("name", "")), rows)
+            for case in (*(step.get("decisionCases") or {}).values(), step.get("defaultCase") or ()):
+                yield from self._parts(case, suffix, only_scheduled=True)
+            if rows and step.get("loopOver"):
+                yield from self._parts(step["loopOver"], f"__{rows[-1]['iteration']}", only_scheduled=True)
+
+    def _step(self, reference: str, name: str, rows: Sequence[Json]) -> LaneStep:
+        task_type = line("" if name == reference else name)
+        if not rows:
+            return LaneStep(link(reference), task_type, StatusView("to come", "wait"), "", ())
+        last = rows[-1]
+        spent = duration(last["endTime"] - last["startTime"]) if last["endTime"] and last["startTime"] else ""
+        tries = plural(len(rows), "attempt") if len(rows) > 1 else ""
+        return LaneStep(
+            reference=link(reference, self._url_of(last)),
+            task_type=task_type,
+            status=status_view(last["status"]),
+            words=", ".join(part for part in (spent, tries) if part),
+            published=tuple(commit for row in rows for commit in self._published.get(row["taskId"], ())),
+        )
+
+
+def _branches(row: Json) -> Sequence[Sequence[Mapping[str, Any]]]:
+    """The steps of each branch. Those of a dynamic fork are in its input: one step for each branch."""
+    declared = row.get("workflowTask", {})
+    if declared.get("type") == "FORK_JOIN_DYNAMIC":
+        return [[step] for step in row.get("inputData", {}).get("forkedTaskDefs") or ()]
+    found: Sequence[Sequence[Mapping[str, Any]]] = declared.get("forkTasks") or ()
+    return found
+
+
+def _suffix(row: Json) -> str:
+    """What Conductor puts behind the names of a fork and of its steps in one round of a loop."""
+    reference, declared = row["referenceTaskName"], row.get("workflowTask", {}).get("taskReferenceName")
+    return str(reference[len(declared) :]) if declared and reference.startswith(declared) else ""
+
+
+_MOST_READ = 1000
+"""Commits of a branch that are looked at, from its head."""
+_MOST_SHOWN = 60
+_FILES = 5
+"""Changed files that are shown with a commit; its page shows all."""
+
+
+@dataclass(frozen=True, slots=True)
+class LineCommit:
+    """One commit. Of another workflow's or a person's, `name` is who published it, and its files are not listed."""
+
+    own: bool
+    name: Link
+    commit: Link
+    words: Shown
+    """The task type of an own publication, else the message."""
+    time: Moment | None
+    summary: str
+    files: tuple[ChangeRow, ...]
+    more: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitLine:
+    """What happened on one branch from the first commit that a task read to the last one that a task published, oldest
+    first. `earlier` are left out; `later` says that the branch has newer commits."""
+
+    branch: Link
+    start: Link | None
+    """The commit below all; None where it was not found."""
+    commits: tuple[LineCommit, ...]
+    earlier: int
+    later: bool
+
+
+def lines_of(
+    source: Source,
+    workflow_id: str,
+    tasks: Sequence[Json],
+    places: Sequence[tuple[str, str, str]],
+    url_of: Callable[[Json], str],
+) -> tuple[tuple[CommitLine, ...], Mapping[str, tuple[Link, ...]]]:
+    """The lines of a workflow, and the commits of each attempt, by its task id.
+
+    Args:
+        source: Where the commits are read.
+        workflow_id: The workflow.
+        tasks: All attempts of it.
+        places: Repository, branch and input commit of those that have a workspace.
+        url_of: Where an attempt is shown.
+    """
+    reader = _LineReader(source, workflow_id, tasks, url_of)
+    begun: dict[tuple[str, str], set[str]] = {}
+    for repository, branch, ref in places:
+        begun.setdefault((repository, branch), set()).add(ref)
+    lines = [reader.line(repository, branch, refs) for (repository, branch), refs in begun.items()]
+    return tuple(found for found in lines if found is not None), reader.published
+
+
+class _LineReader:
+    def __init__(self, source: Source, workflow_id: str, tasks: Sequence[Json], url_of: Callable[[Json], str]) -> None:
+        self._source = source
+        self._workflow_id = workflow_id
+        self._tasks = {task["taskId"]: task for task in tasks}
+        self._steps = {task["subWorkflowId"]: task for task in tasks if task.get("subWorkflowId")}
+        """What runs a sub-workflow, by the id of that."""
+        self._url_of = url_of
+        self.published: dict[str, tuple[Link, ...]] = {}
+
+    def line(self, repository: str, branch: str, refs: set[str]) -> CommitLine | None:
+        """The line of one branch; None if no task of the workflow published to it."""
+        missing, read, start = set(refs), [], None
+        for each in islice(self._source.lakefs.first_parents(repository, branch), _MOST_READ):
+            missing.discard(each.id)
+            if not missing:
+                start = commit_link(repository, each.id)
+                break
+            read.append(each)
+        own = [place for place, each in enumerate(read) if self._owner(each) is not None]
+        if not own:
+            return None
+        between = read[own[0] : len(read) if start else own[-1] + 1]
+        shown = between[:_MOST_SHOWN]
+        for each in reversed(between):
+            self._note(repository, each)
+        return CommitLine(
+            branch=link(f"{repository}/{branch}", text.branch(repository, branch)),
+            start=start,
+            commits=tuple(self._commit(repository, each) for each in reversed(shown)),
+            earlier=len(between) - len(shown),
+            later=own[0] > 0,
+        )
+
+    def _owner(self, found: Commit) -> Json | str | None:
+        """The workflow's own id, its step that ran the publishing sub-workflow, or None for a commit of others."""
+        publisher = found.metadata.get("perago.workflow_id", "")
+        return publisher if publisher == self._workflow_id else self._steps.get(publisher)
+
+    def _note(self, repository: str, found: Commit) -> None:
+        owner = self._owner(found)
+        task_id = owner["taskId"] if isinstance(owner, Mapping) else found.metadata.get("perago.task_id", "")
+        if owner is not None:
+            self.published[task_id] = (*self.published.get(task_id, ()), commit_link(repository, found.id))
+
+    def _commit(self, repository: str, found: Commit) -> LineCommit:
+        own = self._owner(found) is not None
+        all_of_it = changed(self._source, repository, found, reserved=False)
+        files = [change_row(repository, found, each) for each in all_of_it.changes[:_FILES]] if own else []
+        return LineCommit(
+            own=own,
+            name=self._name(found),
+            commit=commit_link(repository, found.id),
+            words=line(found.metadata.get("perago.task_name", "") if own else found.message.partition("\n")[0]),
+            time=moment(found.created * 1000),
+            summary=all_of_it.summary,
+            files=tuple(files),
+            more=len(all_of_it.changes) - len(files) if own else 0,
+        )
+
+    def _name(self, found: Commit) -> Link:
+        """The step that published the commit, or the committer of a commit of others."""
+        owner, task_id = self._owner(found), found.metadata.get("perago.task_id", "")
+        reference = found.metadata.get("perago.reference_name", "step")
+        if owner is None:
+            return link(found.committer or "unknown")
+        if isinstance(owner, Mapping):
+            return link(f"{owner['referenceTaskName']} / {reference}", self._url_of(owner))
+        task = self._tasks.get(task_id)
+        return link(reference, None if task is None else self._url_of(task))
+
 
 _STEPS_PER_PAGE = 25
 _HISTORY_PER_PAGE = 200
@@ -58,7 +338,7 @@ class WorkflowPage:
     live: bool
     terminate: str | None
     """Where it is ended; None: it has ended, or cannot be ended here."""
-    crumbs: tuple[Link, ...] = (Link(line("Workflows"), links.OVERVIEW),)
+    crumbs: tuple[Link, ...] = (Link(line("Workflows"), text.OVERVIEW),)
 
 
 def workflow(source: Source, request: Request) -> WorkflowPage:
@@ -84,7 +364,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         type=type_,
         again=again,
         status=status_view(found["status"]),
-        failed=None if failed is None else link(failed["taskDefName"], links.workflow(workflow_id, failed["taskId"])),
+        failed=None if failed is None else link(failed["taskDefName"], text.workflow(workflow_id, failed["taskId"])),
         reason=block(plain_reason(found.get("reasonForIncompletion"))),
         started=moment(found["startTime"]),
         ended=moment(found.get("endTime") or 0),
@@ -101,7 +381,7 @@ def workflow(source: Source, request: Request) -> WorkflowPage:
         history=paged(history_rows(events), request, size=_HISTORY_PER_PAGE, parameter="history"),
         title=f"Workflow {line(found['workflowName']).text}",
         live=is_open,
-        terminate=links.terminate(workflow_id) if is_open and source.actions else None,
+        terminate=text.terminate(workflow_id) if is_open and source.actions else None,
     )
 
 
@@ -110,7 +390,7 @@ def _places_on_page(groups: Sequence[Sequence[Json]], shown: int) -> Callable[[J
     pages = {task["taskId"]: 1 + number // _STEPS_PER_PAGE for number, group in enumerate(groups) for task in group}
 
     def url_of(task: Json) -> str:
-        page, anchor = pages[task["taskId"]], links.attempt_anchor(task["taskId"])
+        page, anchor = pages[task["taskId"]], text.attempt_anchor(task["taskId"])
         return f"#{anchor}" if page == shown else f"?steps={page}#{anchor}"
 
     return url_of
@@ -128,12 +408,12 @@ def _type(source: Source, found: Json) -> tuple[Link, str | None]:
     name, version = found["workflowName"], found["workflowVersion"]
     if version not in source.conductor.workflow_versions(name):
         return link(f"{name} v{version}"), None
-    known = link(f"{name} v{version}", links.workflow_type(name, version))
-    return known, links.start(name, version) if source.actions else None
+    known = link(f"{name} v{version}", text.workflow_type(name, version))
+    return known, text.start(name, version) if source.actions else None
 
 
 def _parent(source: Source, found: Json) -> Link | None:
     parent = found.get("parentWorkflowId")
     if not isinstance(parent, str) or not parent:
         return None
-    return link(parent, links.workflow(parent) if source.conductor.knows(parent) else None)
+    return link(parent, text.workflow(parent) if source.conductor.knows(parent) else None)

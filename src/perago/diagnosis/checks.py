@@ -10,26 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from perago.adapters.conductor import ConductorOverview
-from perago.adapters.http.server_clock import ServerAbout
+from perago.adapters.http import ServerAbout
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_PATH, fence_in
+from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.cache import CacheUnusable, default_limit, usage
 from perago.diagnosis.findings import Finding, Level
 from perago.diagnosis.queues import TaskTypeStatus, look_at_queues
 from perago.driver import Limits
 from perago.driver.fencing import try_publishing
-from perago.driver.first_seen import FirstSeenStore
-from perago.driver.gc import BranchClearing, Fate, Policy, clear_directories
+from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Policy, clear_directories
 from perago.ports import DeliveryCheck, NotFound, TaskQueue, WorkspaceStore
 from perago.settings import Settings
 from perago.settings.values import PublishFence
 from perago.taskdef.compare import comparable
 from perago.taskdef.compatibility import Impact, classify
+from perago.text import age, count, listing, one_line, size
+from perago.worker.maintenance import workers_here
 from perago.worker.plan import too_few_files
-from perago.worker.presence import workers_here
-from perago.workspace.disk import disk_problem, free_space
-from perago.workspace.layout import RESERVE
-from perago.workspace.text import age, count, listing, one_line, size
+from perago.workspace.layout import RESERVE, disk_problem, free_space
 
 LITTLE_FREE = 1024**3
 FEW_FILES = 1024

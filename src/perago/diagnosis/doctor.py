@@ -16,8 +16,8 @@ from perago.diagnosis import checks
 from perago.diagnosis.checks import Declared
 from perago.diagnosis.findings import Cause, Check, Explain, Finding, Level, run_checks
 from perago.settings import ConfigurationError, Problem, mask_secrets, state_directory
-from perago.settings.effective import settings_in_effect
-from perago.workspace.text import listing
+from perago.settings.variables import settings_in_effect
+from perago.text import listing
 
 if TYPE_CHECKING:
     from perago.probe import Probed
@@ -105,7 +105,7 @@ class Doctor:
     def _left_branches(
         self, settings: Settings, servers: Servers, repository: str, *, has_conductor: bool
     ) -> Iterator[Finding]:
-        from perago.driver.first_seen import FirstSeenStore
+        from perago.driver.gc import FirstSeenStore
 
         first_seen = FirstSeenStore(state_directory() / "gc.json", settings.require_lakefs().endpoint_url)
         check = servers.queue if has_conductor else None

@@ -12,10 +12,10 @@ from pathlib import Path
 from perago.adapters.conductor import ConductorOverview, LastPoll, OpenAttempt
 from perago.adapters.http import NoAnswerError
 from perago.ports import ServiceError
+from perago.text import age, count
+from perago.worker.maintenance import WorkerHere, workers_here
 from perago.worker.plan import is_worker_id
-from perago.worker.presence import WorkerHere, workers_here
 from perago.workspace.sweep import living_attempts
-from perago.workspace.text import age, count
 
 RECENTLY = 86_400.0
 """Seconds for which a task type that was polled counts as one in use."""

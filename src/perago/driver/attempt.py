@@ -1,11 +1,16 @@
-"""Runs the first half of an attempt: from a delivery to `cleaned`, when only the report is left."""
+"""Runs an attempt from its delivery to `cleaned`, when only the report is left."""
 
 from __future__ import annotations
 
+import errno
 import json
 import secrets
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,31 +19,157 @@ import perago
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import outcome
-from perago.attempt.ending import Next, end_by_defect
-from perago.attempt.fence import FENCE_PATH
+from perago.attempt.events import CommandFailed, GuardrailsChecked
+from perago.attempt.outcome import Next, end_by_defect, violated
 from perago.attempt.protocol import advance, begin
-from perago.attempt.state import Plan, State
-from perago.attempt.steps import Step
+from perago.attempt.publication import FENCE_PATH
+from perago.attempt.state import Plan, State, Step
 from perago.authoring import Task
-from perago.authoring.metrics import Measurements
-from perago.driver.delivery_check import check_delivery, read_lineage, read_workflows, time_to_fail
-from perago.driver.failures import failure_of, is_of_this_host, judged, unexpected, where
+from perago.authoring.context import Measurements
+from perago.driver.delivery import check_delivery, read_lineage, read_workflows, time_to_fail
+from perago.driver.environment import ON_THE_NETWORK, SILENT, TIDYING, Interrupted, Interruptible, Limits, Observer
 from perago.driver.fencing import FenceProofs, fence_upload
-from perago.driver.function import Raised, Returned, current_of
-from perago.driver.interruption import ON_THE_NETWORK, TIDYING, Interrupted
-from perago.driver.local import LocalWorkspace, attempt_directory
+from perago.driver.function import (
+    FunctionCaller,
+    Raised,
+    Returned,
+    call_function,
+    current_of,
+    left_files,
+    left_words,
+    what_to_do,
+)
+from perago.driver.local_workspace import LocalWorkspace, attempt_directory
+from perago.driver.publisher import Publisher
 from perago.driver.record import AttemptRecord, StepTime
-from perago.driver.remote import Publisher
-from perago.driver.runtime import AttemptRuntime
-from perago.driver.scratch import left_files, left_words, what_to_do
-from perago.guardrails.content import ContentGuardrail
-from perago.guardrails.evaluation import Finding
-from perago.ports import Delivery, Forbidden, ServiceError, Upload
-from perago.taskdef.payload import InvalidInput, InvalidResult, check_recorded_result, dump_result, parse_input
-from perago.taskdef.problems import TOO_DEEP
+from perago.guardrails.evaluation import ContentGuardrail, Finding
+from perago.ports import Clock, Delivery, DeliveryCheck, Forbidden, NotFound, ServiceError, Upload, WorkspaceStore
+from perago.taskdef.payload import (
+    TOO_DEEP,
+    InvalidInput,
+    InvalidResult,
+    check_recorded_result,
+    dump_result,
+    parse_input,
+)
+from perago.text import quoted
 from perago.workspace.changes import Changes
-from perago.workspace.errors import WorkspaceError
-from perago.workspace.text import quoted
+from perago.workspace.directory import root_problem
+from perago.workspace.layout import RESERVE
+from perago.workspace.scan import EXHAUSTED, DirectoryRefused, LayoutRefused, NoRoom, WorkspaceError
+
+_OF_THE_INPUT = (Step.VALIDATED, Step.RECOVERED, Step.LISTED)
+
+
+def failure_of(error: ServiceError | WorkspaceError | OSError, step: Step) -> CommandFailed:
+    """The event for a command that could not be carried out at `step`.
+
+    An unknown repository, branch or commit is final, as long as it is the input's; names that perago made itself can
+    only have been taken away. A listing or an id that no disk takes is final, a disk that is full or too small is not.
+    """
+    if isinstance(error, DirectoryRefused | LayoutRefused):
+        return CommandFailed(str(error), terminal=not error.retryable)
+    if isinstance(error, ServiceError):
+        return CommandFailed(str(error), terminal=isinstance(error, NotFound) and step in _OF_THE_INPUT)
+    if isinstance(error, OSError):
+        return CommandFailed(_words(error), terminal=False)
+    return CommandFailed(str(error), terminal=False)
+
+
+MOST_HAND_BACKS = 5
+"""Deliveries of an attempt whose input would not fit even into an empty root. Another host gets this many chances."""
+
+
+def is_of_this_host(error: Exception | SystemExit, root: Path, poll_count: int) -> bool:
+    """Whether the disk of this host is why a command failed, so that another host could carry it out now.
+
+    An input that is larger than the disk is a failure of the attempt, and so is a connection that broke. Where other
+    programs leave too little space even for an empty `root`, it is a failure from delivery `MOST_HAND_BACKS` on.
+    """
+    if isinstance(error, NoRoom):
+        return error.is_passing or poll_count < MOST_HAND_BACKS
+    if isinstance(error, ConnectionError | TimeoutError) or not isinstance(error, OSError | DirectoryRefused):
+        return False
+    number = error.errno if isinstance(error, OSError) else None
+    return number in _OF_THE_DISK or (number not in EXHAUSTED and root_problem(root, RESERVE) is not None)
+
+
+def judged(findings: Sequence[Finding]) -> CommandFailed | GuardrailsChecked:
+    """The event for the verdicts of one phase. Where only guardrails are wrong, not the data, another attempt may find
+    them mended, so that is not final in any phase."""
+    broken = tuple(finding.message for finding in findings if not finding.satisfied)
+    if broken and all(finding.satisfied or finding.is_defect for finding in findings):
+        return CommandFailed(violated(broken), terminal=False)
+    return GuardrailsChecked(broken)
+
+
+_CHECKED = {do.ValidateInput: "input", do.ValidateResult: "result"}
+_DEEPEST_FRAMES = -15
+
+
+def unexpected(error: Exception | SystemExit, command: do.Command) -> CommandFailed:
+    """The event for a command that ended in an unforeseen way: a defect, no memory, an author's validator.
+
+    What is nested too deeply in an input or a result stays so; everything else may go better another time. The text of
+    the exception is left out where it may quote params or the result (docs/design/contract.md 4).
+    """
+    checked = _CHECKED.get(type(command))
+    if checked and isinstance(error, RecursionError):
+        return CommandFailed(f"Invalid {checked}: it {TOO_DEEP}", terminal=True)
+    text = "" if checked or isinstance(command, do.RunFunction) else f": {error}"
+    return CommandFailed(
+        f"perago could not carry out {type(command).__name__}: {type(error).__name__}{text}", terminal=False
+    )
+
+
+def where(error: BaseException) -> str:
+    """The frames that an exception came through, for the log; without its text, which may quote values."""
+    return f"{type(error).__name__}, raised at:\n{''.join(traceback.format_tb(error.__traceback__, _DEEPEST_FRAMES))}"
+
+
+def _words(error: OSError) -> str:
+    if isinstance(error, ConnectionError | TimeoutError):
+        return f"A connection broke: {error.strerror or type(error).__name__}."
+    if error.errno in EXHAUSTED:
+        return (
+            f"Too many files are open here ({errno.errorcode[error.errno]}). A task function must close its files; if "
+            "it needs so many at once, raise the limit (ulimit -n)."
+        )
+    where = f": {error.filename}" if error.filename else ""
+    reason = error.strerror or str(error) or type(error).__name__
+    advice = " Free space, or point PERAGO_WORKSPACE_ROOT elsewhere." if error.errno in _FULL else ""
+    return f"The local disk refused{where}: {reason}.{advice}"
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_THE_DISK = (*_FULL, errno.EROFS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRuntime:
+    """What a worker gives its attempts."""
+
+    store: WorkspaceStore | None
+    """lakeFS; None only for a task without a workspace."""
+    delivery_check: DeliveryCheck
+    """Answers whether the delivery is still current."""
+    workspace_root: Path
+    """Where attempt directories are made."""
+    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    call: FunctionCaller = call_function
+    """How the task function is called; a worker captures its output there."""
+    observer: Observer = SILENT
+    store_notes: Callable[[], tuple[str, ...]] = tuple
+    """What an operator should know of the store's transfers since the last call, such as a way that did not work."""
+    worker_id: str = ""
+    interruptible: Interruptible = nullcontext
+    """Makes the blocks in which a loss that is noticed elsewhere ends the attempt at once."""
+    around_guardrails: Callable[[], AbstractContextManager[object]] = nullcontext
+    """Entered while guardrails look into files, as some are code of the author's."""
+    proofs: FenceProofs | None = None
+    """What this process knows of lakeFS servers that were tried; None: the attempt tries its server itself."""
+
 
 _EXTERNAL = (
     "Conductor moved the input to external storage because of its size, where workers cannot read it. Put large data "

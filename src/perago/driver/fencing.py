@@ -16,8 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perago.attempt.events import FenceState
-from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_in
-from perago.attempt.publication import EXPECTED_HEAD
+from perago.attempt.publication import EXPECTED_HEAD, FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT, IMPOSSIBLE_HEAD, fence_in
 from perago.ports import Clock, MergeRefusal, MergeRefused, ServiceError, Upload, WorkspaceStore
 
 ANY_FENCE = "*"

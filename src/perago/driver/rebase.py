@@ -13,14 +13,12 @@ from typing import Any, Protocol
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.fence import FENCE_PATH
-from perago.back_off import BackOff
-from perago.driver.local import LocalWorkspace
-from perago.driver.retry import unless_done
+from perago.attempt.publication import FENCE_PATH
+from perago.driver.local_workspace import LocalWorkspace
 from perago.ports import Clock, Commit, Forbidden, MergeRefused, NotFound, Refused, ServiceError, WorkspaceStore
-from perago.workspace.changes import Changes
+from perago.retry import BackOff, unless_done
+from perago.workspace.changes import Changes, find_overlap
 from perago.workspace.keys import is_reserved
-from perago.workspace.overlap import find_overlap
 
 _TURNS = BackOff(0.1, 2.0, jitter=True)
 """Pauses after races that were lost to other hosts. Who wins is gone from the race, so these stay short."""
@@ -69,7 +67,7 @@ class HostTurn:
 
 
 class Retry(Protocol):
-    """Repeats a call while lakeFS does not answer, as `perago.driver.remote.Publisher` does."""
+    """Repeats a call while lakeFS does not answer, as `perago.driver.publisher.Publisher` does."""
 
     def __call__(self, call: Callable[[], Any], /) -> Any: ...
 

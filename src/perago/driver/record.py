@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from perago.attempt.events import FenceState
 from perago.attempt.outcome import short
-from perago.attempt.steps import Step
-from perago.authoring.metrics import Measured
+from perago.attempt.state import Step
+from perago.authoring.context import Measured
 from perago.guardrails.evaluation import Finding
 from perago.ports import Delivery, Report
+from perago.text import count, listing, quoted
 from perago.workspace.changes import Changes
-from perago.workspace.text import count, listing, quoted
 
 
 @dataclass(frozen=True, slots=True)

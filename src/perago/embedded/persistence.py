@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs.blobs import Blob
+from perago.embedded.lakefs.values import Blob
 from perago.settings.roots import own_directory_trouble
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 
-from perago.authoring.guardrails import Guardrail
+from perago.authoring.workspace import Guardrail
 from perago.guardrails.forbid_glob import forbid_glob as forbid_glob
-from perago.guardrails.own import guardrail as guardrail
+from perago.guardrails.function_guardrail import guardrail as guardrail
 from perago.guardrails.require_dir import require_dir as require_dir
 from perago.guardrails.require_file import require_file as require_file
 from perago.guardrails.require_glob import require_glob as require_glob

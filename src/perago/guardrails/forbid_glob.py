@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.authoring.guardrails import (
+from perago.authoring.declaration import declares
+from perago.authoring.workspace import (
     CountConstraint,
     FileSelection,
     Guardrail,
@@ -14,7 +15,6 @@ from perago.authoring.guardrails import (
     Verdict,
     declared_pattern,
 )
-from perago.authoring.source import declares
 from perago.guardrails.paths import found, matching
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from perago.authoring.guardrails import Listing
-from perago.workspace.glob import compile_glob
-from perago.workspace.text import count, listing, quoted
+from perago.authoring.workspace import Listing
+from perago.text import count, listing, quoted
+from perago.workspace.keys import compile_glob
 
 _COMPARED = 500
 """How many names are compared letter by letter, those in the same directory first."""

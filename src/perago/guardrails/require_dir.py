@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from perago.authoring.guardrails import CountConstraint, FileSelection, Guardrail, Listing, Path, Verdict, declared_path
-from perago.authoring.source import declares
+from perago.authoring.declaration import declares
+from perago.authoring.workspace import CountConstraint, FileSelection, Guardrail, Listing, Path, Verdict, declared_path
 from perago.guardrails.paths import file_in_the_way, nearest
-from perago.workspace.text import quoted
+from perago.text import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from perago.authoring.guardrails import CountConstraint, FileSelection, Listing, Path, Verdict, declared_pattern
-from perago.authoring.source import calling_line, declares
-from perago.guardrails.content import ContentGuardrail, GuardrailDefect
+from perago.authoring.declaration import calling_line, declares
+from perago.authoring.workspace import CountConstraint, FileSelection, Listing, Path, Verdict, declared_pattern
+from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.guardrails.paths import for_pattern, matching
-from perago.guardrails.tables import check_table
-from perago.guardrails.tables.making import can_be_made, good_table, spoiled_tables
-from perago.guardrails.tables.rule import ENDINGS, PYTHON_TYPES, ColumnType, Format, TableRule
-from perago.workspace.descent import open_file
-from perago.workspace.glob import compile_glob
-from perago.workspace.scan import Tree
-from perago.workspace.text import quoted
+from perago.guardrails.sample_tables import can_be_made, good_table, spoiled_tables
+from perago.guardrails.tables import ENDINGS, PYTHON_TYPES, ColumnType, Format, TableRule, check_table
+from perago.text import quoted
+from perago.workspace.keys import compile_glob
+from perago.workspace.scan import Tree, open_file
 
 INSTALL = "pip install 'pyarrow>=19'"
 _MODULE = "pyarrow"

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from perago.adapters.http import CallPolicy
 from perago.attempt import publication as notes
-from perago.attempt.fence import FENCE_PATH, fence_in
+from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.configuration import Servers
 from perago.console.worker_logs import WorkerLogs
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
-from perago.taskdef.refs import commits_of
-from perago.workspace.text import listing, one_line, quoted
+from perago.taskdef.payload import commits_of
+from perago.text import listing, one_line, quoted
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows

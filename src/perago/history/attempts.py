@@ -10,19 +10,27 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from perago.adapters.conductor.errors import NO_SUCH_URL
+from perago.adapters.conductor.session import NO_SUCH_URL
 from perago.attempt import publication as notes
-from perago.attempt.joining import PAGE, NotOneLine, newest_of
+from perago.attempt.history import PAGE, NotOneLine, newest_of
 from perago.failure import Failure
 from perago.ports import Commit, NotFound, ObjectEntry, Progress, Refused, WorkspaceStore, no_progress
-from perago.taskdef.refs import commits_of
-from perago.testing.difference import Content, Digest, digest_of, most_compared
-from perago.testing.remains import Differences, Remains, differences, with_untouched
+from perago.taskdef.payload import commits_of
+from perago.testing.differences import (
+    Content,
+    Differences,
+    Digest,
+    Remains,
+    differences,
+    digest_of,
+    most_compared,
+    with_untouched,
+)
+from perago.text import count, listing, one_line, quoted, size
 from perago.workspace.changes import Changes
-from perago.workspace.errors import WorkspaceError
 from perago.workspace.keys import is_reserved
 from perago.workspace.layout import check_room, create_directories, directories_to_create, plan_layout
-from perago.workspace.text import count, listing, one_line, quoted, size
+from perago.workspace.scan import WorkspaceError
 
 _WAITING = ("SCHEDULED", "IN_PROGRESS")
 _FINAL = "FAILED_WITH_TERMINAL_ERROR"

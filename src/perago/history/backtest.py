@@ -248,7 +248,7 @@ class Backtest:
             return Verdict(task_id, workflow_id, started, Kind.UNREADABLE, summary=(error.message,))
 
     def _compared(self, found: Found, worker: SharedWorker, directory: Path) -> Verdict:
-        from perago.testing.remains import differences
+        from perago.testing.differences import differences
 
         attempt, servers = found.attempt, self._servers
         past = found.look_up(servers)

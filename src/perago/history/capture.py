@@ -25,11 +25,10 @@ from perago.history.redaction import known_secrets, replace_known, schema_of, st
 from perago.ports import Progress, WorkspaceStore, no_progress
 from perago.settings import Mask
 from perago.taskdef.compare import same_json
-from perago.testing.difference import Content, Digest, digest_of
-from perago.testing.recorded import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
-from perago.testing.remains import Remains
+from perago.testing.cases import CASE, INPUT, LARGEST_KEPT, MOST_KEPT, PUBLISHED, TASKDEF, case_text, outcome_fields
+from perago.testing.differences import Content, Digest, Remains, digest_of
+from perago.text import quoted
 from perago.workspace.keys import is_reserved
-from perago.workspace.text import quoted
 
 _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import AttemptRecord, Raised, Returned, call_function
-from perago.driver.observer import Direction
+from perago.driver.environment import Direction
 from perago.local.services import REPOSITORY
 from perago.taskdef import load_task
 from perago.testing.conductor import WORKER

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from perago.history.attempts import NotReplayable, Past, PastAttempt, fetch_input, look_up, remains_of
 from perago.history.running import Debugging, plan_for, run_attempt, services_of, write_tree
 from perago.signals import end_if_told
+from perago.text import one_line
 from perago.worker import events
 from perago.workspace.changes import Changes
-from perago.workspace.text import one_line
-from perago.workspace.view import View
+from perago.workspace.keys import View
 
 if TYPE_CHECKING:
     from perago.adapters.lakefs import LakeFSStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from perago.driver import AttemptRecord
     from perago.probe import TaskSummary
     from perago.settings import Settings
-    from perago.testing.remains import Remains
+    from perago.testing.differences import Remains
     from perago.worker.events import Listener
 
 
@@ -201,7 +201,7 @@ class SharedWorker:
 
     def __init__(self, settings: Settings, module: str, task: TaskSummary, jobs: int) -> None:
         from perago.local import LocalServices, LocalTask
-        from perago.local.standing import StandingWorker
+        from perago.local.workers import StandingWorker
 
         self._services = LocalServices()
         plan = replace(plan_for(module, task, settings, self._services), slots=jobs)

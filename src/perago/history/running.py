@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from perago.configuration import environment_of, limits_of, logs_of
 from perago.failure import Failure
 from perago.signals import end_if_told
-from perago.workspace.text import listing, quoted
+from perago.text import listing, quoted
 
 if TYPE_CHECKING:
     from perago.driver import Limits

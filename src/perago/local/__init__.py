@@ -4,6 +4,6 @@ The lakeFS and the Conductor are models in this process; supervisor and slot pro
 """
 
 from perago.local.services import LocalServices
-from perago.local.steps import LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
+from perago.local.workers import LocalTask, RunFailed, run_workflow, workflow_of, workspace_at
 
 __all__ = ["LocalServices", "LocalTask", "RunFailed", "run_workflow", "workflow_of", "workspace_at"]

@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from perago.probe.process import ChildProcess, Code, ModuleProblem, Probed, TaskSummary
-from perago.signal_mask import signals_held
+
+__all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
+from perago.processes import signals_held
 from perago.signals import sigterm_unwinds
-from perago.taskdef.discovery import find_modules
+from perago.taskdef.loading import find_modules
 
 __all__ = ["ModuleProblem", "Probed", "TaskSummary", "probe_modules", "probing", "refused_as_duplicate"]
 

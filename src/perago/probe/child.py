@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perago.signal_mask import release_signals
+from perago.processes import release_signals
 
 if TYPE_CHECKING:
     from perago.authoring import Example, Task
@@ -94,8 +94,8 @@ def inspect_module(module: str, directory: str, seconds: float, examine: str) ->
 
 def _report(module: str, examine: str) -> dict[str, Any]:
     from perago.authoring import TaskDefinitionError
-    from perago.authoring.environment import withheld
-    from perago.guardrails.content import missing_of
+    from perago.authoring.task import withheld
+    from perago.guardrails.evaluation import missing_of
     from perago.taskdef import build_task_definition, canonical_json, load_task
     from perago.taskdef.loading import NoTask
 

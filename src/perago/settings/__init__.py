@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from perago.settings.errors import ConfigurationError, Problem
 from perago.settings.mask import Mask
 from perago.settings.roots import check_roots, prepare_roots, state_directory
-from perago.settings.sources import configured_mask, mask_secrets, take_from_environment, whole_environment
+from perago.settings.sources import (
+    ConfigurationError,
+    Problem,
+    configured_mask,
+    mask_secrets,
+    take_from_environment,
+    whole_environment,
+)
 from perago.settings.values import (
     ALL_UPKEEP,
     ConductorSettings,
@@ -48,6 +54,6 @@ def load_settings() -> Settings:
     Raises:
         ConfigurationError: with all problems, each naming its variable and where it was set.
     """
-    from perago.settings.load import load  # pydantic-settings costs more than all the rest of the package
+    from perago.settings.variables import load  # pydantic-settings costs more than all the rest of the package
 
     return load()

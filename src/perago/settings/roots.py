@@ -19,8 +19,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from perago.settings.errors import ConfigurationError, Problem
-from perago.settings.sources import read_sources
+from perago.settings.sources import ConfigurationError, Problem, read_sources
 from perago.settings.values import Settings
 
 WORKSPACE_ROOT = "PERAGO_WORKSPACE_ROOT"

@@ -1,4 +1,4 @@
-"""Where values come from: the process environment, then `.env` in the current directory (docs/design/contract.md 6).
+"""Where values come from (the environment, then `.env`), and the problems that name their place.
 
 `.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` mean what they mean everywhere.
 What is added here is the line of every variable, because a message without a place makes people search.
@@ -12,11 +12,43 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from perago.secret_names import looks_secret
-from perago.settings.errors import Problem
 from perago.settings.mask import Mask, secrets_in
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to put right.
+
+    `variable` is the variable's name, `where` its origin (`"environment"`, `".env:4"`, `""` for a variable that
+    is not set), `message` what is wrong, `fix` what to do. None of them ever holds a secret.
+    """
+
+    variable: str
+    where: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        place = f" ({self.where})" if self.where else ""
+        advice = f" {self.fix}" if self.fix else ""
+        return f"{self.variable}{place}: {self.message}.{advice}"
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. `details` holds every problem found, `problems` the same as text."""
+
+    def __init__(self, details: Iterable[Problem]) -> None:
+        self.details = tuple(details)
+        self.problems = tuple(str(problem) for problem in self.details)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.details,))
+
 
 DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from perago.settings.errors import ConfigurationError, Problem
 from perago.settings.mask import shown_address
+from perago.settings.sources import ConfigurationError, Problem
 
 
 class PublishFence(StrEnum):

@@ -1,20 +1,110 @@
-"""The variables that perago reads, as a pydantic-settings model, and what a single value must look like.
+"""The variables that perago reads: how each is declared, parsed, loaded and shown.
 
-docs/configuration.md explains each. The messages never repeat a value: it may be a secret in the wrong place."""
+docs/configuration.md explains each. The messages never repeat a value: it may be a secret in the wrong place.
+"""
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from perago.settings import units
-from perago.settings.values import ALL_UPKEEP, LogFormat, PublishFence, Upkeep
+from perago.secret_names import looks_secret
+from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT, default_log_root, default_workspace_root
+from perago.settings.sources import ConfigurationError, Problem, Sources, configured_mask, read_sources
+from perago.settings.values import (
+    ALL_UPKEEP,
+    ConductorSettings,
+    LakeFSSettings,
+    LogFormat,
+    PublishFence,
+    Settings,
+    Upkeep,
+)
+
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([KMG]i?B)", re.IGNORECASE)
+_FACTORS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+_DAYS = re.compile(r"([0-9]+)\s*d", re.IGNORECASE)
+_MOST_DAYS = 36_500
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(ms|s|m|h)", re.IGNORECASE)
+_AGE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smhd])", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_MOST_SECONDS = 7 * 24 * 3600.0
+
+
+def parse_size(text: str) -> int:
+    """Bytes in `text`: a number with KB, MB, GB, KiB, MiB or GiB; decimals and inner blanks are fine.
+
+    A bare number is refused, because it does not tell which unit was meant.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not a size; write a number with KB, MB, GB, KiB, MiB or GiB, such as 100MB or 1.5 GiB")
+    size = int(float(match[1]) * _FACTORS[match[2].lower()])
+    if size < 1:
+        raise ValueError("smaller than one byte; write a size such as 100MB")
+    return size
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in `text`: a whole number (the variable's name says bytes), or a size with its unit."""
+    stripped = text.strip()
+    if re.fullmatch(r"[0-9]{1,18}", stripped) is None:
+        try:
+            return parse_size(stripped)
+        except ValueError:
+            raise ValueError("not a number of bytes; write one such as 1048576, or a size such as 1MiB") from None
+    if int(stripped) < 1:
+        raise ValueError("must be at least 1")
+    return int(stripped)
+
+
+def parse_limit(text: str) -> int:
+    """Bytes in `text` as `parse_bytes` reads them, or 0."""
+    return 0 if re.fullmatch(r"0+", text.strip()) else parse_bytes(text)
+
+
+def parse_days(text: str) -> int:
+    """Days in `text`: a whole number followed by `d`."""
+    match = _DAYS.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not a number of days; write whole days such as 30d")
+    if not 1 <= len(match[1].lstrip("0")) <= 5 or int(match[1]) > _MOST_DAYS:
+        raise ValueError(f"must be between 1d and {_MOST_DAYS}d")
+    return int(match[1])
+
+
+def parse_age(text: str) -> float:
+    """Seconds in `text`: a number with s, m, h or d."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not an age; write a number with s, m, h or d, such as 12h or 1d")
+    seconds = float(match[1]) * _SECONDS[match[2].lower()]
+    if seconds > _MOST_DAYS * _SECONDS["d"]:
+        raise ValueError(f"longer than {_MOST_DAYS}d; write an age such as 12h or 1d")
+    return seconds
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds in `text`: a number with ms, s, m or h."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError("not a duration; write a number with ms, s, m or h, such as 30s or 2m")
+    seconds = float(match[1]) * _SECONDS[match[2].lower()]
+    if seconds > _MOST_SECONDS:
+        raise ValueError("longer than seven days; write a duration such as 30s or 2m")
+    return seconds
+
 
 _MOST_THREADS = 256
 
@@ -147,7 +237,7 @@ Url = Annotated[str, BeforeValidator(parse_url)]
 Credential = Annotated[str, BeforeValidator(parse_credential)]
 Secret = Annotated[SecretStr, BeforeValidator(parse_credential)]
 Directory = Annotated[Path, BeforeValidator(parse_directory)]
-Bytes = Annotated[int, BeforeValidator(units.parse_bytes)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 WorkerId = Annotated[str, BeforeValidator(parse_worker_id)]
 
 
@@ -173,12 +263,10 @@ class Variables(BaseSettings):
     lakefs_secret_access_key: Secret | None = Field(None, validation_alias="LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
     workspace_root: Directory | None = Field(None, validation_alias="PERAGO_WORKSPACE_ROOT")
     log_root: Directory | None = Field(None, validation_alias="PERAGO_LOG_ROOT")
-    log_file_max_size: Annotated[int, BeforeValidator(units.parse_size)] = Field(
+    log_file_max_size: Annotated[int, BeforeValidator(parse_size)] = Field(
         100_000_000, validation_alias="PERAGO_LOG_FILE_MAX_SIZE"
     )
-    log_retention: Annotated[int, BeforeValidator(units.parse_days)] = Field(
-        30, validation_alias="PERAGO_LOG_RETENTION"
-    )
+    log_retention: Annotated[int, BeforeValidator(parse_days)] = Field(30, validation_alias="PERAGO_LOG_RETENTION")
     log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = Field(
         None, validation_alias="PERAGO_LOG_FORMAT"
     )
@@ -188,7 +276,7 @@ class Variables(BaseSettings):
     publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = Field(
         PublishFence.AUTO, validation_alias="PERAGO_PUBLISH_FENCE"
     )
-    shutdown_grace: Annotated[float, BeforeValidator(units.parse_seconds)] = Field(
+    shutdown_grace: Annotated[float, BeforeValidator(parse_seconds)] = Field(
         30.0, validation_alias="PERAGO_SHUTDOWN_GRACE"
     )
     transfer_threads: Annotated[int, BeforeValidator(parse_thread_count)] = Field(
@@ -199,7 +287,7 @@ class Variables(BaseSettings):
     max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = Field(
         10_000_000, validation_alias="PERAGO_MAX_WORKSPACE_OBJECTS"
     )
-    cache_max_bytes: Annotated[int, BeforeValidator(units.parse_limit)] | None = Field(
+    cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = Field(
         None, validation_alias="PERAGO_CACHE_MAX_BYTES"
     )
     allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = Field(
@@ -223,3 +311,172 @@ class Variables(BaseSettings):
 
 
 VARIABLES = tuple(str(field.validation_alias) for field in Variables.model_fields.values())
+
+
+_CONDUCTOR_CREDENTIALS = ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET")
+_LAKEFS = (
+    "LAKECTL_SERVER_ENDPOINT_URL",
+    "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
+    "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
+)
+
+
+def load() -> Settings:
+    """See `perago.settings.load_settings`."""
+    sources = read_sources()
+    problems = [*sources.dotenv.problems]
+    variables: Variables | None = None
+    try:
+        variables = Variables(**_known(sources.values))
+    except ValidationError as error:
+        problems += _value_problems(error, sources)
+    problems += _group_problems(_CONDUCTOR_CREDENTIALS, sources)
+    problems += _group_problems(_LAKEFS, sources)
+    problems += _default_root_problems(sources)
+    if variables is None or problems:
+        raise ConfigurationError(problems) from None
+    return _settings(variables, (*_unknown_variables(sources), *_plain_endpoints(variables, sources)))
+
+
+def _known(values: Mapping[str, str]) -> dict[str, Any]:
+    return {name: values[name] for name in VARIABLES if name in values}
+
+
+def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False, include_input=False):
+        name = str(detail["loc"][0])
+        cause = detail.get("ctx", {}).get("error", detail["msg"])
+        message, _, fix = str(cause).partition("; ")
+        yield Problem(name, sources.origin(name), message, f"{fix[:1].upper()}{fix[1:]}." if fix else "")
+
+
+def _group_problems(group: Iterable[str], sources: Sources) -> Iterator[Problem]:
+    """Variables of a group that are missing while others of it are set."""
+    present = [name for name in group if sources.origin(name)]
+    if not present:
+        return
+    for name in group:
+        if name not in present:
+            others = " and ".join(f"{other} ({sources.origin(other)})" for other in present)
+            verb = "is" if len(present) == 1 else "are"
+            yield Problem(name, "", f"not set, but {others} {verb}", "Set all of them or none.")
+
+
+def _default_root_problems(sources: Sources) -> Iterator[Problem]:
+    for variable, default in ((WORKSPACE_ROOT, default_workspace_root), (LOG_ROOT, default_log_root)):
+        if not sources.origin(variable):
+            try:
+                default()
+            except ConfigurationError as error:
+                yield from error.details
+
+
+def _unknown_variables(sources: Sources) -> Iterator[str]:
+    for name in sorted(sources.values):
+        if name.startswith("PERAGO_") and name not in VARIABLES:
+            close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
+            advice = f" Did you mean {close[0]}?" if close else ""
+            yield f"{name} ({sources.origin(name)}): perago knows no such variable and ignores it.{advice}"
+
+
+def _plain_endpoints(variables: Variables, sources: Sources) -> Iterator[str]:
+    """Addresses to which credentials travel in the clear, where others may read along."""
+    found = (
+        ("CONDUCTOR_SERVER_URL", variables.conductor_server_url, variables.conductor_auth_secret),
+        ("LAKECTL_SERVER_ENDPOINT_URL", variables.lakefs_endpoint_url, variables.lakefs_secret_access_key),
+    )
+    for name, url, secret in found:
+        if url is not None and secret is not None and is_readable_by_others(url):
+            yield (
+                f"{name} ({sources.origin(name)}): the credentials go to {urlsplit(url).hostname} without encryption. "
+                "Use https:// unless the network is trusted."
+            )
+
+
+def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
+    return Settings(
+        conductor=_conductor(variables),
+        lakefs=_lakefs(variables),
+        workspace_root=variables.workspace_root or default_workspace_root(),
+        log_root=variables.log_root or default_log_root(),
+        log_file_max_size=variables.log_file_max_size,
+        log_retention=variables.log_retention,
+        log_format=variables.log_format,
+        log_files=variables.log_files,
+        worker_id_prefix=variables.worker_id_prefix,
+        worker_id=variables.worker_id,
+        publish_fence=variables.publish_fence,
+        shutdown_grace=variables.shutdown_grace,
+        transfer_threads=variables.transfer_threads,
+        max_result_bytes=variables.max_result_bytes,
+        max_workspace_bytes=variables.max_workspace_bytes,
+        max_workspace_objects=variables.max_workspace_objects,
+        cache_max_bytes=variables.cache_max_bytes,
+        allowed_workspaces=variables.allowed_workspaces,
+        maintenance=variables.maintenance,
+        warnings=warnings,
+    )
+
+
+def _conductor(variables: Variables) -> ConductorSettings | None:
+    if variables.conductor_server_url is None:
+        return None
+    return ConductorSettings(
+        variables.conductor_server_url, variables.conductor_auth_key, variables.conductor_auth_secret
+    )
+
+
+def _lakefs(variables: Variables) -> LakeFSSettings | None:
+    url, key, secret = (
+        variables.lakefs_endpoint_url,
+        variables.lakefs_access_key_id,
+        variables.lakefs_secret_access_key,
+    )
+    return None if url is None or key is None or secret is None else LakeFSSettings(url, key, secret)
+
+
+_DEFAULTS = {
+    "PERAGO_LOG_FILE_MAX_SIZE": "100MB",
+    "PERAGO_LOG_RETENTION": "30d",
+    "PERAGO_LOG_FORMAT": "no log on standard error",
+    "PERAGO_LOG_FILES": "on",
+    "PERAGO_WORKER_ID_PREFIX": "from the module's name",
+    "PERAGO_PUBLISH_FENCE": "auto",
+    "PERAGO_SHUTDOWN_GRACE": "30s",
+    "PERAGO_TRANSFER_THREADS": "16",
+    "PERAGO_MAX_RESULT_BYTES": "1MiB",
+    "PERAGO_MAX_WORKSPACE_BYTES": "no limit",
+    "PERAGO_MAX_WORKSPACE_OBJECTS": "10,000,000",
+    "PERAGO_CACHE_MAX_BYTES": "a tenth of the free space",
+    "PERAGO_ALLOWED_WORKSPACES": "all",
+    "PERAGO_MAINTENANCE": "all",
+}
+"""As docs/configuration.md words them. What is not here is not set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """`value` is as it was written, with secrets struck out, or the default in words; None: a credential that is
+    set."""
+
+    name: str
+    value: str | None
+    source: str
+    """`environment`, `.env:4`, `default`, or empty for what is not set."""
+
+
+def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
+    """All variables that perago knows, in the order of docs/configuration.md. `settings` are the valid ones of now."""
+    sources, mask = read_sources(), configured_mask()
+    roots = {WORKSPACE_ROOT: str(settings.workspace_root), LOG_ROOT: str(settings.log_root)}
+    found = []
+    for name in VARIABLES:
+        source = sources.origin(name)
+        if not source:
+            default = roots.get(name) or _DEFAULTS.get(name)
+            found.append(Setting(name, default or "not set", "default" if default else ""))
+        elif looks_secret(name):
+            found.append(Setting(name, None, source))
+        else:
+            found.append(Setting(name, mask(sources.values[name]), source))
+    return tuple(found)

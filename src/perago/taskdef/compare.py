@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
 
-from perago.taskdef.problems import join_pointer
+from perago.taskdef.payload import join_pointer
 
 
 class Absent(Enum):

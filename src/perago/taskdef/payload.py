@@ -1,4 +1,10 @@
-"""What Conductor hands to a task: reading and checking it (docs/design/contract.md 4).
+"""What Conductor hands to a task and what the task returns: read, checked, and made JSON.
+
+(docs/design/contract.md 4.) The lines come from pydantic's validation errors, and from the keys that a model passes
+over without an error.
+
+A result must survive the wire: it is written by the declared model and must be readable by it again, field by field.
+Computed fields and aliases of every kind can do that; a serializer whose output its own model refuses cannot.
 
 Everything passes through JSON text, so that a test sees exactly what the wire would do.
 """
@@ -6,19 +12,432 @@ Everything passes through JSON text, so that a test sees exactly what the wire w
 from __future__ import annotations
 
 import contextlib
+import difflib
+import functools
 import hashlib
 import json
+import math
 import re
+import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
-from pydantic import BaseModel, ValidationError
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    PlainValidator,
+    RootModel,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticSerializationError
+from pydantic_core.core_schema import ErrorType
 
 from perago.authoring import Task
-from perago.taskdef.problems import TOO_DEEP, ignored_keys, join_pointer, problem_lines
-from perago.taskdef.refs import commits_of, shown
-from perago.taskdef.result import InvalidResult, check_recorded_result, dump_result
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def join_pointer(parent: str, key: str | int) -> str:
+    """The pointer to item `key` of what `parent` points to; `""` is the whole document."""
+    return f"{parent}/{str(key).replace('~', '~0').replace('/', '~1')}"
+
+
+MOST_PROBLEMS = 50
+"""So many lines are listed; the rest is counted."""
+
+TOO_DEEP = "is nested too deeply: about 200 levels can be read. Flatten it, or put it into a file"
+"""Said of an input or a result. pydantic's reader has that limit, and Python's has one of about 1,000 levels."""
+
+_WORDED_BY_PYDANTIC = frozenset(typing.get_args(ErrorType)) - {"value_error", "assertion_error"}
+_QUOTING_THE_INPUT = frozenset({"uuid_parsing", "timezone_offset", "bytes_invalid_encoding"})
+_LONGEST_REASON = 200
+
+
+def problem_lines(error: ValidationError, document: Any, root: str) -> tuple[str, ...]:
+    """One line per error, without repetition.
+
+    `document` is the JSON value that was validated and `root` the pointer to it. Text that the author's validators
+    wrote is kept, with everything blanked out that stands in the rejected value.
+    """
+    lines: dict[str, None] = {}
+    for details in error.errors(include_url=False):
+        pointer = root
+        for key in location_of(details, document):
+            pointer = join_pointer(pointer, key)
+        lines[f"{pointer or '/'}: {_reason(details)}"] = None
+    listed = tuple(lines)
+    if len(listed) > MOST_PROBLEMS:
+        return (*listed[:MOST_PROBLEMS], f"and {len(listed) - MOST_PROBLEMS} more problems")
+    return listed
+
+
+def location_of(details: ErrorDetails, document: Any) -> tuple[str | int, ...]:
+    """The keys that lead to an error in the document.
+
+    pydantic's location also names branches of unions and validators; what is not in the document is left out,
+    except the key that is missing.
+    """
+    keys: list[str | int] = []
+    here = document
+    last = len(details["loc"]) - 1
+    for index, key in enumerate(details["loc"]):
+        is_item = isinstance(here, list) and isinstance(key, int) and key < len(here)
+        if is_item or (isinstance(here, Mapping) and key in here):
+            keys.append(key)
+            here = here[key]
+        elif index == last and details["type"] == "missing":
+            keys.append(key)
+    return tuple(keys)
+
+
+def _reason(details: ErrorDetails) -> str:
+    kind, context = details["type"], details.get("ctx", {})
+    if kind == "union_tag_invalid":
+        return f"{context['discriminator']} is none of {context['expected_tags']}"
+    if kind == "json_invalid" and "recursion limit" in str(context.get("error")):
+        return TOO_DEEP
+    if kind in _QUOTING_THE_INPUT:
+        return f"is not valid ({kind})"
+    if kind in _WORDED_BY_PYDANTIC:
+        return details["msg"]
+    text = str(context["error"]) if "error" in context else details["msg"]
+    text = " ".join(text.split())
+    for leaf in sorted({str(leaf) for leaf in _leaves(details["input"])} - {""}, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(leaf)}(?!\w)", "…", text)
+    return text[:_LONGEST_REASON] or f"is not valid ({kind})"
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for item in value:
+            yield from _leaves(item)
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        yield from _leaves(vars(value))
+    elif value is not None and not isinstance(value, bool):
+        yield value
+
+
+_RESHAPING = ("before", "wrap", "plain")
+
+
+def ignored_keys(document: Any, value: Any, pointer: str = "") -> Iterator[str]:
+    """JSON pointers to the keys that played no part when `value` was made of `document`, with what was meant perhaps.
+
+    A validator of the author that sees the document before its model does may read any key. There nothing is reported.
+    """
+    if isinstance(value, RootModel):
+        if not _is_reshaped(type(value), "root"):
+            yield from ignored_keys(document, value.root, pointer)
+    elif isinstance(value, BaseModel) and isinstance(document, Mapping):
+        yield from _of_model(document, value, pointer)
+    elif isinstance(value, list | tuple) and isinstance(document, list | tuple) and len(value) == len(document):
+        for index, (part, item) in enumerate(zip(document, value, strict=True)):
+            yield from ignored_keys(part, item, join_pointer(pointer, index))
+    elif isinstance(value, Mapping) and isinstance(document, Mapping):
+        for key, item in value.items():
+            if str(key) in document:
+                yield from ignored_keys(document[str(key)], item, join_pointer(pointer, str(key)))
+
+
+def _of_model(document: Mapping[str, Any], value: BaseModel, pointer: str) -> Iterator[str]:
+    model = type(value)
+    validators = model.__pydantic_decorators__.model_validators.values()
+    if any(validator.info.mode in _RESHAPING for validator in validators):
+        return
+    names = {key: name for name, field in model.model_fields.items() for key in _keys(model, name, field)}
+    if model.model_config.get("extra") != "allow":
+        for key in document:
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1)
+                yield f"{join_pointer(pointer, key)}{f' (did you mean {near[0]}?)' if near else ''}"
+    for key, name in names.items():
+        if key in document and not _is_reshaped(model, name):
+            yield from ignored_keys(document[key], getattr(value, name), join_pointer(pointer, key))
+
+
+def _keys(model: type[BaseModel], name: str, field: FieldInfo) -> Iterator[str]:
+    """The keys under which a field is read."""
+    config = model.model_config
+    alias = field.validation_alias
+    if alias is None or config.get("populate_by_name") or config.get("validate_by_name"):
+        yield name
+    for choice in alias.choices if isinstance(alias, AliasChoices) else (alias,):
+        key = choice.path[0] if isinstance(choice, AliasPath) else choice
+        if isinstance(key, str):
+            yield key
+
+
+def _is_reshaped(model: type[BaseModel], name: str) -> bool:
+    if any(
+        isinstance(item, BeforeValidator | WrapValidator | PlainValidator) for item in model.model_fields[name].metadata
+    ):
+        return True
+    validators = model.__pydantic_decorators__.field_validators.values()
+    return any(item.info.mode in _RESHAPING and {name, "*"} & set(item.info.fields) for item in validators)
+
+
+_COMMIT_ID = re.compile(r"[0-9a-f]{64}")
+_SHOWN = 80
+_BLOCKS = ({"repository", "branch", "ref_type", "ref"}, {"repository", "branch", "refType", "ref"})
+
+
+class _Claim(NamedTuple):
+    """Something that should be a commit id."""
+
+    pointer: str
+    value: Any
+    repository: Any = None
+    """Where it is said to be, if that is said."""
+    is_output: bool = False
+    """It comes from what a task put out, so it may be a part of a result, which is never quoted."""
+
+
+def commits_of(ref: Any, repository: Any, problems: list[str], pointer: str = "/workspace/ref") -> tuple[str, ...]:
+    """The commits that `ref` gives, each once, in their order. What is wrong with it goes to `problems`.
+
+    Null entries count for nothing: an optional task of a fork may have failed, and has no output then.
+    """
+    found: dict[str, None] = {}
+    known = len(problems)
+    for claim in _claims(ref, pointer):
+        if not (isinstance(claim.value, str) and _COMMIT_ID.fullmatch(claim.value)):
+            found_instead = type(claim.value).__name__ if claim.is_output else shown(claim.value)
+            problems.append(
+                f"{claim.pointer}: must be a full commit id (64 hexadecimal digits, lower case), not {found_instead}; "
+                "`perago input` prints the one of a branch"
+            )
+        elif claim.repository not in (None, repository):
+            problems.append(
+                f"{claim.pointer}: is said to be of another repository than {shown(repository)}; commits of two "
+                "repositories cannot be joined, so give those of one as a list"
+            )
+        else:
+            found[claim.value] = None
+    if not found and len(problems) == known:
+        problems.append(
+            f"{pointer}: gives no commit, because it is empty, or no complete workspace block (repository, branch, "
+            "ref_type, ref) is in it; give a commit id, a list of them, or the output of a JOIN"
+        )
+    return tuple(found)
+
+
+def shown(value: Any) -> str:
+    """A value as a problem may quote it; of a list or a map only the kind."""
+    text = type(value).__name__ if isinstance(value, list | Mapping) else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _claims(ref: Any, pointer: str) -> Iterator[_Claim]:
+    if isinstance(ref, Mapping):
+        yield from _claims_of_outputs(ref, pointer)
+    elif isinstance(ref, list):
+        for index, item in enumerate(ref):
+            place = join_pointer(pointer, index)
+            if isinstance(item, list):
+                yield _Claim(place, item)
+            elif item is not None:
+                yield from _claims(item, place)
+    else:
+        yield _Claim(pointer, ref)
+
+
+def _is_complete(block: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether this is a workspace block as a task of perago puts it out."""
+    if not isinstance(block, Mapping) or block.keys() not in _BLOCKS:
+        return False
+    named = all(isinstance(block[key], str) and block[key] for key in ("repository", "branch"))
+    return named and block.get("ref_type", block.get("refType")) == "commit"
+
+
+def _claims_of_outputs(value: Any, pointer: str) -> Iterator[_Claim]:
+    """Every `workspace.ref` below: joins, loops and sub-workflows nest the outputs of their tasks. Only complete blocks
+    count, as tasks of perago put them out: any other step may put out a `workspace` of its own. The result next to a
+    workspace is its author's, whatever it holds."""
+    items = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, Mapping) else ()
+    block = value.get("workspace") if isinstance(value, Mapping) else None
+    has_ref = _is_complete(block) and block["ref"] is not None
+    for key, item in items:
+        place = join_pointer(pointer, key)
+        if has_ref and key == "workspace":
+            for claim in _claims(item["ref"], join_pointer(place, "ref")):
+                yield claim._replace(repository=claim.repository or item.get("repository"), is_output=True)
+        elif not (has_ref and key == "result"):
+            yield from _claims_of_outputs(item, place)
+
+
+_ERROR_KIND = re.compile(r"Error calling function `\w+`|(?<=: )[A-Z]\w*(?:Error|Exception)(?=:)")
+
+
+class InvalidResult(Exception):
+    """The result cannot be reported; the message says why, without values."""
+
+
+def dump_result(task: Task, value: object, max_bytes: int) -> Any:
+    """The returned value as JSON, written by the declared model even if an instance of a subclass came.
+
+    Raises:
+        InvalidResult: not an instance of the model, not valid, not JSON, or longer than `max_bytes` of UTF-8.
+    """
+    model = task.result_model
+    if not isinstance(value, model):
+        raise InvalidResult(f"the function returned {_kind_of(value)}, but declares {model.__name__} as its result")
+    document = _write(model, value)
+    _refuse_non_finite(model, value)
+    restored = _read_back(model, value)
+    if not _holds_declared_types(model, value):  # fields assigned later: send what the model makes of them
+        document = _write(model, restored)
+    size = len(json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > max_bytes:
+        advice = "write it to a file in the workspace and return the path"
+        if task.workspace is None:
+            advice = "store it elsewhere and return where, or give the task a workspace"
+        raise InvalidResult(
+            f"the result is {size:,} bytes of JSON, more than {max_bytes:,} (PERAGO_MAX_RESULT_BYTES); {advice}"
+        )
+    return document
+
+
+def check_recorded_result(task: Task, recorded: Any) -> None:
+    """Check that a result which an earlier attempt recorded is valid today (docs/design/contract.md 8, adopt).
+
+    Raises:
+        InvalidResult: the model or the record has changed.
+    """
+    model = task.result_model
+    try:
+        model.model_validate_json(json.dumps(recorded))
+    except ValidationError as error:
+        if not _only_lacks_computed_fields(model, recorded, error):
+            raise InvalidResult(_mismatch(model, problem_lines(error, recorded, ""))) from None
+
+
+def _write(model: type[BaseModel], value: BaseModel) -> Any:
+    try:
+        return json.loads(_adapter(model).dump_json(value, by_alias=True, warnings=False))
+    except Exception as error:  # a serializer or a computed field of the author may fail in any way
+        raise InvalidResult(_not_text(model, value, error) or _unwritable(error)) from error
+
+
+@functools.cache
+def _adapter(model: type[BaseModel]) -> TypeAdapter[BaseModel]:
+    return TypeAdapter(model)
+
+
+def _read_back(model: type[BaseModel], value: BaseModel) -> BaseModel:
+    """The value after a trip through JSON under its field names."""
+    try:
+        text = _adapter(model).dump_json(value, by_alias=False, round_trip=True, warnings=False)
+    except Exception as error:
+        raise InvalidResult(_unwritable(error)) from error
+    try:
+        return model.model_validate_json(text, by_alias=False, by_name=True)
+    except ValidationError as error:
+        raise InvalidResult(_mismatch(model, problem_lines(error, json.loads(text), ""))) from None
+    except Exception as error:
+        raise InvalidResult(f"a validator of {model.__name__} raised {type(error).__name__} for the result") from error
+
+
+def _holds_declared_types(model: type[BaseModel], value: BaseModel) -> bool:
+    try:
+        _adapter(model).dump_python(value, mode="json", warnings="error")
+    except PydanticSerializationError:
+        return False
+    return True
+
+
+def _only_lacks_computed_fields(model: type[BaseModel], recorded: Any, error: ValidationError) -> bool:
+    """Whether the only complaint is about keys that the model itself computes when it is written."""
+    details = error.errors(include_url=False)
+    if any(item["type"] != "extra_forbidden" for item in details):
+        return False
+    locations = [location_of(item, recorded) for item in details]
+    stripped = json.loads(json.dumps(recorded))
+    for location in locations:
+        del _item(stripped, location[:-1])[location[-1]]
+    try:
+        written = _write(model, model.model_validate_json(json.dumps(stripped)))
+        return all(location[-1] in _item(written, location[:-1]) for location in locations)
+    except (ValidationError, InvalidResult, LookupError):
+        return False
+
+
+def _item(document: Any, location: tuple[str | int, ...]) -> Any:
+    for key in location:
+        document = document[key]
+    return document
+
+
+def _refuse_non_finite(model: type[BaseModel], value: BaseModel) -> None:
+    """NaN and infinities are looked for in the Python values: pydantic may write them as null."""
+    if model.model_config.get("ser_json_inf_nan") == "strings":  # the author has chosen a form that JSON can carry
+        return
+    values = _adapter(model).dump_python(value, by_alias=True, warnings=False)
+    for pointer, item in _result_leaves(values, ""):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise InvalidResult(f"the result has NaN or an infinity at {pointer}, which JSON cannot carry")
+
+
+def _result_leaves(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
+    """Numbers, texts and bytes, and where they stand."""
+    if isinstance(value, float | str | bytes):
+        yield pointer, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _result_leaves(item, join_pointer(pointer, str(key)))
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, item in enumerate(value):
+            yield from _result_leaves(item, join_pointer(pointer, index))
+
+
+def _not_text(model: type[BaseModel], value: BaseModel, error: Exception) -> str | None:
+    """Where the bytes or the text are that have no UTF-8 form; None: that is not the error."""
+    if "utf-8" not in str(error):
+        return None
+    try:
+        values = _adapter(model).dump_python(value, by_alias=True, warnings=False)
+    except Exception:  # noqa: BLE001 - then the error itself has to do
+        return None
+    for pointer, item in _result_leaves(values, ""):
+        try:
+            item.decode() if isinstance(item, bytes) else str(item).encode()
+        except UnicodeError:
+            what = "bytes that are not UTF-8 text" if isinstance(item, bytes) else "text with half a surrogate pair"
+            advice = "; use pydantic.Base64Bytes, or encode them" if isinstance(item, bytes) else ""
+            return f"the result cannot be written as JSON: {what} at {pointer}{advice}"
+    return None
+
+
+def _kind_of(value: object) -> str:
+    if value is None:
+        return "nothing (None)"
+    if isinstance(value, type):
+        return f"the class {value.__name__} instead of an instance"
+    return f"an object of type {type(value).__name__}"
+
+
+def _mismatch(model: type[BaseModel], problems: tuple[str, ...]) -> str:
+    return f"the result is not a valid {model.__name__}: {'; '.join(problems)}"
+
+
+def _unwritable(error: Exception) -> str:
+    """Why writing failed: the kinds of error and no more, the text of the author's own code may quote values."""
+    text = str(error).partition("\n")[0]
+    if text.endswith("Maximum serialization depth exceeded"):
+        return f"the result {TOO_DEEP}"
+    if not text.startswith("Unable to serialize unknown type"):
+        text = ": ".join(dict.fromkeys(_ERROR_KIND.findall(text))) or type(error).__name__
+    return f"the result cannot be written as JSON: {text}"
+
 
 __all__ = [
     "InvalidInput",

@@ -1,7 +1,9 @@
-"""JSON Schemas of what goes into a task and comes out of it (docs/design/contract.md 3).
+"""JSON Schemas of what goes into a task and comes out of it: built, checked, and filled with a first value.
 
 Parameters are described the way they are validated, results the way they are serialised. Every `$ref` is inlined,
 because Conductor and the people who read its console cannot follow one.
+
+`format` says nothing here, as in the standard; keywords that pydantic does not write are passed over.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
@@ -17,6 +21,8 @@ from pydantic import BaseModel, PydanticUserError, Secret, SecretBytes, SecretSt
 from pydantic.json_schema import GenerateJsonSchema
 
 from perago.authoring import Task, TaskDefinitionError
+from perago.taskdef.compare import same_json
+from perago.taskdef.payload import join_pointer
 
 COMMIT_ID_PATTERN = "^[0-9a-f]{64}$"
 
@@ -56,7 +62,7 @@ def output_schema(task: Task) -> dict[str, Any]:
 
 _COMMIT = {"type": "string", "pattern": COMMIT_ID_PATTERN}
 _OUTPUT = {"type": "object", "minProperties": 1}
-"""Of a JOIN: what its tasks put out, by reference name (`perago.taskdef.refs`)."""
+"""Of a JOIN: what its tasks put out, by reference name (`perago.taskdef.payload`)."""
 _GIVEN_REF = {
     "anyOf": [
         _COMMIT,
@@ -235,3 +241,188 @@ def _has_hints(kind: type) -> bool:
     is_typed_dict = issubclass(kind, dict) and hasattr(kind, "__total__")
     is_named_tuple = issubclass(kind, tuple) and hasattr(kind, "_fields")
     return dataclasses.is_dataclass(kind) or is_typed_dict or is_named_tuple
+
+
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "string": str,
+    "boolean": bool,
+    "null": type(None),
+    "array": list,
+    "object": dict,
+}
+_KINDS = ("boolean", "null", "string", "integer", "number", "array", "object")
+
+
+def schema_problem(schema: Mapping[str, Any], document: Any, pointer: str = "") -> str | None:
+    """The first thing that the schema rejects, as a JSON pointer and a reason; None if it accepts the document."""
+    return next(schema_problems(schema, document, pointer), None)
+
+
+def schema_problems(schema: Mapping[str, Any], value: Any, pointer: str = "") -> Iterator[str]:
+    """All that the schema rejects, each with its JSON pointer in front."""
+    where = pointer or "/"
+    if "const" in schema and not same_json(value, schema["const"]):
+        yield f"{where}: must be {schema['const']!r}"
+    if "enum" in schema and not any(same_json(value, option) for option in schema["enum"]):
+        yield f"{where}: is none of {', '.join(map(repr, schema['enum']))}"
+    kinds = schema.get("type", [])
+    wanted: list[str] = kinds if isinstance(kinds, list) else [kinds]
+    if wanted and not any(_is(kind, value) for kind in wanted):
+        found = next((kind for kind in _KINDS if _is(kind, value)), type(value).__name__)
+        yield f"{where}: must be {' or '.join(wanted)}, but is {found}"
+        return
+    for part in schema.get("allOf", ()):
+        yield from schema_problems(part, value, pointer)
+    yield from _alternatives(schema, value, pointer)
+    match value:
+        case bool() | None:
+            return
+        case int() | float():
+            yield from _number(schema, value, where)
+        case str():
+            yield from _length(schema, "Length", len(value), where)
+            if "pattern" in schema and re.search(schema["pattern"], value) is None:
+                yield f"{where}: does not match {schema['pattern']}"
+        case list():
+            yield from _array(schema, value, pointer)
+        case dict():
+            yield from _object(schema, value, pointer)
+
+
+def _alternatives(schema: Mapping[str, Any], value: Any, pointer: str) -> Iterator[str]:
+    for key in ("anyOf", "oneOf"):
+        options = schema.get(key)
+        if not options:
+            continue
+        found = [schema_problem(option, value, pointer) for option in options]
+        accepted = found.count(None)
+        if accepted == 0:
+            yield f"{pointer or '/'}: fits none of the alternatives ({'; '.join(filter(None, found))})"
+        elif key == "oneOf" and accepted > 1:
+            yield f"{pointer or '/'}: fits {accepted} alternatives, but must fit exactly one"
+
+
+def _number(schema: Mapping[str, Any], value: float, where: str) -> Iterator[str]:
+    if value < schema.get("minimum", -math.inf):
+        yield f"{where}: is less than {schema['minimum']}"
+    if value > schema.get("maximum", math.inf):
+        yield f"{where}: is more than {schema['maximum']}"
+    if value <= schema.get("exclusiveMinimum", -math.inf) and "exclusiveMinimum" in schema:
+        yield f"{where}: is not more than {schema['exclusiveMinimum']}"
+    if value >= schema.get("exclusiveMaximum", math.inf) and "exclusiveMaximum" in schema:
+        yield f"{where}: is not less than {schema['exclusiveMaximum']}"
+    step = schema.get("multipleOf")
+    if step and not math.isclose(value / step, round(value / step), rel_tol=1e-9, abs_tol=1e-9):
+        yield f"{where}: is no multiple of {step}"
+
+
+def _array(schema: Mapping[str, Any], value: list[Any], pointer: str) -> Iterator[str]:
+    yield from _length(schema, "Items", len(value), pointer or "/")
+    first = schema.get("prefixItems", ())
+    rest = schema.get("items")
+    for index, item in enumerate(value):
+        part = first[index] if index < len(first) else rest
+        if isinstance(part, Mapping):
+            yield from schema_problems(part, item, join_pointer(pointer, index))
+    if schema.get("uniqueItems") and any(same_json(a, b) for index, a in enumerate(value) for b in value[:index]):
+        yield f"{pointer or '/'}: has an item twice"
+
+
+def _object(schema: Mapping[str, Any], value: dict[str, Any], pointer: str) -> Iterator[str]:
+    yield from _length(schema, "Properties", len(value), pointer or "/")
+    known, rest = schema.get("properties", {}), schema.get("additionalProperties", True)
+    for name in schema.get("required", ()):
+        if name not in value:
+            yield f"{join_pointer(pointer, name)}: is missing"
+    for name, item in value.items():
+        here = join_pointer(pointer, name)
+        if "propertyNames" in schema:
+            yield from schema_problems(schema["propertyNames"], name, here)
+        patterns = [part for regex, part in schema.get("patternProperties", {}).items() if re.search(regex, name)]
+        if name in known:
+            yield from schema_problems(known[name], item, here)
+        elif not patterns and rest is False:
+            yield f"{here}: is unknown"
+        elif not patterns and isinstance(rest, Mapping):
+            yield from schema_problems(rest, item, here)
+        for part in patterns:
+            yield from schema_problems(part, item, here)
+
+
+def _length(schema: Mapping[str, Any], what: str, length: int, where: str) -> Iterator[str]:
+    least, most = schema.get(f"min{what}", 0), schema.get(f"max{what}", math.inf)
+    if not least <= length <= most:
+        yield f"{where}: has {length} {what.lower()}, allowed are {least} to {most}"
+
+
+def _is(kind: str, value: Any) -> bool:
+    if kind == "integer":
+        return isinstance(value, int | float) and not isinstance(value, bool) and float(value).is_integer()
+    if kind == "number":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, _TYPES[kind])
+
+
+_FORMATS = {
+    "uri": "https://example.com/",
+    "email": "name@example.com",
+    "date": "2026-01-31",
+    "date-time": "2026-01-31T00:00:00Z",
+    "time": "00:00:00Z",
+    "duration": "PT1H",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "uuid4": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
+    "ipvanyaddress": "127.0.0.1",
+}
+"""Something of each format that pydantic's types have."""
+
+
+def skeleton_of(schema: Mapping[str, Any]) -> Any:
+    """What stands for `schema`: its default or first choice, else the smallest value of its type.
+
+    Of an object only what is required. References are inlined already (docs/design/contract.md 3). Patterns, and
+    formats that are not in `_FORMATS`, are left to the person who fills it in.
+    """
+    for key in ("const", "default"):
+        if key in schema:
+            return schema[key]
+    for key in ("examples", "enum"):
+        if schema.get(key):
+            return schema[key][0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            return skeleton_of(schema[key][0])
+    return _of_type(schema)
+
+
+def _of_type(schema: Mapping[str, Any]) -> Any:
+    kind = schema.get("type", "object" if "properties" in schema else "null")
+    if kind == "object":
+        properties = schema.get("properties", {})
+        return {name: skeleton_of(properties.get(name, {})) for name in schema.get("required", ())}
+    if kind == "array":
+        items = schema.get("prefixItems") or [schema.get("items", {})] * schema.get("minItems", 0)
+        return [skeleton_of(item) for item in items]
+    if kind == "string":
+        return _FORMATS.get(schema.get("format", ""), "x" * schema.get("minLength", 0))
+    if kind in ("integer", "number"):
+        return _sample_number(schema)
+    return False if kind == "boolean" else None
+
+
+def _sample_number(schema: Mapping[str, Any]) -> Any:
+    """0, or the nearest to it of the numbers near the bounds that is within all of them."""
+    low = schema.get("exclusiveMinimum", schema.get("minimum"))
+    high = schema.get("exclusiveMaximum", schema.get("maximum"))
+    step = schema.get("multipleOf", 1 if schema["type"] == "integer" else None)
+    found = [0]
+    if low is not None and high is not None and step is None:
+        found += [low, high, (low + high) / 2]
+    for bound in (low, high):
+        if bound is not None:
+            nearest = bound if step is None else round(bound / step) * step
+            found += [nearest, nearest + (step or 1), nearest - (step or 1)]
+    bounds = {key: value for key, value in schema.items() if key != "multipleOf"}
+    return min((number for number in found if schema_problem(bounds, number) is None), key=abs, default=0)

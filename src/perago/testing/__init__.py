@@ -15,16 +15,14 @@ if TYPE_CHECKING:
     from perago.embedded.http.services import EmbeddedServices
     from perago.embedded.lakefs import InMemoryLakeFS
     from perago.ports import AccessDenied, ServiceError, TaskStatus, Unavailable, Unclear
-    from perago.testing.building import Symlink
     from perago.testing.conductor import Conductor
     from perago.testing.outcome import Outcome
-    from perago.testing.published import PublishedTree
+    from perago.testing.published import PublishedTree, Snapshots
     from perago.testing.race import Branch, Race
     from perago.testing.runner import TaskRunner
     from perago.testing.services import BRANCH, InMemoryServices, serve
-    from perago.testing.snapshots import Snapshots
     from perago.testing.tasks import TaskTests, provide_params, task_tests
-    from perago.testing.tree_sources import BadTree, TreeBuilder, build_tree, tree_of
+    from perago.testing.tree_files import BadTree, Symlink, TreeBuilder, build_tree, tree_of
     from perago.testing.trees import Contradiction, smallest_tree, violating_tree
 
 __all__ = [
@@ -67,16 +65,16 @@ _HOMES = (
     ("perago.embedded.http.services", ("EmbeddedServices",)),
     ("perago.embedded.lakefs", ("InMemoryLakeFS",)),
     ("perago.ports", ("AccessDenied", "ServiceError", "TaskStatus", "Unavailable", "Unclear")),
-    ("perago.testing.building", ("Symlink",)),
+    ("perago.testing.tree_files", ("Symlink",)),
     ("perago.testing.conductor", ("Conductor",)),
     ("perago.testing.outcome", ("Outcome",)),
     ("perago.testing.published", ("PublishedTree",)),
     ("perago.testing.race", ("Branch", "Race")),
     ("perago.testing.runner", ("TaskRunner",)),
     ("perago.testing.services", ("BRANCH", "InMemoryServices", "serve")),
-    ("perago.testing.snapshots", ("Snapshots",)),
+    ("perago.testing.published", ("Snapshots",)),
     ("perago.testing.tasks", ("TaskTests", "provide_params", "task_tests")),
-    ("perago.testing.tree_sources", ("BadTree", "TreeBuilder", "build_tree", "tree_of")),
+    ("perago.testing.tree_files", ("BadTree", "Symlink", "TreeBuilder", "build_tree", "tree_of")),
     ("perago.testing.trees", ("Contradiction", "smallest_tree", "violating_tree")),
 )
 _MODULES = {name: module for module, names in _HOMES for name in names}

@@ -1,15 +1,26 @@
-"""The in-memory Conductor of tests: one that lets virtual time pass, and has what waits in it run."""
+"""The in-memory Conductor of tests: it lets virtual time pass, runs what waits, and interrupts attempts.
+
+A worker tells its slot, whose main thread then raises inside the function (`perago.worker.cancellation`). Here the call
+at which the test interrupts raises the same way, and nothing of the attempt is sent from then on.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from perago.authoring import Task
+from perago.authoring.context import Current, with_hooks
+from perago.driver import AttemptRecord, Interrupted
 from perago.embedded.clock import VirtualClock
 from perago.embedded.conductor import InMemoryConductor, Status
-from perago.embedded.conductor.rows import TaskRow, WorkflowRow
-from perago.embedded.conductor.state import State
+from perago.embedded.conductor.state import State, TaskRow, WorkflowRow
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery
 from perago.taskdef import build_task_definition
@@ -155,3 +166,234 @@ def _row_moments(row: TaskRow) -> Iterator[float]:
         yield row.update_time + (callback + seconds["responseTimeoutSeconds"]) * 1000
     if row.start_time and seconds["timeoutSeconds"]:
         yield row.start_time + (delay + seconds["timeoutSeconds"]) * 1000
+
+
+Kind = Literal["cancel", "time out", "lose"]
+Moment = Literal["log", "progress", "cancelled"]
+
+_MARGIN = 1.0
+"""Seconds beyond a limit of Conductor's, so that it is over."""
+_GRACE = 30.0
+"""Seconds that a worker gives a function to end, unless PERAGO_SHUTDOWN_GRACE says otherwise."""
+_BEATS = 3
+"""Heartbeats within one response time-out (docs/design/contract.md 7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """What happens to an attempt, and when: at the n-th of these calls, or after so many seconds of `time.sleep`."""
+
+    kind: Kind
+    at: Moment | float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at} {self.n}" if isinstance(self.at, str) else f"{self.kind} after {self.at:g} s"
+
+
+class Interruptions:
+    """What a test has planned for its next attempts, and what befalls the one that runs."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+        self._planned: list[Interruption] = []
+        self._running: RunningAttempt | None = None
+        self._virtual_sleep = False
+        """From the first plan on, so that a retry of what was interrupted takes no time either."""
+
+    def plan(self, kind: Kind, at: Moment | float | None, n: int) -> None:
+        """Interrupt the next attempt at that moment; None: the running one, now.
+
+        Raises:
+            RuntimeError: now, but no function runs.
+            ValueError: there is no such moment.
+        """
+        if at is None:
+            if self._running is None:
+                raise RuntimeError(
+                    f"no function runs: say at which moment of the next attempt to {kind}, as in at='log'"
+                )
+            self._running.interrupt(kind)
+        elif isinstance(at, str) and at not in ("log", "progress", "cancelled"):
+            raise ValueError(f"at={at!r}: it is 'log', 'progress', 'cancelled' or a number of seconds")
+        elif n < 1 or (not isinstance(at, str) and at < 0):
+            raise ValueError("n counts from 1, and seconds from 0")
+        else:
+            self._planned.append(Interruption(kind, at, n))
+            self._virtual_sleep = True
+
+    def unused(self) -> list[Interruption]:
+        """What is planned for attempts that have not run."""
+        return self._planned
+
+    @contextmanager
+    def attempt(self, delivery: Delivery) -> Iterator[RunningAttempt]:
+        """Run one delivery in this block; what was planned first is for it.
+
+        Raises:
+            ValueError: it is to time out, and its task has no time limit.
+        """
+        planned = self._planned.pop(0) if self._planned else None
+        if planned is not None and planned.kind == "time out":
+            _time_limit(delivery)
+        self._running = RunningAttempt(self._conductor, delivery, planned, self._virtual_sleep)
+        try:
+            yield self._running
+        finally:
+            self._running = None
+
+
+class RunningAttempt:
+    """One attempt, as the test interrupts it.
+
+    Args:
+        conductor: where its workflow ends, or its time is over.
+        delivery: which attempt it is.
+        planned: what the test has planned for it; None: nothing.
+        virtual_sleep: whether `time.sleep` lets virtual time pass in the function.
+    """
+
+    def __init__(
+        self, conductor: Conductor, delivery: Delivery, planned: Interruption | None, virtual_sleep: bool
+    ) -> None:
+        self._conductor = conductor
+        self._delivery = delivery
+        self._planned = planned
+        self._virtual_sleep = virtual_sleep
+        self._calls: Counter[str] = Counter()
+        self._slept = 0.0
+        self._thread = threading.get_ident()
+        self._reason: str | None = None
+        self._interrupted_at = 0.0
+        self._ended_at = 0.0
+
+    # --------------------------------------------------------------- around the function
+
+    @contextmanager
+    def function(self, current: Current) -> Iterator[Current]:
+        """The function runs in this block, and sees the `Current` that it gets."""
+        sleep = time.sleep
+        if self._virtual_sleep:
+            time.sleep = self._sleep  # type: ignore[assignment]
+        try:
+            yield with_hooks(
+                current,
+                log=self._then("log", current.log),
+                progress=self._then("progress", current.progress),
+                is_cancelled=self._is_cancelled,
+            )
+        finally:
+            time.sleep = sleep
+            self._ended_at = self._conductor.clock.now()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Where the driver looks whether the delivery is lost (`perago.driver.environment`)."""
+        if self._reason is not None:
+            raise Interrupted
+        yield
+
+    def record(self, record: AttemptRecord) -> AttemptRecord:
+        """What is known of the attempt in the end. A worker reports nothing of one that it has given up.
+
+        Raises:
+            AssertionError: the planned interruption never came.
+        """
+        if self._reason is None:
+            if self._planned is not None:
+                raise AssertionError(self._never_came(record))
+            return record
+        late = self._ended_at - self._interrupted_at
+        note = f"The function went on for {late:g} s after that. A worker ends its process after {_GRACE:g} s."
+        notes = (*record.notes, note) if late > _GRACE else record.notes
+        return dataclasses.replace(record, report=None, lost_reason=self._reason, notes=notes)
+
+    def _never_came(self, record: AttemptRecord) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self._calls.items())) or "nothing"
+        ended = record.report.status.value if record.report else "lost"
+        return (
+            f"the attempt ended ({ended}) before the test could {self._planned}. Until then its function called "
+            f"{counts}, and slept {self._slept:g} s"
+        )
+
+    # ----------------------------------------------------------------------- interrupting
+
+    def interrupt(self, kind: Kind) -> None:
+        """Have it happen, and end the function if this is its thread.
+
+        Raises:
+            Interrupted: in the thread of the function, as in a worker.
+        """
+        if self._reason is None:
+            self._reason = self._happen(kind)
+            self._interrupted_at = self._conductor.clock.now()
+            if threading.get_ident() == self._thread:
+                raise Interrupted
+
+    def _happen(self, kind: Kind) -> str:
+        delivery, conductor = self._delivery, self._conductor
+        if kind == "cancel":
+            conductor.terminate_workflow(delivery.workflow_id, "cancelled by the test")
+        elif kind == "time out":
+            limit = _time_limit(delivery)
+            self._pass(max(0.0, delivery.start_time / 1000 + limit + _MARGIN - conductor.clock.now()))
+            return f"it ran longer than its time limit of {limit:g} s"
+        else:
+            conductor.advance(delivery.response_timeout_seconds + _MARGIN)
+        return "Conductor is no longer waiting for this delivery"
+
+    def _then(self, moment: Moment, call: Callable[..., None]) -> Callable[..., None]:
+        def called(*arguments: object) -> None:
+            call(*arguments)
+            self._met(moment)
+
+        return called
+
+    def _is_cancelled(self) -> bool:
+        if self._reason is None:
+            self._met("cancelled")
+        return self._reason is not None
+
+    def _met(self, moment: Moment) -> None:
+        self._calls[moment] += 1
+        planned = self._planned
+        if planned is not None and (planned.at, planned.n) == (moment, self._calls[moment]):
+            self.interrupt(planned.kind)
+
+    def _sleep(self, seconds: float) -> None:
+        """`time.sleep` of the function: the worker beats meanwhile, until the test interrupts."""
+        if seconds < 0:
+            raise ValueError("sleep length must be non-negative")
+        planned = self._planned
+        at = planned.at if planned is not None and self._reason is None else None
+        if planned is None or at is None or isinstance(at, str) or self._slept + seconds < at:
+            self._slept += seconds
+            self._pass(seconds)
+            return
+        self._pass(at - self._slept)
+        self._slept = at
+        self.interrupt(planned.kind)
+
+    def _pass(self, seconds: float) -> None:
+        """Let virtual time pass, with the heartbeats of a worker unless it has given the attempt up."""
+        conductor, interval = self._conductor, self._delivery.response_timeout_seconds / _BEATS
+        while seconds > 0:
+            step = min(seconds, interval)
+            conductor.advance(step)
+            seconds -= step
+            if self._reason is None and conductor.is_current(self._delivery):
+                conductor.extend_lease(self._delivery)
+
+
+def _time_limit(delivery: Delivery) -> float:
+    """The `timeoutSeconds` of the task.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if delivery.timeout_seconds <= 0:
+        raise ValueError(
+            f"{delivery.task_name} has no time limit: declare TimeoutPolicy(seconds=...), or run it with "
+            "controls={'timeoutSeconds': 60}"
+        )
+    return delivery.timeout_seconds

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 
-from perago.authoring.guardrails import Guardrail
+from perago.authoring.workspace import Guardrail
 from perago.guardrails.forbid_glob import ForbidGlob
 from perago.guardrails.require_dir import RequireDir
 from perago.guardrails.require_file import RequireFile
 from perago.guardrails.require_glob import RequireGlob
 from perago.guardrails.require_table import RequireTable
 from perago.testing import table_oracle
-from perago.testing.building import Tree, sizes_of
+from perago.testing.tree_files import Tree, sizes_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from perago.authoring.metrics import Measured
+from perago.authoring.context import Measured
 from perago.driver import AttemptRecord, Delivered
 from perago.guardrails.evaluation import Finding
 from perago.ports import Report, TaskStatus

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from pydantic import BaseModel
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task, WorkspaceSpec
 from perago.embedded.faults import FaultScript
 from perago.ports import Delivery, TaskStatus

@@ -13,15 +13,13 @@ from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
-from perago.testing.building import Symlink
-from perago.testing.conductor import Conductor
-from perago.testing.interruptions import Moment
+from perago.testing.conductor import Conductor, Moment
 from perago.testing.outcome import Outcome
 from perago.testing.published import PublishedTree
 from perago.testing.race import Branch, Race, Racers
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
 from perago.testing.tasks import TaskFunction, task_of
-from perago.testing.tree_sources import BadTree, TreeSource, tree_of
+from perago.testing.tree_files import BadTree, Symlink, TreeSource, tree_of
 
 _OPERATOR_SECONDS = 1.0
 """What an operator takes at least: a rerun attempt differs from itself by its start time alone."""

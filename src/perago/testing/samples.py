@@ -17,9 +17,8 @@ from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from perago.taskdef.problems import problem_lines
-from perago.taskdef.schema import RecursiveModel, inline
-from perago.taskdef.schema_check import schema_problem
+from perago.taskdef.payload import problem_lines
+from perago.taskdef.schema import RecursiveModel, inline, schema_problem
 
 _MOST_SAMPLES = 200
 _MOST_REPAIRS = 300

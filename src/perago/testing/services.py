@@ -1,7 +1,13 @@
-"""An in-memory lakeFS and an in-memory Conductor on one virtual clock, and the real attempt protocol between them."""
+"""An in-memory lakeFS and an in-memory Conductor on one virtual clock, and the real attempt protocol between them.
+
+coverage.py has each child write a data file, and a relative name of it would mean the function's current directory,
+which is removed with the attempt: what was measured would be lost, and would look like files that the function left.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,22 +30,44 @@ from perago.driver import (
     deliver_report,
     run_attempt,
 )
+from perago.driver.environment import Direction, Observer
 from perago.driver.fencing import FenceProofs
-from perago.driver.observer import Direction, Observer
 from perago.embedded.clock import VirtualClock
 from perago.embedded.faults import FaultScript
 from perago.embedded.lakefs import InMemoryLakeFS
 from perago.ports import Delivery
-from perago.testing.building import fast_directory
-from perago.testing.conductor import WORKER, Conductor
-from perago.testing.interruptions import Interruptions
-from perago.testing.measuring import measured_children
+from perago.testing.conductor import WORKER, Conductor, Interruptions
 from perago.testing.outcome import Outcome
 from perago.testing.published import PublishedTree
 from perago.testing.tasks import TaskFunction, task_of
+from perago.testing.tree_files import fast_directory
 
 if TYPE_CHECKING:
     from perago.embedded.http.services import EmbeddedServices
+
+
+_OPTION, _VARIABLE = "run:data_file", "COVERAGE_FILE"
+
+
+@contextmanager
+def measured_children() -> Iterator[None]:
+    """Around a call of a function: if coverage measures this process, its children write their data beside that of
+    this process."""
+    coverage = sys.modules.get("coverage")
+    measuring = coverage.Coverage.current() if coverage is not None else None
+    if measuring is None:
+        yield
+        return
+    file = os.path.abspath(str(measuring.get_option(_OPTION)))  # noqa: PTH100 - no links are resolved
+    measuring.set_option(_OPTION, file)  # a forked child copies it
+    before = os.environ.get(_VARIABLE)
+    os.environ[_VARIABLE] = file  # one of multiprocessing reads the configuration anew
+    try:
+        yield
+    finally:
+        os.environ.pop(_VARIABLE)
+        if before is not None:
+            os.environ[_VARIABLE] = before
 
 
 REPOSITORY = "workspace"

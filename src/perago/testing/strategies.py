@@ -1,4 +1,4 @@
-"""Hypothesis strategies for trees, guardrail paths and the params of tasks. Needs hypothesis.
+"""Hypothesis strategies for trees, tables, guardrail paths and the params of tasks. Needs hypothesis.
 
     @given(satisfying_trees(build_features), params(build_features))
     def test_features_are_built(tree, params):
@@ -11,23 +11,388 @@ Everything is built near the rules, never filtered: no example is thrown away.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+import io
+import json
+import math
+import unittest
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from hypothesis import strategies as st
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from perago.authoring import WorkspaceSpec
-from perago.authoring.guardrails import Guardrail
+from perago.authoring import Example, Task, WorkspaceSpec
+from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
-from perago.testing.building import Tree
-from perago.testing.neighbours import Likeness, TreePlan, amounts, contents, instances, lookalikes
-from perago.testing.param_strategies import NoParams, params
-from perago.testing.table_strategies import table_contents
-from perago.testing.tasks import TaskFunction, task_of
+from perago.guardrails.tables import ColumnType, Format, TableRule
+from perago.taskdef.schema import RecursiveModel, inline
+from perago.testing.near_trees import Likeness, TreePlan, amounts, contents, instances, lookalikes
+from perago.testing.samples import edges, sample_model, validated
+from perago.testing.tasks import TaskFunction, provided_params, task_of
+from perago.testing.tree_files import Tree
 from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
-from perago.workspace.keys import Folding
-from perago.workspace.view import EVERYTHING, View
+from perago.workspace.keys import EVERYTHING, Folding, View
+
+_MOST_ROWS = 6
+
+_SPELLINGS: Mapping[ColumnType, Sequence[str]] = {
+    ColumnType.INT: ("0", "1", "-7", "+8", "007", "9" * 30, "1.0", "0x10", "1_000", " 1", "1e3", "٣", "--1", "-"),
+    ColumnType.FLOAT: ("1.5", "-0.25", ".5", "5.", "1e9", "1E-3", "nan", "-inf", "Infinity", "1", "1,5", "e5", "1_0.0"),
+    ColumnType.DECIMAL: ("1.50", "-3", ".5", "5.", "1e3", "nan", "1_0"),
+    ColumnType.BOOL: ("true", "false", "True", "FALSE", "1", "yes", "t"),
+    ColumnType.DATE: (
+        "2024-02-29",
+        "2023-02-29",
+        "2024-13-01",
+        "2024-1-1",
+        "20240101",
+        "2024-01-01T00:00",
+        "2024-W01-1",
+    ),
+    ColumnType.DATETIME: (
+        "2024-02-29T23:59:59",
+        "2024-02-29 23:59",
+        "2024-02-29T23:59:59.123456789Z",
+        "2024-02-29T23:59:59+05:30",
+        "2024-02-29T23:59:59-0530",
+        "2024-02-29",
+        "2023-02-29T00:00:00",
+        "2024-02-29T24:00:00",
+        "2024-02-29T23",
+        "2024-02-29T23:59:59.",
+        "2024-02-29t23:59:59",
+    ),
+    ColumnType.STR: (
+        "a",
+        "",
+        "Größe",
+        "漢字",
+        "a b",
+        'say "x"',
+        "a,b",
+        "a;b",
+        "two\nlines",
+        "1",
+        "NA",
+        "null",
+        "🙂",
+        "'",
+    ),
+    ColumnType.BYTES: ("a", "b"),
+    ColumnType.ANY: ("a", "1", ""),
+}
+_TYPICAL: Mapping[ColumnType, Sequence[Any]] = {
+    ColumnType.INT: (0, 1, 2, -7, 2**31, 2**53 + 1),
+    ColumnType.FLOAT: (1.5, -0.25, 1e9, 2, 0),
+    ColumnType.DECIMAL: (1, 1.5, "1.50", "-3"),
+    ColumnType.BOOL: (True, False),
+    ColumnType.DATE: ("2024-02-29", "2024-03-01"),
+    ColumnType.DATETIME: ("2024-02-29T23:59:59", "2024-02-29"),
+    ColumnType.STR: ("a", "b", "", "Größe", "🙂", 'say "x"', "two\nlines", "2024-02-29", "1"),
+    ColumnType.BYTES: ("a", "b"),
+    ColumnType.ANY: (1, "a", [1], {"b": None}, True),
+}
+_ODD: Sequence[Any] = (1, 1.5, "x", True, [], {}, [1], {"a": 1}, 2**70, "2023-02-29", "")
+
+
+def table_contents(rule: TableRule) -> st.SearchStrategy[bytes]:
+    """Files for the rule. Half of them are near what it accepts."""
+    return {Format.CSV: _csv, Format.JSONL: _jsonl, Format.PARQUET: _parquet}[rule.format](rule)
+
+
+@st.composite
+def _names(draw: st.DrawFn, rule: TableRule) -> list[str]:
+    names = [
+        *rule.needed,
+        *draw(st.lists(st.sampled_from(("extra", "two\nlines", "a,b", "größe")), unique=True, max_size=2)),
+    ]
+    if draw(st.integers(0, 3)) or not names:
+        return list(dict.fromkeys(names)) or ["extra"]
+    change = draw(st.sampled_from(("drop", "double", "case", "blank", "order")))
+    name = names[0]
+    return {
+        "drop": names[1:] or ["other"],
+        "double": [*names, name],
+        "case": [name.swapcase(), *names[1:]],
+        "blank": [f" {name}", *names[1:]],
+        "order": names[::-1],
+    }[change]
+
+
+def _value(rule: TableRule, name: str, pool: Mapping[ColumnType, Sequence[Any]]) -> st.SearchStrategy[Any]:
+    kind = rule.types.get(name, ColumnType.STR)
+    few = pool[kind][:4]
+    return st.one_of(st.sampled_from(few), st.sampled_from(few), st.sampled_from([*pool[kind], None]))
+
+
+@st.composite
+def _csv(draw: st.DrawFn, rule: TableRule) -> bytes:
+    names = draw(_names(rule))
+    number = draw(st.integers(0, _MOST_ROWS))
+    body = [[draw(_value(rule, name, _SPELLINGS)) for name in names] for _ in range(number)]
+    rows: list[list[Any]] = [list(names), *body]
+    oddity = draw(
+        st.sampled_from(("", "", "", "", "", "long", "short", "blank", "latin", "bom", "delimiter", "nothing"))
+    )
+    if oddity == "long":
+        rows[-1].append("1")
+    elif oddity == "short" and len(rows[-1]) > 1:
+        rows[-1].pop()
+    elif oddity == "blank":
+        rows.insert(draw(st.integers(0, len(rows))), [])
+    delimiter = ";" if oddity == "delimiter" and rule.delimiter != ";" else rule.delimiter
+    quotes = draw(st.sampled_from(("needed", "all")))
+    line_end = draw(st.sampled_from(("\n", "\r\n")))
+    text = line_end.join(delimiter.join(_field(value, delimiter, quotes) for value in row) for row in rows)
+    text += draw(st.sampled_from((line_end, "")))
+    data = b"" if oddity == "nothing" else text.encode()
+    return {"latin": data + b"\xff\n", "bom": b"\xef\xbb\xbf" + data}.get(oddity, data)
+
+
+def _field(value: str | None, delimiter: str, quotes: str) -> str:
+    if value is None:
+        return ""
+    if quotes == "all" or value == "" or any(char in value for char in f'"\r\n{delimiter}'):
+        doubled = value.replace('"', '""')
+        return f'"{doubled}"'
+    return value
+
+
+@st.composite
+def _jsonl(draw: st.DrawFn, rule: TableRule) -> bytes:
+    lines = []
+    for _ in range(draw(st.integers(0, _MOST_ROWS))):
+        row = {name: draw(_value(rule, name, _TYPICAL)) for name in rule.needed}
+        change = draw(st.sampled_from(("", "", "", "", "odd", "drop", "extra")))
+        if change == "odd" and row:
+            row[next(iter(row))] = draw(st.sampled_from(_ODD))
+        elif change == "drop" and row:
+            del row[draw(st.sampled_from(sorted(row)))]
+        elif change == "extra":
+            row["extra"] = draw(st.sampled_from(_ODD))
+        lines.append(json.dumps(row, ensure_ascii=draw(st.booleans())).encode())
+    if not draw(st.integers(0, 4)):
+        odd = (b"", b"  ", b"[1]", b"1", b"{", b'{"a": NaN}', b'{"a": "\xff"}', b"{} {}", b'{"a":1,"a":2}')
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(odd)))
+    return b"\n".join(lines) + draw(st.sampled_from((b"\n", b"")))
+
+
+@st.composite
+def _parquet(draw: st.DrawFn, rule: TableRule) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    kinds = {
+        ColumnType.INT: (pa.int64(), pa.int8(), pa.uint32()),
+        ColumnType.FLOAT: (pa.float64(), pa.float32()),
+        ColumnType.STR: (pa.string(), pa.large_string()),
+        ColumnType.BOOL: (pa.bool_(),),
+        ColumnType.BYTES: (pa.binary(),),
+        ColumnType.DATE: (pa.date32(),),
+        ColumnType.DATETIME: (pa.timestamp("us"), pa.timestamp("ms", "UTC")),
+        ColumnType.DECIMAL: (pa.decimal128(10, 2),),
+        ColumnType.ANY: (pa.int64(),),
+    }
+    every = [each for group in kinds.values() for each in group]
+    rows = draw(st.integers(0, _MOST_ROWS))
+    names = list(dict.fromkeys(draw(_names(rule))))
+    arrays = []
+    for name in names:
+        mostly = st.sampled_from(kinds[rule.types.get(name, ColumnType.ANY)])
+        kind = draw(mostly) if draw(st.integers(0, 7)) else draw(st.sampled_from(every))
+        numbers = draw(st.lists(st.sampled_from((*range(rows + 2), None)), min_size=rows, max_size=rows))
+        arrays.append(_array(numbers if draw(st.booleans()) else list(range(rows)), kind))
+    sink = io.BytesIO()
+    pyarrow.parquet.write_table(
+        pa.table(arrays, names=names),
+        sink,
+        row_group_size=draw(st.sampled_from((1, 2, 100))),
+        write_statistics=draw(st.booleans()),
+    )
+    data = sink.getvalue()
+    return data[: draw(st.integers(0, len(data) - 1))] if not draw(st.integers(0, 9)) else data
+
+
+def _array(numbers: Sequence[int | None], kind: Any) -> Any:
+    import pyarrow as pa
+
+    texts = [None if number is None else str(number) for number in numbers]
+    if pa.types.is_binary(kind):
+        return pa.array([None if text is None else text.encode() for text in texts], kind)
+    if pa.types.is_boolean(kind):
+        return pa.array([None if number is None else number % 2 == 0 for number in numbers], kind)
+    if pa.types.is_date(kind):
+        return pa.array(numbers, pa.int32()).cast(kind)
+    if pa.types.is_timestamp(kind):
+        return pa.array(numbers, pa.int64()).cast(kind)
+    if pa.types.is_decimal(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pa.array(texts, pa.string()).cast(kind)
+    return pa.array(numbers, kind)
+
+
+_TRIES = 5
+_ANY_TEXT = st.characters(exclude_categories=["Cs"])
+_Documents = st.SearchStrategy[Any]
+
+
+class NoParams(unittest.SkipTest):
+    """No params of a task can be made. A test that meets this is skipped; the message says how to provide some."""
+
+
+def params(
+    function: TaskFunction | Task, provided: Iterable[Mapping[str, Any] | Example] = ()
+) -> st.SearchStrategy[BaseModel]:
+    """Valid params of a task: from the schema of its model, and from what examples, `provide_params` and `provided`
+    give. What the model refuses is drawn again, a few times; then one that is known to be valid takes its place.
+
+    Raises:
+        TypeError: it is no task function.
+        NoParams: when an example is drawn, and nothing valid is known.
+    """
+    task = task_of(function)
+    model = task.params_model
+    generated = sample_model(model)
+    known = [*_own_documents(task, provided), *(sample.document for sample in generated.found)]
+    options = _from_schema(model)
+    if known:
+        options = [st.sampled_from(known), *options]
+    return _valid(task.name, model, known, st.one_of(options), generated.problem or "its model refuses every value")
+
+
+@st.composite
+def _valid(
+    draw: st.DrawFn, name: str, model: type[BaseModel], known: Sequence[Any], documents: _Documents, problem: str
+) -> BaseModel:
+    if not known:
+        raise NoParams(
+            f"no params of {name} can be made: {problem}; give some by the hook pytest_perago_params, by "
+            f"perago.testing.provide_params({name!r}, ...) or by an Example of the task"
+        )
+    for _ in range(_TRIES):
+        try:
+            return validated(model, draw(documents))
+        except ValidationError:
+            continue
+    return validated(model, draw(st.sampled_from(known)))
+
+
+def _own_documents(task: Task, provided: Iterable[Mapping[str, Any] | Example]) -> Iterable[Any]:
+    for example in task.examples:
+        if example.expect != "terminal":  # such params may be wrong on purpose
+            yield example.params
+    for item in (*provided_params(task.name), *provided):
+        yield item.params if isinstance(item, Example) else item
+
+
+def _from_schema(model: type[BaseModel]) -> list[_Documents]:
+    """Documents that the model's schema allows; none if it has no schema without references."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of defaults without a JSON form: they are applied all the same
+            return [documents(inline(model.model_json_schema(mode="validation")))]
+    except (RecursiveModel, PydanticUserError, ValueError):
+        return []
+
+
+def documents(schema: Mapping[str, Any]) -> _Documents:
+    """JSON documents that a schema allows, as far as pydantic writes it."""
+    if "const" in schema:
+        return st.just(schema["const"])
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    options = schema.get("anyOf") or schema.get("oneOf")
+    if options:
+        return st.one_of([documents(option) for option in options])
+    if schema.get("allOf"):
+        return documents({**schema["allOf"][0], **{key: value for key, value in schema.items() if key != "allOf"}})
+    kinds = schema.get("type", "anything")
+    return st.one_of([_of_type(kind, schema) for kind in (kinds if isinstance(kinds, list) else [kinds])])
+
+
+def _of_type(kind: str, schema: Mapping[str, Any]) -> _Documents:
+    match kind:
+        case "integer":
+            return _integers(schema)
+        case "number":
+            return _numbers(schema)
+        case "string":
+            return _strings(schema)
+        case "boolean":
+            return st.booleans()
+        case "null":
+            return st.none()
+        case "array":
+            return _arrays(schema)
+        case "object":
+            return _objects(schema)
+    return _known(schema)
+
+
+def _known(schema: Mapping[str, Any]) -> _Documents:
+    """The few values near the edges, where hypothesis has nothing better."""
+    values = edges(schema)
+    return st.sampled_from(values) if values else st.nothing()
+
+
+def _integers(schema: Mapping[str, Any]) -> _Documents:
+    least, most = schema.get("minimum"), schema.get("maximum")
+    if "exclusiveMinimum" in schema:
+        least = math.floor(schema["exclusiveMinimum"]) + 1
+    if "exclusiveMaximum" in schema:
+        most = math.ceil(schema["exclusiveMaximum"]) - 1
+    step = schema.get("multipleOf", 1)
+    if step != int(step):
+        return _known(schema)
+    low = None if least is None else math.ceil(least / step)
+    high = None if most is None else math.floor(most / step)
+    if low is not None and high is not None and low > high:
+        return st.nothing()
+    return st.integers(low, high).map(lambda number: int(number * step))
+
+
+def _numbers(schema: Mapping[str, Any]) -> _Documents:
+    if "multipleOf" in schema:
+        return _known(schema)
+    least = schema.get("exclusiveMinimum", schema.get("minimum"))
+    most = schema.get("exclusiveMaximum", schema.get("maximum"))
+    return st.floats(
+        None if least is None else float(least),
+        None if most is None else float(most),
+        exclude_min="exclusiveMinimum" in schema,
+        exclude_max="exclusiveMaximum" in schema,
+        allow_nan=False,
+        allow_infinity=False,
+    )
+
+
+def _strings(schema: Mapping[str, Any]) -> _Documents:
+    if schema.keys() & {"format", "pattern", "contentMediaType"}:
+        return _known(schema)
+    return st.text(_ANY_TEXT, min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
+
+
+def _arrays(schema: Mapping[str, Any]) -> _Documents:
+    if "prefixItems" in schema:
+        return st.tuples(*[documents(item) for item in schema["prefixItems"]]).map(list)
+    items = documents(schema.get("items", {}))
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    if schema.get("uniqueItems"):
+        return st.lists(items, min_size=least, max_size=most, unique_by=repr)
+    return st.lists(items, min_size=least, max_size=most)
+
+
+def _objects(schema: Mapping[str, Any]) -> _Documents:
+    if "properties" in schema:
+        fields = {name: documents(field) for name, field in schema["properties"].items()}
+        required = set(schema.get("required", ()))
+        return st.fixed_dictionaries(
+            {name: field for name, field in fields.items() if name in required},
+            optional={name: field for name, field in fields.items() if name not in required},
+        )
+    return _known(schema)
+
 
 __all__ = [
     "NoParams",

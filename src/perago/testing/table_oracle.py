@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from perago.guardrails.tables.rule import ColumnType, Format, TableRule
+from perago.guardrails.tables import ColumnType, Format, TableRule
 
 
 class _NoTable(Exception):

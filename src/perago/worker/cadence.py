@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perago.back_off import BackOff
+from perago.retry import BackOff
 
 LONG_POLL_SECONDS = 5.0
 LONG_POLLS = 4

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 from perago.driver import Interrupted
-from perago.signal_mask import ENDING, release_signals
+from perago.processes import ENDING, release_signals
 
 REPEATS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 """Seconds before each further signal to an attempt that the last one has not interrupted."""

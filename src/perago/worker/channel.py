@@ -1,4 +1,12 @@
-"""The two ends of the pipe between the supervisor and a slot: whole messages, and neither waits for the other for ever.
+"""What the supervisor and a slot send each other, and the two ends of the pipe that carries it.
+
+One message is one frozen dataclass. A slot has at most one delivery at a time, so only delivery questions, which may
+outlive their delivery, need a number.
+
+What a slot says travels as JSON, so that nothing a slot sends can run in the supervisor: a slot runs the author's code,
+which may write to every descriptor of its process. The supervisor takes nothing from it but values of the types that
+are declared here. Dataclasses and pydantic models are objects that carry the name of their type; everything else is
+what JSON makes of it.
 
 The pipe is a pair of connected sockets. To a slot goes pickle, from it comes JSON (`messages`): the slot trusts its
 supervisor, and the supervisor takes nothing from a slot that it has not checked.
@@ -13,26 +21,325 @@ it, strikes the main thread, so no message is ever torn.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
+import gc
+import json
 import os
 import pickle
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Any, Literal
 
-from perago.worker.messages import (
-    MOST_BYTES,
-    REPORT_BYTES,
-    REPORT_START,
-    BadMessage,
-    FromSlot,
-    ToSlot,
-    decode,
-    encode_within_limits,
-    too_large,
+from pydantic import BaseModel
+
+from perago.attempt.events import FenceState
+from perago.ports import AttemptRow, Delivery, Report, ServiceError, WorkflowRow
+from perago.worker.events import NO_USAGE, FunctionSaid, Logged, Usage, Watched
+
+Identity = tuple[str, int, int]
+"""`Delivery.identity`."""
+
+
+# ------------------------------------------------------------------ supervisor to slot
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Run this delivery."""
+
+    delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAnswer:
+    """The answer to question `number`: yes, no, or the error that stood in the way; and what was asked for."""
+
+    number: int
+    current: bool = False
+    error: ServiceError | None = None
+    row: AttemptRow | WorkflowRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The delivery at hand is lost, timed out or cancelled: stop the function, publish nothing more."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the process. Only sent to a slot without a delivery."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskLog:
+    """Tell what the attempt at hand has said that was not told yet. Without an attempt there is no answer."""
+
+
+ToSlot = Deliver | DeliveryAnswer | Cancel | Stop | AskLog
+
+
+# ------------------------------------------------------------------ slot to supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The task module is imported; the slot takes deliveries."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartFailed:
+    """The slot cannot take deliveries and ends: the task module or the store factory raised."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryQuestion:
+    """Is `identity` still the delivery that Conductor is waiting for? Or, with `read`: what does Conductor know of that
+    attempt, or workflow, which `identity` found the commits of?"""
+
+    number: int
+    identity: Identity
+    read: str | None = None
+    is_workflow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """The delivery's function is about to be called, so that the attempt cannot be handed back from now on."""
+
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The delivery's attempt is over, except for its report."""
+
+    identity: Identity
+    report: Report | None
+    """None: the delivery was lost, `lost_reason` says how, and nothing may be sent."""
+    lost_reason: str | None = None
+    published_commit: str | None = None
+    fence: FenceState | None = None
+    """`AttemptRecord.fence`."""
+    remarks: tuple[str, ...] = ()
+    """`AttemptRecord.remarks`."""
+    steps: tuple[tuple[str, float], ...] = ()
+    """Name and seconds of each step."""
+    usage: Usage = NO_USAGE
+    log_chunks: tuple[str, ...] = ()
+    """Entries for Conductor's task log."""
+    hand_back: bool = False
+    """`AttemptRecord.hand_back`."""
+    unfit: str | None = None
+    """Why the process must not run another attempt, such as threads or children that the function left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedEvent:
+    """Something happened inside a watched attempt."""
+
+    event: Watched
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The delivery's attempt waits for lakeFS, or continues: `text` is a line about it."""
+
+    identity: Identity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publishing:
+    """The delivery's merge is about to be sent, or was answered: what to say of it should the process die now."""
+
+    identity: Identity
+    repository: str
+    branch: str
+    expected_head: str
+    words: str
+    """Empty: nothing of the attempt is, or may appear, on the branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSoFar:
+    """The last lines of what the delivery's attempt has said since this was told before. There are some."""
+
+    identity: Identity
+    text: str
+
+
+FromSlot = (
+    LogSoFar | Ready | StartFailed | DeliveryQuestion | Calling | Finished | ForwardedEvent | Waiting | Publishing
 )
+
+
+# ------------------------------------------------------------------ a slot's messages as bytes
+
+
+_NAME = "@"
+MOST_BYTES = 256 * 1024
+"""Of a message other than `Finished`. The size is checked before the message is decoded: the decoder of JSON holds the
+GIL, so that decoding on another thread would stop the whole supervisor, too."""
+REPORT_BYTES = 512 * 1024
+"""Of a `Finished`, in addition to `Limits.max_result_bytes` for the result."""
+REPORT_START = b'{"@":"Finished",'
+"""How `encode` begins a `Finished`. Only such a message may have more than `MOST_BYTES`."""
+MOST_STEPS, MOST_REMARKS, MOST_CHUNKS = 1000, 100, 100
+"""Of a `Finished`."""
+_FEW_CHUNKS, _LONGEST_TEXT, _LONGEST_FIELD = 4, 16_000, 2000
+"""Characters, in a message that is shortened; each has six bytes at most."""
+MOST_BITS = 1000
+"""Of an integer. Beyond 1,024 it is no `float`, and what counts with it would fail."""
+
+
+class BadMessage(Exception):
+    """What came from a slot is no message, or none that it may send now."""
+
+
+def encode(message: object) -> bytes:
+    """Return a message, or a value that may be in one, as bytes."""
+    text = json.dumps(message, default=_as_object, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+def encode_within_limits(message: FromSlot) -> bytes:
+    """Return a message as bytes, with shorter texts if it would be larger than the supervisor takes."""
+    data = encode(message)
+    if isinstance(message, Finished):
+        fits = len(data) <= REPORT_BYTES or len(encode(replace(message, report=None))) <= REPORT_BYTES
+    else:
+        fits = len(data) <= MOST_BYTES
+    return data if fits else encode(_shortened(message))
+
+
+def _shortened(message: FromSlot) -> FromSlot:
+    match message:
+        case Finished():
+            some = message.log_chunks[:_FEW_CHUNKS]
+            return replace(message, log_chunks=tuple(chunk[-_LONGEST_TEXT:] for chunk in some))
+        case LogSoFar():
+            return replace(message, text=message.text[-_LONGEST_TEXT:])
+        case ForwardedEvent(FunctionSaid() as said):
+            return ForwardedEvent(replace(said, text=said.text[-_LONGEST_TEXT:]))
+        case ForwardedEvent(Logged() as logged):
+            plain = {key: value for key, value in logged.line.items() if not isinstance(value, Mapping | list | tuple)}
+            cut = {key: value[:_LONGEST_FIELD] if isinstance(value, str) else value for key, value in plain.items()}
+            return ForwardedEvent(replace(logged, line=cut))
+    return message
+
+
+def decode(data: bytes) -> FromSlot:
+    """The message that `encode` made `data` of.
+
+    Raises:
+        BadMessage: `data` is no message.
+    """
+    collects = gc.isenabled()
+    gc.disable()  # collections would make the decoding of many small values three times as long
+    try:
+        found: FromSlot = _builder(FromSlot)(json.loads(data))
+    except Exception as error:  # a hostile sender may make anything of it
+        raise BadMessage(f"{len(data):,} bytes that are no message ({type(error).__name__})") from error
+    finally:
+        if collects:
+            gc.enable()
+    if len(data) > MOST_BYTES and not isinstance(found, Finished):
+        raise BadMessage(too_large(len(data)))
+    return found
+
+
+def too_large(size: int) -> str:
+    """Describe a message that is larger than its kind may be."""
+    return f"a message of {size:,} bytes, and only a report may have more than {MOST_BYTES:,}"
+
+
+def _as_object(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return {_NAME: type(value).__name__, **value.model_dump()}
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {
+        _NAME: type(value).__name__,
+        **{field.name: getattr(value, field.name) for field in dataclasses.fields(value)},
+    }
+
+
+@functools.cache
+def _builder(hint: Any) -> Callable[[Any], Any]:
+    """What makes a value of the type `hint` of one that came from JSON, or raises an exception if it is none."""
+    origin, parameters = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value: value
+    if origin in (types.UnionType, typing.Union):
+        return functools.partial(_build_chosen, parameters)
+    if origin is Literal:
+        return lambda value: parameters[parameters.index(value)]
+    if origin is tuple:
+        return functools.partial(_build_tuple, parameters)
+    if origin is not None and issubclass(origin, Mapping):
+        return lambda value: {key: _builder(parameters[1])(found) for key, found in _of_type(dict, value).items()}
+    if dataclasses.is_dataclass(hint) or issubclass(hint, BaseModel):
+        return functools.partial(_build_object, hint)
+    return hint if issubclass(hint, Enum) else functools.partial(_build_plain, hint)
+
+
+def _build_plain(kind: type, value: Any) -> Any:
+    if type(value) is int and value.bit_length() > MOST_BITS:
+        raise ValueError("a larger number than anything has")
+    return float(value) if kind is float and type(value) is int else _of_type(kind, value)
+
+
+def _build_object(kind: Any, value: Any) -> Any:
+    given = dict(_of_type(dict, value))
+    if given.pop(_NAME) != kind.__name__:
+        raise TypeError("another type was expected")
+    if issubclass(kind, BaseModel):
+        return kind(**given)
+    builders = _field_builders(kind)
+    return kind(**{name: builders[name](found) for name, found in given.items()})
+
+
+@functools.cache
+def _field_builders(kind: type) -> dict[str, Callable[[Any], Any]]:
+    return {name: _builder(hint) for name, hint in typing.get_type_hints(kind).items()}
+
+
+def _build_tuple(parameters: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+    found = _of_type(list, value)
+    if parameters[1:] == (...,):
+        return tuple(map(_builder(parameters[0]), found))
+    return tuple(_builder(hint)(item) for hint, item in zip(parameters, found, strict=True))
+
+
+def _build_chosen(options: tuple[Any, ...], value: Any) -> Any:
+    """With the option of a union that `value` is meant for: told by its name, or the one that is not None."""
+    if value is None and type(None) in options:
+        return None
+    if isinstance(value, dict) and _NAME in value:
+        option = next(option for option in options if option.__name__ == value[_NAME])
+    else:
+        (option,) = (option for option in options if option is not type(None))
+    return _builder(option)(value)
+
+
+def _of_type(kind: Any, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError("another type was expected")
+    return value
+
 
 IO_LIMIT = 5
 """Seconds that the supervisor gives a slot to continue with a message: to take more of it, or to send more of it."""

@@ -1,22 +1,67 @@
-"""What happens in a worker, as values: the supervisor tells its listeners, which print, log, count or assert.
+"""What happens in a worker, as values that the supervisor passes to its listeners.
 
 A new observer of every worker is one file with a `Listener` and a line in `perago.worker.supervisor.OBSERVERS`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perago.attempt.events import FenceState
+from perago.authoring.context import Measured
 from perago.driver import AttemptRecord
-from perago.driver.observer import Direction
+from perago.driver.environment import Direction
 from perago.ports import Delivery, TaskStatus
-from perago.worker.usage import NO_USAGE, Usage
 from perago.workspace.changes import Changes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes and counts of one attempt."""
+
+    objects: int = 0
+    """Files of the workspace before the function."""
+    from_cache: int = 0
+    """How many of them were on this machine before."""
+    downloaded: int = 0
+    """Bytes that were put into the workspace, from lakeFS or the cache."""
+    uploaded: int = 0
+    """Bytes that were staged."""
+    fence_refusals: int = 0
+    """Merges that were refused because the head had moved."""
+    repeats: Mapping[str, int] = field(default_factory=dict)
+    """Calls of the slot that were repeated, by service."""
+    metrics: tuple[Measured, ...] = ()
+    """What the function has reported."""
+
+
+NO_USAGE = Usage()
+
+
+class TransferMeter:
+    """Adds up the bytes of transfers, which tell how far each one is. One that begins anew tells a smaller number."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: dict[Direction, int] = {"download": 0, "upload": 0}
+        self._total: dict[Direction, int] = {"download": 0, "upload": 0}
+
+    def transferred(self, direction: Direction, size: int) -> None:
+        """So many bytes of the present transfer are done."""
+        with self._lock:
+            before = self._last[direction]
+            self._total[direction] += size - before if size >= before else size
+            self._last[direction] = size
+
+    def total(self, direction: Direction) -> int:
+        """Bytes of all transfers."""
+        with self._lock:
+            return self._total[direction]
 
 
 @dataclass(frozen=True, slots=True)

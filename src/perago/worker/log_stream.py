@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from perago.settings.values import LogFormat
-from perago.worker import events, lines
+from perago.text import visible
+from perago.worker import events, logs
 from perago.worker.events import Event, Listener
 from perago.worker.line_writer import LineWriter
-from perago.worker.lines import PlainLines
-from perago.worker.logs import LogLines, as_json, cleaned, journalled, timestamp
+from perago.worker.logs import LogLines, PlainLines, as_json, cleaned, journalled, timestamp
 from perago.worker.plan import WorkerPlan
-from perago.workspace.text import visible
 
 
 def missing(number: int, form: LogFormat) -> str:
@@ -73,7 +72,7 @@ def printing(plan: WorkerPlan, form: LogFormat | None) -> Iterator[Listener]:
     """Gives what prints while a worker runs: its log to standard error or, without a form of that, lines for people to
     standard output. What waits at the end is written when the block is left, as far as it is read."""
     if form is None:
-        writer = LineWriter(sys.stdout, lines.missing)
+        writer = LineWriter(sys.stdout, logs.missing)
         listener: Listener = PlainLines(writer.write)
     else:
         writer = LineWriter(sys.stderr, functools.partial(missing, form=form))

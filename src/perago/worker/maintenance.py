@@ -1,17 +1,31 @@
-"""What a worker tidies on the side: what killed workers left, here and on lakeFS, a cache that is full, and logs past
-their time."""
+"""What a worker does for its host: it checks the disks, tidies up, and marks that it is there.
+
+A worker that polls with a full disk takes attempts away from hosts that could run them.
+
+    <root>/.workers/<hex>.json    a marker, locked while its worker lives (`perago.workspace.sweep`)
+
+Process ids would not do: they mean nothing across containers that share a root.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
+import os
+import secrets
+import socket
 import subprocess
-from collections.abc import Callable, Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-from perago.cache import CacheUnusable, trim
+from perago.cache import CacheUnusable, give_room, trim
 from perago.driver import Limits
 from perago.ports import Delivery
+from perago.retry import RestartDelay
 from perago.settings import Upkeep, whole_environment
 from perago.taskdef.payload import name_problem
 from perago.worker.events import (
@@ -23,11 +37,18 @@ from perago.worker.events import (
     DirectoriesSwept,
     Event,
     LogsTrimmed,
+    PollingPaused,
+    PollingResumed,
+    Stopped,
+    WorkerReady,
 )
 from perago.worker.logs import trim_logs
 from perago.worker.plan import WorkerPlan
 from perago.worker.pools import Pool
-from perago.workspace.directory import sweep
+from perago.workspace.directory import root_problem, sweep
+from perago.workspace.layout import RESERVE, disk_problem
+from perago.workspace.scan import Descent
+from perago.workspace.sweep import claim_marker, held_fields, place_marker, unlink_if_there
 
 SWEEP_INTERVAL = 3600.0
 """Seconds between two sweeps. What a killed neighbour left must not wait for the next start of a worker."""
@@ -172,3 +193,209 @@ async def _keep_logs(plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None]
         if removed:
             emit(LogsTrimmed(removed))
         await asyncio.sleep(LOG_INTERVAL)
+
+
+CHECK_INTERVAL = 5.0
+"""Seconds between two checks of a host that takes work."""
+ANSWER_LIMIT = 30.0
+"""Seconds after which a disk that does not answer counts as unusable."""
+
+
+class HostCheck:
+    """Owns the decision whether this host can take work. The poller asks `problem`; all others receive
+    `PollingPaused` and `PollingResumed`. Belongs to the event loop's thread.
+
+    Args:
+        plan: the worker's, which names the roots.
+        pool: the thread that waits for the disks.
+        emit: takes the events.
+        resumed: is called when polls can be made again.
+    """
+
+    def __init__(
+        self, plan: WorkerPlan, pool: Pool, emit: Callable[[Event], None], resumed: Callable[[], None]
+    ) -> None:
+        self._plan = plan
+        self._pool = pool
+        self._emit = emit
+        self._resumed = resumed
+        self._call: asyncio.Future[str | None] | None = None
+        self._delay = RestartDelay()
+        self._retry_at = 0.0
+        self._since = time.monotonic()
+        """When the host began to take work, or to take none."""
+        self._is_paused = False
+        self._hurry = asyncio.Event()
+        self.problem: str | None = "its disks have not been checked yet"
+        """Why the host takes no work; None if it does."""
+
+    async def run(self) -> None:
+        """Check the host until canceled: every `CHECK_INTERVAL`, and with a growing delay while it takes no work."""
+        while True:
+            found = await self._check()
+            if found is not None:
+                self._refuse(found)
+            elif self.problem is not None and time.monotonic() >= self._retry_at:
+                self._resume()
+            waiting = CHECK_INTERVAL if self.problem is None else max(0.0, self._retry_at - time.monotonic())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(waiting):
+                    await self._hurry.wait()
+            self._hurry.clear()
+
+    def check_now(self) -> None:
+        """Check a host that takes work at once: an attempt has met a problem that may be the host's."""
+        if self.problem is None:
+            self._hurry.set()
+
+    def _refuse(self, problem: str) -> None:
+        """Take no work until a later check finds the host able.
+
+        Problems that are found before the next check is due count as one.
+        """
+        now = time.monotonic()
+        if self.problem is not None and now < self._retry_at:
+            return
+        self._retry_at = now + self._delay.after_crash(now - self._since if self.problem is None else 0.0)
+        self.problem = problem
+        if not self._is_paused:
+            self._is_paused, self._since = True, now
+            self._emit(PollingPaused(problem))
+
+    def _resume(self) -> None:
+        now, was_paused = time.monotonic(), self._is_paused
+        seconds, self._since = now - self._since, now
+        self.problem, self._is_paused = None, False
+        if was_paused:
+            self._emit(PollingResumed(seconds))
+        self._resumed()
+
+    async def _check(self) -> str | None:
+        """Return what is wrong with the roots. A call that a disk does not answer is not made twice."""
+        if self._call is None:
+            self._call = asyncio.ensure_future(self._pool.run(roots_problem, self._plan))
+        done, _ = await asyncio.wait([self._call], timeout=ANSWER_LIMIT)
+        if not done:
+            return f"the disks of the roots have not answered for {ANSWER_LIMIT:g} s"
+        call, self._call = self._call, None
+        error = call.exception()
+        return call.result() if error is None else f"the roots cannot be checked: {type(error).__name__}: {error}"
+
+
+def roots_problem(plan: WorkerPlan) -> str | None:
+    """Return why a root takes no files, has less than the reserve, or is not safe; None if both are usable.
+
+    The cache gives way first, because nothing else makes it smaller while the worker takes no work. A log
+    root that is missing is made, readable by the user alone.
+    """
+    root, variable = plan.workspace_root, "PERAGO_WORKSPACE_ROOT"
+    problem = root_problem(root, RESERVE)
+    if problem is not None:
+        with contextlib.suppress(CacheUnusable, OSError):
+            problem = root_problem(root, RESERVE) if give_room(root, RESERVE) else problem
+    if problem is None and plan.logs.files:
+        problem, variable = disk_problem(plan.logs.root, RESERVE), "PERAGO_LOG_ROOT"
+        if problem is None:  # nobody could make it on a disk that was read-only at the start
+            plan.logs.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return None if problem is None else f"{problem.rstrip('.')}. Repair that disk, or set {variable} to another one"
+
+
+DIRECTORY = ".workers"
+_TRIES = 3
+"""A worker that ends at the same time may remove the directory, once it is empty."""
+
+
+class Presence:
+    """A `Listener` that holds the files of one worker, each from the moment that the worker is ready for a task until
+    it has stopped. A disk that refuses never disturbs the worker."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        self._root = plan.workspace_root
+        self._held: dict[str, int] = {}
+        """Names of files, and their descriptors."""
+
+    def __call__(self, event: Event) -> None:
+        """Place a file, or remove them."""
+        if isinstance(event, WorkerReady):
+            self._place(event)
+        elif isinstance(event, Stopped):
+            self._remove()
+
+    def _place(self, ready: WorkerReady) -> None:
+        fields = {
+            "worker_id": ready.worker_id,
+            "module": ready.module,
+            "task_name": ready.task_name,
+            "slots": ready.slots,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "started": int(time.time() * 1000),
+        }
+        for _ in range(_TRIES):
+            with contextlib.suppress(OSError), Descent(self._root, root_may_be_symlink=True) as descent:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(DIRECTORY, 0o700, dir_fd=descent.root)
+                directory = descent.enter(DIRECTORY)
+                _sweep(directory)
+                name = f"{secrets.token_hex(8)}.json"
+                self._held[name] = place_marker(descent.root, directory, fields, name)
+                return
+
+    def _remove(self) -> None:
+        with contextlib.suppress(OSError), Descent(self._root, root_may_be_symlink=True) as descent:
+            for name in self._held:
+                unlink_if_there(name, descent.enter(DIRECTORY))
+            os.rmdir(DIRECTORY, dir_fd=descent.root)  # refused while another worker has a file there
+        for marker in self._held.values():
+            os.close(marker)
+        self._held.clear()
+
+
+def _names(directory: int) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
+
+
+def _sweep(directory: int) -> None:
+    """Remove the files of workers that were killed."""
+    for name in _names(directory):
+        with contextlib.suppress(OSError):
+            marker = claim_marker(directory, name)
+            if marker is not None:
+                unlink_if_there(name, directory)
+                os.close(marker)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHere:
+    """A living worker. `started` in milliseconds since the epoch."""
+
+    worker_id: str
+    module: str
+    task_name: str
+    slots: int
+    pid: int
+    host: str
+    started: int
+
+
+def workers_here(root: Path) -> tuple[WorkerHere, ...]:
+    """The living workers of a workspace root, by the names of their tasks. A root that is missing has none."""
+    return tuple(sorted(_living(root), key=lambda worker: (worker.task_name, worker.started)))
+
+
+def _living(root: Path) -> Iterator[WorkerHere]:
+    with contextlib.suppress(OSError), Descent(root, root_may_be_symlink=True) as descent:
+        directory = descent.enter(DIRECTORY)
+        for name in _names(directory):
+            with contextlib.suppress(KeyError, TypeError, ValueError):  # of another version
+                if (fields := held_fields(directory, name)) is not None:
+                    yield WorkerHere(
+                        str(fields["worker_id"]),
+                        str(fields["module"]),
+                        str(fields["task_name"]),
+                        int(fields["slots"]),
+                        int(fields["pid"]),
+                        str(fields["host"]),
+                        int(fields["started"]),
+                    )

@@ -19,9 +19,9 @@ from prometheus_client.exposition import choose_encoder
 
 import perago
 from perago.attempt.commands import Command
-from perago.authoring.metrics import METRIC_NAME, MOST_BUCKETS, MOST_METRICS, Measured
+from perago.authoring.context import METRIC_NAME, MOST_BUCKETS, MOST_METRICS, Measured
 from perago.ports import TaskStatus
-from perago.repeats import REPEATS
+from perago.retry import REPEATS
 from perago.worker import events
 from perago.worker.events import Event
 

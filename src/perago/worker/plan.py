@@ -53,7 +53,7 @@ class TaskPlan:
     limit: int | None = None
     """How many attempts of it may run at a time; None: as many as the worker has slots."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.environment`)."""
+    """Variables that the task asks for and that slots would not have otherwise (`perago.authoring.task`)."""
     store_factory: StoreFactory | None = None
     """Needed by a task with a workspace; a task without one never calls it."""
 

@@ -21,8 +21,8 @@ from multiprocessing import forkserver, reduction
 import loguru  # noqa: F401
 
 import perago.worker.slot_process  # noqa: F401
-from perago.driver.processes import adopt_orphans
-from perago.worker.stray_processes import end_descendants
+from perago.processes import adopt_orphans
+from perago.worker.processes import end_descendants
 
 adopt_orphans()
 _server = os.getpid()

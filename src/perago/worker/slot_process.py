@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,47 +35,48 @@ from pydantic import BaseModel
 from perago.attempt.outcome import fitted
 from perago.authoring import Task
 from perago.authoring.context import Current, with_hooks
-from perago.authoring.environment import withheld
+from perago.authoring.task import withheld
 from perago.driver import AttemptRecord, AttemptRuntime, Raised, Returned, SystemClock, call_function, run_attempt
 from perago.driver.fencing import FenceProofs
-from perago.driver.processes import adopt_orphans
-from perago.ports import Delivery, Report, TaskStatus, WorkspaceStore
-from perago.repeats import REPEATS
+from perago.ports import AttemptRow, Delivery, Report, TaskStatus, Unavailable, WorkflowRow, WorkspaceStore
+from perago.processes import adopt_orphans
+from perago.retry import REPEATS
 from perago.taskdef import load_task
 from perago.worker.attempt_log import (
     SENTENCE_BYTES,
     TRACEBACK_BYTES,
     AttemptLog,
     LineBudget,
+    OutputPipe,
     WatchedAttemptLog,
     cut,
+    flush_streams,
     logging_to,
 )
 from perago.worker.cancellation import Cancellation
-from perago.worker.channel import ChannelError, SlotChannel
-from perago.worker.delivery_check import PipeDeliveryCheck
-from perago.worker.events import Logged
-from perago.worker.logs import JsonLog, seen
-from perago.worker.messages import (
+from perago.worker.channel import (
     MOST_CHUNKS,
     MOST_REMARKS,
     MOST_STEPS,
     AskLog,
     Calling,
     Cancel,
+    ChannelError,
     Deliver,
     DeliveryAnswer,
+    DeliveryQuestion,
     Finished,
     ForwardedEvent,
     Ready,
+    SlotChannel,
     StartFailed,
     Stop,
     ToSlot,
 )
-from perago.worker.output import OutputPipe, flush_streams
+from perago.worker.events import Logged, Usage
+from perago.worker.logs import JsonLog, seen
 from perago.worker.plan import WorkerPlan
-from perago.worker.stray_processes import end_descendants, end_strays
-from perago.worker.usage import Usage
+from perago.worker.processes import end_descendants, end_strays
 
 REASON_BYTES = 1000
 """Of what a slot says about itself."""
@@ -335,3 +339,86 @@ class _SlotMain:
             self._idle.wait(self._plan.shutdown_grace)
             end_descendants()
         os.killpg(self._pid, signal.SIGKILL)
+
+
+ANSWER_LIMIT = 120.0
+"""Seconds to wait for an answer. The supervisor's own calls have shorter limits."""
+
+
+class PipeDeliveryCheck:
+    """A `DeliveryCheck`. Once closed, nothing is current any more."""
+
+    def __init__(self, channel: SlotChannel) -> None:
+        self._channel = channel
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._waiting: dict[int, Future[DeliveryAnswer]] = {}
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Ask, and wait for the answer.
+
+        Raises:
+            ServiceError: as Conductor's adapter raised it, or `Unavailable` when no answer came in time.
+        """
+        return self._ask(delivery, None).current
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
+        """Ask for the row of another attempt, on behalf of the delivery at hand.
+
+        Raises:
+            ServiceError: as `is_current`; also when the delivery at hand is lost, for a row that was not asked for
+                is not one that is gone.
+        """
+        row = self._read(delivery, task_id)
+        return row if isinstance(row, AttemptRow) else None
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        """Ask for a workflow, on behalf of the delivery at hand.
+
+        Raises:
+            ServiceError: as `read_attempt`.
+        """
+        row = self._read(delivery, workflow_id, is_workflow=True)
+        return row if isinstance(row, WorkflowRow) else None
+
+    def _read(self, delivery: Delivery, read: str, *, is_workflow: bool = False) -> AttemptRow | WorkflowRow | None:
+        found = self._ask(delivery, read, is_workflow=is_workflow)
+        if not found.current:
+            raise Unavailable("Conductor", f"read {read}", "the delivery that asked is lost")
+        return found.row
+
+    def _ask(self, delivery: Delivery, read: str | None, *, is_workflow: bool = False) -> DeliveryAnswer:
+        number, answer = next(self._numbers), Future[DeliveryAnswer]()
+        with self._lock:
+            if self._closed:
+                return DeliveryAnswer(number)
+            self._waiting[number] = answer
+        try:
+            self._channel.send(DeliveryQuestion(number, delivery.identity, read, is_workflow))
+            found = answer.result(ANSWER_LIMIT)
+        except ChannelError:
+            return DeliveryAnswer(number)  # without a supervisor no attempt may publish
+        except FutureTimeoutError:
+            raise Unavailable("Conductor", "read the task", f"no answer within {ANSWER_LIMIT:.0f} s") from None
+        finally:
+            with self._lock:
+                self._waiting.pop(number, None)
+        if found.error is not None:
+            raise found.error
+        return found
+
+    def answered(self, answer: DeliveryAnswer) -> None:
+        """An answer has come in, on the listening thread."""
+        with self._lock:
+            waiting = self._waiting.pop(answer.number, None)
+        if waiting is not None:
+            waiting.set_result(answer)
+
+    def close(self) -> None:
+        """The supervisor is gone: answer "no" to what was asked and to all that will be."""
+        with self._lock:
+            self._closed = True
+            waiting, self._waiting = dict(self._waiting), {}
+        for number, future in waiting.items():
+            future.set_result(DeliveryAnswer(number, current=False))

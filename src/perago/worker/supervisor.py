@@ -29,21 +29,17 @@ from typing import Any
 
 from perago.driver import SystemClock
 from perago.ports import Clock, Delivery, Report, TaskQueue, TaskStatus
-from perago.taskdef.problems import TOO_DEEP
-from perago.worker.attempts import Attempt, Services
+from perago.taskdef.payload import TOO_DEEP
+from perago.worker.attempts import Attempt, EndingClock, Services
+from perago.worker.channel import DeliveryQuestion, Finished
 from perago.worker.events import Cancelling, Draining, Event, FenceNotEnforced, Listener, Pulse, Stopped, WorkerReady
-from perago.worker.fork_server import warm_up
-from perago.worker.host_check import HostCheck
 from perago.worker.logs import Journal
-from perago.worker.maintenance import remember, repository_of, run_maintenance
-from perago.worker.messages import DeliveryQuestion, Finished
+from perago.worker.maintenance import HostCheck, Presence, remember, repository_of, run_maintenance
 from perago.worker.plan import TaskPlan, WorkerPlan
 from perago.worker.poller import Poller
 from perago.worker.pools import Pools
-from perago.worker.presence import Presence
-from perago.worker.reporting import EndingClock
-from perago.worker.slot_pool import SlotPool
-from perago.worker.slots import Slot
+from perago.worker.processes import warm_up
+from perago.worker.slots import Slot, SlotPool
 
 OBSERVERS: tuple[Callable[[WorkerPlan], Listener], ...] = (Journal, Presence)
 """What makes the listeners that every worker has, beside those that it is given."""

@@ -1,8 +1,10 @@
-"""Sends the spans and the numbers of a worker to a collector of OpenTelemetry. Needs the extra `otel`.
+"""Send the spans and the numbers of a worker to a collector of OpenTelemetry.
 
 The variables of OpenTelemetry (`OTEL_*`) say where to and how; its SDK reads them. Threads of their own send, from
 bounded queues: what a collector does not take is lost, and no attempt waits for it. No other process has these threads:
 the fork server begins as a new program, and a slot is forked from it.
+
+Names stay, so what a collector hands on to Prometheus is called as on `/metrics`. Needs the extra `otel`.
 """
 
 from __future__ import annotations
@@ -13,25 +15,52 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
 from opentelemetry.util.re import parse_env_headers
+from prometheus_client.core import Metric as Family
+from prometheus_client.samples import Sample
 
 import perago
+from perago.ports import Trace
 from perago.settings import Mask, whole_environment
-from perago.worker.events import Listener
-from perago.worker.metrics import Metrics
-from perago.worker.otel_metrics import as_otel
+from perago.text import one_line
+from perago.worker import events
+from perago.worker.events import Event, Listener
+from perago.worker.logs import cleaned, delivery_ids
+from perago.worker.metrics import Metrics, countable, outcome_of, step_of
 from perago.worker.plan import WorkerPlan
-from perago.worker.tracing import Tracing
-from perago.workspace.text import one_line
 
 END_LIMIT = 3.0
 """Seconds that the end of a worker may take longer for what was not sent yet."""
@@ -204,3 +233,157 @@ class _MetricSender:
 
     def _send(self) -> None:
         self._watch(lambda: self._exporter.export(as_otel(self._metrics.collect(), self._resource, self._begin)))
+
+
+REPORT = "Report"
+"""From the end of the slot's work until Conductor has the result, or does not want it."""
+MOST_STEPS = 1000
+"""Spans of one attempt. A slot may say anything."""
+LONGEST_REASON = 1000
+_NANOSECONDS = 1_000_000_000
+
+
+class Tracing:
+    """A `Listener` that makes a span of each attempt when it is over, with one for each step. What it has made is the
+    business of `processor`."""
+
+    def __init__(self, processor: SpanProcessor, resource: Resource, mask: Mask) -> None:
+        self._mask = mask
+        self._ids = _Ids()
+        self._provider = TracerProvider(resource=resource, id_generator=self._ids, shutdown_on_exit=False)
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("perago", perago.__version__)
+        self._received: dict[tuple[str, int, int], int] = {}
+        """When each delivery at hand went to its slot, in nanoseconds since the epoch."""
+
+    def __call__(self, event: Event) -> None:
+        """Take note of a delivery, or make its spans."""
+        match event:
+            case events.AttemptReceived(delivery):
+                self._received[delivery.identity] = time.time_ns()
+            case events.AttemptEnded(delivery):
+                begin = self._received.pop(delivery.identity, None)
+                if begin is not None and delivery.trace is not None:
+                    self._make_spans(event, delivery.trace, begin, max(begin, time.time_ns()))
+
+    def _make_spans(self, event: events.AttemptEnded, trace: Trace, begin: int, end: int) -> None:
+        self._ids.next_trace, self._ids.next_span = int(trace.trace_id, 16), int(trace.span_id, 16)
+        span = self._tracer.start_span(
+            event.delivery.task_name,
+            set_span_in_context(_above(trace)) if trace.parent_id else None,
+            SpanKind.CONSUMER,
+            cleaned(_attributes(event), self._mask),
+            start_time=begin,
+        )
+        if not event.completed:
+            span.set_status(StatusCode.ERROR, cleaned(event.reason or "", self._mask)[:LONGEST_REASON])
+        if span.is_recording():
+            context = set_span_in_context(span)
+            for name, since, until in _steps(event, begin, end):
+                self._tracer.start_span(name, context, start_time=since).end(until)
+        span.end(end)
+
+
+class _Ids(IdGenerator):
+    """Gives the next span the id that it is to have, and all others one by chance."""
+
+    def __init__(self) -> None:
+        self._random = RandomIdGenerator()
+        self.next_trace = self.next_span = 0
+
+    def generate_trace_id(self) -> int:
+        """Asked for where there is no span above."""
+        return self.next_trace
+
+    def generate_span_id(self) -> int:
+        """Asked for by each span."""
+        found, self.next_span = self.next_span or self._random.generate_span_id(), 0
+        return found
+
+
+def _above(trace: Trace) -> Span:
+    flags = TraceFlags(TraceFlags.SAMPLED if trace.sampled else TraceFlags.DEFAULT)
+    context = SpanContext(int(trace.trace_id, 16), int(trace.parent_id or "", 16), is_remote=True, trace_flags=flags)
+    return NonRecordingSpan(context)
+
+
+def _attributes(event: events.AttemptEnded) -> Mapping[str, Any]:
+    """The ids that logs have, and what came of the attempt."""
+    found = {
+        **delivery_ids(event.delivery),
+        "worker_id": event.worker_id,
+        "outcome": outcome_of(event),
+        "published_commit": event.published_commit,
+        "remarks": event.remarks or None,
+        "queue_wait_seconds": event.delivery.waited_seconds,
+        "downloaded_bytes": _whole(event.usage.downloaded),
+        "uploaded_bytes": _whole(event.usage.uploaded),
+    }
+    return {f"perago.{name}": value for name, value in found.items() if value is not None}
+
+
+def _whole(number: int) -> int:
+    """`number` as far as OTLP has integers."""
+    return int(min(countable(number), 2**63 - 1))
+
+
+def _steps(event: events.AttemptEnded, begin: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """Name, begin and end of each step. They follow each other, none ends after the attempt, and what a slot tells of
+    their lengths is not believed further than that."""
+    since, slot_free = begin, min(end, begin + int(event.seconds * _NANOSECONDS))
+    for name, seconds in event.steps[:MOST_STEPS]:
+        until = min(slot_free, since + int(min(countable(seconds), event.seconds) * _NANOSECONDS))
+        yield step_of(name), since, until
+        since = until
+    if event.ending is not events.Ending.LOST:
+        yield REPORT, slot_free, end
+
+
+_UNITS = {"seconds": "s", "bytes": "By"}
+"""By the last word of a name."""
+
+
+def as_otel(families: Iterable[Family], resource: Resource, begin: int) -> MetricsData:
+    """What `families` hold now. `begin`: since when they count, in nanoseconds since the epoch."""
+    scope, now = InstrumentationScope("perago", perago.__version__), time.time_ns()
+    metrics = [
+        Metric(family.name, family.documentation, _UNITS.get(family.name.rpartition("_")[2], ""), data)
+        for family in families
+        if (data := _data(family, begin, now)).data_points
+    ]
+    return MetricsData([ResourceMetrics(resource, [ScopeMetrics(scope, metrics, "")], "")])
+
+
+def _data(family: Family, begin: int, now: int) -> Sum | Gauge | Histogram:
+    cumulative = AggregationTemporality.CUMULATIVE
+    if family.type == "histogram":
+        return Histogram(_histogram_points(family.samples, begin, now), cumulative)
+    points = [NumberDataPoint(sample.labels, begin, now, sample.value) for sample in family.samples]
+    return Sum(points, cumulative, is_monotonic=True) if family.type == "counter" else Gauge(points)
+
+
+def _histogram_points(samples: Iterable[Sample], begin: int, now: int) -> Sequence[HistogramDataPoint]:
+    """One for each set of labels. Prometheus counts in each bucket what is in the lower ones, too."""
+    found: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
+    for sample in samples:
+        labels = {name: value for name, value in sample.labels.items() if name != "le"}
+        part = found.setdefault(tuple(labels.items()), {"bounds": [], "sums": [0], "sum": 0.0})
+        if sample.name.endswith("_bucket"):
+            part["bounds"].append(float(sample.labels["le"]))
+            part["sums"].append(int(sample.value))
+        elif sample.name.endswith("_sum"):
+            part["sum"] = sample.value
+    return [
+        HistogramDataPoint(
+            dict(labels),
+            begin,
+            now,
+            count=part["sums"][-1],
+            sum=part["sum"],
+            bucket_counts=[upper - lower for lower, upper in pairwise(part["sums"])],
+            explicit_bounds=part["bounds"][:-1],
+            min=None,  # type: ignore[arg-type] # Prometheus does not keep them
+            max=None,  # type: ignore[arg-type]
+        )
+        for labels, part in found.items()
+    ]

@@ -6,7 +6,7 @@
         cwd/, tmp/              its current directory and its temporary directory
     <root>/.perago-tmp-<hex>    a link to `tmp`: a socket there may have about 100 characters in its path
     <root>/.cache/              objects that were here before (`perago.cache`); no attempt's
-    <root>/.workers/            the workers of this root (`perago.worker.presence`)
+    <root>/.workers/            the workers of this root (`perago.worker.maintenance`)
 
 Any number of processes create, remove and sweep side by side, without a lock of the root. It rests on three things:
 a marker is locked before it has its name, so an unlocked one has no living owner; a directory without a marker is
@@ -26,13 +26,20 @@ from typing import Any
 
 from perago.ports import Delivery
 from perago.settings.roots import open_to_others
-from perago.workspace.descent import DIRECTORY, Descent
-from perago.workspace.disk import disk_problem
-from perago.workspace.errors import DirectoryRefused
+from perago.text import listing, quoted
 from perago.workspace.keys import is_utf8
-from perago.workspace.marker import MARKER, claim_marker, place_marker, unlink_if_there
-from perago.workspace.sweep import CACHE, remove_attempt, sweep, temporary_link
-from perago.workspace.text import listing, quoted
+from perago.workspace.layout import disk_problem
+from perago.workspace.scan import DIRECTORY, Descent, DirectoryRefused
+from perago.workspace.sweep import (
+    CACHE,
+    MARKER,
+    claim_marker,
+    place_marker,
+    remove_attempt,
+    sweep,
+    temporary_link,
+    unlink_if_there,
+)
 
 __all__ = ["WORKSPACE", "AttemptDirectory", "sweep"]
 

@@ -1,18 +1,116 @@
-"""Which keys can be files below a workspace, and which paths can be keys. Pure: no file is touched.
+"""Keys, paths and patterns: decide which keys can be files, and which files a task sees. Never touch a file.
+
+A pattern is matched against the whole path of a file, relative to the workspace:
+
+- `*` matches any part of one name, `?` one character of it, `[abc]`, `[a-z]` and `[!abc]` one character of a set;
+  inside one path segment these mean what Python's `fnmatch` means by them. None of them matches a `/`.
+- `**` as a whole segment matches zero or more directories: `raw/**/*.csv` matches `raw/a.csv` and `raw/x/y/a.csv`.
+  At the end of a pattern it stands for every file below: `raw/**` matches what `raw/**/*` matches.
+- Matching is case-sensitive everywhere, and a leading dot is an ordinary character: what a task leaves behind in
+  `.cache/` would be published, so `forbid_glob("**/*.tmp")` has to see it (docs/design/contract.md 2).
 
 A lakeFS key is any UTF-8 text of up to 1,024 bytes (`docs/servers/lakefs.md` 2), so a listing may hold names that leave
 the workspace, that no disk accepts, or that meet on one. All of them are found before anything is written
 (docs/design/contract.md 7). Control characters and backslashes are ordinary characters of POSIX names and are kept:
 names are bytes.
+
+    View(include=("raw/2024/**",), exclude=("**/*.bak",))
+
+sees `raw/2024/a.csv`, and neither `raw/2023/a.csv` nor `raw/2024/a.bak`. The patterns are those of guardrails.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from perago.authoring.workspace import WorkspaceSpec
 from perago.ports import ObjectEntry
+
+_IN_NAME = "[^/]"
+_DIRECTORY = "(?:[^/]+/)"
+
+
+@lru_cache(maxsize=256)
+def compile_glob(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
+    """The expression whose `fullmatch` says whether a relative POSIX path matches the canonical `pattern`."""
+    groups: list[list[str]] = [[]]
+    for segment in pattern.split("/"):
+        if segment == "**":
+            groups.append([])
+        else:
+            groups[-1].append(_segment(segment))
+    *directories, last = groups
+    chunks = ["".join(f"{name}/" for name in names) for names in directories]
+    chunks.append("/".join(last) or f"{_IN_NAME}+")
+    return re.compile(_with_gaps(chunks, _DIRECTORY), re.IGNORECASE if ignore_case else 0)
+
+
+def _segment(segment: str) -> str:
+    """The expression for one path segment."""
+    chunks = [""]
+    position = 0
+    while position < len(segment):
+        character = segment[position]
+        position += 1
+        if character == "*":
+            chunks.append("")
+        elif character == "?":
+            chunks[-1] += _IN_NAME
+        elif character == "[" and (end := _end_of_set(segment, position)) > 0:
+            chunks[-1] += _set(segment[position:end])
+            position = end + 1
+        else:
+            chunks[-1] += re.escape(character)
+    return _with_gaps(chunks, _IN_NAME)
+
+
+def _with_gaps(chunks: list[str], gap: str) -> str:
+    """`chunks` with any number of `gap` between neighbours.
+
+    The leftmost match of a middle chunk is always good enough, because another gap follows; atomic groups say so,
+    and matching never goes back on it, however many stars a pattern has.
+    """
+    if len(chunks) == 1:
+        return chunks[0]
+    first, *middle, last = chunks
+    return f"{first}{''.join(f'(?>{gap}*?{chunk})' for chunk in middle if chunk)}{gap}*{last}"
+
+
+def _end_of_set(segment: str, start: int) -> int:
+    """Where the set that begins at `start` ends, or -1: then the bracket is an ordinary character."""
+    if segment[start : start + 1] == "!":
+        start += 1
+    return segment.find("]", start + 1)
+
+
+def _set(text: str) -> str:
+    """The expression for the set `text` without its brackets. A range that runs backwards is empty."""
+    negated = text.startswith("!")
+    members = ""
+    position = int(negated)
+    while position < len(text):
+        low = text[position]
+        if text[position + 1 : position + 2] == "-" and position + 2 < len(text):
+            high = text[position + 2]
+            position += 3
+            if low <= high:
+                members += f"{re.escape(low)}-{re.escape(high)}"
+        else:
+            position += 1
+            members += _escaped_member(low)
+    if not members:
+        return _IN_NAME if negated else "(?!)"
+    return f"(?!/)[{'^' if negated else ''}{members}]"
+
+
+def _escaped_member(character: str) -> str:
+    """Inside a set these have, or may get, a meaning of their own."""
+    return f"\\{character}" if character in r"\]^-[&~|" else character
+
 
 ACTIONS = "_lakefs_actions"
 """The directory of lakeFS hooks, at the root of a repository only. Never part of a workspace
@@ -197,3 +295,46 @@ def directories_above(key: str) -> Iterator[str]:
     """The directories of a key, the nearest first."""
     while key := key.rpartition("/")[0]:
         yield key
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a path must match, one of it, and what it must not match. Without `include` every path is included."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, spec: WorkspaceSpec) -> View:
+        """What a task with this workspace sees."""
+        return cls(spec.include, spec.exclude)
+
+    def sees(self, path: str) -> bool:
+        """Whether a file at this path is part of the workspace. A directory marker `x/` is if files in `x` can be."""
+        if path.endswith("/"):
+            path += "-"
+        included = not self.include or any(compile_glob(pattern).fullmatch(path) for pattern in self.include)
+        return included and not any(compile_glob(pattern).fullmatch(path) for pattern in self.exclude)
+
+    def trespasses(self, written: Iterable[str], hidden: Collection[str]) -> Iterator[tuple[str, str]]:
+        """The files of a workspace that are not the task's to write, each with what is wrong with it.
+
+        Args:
+            written: all files of the workspace.
+            hidden: the files of the same tree that the task does not see, and directory markers such as `x/`.
+        """
+        if self == EVERYTHING:
+            return
+        directories = {above for path in hidden for above in directories_above(path)}
+        for path in written:
+            if path in hidden:
+                yield path, "is there already, where the task does not see it"
+            elif not self.sees(path):
+                yield path, "is not part of what the task sees"
+            elif path in directories:
+                yield path, "is a directory in the part that the task does not see"
+            elif blocking := next((above for above in directories_above(path) if above in hidden), None):
+                yield path, f"needs a directory at {blocking!r}, a file that the task does not see"
+
+
+EVERYTHING = View()

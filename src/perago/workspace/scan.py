@@ -1,19 +1,164 @@
-"""One pass over a workspace: everything that guardrails, change detection and planning need to know about it."""
+"""Reading the files below a root: never through a symbolic link, however deep, with few open files."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-from perago.authoring.guardrails import Listing
-from perago.workspace.descent import Descent
-from perago.workspace.errors import EXHAUSTED, WorkspaceGone
+from perago.authoring.workspace import Listing
+from perago.ports import Upload
+from perago.text import quoted
 from perago.workspace.keys import is_utf8
+
+EXHAUSTED = (errno.EMFILE, errno.ENFILE)
+"""An `OSError` of this kind says nothing about the file that it was raised for: too many others are open. It is passed
+on as it is."""
+
+
+class WorkspaceError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class WorkspaceGone(WorkspaceError):
+    """The workspace directory was deleted, replaced, or made inaccessible."""
+
+
+class UnreadableFile(WorkspaceError):
+    """A file or directory of the workspace cannot be read, so its changes cannot be known."""
+
+
+class FileChanging(WorkspaceError):
+    """A file changed, vanished, or turned into something else while it was being read."""
+
+
+class _Refused(WorkspaceError):
+    """An error that says whether a later attempt may fare better."""
+
+    def __init__(self, message: str, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.retryable))
+
+
+class DirectoryRefused(_Refused):
+    """An attempt directory cannot be made: a hostile id (final), an unusable root, or one that is in use."""
+
+
+class LayoutRefused(_Refused):
+    """A listing cannot be laid out on this disk: its names or its size (final), or a disk that is too small
+    (retryable, because another host may have a larger one)."""
+
+
+class NoRoom(LayoutRefused):
+    """The disk is too full for a listing. `is_passing`: other attempts and the cache use the space, or a reserve is
+    missing that the worker waits for. Otherwise other programs use it, perhaps for good."""
+
+    def __init__(self, message: str, is_passing: bool) -> None:
+        super().__init__(message, retryable=True)
+        self.is_passing = is_passing
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.is_passing))
+
+
+KEPT_OPEN = 64
+"""Directories kept open at once. A depth-first walk returns to an older one once in this many levels."""
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class Descent:
+    """Opens directories one component at a time, relative to the one above.
+
+    So no path is ever too long for the system, and a directory that turns into a symlink under way is an `OSError`
+    instead of a way out. Walk depth first: the chain of directories that led to the last one stays open. One descent
+    belongs to one thread.
+    """
+
+    def __init__(self, root: Path, *, held: int | None = None, root_may_be_symlink: bool = False) -> None:
+        """Open `root`, or the directory of the descriptor `held`.
+
+        Raises:
+            OSError: it is missing, no directory, or a symlink that may not be one.
+        """
+        flags = DIRECTORY & ~os.O_NOFOLLOW if root_may_be_symlink else DIRECTORY
+        self.root = os.open(root if held is None else ".", flags, dir_fd=held)
+        self._chain: deque[tuple[str, int]] = deque()
+
+    def enter(self, path: str) -> int:
+        """A descriptor of the directory `path` (`""` is the root), valid until the next call.
+
+        Raises:
+            OSError: a component is missing, is no directory, is a symlink, or may not be opened.
+        """
+        chain = self._chain
+        while chain and not _is_at_or_below(path, chain[-1][0]):
+            os.close(chain.pop()[1])
+        above, descriptor = chain[-1] if chain else ("", self.root)
+        if path == above:
+            return descriptor
+        for name in path[len(above) + 1 if above else 0 :].split("/"):
+            descriptor = os.open(name, DIRECTORY, dir_fd=descriptor)
+            above = f"{above}/{name}" if above else name
+            chain.append((above, descriptor))
+            if len(chain) > KEPT_OPEN:
+                os.close(chain.popleft()[1])
+        return descriptor
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        while self._chain:
+            os.close(self._chain.pop()[1])
+        os.close(self.root)
+
+    def __enter__(self) -> Descent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_file(root: Path | int, path: str) -> int:
+    """A descriptor for reading the file `path` below `root`, a directory or a descriptor of one.
+
+    No part of `path` may be a symlink, and what has become a FIFO is not waited for.
+
+    Raises:
+        OSError: a part is missing, is a symlink, is no directory, or may not be opened.
+    """
+    *above, name = path.split("/")
+    directory = os.dup(root) if isinstance(root, int) else os.open(root, DIRECTORY)
+    try:
+        for part in above:
+            below = os.open(part, DIRECTORY, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        return os.open(name, _FILE, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def split(path: str) -> tuple[str, str]:
+    """The directory of `path` (`""` for the root) and its last component."""
+    above, _, name = path.rpartition("/")
+    return above, name
+
+
+def _is_at_or_below(path: str, directory: str) -> bool:
+    return path.startswith(directory) and path[len(directory) : len(directory) + 1] in ("", "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,3 +351,44 @@ def _reason(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "it vanished during the scan"
     return error.strerror or type(error).__name__
+
+
+_CHANGES = {
+    errno.ENOENT: "vanished",
+    errno.ELOOP: "became a symbolic link",
+    errno.ENOTDIR: "lost a directory on the way to it, which is a symbolic link or a file now,",
+}
+
+
+def open_unchanged(upload: Upload) -> int:
+    """Open a file for reading, if it still has the kind and size that the scan saw. Never follow a link or wait on a
+    FIFO.
+
+    Raises:
+        FileChanging: the file vanished or changed.
+        OSError: too many files are open.
+    """
+    try:
+        handle = open_file(*upload.place)
+    except OSError as error:
+        if error.errno in EXHAUSTED:
+            raise
+        what = _CHANGES.get(error.errno or 0) or f"became unreadable ({error.strerror})"
+        raise changed_since_scan(upload, what) from error
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_size == upload.size:
+        return handle
+    os.close(handle)
+    is_file = stat.S_ISREG(status.st_mode)
+    what = (
+        f"changed its size from {upload.size} to {status.st_size} bytes" if is_file else "ceased to be a regular file"
+    )
+    raise changed_since_scan(upload, what)
+
+
+def changed_since_scan(upload: Upload, what: str) -> FileChanging:
+    """Build the error for a file of which `what` happened since the scan."""
+    return FileChanging(
+        f"The file {quoted(upload.place[1])} {what} between the scan of the workspace and its upload. The task "
+        "function must end every thread and process that writes there before it returns."
+    )

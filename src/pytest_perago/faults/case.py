@@ -24,19 +24,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
 from perago.authoring import Task
 from perago.authoring.context import Current, hooks_of, with_hooks
 from perago.driver import AttemptRecord, FunctionCaller, Limits, Raised, Returned
-from perago.driver.scratch import left_files
+from perago.driver.function import left_files
 from perago.ports import TaskStatus
 from perago.taskdef.payload import InvalidResult, dump_result
-from perago.testing.building import fast_directory, write_tree
 from perago.testing.cases import InvalidCase, RunCase, read_tree
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.services import InMemoryServices, call_and_note
-from perago.workspace.descent import open_file
-from perago.workspace.scan import scan_tree
+from perago.testing.tree_files import fast_directory, write_tree
+from perago.workspace.scan import open_file, scan_tree
 from pytest_perago.confinement import TimeLimitExceeded, Watch, formatted_stack, leaving_no_process
 from pytest_perago.faults.conditions import AuthorCode, Conditions, Threads, under
 from pytest_perago.faults.interruptions import Audit, Moments, silenced

@@ -25,14 +25,14 @@ from pydantic import BaseModel
 from perago.authoring import Task
 from perago.authoring.context import Current
 from perago.driver import Interrupted, Raised, Returned
-from perago.driver.processes import named
-from perago.driver.scratch import what_to_do
+from perago.driver.function import what_to_do
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import Unavailable, Unclear
+from perago.processes import named
 from perago.testing.outcome import Outcome
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices
+from perago.text import listing, quoted
 from perago.workspace.scan import scan_tree
-from perago.workspace.text import listing, quoted
 from pytest_perago.confinement import leaving_no_process
 from pytest_perago.faults.case import Matrix, Played, published
 from pytest_perago.faults.conditions import MUCH_LATER, MUCH_SLOWER, Conditions

@@ -1,4 +1,4 @@
-"""What happens to the author's code while it runs: calls at which it is interrupted, files that it opens, a full disk."""
+"""Interrupt the author's code while it runs: at calls, at files that it opens, with a full disk."""
 
 from __future__ import annotations
 

@@ -16,13 +16,19 @@ from pydantic import BaseModel, ValidationError
 from perago.authoring import Example, Task
 from perago.ports import ServiceError
 from perago.taskdef import build_task_definition
-from perago.taskdef.payload import InvalidResult, dump_result
-from perago.taskdef.problems import problem_lines
-from perago.taskdef.schema import input_schema, output_schema
-from perago.taskdef.schema_check import schema_problem
-from perago.testing.cases import InvalidCase, case_files, case_of_example, check_case, read_case_file
+from perago.taskdef.payload import InvalidResult, dump_result, problem_lines
+from perago.taskdef.schema import input_schema, output_schema, schema_problem
+from perago.testing.cases import (
+    CASE,
+    InvalidCase,
+    case_files,
+    case_of_example,
+    check_case,
+    read_case_file,
+    read_recorded_case,
+    recorded_cases,
+)
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.recorded import CASE, read_recorded_case, recorded_cases
 from perago.testing.round_trip import (
     computed_problem,
     lookalike_problem,

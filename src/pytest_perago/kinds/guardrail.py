@@ -17,14 +17,14 @@ from pydantic import BaseModel
 
 from perago.authoring import Task, TaskControls, WorkspaceSpec
 from perago.authoring.context import Current
-from perago.authoring.guardrails import Guardrail
-from perago.guardrails.content import ContentGuardrail
+from perago.authoring.workspace import Guardrail
+from perago.guardrails.evaluation import ContentGuardrail
 from perago.ports import TaskStatus
-from perago.testing.building import write_tree
 from perago.testing.cases import case_of_example, read_tree
 from perago.testing.failures import CaseFailed, Cause
+from perago.testing.tree_files import write_tree
 from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
-from perago.workspace.view import EVERYTHING, View
+from perago.workspace.keys import EVERYTHING, View
 from pytest_perago.session import Case
 from pytest_perago.settings import Settings
 

@@ -13,9 +13,18 @@ from pathlib import Path
 import pytest
 
 from perago.authoring import Example, Task
-from perago.testing.cases import InvalidCase, RunCase, case_files, case_of_example, read_case_file
+from perago.testing.cases import (
+    CASE,
+    InvalidCase,
+    Record,
+    RunCase,
+    case_files,
+    case_of_example,
+    read_case_file,
+    read_recorded_case,
+    recorded_cases,
+)
 from perago.testing.failures import CaseFailed, Cause
-from perago.testing.recorded import CASE, Record, read_recorded_case, recorded_cases
 from pytest_perago.options import SNAPSHOT, rerun_command
 from pytest_perago.session import Case, Location
 from pytest_perago.settings import RunMode, Settings

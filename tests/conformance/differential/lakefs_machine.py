@@ -15,8 +15,7 @@ from hypothesis import reject
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.attempt.publication import EXPECTED_HEAD
+from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH, FENCE_TEXT
 
 from ..lakefs.rules import RULES
 from ..targets import Target

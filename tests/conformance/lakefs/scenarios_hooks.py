@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from perago.attempt.fence import FENCE_PATH, FENCE_TEXT
-from perago.attempt.publication import EXPECTED_HEAD
+from perago.attempt.publication import EXPECTED_HEAD, FENCE_PATH, FENCE_TEXT
 
 from ...http_answer import Answer
 from ..scenario import scenario_with

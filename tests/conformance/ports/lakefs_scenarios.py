@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from perago.adapters.lakefs import LakeFSStore
-from perago.attempt.fence import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT
+from perago.attempt.publication import FENCE_CHECKSUM, FENCE_PATH, FENCE_TEXT
 from perago.ports import (
     AccessDenied,
     Commit,

@@ -1,16 +1,15 @@
-"""`ConductorQueue`: the task queue of a real Conductor server."""
+"""`ConductorQueue`: the task queue of a real Conductor server, and its JSON."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from perago.adapters.conductor import wire_format
-from perago.adapters.conductor.errors import NO_SUCH_URL, unreadable
-from perago.adapters.conductor.session import Session, json_of
+from perago.adapters.conductor.session import NO_SUCH_URL, SERVICE, Session, TooDeep, json_of, unreadable
 from perago.adapters.http import CallPolicy
 from perago.ports import (
     UNTIL_ITS_RETRY_ENDS,
@@ -21,9 +20,143 @@ from perago.ports import (
     Report,
     ServiceError,
     WorkflowRow,
+    looped_names,
     trace_of,
 )
 from perago.settings import ConductorSettings
+
+_DONE = ("COMPLETED", "COMPLETED_WITH_ERRORS", "SKIPPED")
+_UNKNOWN_LOOP: Mapping[str, Any] = {"type": "DO_WHILE", "loopOver": [{"type": "DYNAMIC"}]}
+_DEFAULT_RESPONSE_TIMEOUT = 3600  # of a task type without a definition (`docs/servers/conductor.md` 1)
+
+
+def delivery_from(task: Mapping[str, Any]) -> Delivery:
+    """The delivery in a polled task. Null fields are left out on the wire.
+
+    Raises:
+        KeyError, TypeError, ValueError: this is not a task.
+    """
+    definition, given = task.get("taskDefinition") or {}, task.get("inputData") or {}
+    is_too_deep = isinstance(given, TooDeep)
+    return Delivery(
+        task_id=str(task["taskId"]),
+        poll_count=int(task["pollCount"]),
+        start_time=int(task["startTime"]),
+        task_name=str(task["taskDefName"]),
+        workflow_id=str(task["workflowInstanceId"]),
+        reference_name=str(task["referenceTaskName"]),
+        iteration=int(task.get("iteration") or 0),
+        retry_count=int(task.get("retryCount") or 0),
+        retried_task_id=task.get("retriedTaskId"),
+        retried=task.get("retried") is True,
+        input={} if is_too_deep else given,
+        input_is_too_deep=is_too_deep,
+        external_input=bool(task.get("externalInputPayloadStoragePath")),
+        response_timeout_seconds=float(task.get("responseTimeoutSeconds") or _DEFAULT_RESPONSE_TIMEOUT),
+        timeout_seconds=float(definition.get("timeoutSeconds") or 0),
+        spent_seconds=_spent(int(task["startTime"]), int(task.get("updateTime") or 0)),
+        waited_seconds=max(0, int(task.get("queueWaitTime") or 0)) / 1000,
+    )
+
+
+def _spent(first_polled: int, polled: int) -> float:
+    """Seconds from the first poll of an attempt to the poll that moved its `updateTime`. Conductor wrote both times, so
+    the clock of this machine has no part in it."""
+    return max(0, polled - first_polled) / 1000
+
+
+def attempt_from(task: Mapping[str, Any]) -> AttemptRow:
+    """What recovery needs to know of a task as read."""
+    return AttemptRow(str(task.get("taskId", "")), int(task.get("startTime") or 0), task.get("retriedTaskId"))
+
+
+def workflow_from(workflow: Mapping[str, Any]) -> WorkflowRow:
+    """What recovery needs to know of a workflow as read, tasks included.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: this is no workflow with tasks.
+    """
+    definition, tasks = workflow.get("workflowDefinition") or {}, workflow["tasks"]
+    # The mark stays on an attempt whose retry a rerun has removed.
+    retries = {task.get("retriedTaskId") for task in tasks}
+    children, replaced = set[str](), set[str]()
+    for task in tasks:
+        if task.get("subWorkflowId"):
+            is_replaced = task.get("retried") and task.get("taskId") in retries
+            (replaced if is_replaced else children).add(str(task["subWorkflowId"]))
+    unnamed = [task for task in tasks if task.get("taskType") == "SUB_WORKFLOW" and not task.get("subWorkflowId")]
+    # A dynamic fork brings tasks that the definition does not have.
+    loops = [task.get("workflowTask") or _UNKNOWN_LOOP for task in tasks if task.get("taskType") == "DO_WHILE"]
+    return WorkflowRow(
+        str(workflow["workflowId"]),
+        int(workflow.get("startTime") or workflow.get("createTime") or 0),
+        workflow.get("parentWorkflowId") or None,
+        str(workflow.get("workflowName") or definition.get("name") or ""),
+        frozenset(children),
+        frozenset(replaced - children),
+        looped_names([*definition.get("tasks", []), *loops]),
+        is_starting=any(task.get("status") in ("SCHEDULED", "IN_PROGRESS") for task in unnamed),
+    )
+
+
+def known_by_its_retry(workflow: Mapping[str, Any], delivery: Delivery) -> Delivery | None:
+    """The delivery with what a workflow as read says of its retry; None: the newest has to end first.
+
+    Raises:
+        LookupError, TypeError, AttributeError: this is no workflow with attempts.
+    """
+    rows = [task for task in workflow["tasks"] if task.get("referenceTaskName") == delivery.reference_name]
+    if not any(task.get("retriedTaskId") == delivery.task_id for task in rows):
+        return replace(delivery, retried=False)
+    if delivery.retried:
+        return delivery
+    if rows[-1].get("status") not in _DONE:
+        return None
+    return replace(delivery, retried=True, retry_output=rows[-1].get("outputData") or {})
+
+
+def is_same_delivery(task: Mapping[str, Any], delivery: Delivery) -> bool:
+    """Whether a task as read is still in the hands of this delivery (docs/design/contract.md 1)."""
+    identity = (task.get("taskId"), task.get("pollCount"), task.get("startTime"))
+    return task.get("status") == "IN_PROGRESS" and identity == delivery.identity
+
+
+def lease_extension(delivery: Delivery) -> dict[str, Any]:
+    """The update that moves the response time-out and nothing else (`docs/servers/conductor.md` 3)."""
+    return {**_update(delivery, "IN_PROGRESS"), "extendLease": True}
+
+
+def hand_back(delivery: Delivery, seconds: int = 0) -> dict[str, Any]:
+    """The update that puts a task back into the queue, at once or after `seconds` (`docs/servers/conductor.md` 9)."""
+    return {**_update(delivery, "IN_PROGRESS"), "callbackAfterSeconds": seconds}
+
+
+def final_result(delivery: Delivery, report: Report, worker_id: str) -> dict[str, Any]:
+    """The update that ends a delivery."""
+    result = {**_update(delivery, report.status.value), "workerId": worker_id, "outputData": dict(report.output)}
+    if report.reason is not None:
+        result["reasonForIncompletion"] = report.reason
+    return result
+
+
+def to_json(operation: str, payload: object) -> str:
+    """The exact text to send.
+
+    Raises:
+        Refused: the payload is not JSON; Conductor would answer 500.
+    """
+    try:
+        return json.dumps(payload, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        detail = f"the payload cannot be written as JSON ({type(error).__name__})"
+        raise Refused(SERVICE, operation, detail) from error
+
+
+def _update(delivery: Delivery, status: str) -> dict[str, Any]:
+    # A workflow id that does not belong to the task completes it and leaves its workflow undecided
+    # (`docs/servers/conductor.md` 2), so both always come from one delivery.
+    return {"taskId": delivery.task_id, "workflowInstanceId": delivery.workflow_id, "status": status}
+
 
 LONGEST_WAIT = 5.0
 """Seconds; Conductor refuses longer polls."""
@@ -88,7 +221,7 @@ class ConductorQueue:
         )
         polled = json_of(operation, answer, list, "a list of tasks", write=True)
         try:
-            found = tuple(wire_format.delivery_from(task) for task in polled)
+            found = tuple(delivery_from(task) for task in polled)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a list of tasks", write=True) from error
         known = tuple(each for each in map(self._known_by_its_retry, found) if each is not None)
@@ -115,12 +248,12 @@ class ConductorQueue:
         """Whether Conductor still waits for this delivery. A task that is gone is not current: its workflow was
         removed. Only Conductor's own word counts for that, not a proxy's 404."""
         task = self._read_task(delivery.task_id)
-        return task is not None and wire_format.is_same_delivery(task, delivery)
+        return task is not None and is_same_delivery(task, delivery)
 
     def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:  # noqa: ARG002 - the port's
         """The row of any attempt; None: Conductor itself says that there is none."""
         task = self._read_task(task_id)
-        return None if task is None else wire_format.attempt_from(task)
+        return None if task is None else attempt_from(task)
 
     def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:  # noqa: ARG002 - the port's
         """What Conductor knows of any workflow; None: Conductor itself says that there is none."""
@@ -133,25 +266,25 @@ class ConductorQueue:
                 return None
             raise
         try:
-            return wire_format.workflow_from(json_of(operation, answer, dict, "a workflow"))
+            return workflow_from(json_of(operation, answer, dict, "a workflow"))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise unreadable(operation, "a workflow with its tasks", write=False) from error
 
     def extend_lease(self, delivery: Delivery) -> None:
         """Move the response time-out; repeated if the answer is lost, which is harmless."""
         operation = f"extend the lease of task {delivery.task_id}"
-        body = wire_format.to_json(operation, wire_format.lease_extension(delivery))
+        body = to_json(operation, lease_extension(delivery))
         self._session.read(operation, self._session.tasks.update_task, body)
 
     def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
         """Give an attempt back. Sent once: a repetition could take it from a later worker."""
         operation = f"hand back task {delivery.task_id}"
-        self._update(operation, wire_format.hand_back(delivery, seconds))
+        self._update(operation, hand_back(delivery, seconds))
 
     def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
         """Send the final status once, by update v1: v2 would hand out a further task (docs/design/contract.md 7)."""
         operation = f"report {report.status.value} for task {delivery.task_id}"
-        self._update(operation, wire_format.final_result(delivery, report, worker_id))
+        self._update(operation, final_result(delivery, report, worker_id))
 
     def add_log(self, task_id: str, text: str) -> None:
         """Append one entry to the task's log; an empty text is left out, Conductor takes none."""
@@ -174,7 +307,7 @@ class ConductorQueue:
         """Create or replace TaskDefs, all or none. An upsert, so it is repeated if the answer is lost."""
         names = ", ".join(str(definition.get("name")) for definition in definitions)
         operation = f"register {names}"
-        body = wire_format.to_json(operation, [dict(definition) for definition in definitions])
+        body = to_json(operation, [dict(definition) for definition in definitions])
         self._session.read(operation, self._session.metadata.register_task_def, body)
 
     def close(self) -> None:
@@ -205,12 +338,12 @@ class ConductorQueue:
         read = self._session.workflows.get_execution_status
         try:
             answer = self._session.read(operation, read, delivery.workflow_id, include_tasks="true")
-            known = wire_format.known_by_its_retry(json_of(operation, answer, dict, "a workflow"), delivery)
+            known = known_by_its_retry(json_of(operation, answer, dict, "a workflow"), delivery)
         except (ServiceError, LookupError, TypeError, AttributeError):
             known = delivery if delivery.retried else None
         if known is None:
             with suppress(ServiceError):  # else it comes back after its response time-out, as from a poll that is lost
-                self._update(operation, wire_format.hand_back(delivery, UNTIL_ITS_RETRY_ENDS))
+                self._update(operation, hand_back(delivery, UNTIL_ITS_RETRY_ENDS))
         return known
 
     def _with_traces(self, deliveries: Sequence[Delivery]) -> Sequence[Delivery]:
@@ -236,7 +369,7 @@ class ConductorQueue:
         return json_of(operation, answer, dict, "a workflow").get("input")
 
     def _update(self, operation: str, update: Mapping[str, Any]) -> None:
-        self._session.once(operation, self._session.tasks.update_task, wire_format.to_json(operation, update))
+        self._session.once(operation, self._session.tasks.update_task, to_json(operation, update))
 
 
 def _sendable(text: str) -> str:

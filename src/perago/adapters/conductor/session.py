@@ -1,20 +1,158 @@
-"""The official SDK's API classes, wired to perago's own connections and access tokens."""
+"""The official SDK's API classes on perago's own connections and access tokens, and what Conductor's answers mean.
+
+Conductor stores and delivers such inputs. One of them must not keep a worker from reading what is next to it.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
 
-from perago.adapters.conductor.errors import SERVICE, refusal, unanswered, unreadable
-from perago.adapters.conductor.nesting import loads
-from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError
-from perago.adapters.http.retry import retry
-from perago.ports import AccessDenied
+from perago.adapters.http import Answer, CallPolicy, HttpPool, NoAnswerError, Overloaded, clean, retry, retry_after
+from perago.ports import AccessDenied, NotFound, Refused, ServiceError, Unavailable, Unclear
 from perago.settings import ConductorSettings
+
+SERVICE = "Conductor"
+NO_SUCH_URL = "No static resource"
+_MALFORMED = ("JSON parse error", "Required request body", "Content-Type")
+_NOT_NOW = (408, 429, 503)
+
+
+def message_of(answer: Answer) -> str | None:
+    """The `message` of an error body, or None if it has none: then it is not Conductor's."""
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    message = body.get("message") if isinstance(body, dict) else None
+    return message if isinstance(message, str) else None
+
+
+def unanswered(operation: str, failure: NoAnswerError, *, write: bool) -> ServiceError:
+    """The error for a call without an answer: a write that may have arrived is `Unclear`."""
+    kind = Unclear if write and failure.sent else Unavailable
+    return kind(SERVICE, operation, failure.text)
+
+
+def refusal(operation: str, answer: Answer, *, write: bool) -> ServiceError:
+    """The error for an answer that is not 2xx."""
+    status, detail = answer.status, _detail(answer)
+    if status in (401, 403):
+        return AccessDenied(SERVICE, operation, detail)
+    if status in _NOT_NOW:
+        error = Overloaded(SERVICE, operation, detail)
+        error.retry_after = retry_after(answer.headers)
+        return error
+    if status == 404:
+        # A proxy's word that nothing is there proves nothing.
+        return (NotFound if _is_conductors_own(answer) else Unavailable)(SERVICE, operation, detail)
+    if status < 500 or _is_malformed(answer):
+        return Refused(SERVICE, operation, detail)
+    return (Unclear if write else Unavailable)(SERVICE, operation, detail)
+
+
+def unreadable(operation: str, what: str, *, write: bool) -> ServiceError:
+    """The error for a 2xx answer that is not what Conductor answers."""
+    detail = f"the answer is not {what}; is CONDUCTOR_SERVER_URL the address of a Conductor server (…/api)?"
+    return (Unclear if write else Unavailable)(SERVICE, operation, detail)
+
+
+def _is_conductors_own(answer: Answer) -> bool:
+    """Whether the body has the form of every error of Conductor's. A gateway's has a `message` at most."""
+    if message_of(answer) is None:
+        return False
+    body = json.loads(answer.body)
+    return body.get("status") == answer.status and isinstance(body.get("retryable"), bool)
+
+
+def _is_malformed(answer: Answer) -> bool:
+    """Whether a 500 says that the request can never succeed: this server answers malformed requests so."""
+    return (message_of(answer) or "").startswith(_MALFORMED)
+
+
+def _detail(answer: Answer) -> str:
+    message = message_of(answer)
+    if message is None:
+        return f"status {answer.status}, without Conductor's error text (a proxy, or another server?)"
+    problems = "; ".join(_problems(answer))
+    return clean(f"status {answer.status}: {message}" + (f" {problems}" if problems else ""))
+
+
+def _problems(answer: Answer) -> list[str]:
+    """The single findings of a bean validation answer."""
+    listed: Any = json.loads(answer.body).get("validationErrors")
+    if not isinstance(listed, list):
+        return []
+    return [str(item.get("message")) for item in listed if isinstance(item, dict) and item.get("message")]
+
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_LEVELS = (900, 600, 300)
+"""Of what is read in spite of deeper values: the most that the decoder can read now, which depends on its caller."""
+
+
+class TooDeep(str):
+    """The placeholder for a value that is nested too deeply to be read."""
+
+    __slots__ = ()
+
+
+TOO_DEEP = TooDeep("(nested too deeply)")
+
+
+def loads(body: bytes) -> Any:
+    """The value of a JSON document, with `TOO_DEEP` for what is nested too deeply. The `inputData` of a task in a list
+    is replaced as a whole if it holds such a value.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads(body)
+    except RecursionError:
+        pass
+    for levels in _LEVELS:
+        try:
+            value = json.loads(b"".join(_pruned(body, levels)), parse_constant=lambda _: TOO_DEEP)
+        except RecursionError:
+            continue
+        for task in value if isinstance(value, list) else ():
+            if isinstance(task, dict) and _is_pruned(task.get("inputData")):
+                task["inputData"] = TOO_DEEP
+        return value
+    raise ValueError("it is nested too deeply")
+
+
+def _pruned(body: bytes, levels: int) -> Iterator[bytes]:
+    """The document in pieces, with a constant that JSON does not have for each value below so many levels."""
+    depth = start = 0
+    for token in _TOKEN.finditer(body):
+        if token[0] in b"[{":
+            depth += 1
+            if depth == levels + 1:
+                yield body[start : token.start()] + b"NaN"
+        elif token[0] in b"]}":
+            if depth == levels + 1:
+                start = token.end()
+            depth -= 1
+    yield body[start:]
+
+
+def _is_pruned(value: Any) -> bool:
+    """Whether `TOO_DEEP` is somewhere in a value."""
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, TooDeep):
+            return True
+        left += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return False
+
 
 _AUTHENTICATE = "fetch an access token"
 _TOKEN_LIFETIME = 45 * 60.0

@@ -11,10 +11,7 @@ from urllib.parse import quote, urlencode
 
 from urllib3.exceptions import HTTPError
 
-from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean
-from perago.adapters.http.failures import no_answer
-from perago.adapters.http.pool import read_whole
-from perago.adapters.http.retry import retry
+from perago.adapters.http import Answer, CallPolicy, NoAnswerError, clean, no_answer, read_whole, retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
 from perago.adapters.lakefs.store import open_pool

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from perago.adapters.http import Answer, NoAnswerError, Overloaded, clean
-from perago.adapters.http.retry import retry_after
+from perago.adapters.http import Answer, NoAnswerError, Overloaded, clean, retry_after
 from perago.ports import (
     FENCE_MARKER,
     AccessDenied,

@@ -10,8 +10,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
-from perago.adapters.http.retry import retry
+from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError, retry
 from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.errors import Call
 from perago.ports import ObjectEntry, OnPage

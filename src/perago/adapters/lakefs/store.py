@@ -4,27 +4,421 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
+from urllib3 import PoolManager
+from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers
 
-from perago.adapters.http import CallPolicy, HttpPool, NoAnswerError
-from perago.adapters.http.server_clock import ServerAbout, seconds_ahead
+from perago.adapters.http import (
+    Answer,
+    CallPolicy,
+    HttpPool,
+    NoAnswerError,
+    ServerAbout,
+    no_answer,
+    retry,
+    seconds_ahead,
+)
+from perago.adapters.lakefs import errors
 from perago.adapters.lakefs.block_store import BlockStore
-from perago.adapters.lakefs.control import Control
 from perago.adapters.lakefs.download import Download
 from perago.adapters.lakefs.errors import SERVICE, Call, refusal, unanswered, version_in
 from perago.adapters.lakefs.listing import list_objects, newest_upload, stat_objects
 from perago.adapters.lakefs.upload import Uploads
 from perago.cache import ObjectCache, Shelf, on_disk
-from perago.ports import Commit, ObjectEntry, OnPage, Placement, Progress, Staged, Upload, no_progress
+from perago.ports import (
+    AccessDenied,
+    Commit,
+    Forbidden,
+    NotFound,
+    ObjectEntry,
+    OnPage,
+    Placement,
+    Progress,
+    Refused,
+    ServiceError,
+    Staged,
+    Unavailable,
+    Upload,
+    no_progress,
+    shortened,
+)
 from perago.settings import LakeFSSettings
+from perago.text import count
 from perago.workspace.sweep import CACHE
-from perago.workspace.text import count
+
+_PAGE = 1000
+_LOG_PAGE = 10
+"""A commit's metadata may be 2 MB and more (`docs/servers/lakefs.md` 2), and a page of the log is in memory at once."""
+_DELETE_BATCH = 1000
+
+Refusal = Callable[[Call, Answer], ServiceError]
+
+
+def _check_internals(client: Any) -> None:
+    """Make sure that the SDK still has what is replaced below. Without it, it would open connections of its own.
+
+    Raises:
+        Refused: it has not.
+    """
+    pool = getattr(getattr(client, "rest_client", None), "pool_manager", None)
+    if not isinstance(pool, PoolManager) or not hasattr(client, "deserialize"):
+        from importlib.metadata import version
+
+        raise Refused(
+            SERVICE,
+            "set up the connection",
+            f"this perago cannot work with lakefs-sdk {version('lakefs-sdk')}: its ApiClient has no "
+            "rest_client.pool_manager or no deserialize. Install a version that perago's own requirements allow",
+        )
+
+
+def _as_is(answer: Any) -> Any:
+    return answer
+
+
+class Control:
+    """The calls that move refs. Constructing it imports the SDK (about 0.6 s) and opens no connection."""
+
+    def __init__(self, base_url: str, key: str, secret: str, pool: HttpPool, policy: CallPolicy) -> None:
+        import lakefs_sdk
+
+        self._sdk: Any = lakefs_sdk
+        self._policy = policy
+        configuration = lakefs_sdk.Configuration(host=base_url, username=key, password=secret)
+        client = lakefs_sdk.ApiClient(configuration)
+        _check_internals(client)
+        # The store's own connections: with the proxy and TLS variables, and without urllib3's hidden repetitions.
+        client.rest_client.pool_manager = pool.manager
+        client.deserialize = errors.reading(client.deserialize)
+        self._branches: Any = lakefs_sdk.BranchesApi(client)
+        self._commits: Any = lakefs_sdk.CommitsApi(client)
+        self._refs: Any = lakefs_sdk.RefsApi(client)
+        self._objects: Any = lakefs_sdk.ObjectsApi(client)
+        self._users: Any = lakefs_sdk.AuthApi(client)
+
+    # ------------------------------------------------------------------ reads
+
+    def ping(self) -> None:
+        """Ask who we are: the one call that needs valid credentials and no permission."""
+        call = Call("answer", "", "the user of these credentials")
+        try:
+            self._once(call, self._users.get_current_user)
+        except (NotFound, Refused) as error:
+            raise errors.unreadable(call) from error
+
+    def commit_by_id(self, repository: str, commit_id: str) -> Commit:
+        """The commit with exactly this id; lakeFS resolves prefixes and branches too (`docs/servers/lakefs.md` 2)."""
+        call = Call(f"read commit {commit_id[:12]}… of {repository}", repository, f"commit {commit_id}")
+        commit: Commit = self._retry(call, self._commits.get_commit, repository, commit_id, read_as=_commit)
+        if commit.id != commit_id:
+            raise NotFound(SERVICE, call.operation, f"{call.missing} does not exist")
+        return commit
+
+    def head(self, repository: str, branch: str) -> str:
+        """The commit id at the head of a branch, and of nothing else that has this name."""
+        call = Call(f"read branch {branch} of {repository}", repository, f"branch {branch}")
+        head: str = self._retry(
+            call,
+            self._branches.get_branch,
+            repository,
+            branch,
+            read_as=lambda answer: str(answer.commit_id),
+        )
+        return head
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits from the head down to `until`, read from one head so that pages fit together.
+
+        Commits below the head are kept without what only the head is asked for, so that a long history of large
+        metadata fits into memory.
+        """
+        head = self.head(repository, branch)
+        found: list[Commit] = []
+        more = head != until
+        while more and len(found) < limit:
+            page, more = self._log_page(repository, head, found[-1].id if found else None, until, limit - len(found))
+            for commit in page:
+                if commit.id == until or len(found) == limit:
+                    return tuple(found)
+                found.append(shortened(commit) if found else commit)
+        return tuple(found)
+
+    def ancestry(self, repository: str, commit_id: str, *, limit: int) -> tuple[Commit, ...]:
+        """The commit with exactly this id and its first-parent ancestors, kept as the commits of `history` are."""
+        found: list[Commit] = []
+        more = True
+        while more and len(found) < limit:
+            after = found[-1].id if found else None
+            page, more = self._log_page(repository, commit_id, after, None, limit - len(found))
+            if not found and page[0].id != commit_id:  # the name of a branch or a tag
+                operation = f"read the history of {repository}"
+                raise NotFound(SERVICE, operation, f"commit {commit_id} does not exist")
+            found += map(shortened, page)
+        return tuple(found)
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether anything is staged on a branch."""
+        call = Call(f"look for uncommitted changes on {branch} of {repository}", repository, f"branch {branch}")
+        dirty: bool = self._retry(
+            call, self._branches.diff_branch, repository, branch, amount=1, read_as=lambda answer: bool(answer.results)
+        )
+        return dirty
+
+    def staged_keys(self, repository: str, branch: str) -> frozenset[str]:
+        """The keys of the objects that are staged on a branch, without those that are staged to be deleted."""
+        call = Call(f"list what is staged on {branch} of {repository}", repository, f"branch {branch}")
+        changes = self._pages(call, self._branches.diff_branch, repository, branch)
+        return frozenset(str(change.path) for change in changes if change.type != "removed")
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """Branch names, from as many pages as there are."""
+        call = Call(f"list branches of {repository}", repository, f"repository {repository}")
+        listed = self._pages(call, self._branches.list_branches, repository, prefix=prefix, show_hidden=True)
+        return tuple(str(branch.id) for branch in listed)
+
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ with their sizes in `right`, from as many pages as there are."""
+        call = Call(f"compare commits of {repository}", repository, f"commit {left} or {right}")
+        changes = self._pages(call, self._refs.diff_refs, repository, left, right, type="two_dot")
+        return {change.path: None if change.type == "removed" else change.size_bytes or 0 for change in changes}
+
+    def stat(self, repository: str, commit: str, key: str) -> ObjectEntry | None:
+        """Return one object; None only if lakeFS says that the commit is there and the object is not."""
+        call = Call(f"look for {key} in {commit[:12]}… of {repository}", repository, f"{key} in commit {commit}")
+        try:
+            found: ObjectEntry = self._retry(call, self._objects.stat_object, repository, commit, key, read_as=_object)
+        except NotFound:
+            self.commit_by_id(repository, commit)
+            return None
+        return found
+
+    # ----------------------------------------------------------------- writes
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch, with one request."""
+        call = Call(f"create branch {branch} of {repository}", repository, f"commit {source}", write=True)
+        creation = self._sdk.BranchCreation(name=branch, source=source, hidden=True)
+        self._once(call, self._branches.create_branch, repository, creation, refusal=_branch_refusal)
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is gone is fine."""
+        call = Call(f"delete branch {branch} of {repository}", repository, f"branch {branch}")
+        try:
+            self._retry(call, self._branches.delete_branch, repository, branch)
+        except NotFound:
+            return
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage deletions. An unknown branch answers 200 without errors (`docs/servers/lakefs.md` 2): the commit
+        tells."""
+        for start in range(0, len(keys), _DELETE_BATCH):
+            batch = list(keys[start : start + _DELETE_BATCH])
+            call = Call(f"delete {len(batch)} objects on {branch} of {repository}", repository, f"branch {branch}")
+            paths = self._sdk.PathList(paths=batch)
+            problems = self._retry(
+                call,
+                self._objects.delete_objects,
+                repository,
+                branch,
+                paths,
+                read_as=lambda answer: list(answer.errors),
+            )
+            _raise_first(call, problems)
+
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool
+    ) -> Commit:
+        """Commit what is staged, with one request."""
+        call = Call(f"commit to {branch} of {repository}", repository, f"branch {branch}", write=True)
+        creation = self._sdk.CommitCreation(message=message, metadata=dict(metadata), allow_empty=allow_empty)
+        commit: Commit = self._once(
+            call,
+            self._commits.commit,
+            repository,
+            branch,
+            creation,
+            refusal=errors.commit_refusal,
+            read_as=_commit,
+        )
+        return commit
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo a merge commit, with one request."""
+        operation = f"revert {commit[:12]}… on {branch} of {repository}"
+        call = Call(operation, repository, f"branch {branch} or commit {commit}", write=True)
+        creation = self._sdk.RevertCreation(ref=commit, parent_number=1)
+        self._once(
+            call,
+            self._branches.revert_branch_with_http_info,
+            repository,
+            branch,
+            creation,
+            refusal=errors.revert_refusal,
+            read_as=_done,
+        )
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool,
+        within: float | None,
+    ) -> str:
+        """Merge a commit by id, with one request, without strategy, squash or force (`docs/servers/lakefs.md` 1.10)."""
+        operation = f"merge {source[:12]}… into {branch} of {repository}"
+        call = Call(operation, repository, f"branch {branch} or commit {source}", write=True)
+        merge_id: str = self._once(
+            call,
+            self._refs.merge_into_branch,
+            repository,
+            source,
+            branch,
+            merge=self._sdk.Merge(message=message, metadata=dict(metadata), allow_empty=allow_empty),
+            refusal=errors.merge_refusal,
+            answer_within=within or self._policy.merge,
+            read_as=_reference,
+        )
+        return merge_id
+
+    # ---------------------------------------------------------------- helpers
+
+    def _log_page(
+        self, repository: str, head: str, after: str | None, until: str | None, remaining: int
+    ) -> tuple[list[Commit], bool]:
+        """Some commits and whether more follow.
+
+        Raises:
+            Refused: not even `head` is told (`docs/servers/lakefs.md` 2). A branch must not seem to be unmoved by that.
+        """
+        missing = f"commit {head}" if until is None else f"commit {head} or {until}"
+        call = Call(f"read the history of {repository}", repository, missing)
+        options: dict[str, Any] = {"amount": min(_LOG_PAGE, remaining), "first_parent": True}
+        if until is not None:  # comes along as the last one
+            options |= {"amount": min(_LOG_PAGE, remaining + 1), "stop_at": until}
+        if after is not None:
+            options["after"] = after
+        page: tuple[list[Commit], bool] = self._retry(
+            call, self._refs.log_commits, repository, head, read_as=_log, **options
+        )
+        if after is None and not page[0]:
+            detail = (
+                f"lakeFS tells no commit of it, not even {head}, as where the date of that one is before the year 1"
+            )
+            raise Refused(SERVICE, call.operation, detail)
+        return page
+
+    def _pages(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Iterator[Any]:
+        """The items of a listing, from as many pages as there are."""
+        more, after = True, ""
+        while more:
+            page = self._retry(call, method, *arguments, after=after, amount=_PAGE, read_as=_page, **options)
+            results, more, following = page
+            yield from results
+            if more and following <= after:  # would be read for ever
+                raise errors.unreadable(call)
+            after = following
+
+    def _retry(self, call: Call, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        return retry(lambda: self._once(call, method, *arguments, **options), self._policy)
+
+    def _once(
+        self,
+        call: Call,
+        method: Callable[..., Any],
+        *arguments: Any,
+        refusal: Refusal = errors.refusal,
+        read_as: Callable[[Any], Any] = _as_is,
+        answer_within: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """One SDK call, sent once and with a time limit; its errors in the port's words."""
+        limits = (self._policy.connect, answer_within or self._policy.answer)
+        try:
+            return errors.reading(read_as)(method(*arguments, _request_timeout=limits, **options))
+        except self._sdk.ApiException as error:
+            if not error.status:  # the SDK's way to say that TLS failed
+                raise errors.unanswered(call, no_answer(error)) from error
+            body = error.body if isinstance(error.body, bytes) else (error.body or "").encode()
+            raise refusal(call, Answer(error.status, error.headers or {}, body)) from error
+        except (HTTPError, HTTPException, OSError) as error:
+            raise errors.unanswered(call, no_answer(error)) from error
+        except (errors.UnreadableAnswer, UnicodeDecodeError) as error:  # the SDK decodes the body of an error by itself
+            raise errors.unreadable(call) from error
+
+
+def _branch_refusal(call: Call, answer: Answer) -> ServiceError:
+    if answer.status == 409:
+        return Refused(SERVICE, call.operation, "a branch, tag or commit of this name exists already")
+    return errors.refusal(call, answer)
+
+
+def _raise_first(call: Call, problems: Sequence[Any]) -> None:
+    """Raise for the first entry of a batch answer's error list, which comes with status 200."""
+    if not problems:
+        return
+    first = problems[0]
+    status = int(first.status_code)
+    kind = {401: AccessDenied, 403: Forbidden, 429: Unavailable}.get(status, Unavailable if status >= 500 else Refused)
+    detail = f"{len(problems)} were refused, first {first.path!r}: status {first.status_code}: {first.message}"
+    raise kind(SERVICE, call.operation, detail)
+
+
+def _log(answer: Any) -> tuple[list[Commit], bool]:
+    return [_commit(item) for item in answer.results], bool(answer.results) and answer.pagination.has_more
+
+
+def _page(answer: Any) -> tuple[list[Any], bool, str]:
+    """The items of a page, whether more follow, and after which name they do."""
+    more = bool(answer.results) and answer.pagination.has_more
+    return answer.results, more, str(answer.pagination.next_offset) if more else ""
+
+
+def _object(answer: Any) -> ObjectEntry:
+    return ObjectEntry(
+        key=answer.path,
+        size=answer.size_bytes or 0,
+        checksum=answer.checksum,
+        mtime=answer.mtime,
+        content_type=answer.content_type or "application/octet-stream",
+        metadata=answer.metadata or {},
+        physical_address=answer.physical_address or "",
+    )
+
+
+def _done(answer: Any) -> None:
+    if answer.status_code != 204:
+        raise ValueError("a revert answers 204")
+
+
+def _reference(answer: Any) -> str:
+    if not answer.reference:
+        raise ValueError("a merge without a commit")
+    return str(answer.reference)
+
+
+def _commit(answer: Any) -> Commit:
+    return Commit(
+        id=answer.id,
+        parents=tuple(answer.parents),
+        committer=answer.committer,
+        message=answer.message,
+        created=answer.creation_date,
+        metadata=dict(answer.metadata or {}),
+        meta_range_id=answer.meta_range_id,
+    )
+
 
 _API = "/api/v1"
 _COMMIT_ID = re.compile(r"[0-9a-f]{64}")

@@ -21,7 +21,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch,
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
-from perago.workspace.text import count, json_text, one_line, utc
+from perago.text import count, json_text, one_line, utc
 
 if TYPE_CHECKING:
     from perago.history.backtest import State, Verdict

@@ -63,7 +63,7 @@ def command(
     else:
         sys.stdout.write("\n".join(_lines(root, found, limit or 0)) + "\n")
     if verified and verified.damaged:
-        from perago.workspace.text import count
+        from perago.text import count
 
         what = (
             f"{count(len(verified.damaged), 'object')} in {root / '.cache'} had other bytes than when they were stored"
@@ -72,7 +72,7 @@ def command(
 
 
 def _verified_lines(root: Path, verified: Verified) -> list[str]:
-    from perago.workspace.text import count
+    from perago.text import count
 
     lines = [str(root / ".cache"), f"  sound    {count(verified.sound, 'object')}"]
     if verified.without_checksum:
@@ -88,7 +88,7 @@ def _existing(root: Path) -> Path:
 
 
 def _lines(root: Path, found: Usage, limit: int) -> list[str]:
-    from perago.workspace.text import count, size
+    from perago.text import count, size
 
     asked = found.hits + found.misses
     share = f" ({found.hits / asked:.0%})" if asked else ""
@@ -101,6 +101,6 @@ def _lines(root: Path, found: Usage, limit: int) -> list[str]:
 
 
 def _held(found: Usage) -> str:
-    from perago.workspace.text import count, size
+    from perago.text import count, size
 
     return f"{count(found.entries, 'object')}, {size(found.size)}"

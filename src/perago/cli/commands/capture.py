@@ -16,7 +16,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
-from perago.workspace.text import count, listing, utc
+from perago.text import count, listing, utc
 
 if TYPE_CHECKING:
     from perago.history.attempts import Chosen
@@ -121,7 +121,7 @@ def _default_name(found: Found) -> str:
 
 
 def _size(text: str) -> int:
-    from perago.settings.units import parse_bytes
+    from perago.settings.variables import parse_bytes
 
     try:
         return parse_bytes(text)
@@ -130,9 +130,9 @@ def _size(text: str) -> int:
 
 
 def _chosen(patterns: list[str]) -> Chosen:
-    from perago.authoring.paths import canonical_pattern
+    from perago.authoring.workspace import canonical_pattern
     from perago.history.attempts import everything
-    from perago.workspace.glob import compile_glob
+    from perago.workspace.keys import compile_glob
 
     try:
         compiled = [compile_glob(canonical_pattern(pattern)) for pattern in patterns]

@@ -17,7 +17,7 @@ from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.configuration import look_at_configuration, namesake
 from perago.probe import probing
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.configuration import Configuration

@@ -28,8 +28,8 @@ def command(
 ) -> None:
     """Show every setting, its value and where it comes from. Nothing is created, and no server is asked."""
     from perago.configuration import look_at_configuration
-    from perago.settings.effective import settings_in_effect
-    from perago.workspace.text import one_line
+    from perago.settings.variables import settings_in_effect
+    from perago.text import one_line
 
     found = look_at_configuration()
     for text in found.warnings:

@@ -18,7 +18,7 @@ from perago.cli.local_services import check_output, note_tree, require_embedded
 from perago.cli.parameters import IMPORT_LIMIT
 from perago.failure import Failure
 from perago.signals import end_if_told, sigterm_unwinds
-from perago.workspace.text import json_text
+from perago.text import json_text
 
 SAMPLE = "perago.samples.penguins"
 MODULES = (f"{SAMPLE}.clean", f"{SAMPLE}.measure", f"{SAMPLE}.summary")

@@ -130,7 +130,7 @@ def _valid_modules(modules: Sequence[str], import_limit: float) -> tuple[Sequenc
 def _environment(services: EmbeddedServices, allowed_workspaces: tuple[str, ...] | None) -> Mapping[str, str]:
     """The environment of the workers: ours, but with these services, and no proxy on the way to them. Its own branch is
     one that they may always work on. They write no bytecode, which might be of a file that is being edited."""
-    from perago.authoring.environment import asked_for
+    from perago.authoring.task import asked_for
     from perago.settings import whole_environment
 
     bypassed = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), "127.0.0.1")))

@@ -13,7 +13,7 @@ from perago.cli.loading import load_tasks
 from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
 from perago.cli.rendering import Renderer
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.taskdef.compatibility import Change

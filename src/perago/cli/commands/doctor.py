@@ -15,7 +15,7 @@ from perago.cli.errors import ExitCode, advice
 from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
 from perago.cli.rendering import Renderer, working
-from perago.workspace.text import count, one_line
+from perago.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.findings import Finding

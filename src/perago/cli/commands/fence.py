@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perago.cli.errors import CommandError, ExitCode
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.driver.fencing import FenceStatus
@@ -89,7 +89,7 @@ def print_status(found: FenceStatus, repository: str, branch: str, *, as_json: b
         sys.stdout.write(json.dumps(content) + "\n")
         return
     from perago.attempt.events import FenceState
-    from perago.attempt.fence import FENCE_PATH
+    from perago.attempt.publication import FENCE_PATH
 
     install = f"perago fence install {repository} {branch}"
     words = {

@@ -14,11 +14,10 @@ import typer
 from perago.cli import messages
 from perago.cli.errors import ExitCode
 from perago.cli.parameters import seconds_of_age
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
-    from perago.driver.first_seen import FirstSeenStore
-    from perago.driver.gc import Leftover, Policy
+    from perago.driver.gc import FirstSeenStore, Leftover, Policy
     from perago.settings import Settings
 
 
@@ -99,8 +98,7 @@ def _clear_branches(
 ) -> Iterator[Leftover]:
     """Clear each repository. Report a repository that does not exist or is refused, and continue with the next one."""
     from perago.configuration import Servers
-    from perago.driver.first_seen import FirstSeenStore
-    from perago.driver.gc import BranchClearing
+    from perago.driver.gc import BranchClearing, FirstSeenStore
     from perago.ports import Forbidden, NotFound, Refused
     from perago.settings import state_directory
     from perago.taskdef.payload import name_problem
@@ -142,7 +140,7 @@ def _save(first_seen: FirstSeenStore) -> None:
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
     """One leftover, what became of it, and why."""
     from perago.driver.gc import Fate
-    from perago.workspace.text import size
+    from perago.text import size
 
     if leftover.repository is None:
         where = f"{leftover.name} ({size(leftover.size or 0)})"
@@ -156,7 +154,7 @@ def print_leftover(leftover: Leftover, policy: Policy) -> None:
 def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
     """How much it was."""
     from perago.driver.gc import Fate
-    from perago.workspace.text import count, size
+    from perago.text import count, size
 
     gone = [leftover for leftover in found if leftover.fate is Fate.REMOVED]
     directories = [leftover for leftover in gone if leftover.repository is None]

@@ -10,7 +10,7 @@ import typer
 
 from perago.cli.parameters import checked_branch, read_object, read_refs
 from perago.failure import Failure
-from perago.workspace.text import json_text
+from perago.text import json_text
 
 EXAMPLES = """\b
 Examples:
@@ -65,7 +65,7 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
     Raises:
         Failure: there is none, or the configured lakeFS does not know one of them.
     """
-    from perago.attempt.joining import PAGE, NotOneLine, newest_of
+    from perago.attempt.history import PAGE, NotOneLine, newest_of
     from perago.configuration import Servers
     from perago.ports import NotFound
     from perago.settings import load_settings

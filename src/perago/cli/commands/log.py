@@ -15,7 +15,7 @@ import typer
 from perago.cli.messages import Colour
 from perago.cli.parameters import seconds_of_age
 from perago.cli.rendering import Renderer, in_batches, publication_words
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.ports import Commit

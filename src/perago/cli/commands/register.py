@@ -12,7 +12,7 @@ import typer
 from perago.cli.loading import load_tasks
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.workspace.text import count, one_line
+from perago.text import count, one_line
 
 if TYPE_CHECKING:
     from perago.taskdef import Difference

@@ -19,11 +19,11 @@ from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Pdb, Timeout
 from perago.cli.past_attempts import Named, OptionalModule, StepName, TaskId, Workflow
 from perago.signals import sigterm_unwinds
-from perago.workspace.text import json_text
+from perago.text import json_text
 
 if TYPE_CHECKING:
     from perago.history.replay import Found, Ran
-    from perago.testing.remains import Differences
+    from perago.testing.differences import Differences
 
 EXAMPLES = """\b
 Examples:
@@ -77,7 +77,7 @@ def command(
     from perago.configuration import Servers
     from perago.history.attempts import differences_to
     from perago.history.replay import Input, run_again, scratch_directory
-    from perago.testing.remains import differences
+    from perago.testing.differences import differences
 
     view = AttemptView(sys.stderr)
     with sigterm_unwinds(), Servers(settings, cached=True) as servers, scratch_directory(settings) as scratch:

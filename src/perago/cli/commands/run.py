@@ -19,7 +19,7 @@ from perago.cli.local_services import check_output, debugging_of, note_tree
 from perago.cli.parameters import IMPORT_LIMIT, Module, Pdb, Timeout, read_object
 from perago.failure import Failure
 from perago.signals import sigterm_unwinds
-from perago.workspace.text import json_text
+from perago.text import json_text
 
 if TYPE_CHECKING:
     from perago.embedded.lakefs import InMemoryLakeFS
@@ -173,7 +173,7 @@ def _seed(
 ) -> str | None:
     from perago.history.running import files_below
     from perago.local.services import BRANCH, REPOSITORY
-    from perago.workspace.errors import WorkspaceError
+    from perago.workspace.scan import WorkspaceError
 
     if task.workspace is None:
         return None

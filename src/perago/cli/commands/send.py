@@ -17,7 +17,7 @@ from perago.cli.parameters import IMPORT_LIMIT, Module, Timeout, checked_branch,
 from perago.cli.rendering import Renderer
 from perago.failure import Failure
 from perago.signals import end_if_told
-from perago.workspace.text import json_text, one_line
+from perago.text import json_text, one_line
 
 if TYPE_CHECKING:
     from perago.adapters.conductor import ConductorWorkflows

@@ -13,7 +13,7 @@ import typer
 
 from perago.cli import messages
 from perago.cli.rendering import Renderer, publication_words, working
-from perago.workspace.text import age, duration, one_line, utc
+from perago.text import age, duration, one_line, utc
 
 Facts = dict[str, Any]
 

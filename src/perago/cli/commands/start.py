@@ -214,8 +214,8 @@ def start_worker(options: StartOptions) -> int:
 
 
 def _check_open_files(plan: WorkerPlan) -> None:
+    from perago.text import count
     from perago.worker.plan import too_few_files
-    from perago.workspace.text import count
 
     if (problem := too_few_files(plan.open_files)) is not None:
         what = f"{count(plan.slots, 'slot')} may need {plan.open_files:,} open files, and {problem.what}"

@@ -16,7 +16,7 @@ from perago.cli import messages
 from perago.cli.messages import Colour
 from perago.cli.parameters import IMPORT_LIMIT, OptionalModules, Timeout
 from perago.cli.rendering import Column, Renderer, legend, working
-from perago.workspace.text import age, count, one_line
+from perago.text import age, count, one_line
 
 if TYPE_CHECKING:
     from perago.diagnosis.queues import TaskTypeStatus

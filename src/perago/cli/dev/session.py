@@ -21,7 +21,6 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from perago.back_off import RestartDelay
 from perago.cli.dev.processes import (
     READY,
     SECONDS,
@@ -49,8 +48,9 @@ from perago.cli.errors import ExitCode
 from perago.cli.loading import report
 from perago.cli.messages import Colour, painted
 from perago.probe import refused_as_duplicate
+from perago.retry import RestartDelay
 from perago.signals import end_if_told, heard
-from perago.workspace.text import one_line
+from perago.text import one_line
 
 if TYPE_CHECKING:
     from perago.embedded.http.services import EmbeddedServices

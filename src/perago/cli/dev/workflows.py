@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perago.failure import Failure
-from perago.workspace.text import json_text
+from perago.text import json_text
 
 if TYPE_CHECKING:
     from perago.embedded.http.services import EmbeddedServices
@@ -55,7 +55,7 @@ def params_of(task: TaskSummary) -> Any:
     """Parameters to start with: those of the first example, or a skeleton."""
     if task.example is not None:
         return task.example
-    from perago.taskdef.skeleton import skeleton_of
+    from perago.taskdef.schema import skeleton_of
 
     return skeleton_of(json.loads(task.definition)["inputSchema"]["data"]["properties"]["params"])
 
@@ -101,9 +101,9 @@ def seed(services: EmbeddedServices, directory: Path | None) -> None:
     Raises:
         Failure: the directory cannot be a workspace.
     """
-    from perago.embedded.lakefs.errors import LakeFSError, Missing, NoChanges
+    from perago.embedded.lakefs.values import LakeFSError, Missing, NoChanges
     from perago.history.running import files_below
-    from perago.workspace.errors import WorkspaceError
+    from perago.workspace.scan import WorkspaceError
 
     server = services.lakefs.server
     try:

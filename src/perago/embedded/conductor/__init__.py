@@ -8,11 +8,9 @@ when it is defined.
 
 from __future__ import annotations
 
-from perago.embedded.conductor.errors import Conflict, InvalidRequest, Malformed, NoSuchEntity, ServerError
-from perago.embedded.conductor.payloads import PayloadLimits
 from perago.embedded.conductor.port import InMemoryConductor
-from perago.embedded.conductor.rows import Status, WorkflowStatus
-from perago.embedded.conductor.state import HistoryEntry, HistoryEvent
+from perago.embedded.conductor.state import HistoryEntry, HistoryEvent, Status, WorkflowStatus
+from perago.embedded.conductor.wire import Conflict, InvalidRequest, Malformed, NoSuchEntity, PayloadLimits, ServerError
 
 __all__ = [
     "Conflict",

@@ -1,17 +1,280 @@
-"""What a decision works on: copies of a workflow's rows, and the interface of the server's own task types."""
+"""Rows that a decision works on: timeouts, new attempts, and the interface of the server's own task types."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from perago.embedded.conductor.domains import domain_of
 from perago.embedded.conductor.expressions import resolve
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
-from perago.embedded.conductor.scheduling import expression_context, first_attempt, new_row, task_input
-from perago.embedded.conductor.state import HistoryEvent, State
-from perago.embedded.conductor.steps import Step
+from perago.embedded.conductor.state import (
+    HistoryEvent,
+    State,
+    Status,
+    Step,
+    TaskRow,
+    WorkflowRow,
+    WorkflowStatus,
+    domain_of,
+    without_iteration,
+)
+from perago.embedded.conductor.views import in_camel_case
+
+MAX_DELAY_SECONDS = 2**31 - 1
+
+
+class Termination(Exception):
+    """The workflow ends here, unsuccessfully. `row` is the attempt that ended it, if it was one."""
+
+    def __init__(self, reason: str, status: WorkflowStatus, row: TaskRow | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.status = status
+        self.row = row
+
+
+def check_workflow_timeout(workflow: WorkflowRow, now: int) -> None:
+    """Raises `Termination` when the workflow's own time is up and its policy says so."""
+    seconds, policy = workflow.definition["timeoutSeconds"], workflow.definition["timeoutPolicy"]
+    elapsed = now - (workflow.last_retried_time or workflow.create_time)
+    if seconds <= 0 or elapsed < seconds * 1000 or policy == "ALERT_ONLY":
+        return
+    reason = (
+        f"Workflow timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. "
+        f"Timeout policy configured to {policy}"
+    )
+    raise Termination(reason, WorkflowStatus.TIMED_OUT)
+
+
+def check_task_timeouts(row: TaskRow, now: int) -> None:
+    """Change `row` to TIMED_OUT, or raise `Termination`, when one of its times is up
+    (`docs/servers/conductor.md` 2)."""
+    for check in (_total_timeout, _task_timeout, _poll_timeout):
+        reason = None if row.status.terminal else check(row, now)
+        if reason is not None:
+            _apply_policy(row, reason)
+
+
+def _apply_policy(row: TaskRow, reason: str) -> None:
+    policy = row.definition["timeoutPolicy"]
+    if policy == "ALERT_ONLY":
+        return
+    row.status = Status.TIMED_OUT
+    row.reason = reason
+    if policy == "TIME_OUT_WF":
+        raise Termination(reason, WorkflowStatus.TIMED_OUT, row)
+
+
+def _total_timeout(row: TaskRow, now: int) -> str | None:
+    seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
+    if seconds <= 0 or elapsed < seconds:
+        return None
+    return (
+        f"Task {row.task_name}/{row.task_id} exceeded total timeout of {seconds} seconds (elapsed {elapsed} seconds "
+        f"across all attempts including retry delays). Timeout policy: {row.definition['timeoutPolicy']}"
+    )
+
+
+def _total_elapsed_seconds(row: TaskRow, now: int) -> int:
+    return (now - row.first_scheduled_time) // 1000
+
+
+def _task_timeout(row: TaskRow, now: int) -> str | None:
+    seconds = row.definition["timeoutSeconds"]
+    elapsed = now - (row.start_time + row.start_delay_seconds * 1000)
+    if seconds <= 0 or row.start_time <= 0 or elapsed < seconds * 1000:
+        return None
+    return (
+        f"Task timed out after {elapsed // 1000} seconds. Timeout configured as {seconds} seconds. "
+        f"Timeout policy configured to {row.definition['timeoutPolicy']}"
+    )
+
+
+def _poll_timeout(row: TaskRow, now: int) -> str | None:
+    seconds = row.definition.get("pollTimeoutSeconds") or 0
+    elapsed = now - (row.scheduled_time + row.start_delay_seconds * 1000)
+    if seconds <= 0 or row.status is not Status.SCHEDULED or elapsed < (seconds + row.callback_after_seconds) * 1000:
+        return None
+    return (
+        f"Task poll timed out after {elapsed // 1000} seconds. Poll timeout configured as {seconds} seconds. "
+        f"Timeout policy configured to {row.definition['timeoutPolicy']}"
+    )
+
+
+def check_response_timeout(row: TaskRow, now: int) -> None:
+    """Change `row` to TIMED_OUT when it is in progress and has not been heard of for too long."""
+    seconds = row.definition["responseTimeoutSeconds"]
+    if row.status is not Status.IN_PROGRESS or seconds == 0:
+        return
+    if now - row.update_time >= (seconds + row.callback_after_seconds) * 1000:
+        row.status = Status.TIMED_OUT
+        row.reason = (
+            f"responseTimeout: {seconds} exceeded for the taskId: {row.task_id} with Task Definition: {row.task_name}"
+        )
+
+
+def check_total_budget(row: TaskRow, now: int) -> None:
+    """Raises `Termination` when a failed attempt may not be retried because the time of all attempts is up."""
+    seconds, elapsed = row.definition["totalTimeoutSeconds"], _total_elapsed_seconds(row, now)
+    if seconds <= 0 or elapsed < seconds:
+        return
+    reason = (
+        f"Task {row.task_id}/{row.task_name} exceeded total timeout of {seconds} seconds (elapsed {elapsed} seconds "
+        "across all attempts). No further retries will be attempted."
+    )
+    timed_out = row.status is Status.TIMED_OUT
+    raise Termination(reason, WorkflowStatus.TIMED_OUT if timed_out else WorkflowStatus.FAILED, row)
+
+
+def retry_delay_seconds(row: TaskRow) -> int:
+    """How long the attempt after `row` waits, without jitter.
+
+    A back-off below zero is taken for one that is too large to count, a fixed delay below zero is none.
+    """
+    definition = row.definition
+    delay, logic = int(definition["retryDelaySeconds"]), definition["retryLogic"]
+    if logic == "LINEAR_BACKOFF":
+        delay *= definition["backoffScaleFactor"] * (row.retry_count + 1)
+    elif logic == "EXPONENTIAL_BACKOFF":
+        delay *= 2**row.retry_count
+    if delay < 0 and logic != "FIXED":
+        delay = MAX_DELAY_SECONDS
+    cap = definition["maxRetryDelaySeconds"]
+    return min(delay, cap if cap > 0 else MAX_DELAY_SECONDS)
+
+
+def jitter_ms(row: TaskRow, source: random.Random) -> int:
+    """Milliseconds between 0 and `backoffJitterMs`, both included."""
+    return source.randint(0, row.definition["backoffJitterMs"])
+
+
+def expression_context(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
+    """What `${...}` can see: the workflow, and the latest attempt of each step, in a loop of its latest iteration."""
+    context: dict[str, Any] = {
+        "workflow": {
+            "input": workflow.input,
+            "output": workflow.output,
+            "status": workflow.status.value,
+            "workflowId": workflow.workflow_id,
+            "parentWorkflowId": workflow.parent_id,
+            "parentWorkflowTaskId": workflow.parent_task_id,
+            "workflowType": workflow.name,
+            "version": workflow.version,
+            "correlationId": workflow.correlation_id,
+            "reasonForIncompletion": workflow.reason,
+            "schemaVersion": 2,
+            "variables": workflow.variables,
+        }
+    }
+    latest = {_visible_name(row): row for row in tasks}
+    return context | {name: _task_context(row) for name, row in latest.items()}
+
+
+def _visible_name(row: TaskRow) -> str:
+    return without_iteration(row.reference_name) if row.iteration else row.reference_name
+
+
+_OF_TASK = in_camel_case(
+    *("input", "output", "task_type", "status", "retry_count", "correlation_id", "poll_count", "scheduled_time"),
+    *("start_time", "end_time", "task_id", "callback_after_seconds", "worker_id", "iteration"),
+)
+
+
+def _task_context(row: TaskRow) -> dict[str, Any]:
+    return {
+        **_OF_TASK(row),
+        "taskDefName": row.task_name,
+        "referenceTaskName": row.reference_name,
+        "workflowInstanceId": row.workflow_id,
+        "reasonForIncompletion": row.reason,
+    }
+
+
+def task_input(
+    workflow_task: Mapping[str, Any], definition: Mapping[str, Any], context: Mapping[str, Any], task_id: str
+) -> dict[str, Any]:
+    """The input of an attempt. `inputTemplate` fills keys whose value is missing or null."""
+    template = definition["inputTemplate"]
+    resolved = dict(resolve({**template, **workflow_task["inputParameters"]}, context, task_id))
+    return {key: template.get(key) if value is None else value for key, value in resolved.items()}
+
+
+def first_attempt(
+    state: State, workflow: WorkflowRow, workflow_task: dict[str, Any], tasks: Sequence[TaskRow], retry_count: int
+) -> TaskRow:
+    """The first attempt of a step, with the definition that the workflow was started with.
+
+    Its retry count is 0 but for the steps of a retried loop.
+    """
+    row = new_row(state, workflow, workflow_task, workflow_task["name"], workflow_task["name"])
+    definition = row.definition
+    row.retry_count = retry_count
+    row.input = task_input(workflow_task, definition, expression_context(workflow, tasks), row.task_id)
+    row.start_delay_seconds = row.callback_after_seconds = workflow_task["startDelay"]
+    row.response_timeout_seconds = definition["responseTimeoutSeconds"]
+    row.rate_limit = (definition["rateLimitPerFrequency"], definition["rateLimitFrequencyInSeconds"])
+    return row
+
+
+def new_row(
+    state: State, workflow: WorkflowRow, workflow_task: dict[str, Any], task_type: str, task_name: str
+) -> TaskRow:
+    """A row of a step, with an id and nothing in it."""
+    return TaskRow(
+        task_id=state.new_id(),
+        workflow_id=workflow.workflow_id,
+        workflow_name=workflow.name,
+        task_type=task_type,
+        task_name=task_name,
+        reference_name=workflow_task["taskReferenceName"],
+        definition=workflow_task["taskDefinition"],
+        workflow_task=workflow_task,
+        priority=workflow.priority,
+        correlation_id=workflow.correlation_id,
+        input={},
+    )
+
+
+def automatic_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
+    """The attempt after `row`: delayed, with the reason of its predecessor and a recomputed input."""
+    fresh = _successor(state, workflow, row, tasks)
+    delay = retry_delay_seconds(row)
+    fresh.start_delay_seconds = fresh.callback_after_seconds = delay
+    fresh.callback_after_ms = delay * 1000 + jitter_ms(row, state.random)
+    fresh.reason = row.reason
+    row.retried = True
+    return fresh
+
+
+def manual_retry(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
+    """The attempt after `row` by `/retry`: it starts immediately. `row` shows the recomputed input, too.
+
+    The attempt after a permissive failure counts as executed, as on the server: it has no retries and no timeouts.
+    """
+    fresh = _successor(state, workflow, row, tasks)
+    fresh.executed = row.executed
+    fresh.callback_after_seconds = fresh.callback_after_ms = 0
+    fresh.reason = None
+    row.input = fresh.input
+    row.retried = row.executed = True
+    return fresh
+
+
+def _successor(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> TaskRow:
+    fresh = row.copy()
+    fresh.task_id = state.new_id()
+    fresh.retried_task_id = row.task_id
+    fresh.retry_count = row.retry_count + 1
+    fresh.status = Status.SCHEDULED
+    fresh.retried = fresh.executed = False
+    fresh.seq = fresh.poll_count = 0
+    fresh.scheduled_time = fresh.start_time = fresh.update_time = fresh.end_time = 0
+    fresh.worker_id = fresh.attached_workflow_id = None
+    fresh.output, fresh.external_output, fresh.external_input = {}, None, None
+    context = expression_context(workflow, tasks)
+    fresh.input = row.input | task_input(row.workflow_task, row.definition, context, fresh.task_id)
+    return fresh
 
 
 class SystemTask:

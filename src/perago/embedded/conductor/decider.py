@@ -1,4 +1,4 @@
-"""Deciding a workflow: time-outs, retries, the next steps, the end.
+"""Starting, deciding and ending workflows.
 
 It happens on copies of the rows. They are stored unless the workflow completes with this decision: the last row of a
 completed workflow never shows that it was looked at, and an optional last step keeps its FAILED. What the server's own
@@ -7,28 +7,297 @@ tasks do within a decision leads to another one at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from perago.embedded.conductor.context import DecisionContext, SystemTask, system_task
-from perago.embedded.conductor.ending import (
-    cancel_open_tasks,
-    complete_workflow,
-    end_by_task,
-    fail_workflow,
-    terminating,
-)
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
-from perago.embedded.conductor.scheduling import automatic_retry
-from perago.embedded.conductor.state import HistoryEvent, State
-from perago.embedded.conductor.steps import following, with_iteration, without_iteration
-from perago.embedded.conductor.timers import (
+from perago.embedded.conductor.context import (
+    DecisionContext,
+    SystemTask,
     Termination,
+    automatic_retry,
     check_response_timeout,
     check_task_timeouts,
     check_total_budget,
     check_workflow_timeout,
+    expression_context,
+    system_task,
 )
+from perago.embedded.conductor.expressions import java_text, resolve
+from perago.embedded.conductor.state import (
+    HistoryEvent,
+    State,
+    Status,
+    Step,
+    TaskRow,
+    WorkflowRow,
+    WorkflowStatus,
+    every_step,
+    following,
+    with_iteration,
+    without_iteration,
+)
+from perago.embedded.conductor.taskdefs import with_defaults
+from perago.embedded.conductor.views import workflow_json
+from perago.embedded.conductor.wire import (
+    NoSuchEntity,
+    copied,
+    not_found,
+    server_error,
+    size_of,
+    through_json,
+    without_nulls,
+)
+
+OPERATION = "start workflow"
+
+
+def workflow_definition(state: State, operation: str, name: str, version: int | None, detail: str) -> dict[str, Any]:
+    """The definition of that version, or of the highest one; else a 404 that says `detail`."""
+    versions = state.workflow_definitions.get(name) or {}
+    found = versions.get(max(versions) if versions and version is None else version or 0)
+    if found is None:
+        raise not_found(operation, detail)
+    return found
+
+
+def create_workflow(
+    state: State,
+    name: str,
+    payload: Mapping[str, Any] | None,
+    *,
+    version: int | None = None,
+    definition: Mapping[str, Any] | None = None,
+    correlation_id: str | None = None,
+    priority: int = 0,
+    task_to_domain: Mapping[str, str] | None = None,
+    parent: TaskRow | None = None,
+    workflow_id: str | None = None,
+) -> WorkflowRow:
+    """A running workflow in which nothing is scheduled yet.
+
+    Its task definitions are those of this moment until it ends, and beyond. `definition` is a parsed one that need not
+    be registered; `parent` is the attempt that it is the work of. `workflow_id` is an id that is free again, if any.
+    """
+    if definition is None:
+        shown = "null" if version is None else version
+        detail = f"No such workflow defined. name={name}, version={shown}"
+        definition = workflow_definition(state, OPERATION, name, version, detail)
+    own = copied(dict(definition))
+    snapshot_definitions(state, own)
+    workflow = WorkflowRow(
+        workflow_id=workflow_id or state.new_id(),
+        definition=own,
+        input=_input(own, payload),
+        create_time=state.now(),
+        priority=priority,
+        correlation_id=correlation_id,
+        parent_id=parent.workflow_id if parent else None,
+        parent_task_id=parent.task_id if parent else None,
+        task_to_domain=dict(task_to_domain or {}),
+        variables=copied(own["variables"]),
+    )
+    _check_size(state, workflow)
+    state.workflows[workflow.workflow_id] = workflow
+    return workflow
+
+
+def _input(definition: Mapping[str, Any], payload: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The payload; `inputTemplate` fills what is missing or null in one that is not empty."""
+    given = through_json(OPERATION, payload, what="input")
+    template = {key: value for key, value in definition["inputTemplate"].items() if given.get(key) is None}
+    return given | copied(template) if given else {}
+
+
+def snapshot_definitions(state: State, definition: dict[str, Any]) -> None:
+    """Give every step its task definition, and a sub-workflow its version, as they are now."""
+    for step in every_step(definition["tasks"]):
+        if step.get("taskDefinition") is None:
+            step["taskDefinition"] = task_definition(state, step)
+        param = step.get("subWorkflowParam")
+        if param is not None and param.get("version") is None and param.get("workflowDefinition") is None:
+            versions = state.workflow_definitions.get(param["name"])
+            if not versions:
+                detail = f"The Task {param['name']} defined as a sub-workflow has no workflow definition available "
+                raise server_error(OPERATION, detail)
+            param["version"] = max(versions)
+
+
+def task_definition(state: State, step: Step) -> dict[str, Any]:
+    """The registered one, else the default, which for the server's own tasks neither retries nor times out."""
+    known = state.task_definitions.get(step["name"])
+    if known is not None:
+        return copied(known)
+    default = without_nulls(with_defaults({"name": step["name"]}))
+    return default if step["type"] == "SIMPLE" else {**default, "retryCount": 0, "responseTimeoutSeconds": 0}
+
+
+def _check_size(state: State, workflow: WorkflowRow) -> None:
+    size = size_of(workflow.input)
+    if size > state.limits.maximum:
+        raise server_error(
+            OPERATION,
+            f"The payload size: {size} of workflow: {workflow.workflow_id} is greater than the permissible limit: "
+            f"{state.limits.maximum} bytes",
+        )
+
+
+FAILURE_OUTPUT = "conductor.failure_workflow"
+"""Where a failed workflow shows the id of the one that was started for it, or why none was."""
+
+
+def end_workflow(
+    state: State,
+    workflow: WorkflowRow,
+    status: WorkflowStatus,
+    reason: str | None,
+    tasks: Sequence[TaskRow] | None = None,
+) -> None:
+    """End `workflow` unsuccessfully and cancel what is still open, children included.
+
+    `tasks` are working copies that tell more than what is stored.
+    """
+    seen = [row.copy() for row in workflow.tasks] if tasks is None else tasks
+    workflow.status = status
+    workflow.output = _output(workflow, seen)
+    _note_failures(workflow, seen)
+    workflow.reason = reason
+    cancel_open_tasks(state, workflow, seen)
+    state.store_workflow(workflow)
+    for row in seen:
+        state.queue.remove(row.task_id)
+    _tell_parent(state, workflow)
+
+
+def fail_workflow(
+    state: State,
+    workflow: WorkflowRow,
+    status: WorkflowStatus,
+    reason: str | None,
+    tasks: Sequence[TaskRow],
+    cause: TaskRow | None,
+) -> None:
+    """End `workflow` because of what happened in it, and start the workflow that it names for such an end."""
+    if cause is not None:
+        state.store(cause, HistoryEvent.CHANGED)
+    end_workflow(state, workflow, status, reason, tasks)
+    _start_failure_workflow(state, workflow, cause)
+
+
+def _start_failure_workflow(state: State, workflow: WorkflowRow, cause: TaskRow | None) -> None:
+    """Start what the definition of a workflow that has just failed names; `cause` is the attempt that ended it."""
+    name = workflow.definition.get("failureWorkflow")
+    if not name:
+        return
+    payload: dict[str, Any] = {
+        **workflow.input,
+        "workflowId": workflow.workflow_id,
+        "reason": workflow.reason,
+        "failureStatus": workflow.status.value,
+        "failedWorkflow": workflow_json(workflow, state.now()),
+    }
+    if cause is not None:
+        payload["failureTaskId"] = cause.task_id
+    for shown, row in zip(payload["failedWorkflow"]["tasks"], workflow.tasks, strict=True):
+        shown |= {} if row.reason is None else {"reasonForIncompletion": row.reason}  # all of it
+    version = workflow.definition.get("failureWorkflowVersion")
+    try:
+        rescue = create_workflow(
+            state,
+            name,
+            payload,
+            version=version,
+            correlation_id=workflow.correlation_id,
+            task_to_domain=workflow.task_to_domain,
+        )
+    except NoSuchEntity as error:
+        told = f"Error workflow {name} failed to start.  reason: {error.detail}"
+    else:
+        told = rescue.workflow_id
+        state.call_attention(told, decide=True)
+    workflow.output = {**workflow.output, FAILURE_OUTPUT: told}
+    state.store_workflow(workflow)
+
+
+def complete_workflow(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    """End `workflow` well."""
+    workflow.output = _output(workflow, tasks)
+    workflow.status = WorkflowStatus.COMPLETED
+    _note_failures(workflow, tasks)
+    state.store_workflow(workflow)
+    _tell_parent(state, workflow)
+
+
+def end_by_task(state: State, workflow: WorkflowRow, row: TaskRow, tasks: Sequence[TaskRow]) -> None:
+    """End `workflow` as its TERMINATE task says, which wins over whatever is still open.
+
+    The input of a rerun may say nothing or anything; a workflow of which no failure is said ends well.
+    """
+    status = java_text(row.input.get("terminationStatus"))
+    reason = row.input.get("terminationReason") or f"Workflow is {status} by TERMINATE task: {row.task_id}"
+    if status in (WorkflowStatus.FAILED, WorkflowStatus.TERMINATED):
+        fail_workflow(state, workflow, WorkflowStatus(status), reason, tasks, row)
+        return
+    workflow.reason = reason
+    complete_workflow(state, workflow, tasks)
+    cancel_open_tasks(state, workflow, tasks)
+
+
+def cancel_open_tasks(state: State, workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    """Cancel what has not ended; a sub-workflow ends with its step."""
+    for row in tasks:
+        if row.status.terminal:
+            continue
+        row.status = Status.CANCELED
+        task = system_task(row)
+        child = state.workflows.get((task.ends_with(state, row) if task else None) or "")
+        if child is not None:
+            with_what = f"reason: {workflow.reason}" if workflow.reason else f"status {workflow.status}"
+            reason = f"Parent workflow has been terminated with {with_what}"
+            end_workflow(state, child, WorkflowStatus.TERMINATED, reason)
+        state.store(row, HistoryEvent.CHANGED)
+
+
+def _tell_parent(state: State, workflow: WorkflowRow) -> None:
+    """Update the step of the parent that this workflow is the work of, and have the parent decided."""
+    row = state.tasks.get(workflow.parent_task_id or "")
+    parent = state.workflows.get(workflow.parent_id or "")
+    if row is None or parent is None:
+        return
+    row = row.copy()
+    task = system_task(row)
+    if task is not None and task.execute(DecisionContext.of(state, parent), row):
+        state.store(row, HistoryEvent.CHANGED)
+    state.call_attention(parent.workflow_id, decide=True)
+
+
+def terminating(tasks: Sequence[TaskRow]) -> TaskRow | None:
+    """The row that has ended the workflow by itself, if there is one."""
+    ending = ((row, system_task(row)) for row in tasks if row.status is Status.COMPLETED)
+    return next((row for row, task in ending if task is not None and task.ends_workflow), None)
+
+
+def _unique(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+def _note_failures(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> None:
+    failed = [row for row in tasks if row.status in (Status.FAILED, Status.FAILED_WITH_TERMINAL_ERROR)]
+    workflow.failed_references = _unique([*workflow.failed_references, *(row.reference_name for row in failed)])
+    workflow.failed_tasks = _unique([*workflow.failed_tasks, *(row.task_name for row in failed)])
+
+
+def _output(workflow: WorkflowRow, tasks: Sequence[TaskRow]) -> dict[str, Any]:
+    """That of a TERMINATE task, else `outputParameters` if the definition has them, else that of the last row."""
+    if not tasks:
+        return workflow.output
+    ended = terminating(tasks)
+    if ended is not None:
+        return ended.output
+    parameters = workflow.definition["outputParameters"]
+    if parameters:
+        return dict(resolve(parameters, expression_context(workflow, tasks)))
+    return tasks[-1].output
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from perago.embedded.conductor.payloads import copied
+from perago.embedded.conductor.wire import copied
 
 TASK_ID_VARIABLE = "CPEWF_TASK_ID"
 

@@ -1,14 +1,25 @@
-"""What people do to whole workflows: end, pause, remove, skip; `rerun` has retry, restart and rerun."""
+"""What people do to whole workflows: end, pause, remove, skip, retry, restart and rerun."""
 
 from __future__ import annotations
 
-from perago.embedded.conductor.context import not_modelled
-from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.ending import end_workflow
-from perago.embedded.conductor.errors import bad_request, conflict, server_error
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow, WorkflowStatus
-from perago.embedded.conductor.state import HistoryEvent, State
-from perago.embedded.conductor.steps import every_step, holds
+from collections.abc import Mapping
+from typing import Any
+
+from perago.embedded.conductor.branching import DynamicFork
+from perago.embedded.conductor.context import DecisionContext, Termination, manual_retry, not_modelled, system_task
+from perago.embedded.conductor.decider import decide, end_workflow, snapshot_definitions, workflow_definition
+from perago.embedded.conductor.state import (
+    HistoryEvent,
+    State,
+    Status,
+    TaskRow,
+    WorkflowRow,
+    WorkflowStatus,
+    every_step,
+    holds,
+)
+from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
+from perago.embedded.conductor.wire import bad_request, conflict, copied, not_found, server_error, through_json
 
 
 def terminate(state: State, workflow: WorkflowRow, reason: str | None) -> None:
@@ -103,3 +114,338 @@ def skip(state: State, workflow: WorkflowRow, reference_name: str) -> None:
     )
     state.place(workflow, row)
     decide(state, workflow)
+
+
+def retry(state: State, workflow: WorkflowRow, *, resume_sub_workflows: bool = False) -> None:
+    """New attempts for the steps whose last attempt failed; they eat the automatic budget.
+
+    A JOIN or a loop keeps the row that it has. A sub-workflow is started anew, unless `resume_sub_workflows`
+    asks for the retry of what has failed in there.
+    """
+    if not workflow.status.terminal:
+        raise not_found("retry workflow", f"Workflow is still running.  status={workflow.status}")
+    if not workflow.tasks:
+        raise conflict("retry workflow", "Workflow has not started yet")
+    failed = next((row for row in workflow.tasks if row.status.unsuccessful), None)
+    if resume_sub_workflows:
+        if failed is None:
+            return
+        workflow = _where_it_failed(state, workflow, failed)
+    retry_steps(state, workflow)
+    revive_parents(state, workflow, "retried")
+    decide(state, workflow)
+
+
+def _where_it_failed(state: State, workflow: WorkflowRow, failed: TaskRow) -> WorkflowRow:
+    """The workflow deep down whose failure was the first cause.
+
+    Raises:
+        NoSuchEntity: a step on the way does not know its child any more, or the child was removed (404).
+    """
+    row: TaskRow | None = failed
+    if failed.kind == "DO_WHILE":
+        inner = (other for other in workflow.tasks if other.kind == SUB_WORKFLOW and other.status.unsuccessful)
+        row = next(inner, None)
+    if row is None or row.kind != SUB_WORKFLOW:
+        return workflow
+    child = state.workflow("retry workflow", row.sub_workflow_id or "null")
+    cause = next((other for other in child.tasks if other.status.unsuccessful), None)
+    return workflow if cause is None else _where_it_failed(state, child, cause)
+
+
+def retry_steps(state: State, workflow: WorkflowRow) -> None:
+    """Schedule the steps of one workflow that failed, and let it run; it is not decided yet."""
+    context = DecisionContext.of(state, workflow)
+    resumed, failed = _failed_steps(context)
+    if not failed and workflow.status is not WorkflowStatus.TIMED_OUT:
+        raise conflict(
+            "retry workflow",
+            "There are no retryable tasks! Use restart if you want to attempt entire workflow execution again.",
+        )
+    workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
+    workflow.last_retried_time = state.now()
+    state.store_workflow(workflow)
+    fresh = [_retried(context, row) for row in sorted(failed, key=lambda row: row.seq)]
+    context.add(fresh)
+    for row in [*resumed, *failed]:
+        state.store(row, HistoryEvent.CHANGED)
+    for row in fresh:
+        row.update_time = state.now()
+    context.schedule(fresh)
+
+
+def _failed_steps(context: DecisionContext) -> tuple[list[TaskRow], list[TaskRow]]:
+    """Rows that are resumed as they are, and those to retry: the last of their step that was not done."""
+    resumed: list[TaskRow] = []
+    failed: dict[str, TaskRow] = {}
+    for row in context.tasks:
+        task = system_task(row)
+        if task is not None and task.resumes and (row.status is Status.CANCELED or _waits_for_permissive(context, row)):
+            row.status = Status.IN_PROGRESS
+            context.state.enqueue(row)
+            resumed.append(row)
+        elif row.status.unsuccessful:
+            failed[row.reference_name] = row
+        else:
+            failed.pop(row.reference_name, None)
+    return resumed, list(failed.values())
+
+
+def _waits_for_permissive(context: DecisionContext, join: TaskRow) -> bool:
+    """Whether a JOIN has failed because of a permissive step.
+
+    Raises:
+        ServerError: one of the steps before that one has no row of this name (500), as on the server. In a loop no step
+            has one, because the names of the rows there have the number of their iteration.
+    """
+    task = system_task(join)
+    if task is None or not task.joins or join.status is not Status.FAILED:
+        return False
+    for name in join.input["joinOn"]:
+        row = context.latest(name)
+        if row is None:
+            raise server_error("retry workflow", f"JOIN {join.reference_name} has failed, and {name} has no attempt")
+        if row.is_permissive and row.status is Status.FAILED:
+            return True
+    return False
+
+
+def _retried(context: DecisionContext, row: TaskRow) -> TaskRow:
+    task = system_task(row)
+    if task is None or not task.resumes:
+        return manual_retry(context.state, context.workflow, row, context.tasks)
+    row.retried = False
+    row.retry_count += 1
+    row.status = Status.IN_PROGRESS
+    return row
+
+
+def restart(state: State, workflow: WorkflowRow, *, use_latest_definitions: bool) -> None:
+    """Begin again with new task ids; the old ones are gone."""
+    operation = "restart workflow"
+    if not workflow.status.terminal:
+        detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to restart."
+        raise conflict(operation, detail)
+    if use_latest_definitions:
+        detail = f"Unable to find latest definition for {workflow.workflow_id}"
+        latest = workflow_definition(state, operation, workflow.name, None, detail)
+        workflow.definition = copied(latest)
+        snapshot_definitions(state, workflow.definition)
+    if not workflow.definition["restartable"] and workflow.status is WorkflowStatus.COMPLETED:
+        raise not_found(operation, f"Workflow: {workflow}.{workflow.status} is non-restartable")
+    _remove_all_tasks(state, workflow)
+    workflow.status, workflow.reason, workflow.output = WorkflowStatus.RUNNING, None, {}
+    workflow.create_time = state.now()
+    workflow.end_time = workflow.last_retried_time = 0
+    decide(state, workflow)
+    revive_parents(state, workflow, "restarted")
+
+
+def rerun(
+    state: State,
+    workflow: WorkflowRow,
+    task_id: str | None,
+    task_payload: Mapping[str, Any] | None,
+    workflow_payload: Mapping[str, Any] | None,
+) -> None:
+    """Go back to an attempt, here or in a sub-workflow, and run it again under its old id; what came after it is gone.
+
+    Without a task id the whole workflow begins again. Unsuccessful attempts of other steps, long retried, are
+    revived, too, and handed out a second time, as the real server does it.
+    """
+    given = {"taskInput": task_payload, "workflowInput": workflow_payload}
+    inputs = {
+        what: through_json("rerun workflow", value, what=what) for what, value in given.items() if value is not None
+    }
+    if not _rerun(state, workflow, task_id, inputs):
+        raise bad_request("rerun workflow", f"Task {task_id} not found")
+
+
+def _rerun(state: State, workflow: WorkflowRow, task_id: str | None, inputs: Mapping[str, dict[str, Any]]) -> bool:
+    """Whether the attempt was found."""
+    if not workflow.status.terminal:
+        detail = f"Workflow: {workflow}.{workflow.status} is not in terminal state, unable to rerun."
+        raise conflict("rerun workflow", detail)
+    row = next((row.copy() for row in workflow.tasks if row.task_id == task_id), None)
+    if task_id is None:
+        _remove_all_tasks(state, workflow)
+        _run_again(state, workflow, inputs)
+        decide(state, workflow)
+        revive_parents(state, workflow, "reran")
+    elif row is None:
+        return _rerun_in_child(state, workflow, task_id, inputs)
+    elif row.kind == SUB_WORKFLOW:
+        _run_again(state, workflow, inputs)
+        _rerun_sub_workflow(state, workflow, row)
+    else:
+        row.status = Status.SCHEDULED
+        state.store(row, HistoryEvent.CHANGED)
+        _run_again(state, workflow, inputs)
+        _rerun_step(state, workflow, row, inputs.get("taskInput", row.input))
+    return True
+
+
+def _run_again(state: State, workflow: WorkflowRow, inputs: Mapping[str, dict[str, Any]]) -> None:
+    workflow.input = inputs.get("workflowInput", workflow.input)
+    workflow.status, workflow.reason = WorkflowStatus.RUNNING, None
+    workflow.failed_references, workflow.failed_tasks = [], []
+    state.store_workflow(workflow)
+    revive_parents(state, workflow, "reran")
+
+
+def _rerun_step(state: State, workflow: WorkflowRow, row: TaskRow, payload: dict[str, Any]) -> None:
+    _remove_tasks_after(state, workflow, seq=row.seq)
+    if row.kind == DynamicFork.kind:
+        _fork_again(state, workflow, row)
+        return
+    _reset(state, row)
+    row.input = payload
+    state.enqueue(row)
+    state.store(row, HistoryEvent.CHANGED)
+    _revive_failed_others(state, workflow, row)
+
+
+def _fork_again(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
+    """Replace the row of a dynamic fork by a new one and its branches. Failed steps before the fork are left as they
+    are."""
+    state.remove_task(row)
+    context = DecisionContext.of(state, workflow)
+    try:
+        rows = context.rows_for(row.workflow_task)
+    except Termination as error:
+        raise server_error("rerun workflow", error.reason) from error
+    context.schedule(context.add(rows))
+    decide(state, workflow)
+    revive_parents(state, workflow, "reran")
+
+
+def _rerun_sub_workflow(state: State, workflow: WorkflowRow, row: TaskRow) -> None:
+    """Nothing is removed: what comes after keeps its rows. A child that was completed is not repeated."""
+    _reset(state, row)
+    row.attached_workflow_id, row.reason = None, None
+    task = system_task(row)
+    if task is not None:
+        task.start(DecisionContext.of(state, workflow), row)
+    state.store(row, HistoryEvent.CHANGED)
+    _revive_failed_others(state, workflow, row)
+
+
+def _rerun_in_child(state: State, workflow: WorkflowRow, task_id: str, inputs: Mapping[str, dict[str, Any]]) -> bool:
+    of_child = {what: value for what, value in inputs.items() if what != "workflowInput"}
+    for row in [row.copy() for row in workflow.tasks if row.kind == SUB_WORKFLOW]:
+        child = state.workflows.get(row.sub_workflow_id or "")
+        if child is None or not _rerun(state, child, task_id, of_child):
+            continue
+        _run_again(state, workflow, inputs)
+        output = row.output
+        _reset(state, row)
+        row.output, row.reason = output, None
+        row.status, row.start_time = Status.IN_PROGRESS, state.now()
+        state.store(row, HistoryEvent.CHANGED)
+        decide(state, workflow)
+        return True
+    return False
+
+
+def _reset(state: State, row: TaskRow) -> None:
+    row.status = Status.SCHEDULED
+    row.scheduled_time = state.now()
+    row.start_time = row.update_time = row.end_time = row.poll_count = 0
+    row.retried = row.executed = False
+    row.output, row.external_output = {}, None
+
+
+def _revive_failed_others(state: State, workflow: WorkflowRow, rerun_row: TaskRow) -> None:
+    for row in [row.copy() for row in workflow.tasks]:
+        if row.status.unsuccessful and row.reference_name != rerun_row.reference_name:
+            _revive(state, row)
+    decide(state, workflow)
+    revive_parents(state, workflow, "reran")
+
+
+def _revive(state: State, row: TaskRow) -> None:
+    task = system_task(row)
+    if row.kind == SUB_WORKFLOW:
+        row.attached_workflow_id = None
+        row.output = {name: value for name, value in row.output.items() if name != "subWorkflowId"}
+    goes_on = task is not None and (task.resumes or not task.background)
+    row.status = Status.IN_PROGRESS if goes_on else Status.SCHEDULED
+    row.executed, row.reason = False, None
+    row.start_time, row.end_time = state.now(), 0
+    if not goes_on:
+        state.enqueue(row)
+    state.store(row, HistoryEvent.CHANGED)
+
+
+def _remove_all_tasks(state: State, workflow: WorkflowRow) -> None:
+    for row in list(workflow.tasks):
+        state.remove_task(row)
+
+
+def _remove_tasks_after(state: State, workflow: WorkflowRow, *, seq: int) -> None:
+    for row in [row for row in workflow.tasks if row.seq > seq]:
+        state.remove_task(row)
+
+
+def revive_parents(state: State, workflow: WorkflowRow, what: str) -> None:
+    """Let the step of each parent run again, and with it what had been cancelled beside it.
+
+    `what` was done to `workflow`; the logs of the steps tell so. Other sub-workflows of a parent that failed are
+    retried.
+
+    Raises:
+        NoSuchEntity: one of them was removed. What was done by then stays done, as on the server.
+    """
+    told = ""
+    while workflow.parent_task_id is not None:
+        row = state.tasks.get(workflow.parent_task_id)
+        parent = state.workflows.get(workflow.parent_id or "")
+        if row is None or parent is None or row.workflow_task["optional"] or row.retried:
+            return
+        row = row.copy()
+        _continue(state, row)
+        told = f"{workflow} -> {told}" if told else str(workflow)
+        entry = {"log": f"Sub workflow {told} {what}.", "taskId": row.task_id, "createdTime": state.now()}
+        state.logs[row.task_id].append(entry)
+        for other in [other.copy() for other in parent.tasks]:
+            _repair(state, other)
+        parent.status, parent.reason = WorkflowStatus.RUNNING, None
+        parent.failed_references, parent.failed_tasks = [], []
+        parent.last_retried_time = state.now()
+        state.store_workflow(parent)
+        decide(state, parent)
+        workflow = parent
+
+
+def _continue(state: State, row: TaskRow) -> None:
+    row.sub_workflow_changed = True
+    row.status, row.reason = Status.IN_PROGRESS, None
+    state.store(row, HistoryEvent.CHANGED)
+
+
+def _repair(state: State, row: TaskRow) -> None:
+    if row.kind == SUB_WORKFLOW and row.sub_workflow_id is not None and row.status.unsuccessful:
+        child = state.workflow("revive a parent", row.sub_workflow_id)
+        if child.status is WorkflowStatus.RUNNING:
+            _continue(state, row)
+        elif any(inner.status.unsuccessful for inner in child.tasks):
+            retry_steps(state, child)
+            state.call_attention(child.workflow_id, decide=True)
+            _continue(state, row)
+    elif row.status is Status.CANCELED:
+        task = system_task(row)
+        if task is not None and task.resumes:
+            row.status = Status.IN_PROGRESS
+        else:
+            _begin_again(state, row)
+        state.store(row, HistoryEvent.CHANGED)
+
+
+def _begin_again(state: State, row: TaskRow) -> None:
+    """The same attempt under the same id, with a retry count that tells otherwise."""
+    row.retry_count += 1
+    row.status, row.reason, row.worker_id = Status.SCHEDULED, None, None
+    row.poll_count = row.start_time = row.end_time = 0
+    row.scheduled_time = state.now()
+    row.retried = row.executed = False
+    state.enqueue(row)

@@ -2,21 +2,308 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, TypeVar
 
-from perago.embedded.conductor import lifecycle
-from perago.embedded.conductor.core import sweep
-from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.definition_calls import DefinitionCalls
-from perago.embedded.conductor.errors import bad_request, validation_failed
-from perago.embedded.conductor.rerun import rerun, restart, retry
-from perago.embedded.conductor.searching import search_workflows
-from perago.embedded.conductor.starting import OPERATION, create_workflow
-from perago.embedded.conductor.state import State
-from perago.embedded.conductor.task_calls import MAX_WAIT_SECONDS, TaskCalls
-from perago.embedded.conductor.views import WorkflowSummary, summary_of, workflow_json
+from perago.embedded.conductor import lifecycle, polling, updates
+from perago.embedded.conductor.core import ModelCore, sweep
+from perago.embedded.conductor.decider import OPERATION, create_workflow, decide, workflow_definition
+from perago.embedded.conductor.lifecycle import rerun, restart, retry
+from perago.embedded.conductor.searching import search_tasks, search_workflows
+from perago.embedded.conductor.state import HistoryEntry, LastPoll, State, Status, TaskRow, queue_name
+from perago.embedded.conductor.taskdefs import parse_changed_task_definition, parse_task_definitions
+from perago.embedded.conductor.views import WorkflowSummary, summary_of, task_json, workflow_json
+from perago.embedded.conductor.wire import (
+    InvalidRequest,
+    bad_request,
+    conflict,
+    copied,
+    not_found,
+    server_error,
+    validation_failed,
+)
 from perago.embedded.conductor.workflowdefs import parse_workflow_definition
+
+_REGISTER, _UPDATE = "registerWorkflowDef", "updateWorkflowDef"
+
+
+class DefinitionCalls(ModelCore):
+    """What people do to definitions; running attempts keep those they were scheduled with."""
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace task definitions; one bad one rejects the whole list."""
+        with self._operation("register_task_definitions") as state:
+            for definition in parse_task_definitions(definitions, state.now()):
+                state.task_definitions[definition["name"]] = definition
+
+    def update_task_definition(self, definition: Mapping[str, Any]) -> None:
+        """Replace one that exists, which keeps its `createTime`; another one is a 404."""
+        with self._operation("update_task_definition") as state:
+            changed = parse_changed_task_definition(definition, state.now())
+            existing = state.task_definitions.get(changed["name"])
+            if existing is None:
+                raise not_found("update task definition", f"No such task by name {changed['name']}")
+            kept = {field: existing[field] for field in ("createTime", "createdBy")}
+            state.task_definitions[changed["name"]] = changed | kept
+
+    def get_task_definition(self, name: str) -> dict[str, Any] | None:
+        """The stored definition with its defaults, or None."""
+        with self._operation("get_task_definition") as state:
+            return copied(state.task_definitions.get(name))
+
+    def task_definitions(self) -> list[dict[str, Any]]:
+        """All stored definitions."""
+        with self._operation("task_definitions") as state:
+            return copied(list(state.task_definitions.values()))
+
+    def delete_task_definition(self, name: str) -> None:
+        """Forget a definition; an unknown one is a 500 (`docs/servers/conductor.md` 7.11)."""
+        with self._operation("delete_task_definition") as state:
+            if state.task_definitions.pop(name, None) is None:
+                raise server_error("delete task definition", "No such task definition")
+
+    def create_workflow_definition(self, definition: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Register a workflow; a second one of the same name and version is a 409 unless `overwrite`."""
+        with self._operation("create_workflow_definition") as state:
+            parsed = parse_workflow_definition(definition, state.now())
+            name, version = parsed["name"], parsed["version"]
+            if overwrite:
+                parsed = _changed(parsed, definition, state.now())
+            elif version in state.workflow_definitions[name]:
+                raise conflict("register workflow definition", f"Workflow with {name}.{version} already exists!")
+            state.workflow_definitions[name][version] = parsed
+
+    def update_workflow_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Create or replace workflow definitions, all or none; the names of those stored, as the server lists them."""
+        with self._operation("update_workflow_definitions") as state:
+            if not definitions:
+                problem = {"path": f"{_UPDATE}.arg0", "message": "WorkflowDefList is empty"}
+                raise validation_failed("update workflow definitions", [problem])
+            parsed = _parse_all(definitions, state.now())
+            for changed in parsed:
+                state.workflow_definitions[changed["name"]][changed["version"]] = changed
+            return {"bulkErrorResults": {}, "bulkSuccessfulResults": [changed["name"] for changed in parsed]}
+
+    def get_workflow_definition(self, name: str, version: int | None = None) -> dict[str, Any]:
+        """The stored definition, by default the highest version."""
+        with self._operation("get_workflow_definition") as state:
+            shown = "null" if version is None else version
+            detail = f"No such workflow found by name: {name}, version: {shown}"
+            return copied(workflow_definition(state, "read workflow definition", name, version, detail))
+
+    def workflow_definitions(self, name: str | None = None) -> list[dict[str, Any]]:
+        """All stored definitions, or all versions of one name, the lowest first."""
+        with self._operation("workflow_definitions") as state:
+            names = sorted(state.workflow_definitions) if name is None else [name]
+            known = [state.workflow_definitions.get(name, {}) for name in names]
+            return copied([versions[version] for versions in known for version in sorted(versions)])
+
+    def delete_workflow_definition(self, name: str, version: int) -> None:
+        """Forget one version; an unknown one is a 500 (`docs/servers/conductor.md` 7.11)."""
+        with self._operation("delete_workflow_definition") as state:
+            if state.workflow_definitions.get(name, {}).pop(version, None) is None:
+                detail = f"No such workflow definition: {name} version: {version}"
+                raise server_error("delete workflow definition", detail)
+
+
+def _parse_all(definitions: Sequence[Mapping[str, Any]], now: int) -> list[dict[str, Any]]:
+    parsed: list[dict[str, Any]] = []
+    problems: list[dict[str, str]] = []
+    for index, definition in enumerate(definitions):
+        try:
+            parsed.append(_changed(parse_workflow_definition(definition, now), definition, now))
+        except InvalidRequest as error:
+            problems.extend(_of_call(error, f"{_UPDATE}.arg0[{index}]").problems)
+    if problems:
+        raise validation_failed("update workflow definitions", problems)
+    return parsed
+
+
+def _changed(parsed: dict[str, Any], definition: Mapping[str, Any], now: int) -> dict[str, Any]:
+    """An update sets `updateTime` and leaves `createTime` as it was sent, 0 if it was not."""
+    return parsed | {"createTime": definition.get("createTime") or 0, "updateTime": now}
+
+
+def _of_call(error: InvalidRequest, path: str) -> InvalidRequest:
+    """The same refusal with the paths of another call's argument."""
+    prefix = f"{_REGISTER}.arg0"
+    problems = [{**problem, "path": path + problem["path"].removeprefix(prefix)} for problem in error.problems]
+    return validation_failed(error.operation, problems)
+
+
+T = TypeVar("T")
+
+MAX_WAIT_SECONDS = 5.0
+"""Longest long poll that the server allows."""
+
+SHORT_WAIT_SECONDS = 0.1
+"""How long a single poll waits, and the poll inside of update v2."""
+
+
+class TaskCalls(ModelCore):
+    """Polls, updates, logs and queues."""
+
+    def poll_tasks(
+        self,
+        task_name: str,
+        worker_id: str | None = None,
+        *,
+        count: int = 1,
+        wait_seconds: float = SHORT_WAIT_SECONDS,
+        domain: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Batch poll: waits until `count` tasks are there or `wait_seconds` have passed on the model's clock.
+
+        A negative `count` takes all that are due, at once. A poll for a `domain` sees that domain only, one without
+        sees what is meant for none.
+        """
+        with self._around("poll"):
+            return self._poll(task_name, worker_id, task_json, count=count, wait_seconds=wait_seconds, domain=domain)
+
+    def get_task(self, task_id: str) -> dict[str, Any]:
+        """One attempt as JSON."""
+        with self._operation("get_task") as state:
+            return task_json(self._row(state, task_id), state.now())
+
+    def search_tasks(self, query: str = "", *, start: int = 0, size: int = 100, sort: str = "") -> dict[str, Any]:
+        """Summaries of attempts that have ended: `totalHits` and a page of `results`."""
+        with self._operation("search_tasks") as state:
+            return search_tasks(state.tasks.values(), query, start=start, size=size, sort=sort, now=state.now())
+
+    def pending_tasks(self, task_name: str, *, start: int = 0, count: int = 100) -> list[dict[str, Any]]:
+        """The attempts of a type that have not ended, in all domains. A real server has no order in them."""
+        with self._operation("pending_tasks") as state:
+            rows = polling.listed(state, task_name)[start : start + count]
+            return [task_json(row, state.now()) for row in rows]
+
+    def update_task(self, result: Mapping[str, Any]) -> str:
+        """`POST /tasks`: success does not mean that the result was accepted. Returns the task id that was sent."""
+        with self._operation("update_task") as state:
+            return updates.update_task(state, result)
+
+    def update_task_v2(self, result: Mapping[str, Any]) -> dict[str, Any] | None:
+        """`POST /tasks/update-v2`: the same, and then a poll for the same task type on behalf of the same worker.
+
+        It hands out a further attempt even when the result itself was ignored, none while the attempt is not finished
+        (`docs/servers/conductor.md` 7.6).
+        """
+        with self._around("update_task_v2"):
+            with self._locked() as state:
+                row = updates.finished_by(state, result)
+            if row is None:
+                return None
+            worker_id = result.get("workerId")
+            further = self._poll(
+                row.task_type, worker_id, task_json, count=1, wait_seconds=SHORT_WAIT_SECONDS, domain=row.domain
+            )
+            return further[0] if further else None
+
+    def update_task_by_reference(
+        self,
+        workflow_id: str,
+        reference_name: str,
+        status: str,
+        output: Mapping[str, Any],
+        worker_id: str | None = None,
+    ) -> str | None:
+        """Update the open attempt of a step; its id, or None where there is none, however unknown the names are."""
+        with self._operation("update_task_by_reference") as state:
+            row = updates.open_attempt(state, workflow_id, reference_name)
+            return None if row is None else updates.update_row(state, row, status, output, worker_id or row.worker_id)
+
+    def add_log(self, task_id: str, text: str) -> None:
+        """Append one entry to a task's log; an unknown task id is fine, an empty text is a 500."""
+        with self._operation("add_log") as state:
+            if not text:
+                raise server_error("add log", "Required request body is missing")
+            updates.add_log(state, task_id, text, state.now())
+
+    def task_logs(self, task_id: str) -> tuple[dict[str, Any], ...]:
+        """Log entries `{log, taskId, createdTime}` in the order of their times."""
+        with self._operation("task_logs") as state:
+            entries = [dict(entry) for entry in state.logs.get(task_id, ())]
+            return tuple(sorted(entries, key=itemgetter("createdTime")))
+
+    def queue_size(self, task_name: str, *, domain: str | None = None) -> int:
+        """Attempts that wait to be polled, delayed ones included."""
+        with self._operation("queue_size") as state:
+            return state.queue.size(queue_name(task_name, domain))
+
+    def queue_sizes(self) -> dict[str, int]:
+        """The sizes of all queues that are not empty."""
+        with self._operation("queue_sizes") as state:
+            return state.queue.sizes()
+
+    def requeue_pending(self, task_name: str) -> int:
+        """Put open attempts of a type that have lost their message back into the queue; how many there are."""
+        with self._operation("requeue_pending") as state:
+            return polling.requeue(state, task_name)
+
+    def last_polls(self, task_name: str | None = None) -> tuple[LastPoll, ...]:
+        """Who polled last for this type, or for all, one entry a domain."""
+        with self._operation("last_polls") as state:
+            polls = [poll for poll in state.last_polls.values() if task_name in (None, poll.task_name)]
+            return tuple(sorted(polls, key=lambda poll: (poll.task_name, poll.domain or "")))
+
+    def pending(self, task_name: str, *, start: int = 0, limit: int | None = None) -> tuple[dict[str, Any], ...]:
+        """The attempts that wait to be polled, delayed ones included, in the order of single polls; on request only
+        `limit` of them, from the one at place `start` (from 0)."""
+        with self._operation("pending") as state:
+            waiting = state.queue.waiting(task_name)[start : None if limit is None else start + limit]
+            return tuple(task_json(state.tasks[message.task_id], state.now()) for message in waiting)
+
+    def history(self, workflow_id: str | None = None) -> tuple[HistoryEntry, ...]:
+        """What happened to the attempts of one workflow, or of all; ignored updates included."""
+        with self._operation("history") as state:
+            return tuple(entry for entry in state.history if workflow_id in (None, entry.workflow_id))
+
+    def _poll(
+        self,
+        task_name: str,
+        worker_id: str | None,
+        view: Callable[[TaskRow, int], T],
+        *,
+        count: int,
+        wait_seconds: float,
+        domain: str | None = None,
+    ) -> list[T]:
+        if wait_seconds > MAX_WAIT_SECONDS:
+            raise bad_request("poll tasks", "Long Poll Timeout value cannot be more than 5 seconds")
+        end = self._clock.now() + wait_seconds
+        popped: list[str] = []
+        queue = queue_name(task_name, domain)
+
+        def look(state: State) -> list[T] | None:
+            wanted = count - len(popped) if count >= 0 else state.queue.size(queue)
+            popped.extend(state.queue.take(queue, wanted, state.now()))
+            if len(popped) < count and not self._is_over(end):
+                return None
+            rows = polling.hand_out(state, popped, worker_id)
+            state.last_polls[task_name, domain] = LastPoll(task_name, worker_id, state.now(), domain)
+            return [view(row, state.now()) for row in rows]
+
+        try:
+            return self._look_until(end, look)
+        except BaseException:
+            self._put_back(popped)
+            raise
+
+    def _put_back(self, task_ids: Sequence[str]) -> None:
+        """No worker got them: a wait that was broken off must not swallow attempts."""
+        with self._locked() as state:
+            for task_id in task_ids:
+                row = state.tasks.get(task_id)
+                if row is not None and row.status is Status.SCHEDULED:
+                    state.queue.push(row, state.now())
+
+    @staticmethod
+    def _row(state: State, task_id: str) -> TaskRow:
+        row = state.tasks.get(task_id)
+        if row is None:
+            raise not_found("read task", f"Task not found for taskId: {task_id}")
+        return row
+
 
 __all__ = ["MAX_WAIT_SECONDS", "ConductorModel", "check_priority"]
 

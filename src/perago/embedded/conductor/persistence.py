@@ -15,9 +15,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from perago.embedded.conductor.core import ModelCore
-from perago.embedded.conductor.queue import Message
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
-from perago.embedded.conductor.state import HistoryEntry, State
+from perago.embedded.conductor.state import HistoryEntry, Message, State, Status, TaskRow, WorkflowRow
 from perago.embedded.persistence import Key, Records, grouped
 
 NOT_KEPT = frozenset({"http_handler", "limits", "random", "last_polls", "_clock"})

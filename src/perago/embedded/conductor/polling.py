@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from perago.embedded.conductor.rows import Status, TaskRow
-from perago.embedded.conductor.state import HistoryEvent, State
+from perago.embedded.conductor.state import HistoryEvent, State, Status, TaskRow
 
 POSTPONE_SECONDS = 60
 """How long an attempt that meets a full `concurrentExecLimit` is put aside at most; a free slot ends that."""

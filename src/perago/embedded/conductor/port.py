@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from perago.embedded.conductor import updates
+from perago.embedded.conductor.branching import Loop
 from perago.embedded.conductor.model import MAX_WAIT_SECONDS, ConductorModel
-from perago.embedded.conductor.payloads import copied
-from perago.embedded.conductor.rows import Status, TaskRow
-from perago.embedded.conductor.systemtasks.loop import Loop
-from perago.embedded.conductor.systemtasks.subworkflow import SUB_WORKFLOW
+from perago.embedded.conductor.state import Status, TaskRow
+from perago.embedded.conductor.system_tasks import SUB_WORKFLOW
 from perago.embedded.conductor.views import queue_wait
+from perago.embedded.conductor.wire import copied
 from perago.ports import UNTIL_ITS_RETRY_ENDS, AttemptRow, Delivery, NotFound, Report, WorkflowRow, looped_names
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from perago.embedded.conductor.context import not_modelled
-from perago.embedded.conductor.rows import TaskRow, WorkflowRow
+from perago.embedded.conductor.state import TaskRow, WorkflowRow
 from perago.embedded.conductor.views import queue_wait
 
 Row = TypeVar("Row", TaskRow, WorkflowRow)

@@ -1,24 +1,335 @@
-"""Everything the model knows, and the few ways in which rows enter and change.
+"""Everything that the model knows: rows of attempts and workflows, queues, and the steps of definitions.
+
+Payload fields are never changed in place, only replaced, so that copies of a row may share them.
 
 Nothing in here locks: `model.py` holds one lock around every call.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import uuid
-from collections import defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
 
-from perago.embedded.conductor.errors import not_found
-from perago.embedded.conductor.payloads import PayloadLimits, size_of
-from perago.embedded.conductor.queue import NEVER, MessageQueue
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
+from perago.embedded.conductor.wire import MAX_REASON, PayloadLimits, not_found, size_of
 from perago.ports import Clock
+
+Step = dict[str, Any]
+"""One workflow task as `workflowdefs` has parsed it: every field that can hold steps is there."""
+
+_ITERATION = "__"
+
+
+def branches(step: Mapping[str, Any]) -> list[list[Step]]:
+    """The sequences inside a step: cases, forks, the body of a loop."""
+    return [*step["decisionCases"].values(), step["defaultCase"], *step["forkTasks"], step["loopOver"]]
+
+
+def every_step(steps: Iterable[Step]) -> Iterator[Step]:
+    """All steps, each before those inside it."""
+    for step in steps:
+        yield step
+        for branch in branches(step):
+            yield from every_step(branch)
+
+
+def holds(step: Mapping[str, Any], reference: str) -> bool:
+    """Whether a step of that reference name is somewhere inside `step`."""
+    return any(inner["taskReferenceName"] == reference for branch in branches(step) for inner in every_step(branch))
+
+
+def following(steps: Sequence[Step], reference: str) -> Step | None:
+    """What comes after a step: the next one, or what comes after the step that it is the end of.
+
+    Nothing comes after the end of a loop's body: the loop itself decides that. Nothing comes after TERMINATE.
+    """
+    return _search(steps, reference, None)[1]
+
+
+def _search(steps: Sequence[Step], reference: str, behind: Step | None) -> tuple[bool, Step | None]:
+    """Whether the step was found in there, and what comes after it; `behind` comes after the last one."""
+    for index, step in enumerate(steps):
+        successor = steps[index + 1] if index + 1 < len(steps) else behind
+        if step["taskReferenceName"] == reference:
+            return True, None if step["type"] == "TERMINATE" else successor
+        for branch in branches(step):
+            found, after = _search(branch, reference, None if step["type"] == "DO_WHILE" else successor)
+            if found:
+                return True, after
+    return False, None
+
+
+def with_iteration(reference: str, iteration: int) -> str:
+    """The reference name of a step in one iteration of its loop: `ref__1` (`docs/servers/conductor.md` 2)."""
+    return f"{reference}{_ITERATION}{iteration}"
+
+
+def without_iteration(reference: str) -> str:
+    """The reference name of the step in its definition."""
+    return reference.split(_ITERATION)[0] or reference
+
+
+class Status(StrEnum):
+    """The life of an attempt."""
+
+    SCHEDULED = "SCHEDULED"
+    IN_PROGRESS = "IN_PROGRESS"
+    COMPLETED = "COMPLETED"
+    COMPLETED_WITH_ERRORS = "COMPLETED_WITH_ERRORS"
+    FAILED = "FAILED"
+    FAILED_WITH_TERMINAL_ERROR = "FAILED_WITH_TERMINAL_ERROR"
+    TIMED_OUT = "TIMED_OUT"
+    CANCELED = "CANCELED"
+    SKIPPED = "SKIPPED"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (Status.SCHEDULED, Status.IN_PROGRESS)
+
+    @property
+    def unsuccessful(self) -> bool:
+        return self in (Status.FAILED, Status.FAILED_WITH_TERMINAL_ERROR, Status.TIMED_OUT, Status.CANCELED)
+
+    @property
+    def retriable(self) -> bool:
+        """Whether Conductor itself retries it while the budget lasts."""
+        return self in (Status.FAILED, Status.TIMED_OUT)
+
+
+class WorkflowStatus(StrEnum):
+    """The life of a workflow."""
+
+    RUNNING = "RUNNING"
+    PAUSED = "PAUSED"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMED_OUT = "TIMED_OUT"
+    TERMINATED = "TERMINATED"
+
+    @property
+    def terminal(self) -> bool:
+        return self not in (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
+
+
+@dataclass(slots=True)
+class TaskRow:
+    """One attempt. Times are milliseconds since the epoch, 0 for not yet."""
+
+    task_id: str
+    workflow_id: str
+    workflow_name: str
+    task_type: str
+    task_name: str
+    """Like the type, but for the server's own tasks, which have a name beside their type."""
+    reference_name: str
+    definition: dict[str, Any]
+    """The task definition as it was when the workflow started (`docs/servers/conductor.md` 2)."""
+    workflow_task: dict[str, Any]
+    priority: int
+    correlation_id: str | None
+    input: dict[str, Any]
+    status: Status = Status.SCHEDULED
+    seq: int = 0
+    iteration: int = 0
+    """Of the loop around it, or the loop's own; 0 outside of loops."""
+    domain: str | None = None
+    retry_count: int = 0
+    retried_task_id: str | None = None
+    retried: bool = False
+    executed: bool = False
+    poll_count: int = 0
+    scheduled_time: int = 0
+    first_scheduled_time: int = 0
+    start_time: int = 0
+    update_time: int = 0
+    end_time: int = 0
+    start_delay_seconds: int = 0
+    callback_after_seconds: int = 0
+    callback_after_ms: int = 0
+    reason: str | None = None
+    worker_id: str | None = None
+    output: dict[str, Any] = field(default_factory=dict)
+    external_input: str | None = None
+    external_output: str | None = None
+    response_timeout_seconds: int = 0
+    """What the row shows; the time-out itself is that of the definition."""
+    rate_limit: tuple[int, int] = (0, 0)
+    """Per frequency, and the frequency in seconds."""
+    attached_workflow_id: str | None = None
+    """The child of a sub-workflow step, as far as the row itself says; a result of the step by hand takes it off."""
+    sub_workflow_changed: bool = False
+    wait_until: int = 0
+    listed: bool = False
+    """Whether the server lists it among the open attempts of its type. That begins when it is created and is over for
+    good when it ends, even if it is run again."""
+
+    def copy(self) -> TaskRow:
+        """A row that can change without this one noticing."""
+        return copy(self)
+
+    @property
+    def retry_budget(self) -> int:
+        """Retries allowed: those of the workflow task, else of the task definition."""
+        override = self.workflow_task.get("retryCount")
+        return int(self.definition["retryCount"] if override is None else override)
+
+    @property
+    def is_permissive(self) -> bool:
+        """Whether its failure leaves the workflow running, which fails with the JOIN or when it would complete."""
+        return bool(self.workflow_task["permissive"]) and not self.workflow_task["optional"]
+
+    @property
+    def sub_workflow_id(self) -> str | None:
+        """The child of a sub-workflow step. What the row does not say is looked up in its output and its input."""
+        key = "subWorkflowId"
+        found = self.attached_workflow_id or self.output.get(key) or self.input.get(key)
+        return None if found is None else str(found)
+
+    @property
+    def shown_reason(self) -> str | None:
+        """What answers tell of the reason. Decisions know all of it, so that the reason of a workflow may be longer."""
+        return None if self.reason is None else self.reason[:MAX_REASON]
+
+    @property
+    def step_key(self) -> tuple[str, int]:
+        """No two attempts of a workflow share it."""
+        return self.reference_name, self.retry_count
+
+    @property
+    def kind(self) -> str:
+        """The `type` of its workflow task; SIMPLE is for workers, the others are the server's own."""
+        return str(self.workflow_task["type"])
+
+    @property
+    def queue_name(self) -> str:
+        """Where workers of its type and domain look for it."""
+        return queue_name(self.task_type, self.domain)
+
+
+def queue_name(task_type: str, domain: str | None) -> str:
+    """The queue of a task type, or of that part of it that is meant for the workers of one domain."""
+    return f"{domain}:{task_type}" if domain else task_type
+
+
+@dataclass(slots=True)
+class WorkflowRow:
+    """One workflow and its attempts in the order of their `seq`."""
+
+    workflow_id: str
+    definition: dict[str, Any]
+    input: dict[str, Any]
+    create_time: int
+    priority: int = 0
+    correlation_id: str | None = None
+    status: WorkflowStatus = WorkflowStatus.RUNNING
+    update_time: int = 0
+    end_time: int = 0
+    last_retried_time: int = 0
+    reason: str | None = None
+    output: dict[str, Any] = field(default_factory=dict)
+    failed_references: list[str] = field(default_factory=list)
+    failed_tasks: list[str] = field(default_factory=list)
+    parent_id: str | None = None
+    parent_task_id: str | None = None
+    """The attempt of the parent that this workflow is the work of."""
+    task_to_domain: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
+    tasks: list[TaskRow] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return str(self.definition["name"])
+
+    @property
+    def version(self) -> int:
+        return int(self.definition["version"])
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.version}/{self.workflow_id}"
+
+
+NEVER = 2**63 - 1
+"""The `due` of a message that no poll gets until it is queued anew."""
+
+
+@dataclass(slots=True)
+class Message:
+    """One attempt that waits to be polled. `due` is in milliseconds since the epoch."""
+
+    task_id: str
+    queue_name: str
+    priority: int
+    due: int
+    order: int
+    limited: bool = False
+    """It met a full `concurrentExecLimit` and waits for a free slot."""
+
+
+class MessageQueue:
+    """All queues of one model. Delayed messages count in the size but are not handed out."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, Message] = {}
+        self._order = itertools.count()
+        self.pushes = 0
+        """How often something was queued or moved: a poll that waits looks again when this has changed."""
+
+    def push(self, row: TaskRow, due: int, *, limited: bool = False) -> None:
+        """Queue `row`, or move its message to another time."""
+        self.pushes += 1
+        known = self._messages.get(row.task_id)
+        if known is not None:
+            known.due, known.limited = due, limited
+        else:
+            message = Message(row.task_id, row.queue_name, row.priority, due, next(self._order), limited)
+            self._messages[row.task_id] = message
+
+    def release(self, task_type: str, now: int) -> None:
+        """A slot of a limited type is free: what waits for one is due now."""
+        for message in self._messages.values():
+            if message.limited and message.queue_name.rpartition(":")[2] == task_type:
+                message.due, message.limited = now, False
+                self.pushes += 1
+
+    def remove(self, task_id: str) -> None:
+        """Forget the message; one that is not there is fine."""
+        self._messages.pop(task_id, None)
+
+    def take(self, queue_name: str, count: int, now: int) -> list[str]:
+        """Remove up to `count` due messages and return their task ids.
+
+        They are chosen by priority (highest first), due time and creation, but a batch comes in order of creation
+        (`docs/servers/conductor.md` 2 "Queue semantics").
+        """
+        chosen = self.waiting(queue_name, now)[: max(0, count)]
+        for message in chosen:
+            del self._messages[message.task_id]
+        return [message.task_id for message in sorted(chosen, key=attrgetter("order"))]
+
+    def waiting(self, queue_name: str, now: int | None = None) -> list[Message]:
+        """Messages in the order of single polls: those due at `now`, or all."""
+        messages = [m for m in self._messages.values() if m.queue_name == queue_name and (now is None or m.due <= now)]
+        return sorted(messages, key=lambda m: (-m.priority, m.due, m.order))
+
+    def size(self, queue_name: str) -> int:
+        """How many messages there are, delayed ones included."""
+        return len(self.waiting(queue_name))
+
+    def next_due(self, now: int) -> int | None:
+        """When the next delayed message of any queue falls due; None if there is none."""
+        return min((message.due for message in self._messages.values() if message.due > now), default=None)
+
+    def sizes(self) -> dict[str, int]:
+        """The number of messages of every queue that has some, by its name."""
+        return dict(sorted(Counter(message.queue_name for message in self._messages.values()).items()))
+
 
 HttpHandler = Callable[[dict[str, Any]], tuple[int, Any]]
 """Answers an HTTP task: gets the request (`uri`, `method`, `headers`, `body`), gives status and body."""
@@ -229,3 +540,30 @@ class State:
             f"The payload size: {size} of task: {row.task_id} in workflow: {row.workflow_id}  "
             f"is greater than the permissible limit: {self.limits.maximum} bytes"
         )
+
+
+ACTIVE_MS = 10_000
+"""How long after a poll a domain counts as served (`docs/servers/conductor.md` 2 "Queue semantics")."""
+
+NO_DOMAIN = "NO_DOMAIN"
+
+
+def domain_of(state: State, workflow: WorkflowRow, row: TaskRow) -> str | None:
+    """The domain of a fresh attempt: what is said of all types, unless something is said of its own."""
+    given = workflow.task_to_domain
+    domain = row.domain
+    if (given.get("*") or "").strip():
+        domain = _active(state, row.task_type, given["*"].split(","))
+    if row.task_type in given:
+        domain = _active(state, row.task_type, given[row.task_type].split(","))
+    return domain
+
+
+def _active(state: State, task_type: str, domains: list[str]) -> str | None:
+    """The first domain that was polled of late, else the last one."""
+    for domain in (domain.strip() for domain in domains if domain.upper() != NO_DOMAIN):
+        poll = state.last_polls.get((task_type, domain))
+        if poll is not None and state.now() - poll.time < ACTIVE_MS:
+            return domain
+    last = domains[-1].strip()
+    return None if last.upper() == NO_DOMAIN else last

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from perago.embedded.conductor.errors import malformed, server_error, validation_failed
 from perago.embedded.conductor.expressions import refuse_unsupported
-from perago.embedded.conductor.payloads import Fields, Int, Long, through_json
+from perago.embedded.conductor.wire import Fields, Int, Long, malformed, server_error, through_json, validation_failed
 
 OPERATION = "register task definitions"
 

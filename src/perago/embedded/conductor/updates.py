@@ -8,11 +8,17 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from perago.embedded.conductor.decider import decide
-from perago.embedded.conductor.errors import not_found, server_error, validation_failed
-from perago.embedded.conductor.payloads import MAX_REASON, MAX_RESULT_LOGS, Fields, Long, through_json
-from perago.embedded.conductor.rows import Status, TaskRow, WorkflowRow
-from perago.embedded.conductor.state import HistoryEvent, State
-from perago.embedded.conductor.steps import every_step, holds
+from perago.embedded.conductor.state import HistoryEvent, State, Status, TaskRow, WorkflowRow, every_step, holds
+from perago.embedded.conductor.wire import (
+    MAX_REASON,
+    MAX_RESULT_LOGS,
+    Fields,
+    Long,
+    not_found,
+    server_error,
+    through_json,
+    validation_failed,
+)
 
 OPERATION = "update task"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic.alias_generators import to_camel
 
-from perago.embedded.conductor.payloads import copied, without_nulls
-from perago.embedded.conductor.rows import TaskRow, WorkflowRow, WorkflowStatus
+from perago.embedded.conductor.state import TaskRow, WorkflowRow, WorkflowStatus
+from perago.embedded.conductor.wire import copied, without_nulls
 
 
 def in_camel_case(*names: str) -> Callable[[object], dict[str, Any]]:

@@ -8,11 +8,19 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from perago.embedded.conductor.context import SYSTEM_TASKS
-from perago.embedded.conductor.errors import InvalidRequest, server_error, validation_failed
 from perago.embedded.conductor.expressions import find_problems, refuse_unsupported
-from perago.embedded.conductor.payloads import Fields, Int, Long, through_json, without_nulls
-from perago.embedded.conductor.steps import Step, every_step
+from perago.embedded.conductor.state import Step, every_step
 from perago.embedded.conductor.taskdefs import with_defaults
+from perago.embedded.conductor.wire import (
+    Fields,
+    Int,
+    InvalidRequest,
+    Long,
+    server_error,
+    through_json,
+    validation_failed,
+    without_nulls,
+)
 
 OPERATION = "register workflow definition"
 

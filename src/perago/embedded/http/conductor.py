@@ -24,20 +24,21 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from perago.embedded.conductor.context import not_modelled
-from perago.embedded.conductor.errors import (
+from perago.embedded.conductor.model import ConductorModel, check_priority
+from perago.embedded.conductor.state import LastPoll
+from perago.embedded.conductor.updates import RESULT_STATUSES
+from perago.embedded.conductor.wire import (
     SERVICE,
     VALIDATION_FAILED,
+    Fields,
     InvalidRequest,
     Malformed,
     bad_request,
     malformed,
     not_found,
     validation_failed,
+    without_nulls,
 )
-from perago.embedded.conductor.model import ConductorModel, check_priority
-from perago.embedded.conductor.payloads import Fields, without_nulls
-from perago.embedded.conductor.state import LastPoll
-from perago.embedded.conductor.updates import RESULT_STATUSES
 from perago.embedded.http import requests
 from perago.embedded.http.requests import JsonAnswer, unserved_routes
 from perago.ports import AccessDenied, NotFound, Refused, ServiceError

@@ -7,8 +7,8 @@ three-way merge loses files, the model gives the right answer and warns with `Se
 
 from __future__ import annotations
 
-from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
 from perago.embedded.lakefs.store import InMemoryLakeFS
+from perago.embedded.lakefs.values import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 
 __all__ = ["ActionNotRun", "InMemoryLakeFS", "LakeFSError", "LakeFSServer", "NotModelled", "ServerDivergence"]

@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.lakefs.errors import Invalid, LakeFSError, Missing, PathExists, ReadOnly
-from perago.embedded.lakefs.names import check_branch_name, check_length, check_path, check_ref
-from perago.embedded.lakefs.repository import Repository
+from perago.embedded.lakefs.repository import Repository, check_branch_name, check_length, check_path, check_ref
 from perago.embedded.lakefs.state import ServerState
-from perago.embedded.lakefs.values import CommonPrefix, DeleteError, Entry, Page, fold, page_of, paths_from
+from perago.embedded.lakefs.values import (
+    Blob,
+    CommonPrefix,
+    DeleteError,
+    Entry,
+    Invalid,
+    LakeFSError,
+    Missing,
+    Page,
+    PathExists,
+    ReadOnly,
+    fold,
+    page_of,
+    paths_from,
+)
 
 MAX_BATCH = 1000
 DEFAULT_CONTENT_TYPE = "application/octet-stream"

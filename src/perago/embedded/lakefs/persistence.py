@@ -14,12 +14,10 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
 
-from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.lakefs.graph import CommitRecord
-from perago.embedded.lakefs.repository import Branch, Repository
+from perago.embedded.lakefs.repository import Branch, CommitRecord, Repository
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
-from perago.embedded.lakefs.values import ActionRun, Entry, RepositoryInfo
+from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
+from perago.embedded.lakefs.values import ActionRun, Blob, Entry, RepositoryInfo
 from perago.embedded.persistence import Key, Records, StateError, grouped
 from perago.ports import Commit
 

@@ -1,17 +1,326 @@
-"""One repository: branches over a commit graph, and what a ref shows."""
+"""One repository: names and ref expressions, the commit graph, and branches over it."""
 
 from __future__ import annotations
 
+import hashlib
+import heapq
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from perago.embedded.lakefs.errors import Forbidden, Invalid, LakeFSError, Missing
-from perago.embedded.lakefs.graph import CommitGraph, CommitRecord
-from perago.embedded.lakefs.names import RefExpression, ResolvedRef, parse_ref
-from perago.embedded.lakefs.tree import EMPTY_TREE, Tree
-from perago.embedded.lakefs.values import ActionRun, Entry, Reference, RepositoryInfo, same
+from perago.embedded.lakefs.trees import EMPTY_TREE, Tree
+from perago.embedded.lakefs.values import (
+    ActionRun,
+    Entry,
+    Forbidden,
+    ImpossibleName,
+    Invalid,
+    LakeFSError,
+    Missing,
+    Reference,
+    RepositoryInfo,
+    same,
+)
+from perago.ports import Commit
+
+MAX_PATH_BYTES = 1024
+
+_REPOSITORY = re.compile(r"[a-z0-9][a-z0-9-]{2,62}")
+_BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*")
+_TAG_FORBIDDEN = re.compile(r"[\x00-\x20^:?*\[\\/]|\.\.|@\{")
+_INVALID = "invalid value: validation error"
+
+
+def check_repository_name(name: str) -> None:
+    """Refuse all but 3 to 63 lower-case letters, digits and dashes that do not start with a dash.
+
+    Raises:
+        ImpossibleName: a name that cannot be a repository's.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise ImpossibleName(f"argument repository: repository id: {_INVALID}")
+
+
+def check_branch_name(name: str, argument: str = "branch") -> None:
+    """Refuse all but ASCII letters, digits, `_` and `-`, a leading `-`, and (with 500) no name.
+
+    Raises:
+        ImpossibleName: a name that cannot be a branch's.
+        LakeFSError: no name at all.
+    """
+    if not name:
+        raise LakeFSError(f"argument {argument}: required value: validation error")
+    if not _BRANCH.fullmatch(name):
+        raise ImpossibleName(
+            f"argument {argument}: branch id: {_INVALID}: branch id must consist of letters, digits, underscores and "
+            "dashes, and cannot start with a dash"
+        )
+
+
+def check_tag_name(name: str) -> None:
+    """Refuse what git refuses in a tag, but allow `~`; without a name it is 500.
+
+    Raises:
+        Invalid: a name that cannot be a tag's.
+        LakeFSError: no name at all.
+    """
+    if not name:
+        raise LakeFSError("argument tagID: required value: validation error")
+    if name == "@" or name.endswith((".", ".lock")) or _TAG_FORBIDDEN.search(name):
+        raise Invalid(f"argument tagID: tag id: {_INVALID}")
+
+
+def check_ref(ref: str, argument: str = "ref") -> None:
+    """Refuse a ref with white space, and (with 500) none at all. Whether it resolves is another question.
+
+    Raises:
+        ImpossibleName: there is white space in it.
+        LakeFSError: it is empty.
+    """
+    if not ref:
+        raise LakeFSError(f"argument {argument}: required value: validation error")
+    if ref.split() != [ref]:
+        raise ImpossibleName(f"argument {argument}: ref: {_INVALID}")
+
+
+def check_path(path: str) -> None:
+    """Raise `Invalid` for an empty path, one that is not UTF-8, or one of more than 1,024 bytes."""
+    if not path:
+        raise Invalid("argument path: missing path: required value: validation error")
+    check_length("path", path)
+
+
+def check_length(argument: str, text: str) -> None:
+    """Raise `Invalid` for text that is not UTF-8 or has more than 1,024 bytes."""
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:
+        raise Invalid(f"argument {argument}: {_INVALID}: not UTF-8") from None
+    if length > MAX_PATH_BYTES:
+        raise Invalid(f"argument {argument}: {_INVALID}: {length} is above maximum length ({MAX_PATH_BYTES})")
+
+
+INVALID_REF = "ref: invalid value: validation error"
+SHOULD_BE_A_COMMIT = f"{INVALID_REF}: should point to a commit"
+"""What some calls say about a branch with its staged changes (`main$`)."""
+
+_MODIFIER = re.compile(r"[~^@$][^~^@$]*")
+_BASE = re.compile(r"[^~^@$]+")
+_NUMBER = re.compile(r"[+-]?[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One modifier: `~N` follows first parents N times, `^N` takes the N-th parent; `@` leaves staged changes out, `$`
+    has them."""
+
+    mark: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RefExpression:
+    """A parsed ref: a name and what follows it, in order."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+    @property
+    def suffix(self) -> str:
+        """`@` or `$` if that is all there is behind the name, else `""`."""
+        return self.steps[0].mark if len(self.steps) == 1 and self.steps[0].mark in "@$" else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRef:
+    """What a ref points at. `branch` is set where staged changes are shown: a bare branch, or a branch with `$`."""
+
+    commit_id: str
+    branch: str | None = None
+    explicit_staging: bool = False
+    """Written with `$`: not a commit, so no source of a branch or merge."""
+
+
+def parse_ref(text: str) -> RefExpression:
+    """Take a ref expression apart.
+
+    Raises:
+        Invalid: no name, a step that is not a number, or a number behind `@` or `$`.
+    """
+    base = _BASE.match(text)
+    if base is None:
+        raise Invalid(INVALID_REF)
+    return RefExpression(base.group(), tuple(map(_step, _MODIFIER.findall(text, base.end()))))
+
+
+def _step(modifier: str) -> Step:
+    mark, number = modifier[0], modifier[1:]
+    if mark in "@$":
+        if number:
+            raise Invalid(INVALID_REF)
+        return Step(mark)
+    if number and not _NUMBER.fullmatch(number):
+        raise Invalid(f"could not parse modifier {modifier}: {INVALID_REF}")
+    return Step(mark, int(number or "1"))
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRecord:
+    """A commit with its tree. `generation` is one more than the highest of its parents, 1 for the first."""
+
+    commit: Commit
+    tree: Tree
+    generation: int
+    fraction: float = 0.0
+    """The part of the creation's second that no answer shows; it decides what is newer all the same."""
+
+    @property
+    def moment(self) -> float:
+        """When it was made, in seconds since the epoch."""
+        return self.commit.created + self.fraction
+
+
+class CommitGraph:
+    """All commits, reachable or not: a deleted branch and a refused merge leave theirs readable by id."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, CommitRecord] = {}
+
+    def __contains__(self, commit_id: str) -> bool:
+        return commit_id in self._records
+
+    def record(self, commit_id: str) -> CommitRecord:
+        """The record of a full commit id that is known to exist."""
+        return self._records[commit_id]
+
+    def by_prefix(self, prefix: str) -> str | None:
+        """The only commit id that starts with `prefix` (lower case), or None."""
+        found = [commit_id for commit_id in self._records if commit_id.startswith(prefix)]
+        return found[0] if len(found) == 1 else None
+
+    def add(
+        self,
+        *,
+        parents: tuple[str, ...],
+        tree: Tree,
+        message: str,
+        metadata: Mapping[str, str],
+        committer: str,
+        at: float,
+        squashed: str | None = None,
+    ) -> CommitRecord:
+        """Store a commit. Its id is that of its contents: the same commit in the same second is the same commit.
+
+        `squashed` is the source of a squash merge: no parent, but it counts for the generation.
+        """
+        second = math.floor(at)
+        commit = Commit(
+            id=_content_id(parents, tree.id, message, metadata, committer, second),
+            parents=parents,
+            committer=committer,
+            message=message,
+            created=second,
+            metadata=dict(metadata),
+            meta_range_id=tree.id,
+        )
+        above = parents if squashed is None else (*parents, squashed)
+        generation = 1 + max((self._records[parent].generation for parent in above), default=0)
+        record = CommitRecord(commit, tree, generation, at - second)
+        self._records[commit.id] = record
+        return record
+
+    def walk_back(self, commit_id: str, steps: tuple[Step, ...]) -> str:
+        """Follow `~` and `^` steps.
+
+        Raises:
+            Missing: `~` beyond the first commit.
+            Invalid: `^` names a parent that the commit does not have, or `@` or `$` stands beside other steps.
+        """
+        for step in steps:
+            if step.mark == "~":
+                for _ in range(step.count):
+                    parents = self._records[commit_id].commit.parents
+                    if not parents:
+                        raise Missing("not found")
+                    commit_id = parents[0]
+            elif step.mark != "^":
+                raise Invalid(INVALID_REF)
+            elif step.count != 0:
+                commit_id = self._parent(commit_id, step.count)
+        return commit_id
+
+    def _parent(self, commit_id: str, number: int) -> str:
+        parents = self._records[commit_id].commit.parents
+        if not 1 <= number <= len(parents):
+            raise Invalid(INVALID_REF)
+        return parents[number - 1]
+
+    def merge_base(self, left: str, right: str) -> str:
+        """The best common ancestor.
+
+        Raises:
+            Missing: there is none.
+        """
+        if left == right:
+            return left
+        left_side, right_side = 1, 2
+        reached = {left: left_side, right: right_side}
+        queue = [self._by_generation(left), self._by_generation(right)]
+        heapq.heapify(queue)
+        while queue:
+            commit_id = heapq.heappop(queue)[-1]
+            for parent in self._records[commit_id].commit.parents:
+                if parent not in reached:
+                    heapq.heappush(queue, self._by_generation(parent))
+                reached[parent] = reached.get(parent, 0) | reached[commit_id]
+                if reached[parent] == left_side | right_side:
+                    return parent
+        raise Missing("no merge base")
+
+    def _by_generation(self, commit_id: str) -> tuple[int, float, str]:
+        record = self._records[commit_id]
+        return (-record.generation, -record.moment, commit_id)
+
+    def first_parents(self, commit_id: str) -> Iterator[CommitRecord]:
+        """The commit and its first parents, newest first."""
+        record = self._records[commit_id]
+        while True:
+            yield record
+            if not record.commit.parents:
+                return
+            record = self._records[record.commit.parents[0]]
+
+    def log(self, commit_id: str, *, first_parent: bool = False, since: float | None = None) -> Iterator[CommitRecord]:
+        """The commit and its ancestors, by creation date, newest first (ties: by id, highest first).
+
+        With `first_parent` only first parents are followed. A commit created before `since` ends its line.
+        """
+        seen = {commit_id}
+        queue: list[tuple[float, int, str]] = []
+        self._queue(queue, commit_id, since)
+        while queue:
+            record = self._records[heapq.heappop(queue)[-1]]
+            yield record
+            parents = record.commit.parents[:1] if first_parent else record.commit.parents
+            for parent in parents:
+                if parent not in seen:
+                    seen.add(parent)
+                    self._queue(queue, parent, since)
+
+    def _queue(self, queue: list[tuple[float, int, str]], commit_id: str, since: float | None) -> None:
+        moment = self._records[commit_id].moment
+        if since is None or moment >= since:
+            heapq.heappush(queue, (-moment, -int(commit_id, 16), commit_id))
+
+
+def _content_id(
+    parents: tuple[str, ...], meta_range_id: str, message: str, metadata: Mapping[str, str], committer: str, at: int
+) -> str:
+    fields = repr((parents, meta_range_id, message, sorted(metadata.items()), committer, at))
+    return hashlib.sha256(fields.encode()).hexdigest()
+
 
 _FULL_ID = re.compile(r"[0-9a-f]{64}")
 _ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")

@@ -7,12 +7,9 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from perago.embedded.lakefs.blobs import Blob, BlobStore
-from perago.embedded.lakefs.errors import Missing, ReadOnly
-from perago.embedded.lakefs.fence import PreMergeHook
-from perago.embedded.lakefs.names import check_repository_name
-from perago.embedded.lakefs.repository import Repository
-from perago.embedded.lakefs.values import Entry
+from perago.embedded.lakefs.hooks import PreMergeHook
+from perago.embedded.lakefs.repository import Repository, check_repository_name
+from perago.embedded.lakefs.values import Blob, BlobStore, Entry, Missing, ReadOnly
 from perago.ports import Clock
 
 

@@ -1,16 +1,287 @@
-"""The values that the modelled server speaks, and pages of them."""
+"""The values that the modelled server speaks: refusals, bytes of objects, entries, pages.
+
+`perago.embedded.lakefs.store` turns these into the port's errors, `perago.embedded.http.lakefs` into HTTP answers.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
+import itertools
+import os
+import shutil
+import tempfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Generic, TypeAlias, TypeVar
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeAlias, TypeVar
 
-from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.lakefs.errors import Invalid
 from perago.ports import Commit, ObjectEntry
+
+
+class LakeFSError(Exception):
+    """A refusal. `status` is the HTTP status, `message` the text of the JSON body (`docs/servers/lakefs.md` 2)."""
+
+    status: int = 500
+    usual = ""
+    """The words unless others are given."""
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        self.message = message or self.usual
+        super().__init__(self.message)
+        self.status = self.status if status is None else status
+
+    def within(self, context: str) -> LakeFSError:
+        """The same refusal, with the words that an outer operation puts in front."""
+        return type(self)(f"{context}: {self.message}", self.status)
+
+
+class Missing(LakeFSError):
+    """No such repository, branch, ref or object."""
+
+    status = 404
+
+
+class Invalid(LakeFSError):
+    """An argument that the server does not accept."""
+
+    status = 400
+
+
+class ImpossibleName(Invalid):
+    """Nothing can have this name."""
+
+
+class Forbidden(LakeFSError):
+    """Deleting a default branch, or writing to a read-only repository."""
+
+    status = 403
+
+
+class ReadOnly(Forbidden):
+    """A write to a read-only repository that is not forced."""
+
+    usual = "read-only repository"
+
+
+class Exists(LakeFSError):
+    """The name is taken."""
+
+    status = 409
+
+
+class Conflict(LakeFSError):
+    """Both sides of a merge changed one path, or a merge commit is reverted without a parent number."""
+
+    status = 409
+
+
+class NoChanges(LakeFSError):
+    """Nothing to commit or to merge."""
+
+    status = 400
+
+
+class Dirty(LakeFSError):
+    """The target of a merge, revert or cherry-pick has uncommitted changes."""
+
+    status = 400
+    usual = "uncommitted changes (dirty branch)"
+
+
+class PathExists(LakeFSError):
+    """An upload with `If-None-Match: *` on a path that is taken."""
+
+    status = 412
+    usual = "path already exists"
+
+
+class HookAborted(LakeFSError):
+    """A pre-merge hook refused the merge."""
+
+    status = 412
+
+
+class NotModelled(LakeFSError, NotImplementedError):
+    """lakeFS can do this, the model cannot. It says so instead of pretending."""
+
+    status = 501
+
+    def __init__(self, call: str) -> None:
+        super().__init__(f"the embedded lakeFS does not model {call}; use a real server for it")
+        self.call = call
+
+    def __reduce__(self) -> tuple[type[NotModelled], tuple[str]]:
+        return (type(self), (self.call,))
+
+    def within(self, context: str) -> LakeFSError:  # noqa: ARG002 - the call has been named already
+        return self
+
+
+class ActionNotRun(UserWarning):
+    """A merge passed although its source holds an action file that the real server would run, and the model did not."""
+
+
+class ServerDivergence(UserWarning):
+    """The real server would lose or overwrite a file in this three-way merge; the model does not.
+
+    lakeFS looks the base entry up by "next key", so a new file with the content of the next base key is mistaken for
+    an unchanged one (`docs/servers/lakefs.md` 1.7). A run that depends on such a merge behaves differently in
+    production.
+    """
+
+
+SPOOL_THRESHOLD = 1024 * 1024
+"""Objects above this many bytes go to disk."""
+
+CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Immutable bytes with their hex MD5. Without `data` and `path` they are in a block store that is not ours."""
+
+    size: int
+    checksum: str
+    data: bytes | None = None
+    path: Path | None = None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the bytes cannot be read: an object was linked to an address of the block store."""
+        return self.data is None and self.path is None
+
+    def read(self) -> bytes:
+        """All of it, in memory."""
+        with self.open() as source:
+            return source.read()
+
+    def open(self) -> BinaryIO:
+        """A reader positioned at the start.
+
+        Raises:
+            LakeFSError: the bytes are elsewhere.
+        """
+        if self.is_elsewhere:
+            raise LakeFSError("No data: this object was linked to an address, and the model has no block store", 410)
+        return io.BytesIO(self.data or b"") if self.path is None else self.path.open("rb")
+
+    def chunks(self, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """`length` bytes (default: the rest) from `start`, piece by piece."""
+        left = self.size - start if length is None else length
+        with self.open() as source:
+            source.seek(start)
+            while left > 0 and (piece := source.read(min(CHUNK, left))):
+                left -= len(piece)
+                yield piece
+
+    def copy_to(self, target: BinaryIO) -> None:
+        """Write all of it to `target`."""
+        if self.data is not None:
+            target.write(self.data)
+            return
+        with self.open() as source:
+            shutil.copyfileobj(source, target, CHUNK)
+
+
+class BlobStore:
+    """Makes blobs and owns the directory of the large ones."""
+
+    def __init__(self) -> None:
+        self._directory: Path | None = None
+        self._numbers = itertools.count()
+
+    def of_bytes(self, data: bytes) -> Blob:
+        """A blob of bytes at hand."""
+        if len(data) > SPOOL_THRESHOLD:
+            return self.of_stream(io.BytesIO(data))
+        return Blob(len(data), hashlib.md5(data, usedforsecurity=False).hexdigest(), data=data)
+
+    def of_file(self, path: Path) -> Blob:
+        """A copy of a local file."""
+        with path.open("rb") as source:
+            return self.of_open_file(source)
+
+    def of_open_file(self, source: BinaryIO) -> Blob:
+        """A copy of a file that is open."""
+        if os.fstat(source.fileno()).st_size <= SPOOL_THRESHOLD:
+            return self.of_bytes(source.read())
+        return self.of_stream(source)
+
+    def of_stream(self, source: BinaryIO) -> Blob:
+        """A copy of everything that `source` still has."""
+        with self.sink() as sink:
+            while piece := source.read(CHUNK):
+                sink.write(piece)
+            return sink.finish()
+
+    def sink(self) -> BlobSink:
+        """A blob in the making."""
+        return BlobSink(self)
+
+    def new_path(self) -> Path:
+        """A fresh path in the private directory."""
+        if self._directory is None:
+            self._directory = Path(tempfile.mkdtemp(prefix="perago-lakefs-"))
+        return self._directory / str(next(self._numbers))
+
+    def close(self) -> None:
+        """Remove the private directory. Blobs on disk cannot be read afterwards."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+
+class BlobSink:
+    """Takes bytes piece by piece; `finish` gives the blob. Leaving the `with` block unfinished drops them."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        self._digest = hashlib.md5(usedforsecurity=False)
+        self._size = 0
+        self._pieces: list[bytes] = []
+        self._file: BinaryIO | None = None
+        self._path: Path | None = None
+        self._finished = False
+
+    def __enter__(self) -> BlobSink:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._path is not None and not self._finished:
+            self._path.unlink(missing_ok=True)
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether writing means waiting for the disk."""
+        return self._file is not None
+
+    def write(self, piece: bytes) -> None:
+        """Append; moves to disk once the object has become large."""
+        self._digest.update(piece)
+        self._size += len(piece)
+        if self._file is not None:
+            self._file.write(piece)
+            return
+        self._pieces.append(piece)
+        if self._size > SPOOL_THRESHOLD:
+            self._path = self._store.new_path()
+            self._file = self._path.open("wb")
+            self._file.writelines(self._pieces)
+            self._pieces.clear()
+
+    def finish(self) -> Blob:
+        """The blob of everything written."""
+        self._finished = True
+        if self._file is None:
+            return Blob(self._size, self._digest.hexdigest(), data=b"".join(self._pieces))
+        self._file.close()
+        return Blob(self._size, self._digest.hexdigest(), path=self._path)
+
 
 T = TypeVar("T")
 

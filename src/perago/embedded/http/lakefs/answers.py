@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from perago.embedded.lakefs.graph import CommitRecord
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
+from perago.embedded.lakefs.repository import CommitRecord
 from perago.embedded.lakefs.values import (
     MAX_AMOUNT,
     CommonPrefix,

@@ -26,8 +26,8 @@ from perago.embedded.http.lakefs.signed import STORE, SignedStore
 from perago.embedded.http.lakefs.uploads import upload_routes
 from perago.embedded.http.requests import unserved_routes
 from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs.errors import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import ActionNotRun, LakeFSError, NotModelled, ServerDivergence
 
 API = "/api/v1"
 _GROUPS = (

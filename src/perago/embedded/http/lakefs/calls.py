@@ -21,9 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perago.embedded.http.lakefs.bodies import Body
-from perago.embedded.lakefs.errors import Invalid, NotModelled
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import MAX_AMOUNT
+from perago.embedded.lakefs.values import MAX_AMOUNT, Invalid, NotModelled
 
 B = TypeVar("B", bound=BaseModel)
 

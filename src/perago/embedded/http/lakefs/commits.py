@@ -7,10 +7,9 @@ from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
-from perago.embedded.lakefs.comparing import LogQuery
-from perago.embedded.lakefs.errors import Conflict, Invalid, LakeFSError
+from perago.embedded.lakefs.commits import LogQuery
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import Page, page_of
+from perago.embedded.lakefs.values import Conflict, Invalid, LakeFSError, Page, page_of
 
 
 def commit_routes(server: LakeFSServer, root: str) -> list[Route]:

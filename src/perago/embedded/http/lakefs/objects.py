@@ -11,9 +11,8 @@ from starlette.routing import Route
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
 from perago.embedded.http.lakefs.signed import SignedStore
-from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import CommonPrefix, Entry
+from perago.embedded.lakefs.values import CommonPrefix, Entry, Invalid, LakeFSError
 
 NOT_IMPLEMENTED = "Not Implemented"
 """What the real server does not do either."""

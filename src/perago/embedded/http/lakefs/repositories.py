@@ -11,9 +11,8 @@ from starlette.routing import Route
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.answers import Json
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
-from perago.embedded.lakefs.errors import Invalid, Missing
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import ActionRun, HookRun, page_of
+from perago.embedded.lakefs.values import ActionRun, HookRun, Invalid, Missing, page_of
 
 
 def repository_routes(server: LakeFSServer, root: str) -> list[Route]:

@@ -10,8 +10,8 @@ from starlette.routing import Route
 from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, routes
 from perago.embedded.keys import KeyPair
-from perago.embedded.lakefs.errors import LakeFSError
 from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import LakeFSError
 
 ALIVE = "/_health"
 

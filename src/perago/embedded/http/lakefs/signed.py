@@ -20,9 +20,8 @@ from starlette.routing import Route
 
 from perago.embedded.http.lakefs import answers
 from perago.embedded.http.lakefs.calls import Call
-from perago.embedded.lakefs.blobs import Blob
 from perago.embedded.lakefs.server import LakeFSServer
-from perago.embedded.lakefs.values import Entry
+from perago.embedded.lakefs.values import Blob, Entry
 
 STORE = "/block-store/"
 _SECONDS = 900

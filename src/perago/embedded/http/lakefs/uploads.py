@@ -16,10 +16,9 @@ from perago.embedded.http.lakefs import answers, bodies
 from perago.embedded.http.lakefs.calls import Call, JsonAnswer, call_of, routes, run
 from perago.embedded.http.lakefs.objects import NO_PRESIGN, NOT_IMPLEMENTED
 from perago.embedded.http.lakefs.signed import SignedStore
-from perago.embedded.lakefs.blobs import Blob
-from perago.embedded.lakefs.errors import Invalid, LakeFSError
 from perago.embedded.lakefs.objects import DEFAULT_CONTENT_TYPE
 from perago.embedded.lakefs.server import LakeFSServer
+from perago.embedded.lakefs.values import Blob, Invalid, LakeFSError
 
 _META = "x-lakefs-meta-"
 _INTERNAL = "x-lakefs-internal-"

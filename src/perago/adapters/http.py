@@ -1,0 +1,601 @@
+"""HTTP for both adapters: one connection pool per service, limits on every wait, failures sorted by their effect.
+
+The standard proxy and TLS variables (docs/design/contract.md 6) are read once per client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import math
+import os
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.response import BaseHTTPResponse
+from urllib3.util import Timeout, make_headers, parse_url
+
+from perago.ports import Refused, ServiceError, Unavailable
+from perago.retry import REPEATS, BackOff
+
+__all__ = ["Answer", "CallPolicy", "HttpPool", "NoAnswerError", "Overloaded", "clean"]
+
+
+_NEVER_SENT = (
+    exceptions.NewConnectionError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ProxyError,
+    exceptions.ClosedPoolError,
+)
+
+
+class UnsafeAddressError(OSError):
+    """The name of the server leads to an address that perago must not talk to. The message says why."""
+
+
+_WORDS: tuple[tuple[type[BaseException], str | None], ...] = (
+    (exceptions.NewConnectionError, None),  # is a time-out by class; its cause tells more
+    (exceptions.ConnectTimeoutError, "no connection within the time limit"),
+    (exceptions.ReadTimeoutError, "no answer within the time limit"),
+    (TimeoutError, "no answer within the time limit"),
+    (exceptions.ClosedPoolError, "the client has been closed"),
+    (socket.gaierror, "the host name does not resolve"),
+    (ConnectionRefusedError, "connection refused"),
+    (ConnectionResetError, "the connection was closed before an answer came"),
+    (BrokenPipeError, "the connection was closed before an answer came"),
+    (exceptions.IncompleteRead, "the answer was cut off"),
+    (exceptions.InvalidChunkLength, "the answer was cut off"),
+)
+_NO_TUNNEL = "Tunnel connection failed"
+_LONGEST_TEXT = 400
+
+
+class NoAnswerError(Exception):
+    """No usable answer came back. `sent` is False only if the server certainly never saw the request."""
+
+    def __init__(self, text: str, *, sent: bool) -> None:
+        super().__init__(text)
+        self.text = text
+        self.sent = sent
+
+
+class AnswerTooLargeError(NoAnswerError):
+    """An answer came that is larger than may be read."""
+
+
+def no_answer(error: BaseException) -> NoAnswerError:
+    """What a failure of the transport means."""
+    return NoAnswerError(_describe(error), sent=not (isinstance(error, _NEVER_SENT) or _not_let_through(error)))
+
+
+def clean(text: str) -> str:
+    """A service's text made fit for one line of a message: no control characters, single blanks, bounded length."""
+    flat = re.sub(r"\s+", " ", re.sub(r"[\x00-\x1f\x7f]+", " ", text)).strip()
+    return flat if len(flat) <= _LONGEST_TEXT else flat[: _LONGEST_TEXT - 1] + "…"
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and everything it wraps, outermost first."""
+    found: list[BaseException] = []
+    queue: list[BaseException] = [error]
+    while queue and len(found) < 10:
+        current = queue.pop(0)
+        found.append(current)
+        inner = [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
+        queue.extend(item for item in inner if isinstance(item, BaseException) and item not in found)
+    return found
+
+
+def _not_let_through(error: BaseException) -> bool:
+    """Whether the connection ended before a request could be sent: a bad certificate, or a proxy that refused."""
+    return any(isinstance(cause, ssl.SSLCertVerificationError) or _is_no_tunnel(cause) for cause in _causes(error))
+
+
+def _is_no_tunnel(cause: BaseException) -> bool:
+    return isinstance(cause, OSError) and str(cause).startswith(_NO_TUNNEL)
+
+
+def _describe(error: BaseException) -> str:
+    """The cause in plain words. Never the exception's own text: it can quote a proxy's URL with its password."""
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the server's certificate is not trusted: {clean(cause.verify_message)}"
+        if isinstance(cause, UnsafeAddressError):
+            return str(cause)
+    for cause in causes:
+        text = _plain(cause)
+        if text:
+            return text
+    return f"the connection failed ({type(error).__name__})"
+
+
+def _plain(cause: BaseException) -> str | None:
+    """One cause in plain words, or None if it says nothing by itself."""
+    for kind, text in _WORDS:
+        if isinstance(cause, kind):
+            return text
+    if isinstance(cause, ssl.SSLError):
+        return f"TLS failed: {clean(cause.reason or 'no reason given')}"
+    if _is_no_tunnel(cause):
+        return f"the proxy refused: {clean(str(cause))}"
+    return clean(cause.strerror) if isinstance(cause, OSError) and cause.strerror else None
+
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class CallPolicy:
+    """Time limits and repetitions of one client's calls. Times are in seconds; `tries` counts all calls."""
+
+    connect: float = 10.0
+    answer: float = 60.0
+    """The longest silence within an answer, and the time limit of a small one."""
+    merge: float = 300.0
+    """Time limit of a merge, during which the server may run other people's hooks."""
+    slowest: float = 8 * 1024
+    """Bytes a second below which one transfer counts as stuck."""
+    tries: int = 4
+    first_delay: float = 0.2
+    longest_delay: float = 8.0
+    largest: float = math.inf
+    """Bytes of a whole answer beyond which it is given up."""
+
+    def delay(self, repetition: int, asked: float = 0.0) -> float:
+        """Seconds to wait before a repetition (0, 1, ...): exponential, less up to half at random; longer if
+        the server asked."""
+        jittered = BackOff(self.first_delay, self.longest_delay, jitter=True).pause(repetition)
+        return max(jittered, min(asked, self.longest_delay))
+
+
+class Overloaded(Unavailable):
+    """The service asked for time: `retry_after` seconds (the header `Retry-After`)."""
+
+    retry_after: float = 0.0
+
+
+def retry(
+    call: Callable[[], Result],
+    policy: CallPolicy,
+    *,
+    stopped: threading.Event | None = None,
+    after: tuple[type[ServiceError], ...] = (Unavailable,),
+    notice: Callable[[ServiceError], object] = lambda _: None,
+) -> Result:
+    """The result of `call`, repeated while it raises one of `after` and tries are left. Only for harmless calls.
+
+    Args:
+        call: what is harmless to repeat.
+        policy: how many tries there are, and how long the pauses between them.
+        stopped: once this is set, nothing is repeated, and a pause ends.
+        after: errors after which the call is repeated.
+        notice: is told of each before the pause.
+
+    Raises:
+        ServiceError: of the last try, or of the current one once `stopped` is set.
+    """
+    event = stopped or threading.Event()
+    for repetition in range(policy.tries - 1):
+        try:
+            return call()
+        except after as error:
+            notice(error)
+            asked = error.retry_after if isinstance(error, Overloaded) else 0.0
+            if event.wait(policy.delay(repetition, asked)):
+                raise
+            REPEATS.note(error.service)
+    return call()
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds that a `Retry-After` header asks for (a number or an HTTP date); 0 without one that can be read."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():  # other digits, such as "²", are no number
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+_thread = threading.local()
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """What urllib3 says in this block, in this thread, is dropped."""
+    _thread.silent = True
+    try:
+        yield
+    finally:
+        _thread.silent = False
+
+
+def _may_be_logged(_: logging.LogRecord) -> bool:
+    return not getattr(_thread, "silent", False)
+
+
+for _name in ("urllib3.connectionpool", "urllib3.connection"):  # a filter is not inherited by loggers below
+    logging.getLogger(_name).addFilter(_may_be_logged)
+
+
+HALF_A_SECOND = 0.5
+"""A `Date` is cut to whole seconds, so on average it is this much earlier than the server's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAbout:
+    """What a server says of itself. `version` is None where it does not tell."""
+
+    version: str | None
+    ahead: float | None
+    """Seconds that its clock is ahead of this one, to about a second; None: its answers have no date."""
+    seconds: float
+    """How long the answer took."""
+
+
+def seconds_ahead(headers: Mapping[str, str], sent: float, received: float) -> float | None:
+    """How far the clock of the server that answered is ahead of this one; None without a date that can be read.
+
+    Args:
+        headers: of the answer.
+        sent: when the request was sent, in seconds since the epoch.
+        received: when the answer was there.
+    """
+    try:
+        theirs = parsedate_to_datetime(headers.get("Date", "")).timestamp() + HALF_A_SECOND
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return theirs - (sent + received) / 2
+
+
+STOPPED = "the transfer was stopped"
+
+Judge = Callable[[str], str | None]
+"""Returns why an IP address must not be talked to; None if it may be."""
+
+
+class Wire:
+    """The connections that the threads of one transfer are using right now, each with the moment it must be done."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._busy: dict[int, tuple[HTTPConnection | None, float]] = {}
+        self.is_cut = False
+
+    @contextlib.contextmanager
+    def exchange(self, seconds: float) -> Iterator[None]:
+        """The calling thread's requests within this block can be cut, and are once `seconds` have passed."""
+        me = threading.get_ident()
+        with self._lock:
+            self._busy[me] = (None, time.monotonic() + seconds)
+        _thread.wire = self
+        try:
+            yield
+        finally:
+            _thread.wire = None
+            with self._lock:
+                del self._busy[me]
+
+    def attach(self, connection: HTTPConnection) -> None:
+        """Called by a connection when a request goes out on it."""
+        me = threading.get_ident()
+        with self._lock:
+            self._busy[me] = (connection, self._busy[me][1])
+            if self.is_cut:
+                raise ConnectionResetError(STOPPED)
+
+    def cut(self) -> None:
+        """End every wait now, and every later one at once."""
+        with self._lock:
+            self.is_cut = True
+            for connection, _ in self._busy.values():
+                _shut(connection)
+
+    def cut_overdue(self) -> None:
+        """End the waits that have outlived their limit: a server that trickles never trips a socket's time-out."""
+        now = time.monotonic()
+        with self._lock:
+            for connection, limit in self._busy.values():
+                if now > limit:
+                    _shut(connection)
+
+
+def _shut(connection: HTTPConnection | None) -> None:
+    sock = connection.sock if connection is not None else None
+    if sock is not None:
+        with contextlib.suppress(OSError):
+            # Not sock.shutdown(): a TLS socket would forget its state under the thread that is reading from it.
+            socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+
+class _Cuttable:
+    """Mixed into urllib3's connections: announces itself to the wire of the calling thread."""
+
+    judge: Judge | None = None
+
+    def _new_conn(self) -> socket.socket:
+        """Connect, and judge the address that the name led to at this moment. Through a proxy it is the proxy's."""
+        sock: socket.socket = super()._new_conn()  # type: ignore[misc]
+        judge = None if self.proxy else self.judge  # type: ignore[attr-defined]
+        if judge is not None and (trouble := judge(sock.getpeername()[0])):
+            sock.close()
+            raise NewConnectionError(self, trouble) from UnsafeAddressError(trouble)  # type: ignore[arg-type]
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        wire: Wire | None = getattr(_thread, "wire", None)
+        if wire is not None:
+            wire.attach(self)  # type: ignore[arg-type]
+        super().request(*args, **kwargs)  # type: ignore[misc]
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        wire: Wire | None = getattr(_thread, "wire", None)
+        if wire is not None and wire.is_cut:
+            raise ConnectionResetError(STOPPED)
+
+
+class _Connection(_Cuttable, HTTPConnection):
+    """A plain connection."""
+
+
+class _TlsConnection(_Cuttable, HTTPSConnection):
+    """A TLS connection."""
+
+
+class _Judging:
+    """Mixed into urllib3's pools. Gives each connection its judge."""
+
+    judge: Judge | None = None
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()  # type: ignore[misc]
+        connection.judge = self.judge
+        return connection
+
+
+class _Pool(_Judging, HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(_Judging, HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+POOL_CLASSES: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
+
+
+_READ_SIZE = 64 * 1024
+
+Body = bytes | Iterable[bytes | memoryview] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer, of any status. Header names are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpPool:
+    """Connections to one service below one base URL.
+
+    Args:
+        service: `"lakeFS"` or `"Conductor"`, for messages.
+        base_url: with scheme, without a trailing slash; requests name targets relative to it.
+        size: connections to keep for re-use.
+        judge: refuses addresses to which the host's name leads, before a request goes there.
+
+    Raises:
+        Refused: the URL, the proxy or the certificate bundle cannot be used.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str],
+        size: int,
+        policy: CallPolicy,
+        judge: Judge | None = None,
+    ) -> None:
+        url = parse_url(base_url)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise Refused(service, "set up the connection", "the server URL must look like https://host[:port]/path")
+        self._policy = policy
+        proxy = proxy_for(url.scheme, url.host, url.port)
+        try:
+            self.manager = _manager(service, url.scheme, proxy, size)
+        except OSError as error:
+            detail = f"the certificate bundle cannot be read: {error.strerror}"
+            raise Refused(service, "set up the connection", detail) from error
+        self._pool = self.manager.connection_from_url(base_url)
+        self._pool.judge = judge  # type: ignore[attr-defined] # of POOL_CLASSES
+        self._headers = dict(headers)
+        forwarded = proxy is not None and url.scheme == "http"  # a plain proxy wants the whole URL in the request
+        self._base = base_url if forwarded else (url.path or "")
+        if forwarded and isinstance(self.manager, urllib3.ProxyManager):
+            self._headers.update(self.manager.proxy_headers)
+
+    def open(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        body: Body = None,
+        answer_within: float | None = None,
+        decode: bool = False,
+    ) -> BaseHTTPResponse:
+        """Send a request and return its answer with the body still unread; the caller reads it whole or closes it.
+
+        Args:
+            answer_within: the longest silence, in seconds.
+            decode: undo a compression that the request allowed.
+
+        Raises:
+            NoAnswerError: the transport failed.
+        """
+        try:
+            return self._pool.urlopen(
+                method,
+                self._base + target,
+                body=body,  # type: ignore[arg-type] # memoryviews are fine
+                headers={**self._headers, **(headers or {})},  # type: ignore[dict-item]
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=Timeout(connect=self._policy.connect, read=answer_within or self._policy.answer),
+                preload_content=False,
+                decode_content=decode,
+            )
+        except (HTTPError, HTTPException, OSError) as error:
+            raise no_answer(error) from error
+
+    def call(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        body: Body = None,
+        answer_within: float | None = None,
+        lasting: float | None = None,
+    ) -> Answer:
+        """Send a request and return its whole answer.
+
+        Args:
+            answer_within: the longest silence, in seconds.
+            lasting: time limit of the whole call, if its body is large.
+
+        Raises:
+            NoAnswerError: the transport failed, or the answer was cut off or trickled beyond the limit.
+        """
+        whole = lasting or self._policy.connect + (answer_within or self._policy.answer)
+        limit = time.monotonic() + whole
+        response = self.open(method, target, headers=headers, body=body, answer_within=answer_within, decode=True)
+        return Answer(response.status, response.headers, read_whole(response, limit, self._policy.largest))
+
+    def close(self) -> None:
+        """Close the connections; requests after this fail."""
+        self._pool.close()
+        self.manager.clear()
+
+
+def read_whole(response: BaseHTTPResponse, limit: float, largest: float = math.inf) -> bytes:
+    """The rest of an answer's body.
+
+    Args:
+        limit: moment on the monotonic clock after which a trickling server is given up.
+        largest: how many bytes there may be.
+
+    Raises:
+        NoAnswerError: cut off, not complete in time, or too large.
+    """
+    chunks: list[bytes] = []
+    read = 0
+    try:
+        while (chunk := response.read1(_READ_SIZE)) and time.monotonic() <= limit and read <= largest:
+            chunks.append(chunk)
+            read += len(chunk)
+    except (HTTPError, HTTPException, OSError) as error:
+        response.close()
+        raise no_answer(error) from error
+    if chunk:
+        response.close()
+        if read > largest:
+            raise AnswerTooLargeError(f"the answer is larger than {largest:,} bytes", sent=True)
+        raise NoAnswerError("the answer did not end within the time limit", sent=True)
+    response.release_conn()
+    return b"".join(chunks)
+
+
+def _manager(service: str, scheme: str, proxy: str | None, size: int) -> urllib3.PoolManager:
+    context = tls_context() if scheme == "https" or (proxy or "").startswith("https:") else None
+    if proxy is None:
+        manager = urllib3.PoolManager(num_pools=1, maxsize=size, retries=False, ssl_context=context)
+    elif proxy.startswith(("http://", "https://")):
+        auth = parse_url(proxy).auth
+        manager = urllib3.ProxyManager(
+            proxy,
+            num_pools=1,
+            maxsize=size,
+            retries=False,
+            ssl_context=context,
+            proxy_ssl_context=context,
+            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
+        )
+    else:
+        kind = proxy.split(":", 1)[0]
+        raise Refused(service, "set up the connection", f"a {kind} proxy is not supported; use an http or https proxy")
+    manager.pool_classes_by_scheme = POOL_CLASSES
+    return manager
+
+
+# ------------------------------------------------------------------- proxy and TLS variables
+
+BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+def proxy_for(scheme: str, host: str, port: int | None) -> str | None:
+    """The proxy URL that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` names for a server that `NO_PROXY` leaves to it."""
+    proxies = getproxies_environment()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or _exempt(host, port, proxies):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _exempt(host: str, port: int | None, proxies: dict[str, str]) -> bool:
+    bare = host.strip("[]")
+    if proxy_bypass_environment(f"{bare}:{port}" if port else bare, proxies):
+        return True
+    return any(_in_network(bare, entry.strip()) for entry in proxies.get("no", "").split(",") if "/" in entry)
+
+
+def _in_network(host: str, network: str) -> bool:
+    """Whether an address lies in a `NO_PROXY` entry such as `10.0.0.0/8`; names and malformed entries never do."""
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(network, strict=False)
+    except ValueError:
+        return False
+
+
+def tls_context() -> ssl.SSLContext:
+    """A verifying context that trusts `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, else the system's store.
+
+    OpenSSL itself honours `SSL_CERT_FILE` and `SSL_CERT_DIR` for the system's store.
+
+    Raises:
+        OSError: the bundle cannot be read.
+    """
+    for variable in BUNDLE_VARIABLES:
+        bundle = os.environ.get(variable)
+        if bundle:
+            place = Path(bundle)
+            return ssl.create_default_context(
+                cafile=None if place.is_dir() else bundle, capath=bundle if place.is_dir() else None
+            )
+    return ssl.create_default_context()

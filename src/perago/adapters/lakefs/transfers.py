@@ -1,0 +1,200 @@
+"""The threads of one transfer: how many there are, and that all have ended when it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+from perago.adapters.http import CallPolicy, Overloaded, Wire
+from perago.adapters.lakefs.block_store import BlockStore, DirectFailed
+
+LARGE = 8 * 1024 * 1024
+"""Bytes from which an object counts as large: few streams carry it as fast as many."""
+FIRST_LARGE, FIRST_SMALL = 4, 8
+"""Streams that a transfer begins with (`docs/servers/lakefs.md` 4)."""
+GAIN = 1.1
+"""What twice as many streams must be faster by to be kept."""
+PATIENCE = 8
+"""Windows after which a number of streams that was not faster is tried again."""
+CALM_SECONDS = 0.25
+"""For which an overload counts once: all streams meet it at about the same moment."""
+_WINDOW = 4
+"""Objects of each stream over which the speed is taken."""
+_REQUEST = 64 * 1024
+"""Bytes that take about as long as what a request costs beside its bytes."""
+
+
+class Pace:
+    """The number of streams of one transfer. Its methods may be called by several threads.
+
+    Twice as many are tried for a window; where they bring less than `GAIN`, the number goes back, and is tried again
+    later. An overload halves it.
+    """
+
+    def __init__(self, most: int, *, large: bool, now: Callable[[], float] = time.monotonic) -> None:
+        """`most`: streams at most. `large`: whether the transfer begins with large objects."""
+        self._most = most
+        self._large = large
+        self._now = now
+        self._lock = threading.Lock()
+        self.width = min(most, FIRST_LARGE if large else FIRST_SMALL)
+        """How many streams there should be now."""
+        self._smaller: tuple[int, float] | None = None
+        """While a larger number is tried: the one before, and its speed."""
+        self._hold = 0
+        self._calm_at = self._open_at = 0.0
+        self._begin_window()
+
+    def finished(self, size: int) -> None:
+        """A stream has brought `size` bytes with one request."""
+        with self._lock:
+            if self._large and size < LARGE:
+                self._large, self._smaller, self._hold = False, None, 0  # their speeds cannot be compared
+                self.width = max(self.width, min(self._most, FIRST_SMALL))
+                self._begin_window()
+                return
+            self._requests += 1
+            self._done += size + _REQUEST
+            passed = self._now() - self._begun
+            if self._requests >= _WINDOW * self.width and passed > 0:
+                self._judge(self._done / passed)
+                self._begin_window()
+
+    def overloaded(self, seconds: float) -> None:
+        """The server has no time, and asks for `seconds` of pause, perhaps 0."""
+        with self._lock:
+            now = self._now()
+            self._open_at = max(self._open_at, now + seconds)
+            if now >= self._calm_at:
+                self.width = max(1, self.width // 2)
+                self._smaller, self._hold = None, PATIENCE
+                self._begin_window()
+            self._calm_at = max(self._calm_at, self._open_at, now + CALM_SECONDS)
+
+    @property
+    def pause(self) -> float:
+        """Seconds for which no request should begin."""
+        with self._lock:
+            return max(0.0, self._open_at - self._now())
+
+    def _judge(self, speed: float) -> None:
+        if self._smaller is not None:
+            (width, before), self._smaller = self._smaller, None
+            if speed < GAIN * before:
+                self.width, self._hold = width, PATIENCE
+        if self._hold:
+            self._hold -= 1
+        elif self.width < self._most:
+            self._smaller = self.width, speed
+            self.width = min(self._most, 2 * self.width)
+
+    def _begin_window(self) -> None:
+        self._begun, self._requests, self._done = self._now(), 0, 0
+
+
+_TICK = 1.0
+
+Job = TypeVar("Job")
+
+
+class TransferPool(Generic[Job]):
+    """Does jobs on threads, as many as its pace says; the first error ends the waits of all others at once and is what
+    `run` raises.
+
+    A context manager: leaving it, in whatever way, leaves no thread behind.
+    """
+
+    def __init__(self, threads: int, policy: CallPolicy, jobs: Iterable[Job], size: Callable[[Job], int]) -> None:
+        """`threads`: at most. The largest job comes first, so that none is left as a long tail."""
+        ordered = sorted(jobs, key=size, reverse=True)
+        self._jobs = deque(ordered)
+        self._size = size
+        self._policy = policy
+        self._pace = Pace(threads, large=bool(ordered) and size(ordered[0]) >= LARGE)
+        self.wire = Wire()
+        self.stopped = threading.Event()
+        self._lock = threading.Lock()
+        self._error: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._working = 0
+
+    def __enter__(self) -> TransferPool[Job]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop(error)
+        self._wait()
+
+    def run(self, do: Callable[[Job], object]) -> None:
+        """Do all jobs.
+
+        Raises:
+            BaseException: the first error of any thread.
+        """
+        self._grow(do)
+        self._wait()
+        if self._error is not None:
+            raise self._error
+
+    def notice(self, error: Exception) -> None:
+        """Look at the error of a request: if the server has no time, fewer are sent from now on."""
+        if isinstance(error, Overloaded):
+            self._pace.overloaded(min(error.retry_after, self._policy.longest_delay))
+
+    def direct_failed(self, store: BlockStore, failure: DirectFailed) -> None:
+        """Note that the block store did not do what it should, unless this pool itself has cut the connection."""
+        if self.wire.is_cut:
+            return
+        if failure.overload is not None:
+            self.notice(failure.overload)
+        else:
+            store.failed(failure)
+
+    def _grow(self, do: Callable[[Job], object]) -> None:
+        """Start the threads that are missing for the jobs that are left."""
+        with self._lock:
+            for _ in range(min(self._pace.width - self._working, len(self._jobs))):
+                name = f"perago-transfer-{len(self._threads)}"
+                thread = threading.Thread(target=self._work, args=(do,), name=name, daemon=True)
+                self._threads.append(thread)
+                self._working += 1
+                thread.start()
+
+    def _work(self, do: Callable[[Job], object]) -> None:
+        try:
+            while (job := self._next()) is not None:
+                do(job)
+                self._pace.finished(self._size(job))
+                self._grow(do)
+        except BaseException as error:  # noqa: BLE001 - handed to run()
+            self._stop(error)
+
+    def _next(self) -> Job | None:
+        """The next job; None for a thread that is to end."""
+        if pause := self._pace.pause:
+            self.stopped.wait(pause)
+        with self._lock:
+            if self._jobs and self._working <= self._pace.width and not self.stopped.is_set():
+                return self._jobs.popleft()
+            self._working -= 1
+            return None
+
+    def _stop(self, error: BaseException | None) -> None:
+        with self._lock:
+            if self._error is None:
+                self._error = error
+            self._jobs.clear()
+        self.stopped.set()
+        self.wire.cut()
+
+    def _wait(self) -> None:
+        for thread in self._threads:  # one that is started meanwhile comes behind the one that starts it
+            while thread.is_alive():
+                thread.join(_TICK)
+                self.wire.cut_overdue()

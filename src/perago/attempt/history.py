@@ -1,0 +1,549 @@
+"""Judge the history of a branch for an attempt: joins of branches, and the commits after the input ref.
+
+A task behind a fork is given what each sibling published. The one to go on from is the commit whose first-parent
+history has all others in it. There is at most one, whatever the order in which they are given, so a retry finds the
+same. A sibling that changed nothing gives its input ref again, which is in that history as well.
+
+The history is read in short pages and no commit of it twice, apart from the ends of pages: each page begins at a commit
+that was not read before. The given commits are read first, in the order of their ids, which is by chance: a fork is
+often given in the order in which it published, oldest first, and each page would then bring one of them only. After
+them the shortest line of those found so far is read on. Two lines that meet below the heads of both have parted there
+for good, which ends the search.
+
+An earlier attempt may have published and died before it could report; a rerun or restart may have made publications
+stale; others may have committed. The range, the first-parent commits after the input ref, is judged on arrival, and
+again whenever the head turns out to be another than the one that a publication was built on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence, Set
+from dataclasses import dataclass
+from enum import Enum, auto
+from itertools import dropwhile, pairwise, takewhile
+
+from perago.attempt import commands as do
+from perago.attempt import outcome, publication
+from perago.attempt.events import BranchRead, LineageRead
+from perago.attempt.outcome import short
+from perago.attempt.publication import Origin
+from perago.attempt.state import Base, State
+from perago.ports import ANY_WORKFLOW, Commit
+
+PAGE = 10
+"""Commits that are read with one call: as many as one request to lakeFS brings."""
+MOST_PAGES = 100
+"""Pages beyond one for each given commit, after which the search is given up."""
+_NAMED = 6
+
+ReadPage = Callable[[str], Sequence[Commit]]
+"""A commit and its first-parent ancestors, newest first: at most `PAGE`, fewer only at the beginning of the history."""
+
+
+class NotOneLine(Exception):
+    """No commit is known to continue all others. The text is the reason of the attempt, which is final."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """First-parent history that has been read, from a given commit down."""
+
+    head: str
+    following: str | None
+    """The commit to read next; None at the beginning of the history."""
+    last: str | None = None
+    length: int = 0
+
+
+def newest_of(commits: Iterable[str], read: ReadPage) -> str:
+    """The commit whose first-parent history has all others of `commits`, of which there is at least one, in it.
+
+    `read` is called once for each given commit and `MOST_PAGES` times more, at most.
+
+    Raises:
+        NotOneLine: there is none.
+    """
+    return _Search(commits, read).run()
+
+
+class _Search:
+    def __init__(self, commits: Iterable[str], read: ReadPage) -> None:
+        self._given = tuple(dict.fromkeys(commits))
+        self._by_chance = sorted(self._given)
+        self._read = read
+        self._lines: dict[str, _Line] = {}
+        self._above: dict[str, str | None] = {}
+        """Of each commit that was read: the one that continues it, None for the head of a line."""
+        self._words: dict[str, str] = {}
+
+    def run(self) -> str:
+        pages = 0
+        while (line := self._next_line()) is not None:
+            if line.following is None:
+                raise NotOneLine(self._parted(*self._lines))
+            if pages == len(self._given) + MOST_PAGES:
+                raise NotOneLine(self._far_apart())
+            self._extend(line, self._read(line.following))
+            pages += 1
+        return next(iter(self._lines))
+
+    def _next_line(self) -> _Line | None:
+        """The line to read on; None when a single one has everything. A line that has an end comes last."""
+        new = next((commit for commit in self._by_chance if commit not in self._above), None)
+        if new is not None:
+            return self._lines.setdefault(new, _Line(new, new))
+        if len(self._lines) == 1:
+            return None
+        return min(self._lines.values(), key=lambda line: (line.following is None, line.length))
+
+    def _extend(self, line: _Line, page: Sequence[Commit]) -> None:
+        for commit in page:
+            if commit.id in self._above:
+                break
+            self._above[commit.id] = line.last
+            line.last, line.following = commit.id, next(iter(commit.parents), None)
+            line.length += 1
+            if commit.id in self._given:
+                self._words[commit.id] = _words(commit)
+        for each in tuple(self._lines.values()):
+            while each.head in self._lines and each.following in self._above:
+                self._meet(each, each.following)
+
+    def _meet(self, line: _Line, commit: str) -> None:
+        """`line` comes upon a commit of another one: at its head, it continues all of that."""
+        other = self._lines.pop(commit, None)
+        if other is None:
+            raise NotOneLine(self._parted(line.head, self._head_above(commit)))
+        self._above[commit] = line.last
+        line.last, line.following, line.length = other.last, other.following, line.length + other.length
+
+    def _head_above(self, commit: str) -> str:
+        while (above := self._above[commit]) is not None:
+            commit = above
+        return commit
+
+    def _parted(self, one: str, other: str, *_: str) -> str:
+        first, second = self._words[one], self._words[other]
+        return (
+            f"The {len(self._given)} commits of workspace.ref are not one line of history: {first} is not in the "
+            f"first-parent history of {second}, nor the other way round. No task can continue two branches: let the "
+            "tasks publish to one branch, or merge the branches and give the merge commit alone. "
+            f"Given: {given(self._given)}."
+        )
+
+    def _far_apart(self) -> str:
+        first, second = [self._words[line.head] for line in self._lines.values()][:2]
+        return (
+            f"The {len(self._given)} commits of workspace.ref are too far apart: {first} was not found within "
+            f"{MOST_PAGES * PAGE} commits below {second}, nor the other way round. Give the newest of them alone as "
+            f"workspace.ref. Given: {given(self._given)}."
+        )
+
+
+def unknown(error: str, commits: Sequence[str]) -> str:
+    """The reason of an attempt that was given a commit that does not exist."""
+    return (
+        f"{error}. It is one of the {len(commits)} commits of workspace.ref; give only what tasks have published to "
+        f"this repository. Given: {given(commits)}."
+    )
+
+
+def given(commits: Sequence[str]) -> str:
+    """The commits as people read them, some of them if there are many."""
+    more = f" and {len(commits) - _NAMED} more" if len(commits) > _NAMED else ""
+    return ", ".join(map(short, commits[:_NAMED])) + more
+
+
+def _words(commit: Commit) -> str:
+    """A commit and, where it says so itself, who published it where."""
+    found = [commit.metadata.get(key) for key in ("perago.reference_name", "perago.branch")]
+    told = " to ".join(name for name in found if name)
+    return f"{short(commit.id)} (by {told})" if told else short(commit.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Publish on this base: the unmoved head, stale publications that are undone, or what others have made of it."""
+
+    base: Base
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """An earlier attempt of the own chain has published `commit`: take it over. It is the branch's `head`, or others
+    have committed on it since and the task bears that."""
+
+    commit: Commit
+    head: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """A publication could only go wrong. Final unless a retry may learn more: it would get the same ref."""
+
+    reason: str
+    terminal: bool = True
+
+
+WORKFLOWS_READ = 1000
+"""How many workflows are read, parents included. If that is too few to judge a range, the attempt is refused."""
+STARTING_REREADS = 8
+"""How often a workflow is read again while a sub-workflow of it starts: for at most 30 s with the driver's delays."""
+_CLOCKS = 250
+"""Milliseconds by which the clocks of Conductor's nodes may differ. What is good must not be taken for stale."""
+
+Judgement = Build | Adopt | Refuse
+
+
+class _Kind(Enum):
+    OWN = auto()
+    """Of the own chain, for the same input: it can be adopted."""
+    STALE = auto()
+    """Of an attempt that Conductor has run anew, or forgotten."""
+    LOOPED = auto()
+    """Of an attempt, or a sub-workflow, that Conductor has forgotten, of a loop: it forgets rounds that are still good,
+    too."""
+    STARTING = auto()
+    """Of a workflow that its parent does not name, while a sub-workflow of the parent starts."""
+    UNREAD = auto()
+    """Of a workflow that was not read up to its root."""
+    UNKNOWN = auto()
+    """Conductor's answer does not have the attempt."""
+    FOREIGN = auto()
+    """Other people's, among them living attempts of other steps."""
+
+
+def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
+    """The attempts whose rows must be known before the range can be judged, and are not yet: those of this workflow, in
+    order.
+
+    A row that was read once stays true: Conductor begins attempts anew, or forgets them, only in a workflow that has
+    ended, which ends this delivery as well, and the delivery check stands before each look at the branch and before
+    each merge. (Loops that keep their last rounds only are the exception: Conductor forgets rounds that are still good,
+    and what was known of them is right.)
+    """
+    if not read.reaches_ref:
+        return ()
+    known = {*state.lineage.chain[:1], *state.lineage.rows} if state.lineage else ()
+    mine = [commit for commit in read.since if publication.is_of_my_workflow(commit, state.plan.delivery)]
+    found = dict.fromkeys(by.task_id for by in map(publication.origin, mine) if by is not None)
+    return tuple(task_id for task_id in found if task_id not in known)
+
+
+def judged(state: State) -> State:
+    """Return the state once its range is judged. The parents of this attempt's workflow, and workflows of which a
+    sub-workflow was starting, are read again for the next range: they may name other sub-workflows then."""
+    parents = _line(state, state.plan.delivery.workflow_id)[1:]
+    again = {key for key, row in state.workflows.items() if key in parents or (row is not None and row.is_starting)}
+    kept = {key: row for key, row in state.workflows.items() if key not in again}
+    return state.evolve(asked=(), rereads=0, workflows=kept)
+
+
+def with_lineage(state: State, read: LineageRead) -> State:
+    """The state with more rows known."""
+    before = state.lineage.rows if state.lineage else {}
+    return state.evolve(lineage=LineageRead(read.chain, {**before, **read.rows}))
+
+
+def ask_first(state: State) -> tuple[State, do.Command] | None:
+    """The question to Conductor without whose answer the range in `state.read` cannot be judged; None: there is none
+    (any more). A question whose answer has changed nothing is not repeated."""
+    if state.read is None:
+        raise ValueError("no range is being judged")
+    task_ids = lineage_ids(state, state.read)
+    ids = task_ids or workflow_ids(state, state.read)
+    if ids:
+        chain = state.lineage.chain if state.lineage else ()
+        question = do.ReadLineage(ids, chain) if task_ids else do.ReadWorkflows(ids)
+        return (state.evolve(asked=ids), question) if ids != state.asked else None
+    if state.rereads < STARTING_REREADS and (parent := _starting(state, state.read)):
+        state = state.evolve(rereads=state.rereads + 1)
+        return state, do.ReadWorkflows((parent,), state.rereads)
+    return None
+
+
+def _starting(state: State, read: BranchRead) -> str | None:
+    """Return the workflow whose starting sub-workflow keeps a commit from being judged; None if there is none, or if
+    the range is refused in any case."""
+    if not any(row is not None and row.is_starting for row in state.workflows.values()):
+        return None
+    kinds = _kinds(state, read)
+    undone = _undone(state, read, kinds)
+    judged = zip(read.since, kinds, strict=True)
+    waiting = [commit for commit, kind in judged if kind is _Kind.STARTING and commit.id not in undone]
+    by = publication.origin(waiting[0]) if waiting else None
+    if by is None or (_Kind.FOREIGN in kinds and not state.plan.rebase):
+        return None
+    line = _line(state, by.workflow_id)
+    told = ((above, _told(state, below, above)) for below, above in pairwise(line))
+    return next(above for above, kind in told if kind is _Kind.STARTING)
+
+
+def workflow_ids(state: State, read: BranchRead) -> tuple[str, ...]:
+    """The workflows that must be known before the range can be judged, this attempt's own among them: those of other
+    workflows' publications, and where Conductor has forgotten an attempt of a loop. What a person has committed to the
+    branch decides alone, if the task does not rebase."""
+    origins = [publication.origin(commit) for commit in read.since]
+    if not read.reaches_ref or (None in origins and not state.plan.rebase):
+        return ()
+    mine, kinds = state.plan.delivery.workflow_id, _kinds(state, read)
+    for also in ((_Kind.UNREAD,), ()):  # what these have undone need not be read, if they turn out to count
+        undone = _undone(state, read, kinds, *also)
+        counting = [
+            by.workflow_id for commit, by in zip(read.since, origins, strict=True) if by and commit.id not in undone
+        ]
+        needed = [workflow for workflow in counting if workflow != mine]
+        if not needed and _Kind.LOOPED in kinds:
+            needed = [mine]
+        tops = dict.fromkeys(_line(state, workflow)[-1] for workflow in (mine, *needed)) if needed else ()
+        if unread := [workflow for workflow in tops if workflow not in state.workflows]:
+            return tuple(unread[: max(0, WORKFLOWS_READ - len(state.workflows))])
+    return ()
+
+
+def own_publications(state: State, read: BranchRead) -> tuple[Commit, ...]:
+    """What this very delivery has merged, newest first: the merge took place although its answer did not arrive.
+
+    There can be more than one commit where the publish fence is not enforced: a merge that may be empty takes place
+    each time that it arrives. Only those count that lie directly on one another.
+    """
+    if not state.merges_sent:
+        return ()
+
+    def is_mine(commit: Commit) -> bool:
+        return publication.is_merge(commit) and publication.is_mine(commit, state.plan.delivery)
+
+    return tuple(takewhile(is_mine, dropwhile(lambda commit: not is_mine(commit), read.since)))
+
+
+def judge(state: State) -> Judgement:
+    """Judge the range in `state.read`, once `ask_first` has nothing more to ask."""
+    read = state.read
+    if read is None:
+        raise ValueError("no range is being judged")
+    if not read.since:
+        return Build(Base(state.ref.ref))
+    if not read.reaches_ref:
+        return Refuse(outcome.not_on_branch(state, read))
+    mine = (commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery))
+    if copy := next((commit for commit in mine if not publication.is_merge(commit)), None):
+        return Refuse(outcome.copied(state, copy))
+    kinds = _kinds(state, read)
+    if state.plan.rebase:
+        return _judge_among_others(state, read, kinds)
+    newest = read.since[0]
+    if kinds[0] is _Kind.OWN and _is_whole(newest):
+        return Adopt(newest, newest)
+    if _Kind.FOREIGN in kinds:
+        return Refuse(_foreign(state, read, kinds))
+    return _doubtful(state, read, kinds) or _build(read, list(read.since))
+
+
+def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> Judgement:
+    """Own publications count wherever they lie, and only what is stale is undone: what others do is accepted, and is
+    compared with the attempt's own changes once these are known."""
+    judged = list(zip(read.since, kinds, strict=True))
+    own = next(iter(_in_effect(judged, _Kind.OWN)), None)
+    if own is not None and not _is_whole(own):
+        return Refuse(outcome.buried(state, own, read.since[0]))
+    stale = _in_effect(judged, _Kind.STALE)
+    if own is not None and not stale:
+        return Adopt(own, read.since[0])
+    return _doubtful(state, read, kinds) or _build(read, _in_effect(judged, _Kind.STALE, _Kind.OWN))
+
+
+def _in_effect(judged: list[tuple[Commit, _Kind]], *kinds: _Kind) -> list[Commit]:
+    """The commits of these kinds, newest first, that no later commit of another kind has undone. A restarted fork is
+    why: each of its branches would undo the run before, which is undone once; doing it again would undo what the other
+    branch has published since."""
+    found, undone = [], set[str]()
+    for commit, kind in judged:
+        if kind not in kinds:
+            undone |= publication.superseded(commit)
+        elif commit.id not in undone:
+            found.append(commit)
+    return found
+
+
+def undoing(state: State, base: Base) -> tuple[list[do.StalePublication], list[Commit]]:
+    """Return the stale publications of `base` whose changes must be undone, and the living commits above the oldest of
+    them, whose changes must stay. The newest commits come first.
+
+    What a stale publication has undone stays undone, with two exceptions. A publication may have undone what the input
+    ref holds, so it is undone in full. And a person may have reverted a publication right after it came, which brought
+    back what it had undone: then neither of these two commits counts.
+    """
+    since = state.read.since if state.read else ()
+    void = set[str]()
+    for above, commit, below in zip(since, since[1:], since[2:], strict=False):
+        is_by_hand = publication.WORKFLOW_ID not in above.metadata
+        if commit.id in base.stale and is_by_hand and above.meta_range_id == below.meta_range_id:
+            void |= {above.id, commit.id}
+    counted = [commit for commit in since if commit.id not in void]
+    ids, undone = {commit.id for commit in since}, _UndoneAtHead(since, counted)
+    stale, living = list[do.StalePublication](), list[Commit]()
+    for commit in counted:
+        if commit.id in undone:
+            continue
+        if commit.id in base.stale:
+            is_partial = undone.undo(commit, ids)
+            stale.append(do.StalePublication(commit.id, commit.parents, is_partial, above=len(living)))
+        else:
+            living.append(commit)
+    return stale, living[: stale[-1].above] if stale else []
+
+
+class _UndoneAtHead:
+    """The publications whose changes are undone at the head, found by repeating what each commit has undone.
+
+    Example: B undid A. C was given A as its input ref, so C undid B in full, and that brought A back."""
+
+    def __init__(self, since: Sequence[Commit], counted: Sequence[Commit]) -> None:
+        """`since`: the commits of the range, newest first. `counted`: those of them that count."""
+        self._undone = set[str]()
+        self._before = dict[str, tuple[set[str], set[str]]]()
+        """What each commit has added to `_undone`, and removed from it."""
+        places = {commit.id: place for place, commit in enumerate(since)}
+        for commit in reversed(counted):
+            if not (gone := publication.superseded(commit) & places.keys()):
+                continue
+            start = places.get(commit.metadata.get(publication.INPUT_REF, ""), len(since))
+            above_input, before = {each.id for each in since[:start]}, set(self._undone)
+            for place in sorted(places[each] for each in gone):
+                if since[place].id not in self._undone:
+                    self.undo(since[place], above_input)
+            self._before[commit.id] = self._undone - before, before - self._undone
+
+    def __contains__(self, commit_id: str) -> bool:
+        return commit_id in self._undone
+
+    def undo(self, commit: Commit, above_input: Set[str]) -> bool:
+        """Undo one publication, as an attempt does whose range has the commits `above_input`. Return whether only the
+        publication's own changes are undone, because it has undone others and these stay undone."""
+        found = publication.superseded(commit)
+        if not found <= above_input:
+            added, removed = self._before.get(commit.id, (set(), set()))
+            self._undone = self._undone - added | removed
+        self._undone.add(commit.id)
+        return bool(found) and found <= above_input
+
+
+def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | None:
+    """Refuse commits that may be stale, but need not be."""
+    undone = _undone(state, read, kinds)
+    judged = zip(reversed(kinds), reversed(read.since), strict=True)
+    found = {kind: commit for kind, commit in judged if commit.id not in undone}
+    if _Kind.UNREAD in found:
+        return Refuse(outcome.unread_workflow(state, found[_Kind.UNREAD], WORKFLOWS_READ))
+    if _Kind.STARTING in found:
+        return Refuse(outcome.still_starting(state, found[_Kind.STARTING]), terminal=False)
+    if _Kind.UNKNOWN in found:
+        return Refuse(outcome.unknown_attempt(state, found[_Kind.UNKNOWN]), terminal=False)
+    return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
+
+
+def _undone(state: State, read: BranchRead, kinds: list[_Kind], *also: _Kind) -> set[str]:
+    """Return what commits that count have undone, in a rebase: whose publications these were does not matter any
+    more. Those of the kinds in `also` count, too."""
+    judged = zip(read.since, kinds, strict=True)
+    counting = [commit for commit, kind in judged if kind in (_Kind.OWN, _Kind.FOREIGN, *also)]
+    return set[str]().union(*map(publication.superseded, counting)) if state.plan.rebase else set()
+
+
+def _build(read: BranchRead, stale: list[Commit]) -> Build:
+    """On the head, with what is stale undone."""
+    newest = read.since[0]
+    return Build(Base(newest.id, tuple(commit.id for commit in stale), newest.meta_range_id))
+
+
+def _kinds(state: State, read: BranchRead) -> list[_Kind]:
+    """What is made of each commit. One that a living attempt has adopted is that attempt's, whatever has become of the
+    attempt that made it: Conductor begins failed attempts again, long retried, with another start time."""
+    found, adopted = [], dict[str, _Kind]()
+    for commit in read.since:
+        kind = adopted.get(commit.id) or _kind(state, commit)
+        if kind in (_Kind.OWN, _Kind.FOREIGN) and publication.is_merge(commit):
+            adopted[publication.adopted(commit) or ""] = kind
+        found.append(kind)
+    return found
+
+
+def _kind(state: State, commit: Commit) -> _Kind:
+    delivery, by, lineage = state.plan.delivery, publication.origin(commit), state.lineage or LineageRead((), {})
+    if by is None or not publication.is_merge(commit):
+        return _Kind.FOREIGN
+    began_before = _began_before(state, commit)
+    if not publication.is_of_my_workflow(commit, delivery):
+        return _Kind.STALE if began_before else _run_of(state, by)
+    if by.task_id == delivery.task_id:
+        is_living = by.start_time == delivery.start_time
+    elif by.task_id in lineage.rows:
+        row = lineage.rows[by.task_id]
+        is_living = row is not None and by.start_time == row.start_time
+    else:
+        return _Kind.UNKNOWN
+    if publication.is_of_my_step(commit, delivery):
+        own = is_living and by.task_id in lineage.chain and publication.is_for_my_input(commit, state)
+        return _Kind.OWN if own else _Kind.STALE
+    if is_living:
+        return _Kind.FOREIGN
+    in_a_loop = delivery.iteration > 0 or publication.is_in_a_loop(commit)
+    return _Kind.LOOPED if in_a_loop and not began_before else _Kind.STALE
+
+
+def _began_before(state: State, commit: Commit) -> bool:
+    """Whether the attempt behind `commit` belongs to a run before the present one of this attempt's own family of
+    workflows. Not known: no."""
+    by = publication.origin(commit)
+    return by is not None and _run_of(state, by) is _Kind.STALE
+
+
+def _run_of(state: State, by: Origin) -> _Kind:
+    """Return what the workflows say of an attempt's run. It is stale if a workflow in which the attempt lies was
+    restarted since it began, or if its parent runs another one in its place."""
+    line, mine = _line(state, by.workflow_id), _line(state, state.plan.delivery.workflow_id)
+    roots = [state.workflows.get(line[-1]), state.workflows.get(mine[-1])]
+    if not {line[-1], mine[-1]} <= state.workflows.keys() or any(row is not None and row.parent_id for row in roots):
+        return _Kind.UNREAD
+    if None in roots or line[-1] != mine[-1]:
+        return _Kind.FOREIGN
+    rows = filter(None, map(state.workflows.get, line))
+    if any(by.start_time + _CLOCKS < row.start_time for row in rows):
+        return _Kind.STALE
+    told = {_told(state, below, above) for below, above in pairwise(line)}
+    return next((kind for kind in (_Kind.STALE, _Kind.STARTING, _Kind.LOOPED) if kind in told), _Kind.FOREIGN)
+
+
+def _line(state: State, workflow_id: str) -> list[str]:
+    """Return a workflow and its parents up to the root, as far as they were read. A cycle ends where it closes. Each
+    workflow is read itself, although its parent may name it: only its own start time tells of a restart of it alone."""
+    line = [workflow_id]
+    while (row := state.workflows.get(line[-1])) and row.parent_id and row.parent_id not in line:
+        line.append(row.parent_id)
+    return line
+
+
+def _told(state: State, child: str, parent: str) -> _Kind:
+    """Return what a parent says of a workflow below it. One whose attempt was retried is stale for certain. While a
+    sub-workflow starts, a missing name proves nothing otherwise: the sub-workflow may run before its parent names it.
+    Nor does it if a loop of the parent can run the workflow, for Conductor forgets rounds that are still good."""
+    row, below = state.workflows.get(parent), state.workflows.get(child)
+    if row is None or child in row.children:
+        return _Kind.FOREIGN
+    if child in row.replaced or below is None:
+        return _Kind.STALE
+    if row.is_starting:
+        return _Kind.STARTING
+    may_loop = {below.name, ANY_WORKFLOW} & row.looped or (row.looped and not below.name)
+    return _Kind.LOOPED if may_loop else _Kind.STALE
+
+
+def _is_whole(commit: Commit) -> bool:
+    """Whether it came on the head that its attempt was built on. Without the publish fence another commit may have
+    come between, and then its tree is not what the attempt made."""
+    return commit.parents[:1] == (commit.metadata.get(publication.EXPECTED_HEAD),)
+
+
+def _foreign(state: State, read: BranchRead, kinds: list[_Kind]) -> str:
+    own = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.OWN), None)
+    return outcome.moved_head(state, read) if own is None else outcome.buried(state, own, read.since[0])

@@ -1,0 +1,161 @@
+"""What a worker gives its attempts: time, limits, an observer, and a way to end them early.
+
+The delivery check asks at the steps that cannot be taken back. In between, a transfer may last for hours, or a service
+that does not answer may be asked again and again. The worker that hears of a loss cuts that short.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal, Protocol
+
+from perago.attempt import commands as do
+from perago.settings.values import PublishFence
+
+
+class SystemClock:
+    """The machine's own time."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed; a negative duration counts as 0."""
+        time.sleep(max(0.0, seconds))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes are bytes, times seconds."""
+
+    max_result_bytes: int = 1024 * 1024
+    """`PERAGO_MAX_RESULT_BYTES`: a result travels whole in the publication's metadata."""
+    max_workspace_bytes: int | None = None
+    """`PERAGO_MAX_WORKSPACE_BYTES`; None: no limit."""
+    max_workspace_objects: int = 10_000_000
+    """`PERAGO_MAX_WORKSPACE_OBJECTS`: of objects below the task's prefix, and of the directories that they need."""
+    history: int = 1000
+    """Commits that are looked through between the branch head and the input ref."""
+    publish_fence: PublishFence = PublishFence.AUTO
+    """`PERAGO_PUBLISH_FENCE`: how strictly a publication insists on the publish fence."""
+    answer_patience: float = 120.0
+    """How long Conductor is asked again while it does not answer, and lakeFS while it does not accept the
+    credentials: a worker reads them once, so that a proxy's trouble passes, and wrong ones do not."""
+    outage_patience: float = 2700.0
+    """How long lakeFS is waited for while it does not answer, or fails itself. Restarts, upgrades and failovers are
+    over by then, and a staging branch does not stand still for the hour after which `perago gc` may remove it. A
+    task's `timeoutSeconds` ends the wait earlier."""
+    rebase_tries: int = 100
+    """How often changes are put on another head while others advance the branch. Each try that is lost is one that
+    another publisher has won."""
+    fail_on_left_files: bool = False
+    """An attempt fails if its function leaves files in its current directory; else they are noted."""
+    allowed_workspaces: tuple[str, ...] | None = None
+    """`PERAGO_ALLOWED_WORKSPACES`: glob patterns `repository/branch` that an input may name; None: any."""
+
+    def allows(self, repository: str, branch: str) -> bool:
+        """Whether an input may name this branch. Case counts, and no name holds a slash."""
+        if self.allowed_workspaces is None:
+            return True
+        if "/" in repository or "/" in branch:
+            return False
+        return any(fnmatchcase(f"{repository}/{branch}", pattern) for pattern in self.allowed_workspaces)
+
+
+Direction = Literal["download", "upload"]
+
+
+class Observer(Protocol):
+    """Is told what happens. Methods may be called by several threads, must be quick and must not raise."""
+
+    def step(self, name: str) -> None:
+        """A command is about to be carried out."""
+        ...
+
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """So many objects and bytes of a transfer are done."""
+        ...
+
+    def log(self, text: str) -> None:
+        """The function called `current().log`."""
+        ...
+
+    def progress(self, done: int, total: int) -> None:
+        """The function called `current().progress`."""
+        ...
+
+    def waiting(self, text: str) -> None:
+        """lakeFS does not answer and is waited for, or answers again; `text` is a line about it."""
+        ...
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        """A merge that expects this head is about to be sent, or was answered. `words` say what becomes of it if
+        nothing more is heard of the attempt; empty: nothing of the attempt is, or may appear, on the branch."""
+        ...
+
+
+class _Silent:
+    def step(self, name: str) -> None:
+        """Does nothing."""
+
+    def transferred(self, direction: Direction, objects: int, size: int, total_objects: int, total_size: int) -> None:
+        """Does nothing."""
+
+    def log(self, text: str) -> None:
+        """Does nothing."""
+
+    def progress(self, done: int, total: int) -> None:
+        """Does nothing."""
+
+    def waiting(self, text: str) -> None:
+        """Not said anywhere."""
+
+    def publishing(self, repository: str, branch: str, expected_head: str, words: str) -> None:
+        """Not said anywhere."""
+
+
+SILENT: Observer = _Silent()
+"""For those who do not watch."""
+
+
+class Interrupted(BaseException):
+    """The delivery is lost: what runs must end now. No `Exception`, so that no handler takes it for a failure
+    of the call that it interrupts."""
+
+
+Interruptible = Callable[[], AbstractContextManager[object]]
+"""Makes a block that raises `Interrupted` at its beginning if the delivery is lost by then, and at any point within as
+soon as it is."""
+
+TIDYING = (do.RemoveStagingBranches, do.RemoveDirectory)
+"""Commands that are carried out to their end, also and especially for a lost delivery."""
+
+ON_THE_NETWORK = (
+    do.ResolveJoin,
+    do.ReadBranch,
+    do.FindLeftovers,
+    do.ListObjects,
+    do.Fetch,
+    do.CreateStagingBranch,
+    do.RevertStale,
+    do.CompareWithOthers,
+    do.FindCommits,
+    do.ReadAdopted,
+    do.AwaitTurn,
+    do.StageChanges,
+    do.CarryChanges,
+    do.StageFence,
+    do.CommitStaging,
+    do.VerifyStaging,
+    do.CheckPublishFence,
+    do.TryPublishFence,
+    do.Merge,
+    do.ReadPublication,
+)
+"""Commands that are cut short. What they have sent can be thrown away, or is found again: the delivery is lost, and
+its staging branch goes unless a merge was sent. The others are short, or see to it themselves."""

@@ -1,0 +1,250 @@
+"""`LocalWorkspace`: the attempt directory, the tree in it, and what the function changed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Literal
+
+from perago.authoring import WorkspaceSpec
+from perago.authoring.workspace import Listing
+from perago.cache import CacheUnusable, give_room
+from perago.driver.environment import Limits
+from perago.guardrails.evaluation import ContentGuardrail, Finding, Phase, check_tree, evaluate
+from perago.ports import Delivery, ObjectEntry, Placement, Upload
+from perago.text import count, listing, quoted
+from perago.workspace.changes import Baseline, Changes, combined, detect_changes
+from perago.workspace.directory import AttemptDirectory
+from perago.workspace.keys import View, is_reserved
+from perago.workspace.layout import (
+    RESERVE,
+    check_room,
+    create_directories,
+    directories_to_create,
+    listing_of,
+    plan_layout,
+)
+from perago.workspace.scan import NoRoom, Tree, scan_tree
+
+_BLOCK = 4096
+"""What rounding up may add to each file, in bytes."""
+
+
+class LocalWorkspace:
+    """Holds the attempt directory from the download to its removal."""
+
+    def __init__(self, spec: WorkspaceSpec, root: Path, delivery: Delivery, limits: Limits) -> None:
+        self._spec = spec
+        self._root = root
+        self._delivery = delivery
+        self._limits = limits
+        self._directory: AttemptDirectory | None = None
+        self._baseline = Baseline({})
+        self._tree: Tree | None = None
+        self._placements: list[Placement] = []
+        self._view = View.of(spec)
+        self._hidden: frozenset[str] = frozenset()
+        """The files and directory markers of the input that the task does not see, relative."""
+        self.unread: tuple[str, ...] = ()
+        """Which contents no post guardrail has seen, after a rebase, in words."""
+        self.total_objects = self.landed_objects = 0
+        self.total_size = self.landed_size = 0
+        """Of all files of the workspace, and of those that an earlier download has brought, which then broke."""
+
+    @property
+    def directory(self) -> AttemptDirectory:
+        """The attempt directory."""
+        if self._directory is None:
+            raise ValueError("the attempt directory does not exist yet")
+        return self._directory
+
+    @property
+    def path(self) -> Path:
+        """What the function gets as its workspace."""
+        return self.directory.workspace
+
+    def create(self) -> None:
+        """Make the attempt directory.
+
+        Raises:
+            DirectoryRefused: a hostile id, an unusable root, or one in use.
+        """
+        self._directory = AttemptDirectory.create(self._root, self._delivery)
+
+    def lay_out(self, entries: Sequence[ObjectEntry]) -> None:
+        """Decide where the objects of a listing go.
+
+        Raises:
+            LayoutRefused: keys that cannot be files.
+        """
+        prefix = self._spec.key_prefix
+        seen, hidden = [], set[str]()
+        for entry in entries:
+            path = entry.key[len(prefix) :]
+            if is_reserved(entry.key) or self._view.sees(path):
+                seen.append(entry)
+            elif path:
+                hidden.add(path)
+        self._hidden = frozenset(hidden)
+        self._placements = plan_layout(seen, prefix, self.path)
+        sizes = [placement.entry.size for placement in self._placements if placement.path is not None]
+        self.total_objects, self.total_size = len(sizes), sum(sizes)
+
+    def blindness(self) -> str | None:
+        """What to tell an author whose `include` and `exclude` leave nothing of an input that has files."""
+        files = sum(not path.endswith("/") for path in self._hidden)
+        if self.total_objects or not files:
+            return None
+        return f"include and exclude leave none of the {count(files, 'file')} of the workspace ref"
+
+    def make_room(self) -> None:
+        """Make the directories that the files need.
+
+        Raises:
+            NoRoom: other attempts leave too little space.
+            LayoutRefused: too many bytes, or too many for this disk.
+            OSError: the disk refused.
+        """
+        try:
+            self._check_room()
+        except NoRoom as refused:
+            if not (refused.is_passing and self._take_from_cache()):
+                raise
+            self._check_room()
+        prefix = self._spec.key_prefix
+        create_directories(self.path, directories_to_create(self._placements, prefix))
+
+    def _check_room(self) -> None:
+        prefix, limit = self._spec.key_prefix, self._limits.max_workspace_bytes
+        check_room(self._placements, prefix, self.path, max_bytes=limit, root=self._root)
+
+    def _take_from_cache(self) -> bool:
+        """Let the cache give way, as far as the workspace needs it; False if it has nothing to give."""
+        try:
+            return give_room(self._root, self.total_size + self.total_objects * _BLOCK + RESERVE)
+        except (CacheUnusable, OSError):
+            return False
+
+    def missing(self) -> Sequence[Placement]:
+        """What has not come yet: files appear whole, and the function has not run yet."""
+        found = scan_tree(self.path, self.directory.held).files
+        missing, self.landed_objects, self.landed_size = [], 0, 0
+        for placement in self._placements:
+            if placement.path is None:
+                continue
+            file = found.get(placement.path.relative_to(self.path).as_posix())
+            if file is None or file.size != placement.entry.size:
+                missing.append(placement)
+            else:
+                self.landed_objects += 1
+                self.landed_size += file.size
+        return missing
+
+    def record(self) -> None:
+        """Remember the tree as it was downloaded."""
+        self._tree = scan_tree(self.path, self.directory.held)
+        self._baseline = Baseline.record(self._tree, self._placements, self._spec.key_prefix)
+
+    def check_listing(self) -> tuple[Finding, ...]:
+        """The verdicts of the `pre` guardrails on the server's listing, as far as names and sizes tell."""
+        return evaluate(self._spec.pre, listing_of(self._placements, self._spec.key_prefix), phase=Phase.PRE)
+
+    def check(
+        self, phase: Literal["pre", "post"], around: Callable[[], AbstractContextManager[object]] = nullcontext
+    ) -> tuple[Finding, ...]:
+        """The verdicts of one phase on one scan, which change detection then uses, too. `around` is entered while
+        guardrails look into files."""
+        if self._tree is None or phase == "post":
+            self._tree = scan_tree(self.path, self.directory.held)
+        tree = self._tree
+        rules = self._spec.pre if phase == "pre" else self._spec.post
+        always = check_tree(tree, self._spec.key_prefix, self._view, self._hidden) if phase == "post" else ()
+        disk = None if always else tree  # nothing looks into a tree with links in it
+        with around() if any(isinstance(rule, ContentGuardrail) for rule in rules) else nullcontext():
+            return (*always, *evaluate(rules, tree.listing, phase=Phase(phase), disk=disk))
+
+    def changes(self) -> Changes:
+        """What the function did to the tree, as of the last scan."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        return detect_changes(self._baseline, self._tree)
+
+    @property
+    def key_prefix(self) -> str:
+        """What the keys of the workspace begin with."""
+        return self._spec.key_prefix
+
+    def names(self) -> set[str]:
+        """All files and directories of the last scan, as keys."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        prefix = self._spec.key_prefix
+        return {prefix + path for path in (*self._tree.files, *self._tree.listing.directories)}
+
+    def check_combined(self, others: Mapping[str, int | None], planned: Collection[str]) -> tuple[str, ...]:
+        """The post guardrails that are violated once the changes of others are in the tree, too, as far as its listing
+        tells. `others` has keys with sizes in bytes, None for removed ones; `planned` are the keys that the task has
+        changed itself."""
+        if self._tree is None:
+            raise ValueError("the tree has not been scanned")
+        prefix = self._spec.key_prefix
+        seen = {key: size for key, size in others.items() if self._view.sees(key.removeprefix(prefix))}
+        sizes = combined(self._tree.listing.sizes, seen, planned, prefix)
+        findings = evaluate(self._spec.post, Listing(sizes), phase=Phase.POST)
+        self.unread = tuple(self._unread(seen))
+        return tuple(finding.message for finding in findings if not finding.satisfied)
+
+    def _unread(self, others: Collection[str]) -> Iterator[str]:
+        prefix = self._spec.key_prefix
+        paths = [key.removeprefix(prefix) for key in sorted(others) if key.startswith(prefix)]
+        for rule in self._spec.post:
+            read = [quoted(path) for path in paths if isinstance(rule, ContentGuardrail) and rule.reads(path)]
+            if read:
+                yield (
+                    f"Post guardrail {rule.brief} has looked into the files of this attempt, and not into what others "
+                    f"have changed meanwhile: {listing(read, 3)}. With reads=[...] such a change is a conflict."
+                )
+
+    def uploads(self, changes: Changes) -> list[Upload]:
+        """The files to stage."""
+        return [
+            Upload(
+                key=self._spec.key_prefix + file.path,
+                path=self.path / file.path,
+                size=file.size,
+                checksum=file.checksum,
+                content_type=file.content_type,
+                metadata=file.metadata,
+                root=self.path,
+            )
+            for file in (*changes.added, *changes.changed)
+        ]
+
+    def deletions(self, changes: Changes) -> list[str]:
+        """The keys to delete."""
+        return [self._spec.key_prefix + file.path for file in changes.removed]
+
+    def remove(self) -> str | None:
+        """Remove the attempt directory; returns what stood in the way."""
+        return None if self._directory is None else self._directory.remove()
+
+
+@contextmanager
+def attempt_directory(
+    local: LocalWorkspace | None, root: Path, delivery: Delivery, note: Callable[[str | None], None]
+) -> Iterator[AttemptDirectory]:
+    """The attempt directory while the function runs: that of the workspace, or one for a task without, which is removed
+    at the end. `note` gets what could not be removed, or None.
+
+    Raises:
+        DirectoryRefused: as `LocalWorkspace.create`.
+    """
+    if local is not None:
+        yield local.directory
+        return
+    directory = AttemptDirectory.create(root, delivery, workspace=False)
+    try:
+        yield directory
+    finally:
+        note(directory.remove())

@@ -1,0 +1,425 @@
+"""Steps that lead to several others: SWITCH, forks, JOIN, DYNAMIC and DO_WHILE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+from perago.embedded.conductor import scripts
+from perago.embedded.conductor.context import (
+    SYSTEM_TASKS,
+    DecisionContext,
+    SystemTask,
+    Termination,
+    not_modelled,
+    required,
+    task_input,
+)
+from perago.embedded.conductor.decider import task_definition
+from perago.embedded.conductor.expressions import java_text
+from perago.embedded.conductor.state import (
+    Status,
+    Step,
+    TaskRow,
+    WorkflowStatus,
+    every_step,
+    following,
+    holds,
+    with_iteration,
+    without_iteration,
+)
+from perago.embedded.conductor.wire import ServerError, server_error
+from perago.embedded.conductor.workflowdefs import parse_dynamic_steps
+from perago.ports import ServiceError
+
+_SCRIPTS = ("javascript", "graaljs")
+
+
+class Switch(SystemTask):
+    """Its row shows the type SWITCH also as its name. The case is chosen when it is scheduled."""
+
+    kind = "SWITCH"
+    fields = frozenset(("decisionCases", "defaultCase", "evaluatorType", "expression"))
+    retriable = False
+
+    def check(self, step: Step, where: str) -> None:
+        if step.get("evaluatorType") == "python":
+            raise not_modelled(where, "evaluatorType python")
+        if step.get("evaluatorType") in _SCRIPTS:
+            scripts.require("quickjs")
+
+    def problems(self, step: Step) -> Iterator[str]:
+        if step.get("evaluatorType") is None:
+            yield required(step, "evaluatorType")
+        elif step.get("expression") is None:
+            yield required(step, "expression")
+        if not step["decisionCases"]:
+            yield f"decisionCases should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        visible = context.resolved(step)
+        row = context.new_row(step, "SWITCH", "SWITCH", start_time=context.state.now())
+        row.input = visible
+        try:
+            case = _case(step, visible)
+        except scripts.ScriptError as error:
+            row.status, row.reason = Status.FAILED, str(error)
+            return [row]
+        row.status = Status.IN_PROGRESS
+        row.input = {**visible, "case": case}
+        row.output = {"evaluationResult": [case], "selectedCase": case}
+        chosen = step["decisionCases"].get(case, step["defaultCase"])
+        if not chosen:
+            return [row]
+        inner = context.rows_for(chosen[0], retry_count)
+        row.input = {**row.input, "hasChildren": "true"}
+        return [row, *inner]
+
+    def leads_on(self, row: TaskRow) -> bool:
+        return "hasChildren" not in row.input
+
+    def execute(self, _context: DecisionContext, row: TaskRow) -> bool:
+        row.status = Status.COMPLETED
+        return True
+
+
+def _case(step: Step, visible: Mapping[str, Any]) -> str:
+    evaluator, expression = step["evaluatorType"], step["expression"]
+    if evaluator == "value-param":
+        return java_text(visible.get(expression))
+    if evaluator in _SCRIPTS:
+        return java_text(scripts.javascript(expression, visible))
+    raise Termination(f"No evaluator registered for type: {evaluator}", WorkflowStatus.FAILED)
+
+
+class Fork(SystemTask):
+    """Done as soon as it is scheduled, together with the first step of each branch. Its row shows the type FORK."""
+
+    kind = "FORK_JOIN"
+    fields = frozenset(("forkTasks",))
+    retriable = False
+
+    def problems(self, step: Step) -> Iterator[str]:
+        if not step["forkTasks"]:
+            yield f"forkTasks should have atleast one task for taskType: {self.kind} taskName: {step['name']}"
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        if not all(step["forkTasks"]):
+            raise _refused(f"a branch of {step['taskReferenceName']} is empty")
+        fork = _fork_row(context, step, context.resolved(step))
+        rows = [row for branch in step["forkTasks"] for row in context.rows_for(branch[0], retry_count)]
+        join = _join_after(context, step, "Fork task definition is not followed by a join task.  Check the blueprint")
+        return [fork, *rows, *context.rows_for(join, retry_count)]
+
+
+class DynamicFork(SystemTask):
+    """FORK_JOIN_DYNAMIC: its branches are one step each, which its input names while the workflow runs.
+
+    The JOIN after it waits for all of them, whatever its `joinOn` says. A JOIN that is scheduled again without its fork
+    waits for nothing, as on the server.
+    """
+
+    kind = "FORK_JOIN_DYNAMIC"
+    fields = frozenset(("dynamicForkTasksParam", "dynamicForkTasksInputParamName", "dynamicForkJoinTasksParam"))
+    retriable = False
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        given = context.resolved(step)
+        steps = _forked(step, given)
+        reason = "Dynamic join definition is not followed by a join task.  Check the workflow definition."
+        join = _join_after(context, step, reason)
+        for inner in steps:
+            inner.setdefault("taskDefinition", task_definition(context.state, inner))
+        names = [inner["taskReferenceName"] for inner in steps]
+        fork = _fork_row(context, step, {**given, "forkedTaskDefs": steps, "forkedTasks": names})
+        if context.latest(step["taskReferenceName"]) is not None:
+            steps, names = [], []
+        rows = [row for inner in steps for row in context.rows_for(inner, retry_count)]
+        joins = context.rows_for(join, retry_count)
+        for row in joins:
+            row.input = {**row.input, "joinOn": names}
+        return [fork, *rows, *joins]
+
+
+def _forked(step: Step, given: Mapping[str, Any]) -> list[Step]:
+    """The steps of a dynamic fork in the three forms in which an input may have them."""
+    inputs: Any = {}
+    if step.get("dynamicForkTasksParam"):
+        parameter, inputs = step["dynamicForkTasksParam"], given.get(step.get("dynamicForkTasksInputParamName", ""))
+        tasks = given.get(parameter)
+    elif step.get("dynamicForkJoinTasksParam"):
+        parameter = step["dynamicForkJoinTasksParam"]
+        found = given.get(parameter)
+        tasks = found.get("dynamicTasks") if isinstance(found, Mapping) else None
+        tasks = [_named(task) for task in tasks] if isinstance(tasks, list) else tasks
+    elif "forkTaskName" in given:
+        parameter, tasks = "forkTaskInputs", _numbered(given)
+    else:
+        raise not_modelled(f"task {step['taskReferenceName']}", "a dynamic fork without its parameters")
+    if not isinstance(tasks, list) or not all(isinstance(task, Mapping) for task in tasks):
+        shown = java_text(tasks)
+        reason = f"Input '{parameter}' is invalid. Cannot deserialize a list of Workflow Tasks from '{shown}'"
+        raise Termination(reason, WorkflowStatus.FAILED)
+    if not isinstance(inputs, Mapping):
+        reason = f"Input to the dynamically forked tasks is not a map -> expecting a map of K,V  but found {inputs}"
+        raise Termination(reason, WorkflowStatus.FAILED)
+    try:
+        steps = parse_dynamic_steps("fork dynamically", tasks)
+    except ServiceError as error:
+        raise Termination(error.detail, WorkflowStatus.FAILED) from error
+    for inner in steps:
+        own = inputs.get(inner["taskReferenceName"])
+        inner["inputParameters"] = {**inner["inputParameters"], **(own if isinstance(own, Mapping) else {})}
+    return steps
+
+
+def _named(task: Any) -> dict[str, Any]:
+    """One of `dynamicTasks`."""
+    kind = task.get("type") or ("SUB_WORKFLOW" if task.get("workflowName") else "SIMPLE")
+    named = {"name": task.get("taskName"), "taskReferenceName": task.get("referenceName"), "type": kind}
+    if task.get("workflowName"):
+        named["subWorkflowParam"] = {"name": task["workflowName"]}
+    return {**named, "inputParameters": task.get("input") or {}}
+
+
+def _numbered(given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same task once for each input."""
+    name = given["forkTaskName"]
+    inputs = given.get("forkTaskInputs") or []
+    return [
+        {
+            "name": name,
+            "taskReferenceName": f"_{name}_{index}",
+            "inputParameters": {**(one if isinstance(one, Mapping) else {"input": one}), "__index": index},
+        }
+        for index, one in enumerate(inputs)
+    ]
+
+
+def _fork_row(context: DecisionContext, step: Step, given: dict[str, Any]) -> TaskRow:
+    row = context.new_row(step, "FORK", "FORK", status=Status.COMPLETED, start_time=context.state.now())
+    row.input = given
+    return row
+
+
+def _join_after(context: DecisionContext, step: Step, complaint: str) -> Step:
+    join = following(context.workflow.definition["tasks"], step["taskReferenceName"])
+    if join is None or join["type"] != "JOIN":
+        raise Termination(complaint, WorkflowStatus.FAILED)
+    return join
+
+
+def _refused(detail: str) -> ServerError:
+    return server_error("decide workflow", detail)
+
+
+class Dynamic(SystemTask):
+    """DYNAMIC: a step of the task type that its input names. Its row is that of the named type.
+
+    Its definition is not: without one of its own name it has no retries and no response time-out, as on the server.
+    """
+
+    kind = "DYNAMIC"
+    fields = frozenset(("dynamicTaskNameParam",))
+
+    def problems(self, step: Step) -> Iterator[str]:
+        if not step.get("dynamicTaskNameParam"):
+            yield required(step, "dynamicTaskNameParam")
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        given = context.resolved(step)
+        name = given.get(step["dynamicTaskNameParam"])
+        if not isinstance(name, str) or not name:
+            raise Termination(
+                "Cannot map a dynamic task based on the parameter and input. "
+                f"Parameter= {step['dynamicTaskNameParam']}, input= {java_text(given)}",
+                WorkflowStatus.FAILED,
+            )
+        named = {key: value for key, value in step.items() if key not in self.fields}
+        return context.rows_for(
+            {**named, "name": name, "type": name if name in SYSTEM_TASKS else "SIMPLE"}, retry_count
+        )
+
+
+class Join(SystemTask):
+    """Waits until the steps that it names are done, and fails with the first of them that does. A permissive step makes
+    it fail only once all of them have ended.
+
+    Looked at in the background, so it ends a moment after the last step that it waits for.
+    """
+
+    kind = "JOIN"
+    fields = frozenset(("joinOn",))
+    background = True
+    resumes = True
+    joins = True
+    retriable = False
+
+    def rows(self, context: DecisionContext, step: Step, _retry_count: int) -> list[TaskRow]:
+        row = context.new_row(step, "JOIN", "JOIN", status=Status.IN_PROGRESS, start_time=context.state.now())
+        row.input = {"joinOn": list(step["joinOn"])}
+        return [row]
+
+    def execute(self, context: DecisionContext, row: TaskRow) -> bool:
+        names = [with_iteration(name, row.iteration) if row.iteration else name for name in row.input["joinOn"]]
+        latest = {name: context.latest(name) for name in names}
+        present = [other for other in latest.values() if other is not None]
+        all_ended = len(present) == len(latest) and all(other.status.terminal for other in present)
+        if _is_stuck(present, all_ended):
+            return False
+        for other in present:
+            if other.output:
+                row.output = {**row.output, other.reference_name: other.output}
+            if _fails(other, all_ended):
+                return _fail(row, present)
+        if not all_ended:
+            return False
+        errors = [other for other in present if other.status is Status.COMPLETED_WITH_ERRORS]
+        row.status = Status.COMPLETED_WITH_ERRORS if errors else Status.COMPLETED
+        if errors:
+            failed = " ".join(f"{other.task_name}/{other.task_id}" for other in errors)
+            row.reason = f"{failed} completed with errors"
+        return True
+
+
+def _fails(other: TaskRow, all_ended: bool) -> bool:
+    mandatory = not other.workflow_task["optional"] and (all_ended or not other.is_permissive)
+    return other.status.unsuccessful and mandatory
+
+
+def _is_stuck(present: Sequence[TaskRow], all_ended: bool) -> bool:
+    """A step that was skipped by hand has no output, not even an empty one: the server stumbles over it each time that
+    it looks, so that such a JOIN never ends, unless one that it looks at earlier has failed."""
+    until_failure = takewhile(lambda other: not _fails(other, all_ended), present)
+    return any(other.status is Status.SKIPPED for other in until_failure)
+
+
+def _fail(row: TaskRow, present: Sequence[TaskRow]) -> bool:
+    failed = [other for other in present if other.status.unsuccessful]
+    row.reason = " ".join(other.reason for other in failed if other.reason is not None)
+    mandatory = [other for other in failed if not other.workflow_task["optional"]]
+    cancelled = all(other.status is Status.CANCELED for other in mandatory)
+    row.status = Status.CANCELED if cancelled else Status.FAILED
+    return True
+
+
+class Loop(SystemTask):
+    """Looked at in every decision. Its condition sees the outputs of the loop and of its steps by reference name.
+
+    The condition is JavaScript, whatever `evaluatorType` says.
+    """
+
+    kind = "DO_WHILE"
+    fields = frozenset(("loopOver", "loopCondition", "evaluatorType"))
+    resumes = True
+    iterates = True
+    retriable = False
+
+    def check(self, step: Step, where: str) -> None:
+        inner = next((inner for inner in every_step(step["loopOver"]) if inner["type"] == self.kind), None)
+        if inner is not None:
+            raise not_modelled(where, f"a loop inside of a loop ({inner['taskReferenceName']})")
+        for parameter in ("keepLastN", "_items"):
+            if parameter in step["inputParameters"]:
+                raise not_modelled(where, f"inputParameters.{parameter}")
+        if step.get("loopCondition"):
+            scripts.require("quickjs")
+
+    def problems(self, step: Step) -> Iterator[str]:
+        if step.get("loopCondition") is None:
+            yield required(step, "loopCondition")
+        if not step["loopOver"]:
+            yield required(step, "loopOver")
+
+    def rows(self, context: DecisionContext, step: Step, retry_count: int) -> list[TaskRow]:
+        if context.latest(step["taskReferenceName"]) is not None:
+            return []
+        definition = step["taskDefinition"]
+        row = context.new_row(step, self.kind, step["name"], status=Status.IN_PROGRESS, start_time=context.state.now())
+        row.retry_count = retry_count
+        row.rate_limit = (definition["rateLimitPerFrequency"], definition["rateLimitFrequencyInSeconds"])
+        row.input = context.resolved(step, row.task_id, templated=True)
+        return [row]
+
+    def execute(self, context: DecisionContext, row: TaskRow) -> bool:
+        body = _latest_of_iteration(context, row)
+        if not body:
+            return _next_iteration(context, row, 1)
+        outputs: dict[str, Any] = {}
+        for inner in body.values():
+            outputs[without_iteration(inner.reference_name)] = inner.output
+            if inner.status.unsuccessful:
+                row.output = {**row.output, str(row.iteration): outputs}
+                row.status, row.reason = Status.FAILED, f"{inner.reason or 'null'} "
+                return True
+        row.output = {**row.output, str(row.iteration): outputs}
+        return _is_complete(context, row, body) and self._go_on(context, row)
+
+    def _go_on(self, context: DecisionContext, row: TaskRow) -> bool:
+        condition = row.workflow_task["loopCondition"]
+        try:
+            again = _is_true(scripts.javascript(condition, _visible(context, row)))
+        except scripts.ScriptError as error:
+            row.status = Status.FAILED_WITH_TERMINAL_ERROR
+            row.reason = f"Unable to evaluate condition {condition}, exception {error}"
+            return True
+        if again:
+            return _next_iteration(context, row, row.iteration + 1)
+        row.status = Status.COMPLETED
+        return True
+
+
+def _is_true(value: Any) -> bool:
+    """Only true and numbers above zero are; texts, lists and objects are not, unlike in JavaScript."""
+    return value is True or (isinstance(value, int | float) and value > 0)
+
+
+def _belongs(loop: TaskRow, other: TaskRow) -> bool:
+    return holds(loop.workflow_task, without_iteration(other.reference_name))
+
+
+def _latest_of_iteration(context: DecisionContext, loop: TaskRow) -> dict[str, TaskRow]:
+    latest: dict[str, TaskRow] = {}
+    for row in context.tasks:
+        if row.iteration == loop.iteration and _belongs(loop, row):
+            known = latest.get(row.reference_name)
+            if known is None or row.retry_count > known.retry_count:
+                latest[row.reference_name] = row
+    return latest
+
+
+def _next_iteration(context: DecisionContext, loop: TaskRow, iteration: int) -> bool:
+    loop.iteration = iteration
+    loop.output = {**loop.output, "iteration": iteration}
+    rows = context.rows_for(loop.workflow_task["loopOver"][0], loop.retry_count)
+    context.choose_domains(rows)
+    for row in rows:
+        row.reference_name = with_iteration(row.reference_name, iteration)
+        row.iteration = iteration
+    context.schedule(rows)
+    context.tasks += rows
+    return True
+
+
+def _is_complete(context: DecisionContext, loop: TaskRow, body: Mapping[str, TaskRow]) -> bool:
+    """Every step of the body is there and done, and so is whatever comes after one that is done."""
+    steps = [step["taskReferenceName"] for step in loop.workflow_task["loopOver"]]
+    if any(with_iteration(name, loop.iteration) not in body for name in steps):
+        return False
+    if not all(row.status.terminal for row in body.values()):
+        return False
+    definition = context.workflow.definition["tasks"]
+    after = [following(definition, without_iteration(row.reference_name)) for row in body.values()]
+    names = [step["taskReferenceName"] for step in after if step is not None]
+    return all(with_iteration(name, loop.iteration) in body for name in names)
+
+
+def _visible(context: DecisionContext, loop: TaskRow) -> dict[str, Any]:
+    step = loop.workflow_task
+    visible = task_input(step, step["taskDefinition"], context.visible(), loop.task_id)
+    visible[loop.reference_name] = loop.output
+    for row in context.tasks:
+        if row.iteration and _belongs(loop, row):
+            visible[without_iteration(row.reference_name)] = row.output
+    return visible

@@ -1,0 +1,241 @@
+"""Requests and answers on the wire: the server's errors, payloads after a trip through JSON, and typed fields.
+
+Each class carries the HTTP status that the real server sends with the same words, so that the model can be served
+over REST. Many permanent errors are 500 there (`docs/servers/conductor.md` 1 and 7.11).
+
+Clients' fields are read by pydantic: lenient as the server is (`"2"` is a number), with a 500 where it cannot help.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from perago.ports import NotFound, Refused, Unavailable
+
+SERVICE = "Conductor"
+
+VALIDATION_FAILED = "Validation failed, check below errors for detail."
+
+
+class NoSuchEntity(NotFound):
+    """404: the task, workflow or definition does not exist, or cannot be acted on in the way that was asked."""
+
+    status: ClassVar[int] = 404
+
+
+class InvalidRequest(Refused):
+    """400. `problems` are the server's `validationErrors`, empty for a plain bad request."""
+
+    status: ClassVar[int] = 400
+
+    def __init__(self, service: str, operation: str, detail: str, problems: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(service, operation, detail)
+        self.problems = tuple(problems)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.service, self.operation, self.detail, self.problems))
+
+
+class Conflict(Refused):
+    """409: the entity exists, in a state that does not allow the call."""
+
+    status: ClassVar[int] = 409
+
+
+class ServerError(Unavailable):
+    """500: nothing was done."""
+
+    status: ClassVar[int] = 500
+
+
+class Malformed(Refused):
+    """500: a request that the server's JSON reader cannot take. Repeating it is pointless, so it is a refusal."""
+
+    status: ClassVar[int] = 500
+
+
+def not_found(operation: str, detail: str) -> NoSuchEntity:
+    """A 404 with the server's words."""
+    return NoSuchEntity(SERVICE, operation, detail)
+
+
+def bad_request(operation: str, detail: str) -> InvalidRequest:
+    """A 400 without validation errors."""
+    return InvalidRequest(SERVICE, operation, detail)
+
+
+def validation_failed(operation: str, problems: Sequence[dict[str, str]]) -> InvalidRequest:
+    """A 400 that lists what the bean validation found."""
+    listed = "; ".join(f"{problem['path']}: {problem['message']}" for problem in problems)
+    return InvalidRequest(SERVICE, operation, f"{VALIDATION_FAILED} {listed}", problems)
+
+
+def conflict(operation: str, detail: str) -> Conflict:
+    """A 409 with the server's words."""
+    return Conflict(SERVICE, operation, detail)
+
+
+def server_error(operation: str, detail: str) -> ServerError:
+    """A 500 with the server's words."""
+    return ServerError(SERVICE, operation, detail)
+
+
+def malformed(operation: str, detail: str) -> Malformed:
+    """A 500 of the JSON reader."""
+    return Malformed(SERVICE, operation, f"JSON parse error: {detail}")
+
+
+T = TypeVar("T")
+
+MAX_DEPTH = 1000
+"""Nesting that the server's JSON reader accepts."""
+MOST_LEVELS = 250
+"""Nesting that is accepted here, so that all that is done with a payload can be done on Python's stack."""
+
+MAX_REASON = 500
+"""Characters of `reasonForIncompletion` that are taken from a result, and that answers show."""
+
+MAX_RESULT_LOGS = 10
+"""Log entries that are kept of the list inside one task result."""
+
+_TOO_MANY_DIGITS = 10**1000
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadLimits:
+    """Limits of one payload, in bytes of its JSON text. The defaults are those of the server."""
+
+    external: int = 3072 * 1024
+    """Above: the payload is kept elsewhere and the row shows an empty object and a path."""
+    maximum: int = 10240 * 1024
+    """Above: the task fails for good, a workflow is not started."""
+
+
+def _cut(value: Any) -> Any:
+    """A fraction is cut off; a truth is no number."""
+    if isinstance(value, bool):
+        raise ValueError("Input should be a number, not a boolean")  # noqa: TRY004 - pydantic reports it
+    return math.trunc(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+Long = Annotated[int, BeforeValidator(_cut)]
+Int = Annotated[int, BeforeValidator(_cut), Field(ge=-(2**31), lt=2**31)]
+
+
+class Fields(BaseModel):
+    """An object of the API. Unknown fields are ignored; a null is zero for numbers and flags, else the default."""
+
+    model_config = ConfigDict(alias_generator=to_camel, coerce_numbers_to_str=True)
+
+    _ZEROS: ClassVar[Mapping[Any, Any]] = {"int": 0, "bool": False, int: 0, bool: False}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        kinds = {field.alias: field.annotation for field in cls.model_fields.values()}
+        found = {name: cls._ZEROS.get(kinds.get(name)) if value is None else value for name, value in given.items()}
+        return without_nulls(found)
+
+    @classmethod
+    def read(cls, operation: str, given: Any) -> Self:
+        """The object in a JSON value.
+
+        Raises:
+            Malformed: a value of the wrong type (500); the message names the first one.
+        """
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            where = ".".join(map(str, problem["loc"])) or cls.__name__
+            raise malformed(operation, f"{where}: {problem['msg']}") from None
+
+    def stored(self) -> dict[str, Any]:
+        """As the server stores and shows it, without nulls."""
+        return without_nulls(self.model_dump(by_alias=True))
+
+
+def without_nulls(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Top-level nulls are left out of every answer (`docs/servers/conductor.md` 1)."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def through_json(operation: str, payload: Any, *, what: str) -> dict[str, Any]:
+    """A copy of `payload` with the values that the server would store; None counts as an empty object.
+
+    Raises:
+        Malformed: not a JSON object, NaN or infinite numbers, nested deeper than 1,000 levels, numbers of more than
+            1,000 digits, or values without a JSON form.
+        InvalidRequest: nested deeper than 250 levels, which the real server takes.
+    """
+    if payload is None:
+        return {}
+    if not isinstance(payload, Mapping):
+        raise malformed(operation, f"{what}: an object is needed, not {type(payload).__name__}")
+    _check_numbers_and_depth(operation, payload, what)
+    try:
+        copy = json.loads(encoded(payload))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise malformed(operation, f"{what}: {error}") from error
+    return dict(copy)
+
+
+def copied(value: T) -> T:
+    """A copy of a value that came through JSON, which its receiver may change; several times faster than `deepcopy`."""
+    copy: Any = value
+    if isinstance(value, dict):
+        copy = {key: copied(item) if isinstance(item, _NESTED) else item for key, item in value.items()}
+    elif isinstance(value, list):
+        copy = [copied(item) if isinstance(item, _NESTED) else item for item in value]
+    found: T = copy
+    return found
+
+
+_NESTED = (dict, list)
+
+
+def encoded(payload: Any) -> bytes:
+    """The bytes of `payload` as the server counts and stores them; a lone surrogate becomes a question mark."""
+    text = json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
+    return text.encode("utf-8", "replace")
+
+
+def size_of(payload: dict[str, Any]) -> int:
+    """Bytes of the JSON text of `payload`; nothing to store is 0."""
+    return len(encoded(payload)) if payload else 0
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _check_numbers_and_depth(operation: str, payload: Any, what: str) -> None:
+    """Walk without recursion, so that depth is a refusal and not a crash."""
+    stack: list[tuple[Any, int]] = [(payload, 1)]
+    deepest = 1
+    while stack:
+        value, depth = stack.pop()
+        deepest = max(deepest, depth)
+        if depth > MAX_DEPTH:
+            raise malformed(operation, f"{what}: nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, Mapping):
+            stack.extend((item, depth + 1) for item in value.values())
+        elif isinstance(value, list | tuple):
+            stack.extend((item, depth + 1) for item in value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise malformed(operation, f"{what}: non-standard token {value!r}")
+        elif isinstance(value, int) and abs(value) >= _TOO_MANY_DIGITS:
+            raise malformed(operation, f"{what}: a number of more than 1000 digits")
+    if deepest > MOST_LEVELS:
+        raise bad_request(operation, f"{what}: nested deeper than {MOST_LEVELS} levels, the limit of this Conductor")

@@ -1,0 +1,334 @@
+"""`@guardrail`: a rule that an author writes as a function of the workspace, called with a time limit.
+
+It runs in a thread of its own, so that the attempt continues when the time is over, also if the guardrail is busy in C.
+A thread cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import ctypes
+import dis
+import inspect
+import re
+import sys
+import threading
+import time
+import traceback
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FunctionType
+from typing import Any, TypeAlias, overload
+
+from perago.authoring.declaration import (
+    InvalidDeclaration,
+    Location,
+    calling_line,
+    calling_locals,
+    check_kind,
+    check_workspace,
+    readable_path,
+    require_function,
+    resolve_annotations,
+)
+from perago.authoring.workspace import CountConstraint, FileSelection, Listing, Verdict
+from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
+from perago.text import listing, one_line, quoted
+from perago.workspace.scan import Tree, WorkspaceError, scan_tree
+
+_MAY_WAIT = sys.version_info >= (3, 12)
+"""Whether an exception may wait for a thread that is in C. In Python 3.11 no other thread that is traced, by coverage
+or a debugger, enters a function meanwhile: it takes the same step again and again."""
+_LOOKS = 20
+_BETWEEN = 0.01
+
+
+class Ended(Exception):
+    """What a call raised, an exit of any kind included: nothing of it may pass for an exception of perago's."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{type(error).__name__}: {error}".rstrip(": "))
+        self.error = error
+
+
+def call_within(seconds: float, call: Callable[[], object], name: str) -> object:
+    """What the call returns.
+
+    Args:
+        seconds: how long it may take.
+        call: what is called, with the context variables of the caller.
+        name: of the thread.
+
+    Raises:
+        TimeoutError: the time is over.
+        Ended: the call raised something.
+    """
+    answer: list[object] = []
+    raised: list[BaseException] = []
+    done = threading.Event()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            answer.append(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - a thread has no one to raise it to
+            raised.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    thread.start()
+    in_time = False
+    try:
+        in_time = done.wait(seconds)
+    finally:  # a cancelled attempt comes this way, too
+        if not in_time:
+            _ask_to_end(thread)
+    if not in_time:
+        raise TimeoutError
+    thread.join()
+    if raised:
+        raise Ended(raised[0]) from raised[0]
+    return answer[0]
+
+
+def place_of(error: BaseException, function: Callable[..., Any]) -> str | None:
+    """The line of the function's own file, as `file:line`, that the exception came through last."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    lines = [number for frame, number in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return f"{readable_path(file)}:{lines[-1]}" if file and lines else None
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback without the frames of this module in front."""
+    shown = error.__traceback__
+    while shown is not None and Path(shown.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
+        shown = shown.tb_next
+    return "".join(traceback.format_exception(type(error), error, shown))
+
+
+def _ask_to_end(thread: threading.Thread) -> None:
+    """Raise SystemExit in the thread, at its next step in Python."""
+    if thread.ident is not None and (_MAY_WAIT or _is_in_python(thread.ident)):
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
+
+
+def _is_in_python(ident: int) -> bool:
+    """Whether the thread is seen to take steps in Python, and so does not wait in C."""
+    seen = set()
+    for _ in range(_LOOKS):
+        frame = sys._current_frames().get(ident)
+        if frame is None:
+            return False
+        seen.add((frame.f_code, frame.f_lasti))
+        if len(seen) > 1 or dis.opname[frame.f_code.co_code[frame.f_lasti]] == "JUMP_BACKWARD":
+            return True
+        time.sleep(_BETWEEN)
+    return False
+
+
+Judge: TypeAlias = Callable[[Path], "str | list[str] | None"]
+"""Says what is wrong with the workspace: nothing (None, or no text), a text, or several."""
+
+DEFAULT_SECONDS = 60.0
+_MOST_SECONDS = 86_400.0
+_LONGEST = 500
+"""Characters of one complaint that are kept: a reason in Conductor has no more."""
+
+_NAME = re.compile(r"\w[\w.-]{0,99}")
+_SIGNATURE = "(workspace: Path) -> str | None"
+_ANSWERS = (str, list[str], type(None))
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionGuardrail(ContentGuardrail):
+    """A rule of one's own. Call it like the function, to test it: `has_header(tmp_path)`."""
+
+    name: str
+    function: Judge = field(repr=False)
+    seconds: float = DEFAULT_SECONDS
+    """How long one call may take."""
+    location: Location = field(default=Location("", 0), compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, workspace: Path) -> str | list[str] | None:
+        return self.function(workspace)
+
+    @property
+    def label(self) -> str:
+        return self.name
+
+    @property
+    def is_derivable(self) -> bool:
+        return False
+
+    def evaluate(self, tree: Listing) -> Verdict:
+        """A listing says nothing about it."""
+        return Verdict(len(tree.sizes))
+
+    def reads(self, path: str) -> bool:  # noqa: ARG002 - it may open any file
+        return True
+
+    def look_into(self, tree: Tree) -> Verdict:
+        try:
+            answer = call_within(self.seconds, lambda: self.function(tree.root), f"guardrail {self.name}")
+        except TimeoutError:
+            raise GuardrailDefect(
+                f"did not end within {self.seconds:g} s ({self.location.readable}). Make it faster, or give it more "
+                "time: @guardrail(seconds=...)"
+            ) from None
+        except Ended as ended:
+            place = place_of(ended.error, self.function) or self.location.readable
+            raise GuardrailDefect(
+                f"raised {one_line(str(ended), _LONGEST)} at {place}. The guardrail is wrong, not the data: to refuse "
+                "data, return a text",
+                detail=traceback_of(ended.error),
+            ) from None
+        changes = _changes(tree)
+        if changes:
+            raise GuardrailDefect(
+                f"changed the workspace ({self.location.readable}): {changes}. A guardrail must only read",
+                has_changed_the_tree=True,
+            )
+        complaints = self._complaints(answer)
+        return Verdict(len(tree.files), listing([one_line(text, _LONGEST) for text in complaints]) or None)
+
+    def _complaints(self, answer: object) -> Sequence[str]:
+        """What it found wrong.
+
+        Raises:
+            GuardrailDefect: it answered something else than text.
+        """
+        if answer is None:
+            return ()
+        complaints = [answer] if isinstance(answer, str) else answer
+        if not isinstance(complaints, list) or not all(isinstance(text, str) for text in complaints):
+            raise GuardrailDefect(
+                f"returned {_kind(answer)} ({self.location.readable}). Return None if the workspace is in order, "
+                "else a str or a list of str"
+            )
+        if not all(text.strip() for text in complaints):
+            raise GuardrailDefect(
+                f"returned an empty text ({self.location.readable}). Say what is wrong, or return None if nothing is"
+            )
+        return complaints
+
+    @property
+    def constraint(self) -> CountConstraint:
+        """Any tree: nothing is known of what the function wants."""
+        return CountConstraint(FileSelection(pattern="**"))
+
+    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
+        return {}
+
+
+@overload
+def guardrail(function: Judge, /) -> FunctionGuardrail: ...
+@overload
+def guardrail(*, name: str | None = None, seconds: float = DEFAULT_SECONDS) -> Callable[[Judge], FunctionGuardrail]: ...
+def guardrail(
+    function: Judge | None = None, /, *, name: str | None = None, seconds: float = DEFAULT_SECONDS
+) -> FunctionGuardrail | Callable[[Judge], FunctionGuardrail]:
+    """Make a guardrail of a function `(workspace: Path) -> str | list[str] | None` that only reads the workspace.
+
+    None says that the workspace is in order; a text, or each text of a list, says what is wrong. Anything else that
+    happens is a defect of the guardrail: the attempt fails, a retry is possible, and the reason names file and line.
+
+        @guardrail
+        def has_header(workspace: Path) -> str | None:
+            first = (workspace / "raw/a.csv").read_text().partition("\\n")[0]
+            return None if first == "x,y" else "raw/a.csv has another header than x,y"
+
+    Args:
+        function: given by Python where the decorator has no brackets.
+        name: how messages, reports and tests name it; the name of the function by default.
+        seconds: how long one call may take.
+
+    Raises:
+        TaskDefinitionError: another signature, or a name or a limit that cannot be.
+    """
+    declared_at = calling_line()
+
+    def decorate(judge: Judge) -> FunctionGuardrail:
+        location = _location(judge, declared_at)
+        called = name if name is not None else getattr(judge, "__name__", "")
+        try:
+            plain = require_function(judge, "@guardrail")
+            _check_options(called, seconds)
+            _check_signature(plain, calling_locals() if "<locals>" in plain.__qualname__ else {})
+        except InvalidDeclaration as invalid:
+            raise location.error(f"@guardrail {called}: {invalid.rule}", invalid.fix) from None
+        return FunctionGuardrail(called, judge, float(seconds), location)
+
+    return decorate if function is None else decorate(function)
+
+
+def _location(judge: object, declared_at: Location) -> Location:
+    code = getattr(inspect.unwrap(judge) if callable(judge) else judge, "__code__", None)
+    return declared_at if code is None else Location(code.co_filename, code.co_firstlineno)
+
+
+def _check_options(name: object, seconds: object) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidDeclaration(
+            f"the name {name!r} cannot stand in a report", "use letters, digits, `_`, `.` and `-`, at most 100"
+        )
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _MOST_SECONDS:
+        raise InvalidDeclaration(
+            f"seconds is {seconds!r}, not a number above 0 and up to {_MOST_SECONDS:,.0f}", "write seconds=60"
+        )
+
+
+def _check_signature(function: FunctionType, local_names: Mapping[str, Any]) -> None:
+    """One parameter, the workspace, and an answer that can say what is wrong.
+
+    Raises:
+        InvalidDeclaration: it is another.
+    """
+    fix = f"write `def {function.__name__}{_SIGNATURE}`"
+    parameters = list(inspect.signature(function).parameters.values())
+    for parameter in parameters:
+        check_kind(parameter, fix)
+    if [parameter.name for parameter in parameters] != ["workspace"]:
+        names = ", ".join(parameter.name for parameter in parameters) or "nothing"
+        raise InvalidDeclaration(f"the function takes {names}, not the workspace alone", fix)
+    hints = resolve_annotations(function, local_names)
+    for what, where in (("workspace", "parameter 'workspace'"), ("return", "the result")):
+        if what not in hints:
+            raise InvalidDeclaration(f"{where} has no annotation", fix)
+    check_workspace(hints["workspace"])
+    answer = hints["return"]
+    is_union = isinstance(answer, types.UnionType) or typing.get_origin(answer) is typing.Union
+    parts = typing.get_args(answer) if is_union else (answer,)
+    wrong = [part for part in parts if part not in _ANSWERS]
+    if wrong:
+        raise InvalidDeclaration(f"the result is {inspect.formatannotation(answer)}, not a text, texts or None", fix)
+    if parts == (type(None),):
+        raise InvalidDeclaration("the result is always None, so the guardrail can never refuse anything", fix)
+
+
+def _kind(answer: object) -> str:
+    if not isinstance(answer, list):
+        return f"an object of type {type(answer).__name__}"
+    return f"a list with an item of type {next(type(item).__name__ for item in answer if not isinstance(item, str))}"
+
+
+def _changes(before: Tree) -> str | None:
+    """What is another in the workspace than before, in words; None if nothing is."""
+    try:
+        now = scan_tree(before.root)
+    except WorkspaceError:
+        return "the directory itself is gone"
+    parts = (
+        ("wrote", [path for path, file in now.files.items() if before.files.get(path, file) != file]),
+        ("added", [path for path in now.files if path not in before.files]),
+        ("removed", [path for path in before.files if path not in now.files]),
+    )
+    words = [f"{verb} {listing([quoted(path) for path in paths], 3)}" for verb, paths in parts if paths]
+    others = now.directories != before.directories or now.irregular != before.irregular
+    return "; ".join(words) or ("made or removed directories or links" if others else None)

@@ -1,0 +1,439 @@
+"""Read CSV, JSON Lines and Parquet for `require_table`, in batches or in full for a model of pandera.
+
+Arrow reads a block if it is as declared. Where it stumbles, Python reads the block again and finds the row.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import datetime
+import io
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet
+
+from perago.guardrails.evaluation import GuardrailDefect
+from perago.guardrails.table_checks import SPELLINGS, Checks, Unreadable
+from perago.guardrails.tables import ColumnType, Format, TableRule
+from perago.text import count, one_line, quoted, size
+
+BLOCK = 4 * 1024 * 1024
+"""Bytes that are read at once. No row is longer."""
+_AHEAD = BLOCK - 1  # and a line end
+_LONGEST_HEADER = 1024 * 1024
+_DELIMITERS = ",;\t|"
+
+
+def read_csv(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
+    """Read the table.
+
+    Raises:
+        Unreadable: see there.
+        OSError: the disk refused.
+    """
+    names = _header(file, rule.delimiter)
+    if hint := _delimiter_hint(names, rule):
+        raise Unreadable(hint)
+    present = checks.find_columns(names)
+    source = _Utf8(file)
+    odd = _OddRow()
+    try:
+        for batch in _open(source, rule, present or _any_column(names), odd):
+            columns = {name: batch.column(name) for name in present}
+            checks.texts(columns)
+            checks.batch(columns, batch.num_rows)
+    except pa.ArrowInvalid as error:
+        raise Unreadable(source.problem or odd.words or _words(error, checks)) from None
+    finally:
+        source.stop()
+    if source.problem:
+        raise Unreadable(source.problem)
+
+
+def _header(file: BinaryIO, delimiter: str) -> list[str]:
+    """The names of the columns; leaves the file at its beginning."""
+    text = file.read(_LONGEST_HEADER).decode("utf-8-sig", errors="replace")
+    file.seek(0)
+    try:
+        names = next((row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row), None)
+    except csv.Error:
+        raise Unreadable("its header is no line of CSV") from None
+    if names is None:
+        raise Unreadable("it is empty, and must have a header")
+    return names
+
+
+def _delimiter_hint(names: Sequence[str], rule: TableRule) -> str | None:
+    """Words for a header that another delimiter would cut into the needed columns."""
+    for delimiter in _DELIMITERS:
+        parts = names[0].split(delimiter) if len(names) == 1 else []
+        if len(parts) > 1 and set(rule.needed) & set(parts) and names[0] not in rule.needed:
+            return (
+                f"its columns seem to be separated by {delimiter!r}, not by {rule.delimiter!r}; if they may be, "
+                f"declare delimiter={delimiter!r}"
+            )
+    return None
+
+
+def _any_column(names: Sequence[str]) -> list[str]:
+    """One column, to count the rows by."""
+    return list(names[:1])
+
+
+def _open(source: _Utf8, rule: TableRule, columns: Sequence[str], odd: _OddRow) -> Any:
+    return pyarrow.csv.open_csv(
+        pa.PythonFile(source, mode="r"),
+        read_options=pyarrow.csv.ReadOptions(block_size=BLOCK, use_threads=False),
+        parse_options=pyarrow.csv.ParseOptions(
+            delimiter=rule.delimiter, newlines_in_values=True, invalid_row_handler=odd
+        ),
+        convert_options=pyarrow.csv.ConvertOptions(
+            include_columns=list(columns),
+            column_types=dict.fromkeys(columns, pa.string()),
+            check_utf8=False,  # `_Utf8` has looked
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+class _OddRow:
+    """Hears of the first row with too few or too many fields."""
+
+    def __init__(self) -> None:
+        self.words: str | None = None
+
+    def __call__(self, row: Any) -> str:
+        where = "a row" if row.number is None else f"row {row.number - 1:,}"  # the header is the first
+        self.words = f"{where} has {count(row.actual_columns, 'field')}, not {row.expected_columns:,}"
+        return "error"
+
+
+def _words(error: pa.ArrowInvalid, checks: Checks) -> str:
+    """Arrow's own words may quote a row."""
+    if "straddl" in str(error):
+        return f"a row after row {checks.rows:,} is longer than {size(BLOCK)}"
+    return f"it is no CSV that can be read after row {checks.rows:,}"
+
+
+class _Utf8(io.RawIOBase):
+    """The file, which ends early at the first bytes that are not UTF-8, and always with a line end: Arrow wants one
+    after the header."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._ahead = file.read(_AHEAD)
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._lines = 1
+        self.problem: str | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        """Give no more: Arrow reads ahead in a thread of its own."""
+        self._file, self._ahead = io.BytesIO(), b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        length = len(self._ahead) if size < 0 else size - 1
+        data, self._ahead = self._ahead[:length], self._ahead[length:]
+        if not self._ahead:
+            self._ahead = self._file.read(_AHEAD)
+        is_last = not self._ahead
+        try:
+            self._decoder.decode(data, final=is_last)
+        except UnicodeDecodeError as error:
+            line = self._lines + error.object[: error.start].count(b"\n")
+            self.problem, self._ahead = f"line {line:,} is not UTF-8", b""
+            return b""
+        self._lines += data.count(b"\n")
+        return data if not is_last or not data or data.endswith(b"\n") else data + b"\n"
+
+
+"""Bytes that are read at once. No row is longer."""
+
+_ARROW: Mapping[ColumnType, Any] = {
+    ColumnType.INT: pa.int64(),
+    ColumnType.FLOAT: pa.float64(),
+    ColumnType.STR: pa.string(),
+    ColumnType.BOOL: pa.bool_(),
+    ColumnType.DATE: pa.string(),
+    ColumnType.DATETIME: pa.string(),
+}
+_KEYS = (ColumnType.INT, ColumnType.STR, ColumnType.BOOL, ColumnType.DATE, ColumnType.DATETIME)
+"""Types whose values Arrow and Python write as the same text."""
+
+
+def read_jsonl(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
+    """Read the table.
+
+    Raises:
+        Unreadable: see there.
+        OSError: the disk refused.
+    """
+    schema = _arrow_schema(rule)
+    empty = set(rule.needed)
+    for block in _blocks(file, checks):
+        lines = [line for line in block.split(b"\n") if line.strip()]
+        columns = _by_arrow(block, len(lines), schema, rule, checks) if schema else None
+        if columns is None:
+            columns = _by_python(lines, rule, checks)
+        empty -= {name for name, values in columns.items() if values.null_count < len(values)}
+        checks.batch(columns, len(lines))
+    if checks.rows:
+        for name in rule.needed:
+            if name in empty:
+                checks.missing(name)
+
+
+def _arrow_schema(rule: TableRule) -> Any:
+    """The needed columns for Arrow, or None if only Python can tell about them."""
+    kinds = [rule.types.get(name, ColumnType.ANY) for name in rule.needed]
+    keys = [rule.types.get(name) for name in rule.unique]
+    if not kinds or any(kind not in _ARROW for kind in kinds) or any(key not in _KEYS for key in keys):
+        return None
+    return pa.schema([(name, _ARROW[kind]) for name, kind in zip(rule.needed, kinds, strict=True)])
+
+
+def _blocks(file: BinaryIO, checks: Checks) -> Iterator[bytes]:
+    """The file in blocks of whole lines."""
+    kept = b""
+    if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
+        file.seek(0)
+    while data := file.read(BLOCK):
+        whole, line_end, rest = data.rpartition(b"\n")
+        if line_end:
+            yield kept + whole + line_end
+            kept = rest
+        else:
+            kept += data
+        if len(kept) > BLOCK:
+            raise Unreadable(f"a row after row {checks.rows:,} is longer than {size(BLOCK)}")
+    if kept:
+        yield kept
+
+
+def _by_arrow(block: bytes, rows: int, schema: Any, rule: TableRule, checks: Checks) -> dict[str, Any] | None:
+    """The needed columns of a block; None if it is not as declared, or Arrow cannot tell."""
+    if b"NaN" in block or b"Infinity" in block:  # Arrow takes them for JSON
+        return None
+    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    try:
+        block.decode()
+        table = pyarrow.json.read_json(
+            pa.BufferReader(block), parse_options=options, read_options=pyarrow.json.ReadOptions(block_size=len(block))
+        ).combine_chunks()
+    except (pa.ArrowException, UnicodeDecodeError):
+        return None
+    if table.num_rows != rows:
+        return None
+    columns = {name: table[name].combine_chunks() for name in rule.needed}
+    checks.texts({name: columns[name] for name in columns if pa.types.is_string(columns[name].type)})
+    return {name: column.cast(pa.string()) if name in rule.unique else column for name, column in columns.items()}
+
+
+def _by_python(lines: list[bytes], rule: TableRule, checks: Checks) -> dict[str, Any]:
+    """The same, row by row: what is wrong is found here."""
+    columns: dict[str, list[str | None]] = {name: [] for name in rule.needed}
+    for index, line in enumerate(lines):
+        row = _object(line, checks.rows + index + 1)
+        for name, texts in columns.items():
+            value = row.get(name)
+            kind = rule.types.get(name)
+            if value is not None and kind is not None and not _is(kind, value):
+                checks.wrong_value(name, index, value)
+            texts.append(None if value is None else _key(value, kind))
+    return {name: pa.array(texts, pa.string()) for name, texts in columns.items()}
+
+
+def _object(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode(), parse_constant=_refuse)
+    except UnicodeDecodeError:
+        raise Unreadable(f"row {number:,} is not UTF-8") from None
+    except (ValueError, RecursionError):
+        raise Unreadable(f"row {number:,} is not JSON") from None
+    if not isinstance(row, dict):
+        raise Unreadable(f"row {number:,} is no JSON object")
+    return row
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _key(value: object, kind: ColumnType | None) -> str:
+    if kind is not None and isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    return json.dumps(value, sort_keys=True)
+
+
+def _is(kind: ColumnType, value: object) -> bool:
+    match kind:
+        case ColumnType.ANY:
+            return True
+        case ColumnType.BOOL:
+            return isinstance(value, bool)
+        case ColumnType.INT:
+            return isinstance(value, int) and not isinstance(value, bool)
+        case ColumnType.FLOAT:
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ColumnType.DECIMAL:
+            return (isinstance(value, int | float) and not isinstance(value, bool)) or _is_spelled(kind, value)
+        case ColumnType.STR | ColumnType.BYTES:
+            return isinstance(value, str)
+        case _:
+            return _is_spelled(kind, value) and _has_date(str(value))
+
+
+def _is_spelled(kind: ColumnType, value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(SPELLINGS[kind], value, re.ASCII) is not None
+
+
+def _has_date(text: str) -> bool:
+    try:
+        datetime.date.fromisoformat(text[:10])
+    except ValueError:
+        return False
+    return True
+
+
+_ROWS = 65_536
+"""Rows that are read at once."""
+
+_types = pa.types
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(_types.is_string(kind) or _types.is_large_string(kind) or _types.is_string_view(kind))
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(_types.is_binary(kind) or _types.is_large_binary(kind) or _types.is_fixed_size_binary(kind))
+
+
+_MEANS: Mapping[ColumnType, Callable[[Any], bool]] = {
+    ColumnType.INT: _types.is_integer,
+    ColumnType.FLOAT: _types.is_floating,
+    ColumnType.STR: _is_text,
+    ColumnType.BOOL: _types.is_boolean,
+    ColumnType.BYTES: _is_bytes,
+    ColumnType.DATE: _types.is_date,
+    ColumnType.DATETIME: _types.is_timestamp,
+    ColumnType.DECIMAL: _types.is_decimal,
+    ColumnType.ANY: lambda _: True,
+}
+
+
+def read_parquet(file: BinaryIO, rule: TableRule, checks: Checks) -> None:
+    """Read the footer, and the columns that need it.
+
+    Raises:
+        Unreadable: see there.
+        OSError: the disk refused.
+    """
+    try:
+        # Read by this thread alone: one of Arrow's must not come back to the file when the process ends.
+        table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
+        schema, rows = table.schema_arrow, table.metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(error, "it is no Parquet file, or its footer is broken") from None
+    present = checks.find_columns(schema.names)
+    for name in present:
+        kind = schema.field(name).type
+        value = kind.value_type if _types.is_dictionary(kind) else kind
+        if name in rule.types and not _types.is_null(value) and not _MEANS[rule.types[name]](value):
+            checks.wrong_type(name, str(kind).partition("[")[0] if not _types.is_nested(kind) else "nested")
+    with_nulls = [name for name in rule.not_null if name in present and _may_have_nulls(table, name)]
+    keys = rule.unique if all(name in present for name in rule.unique) else ()
+    columns = list(dict.fromkeys((*with_nulls, *keys)))
+    if not columns:
+        checks.rows = rows
+        return
+    try:
+        for batch in table.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
+            checks.batch({name: batch.column(name) for name in columns}, batch.num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _unreadable(error, f"its data are broken after row {checks.rows:,}") from None
+
+
+def _unreadable(error: Exception, words: str) -> Exception:
+    """An OSError with a number is the disk's; pyarrow raises others for what it finds in a file."""
+    return error if isinstance(error, OSError) and error.errno is not None else Unreadable(words)
+
+
+def _may_have_nulls(table: Any, name: str) -> bool:
+    """False if the footer says for all rows that none has a missing value."""
+    for group in range(table.metadata.num_row_groups):
+        metadata = table.metadata.row_group(group)
+        parts = [metadata.column(number) for number in range(metadata.num_columns)]
+        found = next((part for part in parts if part.path_in_schema == name), None)
+        statistics = found.statistics if found is not None and found.is_stats_set else None
+        if statistics is None or not statistics.has_null_count or statistics.null_count:
+            return True
+    return False
+
+
+_MOST = 5
+"""Failures that are named."""
+
+
+def check_model(file: BinaryIO, rule: TableRule) -> list[str]:
+    """What the model finds wrong with a table that can be read.
+
+    Raises:
+        GuardrailDefect: the model raised something else than its own errors.
+    """
+    try:
+        frame = _frame(file, rule)
+    except pa.ArrowException:  # pyarrow's own words may quote a value
+        return ["it cannot be read as one table: a column changes its type"]
+    try:
+        rule.schema.validate(frame, lazy=True)
+    except Exception as error:  # noqa: BLE001 - checks of the author's may raise anything
+        cases = getattr(error, "failure_cases", None)
+        if cases is None:
+            raise GuardrailDefect(f"its schema raised {type(error).__name__}: {one_line(str(error), 200)}") from None
+        return _failures(cases, rule)
+    return []
+
+
+def _frame(file: BinaryIO, rule: TableRule) -> Any:
+    if rule.format is Format.CSV:
+        options = pyarrow.csv.ParseOptions(delimiter=rule.delimiter, newlines_in_values=True)
+        table = pyarrow.csv.read_csv(pa.PythonFile(file, mode="r"), parse_options=options)
+    elif rule.format is Format.JSONL:
+        options = pyarrow.json.ReadOptions(block_size=2 * BLOCK)
+        empty = not file.read(1)
+        file.seek(0)
+        table = pa.table({}) if empty else pyarrow.json.read_json(pa.PythonFile(file, mode="r"), read_options=options)
+    else:
+        table = pyarrow.parquet.read_table(file)
+    if rule.schema_module.startswith("pandera.polars"):
+        return sys.modules["polars"].from_arrow(table)  # the model has loaded it
+    return table.to_pandas()
+
+
+def _failures(cases: Any, rule: TableRule) -> list[str]:
+    rows = cases.to_dicts() if hasattr(cases, "to_dicts") else cases.to_dict("records")
+    found: list[str] = []
+    for row in rows[:_MOST]:
+        column, check, index = row.get("column"), row.get("check"), row.get("index")
+        if check == "column_in_dataframe":
+            found.append(f"column {quoted(str(row.get('failure_case')))} is missing")
+            continue
+        where = f"column {quoted(str(column))}" if isinstance(column, str) else "the table"
+        place = f" in row {int(index) + 1:,}" if isinstance(index, int | float) and index == index else ""
+        value = f": {quoted(str(row.get('failure_case')))}" if rule.show_values else ""
+        found.append(f"{where} breaks {one_line(str(check), 100)}{place}{value}")
+    more = [f"and {len(rows) - _MOST:,} more failures of its schema"] if len(rows) > _MOST else []
+    return [*found, *more]

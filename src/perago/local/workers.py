@@ -1,0 +1,342 @@
+"""Workers on local services: a workflow that is run to its end, and a worker that stays for many attempts."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol
+
+from perago.failure import Failure
+from perago.local.services import BRANCH, REPOSITORY
+from perago.ports import Clock, TaskQueue
+from perago.worker import Event, Listener, Supervisor, WorkerPlan
+from perago.worker.events import AttemptEnded, AttemptReceived, PollingPaused, SlotDied, SlotReady
+
+WORKFLOW = "local"
+MOST_DEATHS = 3
+"""A worker of a server restarts slots for ever; here a person waits for an answer."""
+_STOP_LIMIT = 60.0
+
+
+class Conductor(Protocol):
+    """What a Conductor must be able to do here: the model itself can, and so can `HttpConductor`."""
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace TaskDefs."""
+        ...
+
+    def create_workflow_definition(self, definition: Mapping[str, Any]) -> None:
+        """Create a workflow definition."""
+        ...
+
+    def start_workflow(self, name: str, payload: Mapping[str, Any]) -> str:
+        """Start a workflow; returns its id."""
+        ...
+
+    def workflow(self, workflow_id: str, *, include_tasks: bool = True) -> dict[str, Any]:
+        """A workflow and its attempts."""
+        ...
+
+
+class Services(Protocol):
+    """Where a workflow is run: `LocalServices` or `ServedServices`."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time that both go by."""
+        ...
+
+    @property
+    def conductor(self) -> Conductor:
+        """Where the workflow is defined, started and watched."""
+        ...
+
+    def queue(self) -> TaskQueue:
+        """What one worker polls; closed when it is down."""
+        ...
+
+
+class Teller(Protocol):
+    """Hears the events of all workers, from several threads."""
+
+    def hear(self, worker: int, event: Event) -> None:
+        """Something happened in worker number `worker`."""
+        ...
+
+    def finish(self) -> None:
+        """All workers are down."""
+        ...
+
+
+class RunFailed(Failure):
+    """A worker ended before its task did."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTask:
+    """A task of the workflow: the worker that runs it, and its TaskDef."""
+
+    plan: WorkerPlan
+    definition: Mapping[str, Any]
+
+
+def run_workflow(
+    services: Services,
+    tasks: Sequence[LocalTask],
+    workflow: Mapping[str, Any],
+    payload: Mapping[str, Any],
+    listener: Listener,
+    look: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Run a workflow to its end.
+
+    A task that fails ends it, whatever retries its TaskDef would allow: a person who watches wants to see the failure.
+
+    Args:
+        services: Where the workflow runs.
+        tasks: All that it needs, each once.
+        workflow: Its definition.
+        payload: Its input.
+        listener: Hears the events of all workers, one at a time.
+        look: Called every tenth of a second at the latest; what it raises ends the run.
+
+    Returns:
+        The workflow as Conductor shows it.
+
+    Raises:
+        RunFailed: a worker could not start or ended by itself; what it said went to the listener.
+    """
+    conductor = services.conductor
+    conductor.register_task_definitions([{**task.definition, "retryCount": 0} for task in tasks])
+    conductor.create_workflow_definition(workflow)
+    with Workers(services, tasks, InTurn(listener)) as workers:
+        workflow_id = conductor.start_workflow(workflow["name"], payload)
+        while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
+            workers.wait()
+            look()
+    return conductor.workflow(workflow_id)
+
+
+def workspace_at(ref: str) -> dict[str, str]:
+    """The `workspace` of an input that begins at a commit of the local branch."""
+    return {"repository": REPOSITORY, "branch": BRANCH, "ref_type": "commit", "ref": ref}
+
+
+def workflow_of(task: LocalTask) -> dict[str, Any]:
+    """The workflow of one task, which gets the workflow's input as its own."""
+    step = {
+        "name": task.definition["name"],
+        "taskReferenceName": "step0",
+        "type": "SIMPLE",
+        "inputParameters": {key: f"${{workflow.input.{key}}}" for key in task.definition["inputKeys"]},
+    }
+    return {"name": WORKFLOW, "version": 1, "schemaVersion": 2, "tasks": [step]}
+
+
+class Workers:
+    """One supervisor a task, each on a thread; all are down when the context is left.
+
+    Args:
+        services: where the tasks are polled.
+        tasks: what is run.
+        teller: hears the events.
+    """
+
+    def __init__(self, services: Services, tasks: Sequence[LocalTask], teller: Teller) -> None:
+        self._news = threading.Condition()
+        self._teller = teller
+        self._ended = 0
+        self._paused = ""
+        self._deaths = [0] * len(tasks)
+        """Of each worker's slots, since one was ready last."""
+        self._queues = [services.queue() for _ in tasks]
+        self._supervisors = [
+            Supervisor(task.plan, queue, functools.partial(self._hear, number), clock=services.clock)
+            for number, (task, queue) in enumerate(zip(tasks, self._queues, strict=True))
+        ]
+        self._threads = [
+            threading.Thread(target=self._run, args=(supervisor.run,), name=f"perago-worker-{number}")
+            for number, supervisor in enumerate(self._supervisors)
+        ]
+
+    def __enter__(self) -> Workers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let the workers drain; after an error or Ctrl-C, cancel what still runs."""
+        for supervisor in self._supervisors:
+            if kind is None:
+                supervisor.stop()
+            else:
+                supervisor.cancel("interrupted" if kind is KeyboardInterrupt else "the command ends")
+        for thread in self._threads:
+            thread.join(_STOP_LIMIT)
+        for queue in self._queues:
+            queue.close()
+        self._teller.finish()
+
+    def wait(self) -> None:
+        """Wait until something happened, at most a moment.
+
+        Raises:
+            RunFailed: a worker is down, cannot take work here, or its process dies repeatedly before it is ready.
+        """
+        with self._news:
+            self._news.wait(0.1)
+            if self._ended:
+                raise RunFailed("the worker ended before the task did")
+            if self._paused:
+                raise RunFailed(f"this host cannot run attempts: {self._paused}")
+            if max(self._deaths) >= MOST_DEATHS:
+                raise RunFailed(f"the worker's process ended {MOST_DEATHS} times in a row before it was ready")
+
+    def _run(self, work: Callable[[], int]) -> None:
+        try:
+            work()
+        finally:
+            with self._news:
+                self._ended += 1
+                self._news.notify_all()
+
+    def _hear(self, worker: int, event: Event) -> None:
+        self._teller.hear(worker, event)
+        with self._news:
+            if isinstance(event, SlotDied):
+                self._deaths[worker] += 1
+            elif isinstance(event, SlotReady):
+                self._deaths[worker] = 0
+            elif isinstance(event, PollingPaused):
+                self._paused = event.reason
+            self._news.notify_all()
+
+
+class InTurn:
+    """Passes events on to `listener`, one at a time; those of other slots wait while an attempt is being told.
+
+    Tasks of a fork run at the same time, and over HTTP the next step's worker has its attempt before the worker of the
+    step before has heard that its report arrived. The listener hears one story to its end before the next begins.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._told: tuple[int, str] | None = None
+        """The worker and the slot of the attempt that is being told."""
+        self._waiting: deque[tuple[int, Event]] = deque()
+
+    def hear(self, worker: int, event: Event) -> None:
+        """Something happened in worker number `worker`. May be called by several threads."""
+        with self._lock:
+            self._waiting.append((worker, event))
+            self._tell()
+
+    def finish(self) -> None:
+        """All workers are down: tell what is left."""
+        with self._lock:
+            for _, event in self._waiting:
+                self._listener(event)
+            self._waiting.clear()
+
+    def _tell(self) -> None:
+        """Tell what may be told; from the front again after every attempt that ends."""
+        position = 0
+        while position < len(self._waiting):
+            worker, event = self._waiting[position]
+            if not self._may_tell(worker, event):
+                position += 1
+                continue
+            del self._waiting[position]
+            self._listener(event)
+            if isinstance(event, AttemptReceived):
+                self._told = worker, event.worker_id
+            elif isinstance(event, AttemptEnded):
+                self._told, position = None, 0
+
+    def _may_tell(self, worker: int, event: Event) -> bool:
+        """What concerns no single slot belongs to all attempts of its worker."""
+        return self._told is None or (
+            worker == self._told[0] and getattr(event, "worker_id", None) in (None, self._told[1])
+        )
+
+
+_LATE_EVENT = 30.0
+"""Seconds for the worker's word that an attempt is over, which Conductor has heard of already."""
+
+
+class StandingWorker:
+    """Runs attempts of one task until its context is left. `run` may be called by several threads.
+
+    A task that fails is not tried again, whatever retries its TaskDef would allow.
+
+    Args:
+        services: where the attempts run.
+        task: what is run; its plan says how many slots there are.
+        listener: hears the events of all attempts, from several threads.
+    """
+
+    def __init__(self, services: Services, task: LocalTask, listener: Listener) -> None:
+        self._services = services
+        self._task = task
+        self._listener = listener
+        self._workers = Workers(services, [task], self)
+        self._over: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> StandingWorker:
+        conductor = self._services.conductor
+        conductor.register_task_definitions([{**self._task.definition, "retryCount": 0}])
+        conductor.create_workflow_definition(workflow_of(self._task))
+        self._workers.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._workers.__exit__(kind, error, traceback)
+
+    def run(self, payload: Mapping[str, Any], look: Callable[[], None] = lambda: None) -> Mapping[str, Any]:
+        """Run one attempt to its end.
+
+        Args:
+            payload: the input of the task.
+            look: called every tenth of a second at the latest; what it raises ends the wait.
+
+        Returns:
+            Conductor's row of the attempt, once the listener has heard all of it.
+
+        Raises:
+            RunFailed: the worker ended by itself.
+        """
+        conductor = self._services.conductor
+        workflow_id = conductor.start_workflow(workflow_of(self._task)["name"], payload)
+        while conductor.workflow(workflow_id, include_tasks=False)["status"] == "RUNNING":
+            self._workers.wait()
+            look()
+        row: Mapping[str, Any] = conductor.workflow(workflow_id)["tasks"][0]
+        over, limit = self._over_of(row["taskId"]), time.monotonic() + _LATE_EVENT
+        while not over.is_set() and time.monotonic() < limit:
+            self._workers.wait()
+            look()
+        with self._lock:
+            del self._over[row["taskId"]]
+        return row
+
+    def hear(self, worker: int, event: Event) -> None:  # noqa: ARG002 - there is one worker
+        """As a `Teller`: pass it on, and note the end of an attempt."""
+        self._listener(event)
+        if isinstance(event, AttemptEnded):
+            self._over_of(event.delivery.task_id).set()
+
+    def finish(self) -> None:
+        """As a `Teller`: nothing was kept back."""
+
+    def _over_of(self, task_id: str) -> threading.Event:
+        with self._lock:
+            return self._over.setdefault(task_id, threading.Event())

@@ -1,0 +1,633 @@
+"""The seams between an attempt and the two services that it works with.
+
+The protocol (`perago.attempt`) and the driver (`perago.driver`) know lakeFS and
+Conductor only through what stands here. `perago.adapters` implements it on the
+official SDKs, `perago.embedded` in memory; both obey the same words.
+
+Errors carry the one distinction that matters after a failed call: *did it take
+effect?* `Unavailable` means certainly not, or that repeating is harmless;
+`Unclear` means that only a look tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = [
+    "ANY_WORKFLOW",
+    "FENCE_MARKER",
+    "UNTIL_ITS_RETRY_ENDS",
+    "AccessDenied",
+    "AttemptRow",
+    "Clock",
+    "Commit",
+    "CorruptTransfer",
+    "Delivery",
+    "DeliveryCheck",
+    "Forbidden",
+    "MergeRefusal",
+    "MergeRefused",
+    "NotFound",
+    "NothingToCommit",
+    "ObjectEntry",
+    "OnPage",
+    "Placement",
+    "Progress",
+    "Refused",
+    "Report",
+    "RevertConflict",
+    "ServiceError",
+    "Staged",
+    "TaskQueue",
+    "TaskStatus",
+    "Trace",
+    "Unavailable",
+    "Unclear",
+    "Upload",
+    "WorkflowRow",
+    "WorkspaceStore",
+    "looped_names",
+    "no_progress",
+    "shortened",
+    "trace_of",
+]
+
+
+class Clock(Protocol):
+    """Where time comes from, so that a test can own it."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Return once `seconds` have passed on this clock."""
+        ...
+
+
+class ServiceError(Exception):
+    """A call to lakeFS or Conductor that did not bring what was asked for.
+
+    `service` is `"lakeFS"` or `"Conductor"`, `operation` the call in plain words
+    (`"merge into main"`), `detail` what the service or the network said, free of
+    secrets.
+    """
+
+    def __init__(self, service: str, operation: str, detail: str) -> None:
+        super().__init__(f"{service}: {operation}: {detail}")
+        self.service = service
+        self.operation = operation
+        self.detail = detail
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.service, self.operation, self.detail))
+
+
+class Unavailable(ServiceError):
+    """The service did not do it: unreachable, overloaded, or failing (429, 5xx, time-out of a read)."""
+
+
+class Unclear(ServiceError):
+    """A write was sent and no usable answer came back: it may have taken effect. Look before repeating."""
+
+
+class AccessDenied(ServiceError):
+    """Credentials missing, wrong, or without the permission (401, 403)."""
+
+
+class Forbidden(AccessDenied):
+    """lakeFS's own word that these credentials may not do this, or that the branch is protected (403). Waiting does not
+    change it."""
+
+
+class NotFound(ServiceError):
+    """The repository, branch, commit or task that the call names does not exist."""
+
+
+FENCE_MARKER = "perago-publish-fence"
+"""Stands in every refusal of perago's own pre-merge hook: only it tells that 412 from another hook's."""
+
+
+class MergeRefusal(StrEnum):
+    """Why lakeFS refused a merge (`docs/servers/lakefs.md` 1.3)."""
+
+    HEAD_MOVED = "head moved"  # 412 carrying the marker text of perago's publish fence
+    HOOK = "hook"  # 412 of another pre-merge hook
+    CONFLICT = "conflict"  # 409: both sides changed one path
+    NO_CHANGES = "no changes"  # 400: this source has been merged already
+    DIRTY = "uncommitted changes"  # 400: objects are staged on the target
+
+
+class Refused(ServiceError):
+    """The service understood the call and said no for good (any other 4xx)."""
+
+
+class MergeRefused(Refused):
+    """lakeFS refused a merge; `reason` says which of the known refusals it was."""
+
+    def __init__(self, service: str, operation: str, detail: str, reason: MergeRefusal) -> None:
+        super().__init__(service, operation, detail)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.service, self.operation, self.detail, self.reason))
+
+
+class NothingToCommit(Refused):
+    """The branch has no staged changes (400 `no changes`)."""
+
+
+class RevertConflict(Refused):
+    """Later changes are in the way of a revert (409)."""
+
+
+class CorruptTransfer(ServiceError):
+    """An object's bytes do not match its recorded size or checksum."""
+
+
+_TRACEPARENT = re.compile(
+    r"(?!ff)(?!00.{54})"  # version ff is not valid, and version 00 has these four fields only
+    r"[0-9a-f]{2}-(?P<trace>(?!0{32})[0-9a-f]{32})-(?P<parent>(?!0{16})[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(-.*)?"
+)
+_SAMPLED = 0x01
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The span of one delivery. Ids are lowercase hexadecimal digits: 32 of a trace, 16 of a span."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str | None = None
+    """The span that the workflow was started in; None: nothing tells of one, and the trace begins here."""
+    sampled: bool = True
+    """Whether the span above is kept. What is below it follows that, unless configured otherwise."""
+
+    @property
+    def traceparent(self) -> str:
+        """What hands the span on, to the publication and to the function."""
+        return f"00-{self.trace_id}-{self.span_id}-{'01' if self.sampled else '00'}"
+
+
+def trace_of(workflow_id: str, identity: tuple[str, int, int], traceparent: object) -> Trace:
+    """The trace of one delivery.
+
+    Args:
+        workflow_id: of the workflow. Without a usable `traceparent` it gives the trace its id, so that all attempts of
+            one workflow are in one trace, whichever worker they run on.
+        identity: of the delivery. It gives the span its id.
+        traceparent: what the workflow was started with. Anything malformed is passed over, as W3C wants it.
+    """
+    span_id = _digest(":".join(map(str, identity)))[:16]
+    found = _TRACEPARENT.fullmatch(traceparent) if isinstance(traceparent, str) else None
+    if found is None:
+        return Trace(_digest(f"perago:{workflow_id}")[:32], span_id)
+    return Trace(found["trace"], span_id, found["parent"], sampled=bool(int(found["flags"], 16) & _SAMPLED))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+UNTIL_ITS_RETRY_ENDS = 5
+"""Seconds before an attempt that waits for the end of its retry is handed out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One hand-over of an attempt to a worker.
+
+    `(task_id, poll_count, start_time)` is its identity: rerun and redelivery keep the task id
+    (`docs/servers/conductor.md` 9). Times are milliseconds since the epoch, durations seconds.
+    """
+
+    task_id: str
+    poll_count: int
+    start_time: int
+    task_name: str
+    workflow_id: str
+    reference_name: str
+    iteration: int
+    retry_count: int
+    retried_task_id: str | None
+    input: Mapping[str, Any]
+    external_input: bool = False
+    """Conductor moved the input to external storage, so `input` is empty (from about 4 MB)."""
+    input_is_too_deep: bool = False
+    """The input is nested too deeply to be read, so `input` is empty."""
+    retried: bool = False
+    """A retry has taken its place. Conductor hands such attempts out again when a workflow is rerun from a later step,
+    waits for their end, and ignores how they end. Where that rerun has removed the retry, the attempt counts again, and
+    this is false."""
+    retry_output: Mapping[str, Any] | None = None
+    """What the retry has reported, where Conductor has forgotten that there was one: it begins a cancelled attempt
+    again when a sub-workflow beside it continues, and then a failure of this attempt would count."""
+    response_timeout_seconds: float = 600
+    timeout_seconds: float = 0
+    """0: no limit."""
+    spent_seconds: float = 0
+    """How long before this delivery the attempt was delivered first, by Conductor's clock; 0 for a first delivery."""
+    waited_seconds: float = 0
+    """How long it was in Conductor's queue, by Conductor's clock."""
+    trace: Trace | None = None
+    """None: the worker sends no traces."""
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        return (self.task_id, self.poll_count, self.start_time)
+
+
+class TaskStatus(StrEnum):
+    """The statuses that perago reports, spelled as Conductor spells them."""
+
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    FAILED_WITH_TERMINAL_ERROR = "FAILED_WITH_TERMINAL_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What Conductor is told about a finished delivery. `reason` is at most 500 characters (the server cuts there)."""
+
+    status: TaskStatus
+    output: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """What Conductor knows today of an attempt. `start_time` is 0 for one that was never polled, or is to run again."""
+
+    task_id: str
+    start_time: int
+    retried_task_id: str | None
+
+
+ANY_WORKFLOW = "*"
+"""In `WorkflowRow.looped`: the name of a sub-workflow is chosen while the workflow runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowRow:
+    """What Conductor knows today of a workflow, so far as it tells one run from another."""
+
+    workflow_id: str
+    start_time: int
+    """When its present run began, in milliseconds: a restart sets it anew."""
+    parent_id: str | None = None
+    """The workflow that it is a sub-workflow of."""
+    name: str = ""
+    """The name of its definition; empty: unknown."""
+    children: frozenset[str] = frozenset()
+    """The sub-workflows that its tasks name now. Those of a run before, and of attempts that were retried, are not
+    among them."""
+    replaced: frozenset[str] = frozenset()
+    """The sub-workflows of attempts that were retried."""
+    looped: frozenset[str] = frozenset()
+    """Names of the sub-workflows that its loops can run. Conductor may forget tasks of a loop that are still good."""
+    is_starting: bool = False
+    """A sub-workflow is about to start, or runs already without being named yet."""
+
+
+def looped_names(steps: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Return the names of the sub-workflows that the loops among some workflow tasks, given as JSON, can run."""
+    found, pending = set[str](), [(step, False) for step in steps]
+    while pending:
+        step, is_looped = pending.pop()
+        kind = step.get("type")
+        is_looped = is_looped or kind == "DO_WHILE"
+        if is_looped and kind in ("SUB_WORKFLOW", "DYNAMIC", "FORK_JOIN_DYNAMIC"):
+            param = step.get("subWorkflowParam") or {}
+            definition = param.get("workflowDefinition")
+            name = definition.get("name") if isinstance(definition, Mapping) else definition or param.get("name")
+            found.add(name if isinstance(name, str) and "${" not in name else ANY_WORKFLOW)
+        cases = (step.get("decisionCases") or {}).values()
+        branches = (*cases, *(step.get("forkTasks") or ()), step.get("defaultCase"), step.get("loopOver"))
+        pending += [(inner, is_looped) for branch in branches for inner in branch or ()]
+    return frozenset(found)
+
+
+class DeliveryCheck(Protocol):
+    """Answers the one question that stands before every step that cannot be taken back."""
+
+    def is_current(self, delivery: Delivery) -> bool:
+        """Whether this is still the delivery that Conductor is waiting for. Reads the task; never guesses.
+
+        Raises:
+            ServiceError: no answer; the caller must not take silence for a yes or a no.
+        """
+        ...
+
+    def read_attempt(self, delivery: Delivery, task_id: str) -> AttemptRow | None:
+        """The row of any attempt, for the recovery of `delivery`; None: Conductor says that there is none (its workflow
+        was restarted, rerun from an earlier step, or removed).
+
+        Raises:
+            ServiceError: no answer.
+        """
+        ...
+
+    def read_workflow(self, delivery: Delivery, workflow_id: str) -> WorkflowRow | None:
+        """What Conductor knows of any workflow, for the recovery of `delivery`; None: there is none, by its own word.
+
+        Raises:
+            ServiceError: no answer.
+        """
+        ...
+
+
+class TaskQueue(DeliveryCheck, Protocol):
+    """What a worker needs from Conductor. Every method may raise any `ServiceError`; each has a time limit."""
+
+    def poll(self, task_name: str, worker_id: str, *, count: int, wait_seconds: float) -> Sequence[Delivery]:
+        """Take up to `count` deliveries; returns early once `count` are there, at the latest after `wait_seconds`
+        (at most 5). An attempt that can only report what its retry reports goes back until the retry has ended."""
+        ...
+
+    def queue_depths(self, task_names: Sequence[str]) -> Mapping[str, int]:
+        """How many attempts each queue holds, those included that are not due yet; 0 for a queue that is not known."""
+        ...
+
+    def extend_lease(self, delivery: Delivery) -> None:
+        """Move the response time-out. Says nothing about whether the delivery is still mine: ask `is_current` first."""
+        ...
+
+    def hand_back(self, delivery: Delivery, seconds: int = 0) -> None:
+        """Give an attempt back for redelivery to any poller, after `seconds`."""
+        ...
+
+    def report(self, delivery: Delivery, report: Report, worker_id: str) -> None:
+        """Send the final status. Success does not mean that it was accepted (`docs/servers/conductor.md` 7.2)."""
+        ...
+
+    def add_log(self, task_id: str, text: str) -> None:
+        """Append one entry to the task's log."""
+        ...
+
+    def get_task_definition(self, name: str) -> Mapping[str, Any] | None:
+        """The registered TaskDef as JSON, or None."""
+        ...
+
+    def register_task_definitions(self, definitions: Sequence[Mapping[str, Any]]) -> None:
+        """Create or replace TaskDefs."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One lakeFS commit. `created` is in seconds since the epoch."""
+
+    id: str
+    parents: tuple[str, ...]
+    committer: str
+    message: str
+    created: int
+    metadata: Mapping[str, str]
+    meta_range_id: str
+    """Identity of the tree: equal trees have equal ids."""
+
+
+_LONGEST_BELOW = 1000
+"""Characters of a message or of a metadata value that are kept of a commit below the head."""
+_WHOLE = frozenset({"perago.step_key", "perago.prefix", "perago.supersedes", "perago.shared"})
+"""Recovery compares these, or needs all ids and keys in them. Names of steps and prefixes may be long."""
+
+
+def shortened(commit: Commit) -> Commit:
+    """What a history keeps of a commit below its head: no long texts, and of metadata only perago's."""
+    kept = {
+        key: value
+        for key, value in commit.metadata.items()
+        if key in _WHOLE or (key.startswith("perago.") and len(value) <= _LONGEST_BELOW)
+    }
+    return replace(commit, message=commit.message[:_LONGEST_BELOW], metadata=kept)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectEntry:
+    """One object of a listing. `key` is relative to the repository, `mtime` in seconds."""
+
+    key: str
+    size: int
+    checksum: str
+    """As listed: a hex MD5 where the server computed one, otherwise opaque."""
+    mtime: int
+    content_type: str = "application/octet-stream"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    physical_address: str = ""
+    """Where the block store has the bytes, as listed; empty: not told. Never written twice, unless by others than
+    lakeFS."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """An object and the absolute local path where its bytes go; `path` is None for objects to leave out."""
+
+    entry: ObjectEntry
+    path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A local file to stage under `key`.
+
+    `checksum` is the hex MD5 that change detection computed. A file that vanished or changed since then raises
+    `perago.workspace.scan.FileChanging`; stored bytes that differ raise `CorruptTransfer`. `content_type` None lets
+    the store decide. No part of `path` below `root`, by default the file's directory, may be a symlink by then.
+    """
+
+    key: str
+    path: Path
+    size: int
+    checksum: str
+    content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    root: Path | None = None
+
+    @property
+    def place(self) -> tuple[Path, str]:
+        """The root, and where the file is below it."""
+        root = self.root or self.path.parent
+        return root, self.path.relative_to(root).as_posix()
+
+
+OnPage = Callable[[Sequence[ObjectEntry]], None]
+"""Gets the objects of a listing, some at a time, in the order of their keys."""
+Progress = Callable[[int, int], None]
+"""Called with (objects, bytes) finished by one download so far. May be called from several threads."""
+
+
+Staged = Callable[[Upload], object]
+"""Called with each file of one upload that is staged. May be called from several threads."""
+
+
+def no_progress(objects: int, transferred: int) -> None:
+    """A `Progress` for callers who do not watch."""
+
+
+class WorkspaceStore(Protocol):
+    """What an attempt needs from lakeFS. Every method may raise any `ServiceError`; each has a time limit."""
+
+    def get_commit(self, repository: str, ref: str) -> Commit:
+        """The commit that a full commit id or a branch name points at.
+
+        Raises:
+            NotFound: no such repository or ref.
+        """
+        ...
+
+    def history(self, repository: str, branch: str, *, until: str, limit: int) -> tuple[Commit, ...]:
+        """First-parent commits of `branch`, newest first, down to `until` (left out) or its root.
+
+        At most `limit` are returned; a result of exactly `limit` may be cut short. An empty tuple means that
+        `until` is the head. Commits below the head are `shortened`.
+        """
+        ...
+
+    def ancestry(self, repository: str, commit: str, *, limit: int) -> tuple[Commit, ...]:
+        """Commit `commit`, given by its full id, and its first-parent ancestors, newest first, at most `limit`.
+
+        Fewer only at the beginning of the history. As in `history`, long texts and keys of others may be missing.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
+        ...
+
+    def has_uncommitted_changes(self, repository: str, branch: str) -> bool:
+        """Whether objects are staged on `branch` (a merge into it would be refused)."""
+        ...
+
+    def newest_staged(self, repository: str, branch: str) -> int | None:
+        """When the newest object that is staged on `branch` was uploaded, in seconds since the epoch; None: no object
+        is staged there. A staged deletion is no object."""
+        ...
+
+    def list_objects(
+        self, repository: str, commit: str, prefix: str, on_page: OnPage | None = None
+    ) -> Sequence[ObjectEntry]:
+        """Every object of a commit whose key begins with `prefix` (`""` or ending in `/`), in the order of their keys.
+
+        `on_page` gets the objects as they arrive. An error that it raises ends the listing.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
+        ...
+
+    def download(
+        self,
+        repository: str,
+        commit: str,
+        workspace: Path,
+        placements: Sequence[Placement],
+        on_progress: Progress = no_progress,
+    ) -> int:
+        """Bring objects of an immutable commit, as `list_objects` gave them, to their places below `workspace`; returns
+        how many of them were on this machine before, and were not fetched.
+
+        Files grow in a private directory beside `workspace`. They appear under their final name only when complete and
+        verified, with the object's modification time. A download that raises keeps those that are complete.
+
+        Raises:
+            CorruptTransfer: size or MD5 differ from the listing.
+            OSError: the local disk refused (full, read-only, ...).
+        """
+        ...
+
+    def create_branch(self, repository: str, branch: str, source: str) -> None:
+        """Create a hidden branch at commit `source`.
+
+        Raises:
+            Refused: there is a branch of this name, perhaps by an earlier try.
+            Unclear: the answer was lost; the branch tells.
+        """
+        ...
+
+    def upload(self, repository: str, branch: str, uploads: Sequence[Upload], on_staged: Staged | None = None) -> None:
+        """Stage files on `branch`. Repeating is harmless, and need only be done for those that were not `on_staged`."""
+        ...
+
+    def delete_objects(self, repository: str, branch: str, keys: Sequence[str]) -> None:
+        """Stage the deletion of `keys`, however many. Repeating is harmless."""
+        ...
+
+    def commit(
+        self, repository: str, branch: str, message: str, metadata: Mapping[str, str], *, allow_empty: bool = False
+    ) -> Commit:
+        """Commit what is staged on `branch`. `allow_empty` commits nothing as well.
+
+        Raises:
+            NothingToCommit: nothing is staged.
+            Unclear: the answer was lost; the branch head tells.
+        """
+        ...
+
+    def revert(self, repository: str, branch: str, commit: str) -> None:
+        """Undo on `branch` what merge commit `commit` brought, by a commit of its own. Not to be repeated blindly.
+
+        Raises:
+            RevertConflict: later changes are in the way.
+            NothingToCommit: it changes nothing.
+            Unclear: the answer was lost; the branch head tells.
+        """
+        ...
+
+    def diff(self, repository: str, left: str, right: str) -> Mapping[str, int | None]:
+        """The keys at which two commits differ (a two-dot diff, complete), each with its size in bytes in `right`;
+        None: it is not there."""
+        ...
+
+    def stat_objects(self, repository: str, commit: str, keys: Collection[str]) -> Mapping[str, ObjectEntry]:
+        """Return the objects that a commit has at `keys`, as listings show them.
+
+        Sends at most one request for each key, and at most one for each 1,000 objects of the commit.
+
+        Raises:
+            NotFound: no such repository or commit.
+        """
+        ...
+
+    def merge(
+        self,
+        repository: str,
+        source: str,
+        branch: str,
+        message: str,
+        metadata: Mapping[str, str],
+        *,
+        allow_empty: bool = False,
+        within: float | None = None,
+    ) -> str:
+        """Merge commit id `source` into `branch`, without strategy, squash or force; returns the merge commit's id.
+
+        `allow_empty` lets a merge through that changes nothing, such as that of the head into its own branch.
+        `within` limits the wait for the answer, in seconds; None leaves it to the store.
+
+        Raises:
+            MergeRefused: with the reason.
+            Unclear: the answer was lost; the history of `branch` tells.
+        """
+        ...
+
+    def list_branches(self, repository: str, prefix: str) -> tuple[str, ...]:
+        """All branches whose names begin with `prefix`, hidden ones included, in order."""
+        ...
+
+    def delete_branch(self, repository: str, branch: str) -> None:
+        """Delete a branch; one that is already gone is fine."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads."""
+        ...

@@ -1,0 +1,844 @@
+"""Whether a new TaskDef breaks those who start the task or use its result.
+
+A change is breaking if a workflow that worked under the old definition may fail under the new one. Direction matters:
+parameters are written by workflows and read by the task, so their schema must not get narrower; results are read by
+workflows, so theirs must not get wider. What cannot be judged is breaking.
+
+Keywords that mean something together are judged together: `minimum` with `exclusiveMinimum`, `const` with `enum`.
+Values that make no sense are found first: a snapshot may have been edited by hand, and the schemas of authors' own
+types are what they make of them.
+
+The subset is the one that pydantic writes, without references (docs/design/contract.md 3); any other keyword that
+differs affected both. A schema accepts what all its keywords accept, so it got narrower only if one of them did.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Flag, StrEnum, auto
+from fractions import Fraction
+from itertools import combinations
+from typing import Any, TypeAlias
+
+from perago.taskdef.compare import ABSENT, SCHEMAS, SERVER_DEFAULTS, SERVER_FIELDS, Difference, same_json
+from perago.taskdef.payload import join_pointer
+
+__all__ = ["Change", "Impact", "classify"]
+
+
+def classify(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
+    """All changes from `old` to `new`, in the order of their fields; empty only if both are the same JSON.
+
+    Neither needs to be a TaskDef that perago would write: what is not understood is a breaking change.
+    """
+    changes: list[Change] = []
+    for field in sorted({*old, *new}):
+        before, after = old.get(field, ABSENT), new.get(field, ABSENT)
+        if same_json(before, after):
+            continue
+        if field in SCHEMAS:
+            changes += _schema_definition(field, before, after)
+        else:
+            impact, reason = judge_field(field, old, new)
+            changes.append(Change(join_pointer("", field), before, after, impact, reason))
+    return tuple(changes)
+
+
+def _schema_definition(field: str, old: Any, new: Any) -> Iterator[Change]:
+    """A schema with its name, version and type (docs/design/contract.md 3). Where there is none, everything is
+    valid."""
+    pointer = join_pointer("", field)
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        found = schema_changes(pointer, _data(old), _data(new))
+        affected = affected_by(found)
+        reason = "there is a schema now" if old is ABSENT else "there is no schema any more"
+        yield _directed(field, SchemaChange(pointer, old, new, affected, reason))
+        return
+    for key in sorted({*old, *new}):
+        before, after = old.get(key, ABSENT), new.get(key, ABSENT)
+        if same_json(before, after):
+            continue
+        if key == "data":
+            changes = schema_changes(join_pointer(pointer, key), _data(old), _data(new))
+            yield from (_directed(field, change) for change in changes)
+        else:
+            reason = f"cannot tell: {key} says which schema this is, and how it is read"
+            yield Change(join_pointer(pointer, key), before, after, Impact.BREAKING, reason)
+
+
+def _data(definition: Any) -> Any:
+    if definition is ABSENT:
+        return {}
+    return definition.get("data", {}) if isinstance(definition, Mapping) else definition
+
+
+def _directed(field: str, change: SchemaChange) -> Change:
+    impact = Impact.BREAKING if change.affected & _MATTERS[field] else Impact.COMPATIBLE
+    return Change(change.pointer, change.old, change.new, impact, change.reason)
+
+
+class Impact(StrEnum):
+    """What a change does to workflows that are already running."""
+
+    BREAKING = "breaking"
+    COMPATIBLE = "compatible"
+
+
+_FOR_PEOPLE = frozenset({"description", "ownerEmail", "title", "examples", "$comment"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change. `pointer` leads to it in the new definition, or in the old one for what is gone.
+
+    `old` or `new` is `ABSENT` for something added or removed; `reason` is for people.
+    """
+
+    pointer: str
+    old: Any
+    new: Any
+    impact: Impact
+    reason: str
+
+    @property
+    def difference(self) -> str:
+        """What changed, in one line."""
+        return Difference(self.pointer, self.old, self.new).text
+
+    @property
+    def text(self) -> str:
+        """The change and what it means, in one line."""
+        return f"{self.impact}: {self.difference} ({self.reason})"
+
+    @property
+    def word(self) -> str:
+        """The impact, or `cosmetic` for a text that people read and no workflow does."""
+        *above, key = self.pointer.split("/")
+        is_annotation = key in _FOR_PEOPLE and above[-1:] != ["properties"]
+        return "cosmetic" if is_annotation and self.impact is Impact.COMPATIBLE else str(self.impact)
+
+
+class AffectedParty(Flag):
+    """Who may fail because a schema changed.
+
+    Senders write values by the old schema: they are affected if it got narrower. Readers understand values of the old
+    schema: they are affected if it got wider.
+    """
+
+    NEITHER = 0
+    SENDERS = auto()
+    READERS = auto()
+    BOTH = SENDERS | READERS
+
+    @classmethod
+    def of(cls, *, senders: bool, readers: bool) -> AffectedParty:
+        """Return the parties for which the answer is yes."""
+        return (cls.SENDERS if senders else cls.NEITHER) | (cls.READERS if readers else cls.NEITHER)
+
+
+_MATTERS = {"inputSchema": AffectedParty.SENDERS, "outputSchema": AffectedParty.READERS}
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaChange:
+    """A change inside a schema, before it is known whether it describes parameters or results."""
+
+    pointer: str
+    old: Any
+    new: Any
+    affected: AffectedParty
+    reason: str
+
+
+def keyword_changes(
+    pointer: str,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    keywords: Iterable[str],
+    affected: AffectedParty,
+    reason: str,
+) -> Iterator[SchemaChange]:
+    """One change for each of these keywords that differs; they are judged together.
+
+    Args:
+        pointer: The JSON pointer to the schema.
+        old: The schema as it was.
+        new: The schema as it is.
+        keywords: The keywords to compare.
+        affected: Which party such a change affects.
+        reason: Why, for people.
+    """
+    for keyword in keywords:
+        before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
+        if not same_json(before, after):
+            yield SchemaChange(join_pointer(pointer, keyword), before, after, affected, reason)
+
+
+def differ(old: Mapping[str, Any], new: Mapping[str, Any], keywords: Iterable[str]) -> bool:
+    """Whether any of these keywords differs."""
+    return any(not same_json(old.get(keyword, ABSENT), new.get(keyword, ABSENT)) for keyword in keywords)
+
+
+def affected_by(changes: Iterable[SchemaChange]) -> AffectedParty:
+    """Return whom several changes affect together."""
+    return functools.reduce(operator.or_, (change.affected for change in changes), AffectedParty.NEITHER)
+
+
+Schema: TypeAlias = Mapping[str, Any]
+
+ANNOTATIONS = frozenset(
+    {
+        "$comment",
+        "$id",
+        "$schema",
+        "default",
+        "deprecated",
+        "description",
+        "discriminator",
+        "examples",
+        "readOnly",
+        "title",
+        "writeOnly",
+    }
+)
+"""They accept or reject nothing. What a `default` means is judged where properties are."""
+
+_TYPES = {
+    "null": {"null"},
+    "boolean": {"boolean"},
+    "string": {"string"},
+    "array": {"array"},
+    "object": {"object"},
+    "integer": {"integer"},
+    "number": {"integer", "fraction"},
+}
+_ALL_TYPES = frozenset().union(*_TYPES.values())
+_VALUES = ("const", "enum")
+_LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
+_LENGTHS = {"Length": "the length", "Items": "the number of items", "Properties": "the number of keys"}
+_FORMS = {
+    "pattern": "the pattern",
+    "format": "the format",
+    "contentEncoding": "the encoding",
+    "contentMediaType": "the media type",
+}
+_NUMERIC = {*_LOWER, *_UPPER, "multipleOf", *(f"{side}{suffix}" for suffix in _LENGTHS for side in ("min", "max"))}
+SIMPLE_KEYWORDS = frozenset({"type", "uniqueItems", *ANNOTATIONS, *_VALUES, *_NUMERIC, *_FORMS})
+"""The keywords that `simple_changes` understands."""
+
+
+def simple_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """Yield the changes of all keywords that contain no schema and are known here."""
+
+    def judge(keywords: Sequence[str], what: str, *, narrowed: bool, widened: bool) -> Iterator[SchemaChange]:
+        affected = AffectedParty.of(senders=narrowed, readers=widened)
+        return keyword_changes(pointer, old, new, keywords, affected, _words(affected, what))
+
+    yield from annotation_changes(pointer, old, new)
+    before, after = types_of(old), types_of(new)
+    yield from judge(["type"], "the type", narrowed=not before <= after, widened=not after <= before)
+    if differ(old, new, _VALUES):
+        part, whole = values_of(old), values_of(new)
+        narrowed, widened = not _is_within(part, whole), not _is_within(whole, part)
+        yield from judge(_VALUES, "the choice of values", narrowed=narrowed, widened=widened)
+    for keywords, sign, end in ((_LOWER, 1, "lower"), (_UPPER, -1, "upper")):
+        least, now = _bound(old, keywords, sign), _bound(new, keywords, sign)
+        yield from judge(keywords, f"the range ({end} end)", narrowed=now > least, widened=now < least)
+    for suffix, what in _LENGTHS.items():
+        for keyword, sign, nothing in ((f"min{suffix}", 1, 0), (f"max{suffix}", -1, math.inf)):
+            least, now = sign * old.get(keyword, nothing), sign * new.get(keyword, nothing)
+            yield from judge([keyword], what, narrowed=now > least, widened=now < least)
+    if differ(old, new, ["multipleOf"]):
+        step, other = old.get("multipleOf"), new.get("multipleOf")
+        narrowed, widened = not _is_multiple(step, other), not _is_multiple(other, step)
+        yield from judge(["multipleOf"], "the step", narrowed=narrowed, widened=widened)
+    for keyword, what in _FORMS.items():
+        yield from judge([keyword], what, narrowed=keyword in new, widened=keyword in old)
+    was_unique, is_unique = old.get("uniqueItems", False), new.get("uniqueItems", False)
+    narrowed, widened = is_unique and not was_unique, was_unique and not is_unique
+    yield from judge(["uniqueItems"], "the rule for repeated items", narrowed=narrowed, widened=widened)
+
+
+def annotation_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """Yield the changes of keywords that accept or reject nothing."""
+    yield from keyword_changes(pointer, old, new, sorted(ANNOTATIONS), AffectedParty.NEITHER, "accepts the same values")
+
+
+def types_of(schema: Schema) -> frozenset[str]:
+    """The types that the schema accepts; `number` is `integer` and `fraction`."""
+    if "type" in schema:
+        kinds = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        return frozenset().union(*(_TYPES[kind] for kind in kinds))
+    values = values_of(schema)
+    return _ALL_TYPES if values is None else frozenset().union(*(_TYPES[_type_of(value)] for value in values))
+
+
+def values_of(schema: Schema) -> list[Any] | None:
+    """The only values that the schema accepts, if it lists them."""
+    listed = list(schema["enum"]) if "enum" in schema else None
+    if "const" in schema:
+        return [schema["const"]] if listed is None or is_among(schema["const"], listed) else []
+    return listed
+
+
+def is_among(value: Any, values: list[Any]) -> bool:
+    """Membership of JSON values: 1 is 1.0, but 1 is not true."""
+    return any(same_json(value, other) for other in values)
+
+
+def _type_of(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int():
+            return "integer"
+        case float():
+            return "number"
+        case str():
+            return "string"
+        case list():
+            return "array"
+    return "object"
+
+
+def _words(affected: AffectedParty, what: str) -> str:
+    """Say how a rule changed; `narrowed` means that fewer values are accepted."""
+    words = {
+        AffectedParty.NEITHER: ": the same in another form",
+        AffectedParty.SENDERS: " narrowed",
+        AffectedParty.READERS: " widened",
+    }
+    return what + words.get(affected, " changed: cannot tell which values still fit")
+
+
+def _is_within(part: list[Any] | None, whole: list[Any] | None) -> bool:
+    if whole is None:
+        return True
+    return part is not None and all(is_among(value, whole) for value in part)
+
+
+def _bound(schema: Schema, keywords: tuple[str, str], sign: int) -> tuple[float, bool]:
+    """How much is cut off: the bound, upside down for an upper one, and whether it is cut off itself."""
+    inclusive, exclusive = keywords
+    candidates = [(-math.inf, False)]
+    if inclusive in schema:
+        candidates.append((sign * schema[inclusive], False))
+    if exclusive in schema:
+        candidates.append((sign * schema[exclusive], True))
+    return max(candidates)
+
+
+def _is_multiple(step: float | None, of: float | None) -> bool:
+    """Whether all multiples of `step` are multiples of `of`; None is any number."""
+    if of is None:
+        return True
+    return step is not None and (Fraction(str(step)) / Fraction(str(of))).denominator == 1
+
+
+def is_well_formed(schema: Any) -> bool:
+    """Whether it is an object, and all keywords that we reason about have values of the right kind.
+
+    Schemas inside are not checked.
+    """
+    return isinstance(schema, Mapping) and all(_is_usable(keyword, value) for keyword, value in schema.items())
+
+
+def _is_usable(keyword: str, value: Any) -> bool:
+    match keyword:
+        case "type":
+            kinds = value if isinstance(value, list) else [value]
+            return bool(kinds) and all(isinstance(kind, str) and kind in _TYPES for kind in kinds)
+        case "enum" | "prefixItems":
+            return isinstance(value, list)
+        case "anyOf" | "oneOf" | "allOf":
+            return isinstance(value, list) and bool(value)
+        case "required":
+            return isinstance(value, list) and all(isinstance(name, str) for name in value)
+        case "properties" | "patternProperties":
+            return isinstance(value, Mapping)
+        case "uniqueItems":
+            return isinstance(value, bool)
+    if keyword not in _NUMERIC:
+        return True
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+    is_bound = keyword in (*_LOWER, *_UPPER)
+    return is_number and (is_bound or value > 0 or (value == 0 and keyword != "multipleOf"))
+
+
+Compare: TypeAlias = Callable[[str, Any, Any], list[SchemaChange]]
+
+OBJECT_KEYWORDS = frozenset({"properties", "required", "additionalProperties", "patternProperties"})
+
+
+def object_changes(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
+    """The changes of the keywords of objects.
+
+    Args:
+        pointer: The JSON pointer to the schema.
+        old: The schema as it was.
+        new: The schema as it is.
+        compare: Compares the schemas inside.
+    """
+    yield from _properties(pointer, old, new, compare)
+    yield from _required(pointer, old, new)
+    yield from _other_properties(pointer, old, new, compare)
+    yield from _patterns(pointer, old, new, compare)
+    for keyword in ("properties", "patternProperties", "required"):
+        if not old.get(keyword) and not new.get(keyword):  # present and empty on one side
+            yield from keyword_changes(pointer, old, new, [keyword], AffectedParty.NEITHER, "accepts the same values")
+
+
+def _properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
+    before, after = old.get("properties", {}), new.get("properties", {})
+    for name in sorted({*before, *after}):
+        here = join_pointer(join_pointer(pointer, "properties"), name)
+        if name not in after:
+            yield SchemaChange(here, before[name], ABSENT, AffectedParty.BOTH, _removed(name, before, after))
+        elif name not in before:
+            yield _added(here, name, old, new, compare)
+        else:
+            must_be_sent = name in old.get("required", ()) or name in new.get("required", ())
+            yield from _property(here, before[name], after[name], compare, must_be_sent=must_be_sent)
+
+
+def _removed(name: str, before: Schema, after: Schema) -> str:
+    twins = [other for other in after if other not in before and _same_but_title(before[name], after[other])]
+    return f"removed; was it renamed to {twins[0]!r}?" if twins else "removed"
+
+
+def _same_but_title(old: Any, new: Any) -> bool:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        old, new = ({key: value for key, value in side.items() if key != "title"} for side in (old, new))
+    return same_json(old, new)
+
+
+def _added(here: str, name: str, old: Schema, new: Schema, compare: Compare) -> SchemaChange:
+    """A property that is new. Where objects are open, what senders happened to send under that name is not
+    counted: the task did not read it."""
+    added = new["properties"][name]
+    rest = old.get("additionalProperties", True)
+    affected = AffectedParty.of(senders=name in new.get("required", ()), readers=rest is False)
+    if isinstance(rest, Mapping):
+        affected |= affected_by(compare(here, rest, added))
+    elif old.get("patternProperties"):
+        affected = AffectedParty.BOTH
+    reason = "added and required" if name in new.get("required", ()) else "added, optional"
+    return SchemaChange(here, ABSENT, added, affected, reason)
+
+
+def _property(here: str, old: Any, new: Any, compare: Compare, *, must_be_sent: bool) -> Iterator[SchemaChange]:
+    """A property on both sides. Its default is what the task takes when nothing is sent."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        yield from compare(here, old, new)
+        return
+    if must_be_sent:
+        affected, reason = (
+            AffectedParty.NEITHER,
+            "the value has to be sent, before or now, so the default changes nothing",
+        )
+    elif "default" in old and "default" in new:
+        affected, reason = AffectedParty.SENDERS, "where nothing is sent, the task now takes another value"
+    else:
+        affected, reason = AffectedParty.SENDERS, "cannot tell which value the task takes where nothing is sent"
+    yield from keyword_changes(here, old, new, ["default"], affected, reason)
+    yield from compare(here, *({key: value for key, value in side.items() if key != "default"} for side in (old, new)))
+
+
+def _required(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    before, after = old.get("required", []), new.get("required", [])
+    come, gone = sorted({*after} - {*before}), sorted({*before} - {*after})
+    if not before and not after:
+        return
+    affected = AffectedParty.of(senders=bool(come), readers=bool(gone))
+    words = [f"{', '.join(come)} must be there now"] if come else []
+    words += [f"{', '.join(gone)} may be absent now"] if gone else []
+    reason = "; ".join(words) or "the same names"
+    yield from keyword_changes(pointer, old, new, ["required"], affected, reason)
+
+
+def _other_properties(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
+    keyword = "additionalProperties"
+    before, after = old.get(keyword, True), new.get(keyword, True)
+    here = join_pointer(pointer, keyword)
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        yield from compare(here, before, after)
+        return
+    affected = affected_by(compare(here, before, after))
+    reasons = {
+        AffectedParty.NEITHER: "the same in another form",
+        AffectedParty.SENDERS: "other keys are refused, or must fit a schema now",
+        AffectedParty.READERS: "other keys may come now",
+    }
+    reason = reasons.get(affected, "cannot tell which other keys still fit")
+    yield from keyword_changes(pointer, old, new, [keyword], affected, reason)
+
+
+def _patterns(pointer: str, old: Schema, new: Schema, compare: Compare) -> Iterator[SchemaChange]:
+    before, after = old.get("patternProperties", {}), new.get("patternProperties", {})
+    for pattern in sorted({*before, *after}):
+        here = join_pointer(join_pointer(pointer, "patternProperties"), pattern)
+        if pattern in before and pattern in after:
+            yield from compare(here, before[pattern], after[pattern])
+        else:
+            reason = "cannot tell: other keys match now"
+            yield SchemaChange(
+                here, before.get(pattern, ABSENT), after.get(pattern, ABSENT), AffectedParty.BOTH, reason
+            )
+
+
+_UNIONS = ("anyOf", "oneOf")
+_NESTED = {"items": "the items", "propertyNames": "the keys", "contentSchema": "the content"}
+_KNOWN = SIMPLE_KEYWORDS | OBJECT_KEYWORDS | {*_UNIONS, *_NESTED, "prefixItems"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Alternative:
+    """One schema of a union, and the pointer to it."""
+
+    pointer: str
+    schema: Schema
+
+
+def schema_changes(pointer: str, old: Any, new: Any) -> list[SchemaChange]:
+    """All changes between two schemas; empty only if both are the same JSON."""
+    if same_json(old, new):
+        return []
+    if old is False or new is False:
+        affected = AffectedParty.of(senders=new is False, readers=old is False)
+        return [
+            SchemaChange(pointer, old, new, affected, "nothing was allowed" if old is False else "nothing is allowed")
+        ]
+    if old is True or new is True:
+        return [_as_one(pointer, old, new, {} if old is True else old, {} if new is True else new, "values")]
+    if not (is_well_formed(old) and is_well_formed(new)):
+        return [SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: this is no JSON Schema")]
+    return list(_well_formed_changes(pointer, old, new))
+
+
+def _well_formed_changes(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    before, after = _union_keyword(old), _union_keyword(new)
+    if before is None and after is None:
+        yield from _keyword_by_keyword(pointer, old, new)
+    elif before is not None and after is not None:
+        yield from _unions(pointer, old, new, _alternatives(pointer, old), _alternatives(pointer, new))
+        yield from _keyword_by_keyword(pointer, _without_unions(old), _without_unions(new))
+    else:
+        yield from _union_and_single(pointer, old, new)
+
+
+def _keyword_by_keyword(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    yield from simple_changes(pointer, old, new)
+    yield from object_changes(pointer, old, new, schema_changes)
+    for keyword, what in _NESTED.items():
+        yield from _nested(pointer, old, new, keyword, what)
+    yield from _positions(pointer, old, new)
+    unknown = sorted({*old, *new} - _KNOWN)
+    reason = "cannot tell what this keyword does"
+    yield from keyword_changes(pointer, old, new, unknown, AffectedParty.BOTH, reason)
+
+
+def _nested(pointer: str, old: Schema, new: Schema, keyword: str, what: str) -> Iterator[SchemaChange]:
+    """A keyword with one schema; where it is absent, everything is allowed."""
+    before, after = old.get(keyword, ABSENT), new.get(keyword, ABSENT)
+    here = join_pointer(pointer, keyword)
+    if before is ABSENT or after is ABSENT:
+        if before is not after:
+            yield _as_one(here, before, after, _without(keyword, old), _without(keyword, new), what)
+    else:
+        yield from schema_changes(here, before, after)
+
+
+def _positions(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """The places of a tuple; what stands at none of them is one of `items`."""
+    before, after = old.get("prefixItems", []), new.get("prefixItems", [])
+    here = join_pointer(pointer, "prefixItems")
+    for index in range(max(len(before), len(after))):
+        place = join_pointer(here, index)
+        if index < min(len(before), len(after)):
+            yield from schema_changes(place, before[index], after[index])
+        else:
+            gone, come = (side[index] if index < len(side) else ABSENT for side in (before, after))
+            left = _without("items", old) if gone is ABSENT else gone
+            right = _without("items", new) if come is ABSENT else come
+            yield _as_one(place, gone, come, left, right, "this place of the list")
+    if not before and not after:  # present and empty on one side
+        yield from keyword_changes(pointer, old, new, ["prefixItems"], AffectedParty.NEITHER, "accepts the same values")
+
+
+def _without(keyword: str, schema: Schema) -> Any:
+    """What the keyword accepts, be it there or not. No items follow the places of a tuple of a fixed length."""
+    ends = keyword == "items" and schema.get("maxItems", math.inf) <= len(schema.get("prefixItems", []))
+    return schema.get(keyword, False if ends else {})
+
+
+def _as_one(pointer: str, old: Any, new: Any, before: Any, after: Any, what: str) -> SchemaChange:
+    """A single change for a schema that came or went; `before` and `after` say what is accepted without it."""
+    affected = affected_by(schema_changes(pointer, before, after))
+    words = {
+        AffectedParty.NEITHER: "accepts the same",
+        AffectedParty.SENDERS: "narrowed",
+        AffectedParty.READERS: "widened",
+    }
+    return SchemaChange(
+        pointer, old, new, affected, f"{what}: {words.get(affected, 'cannot tell which values still fit')}"
+    )
+
+
+def _union_keyword(schema: Schema) -> str | None:
+    return next((keyword for keyword in _UNIONS if keyword in schema), None)
+
+
+def _without_unions(schema: Schema) -> Schema:
+    return {key: value for key, value in schema.items() if key not in _UNIONS}
+
+
+def _without_annotations(schema: Schema) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in ANNOTATIONS}
+
+
+def _alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
+    """The alternatives of its one union; None if they cannot be told apart, or if there are two unions."""
+    keywords = [keyword for keyword in _UNIONS if keyword in schema]
+    if len(keywords) != 1:
+        return None
+    here = join_pointer(pointer, keywords[0])
+    found = [_Alternative(join_pointer(here, index), item) for index, item in enumerate(schema[keywords[0]])]
+    if not all(is_well_formed(alternative.schema) for alternative in found):
+        return None
+    tag = schema.get("discriminator")
+    name = tag.get("propertyName") if isinstance(tag, Mapping) else None
+    pairs = combinations([alternative.schema for alternative in found], 2)
+    is_disjoint = keywords[0] != "oneOf" or all(_exclude_each_other(left, right, name) for left, right in pairs)
+    return found if is_disjoint else None
+
+
+def _unions(
+    pointer: str, old: Schema, new: Schema, before: list[_Alternative] | None, after: list[_Alternative] | None
+) -> Iterator[SchemaChange]:
+    if not differ(old, new, _UNIONS):
+        return
+    if before is None or after is None:
+        reason = "cannot tell: the alternatives may overlap"
+        yield from keyword_changes(pointer, old, new, _UNIONS, AffectedParty.BOTH, reason)
+        return
+    changes = _union_changes(before, after)
+    if changes:
+        yield from changes
+    else:
+        yield from keyword_changes(
+            pointer, old, new, _UNIONS, AffectedParty.NEITHER, "the same alternatives in another form"
+        )
+
+
+def _union_and_single(pointer: str, old: Schema, new: Schema) -> Iterator[SchemaChange]:
+    """One side has alternatives, as with a value that became optional."""
+    before, after = _as_alternatives(pointer, old), _as_alternatives(pointer, new)
+    if before is None or after is None:
+        yield SchemaChange(pointer, old, new, AffectedParty.BOTH, "cannot tell: alternatives beside other keywords")
+        return
+    same = SchemaChange(pointer, old, new, AffectedParty.NEITHER, "accepts the same values")
+    yield from _union_changes(before, after) or [same]
+    yield from annotation_changes(pointer, old, new)
+
+
+def _as_alternatives(pointer: str, schema: Schema) -> list[_Alternative] | None:
+    bare = _without_annotations(schema)
+    if _union_keyword(schema) is None:
+        kinds = bare["type"] if isinstance(bare.get("type"), list) else None
+        return [_Alternative(pointer, bare if kinds is None else bare | {"type": kind}) for kind in kinds or [None]]
+    return _alternatives(pointer, schema) if len(bare) == 1 else None
+
+
+def _union_changes(old: list[_Alternative], new: list[_Alternative]) -> list[SchemaChange]:
+    """The changes between two lists of alternatives; empty if they accept the same in another order.
+
+    Senders are not affected if every old alternative is contained in a new one, and readers are not if every new one
+    is contained in an old one. Alternatives that belong together are compared in depth, so that the change is told
+    where it is.
+    """
+    pairs, gone, come = _paired(old, new)
+    changes = [change for left, right in pairs for change in schema_changes(right.pointer, left.schema, right.schema)]
+    for left in gone:
+        covered = any(AffectedParty.SENDERS not in _affected(left, other) for other in new)
+        reason = "alternative removed" + (", but another one accepts the same values" if covered else "")
+        affected = AffectedParty.of(senders=not covered, readers=False)
+        changes.append(SchemaChange(left.pointer, left.schema, ABSENT, affected, reason))
+    for right in come:
+        covered = any(AffectedParty.READERS not in _affected(other, right) for other in old)
+        reason = "alternative added" + (", but an old one accepts the same values" if covered else "")
+        affected = AffectedParty.of(senders=False, readers=not covered)
+        changes.append(SchemaChange(right.pointer, ABSENT, right.schema, affected, reason))
+    return changes
+
+
+def _affected(old: _Alternative, new: _Alternative) -> AffectedParty:
+    return affected_by(schema_changes(new.pointer, old.schema, new.schema))
+
+
+def _paired(
+    old: list[_Alternative], new: list[_Alternative]
+) -> tuple[list[tuple[_Alternative, _Alternative]], list[_Alternative], list[_Alternative]]:
+    """Alternatives that belong together, and what is left of both sides."""
+    pairs = []
+    gone, come = list(old), list(new)
+    likenesses: tuple[Callable[[Schema], Any], ...] = (
+        lambda schema: json.dumps(_without_annotations(schema), sort_keys=True),
+        lambda schema: (_shape(schema), schema.get("title")),
+        _shape,
+        types_of,
+    )
+    for likeness in likenesses:
+        for left in list(gone):
+            match = next((right for right in come if likeness(left.schema) == likeness(right.schema)), None)
+            if match is not None:
+                pairs.append((left, match))
+                gone.remove(left)
+                come.remove(match)
+    if len(gone) == len(come) == 1:
+        pairs.append((gone.pop(), come.pop()))
+    return pairs, gone, come
+
+
+def _shape(schema: Schema) -> Any:
+    tags = sorted((name, json.dumps(values, sort_keys=True)) for name, values in _tags(schema))
+    return types_of(schema), tags
+
+
+def _tags(schema: Schema) -> Iterator[tuple[str, list[Any]]]:
+    """The properties with listed values."""
+    for name, part in schema.get("properties", {}).items():
+        values = values_of(part) if is_well_formed(part) else None
+        if values is not None:
+            yield name, values
+
+
+def _exclude_each_other(left: Schema, right: Schema, tag: str | None) -> bool:
+    """Whether no value fits both: the types differ, or the values of a property that is always there."""
+    if not types_of(left) & types_of(right):
+        return True
+    if types_of(left) != {"object"} or types_of(right) != {"object"}:
+        return False
+    always = {*left.get("required", ())} & {*right.get("required", ())} | {tag}
+    others = dict(_tags(right))
+    return any(
+        name in always and name in others and not any(is_among(value, others[name]) for value in values)
+        for name, values in _tags(left)
+    )
+
+
+Verdict: TypeAlias = tuple[Impact, str]
+Definition: TypeAlias = Mapping[str, Any]
+
+_LABELS = frozenset({"description", "ownerEmail", "ownerApp"})
+_RATE = ("rateLimitPerFrequency", "rateLimitFrequencyInSeconds")
+_DELAYS = frozenset({"retryDelaySeconds", "maxRetryDelaySeconds", "backoffScaleFactor"})
+_MILDER_POLICIES = frozenset({("TIME_OUT_WF", "RETRY"), ("TIME_OUT_WF", "ALERT_ONLY")})
+"""From RETRY to ALERT_ONLY is not milder: an attempt that hangs is then never tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Amount:
+    """A number of which more is safe and less may break."""
+
+    less: str
+    more: str
+    zero_is_unlimited: bool = False
+
+
+_AMOUNTS: Mapping[str, _Amount] = {
+    "retryCount": _Amount("fewer retries", "more retries"),
+    "retryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
+    "maxRetryDelaySeconds": _Amount("an outage may outlast shorter retry delays", "longer retry delays", True),
+    "backoffScaleFactor": _Amount("an outage may outlast shorter retry delays", "longer retry delays"),
+    "timeoutSeconds": _Amount("an attempt has less time", "an attempt has more time", True),
+    "responseTimeoutSeconds": _Amount("a worker may be silent for less time", "a worker may be silent longer", True),
+    "pollTimeoutSeconds": _Amount("an attempt may wait less for a worker", "an attempt may wait longer", True),
+    "totalTimeoutSeconds": _Amount("all attempts together have less time", "all attempts have more time", True),
+    "concurrentExecLimit": _Amount("fewer attempts at the same time, so some wait", "more attempts at a time", True),
+}
+
+
+def judge_field(field: str, old: Definition, new: Definition) -> Verdict:
+    """What it means that the two definitions differ in `field`."""
+    before, after = _effective(field, old), _effective(field, new)
+    if field in SERVER_FIELDS:
+        return Impact.COMPATIBLE, "written by the server"
+    if field in _LABELS:
+        return Impact.COMPATIBLE, "for people only"
+    if field in SERVER_DEFAULTS and same_json(before, after):
+        return Impact.COMPATIBLE, "the same: this is what the server takes where nothing is written"
+    if field in _AMOUNTS:
+        return _amount(field, before, after, new)
+    if field in _RATE:
+        return _rate(old, new)
+    match field:
+        case "name":
+            return Impact.BREAKING, "another task type: running workflows still ask for the old one"
+        case "retryLogic":
+            return Impact.BREAKING, "unknown, because the retry delays differ"
+        case "backoffJitterMs":
+            return Impact.COMPATIBLE, "retry delays are spread differently"
+        case "timeoutPolicy":
+            if isinstance(before, str) and isinstance(after, str) and (before, after) in _MILDER_POLICIES:
+                return Impact.COMPATIBLE, "a timeout no longer ends the workflow"
+            return Impact.BREAKING, "a timeout has another effect"
+        case "inputKeys":
+            return _keys(before, after, "input key", added=Impact.BREAKING)
+        case "outputKeys":
+            return _keys(before, after, "output key", added=Impact.COMPATIBLE)
+    return _cannot_tell(field)
+
+
+def _cannot_tell(field: str) -> Verdict:
+    return Impact.BREAKING, f"cannot tell what a change of {field} does"
+
+
+def _effective(field: str, definition: Definition) -> Any:
+    value = definition.get(field)
+    return SERVER_DEFAULTS.get(field) if value is None else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _amount(field: str, old: Any, new: Any, definition: Definition) -> Verdict:
+    if not (_is_number(old) and _is_number(new)):
+        return _cannot_tell(field)
+    amount = _AMOUNTS[field]
+    if amount.zero_is_unlimited:
+        old, new = (float("inf") if value == 0 else value for value in (old, new))
+    if new < old:
+        return Impact.BREAKING, amount.less
+    if field in _DELAYS and not same_json(_effective("totalTimeoutSeconds", definition), 0):
+        return Impact.BREAKING, f"{amount.more}, which may use up totalTimeoutSeconds"
+    return Impact.COMPATIBLE, amount.more
+
+
+def _rate(old: Definition, new: Definition) -> Verdict:
+    """Both fields are one rate; 0 per period is no limit."""
+    values = [_effective(field, definition) for definition in (old, new) for field in _RATE]
+    if not all(_is_number(value) and 0 <= value < float("inf") for value in values) or 0 in values[1::2]:
+        return _cannot_tell("the rate limit")
+    before, after = (Fraction(values[index]) / Fraction(values[index + 1]) for index in (0, 2))
+    if after == 0 or (before != 0 and after >= before):
+        return Impact.COMPATIBLE, "attempts are handed out at the same rate or faster"
+    return Impact.BREAKING, "attempts are handed out more slowly"
+
+
+def _keys(old: Any, new: Any, what: str, *, added: Impact) -> Verdict:
+    if not all(isinstance(keys, list) and all(isinstance(key, str) for key in keys) for keys in (old, new)):
+        return _cannot_tell(f"an {what}")
+    gone, come = sorted({*old} - {*new}), sorted({*new} - {*old})
+    if gone:
+        return Impact.BREAKING, f"removed {what} {', '.join(gone)}"
+    if come:
+        return added, f"added {what} {', '.join(come)}"
+    return Impact.COMPATIBLE, "the same keys"

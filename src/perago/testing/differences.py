@@ -1,0 +1,435 @@
+r"""Differences between tables, files, trees and the results of two attempts.
+
+Values are compared as the file has them: in a CSV file `1` and `1.0` differ.
+
+    for difference in tree_differences({"a.csv": b"x\n1\n"}, {"a.csv": b"x\n2\n"}):
+        print(difference)        # a.csv: 1 of 1 row differs, in column x
+
+`before` is what was recorded, `after` what there is today. A file is its bytes, or a path that is read when it is
+looked at.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from difflib import unified_diff
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from perago.taskdef.compare import Difference, json_differences
+from perago.text import count, listing, size, visible
+
+_SHOWN_ROWS = 10
+_LONGEST_VALUE = 60
+MOST_CELLS = 4_000_000
+"""Values of a Parquet file that is compared by rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Column names, and rows as tuples of values in that order."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TableDifference:
+    """How two tables differ."""
+
+    summary: str
+    lines: tuple[str, ...]
+    columns: tuple[str, ...]
+    """Columns with other values, and those that only one of the tables has."""
+
+
+def read_table(path: str, content: bytes) -> Table | None:
+    """The table in a file, by the suffix of its path; None if it is none, or cannot be read."""
+    reader = TABLES.get(Path(path).suffix.lower())
+    try:
+        return None if reader is None else reader(content)
+    except (ValueError, csv.Error, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        return None
+
+
+def _read_csv(content: bytes) -> Table | None:
+    return _separated(content, ",")
+
+
+def _read_tsv(content: bytes) -> Table | None:
+    return _separated(content, "\t")
+
+
+def _separated(content: bytes, delimiter: str) -> Table | None:
+    text = io.StringIO(content.decode("utf-8-sig"), newline="")
+    lines = [tuple(row) for row in csv.reader(text, delimiter=delimiter, strict=True)]
+    if not lines or len(set(lines[0])) != len(lines[0]) or any(len(row) != len(lines[0]) for row in lines):
+        return None  # rows of unequal length are told better by lines
+    return Table(lines[0], tuple(lines[1:]))
+
+
+def _read_json_lines(content: bytes) -> Table | None:
+    rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        return None
+    columns = tuple(dict.fromkeys(key for row in rows for key in row))
+    return Table(columns, tuple(tuple(_hashable(row.get(column)) for column in columns) for row in rows))
+
+
+def _hashable(value: Any) -> Any:
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def _read_parquet(content: bytes) -> Table | None:
+    try:
+        pyarrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:  # the extra `tables` is not installed: compared by size and digest
+        return None
+    try:
+        facts = parquet.read_metadata(io.BytesIO(content))
+        if facts.num_rows * facts.num_columns > MOST_CELLS:  # a small file may hold very many equal values
+            return None
+        table = parquet.read_table(io.BytesIO(content))
+    except (pyarrow.ArrowException, OSError):
+        return None
+    values = [[_hashable_value(value) for value in column.to_pylist()] for column in table.columns]
+    return Table(tuple(table.column_names), tuple(zip(*values, strict=True)))
+
+
+def _hashable_value(value: Any) -> Any:
+    return repr(value) if isinstance(value, dict | list) else value
+
+
+TABLES: Mapping[str, Callable[[bytes], Table | None]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".parquet": _read_parquet,
+}
+"""How a file with this suffix is read."""
+
+
+def table_difference(before: Table, after: Table) -> TableDifference | None:
+    """How the second table differs from the first; None if values and their order are the same."""
+    if before.columns != after.columns:
+        return _other_columns(before, after)
+    if before.rows == after.rows:
+        return None
+    if len(before.rows) != len(after.rows):
+        return _other_rows(before, after)
+    if Counter(map(repr, before.rows)) == Counter(map(repr, after.rows)):
+        return TableDifference("the same rows in another order", (), ())
+    return _other_values(before, after)
+
+
+def _other_columns(before: Table, after: Table) -> TableDifference:
+    gone = [name for name in before.columns if name not in after.columns]
+    come = [name for name in after.columns if name not in before.columns]
+    words = [f"without column {listing(gone)}"] if gone else []
+    words += [f"with new column {listing(come)}"] if come else []
+    summary = " and ".join(words) or "the columns have another order"
+    lines = (f"- {', '.join(before.columns)}", f"+ {', '.join(after.columns)}")
+    return TableDifference(summary, lines, tuple(gone + come))
+
+
+def _other_rows(before: Table, after: Table) -> TableDifference:
+    then, now = Counter(map(repr, before.rows)), Counter(map(repr, after.rows))
+    gone, come = list((then - now).elements()), list((now - then).elements())
+    lines = [f"- {_cut(row)}" for row in gone[:_SHOWN_ROWS]] + [f"+ {_cut(row)}" for row in come[:_SHOWN_ROWS]]
+    hidden = max(len(gone) - _SHOWN_ROWS, 0) + max(len(come) - _SHOWN_ROWS, 0)
+    lines += [f"… and {count(hidden, 'more row')}"] if hidden else []
+    summary = (
+        f"{count(len(before.rows), 'row')} before, {len(after.rows):,} now; {len(gone):,} are gone, {len(come):,} new"
+    )
+    return TableDifference(summary, tuple(lines), ())
+
+
+def _other_values(before: Table, after: Table) -> TableDifference:
+    """The tables have the same columns and as many rows."""
+    lines: list[str] = []
+    columns: dict[str, None] = {}
+    differing = 0
+    for number, (old, new) in enumerate(zip(before.rows, after.rows, strict=True), start=1):
+        cells = [name for name, then, now in zip(before.columns, old, new, strict=True) if not _same(then, now)]
+        columns.update(dict.fromkeys(cells))
+        differing += bool(cells)
+        if cells and differing <= _SHOWN_ROWS:
+            lines += _cells(before.columns, number, old, new)
+    if differing > _SHOWN_ROWS:
+        lines.append(f"… and {count(differing - _SHOWN_ROWS, 'more row')}")
+    verb = "differs" if differing == 1 else "differ"
+    which = "column" if len(columns) == 1 else "columns"
+    summary = f"{differing:,} of {count(len(before.rows), 'row')} {verb}, in {which} {listing(list(columns))}"
+    return TableDifference(summary, tuple(lines), tuple(columns))
+
+
+def _cells(columns: Sequence[str], number: int, old: Sequence[Any], new: Sequence[Any]) -> list[str]:
+    return [
+        f"row {number:,}, {name}: {_cut(repr(then))} → {_cut(repr(now))}"
+        for name, then, now in zip(columns, old, new, strict=True)
+        if not _same(then, now)
+    ]
+
+
+def _same(then: Any, now: Any) -> bool:
+    return type(then) is type(now) and (then == now or (then != then and now != now))  # NaN is the same as NaN
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
+
+
+Content: TypeAlias = bytes | Path
+
+MOST_LINES = 40
+"""Lines of a difference that are shown for one file."""
+LONGEST_TEXT = 4 * 1024 * 1024
+"""Bytes of a text that is compared by lines."""
+LARGEST_TABLE = 8 * 1024 * 1024
+"""Bytes of a table that is compared by rows: both together take about 50 times as much memory meanwhile."""
+_LONGEST_LINE = 200
+_SHOWN_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FileDifference:
+    """One file that is not the same in both trees. `str` of it is one line."""
+
+    path: str
+    summary: str
+    """What differs, in a few words."""
+    lines: tuple[str, ...] = ()
+    """The difference itself, as far as it can be shown."""
+    columns: tuple[str, ...] = ()
+    """Of a table: the columns that have other values."""
+
+    def __str__(self) -> str:
+        return f"{visible(self.path)}: {self.summary}"
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What is known of a file whose bytes were not kept: its size in bytes, and the hex MD5 that lakeFS lists."""
+
+    size: int
+    md5: str
+
+
+def digest_of(content: Content | Digest) -> Digest:
+    """Size and MD5 of a file, read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if isinstance(content, Digest):
+        return content
+    if isinstance(content, bytes):
+        return Digest(len(content), hashlib.md5(content, usedforsecurity=False).hexdigest())
+    with content.open("rb") as file:
+        return Digest(content.stat().st_size, hashlib.file_digest(file, _new_md5).hexdigest())
+
+
+def _new_md5() -> Any:
+    return hashlib.md5(usedforsecurity=False)
+
+
+def tree_differences(
+    before: Mapping[str, Content | Digest], after: Mapping[str, Content | Digest]
+) -> tuple[FileDifference, ...]:
+    """The files that differ, in the order of their paths.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    return tuple(_differences(before, after))
+
+
+def _differences(
+    before: Mapping[str, Content | Digest], after: Mapping[str, Content | Digest]
+) -> Iterator[FileDifference]:
+    for path in sorted({*before, *after}):
+        if path not in after:
+            yield FileDifference(path, "is not there now")
+        elif path not in before:
+            yield FileDifference(path, f"is new, {size(digest_of(after[path]).size)}")
+        elif (found := file_difference(path, before[path], after[path])) is not None:
+            yield found
+
+
+def file_difference(path: str, before: Content | Digest, after: Content | Digest) -> FileDifference | None:
+    """How one file differs; None if it does not.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    old, new = digest_of(before), digest_of(after)
+    if old == new:
+        return None
+    if isinstance(before, Digest) or isinstance(after, Digest):
+        return _by_digest(path, old, new)
+    if max(old.size, new.size) <= most_compared(path):
+        found = _by_content(path, _bytes_of(before), _bytes_of(after))
+        if found is not None:
+            return found
+    return _by_digest(path, old, new)
+
+
+def _by_digest(path: str, old: Digest, new: Digest) -> FileDifference:
+    sizes = f"{size(old.size)} before, {size(new.size)} now"
+    digests = f"md5 {old.md5[:_SHOWN_DIGITS]}… before, {new.md5[:_SHOWN_DIGITS]}… now"
+    return FileDifference(path, f"{sizes}; {digests}")
+
+
+def most_compared(path: str) -> int:
+    """Bytes of a file up to which it is compared by its content."""
+    return LARGEST_TABLE if Path(path).suffix.lower() in TABLES else LONGEST_TEXT
+
+
+def _bytes_of(content: Content) -> bytes:
+    return content.read_bytes() if isinstance(content, Path) else content
+
+
+def _by_content(path: str, old: bytes, new: bytes) -> FileDifference | None:
+    """As a table, or as a text; None if it is neither."""
+    if Path(path).suffix.lower() in TABLES:
+        tables = read_table(path, old), read_table(path, new)
+        if isinstance(tables[0], Table) and isinstance(tables[1], Table):
+            found = table_difference(tables[0], tables[1])
+            if found is not None:
+                return FileDifference(path, found.summary, _short(found.lines), found.columns)
+    texts = _text(old), _text(new)
+    if texts[0] is None or texts[1] is None:
+        return None
+    return _by_lines(path, texts[0], texts[1])
+
+
+def _by_lines(path: str, old: str, new: str) -> FileDifference:
+    before, after = old.splitlines(), new.splitlines()
+    lines = list(islice(unified_diff(before, after, "before", "now", lineterm="", n=1), 2, None))
+    if not lines:
+        return FileDifference(path, "only the ends of lines differ")
+    gone = sum(line.startswith("-") for line in lines)
+    come = sum(line.startswith("+") for line in lines)
+    return FileDifference(path, f"{count(gone, 'line')} before, {count(come, 'line')} now", _short(lines))
+
+
+def _short(lines: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    """As many lines as are shown, none of them long, nothing hidden in them."""
+    shown = [visible(line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]}…") for line in lines[:MOST_LINES]]
+    more = len(lines) - MOST_LINES
+    return (*shown, f"… and {count(more, 'more line')}") if more > 0 else tuple(shown)
+
+
+def _text(content: bytes) -> str | None:
+    if b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What is compared of an attempt. Paths are relative to the workspace."""
+
+    ending: str
+    """In the words of `Example.expect`: `completed`, `pre`, `post`, `failed` or `terminal`."""
+    reason: str = ""
+    """Why it did not complete."""
+    result: Any = None
+    files: Mapping[str, Content | Digest] = field(default_factory=dict)
+    """What it added and changed."""
+    removed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """How one attempt differs from another; false if it does not."""
+
+    ending: str = ""
+    result: tuple[Difference, ...] = ()
+    files: tuple[FileDifference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ending or self.result or self.files)
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """A line for each difference."""
+        results = tuple(f"result {difference.text.removeprefix(': ')}" for difference in self.result)
+        return (*((self.ending,) if self.ending else ()), *results, *map(str, self.files))
+
+    def lines(self) -> Iterator[str]:
+        """The same, with what differs in each file below its line."""
+        yield from self.summary[: len(self.summary) - len(self.files)]
+        for difference in self.files:
+            yield str(difference)
+            yield from (f"  {line}" for line in difference.lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, for programs."""
+        return {
+            "ending": self.ending or None,
+            "result": [difference.text for difference in self.result],
+            "files": [
+                {
+                    "path": difference.path,
+                    "summary": difference.summary,
+                    "columns": list(difference.columns),
+                    "lines": list(difference.lines),
+                }
+                for difference in self.files
+            ],
+        }
+
+
+def differences(before: Remains, after: Remains, tree: Mapping[str, Content]) -> Differences:
+    """How `after` differs from `before`. Reasons of failures are not compared: they name ids and times.
+
+    Args:
+        before: what was left then.
+        after: what is left now.
+        tree: the files that both began with. One that only one of both wrote is compared with it.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if before.ending != after.ending:
+        why = f": {after.reason or before.reason}" if after.reason or before.reason else ""
+        return Differences(ending=f"{before.ending} before, {after.ending} now{why}")
+    if before.ending != "completed":
+        return Differences()
+    before, after = with_untouched(before, after, tree), with_untouched(after, before, tree)
+    return Differences(
+        result=json_differences(before.result, after.result),
+        files=tuple(sorted((*tree_differences(before.files, after.files), *_removals(before, after)), key=_path)),
+    )
+
+
+def with_untouched(one: Remains, other: Remains, tree: Mapping[str, Content]) -> Remains:
+    """`one`, with those files of the tree that it left alone and `other` wrote."""
+    paths = other.files.keys() - one.files.keys() - one.removed
+    return replace(one, files={**one.files, **{path: tree[path] for path in paths & tree.keys()}})
+
+
+def _removals(before: Remains, after: Remains) -> Iterator[FileDifference]:
+    """Where only one of both removed a file that the other left alone."""
+    for path in before.removed - after.removed - after.files.keys():
+        yield FileDifference(path, "was removed before, stays now")
+    for path in after.removed - before.removed - before.files.keys():
+        yield FileDifference(path, "stayed before, is removed now")
+
+
+def _path(difference: FileDifference) -> str:
+    return difference.path

@@ -1,0 +1,246 @@
+"""Trees of files: from a mapping, a directory, a zip or the guardrails of a task, as a mapping and on disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from perago.testing.tasks import task_of
+from perago.workspace.keys import MAX_KEY_BYTES, Folding, View, find_collisions, is_utf8
+
+
+@dataclass(frozen=True, slots=True)
+class Symlink:
+    """A symlink with this target, relative to its own directory. A target that lies outside of the tree is made, too:
+    a directory with these files, or a file if `holding` is empty."""
+
+    target: str
+    holding: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Symlink({self.target!r}{f', {self.holding!r}' if self.holding else ''})"
+
+
+Tree: TypeAlias = Mapping[str, str | bytes | Symlink | None]
+"""Relative paths with `/`, and their contents; None is a directory."""
+
+
+@contextmanager
+def build(tree: Tree) -> Iterator[Path]:
+    """The tree on disk, in memory where the system allows it, until the end of the `with` block."""
+    with tempfile.TemporaryDirectory(prefix="perago-tree-", dir=fast_directory()) as scratch:
+        root = Path(scratch, "workspace")
+        root.mkdir()
+        write_tree(root, tree)
+        yield root
+
+
+def write_tree(root: Path, tree: Tree) -> None:
+    """Write the tree into a directory."""
+    made = {root}
+    for path, content in tree.items():
+        place = root / path
+        parent = place if content is None else place.parent
+        if parent not in made:
+            parent.mkdir(parents=True, exist_ok=True)
+            made.add(parent)
+        if isinstance(content, Symlink):
+            place.symlink_to(content.target)
+            _make_target(root, place.parent / content.target, content.holding)
+        elif content is not None:
+            place.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def sizes_of(tree: Tree) -> dict[str, int]:
+    """The files by their paths, and their sizes in bytes."""
+    return {
+        path: len(content.encode() if isinstance(content, str) else content)
+        for path, content in tree.items()
+        if isinstance(content, str | bytes)
+    }
+
+
+def fast_directory() -> str | None:
+    """Where the many small files of tests go: a directory in memory where there is one, else None, the system's usual
+    place."""
+    shared = Path("/dev/shm")  # noqa: S108 - the caller makes a private directory in it
+    return str(shared) if shared.is_dir() else None
+
+
+def _make_target(root: Path, target: Path, holding: tuple[str, ...]) -> None:
+    place = Path(*target.parts[: len(root.parts)])
+    for part in target.parts[len(root.parts) :]:
+        place = place.parent if part == ".." else place / part
+    if place.is_relative_to(root):
+        return
+    for path in holding:
+        file = place / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    if not holding:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.touch()
+
+
+TreeSource: TypeAlias = "Tree | str | os.PathLike[str] | Callable[..., Any]"
+"""A mapping; the path of a directory or of a zip; or a task function, for the smallest tree that its `pre` guardrails
+accept."""
+
+MAX_ZIP_BYTES = 256 * 1024 * 1024
+"""What a zip may hold, unpacked."""
+
+
+class BadTree(ValueError):
+    """No tree can be made of this; the message names the source, the entry and the reason."""
+
+
+def tree_of(*sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
+    """One tree of all sources, as a mapping of relative paths to contents; None is a directory. Later sources win.
+
+    So `tree_of(build_features, {"raw/a.csv": "x\\n"})` is the smallest tree that the task accepts, with some content.
+
+    Raises:
+        BadTree: a path is absolute, has a `..` or is no file name otherwise; a file would be a directory, too; a
+            directory has links in it; a zip is damaged, encrypted or larger than 256 MiB.
+        TypeError: a source is none of the four, or a function without `@task`.
+        perago.testing.trees.Contradiction: no tree satisfies the guardrails of the task.
+    """
+    tree: dict[str, str | bytes | Symlink | None] = {}
+    for source in sources:
+        tree.update(_read(source))
+    files = [path for path, content in tree.items() if content is not None]
+    for collision in find_collisions(files, Folding()):
+        raise BadTree(f"{collision.key!r}: {collision.problem}")
+    return tree
+
+
+@contextmanager
+def build_tree(*sources: TreeSource) -> Iterator[Path]:
+    """The tree on disk, as a directory of its own until the end of the `with` block.
+
+    Raises:
+        BadTree, TypeError, perago.testing.trees.Contradiction: as `tree_of`.
+    """
+    with build(tree_of(*sources)) as path:
+        yield path
+
+
+class TreeBuilder:
+    """Builds any number of trees, which are removed with it: use it as a context manager. `perago_tree` is one."""
+
+    def __init__(self) -> None:
+        self._built = ExitStack()
+
+    def __call__(self, *sources: TreeSource) -> Path:
+        """The tree on disk, in a directory of its own; see `tree_of` for the sources and errors."""
+        return self._built.enter_context(build_tree(*sources))
+
+    def mapping(self, *sources: TreeSource) -> dict[str, str | bytes | Symlink | None]:
+        """The tree as a mapping: `tree_of`."""
+        return tree_of(*sources)
+
+    def __enter__(self) -> TreeBuilder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._built.close()
+
+
+def _read(source: TreeSource) -> Mapping[str, str | bytes | Symlink | None]:
+    if isinstance(source, Mapping):
+        _check_names(source, "tree")
+        return source
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.is_dir():
+            return dict(_read_directory(path))
+        if path.is_file():
+            return _read_zip(path)
+        raise BadTree(f"{path} is neither a directory nor a zip")
+    if callable(source):
+        return _smallest(source)
+    raise TypeError(f"a tree is a mapping, a path or a task function, not {type(source).__name__}")
+
+
+def _smallest(function: Callable[..., Any]) -> Mapping[str, str | bytes | None]:
+    from perago.testing.trees import smallest_tree
+
+    spec = task_of(function).workspace
+    return {} if spec is None else smallest_tree(spec.pre, key_prefix=spec.key_prefix, view=View.of(spec))
+
+
+def _read_directory(root: Path) -> Iterator[tuple[str, bytes | None]]:
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BadTree(f"{root}: {name!r} is a link or no regular file; a workspace has none")
+        if path.is_file():
+            yield name, path.read_bytes()
+        elif not any(path.iterdir()):
+            yield name, None
+
+
+def _read_zip(path: Path) -> dict[str, str | bytes | Symlink | None]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            _check_zip(path, entries)
+            return {entry.filename.rstrip("/"): None if entry.is_dir() else archive.read(entry) for entry in entries}
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+        raise BadTree(f"{path} cannot be read as a zip: {error}") from None
+
+
+def _check_zip(path: Path, entries: Iterable[zipfile.ZipInfo]) -> None:
+    """Refuse it whole: an archive with one hostile name has no other names to trust."""
+    total, seen = 0, set()
+    for entry in entries:
+        name, mode = entry.orig_filename, entry.external_attr >> 16
+        problem = _name_problem(name.removesuffix("/")) or _foreign_problem(name)
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            problem = "it is a link or no regular file"
+        if entry.flag_bits & 0x1:
+            problem = "it is encrypted"
+        if name in seen:
+            problem = "it is there twice"
+        if problem is not None:
+            raise BadTree(f"{path}: {name!r}: {problem}")
+        seen.add(name)
+        total += entry.file_size
+    if total > MAX_ZIP_BYTES:
+        raise BadTree(f"{path} holds {total:,} bytes, and at most {MAX_ZIP_BYTES:,} are unpacked")
+
+
+def _check_names(names: Iterable[str], where: str) -> None:
+    for name in names:
+        problem = _name_problem(name)
+        if problem is not None:
+            raise BadTree(f"{where}: {name!r}: {problem}")
+
+
+def _name_problem(name: str) -> str | None:
+    """Why no file below a directory can have this path, or no object this key."""
+    if any(part in ("", ".", "..") for part in name.split("/")):
+        return "the path must be relative, without empty parts, '.' and '..'"
+    if "\0" in name or not is_utf8(name):
+        return "no file can have this name"
+    if len(name.encode()) > MAX_KEY_BYTES:
+        return f"lakeFS takes at most {MAX_KEY_BYTES:,} bytes"
+    return None
+
+
+def _foreign_problem(name: str) -> str | None:
+    """Names that other systems read in another way than it was checked."""
+    if "\\" in name or name[1:2] == ":":
+        return "backslashes and drives mean other places on other systems"
+    return None if name.isprintable() else "it has control characters"

@@ -1,0 +1,105 @@
+"""Names, sizes, times and texts from outside, as messages and terminals show them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+LISTED = 10
+"""How many names a message lists before it says "and n more"."""
+
+LONGEST_NAME = 160
+"""Longer names are cut in the middle: both ends of a path tell more than its centre."""
+
+LONGEST_LINE = 4_000
+"""Characters of a text from outside that are shown on one line."""
+
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""Control, direction and zero-width characters, except tab and line feed."""
+
+
+def visible(text: str) -> str:
+    """`text` with its control, direction and zero-width characters spelled out; tabs and line ends stay."""
+    return _INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, limit: int = LONGEST_LINE) -> str:
+    """`text` from outside for a terminal: on one line, nothing hidden in it, cut where it is longer than `limit`."""
+    cut = f"… ({len(text):,} characters)" if len(text) > limit else ""
+    return visible(text[:limit]).replace("\n", "⏎") + cut
+
+
+def json_text(value: Any, **layout: Any) -> str:
+    """`value` as JSON for a terminal, in a layout of `json.dumps`: what is not visible is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, **layout)
+    return _INVISIBLE.sub(lambda match: json.dumps(match[0])[1:-1], text)
+
+
+def quoted(name: str) -> str:
+    """`name` as a literal that is safe in every log and JSON text, whatever bytes it came from."""
+    if len(name) > LONGEST_NAME:
+        half = LONGEST_NAME // 2
+        name = f"{name[:half]}…{name[-half:]}"
+    return repr(name)
+
+
+def listing(items: Sequence[str], limit: int = LISTED) -> str:
+    """`a, b and 12 more`; the items are written as they are."""
+    if len(items) <= limit:
+        return ", ".join(items)
+    return f"{', '.join(items[:limit])} and {len(items) - limit:,} more"
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 file`, `2 files`, `10,000 files`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+_UNITS_OF_TIME = ((86_400.0, "d"), (3600.0, "h"), (60.0, "min"))
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, in its largest whole unit: `12 s`, `5 min`, `3 h`, `2 d`."""
+    for length, unit in _UNITS_OF_TIME:
+        if seconds >= length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{int(max(0.0, seconds))} s"
+
+
+def duration(seconds: float) -> str:
+    """A length of time in the units that matter: `350 ms`, `12.3 s`, `3 min 4 s`, `2 h 5 min`, `3 days 4 h`."""
+    if seconds < 1:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days {hours % 24} h"
+
+
+def utc(milliseconds: int) -> str:
+    """A time since the epoch in UTC, as `2026-11-27 09:30:00`; a number that is in no calendar stays one."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{milliseconds} ms"
+
+
+def size(number: int) -> str:
+    """A number of bytes for people, in powers of 1,024: `312 bytes`, `1.5 MiB`."""
+    if number < 1024:
+        return count(number, "byte")
+    value = float(number)
+    for unit in ("KiB", "MiB", "GiB"):
+        value /= 1024
+        if value < 1024:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1024:.1f} TiB"

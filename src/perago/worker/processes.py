@@ -1,0 +1,596 @@
+"""Start and end slot processes: the fork server, their status, and processes that functions leave running.
+
+A fork server that hangs starts nothing, and does not report ended processes. So everything that waits for it watches
+its progress (`Stall`) and kills it if there is none: that ends the wait and, since they would run unwatched, its slots.
+The next start of a process starts another one.
+
+The slot is the reaper of its descendants (`perago.processes`), so it finds and ends them itself. If it is killed
+first, they go to the fork server, which is their reaper then: the supervisor ends them there (`orphans`), and when the
+supervisor is gone as well, so does the fork server at its own end (`perago.worker.preload`). On macOS a slot knows only
+of its children; they go with its process group.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from perago.processes import Process, descendants, end_processes, is_running, named, running_processes, signals_held
+from perago.worker import channel
+from perago.worker.channel import (
+    BadMessage,
+    ChannelError,
+    Deliver,
+    FromSlot,
+    Stop,
+    SupervisorChannel,
+    ToSlot,
+    open_channel,
+)
+from perago.worker.plan import WorkerPlan
+from perago.worker.pools import Pool
+
+JOIN_LIMIT = 5.0
+"""Seconds to wait for a process that was killed."""
+
+STATUS_UNKNOWN = 255
+"""What multiprocessing takes for the exit status of a process whose fork server cannot tell it any more."""
+
+
+class SlotProcess:
+    """A slot process, which `start` has started: reads what it says, ends it together with its process group.
+
+    `ended` tells how it ended, once everything it said before has been passed to `on_message`, which may raise
+    `BadMessage`: that, and bytes that are no message, are its end. All methods belong to the event loop's thread.
+    """
+
+    def __init__(
+        self,
+        process: BaseProcess,
+        server: int | None,
+        ours: SupervisorChannel,
+        on_message: Callable[[FromSlot], None],
+        threads: Pool,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._process = process
+        self._server = server
+        self._channel = ours
+        self._on_message = on_message
+        self._threads = threads
+        self._told_to_stop = False
+        self._delivered_at = 0
+        self.exit: asyncio.Future[None] = self._loop.create_future()
+        """Done when it has ended, or is about to: it says nothing more, and takes nothing."""
+        self._is_killed = False
+        self._fault: str | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+        self._untaken: asyncio.TimerHandle | None = None
+        self.pid: int = self._process.pid or 0
+        self._loop.add_reader(self._channel.fileno(), self._read)
+        self._loop.add_reader(self._process.sentinel, self._exited)
+
+    @staticmethod
+    async def start(
+        plan: WorkerPlan, worker_id: str, on_message: Callable[[FromSlot], None], threads: Pool
+    ) -> SlotProcess:
+        """Start a process on one of the `threads`, which also wait for its end.
+
+        Raises:
+            OSError: it could not be started.
+        """
+        ours, theirs = open_channel(plan.limits.max_result_bytes)
+        try:
+            process, server = await threads.run(_start, plan, worker_id, theirs)
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return SlotProcess(process, server, ours, on_message, threads)
+
+    async def ended(self) -> str:
+        """Wait for its end; returns how it ended. Once."""
+        await self.exit
+        how = await self._threads.run(self._bury)
+        self._channel.close()
+        return how
+
+    def send(self, message: ToSlot) -> bool:
+        """Send `message` without waiting; False when the process cannot be reached, which then is its end."""
+        self._told_to_stop = self._told_to_stop or isinstance(message, Stop)
+        try:
+            self._channel.send(message)
+        except ChannelError:
+            self.kill()
+            return False
+        if isinstance(message, Deliver):
+            self._delivered_at = self._channel.queued
+        if self._channel.unsent and self._untaken is None and not self.exit.done():
+            self._loop.add_writer(self._channel.fileno(), self._write)
+            self._watch_untaken()
+        return True
+
+    @property
+    def has_delivery(self) -> bool:
+        """Whether the process may have read the last delivery. A delivery that left this process in part it has not."""
+        return self._channel.queued - self._channel.unsent >= self._delivered_at
+
+    def _write(self) -> None:
+        """Send more, as the process takes some."""
+        self._stop_writing()
+        try:
+            self._channel.flush()
+        except ChannelError:
+            self.kill()
+            return
+        if self._channel.unsent:
+            self._loop.add_writer(self._channel.fileno(), self._write)
+            self._watch_untaken()
+
+    def _watch_untaken(self) -> None:
+        self._untaken = self._loop.call_later(channel.IO_LIMIT, self._end, "did not take a message")
+
+    def _stop_writing(self) -> None:
+        if self._untaken is not None:
+            self._loop.remove_writer(self._channel.fileno())
+            self._untaken.cancel()
+            self._untaken = None
+
+    def _end(self, what: str) -> None:
+        """End a process that does not continue with a message."""
+        self._fault = self._fault or f"the slot's process was ended because it {what} within {channel.IO_LIMIT} s"
+        self.kill()
+
+    def terminate(self, grace: float) -> None:
+        """TERM to the process group, and KILL after `grace` seconds."""
+        self._signal(signal.SIGTERM)
+        self._loop.call_later(grace, self.kill)
+
+    def kill(self) -> None:
+        """KILL the process group, and what has left it. Harmless when it is gone."""
+        lives = not self.exit.done() and Path(f"/proc/{self.pid}").exists()
+        left = []
+        with contextlib.suppress(OSError):  # no descriptor is free to look with; the group goes all the same
+            left = descendants(self.pid, running_processes()) if lives else []
+        self._signal(signal.SIGKILL)
+        for process in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        if not self._is_killed:
+            self._is_killed = True
+            if self._server is not None:
+                self._insist(Stall(self._server))
+
+    def _insist(self, stall: Stall) -> None:
+        """See to it that the end of a process that was killed is heard of: the fork server tells, unless it hangs."""
+        if self.exit.done():
+            return
+        with contextlib.suppress(OSError):
+            if not is_running(self.pid) and (how := stall.check()) is not None:
+                end_fork_server(how)
+                return
+        self._loop.call_later(1.0, self._insist, stall)
+
+    def _signal(self, signum: signal.Signals) -> None:
+        if self.exit.done():
+            return
+        if not signal_group(self.pid, signum):  # it has not made its own group yet
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signum)
+
+    def _read(self) -> None:
+        try:
+            self._take_messages()
+        except ChannelError:
+            self._loop.remove_reader(self._channel.fileno())
+            self.kill()
+        else:
+            self._watch_unfinished()
+
+    def _take_messages(self) -> bool:
+        """Pass on what has come, and say whether anything had.
+
+        Raises:
+            ChannelError: nothing more will come, or nothing that may be listened to.
+        """
+        came = self._channel.receive()
+        try:
+            for message in self._channel.messages():
+                self._on_message(message)
+        except BadMessage as error:
+            hint = "did the function write to a descriptor that is not its own?"
+            self._fault = f"the slot's process was ended because it sent {error} ({hint})"
+            raise ChannelError(str(error)) from error
+        return came
+
+    def _watch_unfinished(self) -> None:
+        """A message that has begun continues, or the process is stopped half-way and must end."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        if self._channel.begun:
+            what = f"sent {self._channel.begun:,} bytes of a message and did not continue"
+            self._stalled = self._loop.call_later(channel.IO_LIMIT, self._end, what)
+
+    def _exited(self) -> None:
+        self._loop.remove_reader(self._process.sentinel)
+        self._loop.remove_reader(self._channel.fileno())
+        self._stop_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+        with contextlib.suppress(ChannelError):
+            while self._fault is None and self._take_messages():
+                pass
+        # The sentinel says "about to end", or that the function closed descriptors that are not its own. KILL makes
+        # it true, leaves a status that is already decided as it is, and takes the rest of the group along.
+        self.kill()
+        self.exit.set_result(None)
+
+    def _bury(self) -> str:
+        """Collect its exit status and what it has left. Waits, so it is for a thread."""
+        with STARTING_OR_ENDING:
+            self._process.join(JOIN_LIMIT)
+            exit_code = self._process.exitcode
+            as_told = self._told_to_stop and exit_code == 0  # then it leaves nothing
+            if (server := self._server) is not None and not as_told:
+                with contextlib.suppress(OSError):
+                    end_processes(lambda: orphans(server))
+        _reap_group(self.pid)
+        with contextlib.suppress(ValueError):  # not even KILL ended it
+            self._process.close()
+        died = fate(self._server) if exit_code == STATUS_UNKNOWN else None
+        return self._fault or (
+            f"the slot's process was ended because its fork server {died}" if died else describe_exit(exit_code)
+        )
+
+
+def _start(plan: WorkerPlan, worker_id: str, connection: Connection) -> tuple[BaseProcess, int | None]:
+    """The process, and the fork server that it comes from."""
+    from perago.worker.slot_process import slot_main
+
+    if plan.start_method == "forkserver":
+        warm_up(plan.preload)
+    context: Any = multiprocessing.get_context(plan.start_method)
+    process: BaseProcess = context.Process(target=slot_main, args=(plan, worker_id, connection), name=worker_id)
+    server = start_process(process)
+    return process, server if plan.start_method == "forkserver" else None
+
+
+def signal_group(group: int, signum: int) -> bool:
+    """Send a signal to every process of `group`; False when there is none."""
+    try:
+        os.killpg(group, signum)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True  # macOS says so of a group that consists of zombies
+    return True
+
+
+def _reap_group(group: int) -> None:
+    """As PID 1 we inherit the orphans of a dead slot; collect those of its group, and no other children."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-group, os.WNOHANG)[0]:
+            pass
+
+
+def describe_exit(exit_code: int | None) -> str:
+    """How a slot process ended, in words for Conductor and the log."""
+    if exit_code is None:
+        return "the slot's process could not be ended"
+    if exit_code >= 0:
+        return f"the slot's process ended with exit status {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    hint = " (out of memory, or killed from outside)" if name == "SIGKILL" else ""
+    return f"the slot's process was killed by {name}{hint}"
+
+
+GUARD = "perago.worker.preload"
+"""Loaded last by the fork server, to settle it."""
+
+LIMIT = 60
+"""Seconds without progress after which the fork server hangs: it sleeps or is stopped, and uses no CPU time."""
+
+MOST = 600
+"""Seconds for one answer of the fork server, whatever it does in the meantime."""
+
+STARTING_OR_ENDING = threading.Lock()
+"""multiprocessing looks at every child of this process whenever one starts, and two looks at once may give one of them
+a wrong exit status. There may be several supervisors in one process."""
+
+_PIPES = 3
+"""With as many ends as multiprocessing opens files for a start, at most."""
+
+_DISCARD_LIMIT = 5.0
+"""Seconds to wait for the end of a fork server that was killed."""
+
+_LOOKS, _PAUSE = 20, 0.005
+"""At a process that is dying, and the seconds after each."""
+
+_servers: set[int] = set()
+"""Process ids of fork servers that `warm_up` has made sure of."""
+_fates: dict[int, str] = {}
+"""Why those were killed that were."""
+
+
+class ForkServerDied(OSError):
+    """The fork server is gone, so it has started nothing. The next start of a process starts another one."""
+
+
+class Stall:
+    """Judges whether the fork server hangs while something waits for its answer.
+
+    The judgement rests on CPU time and state, because a fork server on a loaded machine may wait for a processor (state
+    R) or a disk (D) for minutes. Where there is no /proc, only `MOST` counts.
+    """
+
+    def __init__(self, server: int | None) -> None:
+        self._server = server
+        self._checks = self._without_progress = 0
+        self._cpu_seconds = -1.0
+
+    def check(self) -> str | None:
+        """Return how the fork server hangs, as a verb, or None. Call it once a second: it counts its calls, because
+        the clock goes on while all processes of a container are paused."""
+        state, cpu_seconds = _activity(self._server)
+        works = state[0] in "RD?" or cpu_seconds != self._cpu_seconds
+        self._checks += 1
+        self._without_progress = 0 if works else self._without_progress + 1
+        self._cpu_seconds = cpu_seconds
+        seen = f"state {state}, {cpu_seconds:g} s of CPU time in all"
+        if self._without_progress >= LIMIT:
+            return f"made no progress for {LIMIT} s ({seen}, none of it since)"
+        return f"did not answer within {MOST} s ({seen})" if self._checks >= MOST else None
+
+
+_STATES = {"R": "running", "S": "sleeping", "D": "waiting for a disk", "T": "stopped", "t": "stopped by a debugger"}
+
+
+def _activity(pid: int | None) -> tuple[str, float]:
+    """The state of a process, and the seconds of CPU time that it has used so far."""
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return "? (unknown)", 0.0
+    ticks = sum(map(int, fields[10:12]))  # utime and stime
+    return f"{state} ({_STATES.get(state, 'other')})", ticks / os.sysconf("SC_CLK_TCK")
+
+
+def warm_up(preload: Sequence[str]) -> None:
+    """Let the fork server load `preload` while this process continues with its own imports. Returns at once.
+
+    Does nothing where slots are spawned. Calling it is optional: the first slot would start the server.
+    """
+    if sys.platform == "linux":
+        from multiprocessing import forkserver, resource_tracker
+
+        forkserver.set_forkserver_preload([*preload, GUARD])
+        with signals_held():
+            resource_tracker.ensure_running()  # releases some of them
+        with signals_held():  # the server never releases them: a signal to a whole group must not take it down
+            forkserver.ensure_running()
+        if (pid := _present()) is not None:
+            _servers.add(pid)
+
+
+def check_fork_server() -> None:
+    """Find out whether every fork server that `warm_up` made sure of is still there.
+
+    Raises:
+        ForkServerDied: one is gone, even if another one has taken its place.
+    """
+    for pid in filter(_is_gone, _servers):
+        raise ForkServerDied(f"the fork server {_fates.get(pid, 'has died')}")
+
+
+def start_process(process: BaseProcess) -> int | None:
+    """Start it, with the signals that end a process held. Waits for the fork server as long as that makes progress.
+
+    Returns:
+        The process id of the present fork server, which it comes from unless it is spawned.
+
+    Raises:
+        ForkServerDied: it has not been started.
+        OSError: the system has no process, thread or file left for it. The fork server continues.
+    """
+    server = None
+    try:
+        with STARTING_OR_ENDING, signals_held(), _watched():
+            _find_room()
+            server = _present()
+            process.start()
+            _raise_if_refused(process)
+            return server or _present()
+    except (EOFError, ConnectionError) as error:
+        if (how := fate(server)) is None:
+            if isinstance(error, BrokenPipeError):  # the answer came before the request was written in full
+                raise OSError(error.errno, f"{_REFUSED}, or the new process has ended immediately") from error
+            # it may wait for the end of its slots, and neither starts nor watches any
+            end_fork_server(how := f"has died ({error})")
+        raise ForkServerDied(f"the fork server {how}") from error
+
+
+_REFUSED = (
+    "the fork server cannot fork, because of the limit of processes (pids.max of the container, TasksMax=, ulimit -u) "
+    "or of memory"
+)
+
+
+def _raise_if_refused(process: BaseProcess) -> None:
+    """The fork server answers with a negative error number if it cannot fork (`perago.worker.preload`)."""
+    if (answer := process.pid or 0) < 0:
+        process.join()  # returns immediately: the fork server has closed its end
+        process.close()
+        raise OSError(-answer, f"{_REFUSED}: {os.strerror(-answer)}")
+
+
+def _find_room() -> None:
+    """The fork server ends with a request that breaks off, as one does for which there is no room half-way."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(_PIPES):
+            for end in os.pipe():
+                opened.callback(os.close, end)
+
+
+def end_fork_server(why: str) -> None:
+    """Kill the present fork server, and thereby its slots. `why` says as a verb what it did; messages quote it."""
+    pid = _present()
+    if pid is not None and not _is_gone(pid):
+        _fates[pid] = why
+        os.kill(pid, signal.SIGKILL)
+
+
+def discard_fork_server() -> None:
+    """Kill the present fork server, which has no slots, and wait for its end. Without this it would import everything
+    before it notices that its parent has ended."""
+    end_fork_server("was not needed")
+    deadline = time.monotonic() + _DISCARD_LIMIT
+    while (pid := _present()) is not None and not _is_gone(pid) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+
+
+def fate(server: int | None) -> str | None:
+    """How the fork server with this process id, which seems to be dead, has ended, as a verb; None: it lives."""
+    if server is None:
+        return None
+    for _ in range(_LOOKS):
+        if server in _fates or _is_gone(server):
+            return _fates.get(server, "has died")
+        time.sleep(_PAUSE)  # its descriptors are closed before it is said to be dead
+    return None
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Kill the fork server if it hangs before the block is left."""
+    done = threading.Event()
+
+    def watch() -> None:
+        stalls: dict[int | None, Stall] = {}  # the block may start the server
+        while not done.wait(1.0):
+            server = _present()
+            if (how := stalls.setdefault(server, Stall(server)).check()) is not None:
+                end_fork_server(how)
+                return
+
+    threading.Thread(target=watch, name="perago-fork-server", daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _present() -> int | None:
+    """The process id of the fork server, if there is one."""
+    from multiprocessing import forkserver
+
+    pid: int | None = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined] # there is no public name
+    return pid
+
+
+def _is_gone(server: int) -> bool:
+    try:  # it stays a zombie here, for multiprocessing to find
+        return os.waitid(os.P_PID, server, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+SETTLE_SECONDS = 0.1
+"""A thread or process that is about to end gets this long."""
+KILL_SECONDS = 2.0
+"""One that was killed gets this long, which it needs on a busy machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strays:
+    """What the function left, in words; empty if that is nothing. `alive`: there are processes that still run, and may
+    write to the workspace."""
+
+    words: str = ""
+    alive: bool = False
+
+
+def end_strays(threads_before: set[threading.Thread]) -> Strays:
+    """Kill the processes that the function left and say what it left.
+
+    They go now, before anything looks at the workspace that they may still be writing to. Threads cannot be ended; the
+    process has to go with them.
+    """
+    found = []
+    alive = False
+    if not _becomes_true(lambda: not _has_children(), SETTLE_SECONDS):
+        left = _descendants()
+        who = named(f"{each.name} with pid {each.pid}" for each in left)
+        found.append(f"child processes ({who})" if left else "child processes")
+        alive = not _becomes_true(_ended, KILL_SECONDS)
+    if not _becomes_true(lambda: not _new_threads(threads_before), SETTLE_SECONDS):
+        names = ", ".join(sorted(thread.name for thread in _new_threads(threads_before)))
+        found.append(f"threads ({names})")
+    return Strays(" and ".join(found), alive)
+
+
+def end_descendants() -> None:
+    """Kill every process that descends from this one."""
+    end_processes(_descendants)
+
+
+def orphans(reaper: int) -> list[Process]:
+    """What slots that are dead have left to their fork server, the process `reaper`.
+
+    Its other children are the processes that it has just forked, which share its session still, and those that
+    multiprocessing knows. No process of this one may be starting or ending meanwhile.
+    """
+    among = running_processes()
+    if reaper not in among:
+        return []
+    ours = {child.pid or 0 for child in multiprocessing.active_children()}
+    ours |= {each.pid for each in among.values() if each.parent == reaper and each.session == among[reaper].session}
+    return descendants(reaper, among, but=ours)
+
+
+def _ended() -> bool:
+    end_processes(_descendants)
+    return not _has_children()
+
+
+def _descendants() -> list[Process]:
+    return descendants(os.getpid(), running_processes())
+
+
+def _becomes_true(condition: Callable[[], bool], limit: float) -> bool:
+    deadline = time.monotonic() + limit
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def _new_threads(before: set[threading.Thread]) -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread not in before and thread.is_alive()}
+
+
+def _has_children() -> bool:
+    """Whether a child is alive; those that have ended are collected."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        return False
+    return True
