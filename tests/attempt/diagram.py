@@ -55,21 +55,15 @@ def explored_report() -> list[Moment]:
 
 def edges(moments: Iterable[Moment]) -> set[Edge]:
     """Every step, what can happen there, and the step that it leads to."""
-    found = set()
-    for moment in moments:
-        if moment.state.step is Step.CLEANED and moment.state.reports_sent == 0 and moment.answers[0] is not None:
-            continue  # the first half ends here
-        for following in moment.following():
-            found.add((moment.state.step, type(following.answers[0]).__name__, _reached(moment, following)))
-    return found
+    return {(moment.source, type(moment.answers[0]).__name__, _reached(moment)) for moment in moments if moment.source}
 
 
-def _reached(moment: Moment, following: Moment) -> Step:
-    """Where an event leads: an attempt that fails before it has made anything has nothing to clean up, and passes
+def _reached(moment: Moment) -> Step:
+    """Where the last event led: an attempt that fails before it has made anything has nothing to clean up, and passes
     through `failed` at once."""
-    source, target, report = moment.state.step, following.state.step, following.state.report
+    target, report = moment.state.step, moment.state.report
     is_failure = report is not None and report.status is not TaskStatus.COMPLETED
-    leaps = target is Step.CLEANED and source not in (Step.CLEANED, *ENDINGS)
+    leaps = target is Step.CLEANED and moment.source not in (Step.CLEANED, *ENDINGS)
     return Step.FAILED if leaps and is_failure else target
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
+from typing import NoReturn
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
@@ -143,53 +144,120 @@ class Moment:
     state: State
     command: do.Command | None
     answers: tuple[on.Event | None, on.Event | None] = (None, None)
+    source: Step | None = None
+    """The step at which the newest answer came."""
 
-    def following(self) -> Iterator[Moment]:
-        """What may come next. The first half of an attempt ends where only the report is left."""
-        if self.command is None:
-            return
-        for event in self._answers():
-            state, command = advance(self.state, event)
-            yield Moment(state, command, (event, self.answers[0]))
 
-    def _answers(self) -> tuple[on.Event, ...]:
-        """What can end any command ends it for plans without a rebase; there are ways enough with one."""
-        answers = (*ANSWERS[type(self.command)], *self._more_answers())
-        if self.state.plan.rebase and not isinstance(self.command, REBASING):
-            return tuple(event for event in answers if not isinstance(event, on.CommandFailed))
-        return answers if isinstance(self.command, NEVER_CUT_SHORT) else (*answers, on.DeliveryLost())
+LOST = on.DeliveryLost()
 
-    def _more_answers(self) -> tuple[on.Event, ...]:
-        """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
-        if isinstance(self.command, do.CheckPublishFence) and not self.state.rebuilt:
-            return (on.PublishFenceSeen(on.FenceState.ABSENT),)
-        if isinstance(self.command, do.TryPublishFence) and not (self.state.brings_fence or self.state.rebuilt):
-            return (on.PublishFenceTried(enforced=False),)
-        if isinstance(self.command, do.DetectChanges) and replace(self.state.plan, rebuild_tries=3) == PLAN:
-            return (on.ChangesDetected(changed=("a",), uncertain=frozenset("a")),)
-        if isinstance(self.command, do.CheckDelivery) and self.state.step is Step.CLEANED:
-            return (on.DeliveryConfirmed(late=True),)
-        return ()
+
+def _answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
+    """What can end any command ends it for plans without a rebase; there are ways enough with one."""
+    answers = (*ANSWERS[type(command)], *_more_answers(state, command))
+    if state.plan.rebase and not isinstance(command, REBASING):
+        return tuple(event for event in answers if not isinstance(event, on.CommandFailed))
+    return answers if isinstance(command, NEVER_CUT_SHORT) else (*answers, LOST)
+
+
+def _more_answers(state: State, command: do.Command) -> tuple[on.Event, ...]:
+    """Answers on which something hangs here, and nothing elsewhere: left out there, the ways are fewer."""
+    if isinstance(command, do.CheckPublishFence) and not state.rebuilt:
+        return (on.PublishFenceSeen(on.FenceState.ABSENT),)
+    if isinstance(command, do.TryPublishFence) and not (state.brings_fence or state.rebuilt):
+        return (on.PublishFenceTried(enforced=False),)
+    if isinstance(command, do.DetectChanges) and replace(state.plan, rebuild_tries=3) == PLAN:
+        return (on.ChangesDetected(changed=("a",), uncertain=frozenset("a")),)
+    if isinstance(command, do.CheckDelivery) and state.step is Step.CLEANED:
+        return (on.DeliveryConfirmed(late=True),)
+    return ()
 
 
 _of_state = attrgetter(*(each.name for each in fields(State) if each.repr))
 
 
-@dataclass(slots=True)
-class _Numbers:
-    """A number for each different value. States share most of their values, so few have to be written out."""
+class _Forgotten:
+    """The value of a field that nothing may read any more."""
 
+    def __repr__(self) -> str:
+        return "forgotten"
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise AssertionError("the end of an attempt reads a field that is not among OF_THE_END")
+
+    __bool__ = __eq__ = __hash__ = __len__ = __iter__ = __getattr__ = __gt__ = __lt__ = _refuse
+
+
+ENDS = (Step.PUBLISHED, Step.FAILED, Step.LOST, Step.CLEANED)
+OF_THE_END = {
+    *("plan", "step", "workspace", "report", "publication", "base", "changes", "open_merge", "merge_unanswered"),
+    *("staging_branch", "leftovers", "has_directory", "late_answers", "reports_sent", "report_open"),
+}
+"""The fields that matter once the outcome is known. Without the others few ends differ."""
+_FORGOTTEN = {each.name: _Forgotten() for each in fields(State) if each.name not in OF_THE_END}
+
+
+def _without_its_past(state: State) -> State:
+    return state.evolve(**_FORGOTTEN) if state.step in ENDS else state
+
+
+@dataclass(slots=True)
+class _Graph:
+    """Each pair of a state and a command once, as a node with a number, and the nodes that its answers lead to."""
+
+    nodes: list[tuple[State, do.Command | None]] = field(default_factory=list)
+    following: list[list[tuple[on.Event, int]]] = field(default_factory=list)
+    """By the number of the node."""
+    _known: dict[tuple[int, ...], int] = field(default_factory=dict)
+    _events: dict[str, on.Event] = field(default_factory=dict)
     _by_text: dict[str, int] = field(default_factory=dict)
     _by_identity: dict[int, tuple[int, object]] = field(default_factory=dict)
-    """With the value itself: an identity is good as long as its object lives."""
+    """The number of each value, with the value itself: an identity is good as long as its object lives. States share
+    most of their values, so few have to be written out."""
 
-    def key(self, moment: Moment) -> tuple[int, ...]:
-        """The same for equal moments only."""
-        return tuple(map(self._number, (*_of_state(moment.state), moment.command, *moment.answers)))
+    def add(self, state: State, command: do.Command | None) -> int:
+        """Return the number of a node and of all that follows, in depth first order.
 
-    def _number(self, value: object) -> int:
-        if known := self._by_identity.get(id(value)):
-            return known[0]
+        Raises:
+            AssertionError: an attempt can come back to where it was, so it might never end.
+        """
+        start, is_new = self._number(state, command)
+        pending = [(start, iter(self._ways(start)))] if is_new else []
+        path = {node for node, _ in pending}
+        while pending:
+            node, ways = pending[-1]
+            way = next(ways, None)
+            if way is None:
+                pending.pop()
+                path.remove(node)
+                continue
+            event, reached = way
+            below, is_new = self._number(*reached)
+            assert below not in path, f"an attempt might never end: {self.nodes[below]}"
+            self.following[node].append((self._events.setdefault(repr(event), event), below))
+            if is_new:
+                path.add(below)
+                pending.append((below, iter(self._ways(below))))
+        return start
+
+    def _ways(self, node: int) -> Iterator[tuple[on.Event, tuple[State, do.Command | None]]]:
+        state, command = self.nodes[node]
+        is_over = state.step is Step.CLEANED and self.nodes[0][0].step is Step.RECEIVED
+        if command is not None and not is_over:  # only the report is left; it is explored from its own start
+            for event in _answers(state, command):
+                reached, next_command = advance(state, event)
+                yield event, (_without_its_past(reached), next_command)
+
+    def _number(self, state: State, command: do.Command | None) -> tuple[int, bool]:
+        known, values = self._by_identity, (*_of_state(state), command)
+        key = tuple([known[id(value)][0] if id(value) in known else self._of_new(value) for value in values])
+        node = self._known.setdefault(key, len(self.nodes))
+        is_new = node == len(self.nodes)
+        if is_new:
+            self.nodes.append((state, command))
+            self.following.append([])
+        return node, is_new
+
+    def _of_new(self, value: object) -> int:
         number = self._by_text.setdefault(repr(value), len(self._by_text))
         self._by_identity[id(value)] = number, value
         return number
@@ -201,21 +269,17 @@ def every_moment(start: Moment) -> list[Moment]:
     Raises:
         AssertionError: an attempt can come back to where it was, so it might never end.
     """
-    numbers = _Numbers()
-    found: dict[tuple[int, ...], Moment] = {}
-    path: set[tuple[int, ...]] = set()
-
-    def visit(moment: Moment) -> None:
-        key = numbers.key(moment)
-        assert key not in path, f"an attempt might never end: {moment}"
-        if key in found:
-            return
-        found[key] = moment
-        path.add(key)
-        if not (moment.state.step is Step.CLEANED and start.state.step is Step.RECEIVED):
-            for following in moment.following():
-                visit(following)
-        path.remove(key)
-
-    visit(start)
-    return list(found.values())
+    graph = _Graph()
+    first = graph.add(start.state, start.command)
+    found = set[tuple[int, int, int, Step | None]]()
+    moments, pending = list[Moment](), [(first, start)]
+    while pending:
+        node, moment = pending.pop()
+        moments.append(moment)
+        for event, below in graph.following[node]:
+            newest, source = moment.answers[0], moment.state.step
+            key = (below, id(event), id(newest), source)
+            if key not in found:
+                found.add(key)
+                pending.append((below, Moment(*graph.nodes[below], (event, newest), source)))
+    return moments
