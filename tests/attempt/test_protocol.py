@@ -9,8 +9,7 @@ import pytest
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt.outcome import REPORT_TRIES
-from perago.attempt.protocol import TRANSITIONS, advance, begin, begin_report
+from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Plan, State, Step
 from perago.ports import Report, TaskStatus
 
@@ -229,16 +228,6 @@ def test_a_ref_that_is_not_in_the_branch_is_final() -> None:
     assert "not in the first-parent history of branch main" in str(state.report.reason)
 
 
-def test_a_head_that_moved_while_the_function_ran_is_seen_before_the_merge() -> None:
-    moved = on.BranchRead((commit(OTHER, REF),), reaches_ref=True)
-    state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), moved)
-
-    assert "Merge" not in kinds(commands)
-    assert kinds(commands)[-1] == "RemoveStagingBranches"
-    assert state.report is not None
-    assert state.report.status is TaskStatus.FAILED_WITH_TERMINAL_ERROR
-
-
 # ---------------------------------------------------------------------- the delivery check
 
 
@@ -258,90 +247,10 @@ def test_a_merge_is_not_sent_on_old_news_twice_in_a_row() -> None:
     assert kinds(commands)[-1] == "CheckDelivery", "the process was stopped at both questions"
 
 
-@pytest.mark.parametrize(
-    ("events", "clean_up"),
-    [
-        ((*TO_CHANGES, ONE_ADDED), ["RemoveDirectory", "NoneType"]),
-        (TO_COMMITTED, ["RemoveStagingBranches", "RemoveDirectory", "NoneType"]),
-        ((*TO_MERGE, on.MergeUnclear("lost")), ["RemoveDirectory", "NoneType"]),
-        ((*TO_MERGE, on.Merged(MERGED)), ["RemoveStagingBranches", "RemoveDirectory", "NoneType"]),
-    ],
-    ids=["before staging", "before the merge", "with a merge on its way", "with a merge that took place"],
-)
-def test_a_lost_delivery_cleans_up_and_sends_nothing_more(events: tuple[on.Event, ...], clean_up: list[str]) -> None:
-    state, commands = run(*events, on.DeliveryLost())
-    found = [commands[-1]]
-    while found[-1] is not None:
-        state, command = advance(state, CLEANED_UP_BY[type(found[-1])])
-        found.append(command)
-
-    assert kinds(found) == clean_up
-    assert (state.step, state.report) == (Step.LOST, None)
-
-
-def test_a_delivery_lost_before_its_report_is_not_reported() -> None:
-    state, command = begin_report(PLAN, Report(TaskStatus.COMPLETED))
-    assert command == do.CheckDelivery()
-    state, command = advance(state, on.DeliveryLost())
-
-    assert (state.step, command) == (Step.LOST, None)
-
-
-def test_an_unclear_report_is_followed_by_the_fence_which_tells_whether_it_arrived() -> None:
-    state, _ = begin_report(PLAN, Report(TaskStatus.COMPLETED))
-    state, command = advance(state, on.DeliveryConfirmed())
-    assert command == do.SendReport(Report(TaskStatus.COMPLETED))
-    state, command = advance(state, on.ReportUnclear("lost"))
-    assert command == do.CheckDelivery()
-    state, command = advance(state, on.DeliveryLost())
-
-    assert (state.step, command) == (Step.REPORTED, None)
-
-
-def test_reporting_gives_up_after_a_bounded_number_of_tries() -> None:
-    state, command = begin_report(PLAN, Report(TaskStatus.COMPLETED))
-    sent = 0
-    while command is not None:
-        sent += isinstance(command, do.SendReport)
-        event: on.Event = (
-            on.ReportUnclear("no answer") if isinstance(command, do.SendReport) else on.DeliveryConfirmed()
-        )
-        state, command = advance(state, event)
-
-    assert sent == REPORT_TRIES
-    assert (state.step, state.problem) == (Step.CLEANED, "no answer")
-
-
 # --------------------------------------------------------------------------- every step
-
-
-@pytest.mark.parametrize("length", range(len(TO_MERGE) + 1))
-@pytest.mark.parametrize("terminal", [False, True])
-def test_a_failure_at_any_step_is_cleaned_up_and_reported(length: int, terminal: bool) -> None:
-    state, commands = run(*TO_MERGE[:length], on.CommandFailed("no luck", terminal=terminal))
-    command = commands[-1]
-    while not isinstance(command, do.CheckDelivery):
-        state, command = advance(state, CLEANED_UP_BY[type(command)])
-
-    assert state.step is Step.CLEANED
-    expected = TaskStatus.FAILED_WITH_TERMINAL_ERROR if terminal else TaskStatus.FAILED
-    assert state.report == Report(expected, reason="no luck")
-
-
-def test_a_reason_is_cut_where_the_server_would_cut_it_and_shows_it() -> None:
-    state, _ = run(on.CommandFailed("x" * 600, terminal=False))
-
-    assert state.report is not None
-    assert len(str(state.report.reason)) == 500
-    assert str(state.report.reason).endswith("…")
 
 
 def test_an_event_that_cannot_happen_is_a_defect_of_the_driver() -> None:
     state, _ = begin(PLAN)
     with pytest.raises(ValueError, match="Merged cannot happen to an attempt that is received"):
         advance(state, on.Merged(MERGED))
-
-
-def test_every_step_but_the_last_leads_somewhere() -> None:
-    left = {step for step, _ in TRANSITIONS}
-    assert set(Step) - left == {Step.REPORTED}

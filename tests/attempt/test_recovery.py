@@ -12,7 +12,7 @@ from perago.attempt import events as on
 from perago.attempt import history
 from perago.attempt.history import Build, Refuse, judge, lineage_ids
 from perago.attempt.protocol import advance, begin
-from perago.attempt.state import Base, State
+from perago.attempt.state import Base, Plan, State
 from perago.ports import Commit, TaskStatus, WorkflowRow
 
 from .judging import (
@@ -219,38 +219,20 @@ TO_NO_CHANGES = (
 )
 
 
-def test_no_changes_after_a_predecessor_publish_an_empty_fence_commit() -> None:
-    staged = (
-        on.DeliveryConfirmed(),
-        on.StagingBranchCreated(),
-        on.StagingCommitted(commit(STAGED, REF, by=publication_of(RETRY).metadata)),
-        on.StagingVerified(),
-        ENFORCED,
-        on.DeliveryConfirmed(),
-    )
-    _, commands = run(*TO_NO_CHANGES, on.ChangesDetected(), *staged, read())
-
-    made = ["CreateStagingBranch", "CommitStaging", "VerifyStaging", "TryPublishFence"]
-    assert kinds(commands)[-7:-3] == made
-    merge = commands[-1]
-    assert isinstance(merge, do.Merge)
-    assert (merge.source, merge.allow_empty, merge.metadata["perago.phase"]) == (STAGED, True, "fence")
-
-
-def test_no_changes_on_a_second_poll_do_so_too() -> None:
-    state, command = begin(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)))
-    for event in (*TO_NO_CHANGES, on.ChangesDetected(), on.DeliveryConfirmed(), on.StagingBranchCreated()):
-        state, command = advance(state, event)
-    assert isinstance(command, do.CommitStaging)
-    assert (command.source, command.allow_empty) == (REF, True)
-
-
 @pytest.mark.parametrize(
-    "left", [on.LeftoversFound(("perago-old",)), on.LeftoversFound((), complete=False)], ids=["left", "not told"]
+    ("plan", "left"),
+    [
+        pytest.param(RETRY_PLAN, NONE_LEFT, id="a retry"),
+        pytest.param(replace(PLAN, delivery=replace(DELIVERY, poll_count=2)), NONE_LEFT, id="a second poll"),
+        pytest.param(PLAN, on.LeftoversFound(("perago-old",)), id="a staging branch"),
+        pytest.param(PLAN, on.LeftoversFound((), complete=False), id="staging branches that are not listed"),
+    ],
 )
-def test_no_changes_where_somebody_may_have_been_before_do_so_too(left: on.LeftoversFound) -> None:
+def test_no_changes_where_somebody_may_have_been_before_make_a_fence_commit(
+    plan: Plan, left: on.LeftoversFound
+) -> None:
     """A rerun and a restart look like a first delivery, and what went before them may be about to merge."""
-    state, command = begin(PLAN)
+    state, command = begin(plan)
     to_staging = (TO_NO_CHANGES[0], left, *TO_NO_CHANGES[2:], on.ChangesDetected(), on.DeliveryConfirmed())
     for event in (*to_staging, on.StagingBranchCreated()):
         state, command = advance(state, event)
