@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -20,12 +19,11 @@ from perago.attempt.protocol import begin, begin_report
 from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
+from .builders import PLAN
 from .exploring import BEGUN_AGAIN, OFF, READ_ONLY, REBASE, REQUIRED, RETRY, Moment, every_moment
-from .making import PLAN
+from .page import PAGE, with_part
 
-PAGE = Path(__file__).parents[2] / "docs" / "protocol.md"
-BEGIN = "<!-- drawn by `python -m tests.attempt.diagram`: -->"
-END = "<!-- end of the drawing -->"
+DRAWING = ("<!-- drawn by `python -m tests.attempt.diagram`: -->", "<!-- end of the drawing -->")
 ENDINGS = (Step.FAILED, Step.LOST)
 
 PLANS = ((PLAN, 1), (RETRY, 1), (READ_ONLY, 1), (REQUIRED, 0), (OFF, 0), (BEGUN_AGAIN, 0), (REBASE, 1))
@@ -90,17 +88,10 @@ def _id(step: Step) -> str:
     return step.value.replace("-", "_")
 
 
-def with_drawing(page: str, drawing: str) -> str:
-    """The page with its drawing replaced."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{drawing}\n{END}{after}"
-
-
 def main() -> None:
     """Bring the page up to date."""
     found = edges(explored()) | edges(explored_report())
-    PAGE.write_text(with_drawing(PAGE.read_text("utf-8"), drawn(found)), "utf-8")
+    PAGE.write_text(with_part(PAGE.read_text("utf-8"), DRAWING, drawn(found)), "utf-8")
 
 
 if __name__ == "__main__":

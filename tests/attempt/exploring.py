@@ -14,7 +14,7 @@ from perago.attempt.state import State, Step
 from perago.ports import AttemptRow, MergeRefusal, WorkflowRow
 from perago.settings import PublishFence
 
-from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
 REVERTED = "f" * 64
 MINE = publication_of(DELIVERY)

@@ -13,7 +13,7 @@ from perago.attempt.history import Adopt, Build, Judgement, Refuse
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, AttemptRow, Commit, WorkflowRow
 
-from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
+from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
 
 RETRY = replace(DELIVERY, task_id="task-3", retry_count=2, retried_task_id="task-2", start_time=3000)
 FIRST = replace(DELIVERY, task_id="task-1", start_time=1000)

@@ -14,9 +14,10 @@ from perago.ports import TaskStatus
 from perago.settings import PublishFence
 
 from . import diagram
-from .diagram import PAGE, Edge, drawn, with_drawing
+from .builders import MERGED, REF
+from .diagram import DRAWING, Edge, drawn
 from .exploring import ANSWERS, CLEAN_UP, Moment
-from .making import MERGED, REF
+from .page import PAGE, with_part
 
 pytestmark = [
     pytest.mark.xdist_group("exploration"),  # one process goes all the ways, once
@@ -149,7 +150,7 @@ def test_the_table_lists_exactly_what_can_happen(edges: set[Edge]) -> None:
 def test_the_diagram_on_the_page_is_that_of_the_table(edges: set[Edge]) -> None:
     page = PAGE.read_text("utf-8")
     drawing = drawn(edges)
-    assert with_drawing(page, drawing) == page, "run `python -m tests.attempt.diagram`"
+    assert with_part(page, DRAWING, drawing) == page, "run `python -m tests.attempt.diagram`"
 
 
 def _status(moment: Moment) -> TaskStatus | None:

@@ -13,7 +13,7 @@ from perago.attempt.history import MOST_PAGES, PAGE, NotOneLine, given, newest_o
 from perago.attempt.outcome import REASON_LIMIT
 from perago.ports import Commit
 
-from .making import commit
+from .builders import commit
 
 
 class History:

@@ -14,8 +14,8 @@ from perago.attempt.protocol import advance, begin_report
 from perago.attempt.state import Plan, State, Step
 from perago.ports import Commit, MergeRefusal, Report, TaskStatus
 
-from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .test_protocol import TO_COMMITTED, TO_MERGE, UNMOVED, run
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
+from .script import TO_COMMITTED, TO_MERGE, UNMOVED, run
 
 FOREIGN = on.BranchRead((commit(OTHER, REF, message="fix typo"),), reaches_ref=True)
 UNCLEAR = (on.MergeUnclear("time-out"), on.DeliveryConfirmed())

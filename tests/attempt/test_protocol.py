@@ -10,56 +10,25 @@ import pytest
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt.protocol import advance, begin
-from perago.attempt.state import Plan, State, Step
+from perago.attempt.state import Step
 from perago.ports import Report, TaskStatus
 
-from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit, publication_of
-
-ACCEPTED = on.InputAccepted(WORKSPACE, "00")
-NOTHING_LEFT = on.LeftoversFound(())
-UNMOVED = on.BranchRead((), reaches_ref=True)
-FENCED = on.PublishFenceSeen(on.FenceState.INSTALLED)
-UNFENCED = on.PublishFenceSeen(on.FenceState.ABSENT)
-ENFORCED = on.PublishFenceTried(enforced=True)
-SATISFIED = on.GuardrailsChecked(())
-RESULT = on.ResultAccepted({"n": 1})
-ONE_ADDED = on.ChangesDetected(added=("out.txt",), size=3)
-STAGING_COMMIT = on.StagingCommitted(commit(STAGED, REF, by=publication_of(DELIVERY).metadata))
-PUBLICATION = on.PublicationRead(commit(MERGED, REF, STAGED))
-CLEANED_UP_BY: dict[type, on.Event] = {
-    do.RemoveStagingBranches: on.StagingBranchesRemoved(),
-    do.RemoveDirectory: on.DirectoryRemoved(),
-}
-CLEANED_UP = (on.StagingBranchesRemoved(), on.DirectoryRemoved())
-
-TO_LISTING = (ACCEPTED, NOTHING_LEFT, UNMOVED, FENCED)
-TO_CHANGES = (*TO_LISTING, on.ObjectsListed(), SATISFIED, on.Fetched(), on.FunctionReturned(), RESULT, SATISFIED)
-READ_ONLY_TO_CHANGES = tuple(event for event in TO_CHANGES if event not in (UNMOVED, NOTHING_LEFT, FENCED))
-TO_COMMITTED = (
-    *TO_CHANGES,
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit
+from .script import (
+    ACCEPTED,
+    CLEANED_UP,
+    NOTHING_LEFT,
     ONE_ADDED,
-    on.DeliveryConfirmed(),
-    on.StagingBranchCreated(),
-    on.ChangesStaged(),
-    STAGING_COMMIT,
-    on.StagingVerified(),
-    ENFORCED,
+    PUBLICATION,
+    READ_ONLY_TO_CHANGES,
+    RESULT,
+    TO_CHANGES,
+    TO_COMMITTED,
+    TO_LISTING,
+    TO_MERGE,
+    kinds,
+    run,
 )
-TO_MERGE = (*TO_COMMITTED, on.DeliveryConfirmed(), UNMOVED)
-
-
-def run(*events: on.Event, plan: Plan = PLAN) -> tuple[State, list[do.Command | None]]:
-    """Feed events; returns the last state and every command from the first on."""
-    state, command = begin(plan)
-    commands = [command]
-    for event in events:
-        state, command = advance(state, event)
-        commands.append(command)
-    return state, commands
-
-
-def kinds(commands: list[do.Command | None]) -> list[str]:
-    return [type(command).__name__ for command in commands]
 
 
 @pytest.mark.parametrize("name", ["workflow_id", "task_id"])

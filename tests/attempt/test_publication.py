@@ -24,7 +24,7 @@ from perago.attempt.publication import (
 from perago.attempt.state import Base, State
 from perago.ports import Commit
 
-from .making import DELIVERY, PLAN, REF, WORKSPACE, publication_of
+from .builders import DELIVERY, PLAN, REF, WORKSPACE, publication_of
 
 CONTRACT_KEYS = {
     "version, phase, step_key, workflow_id, task_name, reference_name, iteration, task_id, retry_count",

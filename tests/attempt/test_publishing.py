@@ -13,8 +13,8 @@ from perago.attempt.publishing import MERGE_TRIES
 from perago.ports import Commit, MergeRefusal, TaskStatus
 from perago.settings import PublishFence
 
-from .making import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .test_protocol import (
+from .builders import DELIVERY, MERGED, OTHER, PLAN, REF, STAGED, commit, publication_of
+from .script import (
     ENFORCED,
     ONE_ADDED,
     READ_ONLY_TO_CHANGES,

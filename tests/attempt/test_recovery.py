@@ -15,6 +15,7 @@ from perago.attempt.protocol import advance, begin
 from perago.attempt.state import Base, Plan, State
 from perago.ports import Commit, TaskStatus, WorkflowRow
 
+from .builders import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
 from .judging import (
     CASES,
     CHAIN,
@@ -31,8 +32,7 @@ from .judging import (
     fence_on,
     read,
 )
-from .making import DELIVERY, MERGED, NEWER, OTHER, PLAN, REF, STAGED, commit, publication_of
-from .test_protocol import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, UNFENCED, kinds
+from .script import ACCEPTED, CLEANED_UP, ENFORCED, FENCED, ONE_ADDED, RESULT, SATISFIED, UNFENCED, kinds
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -13,8 +13,8 @@ from perago.driver import Limits
 from perago.settings import PublishFence
 from perago.testing import InMemoryServices
 from perago.workspace.directory import AttemptDirectory, sweep
+from tests.attempt.builders import DELIVERY
 from tests.attempt.judging import CASES
-from tests.attempt.making import DELIVERY
 
 from .matrix import CELLS, FRESH, PAIRS, STUBBORN, Opening, named, play
 from .meeting import Play

@@ -17,8 +17,8 @@ from perago.ports import Commit, Delivery, DeliveryCheck, Report, TaskStatus, Wo
 from perago.taskdef import build_task_definition
 from perago.testing import InMemoryServices, Outcome
 from perago.testing.tasks import task_of
+from tests.attempt.builders import DELIVERY, publication_of
 from tests.attempt.judging import FAMILY, REBASE, read
-from tests.attempt.making import DELIVERY, publication_of
 
 from .tasks import edit
 from .test_rebase import TREE, plain

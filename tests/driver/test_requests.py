@@ -12,12 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import SecretStr
 
 from perago import WorkspaceSpec, require_file
 from perago.adapters.conductor import ConductorQueue
 from perago.adapters.lakefs import LakeFSStore
+from perago.attempt import refusals
 from perago.attempt.publication import FENCE_PATH, FENCE_TEXT
+from perago.attempt.state import State
 from perago.authoring import Task
 from perago.driver import AttemptRuntime, SystemClock, deliver_report, run_attempt
 from perago.embedded.http.conductor import conductor_app
@@ -76,6 +79,22 @@ def test_the_checks_of_an_uncontended_publication_are_four_requests(tmp_path: Pa
     assert [one for one in found if not transfer.search(one)] == [
         request for _, _, request in ATTEMPT if not transfer.search(request)
     ]
+
+
+def test_the_head_is_read_only_for_a_refusal_that_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[str] = []
+
+    def note_the_head(state: State) -> None:
+        heads.append(state.head.id if state.head else "nothing")
+
+    on_the_head = replace(refusals.DIRTY, check="branch", condition=note_the_head, needs_head=True)
+    monkeypatch.setattr(refusals, "REFUSALS", (*refusals.REFUSALS, on_the_head))
+    found = requests_of_one_attempt(tmp_path)
+    more = ["GET /repositories/R/commits/C"] * 2  # on arrival and before the merge
+    assert sorted(found) == sorted([*(request for _, _, request in ATTEMPT), *more])
+    assert len(heads) == 2
+    assert len(set(heads)) == 1
+    assert heads[0] != "nothing"
 
 
 def test_a_publication_of_one_file_is_checked_by_four_requests(tmp_path: Path) -> None:

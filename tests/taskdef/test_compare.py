@@ -9,7 +9,7 @@ import pytest
 from perago import TaskControls, TimeoutPolicy
 from perago.taskdef import ABSENT, Difference, build_task_definition, compare_definitions
 
-from .making import make_task
+from .tasks import make_task
 
 OURS = build_task_definition(make_task(workspace=True))
 

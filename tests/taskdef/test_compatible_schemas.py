@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from perago.taskdef import ABSENT, build_task_definition
 from perago.taskdef.compatibility import Impact, classify
 
-from .making import make_task
+from .tasks import make_task
 
 STR: dict[str, Any] = {"type": "string"}
 INT: dict[str, Any] = {"type": "integer"}

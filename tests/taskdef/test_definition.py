@@ -19,7 +19,7 @@ from perago.taskdef import build_task_definition, canonical_json, load_task
 from perago.taskdef.schema import input_schema, output_schema
 
 from .conftest import SAMPLES
-from .making import make_task
+from .tasks import make_task
 
 T = TypeVar("T")
 COMMIT = "0123456789abcdef" * 4
@@ -251,7 +251,7 @@ BYTES = f"""
 import sys
 sys.path[:0] = [{str(SAMPLES.parents[1] / "tests")!r}]
 from perago.taskdef import build_task_definition, canonical_json
-from taskdef.making import make_task
+from taskdef.tasks import make_task
 from taskdef.test_definition import Sets
 sys.stdout.write(canonical_json(build_task_definition(make_task(Sets, Sets))))
 """

@@ -17,7 +17,7 @@ from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, Secr
 
 from perago.taskdef.payload import InvalidInput, WorkspaceInput, params_sha256, parse_input
 
-from .making import Empty, make_task
+from .tasks import Empty, make_task
 
 T = TypeVar("T")
 COMMIT = "0123456789abcdef" * 4

@@ -9,7 +9,7 @@ import pytest
 from perago.taskdef.payload import InvalidInput, WorkspaceInput, parse_input
 from perago.taskdef.schema import input_schema, output_schema, schema_problem
 
-from .making import Empty, make_task
+from .tasks import Empty, make_task
 
 TASK = make_task(Empty, workspace=True)
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)

@@ -14,7 +14,7 @@ from typing_extensions import TypeAliasType, TypedDict
 from perago import TaskDefinitionError
 from perago.taskdef import build_task_definition
 
-from .making import Empty, make_task
+from .tasks import Empty, make_task
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, computed_field, 
 from perago.taskdef.payload import TOO_DEEP, InvalidResult, check_recorded_result, dump_result
 from perago.taskdef.schema import output_schema
 
-from .making import Empty, make_task
+from .tasks import Empty, make_task
 
 MIB = 1 << 20
 CANARY = "canary-4711"

@@ -27,6 +27,8 @@ class ReadBranch:
     """Read the branch's commits after the input ref."""
 
     workspace: WorkspaceRef
+    with_head: bool = False
+    """Whether the head is needed with its metadata, even if it is the input ref."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,8 @@ class BranchRead:
     since: tuple[Commit, ...]
     reaches_ref: bool
     late: bool = False
+    input_commit: Commit | None = None
+    """The commit of the input ref, if it is the head and was asked for."""
 
     def head(self, ref: str) -> str:
         """The branch head, given the input ref."""

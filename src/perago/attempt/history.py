@@ -23,10 +23,10 @@ from enum import Enum, auto
 from itertools import dropwhile, pairwise, takewhile
 
 from perago.attempt import commands as do
-from perago.attempt import outcome, publication
+from perago.attempt import publication, refusals
 from perago.attempt.events import BranchRead, LineageRead
-from perago.attempt.outcome import short
 from perago.attempt.publication import Origin
+from perago.attempt.refusals import Refusal, facts_of, short
 from perago.attempt.state import Base, State
 from perago.ports import ANY_WORKFLOW, Commit
 
@@ -123,29 +123,18 @@ class _Search:
         return commit
 
     def _parted(self, one: str, other: str, *_: str) -> str:
-        first, second = self._words[one], self._words[other]
-        return (
-            f"The {len(self._given)} commits of workspace.ref are not one line of history: {first} is not in the "
-            f"first-parent history of {second}, nor the other way round. No task can continue two branches: let the "
-            "tasks publish to one branch, or merge the branches and give the merge commit alone. "
-            f"Given: {given(self._given)}."
-        )
+        words = {"first": self._words[one], "second": self._words[other]}
+        return refusals.NOT_ONE_LINE.text(None, **words, count=str(len(self._given)), given=given(self._given))
 
     def _far_apart(self) -> str:
         first, second = [self._words[line.head] for line in self._lines.values()][:2]
-        return (
-            f"The {len(self._given)} commits of workspace.ref are too far apart: {first} was not found within "
-            f"{MOST_PAGES * PAGE} commits below {second}, nor the other way round. Give the newest of them alone as "
-            f"workspace.ref. Given: {given(self._given)}."
-        )
+        words = {"first": first, "second": second, "limit": str(MOST_PAGES * PAGE)}
+        return refusals.TOO_FAR_APART.text(None, **words, count=str(len(self._given)), given=given(self._given))
 
 
 def unknown(error: str, commits: Sequence[str]) -> str:
     """The reason of an attempt that was given a commit that does not exist."""
-    return (
-        f"{error}. It is one of the {len(commits)} commits of workspace.ref; give only what tasks have published to "
-        f"this repository. Given: {given(commits)}."
-    )
+    return refusals.UNKNOWN_COMMIT.text(None, error=error, count=str(len(commits)), given=given(commits))
 
 
 def given(commits: Sequence[str]) -> str:
@@ -195,6 +184,17 @@ _CLOCKS = 250
 Judgement = Build | Adopt | Refuse
 
 
+def _refuse(state: State, refusal: Refusal, **given: str) -> Refuse:
+    return Refuse(refusal.text(state, **given), refusal.terminal)
+
+
+def _buried(state: State, own: Commit, newest: Commit) -> Refuse:
+    """Refuse because an earlier attempt has published `own`, and another client has committed there as well."""
+    of_own = facts_of(own)
+    given = facts_of(newest) | {"own": of_own["commit"], "publisher": of_own["publisher"]}
+    return _refuse(state, refusals.BURIED, **given)
+
+
 class _Kind(Enum):
     OWN = auto()
     """Of the own chain, for the same input: it can be adopted."""
@@ -211,6 +211,15 @@ class _Kind(Enum):
     """Conductor's answer does not have the attempt."""
     FOREIGN = auto()
     """Other people's, among them living attempts of other steps."""
+
+
+_DOUBTS = {
+    _Kind.UNREAD: refusals.UNREAD_WORKFLOW,
+    _Kind.STARTING: refusals.STILL_STARTING,
+    _Kind.UNKNOWN: refusals.UNKNOWN_ATTEMPT,
+    _Kind.LOOPED: refusals.STALE_IN_A_LOOP,
+}
+"""What is refused because it may be stale, but need not be."""
 
 
 def lineage_ids(state: State, read: BranchRead) -> tuple[str, ...]:
@@ -324,10 +333,12 @@ def judge(state: State) -> Judgement:
     if not read.since:
         return Build(Base(state.ref.ref))
     if not read.reaches_ref:
-        return Refuse(outcome.not_on_branch(state, read))
+        head = short(read.since[0].id)
+        return _refuse(state, refusals.NOT_ON_BRANCH, count=str(len(read.since)), newest=head)
     mine = (commit for commit in read.since if publication.is_of_my_step(commit, state.plan.delivery))
     if copy := next((commit for commit in mine if not publication.is_merge(commit)), None):
-        return Refuse(outcome.copied(state, copy))
+        why = f"it is not a merge, and its parent is {short(copy.parents[0]) if copy.parents else 'missing'}"
+        return _refuse(state, refusals.COPIED, **facts_of(copy), why=why, older="")
     kinds = _kinds(state, read)
     if state.plan.rebase:
         return _judge_among_others(state, read, kinds)
@@ -335,7 +346,11 @@ def judge(state: State) -> Judgement:
     if kinds[0] is _Kind.OWN and _is_whole(newest):
         return Adopt(newest, newest)
     if _Kind.FOREIGN in kinds:
-        return Refuse(_foreign(state, read, kinds))
+        own = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.OWN), None)
+        if own is not None:
+            return _buried(state, own, newest)
+        more = f" and {len(read.since) - 1} more" if len(read.since) > 1 else ""
+        return _refuse(state, refusals.MOVED_HEAD, **facts_of(newest), more=more)
     return _doubtful(state, read, kinds) or _build(read, list(read.since))
 
 
@@ -345,7 +360,7 @@ def _judge_among_others(state: State, read: BranchRead, kinds: list[_Kind]) -> J
     judged = list(zip(read.since, kinds, strict=True))
     own = next(iter(_in_effect(judged, _Kind.OWN)), None)
     if own is not None and not _is_whole(own):
-        return Refuse(outcome.buried(state, own, read.since[0]))
+        return _buried(state, own, read.since[0])
     stale = _in_effect(judged, _Kind.STALE)
     if own is not None and not stale:
         return Adopt(own, read.since[0])
@@ -433,13 +448,14 @@ def _doubtful(state: State, read: BranchRead, kinds: list[_Kind]) -> Refuse | No
     undone = _undone(state, read, kinds)
     judged = zip(reversed(kinds), reversed(read.since), strict=True)
     found = {kind: commit for kind, commit in judged if commit.id not in undone}
-    if _Kind.UNREAD in found:
-        return Refuse(outcome.unread_workflow(state, found[_Kind.UNREAD], WORKFLOWS_READ))
-    if _Kind.STARTING in found:
-        return Refuse(outcome.still_starting(state, found[_Kind.STARTING]), terminal=False)
-    if _Kind.UNKNOWN in found:
-        return Refuse(outcome.unknown_attempt(state, found[_Kind.UNKNOWN]), terminal=False)
-    return Refuse(outcome.stale_in_a_loop(state, found[_Kind.LOOPED])) if _Kind.LOOPED in found else None
+    for kind, refusal in _DOUBTS.items():
+        if kind in found:
+            commit = found[kind]
+            is_mine = publication.is_of_my_workflow(commit, state.plan.delivery)
+            facts = facts_of(commit)
+            whose = "this workflow" if is_mine else f"sub-workflow {facts['workflow']}"
+            return _refuse(state, refusal, **facts, whose=whose, limit=str(WORKFLOWS_READ))
+    return None
 
 
 def _undone(state: State, read: BranchRead, kinds: list[_Kind], *also: _Kind) -> set[str]:
@@ -542,8 +558,3 @@ def _is_whole(commit: Commit) -> bool:
     """Whether it came on the head that its attempt was built on. Without the publish fence another commit may have
     come between, and then its tree is not what the attempt made."""
     return commit.parents[:1] == (commit.metadata.get(publication.EXPECTED_HEAD),)
-
-
-def _foreign(state: State, read: BranchRead, kinds: list[_Kind]) -> str:
-    own = next((commit for commit, kind in zip(read.since, kinds, strict=True) if kind is _Kind.OWN), None)
-    return outcome.moved_head(state, read) if own is None else outcome.buried(state, own, read.since[0])

@@ -28,11 +28,11 @@ from typing import Any
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import outcome, publication, publishing
+from perago.attempt import outcome, publication, publishing, refusals
 from perago.attempt import outcome as ending
 from perago.attempt import publishing as merging
 from perago.attempt.history import Adopt, Build, Judgement, Refuse, ask_first, judge, judged, with_lineage
-from perago.attempt.outcome import Next, cleaned, fail
+from perago.attempt.outcome import Next, cleaned, fail, refuse, refuse_on
 from perago.attempt.state import Base, Plan, State, Step
 from perago.ports import Report, TaskStatus
 
@@ -73,10 +73,8 @@ def _input_accepted(state: State, event: on.InputAccepted) -> Next:
     state = state.at(Step.VALIDATED, workspace=event.workspace, params_sha256=event.params_sha256)
     if event.workspace is None:
         return state.at(Step.PRE_CHECKED), do.RunFunction()
-    delivery = state.plan.delivery
-    for what, text in (("workflow", delivery.workflow_id), ("task", delivery.task_id)):
-        if not publication.is_identifier(text):
-            return fail(state, outcome.strange_id(what, text), terminal=True)
+    if refused := refuse_on("input", state):
+        return refused
     if event.joined:
         return state, do.ResolveJoin(event.workspace.repository, event.joined)
     return _input_located(state)
@@ -101,13 +99,13 @@ def _already_retried(state: State) -> Next:
     ends as its retry did."""
     output = state.plan.delivery.retry_output
     if output is None:
-        return fail(state, outcome.retried(state), terminal=True)
+        return refuse(state, refusals.RETRIED)
     return cleaned(state.evolve(report=Report(TaskStatus.COMPLETED, output)))
 
 
 def _leftovers_found(state: State, event: on.LeftoversFound) -> Next:
     state = state.evolve(leftovers=event.branches, leftovers_known=event.complete)
-    return state, do.ReadBranch(state.ref)
+    return state, do.ReadBranch(state.ref, with_head=refusals.need_head())
 
 
 def _branch_read_on_arrival(state: State, event: on.BranchRead) -> Next:
@@ -133,7 +131,8 @@ def _begin_on(state: State, judgement: Judgement) -> Next:
         case Adopt(commit, head):
             return publishing.adopt(state.at(Step.RECOVERED), commit, head)
         case Build(base):
-            return state.evolve(base=base), do.CheckPublishFence(state.ref.repository, _likely_base(state, base))
+            check = do.CheckPublishFence(state.ref.repository, _likely_base(state, base))
+            return refuse_on("branch", state) or (state.evolve(base=base), check)
 
 
 def _likely_base(state: State, base: Base) -> str:

@@ -20,7 +20,7 @@ from itertools import takewhile
 
 from perago.attempt import commands as do
 from perago.attempt import events as on
-from perago.attempt import outcome, publication
+from perago.attempt import outcome, publication, refusals
 from perago.attempt.history import (
     Adopt,
     Judgement,
@@ -32,8 +32,9 @@ from perago.attempt.history import (
     undoing,
     with_lineage,
 )
-from perago.attempt.outcome import Next, check_again, fail, published
+from perago.attempt.outcome import Next, check_again, fail, published, refuse, refuse_on
 from perago.attempt.publication import FENCE_PATH, IMPOSSIBLE_HEAD
+from perago.attempt.refusals import facts_of, named, short
 from perago.attempt.state import Base, State, Step
 from perago.ports import Commit, MergeRefusal
 from perago.settings.values import PublishFence
@@ -48,14 +49,10 @@ _CONFLICTS_TRACED = 3
 def changes_detected(state: State, event: on.ChangesDetected) -> Next:
     """Nothing to publish is a success at once, unless an earlier delivery may still merge: a fence commit stops it."""
     state = state.evolve(changes=event)
-    if state.plan.read_only:
-        if event.count:
-            return fail(state, outcome.changed_read_only(event), terminal=False)
+    if refused := refuse_on("changes", state):
+        return refused
+    if state.plan.read_only or not (event.count or needs_commit(state)):
         return published(state, state.ref.ref)
-    if not event.count and not needs_commit(state):
-        return published(state, state.ref.ref)
-    if (excess := outcome.over_budget(state)) is not None:
-        return fail(state, excess, terminal=False)
     return state.at(Step.PLANNED), do.CheckDelivery()
 
 
@@ -73,7 +70,9 @@ def adopted_read(state: State, event: on.AdoptedRead) -> Next:
     """Refuse a copy of a publication. What others have made of the adopted files since stays, and is worth a remark:
     the step has been done."""
     if not publication.is_built_from(event.commit, event.source):
-        return fail(state, outcome.copied(state, event.commit, event.source), terminal=True)
+        why = f"its second parent {short(event.source.id)} is not the staging commit of that publication"
+        older = "An earlier version of perago may have published it, without changes. "
+        return refuse(state, refusals.COPIED, **facts_of(event.commit), why=why, older=older)
     state = state.evolve(adopts=event.commit.id, changed_since=event.changed_since)
     return state, do.ValidateRecordedResult(event.source.metadata.get(publication.RESULT, ""))
 
@@ -97,7 +96,8 @@ def see_fence(state: State, event: on.PublishFenceSeen, commit_id: str, go_on: C
         state = state.evolve(fence_of_ref=event)
     insists = state.plan.publish_fence is not PublishFence.OFF
     if insists and event.state is on.FenceState.ALTERED:
-        return fail(state, outcome.altered_fence(state, commit_id, FENCE_PATH), terminal=True)
+        published_text = "Nothing was published." if state.adopts is None else "That commit has this step's result."
+        return refuse(state, refusals.ALTERED_FENCE, path=FENCE_PATH, commit=short(commit_id), published=published_text)
     brings_fence = insists and event.state is on.FenceState.ABSENT
     return go_on(state.evolve(fence=event.state, fence_object=event.fence, brings_fence=brings_fence))
 
@@ -162,7 +162,8 @@ def others_compared(state: State, event: on.OthersCompared) -> Next:
     if event.conflicts:
         return find_commits(state, event)
     if event.violations:
-        return fail(state, outcome.violated_together(state, event.violations), terminal=False)
+        reason = outcome.violated_together(state, event.violations)
+        return fail(state, reason, terminal=refusals.VIOLATED_TOGETHER.terminal)
     state = state.evolve(shared=event.shared)
     if state.fence_of_ref is not None and not event.fence_changed:
         return fence_of_base_seen(state, state.fence_of_ref)
@@ -178,7 +179,7 @@ def find_commits(state: State, event: on.OthersCompared) -> Next:
 
 def conflict(state: State, event: on.CommitsFound) -> Next:
     """A retry would get the same ref and meet the same conflict."""
-    return fail(state, outcome.conflict(state, event.by_key), terminal=True)
+    return fail(state, outcome.conflict(state, event.by_key), terminal=refusals.CONFLICT.terminal)
 
 
 def fence_of_base_seen(state: State, event: on.PublishFenceSeen) -> Next:
@@ -239,7 +240,7 @@ def fence_staged(state: State, _: on.FenceStaged | None) -> Next:
 def staging_vanished(state: State, _: on.NothingStaged) -> Next:
     """Stage the changes once more, on another branch: the first one was reset, or lakeFS has lost them."""
     if state.staged_again:
-        return fail(state, outcome.staging_vanished(state), terminal=False)
+        return refuse(state, refusals.STAGING_VANISHED)
     return stage_anew(state.evolve(staged_again=True, rebuilt=state.rebuilt + 1))
 
 
@@ -258,7 +259,7 @@ def staging_committed(state: State, event: on.StagingCommitted) -> Next:
     built_on = _staged_on(state)
     carried = (state.carried,) if state.carried and state.has_changes else ()
     if event.commit.parents != (built_on, *carried) or not is_mine:
-        return fail(state, outcome.foreign_staging(state, event.commit), terminal=False)
+        return refuse(state, refusals.FOREIGN_STAGING, found=short(event.commit.id))
     return state.evolve(staging_commit=event.commit), do.VerifyStaging(
         state.ref.repository,
         built_on,
@@ -275,10 +276,13 @@ def staging_differs(state: State, event: on.StagingDiffers) -> Next:
     """lakeFS's merge has lost something where the changes were carried: upload them. Else another client has been at
     work."""
     if event.held:
-        return fail(state, outcome.held_by_others(state, event.keys), terminal=True)
+        why = f"others have published the same at {named(event.keys)}, and this attempt would change it"
+        stale = state.base.stale if state.base else ()
+        reason = outcome.cannot_undo(state.ref.repository, stale, why, merge_open=state.open_merge is not None)
+        return fail(state, reason, terminal=refusals.CANNOT_UNDO.terminal)
     if state.carried is not None:
         return stage_anew(state.evolve(rebuilt=state.rebuilt + 1, carried=None))
-    return fail(state, outcome.staging_differs(state, event.keys), terminal=False)
+    return refuse(state, refusals.STAGING_DIFFERS, keys=named(event.keys))
 
 
 def staging_verified(state: State, event: on.StagingVerified) -> Next:
@@ -309,8 +313,8 @@ def publish_fence_tried(state: State, event: on.PublishFenceTried) -> Next:
         state = state.evolve(fence=on.FenceState.ENFORCED if event.enforced else on.FenceState.NOT_ENFORCED)
     if state.plan.publish_fence is PublishFence.REQUIRED and not event.enforced:
         if event.enforced is None:
-            return fail(state, outcome.not_tried(state), terminal=False)
-        return fail(state, outcome.not_enforced(state), terminal=True)
+            return refuse(state, refusals.NOT_TRIED)
+        return refuse(state, refusals.NOT_ENFORCED)
     return _committed(state)
 
 
@@ -352,7 +356,7 @@ MERGE_TRIES = 3
 
 def confirmed_before_merge(state: State, event: on.DeliveryConfirmed) -> Next:
     """Look at the branch right before the merge."""
-    return check_again(state, event) or (state, do.ReadBranch(state.ref))
+    return check_again(state, event) or (state, do.ReadBranch(state.ref, with_head=refusals.need_head()))
 
 
 def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
@@ -363,7 +367,8 @@ def branch_read_before_merge(state: State, event: on.BranchRead) -> Next:
         doubles = tuple(commit.id for commit in below) if is_built_as_planned else ()
         return _read_back(state.evolve(doubles=doubles), newest.id)
     if event.head(state.ref.ref) == state.expected_head:
-        return check_again(state, event) or _merge(state.evolve(late_answers=0))
+        refused = None if state.adopts else refuse_on("branch", state.evolve(read=event))
+        return refused or check_again(state, event) or _merge(state.evolve(late_answers=0))
     if state.plan.rebase and state.rebuilt and not state.has_turn:
         return state, do.AwaitTurn(state.ref.repository, state.ref.branch, state.rebuilt)
     return _judge(state.evolve(read=event, late_answers=0))
@@ -377,7 +382,7 @@ def turn_came(state: State, event: on.TurnCame) -> Next:
     """Look again, for others have had time to finish."""
     if not event.in_time:
         state = state.evolve(lost_races=state.lost_races + 1)
-        return fail(state, outcome.restless(state), terminal=False)
+        return refuse(state, refusals.RESTLESS)
     return state.evolve(has_turn=True), do.CheckDelivery()
 
 
@@ -396,7 +401,7 @@ def _build_anew(state: State, judgement: Judgement) -> Next:
         return fail(state, judgement.reason, terminal=judgement.terminal)
     state = state.evolve(lost_races=state.lost_races + 1)
     if state.lost_races > state.plan.rebuild_tries:
-        return fail(state, outcome.restless(state), terminal=False)
+        return refuse(state, refusals.RESTLESS)
     merge_tries = max(0, state.merge_tries - 1)  # the next one may be sent once more
     state = state.evolve(rebuilt=state.rebuilt + 1, has_turn=False, merge_tries=merge_tries)
     if isinstance(judgement, Adopt):
@@ -408,7 +413,7 @@ def _restage(state: State, base: Base) -> Next:
     """Stage the same changes on another base. What an adoption was to take over is gone, and so is the attempt's own
     result: a retry judges anew."""
     if state.adopts is not None:
-        return fail(state, outcome.adopted_is_gone(state), terminal=False)
+        return refuse(state, refusals.ADOPTED_IS_GONE)
     if state.plan.rebase and state.has_changes and state.staging_commit is not None:
         state = state.evolve(carried=state.staging_commit.id)
     return stage_anew(state.evolve(base=base, shared=frozenset()))
@@ -418,7 +423,7 @@ def _merge(state: State) -> Next:
     if state.staging_commit is None:
         raise ValueError("there is no staging commit")
     if state.merge_tries >= MERGE_TRIES:
-        return fail(state, outcome.unconfirmed(state, MERGE_TRIES), terminal=False)
+        return refuse(state, refusals.UNCONFIRMED, tries=str(MERGE_TRIES))
     command = do.Merge(
         state.ref.repository,
         state.staging_commit.id,
@@ -450,7 +455,8 @@ def merged(state: State, event: on.Merged) -> Next:
 
 
 def _read_back(state: State, commit_id: str) -> Next:
-    state = state.evolve(open_merge=outcome.unverified_merge(state, commit_id), merge_unanswered=False)
+    open_merge = refusals.UNVERIFIED_MERGE.text(state, commit=short(commit_id))
+    state = state.evolve(open_merge=open_merge, merge_unanswered=False)
     return state, do.ReadPublication(state.ref.repository, commit_id)
 
 
@@ -459,9 +465,9 @@ def merge_refused(state: State, event: on.MergeRefused) -> Next:
     was, or that an earlier try came through: look."""
     match event.reason:
         case MergeRefusal.HOOK:
-            return fail(state, outcome.hook_refused(state, event.detail), terminal=False)
+            return refuse(state, refusals.HOOK_REFUSED, detail=event.detail)
         case MergeRefusal.DIRTY:
-            return fail(state, outcome.dirty(state), terminal=False)
+            return refuse(state, refusals.DIRTY)
         case MergeRefusal.HEAD_MOVED | MergeRefusal.CONFLICT | MergeRefusal.NO_CHANGES:
             # An earlier copy of the request may have taken place, unseen: only that, or another commit, explains it.
             is_doubled = event.reason is MergeRefusal.NO_CHANGES or _is_empty(state)
@@ -483,5 +489,5 @@ def publication_read(state: State, event: on.PublicationRead) -> Next:
         return state, do.CheckDelivery()
     state = state.evolve(open_merge=None)
     if wrong is not None:
-        return fail(state, wrong, terminal=True)
+        return fail(state, wrong, terminal=refusals.WRONG_PUBLICATION.terminal)
     return published(state, event.commit.id)

@@ -56,9 +56,9 @@ class Plan:
     rebase: bool = False
     """Whether changes are put on a head that others have advanced (`on_moved_head`)."""
     has_reads: bool = False
+    """Whether the task names files whose change by others is a conflict (`reads`)."""
     looks_into_input: bool = False
     """Whether a `pre` guardrail is about what is in the files."""
-    """The task names files whose change by others is a conflict (`reads`)."""
     rebuild_tries: int = 3
     """How often a publication may be built anew because the branch has become another."""
 
@@ -210,6 +210,13 @@ class State:
         if self.base is None:
             raise ValueError("the branch has not been judged yet")
         return self.base.head
+
+    @property
+    def head(self) -> Commit | None:
+        """The branch head, as it was read last. None if it is the input ref and no refusal needs its metadata."""
+        if self.read is None:
+            return None
+        return self.read.since[0] if self.read.since else self.read.input_commit
 
     @property
     def ref(self) -> WorkspaceRef:

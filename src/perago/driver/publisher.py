@@ -12,8 +12,9 @@ from typing import TypeVar
 from perago.attempt import commands as do
 from perago.attempt import events as on
 from perago.attempt import history
-from perago.attempt.outcome import cannot_undo, named, short
+from perago.attempt.outcome import cannot_undo
 from perago.attempt.publication import FENCE_PATH, WORKFLOW_ID, fence_in, head_expected_instead, is_built_from
+from perago.attempt.refusals import named, short
 from perago.driver.delivery import LATE
 from perago.driver.environment import Limits, Observer
 from perago.driver.fencing import FenceProofs, fence_upload, is_enforced
@@ -106,7 +107,8 @@ class Publisher:
         if not reaches_ref:  # tells an unknown commit from one of another branch
             self._commit(where.repository, where.ref)
         self._range = since if reaches_ref else ()
-        return on.BranchRead(since, reaches_ref, late)
+        head = self._commit(where.repository, where.ref) if command.with_head and not since else None
+        return on.BranchRead(since, reaches_ref, late, head)
 
     def _history(self, where: on.WorkspaceRef) -> tuple[Commit, ...]:
         """The commits after the input ref. What lies below a commit never changes, so only what is above the last head

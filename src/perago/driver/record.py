@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from perago.attempt.events import FenceState
-from perago.attempt.outcome import short
+from perago.attempt.refusals import short
 from perago.attempt.state import Step
 from perago.authoring.context import Measured
 from perago.guardrails.evaluation import Finding

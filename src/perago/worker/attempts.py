@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from perago.attempt.events import FenceState
-from perago.attempt.outcome import fitted, short
+from perago.attempt.outcome import fitted
 from perago.attempt.publication import is_mine
+from perago.attempt.refusals import short
 from perago.driver import deliver_report
 from perago.ports import Clock, Delivery, Report, ServiceError, TaskQueue, TaskStatus, Unavailable
 from perago.retry import BackOff

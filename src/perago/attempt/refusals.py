@@ -1,0 +1,465 @@
+"""The refusals: every reason for which the protocol ends an attempt, declared once.
+
+    FROZEN = Refusal(
+        "Branch {branch} of {repository} is frozen: commit {head} says so. Nothing was published. Ask its owner.",
+        shown="Branch ... is frozen",
+        meaning="the newest commit has the metadata key `frozen`",
+        advice="ask the owner of the branch; a retry succeeds once a newer commit lacks the key",
+        check="branch",
+        condition=lambda state: {} if state.head and "frozen" in state.head.metadata else None,
+        needs_head=True,
+    )
+
+`shown`, `meaning` and `advice` are a row of the operators' table in docs/protocol.md, which
+`python -m tests.attempt.operators_table` writes. The server cuts reasons at 500 characters, so the most useful part
+comes first (docs/design/contract.md 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from perago.attempt import publication
+from perago.attempt.state import State
+from perago.ports import Commit
+
+Check: TypeAlias = Literal["input", "branch", "changes"]
+_NAMED = 10
+_PATH_LENGTH = 60
+"""Characters of a path in a list of conflicts."""
+NOTHING = "Nothing of this attempt was published. "
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A reason to end an attempt: what the report says, and what operators read about it."""
+
+    message: str
+    """The reason. The names in braces are `FACTS`, or are given where the refusal is raised."""
+    shown: str
+    """How the message begins or ends in the operators' table. Dots stand for anything."""
+    meaning: str
+    advice: str
+    terminal: bool = False
+    """Whether a retry could only fail again."""
+    example: Mapping[str, str] = field(default_factory=dict)
+    """Values for the names that only this message has, for tests."""
+    check: Check | None = None
+    """When `condition` is checked: once the input is accepted, when the branch was read, or when the changes are known.
+    None: a transition of the protocol raises the refusal."""
+    condition: Callable[[State], Mapping[str, str] | None] | None = None
+    """Return what the message names beyond the facts; None if the refusal does not apply."""
+    needs_head: bool = False
+    """Whether `condition` reads the metadata of the branch head. It is read only if a refusal needs it."""
+
+    def text(self, state: State | None, **given: str) -> str:
+        """The message about an attempt."""
+        return self.message.format_map(_Facts(state, given))
+
+
+class _Facts(dict[str, str]):
+    """The given values, and the facts of an attempt where they are named."""
+
+    def __init__(self, state: State | None, given: Mapping[str, str]) -> None:
+        super().__init__(given)
+        self._state = state
+
+    def __missing__(self, name: str) -> str:
+        if self._state is None:
+            raise KeyError(name)
+        return FACTS[name](self._state)
+
+
+def short(commit_id: str) -> str:
+    """A commit id as people read it."""
+    return commit_id[:12]
+
+
+def shortened(path: str) -> str:
+    """A path of which the end tells most."""
+    return repr(path) if len(path) <= _PATH_LENGTH else f"'…{repr(path[1 - _PATH_LENGTH :])[1:]}"
+
+
+def described(commit: Commit) -> str:
+    """Who made a commit, and its message."""
+    line = " ".join(commit.message.split())
+    return f"by {commit.committer or 'unknown'}: '{line if len(line) <= 80 else line[:79] + '…'}'"
+
+
+def facts_of(commit: Commit) -> dict[str, str]:
+    """What messages name of a commit: itself, who made it, and the attempt that published it as far as it says so."""
+    keys = {"publisher": publication.TASK_ID, "workflow": publication.WORKFLOW_ID, "step": "perago.reference_name"}
+    known = {name: commit.metadata.get(key, "unknown") for name, key in keys.items()}
+    return {"commit": short(commit.id), "described": described(commit), **known}
+
+
+def named(paths: Sequence[str]) -> str:
+    """Some of `paths`, and how many more there are."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return ", ".join(map(repr, paths[:_NAMED])) + more
+
+
+FACTS: Mapping[str, Callable[[State], str]] = {
+    "repository": lambda state: state.ref.repository,
+    "branch": lambda state: state.ref.branch,
+    "ref": lambda state: short(state.ref.ref),
+    "head": lambda state: short(state.expected_head),
+    "task": lambda state: state.plan.delivery.task_id,
+    "staging_branch": lambda state: str(state.staging_branch),
+    "staged": lambda state: short(state.staging_commit.id) if state.staging_commit else "unknown",
+    "adopted": lambda state: short(state.adopts) if state.adopts else "unknown",
+    "problem": lambda state: state.problem or "no usable answer",
+    "races": lambda state: str(state.lost_races),
+    "nothing": lambda state: "" if state.open_merge else NOTHING,
+}
+"""What messages can name. `nothing` says that nothing was published, unless a merge may have taken place."""
+
+
+_COMMIT = facts_of(Commit("d" * 64, (), "somebody", "a change", 0, {}, ""))
+
+# ------------------------------------------------------------------------------- the input
+
+
+def _strange_id(state: State) -> Mapping[str, str] | None:
+    delivery = state.plan.delivery
+    ids = {"workflow": delivery.workflow_id, "task": delivery.task_id} if state.workspace is not None else {}
+    strange = [(what, text) for what, text in ids.items() if not publication.is_identifier(text)]
+    return {"what": strange[0][0], "text": shortened(strange[0][1])} if strange else None
+
+
+STRANGE_ID = Refusal(
+    "The {what} id {text} cannot be recorded in a commit: perago takes 1 to 255 letters (A-Z, a-z), digits and "
+    ". _ : ~ + = @ -, but not . or .. alone. Nothing was done. Let the server make such ids, and start the workflow "
+    "again.",
+    shown="The ... id ... cannot be recorded in a commit",
+    meaning="the id of the workflow or of the task has characters, or a length, by which a retry could not find its "
+    "publication again",
+    advice="let the server make ids such as its usual ones, and start the workflow again",
+    terminal=True,
+    example={"what": "workflow", "text": "'a b'"},
+    check="input",
+    condition=_strange_id,
+)
+RETRIED = Refusal(
+    "Attempt {task} has been retried since, and only the retry counts. Conductor hands such attempts out again when a "
+    "workflow is rerun from a later step, and ignores how they end. Nothing was done; the workflow continues.",
+    shown="Attempt ... has been retried since",
+    meaning="the workflow was rerun from a later step; Conductor hands out failed attempts of earlier steps once more "
+    "then, and ignores how they end",
+    advice="nothing: the retry's result counts, and the workflow continues",
+    terminal=True,
+)
+
+NOT_ONE_LINE = Refusal(
+    "The {count} commits of workspace.ref are not one line of history: {first} is not in the first-parent history of "
+    "{second}, nor the other way round. No task can continue two branches: let the tasks publish to one branch, or "
+    "merge the branches and give the merge commit alone. Given: {given}.",
+    shown="The ... commits of workspace.ref are not one line of history",
+    meaning="a task behind a fork was given commits of two branches, or a merge beside what it merged",
+    advice="let the tasks of the fork publish to one branch, or merge the branches and give the merge commit alone",
+    terminal=True,
+    example={"count": "2", "first": "a", "second": "b", "given": "a, b"},
+)
+TOO_FAR_APART = Refusal(
+    "The {count} commits of workspace.ref are too far apart: {first} was not found within {limit} commits below "
+    "{second}, nor the other way round. Give the newest of them alone as workspace.ref. Given: {given}.",
+    shown="The ... commits of workspace.ref are too far apart",
+    meaning="more than 1,000 commits lie between them",
+    advice="give the newest of them alone",
+    terminal=True,
+    example={"count": "2", "first": "a", "second": "b", "limit": "1000", "given": "a, b"},
+)
+UNKNOWN_COMMIT = Refusal(
+    "{error}. It is one of the {count} commits of workspace.ref; give only what tasks have published to this "
+    "repository. Given: {given}.",
+    shown="... It is one of the ... commits of workspace.ref",
+    meaning="one of the given commits is not in this repository",
+    advice="correct what the workflow hands on",
+    terminal=True,
+    example={"error": "lakeFS: commit a does not exist", "count": "2", "given": "a, b"},
+)
+
+# ------------------------------------------------------------------------------ the branch
+
+MOVED_HEAD = Refusal(
+    "Branch {branch} of {repository} has moved since the input ref {ref}: its head is {commit}, committed {described}"
+    "{more}. {nothing}A retry would get the same ref; start the workflow from the new head. Tasks that publish side by "
+    'side declare on_moved_head="rebase".',
+    shown="Branch ... has moved since the input ref",
+    meaning="others committed to the branch after the workflow read its head",
+    advice='start the workflow from the new head; use one branch per workflow run, or declare `on_moved_head="rebase"` '
+    "for tasks that publish side by side",
+    terminal=True,
+    example={**_COMMIT, "more": ""},
+)
+NOT_ON_BRANCH = Refusal(
+    "Commit {ref} is not in the first-parent history of branch {branch} of {repository} (looked through {count} "
+    "commits from the head {newest}). Give a commit of that branch as the ref, as `perago input` does.",
+    shown="Commit ... is not in the first-parent history of branch",
+    meaning="the ref is from another branch, or the branch was moved back",
+    advice="give a commit of the branch, as `perago input` does",
+    terminal=True,
+    example={"count": "1", "newest": "dddddddddddd"},
+)
+BURIED = Refusal(
+    "An earlier attempt of this step (task {publisher}) has published commit {own} to branch {branch} of {repository}, "
+    "but others have committed there as well: the head is {commit}, {described}. Nothing is lost and nothing is "
+    "published twice: check that commit and continue from it, or start the workflow from the new head.",
+    shown="An earlier attempt of this step ... has published commit",
+    meaning="the worker died after its merge and before its report, and others have committed since",
+    advice="check the named commit; its metadata `perago.result` has the output: continue from it, or start from the "
+    "new head",
+    terminal=True,
+    example={**_COMMIT, "own": "cccccccccccc"},
+)
+COPIED = Refusal(
+    "Commit {commit} on branch {branch} of {repository} carries the metadata of this step, but perago did not publish "
+    "it: {why}. {older}{nothing}A retry would find the same. Check both commits, and start the workflow from the new "
+    "head.",
+    shown="Commit ... on branch ... carries the metadata of this step, but perago did not publish it",
+    meaning="the metadata of a publication was copied, for example by a cherry-pick. Or an earlier version of perago "
+    "published it without changes, and without a staging commit",
+    advice="check both commits that the message names, and start the workflow from the new head",
+    terminal=True,
+    example={**_COMMIT, "why": "it is not a merge, and its parent is missing", "older": ""},
+)
+STALE_IN_A_LOOP = Refusal(
+    "Branch {branch} of {repository} holds commit {commit} of step {step} of {whose}, which Conductor no longer "
+    "names. In a loop it is unknown whether that is stale, so it is not undone. Check it, and start the workflow from "
+    "the new head.",
+    shown="Branch ... holds commit ... which Conductor no longer names",
+    meaning="a step or a sub-workflow was run again inside a loop, where stale and good rounds look the same",
+    advice="check that commit, and start the workflow from the new head",
+    terminal=True,
+    example={**_COMMIT, "whose": "this workflow"},
+)
+UNKNOWN_ATTEMPT = Refusal(
+    "Conductor did not say what became of task {publisher}, which has published commit {commit} to branch {branch} of "
+    "{repository}. So it is unknown whether that commit is stale. {nothing}A retry asks again.",
+    shown="Conductor did not say what became of task ...",
+    meaning="a commit of this workflow names a task that Conductor's answer does not have",
+    advice="nothing at first: the retry asks again; if it stays, see what is between the worker and Conductor",
+    example=_COMMIT,
+)
+UNREAD_WORKFLOW = Refusal(
+    "It is unknown whether commit {commit} on branch {branch} of {repository} is of an earlier run: workflow "
+    "{workflow} published it, and was not read up to its root within {limit} workflows. {nothing}Start the workflow "
+    "from the new head.",
+    shown="It is unknown whether commit ... is of an earlier run: workflow",
+    meaning="the branch has publications of more workflows than are read, or the parents of that workflow form a cycle",
+    advice="check that commit, and start the workflow from the new head",
+    terminal=True,
+    example={**_COMMIT, "limit": "1000"},
+)
+STILL_STARTING = Refusal(
+    "It is unknown whether commit {commit} on branch {branch} of {repository} is of an earlier run: the parent of "
+    "workflow {workflow} does not name that workflow, and its sub-workflows have not all started yet. {nothing}A retry "
+    "reads them again.",
+    shown="It is unknown whether commit ... is of an earlier run: the parent of workflow",
+    meaning="a sub-workflow next to that workflow was starting for 30 s, and the workflow may be the one that starts",
+    advice="nothing: the retry reads them again",
+    example=_COMMIT,
+)
+ADOPTED_IS_GONE = Refusal(
+    "Commit {adopted} of an earlier attempt of this step was to be adopted, but branch {branch} of {repository} "
+    "changed in the meantime. A retry looks again.",
+    shown="Commit ... was to be adopted, but branch ... changed in the meantime",
+    meaning="another delivery of the workflow published just then",
+    advice="nothing: the retry looks again",
+)
+RESTLESS = Refusal(
+    "Branch {branch} of {repository} changed {races} times while this attempt tried to publish. A retry looks again.",
+    shown="Branch ... changed ... times while this attempt tried to publish",
+    meaning='others keep overtaking this attempt: deliveries of the workflow, or, with `on_moved_head="rebase"`, all '
+    "that publish to the branch",
+    advice="nothing at first: the retry looks again; if it stays, see who publishes to the branch so often",
+)
+
+# ------------------------------------------------------------------------------ the changes
+
+
+def _changed_read_only(state: State) -> Mapping[str, str] | None:
+    changes = state.changes
+    if not state.plan.read_only or not changes.count:
+        return None
+    parts = (("added", changes.added), ("changed", changes.changed), ("removed", changes.removed))
+    return {"listed": "; ".join(f"{what} {named(paths)}" for what, paths in parts if paths)}
+
+
+def _over_budget(state: State) -> Mapping[str, str] | None:
+    plan, changes = state.plan, state.changes
+    amounts = (
+        ("objects", "d", changes.count, plan.max_changed_objects),
+        ("bytes", ",d", changes.size, plan.max_changed_bytes),
+    )
+    for what, form, number, limit in amounts:
+        if limit is not None and number > limit:
+            return {"number": format(number, form), "what": what, "limit": format(limit, form)}
+    return None
+
+
+CHANGED_READ_ONLY = Refusal(
+    "The workspace is read-only, but the function changed it: {listed}. Nothing was published.",
+    shown="The workspace is read-only, but the function changed it",
+    meaning="the task declares `read_only=True`",
+    advice="correct the function, or the declaration",
+    example={"listed": "added 'a'"},
+    check="changes",
+    condition=_changed_read_only,
+)
+OVER_BUDGET = Refusal(
+    "{number} changed {what} exceed publish_budget.max_changed_{what} ({limit}). Nothing was published.",
+    shown="... exceed publish_budget.",
+    meaning="more changes than the task declares",
+    advice="correct the function, or the budget",
+    example={"number": "2", "what": "objects", "limit": "1"},
+    check="changes",
+    condition=_over_budget,
+)
+CONFLICT = Refusal(
+    "Conflict with others on branch {branch} of {repository}: {listed}. The input ref is {ref}, the head {head}. "
+    "Nothing was published, and a retry would meet the same; start the workflow from the new head.",
+    shown="Conflict with others on branch ... was ...",
+    meaning='with `on_moved_head="rebase"`: others have changed a path that this task has changed, too, or that it '
+    "reads",
+    advice="look at the commits that the message names; start the workflow from the new head",
+    terminal=True,
+    example={"listed": "'a' was changed on both sides"},
+)
+VIOLATED_TOGETHER = Refusal(
+    "{violations}. This is the combination with what others have published to branch {branch} since the input ref "
+    "{ref} (head {head}); what the function left satisfies the rules. Nothing was published.",
+    shown="... This is the combination with what others have published to branch",
+    meaning='with `on_moved_head="rebase"`: what this task left satisfies the post guardrails, and so does the branch, '
+    "but not both together",
+    advice="see which of them has to give way; a retry succeeds once the branch allows it",
+    example={"violations": "post guardrail require_file('a'): found nothing"},
+)
+CANNOT_UNDO = Refusal(
+    "Commits {commits} in {repository} are of an earlier run of this workflow and cannot be undone: {why}. {nothing}"
+    "Check these commits, and start the workflow from the new head.",
+    shown="Commits ... are of an earlier run of this workflow and cannot be undone",
+    meaning='with `on_moved_head="rebase"`: a rerun or restart would undo them. Others have changed the same files '
+    "since, have published the same bytes, or lakeFS did not restore a file. Also without a rebase: a person has made "
+    "one of them by hand, or one came on another head and changed files of others there",
+    advice="check these commits, and start the workflow from the new head",
+    terminal=True,
+    example={"commits": "dddddddddddd", "why": "others have changed 'a' since"},
+)
+
+# ------------------------------------------------------------------- staging and the fence
+
+FOREIGN_STAGING = Refusal(
+    "The head {found} of staging branch {staging_branch} of {repository} is not the commit of this attempt on the "
+    "input ref: another client used the branch. Nothing was published.",
+    shown="The head ... of staging branch ... is not the commit of this attempt",
+    meaning="another client wrote to the hidden staging branch",
+    advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
+    example={"found": "dddddddddddd"},
+)
+STAGING_DIFFERS = Refusal(
+    "The staging commit {staged} of {repository} does not hold exactly the changes of this attempt: {keys} differ from "
+    "what it staged. {nothing}A retry stages the changes again.",
+    shown="The staging commit ... does not hold exactly the changes of this attempt",
+    meaning="another client wrote to the hidden staging branch",
+    advice="find out who writes to branches that begin with `perago-`; a retry makes a new one",
+    example={"keys": "'a'"},
+)
+STAGING_VANISHED = Refusal(
+    "The changes of this attempt have vanished twice from staging branch {staging_branch} of {repository} before their "
+    "commit. {nothing}Another client resets branches that begin with perago-, or lakeFS has failed over to a replica "
+    "that lags behind. A retry stages the changes again.",
+    shown="The changes of this attempt have vanished twice from staging branch",
+    meaning="another client has reset the staging branch, or lakeFS has failed over to a replica that lags behind",
+    advice="find out who resets branches that begin with `perago-`; a retry stages the changes again",
+)
+ALTERED_FENCE = Refusal(
+    "The file {path} in commit {commit} of {repository} has the name of perago's publish fence and another text. "
+    "{published} Move the file if it is yours, or replace it with `perago fence install {repository} {branch}`; then "
+    "start the workflow from the new head.",
+    shown="The file ... has the name of perago's publish fence and another text",
+    meaning="the fence was edited, or another team has a file of that name",
+    advice="move that file, or run the `perago fence install` that the message names",
+    terminal=True,
+    example={"path": "_lakefs_actions/a.yaml", "commit": "aaaaaaaaaaaa", "published": "Nothing was published."},
+)
+NOT_TRIED = Refusal(
+    "PERAGO_PUBLISH_FENCE is `required`, but lakeFS did not say whether it runs the hooks of {repository}: a challenge "
+    "merge got no answer in time. Nothing was published. See whether another hook is slow; a retry tries again.",
+    shown="PERAGO_PUBLISH_FENCE is required, but lakeFS did not say",
+    meaning="a challenge got no answer within the time for a merge, often because another team's hook is slow",
+    advice="see the action runs of the repository; a retry tries again",
+)
+NOT_ENFORCED = Refusal(
+    "PERAGO_PUBLISH_FENCE is `required`, but lakeFS does not run the hooks of {repository}: it let a merge through "
+    "that the publish fence must refuse. Nothing was published. Switch hooks on in the configuration of the server "
+    "(`actions.enabled: true`) and start the workflow again.",
+    shown="PERAGO_PUBLISH_FENCE is required, but lakeFS does not run the hooks",
+    meaning="the server has hooks switched off, so no publication is guarded, and the deployment insists on it",
+    advice="switch `actions.enabled` on in the server's configuration and start the workflow again",
+    terminal=True,
+)
+
+# -------------------------------------------------------------------------------- the merge
+
+DIRTY = Refusal(
+    "Branch {branch} of {repository} has uncommitted changes, so lakeFS refuses every merge into it. Commit or reset "
+    "them; a retry then succeeds.",
+    shown="Branch ... has uncommitted changes",
+    meaning="lakeFS refuses every merge into a branch with staged objects",
+    advice="commit or reset them; the retry then succeeds",
+)
+HOOK_REFUSED = Refusal(
+    "A merge hook refused the publication to branch {branch} of {repository}: {detail}",
+    shown="A merge hook refused the publication",
+    meaning="a pre-merge hook that is not perago's said no; its text follows",
+    advice="settle what the hook asks for; the retry then runs again",
+    example={"detail": "no"},
+)
+UNCONFIRMED = Refusal(
+    "The merge into branch {branch} of {repository} could not be confirmed in {tries} tries: {problem}.",
+    shown="The merge into branch ... could not be confirmed",
+    meaning="lakeFS gave no usable answer in three tries",
+    advice="look at the branch; a retry recognises the commit if it appeared",
+    example={"tries": "3"},
+)
+UNANSWERED_MERGE = Refusal(
+    "A merge of staging commit {staged} was sent without a clear answer, so it may still appear on branch {branch}; a "
+    "retry will recognise it.",
+    shown="... may still appear on branch ...",
+    meaning="a merge was sent and its answer never came",
+    advice="look at the branch; a retry recognises the commit if it appeared",
+)
+UNVERIFIED_MERGE = Refusal(
+    "The merge took place as commit {commit} on branch {branch}, but was not verified.",
+    shown="... took place as commit ... but was not verified",
+    meaning="lakeFS answered the merge, but the commit could not be read back",
+    advice="nothing: a retry adopts the commit; without one, compare it with its parents",
+    example={"commit": "cccccccccccc"},
+)
+WRONG_PUBLICATION = Refusal(
+    "Commit {commit} on branch {branch} of {repository} is not what this attempt built: {wrong}. Compare the branch "
+    "with both parents before you continue from it.",
+    shown="Commit ... is not what this attempt built",
+    meaning="without a fence, another commit came between the last look and the merge",
+    advice="compare the branch with both parents before you continue from it; install the fence",
+    terminal=True,
+    example={"commit": "cccccccccccc", "wrong": "its tree differs from the staging commit bbbbbbbbbbbb"},
+)
+LOST = Refusal(
+    "Conductor no longer waits for this delivery",
+    shown="Conductor no longer waits for this delivery",
+    meaning="in the worker's log, and at the end of the task's log: the step was terminated, timed out, or given to "
+    "another worker",
+    advice="nothing: nothing was published or reported any more",
+)
+
+REFUSALS: tuple[Refusal, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Refusal))
+"""All of them, in the order of their declaration."""
+
+
+def need_head() -> bool:
+    """Whether a refusal reads the metadata of the branch head (`State.head`)."""
+    return any(refusal.needs_head for refusal in REFUSALS)

@@ -1,0 +1,143 @@
+"""Every refusal has a row in the table that operators read (docs/protocol.md), and its message fits the row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from perago.attempt import commands as do
+from perago.attempt import events as on
+from perago.attempt import outcome, refusals
+from perago.attempt.refusals import REFUSALS, Refusal
+from perago.attempt.state import Base, State
+
+from .builders import MERGED, OTHER, PLAN, REF, STAGED, WORKSPACE, commit
+from .page import PAGE, TABLE, operators_table, with_part
+from .script import TO_COMMITTED, TO_LISTING, UNMOVED, kinds, run
+
+STATE = State(
+    PLAN,
+    workspace=WORKSPACE,
+    base=Base(REF),
+    staging_branch="perago-0123-4567",
+    staging_commit=commit(STAGED, REF),
+    adopts=MERGED,
+)
+NAMES = {id(value): name for name, value in vars(refusals).items() if isinstance(value, Refusal)}
+each_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: NAMES[id(refusal)])
+
+
+def rows() -> list[str]:
+    """The first columns of the operators' tables."""
+    table = PAGE.read_text("utf-8").partition("## What an operator sees")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+
+
+def fits(row: str, message: str) -> bool:
+    """Whether a message is as a row says. Dots stand for anything; inner back-quotes are left out on the page."""
+    return re.match(".*".join(map(re.escape, row.split("..."))), message.replace("`", "")) is not None
+
+
+def test_the_table_on_the_page_is_that_of_the_refusals() -> None:
+    page = PAGE.read_text("utf-8")
+    assert with_part(page, TABLE, operators_table()) == page, "run `python -m tests.attempt.page`"
+
+
+@each_refusal
+def test_a_message_fits_its_row_and_no_other(refusal: Refusal) -> None:
+    message = refusal.text(STATE, **refusal.example)
+    assert [row for row in rows() if fits(row, message)] == [refusal.shown]
+    assert len(message) < outcome.REASON_LIMIT
+
+
+@each_refusal
+def test_a_message_does_not_deny_a_merge_that_may_be_open(refusal: Refusal) -> None:
+    message = refusal.text(replace(STATE, open_merge="A merge was sent."), **refusal.example)
+    assert refusals.NOTHING not in message
+
+
+def test_other_messages_are_on_the_page_as_they_are_in_the_code() -> None:
+    code = PAGE.parents[1] / "src/perago"
+    files = [
+        *(code / "driver").glob("*.py"),
+        *(code / each for each in ("retry.py", "worker/attempts.py", "workspace/scan.py")),
+    ]
+    said = re.sub(r'"\s*f?"|\{[^}]*\}', "", " ".join(path.read_text("utf-8") for path in files))
+    others = set(rows()) - {refusal.shown for refusal in REFUSALS}
+    assert len(others) == 9
+    for row in others:
+        assert all(part.strip() in said for part in row.split("...")), row
+
+
+@pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
+def test_a_long_conflict_still_says_which_commits_meet_and_what_to_do(open_merge: str | None) -> None:
+    by = replace(commit(OTHER, REF, message="features.build: 1 added " * 9), committer="someone@example.com")
+    paths = [f"{'deep/' * 40}{name}.csv" for name in "abcd"]
+    state = replace(
+        STATE,
+        read=on.BranchRead((by,), reaches_ref=True),
+        conflicts=dict.fromkeys(paths, "was changed on both sides"),
+        open_merge=open_merge,
+    )
+    reason = outcome.failed(state, outcome.conflict(state, dict.fromkeys(paths, OTHER)), terminal=True).reason or ""
+    assert "…" not in reason[-30:]
+    for part in ("deep/a.csv'", f"head {REF[:12]}", "start the workflow from the new head", "and 3 more"):
+        assert part in reason
+    assert open_merge or OTHER[:12] in reason
+
+
+@pytest.mark.parametrize("open_merge", [None, "A merge was sent. " * 5])
+def test_many_violations_leave_room_for_the_word_that_it_is_the_combination(open_merge: str | None) -> None:
+    state = replace(STATE, open_merge=open_merge)
+    violations = ["post guardrail require_glob('features/**/*.csv', max_count=4): matched 5 files"] * 9
+    reason = outcome.failed(state, outcome.violated_together(state, violations), terminal=False).reason or ""
+    assert "This is the combination with what others have published to branch main" in reason
+    assert reason.endswith(open_merge or "Nothing was published.")
+    assert len(reason) == outcome.REASON_LIMIT
+
+
+# ------------------------------------------------------------------------ a refusal of one's own
+
+
+def declare(patch: pytest.MonkeyPatch, **options: object) -> None:
+    """Add a refusal for a branch whose newest commit has the metadata key `frozen`."""
+    condition: Callable[[State], dict[str, str] | None] = lambda state: (  # noqa: E731
+        {} if state.head is not None and "frozen" in state.head.metadata else None
+    )
+    frozen = Refusal(
+        "Branch {branch} is frozen.",
+        shown="Branch ... is frozen",
+        meaning="its newest commit says so",
+        advice="ask its owner",
+        check="branch",
+        condition=condition,
+        needs_head=True,
+    )
+    patch.setattr(refusals, "REFUSALS", (*REFUSALS, frozen))
+
+
+FROZEN_INPUT = replace(UNMOVED, input_commit=commit(REF, by={"frozen": ""}))
+
+
+def test_a_refusal_that_needs_the_head_makes_the_attempt_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, commands = run(*TO_LISTING[:2])
+    assert commands[-1] == do.ReadBranch(WORKSPACE)
+    declare(monkeypatch)
+    _, commands = run(*TO_LISTING[:2])
+    assert commands[-1] == do.ReadBranch(WORKSPACE, with_head=True)
+    state, _ = run(*TO_LISTING[:2], FROZEN_INPUT)
+    assert state.report is not None
+    assert state.report.reason == "Branch main is frozen."
+
+
+def test_a_refusal_about_the_branch_holds_until_the_merge(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(monkeypatch)
+    _, commands = run(*TO_COMMITTED, on.DeliveryConfirmed())
+    assert commands[-1] == do.ReadBranch(WORKSPACE, with_head=True)
+    state, commands = run(*TO_COMMITTED, on.DeliveryConfirmed(), FROZEN_INPUT)
+    assert kinds(commands)[-1] == "RemoveStagingBranches"
+    assert state.report is not None
+    assert state.report.reason == "Branch main is frozen."
