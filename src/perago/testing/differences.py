@@ -11,13 +11,10 @@ looked at.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import importlib
-import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import unified_diff
 from itertools import islice
@@ -26,6 +23,7 @@ from typing import Any, TypeAlias
 
 from perago.taskdef.compare import Difference, json_differences
 from perago.text import count, listing, size, visible
+from perago.workspace.table_files import read_table, suffix_of
 
 _SHOWN_ROWS = 10
 _LONGEST_VALUE = 60
@@ -51,72 +49,24 @@ class TableDifference:
     """Columns with other values, and those that only one of the tables has."""
 
 
-def read_table(path: str, content: bytes) -> Table | None:
-    """The table in a file, by the suffix of its path; None if it is none, or cannot be read."""
-    reader = TABLES.get(Path(path).suffix.lower())
-    try:
-        return None if reader is None else reader(content)
-    except (ValueError, csv.Error, RecursionError):  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+def table_in(path: str, content: bytes) -> Table | None:
+    """The table in a file, by the suffix of its path; None if it has none, or rows of different lengths."""
+    found = read_table(path, content, most_cells=MOST_CELLS)
+    if found is None:
         return None
-
-
-def _read_csv(content: bytes) -> Table | None:
-    return _separated(content, ",")
-
-
-def _read_tsv(content: bytes) -> Table | None:
-    return _separated(content, "\t")
-
-
-def _separated(content: bytes, delimiter: str) -> Table | None:
-    text = io.StringIO(content.decode("utf-8-sig"), newline="")
-    lines = [tuple(row) for row in csv.reader(text, delimiter=delimiter, strict=True)]
-    if not lines or len(set(lines[0])) != len(lines[0]) or any(len(row) != len(lines[0]) for row in lines):
-        return None  # rows of unequal length are told better by lines
-    return Table(lines[0], tuple(lines[1:]))
-
-
-def _read_json_lines(content: bytes) -> Table | None:
-    rows = [json.loads(line) for line in content.decode("utf-8").splitlines() if line.strip()]
-    if not rows or not all(isinstance(row, dict) for row in rows):
+    if found.columns is not None:
+        rows, columns = [tuple(map(_hashable, row)) for row in found.rows], found.columns
+    elif found.rows and all(isinstance(row, dict) for row in found.rows):
+        columns = tuple(dict.fromkeys(key for row in found.rows for key in row))
+        rows = [tuple(_hashable(row.get(column)) for column in columns) for row in found.rows]
+    else:
         return None
-    columns = tuple(dict.fromkeys(key for row in rows for key in row))
-    return Table(columns, tuple(tuple(_hashable(row.get(column)) for column in columns) for row in rows))
+    is_regular = len(set(columns)) == len(columns) and all(len(row) == len(columns) for row in rows)
+    return Table(columns, tuple(rows)) if is_regular else None  # lines show the rest better
 
 
 def _hashable(value: Any) -> Any:
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-
-
-def _read_parquet(content: bytes) -> Table | None:
-    try:
-        pyarrow: Any = importlib.import_module("pyarrow")
-        parquet: Any = importlib.import_module("pyarrow.parquet")
-    except ImportError:  # the extra `tables` is not installed: compared by size and digest
-        return None
-    try:
-        facts = parquet.read_metadata(io.BytesIO(content))
-        if facts.num_rows * facts.num_columns > MOST_CELLS:  # a small file may hold very many equal values
-            return None
-        table = parquet.read_table(io.BytesIO(content))
-    except (pyarrow.ArrowException, OSError):
-        return None
-    values = [[_hashable_value(value) for value in column.to_pylist()] for column in table.columns]
-    return Table(tuple(table.column_names), tuple(zip(*values, strict=True)))
-
-
-def _hashable_value(value: Any) -> Any:
-    return repr(value) if isinstance(value, dict | list) else value
-
-
-TABLES: Mapping[str, Callable[[bytes], Table | None]] = {
-    ".csv": _read_csv,
-    ".tsv": _read_tsv,
-    ".jsonl": _read_json_lines,
-    ".ndjson": _read_json_lines,
-    ".parquet": _read_parquet,
-}
-"""How a file with this suffix is read."""
+    return json.dumps(value, sort_keys=True, default=repr) if isinstance(value, dict | list) else value
 
 
 def table_difference(before: Table, after: Table) -> TableDifference | None:
@@ -292,7 +242,7 @@ def _by_digest(path: str, old: Digest, new: Digest) -> FileDifference:
 
 def most_compared(path: str) -> int:
     """Bytes of a file up to which it is compared by its content."""
-    return LARGEST_TABLE if Path(path).suffix.lower() in TABLES else LONGEST_TEXT
+    return LARGEST_TABLE if suffix_of(path) else LONGEST_TEXT
 
 
 def _bytes_of(content: Content) -> bytes:
@@ -301,12 +251,11 @@ def _bytes_of(content: Content) -> bytes:
 
 def _by_content(path: str, old: bytes, new: bytes) -> FileDifference | None:
     """As a table, or as a text; None if it is neither."""
-    if Path(path).suffix.lower() in TABLES:
-        tables = read_table(path, old), read_table(path, new)
-        if isinstance(tables[0], Table) and isinstance(tables[1], Table):
-            found = table_difference(tables[0], tables[1])
-            if found is not None:
-                return FileDifference(path, found.summary, _short(found.lines), found.columns)
+    tables = table_in(path, old), table_in(path, new)
+    if tables[0] is not None and tables[1] is not None:
+        found = table_difference(tables[0], tables[1])
+        if found is not None:
+            return FileDifference(path, found.summary, _short(found.lines), found.columns)
     texts = _text(old), _text(new)
     if texts[0] is None or texts[1] is None:
         return None

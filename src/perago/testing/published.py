@@ -11,13 +11,11 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
-from itertools import islice
-from pathlib import PurePosixPath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perago.text import count, one_line, quoted, visible
+from perago.workspace.table_files import DELIMITERS, PARQUET, read_table, suffix_of
 
 if TYPE_CHECKING:
     from perago.testing.outcome import Outcome
@@ -75,7 +73,7 @@ def tree_differences(left: Mapping[str, object], right: Mapping[str, object]) ->
     Returns:
         Lines for a terminal, cut in length and number. `+` is only in `left`, `-` only in `right`, `~` is in both.
     """
-    added, missing, changed = _changed_paths(left, right)
+    added, missing, changed = changed_paths(left, right)
     lines = [f"+ {one_line(path)}  {described(left[path])}" for path in added[:_MOST_FILES]]
     lines += [f"- {one_line(path)}  {described(right[path])}" for path in missing[:_MOST_FILES]]
     for path in changed[:_MOST_FILES]:
@@ -91,7 +89,7 @@ def explain(left: object, right: object) -> list[str] | None:
     if not isinstance(left, PublishedTree) and not isinstance(right, PublishedTree):
         return None
     published, expected = (left, right) if isinstance(left, PublishedTree) else (right, left)
-    number = sum(map(len, _changed_paths(published, expected)))
+    number = sum(map(len, changed_paths(published, expected)))
     title = f"published tree == expected: {count(number, 'file')} differ{'s' if number == 1 else ''}"
     return [f"{title} (+ published, - expected)", *tree_differences(published, expected)]
 
@@ -120,7 +118,7 @@ def _bytes(content: object) -> object:
     return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
 
 
-def _changed_paths(left: Mapping[str, object], right: Mapping[str, object]) -> tuple[list[str], list[str], list[str]]:
+def changed_paths(left: Mapping[str, object], right: Mapping[str, object]) -> tuple[list[str], list[str], list[str]]:
     """The paths of `left` alone, of `right` alone, and of both with other contents, each sorted."""
     both = sorted(left.keys() & right.keys())
     changed = [path for path in both if _bytes(left[path]) != _bytes(right[path])]
@@ -199,11 +197,7 @@ def _file(path: str, content: str | bytes | None) -> Iterator[str]:
         yield f"{visible(path)}: directory"
         return
     data = content.encode() if isinstance(content, str) else content
-    read = _READERS.get(PurePosixPath(path).suffix.lower())
-    try:
-        rows = read(data) if read is not None else None
-    except (ValueError, csv.Error, RecursionError):  # not what its name says
-        rows = None
+    rows = _table_lines(path, data)
     if rows is not None:
         yield from _lines(f"{visible(path)}: table", rows, "row", len(rows) - 1)
         return
@@ -246,59 +240,24 @@ def _number(value: Any) -> Any:
     return [_number(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def _table_lines(path: str, data: bytes) -> list[str] | None:
+    """None if the file is not what its name says, or too large. Parquet needs the extra `tables`."""
+    suffix = suffix_of(path)
+    found = read_table(path, data, most_rows=MOST_ROWS) if suffix == PARQUET or as_text(data) is not None else None
+    if found is None:
+        return None
+    if suffix not in DELIMITERS:
+        columns = ", ".join(f"{name}: {kind}" for name, kind in zip(found.columns or (), found.types, strict=True))
+        return ["JSON Lines" if found.columns is None else columns, *map(_json, found.rows)]
+    lines = io.StringIO()
+    rows = ([*map(_cell, row)] for row in (found.columns or (), *found.rows))
+    csv.writer(lines, delimiter=DELIMITERS[suffix], lineterminator="\n").writerows(rows)
+    return lines.getvalue().split("\n")[:-1]
+
+
 def _cell(text: str) -> str:
     return repr(_number(float(text))) if _FLOAT.fullmatch(text) else text
 
 
-def _delimited(data: bytes, delimiter: str) -> list[str] | None:
-    text = as_text(data)
-    if text is None or not text:
-        return None
-    found = list(
-        islice(
-            csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=delimiter, strict=True),
-            MOST_ROWS + 1,
-        )
-    )
-    if len(found) > MOST_ROWS:
-        return None
-    lines = io.StringIO()
-    csv.writer(lines, delimiter=delimiter, lineterminator="\n").writerows([*map(_cell, row)] for row in found)
-    return lines.getvalue().split("\n")[:-1]
-
-
-def _json_lines(data: bytes) -> list[str] | None:
-    text = as_text(data)
-    if text is None or text.count("\n") > MOST_ROWS:
-        return None
-    rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    return ["JSON Lines", *(_json(row) for row in rows)]
-
-
-def _parquet(data: bytes) -> list[str] | None:
-    """Needs the extra `tables`; without it the file is compared by its bytes."""
-    try:
-        arrow: Any = import_module("pyarrow")
-        file = import_module("pyarrow.parquet").ParquetFile(arrow.BufferReader(data))
-    except ImportError:
-        return None
-    except arrow.ArrowException as error:
-        raise ValueError(str(error)) from None
-    if file.metadata.num_rows > MOST_ROWS:
-        return None
-    columns = ", ".join(f"{field.name}: {field.type}" for field in file.schema_arrow)
-    rows = (row for batch in file.iter_batches() for row in batch.to_pylist())
-    return [columns, *(_json(list(row.values())) for row in rows)]
-
-
 def _json(value: Any) -> str:
     return json.dumps(_number(value), sort_keys=True, ensure_ascii=False, default=str)
-
-
-_READERS: dict[str, Callable[[bytes], list[str] | None]] = {
-    ".csv": lambda data: _delimited(data, ","),
-    ".tsv": lambda data: _delimited(data, "\t"),
-    ".jsonl": _json_lines,
-    ".ndjson": _json_lines,
-    ".parquet": _parquet,
-}

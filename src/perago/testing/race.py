@@ -18,7 +18,7 @@ from perago.ports import Delivery, TaskStatus
 from perago.taskdef import build_task_definition
 from perago.testing.conductor import WORKER
 from perago.testing.outcome import RECENT, Outcome
-from perago.testing.published import PublishedTree
+from perago.testing.published import PublishedTree, changed_paths
 from perago.testing.services import BRANCH, REPOSITORY, InMemoryServices, sent_params
 from perago.testing.tasks import TaskFunction, task_of
 
@@ -206,7 +206,7 @@ class Racers:
                 if one != other:
                     told = (f"  {self._story(each)}: {each.results[number]!r}" for each in both)
                     return "\n".join([f"the result of {self._names[number]} differs", *told, _SAME_INPUT])
-            keys = sorted(key for key in {*first.tree, *run.tree} if first.tree.get(key) != run.tree.get(key))
+            keys = sorted(itertools.chain(*changed_paths(first.tree, run.tree)))
             if keys:
                 told = (line for each in both for line in self._contents(each, keys[:_MOST_LISTED]))
                 more = f" and {len(keys) - _MOST_LISTED} more" if len(keys) > _MOST_LISTED else ""

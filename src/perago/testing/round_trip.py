@@ -78,17 +78,18 @@ def random_private(left: Any, right: Any) -> str | None:
         for name in mine.keys() & other.keys():
             if not _equal(mine[name], other[name]):
                 return name
-    return next(filter(None, itertools.starmap(random_private, _pairs(left, right))), None)
+    parts = _parts(right)
+    found = (random_private(part, parts[key]) for key, part in _parts(left).items() if key in parts)
+    return next(filter(None, found), None)
 
 
-def _pairs(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
-    """The parts of two values that belong together."""
-    if isinstance(left, BaseModel) and isinstance(right, BaseModel):
-        yield from ((getattr(left, name), getattr(right, name)) for name in type(left).model_fields)
-    elif isinstance(left, dict) and isinstance(right, dict):
-        yield from ((value, right[key]) for key, value in left.items() if key in right)
-    elif isinstance(left, list | tuple) and isinstance(right, list | tuple):
-        yield from zip(left, right, strict=False)
+def _parts(value: Any) -> Mapping[Any, Any]:
+    """What a value consists of, by field, key or index; nothing for a plain value."""
+    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
+        return getattr(value, "__dict__", {})
+    if isinstance(value, dict):
+        return value
+    return dict(enumerate(value)) if isinstance(value, list | tuple | deque) else {}
 
 
 def _has(document: Any, location: tuple[str | int, ...]) -> bool:
@@ -137,16 +138,13 @@ def _differences(sent: Any, arrived: Any, pointer: str) -> Iterator[str]:
 def _equal(sent: Any, arrived: Any) -> bool:
     if isinstance(sent, float) and isinstance(arrived, float) and math.isnan(sent):
         return math.isnan(arrived)
-    if type(sent) is type(arrived) and "__eq__" not in _defined_by(type(sent)):  # nothing says what equal would mean
+    defines_equality = any("__eq__" in vars(base) for base in type(sent).__mro__[:-1])
+    if type(sent) is type(arrived) and not defines_equality:
         return True
     try:
         return bool(sent == arrived)
     except Exception:  # noqa: BLE001 - arrays and the like compare item by item
         return type(sent) is type(arrived)
-
-
-def _defined_by(kind: type) -> set[str]:
-    return {name for base in kind.__mro__[:-1] for name in vars(base)}
 
 
 def _shown(value: Any) -> str:
@@ -157,15 +155,7 @@ def _shown(value: Any) -> str:
 def _mutables(value: Any, pointer: str) -> Iterator[tuple[str, Any]]:
     if isinstance(value, list | dict | set | bytearray | deque) or _is_changeable_record(value):
         yield pointer or "/", value
-    if isinstance(value, BaseModel) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
-        parts: Mapping[Any, Any] = getattr(value, "__dict__", {})
-    elif isinstance(value, dict):
-        parts = value
-    elif isinstance(value, list | tuple | deque):
-        parts = dict(enumerate(value))
-    else:
-        return
-    for key, part in parts.items():
+    for key, part in _parts(value).items():
         yield from _mutables(part, join_pointer(pointer, str(key)))
 
 

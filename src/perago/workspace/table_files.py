@@ -1,0 +1,86 @@
+"""Tables in files, read as rows: CSV and TSV, JSON Lines, and Parquet where pyarrow is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""By the suffix of a file."""
+_JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class TableFile:
+    """The rows of a table."""
+
+    columns: tuple[str, ...] | None
+    """The names of the columns; None for JSON Lines, where each row has its own."""
+    rows: Sequence[Any]
+    """The values of each row in the order of the columns; what the line holds for JSON Lines."""
+    types: tuple[str, ...] = ()
+    """The types of the columns of a Parquet file."""
+
+
+def suffix_of(path: str) -> str:
+    """The suffix that says which table is in a file; empty if its name does not say so."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return suffix if suffix in (*DELIMITERS, *_JSON_LINES, PARQUET) else ""
+
+
+def read_table(
+    path: str, content: bytes, *, most_rows: float = math.inf, most_cells: float = math.inf
+) -> TableFile | None:
+    """The table in a file, by the suffix of its path; None if it has no table, cannot be read, or has more rows.
+
+    Args:
+        path: the name of the file.
+        content: its bytes.
+        most_rows: the limit, with the header.
+        most_cells: how many values a Parquet file may have: a small file may hold very many equal values.
+    """
+    suffix = suffix_of(path)
+    try:
+        if suffix in DELIMITERS:
+            header, *rows = delimited_rows(content.decode("utf-8-sig"), DELIMITERS[suffix], strict=True)
+            return TableFile(tuple(header), rows) if len(rows) < most_rows else None
+        if suffix in _JSON_LINES:
+            lines = [line for line in content.decode().splitlines() if line.strip()]
+            return TableFile(None, list(map(json.loads, lines))) if len(lines) <= most_rows else None
+    except (ValueError, csv.Error, RecursionError):  # it is not what its name says
+        return None
+    return _read_parquet(content, most_rows, most_cells) if suffix == PARQUET else None
+
+
+def delimited_rows(text: str, delimiter: str, *, strict: bool = False) -> Iterator[list[str]]:
+    """The rows of a CSV text, the header included.
+
+    Raises:
+        csv.Error: it is not CSV; with `strict`, also if a quote is in the wrong place.
+    """
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
+
+
+def _read_parquet(content: bytes, most_rows: float, most_cells: float) -> TableFile | None:
+    try:
+        pyarrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+    except ImportError:  # the extra `tables` is not installed
+        return None
+    try:
+        file = parquet.ParquetFile(io.BytesIO(content))
+        if file.metadata.num_rows > most_rows or file.metadata.num_rows * file.metadata.num_columns > most_cells:
+            return None
+        table = file.read()
+    except (pyarrow.ArrowException, OSError):
+        return None
+    rows = list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+    return TableFile(tuple(table.column_names), rows, tuple(str(field.type) for field in table.schema))
