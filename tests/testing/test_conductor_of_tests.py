@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from perago.testing import TaskRunner, TaskStatus
 
-from .tasks_for_runner import CALLS, Params, count
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    CALLS.clear()
-    with TaskRunner() as runner:
-        yield runner
+from .tasks_for_runner import Params, count
 
 
 def start_workflow(run: TaskRunner, *names: str) -> str:

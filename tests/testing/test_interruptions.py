@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +14,6 @@ from .tasks_for_runner import CALLS, copy, poll
 
 ENDED = ["begun", "cleaned up, cancelled=True"]
 """The function's `finally` ran, and no `except Exception` took the end for an error of its own."""
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    CALLS.clear()
-    with TaskRunner() as runner:
-        yield runner
 
 
 def test_a_cancelled_attempt_ends_in_its_function_and_publishes_nothing(run: TaskRunner) -> None:

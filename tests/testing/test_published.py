@@ -7,14 +7,9 @@ import pytest
 from perago.testing import PublishedTree, TaskRunner
 from perago.testing.published import explain, tree_differences
 
-from .tasks_for_runner import CALLS, Params, copy
+from .tasks_for_runner import Params, copy
 
 TREE = PublishedTree({"a.txt": b"1\n", "b.bin": b"\x00\xff"})
-
-
-@pytest.fixture(autouse=True)
-def forget_calls() -> None:
-    CALLS.clear()
 
 
 @pytest.mark.parametrize(
@@ -37,20 +32,18 @@ def test_it_equals_a_mapping_of_the_same_where_text_is_utf_8(other: object, equa
     assert (tree != other) is (other != tree) is not equal
 
 
-def test_an_outcome_has_the_tree_of_its_commit_and_not_a_later_one() -> None:
-    with TaskRunner() as run:
-        first = run(copy, Params(), tree={"raw/a.csv": "old", "raw/b.csv": "removed"})
-        run.commit({"later.txt": ""})
-        assert first.tree == {"raw/a.csv": "old", "copy.csv": "old"}
-        assert first.tree.text("copy.csv") == "old"
-        assert "later.txt" in run.tree()
+def test_an_outcome_has_the_tree_of_its_commit_and_not_a_later_one(run: TaskRunner) -> None:
+    first = run(copy, Params(), tree={"raw/a.csv": "old", "raw/b.csv": "removed"})
+    run.commit({"later.txt": ""})
+    assert first.tree == {"raw/a.csv": "old", "copy.csv": "old"}
+    assert first.tree.text("copy.csv") == "old"
+    assert "later.txt" in run.tree()
 
 
-def test_an_outcome_without_a_commit_says_why_it_has_no_tree() -> None:
-    with TaskRunner() as run:
-        outcome = run(copy, Params(), tree={})
-        with pytest.raises(LookupError, match=r"nothing was published: .*FAILED_WITH_TERMINAL_ERROR: pre guardrail"):
-            _ = outcome.tree
+def test_an_outcome_without_a_commit_says_why_it_has_no_tree(run: TaskRunner) -> None:
+    outcome = run(copy, Params(), tree={})
+    with pytest.raises(LookupError, match=r"nothing was published: .*FAILED_WITH_TERMINAL_ERROR: pre guardrail"):
+        _ = outcome.tree
 
 
 def test_a_difference_is_told_by_file_and_by_line() -> None:

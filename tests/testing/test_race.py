@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +84,6 @@ def count_calls(workspace: Path, params: Number) -> Seen:
 def draw(workspace: Path, params: Edit) -> Seen:
     (workspace / "out").write_text("always the same")
     return Seen(files=[str(next(NUMBERS))])
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    CALLS.clear()
-    with TaskRunner() as runner:
-        yield runner
 
 
 def put(**files: str) -> dict[str, Any]:

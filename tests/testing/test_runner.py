@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +12,6 @@ from perago.testing import BadTree, Symlink, TaskRunner, TaskStatus, Unavailable
 from .tasks_for_runner import CALLS, Params, copy, count
 
 TREE = {"raw/a.csv": "1\n"}
-
-
-@pytest.fixture
-def run() -> Iterator[TaskRunner]:
-    CALLS.clear()
-    with TaskRunner() as runner:
-        yield runner
 
 
 def test_an_outcome_has_what_the_function_has_reported(run: TaskRunner) -> None:
