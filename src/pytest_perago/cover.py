@@ -30,6 +30,7 @@ from perago.driver import Raised, Returned
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.ports import TaskStatus
 from perago.testing.cases import RunCase, read_tree
+from perago.testing.constraints import violations_of
 from perago.testing.services import InMemoryServices, call_and_note
 from perago.testing.tree_files import fast_directory, write_tree
 from perago.workspace.scan import scan_tree
@@ -449,7 +450,7 @@ def _tasks(session: pytest.Session) -> list[Task]:
 def _declared(task: Task) -> list[Any]:
     publishes = task.workspace is not None and not task.workspace.read_only
     rules = [
-        [phase, str(rule), phase == "post" and publishes and "missing" in rule.violations()]
+        [phase, str(rule), phase == "post" and publishes and "missing" in violations_of(rule)]
         for phase, phase_rules in phases_of(task)
         for rule in dict.fromkeys(phase_rules)
     ]

@@ -20,6 +20,7 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, check_tree, evaluate
 from perago.ports import ObjectEntry
+from perago.testing.constraints import constraint_of, recipe_of
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.near_trees import TreePlan, corner_trees
 from perago.testing.oracle import Verdict, is_in_prefix, judge_tree
@@ -47,7 +48,7 @@ def check_phase(task: Task, how: FuzzSettings, phase: Literal["pre", "post"]) ->
         CaseFailed: they do not.
     """
     spec = _spec_of(task)
-    rules = [rule for rule in (spec.pre if phase == "pre" else spec.post) if rule.is_derivable]
+    rules = [rule for rule in (spec.pre if phase == "pre" else spec.post) if recipe_of(rule)]
 
     def check(tree: Tree) -> None:
         with build(tree) as root:
@@ -177,7 +178,7 @@ def _declared(declare: Declare, path: Written) -> str | None:
         rule = declare(path, **_AS_WELL.get(declare.__name__, {}))
     except TaskDefinitionError:
         return None
-    return str(rule.constraint.files)
+    return str(constraint_of(rule).files)
 
 
 def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
@@ -202,7 +203,7 @@ def _compare_prefix(spec: WorkspaceSpec, keys: Sequence[str]) -> None:
 
 
 def _declared_paths(spec: WorkspaceSpec) -> list[str]:
-    return [str(rule.constraint.files) for rule in (*spec.pre, *spec.post) if rule.is_derivable]
+    return [str(constraint_of(rule).files) for rule in (*spec.pre, *spec.post) if recipe_of(rule)]
 
 
 def _spec_of(task: Task) -> WorkspaceSpec:

@@ -5,13 +5,11 @@ It is all that a rule takes, and shows that a rule need not be a count of paths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import (
-    CountConstraint,
-    FileSelection,
     Guardrail,
     Listing,
     Path,
@@ -20,6 +18,7 @@ from perago.authoring.workspace import (
 )
 from perago.guardrails.paths import matching
 from perago.testing import oracle
+from perago.testing.constraints import CountConstraint, FileSelection, Recipe, recipe_of
 from perago.text import listing, quoted
 
 
@@ -41,14 +40,6 @@ class RequireBytes(Guardrail):
         empty = [quoted(path) for path in sorted(matched) if not tree.sizes[path]]
         return Verdict(len(matched), f"empty: {listing(empty)}" if empty else None)
 
-    @property
-    def constraint(self) -> CountConstraint:
-        return CountConstraint(FileSelection(pattern=self.pattern), content="x")
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        files = FileSelection(pattern=self.pattern)
-        return {"empty": [CountConstraint(files, 1, 1, content=""), CountConstraint(files, 1, content="")]}
-
 
 @declares("require_bytes")
 def require_bytes(pattern: Path) -> RequireBytes:
@@ -68,3 +59,10 @@ def _(rule: RequireBytes, path: str) -> bool:
 @oracle.holds.register
 def _(_: RequireBytes, counted: Mapping[str, int]) -> bool:
     return 0 not in counted.values()
+
+
+@recipe_of.register
+def _(rule: RequireBytes) -> Recipe:
+    files = FileSelection(pattern=rule.pattern)
+    empty = [CountConstraint(files, 1, 1, content=""), CountConstraint(files, 1, content="")]
+    return Recipe(CountConstraint(files, content="x"), {"empty": empty})

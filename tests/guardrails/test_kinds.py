@@ -20,6 +20,7 @@ from perago.authoring.workspace import Verdict as Passed
 from perago.guardrails import GUARDRAILS
 from perago.guardrails.evaluation import Phase, evaluate
 from perago.guardrails.paths import matching
+from perago.testing.constraints import violations_of
 from perago.testing.failures import CaseFailed
 from perago.testing.near_trees import corner_trees
 from perago.testing.oracle import Verdict, judge_tree
@@ -84,8 +85,8 @@ def test_trees_at_the_limits_of_a_rule_satisfy_it(declare: Callable[..., Guardra
 @every_kind
 def test_each_violation_has_a_tree_and_a_complaint(declare: Callable[..., Guardrail]) -> None:
     rule = declare("raw/a.csv")
-    assert rule.violations()
-    for violation in rule.violations():
+    assert violations_of(rule)
+    for violation in violations_of(rule):
         tree = violating_tree(rule, [rule, require_file("README.md")], violation)
         assert found(rule, tree) == judge_tree(rule, tree)
         assert not found(rule, tree).satisfied

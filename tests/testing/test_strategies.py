@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel, Field, field_validator
 
 from perago import (
     Example,
-    TaskDefinitionError,
     WorkspaceSpec,
     forbid_glob,
     require_dir,
@@ -25,16 +23,11 @@ from perago import (
 from perago.authoring.task import get_task
 from perago.authoring.workspace import Guardrail
 from perago.guardrails import GUARDRAILS
-from perago.guardrails.require_dir import RequireDir
-from perago.guardrails.require_file import RequireFile
 from perago.testing import InMemoryServices, provide_params
 from perago.testing.near_trees import Likeness, lookalikes
 from perago.testing.oracle import concerns, judge, judge_tree
 from perago.testing.strategies import (
     NoParams,
-    Written,
-    guardrail_paths,
-    hostile_paths,
     near_trees,
     params,
     satisfying_trees,
@@ -133,21 +126,6 @@ def test_every_likeness_gives_something(likeness: Likeness) -> None:
 def test_what_only_looks_like_the_rule_is_not_what_it_means(likeness: Likeness) -> None:
     rule = require_glob("raw/**/*.csv")
     assert not any(concerns(rule, path) for path, _ in lookalikes(rule, likeness))
-
-
-@FEW
-@given(guardrail_paths(["raw/a.csv"]))
-def test_a_good_path_is_taken_for_its_canonical_form(pair: tuple[Written, str]) -> None:
-    written, canonical = pair
-    assert require_file(written) == RequireFile(canonical)
-    assert require_dir(written) == RequireDir(canonical)
-
-
-@settings(FEW, max_examples=150)
-@given(hostile_paths(["raw/a.csv", "a"]), st.sampled_from([require_file, require_dir, require_glob, forbid_glob]))
-def test_a_hostile_path_is_rejected(written: Written, declare: Any) -> None:
-    with pytest.raises(TaskDefinitionError):
-        declare(written)
 
 
 class Kind(BaseModel):

@@ -11,6 +11,7 @@ import pytest
 
 from perago import forbid_glob, require_dir, require_file, require_glob
 from perago.authoring.workspace import Guardrail
+from perago.testing.constraints import violations_of
 from perago.testing.oracle import Verdict
 from perago.testing.oracle import judge as judge_sizes
 from perago.testing.tree_files import Symlink, build
@@ -34,7 +35,7 @@ def holds(rules: Sequence[Guardrail], tree: dict[str, str | bytes | None]) -> bo
         ([require_dir("raw"), require_glob("raw/**/*.csv")], {"raw/a.csv": ""}),
         ([require_glob("*.csv", min_count=2), forbid_glob("a*")], {"b.csv": "", "c.csv": ""}),
         ([require_glob("**/*.csv"), require_dir("a/b"), require_file("a/b/x.csv")], {"a/b/x.csv": ""}),
-        ([require_glob("[xy]?"), forbid_glob("x*")], {"ya": ""}),
+        ([require_glob("[xy]?"), forbid_glob("x*")], {"yy": ""}),
         ([require_file("A"), require_file("a")], {"A": "", "a": ""}),
         ([require_glob("**/*", min_count=0, max_count=0)], {}),
     ],
@@ -131,7 +132,7 @@ def test_many_rules_are_handled_quickly() -> None:
 
 def test_a_rule_that_any_tree_satisfies_has_no_violations() -> None:
     rule = require_glob("**", min_count=0)
-    assert rule.violations() == {}
+    assert violations_of(rule) == {}
     with pytest.raises(ValueError, match="cannot be violated"):
         violating_tree(rule, [rule])
 
@@ -221,7 +222,7 @@ def test_a_rule_is_called_unbreakable_only_if_no_tree_breaks_it_alone(seed: int)
     unbreakable = 0
     for _ in range(25):
         rule, others = some_rule(choice), [some_rule(choice) for _ in range(choice.randint(0, 2))]
-        for violation in rule.violations():
+        for violation in violations_of(rule):
             try:
                 tree = violating_tree(rule, [rule, *others], violation)
             except Undecided:

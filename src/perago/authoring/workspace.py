@@ -10,8 +10,8 @@ import os
 import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Literal, Self, TypeAlias
@@ -135,40 +135,6 @@ class Verdict:
     complaint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileSelection:
-    """Some files: `FileSelection("raw", "**")` is all below `raw`, whatever characters that name has.
-
-    `name` is taken as it is, `pattern` is a glob below it. One of them may be empty.
-    """
-
-    name: str = ""
-    pattern: str = ""
-
-    def __str__(self) -> str:
-        return self.name or self.pattern
-
-
-@dataclass(frozen=True, slots=True)
-class CountConstraint:
-    """A tree has from `least` to `most` (None: any number) of these files; with `content`, each of them holds it."""
-
-    files: FileSelection
-    least: int = 0
-    most: int | None = None
-    content: str | bytes | None = None
-
-    def too_few(self) -> tuple[CountConstraint, ...]:
-        """How a tree has too few: one file is missing, or as many as other rules want."""
-        most = self.least - 1
-        return replace(self, least=most, most=most), replace(self, least=0, most=most)
-
-    def too_many(self) -> tuple[CountConstraint, ...]:
-        """How a tree has too many: one file, or as many as other rules want."""
-        least = (self.most or 0) + 1
-        return replace(self, least=least, most=least), replace(self, least=least, most=None)
-
-
 class Guardrail(ABC):
     """A rule about the files of a tree. A kind is a frozen dataclass; equal declarations are equal rules.
 
@@ -199,22 +165,6 @@ class Guardrail(ABC):
     def hint(self, tree: Listing) -> str | None:  # noqa: ARG002 - for the kinds that have one
         """What the author may have meant, if the rule is violated and matched nothing."""
         return None
-
-    @property
-    def is_derivable(self) -> bool:
-        """Whether trees that satisfy and violate the rule can be made from `constraint` and `violations`. A function of
-        the author's can only be tried."""
-        return True
-
-    @property
-    @abstractmethod
-    def constraint(self) -> CountConstraint:
-        """What satisfies the rule in generated trees."""
-
-    @abstractmethod
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        """What breaks the rule in generated trees, by the name of the violation. Of several constraints the first one
-        that the other rules allow is taken. Empty if every tree satisfies the rule."""
 
 
 def declared_path(rule: str, path: object) -> str:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
 from perago.authoring.workspace import (
-    CountConstraint,
-    FileSelection,
     Guardrail,
     Listing,
     Path,
@@ -34,13 +31,6 @@ class ForbidGlob(Guardrail):
     def evaluate(self, tree: Listing) -> Verdict:
         matched = matching(self.pattern, tree)
         return Verdict(len(matched), found(matched) if matched else None)
-
-    @property
-    def constraint(self) -> CountConstraint:
-        return CountConstraint(FileSelection(pattern=self.pattern), most=0)
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        return {"present": self.constraint.too_many()}
 
 
 @declares("forbid_glob")

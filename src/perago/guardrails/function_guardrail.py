@@ -1,8 +1,4 @@
-"""`@guardrail`: a rule that an author writes as a function of the workspace, called with a time limit.
-
-It runs in a thread of its own, so that the attempt continues when the time is over, also if the guardrail is busy in C.
-A thread cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
-"""
+"""`@guardrail`: a rule that an author writes as a function of the workspace, called with a time limit."""
 
 from __future__ import annotations
 
@@ -34,7 +30,7 @@ from perago.authoring.declaration import (
     require_function,
     resolve_annotations,
 )
-from perago.authoring.workspace import CountConstraint, FileSelection, Listing, Verdict
+from perago.authoring.workspace import Listing, Verdict
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.text import listing, one_line, quoted
 from perago.workspace.scan import Tree, WorkspaceError, scan_tree
@@ -46,53 +42,39 @@ _LOOKS = 20
 _BETWEEN = 0.01
 
 
-class Ended(Exception):
-    """What a call raised, an exit of any kind included: nothing of it may pass for an exception of perago's."""
+class LimitedCall(threading.Thread):
+    """A call in a thread of its own, so that an attempt continues when the time is over, also if the call is busy in C.
 
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}".rstrip(": "))
-        self.error = error
-
-
-def call_within(seconds: float, call: Callable[[], object], name: str) -> object:
-    """What the call returns.
-
-    Args:
-        seconds: how long it may take.
-        call: what is called, with the context variables of the caller.
-        name: of the thread.
-
-    Raises:
-        TimeoutError: the time is over.
-        Ended: the call raised something.
+    A thread cannot be killed; one that is late is asked to end, and a worker process in which it stays is replaced.
     """
-    answer: list[object] = []
-    raised: list[BaseException] = []
-    done = threading.Event()
-    context = contextvars.copy_context()
 
-    def work() -> None:
+    def __init__(self, call: Callable[[], object], name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._call = call
+        self._context = contextvars.copy_context()
+        self.answer: object = None
+        self.error: BaseException | None = None
+        """What the call raised, an exit of any kind included: nothing of it may pass for an exception of perago's."""
+
+    def run(self) -> None:
+        """Make the call."""
         try:
-            answer.append(context.run(call))
+            self.answer = self._context.run(self._call)
         except BaseException as error:  # noqa: BLE001 - a thread has no one to raise it to
-            raised.append(error)
-        finally:
-            done.set()
+            self.error = error
 
-    thread = threading.Thread(target=work, name=name, daemon=True)
-    thread.start()
-    in_time = False
-    try:
-        in_time = done.wait(seconds)
-    finally:  # a cancelled attempt comes this way, too
-        if not in_time:
-            _ask_to_end(thread)
-    if not in_time:
-        raise TimeoutError
-    thread.join()
-    if raised:
-        raise Ended(raised[0]) from raised[0]
-    return answer[0]
+    def ends_within(self, seconds: float) -> bool:
+        """Start the call, and wait so long for its end."""
+        self.start()
+        is_late = True
+        try:
+            self.join(seconds)
+            is_late = self.is_alive()
+        finally:  # a canceled attempt comes this way, too
+            if is_late and self.ident is not None and (_MAY_WAIT or _is_in_python(self.ident)):
+                # Raise SystemExit in the thread, at its next step in Python.
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(SystemExit))
+        return not is_late
 
 
 def place_of(error: BaseException, function: Callable[..., Any]) -> str | None:
@@ -108,12 +90,6 @@ def traceback_of(error: BaseException) -> str:
     while shown is not None and Path(shown.tb_frame.f_code.co_filename).parent == Path(__file__).parent:
         shown = shown.tb_next
     return "".join(traceback.format_exception(type(error), error, shown))
-
-
-def _ask_to_end(thread: threading.Thread) -> None:
-    """Raise SystemExit in the thread, at its next step in Python."""
-    if thread.ident is not None and (_MAY_WAIT or _is_in_python(thread.ident)):
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 
 
 def _is_in_python(ident: int) -> bool:
@@ -163,10 +139,6 @@ class FunctionGuardrail(ContentGuardrail):
     def label(self) -> str:
         return self.name
 
-    @property
-    def is_derivable(self) -> bool:
-        return False
-
     def evaluate(self, tree: Listing) -> Verdict:
         """A listing says nothing about it."""
         return Verdict(len(tree.sizes))
@@ -175,27 +147,26 @@ class FunctionGuardrail(ContentGuardrail):
         return True
 
     def look_into(self, tree: Tree) -> Verdict:
-        try:
-            answer = call_within(self.seconds, lambda: self.function(tree.root), f"guardrail {self.name}")
-        except TimeoutError:
+        call = LimitedCall(lambda: self.function(tree.root), f"guardrail {self.name}")
+        if not call.ends_within(self.seconds):
             raise GuardrailDefect(
                 f"did not end within {self.seconds:g} s ({self.location.readable}). Make it faster, or give it more "
                 "time: @guardrail(seconds=...)"
-            ) from None
-        except Ended as ended:
-            place = place_of(ended.error, self.function) or self.location.readable
+            )
+        if call.error is not None:
+            what = one_line(f"{type(call.error).__name__}: {call.error}".rstrip(": "), _LONGEST)
+            place = place_of(call.error, self.function) or self.location.readable
             raise GuardrailDefect(
-                f"raised {one_line(str(ended), _LONGEST)} at {place}. The guardrail is wrong, not the data: to refuse "
-                "data, return a text",
-                detail=traceback_of(ended.error),
-            ) from None
+                f"raised {what} at {place}. The guardrail is wrong, not the data: to refuse data, return a text",
+                detail=traceback_of(call.error),
+            )
         changes = _changes(tree)
         if changes:
             raise GuardrailDefect(
                 f"changed the workspace ({self.location.readable}): {changes}. A guardrail must only read",
                 has_changed_the_tree=True,
             )
-        complaints = self._complaints(answer)
+        complaints = self._complaints(call.answer)
         return Verdict(len(tree.files), listing([one_line(text, _LONGEST) for text in complaints]) or None)
 
     def _complaints(self, answer: object) -> Sequence[str]:
@@ -217,14 +188,6 @@ class FunctionGuardrail(ContentGuardrail):
                 f"returned an empty text ({self.location.readable}). Say what is wrong, or return None if nothing is"
             )
         return complaints
-
-    @property
-    def constraint(self) -> CountConstraint:
-        """Any tree: nothing is known of what the function wants."""
-        return CountConstraint(FileSelection(pattern="**"))
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        return {}
 
 
 @overload

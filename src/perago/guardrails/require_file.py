@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perago.authoring.declaration import declares
-from perago.authoring.workspace import CountConstraint, FileSelection, Guardrail, Listing, Path, Verdict, declared_path
+from perago.authoring.workspace import Guardrail, Listing, Path, Verdict, declared_path
 from perago.guardrails.paths import file_in_the_way, nearest
 from perago.text import quoted
 
@@ -31,13 +30,6 @@ class RequireFile(Guardrail):
         if self.path in tree.directories:
             return f"{quoted(self.path)} is a directory"
         return file_in_the_way(self.path, tree) or nearest(self.path, tree.sizes)
-
-    @property
-    def constraint(self) -> CountConstraint:
-        return CountConstraint(FileSelection(self.path), least=1)
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        return {"missing": self.constraint.too_few()}
 
 
 @declares("require_file")

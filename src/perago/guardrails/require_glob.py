@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from perago.authoring.declaration import calling_line, declares
 from perago.authoring.workspace import (
-    CountConstraint,
-    FileSelection,
     Guardrail,
     Listing,
     Path,
@@ -41,14 +38,6 @@ class RequireGlob(Guardrail):
 
     def hint(self, tree: Listing) -> str | None:
         return for_pattern(self.pattern, tree)
-
-    @property
-    def constraint(self) -> CountConstraint:
-        return CountConstraint(FileSelection(pattern=self.pattern), self.min_count, self.max_count)
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        few = {"missing": self.constraint.too_few()} if self.min_count else {}
-        return few if self.max_count is None else {**few, "too-many": self.constraint.too_many()}
 
 
 @declares("require_glob")

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from perago.authoring.declaration import calling_line, declares
-from perago.authoring.workspace import CountConstraint, FileSelection, Listing, Path, Verdict, declared_pattern
+from perago.authoring.workspace import Listing, Path, Verdict, declared_pattern
 from perago.guardrails.evaluation import ContentGuardrail, GuardrailDefect
 from perago.guardrails.paths import for_pattern, matching
-from perago.guardrails.sample_tables import can_be_made, good_table, spoiled_tables
 from perago.guardrails.tables import ENDINGS, PYTHON_TYPES, ColumnType, Format, TableRule, check_table
 from perago.text import quoted
 from perago.workspace.keys import compile_glob
@@ -89,23 +88,6 @@ class RequireTable(ContentGuardrail):
             with os.fdopen(open_file(tree.root, path), "rb") as file:
                 problems += [f"{quoted(path)}: {problem}" for problem in check_table(file, self.rule)]
         return Verdict(len(paths), "; ".join(problems) or None)
-
-    @property
-    def is_derivable(self) -> bool:
-        return can_be_made(self.rule) and self.missing() is None
-
-    @property
-    def constraint(self) -> CountConstraint:
-        return CountConstraint(FileSelection(pattern=self.pattern), least=1, content=good_table(self.rule))
-
-    def violations(self) -> Mapping[str, Sequence[CountConstraint]]:
-        files = FileSelection(pattern=self.pattern)
-        few = CountConstraint(files, least=1).too_few()
-        spoiled = {
-            name: (CountConstraint(files, 1, 1, content=content), CountConstraint(files, 1, content=content))
-            for name, content in spoiled_tables(self.rule).items()
-        }
-        return {"missing": few, **spoiled}
 
 
 @declares("require_table")

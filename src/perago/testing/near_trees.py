@@ -6,26 +6,21 @@ This module does not say which are which: the oracle judges that, and the runtim
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import Literal, TypeAlias
 
 from perago.authoring.workspace import Guardrail
+from perago.testing.constraints import constraint_of, path_set, violations_of
 from perago.testing.oracle import concerns, judge_tree
-from perago.testing.pathsets import Kind, Place, name_places, only
+from perago.testing.pathsets import Kind, PathSet
 from perago.testing.tree_files import Symlink, Tree, sizes_of
-from perago.workspace.keys import Folding
+from perago.workspace.keys import Folding, directories_above
 
-_COMPOSED = "\u00e9"
-_DECOMPOSED = "e\u0301"
-_FOR_ONE = "qa1Zz_.-é"
 _MOST_COUNTED = 40
 
-_Segments: TypeAlias = "list[list[Place] | None]"
-"""The names of a pattern; None is `**`."""
-
 Planting: TypeAlias = "tuple[str, str | Symlink | None]"
-"""A path, and what stands there."""
+"""A path, and what is there."""
 
 
 class Likeness(StrEnum):
@@ -52,36 +47,33 @@ class Likeness(StrEnum):
 
 def plain(rule: Guardrail, number: int) -> str:
     """Paths that are ordinary for the rule, numbered; mostly different ones, and mostly ones that it counts."""
-    return _filled(_segments(rule), star=f"f{number}")
+    return _paths(rule).example(f"f{number}")
 
 
 def instances(rule: Guardrail) -> tuple[str, ...]:
     """Paths that the rule probably counts, odd ones among them: no directory for `**` and several, names that begin
     with a dot, stars that stand for nothing."""
-    segments = _segments(rule)
-    found = [
-        _filled(segments, star=star, directories=between) for star in ("a", ".a", "", "a b") for between in _BETWEEN
-    ]
+    paths = _paths(rule)
+    found = [paths.example(star, between) for star in ("a", ".a", "", "a b") for between in _BETWEEN]
     return tuple(dict.fromkeys(path for path in found if is_path(path)))
 
 
 def amounts(rule: Guardrail) -> tuple[int, ...]:
     """Numbers of files at the limits of the rule, and one file beyond them; none above 40, so that trees stay small."""
-    least, most = rule.constraint.least, rule.constraint.most
+    least, most = constraint_of(rule).least, constraint_of(rule).most
     near = {least - 1, least, *(() if most is None else (most, most + 1))}
     return tuple(sorted(number for number in near if 0 <= number <= _MOST_COUNTED)) or (0, 1)
 
 
 def contents(rule: Guardrail) -> tuple[str | bytes, ...]:
     """What the rule says that files hold: in good trees first, then in those that break it."""
-    constraints = [rule.constraint, *(way for ways in rule.violations().values() for way in ways)]
+    constraints = [constraint_of(rule), *(way for ways in violations_of(rule).values() for way in ways)]
     return tuple(dict.fromkeys(each.content for each in constraints if each.content is not None))
 
 
 def lookalikes(rule: Guardrail, likeness: Likeness) -> tuple[Planting, ...]:
     """What is like the rule in this way; for some rules nothing is."""
-    found = _MAKERS[likeness](_segments(rule))
-    return tuple((path, content) for path, content in found if is_path(path))
+    return tuple((path, content) for path, content in _like(_paths(rule), likeness) if is_path(path))
 
 
 def is_path(path: str) -> bool:
@@ -96,157 +88,65 @@ _BETWEEN: Sequence[tuple[str, ...]] = ((), ("d",), ("d", "e"), (".d",))
 """Directories for `**`."""
 
 
-def _segments(rule: Guardrail) -> _Segments:
-    files = rule.constraint.files
-    names: _Segments = [list(only(name).places) for name in files.name.split("/")] if files.name else []
-    if files.pattern:
-        names += [None if name == "**" else name_places(name) for name in files.pattern.split("/")]
-    return [*names, [Place(Kind.STAR)]] if names[-1] is None else names
+def _paths(rule: Guardrail) -> PathSet:
+    return path_set(constraint_of(rule).files)
 
 
-def _filled(segments: _Segments, *, star: str = "a", directories: Sequence[str] = ()) -> str:
-    """A path of the pattern, with these in place of the wildcards."""
-    names: list[str] = []
-    for segment in segments:
-        if segment is None:
-            names += directories
-        else:
-            names.append("".join(_text(place, star) for place in segment))
-    return "/".join(names)
-
-
-def _text(place: Place, star: str) -> str:
-    if place.kind is Kind.STAR:
-        return star
-    if place.kind is Kind.EXACTLY:
-        return place.text
-    return next((letter for letter in _FOR_ONE if place.takes(letter)), "x")
-
-
-def _other_case(segments: _Segments) -> Iterator[Planting]:
-    path = _filled(segments, star="case")
+def _like(paths: PathSet, likeness: Likeness) -> Iterator[Planting]:
+    star = likeness.name.lower()
+    path = paths.example(star)
     above, slash, name = path.rpartition("/")
-    yield path.swapcase(), ""
-    yield f"{above}{slash}{name.swapcase()}", ""
-    yield f"{above.swapcase()}{slash}{name}", ""
-
-
-def _twin_of_directory(segments: _Segments) -> Iterator[Planting]:
-    names = _filled(segments, star="twin").split("/")
-    for depth in range(len(names) - 1):
-        for ending in ("er", ".old", "-"):
-            yield "/".join([*names[:depth], names[depth] + ending, *names[depth + 1 :]]), ""
-
-
-def _glued(segments: _Segments) -> Iterator[Planting]:
-    above, _, name = _filled(segments, star="glued").rpartition("/")
-    yield above + name, ""
-
-
-def _longer(segments: _Segments) -> Iterator[Planting]:
-    path = _filled(segments, star="longer")
-    yield from ((path + ending, "") for ending in ("x", ".bak", "\n", " "))
-
-
-def _dot(segments: _Segments) -> Iterator[Planting]:
-    above, slash, name = _filled(segments, star="dot").rpartition("/")
-    yield f"{above}{slash}.{name}", ""
-
-
-def _hidden(segments: _Segments) -> Iterator[Planting]:
-    yield _filled(segments, star="hidden", directories=(".hidden",)), ""
-    yield f".{_filled(segments, star='hidden')}", ""
-
-
-def _higher(segments: _Segments) -> Iterator[Planting]:
-    names = _filled(segments, star="higher").split("/")
-    yield "/".join([*names[:-2], names[-1]]), ""
-    yield names[-1], ""
-
-
-def _deeper(segments: _Segments) -> Iterator[Planting]:
-    above, slash, name = _filled(segments, star="deeper").rpartition("/")
-    yield f"{above}{slash}between/{name}", ""
-
-
-def _elsewhere(segments: _Segments) -> Iterator[Planting]:
-    yield f"elsewhere/{_filled(segments, star='other')}", ""
-
-
-def _directory(segments: _Segments) -> Iterator[Planting]:
-    yield _filled(segments, star="folder"), None
-
-
-def _below(segments: _Segments) -> Iterator[Planting]:
-    yield f"{_filled(segments, star='filled')}/inner", ""
-
-
-def _empty_directory(segments: _Segments) -> Iterator[Planting]:
-    yield _filled(segments).rpartition("/")[0], None
-
-
-def _link_inside(segments: _Segments) -> Iterator[Planting]:
-    path = _filled(segments, star="link")
-    yield path, Symlink(_filled(segments, star="a").rpartition("/")[2])
-
-
-def _link_outside(segments: _Segments) -> Iterator[Planting]:
-    path = _filled(segments, star="exit")
-    yield path, Symlink(f"{_way_out(path)}outside.bin")
-
-
-def _linked_directory(segments: _Segments) -> Iterator[Planting]:
-    """In the place of `**`, if there is one, and of the outermost directory."""
-    name = _filled(segments[-1:], star="a")
-    whole = _filled(segments, star="a")
-    if None in segments:
-        above = _filled(segments[: segments.index(None)])
-        path = f"{above}/linked" if above else "linked"
-        rest = _filled(segments, star="a")[len(above) :].lstrip("/")
-        yield path, Symlink(f"{_way_out(path)}outside", (rest or name,))
-    if "/" in whole:
-        first, _, rest = whole.partition("/")
-        yield first, Symlink("../elsewhere", (rest,))
-
-
-def _composed(segments: _Segments) -> Iterator[Planting]:
-    yield from _in_form(segments, _COMPOSED, "NFC")
-
-
-def _decomposed(segments: _Segments) -> Iterator[Planting]:
-    yield from _in_form(segments, _DECOMPOSED, "NFD")
-
-
-def _in_form(segments: _Segments, star: str, form: Literal["NFC", "NFD"]) -> Iterator[Planting]:
-    yield _filled(segments, star=star), ""
-    path = _filled(segments, star="form")
-    if not path.isascii():
-        yield unicodedata.normalize(form, path), ""
-
-
-def _way_out(path: str) -> str:
-    return "../" * (path.count("/") + 1)
-
-
-_MAKERS: Mapping[Likeness, Callable[[_Segments], Iterator[Planting]]] = {
-    Likeness.OTHER_CASE: _other_case,
-    Likeness.TWIN_OF_DIRECTORY: _twin_of_directory,
-    Likeness.GLUED: _glued,
-    Likeness.LONGER: _longer,
-    Likeness.DOT: _dot,
-    Likeness.HIDDEN: _hidden,
-    Likeness.HIGHER: _higher,
-    Likeness.DEEPER: _deeper,
-    Likeness.ELSEWHERE: _elsewhere,
-    Likeness.DIRECTORY: _directory,
-    Likeness.BELOW: _below,
-    Likeness.EMPTY_DIRECTORY: _empty_directory,
-    Likeness.LINK_INSIDE: _link_inside,
-    Likeness.LINK_OUTSIDE: _link_outside,
-    Likeness.LINKED_DIRECTORY: _linked_directory,
-    Likeness.COMPOSED: _composed,
-    Likeness.DECOMPOSED: _decomposed,
-}
+    names = path.split("/")
+    way_out = "../" * len(names)
+    match likeness:
+        case Likeness.OTHER_CASE:
+            yield path.swapcase(), ""
+            yield f"{above}{slash}{name.swapcase()}", ""
+            yield f"{above.swapcase()}{slash}{name}", ""
+        case Likeness.TWIN_OF_DIRECTORY:
+            for depth in range(len(names) - 1):
+                for ending in ("er", ".old", "-"):
+                    yield "/".join([*names[:depth], names[depth] + ending, *names[depth + 1 :]]), ""
+        case Likeness.GLUED:
+            yield above + name, ""
+        case Likeness.LONGER:
+            yield from ((path + ending, "") for ending in ("x", ".bak", "\n", " "))
+        case Likeness.DOT:
+            yield f"{above}{slash}.{name}", ""
+        case Likeness.HIDDEN:
+            yield paths.example(star, (".hidden",)), ""
+            yield f".{path}", ""
+        case Likeness.HIGHER:
+            yield "/".join([*names[:-2], name]), ""
+            yield name, ""
+        case Likeness.DEEPER:
+            yield f"{above}{slash}between/{name}", ""
+        case Likeness.ELSEWHERE:
+            yield f"elsewhere/{path}", ""
+        case Likeness.DIRECTORY:
+            yield path, None
+        case Likeness.BELOW:
+            yield f"{path}/inner", ""
+        case Likeness.EMPTY_DIRECTORY:
+            yield above, None
+        case Likeness.LINK_INSIDE:
+            yield path, Symlink(paths.example("a").rpartition("/")[2])
+        case Likeness.LINK_OUTSIDE:
+            yield path, Symlink(f"{way_out}outside.bin")
+        case Likeness.LINKED_DIRECTORY:  # in the place of `**`, if there is one, and of the outermost directory
+            kinds = [place.kind for place in paths.places]
+            if Kind.DIRECTORIES in kinds:
+                before = PathSet(paths.places[: kinds.index(Kind.DIRECTORIES)]).example(star)
+                linked = f"{before}linked"
+                yield linked, Symlink(f"{'../' * len(linked.split('/'))}outside", (path[len(before) :],))
+            if slash:
+                first, _, rest = path.partition("/")
+                yield first, Symlink("../elsewhere", (rest,))
+        case Likeness.COMPOSED | Likeness.DECOMPOSED:
+            form: Literal["NFC", "NFD"] = "NFC" if likeness is Likeness.COMPOSED else "NFD"
+            yield paths.example(unicodedata.normalize(form, "\u00e9")), ""
+            if not path.isascii():
+                yield unicodedata.normalize(form, path), ""
 
 
 class TreePlan:
@@ -259,8 +159,8 @@ class TreePlan:
         self._folded: dict[str, str] = {}
 
     def add(self, path: str, content: str | bytes | Symlink | None = "") -> bool:
-        """Plant something, unless something else is in its way; whether it stands there now."""
-        above = _above(path)
+        """Plant something, unless something else is in its way; whether it is there now."""
+        above = list(directories_above(path))
         blocked = path in self.tree or any(self.tree.get(directory, None) is not None for directory in above)
         if blocked or not is_path(path) or (content is not None and path in self._directories):
             return False
@@ -289,7 +189,7 @@ class TreePlan:
         missing = number - len(counted)
         for index in range(2 * number):
             path = plain(rule, index)
-            if missing > 0 and concerns(rule, path) and self.add(path, rule.constraint.content or ""):
+            if missing > 0 and concerns(rule, path) and self.add(path, constraint_of(rule).content or ""):
                 missing -= 1
 
     def add_if(self, rules: Collection[Guardrail], path: str, content: str | Symlink | None = "") -> None:
@@ -313,25 +213,15 @@ def corner_trees(rules: Sequence[Guardrail], folding: Folding) -> list[Tree]:
                 crowd.add(path, content)
     for rule in rules:
         for path in instances(rule):
-            meant.add(path, rule.constraint.content or "")
-    held = [(rule, content) for rule in rules for content in contents(rule)]
-    at_limits = []
+            meant.add(path, constraint_of(rule).content or "")
+    plans = [crowd, meant]
     for rule in rules:
         for number in amounts(rule):
-            plan = TreePlan(folding)
-            plan.bring_to(rule, number)
-            at_limits.append(plan.tree)
-    return [crowd.tree, meant.tree, *at_limits, *(_holding(rule, content, folding) for rule, content in held)]
-
-
-def _holding(rule: Guardrail, content: str | bytes, folding: Folding) -> Tree:
-    """Files that the rule means, all with this content."""
-    plan = TreePlan(folding)
-    for path in instances(rule):
-        plan.add(path, content)
-    return plan.tree
-
-
-def _above(path: str) -> list[str]:
-    names = path.split("/")
-    return ["/".join(names[:depth]) for depth in range(1, len(names))]
+            plans.append(TreePlan(folding))
+            plans[-1].bring_to(rule, number)
+    for rule in rules:
+        for held in contents(rule):
+            plans.append(TreePlan(folding))
+            for path in instances(rule):
+                plans[-1].add(path, held)
+    return [plan.tree for plan in plans]

@@ -28,11 +28,12 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails.require_table import RequireTable
 from perago.guardrails.tables import ColumnType, Format, TableRule
 from perago.taskdef.schema import RecursiveModel, inline
+from perago.testing.constraints import constraint_of, recipe_of, violations_of
 from perago.testing.near_trees import Likeness, TreePlan, amounts, contents, instances, lookalikes
 from perago.testing.samples import edges, sample_model, validated
 from perago.testing.tasks import TaskFunction, provided_params, task_of
 from perago.testing.tree_files import Tree
-from perago.testing.trees import ANY_DISK, Contradiction, Undecided, smallest_tree, violating_tree
+from perago.testing.trees import ANY_DISK, Contradiction, Undecided, entangled_violation, smallest_tree
 from perago.workspace.keys import EVERYTHING, Folding, View
 
 _MOST_ROWS = 6
@@ -218,18 +219,9 @@ def _parquet(draw: st.DrawFn, rule: TableRule) -> bytes:
 def _array(numbers: Sequence[int | None], kind: Any) -> Any:
     import pyarrow as pa
 
-    texts = [None if number is None else str(number) for number in numbers]
-    if pa.types.is_binary(kind):
-        return pa.array([None if text is None else text.encode() for text in texts], kind)
-    if pa.types.is_boolean(kind):
-        return pa.array([None if number is None else number % 2 == 0 for number in numbers], kind)
-    if pa.types.is_date(kind):
-        return pa.array(numbers, pa.int32()).cast(kind)
-    if pa.types.is_timestamp(kind):
-        return pa.array(numbers, pa.int64()).cast(kind)
-    if pa.types.is_decimal(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return pa.array(texts, pa.string()).cast(kind)
-    return pa.array(numbers, kind)
+    array = pa.array(numbers, pa.int32() if pa.types.is_date(kind) else pa.int64())
+    of_texts = (pa.types.is_decimal, pa.types.is_binary, pa.types.is_string, pa.types.is_large_string)
+    return (array.cast(pa.string()) if any(holds(kind) for holds in of_texts) else array).cast(kind)
 
 
 _TRIES = 5
@@ -447,17 +439,9 @@ def violating_trees(rules: Rules, *, phase: Phase = "pre", folding: Folding = AN
     wanted, view = _rules(rules, phase), _view(rules)
     seeds = []
     for rule in wanted:
-        for violation in rule.violations():
-            others = wanted
-            while True:
-                try:
-                    seeds.append(violating_tree(rule, others, violation, folding=folding, view=view))
-                    break
-                except Contradiction as contradiction:
-                    entangled = set(contradiction.rules) - {rule}
-                    if not entangled:
-                        break
-                    others = tuple(other for other in others if other not in entangled)
+        for violation in violations_of(rule):
+            with contextlib.suppress(Contradiction):
+                seeds.append(entangled_violation(rule, wanted, violation, folding=folding, view=view))
     if not seeds:
         raise Contradiction(wanted, "no tree breaks any rule")
     return _grown(seeds, wanted, folding, view)
@@ -487,7 +471,7 @@ def near_trees(draw: st.DrawFn, rules: Rules, *, phase: Phase = "pre", folding: 
             for path, content in lookalikes(rule, likeness):
                 plan.add(path, content)
     last = draw(st.one_of(st.none(), st.sampled_from(wanted))) if wanted else None
-    counted = [rule for rule in wanted if rule.constraint.most != 0 and not rule.constraint.files.name]
+    counted = [rule for rule in wanted if constraint_of(rule).most != 0 and not constraint_of(rule).files.name]
     for rule in (*counted, *([last] if last else [])):
         plan.bring_to(rule, draw(st.sampled_from(amounts(rule))))
     return dict(plan.tree)
@@ -545,7 +529,7 @@ def _rules(rules: Rules, phase: Phase) -> tuple[Guardrail, ...]:
         rules = task_of(rules).workspace or ()
     if isinstance(rules, WorkspaceSpec):
         rules = rules.pre if phase == "pre" else rules.post
-    return tuple(dict.fromkeys(rule for rule in rules if rule.is_derivable))
+    return tuple(dict.fromkeys(rule for rule in rules if recipe_of(rule)))
 
 
 _NAMES = ("raw", "a.csv", ".cache", "x y", "Größe", "漢字", "...", "..a", "a..", "~", "-", "con", "e\u0301", "$HOME")

@@ -57,16 +57,17 @@ def write_tree(root: Path, tree: Tree) -> None:
             place.symlink_to(content.target)
             _make_target(root, place.parent / content.target, content.holding)
         elif content is not None:
-            place.write_bytes(content.encode() if isinstance(content, str) else content)
+            place.write_bytes(as_bytes(content))
 
 
 def sizes_of(tree: Tree) -> dict[str, int]:
     """The files by their paths, and their sizes in bytes."""
-    return {
-        path: len(content.encode() if isinstance(content, str) else content)
-        for path, content in tree.items()
-        if isinstance(content, str | bytes)
-    }
+    return {path: len(as_bytes(content)) for path, content in tree.items() if isinstance(content, str | bytes)}
+
+
+def as_bytes(content: str | bytes) -> bytes:
+    """What a file holds; a text is UTF-8."""
+    return content.encode() if isinstance(content, str) else content
 
 
 def fast_directory() -> str | None:

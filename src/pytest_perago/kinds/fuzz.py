@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 
 from perago.authoring import Task
+from perago.testing.constraints import recipe_of
 from pytest_perago.kinds.guardrail import phases_of
 from pytest_perago.session import Case
 from pytest_perago.settings import Settings
@@ -23,7 +24,7 @@ def cases_fuzz(task: Task, settings: Settings) -> Iterable[Case]:
     if task.workspace is None:
         return
     for phase, rules in phases_of(task):
-        if any(rule.is_derivable for rule in rules):
+        if any(recipe_of(rule) for rule in rules):
             yield Case("fuzz", phase, partial(_run, "check_phase", task, settings, phase))
     yield Case("fuzz", "paths", partial(_run, "check_declarations", task, settings))
     yield Case("fuzz", "prefix", partial(_run, "check_prefix", task, settings))

@@ -21,9 +21,10 @@ from perago.authoring.workspace import Guardrail
 from perago.guardrails.evaluation import ContentGuardrail
 from perago.ports import TaskStatus
 from perago.testing.cases import case_of_example, read_tree
+from perago.testing.constraints import recipe_of, violations_of
 from perago.testing.failures import CaseFailed, Cause
 from perago.testing.tree_files import write_tree
-from perago.testing.trees import Contradiction, Undecided, satisfying_trees, smallest_tree, violating_tree
+from perago.testing.trees import Contradiction, Undecided, entangled_violation, satisfying_trees, smallest_tree
 from perago.workspace.keys import EVERYTHING, View
 from pytest_perago.session import Case
 from pytest_perago.settings import Settings
@@ -42,14 +43,14 @@ def cases_guardrail(task: Task, _: Settings) -> Iterable[Case]:
         for rule in rules:
             if isinstance(rule, ContentGuardrail) and (missing := rule.missing()):
                 yield Case("guardrail", f"{phase}:{rule.label}", partial(pytest.skip, ": ".join(missing)))
-        yield from _constructed(task, phase, tuple(rule for rule in rules if rule.is_derivable))
+        yield from _constructed(task, phase, tuple(rule for rule in rules if recipe_of(rule)))
 
 
 def _constructed(task: Task, phase: str, rules: Sequence[Guardrail]) -> Iterator[Case]:
     for rule in rules:
         name = f"{phase}:{rule.label}"
         yield Case("guardrail", f"{name}:satisfied", partial(_satisfied, task, phase, rule))
-        for violation in rule.violations():
+        for violation in violations_of(rule):
             call = partial(_violated, task, phase, rules, rule, violation)
             yield Case("guardrail", f"{name}:{violation}", call)
     if rules:
@@ -96,13 +97,10 @@ def _violated(task: Task, phase: str, rules: Sequence[Guardrail], rule: Guardrai
     others = list(rules)
     while True:
         try:
-            tree = violating_tree(rule, others, violation, key_prefix=_key_prefix(task), view=_view(task))
+            tree = entangled_violation(rule, others, violation, key_prefix=_key_prefix(task), view=_view(task))
             break
         except Contradiction as contradiction:
-            entangled = set(contradiction.rules) - {rule}
-            if not entangled:
-                pytest.skip(f"no tree breaks it this way: {contradiction}")
-            others = [other for other in others if other not in entangled]
+            pytest.skip(f"no tree breaks it this way: {contradiction}")
         except Undecided as undecided:
             fewer = [other for other in others if other == rule or not isinstance(other, ContentGuardrail)]
             if len(fewer) == len(others):
@@ -117,7 +115,7 @@ def _consistent(task: Task, phase: str, rules: Sequence[Guardrail]) -> None:
     words = f"the {phase} rules"
     if task.workspace and task.workspace.read_only and phase == "post":
         words = "both the pre and the post rules, and the task is read-only"
-        rules = [*(rule for rule in task.workspace.pre if rule.is_derivable), *rules]
+        rules = [*(rule for rule in task.workspace.pre if recipe_of(rule)), *rules]
     try:
         tree = smallest_tree(rules, key_prefix=_key_prefix(task), view=_view(task))
     except Contradiction as contradiction:
