@@ -93,7 +93,7 @@ def _paths(rule: Guardrail) -> PathSet:
 
 
 def _like(paths: PathSet, likeness: Likeness) -> Iterator[Planting]:
-    star = likeness.name.lower()
+    star = likeness.name.rpartition("_")[2].lower()
     path = paths.example(star)
     above, slash, name = path.rpartition("/")
     names = path.split("/")
