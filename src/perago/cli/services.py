@@ -67,15 +67,11 @@ def reach(ask: Callable[[], T], *, wait: bool, clock: Clock) -> T:
             if (words := messages.service_words(error)) != said:
                 said = words
                 messages.warning(f"{said}; trying again, at most every {RESTARTS.longest:g} seconds")
-            _sleep(pause, clock)
+            while pause > 0:
+                clock.sleep(min(pause, _LOOK))
+                end_if_told()
+                pause -= _LOOK
             tries += 1
-
-
-def _sleep(seconds: float, clock: Clock) -> None:
-    while seconds > 0:
-        clock.sleep(min(seconds, _LOOK))
-        end_if_told()
-        seconds -= _LOOK
 
 
 def ping_lakefs(open_store: OpenLakeFS) -> None:

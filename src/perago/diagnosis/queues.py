@@ -169,16 +169,11 @@ def _keys(
     now: float,
 ) -> list[tuple[str, str]]:
     """Task types with their domains, in order. `always` are shown whatever is known of them."""
-    queued = {(name, domain) for queue, size in sizes.items() if size for domain, _, name in [_parted(queue)]}
+    parted = [queue.rpartition(":") for queue, size in sizes.items() if size]  # perago's task types have no colon
+    queued = {(name, domain) for domain, _, name in parted}
     polled = {(poll.task_name, poll.domain) for poll in polls if now - poll.time / 1000 < RECENTLY}
     found = queued | polled | {(worker.task_name, "") for worker in here}
     return sorted({key for key in found if key[0] in wanted} | {(name, "") for name in always})
-
-
-def _parted(queue: str) -> tuple[str, str, str]:
-    """Domain and task type of a queue's name. perago's task types have no colon."""
-    domain, colon, name = queue.rpartition(":")
-    return domain, colon, name
 
 
 def _open_attempts(

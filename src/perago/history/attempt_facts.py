@@ -16,6 +16,7 @@ from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.configuration import Servers
 from perago.console.worker_logs import WorkerLogs
 from perago.failure import Failure
+from perago.history.attempts import with_files
 from perago.ports import Commit, NotFound, ServiceError
 from perago.settings import ConfigurationError, load_settings
 from perago.taskdef.payload import commits_of
@@ -226,6 +227,7 @@ def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Fa
 def task_facts(row: Mapping[str, Any]) -> Facts:
     """What one attempt is and how it goes. Times are milliseconds since the epoch, 0 for not yet."""
     definition = _mapping(row.get("taskDefinition"))
+    ref = _mapping(_mapping(row.get("outputData")).get("workspace")).get("ref")
     return {
         "task_id": _text(row, "taskId"),
         "task_name": _text(row, "taskDefName"),
@@ -246,7 +248,7 @@ def task_facts(row: Mapping[str, Any]) -> Facts:
         "domain": row.get("domain") or None,
         "workflow_id": _text(row, "workflowInstanceId"),
         "input": input_facts(row),
-        "output_ref": _output_ref(row),
+        "output_ref": ref if isinstance(ref, str) else None,
     }
 
 
@@ -290,11 +292,6 @@ def attempts_in(workflow: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The attempts of a workflow as Conductor shows them."""
     rows = workflow.get("tasks")
     return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []
-
-
-def _output_ref(row: Mapping[str, Any]) -> str | None:
-    ref = _mapping(_mapping(row.get("outputData")).get("workspace")).get("ref")
-    return ref if isinstance(ref, str) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -341,12 +338,6 @@ def find_publication(store: LakeFSStore, repository: str, branch: str, input_ref
         if commit.metadata.get(notes.TASK_ID) == task_id:
             return commit
     return None
-
-
-def with_files(store: LakeFSStore, repository: str, commit: Commit) -> Commit:
-    """The publication itself: an adoption has a commit of its own, which changes nothing."""
-    adopted = notes.adopted(commit)
-    return store.get_commit(repository, adopted) if adopted else commit
 
 
 def undone_by(store: LakeFSStore, repository: str, branch: str, commit: Commit) -> Facts:

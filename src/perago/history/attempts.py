@@ -320,8 +320,10 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
     if workspace.output_ref is None or workspace.output_ref == input_ref:
         return Published()
     repository = workspace.repository
-    commit = _with_files(store, repository, workspace.output_ref)
-    base = _base(commit, input_ref)
+    commit = with_files(store, repository, store.get_commit(repository, workspace.output_ref))
+    # The head that the publication was built on. If it has also undone a stale publication, the function did not see
+    # that head.
+    base = input_ref if commit.metadata.get(notes.SUPERSEDES) or not commit.parents else commit.parents[0]
     changed = {
         key: size
         for key, size in store.diff(repository, base, commit.id).items()
@@ -331,33 +333,24 @@ def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str
     shared = {key for key in notes.shared([commit]) or () if key.startswith(prefix)}
     there = {key for key, size in changed.items() if size is not None} | shared
     listed = {entry.key: entry for entry in store.list_objects(repository, commit.id, prefix) if entry.key in there}
-    files = {key[len(prefix) :]: _digest(entry) for key, entry in listed.items() if not key.endswith("/")}
+    files = {
+        key[len(prefix) :]: Digest(entry.size, entry.checksum) if _MD5.fullmatch(entry.checksum) else None
+        for key, entry in listed.items()
+        if not key.endswith("/")
+    }
     gone = {key for key, size in changed.items() if size is None} | (shared - listed.keys())
     removed = frozenset(key[len(prefix) :] for key in gone)
     return Published(commit.id, files, removed)
 
 
-def _digest(entry: ObjectEntry) -> Digest | None:
-    return Digest(entry.size, entry.checksum) if _MD5.fullmatch(entry.checksum) else None
-
-
-def _with_files(store: WorkspaceStore, repository: str, ref: str) -> Commit:
-    """The publication itself: an adoption reports a commit of its own, which changes nothing."""
-    commit = store.get_commit(repository, ref)
+def with_files(store: WorkspaceStore, repository: str, commit: Commit) -> Commit:
+    """Return the publication itself: an adoption has a commit of its own, which changes nothing."""
     for _ in range(_MOST_ADOPTIONS):
         adopted = notes.adopted(commit)
         if adopted is None:
             break
         commit = store.get_commit(repository, adopted)
     return commit
-
-
-def _base(commit: Commit, input_ref: str) -> str:
-    """What the publication is compared with: the head that it was built on. Where it has also undone a stale
-    publication, that head is not what the function saw."""
-    if commit.metadata.get(notes.SUPERSEDES) or not commit.parents:
-        return input_ref
-    return commit.parents[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,13 +244,14 @@ class _Capture:
 
     def _about(self) -> dict[str, Any]:
         attempt = self._past.attempt
+        started = datetime.datetime.fromtimestamp(max(0, attempt.started) / 1000, datetime.UTC)
         about: dict[str, Any] = {
             "task": attempt.task_name,
             "task_id": attempt.task_id,
             "workflow": attempt.workflow_name,
             "workflow_id": attempt.workflow_id,
             "step": attempt.reference_name,
-            "started": _time(attempt.started),
+            "started": started.isoformat(timespec="seconds") if attempt.started > 0 else None,
             "seconds": attempt.seconds,
             "status": attempt.status,
             "reason": attempt.reason or None,
@@ -283,12 +284,6 @@ def _small(files: Mapping[str, Digest | None]) -> set[str]:
             total += digest.size
             fetched.add(path)
     return fetched
-
-
-def _time(milliseconds: int) -> str | None:
-    if milliseconds <= 0:
-        return None
-    return datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC).isoformat(timespec="seconds")
 
 
 HOOKS = ("scrub_params", "scrub_result", "scrub_file")

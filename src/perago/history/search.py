@@ -76,7 +76,7 @@ def published_on(store: WorkspaceStore, records: Records, repository: str, branc
         raise NotReplayable(f"lakeFS has no branch {branch} in a repository {repository}: {error.detail}") from error
     ids = _publications(store, repository, head, choice)
     if choice.workflow is not None:
-        ids = (task_id for task_id in ids if _workflow_of(records, task_id) == choice.workflow)
+        ids = (task_id for task_id in ids if _is_of(choice.workflow, records, task_id))
     return list(islice(ids, choice.last))
 
 
@@ -110,11 +110,11 @@ def commits_of(store: WorkspaceStore, repository: str, head: str) -> Iterator[Co
         read, following = read + len(page) - 1, page[-1].id
 
 
-def _workflow_of(records: Records, task_id: str) -> str | None:
+def _is_of(workflow: str, records: Records, task_id: str) -> bool:
     try:
-        return str(records.task(task_id).get("workflowType"))
+        return records.task(task_id).get("workflowType") == workflow
     except NotFound:
-        return None
+        return False
 
 
 _MOST_FILES = 20_000

@@ -351,7 +351,8 @@ class ChildProcess:
         if stack.startswith(child.TIME_IS_UP):
             return self._too_slow()
         if status < 0:
-            message = f"module {self._module} cannot be imported: the process was killed by {_signal_name(-status)}"
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            message = f"module {self._module} cannot be imported: the process was killed by {name}"
             where = _innermost_line(stack)
             return ModuleProblem(Code.CRASH, message, where, _crash_advice(-status, where))
         message = f"module {self._module} cannot be imported: it ends the process with status {status}"
@@ -370,10 +371,6 @@ def _crash_advice(number: int, where: str) -> str:
     if where:  # only a fault leaves a stack behind
         return "a library that this line uses may be broken; leave it out, or use it inside the task function"
     return "a task module only declares; take out what ends the process, or find out who else did"
-
-
-def _signal_name(number: int) -> str:
-    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
 def _innermost_line(stack: str) -> str:

@@ -49,7 +49,8 @@ def command(
         found = cache.clear(root) if clear else cache.usage(root)
         limit = settings.cache_max_bytes
         if limit is None and not clear:
-            limit = cache.default_limit(_existing(root))
+            # The root itself, unless no worker has made it yet.
+            limit = cache.default_limit(next(path for path in (root, *root.parents) if path.exists()))
     except (cache.CacheUnusable, OSError) as error:
         raise CommandError(ExitCode.FAILURE, f"the cache cannot be used: {error}", "delete its directory") from error
     if as_json:
@@ -80,11 +81,6 @@ def _verified_lines(root: Path, verified: Verified) -> list[str]:
             f"  skipped  {count(verified.without_checksum, 'object')} of an earlier version, without a checksum"
         )
     return [*lines, *(f"  deleted  {name}" for name in verified.damaged)]
-
-
-def _existing(root: Path) -> Path:
-    """Where the free space of a root can be asked for that no worker has made yet."""
-    return next(path for path in (root, *root.parents) if path.exists())
 
 
 def _lines(root: Path, found: Usage, limit: int) -> list[str]:

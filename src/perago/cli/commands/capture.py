@@ -21,7 +21,6 @@ from perago.text import count, listing, utc
 if TYPE_CHECKING:
     from perago.history.attempts import Chosen
     from perago.history.capture import Captured
-    from perago.history.replay import Found
 
 CASES = Path("tests/perago_cases")
 MAX_BYTES = "20MB"
@@ -86,7 +85,9 @@ def command(
     hooks = load_hooks(scrub) if scrub is not None else {}
     with sigterm_unwinds(), Servers(settings, cached=True) as servers:
         found, past, _ = named.find(servers)
-        target = output / found.attempt.task_name / (name or _default_name(found))
+        safe = "".join(character for character in found.attempt.task_id if character.isalnum())
+        name = name or f"{utc(found.attempt.started)[:10]}-{safe[:8]}"
+        target = output / found.attempt.task_name / name
         definition = json.loads(found.task.definition)
         wanted = Wanted(target, Scrubber(found.task.name, hooks), found.sees, chosen, limit, definition)
         try:
@@ -113,11 +114,6 @@ def _configured_hooks(file: Path) -> str | None:
         message = f'{file}: scrub in [tool.perago] must be the import path of a module, such as "my_tasks.scrubbing"'
         raise Failure(message)
     return found
-
-
-def _default_name(found: Found) -> str:
-    safe = "".join(character for character in found.attempt.task_id if character.isalnum())
-    return f"{utc(found.attempt.started)[:10]}-{safe[:8]}"
 
 
 def _size(text: str) -> int:

@@ -22,7 +22,6 @@ from perago.text import one_line
 if TYPE_CHECKING:
     from perago.configuration import Configuration
     from perago.probe import Probed, TaskSummary
-    from perago.settings import Problem
 
 
 EXAMPLES = """\b
@@ -87,7 +86,15 @@ def _print_json(probed: Sequence[Probed], configuration: Configuration) -> None:
         "modules": [_module(one) for one in probed],
         "configuration": {
             "ok": not configuration.problems,
-            "errors": [_setting(problem) for problem in configuration.problems],
+            "errors": [
+                _error(
+                    "invalid-configuration",
+                    problem.message,
+                    f"{problem.variable} ({problem.where})" if problem.where else problem.variable,
+                    problem.fix,
+                )
+                for problem in configuration.problems
+            ],
             "warnings": list(configuration.warnings),
         },
     }
@@ -135,11 +142,6 @@ def _module(probed: Probed) -> dict[str, Any]:
         "advice": list(probed.advice),
         "errors": [] if found is None else [_error(found.code, masked(found.message), found.where, found.fix)],
     }
-
-
-def _setting(problem: Problem) -> dict[str, Any]:
-    where = f"{problem.variable} ({problem.where})" if problem.where else problem.variable
-    return _error("invalid-configuration", problem.message, where, problem.fix)
 
 
 def _error(code: str, message: str, where: str, fix: str) -> dict[str, Any]:

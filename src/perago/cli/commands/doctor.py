@@ -69,12 +69,15 @@ def command(
         doctor = Doctor(branches, write=write, explain=_explain, tell=tell)
         findings = doctor.examine(modules or (), timeout)
     if as_json:
-        document = {"ok": _exit_code(findings) is ExitCode.OK, "findings": [_document(found) for found in findings]}
+        rows = [{key: str(value) for key, value in asdict(found).items() if key != "cause"} for found in findings]
+        document = {"ok": _exit_code(findings) is ExitCode.OK, "findings": rows}
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
     else:
         for found in sorted(findings, key=lambda one: list(Level).index(one.level)):  # the worst stands at the end
             _print(found)
-        _print_summary(findings)
+        levels = Counter(found.level for found in findings)
+        problems, warnings = count(levels[Level.PROBLEM], "problem"), count(levels[Level.WARNING], "warning")
+        sys.stdout.write(f"{problems}, {warnings}, {levels[Level.OK]:,} ok\n")
     if (code := _exit_code(findings)) is not ExitCode.OK:
         raise typer.Exit(code)
 
@@ -103,21 +106,9 @@ def _exit_code(findings: list[Finding]) -> ExitCode:
     return next((code for cause, code in codes.items() if cause in causes), ExitCode.OK)
 
 
-def _document(found: Finding) -> dict[str, str]:
-    return {key: str(value) for key, value in asdict(found).items() if key != "cause"}
-
-
 def _print(found: Finding) -> None:
     lines = [f"{found.area}: {found.what}"]
     lines += [f"{word}: {text}" for word, text in (("why", found.why), ("next", found.advice)) if text]
     out = Renderer()
     label = out.paint(f"{found.level.value:{_WIDTH}}", _COLOURS[found.level.value])
     out.entry(label, map(one_line, lines), width=_WIDTH)
-
-
-def _print_summary(findings: list[Finding]) -> None:
-    from perago.diagnosis.findings import Level
-
-    levels = Counter(found.level for found in findings)
-    problems, warnings = count(levels[Level.PROBLEM], "problem"), count(levels[Level.WARNING], "warning")
-    sys.stdout.write(f"{problems}, {warnings}, {levels[Level.OK]:,} ok\n")

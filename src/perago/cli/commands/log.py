@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,8 +52,12 @@ def command(
 
     with store_of(repository, branch) as store:
         head = store.get_commit(repository, branch)
-        recent = _recent(commits_of(store, repository, head.id), oldest)
-        rows = islice((_row(one) for one in recent if _is_meant(one, task, workflow)), last)
+        recent = takewhile(
+            lambda commit: oldest is None or commit.created >= oldest, commits_of(store, repository, head.id)
+        )
+        wanted = {key: value for key, value in (("perago.task_name", task), ("perago.workflow_id", workflow)) if value}
+        meant = (commit for commit in recent if wanted.items() <= commit.metadata.items())
+        rows = islice(map(_row, meant), last)
         batches = in_batches(rows, f"reading the history of {branch}")
         if as_json:
             sys.stdout.write(json.dumps(list(chain.from_iterable(batches)), indent=2) + "\n")
@@ -70,20 +74,6 @@ def _print_all(batches: Iterator[list[dict[str, Any]]]) -> int:
         printed += len(batch)
         sys.stdout.flush()
     return printed
-
-
-def _recent(commits: Iterator[Commit], oldest: float | None) -> Iterator[Commit]:
-    for commit in commits:
-        if oldest is not None and commit.created < oldest:
-            return
-        yield commit
-
-
-def _is_meant(commit: Commit, task: str | None, workflow: str | None) -> bool:
-    noted = commit.metadata
-    return (task is None or noted.get("perago.task_name") == task) and (
-        workflow is None or noted.get("perago.workflow_id") == workflow
-    )
 
 
 _NOTES = ("phase", "task_name", "reference_name", "workflow_id", "task_id", "retry_count", "input_ref")

@@ -107,7 +107,9 @@ class Session:
             for runner in self._runners.values():
                 self.show_start(runner)
             while not self._stopping or any(runner.alive for runner in self._runners.values()):
-                self._wait()
+                with contextlib.suppress(Empty):
+                    self._handle(self._events.get(timeout=SECONDS))
+                self._tick()
         self._view.stopped(state)
         return self._exit_code
 
@@ -138,11 +140,6 @@ class Session:
         self._view.start(runner.task, once, send_line(runner.module, runner.task))
 
     # ---------------------------------------------------------------------- mechanics
-
-    def _wait(self) -> None:
-        with contextlib.suppress(Empty):
-            self._handle(self._events.get(timeout=SECONDS))
-        self._tick()
 
     def _tick(self) -> None:
         for runner in self._runners.values():
@@ -347,7 +344,9 @@ class DevView:
     """Prints to standard output. Lines about a module begin with its name, as short as it is unmistakable."""
 
     def __init__(self, modules: Sequence[str]) -> None:
-        names = _short_names(modules)
+        names = [module.rpartition(".")[2] for module in modules]
+        if len(set(names)) < len(names):
+            names = list(modules)
         width = max(map(len, names))
         self._prefixes = {
             module: painted(f"{name:{width}} |", colour, sys.stdout)
@@ -407,8 +406,3 @@ class DevView:
             sys.stdout.flush()
         except OSError:
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - for good
-
-
-def _short_names(modules: Sequence[str]) -> list[str]:
-    last = [module.rpartition(".")[2] for module in modules]
-    return last if len(set(last)) == len(last) else list(modules)
