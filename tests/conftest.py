@@ -9,9 +9,20 @@ from pathlib import Path
 
 import pytest
 
+import perago
+
+from .children import problem_of_children
+
 SAME_ON_EACH_PYTHON = ("conformance", "docs")
 """Folders whose tests compare texts: what the embedded servers answer with recordings, the documentation with what it
 shows. `.ci/run` runs them on one Python."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """End at once if child processes would import another perago: their failures would say nothing of the reason."""
+    is_worker = hasattr(session.config, "workerinput")
+    if not is_worker and (problem := problem_of_children(perago.__file__)):
+        pytest.exit(problem, returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session", autouse=True)

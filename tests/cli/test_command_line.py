@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,10 +13,10 @@ import pytest
 
 import perago
 from perago import NOT_ON_WINDOWS
+from perago.cli.app import COMMANDS
 
+from ..children import problem_of_children
 from .conftest import Project
-
-COMMANDS = ("check", "extract", "register", "input", "start", "dev", "init", "fence")
 
 
 def test_help_lists_every_command_and_says_where_to_read_on(project: Project) -> None:
@@ -33,13 +34,22 @@ def test_the_help_of_a_command_shows_examples(project: Project, command: str) ->
     ran = project.run(command, "--help")
     assert (ran.code, ran.err) == (0, "")
     assert f"Usage: perago {command} " in ran.out
-    assert f"Examples:\n    perago {command} " in ran.out
+    assert re.search(rf"Examples:\n    perago {command}\b", ran.out)
 
 
 def test_without_a_command_the_help_is_shown(project: Project) -> None:
     ran = project.run()
     assert ran.code == 2
     assert "Usage: perago [OPTIONS] COMMAND" in ran.out + ran.err
+
+
+def test_children_of_the_tests_import_the_same_perago() -> None:
+    assert problem_of_children(perago.__file__) == ""
+    other = problem_of_children("/elsewhere/perago/__init__.py")
+    assert other.startswith(
+        "the tests import perago from /elsewhere/perago/__init__.py, but their child processes from "
+    )
+    assert "\n" not in other
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])
