@@ -128,13 +128,24 @@ def forks() -> Iterator[Forks]:
     forks.close()
 
 
-@pytest.fixture
-def project(tmp_path: Path, forks: Forks) -> Project:
+def make_project(root: Path, forks: Forks) -> Project:
     """An empty project and an environment without any variable of ours."""
-    directory = tmp_path / "project"
+    directory = root / "project"
     directory.mkdir()
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
-    return Project(directory, {**kept, "HOME": str(tmp_path / "home")}, forks)
+    return Project(directory, {**kept, "HOME": str(root / "home")}, forks)
+
+
+@pytest.fixture
+def project(tmp_path: Path, forks: Forks) -> Project:
+    """A project for one test."""
+    return make_project(tmp_path, forks)
+
+
+@pytest.fixture(scope="module")
+def shared_project(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Project:
+    """A project for all tests of a module that use it."""
+    return make_project(tmp_path_factory.mktemp("shared"), forks)
 
 
 @pytest.fixture

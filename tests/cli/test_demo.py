@@ -20,6 +20,7 @@ def computed() -> float:
 
 
 def test_the_demo_shows_commits_changes_and_results_within_15_seconds_of_computing(project: Project) -> None:
+    """The islands publish one after the other, to one line of commits."""
     before = computed()
     ran = project.run("demo", "--output", "penguins")
 
@@ -36,9 +37,6 @@ def test_the_demo_shows_commits_changes_and_results_within_15_seconds_of_computi
     made = {path.relative_to(project.directory / "penguins").as_posix() for path in project.directory.rglob("*.*")}
     assert {f"islands/{name}.json" for name in ISLANDS} | {"summary.csv"} <= made
 
-
-def test_the_islands_publish_one_after_the_other_to_one_line_of_commits(project: Project) -> None:
-    ran = project.run("demo")
     _, _, shown = ran.out.partition("commits of branch main, oldest first\n")
     line = [COMMIT.fullmatch(each) for each in shown.partition("\n\n")[0].splitlines()]
     assert all(line), shown

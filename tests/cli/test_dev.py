@@ -49,6 +49,13 @@ def test_the_printed_lines_start_workflows_that_complete(project: Project) -> No
         dev.wait_for(r"(?m)^plain    \| plain0001: completed plain.work ")
         dev.wait_for(r"(?m)^features \| features0001: completed features.build .*, workspace at ")
         assert "warning" not in dev.text
+        head = features["output"]["workspace"]["ref"]
+        variables = dev.variables()
+        shown = project.run("input", "dev", "main", "--compact", **variables)
+        registered = project.run("register", "--dry-run", "features", **variables)
+    assert variables["CONDUCTOR_SERVER_URL"] == f"{dev.url}/api" != f"{variables['LAKECTL_SERVER_ENDPOINT_URL']}/api"
+    assert f'"ref": "{head}' in shown.out
+    assert registered.out.startswith("unchanged  features.build\n")
 
 
 def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(project: Project, tmp_path: Path) -> None:
@@ -65,34 +72,19 @@ def test_what_a_function_says_is_seen_while_it_runs_and_its_traceback_too(projec
         assert re.search(attempt + r'  File ".*plain.py", line \d+, in work$', dev.text)
 
 
-def test_what_it_prints_leads_other_commands_to_its_services(project: Project) -> None:
-    with ready(project, "features", "-w", "sample") as dev:
-        variables = dev.variables()
-        shown = project.run("input", "dev", "main", "--compact", **variables)
-        registered = project.run("register", "--dry-run", "features", **variables)
-    assert variables["CONDUCTOR_SERVER_URL"] == f"{dev.url}/api" != f"{variables['LAKECTL_SERVER_ENDPOINT_URL']}/api"
-    assert f'"ref": "{dev.text.partition("branch main at ")[2][:12]}' in shown.out
-    assert registered.out.startswith("unchanged  features.build\n")
-
-
-def test_its_workers_refuse_other_workspaces_than_the_allowed_ones_and_its_own(project: Project) -> None:
-    (project.directory / ".env").write_text("PERAGO_ALLOWED_WORKSPACES=lab/main\n")
-    with ready(project, "features", "-w", "sample") as dev:
+def test_what_is_configured_for_other_servers_limits_workspaces_and_nothing_else(project: Project) -> None:
+    (project.directory / ".env").write_text(
+        "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
+        "PERAGO_ALLOWED_WORKSPACES=lab/main\n"
+    )
+    proxied = replace(project, environment={**project.environment, "http_proxy": "http://127.0.0.1:9"})
+    with ready(proxied, "features", "-w", "sample") as dev:
         assert dev.finished(dev.curl("dev.features.build"))["status"] == "COMPLETED"
         dev.text = dev.text.replace('"repository":"dev"', '"repository":"prod"')
         refused = dev.finished(dev.curl("dev.features.build"))
+        assert dev.stop() == 0
     assert refused["status"] == "FAILED"
     assert "branch 'main' of repository 'prod'; PERAGO_ALLOWED_WORKSPACES" in refused["reasonForIncompletion"]
-
-
-def test_the_configured_servers_are_left_alone(project: Project) -> None:
-    (project.directory / ".env").write_text(
-        "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api\nCONDUCTOR_AUTH_KEY=k\nCONDUCTOR_AUTH_SECRET=top-secret\n"
-    )
-    proxied = replace(project, environment={**project.environment, "http_proxy": "http://127.0.0.1:9"})
-    with ready(proxied, "plain") as dev:
-        assert dev.finished(dev.curl("dev.plain.work"))["status"] == "COMPLETED"
-        assert dev.stop() == 0
     assert "top-secret" not in dev.text
 
 

@@ -43,10 +43,13 @@ def work(workspace: Path, params: Params) -> Result:
 """
 
 
-@pytest.fixture
-def dev(project: Project) -> Iterator[Dev]:
-    project.module("features", FEATURES)
-    with ready(project, "features") as running:
+pytestmark = pytest.mark.xdist_group("send")
+
+
+@pytest.fixture(scope="module")
+def dev(shared_project: Project) -> Iterator[Dev]:
+    shared_project.module("features", FEATURES)
+    with ready(shared_project, "features") as running:
         yield running
 
 
