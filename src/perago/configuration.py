@@ -42,7 +42,7 @@ def look_at_configuration() -> Configuration:
 
 
 def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:
-    """What is missing to reach Conductor and, if asked, to publish to lakeFS as it was configured."""
+    """Return what is missing to reach Conductor and, if asked, to publish to lakeFS."""
     from perago.settings import ConfigurationError
 
     settings = configuration.settings
@@ -58,7 +58,7 @@ def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Pro
 
 
 def environment_of(task: TaskSummary) -> dict[str, str]:
-    """The withheld variables that the task asks for."""
+    """Return the withheld variables that the task asks for."""
     from perago.authoring.task import asked_for
     from perago.settings import whole_environment
 
@@ -66,14 +66,14 @@ def environment_of(task: TaskSummary) -> dict[str, str]:
 
 
 def logs_of(settings: Settings) -> LogPlan:
-    """Where and how its logs are written."""
+    """Plan where and how the logs of a worker are written."""
     from perago.worker import LogPlan
 
     return LogPlan(root=settings.log_root, max_bytes=settings.log_file_max_size, retention_days=settings.log_retention)
 
 
 def limits_of(settings: Settings) -> Limits:
-    """What its attempts are allowed."""
+    """Return the limits of its attempts."""
     from perago.driver import Limits
 
     return Limits(
@@ -86,14 +86,14 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def cache_of(settings: Settings) -> ObjectCache:
-    """The cache that attempts on the configured lakeFS use. The workspace root exists."""
+    """Return the cache that attempts on the configured lakeFS use. The workspace root exists."""
     from perago.cache import CacheUnusable, ObjectCache, default_limit
 
     limit = settings.cache_max_bytes
     if limit is None:
         try:
             limit = default_limit(settings.workspace_root)
-        except (CacheUnusable, OSError):  # the worker says it, each time that it looks after the cache
+        except (CacheUnusable, OSError):  # the worker reports it whenever it checks the cache
             limit = 0
     return ObjectCache(settings.workspace_root, limit, settings.require_lakefs().endpoint_url)
 
@@ -148,7 +148,7 @@ class Servers:
 
     @cached_property
     def overview(self) -> ConductorOverview:
-        """What waits, and who polls."""
+        """The queues and the last polls."""
         conductor = self._settings.require_conductor()
         from perago.adapters.conductor import ConductorOverview
 
@@ -180,7 +180,7 @@ class Servers:
 
 
 def namesake() -> str:
-    """What to say if the `perago` that is installed is the one of the package index, which is another project."""
+    """Return a warning if the `perago` that is installed is the one of the package index, which is another project."""
     try:
         installed = distribution("perago")
     except PackageNotFoundError:

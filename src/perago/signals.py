@@ -1,4 +1,4 @@
-"""How a command ends when a signal tells it to: the signal unwinds it, so that nothing it has started stays behind.
+"""End a command when a signal tells it to: the signal unwinds the command, so that nothing it started stays behind.
 
 A signal handler raises wherever the program happens to be. In a destructor or in the callback of a weak reference,
 which every import has, Python drops what is raised. While a class is made, Python wraps it in another error (until
@@ -33,7 +33,7 @@ _told_instead: Callable[[signal.Signals], None] | None = None
 
 @contextlib.contextmanager
 def sigint_noted() -> Iterator[None]:
-    """Inside the block Ctrl-C raises KeyboardInterrupt as always, and is noted. Where it is ignored, it stays so."""
+    """Note Ctrl-C inside the block; it raises KeyboardInterrupt as always. An ignored interrupt stays ignored."""
     usual = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _note)
     with _handled(signal.SIGINT) if usual and _is_main_thread() else contextlib.nullcontext():
         yield
@@ -41,7 +41,7 @@ def sigint_noted() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sigterm_unwinds() -> Iterator[None]:
-    """SIGTERM unwinds like any other end, so that neither a process nor a directory stays behind."""
+    """Let SIGTERM unwind the block, so that neither a process nor a directory stays behind."""
     with _handled(signal.SIGTERM):
         yield
 
@@ -69,8 +69,7 @@ def ends_well(stopped: Callable[[], None]) -> Iterator[None]:
 
 
 def hand_over(told: Callable[[signal.Signals], None]) -> None:
-    """Call `told` from now on for each signal, instead of unwinding; also for one that has come already and was
-    dropped."""
+    """Call `told` from now on for each signal, instead of unwinding; also for a signal that was dropped before."""
     global _told_instead
     _told_instead = told
     _listen()
@@ -80,7 +79,7 @@ def hand_over(told: Callable[[signal.Signals], None]) -> None:
 
 @contextlib.contextmanager
 def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Inside the block `told` is called for each signal that ends a process, for what serves until then."""
+    """Call `told` inside the block for each signal that ends a process, for a server that runs until then."""
 
     def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the shape that `signal` wants
         told(signal.Signals(number))
@@ -94,8 +93,8 @@ def heard(told: Callable[[signal.Signals], None]) -> Iterator[None]:
 
 
 def end_if_told() -> None:
-    """Unwind, if a signal has said so and the code that it interrupted has dropped that. Only the main thread, whose
-    business signals are, is unwound.
+    """Unwind if a signal has come, and the code that it interrupted has dropped the exception. Only the
+    main thread, which handles signals, is unwound.
 
     Raises:
         KeyboardInterrupt: SIGINT has come.
@@ -140,7 +139,7 @@ def _handled(number: signal.Signals) -> Iterator[None]:
         yield
         end_if_told()
     except Exception:
-        end_if_told()  # an error that comes of a signal is none of the command's
+        end_if_told()  # an error that a signal caused is not an error of the command
         raise
     finally:
         signal.signal(number, before)

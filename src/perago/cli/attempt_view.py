@@ -62,7 +62,7 @@ _PROGRESS_INTERVAL = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the attempt ended: Conductor's row, and the driver's record unless the process died."""
+    """The end of an attempt: Conductor's row, and the driver's record unless the process died."""
 
     row: Mapping[str, Any]
     record: AttemptRecord | None

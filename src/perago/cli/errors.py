@@ -1,4 +1,4 @@
-"""How a command ends that did not work: its message on standard error, and its exit code."""
+"""Turn what a command raises into a message on standard error and an exit code."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def error_boundary() -> Iterator[None]:
 
 
 def _report(error: Exception) -> ExitCode:
-    """Say what happened."""
+    """Print what happened, and return the exit code."""
     if isinstance(error, CommandError):
         if error.message:
             messages.error(error.message, error.fix)
@@ -127,7 +127,7 @@ def _drop_unwritable_output() -> None:
 
 
 def advice(error: ServiceError) -> str:
-    """One line for the message about `error`; empty where there is nothing to advise."""
+    """Return the advice for the message about `error`; empty where there is nothing to advise."""
     from perago.ports import AccessDenied, Unavailable
 
     where = _address(error.service)

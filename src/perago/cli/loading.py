@@ -1,4 +1,4 @@
-"""Task modules for the commands that need their TaskDefs, and what there is to say about them on standard error."""
+"""Load task modules for the commands that need their TaskDefs, and report their problems on standard error."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _load(modules: Sequence[str], seconds: float, *, packages: bool = False, to_
 
 
 def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
-    """The modules, with a problem where something that the task needs to run is not installed here."""
+    """Return the modules, with a problem where something that the task needs to run is not installed here."""
     from perago.probe.process import Code, ModuleProblem
 
     def checked(one: Probed) -> Probed:
@@ -65,7 +65,7 @@ def able_to_run(modules: Sequence[Probed]) -> list[Probed]:
 
 
 def show_notes(probed: Probed) -> None:
-    """What the module printed while it was imported, and what it left running."""
+    """Report what the module printed while it was imported, and what it left running."""
     if probed.printed:
         lines = masked(probed.output).splitlines()
         whole = len(lines) <= _SHOWN_LINES and len(probed.output.encode()) >= probed.printed
@@ -77,7 +77,7 @@ def show_notes(probed: Probed) -> None:
 
 
 def show_problem(probed: Probed) -> None:
-    """Why the module cannot be used."""
+    """Report why the module cannot be used."""
     found = probed.problem
     if found is None:
         return
@@ -88,7 +88,7 @@ def show_problem(probed: Probed) -> None:
 
 
 def report(modules: Sequence[Probed]) -> bool:
-    """Everything there is to say about the modules; whether all of them can be used."""
+    """Report all problems of the modules, and return whether all modules can be used."""
     for probed in modules:
         show_notes(probed)
     for probed in modules:

@@ -1,4 +1,4 @@
-"""What the commands share that run attempts or serve pages on this machine."""
+"""Ports, directories and debuggers of the commands that run attempts or serve pages on this machine."""
 
 from __future__ import annotations
 

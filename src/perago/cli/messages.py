@@ -80,7 +80,7 @@ def service_error(problem: ServiceError, fix: str) -> None:
 
 
 def service_words(problem: ServiceError) -> str:
-    """What the service did not do, in one sentence."""
+    """Return in one sentence what the service did not do."""
     from perago.ports import AccessDenied
 
     if isinstance(problem, AccessDenied):

@@ -142,7 +142,7 @@ def read_refs(text: str, repository: str) -> tuple[str, ...]:
 
 
 def _read_json(text: str, option: str) -> tuple[str, Any]:
-    """Where the JSON comes from, in words, and what it says."""
+    """Return the origin of the JSON, in words, and its value."""
     try:
         if text == "-":
             source, content = "standard input", sys.stdin.buffer.read()

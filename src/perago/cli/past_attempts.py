@@ -1,4 +1,4 @@
-"""How the commands that run past attempts again name them, and find them on the configured servers."""
+"""Name past attempts on a command line, and find them on the configured servers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def module_of(task_name: str) -> str:
     """Return the module below the current directory that declares a task.
 
     Raises:
-        Failure: there is none, or more than one.
+        Failure: no module does, or more than one.
     """
     from perago.history.search import modules_that_declare
 

@@ -141,7 +141,7 @@ def branch_head(repository: str, branch: str) -> str:
     """Return the commit that a branch of the configured lakeFS points at now.
 
     Raises:
-        Failure: there is none.
+        Failure: there is no such branch.
     """
     with store_of(repository, branch) as store:
         return store.get_commit(repository, branch).id

@@ -134,7 +134,7 @@ class Declared:
 
 
 def drift(queue: TaskQueue, task: Declared) -> Iterator[Finding]:
-    """How the TaskDef on the server differs from the module's.
+    """Compare the TaskDef on the server with the module's.
 
     Raises:
         ServiceError: Conductor did not answer.
@@ -142,7 +142,7 @@ def drift(queue: TaskQueue, task: Declared) -> Iterator[Finding]:
     registered = queue.get_task_definition(task.name)
     register = f"perago register {task.module}"
     if registered is None:
-        why = "Conductor then uses its own retries and time-outs: 3 retries, and an hour until a dead worker is noticed"
+        why = "Conductor then uses its own retries and timeouts: 3 retries, and an hour until a dead worker is noticed"
         yield Finding(task.name, Level.PROBLEM, "the server has no TaskDef of this name", why, register)
         return
     changes = classify(*comparable(registered, json.loads(task.definition)))
@@ -355,7 +355,7 @@ def _tried(store: WorkspaceStore, area: str, repository: str, head: str) -> Iter
 def left_branches(
     store: WorkspaceStore, check: DeliveryCheck | None, seen: FirstSeenStore, repository: str, now: float
 ) -> Iterator[Finding]:
-    """Staging branches that no delivery needs any more. `check` is Conductor, None if there is none to ask. Nothing for
+    """Staging branches that no delivery needs any more. `check` is Conductor, None if it cannot be asked. Nothing for
     a repository that is not there: `branch` says so.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What `perago doctor` finds, and how its checks run: at the same time, each with a time limit."""
+"""The findings of `perago doctor`, and its checks, which run at the same time, each with a time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _AT_A_TIME = 8
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -26,7 +26,7 @@ class Level(StrEnum):
 
 
 class Cause(StrEnum):
-    """What a problem lies in: it decides the exit code."""
+    """The origin of a problem: it decides the exit code."""
 
     MODULE = "module"
     CONFIGURATION = "configuration"
@@ -47,7 +47,7 @@ class Finding:
 
 
 Explain = Callable[[ServiceError], tuple[str, str]]
-"""What a service did not do, in one sentence, and what to do about it."""
+"""Returns in one sentence what a service did not do, and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What waits in Conductor's queues, what runs, and which workers there are: one row for each task type."""
+"""Read Conductor's queues: one row for each task type, with what waits, what runs and which workers there are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNATTENDED_AFTER = 120.0
 often."""
 MOST_ROWS = 100
 LONGEST_BEAT = 60.0
-"""Seconds between two heartbeats of a perago worker, or a third of the response time-out if that is less."""
+"""Seconds between two heartbeats of a perago worker, or a third of the response timeout if that is less."""
 _LATE = 2.5
 """Times that interval, a heartbeat was lost or its worker."""
 _REQUESTS = 8
@@ -81,7 +81,7 @@ class TaskTypeStatus:
 
     @property
     def slots_here(self) -> int:
-        """How many attempts the workers of this root take at a time."""
+        """The attempts that the workers of this root take at a time."""
         return sum(worker.slots for worker in self.workers)
 
     def silence(self, now: float) -> float | None:

@@ -225,7 +225,7 @@ def _no_task(workflows: ConductorWorkflows, task_id: str, error: NotFound) -> Fa
 
 
 def task_facts(row: Mapping[str, Any]) -> Facts:
-    """What one attempt is and how it goes. Times are milliseconds since the epoch, 0 for not yet."""
+    """Describe one attempt. Times are milliseconds since the epoch, 0 for not yet."""
     definition = _mapping(row.get("taskDefinition"))
     ref = _mapping(_mapping(row.get("outputData")).get("workspace")).get("ref")
     return {
@@ -317,7 +317,7 @@ _KINDS = ("added", "changed", "removed")
 
 
 def commit_facts(repository: str, commit: Commit) -> Facts:
-    """What a commit says of itself; `publication` is null for one that perago did not make."""
+    """Describe a commit by its own metadata; `publication` is null for one that perago did not make."""
     noted = {key.removeprefix("perago."): value for key, value in commit.metadata.items() if key.startswith("perago.")}
     noted.pop("result", None)
     return {
@@ -353,8 +353,10 @@ def fence_of(store: LakeFSStore, repository: str, commit: Commit) -> str:
 
 
 def file_facts(browser: LakeFSBrowser, repository: str, commit: Commit, listed: int | None) -> Facts | None:
-    """What a commit changed on its branch: how many files of each kind, and the first `listed` of them (None: all).
-    The size of a removed file is the one that it had. Nothing for the first commit of a repository."""
+    """Count the files that a commit changed on its branch, by kind, and list the first `listed` of them (None: all).
+
+    The size of a removed file is the one that it had. Nothing for the first commit of a repository.
+    """
     if not commit.parents:
         return None
     counts: dict[str, int] = dict.fromkeys(_KINDS, 0)

@@ -41,7 +41,7 @@ class NotReplayable(Failure):
 
 
 class Records(Protocol):
-    """What is asked of Conductor. Every method may raise any `ServiceError`."""
+    """The questions to Conductor. Every method may raise any `ServiceError`."""
 
     def task(self, task_id: str) -> Mapping[str, Any]:
         """One attempt as JSON."""
@@ -88,12 +88,12 @@ class PastAttempt:
 
     @property
     def seconds(self) -> float | None:
-        """How long it took, from its first poll to its report."""
+        """The seconds from its first poll to its report."""
         return (self.ended - self.started) / 1000 if self.ended > self.started > 0 else None
 
     @property
     def ending(self) -> str:
-        """How it ended, in the words of `Example.expect`."""
+        """Its end in the words of `Example.expect`."""
         if self.status == "COMPLETED":
             return "completed"
         phase, other = ("pre", "terminal") if self.status == _FINAL else ("post", "failed")
@@ -104,7 +104,7 @@ def find_attempt(records: Records, task_id: str) -> PastAttempt:
     """The attempt with this task id.
 
     Raises:
-        NotReplayable: there is none, it has not ended, or its input is not in Conductor.
+        NotReplayable: there is no such attempt, it has not ended, or its input is not in Conductor.
         ServiceError: Conductor did not answer.
     """
     try:
@@ -123,7 +123,7 @@ def find_step(records: Records, workflow_id: str, step: str) -> PastAttempt:
     """The last attempt of a step of a workflow.
 
     Raises:
-        NotReplayable: there is none, it has not ended, or its input is not in Conductor.
+        NotReplayable: there is no such attempt, it has not ended, or its input is not in Conductor.
         ServiceError: Conductor did not answer.
     """
     try:
@@ -266,18 +266,18 @@ _MOST_ADOPTIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the attempt published. Paths are relative to its workspace."""
+    """The publication of the attempt. Paths are relative to its workspace."""
 
     commit: str | None = None
     """The commit that has the files; None if nothing was published."""
     files: Mapping[str, Digest | None] = field(default_factory=dict)
-    """What it added and changed; None where lakeFS knows no MD5."""
+    """The added and changed files; None where lakeFS knows no MD5."""
     removed: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
 def gone_is_told(attempt: PastAttempt) -> Iterator[None]:
-    """What lakeFS no longer has makes an attempt one that cannot be run again.
+    """Refuse an attempt if lakeFS no longer has its objects.
 
     Raises:
         NotReplayable: instead of `NotFound` and `Refused`.
@@ -306,7 +306,7 @@ def input_commit(store: WorkspaceStore, workspace: PastWorkspace) -> str:
 
 
 def published_by(store: WorkspaceStore, workspace: PastWorkspace, input_ref: str, prefix: str) -> Published:
-    """What the attempt added, changed and removed, without what others have published at the same time.
+    """Return what the attempt added, changed and removed, without concurrent publications.
 
     Args:
         store: the lakeFS.
@@ -355,7 +355,7 @@ def with_files(store: WorkspaceStore, repository: str, commit: Commit) -> Commit
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the attempt read and left. `prefix` is what the keys of its workspace begin with."""
+    """The input and the publication of an attempt. `prefix` is what the keys of its workspace begin with."""
 
     attempt: PastAttempt
     prefix: str
@@ -364,7 +364,7 @@ class Past:
 
 
 def look_up(store: WorkspaceStore | None, attempt: PastAttempt, prefix: str) -> Past:
-    """What lakeFS knows of an attempt.
+    """Return what lakeFS has of an attempt.
 
     Args:
         store: the lakeFS; not needed for a task without a workspace.
@@ -419,7 +419,7 @@ def fetch_input(
 
 
 def differences_to(past: Past, now: Remains, store: WorkspaceStore | None, tree: Mapping[str, Content]) -> Differences:
-    """How what an attempt leaves today differs from what the past one left. Only files that differ are downloaded.
+    """Compare what an attempt leaves today with what the past one left. Only files that differ are downloaded.
 
     Args:
         past: the attempt of the past.
@@ -443,7 +443,7 @@ def differences_to(past: Past, now: Remains, store: WorkspaceStore | None, tree:
 def remains_of(
     store: WorkspaceStore, row: Mapping[str, Any], changes: Changes, prefix: str, directory: Path
 ) -> Remains:
-    """What an attempt on local services left.
+    """Return what an attempt on local services left.
 
     Args:
         store: the local lakeFS.

@@ -34,7 +34,7 @@ _NOTICED = 1.0
 
 
 class Kind(StrEnum):
-    """What came of an attempt with the code of today."""
+    """The result of an attempt with the code of today."""
 
     SAME = "same"
     DIFFERENT = "different"
@@ -76,7 +76,7 @@ def verdict_from(document: Mapping[str, Any]) -> Verdict:
     """A verdict as `as_json` has written it.
 
     Raises:
-        LookupError, TypeError, ValueError: it is none.
+        LookupError, TypeError, ValueError: it is not a verdict.
     """
     fields = {key: value for key, value in document.items() if key != "slower"}
     return Verdict(**{**fields, "kind": Kind(fields["kind"]), "summary": tuple(fields["summary"])})
@@ -123,7 +123,7 @@ class State:
         self._identity = {"version": _VERSION, "task": task, "code": code}
         self._verdicts: dict[str, Verdict] = {}
         self.is_outdated = False
-        """There was a file, of other code or another task; it is written anew."""
+        """There was a file, of other code or another task; it is overwritten."""
         if path is not None and path.exists():
             self._read(path)
 

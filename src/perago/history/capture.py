@@ -35,7 +35,7 @@ _ENDED = ("COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR")
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What was written."""
+    """The case directory that was written."""
 
     directory: Path
     files: int
@@ -49,20 +49,20 @@ class Captured:
     struck_out: tuple[str, ...]
     """JSON pointers of what looked like a secret."""
     replaced: tuple[str, ...]
-    """What the scrub hooks have replaced."""
+    """The values and files that the scrub hooks have replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What of an attempt is captured, and where it goes."""
+    """The part of an attempt that is captured, and its target."""
 
     target: Path
     """The case directory, which does not exist yet."""
     scrubber: Scrubber
     sees: Chosen = everything
-    """What the task sees of its workspace."""
+    """Whether the task sees a file of its workspace."""
     chosen: Chosen = everything
-    """Which of that are wanted."""
+    """Whether a file that the task sees is captured."""
     max_bytes: int | None = None
     """Of all input files together."""
     definition: Mapping[str, Any] | None = None
@@ -168,7 +168,7 @@ class _Capture:
         return value
 
     def _fetch_input(self, progress: Progress) -> int:
-        """How many files the input has; those that are wanted are on disk then."""
+        """Fetch the files that are wanted, and return the number of all input files."""
         past, store = self._past, self._store
         workspace = past.attempt.workspace
         if store is None or workspace is None or past.input_ref is None:
@@ -296,7 +296,7 @@ class Scrubber:
     task: str
     hooks: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     replaced: list[str] = field(default_factory=list)
-    """What a hook has replaced, in words."""
+    """The replaced values and files, in words."""
 
     def params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """The params as they are to be kept.

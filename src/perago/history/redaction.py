@@ -227,7 +227,7 @@ def _alternatives(schema: Any) -> list[_Schema]:
 
 
 def _of_property(schemas: Sequence[_Schema], key: str) -> list[_Schema]:
-    """What any of the schemas says of a field, or of the fields that it does not name."""
+    """Return the schemas of a field, or of the fields that a schema does not name."""
     found: list[_Schema] = []
     for schema in schemas:
         properties, patterns = schema.get("properties"), schema.get("patternProperties")
@@ -241,7 +241,7 @@ def _of_property(schemas: Sequence[_Schema], key: str) -> list[_Schema]:
 
 
 def _of_item(schemas: Sequence[_Schema], index: int) -> list[_Schema]:
-    """What any of the schemas says of an item: a tuple has one for each place."""
+    """Return the schemas of an item: a tuple has one for each place."""
     found: list[_Schema] = []
     for schema in schemas:
         first = schema.get("prefixItems")

@@ -97,7 +97,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the attempt of today gets. `files` are by their paths in the workspace."""
+    """The input of the attempt of today. `files` are by their paths in the workspace."""
 
     params: Mapping[str, Any]
     files: Mapping[str, Path]
@@ -131,11 +131,11 @@ class Heard:
         self._listener = listener
         self.record: AttemptRecord | None = None
         self.seconds = 0.0
-        """How long the attempt took, without the start of its worker."""
+        """The duration of the attempt, without the start of its worker."""
 
     @property
     def changes(self) -> Changes:
-        """What the function did to its workspace; nothing, if its process died."""
+        """The changes of the workspace by the function; empty if its process died."""
         return self.record.changes if self.record is not None else Changes()
 
     def __call__(self, event: events.Event) -> None:

@@ -33,7 +33,7 @@ _GRACE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Debugging:
-    """How a function runs in this process.
+    """Options for a function that runs in this process.
 
     `post_mortem` opens a debugger where it raises. `all_frames` shows the frames of perago in tracebacks, too.
     """
@@ -139,12 +139,12 @@ def plan_for(
 
 
 def _limits(settings: Settings) -> Limits:
-    """What attempts are allowed on services that were made for this run, while their author looks on."""
+    """Return the limits on services that were made for this run, while the author watches."""
     return replace(limits_of(settings), allowed_workspaces=None, fail_on_left_files=True)
 
 
 def breakpoint_in(files: Iterable[str]) -> str | None:
-    """Where one of these source files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
+    """Return where one of these files calls `breakpoint()` or `set_trace()`, as `file:line`; None for nowhere."""
     for file in files:
         with contextlib.suppress(OSError, SyntaxError, ValueError):
             for node in ast.walk(ast.parse(Path(file).read_bytes())):

@@ -22,11 +22,11 @@ _TASK_NAME = "perago.task_name"
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which of a task's completed attempts are meant: all that these allow, the latest first."""
+    """A choice among the completed attempts of a task, the latest first."""
 
     task_name: str
     last: int | None = None
-    """How many at most."""
+    """The maximum number of attempts."""
     since: float | None = None
     """Not before: seconds since the epoch."""
     workflow: str | None = None

@@ -1,4 +1,4 @@
-"""Looking at a task module from a distance: import it in a child process and take its TaskDef, or what went wrong.
+"""Import a task module in a child process, and return its TaskDef or what went wrong.
 
 The command line itself never imports an author's module. Whatever the module does at import (print, hang, exit,
 crash, fork), it does to a child that is thrown away.
@@ -31,7 +31,7 @@ AT_ONCE = min(4, os.cpu_count() or 1)
 """Modules that are imported side by side."""
 
 Progress = Callable[[int, int], None]
-"""Is told how many modules of how many have been looked at."""
+"""Called with the number of modules that were imported, and of all modules."""
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def probing(
         seconds: How long importing one module may take.
         packages: Take a package for all modules below it that declare a task.
         examine: As in `inspect_module`.
-        progress: Is told of it now and then.
+        progress: Called after each group of modules.
 
     Returns:
         A function that waits for the results, one for each module.
@@ -68,7 +68,7 @@ def probing(
                 with contextlib.ExitStack() as some:
                     probed += _results([_enter(some, name, seconds, examine) for name in left])
             wanted = [one for one in probed if found[one.module] or one.problem is None or not one.problem.is_no_task]
-            return _told_apart(wanted or [_empty(package, probed) for package in modules])
+            return _refuse_duplicates(wanted or [_empty(package, probed) for package in modules])
 
         yield results
 
@@ -101,7 +101,7 @@ def _enter(stack: contextlib.ExitStack, module: str, seconds: float, examine: st
         return stack.enter_context(ChildProcess(module, seconds, examine=examine))
 
 
-def _told_apart(probed: Sequence[Probed]) -> list[Probed]:
+def _refuse_duplicates(probed: Sequence[Probed]) -> list[Probed]:
     """A task name belongs to one module; a module that declares it again has a problem."""
     owners: dict[str, str] = {}
     result = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT = "report.json"
 STACK = "stack.txt"
 TIME_IS_UP = "Timeout ("
-"""How the stack begins that faulthandler writes when time is up; that of a crash begins in another way."""
+"""The beginning of the stack that faulthandler writes when time is up; that of a crash begins differently."""
 
 
 def run_forked(module: str, directory: str, seconds: float, examine: str, output: int) -> None:
@@ -148,7 +148,7 @@ def _example(task: Task, example: Example) -> dict[str, Any]:
 
 
 def _files_of(module: str, before: set[str]) -> list[str]:
-    """What an author would edit: the module itself, and what it imported from below the current directory."""
+    """Return what an author would edit: the module itself, and what it imported from below the current directory."""
     here, installed = Path.cwd(), Path(sys.prefix).resolve()
     found = set()
     for name, loaded in list(sys.modules.items()):

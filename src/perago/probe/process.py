@@ -36,7 +36,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ModuleProblem:
-    """What is wrong with a module: the kind, what happened, where (`file:line` or empty) and what to do."""
+    """A problem of a module: the kind, what happened, where (`file:line` or empty) and what to do."""
 
     code: str
     message: str
@@ -67,17 +67,17 @@ class TaskSummary:
     exclude: tuple[str, ...] = ()
     """Globs of the files of the workspace that it sees, and of those among them that it does not."""
     missing: tuple[tuple[str, str], ...] = ()
-    """What its guardrails need and do not find on this machine, each with the command that installs it."""
+    """The libraries that its guardrails miss on this machine, each with the command that installs it."""
 
     @property
     def key_prefix(self) -> str:
-        """What every key of its workspace begins with."""
+        """The beginning of every key of its workspace."""
         prefix = (self.workspace or "").strip("/")
         return f"{prefix}/" if prefix else ""
 
     @property
     def examples(self) -> int:
-        """How many there are."""
+        """The number of its examples."""
         return len(self.declared)
 
     @property
@@ -100,7 +100,7 @@ class Probed:
     left_running: bool = False
     """It started processes that were still there and were stopped."""
     advice: tuple[str, ...] = ()
-    """What would make it better, if that was asked for."""
+    """Suggestions for the module, if they were asked for."""
     files: tuple[str, ...] = ()
     """The module's file and those that it imported from below the current directory; empty if there is a problem."""
 
@@ -374,7 +374,7 @@ def _crash_advice(number: int, where: str) -> str:
 
 
 def _innermost_line(stack: str) -> str:
-    """Where a hanging module stands, from a faulthandler dump: the innermost line below the current directory,
+    """Return the line at which a module hangs, from a faulthandler dump: the innermost one below the current directory,
     otherwise the innermost at all."""
     frames = re.findall(r'File "([^<"][^"]*)", line (\d+)', stack)
     here = [(file, line) for file, line in frames if Path(file).is_relative_to(Path.cwd())]

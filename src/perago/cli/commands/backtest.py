@@ -115,7 +115,7 @@ def command(
                 f"no completed attempt of {task.name} was found",
                 "Conductor's search needs its index; `--workspace REPO/BRANCH` finds attempts by their publications",
             )
-        with _progress(len(ids)) as hear, _going_on(resume):
+        with _progress(len(ids)) as hear, _resumable(resume):
             verdicts = Backtest(servers, settings, module, task, state, jobs, hear).run(ids)
     found = summary(task.name, verdicts)
     text = json_text(found, indent=2) if as_json else "\n".join(_lines(found, verdicts))
@@ -124,8 +124,8 @@ def command(
 
 
 @contextlib.contextmanager
-def _going_on(resume: Path | None) -> Iterator[None]:
-    """Where the run is stopped, say that it can go on."""
+def _resumable(resume: Path | None) -> Iterator[None]:
+    """Report that the run can continue, if it is stopped."""
     try:
         yield
     except BaseException:

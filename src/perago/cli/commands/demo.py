@@ -23,13 +23,13 @@ from perago.text import json_text
 SAMPLE = "perago.samples.penguins"
 MODULES = (f"{SAMPLE}.clean", f"{SAMPLE}.measure", f"{SAMPLE}.summary")
 SLOTS = {f"{SAMPLE}.measure": 3}
-"""How many attempts of a task run at the same time, where it is more than one: the fork has three branches."""
+"""Attempts of a task that run at the same time, if more than one: the fork has three branches."""
 PLACES = {
     "penguins-raw.csv": "raw/penguins-raw.csv",
     "penguins.csv": "reference/penguins.csv",
     "SOURCE.md": "SOURCE.md",
 }
-"""Where the bundled files go in the workspace."""
+"""The bundled files, by their places in the workspace."""
 
 EXAMPLES = """\b
 Examples:

@@ -38,7 +38,7 @@ Examples:
   perago dev my_tasks.features -w ./sample --state .perago-dev   to be continued
 
 Then paste the curl line that it prints, and open the page to see what happens.
-Edit a module: its worker is started anew when no attempt is running. Ctrl-C lets
+Edit a module: its worker is restarted when no attempt is running. Ctrl-C lets
 running attempts finish, a second one cancels them."""
 
 
@@ -72,7 +72,7 @@ def command(
     """Develop task modules on an embedded Conductor and lakeFS.
 
     Starts both on this machine with a page to watch them, registers the TaskDefs, makes a workflow of one task
-    for every module, and runs real workers, which are started anew when their module changes. Prints where everything
+    for every module, and runs real workers, which are restarted when their module changes. Prints where everything
     is and the lines that start a workflow. It speaks to no other server, even if one is configured.
     """
     begun = time.monotonic()

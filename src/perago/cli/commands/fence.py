@@ -33,7 +33,7 @@ Examples:
 
 
 class Action(StrEnum):
-    """What to do with the fence."""
+    """An action on the fence."""
 
     INSTALL = "install"
     STATUS = "status"

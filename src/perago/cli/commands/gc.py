@@ -138,7 +138,7 @@ def _save(first_seen: FirstSeenStore) -> None:
 
 
 def print_leftover(leftover: Leftover, policy: Policy) -> None:
-    """One leftover, what became of it, and why."""
+    """Print one leftover, what became of it, and why."""
     from perago.driver.gc import Fate
     from perago.text import size
 
@@ -152,7 +152,7 @@ def print_leftover(leftover: Leftover, policy: Policy) -> None:
 
 
 def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Sequence[str]) -> None:
-    """How much it was."""
+    """Print the totals."""
     from perago.driver.gc import Fate
     from perago.text import count, size
 
@@ -169,7 +169,7 @@ def print_summary(found: Sequence[Leftover], policy: Policy, repositories: Seque
 
 
 def print_document(found: Sequence[Leftover], policy: Policy) -> None:
-    """Everything, as one JSON object."""
+    """Print everything as one JSON object."""
     content = {
         "dry_run": policy.dry_run,
         "older_than_seconds": policy.older_than,

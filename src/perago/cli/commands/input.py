@@ -63,7 +63,7 @@ def newest_commit(repository: str, commits: Sequence[str]) -> str:
     exists.
 
     Raises:
-        Failure: there is none, or the configured lakeFS does not know one of them.
+        Failure: there is no such commit, or the configured lakeFS does not know one of them.
     """
     from perago.attempt.history import PAGE, NotOneLine, newest_of
     from perago.configuration import Servers

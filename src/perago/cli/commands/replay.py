@@ -100,7 +100,7 @@ def command(
 
 
 def read_edit(text: str) -> tuple[list[str], Any]:
-    """Where a `--set` changes the params, and what it puts there: JSON, or else the text itself.
+    """Return where a `--set` changes the params, and the new value: JSON, or else the text itself.
 
     Raises:
         typer.BadParameter: it is not written as params.NAME=VALUE.
@@ -118,7 +118,7 @@ def read_edit(text: str) -> tuple[list[str], Any]:
 
 
 def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]) -> dict[str, Any]:
-    """The params with the edits made in a copy.
+    """Return a copy of the params with the edits.
 
     Raises:
         typer.BadParameter: an edit leads through something that is no object.
@@ -135,7 +135,7 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
 
 
 def _show(found: Found, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
-    """What differs on standard output; what it may come from on standard error."""
+    """Print the differences on standard output, and their likely cause on standard error."""
     attempt = found.attempt
     if unstable:
         messages.warning(

@@ -130,8 +130,8 @@ def _to_the_end(workflows: ConductorWorkflows, workflow_id: str, view: FollowVie
 
 
 def _look(workflows: ConductorWorkflows, workflow_id: str, view: FollowView, heard: float) -> Mapping[str, Any] | None:
-    """The workflow as it is, with what is new in it shown; None while Conductor is silent, which it may be for long
-    enough to be started anew."""
+    """Return the workflow, and show what is new in it; None while Conductor is silent, which it can be for long
+    enough to be restarted."""
     from perago.ports import Unavailable
 
     try:
@@ -155,23 +155,23 @@ class FollowView:
         self._task_name = task_name
         self._statuses: dict[str, str] = {}
         self._entries: dict[str, int] = {}
-        """How many entries of each attempt's log were shown."""
+        """The number of entries of each attempt's log that were shown."""
         self._waiting: dict[str, float] = {}
         """Since when each attempt waits for a worker; infinite once that was said."""
         self._silence = ""
 
     def started(self, workflow_id: str) -> None:
-        """The workflow exists."""
+        """Show that the workflow exists."""
         self._write(f"started workflow {workflow_id}")
 
     def silent(self, words: str) -> None:
-        """Conductor did not answer. Said once for each reason."""
+        """Show that Conductor did not answer, once for each reason."""
         if words != self._silence:
             self._write(f"{words}; trying again")
         self._silence = words
 
     def attempt(self, row: Mapping[str, Any], log: Sequence[str]) -> None:
-        """One attempt as Conductor has it now."""
+        """Show one attempt as Conductor has it now."""
         self._silence = ""
         task_id, status = row["taskId"], row["status"]
         name = f"{self._task_name} attempt {int(row.get('retryCount') or 0) + 1}"
@@ -190,7 +190,7 @@ class FollowView:
             self._write(f"{name}: ", status, row.get("reasonForIncompletion"))
 
     def ended(self, workflow: Mapping[str, Any]) -> None:
-        """The workflow is over."""
+        """Show that the workflow has ended."""
         told = any(row.get("reasonForIncompletion") for row in workflow.get("tasks", ()))
         place = workflow.get("output", {}).get("workspace")
         commit = f"workspace at commit {place['ref'][:12]}" if isinstance(place, dict) and place.get("ref") else None

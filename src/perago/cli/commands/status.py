@@ -31,21 +31,21 @@ class Row:
 
     @property
     def here(self) -> str:
-        """How many attempts run here, of those that the workers here take at a time."""
+        """The attempts that run here, of those that the workers here take at a time."""
         return f"{self.of.running_here} of {self.of.slots_here}" if self.of.workers or self.of.running_here else "-"
 
     @property
     def running(self) -> str:
-        """How many attempts run, with a plus sign where a part of a long list was read."""
+        """The attempts that run, with a plus sign if only a part of a long list was read."""
         return "?" if self.of.running is None else f"{self.of.running:,}{'' if self.of.all_read else '+'}"
 
     def since(self, milliseconds: int) -> str:
-        """How long ago a time is."""
+        """Return the age of a time."""
         return age(self.now - milliseconds / 1000)
 
     @property
     def details(self) -> Iterator[str]:
-        """What else there is to say, a line each."""
+        """The lines below the row."""
         row = self.of
         if row.oldest is not None:
             yield one_line(f"oldest: task {row.oldest.task_id}")

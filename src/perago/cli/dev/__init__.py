@@ -1,1 +1,1 @@
-"""What `perago dev` does: the embedded services, a worker process for every module, and reloads."""
+"""The work of `perago dev`: embedded services, a worker process for every module, and reloads."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 READY = "ready: "
-"""How the line begins that `perago start` prints once it polls."""
+"""The beginning of the line that `perago start` prints once it polls."""
 _LAST_LINES = 1.0
 """Seconds for the last lines after the process ended; what it left behind may hold its output open for ever."""
 
@@ -94,7 +94,7 @@ class WorkerChild:
         """
         self.started = time.monotonic()
         self.asked_to_stop = 0
-        """How many times; the second request cancels what runs, the third kills."""
+        """The number of requests; the second cancels what runs, the third kills."""
         self._on_line = on_line
         self._on_end = on_end
         held, self._lifeline = os.pipe()
@@ -156,7 +156,7 @@ class Check:
 
 
 SECONDS = 0.5
-"""How often to look."""
+"""Seconds between two checks of the files."""
 
 Fingerprint = tuple[tuple[int, int, int] | None, ...]
 """Modification time, size and inode of each file, None for one that is missing."""
@@ -179,7 +179,7 @@ class SourceFiles:
         return changed
 
     def replace(self, files: Iterable[str]) -> None:
-        """Watch these instead. What both sets have is not looked at anew, so a change in between is not missed."""
+        """Watch these instead. What both sets have is not read again, so a change in between is not missed."""
         known = dict(zip(self._files, self._seen, strict=True))
         self._files = tuple(sorted(set(files)))
         self._seen = tuple(known[file] if file in known else _print_of(file) for file in self._files)

@@ -198,7 +198,7 @@ class Session:
 
 
 class ModuleRunner:
-    """What one module is doing. All methods are called by the session's thread."""
+    """One module: its worker, its files and its checks. All methods are called by the session's thread."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ class ModuleRunner:
     # ------------------------------------------------------------------- what is heard
 
     def said(self, event: ChildSaid) -> None:
-        """A line of its worker process."""
+        """Print a line of its worker process."""
         if not event.text.startswith(READY):
             self._session.say(self, event.text)
             return
@@ -281,7 +281,7 @@ class ModuleRunner:
         self._reloaded = False
 
     def ended(self, event: ChildEnded) -> None:
-        """Its worker process is gone: as it was told, or by itself."""
+        """Plan a restart, unless the worker process was told to end."""
         child, self._child = self._child, None
         if child is None or child.asked_to_stop or self._stopping:
             return
@@ -291,7 +291,7 @@ class ModuleRunner:
         self._session.say(self, f"the worker {how}; it is started again in {pause:g} s")
 
     def checked(self, event: Checked) -> None:
-        """What a change amounted to."""
+        """React to the result of a check."""
         self._check = None
         if self._stopping:
             return
@@ -378,7 +378,7 @@ class DevView:
         self._write("\n".join(lines))
 
     def start(self, task: TaskSummary, once: str, always: str) -> None:
-        """How a workflow is started now, and at any time."""
+        """Print how a workflow is started now, and at any time."""
         origin = "the parameters of its first example" if task.example is not None else "parameters to fill in"
         newest = "" if task.workspace is None else f", on the newest commit of {BRANCH}"
         self._write(

@@ -1,5 +1,4 @@
-"""What `perago dev` keeps ready: a repository with files, and for every module a workflow of one task and the line that
-starts it."""
+"""The repository of `perago dev`, and for every module a workflow of one task and the line that starts it."""
 
 from __future__ import annotations
 
