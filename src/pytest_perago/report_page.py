@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import pytest
 
 import perago
-from perago.text import count, visible
+from perago.text import count, duration, visible
 from pytest_perago.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -356,19 +356,15 @@ def _examples(tasks: Sequence[TaskFacts], results: Sequence[TestResult]) -> Mark
 def _outcome(result: TestResult | None) -> Markup:
     if result is None:
         return tag("td", "not run", class_="none")
-    text = f"{_SIGNS[result.outcome]} {result.outcome}, {_duration(result.seconds)}"
+    text = f"{_SIGNS[result.outcome]} {result.outcome}, {duration(result.seconds)}"
     failed = result.outcome in ("failed", "error")
     return tag("td", tag("a", text, href=f"#{_anchor(result)}") if failed else text, class_=result.outcome)
 
 
 def _slowest(results: Sequence[TestResult]) -> Markup | None:
     slow = sorted(results, key=lambda result: -result.seconds)[:_SLOWEST]
-    rows = [[_duration(result.seconds), tag("code", result.nodeid), result.outcome] for result in slow]
+    rows = [[duration(result.seconds), tag("code", result.nodeid), result.outcome] for result in slow]
     return table(["Time", "Test", "Outcome"], rows) if rows else None
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.2f} s" if seconds >= 0.1 else f"{seconds * 1000:.0f} ms"
 
 
 def _left_out(results: Sequence[TestResult], unused: Sequence[str]) -> Markup | None:

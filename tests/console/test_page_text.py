@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from perago.console.text import Moment, Shown, block, duration, line, moment, plural, readable_json, size, tail, zone
-from perago.text import visible
+from perago.console.text import Moment, Shown, block, duration, line, moment, readable_json, tail, zone
+from perago.text import count, size, visible
 
 
 @pytest.mark.parametrize(
@@ -48,11 +48,11 @@ def test_json_of_many_members_is_cut_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "expected"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 * 1024**2, "5.0 MiB"), (2048 * 1024**3, "2048.0 GiB")],
+    ("number", "expected"),
+    [(1, "1 byte"), (1023, "1,023 bytes"), (1024, "1.0 KiB"), (5 * 1024**2, "5.0 MiB"), (2048 * 1024**3, "2.0 TiB")],
 )
-def test_sizes(count: int, expected: str) -> None:
-    assert size(count) == expected
+def test_sizes(number: int, expected: str) -> None:
+    assert size(number) == expected
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_times_are_those_of_the_machines_zone(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_plurals() -> None:
-    assert (plural(1, "file"), plural(1200, "file"), plural(2, "entry", "entries")) == (
+    assert (count(1, "file"), count(1200, "file"), count(2, "entry", "entries")) == (
         "1 file",
         "1,200 files",
         "2 entries",

@@ -238,7 +238,7 @@ def test_a_branch_shows_its_first_parent_history(site: Site, filled: Filled) -> 
 
 def test_uncommitted_changes_are_shown_with_their_branch(site: Site) -> None:
     uncommitted = site.get(links.branch(REPOSITORY, STAGING)).main.all("table")[0]
-    assert uncommitted.rows() == [["summary/draft.txt", "added", "5 B"]]
+    assert uncommitted.rows() == [["summary/draft.txt", "added", "5 bytes"]]
 
 
 def test_a_commit_shows_changed_files_with_both_sizes(site: Site, filled: Filled) -> None:
@@ -246,9 +246,9 @@ def test_a_commit_shows_changed_files_with_both_sizes(site: Site, filled: Filled
     fence, *rows = page.one("table").rows()
     assert fence[:2] == [FENCE_PATH, "added"], "the first publication to the branch brings it along"
     assert rows == [
-        ["raw/orders.csv", "changed", "19 B", "14 B"],
-        ["raw/scratch.csv", "removed", "3 B", ""],
-        ["summary/rows.txt", "added", "", "10 B"],
+        ["raw/orders.csv", "changed", "19 bytes", "14 bytes"],
+        ["raw/scratch.csv", "removed", "3 bytes", ""],
+        ["summary/rows.txt", "added", "", "10 bytes"],
     ]
     assert "4 files: 2 added, 1 changed, 1 removed" in page.text
 
@@ -272,9 +272,9 @@ def test_directories_and_files_of_a_commit_can_be_walked(site: Site, filled: Fil
     assert [row[:2] for row in top.one("table").rows()] == [["notes/", ""], ["raw/", ""]]
     below = site.get(links.files(REPOSITORY, filled.root, "raw/")).main
     assert [row[:2] for row in below.one("table").rows()] == [
-        ["logo.bin", "10 B"],
-        ["orders.csv", "19 B"],
-        ["scratch.csv", "3 B"],
+        ["logo.bin", "10 bytes"],
+        ["orders.csv", "19 bytes"],
+        ["scratch.csv", "3 bytes"],
     ]
 
 

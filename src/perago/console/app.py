@@ -28,9 +28,9 @@ from perago.console import overview as task_types
 from perago.console import text as links
 from perago.console.commits import commit
 from perago.console.source import Actions, Conductor, LakeFS, News, NoSuchPage, Source
-from perago.console.text import Link, Shown, block, plural, unquoted, zone
+from perago.console.text import Link, Shown, block, unquoted, zone
 from perago.ports import AccessDenied, NotFound, ServiceError, Unavailable
-from perago.text import visible
+from perago.text import count, visible
 
 _NO_PAGE: Any = ((), None)
 _OF_CONDUCTOR: Mapping[str, Any] = {
@@ -198,7 +198,7 @@ class Renderer:
             lstrip_blocks=True,
             finalize=_printed,
         )
-        self._environment.filters["plural"] = plural
+        self._environment.filters["plural"] = count
         self._environment.filters["unquoted"] = unquoted
         self._environment.filters["exact"] = lambda value: Markup(escape(value))  # noqa: S704 - it is escaped
 

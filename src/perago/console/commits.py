@@ -25,12 +25,11 @@ from perago.console.text import (
     link,
     listed,
     moment,
-    plural,
     readable_json,
-    size,
 )
 from perago.ports import Commit
 from perago.taskdef.payload import commits_of
+from perago.text import count, size
 from perago.workspace.keys import is_reserved
 
 SHORT_ID = 12
@@ -172,14 +171,14 @@ def changed(source: Source, repository: str, found: Commit, *, reserved: bool = 
 
 
 def _count(objects: int) -> str:
-    return f"more than {MOST:,} files" if objects > MOST else plural(objects, "file")
+    return f"more than {MOST:,} files" if objects > MOST else count(objects, "file")
 
 
 def summary_of(counts: Mapping[str, int]) -> str:
     """How many files of each kind were changed."""
     total = sum(counts.values())
     parts = [f"{counts[kind]:,} {kind}" for kind in _KINDS if counts.get(kind)]
-    return f"{plural(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
+    return f"{count(total, 'file')}: {', '.join(parts)}" if total else "no file changed"
 
 
 def publications(

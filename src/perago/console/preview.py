@@ -18,7 +18,8 @@ from typing import Any
 
 from perago.console import text as links
 from perago.console.source import File, NoSuchPage, Source
-from perago.console.text import Shown, line, plural, size
+from perago.console.text import Shown, line
+from perago.text import count, size
 
 TEXT_BYTES = 64 * 1024
 """How much of a text or of a CSV file is looked at."""
@@ -135,7 +136,7 @@ def _parquet(source: Source, repository: str, commit_id: str, found: File) -> Pr
     if told is None:
         return Preview(note="A Parquet file that cannot be read here. Download it to look at it.")
     table = _table(told["columns"], told["rows"], told["total"] > ROWS)
-    return Preview(table=table, note=f"{plural(told['total'], 'row')}, {plural(told['width'], 'column')}")
+    return Preview(table=table, note=f"{count(told['total'], 'row')}, {count(told['width'], 'column')}")
 
 
 def _in_a_process(data: bytes) -> Any:

@@ -15,8 +15,9 @@ from perago.console import text
 from perago.console.commits import SHORT_ID, ChangeRow, CommitRow, change_row, commit_row
 from perago.console.preview import Preview, image_of, preview_of
 from perago.console.source import File, NoSuchPage, Ref, Repository, Source
-from perago.console.text import Link, Listed, Moment, Shown, line, link, listed, moment, plural, size
+from perago.console.text import Link, Listed, Moment, Shown, line, link, listed, moment
 from perago.ports import Forbidden
+from perago.text import count, size
 
 _PAGE_SIZE = 50
 _FILES = 200
@@ -254,7 +255,7 @@ def file(source: Source, request: Request) -> FilePage:
     return FilePage(
         path=line(found.path),
         size=size(found.size) if found.size >= 1024 else "",
-        bytes=plural(found.size, "byte"),
+        bytes=count(found.size, "byte"),
         checksum=line(found.checksum),
         content_type=line(found.content_type),
         time=moment(found.mtime * 1000),

@@ -16,6 +16,7 @@ from starlette.datastructures import URL
 from starlette.requests import Request
 
 from perago.console.source import Page
+from perago.text import duration as seconds_as_text
 
 LINE_LIMIT = 300
 """Characters of a name, a key, a reason in a table."""
@@ -105,26 +106,9 @@ class _Shortening:
         return text
 
 
-def size(count: int) -> str:
-    """A number of bytes for people."""
-    if count < 1024:
-        return f"{count} B"
-    amount = float(count)
-    for unit in ("KiB", "MiB", "GiB"):
-        amount /= 1024
-        if amount < 1024 or unit == "GiB":
-            break
-    return f"{amount:.1f} {unit}"
-
-
 def unquoted(text: str) -> str:
     """A JSON text without the quotes of a string."""
     return text[1:-1] if len(text) > 2 and text.startswith('"') else text
-
-
-def plural(count: int, noun: str, nouns: str | None = None) -> str:
-    """`1 file`, `1,200 files`."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,19 +152,8 @@ def zone() -> str:
 
 
 def duration(milliseconds: float) -> str:
-    """A length of time in the two units that matter."""
-    seconds = max(0.0, milliseconds / 1000)
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min"
-    return f"{hours // 24} days {hours % 24} h"
+    """A length of time in milliseconds, as Conductor has it."""
+    return seconds_as_text(milliseconds / 1000)
 
 
 T = TypeVar("T")

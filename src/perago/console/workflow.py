@@ -33,12 +33,12 @@ from perago.console.text import (
     link,
     moment,
     paged,
-    plural,
     readable_json,
     status_view,
 )
 from perago.console.timeline import Timeline, timeline
 from perago.ports import Commit
+from perago.text import count
 
 _MOST_FORKS = 20
 _MOST_LANES = 100
@@ -148,7 +148,7 @@ class _Reader:
             return LaneStep(link(reference), task_type, StatusView("to come", "wait"), "", ())
         last = rows[-1]
         spent = duration(last["endTime"] - last["startTime"]) if last["endTime"] and last["startTime"] else ""
-        tries = plural(len(rows), "attempt") if len(rows) > 1 else ""
+        tries = count(len(rows), "attempt") if len(rows) > 1 else ""
         return LaneStep(
             reference=link(reference, self._url_of(last)),
             task_type=task_type,
