@@ -30,7 +30,7 @@ class Configuration:
     warnings: tuple[str, ...] = ()
 
 
-def look_at_configuration() -> Configuration:
+def read_configuration() -> Configuration:
     """Read the environment and `.env` and dry-run the roots; it creates nothing and asks no server."""
     from perago.settings import ConfigurationError, check_roots, load_settings
 
@@ -41,7 +41,7 @@ def look_at_configuration() -> Configuration:
     return Configuration(settings, check_roots(settings), settings.warnings)
 
 
-def look_at_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:
+def missing_services(configuration: Configuration, *, lakefs: bool) -> tuple[Problem, ...]:
     """Return what is missing to reach Conductor and, if asked, to publish to lakeFS."""
     from perago.settings import ConfigurationError
 

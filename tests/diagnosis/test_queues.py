@@ -13,7 +13,7 @@ from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
 from perago.diagnosis.checks import Declared, queues
 from perago.diagnosis.findings import Finding, Level
-from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, look_at_queues
+from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
 from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings
 
@@ -36,7 +36,7 @@ def overview(embedded: EmbeddedServices) -> Iterator[ConductorOverview]:
 
 
 def row(overview: ConductorOverview, root: Path, after: float) -> TaskTypeStatus:
-    (found,) = look_at_queues(overview, root, ["work"], time.time() + after).rows
+    (found,) = read_queues(overview, root, ["work"], time.time() + after).rows
     return found
 
 
@@ -118,7 +118,7 @@ def test_a_server_that_tells_no_list_is_not_asked_for_each_of_a_hundred(
         return Drop() if "/admin/task/" in request.path else reply_json({} if "/queue/all" in request.path else [])
 
     with ScriptedServer(answer) as server, closing(overview_at(server.url)) as overview:
-        report = look_at_queues(overview, tmp_path, names, time.time())
+        report = read_queues(overview, tmp_path, names, time.time())
         asked = {request.path for request in server.requests if "/admin/task/" in request.path}
     assert len(asked) < 20
     assert (len(report.problems), {row.running for row in report.rows}) == (100, {None})
@@ -128,7 +128,7 @@ def test_a_server_that_tells_no_list_is_not_asked_for_each_of_a_hundred(
 @pytest.mark.parametrize("name", ["updateTime", "scheduledTime", "responseTimeoutSeconds"])
 def test_a_number_that_makes_no_sense_is_a_problem_of_its_task_type(tmp_path: Path, name: str, value: object) -> None:
     with served([{"taskId": "t", "status": "IN_PROGRESS", name: value}]) as overview:
-        report = look_at_queues(overview, tmp_path, ["work"], time.time())
+        report = read_queues(overview, tmp_path, ["work"], time.time())
     assert (report.rows[0].running, len(report.problems)) == (None, 1)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from perago.cli import messages
 from perago.cli.errors import CommandError, ExitCode
-from perago.configuration import Configuration, look_at_configuration
+from perago.configuration import Configuration, read_configuration
 
 if TYPE_CHECKING:
     from perago.settings import LogFormat, Settings
@@ -42,7 +42,7 @@ def valid_settings() -> Settings:
     """
     from perago.settings import prepare_roots
 
-    configuration = look_at_configuration()
+    configuration = read_configuration()
     for text in configuration.warnings:
         messages.warning(text)
     if configuration.settings is None or configuration.problems:

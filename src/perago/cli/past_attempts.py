@@ -17,7 +17,7 @@ from perago.text import listing
 if TYPE_CHECKING:
     from perago.configuration import Servers
     from perago.history.attempts import Past, PastAttempt
-    from perago.history.replay import Found
+    from perago.history.replay import Replayable
     from perago.probe import TaskSummary
 
 
@@ -70,7 +70,7 @@ class Named:
             raise typer.BadParameter("name an attempt: its TASK_ID, or --workflow ID --step REF.")
         return named
 
-    def find(self, servers: Servers) -> tuple[Found, Past, tuple[str, ...]]:
+    def find(self, servers: Servers) -> tuple[Replayable, Past, tuple[str, ...]]:
         """Look up the attempt and its task of today, and return both with the source files of the module.
 
         Raises:
@@ -90,7 +90,7 @@ class Named:
         return *look_up(servers, attempt, name, task), files
 
 
-def look_up(servers: Servers, attempt: PastAttempt, module: str, task: TaskSummary) -> tuple[Found, Past]:
+def look_up(servers: Servers, attempt: PastAttempt, module: str, task: TaskSummary) -> tuple[Replayable, Past]:
     """Match an attempt with its task of today, warn of breaking changes since, and read what lakeFS has of it.
 
     Raises:
@@ -98,11 +98,11 @@ def look_up(servers: Servers, attempt: PastAttempt, module: str, task: TaskSumma
         NotReplayable: the attempt cannot be run again.
         ServiceError: lakeFS did not answer.
     """
-    from perago.history.replay import Found
+    from perago.history.replay import Replayable
 
     if task.name != attempt.task_name:
         raise typer.BadParameter(f"{module} declares {task.name}, but the attempt is one of {attempt.task_name}.")
-    found = Found.matched(attempt, module, task)
+    found = Replayable.matched(attempt, module, task)
     past = found.look_up(servers)
     for line in found.breaking_changes():
         messages.warning(f"the TaskDef has changed since in a way that breaks running workflows: {line}")

@@ -15,7 +15,7 @@ from perago.attempt.events import FenceState
 from perago.attempt.publication import FENCE_PATH, fence_in
 from perago.cache import CacheUnusable, default_limit, usage
 from perago.diagnosis.findings import Finding, Level
-from perago.diagnosis.queues import TaskTypeStatus, look_at_queues
+from perago.diagnosis.queues import TaskTypeStatus, read_queues
 from perago.driver import Limits
 from perago.driver.fencing import try_publishing
 from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Policy, clear_directories
@@ -165,7 +165,7 @@ def queues(overview: ConductorOverview, root: Path, tasks: Sequence[Declared] | 
     """
     names = None if tasks is None else [task.name for task in tasks]
     modules = {task.name: task.module for task in tasks or ()}
-    report = look_at_queues(overview, root, names, now)
+    report = read_queues(overview, root, names, now)
     stuck = [row for row in report.rows if row.is_unattended(now) or (row.domain and row.waiting)]
     for row in stuck:
         yield _stuck(row, now, modules.get(row.task_name, "MODULE"))

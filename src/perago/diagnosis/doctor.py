@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from perago.adapters.http import CallPolicy
-from perago.configuration import Configuration, Servers, limits_of, look_at_configuration, namesake
+from perago.configuration import Configuration, Servers, limits_of, namesake, read_configuration
 from perago.diagnosis import checks
 from perago.diagnosis.checks import Declared
 from perago.diagnosis.findings import Cause, Check, Explain, Finding, Level, run_checks
@@ -58,7 +58,7 @@ class Doctor:
 
         with contextlib.ExitStack() as stack:
             results = stack.enter_context(probing(modules, seconds, packages=True)) if modules else list
-            configuration = look_at_configuration()
+            configuration = read_configuration()
             findings = [*_installed(), *_configured(configuration)]
             if (settings := configuration.settings) is None:
                 return [*findings, *_modules(results())]

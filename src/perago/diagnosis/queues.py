@@ -111,7 +111,7 @@ class QueueReport:
     problems: tuple[ServiceError, ...]
 
 
-def look_at_queues(
+def read_queues(
     overview: ConductorOverview,
     root: Path,
     names: Sequence[str] | None,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from perago.atomic_file import replace_file
 from perago.history.attempts import NotReplayable, differences_to, find_attempt
-from perago.history.replay import Found, SharedWorker, scratch_directory
+from perago.history.replay import Replayable, SharedWorker, scratch_directory
 from perago.signals import end_if_told
 
 if TYPE_CHECKING:
@@ -240,14 +240,14 @@ class Backtest:
         workflow_id, started = "", 0
         try:
             attempt = find_attempt(self._servers.workflows, task_id)
-            found = Found.matched(attempt, self._module, self._task)
+            found = Replayable.matched(attempt, self._module, self._task)
             workflow_id, started = attempt.workflow_id, attempt.started
             with tempfile.TemporaryDirectory(dir=scratch) as name:
                 return self._compared(found, worker, Path(name))
         except NotReplayable as error:
             return Verdict(task_id, workflow_id, started, Kind.UNREADABLE, summary=(error.message,))
 
-    def _compared(self, found: Found, worker: SharedWorker, directory: Path) -> Verdict:
+    def _compared(self, found: Replayable, worker: SharedWorker, directory: Path) -> Verdict:
         from perago.testing.differences import differences
 
         attempt, servers = found.attempt, self._servers

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Replayable:
     """A past attempt, and the task of today that is its successor."""
 
     attempt: PastAttempt
@@ -40,7 +40,7 @@ class Found:
     task: TaskSummary
 
     @staticmethod
-    def matched(attempt: PastAttempt, module: str, task: TaskSummary) -> Found:
+    def matched(attempt: PastAttempt, module: str, task: TaskSummary) -> Replayable:
         """Return the attempt with its task.
 
         Raises:
@@ -51,7 +51,7 @@ class Found:
         if (task.workspace is None) != (attempt.workspace is None):
             then, now = ("no ", "a ") if attempt.workspace is None else ("a ", "no ")
             raise NotReplayable(f"task {task.name} had {then}workspace then, and has {now}workspace now")
-        return Found(attempt, module, task)
+        return Replayable(attempt, module, task)
 
     def store(self, servers: Servers) -> LakeFSStore | None:
         """Return the lakeFS; None for a task without a workspace."""
@@ -149,7 +149,7 @@ class Heard:
 
 
 def run_again(
-    found: Found,
+    found: Replayable,
     given: Input,
     settings: Settings,
     directory: Path,
@@ -221,7 +221,7 @@ class SharedWorker:
     ) -> None:
         self._open.__exit__(kind, error, traceback)
 
-    def run(self, found: Found, given: Input, directory: Path) -> Ran:
+    def run(self, found: Replayable, given: Input, directory: Path) -> Ran:
         """Run one attempt; the files that it changes go to a directory that exists and is empty.
 
         Raises:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from perago.probe import child
 from perago.signals import end_if_told
@@ -135,47 +135,6 @@ _KILLED = 10.0
 """Seconds that a killed process gets to be gone."""
 
 
-class Running(Protocol):
-    """The part of `subprocess.Popen` that is needed here."""
-
-    @property
-    def pid(self) -> int:
-        """The process id, which is its process group, too."""
-        ...
-
-    def poll(self) -> int | None:
-        """The exit status, negative for a signal, or None while the child runs."""
-        ...
-
-    def wait(self, timeout: float) -> int:
-        """The exit status.
-
-        Raises:
-            subprocess.TimeoutExpired: the child is still running after `timeout` seconds.
-        """
-        ...
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        ...
-
-
-def launch(module: str, directory: str, seconds: float, examine: str, output: int, *, beside_threads: bool) -> Running:
-    """Start a child that imports a module and leaves its report.
-
-    Args:
-        module: The import path of the task module.
-        directory: Where the report goes.
-        seconds: How long the import may take.
-        examine: As in `inspect_module`.
-        output: The descriptor of the pipe that the child prints to.
-        beside_threads: Whether this process has threads. It must not fork then: whatever they hold at that moment stays
-            held in the child.
-    """
-    start = _Fork if FORKS and not beside_threads else _fresh_interpreter
-    return start(module, directory, seconds, examine, output)
-
-
 class _Fork:
     """A forked child, with the part of `subprocess.Popen` that is needed here."""
 
@@ -264,7 +223,7 @@ class ChildProcess:
             module: The import path of the task module.
             seconds: How long the import may take.
             examine: As in `inspect_module`.
-            beside_threads: Whether this process has threads; as in `launch`.
+            beside_threads: Whether this process has threads.
         """
         self._module = module
         self._seconds = seconds
@@ -273,8 +232,10 @@ class ChildProcess:
         self._reading, writing = os.pipe()
         self._output: Output | None = None
         try:
-            self._process = launch(
-                module, self._directory.name, seconds, examine, writing, beside_threads=beside_threads
+            # A process with threads must not fork: whatever they hold at that moment stays held in the child.
+            start = _Fork if FORKS and not beside_threads else _fresh_interpreter
+            self._process: _Fork | subprocess.Popen[bytes] = start(
+                module, self._directory.name, seconds, examine, writing
             )
         finally:
             os.close(writing)

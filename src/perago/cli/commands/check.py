@@ -15,7 +15,7 @@ from perago.cli.errors import CommandError, ExitCode
 from perago.cli.loading import able_to_run, masked, show_notes, show_problem
 from perago.cli.messages import Colour, painted
 from perago.cli.parameters import IMPORT_LIMIT, Modules, Timeout
-from perago.configuration import look_at_configuration, namesake
+from perago.configuration import namesake, read_configuration
 from perago.probe import probing
 from perago.text import one_line
 
@@ -46,7 +46,7 @@ def command(
     two root directories are looked at. Nothing is created, and no server is spoken to.
     """
     with probing(modules, timeout, packages=True, examine="perago.testing.cases") as results:
-        configuration = look_at_configuration()
+        configuration = read_configuration()
         other = namesake()
         probed = able_to_run(results())
     if other:

@@ -27,11 +27,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of lines.")] = False,
 ) -> None:
     """Show every setting, its value and where it comes from. Nothing is created, and no server is asked."""
-    from perago.configuration import look_at_configuration
+    from perago.configuration import read_configuration
     from perago.settings.variables import settings_in_effect
     from perago.text import one_line
 
-    found = look_at_configuration()
+    found = read_configuration()
     for text in found.warnings:
         messages.warning(text)
     if found.settings is not None:

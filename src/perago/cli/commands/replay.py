@@ -22,7 +22,7 @@ from perago.signals import sigterm_unwinds
 from perago.text import json_text
 
 if TYPE_CHECKING:
-    from perago.history.replay import Found, Ran
+    from perago.history.replay import Ran, Replayable
     from perago.testing.differences import Differences
 
 EXAMPLES = """\b
@@ -134,7 +134,7 @@ def with_edits(params: Mapping[str, Any], edits: Sequence[tuple[list[str], Any]]
     return found
 
 
-def _show(found: Found, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
+def _show(found: Replayable, ran: Ran, differing: Differences, unstable: Sequence[str], *, as_json: bool) -> None:
     """Print the differences on standard output, and their likely cause on standard error."""
     attempt = found.attempt
     if unstable:

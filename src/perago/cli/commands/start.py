@@ -20,7 +20,7 @@ from perago.cli.loading import able_to_run, report
 from perago.cli.parameters import IMPORT_LIMIT, Timeout, checked_module, complete
 from perago.cli.status import HttpAddress, metrics_of, status_served
 from perago.cli.telemetry import telemetry_sent, wanted_signals
-from perago.configuration import cache_of, environment_of, limits_of, logs_of, look_at_configuration, look_at_services
+from perago.configuration import cache_of, environment_of, limits_of, logs_of, missing_services, read_configuration
 from perago.settings.values import LogFormat
 from perago.signals import end_if_told, hand_over
 
@@ -233,14 +233,14 @@ def _validated(options: StartOptions) -> tuple[dict[str, TaskSummary], Settings]
     from perago.probe import probing
 
     with probing(tuple(options.wanted), options.import_limit, packages=True, progress=Progress()) as results:
-        configuration = with_log_format(look_at_configuration(), options.log_format)
+        configuration = with_log_format(read_configuration(), options.log_format)
         _import_meanwhile()
         probed = able_to_run(results())
     report(probed)
     for text in configuration.warnings:
         messages.warning(text)
     tasks = {one.module: one.task for one in probed if one.task is not None}
-    problems = configuration.problems + look_at_services(configuration, lakefs=_need_lakefs(tasks))
+    problems = configuration.problems + missing_services(configuration, lakefs=_need_lakefs(tasks))
     if problems:
         messages.configuration_errors(problems)
     if not tasks:

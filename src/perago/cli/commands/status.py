@@ -117,10 +117,10 @@ def command(
     settings = load_settings()
     now = time.time()
     from perago.configuration import Servers
-    from perago.diagnosis.queues import look_at_queues
+    from perago.diagnosis.queues import read_queues
 
     with Servers(settings) as servers, working("reading the queues") as tell:
-        report = look_at_queues(servers.overview, settings.workspace_root, names, now, tell)
+        report = read_queues(servers.overview, settings.workspace_root, names, now, tell)
     if as_json:
         document = [{**asdict(row), "unattended": row.is_unattended(now)} for row in report.rows]
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
