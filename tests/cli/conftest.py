@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from perago.cli.app import COMMANDS
+from perago.embedded.conductor import InMemoryConductor
+from perago.embedded.http.services import EmbeddedServices
 
 from ..forked import READ_AT_START, Finished, Forks
 from .services import Services, running_services
@@ -153,3 +155,25 @@ def services() -> Iterator[Services]:
     """A Conductor and a lakeFS on loopback."""
     with running_services() as running:
         yield running
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedServices]:
+    """Embedded services for one test."""
+    with EmbeddedServices() as services:
+        yield services
+
+
+@pytest.fixture(scope="module")
+def shared_embedded() -> Iterator[EmbeddedServices]:
+    """Embedded services for all tests of a module, each with a repository of its own."""
+    with EmbeddedServices() as services:
+        yield services
+
+
+def started_attempt(conductor: InMemoryConductor, task: str) -> str:
+    """The id of the attempt of a new workflow of one task."""
+    steps = [{"name": task, "taskReferenceName": "r", "type": "SIMPLE"}]
+    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
+    workflow = conductor.start_workflow("w", {}, definition=definition)
+    return str(conductor.workflow(workflow)["tasks"][0]["taskId"])

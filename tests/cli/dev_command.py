@@ -6,11 +6,9 @@ import contextlib
 import errno
 import json
 import re
-import signal
 import socket
 import sqlite3
 import subprocess
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,28 +18,15 @@ from typing import Any
 import psutil
 
 from .conftest import Project
-
-LIMIT = 60.0
-"""Seconds for anything that is waited for: the machine may be busy with something else."""
+from .start_command import LIMIT, Watched
 
 
-class Dev:
+class Dev(Watched):
     """A running command and what it has printed so far."""
 
     def __init__(self, process: subprocess.Popen[bytes], project: Project) -> None:
-        self.process = process
+        super().__init__(process)
         self.project = project
-        self.text = ""
-        self._over = False
-        self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def wait_for(self, pattern: str, *, times: int = 1) -> None:
-        """Until `pattern` has been printed so many times."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._over or len(re.findall(pattern, self.text)) >= times, LIMIT)
-            assert len(re.findall(pattern, self.text)) >= times, f"{pattern} is missing in:\n{self.text}"
 
     @property
     def url(self) -> str:
@@ -77,27 +62,6 @@ class Dev:
     def descendants(self) -> list[psutil.Process]:
         """All its processes, down to the last."""
         return psutil.Process(self.process.pid).children(recursive=True)
-
-    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Send a signal; the exit status."""
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> int:
-        """The exit status, once it has one."""
-        code = self.process.wait(LIMIT)
-        self._thread.join(LIMIT)
-        return code
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._changed:
-                self.text += line.decode()
-                self._changed.notify_all()
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
 
     def _shown(self, pattern: str) -> str:
         found = re.search(pattern, self.text)

@@ -59,14 +59,13 @@ def test_what_is_wrong_is_said_instead(project: Project) -> None:
 )
 @pytest.mark.parametrize("reachable", [True, False], ids=["there", "away"])
 def test_no_command_shows_the_token_of_an_address(
-    project: Project, arguments: tuple[str, ...], *, reachable: bool
+    project: Project, shared_embedded: EmbeddedServices, arguments: tuple[str, ...], *, reachable: bool
 ) -> None:
     project.task("plain", "plain.work", PLAIN)
-    with EmbeddedServices() as services:
-        variables, token = dict(services.environment()), services.keys.token
-        if not reachable:
-            variables["CONDUCTOR_SERVER_URL"] = f"http://127.0.0.1:9/{token}/api"
-        ran = project.run(*arguments, **variables)
+    variables, token = dict(shared_embedded.environment()), shared_embedded.keys.token
+    if not reachable:
+        variables["CONDUCTOR_SERVER_URL"] = f"http://127.0.0.1:9/{token}/api"
+    ran = project.run(*arguments, **variables)
     assert token in variables["CONDUCTOR_SERVER_URL"]
     assert token not in ran.out + ran.err
     if arguments[0] in ("config", "doctor"):

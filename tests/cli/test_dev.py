@@ -18,8 +18,9 @@ import psutil
 import pytest
 
 from .conftest import Project
-from .dev_command import LIMIT, Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
+from .dev_command import Dev, developing, ready, taken, wait_for_file, wait_until_gone, wait_until_kept
 from .dev_modules import FEATURES, PLAIN, TALKING, write_plain
+from .start_command import LIMIT
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="dev does not work there"),

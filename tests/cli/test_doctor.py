@@ -6,22 +6,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from perago.embedded.http.services import EmbeddedServices
 
-from .conftest import PLAIN, Project, Ran
-from .test_status import started
-
-
-@pytest.fixture
-def embedded() -> Iterator[EmbeddedServices]:
-    with EmbeddedServices() as services:
-        services.lakefs.server.create_repository("my-data")
-        yield services
+from .conftest import PLAIN, Project, Ran, started_attempt
 
 
 def doctor(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> Ran:
@@ -36,6 +27,7 @@ def findings(ran: Ran, level: str = "problem") -> dict[str, dict[str, Any]]:
 
 
 def test_all_is_well(project: Project, embedded: EmbeddedServices) -> None:
+    embedded.lakefs.server.create_repository("my-data")
     project.task("plain", "plain.work", PLAIN)
     project.run("register", "plain", **embedded.environment())
     ran = doctor(project, embedded, "plain", "-w", "my-data/main", "--write", "--json")
@@ -77,7 +69,7 @@ def test_a_taskdef_that_drifted_and_a_queue_without_a_worker(project: Project, e
     registered = embedded.conductor.get_task_definition("plain.work")
     assert registered is not None
     embedded.conductor.register_task_definitions([{**registered, "retryCount": 9}])
-    started(embedded.conductor, "plain.work")
+    started_attempt(embedded.conductor, "plain.work")
     ran = doctor(project, embedded, "plain", "--json")
     found = findings(ran)
     assert (ran.code, sorted(found)) == (1, ["plain.work", "queues"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-
-import pytest
 
 from perago.attempt.publication import FENCE_PATH
 from perago.embedded.http.services import EmbeddedServices
@@ -13,15 +10,9 @@ from perago.embedded.http.services import EmbeddedServices
 from .conftest import Project
 
 
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedServices]:
-    with EmbeddedServices() as services:
-        yield services
-
-
-def test_a_branch_is_fenced_looked_at_and_freed(project: Project, embedded: EmbeddedServices) -> None:
-    embedded.lakefs.seed("my-data", "main", {"a": "1"})
-    variables = embedded.environment()
+def test_a_branch_is_fenced_looked_at_and_freed(project: Project, shared_embedded: EmbeddedServices) -> None:
+    shared_embedded.lakefs.seed("my-data", "main", {"a": "1"})
+    variables = shared_embedded.environment()
 
     bare = project.run("fence", "status", "my-data", "main", **variables)
     assert (bare.code, "publish fence absent" in bare.out) == (1, True)
@@ -29,28 +20,22 @@ def test_a_branch_is_fenced_looked_at_and_freed(project: Project, embedded: Embe
     installed = project.run("fence", "install", "my-data", "main", **variables)
     assert (installed.code, installed.err) == (0, "")
     assert "publish fence enforced" in installed.out
-    assert FENCE_PATH in embedded.lakefs.tree("my-data", "main")
+    assert FENCE_PATH in shared_embedded.lakefs.tree("my-data", "main")
     status = project.run("fence", "status", "my-data", "main", "--json", **variables)
-    head = embedded.lakefs.get_commit("my-data", "main").id
+    head = shared_embedded.lakefs.get_commit("my-data", "main").id
     expected = {"repository": "my-data", "branch": "main", "head": head, "fence": "enforced"}
     assert (status.code, json.loads(status.out)) == (0, expected)
     removed = project.run("fence", "remove", "my-data", "main", **variables)
-    assert (removed.code, FENCE_PATH in embedded.lakefs.tree("my-data", "main")) == (0, False)
+    assert (removed.code, FENCE_PATH in shared_embedded.lakefs.tree("my-data", "main")) == (0, False)
 
 
-def test_an_unknown_branch_and_staged_work_are_said(project: Project, embedded: EmbeddedServices) -> None:
-    embedded.lakefs.seed("busy", "main", {"a": "1"})
-    embedded.lakefs.server.put_object("busy", "main", "theirs", b"1")
-    missing = project.run("fence", "install", "busy", "nope", **embedded.environment())
+def test_an_unknown_branch_and_staged_work_are_said(project: Project, shared_embedded: EmbeddedServices) -> None:
+    shared_embedded.lakefs.seed("busy", "main", {"a": "1"})
+    shared_embedded.lakefs.server.put_object("busy", "main", "theirs", b"1")
+    missing = project.run("fence", "install", "busy", "nope", **shared_embedded.environment())
     assert missing.code == 1
     assert "has no branch nope in a repository busy" in missing.err
-    dirty = project.run("fence", "install", "busy", "main", **embedded.environment())
+    dirty = project.run("fence", "install", "busy", "main", **shared_embedded.environment())
     assert dirty.code == 1
     assert "uncommitted changes" in dirty.err
     assert "commit or reset what others have staged" in dirty.err
-
-
-def test_the_configuration_of_lakefs_is_needed(project: Project) -> None:
-    ran = project.run("fence", "status", "my-data", "main")
-    assert ran.code == 4
-    assert "LAKECTL_SERVER_ENDPOINT_URL" in ran.err

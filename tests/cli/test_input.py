@@ -7,7 +7,7 @@ import json
 import pytest
 
 from .conftest import Project
-from .services import ELSEWHERE, HEAD, LINE, SECRET, Services
+from .services import ELSEWHERE, HEAD, LINE, Services
 
 
 def payload(params: object) -> dict[str, object]:
@@ -129,17 +129,3 @@ def test_commits_that_no_task_can_continue_are_a_failure(
     ran = project.run("input", "my-data", "main", "--ref", json.dumps([HEAD, other]), **services.variables)
     assert (ran.code, ran.out) == (1, "")
     assert message in ran.err
-
-
-def test_without_lakefs_the_configuration_is_invalid(project: Project) -> None:
-    ran = project.run("input", "my-data", "main")
-    assert ran.code == 4
-    assert "LAKECTL_SERVER_ENDPOINT_URL: not set" in ran.err
-
-
-def test_rejected_credentials_are_told_without_showing_them(project: Project, services: Services) -> None:
-    services.lakefs_status = 401
-    ran = project.run("input", "my-data", "main", "--debug", **services.variables)
-    assert ran.code == 5
-    assert "error authenticating request" in ran.err
-    assert SECRET not in ran.err

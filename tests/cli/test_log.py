@@ -17,21 +17,15 @@ DAY = 86_400
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Iterator[EmbeddedServices]:
-    with EmbeddedServices() as services:
-        yield services
-
-
-@pytest.fixture(scope="module")
-def commits(embedded: EmbeddedServices) -> list[str]:
+def commits(shared_embedded: EmbeddedServices) -> list[str]:
     """A publication of three days ago, a commit of a person, and one that undoes the first; newest first."""
-    server = embedded.lakefs.server
+    server = shared_embedded.lakefs.server
     server.create_repository("my-data")
 
     def commit(message: str, days: int, **noted: str) -> str:
         server.put_object("my-data", "main", f"{days}", message.encode())
         metadata = {f"perago.{key}": value for key, value in noted.items()}
-        when = int(embedded.clock.now()) - days * DAY
+        when = int(shared_embedded.clock.now()) - days * DAY
         return server.commit("my-data", "main", message, metadata, date=when).commit.id
 
     about = {"task_name": "features.build", "reference_name": "build", "workflow_id": "w1", "phase": "merge"}
@@ -42,10 +36,10 @@ def commits(embedded: EmbeddedServices) -> list[str]:
 
 
 def test_publications_are_told_with_their_attempts(
-    project: Project, embedded: EmbeddedServices, commits: list[str]
+    project: Project, shared_embedded: EmbeddedServices, commits: list[str]
 ) -> None:
     last, person, first = (commit[:12] for commit in commits)
-    ran = project.run("log", "my-data", "main", "-n", "3", **embedded.environment())
+    ran = project.run("log", "my-data", "main", "-n", "3", **shared_embedded.environment())
     assert (ran.code, ran.err) == (0, "")
     lines = ran.out.splitlines()
     assert [line.split()[0] for line in lines[::2]] == [last, person, first]
@@ -56,8 +50,10 @@ def test_publications_are_told_with_their_attempts(
     assert lines[5].strip() == "task task-1"
 
 
-def test_a_task_a_workflow_and_an_age_select(project: Project, embedded: EmbeddedServices, commits: list[str]) -> None:
-    variables = embedded.environment()
+def test_a_task_a_workflow_and_an_age_select(
+    project: Project, shared_embedded: EmbeddedServices, commits: list[str]
+) -> None:
+    variables = shared_embedded.environment()
     by_task = project.run("log", "my-data", "main", "--task", "features.build", "--json", **variables)
     assert [row["commit"] for row in json.loads(by_task.out)] == [commits[0], commits[2]]
     recent = project.run("log", "my-data", "main", "--workflow", "w1", "--since", "36h", "--json", **variables)
@@ -68,32 +64,36 @@ def test_a_task_a_workflow_and_an_age_select(project: Project, embedded: Embedde
 
 
 @pytest.mark.parametrize("date", [1_795_800_316_000, 2**60, -(10**14)])
-def test_a_date_that_is_in_no_calendar_stays_a_number(project: Project, embedded: EmbeddedServices, date: int) -> None:
+def test_a_date_that_is_in_no_calendar_stays_a_number(
+    project: Project, shared_embedded: EmbeddedServices, date: int
+) -> None:
     """Such as one in milliseconds: lakeFS takes any from the one who commits."""
-    server, repository = embedded.lakefs.server, f"dated{abs(date)}"
+    server, repository = shared_embedded.lakefs.server, f"dated{abs(date)}"
     server.create_repository(repository)
     server.put_object(repository, "main", "a", b"x")
     server.commit(repository, "main", "Add", date=date)
-    ran = project.run("log", repository, "main", "--json", "-n", "1", **embedded.environment())
+    ran = project.run("log", repository, "main", "--json", "-n", "1", **shared_embedded.environment())
     assert (ran.code, ran.err, json.loads(ran.out)[0]["created"]) == (0, "", f"{date} s")
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_publications_of_earlier_versions_are_told(project: Project, embedded: EmbeddedServices, form: str) -> None:
-    server, metadata = embedded.lakefs.server, recorded(form)["supersedes"]
+def test_publications_of_earlier_versions_are_told(
+    project: Project, shared_embedded: EmbeddedServices, form: str
+) -> None:
+    server, metadata = shared_embedded.lakefs.server, recorded(form)["supersedes"]
     server.create_repository(form)
     server.put_object(form, "main", "a", b"1")
     server.commit(form, "main", "matrix.edit: 1 added", metadata)
-    ran = project.run("log", form, "main", "--task", "matrix.edit", "--json", **embedded.environment())
+    ran = project.run("log", form, "main", "--task", "matrix.edit", "--json", **shared_embedded.environment())
     (row,) = json.loads(ran.out)
     assert row["task_id"] == metadata["perago.task_id"]
     assert row["supersedes"] == metadata["perago.supersedes"]
 
 
-def test_a_wrong_branch_and_a_wrong_age_are_said(project: Project, embedded: EmbeddedServices) -> None:
-    missing = project.run("log", "my-data", "nope", **embedded.environment())
+def test_a_wrong_branch_and_a_wrong_age_are_said(project: Project, shared_embedded: EmbeddedServices) -> None:
+    missing = project.run("log", "my-data", "nope", **shared_embedded.environment())
     assert (missing.code, "has no branch nope" in missing.err) == (1, True)
-    bad = project.run("log", "my-data", "main", "--since", "soon", **embedded.environment())
+    bad = project.run("log", "my-data", "main", "--since", "soon", **shared_embedded.environment())
     assert (bad.code, "'soon' is not an age" in bad.err) == (2, True)
 
 
@@ -111,13 +111,13 @@ def test_a_long_history_is_printed_as_it_is_read(monkeypatch: pytest.MonkeyPatch
     assert [*batches] == [[1], [2], []]
 
 
-def test_an_age_ends_a_long_history(project: Project, embedded: EmbeddedServices) -> None:
-    server, now = embedded.lakefs.server, int(embedded.clock.now())
+def test_an_age_ends_a_long_history(project: Project, shared_embedded: EmbeddedServices) -> None:
+    server, now = shared_embedded.lakefs.server, int(shared_embedded.clock.now())
     server.create_repository("long-data")
     for number in range(3000):
         server.put_object("long-data", "main", "key", str(number).encode())
         server.commit("long-data", "main", f"commit {number}", {}, date=now - (3000 - number) * 60)
-    variables = embedded.environment()
+    variables = shared_embedded.environment()
     recent = project.run("log", "long-data", "main", "--since", "90m", "-n", "3000", "--json", **variables)
     messages = [row["message"] for row in json.loads(recent.out)]
     assert messages[:2] == ["commit 2999", "commit 2998"]

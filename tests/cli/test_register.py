@@ -67,31 +67,6 @@ def test_an_invalid_module_keeps_the_others_from_being_sent(project: Project, se
     assert services.server.requests == []
 
 
-def test_without_a_server_address_the_configuration_is_invalid(project: Project) -> None:
-    ran = project.run("register", "features")
-    assert ran.code == 4
-    assert "CONDUCTOR_SERVER_URL: not set" in ran.err
-    assert "CONDUCTOR_SERVER_URL=http://localhost:8080/api" in ran.err
-
-
-def test_an_unreachable_server_has_its_own_exit_code(project: Project) -> None:
-    ran = project.run("register", "features", CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
-    assert ran.code == 5
-    assert ran.err.startswith("error: Conductor ")
-    assert "Traceback" not in ran.err
-
-
-@pytest.mark.parametrize("options", [[], ["--debug"]], ids=["plain", "debug"])
-def test_rejected_credentials_have_the_same_and_are_not_shown(
-    project: Project, services: Services, options: list[str]
-) -> None:
-    services.conductor_status = 401
-    variables = services.variables | {"CONDUCTOR_AUTH_KEY": "some-key", "CONDUCTOR_AUTH_SECRET": "hunter2-hunter2"}
-    ran = project.run("register", "features", *options, **variables)
-    assert ran.code == 5
-    assert "hunter2" not in ran.out + ran.err
-
-
 def test_an_address_without_api_is_recognised(project: Project, services: Services) -> None:
     address = services.variables["CONDUCTOR_SERVER_URL"].removesuffix("/api")
     ran = project.run("register", "features", **{**services.variables, "CONDUCTOR_SERVER_URL": address})

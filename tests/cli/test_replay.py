@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from .conftest import PLAIN, Project, Ran
+from .conftest import Project, Ran
 from .dev_command import ready
 
 FEATURES = """
@@ -189,10 +188,3 @@ def test_wrong_arguments_are_refused_before_a_server_is_asked(
     ran = project.run(*arguments)
     assert ran.code == 2
     assert said in " ".join(ran.err.replace("│", " ").split())
-
-
-def test_without_servers_it_is_a_matter_of_configuration(project: Project) -> None:
-    project.task("plain", "plain.task", PLAIN)
-    ran = project.run("replay", "t", "plain")
-    assert (ran.code, "CONDUCTOR_SERVER_URL" in ran.err) == (4, True)
-    assert not Path(project.directory / "tests").exists()

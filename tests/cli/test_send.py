@@ -130,9 +130,3 @@ def test_the_workspace_must_name_a_branch(project: Project, options: list[str], 
     project.module("features", FEATURES)
     ran = project.run("send", "features", *options)
     assert (ran.code, words in " ".join(ran.err.split())) == (2, True), ran.err
-
-
-def test_a_conductor_that_is_not_there_is_exit_code_5(project: Project) -> None:
-    project.task("plain", "plain.work", PLAIN)
-    ran = project.run("send", "plain", "-p", '{"rows": 1}', CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
-    assert ran.code == 5, ran.err

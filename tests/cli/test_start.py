@@ -5,12 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -20,6 +15,7 @@ from ..worker.bench import gone, wait_for
 from ..worker.outside import PID_1, can_unshare
 from .conftest import PLAIN, Project
 from .services import SECRET, Services
+from .start_command import Started, started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 
@@ -28,53 +24,6 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not 
 def modules(project: Project) -> None:
     project.task("features", "features.build")
     project.task("plain", "plain.work", PLAIN)
-
-
-class Started:
-    """A running command and what it has printed so far."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.text = ""
-        self._changed = threading.Condition()
-        self._threads = [threading.Thread(target=self._read, args=(s,)) for s in (process.stdout, process.stderr)]
-        for thread in self._threads:
-            thread.start()
-
-    def wait_for(self, text: str) -> None:
-        """Until `text` has been printed, at most half a minute."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: text in self.text, 30), self.text
-
-    def stop(self, number: signal.Signals) -> int:
-        """Send a signal; the exit status."""
-        self.process.send_signal(number)
-        return self.ended()
-
-    def ended(self) -> int:
-        """The exit status, once it has one."""
-        code = self.process.wait(30)
-        for thread in self._threads:
-            thread.join(30)
-        return code
-
-    def _read(self, stream: Iterator[bytes]) -> None:
-        for line in stream:
-            with self._changed:
-                self.text += line.decode()
-                self._changed.notify_all()
-
-
-@contextmanager
-def started(project: Project, *arguments: str, within: Sequence[str] = (), **variables: str) -> Iterator[Started]:
-    running = replace(project, environment=project.environment | variables)
-    with running.start("start", *arguments, within=within) as process:
-        worker = Started(process)
-        try:
-            yield worker
-        finally:
-            process.kill()
-            worker.ended()
 
 
 @pytest.mark.parametrize("module", ["features", "plain"])
@@ -160,14 +109,6 @@ def test_rejected_credentials_end_the_start(
     assert variable in ran.err.partition("fix: ")[2]
     assert SECRET not in ran.err
     assert "ready" not in ran.out
-
-
-@pytest.mark.parametrize("variable", ["CONDUCTOR_SERVER_URL", "LAKECTL_SERVER_ENDPOINT_URL"])
-def test_an_unreachable_server_ends_the_start(project: Project, services: Services, variable: str) -> None:
-    ran = project.run("start", "features", **services.variables | {variable: "http://127.0.0.1:9/api"})
-    assert ran.code == 5
-    assert f"{variable}=http://127.0.0.1:9/api" in ran.err.partition("fix: ")[2]
-    assert "Traceback" not in ran.err
 
 
 def test_with_wait_the_worker_comes_up_once_it_is_let_in(project: Project, services: Services) -> None:

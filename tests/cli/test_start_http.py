@@ -21,7 +21,7 @@ from perago.settings import LakeFSSettings
 from ..worker.bench import wait_for
 from .conftest import PLAIN, Project
 from .services import Services
-from .test_start import started
+from .start_command import started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 

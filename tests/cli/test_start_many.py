@@ -13,7 +13,7 @@ from perago.cli.commands.start import StartOptions
 
 from .conftest import PLAIN, Project
 from .services import Services
-from .test_start import started
+from .start_command import started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 

@@ -5,36 +5,18 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from perago.embedded.conductor import InMemoryConductor
 from perago.embedded.http.services import EmbeddedServices
 from perago.worker.events import Stopped, WorkerReady
 from perago.worker.maintenance import Presence
 
 from ..adapters.scripted import Action, Hang, Request, ScriptedServer, reply_json
 from ..worker.bench import make_plan
-from .conftest import PLAIN, Project
+from .conftest import PLAIN, Project, started_attempt
 from .services import Services
-
-
-@pytest.fixture
-def embedded() -> Iterator[EmbeddedServices]:
-    with EmbeddedServices() as services:
-        yield services
-
-
-def started(conductor: InMemoryConductor, task: str) -> str:
-    """The id of the attempt of a new workflow of one task."""
-    steps = [{"name": task, "taskReferenceName": "r", "type": "SIMPLE"}]
-    definition = {"name": "w", "version": 1, "schemaVersion": 2, "tasks": steps}
-    workflow = conductor.start_workflow("w", {}, definition=definition)
-    return str(conductor.workflow(workflow)["tasks"][0]["taskId"])
 
 
 def rows(project: Project, services: EmbeddedServices, *arguments: str, **variables: str) -> dict[str, Any]:
@@ -45,7 +27,7 @@ def rows(project: Project, services: EmbeddedServices, *arguments: str, **variab
 
 def test_what_waits_and_what_runs_is_told(project: Project, embedded: EmbeddedServices) -> None:
     embedded.conductor.register_task_definitions([{"name": name} for name in ("busy", "idle", "unused")])
-    oldest, second = started(embedded.conductor, "busy"), started(embedded.conductor, "busy")
+    oldest, second = started_attempt(embedded.conductor, "busy"), started_attempt(embedded.conductor, "busy")
     embedded.conductor.poll_tasks("idle", "elsewhere0000", wait_seconds=0)
 
     found = rows(project, embedded)
@@ -63,7 +45,7 @@ def test_what_waits_and_what_runs_is_told(project: Project, embedded: EmbeddedSe
 
 def test_the_lines_name_the_task_that_no_worker_takes(project: Project, embedded: EmbeddedServices) -> None:
     embedded.conductor.register_task_definitions([{"name": "busy"}])
-    task_id = started(embedded.conductor, "busy")
+    task_id = started_attempt(embedded.conductor, "busy")
     ran = project.run("status", **embedded.environment())
     head, row, oldest, why = ran.out.splitlines()
     assert head.split() == ["waiting", "oldest", "running", "here", "polled", "task"]
@@ -109,12 +91,6 @@ def test_a_server_without_the_list_of_pending_attempts_is_said(project: Project,
     assert ran.code == 0
     assert ran.out.splitlines()[1].split()[:3] == ["0", "-", "?"]
     assert "not known: Conductor did not read the pending tasks of plain.work" in ran.err
-
-
-def test_an_unreachable_conductor_is_said(project: Project) -> None:
-    ran = project.run("status", CONDUCTOR_SERVER_URL="http://127.0.0.1:9/api")
-    assert (ran.code, ran.out) == (5, "")
-    assert "CONDUCTOR_SERVER_URL=http://127.0.0.1:9/api" in ran.err
 
 
 def test_an_interrupt_does_not_wait_for_a_server_that_hangs(project: Project) -> None:

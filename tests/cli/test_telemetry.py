@@ -26,7 +26,7 @@ from ..worker.bench import LIMIT, make_plan, wait_for
 from ..worker.outside import fill
 from .conftest import Project
 from .services import Services
-from .test_start import Started, started
+from .start_command import Started, started
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="start does not work there")
 traces = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")  # the extra `otel`

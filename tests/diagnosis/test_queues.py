@@ -18,7 +18,7 @@ from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings
 
 from ..adapters.scripted import Action, Drop, Request, ScriptedServer, reply_json
-from ..cli.test_status import started
+from ..cli.conftest import started_attempt
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def findings(overview: ConductorOverview, root: Path, after: float) -> list[Find
 def test_a_worker_that_missed_two_heartbeats_is_silent(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
-    task_id = started(embedded.conductor, "work")
+    task_id = started_attempt(embedded.conductor, "work")
     embedded.conductor.poll_tasks("work", "dead0000", wait_seconds=0)
     assert row(overview, tmp_path, 120).silent == ()
     (silent,) = row(overview, tmp_path, 180).silent
@@ -78,7 +78,7 @@ def test_a_worker_that_missed_two_heartbeats_is_silent(
 def test_a_worker_of_another_sdk_is_silent_once_its_attempt_may_be_handed_out_again(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
-    started(embedded.conductor, "work")
+    started_attempt(embedded.conductor, "work")
     embedded.conductor.poll_tasks("work", "build-host.example.com", wait_seconds=0)
     assert row(overview, tmp_path, 290).silent == ()
     assert [one.worker_id for one in row(overview, tmp_path, 310).silent] == ["build-host.example.com"]
@@ -136,7 +136,7 @@ def test_attempts_that_wait_are_unattended_once_no_worker_has_asked_for_long(
     embedded: EmbeddedServices, overview: ConductorOverview, tmp_path: Path
 ) -> None:
     embedded.conductor.poll_tasks("work", "w0000", wait_seconds=0)
-    task_id = started(embedded.conductor, "work")
+    task_id = started_attempt(embedded.conductor, "work")
     now = time.time()
     assert not row(overview, tmp_path, 0).is_unattended(now)
     later = row(overview, tmp_path, 0)
