@@ -11,7 +11,7 @@ import pytest
 from perago.adapters.http import ServerAbout
 from perago.attempt.publication import FENCE_PATH
 from perago.diagnosis import checks
-from perago.diagnosis.findings import Cause, Check, Finding, Level, run_checks
+from perago.diagnosis.checks import Cause, Check, Finding, Level, run_checks
 from perago.driver import Limits
 from perago.driver.fencing import install_fence
 from perago.driver.gc import FirstSeenStore

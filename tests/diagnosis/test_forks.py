@@ -9,8 +9,7 @@ from typing import Any, cast
 import pytest
 
 from perago.adapters.conductor import ConductorOverview
-from perago.diagnosis.checks import Declared, forks
-from perago.diagnosis.findings import Finding, Level
+from perago.diagnosis.checks import Declared, Finding, Level, forks
 
 TASKS = [
     Declared("my_tasks.part", "part", json.dumps({"name": "part", "retryCount": 3})),

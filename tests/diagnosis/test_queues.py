@@ -11,8 +11,7 @@ import pytest
 
 from perago.adapters.conductor import ConductorOverview
 from perago.adapters.conductor.overview import MOST_PENDING
-from perago.diagnosis.checks import Declared, queues
-from perago.diagnosis.findings import Finding, Level
+from perago.diagnosis.checks import Declared, Finding, Level, queues
 from perago.diagnosis.queues import UNATTENDED_AFTER, TaskTypeStatus, read_queues
 from perago.embedded.http.services import EmbeddedServices
 from perago.settings import ConductorSettings

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from perago.adapters.http import CallPolicy
 from perago.configuration import Configuration, Servers, limits_of, namesake, read_configuration
 from perago.diagnosis import checks
-from perago.diagnosis.checks import Declared
-from perago.diagnosis.findings import Cause, Check, Explain, Finding, Level, run_checks
+from perago.diagnosis.checks import Cause, Check, Declared, Explain, Finding, Level, run_checks
 from perago.settings import ConfigurationError, Problem, mask_secrets, state_directory
 from perago.settings.variables import settings_in_effect
 from perago.text import listing

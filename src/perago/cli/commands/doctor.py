@@ -18,7 +18,7 @@ from perago.cli.rendering import Renderer, working
 from perago.text import count, one_line
 
 if TYPE_CHECKING:
-    from perago.diagnosis.findings import Finding
+    from perago.diagnosis.checks import Finding
     from perago.ports import ServiceError
 
 EXAMPLES = """\b
@@ -61,8 +61,8 @@ def command(
     --write. Exit code 0: no problem; otherwise the one of what is wrong (3 a module, 4 the configuration, 5 a server,
     1 anything else).
     """
+    from perago.diagnosis.checks import Level
     from perago.diagnosis.doctor import Doctor
-    from perago.diagnosis.findings import Level
 
     branches = [_branch(text) for text in workspaces or ()]
     with working("looking at this machine and the servers") as tell:
@@ -94,7 +94,7 @@ def _branch(text: str) -> tuple[str, str]:
 
 
 def _exit_code(findings: list[Finding]) -> ExitCode:
-    from perago.diagnosis.findings import Cause, Level
+    from perago.diagnosis.checks import Cause, Level
 
     codes = {
         Cause.MODULE: ExitCode.INVALID_MODULE,
