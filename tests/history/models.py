@@ -44,7 +44,7 @@ def scale(workspace: Path, params: Params) -> Result:
 TREE = {"raw/a.csv": "x\n1\n2\n", "old.txt": "old\n"}
 
 
-class Told:
+class EmbeddedRecords:
     """The embedded Conductor, asked as a real one is."""
 
     def __init__(self, conductor: Conductor) -> None:
@@ -64,7 +64,7 @@ class Told:
 
 def past(run: TaskRunner, outcome: Outcome) -> PastAttempt:
     """The attempt as Conductor has it now."""
-    return find_attempt(Told(run.conductor), outcome.record.delivery.task_id)
+    return find_attempt(EmbeddedRecords(run.conductor), outcome.record.delivery.task_id)
 
 
 def declared() -> Task:

@@ -19,7 +19,7 @@ from perago.testing import Outcome, TaskRunner
 from perago.testing.cases import read_recorded_case
 from perago.testing.differences import Digest
 
-from .models import TREE, Told, declared, past, same_for_all, scale
+from .models import TREE, EmbeddedRecords, declared, past, same_for_all, scale
 
 PREFIX = "audio/"
 
@@ -248,7 +248,7 @@ def test_objects_that_are_gone_are_told(run: TaskRunner, tmp_path: Path) -> None
 
 def test_an_attempt_that_goes_on_or_is_unknown_is_refused(run: TaskRunner) -> None:
     delivery = run.deliver(scale, tree=TREE)
-    told = Told(run.conductor)
+    told = EmbeddedRecords(run.conductor)
 
     with pytest.raises(NotReplayable, match="has not ended yet: it is IN_PROGRESS"):
         find_attempt(told, delivery.task_id)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from perago.history.attempts import differences_to, look_up
-from perago.history.search import Choice, published_on, searched
+from perago.history.backtest import Kind, State, Verdict, by_file_and_column
+from perago.history.search import Choice, modules_that_declare, published_on, searched
 from perago.testing import BRANCH, TaskRunner
 from perago.testing.differences import Remains
 
 from .models import TREE as TEXTS
-from .models import Told, past, same_for_all, scale
+from .models import EmbeddedRecords, past, same_for_all, scale
 
 TREE = {path: text.encode() for path, text in TEXTS.items()}
 
@@ -75,7 +77,7 @@ def test_the_last_attempts_are_found_by_search_and_by_publications(run: TaskRunn
         run.clock.advance(40)
         later.append(run(scale, {"scale": number}))
     run(scale, {"scale": "no number"})
-    told = Told(run.conductor)
+    told = EmbeddedRecords(run.conductor)
     metadata = run.lakefs.get_commit(run.repository, BRANCH).metadata
     for number, task_id in enumerate(("", "a/b", "x" * 5000)):  # commits by hand name no attempt
         run.lakefs.server.put_object(run.repository, BRANCH, f"by-hand/{number}", b"x")
@@ -124,3 +126,55 @@ def test_of_several_commits_the_one_was_read_that_continues_the_others(run: Task
 
     assert outcome.record.input_ref == second
     assert look_up(run.lakefs, past(run, outcome), PREFIX).input_ref == second
+
+
+def test_a_module_is_found_by_its_source_and_not_imported(tmp_path: Path) -> None:
+    for path, text in {
+        "app/tasks.py": "import perago\nraise SystemExit\n@perago.task(name='a.b', owner_email='x')\ndef f(): ...\n",
+        "app/other.py": "NAME = 'a.b'\n",
+        "app/broken.py": "a.b (\n",
+        "app/__init__.py": "",
+        "solo/__init__.py": "@task(name='solo')\ndef f(): ...\n",
+        ".venv/tasks.py": "@task(name='a.b')\ndef f(): ...\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+
+    assert modules_that_declare("a.b", tmp_path) == ("app.tasks",)
+    assert modules_that_declare("solo", tmp_path) == ("solo",)
+    assert modules_that_declare("none", tmp_path) == ()
+
+
+def test_a_state_is_good_for_one_task_and_one_code(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    verdict = Verdict("t1", "w", 1, Kind.DIFFERENT, 1.0, 5.0, ("a.csv: x",), {"a.csv": ("x",)})
+    state = State(file, "task", "code")
+    state.keep(verdict)
+    state.keep(Verdict("t2", "w", 1, Kind.UNREADABLE))
+
+    again = State(file, "task", "code")
+    assert again.known("t1") == Verdict("t1", "w", 1, Kind.DIFFERENT, 1.0, 5.0, ("a.csv: x",), {"a.csv": ["x"]})
+    assert again.known("t2") is None
+    assert State(file, "task", "new code").is_outdated
+    assert State(file, "task", "new code").known("t1") is None
+    file.write_text("[]")
+    with pytest.raises(ValueError, match="is no file of a backtest"):
+        State(file, "task", "code")
+
+
+def test_slower_means_twice_as_long_and_a_second_more() -> None:
+    def verdict(then: float | None, now: float | None) -> Verdict:
+        return Verdict("t", "w", 1, Kind.SAME, then, now)
+
+    assert verdict(1.0, 2.5).is_slower
+    assert not verdict(0.1, 0.9).is_slower
+    assert not verdict(10.0, 15.0).is_slower
+    assert not verdict(None, 15.0).is_slower
+
+
+def test_differences_are_summed_up_by_file_and_column() -> None:
+    found = [
+        Verdict("1", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x", "y"), "b.bin": ()}),
+        Verdict("2", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x",)}),
+    ]
+    assert by_file_and_column(found) == [("a.csv", "x", 2), ("a.csv", "y", 1), ("b.bin", "", 1)]

@@ -1,10 +1,9 @@
-"""Secrets, modules, and verdicts of a backtest."""
+"""Secrets are redacted wherever they are, and nothing else is."""
 
 from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
@@ -12,9 +11,7 @@ from pydantic import BaseModel, SecretStr, StringConstraints
 
 from perago import task
 from perago.authoring.task import get_task
-from perago.history.backtest import Kind, State, Verdict, by_file_and_column
 from perago.history.redaction import known_secrets, replace_known, schema_of, strike_out, strike_out_definition
-from perago.history.search import modules_that_declare
 from perago.secret_names import looks_secret
 from perago.settings.mask import STRUCK_OUT
 from perago.taskdef import build_task_definition
@@ -160,58 +157,6 @@ def test_a_long_text_is_redacted_in_linear_time(piece: str) -> None:
     before = time.process_time()
     strike_out(text)
     assert time.process_time() - before < 10.0
-
-
-def test_a_module_is_found_by_its_source_and_not_imported(tmp_path: Path) -> None:
-    for path, text in {
-        "app/tasks.py": "import perago\nraise SystemExit\n@perago.task(name='a.b', owner_email='x')\ndef f(): ...\n",
-        "app/other.py": "NAME = 'a.b'\n",
-        "app/broken.py": "a.b (\n",
-        "app/__init__.py": "",
-        "solo/__init__.py": "@task(name='solo')\ndef f(): ...\n",
-        ".venv/tasks.py": "@task(name='a.b')\ndef f(): ...\n",
-    }.items():
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_text(text)
-
-    assert modules_that_declare("a.b", tmp_path) == ("app.tasks",)
-    assert modules_that_declare("solo", tmp_path) == ("solo",)
-    assert modules_that_declare("none", tmp_path) == ()
-
-
-def test_a_state_is_good_for_one_task_and_one_code(tmp_path: Path) -> None:
-    file = tmp_path / "state.json"
-    verdict = Verdict("t1", "w", 1, Kind.DIFFERENT, 1.0, 5.0, ("a.csv: x",), {"a.csv": ("x",)})
-    state = State(file, "task", "code")
-    state.keep(verdict)
-    state.keep(Verdict("t2", "w", 1, Kind.UNREADABLE))
-
-    again = State(file, "task", "code")
-    assert again.known("t1") == Verdict("t1", "w", 1, Kind.DIFFERENT, 1.0, 5.0, ("a.csv: x",), {"a.csv": ["x"]})
-    assert again.known("t2") is None
-    assert State(file, "task", "new code").is_outdated
-    assert State(file, "task", "new code").known("t1") is None
-    file.write_text("[]")
-    with pytest.raises(ValueError, match="is no file of a backtest"):
-        State(file, "task", "code")
-
-
-def test_slower_means_twice_as_long_and_a_second_more() -> None:
-    def verdict(then: float | None, now: float | None) -> Verdict:
-        return Verdict("t", "w", 1, Kind.SAME, then, now)
-
-    assert verdict(1.0, 2.5).is_slower
-    assert not verdict(0.1, 0.9).is_slower
-    assert not verdict(10.0, 15.0).is_slower
-    assert not verdict(None, 15.0).is_slower
-
-
-def test_differences_are_summed_up_by_file_and_column() -> None:
-    found = [
-        Verdict("1", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x", "y"), "b.bin": ()}),
-        Verdict("2", "w", 1, Kind.DIFFERENT, files={"a.csv": ("x",)}),
-    ]
-    assert by_file_and_column(found) == [("a.csv", "x", 2), ("a.csv", "y", 1), ("b.bin", "", 1)]
 
 
 def test_a_secret_is_found_in_each_place_where_a_model_may_have_one() -> None:
