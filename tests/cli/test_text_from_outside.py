@@ -128,7 +128,9 @@ SHOWN: dict[str, Callable[[pytest.MonkeyPatch, io.StringIO], None]] = {
     "show": prints(shows_an_attempt_of_servers),
     "an error": prints(lambda: messages.error(HOSTILE, HOSTILE)),
     "a warning": prints(lambda: messages.warning(HOSTILE)),
-    "a service's error": prints(lambda: messages.service_error(ServiceError("lakeFS", "read", HOSTILE), "")),
+    "a service's error": prints(
+        lambda: messages.error(messages.service_words(ServiceError("lakeFS", "read", HOSTILE)))
+    ),
     "a traceback": prints(lambda: messages.traceback(f"Traceback\n{HOSTILE}")),
 }
 

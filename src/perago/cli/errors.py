@@ -111,7 +111,7 @@ def _report(error: Exception) -> ExitCode:
             messages.configuration_errors(error.details)
             return ExitCode.INVALID_CONFIGURATION
         case ServiceError():
-            messages.service_error(error, advice(error))
+            messages.error(messages.service_words(error), advice(error))
             return ExitCode.UNREACHABLE if isinstance(error, Unavailable | AccessDenied) else ExitCode.FAILURE
     text = mask_secrets(f"unexpected {type(error).__name__}: {error}")
     messages.error(text, "run it again with --debug to see where")

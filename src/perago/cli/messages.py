@@ -74,11 +74,6 @@ def configuration_errors(problems: Sequence[Problem]) -> None:
     error("\n  ".join(["the configuration is not valid", *map(str, problems)]))
 
 
-def service_error(problem: ServiceError, fix: str) -> None:
-    """A service that did not do what was asked."""
-    error(service_words(problem), fix)
-
-
 def service_words(problem: ServiceError) -> str:
     """Return in one sentence what the service did not do."""
     from perago.ports import AccessDenied

@@ -18,8 +18,8 @@ _COMMIT = re.compile(r"[0-9a-f]{64}")
 _KINDS: dict[type, str] = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
 
 
-def _module(name: str) -> str:
-    """`name` if it is an import path; otherwise a usage error that says how to write it."""
+def checked_module(name: str) -> str:
+    """Return `name` if it is an import path; otherwise raise a usage error that says how to write it."""
     if all(part.isidentifier() and not keyword.iskeyword(part) for part in name.split(".")):
         return name
     from perago.authoring import TaskDefinitionError
@@ -32,13 +32,8 @@ def _module(name: str) -> str:
     return name
 
 
-def checked_module(name: str) -> str:
-    """`name`, if it is an import path; otherwise a usage error."""
-    return _module(name)
-
-
-def _modules(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(_module(name) for name in names))
+def _modules(names: list[str] | None) -> list[str]:
+    return list(dict.fromkeys(map(checked_module, names or ())))
 
 
 def complete(incomplete: str) -> list[str]:
@@ -71,32 +66,21 @@ Module = Annotated[
     str,
     typer.Argument(
         metavar="MODULE",
-        callback=_module,
+        callback=checked_module,
         autocompletion=complete,
         show_default=False,
         help="Import path of a task module.",
     ),
 ]
-Modules = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="MODULE",
-        callback=_modules,
-        autocompletion=complete,
-        show_default=False,
-        help="Import paths of task modules and packages.",
-    ),
-]
-OptionalModules = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="MODULE",
-        callback=lambda names: _modules(names or []),
-        autocompletion=complete,
-        show_default=False,
-        help="Import paths of task modules and packages.",
-    ),
-]
+_MODULES = typer.Argument(
+    metavar="MODULE",
+    callback=_modules,
+    autocompletion=complete,
+    show_default=False,
+    help="Import paths of task modules and packages.",
+)
+Modules = Annotated[list[str], _MODULES]
+OptionalModules = Annotated[list[str] | None, _MODULES]
 Timeout = Annotated[
     float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="How long importing one module may take.")
 ]
