@@ -169,7 +169,7 @@ class AttemptView:
             self._out.line(f"{verb} {count(event.total_objects, 'file')}, {size(event.total_size)}")
 
     def _progress(self, done: int, total: int) -> None:
-        if self._out.is_terminal:
+        if self._out.has_status_line:
             self._out.doing(f"running the function: {done:,} of {total:,}")
         elif done == total or time.monotonic() >= self._next_progress:
             self._next_progress = time.monotonic() + _PROGRESS_INTERVAL

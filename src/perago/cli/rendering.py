@@ -66,6 +66,11 @@ class Renderer:
         """Whether a person looks at it now."""
         return self._stream.isatty()
 
+    @property
+    def has_status_line(self) -> bool:
+        """Whether a status line is shown now."""
+        return self._status is not None
+
     def paint(self, text: str, colour: Colour) -> str:
         """Return `text` in a color, if the stream shows colors."""
         return painted(text, colour, self._stream)
