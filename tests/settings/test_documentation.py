@@ -1,37 +1,85 @@
-"""The example file and the page list what the code reads."""
+"""The example file and the tables of the documentation are derived from the fields of `Settings`.
+
+Run this file with WRITE_SETTINGS=1 after a change of a field.
+"""
 
 from __future__ import annotations
 
+import os
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from perago.settings import load_settings
-from perago.settings.variables import VARIABLES
+from perago.settings.variables import DECLARED, about
 
 ROOT = Path(__file__).parents[2]
+PAGE, EXAMPLE = ROOT / "docs" / "configuration.md", ROOT / ".env.example"
+SECTIONS = list(dict.fromkeys(about(name, "section") for name in DECLARED))
+WRITES = "WRITE_SETTINGS" in os.environ
 
 
-@pytest.mark.parametrize("variable", VARIABLES)
-def test_every_variable_is_documented(variable: str) -> None:
-    assert f"`{variable}`" in (ROOT / "docs" / "configuration.md").read_text()
-    assert variable == "PERAGO_WORKER_ID" or f"{variable}=" in (ROOT / ".env.example").read_text()
+def variables(section: str) -> dict[str, str]:
+    """The variables of a section, with their descriptions."""
+    return {
+        name: " ".join(str(field.description).split())
+        for name, field in DECLARED.items()
+        if about(name, "section") == section
+    }
 
 
-def test_the_example_file_is_valid_as_it_is() -> None:
-    Path(".env").write_text((ROOT / ".env.example").read_text())
+def table(section: str) -> str:
+    rows = ["| Variable | Meaning | Default |", "|---|---|---|"]
+    for name, description in variables(section).items():
+        default = about(name, "default")
+        rows.append(f"| `{name}` | {description} | {default if ' ' in default or not default else f'`{default}`'} |")
+    return "\n".join(rows) + "\n"
+
+
+def example_file() -> str:
+    lines = [
+        "# Copy to .env in the directory where you run perago. The process environment wins over this file.",
+        "# A variable that is set but empty counts as unset. docs/configuration.md explains each.",
+    ]
+    for section in SECTIONS:
+        lines += ["", f"# --- {section} ".ljust(96, "-")]
+        for name, description in variables(section).items():
+            if value := about(name, "example"):
+                plain = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", description).replace("`", "")
+                lines += textwrap.wrap(plain, 96, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+                lines.append(f"{name}={value}" if name == "CONDUCTOR_SERVER_URL" else f"# {name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_the_page_has_the_variables_of_each_section(section: str) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    written = re.compile(rf"(?<=\n## {section}\n\n)\| Variable \|.*?\n(?=\n)", re.DOTALL)
+    if WRITES:
+        PAGE.write_text(page := written.sub(lambda _: table(section), page), encoding="utf-8")
+    assert written.findall(page) == [table(section)]
+
+
+def test_the_example_file_has_all_variables_with_valid_values() -> None:
+    if WRITES:
+        EXAMPLE.write_text(example_file(), encoding="utf-8")
+    assert EXAMPLE.read_text(encoding="utf-8") == example_file()
+    Path(".env").write_text(re.sub(r"^# ([A-Z_]+=)", r"\1", example_file(), flags=re.MULTILINE), encoding="utf-8")
     settings = load_settings()
+    assert settings.warnings == ()
     assert settings.require_conductor().server_url == "http://localhost:8080/api"
-    assert settings.warnings == ()
 
 
-def test_the_values_of_the_example_file_are_valid_and_mostly_the_defaults() -> None:
-    defaults = load_settings()
-    text = (ROOT / ".env.example").read_text()
-    Path(".env").write_text(re.sub(r"^# (PERAGO_\w+=)", r"\1", text, flags=re.MULTILINE))
-    settings = load_settings()
-    assert settings.warnings == ()
-    for name in ("log_file_max_size", "log_retention", "shutdown_grace", "publish_fence", "transfer_threads"):
-        assert getattr(settings, name) == getattr(defaults, name)
-    assert settings.max_result_bytes == defaults.max_result_bytes
+@pytest.mark.parametrize("variable", DECLARED)
+def test_a_description_is_short_and_its_default_is_what_the_words_say(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = re.sub(r"\(\S+\)", "", str(DECLARED[variable].description)).split()
+    assert len(words) <= 25
+    default, field = about(variable, "default"), DECLARED[variable]
+    if not (field.is_required() or field.default is None):
+        before = load_settings()
+        monkeypatch.setenv(variable, default.replace(",", ""))
+        assert load_settings() == before, field

@@ -37,7 +37,7 @@ from perago.attempt.publication import FENCE_PATH, IMPOSSIBLE_HEAD
 from perago.attempt.refusals import facts_of, named, short
 from perago.attempt.state import Base, State, Step
 from perago.ports import Commit, MergeRefusal
-from perago.settings.values import PublishFence
+from perago.settings.sources import PublishFence
 
 _CONFLICTS_TRACED = 3
 """Keys of a conflict whose last commit is looked for."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from perago.attempt.events import BranchRead, ChangesDetected, FenceState, LineageRead, PublishFenceSeen, WorkspaceRef
 from perago.ports import Commit, Delivery, Report, WorkflowRow
-from perago.settings.values import PublishFence
+from perago.settings.sources import PublishFence
 
 
 class Step(StrEnum):

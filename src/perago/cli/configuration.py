@@ -31,7 +31,7 @@ def with_log_format(configuration: Configuration, given: LogFormat | None) -> Co
         problems += (
             Problem("PERAGO_LOG_FILES", "", "off, and PERAGO_LOG_FORMAT is not set: there would be no log", fix),
         )
-    return replace(configuration, settings=replace(settings, log_format=form), problems=problems)
+    return replace(configuration, settings=settings.model_copy(update={"log_format": form}), problems=problems)
 
 
 def valid_settings() -> Settings:

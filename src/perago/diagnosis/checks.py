@@ -23,7 +23,7 @@ from perago.driver.fencing import try_publishing
 from perago.driver.gc import BranchClearing, Fate, FirstSeenStore, Policy, clear_directories
 from perago.ports import AccessDenied, DeliveryCheck, NotFound, ServiceError, TaskQueue, Unavailable, WorkspaceStore
 from perago.settings import Settings
-from perago.settings.values import PublishFence
+from perago.settings.sources import PublishFence
 from perago.taskdef.compare import comparable
 from perago.taskdef.compatibility import Impact, classify
 from perago.text import age, count, listing, one_line, size

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from typing import Literal, Protocol
 
 from perago.attempt import commands as do
-from perago.settings.values import PublishFence
+from perago.settings.sources import PublishFence
 
 
 class SystemClock:

@@ -39,7 +39,7 @@ from perago.ports import (
     WorkspaceStore,
 )
 from perago.retry import BackOff, RetryPolicy, retry, unless_done
-from perago.settings.values import PublishFence
+from perago.settings.sources import PublishFence
 from perago.workspace.layout import ListingBound
 
 Answer = TypeVar("Answer")

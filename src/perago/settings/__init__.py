@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from perago.settings.mask import Mask
 from perago.settings.roots import check_roots, prepare_roots, state_directory
 from perago.settings.sources import (
+    ALL_UPKEEP,
+    ConductorSettings,
     ConfigurationError,
+    LakeFSSettings,
+    LogFormat,
     Problem,
+    PublishFence,
+    Upkeep,
     configured_mask,
+    default_worker_id_prefix,
     mask_secrets,
     take_from_environment,
     whole_environment,
 )
-from perago.settings.values import (
-    ALL_UPKEEP,
-    ConductorSettings,
-    LakeFSSettings,
-    LogFormat,
-    PublishFence,
-    Settings,
-    Upkeep,
-    default_worker_id_prefix,
-)
+
+if TYPE_CHECKING:
+    from perago.settings.variables import Settings
 
 __all__ = [
     "ALL_UPKEEP",
@@ -57,3 +59,12 @@ def load_settings() -> Settings:
     from perago.settings.variables import load  # pydantic-settings costs more than all the rest of the package
 
     return load()
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Settings` when it is first needed, because of pydantic-settings."""
+    if name != "Settings":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from perago.settings.variables import Settings
+
+    return Settings

@@ -18,9 +18,13 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from perago.settings.sources import ConfigurationError, Problem, read_sources
-from perago.settings.values import Settings
+from perago.settings.sources import ConfigurationError, Problem
+
+if TYPE_CHECKING:
+    from perago.settings.variables import Settings
+from perago.settings.sources import read_sources
 
 WORKSPACE_ROOT = "PERAGO_WORKSPACE_ROOT"
 LOG_ROOT = "PERAGO_LOG_ROOT"

@@ -1,4 +1,4 @@
-"""Where values come from (the environment, then `.env`), and the problems that name their place.
+"""Values of the configuration: their types, where they come from (the environment, then `.env`), and what is wrong.
 
 `.env` is parsed by python-dotenv, so quotes, comments, `export` and `${NAME}` mean what they mean everywhere.
 What is added here is the line of every variable, because a message without a place makes people search.
@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from pydantic import SecretStr
+
 from perago.secret_names import looks_secret
-from perago.settings.mask import Mask, secrets_in
+from perago.settings.mask import Mask, secrets_in, shown_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,82 @@ class ConfigurationError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.details,))
 
+
+# ------------------------------------------------------------------------------ types of values
+
+
+class PublishFence(StrEnum):
+    """How strictly a publication insists on the server-side publish fence (docs/design/contract.md 6)."""
+
+    AUTO = "auto"
+    """The first publication to a branch without the fence brings it along. A server that does not run hooks is warned
+    about."""
+    REQUIRED = "required"
+    """The same, and nothing is published through a server that does not run hooks."""
+    OFF = "off"
+    """Nothing is brought along, and no server is tried. A fence that is there still works."""
+
+
+class LogFormat(StrEnum):
+    """How a worker writes its log to standard error (docs/logs.md)."""
+
+    TEXT = "text"
+    """For people."""
+    JSON = "json"
+    """One JSON object a line, with the fields of the log files."""
+
+
+class Upkeep(StrEnum):
+    """What a worker looks after on the side (docs/configuration.md)."""
+
+    DIRECTORIES = "directories"
+    """Attempt directories of workers that were killed."""
+    BRANCHES = "branches"
+    """Staging branches of attempts that are over, as `perago gc` finds them."""
+    CACHE = "cache"
+    """The cache of objects is kept to its limit."""
+    LOGS = "logs"
+    """Log files past their time, or too many of them."""
+
+
+ALL_UPKEEP = frozenset(Upkeep)
+
+
+@dataclass(frozen=True, slots=True)
+class ConductorSettings:
+    """How to reach Conductor. The two credentials are both set or both None."""
+
+    server_url: str = field(repr=False)
+    auth_key: str | None = field(default=None, repr=False)
+    auth_secret: SecretStr | None = None
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return shown_address(self.server_url)
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFSSettings:
+    """How to reach lakeFS."""
+
+    endpoint_url: str = field(repr=False)
+    access_key_id: str = field(repr=False)
+    secret_access_key: SecretStr
+
+    @property
+    def shown(self) -> str:
+        """The address for people."""
+        return shown_address(self.endpoint_url)
+
+
+def default_worker_id_prefix(module: str) -> str:
+    """The worker id prefix of a task module: its import path reduced to ASCII letters and digits
+    (docs/design/contract.md 6)."""
+    return re.sub(r"[^A-Za-z0-9]", "", module) or "worker"
+
+
+# ------------------------------------------------------------------------------ the environment and `.env`
 
 DOTENV = ".env"
 SECRET_VARIABLES = ("CONDUCTOR_AUTH_SECRET", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")

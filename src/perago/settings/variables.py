@@ -1,6 +1,7 @@
-"""The variables that perago reads: how each is declared, parsed, loaded and shown.
+"""The variables that perago reads: each is one field of `Settings`, with its parser, its default and its description.
 
-docs/configuration.md explains each. The messages never repeat a value: it may be a secret in the wrong place.
+`perago config`, `.env.example` and the tables of docs/configuration.md are derived from the fields. No message repeats
+a value, because it may be a secret in the wrong place.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,16 +20,21 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from perago.secret_names import looks_secret
 from perago.settings.roots import LOG_ROOT, WORKSPACE_ROOT, default_log_root, default_workspace_root
-from perago.settings.sources import ConfigurationError, Problem, Sources, configured_mask, read_sources
-from perago.settings.values import (
+from perago.settings.sources import (
     ALL_UPKEEP,
     ConductorSettings,
+    ConfigurationError,
     LakeFSSettings,
     LogFormat,
+    Problem,
     PublishFence,
-    Settings,
+    Sources,
     Upkeep,
+    configured_mask,
+    read_sources,
 )
+
+# ------------------------------------------------------------------------------ single values
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([KMG]i?B)", re.IGNORECASE)
 _FACTORS = {"kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -132,18 +138,6 @@ def parse_url(text: str) -> str:
     return text.rstrip("/")
 
 
-def is_readable_by_others(address: str) -> bool:
-    """Whether what is sent to a valid address leaves this machine without encryption."""
-    parts = urlsplit(address)
-    host = (parts.hostname or "").rstrip(".")
-    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
 def parse_credential(text: str) -> str:
     """A key or secret as it goes into a header: one line, no blanks around it."""
     if text != text.strip():
@@ -231,8 +225,6 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-_MEBIBYTE = 2**20
-
 Url = Annotated[str, BeforeValidator(parse_url)]
 Credential = Annotated[str, BeforeValidator(parse_credential)]
 Secret = Annotated[SecretStr, BeforeValidator(parse_credential)]
@@ -241,77 +233,198 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 WorkerId = Annotated[str, BeforeValidator(parse_worker_id)]
 
 
-class Variables(BaseSettings):
-    """One field per variable. Whatever is set must be valid by itself; what belongs together is checked in `load`."""
+# ------------------------------------------------------------------------------ the declarations
+
+
+def _variable(
+    section: str, name: str, default: Any, *, words: str = "", example: str | None = None, show: bool = True
+) -> Any:
+    """Declare a variable. The text below the field is its description: at most 25 words of Markdown.
+
+    Args:
+        section: of docs/configuration.md and `.env.example`.
+        name: of the variable.
+        default: the value if the variable is not set.
+        words: the default as people read it; empty: there is none.
+        example: a valid value for `.env.example`, if that is not `words`; empty: the variable is not in that file.
+        show: whether `repr` shows the value.
+    """
+    extra: Any = {"section": section, "default": words, "example": words if example is None else example}
+    return Field(default, validation_alias=name, json_schema_extra=extra, repr=show)
+
+
+class Settings(BaseSettings):
+    """The configuration. One field per variable; `load` also checks what belongs together."""
 
     model_config = SettingsConfigDict(
         case_sensitive=True,
-        env_ignore_empty=True,
         extra="ignore",
         frozen=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
         validate_default=False,
     )
 
-    conductor_server_url: Url | None = Field(None, validation_alias="CONDUCTOR_SERVER_URL")
-    conductor_auth_key: Credential | None = Field(None, validation_alias="CONDUCTOR_AUTH_KEY", repr=False)
-    conductor_auth_secret: Secret | None = Field(None, validation_alias="CONDUCTOR_AUTH_SECRET")
-    lakefs_endpoint_url: Url | None = Field(None, validation_alias="LAKECTL_SERVER_ENDPOINT_URL")
-    lakefs_access_key_id: Credential | None = Field(
-        None, validation_alias="LAKECTL_CREDENTIALS_ACCESS_KEY_ID", repr=False
+    conductor_server_url: Url | None = _variable(
+        "Conductor", "CONDUCTOR_SERVER_URL", None, example="http://localhost:8080/api", show=False
     )
-    lakefs_secret_access_key: Secret | None = Field(None, validation_alias="LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY")
-    workspace_root: Directory | None = Field(None, validation_alias="PERAGO_WORKSPACE_ROOT")
-    log_root: Directory | None = Field(None, validation_alias="PERAGO_LOG_ROOT")
-    log_file_max_size: Annotated[int, BeforeValidator(parse_size)] = Field(
-        100_000_000, validation_alias="PERAGO_LOG_FILE_MAX_SIZE"
+    """Address of the API, usually ending in `/api`. Needed by `register` and `start`."""
+    conductor_auth_key: Credential | None = _variable(
+        "Conductor", "CONDUCTOR_AUTH_KEY", None, example="<key>", show=False
     )
-    log_retention: Annotated[int, BeforeValidator(parse_days)] = Field(30, validation_alias="PERAGO_LOG_RETENTION")
-    log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = Field(
-        None, validation_alias="PERAGO_LOG_FORMAT"
+    """Key. Set it and `CONDUCTOR_AUTH_SECRET`, or neither: a server without authentication needs none."""
+    conductor_auth_secret: Secret | None = _variable("Conductor", "CONDUCTOR_AUTH_SECRET", None, example="<secret>")
+    """Secret that belongs to the key."""
+    lakefs_endpoint_url: Url | None = _variable(
+        "lakeFS", "LAKECTL_SERVER_ENDPOINT_URL", None, example="http://localhost:8000", show=False
     )
-    log_files: Annotated[bool, BeforeValidator(parse_switch)] = Field(True, validation_alias="PERAGO_LOG_FILES")
-    worker_id_prefix: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID_PREFIX")
-    worker_id: WorkerId | None = Field(None, validation_alias="PERAGO_WORKER_ID")
-    publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = Field(
-        PublishFence.AUTO, validation_alias="PERAGO_PUBLISH_FENCE"
+    """Address of the server, with or without `/api/v1`. Set all three variables or none."""
+    lakefs_access_key_id: Credential | None = _variable(
+        "lakeFS", "LAKECTL_CREDENTIALS_ACCESS_KEY_ID", None, example="<access key id>", show=False
     )
-    shutdown_grace: Annotated[float, BeforeValidator(parse_seconds)] = Field(
-        30.0, validation_alias="PERAGO_SHUTDOWN_GRACE"
+    """Access key id."""
+    lakefs_secret_access_key: Secret | None = _variable(
+        "lakeFS", "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY", None, example="<secret access key>"
     )
-    transfer_threads: Annotated[int, BeforeValidator(parse_thread_count)] = Field(
-        16, validation_alias="PERAGO_TRANSFER_THREADS"
+    """Secret access key that belongs to the id."""
+    workspace_root: Directory = _variable(
+        "Directories",
+        WORKSPACE_ROOT,
+        ...,
+        words="`perago/workspaces` in the user's cache directory (`~/.cache`, `~/Library/Caches`)",
+        example="~/.cache/perago/workspaces",
     )
-    max_result_bytes: Bytes = Field(_MEBIBYTE, validation_alias="PERAGO_MAX_RESULT_BYTES")
-    max_workspace_bytes: Bytes | None = Field(None, validation_alias="PERAGO_MAX_WORKSPACE_BYTES")
-    max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = Field(
-        10_000_000, validation_alias="PERAGO_MAX_WORKSPACE_OBJECTS"
+    """Attempt directories. Never shared between machines."""
+    log_root: Directory = _variable(
+        "Directories",
+        LOG_ROOT,
+        ...,
+        words="`perago/logs` in the user's state directory (`~/.local/state`, `~/Library/Application Support`)",
+        example="~/.local/state/perago/logs",
     )
-    cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = Field(
-        None, validation_alias="PERAGO_CACHE_MAX_BYTES"
+    """Logs of workers."""
+    # In bytes.
+    log_file_max_size: Annotated[int, BeforeValidator(parse_size)] = _variable(
+        "Logs", "PERAGO_LOG_FILE_MAX_SIZE", 100_000_000, words="100MB"
     )
-    allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = Field(
-        None, validation_alias="PERAGO_ALLOWED_WORKSPACES"
+    """Size at which a log file is rotated, with its unit: `KB`, `MB`, `GB` (powers of 1,000), `KiB`, `MiB` or `GiB`
+    (powers of 1,024)."""
+    # In days.
+    log_retention: Annotated[int, BeforeValidator(parse_days)] = _variable(
+        "Logs", "PERAGO_LOG_RETENTION", 30, words="30d"
     )
-    maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = Field(
-        ALL_UPKEEP, validation_alias="PERAGO_MAINTENANCE"
+    """How long log files stay, in whole days."""
+    # None: standard error gets no log.
+    log_format: Annotated[LogFormat, BeforeValidator(parse_log_format)] | None = _variable(
+        "Logs", "PERAGO_LOG_FORMAT", None, words="no log on standard error", example="json"
     )
+    """`text` or `json`: `perago start` writes [its log](logs.md) to standard error, and prints nothing else.
+    `--log-format` wins over it."""
+    log_files: Annotated[bool, BeforeValidator(parse_switch)] = _variable(
+        "Logs", "PERAGO_LOG_FILES", True, words="on", example="off"
+    )
+    """`on` or `off`: whether `perago start` writes log files. `off` needs a log format."""
+    # None: `default_worker_id_prefix` of the task module.
+    worker_id_prefix: WorkerId | None = _variable(
+        "Workers", "PERAGO_WORKER_ID_PREFIX", None, words="from the module's name", example="features"
+    )
+    """Begins the worker ids: `<prefix>0000` polls, `<prefix>0001` and so on run attempts. ASCII letters and digits,
+    taken exactly as written."""
+    worker_id: WorkerId | None = _variable("Workers", "PERAGO_WORKER_ID", None)
+    """Written by the supervisor for the processes that run attempts. Read it, and do not set it."""
+    # In seconds.
+    shutdown_grace: Annotated[float, BeforeValidator(parse_seconds)] = _variable(
+        "Workers", "PERAGO_SHUTDOWN_GRACE", 30.0, words="30s"
+    )
+    """How long a canceled attempt gets between TERM and KILL. A number with `ms`, `s`, `m` or `h`."""
+    publish_fence: Annotated[PublishFence, BeforeValidator(parse_publish_fence)] = _variable(
+        "Workers", "PERAGO_PUBLISH_FENCE", PublishFence.AUTO, words="auto"
+    )
+    """`auto`, `required` or `off`: how strictly a publication insists on the server-side [publish
+    fence](protocol.md#the-publish-fence)."""
+    transfer_threads: Annotated[int, BeforeValidator(parse_thread_count)] = _variable(
+        "Workers", "PERAGO_TRANSFER_THREADS", 16, words="16"
+    )
+    """Parallel streams that one download or upload can have, 1 to 256. How many it has [depends on what they
+    bring](workers.md#the-way-of-the-bytes)."""
+    max_result_bytes: Bytes = _variable("Workers", "PERAGO_MAX_RESULT_BYTES", 2**20, words="1MiB")
+    """Largest result of a task function, in bytes or as a size."""
+    max_workspace_bytes: Bytes | None = _variable(
+        "Workers", "PERAGO_MAX_WORKSPACE_BYTES", None, words="no limit", example="50GiB"
+    )
+    """Largest workspace that is downloaded, in bytes or as a size. Free disk space is always checked."""
+    max_workspace_objects: Annotated[int, BeforeValidator(parse_count)] = _variable(
+        "Workers", "PERAGO_MAX_WORKSPACE_OBJECTS", 10_000_000, words="10,000,000", example="10000000"
+    )
+    """Most objects below the task's prefix, and most directories that they need. An attempt needs about 1 KiB of
+    memory for each object."""
+    # None: a tenth of what is free at the start.
+    cache_max_bytes: Annotated[int, BeforeValidator(parse_limit)] | None = _variable(
+        "Workers", "PERAGO_CACHE_MAX_BYTES", None, words="a tenth of the free space", example="20GiB"
+    )
+    """What the [cache of objects](workers.md#the-cache-of-objects) can have on disk, in bytes or as a size. `0`:
+    there is no cache."""
+    # None: an input can name any.
+    allowed_workspaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(parse_workspaces)] | None = _variable(
+        "Workers", "PERAGO_ALLOWED_WORKSPACES", None, words="all", example="audio-*/main,lab/*"
+    )
+    """Which workspaces an input can name: patterns `repository/branch`, separated by commas. `*`, `?` and `[...]`
+    match as in a shell."""
+    maintenance: Annotated[frozenset[Upkeep], NoDecode, BeforeValidator(parse_maintenance)] = _variable(
+        "Workers", "PERAGO_MAINTENANCE", ALL_UPKEEP, words="all"
+    )
+    """What workers [tidy in the background](workers.md#what-is-left-behind-and-who-removes-it): `all`, `none`, or
+    some of `directories`, `branches`, `cache`, `logs`."""
+    warnings: tuple[str, ...] = ()
+    """What looks like a mistake but stops nothing: unknown `PERAGO_` variables, credentials sent in the clear."""
 
     @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],  # noqa: ARG003
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment first; everything that `sources` read comes in as keyword arguments."""
-        return env_settings, init_settings
+        """Take the values from `load` alone, which has read the environment and `.env`."""
+        return (init_settings,)
+
+    @property
+    def conductor(self) -> ConductorSettings | None:
+        """How to reach Conductor; None: its address is not set."""
+        if self.conductor_server_url is None:
+            return None
+        return ConductorSettings(self.conductor_server_url, self.conductor_auth_key, self.conductor_auth_secret)
+
+    @property
+    def lakefs(self) -> LakeFSSettings | None:
+        """How to reach lakeFS; None: none of its variables is set."""
+        url, key, secret = self.lakefs_endpoint_url, self.lakefs_access_key_id, self.lakefs_secret_access_key
+        return None if url is None or key is None or secret is None else LakeFSSettings(url, key, secret)
+
+    def require_conductor(self) -> ConductorSettings:
+        """Return the settings of a command that cannot do without Conductor.
+
+        Raises:
+            ConfigurationError: they are not set.
+        """
+        if (conductor := self.conductor) is None:
+            raise ConfigurationError([_not_set("CONDUCTOR_SERVER_URL")])
+        return conductor
+
+    def require_lakefs(self) -> LakeFSSettings:
+        """Return the settings of a command that cannot do without lakeFS.
+
+        Raises:
+            ConfigurationError: they are not set.
+        """
+        if (lakefs := self.lakefs) is None:
+            raise ConfigurationError(map(_not_set, _LAKEFS))
+        return lakefs
 
 
-VARIABLES = tuple(str(field.validation_alias) for field in Variables.model_fields.values())
-
+DECLARED = {str(field.validation_alias): field for field in Settings.model_fields.values() if field.validation_alias}
+VARIABLES = tuple(DECLARED)
 
 _CONDUCTOR_CREDENTIALS = ("CONDUCTOR_AUTH_KEY", "CONDUCTOR_AUTH_SECRET")
 _LAKEFS = (
@@ -319,27 +432,44 @@ _LAKEFS = (
     "LAKECTL_CREDENTIALS_ACCESS_KEY_ID",
     "LAKECTL_CREDENTIALS_SECRET_ACCESS_KEY",
 )
+_DEFAULT_ROOTS = {WORKSPACE_ROOT: default_workspace_root, LOG_ROOT: default_log_root}
+
+
+def about(name: str, detail: str) -> str:
+    """Return the `section`, `default` or `example` of a variable."""
+    extra: Any = DECLARED[name].json_schema_extra
+    return str(extra[detail])
+
+
+def _not_set(name: str) -> Problem:
+    return Problem(name, "", "not set", f"Set it in the environment or in .env: {name}={about(name, 'example')}")
+
+
+# ------------------------------------------------------------------------------ loading
 
 
 def load() -> Settings:
-    """See `perago.settings.load_settings`."""
+    """Read, validate, and report every problem at once (see `perago.settings.load_settings`)."""
     sources = read_sources()
-    problems = [*sources.dotenv.problems]
-    variables: Variables | None = None
+    values = {name: value for name, value in sources.values.items() if name in DECLARED}
+    problems, root_problems = [*sources.dotenv.problems], list[Problem]()
+    for name, locate in _DEFAULT_ROOTS.items():
+        if name not in values:
+            try:
+                values[name] = str(locate())
+            except ConfigurationError as error:
+                root_problems += error.details
+                values[name] = "/"
+    settings: Settings | None = None
     try:
-        variables = Variables(**_known(sources.values))
+        settings = Settings(**values)  # type: ignore[arg-type] # all of them are text, and the fields parse it
     except ValidationError as error:
         problems += _value_problems(error, sources)
-    problems += _group_problems(_CONDUCTOR_CREDENTIALS, sources)
-    problems += _group_problems(_LAKEFS, sources)
-    problems += _default_root_problems(sources)
-    if variables is None or problems:
+    problems += (*_group_problems(_CONDUCTOR_CREDENTIALS, sources), *_group_problems(_LAKEFS, sources), *root_problems)
+    if settings is None or problems:
         raise ConfigurationError(problems) from None
-    return _settings(variables, (*_unknown_variables(sources), *_plain_endpoints(variables, sources)))
-
-
-def _known(values: Mapping[str, str]) -> dict[str, Any]:
-    return {name: values[name] for name in VARIABLES if name in values}
+    warnings = (*_unknown_variables(sources), *_plain_endpoints(settings, sources))
+    return settings.model_copy(update={"warnings": warnings})
 
 
 def _value_problems(error: ValidationError, sources: Sources) -> Iterator[Problem]:
@@ -362,28 +492,19 @@ def _group_problems(group: Iterable[str], sources: Sources) -> Iterator[Problem]
             yield Problem(name, "", f"not set, but {others} {verb}", "Set all of them or none.")
 
 
-def _default_root_problems(sources: Sources) -> Iterator[Problem]:
-    for variable, default in ((WORKSPACE_ROOT, default_workspace_root), (LOG_ROOT, default_log_root)):
-        if not sources.origin(variable):
-            try:
-                default()
-            except ConfigurationError as error:
-                yield from error.details
-
-
 def _unknown_variables(sources: Sources) -> Iterator[str]:
     for name in sorted(sources.values):
-        if name.startswith("PERAGO_") and name not in VARIABLES:
+        if name.startswith("PERAGO_") and name not in DECLARED:
             close = difflib.get_close_matches(name, VARIABLES, n=1, cutoff=0.8)
             advice = f" Did you mean {close[0]}?" if close else ""
             yield f"{name} ({sources.origin(name)}): perago knows no such variable and ignores it.{advice}"
 
 
-def _plain_endpoints(variables: Variables, sources: Sources) -> Iterator[str]:
+def _plain_endpoints(settings: Settings, sources: Sources) -> Iterator[str]:
     """Addresses to which credentials travel in the clear, where others may read along."""
     found = (
-        ("CONDUCTOR_SERVER_URL", variables.conductor_server_url, variables.conductor_auth_secret),
-        ("LAKECTL_SERVER_ENDPOINT_URL", variables.lakefs_endpoint_url, variables.lakefs_secret_access_key),
+        ("CONDUCTOR_SERVER_URL", settings.conductor_server_url, settings.conductor_auth_secret),
+        ("LAKECTL_SERVER_ENDPOINT_URL", settings.lakefs_endpoint_url, settings.lakefs_secret_access_key),
     )
     for name, url, secret in found:
         if url is not None and secret is not None and is_readable_by_others(url):
@@ -393,87 +514,43 @@ def _plain_endpoints(variables: Variables, sources: Sources) -> Iterator[str]:
             )
 
 
-def _settings(variables: Variables, warnings: tuple[str, ...]) -> Settings:
-    return Settings(
-        conductor=_conductor(variables),
-        lakefs=_lakefs(variables),
-        workspace_root=variables.workspace_root or default_workspace_root(),
-        log_root=variables.log_root or default_log_root(),
-        log_file_max_size=variables.log_file_max_size,
-        log_retention=variables.log_retention,
-        log_format=variables.log_format,
-        log_files=variables.log_files,
-        worker_id_prefix=variables.worker_id_prefix,
-        worker_id=variables.worker_id,
-        publish_fence=variables.publish_fence,
-        shutdown_grace=variables.shutdown_grace,
-        transfer_threads=variables.transfer_threads,
-        max_result_bytes=variables.max_result_bytes,
-        max_workspace_bytes=variables.max_workspace_bytes,
-        max_workspace_objects=variables.max_workspace_objects,
-        cache_max_bytes=variables.cache_max_bytes,
-        allowed_workspaces=variables.allowed_workspaces,
-        maintenance=variables.maintenance,
-        warnings=warnings,
-    )
+def is_readable_by_others(address: str) -> bool:
+    """Whether what is sent to a valid address leaves this machine without encryption."""
+    parts = urlsplit(address)
+    host = (parts.hostname or "").rstrip(".")
+    if parts.scheme == "https" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
-def _conductor(variables: Variables) -> ConductorSettings | None:
-    if variables.conductor_server_url is None:
-        return None
-    return ConductorSettings(
-        variables.conductor_server_url, variables.conductor_auth_key, variables.conductor_auth_secret
-    )
-
-
-def _lakefs(variables: Variables) -> LakeFSSettings | None:
-    url, key, secret = (
-        variables.lakefs_endpoint_url,
-        variables.lakefs_access_key_id,
-        variables.lakefs_secret_access_key,
-    )
-    return None if url is None or key is None or secret is None else LakeFSSettings(url, key, secret)
-
-
-_DEFAULTS = {
-    "PERAGO_LOG_FILE_MAX_SIZE": "100MB",
-    "PERAGO_LOG_RETENTION": "30d",
-    "PERAGO_LOG_FORMAT": "no log on standard error",
-    "PERAGO_LOG_FILES": "on",
-    "PERAGO_WORKER_ID_PREFIX": "from the module's name",
-    "PERAGO_PUBLISH_FENCE": "auto",
-    "PERAGO_SHUTDOWN_GRACE": "30s",
-    "PERAGO_TRANSFER_THREADS": "16",
-    "PERAGO_MAX_RESULT_BYTES": "1MiB",
-    "PERAGO_MAX_WORKSPACE_BYTES": "no limit",
-    "PERAGO_MAX_WORKSPACE_OBJECTS": "10,000,000",
-    "PERAGO_CACHE_MAX_BYTES": "a tenth of the free space",
-    "PERAGO_ALLOWED_WORKSPACES": "all",
-    "PERAGO_MAINTENANCE": "all",
-}
-"""As docs/configuration.md words them. What is not here is not set."""
+# ------------------------------------------------------------------------------ for people
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`value` is as it was written, with secrets struck out, or the default in words; None: a credential that is
-    set."""
+    """A variable, its value and its source.
+
+    `value` is as it was written, with secrets redacted, or the default in words; None: a credential that is set.
+    `source` is `environment`, `.env:4`, `default`, or empty for a variable that is not set.
+    """
 
     name: str
     value: str | None
     source: str
-    """`environment`, `.env:4`, `default`, or empty for what is not set."""
 
 
 def settings_in_effect(settings: Settings) -> tuple[Setting, ...]:
-    """All variables that perago knows, in the order of docs/configuration.md. `settings` are the valid ones of now."""
+    """Return all variables that perago knows, in the order of their declaration. `settings` are valid and current."""
     sources, mask = read_sources(), configured_mask()
     roots = {WORKSPACE_ROOT: str(settings.workspace_root), LOG_ROOT: str(settings.log_root)}
     found = []
     for name in VARIABLES:
         source = sources.origin(name)
         if not source:
-            default = roots.get(name) or _DEFAULTS.get(name)
+            default = roots.get(name) or about(name, "default")
             found.append(Setting(name, default or "not set", "default" if default else ""))
         elif looks_secret(name):
             found.append(Setting(name, None, source))
